@@ -155,6 +155,7 @@ const CLOCK_SLACK: Duration = DAY;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 

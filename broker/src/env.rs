@@ -4,7 +4,7 @@ use crate::admin_client::AdminListener;
 use crate::config::{EnvFlags, EnvFormat};
 use crate::failure::Failure;
 use crate::files::token::TOKEN_FILE;
-use crate::server::NAMES;
+use crate::server::environment::NAMES;
 use crate::terminal::is_obeyed;
 use serde_json::{Map, Value};
 
@@ -77,6 +77,7 @@ fn dotenv(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::process::Command;
 

@@ -3,9 +3,8 @@
 //! The kernel's tables are read as text: `/proc/net/fib_trie` has the addresses, `/proc/net/route` the networks of each
 //! interface and the default routes.
 
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
+use std::{fs, io};
 
 /// The IPv4 addresses of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,6 +200,7 @@ const VIRTUAL: [&str; 17] = [
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const TRIE: &str = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 192.168.1.0\n        /24 link UNICAST\n     \

@@ -30,10 +30,6 @@
 //! | [`doctor`] `finding` | what keeps a broker from running on this machine, and what may |
 //! | [`etcd`] | several nodes |
 
-pub use broker_etcd as etcd;
-pub use failure::Failure;
-pub use terminal::print;
-
 mod admin_client;
 pub mod backup;
 pub mod certificate;
@@ -66,3 +62,7 @@ pub mod tls_files;
 pub mod trace;
 pub mod version;
 pub mod why;
+
+pub use broker_etcd as etcd;
+pub use failure::Failure;
+pub use terminal::print;

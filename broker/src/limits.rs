@@ -35,11 +35,11 @@ pub(crate) const STREAMS_MAX: usize = 32;
 pub(crate) const WATCHED_CHANNELS_MAX: usize = 16;
 
 /// Topics of one stream.
-pub(super) const TOPICS_MAX: usize = 8;
+pub(crate) const TOPICS_MAX: usize = 8;
 
 /// Events of a feed that are kept for streams that have not come so far. One that is further behind loses the oldest,
 /// learns how many, and gets the state of its topic again. Of a state only the newest is kept.
-pub(super) const FEED_EVENTS_WAITING_MAX: usize = 256;
+pub(crate) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
 /// Bytes of these events.
 pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
@@ -61,54 +61,54 @@ pub(crate) const STATES_BYTES_WAITING_MAX: usize = 512 * 1024;
 pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of an event that a stream hands to its connection at a time.
-pub(super) const EVENT_PIECE_BYTES: usize = 16 * 1024;
+pub(crate) const EVENT_PIECE_BYTES: usize = 16 * 1024;
 
 /// Refusals that a stream begins with, the newest.
-pub(super) const REFUSALS_SHOWN_MAX: usize = 200;
+pub(crate) const REFUSALS_SHOWN_MAX: usize = 200;
 
 /// Events of a topic within a second. Further ones are counted and reported as one.
-pub(super) const FEED_EVENTS_PER_SECOND: u32 = 200;
+pub(crate) const FEED_EVENTS_PER_SECOND: u32 = 200;
 
 /// Lines of the log that are kept for those that begin to watch it, and their bytes. The oldest make room.
-pub(super) const LOG_LINES_KEPT_MAX: usize = 2000;
+pub(crate) const LOG_LINES_KEPT_MAX: usize = 2000;
 pub(crate) const LOG_BYTES_KEPT_MAX: usize = 512 * 1024;
 
 /// Events that are read for one answer: those of the default ring. One trace is read at a time.
 pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;
 
 /// The same for what a trace suggests of a session that has just ended: the newest of its channel.
-pub(super) const SUGGESTING_EVENTS_MAX: usize = 512;
+pub(crate) const SUGGESTING_EVENTS_MAX: usize = 512;
 
 /// Troubled sessions that are kept for the overview, some 1 KiB each. The oldest makes room.
 pub(crate) const TROUBLED_KEPT_MAX: usize = 512;
 
 /// Those of one channel: its oldest makes room, so that one channel does not push out all others.
-pub(super) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
+pub(crate) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
 
 /// Places of channels whose takeovers or short connections are counted, some 200 bytes each: the one that was quiet for
 /// longest makes room.
 pub(crate) const REPEATS_WATCHED_MAX: usize = 256;
 
 /// Those that pages show, the newest.
-pub(super) const TROUBLED_SHOWN_MAX: usize = 50;
+pub(crate) const TROUBLED_SHOWN_MAX: usize = 50;
 
 /// Traces that are read within a second to explain them, each in some tenths of a millisecond of its shard. Further
 /// ones wait; their notes may be overwritten meanwhile.
-pub(super) const TROUBLED_TRACED_PER_SECOND: usize = 4;
+pub(crate) const TROUBLED_TRACED_PER_SECOND: usize = 4;
 
 /// Connections of the admin listener at a time, event streams aside. One more makes the oldest of the address with most
 /// end.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 128;
 
 /// The same where the process may have fewer than [`ADMIN_FILES_MIN`] descriptors, which clients need more.
-pub(super) const ADMIN_CONNECTIONS_FEW: usize = 24;
+pub(crate) const ADMIN_CONNECTIONS_FEW: usize = 24;
 
 /// See [`ADMIN_CONNECTIONS_FEW`].
-pub(super) const ADMIN_FILES_MIN: usize = 4096;
+pub(crate) const ADMIN_FILES_MIN: usize = 4096;
 
 /// Descriptors of connections that made room and are on their way out. Further ones of the admin listener wait in the
 /// backlog, those of the local network get 503.
-pub(super) const LEAVING_MAX: usize = 8;
+pub(crate) const LEAVING_MAX: usize = 8;
 
 /// Connections of the local network for pages, under `--lan`, in the process: some phones, each with a few at a time.
 /// When there are as many, the address with most makes room for others; one more of its own gets 503.

@@ -1,22 +1,11 @@
 //! The binary `broker`: flags, configuration, then the server.
 
-use broker::Failure;
-use broker::backup;
-use broker::channels;
-use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
-use broker::doctor;
-use broker::env;
-use broker::hook_test;
-use broker::policy_test;
-use broker::print;
-use broker::seccomp;
 use broker::server::{self, Checked};
-use broker::side;
-use broker::things;
-use broker::trace;
-use broker::version;
-use broker::why;
+use broker::{
+    Failure, backup, channels, cluster_admin, doctor, env, hook_test, policy_test, print, seccomp,
+    side, things, trace, version, why,
+};
 use clap::Parser;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fmt::Display;

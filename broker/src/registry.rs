@@ -1,5 +1,9 @@
 //! The registry on a disk: opened once, then one end of it for each shard.
 
+#[cfg(test)]
+#[path = "../tests/contract/store.rs"]
+mod contract;
+
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::Record;
 pub use broker_core::registry::Ticket;
@@ -109,13 +113,10 @@ pub fn not_kept(error: &CommitError) -> StoreError {
 const _: () = assert!(ENCODED_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);
 
 #[cfg(test)]
-#[path = "../tests/contract/store.rs"]
-mod contract;
-
-#[cfg(test)]
 mod tests {
-    use super::contract::{self, Open, Place};
+
     use super::*;
+    use crate::registry::contract::{self, Open, Place};
     use std::sync::mpsc;
     use store::Writer;
 

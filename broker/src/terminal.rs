@@ -70,6 +70,7 @@ pub(crate) fn is_obeyed(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

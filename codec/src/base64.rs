@@ -69,6 +69,7 @@ pub fn text(bytes: &[u8]) -> &str {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -46,6 +46,7 @@ const LAST_MS: u64 = 253_402_300_799_999;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

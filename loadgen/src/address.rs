@@ -256,6 +256,7 @@ const SOURCES_MAX: u32 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

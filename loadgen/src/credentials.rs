@@ -55,6 +55,7 @@ impl fmt::Debug for Credentials {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::aws::sigv4::signer::Signer;
 

@@ -183,6 +183,7 @@ const LONGEST_US: u64 = 3_600_000_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

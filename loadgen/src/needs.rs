@@ -189,6 +189,7 @@ const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::options::{Command, CommandLine};
 

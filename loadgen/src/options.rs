@@ -407,6 +407,7 @@ const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

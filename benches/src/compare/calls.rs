@@ -1,8 +1,8 @@
 //! API calls on kept connections: each has one call under way, and both calls that a client makes before it connects
 //! follow each other on it. All are signed.
 
-use super::run::Terms;
-use super::server::Running;
+use crate::compare::run::Terms;
+use crate::compare::server::Running;
 use crate::relay::{KEY_ID, SECRET};
 use codec::aws::sigv4::signer::{self, Keys, Signer};
 use loadgen::edge::{self, Server};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 ///
 /// # Errors
 /// A connection failed, or an answer is none.
-pub(super) fn drive(server: &Running, connections: usize, terms: &Terms) -> io::Result<Value> {
+pub(crate) fn drive(server: &Running, connections: usize, terms: &Terms) -> io::Result<Value> {
     let started = SystemTime::now();
     let process = Server::process(server.pid())?;
     let mut caller = Caller::connect(server.port, connections)?;

@@ -1,5 +1,5 @@
 //! The loads: flags of `loadgen`, and the figure that is taken from its report. API calls have a driver of their own,
-//! [`super::calls`], whose report has the same form. All of them are in `cases.toml`.
+//! [`crate::compare::calls`], whose report has the same form. All of them are in `cases.toml`.
 
 use serde::Deserialize;
 
@@ -107,7 +107,7 @@ impl Case {
     }
 
     /// The number of connections that make API calls; `None` if that is not the load.
-    pub(super) fn callers(&self, is_small: bool) -> Option<usize> {
+    pub(crate) fn callers(&self, is_small: bool) -> Option<usize> {
         let size = self.size(is_small);
         self.has_calls().then(|| size.parse().ok()).flatten()
     }

@@ -149,6 +149,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,8 +1,8 @@
 //! One server under one load.
 
-use super::calls;
-use super::case::Case;
-use super::server::{Programs, Server, on_core};
+use crate::compare::calls;
+use crate::compare::case::Case;
+use crate::compare::server::{Programs, Server, on_core};
 use crate::relay::{KEY_ID, SECRET};
 use loadgen::edge::Process;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! The programs that are compared: found or built, started on a core, stopped.
 
-use super::case::{Case, Figure};
+use crate::compare::case::{Case, Figure};
 use crate::relay::{Identity, KEY_ID, Rival, SECRET};
 use clap::ValueEnum;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// Whether channels have to be there before anybody connects: production makes none by itself.
-    pub(super) fn wants_channels(&self) -> bool {
+    pub(crate) fn wants_channels(&self) -> bool {
         matches!(&self.kind, Kind::Broker(broker) if !broker.is_dev)
     }
 
@@ -366,6 +366,7 @@ pub fn cores() -> io::Result<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

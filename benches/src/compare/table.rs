@@ -1,8 +1,8 @@
 //! A record as a table of ratios, and two records side by side. Only ratios of one run mean something: machines differ,
 //! and one machine differs from hour to hour.
 
-use super::record::{Figures, Record};
-use super::server::Server;
+use crate::compare::record::{Figures, Record};
+use crate::compare::server::Server;
 use std::fmt::{self, Display, Formatter};
 
 /// One record: best and median of each server, and by how much its best is above the floor's and the best rival's.
@@ -121,6 +121,7 @@ pub const BROKER: &str = "heliograph";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn record(broker: f64, floor: f64) -> Record {

@@ -1,10 +1,9 @@
 //! axum with tokio-tungstenite, as its documentation writes a chat: a task per connection, a channel to each.
 
-use super::READ_BYTES;
-use super::directory::Directory;
-use super::place::Place;
-use super::signed;
-use super::work::translate;
+use crate::relay::directory::Directory;
+use crate::relay::place::Place;
+use crate::relay::work::translate;
+use crate::relay::{READ_BYTES, signed};
 use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -20,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 type Everybody = Arc<Mutex<Directory<UnboundedSender<String>>>>;
 
 /// Serves a listener until it fails.
-pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
+pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;

@@ -1,11 +1,11 @@
 //! The connected clients: channels by name, and in each its master and its viewers by client id.
 
-use super::place::Place;
+use crate::relay::place::Place;
 use ahash::AHashMap;
 
 /// The ways to all clients; `T` is what a message is handed to.
 #[derive(Debug)]
-pub(super) struct Directory<T> {
+pub(crate) struct Directory<T> {
     channels: AHashMap<String, Channel<T>>,
     /// Tells a client from an earlier one at its place.
     entered: u64,
@@ -28,7 +28,7 @@ impl<T> Default for Directory<T> {
 
 impl<T> Directory<T> {
     /// Adds a client, in place of an earlier one. Returns the number that [`Self::leave`] takes.
-    pub(super) fn enter(&mut self, place: &Place, way: T) -> u64 {
+    pub(crate) fn enter(&mut self, place: &Place, way: T) -> u64 {
         self.entered += 1;
         let entry = (self.entered, way);
         let channel = self
@@ -46,7 +46,7 @@ impl<T> Directory<T> {
     }
 
     /// Removes a client, unless another one has taken its place, and a channel without clients.
-    pub(super) fn leave(&mut self, place: &Place, entered: u64) {
+    pub(crate) fn leave(&mut self, place: &Place, entered: u64) {
         let Some(channel) = self.channels.get_mut(&place.channel) else {
             return;
         };
@@ -68,7 +68,7 @@ impl<T> Directory<T> {
     }
 
     /// The way to the recipient of a message from this place: a master names a viewer, a viewer writes to the master.
-    pub(super) fn find(&self, from: &Place, recipient: Option<&str>) -> Option<&T> {
+    pub(crate) fn find(&self, from: &Place, recipient: Option<&str>) -> Option<&T> {
         let channel = self.channels.get(&from.channel)?;
         let found = match (&from.viewer, recipient) {
             (Some(_), _) => channel.master.as_ref(),
@@ -81,6 +81,7 @@ impl<T> Directory<T> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

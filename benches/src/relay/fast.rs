@@ -1,10 +1,10 @@
 //! fastwebsockets on a current-thread runtime: the head by httparse, a task for each half of a connection, a channel
 //! to each.
 
-use super::READ_BYTES;
-use super::directory::Directory;
-use super::place::Place;
-use super::work::translate;
+use crate::relay::READ_BYTES;
+use crate::relay::directory::Directory;
+use crate::relay::place::Place;
+use crate::relay::work::translate;
 use codec::ws::accept_key;
 use fastwebsockets::{
     Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, WebSocketWrite,
@@ -26,7 +26,7 @@ type Way = UnboundedSender<Frame<'static>>;
 type Everybody = Rc<RefCell<Directory<Way>>>;
 
 /// Serves a listener until it fails, over TLS where there is an acceptor.
-pub(super) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
+pub(crate) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;

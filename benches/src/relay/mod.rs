@@ -26,13 +26,13 @@ mod threads;
 mod tls;
 mod work;
 
+use crate::relay::floor::{epoll, uring};
+use clap::ValueEnum;
 pub use place::Place;
 pub use signed::{KEY_ID, SECRET};
-pub use tls::Identity;
-
-use clap::ValueEnum;
 use std::io;
 use std::net::TcpListener;
+pub use tls::Identity;
 
 /// A relay that the binary `rival` can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,8 +74,8 @@ impl Rival {
             Self::Axum => axum_ws::serve(listener),
             Self::Fastwebsockets => fast::serve(listener, None),
             Self::Tungstenite => threads::serve(&listener),
-            Self::FloorUring => floor::serve_on_ring(&listener),
-            Self::FloorEpoll => floor::serve_on_epoll(&listener),
+            Self::FloorUring => uring::serve(&listener),
+            Self::FloorEpoll => epoll::serve(&listener),
         }
     }
 }

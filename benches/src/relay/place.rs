@@ -28,6 +28,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

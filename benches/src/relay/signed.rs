@@ -20,7 +20,7 @@ pub const KEY_ID: &str = "AKIDOFTHEBENCHES";
 pub const SECRET: &str = "of-the-benches-and-nobody-else";
 
 /// The three calls that the driver makes.
-pub(super) fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/createSignalingChannel", post(call))
         .route("/getSignalingChannelEndpoint", post(call))
@@ -134,6 +134,7 @@ const ICE_SERVERS: &str = concat!(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use axum::http::{HeaderName, HeaderValue};
     use codec::aws::sigv4::signer::{Call, Keys, Signer};

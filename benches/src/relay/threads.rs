@@ -1,9 +1,9 @@
 //! tungstenite, a thread per connection, which reads it and writes to whatever socket a message is for.
 
-use super::READ_BYTES;
-use super::directory::Directory;
-use super::place::Place;
-use super::work::translate;
+use crate::relay::READ_BYTES;
+use crate::relay::directory::Directory;
+use crate::relay::place::Place;
+use crate::relay::work::translate;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ impl Write for Shared {
 }
 
 /// Serves a listener until it fails.
-pub(super) fn serve(listener: &TcpListener) -> io::Result<()> {
+pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
     let everybody = Everybody::default();
     loop {
         let (stream, _) = listener.accept()?;

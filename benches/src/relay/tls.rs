@@ -3,9 +3,9 @@
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Default for Identity {
 }
 
 /// Accepts TLS 1.3 with a certificate of its own.
-pub(super) fn acceptor() -> io::Result<TlsAcceptor> {
+pub(crate) fn acceptor() -> io::Result<TlsAcceptor> {
     let (key, cert) = certified();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = CryptoProvider {

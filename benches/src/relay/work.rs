@@ -1,12 +1,13 @@
 //! A rival's work on a text: that of the broker, by serde_json.
 
-use super::place::Place;
-use crate::rival::{SerdeJson, event_text};
+use crate::relay::place::Place;
+use crate::rival::SerdeJson;
+use crate::rival::serde_json::event_text;
 use codec::signal::{Delivery, Role};
 
 /// Reads and checks a text that came from `from`; shows the recipient that a master names, and the event's text for
 /// it. `None` for a text that fails a check.
-pub(super) fn translate<T>(
+pub(crate) fn translate<T>(
     text: &str,
     from: &Place,
     see: impl FnOnce(Option<&str>, String) -> T,
@@ -27,6 +28,7 @@ pub(super) fn translate<T>(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The base64 crate, which everybody uses: into buffers that are used again. It checks a text by decoding it.
 
-use super::Digits;
+use crate::rival::Digits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 

@@ -1,6 +1,6 @@
 //! Ours: the codec as the broker uses it.
 
-use super::{Decode, Digits, Encode, Parse, ReadHead, Seen, Shake, Write};
+use crate::rival::{Decode, Digits, Encode, Parse, ReadHead, Seen, Shake, Write};
 use codec::base64;
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, switching_protocols, upgrade};
 use codec::signal::{Delivery, MessageRules, Parser, Request, Role};

@@ -3,7 +3,7 @@
 //! A floor rather than a rival: ours calls it, and also bounds the head, refuses what two parties could read
 //! differently, and checks `Host`.
 
-use super::{ReadHead, Seen};
+use crate::rival::{ReadHead, Seen};
 use codec::limits::HEADER_LINES;
 use httparse::{Request, Status};
 use std::mem::MaybeUninit;

@@ -4,22 +4,20 @@ mod base64;
 mod heliograph;
 mod httparse;
 mod relay;
-mod serde_json;
+pub(crate) mod serde_json;
 mod simd_json;
 mod text;
 mod tungstenite;
 
 pub use base64::Base64;
+use codec::signal::{Delivery, Request};
 pub use heliograph::Heliograph;
 pub use httparse::Httparse;
 pub use relay::Relay;
 pub use serde_json::SerdeJson;
-pub(crate) use serde_json::event_text;
 pub use simd_json::SimdJson;
 pub use text::{Text, judge, judge_from};
 pub use tungstenite::Tungstenite;
-
-use codec::signal::{Delivery, Request};
 
 /// A server's intake of one connection: masked text frames of a client to messages.
 pub trait Decode {

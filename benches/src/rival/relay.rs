@@ -1,9 +1,9 @@
 //! The work of a relay made of well-known parts on a message, without sockets: tungstenite's frames, serde_json's
 //! parser and serializer, a hash map of recipients, an outbox each.
 
-use super::serde_json::SerdeJson;
-use super::tungstenite::{Pipe, Tungstenite};
-use super::{Decode, Write};
+use crate::rival::serde_json::SerdeJson;
+use crate::rival::tungstenite::{Pipe, Tungstenite};
+use crate::rival::{Decode, Write};
 use codec::signal::Delivery;
 use std::collections::HashMap;
 use tungstenite::WebSocket;

@@ -1,7 +1,7 @@
 //! serde_json: borrowed strings in, a buffer that is used again out.
 
-use super::text::{Text, judge_from};
-use super::{Parse, Write};
+use crate::rival::text::{Text, judge_from};
+use crate::rival::{Parse, Write};
 use codec::signal::{Delivery, Request, Role};
 use codec::ws::{self, Opcode};
 use serde::Serialize;
@@ -12,7 +12,7 @@ pub struct SerdeJson(Vec<u8>);
 
 impl SerdeJson {
     /// Reads a master's text that is known to be UTF-8 already.
-    pub(super) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+    pub(crate) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         Self::parse_from(Role::Master, text, see)
     }
 
@@ -42,7 +42,7 @@ impl Parse for SerdeJson {
 
 /// An event as serde writes it.
 #[derive(Debug, Serialize)]
-pub(super) struct Event<'a> {
+pub(crate) struct Event<'a> {
     #[serde(rename = "messagePayload")]
     payload: &'a str,
     #[serde(rename = "messageType")]
@@ -53,7 +53,7 @@ pub(super) struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// serde_json writes texts alone: the quickest check makes one of the payload.
-    pub(super) fn of(delivery: &Delivery<'a>) -> Self {
+    pub(crate) fn of(delivery: &Delivery<'a>) -> Self {
         Self {
             payload: simdutf8::basic::from_utf8(delivery.payload).expect("base64 is ASCII"),
             action: delivery.action.as_str(),

@@ -1,8 +1,8 @@
 //! simd-json alone, without a scanner before it: its tape in, serde out, with buffers that are used again.
 
-use super::serde_json::Event;
-use super::text::{Text, judge};
-use super::{Parse, Write};
+use crate::rival::serde_json::Event;
+use crate::rival::text::{Text, judge};
+use crate::rival::{Parse, Write};
 use codec::signal::{Delivery, Request};
 use codec::ws::{self, Opcode};
 use simd_json::tape::{Node, Tape};

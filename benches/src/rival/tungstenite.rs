@@ -6,7 +6,7 @@
 //! `Frame`, past its connection's write buffer: that is its shortest way from a payload to a frame at the end of a
 //! buffer.
 
-use super::{Decode, Encode, ReadHead, Seen, Shake};
+use crate::rival::{Decode, Encode, ReadHead, Seen, Shake};
 use std::io;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
@@ -51,7 +51,7 @@ impl io::Write for Pipe {
 
 impl Tungstenite<WebSocket<Pipe>> {
     /// Handles one read and lends each message as it came.
-    pub(super) fn messages(&mut self, mut see: impl FnMut(&str)) {
+    pub(crate) fn messages(&mut self, mut see: impl FnMut(&str)) {
         self.0.get_mut().at = 0;
         while let Ok(message) = self.0.read() {
             if let Message::Text(text) = message {

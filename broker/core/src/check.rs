@@ -9,7 +9,6 @@
 mod count;
 
 pub use count::ByCheck;
-
 use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
 
 /// The rule that a refused request did not pass.

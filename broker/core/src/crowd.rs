@@ -248,6 +248,7 @@ const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn origin(text: &str) -> Origin {

@@ -253,6 +253,7 @@ impl CallerId {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,13 +1,17 @@
 //! Bounds that are not configuration, each with its reason and what happens when it is full. Those of sockets and
 //! of the log are in the broker, `src/edge/limits.rs` and `src/limits.rs`.
 
-mod devices;
-mod logged;
-mod providers;
-mod recheck;
-mod recorder;
+pub(crate) mod devices;
+pub(crate) mod logged;
+pub(crate) mod providers;
+pub(crate) mod recheck;
+pub(crate) mod recorder;
 
-pub use {devices::*, logged::*, providers::*, recheck::*, recorder::*};
+pub use devices::*;
+pub use logged::*;
+pub use providers::*;
+pub use recheck::*;
+pub use recorder::*;
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;

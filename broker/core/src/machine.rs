@@ -23,10 +23,9 @@
 
 mod shown;
 
-pub use shown::{Certified, Shown, ShownCertificate};
-
 use crate::id::{NodeId, SessionKey, ShardId};
 use crate::time::{Moment, Now};
+pub use shown::{Certified, Shown, ShownCertificate};
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 

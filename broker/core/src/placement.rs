@@ -98,6 +98,7 @@ impl Placement {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::aws::ChannelArn;
 

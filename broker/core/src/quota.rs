@@ -137,6 +137,7 @@ const TOKEN: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const FIVE: Rate = Rate { rate: 5, burst: 25 };

@@ -225,6 +225,7 @@ const CHUNK: usize = 512;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -192,6 +192,7 @@ pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

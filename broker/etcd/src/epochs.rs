@@ -1,7 +1,7 @@
 //! The epochs of presence of a cluster that gets the channels of a single broker, or gives its own to one.
 
 use crate::exchange::{End, ExchangeError};
-use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
+use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::keys::Watched;
 use crate::schema::values::{self, MetaValue, SlotValue};
 

@@ -64,6 +64,8 @@ mod tcp;
 mod wire;
 mod writer;
 
+#[cfg(feature = "fuzzing")]
+pub use crate::wire::fuzzing;
 pub use additions::{add, each_record};
 pub use config::{Config, InnerAddress, Options, TlsError, tls};
 pub use directory::DirectoryError;
@@ -76,5 +78,3 @@ pub use peers::{Mail, Mailbox, Peers};
 pub use service::{News, Service};
 pub use store::EtcdStore;
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};
-#[cfg(feature = "fuzzing")]
-pub use wire::fuzzing;

@@ -126,6 +126,7 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

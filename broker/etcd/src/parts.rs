@@ -219,6 +219,7 @@ const _: () = assert!(PARTS_MAX * PART_BYTES >= PARCEL_BYTES_MAX);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::cluster::message::ParcelSent;
     use broker_core::cluster::types::{Incarnation, Revision, Slot};

@@ -11,6 +11,8 @@
 mod tickets;
 mod verifier;
 
+use crate::tickets::Tickets;
+use crate::verifier::Derived;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption, Tls12Resumption};
@@ -23,8 +25,6 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 use std::sync::Arc;
-use tickets::Tickets;
-use verifier::Derived;
 
 /// The purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -164,13 +164,13 @@ fn one_more(count: &AtomicUsize, most: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
     use std::collections::VecDeque;
     use std::fs::File;
     use std::io::Read;
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::thread;
     use std::time::Duration;
 

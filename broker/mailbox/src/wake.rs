@@ -100,6 +100,7 @@ impl<D: Door> Wake<D> {
 
 #[cfg(all(test, model))]
 mod tests {
+
     use super::*;
     use loom::sync::atomic::AtomicUsize;
     use loom::sync::{Arc, Notify};

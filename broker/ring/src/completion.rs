@@ -147,6 +147,7 @@ const KEY_MASK: u64 = (1 << 56) - 1;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

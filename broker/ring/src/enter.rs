@@ -123,6 +123,7 @@ fn passes(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::completion::{Completion, Key, Received};
     use crate::ring::Settings;

@@ -57,6 +57,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

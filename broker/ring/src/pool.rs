@@ -10,7 +10,8 @@
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
 )]
 
-use io_uring::{IoUring, types::BufRingEntry};
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;

@@ -1,27 +1,27 @@
 //! The request to a running broker: `POST /backup` at its admin listener.
 
-use super::wire;
 use crate::admin_client::AdminListener;
+use crate::backup::wire;
 use crate::failure::Failure;
 use std::io::BufReader;
 use std::net::TcpStream;
 use std::path::PathBuf;
 
 /// An answer of 200: its body follows.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The body, not yet read: up to the end of the connection.
-    pub(super) body: BufReader<TcpStream>,
+    pub(crate) body: BufReader<TcpStream>,
     /// The data directory of the broker, if it is on this machine.
-    pub(super) data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Its last epoch of presence, if there was one.
-    pub(super) epoch: Option<u64>,
+    pub(crate) epoch: Option<u64>,
 }
 
 /// Asks for a backup.
 ///
 /// # Errors
 /// [`Failure::Fatal`]: what went wrong, with what to do.
-pub(super) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
+pub(crate) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
     let answer = listener.ask("POST", "/backup").map_err(|error| {
         Failure::Fatal(format!(
             "the broker at http://{} does not answer: {error}: if none runs, copy its directory with --data-dir DIR; \

@@ -11,7 +11,7 @@
 //! themselves (configuration, credentials, certificates).
 
 mod fetch;
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod wire;
 
 use crate::admin_client::AdminListener;
@@ -20,11 +20,10 @@ use crate::data_dir::{DataDir, epoch, session_key};
 use crate::failure::Failure;
 use crate::registry;
 use fetch::Answer;
-pub(crate) use folder::Folder;
+use folder::Folder;
 use serde_json::json;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 use wire::{Part, Reader};
 use zeroize::Zeroizing;
 

@@ -130,6 +130,7 @@ fn damaged(what: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn stream(parts: &[Part<'_>]) -> Vec<u8> {

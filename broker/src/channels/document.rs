@@ -17,19 +17,19 @@ use time::format_description::well_known::Rfc3339;
 /// A channel as `ChannelInfo` has it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object of a channel")]
-pub(super) struct Channel<'t> {
+pub(crate) struct Channel<'t> {
     #[serde(borrow)]
-    pub(super) channel_name: Cow<'t, str>,
+    pub(crate) channel_name: Cow<'t, str>,
     #[serde(borrow, rename = "ChannelARN")]
-    pub(super) channel_arn: Cow<'t, str>,
+    pub(crate) channel_arn: Cow<'t, str>,
     #[serde(borrow)]
-    pub(super) channel_type: Cow<'t, str>,
+    pub(crate) channel_type: Cow<'t, str>,
     #[serde(borrow)]
-    pub(super) channel_status: Cow<'t, str>,
-    pub(super) creation_time: CreationTime<'t>,
-    pub(super) single_master_configuration: Option<SingleMaster>,
+    pub(crate) channel_status: Cow<'t, str>,
+    pub(crate) creation_time: CreationTime<'t>,
+    pub(crate) single_master_configuration: Option<SingleMaster>,
     #[serde(borrow, default)]
-    pub(super) version: Cow<'t, str>,
+    pub(crate) version: Cow<'t, str>,
 }
 
 /// A moment as the AWS CLI prints it: version 1 the number of the service's answer, version 2 a text.
@@ -38,7 +38,7 @@ pub(super) struct Channel<'t> {
     untagged,
     expecting = "a CreationTime must be seconds since 1970 as a number, or a text of RFC 3339"
 )]
-pub(super) enum CreationTime<'t> {
+pub(crate) enum CreationTime<'t> {
     Seconds(f64),
     #[serde(borrow)]
     Text(Cow<'t, str>),
@@ -46,7 +46,7 @@ pub(super) enum CreationTime<'t> {
 
 impl CreationTime<'_> {
     /// Seconds since 1970; `None` for a text that is no moment, and for a number that no ARN can have.
-    pub(super) fn seconds(&self) -> Option<f64> {
+    pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
             Self::Text(text) => {
@@ -60,22 +60,22 @@ impl CreationTime<'_> {
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct SingleMaster {
-    pub(super) message_ttl_seconds: Option<i64>,
+pub(crate) struct SingleMaster {
+    pub(crate) message_ttl_seconds: Option<i64>,
 }
 
 /// The tags of one channel.
 #[derive(Debug, Serialize)]
-pub(super) struct ChannelTags {
+pub(crate) struct ChannelTags {
     #[serde(rename = "ChannelARN")]
-    pub(super) channel_arn: String,
+    pub(crate) channel_arn: String,
     #[serde(rename = "Tags")]
-    pub(super) tags: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// One document.
 #[derive(Debug)]
-pub(super) enum Document<'t> {
+pub(crate) enum Document<'t> {
     Channels(Vec<Channel<'t>>),
     Tags(ChannelTags),
 }
@@ -99,7 +99,7 @@ struct Members<'t> {
 /// # Errors
 /// The place of the first thing that is no such document, what is wrong with it, and what is allowed. Documents before
 /// it were given.
-pub(super) fn documents<'t>(
+pub(crate) fn documents<'t>(
     text: &'t str,
     mut give: impl FnMut(u32, Document<'t>),
 ) -> Result<(), String> {

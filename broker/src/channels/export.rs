@@ -1,6 +1,6 @@
 //! Channels as documents that an import takes, in the form in which the AWS CLI prints them.
 
-use super::document::{Channel, ChannelTags, CreationTime, SingleMaster};
+use crate::channels::document::{Channel, ChannelTags, CreationTime, SingleMaster};
 use broker_core::record::Record;
 use serde::Serialize;
 use serde_json::Serializer;
@@ -16,7 +16,7 @@ struct List<'r> {
 }
 
 /// Writes a list of all channels, then the tags of each that has some.
-pub(super) fn write(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     let channel_info_list = records.iter().map(channel).collect();
     document(&List { channel_info_list }, out)?;
     for record in records.iter().filter(|record| !record.tags.is_empty()) {

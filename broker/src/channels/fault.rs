@@ -1,32 +1,32 @@
 //! Faults of files, in the order found; the first ones are kept.
 
-use super::limits::FAULTS_SHOWN_MAX;
+use crate::channels::limits::FAULTS_SHOWN_MAX;
 use crate::failure::Failure;
 use crate::terminal::plain;
 use std::path::Path;
 
 /// The place of something: its file and the document's number in it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'f> {
-    pub(super) file: &'f Path,
-    pub(super) document: u32,
+pub(crate) struct Source<'f> {
+    pub(crate) file: &'f Path,
+    pub(crate) document: u32,
 }
 
 /// Faults of the files of one import.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     shown: Vec<String>,
     count: usize,
 }
 
 impl Faults {
     /// Something is wrong with a file as a whole, or at a place that `text` begins with.
-    pub(super) fn of_file(&mut self, file: &Path, text: &str) {
+    pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
         self.add(|| format!("{}: {}", file.display(), plain(text)));
     }
 
     /// Something is wrong with a channel: `text` says what, and what is allowed.
-    pub(super) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
+    pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
         let Source { file, document } = source;
         self.add(|| {
             let (file, name) = (file.display(), plain(&shortened(name)));
@@ -45,7 +45,7 @@ impl Faults {
     }
 
     /// The number of faults.
-    pub(super) const fn count(&self) -> usize {
+    pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
@@ -53,7 +53,7 @@ impl Faults {
     ///
     /// # Errors
     /// [`Failure::Configuration`].
-    pub(super) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
+    pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! The records that files of documents ask for, checked whole.
 
-use super::document::{Channel, ChannelTags, Document, documents};
-use super::fault::{Faults, Source};
-use super::limits::{CHANNELS_MAX, FILE_BYTES_MAX};
+use crate::channels::document::{Channel, ChannelTags, Document, documents};
+use crate::channels::fault::{Faults, Source};
+use crate::channels::limits::{CHANNELS_MAX, FILE_BYTES_MAX};
 use crate::files::{ReadError, read_text};
 use broker_core::record::{Record, Tags, Version};
 use broker_core::time::Wall;
@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 
 /// The channels that files ask for, by region, account and name.
 #[derive(Debug, Default)]
-pub(super) struct Gathered<'f> {
-    pub(super) channels: BTreeMap<Box<str>, Wanted<'f>>,
-    pub(super) faults: Faults,
+pub(crate) struct Gathered<'f> {
+    pub(crate) channels: BTreeMap<Box<str>, Wanted<'f>>,
+    pub(crate) faults: Faults,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Wanted<'f> {
-    pub(super) record: Record,
-    pub(super) source: Source<'f>,
+pub(crate) struct Wanted<'f> {
+    pub(crate) record: Record,
+    pub(crate) source: Source<'f>,
     /// A document has given its tags.
     tagged: bool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Wanted<'f> {
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
 /// Reads all files. `random` draws the versions of channels whose own cannot be kept.
-pub(super) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Gathered<'f> {
+pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Gathered<'f> {
     let mut gathered = Gathered::default();
     let mut untied = Untied::new();
     for file in files {
@@ -56,7 +56,7 @@ pub(super) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Ga
 }
 
 /// Reads one text, which faults name so.
-pub(super) fn gather_text<'f>(
+pub(crate) fn gather_text<'f>(
     name: &'f Path,
     text: &str,
     random: &mut fastrand::Rng,
@@ -234,7 +234,7 @@ fn check_created(channel: &Channel<'_>, created_ms: u64) -> Result<(), String> {
 }
 
 /// The members in which two records of one name differ, beside their versions; `None` when there is none.
-pub(super) fn differences(one: &Record, other: &Record, with_tags: bool) -> Option<String> {
+pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Option<String> {
     let mut names = Vec::new();
     if one.arn != other.arn {
         names.push(format!("ARN {} and {}", one.arn, other.arn));

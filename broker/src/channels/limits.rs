@@ -1,11 +1,11 @@
 //! Bounds of an import. Beyond one of them nothing is imported, and the fault names it.
 
 /// Bytes of one file: a million channels as the AWS CLI prints them, some 500 bytes each. It is held in memory whole.
-pub(super) const FILE_BYTES_MAX: usize = 512 << 20;
+pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
 /// Channels of all files of an import together: those that one node was measured with. Some 400 bytes each in memory,
 /// and their tags.
-pub(super) const CHANNELS_MAX: usize = 1_000_000;
+pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
 /// Faults that are shown; of further ones only the number.
-pub(super) const FAULTS_SHOWN_MAX: usize = 100;
+pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

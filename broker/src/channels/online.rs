@@ -1,7 +1,7 @@
 //! The import into a broker that runs, by its admin listener: the files are checked here, and once more there.
 
-use super::{Plan, export};
 use crate::admin_client::AdminListener;
+use crate::channels::{Plan, export};
 use crate::config::AdminFlags;
 use crate::failure::Failure;
 use crate::finding::counted;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// [`Failure::Configuration`]: they have something that only such a one needs.
-pub(super) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
+pub(crate) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     let others = asked.token_file.is_some() || asked.config.is_some();
     if asked.admin.is_none() && others {
         let rule = "--token-file and --config: allowed with --admin URL, of a broker that runs";
@@ -23,7 +23,7 @@ pub(super) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
 }
 
 /// Has a broker that runs make the channels of these files, or say what it would do.
-pub(super) fn import(
+pub(crate) fn import(
     files: &[PathBuf],
     asked: &AdminFlags,
     dry_run: bool,

@@ -1,12 +1,12 @@
 //! `heliograph cluster check`: what an operator should know before nodes start, and from time to time. Each line is
 //! `ok`, a `warning` or an `error`; only errors make the exit code 1.
 
-use super::nodes;
-use super::place::Place;
-use super::table::bytes;
+use crate::cluster_admin::nodes;
+use crate::cluster_admin::place::Place;
+use crate::cluster_admin::table::bytes;
 use crate::failure::Failure;
 use crate::finding::{Finding, Level, count, error, ok, warning};
-use crate::server::cluster_secret;
+use crate::server::cluster::secret as cluster_secret;
 use crate::terminal::{plain, write};
 use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, granted, survey};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Looks at everything, and prints a line each.
-pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let findings = findings(place);
     let mut text = String::new();
     for Finding { level, text: line } in &findings {
@@ -32,7 +32,7 @@ pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// Everything that is looked at.
-pub(super) fn findings(place: &Place) -> Vec<Finding> {
+pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     let mut findings = vec![secret(place)];
     match survey(&place.etcd, &place.name, place.proofs().as_ref()) {
         Err(why) => findings.push(error(format!("etcd: {why}"))),
@@ -224,7 +224,7 @@ fn resolved(name: &str) -> Finding {
 }
 
 /// The addresses of a name, or why there are none.
-pub(super) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
+pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     let (tell, told) = mpsc::channel();
     let host = name
         .trim_start_matches('[')
@@ -255,6 +255,7 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! `heliograph cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
 
-use super::nodes::KINDS;
-use super::place::Place;
+use crate::cluster_admin::nodes::KINDS;
+use crate::cluster_admin::place::Place;
 use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_core::control::node_label;
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Every name below the domain leads to all nodes that are registered: any of them takes any connection. With `direct`,
 /// those that name a node lead to that one; without its records, a node that is lost is any name again.
-pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
+pub(crate) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
     let domain = domain(place)?;
     let mut text = String::from(
         "; the addresses at which nodes reach each other: replace those that clients cannot reach\n",
@@ -44,7 +44,7 @@ pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
 }
 
 /// The domain of endpoints.
-pub(super) fn domain(place: &Place) -> Result<&str, Failure> {
+pub(crate) fn domain(place: &Place) -> Result<&str, Failure> {
     place.settings.advertise.domain.as_deref().ok_or_else(|| {
         let text =
             "advertise.domain: must be set to the domain below which endpoints have their names";

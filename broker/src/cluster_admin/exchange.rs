@@ -1,9 +1,9 @@
 //! `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a
 //! single node can be started from.
 
-use super::place::Place;
-use crate::backup::Folder;
+use crate::backup::folder::Folder;
 use crate::channels::Plan;
+use crate::cluster_admin::place::Place;
 use crate::data_dir::{DataDir, epoch};
 use crate::failure::Failure;
 use crate::finding::counted;
@@ -12,7 +12,7 @@ use broker_etcd::{ExchangeError, Existing};
 use std::path::{Path, PathBuf};
 
 /// From the data directory of a broker that does not run.
-pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<String, Failure> {
+pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<String, Failure> {
     if !directory.join("store.redb").is_file() {
         let directory = directory.display();
         return Err(Failure::Configuration(format!(
@@ -32,7 +32,7 @@ pub(super) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
 }
 
 /// From documents, beside the channels that are in etcd.
-pub(super) fn import_files(
+pub(crate) fn import_files(
     place: &Place,
     files: &[PathBuf],
     replace: bool,
@@ -62,7 +62,7 @@ pub(super) fn import_files(
 }
 
 /// Into a directory that is absent or empty.
-pub(super) fn export(place: &Place, directory: &Path) -> Result<String, Failure> {
+pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure> {
     let shown = directory.display();
     let folder = Folder::begin(directory).map_err(|error| {
         Failure::Configuration(format!(

@@ -1,9 +1,9 @@
 //! `heliograph cluster dns --haproxy`: the configuration of a balancer that passes clients on by the names that they
 //! ask for.
 
-use super::dns::domain;
-use super::nodes::KINDS;
-use super::place::Place;
+use crate::cluster_admin::dns::domain;
+use crate::cluster_admin::nodes::KINDS;
+use crate::cluster_admin::place::Place;
 use crate::failure::Failure;
 use crate::terminal::plain;
 use broker_core::control::node_label;
@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 /// The names of a node's endpoints lead to it, and to all others while it does not answer; any other name, or none,
 /// leads to all. What is not about names is that of `deploy/cluster/haproxy.cfg`.
-pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
+pub(crate) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
     let domain = domain(place)?;
     let port = port(&place.settings)?;
     let mut notes = String::new();

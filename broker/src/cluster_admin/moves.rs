@@ -1,7 +1,7 @@
 //! `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
 
-use super::place::Place;
-use super::table::table;
+use crate::cluster_admin::place::Place;
+use crate::cluster_admin::table::table;
 use crate::failure::Failure;
 use crate::terminal::{plain, write};
 use broker_etcd::operator::{
@@ -11,7 +11,7 @@ use broker_etcd::operator::{
 use std::io::Write;
 
 /// A node gives its slots away and ends: a line each time that something changed.
-pub(super) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let shown = plain(node);
     let mut broken = None;
     let mut say = |progress: DrainProgress| {
@@ -54,7 +54,7 @@ pub(super) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
 }
 
 /// Equal parts for all nodes that run: the parts before, each time that they changed, and at the end.
-pub(super) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut broken = None;
     let mut before: Option<Parts> = None;
     let mut say = |parts: &Parts| {
@@ -103,7 +103,7 @@ fn comparison(before: &Parts, after: &Parts) -> String {
 }
 
 /// Nodes of the former inner version may not start any more.
-pub(super) fn finish_upgrade(place: &Place) -> Result<String, Failure> {
+pub(crate) fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
             "nothing to finish: all nodes have inner version {}, which is the lowest allowed\n",

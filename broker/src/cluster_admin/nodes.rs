@@ -1,7 +1,7 @@
 //! The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
-use super::check::resolve;
-use super::place::Place;
+use crate::cluster_admin::check::resolve;
+use crate::cluster_admin::place::Place;
 use crate::finding::{Finding, error, ok, warning};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Asks the nodes.
-pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
+pub(crate) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, node) in &survey.nodes {
         if let Some(kinship) = node.stranger {
@@ -239,7 +239,7 @@ const TUNNELS_PER_PORT: &str = "about 28,000";
 const SHA256_SHOWN: usize = 12;
 
 /// Prefixes of the names of endpoints: for masters, viewers and calls.
-pub(super) const KINDS: [&str; 3] = ["m", "v", "r"];
+pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
 /// A label that only a wildcard has: no node's begins with this letter.
 const ABSENT: &str = "x-00000000";
@@ -252,6 +252,7 @@ const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::finding::Level;
     use broker_etcd::InnerAddress;

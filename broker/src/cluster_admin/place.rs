@@ -3,7 +3,7 @@
 use crate::config;
 use crate::failure::Failure;
 use crate::files::etcd;
-use crate::server::cluster_secret;
+use crate::server::cluster::secret as cluster_secret;
 use broker_core::cluster::proof::ProofKeys;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
@@ -11,15 +11,15 @@ use broker_etcd::operator::{Survey, survey};
 use std::path::Path;
 
 /// A cluster, and how its etcd is reached.
-pub(super) struct Place {
-    pub(super) settings: Settings,
-    pub(super) name: String,
-    pub(super) etcd: Options,
+pub(crate) struct Place {
+    pub(crate) settings: Settings,
+    pub(crate) name: String,
+    pub(crate) etcd: Options,
 }
 
 impl Place {
     /// Of the configuration file.
-    pub(super) fn of(config: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of(config: &Path) -> Result<Self, Failure> {
         let mut draft = config::draft_of(config, "cluster");
         let mut etcd = None;
         if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
@@ -53,14 +53,14 @@ impl Place {
     }
 
     /// The keys of proofs in registrations, where this user can read the secret.
-    pub(super) fn proofs(&self) -> Option<ProofKeys> {
+    pub(crate) fn proofs(&self) -> Option<ProofKeys> {
         let path = self.settings.cluster.secret_file.as_ref()?;
         let secret = cluster_secret(path).ok()?;
         Some(secret.proof_keys(&self.name))
     }
 
     /// Reads the state of the cluster from etcd.
-    pub(super) fn survey(&self) -> Result<Survey, Failure> {
+    pub(crate) fn survey(&self) -> Result<Survey, Failure> {
         survey(&self.etcd, &self.name, self.proofs().as_ref())
             .map_err(|why| Failure::Fatal(format!("etcd: {why}")))
     }

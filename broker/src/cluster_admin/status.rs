@@ -1,14 +1,14 @@
 //! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, and which nodes
 //! answer the others.
 
-use super::place::Place;
-use super::table::{bytes, table};
+use crate::cluster_admin::place::Place;
+use crate::cluster_admin::table::{bytes, table};
 use crate::terminal::plain;
 use broker_core::cluster::types::Kinship;
 use broker_etcd::operator::{EtcdMember, NodeStatus, Reports, Survey, reports};
 
 /// The output of the command. It asks the nodes which others answer them.
-pub(super) fn text(place: &Place, survey: &Survey) -> String {
+pub(crate) fn text(place: &Place, survey: &Survey) -> String {
     let founded = match &survey.meta {
         Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
         None => "not founded: its first node does that, or an import".into(),
@@ -137,6 +137,7 @@ fn member(member: &EtcdMember) -> [String; 4] {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_etcd::operator::NodeReport;
 

@@ -1,7 +1,7 @@
 //! Columns of text.
 
 /// Lines of columns, each as wide as its longest text; none ends with blanks.
-pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, text) in widths.iter_mut().zip(row) {
@@ -18,7 +18,7 @@ pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
 }
 
 /// A number of bytes in the largest unit below it.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| number >= 1 << shift) {
         None => format!("{number} B"),
@@ -34,6 +34,7 @@ pub(super) fn bytes(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,18 +1,18 @@
 //! Rules across several keys of the configuration: bounds of lists, listeners beside each other, and numbers that must
 //! not be below others. The rules with a fixed text are the table in `rules`.
 
-use super::cpus::Cpus;
-use super::draft::Findings;
-use super::error::Fault;
-use super::json::shown;
-use super::rules::{self, ADDRESS_OF_ITS_OWN};
+use crate::config::cpus::Cpus;
+use crate::config::draft::Findings;
+use crate::config::error::Fault;
+use crate::config::json::shown;
+use crate::config::rules::{self, ADDRESS_OF_ITS_OWN};
 use broker_core::limits::ENVELOPE_BYTES_MAX;
 use broker_core::settings::value::Span;
 use broker_core::settings::{Auth, Key, Kind, Listen, Scheme, Settings, overlap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break. Faults of one place are listed in this order.
-pub(super) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
+pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = Check {
         settings,
         read: findings.faults.clone(),
@@ -34,7 +34,7 @@ pub(super) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
 }
 
 /// Notes a certificate that the file names without its key or the other way around; it is then as if not written.
-pub(super) fn certificate(settings: &mut Settings, findings: &mut Findings) {
+pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
     };
@@ -48,8 +48,8 @@ pub(super) fn certificate(settings: &mut Settings, findings: &mut Findings) {
 }
 
 /// The settings, and what was found wrong with them so far.
-pub(super) struct Check<'s> {
-    pub(super) settings: &'s Settings,
+pub(crate) struct Check<'s> {
+    pub(crate) settings: &'s Settings,
     /// Faults that were found before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
@@ -57,13 +57,13 @@ pub(super) struct Check<'s> {
 
 impl Check<'_> {
     /// Notes that the value of `key`, or of that table, breaks a rule.
-    pub(super) fn broken(&mut self, key: &str, rule: impl Into<String>) {
+    pub(crate) fn broken(&mut self, key: &str, rule: impl Into<String>) {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
     /// Whether the value of `key`, or of a key of that table, was found wrong as it was read: what follows from its
     /// absence is not worth saying.
-    pub(super) fn is_wrong(&self, key: &str) -> bool {
+    pub(crate) fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
 
@@ -280,7 +280,7 @@ fn once(one: &Listen, other: &Listen) -> String {
 
 /// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
 /// `[::]` covers all addresses, `0.0.0.0` those of IPv4.
-pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+pub(crate) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 

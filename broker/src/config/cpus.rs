@@ -24,7 +24,7 @@ impl Cpus {
     }
 
     /// `shards` and `cpus` with the defaults of this machine where they are not written (0 shards, no CPUs).
-    pub(super) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
+    pub(crate) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
         let cpus = match cpus.is_empty() {
             true => self.allowed.clone(),
             false => cpus,
@@ -45,6 +45,7 @@ fn allowed(status: &str) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

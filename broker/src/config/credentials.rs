@@ -9,9 +9,9 @@ mod registry;
 mod roles;
 mod things;
 
-use super::document::{Document, Raw, Section, text};
-use super::draft::Findings;
-use super::error::{ConfigError, ValuePlace};
+use crate::config::document::{Document, Raw, Section, text};
+use crate::config::draft::Findings;
+use crate::config::error::{ConfigError, ValuePlace};
 use crate::devices::Devices;
 use crate::files::stamp::Stamp;
 use broker_core::auth::provider::Provider;

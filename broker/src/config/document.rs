@@ -3,15 +3,15 @@
 //! A [`Document`] is a text with what was found in it so far, a [`Section`] is one of its tables. A section names the
 //! keys it knows by asking for them; what is left in the table when it ends is unknown.
 
-use super::draft::Findings;
-use super::error::{Fault, ValuePlace};
+use crate::config::draft::Findings;
+use crate::config::error::{Fault, ValuePlace};
 use broker_core::settings::value::Checked;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A text, and what was found in it.
-pub(super) struct Document<'d> {
+pub(crate) struct Document<'d> {
     text: &'d str,
     /// Offsets of the lines' first bytes.
     lines: Vec<usize>,
@@ -21,10 +21,10 @@ pub(super) struct Document<'d> {
 }
 
 /// A value as the document has it, for functions that read one.
-pub(super) type Raw<'d> = DeValue<'d>;
+pub(crate) type Raw<'d> = DeValue<'d>;
 
 impl<'d> Document<'d> {
-    pub(super) fn new(text: &'d str) -> Self {
+    pub(crate) fn new(text: &'d str) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             text,
@@ -35,7 +35,7 @@ impl<'d> Document<'d> {
     }
 
     /// A file that holds secrets.
-    pub(super) fn confidential(text: &'d str) -> Self {
+    pub(crate) fn confidential(text: &'d str) -> Self {
         Self {
             confidential: true,
             ..Self::new(text)
@@ -46,7 +46,7 @@ impl<'d> Document<'d> {
     ///
     /// # Errors
     /// Why the text is no TOML; `read` was not called.
-    pub(super) fn read(
+    pub(crate) fn read(
         self,
         read: impl FnOnce(&mut Section<'_, '_>),
     ) -> Result<Findings, Findings> {
@@ -104,7 +104,7 @@ impl<'d> Document<'d> {
 }
 
 /// One table of the document.
-pub(super) struct Section<'d, 'r> {
+pub(crate) struct Section<'d, 'r> {
     document: &'r mut Document<'d>,
     /// With a dot at its end, or empty for the document itself.
     path: String,
@@ -131,7 +131,7 @@ impl<'d> Section<'d, '_> {
     }
 
     /// The value of `key` as `check` understands it; `None` when the key is absent, or wrong, which is noted.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
         check: impl FnOnce(&'d Raw<'d>) -> Checked<T>,
@@ -140,7 +140,7 @@ impl<'d> Section<'d, '_> {
     }
 
     /// The same with a `check` that finds several faults of one value.
-    pub(super) fn read_with_faults<T>(
+    pub(crate) fn read_with_faults<T>(
         &mut self,
         key: &'static str,
         check: impl FnOnce(&'d Raw<'d>) -> Result<T, Vec<String>>,
@@ -156,7 +156,7 @@ impl<'d> Section<'d, '_> {
     }
 
     /// A text that `check` understands.
-    pub(super) fn text<T>(
+    pub(crate) fn text<T>(
         &mut self,
         key: &'static str,
         check: impl FnOnce(&'d str) -> Checked<T>,
@@ -165,14 +165,14 @@ impl<'d> Section<'d, '_> {
     }
 
     /// A table of its own.
-    pub(super) fn section(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
+    pub(crate) fn section(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
         if let Some((path, value)) = self.value(key) {
             self.enter(path, value, read);
         }
     }
 
     /// A list of tables, each read by `read` with its place in the list.
-    pub(super) fn tables(
+    pub(crate) fn tables(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(usize, &mut Section<'_, '_>),
@@ -198,7 +198,7 @@ impl<'d> Section<'d, '_> {
     }
 
     /// A table of tables with names of the writer's choice, each read by `read` with its name.
-    pub(super) fn named_tables(
+    pub(crate) fn named_tables(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&str, &mut Section<'_, '_>),
@@ -218,23 +218,23 @@ impl<'d> Section<'d, '_> {
     }
 
     /// The text of `key`, if it is one; nothing is noted.
-    pub(super) fn peek(&self, key: &str) -> Option<&'d str> {
+    pub(crate) fn peek(&self, key: &str) -> Option<&'d str> {
         self.table.get(key)?.get_ref().as_str()
     }
 
     /// Whether `key` is written, right or wrong.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
     /// Whether a value of this table is wrong, so that what follows from its absence is not worth saying.
-    pub(super) fn has_faults(&self) -> bool {
+    pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
     }
 
     /// Notes a fault of this table as a whole.
-    pub(super) fn fault(&mut self, rule: impl Into<String>) {
+    pub(crate) fn fault(&mut self, rule: impl Into<String>) {
         let path = self.path.trim_end_matches('.');
         self.document.findings.fault(path, A_TABLE, rule);
     }
@@ -288,7 +288,7 @@ impl<'d> Section<'d, '_> {
 }
 
 /// A string that `check` understands.
-pub(super) fn text<'d, T>(
+pub(crate) fn text<'d, T>(
     value: &'d Raw<'_>,
     check: impl FnOnce(&'d str) -> Checked<T>,
 ) -> Checked<T> {
@@ -303,7 +303,7 @@ pub(super) fn text<'d, T>(
 }
 
 /// A whole number as a flag is written. What is none becomes the empty text, which no rule allows.
-pub(super) fn digits(value: &Raw<'_>) -> String {
+pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
     });
@@ -311,7 +311,7 @@ pub(super) fn digits(value: &Raw<'_>) -> String {
 }
 
 /// A list of at least 0 or 1 `entries`, which `check` understands.
-pub(super) fn list<'d, T>(
+pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,
     least: usize,
     entries: &str,
@@ -325,9 +325,9 @@ pub(super) fn list<'d, T>(
 }
 
 /// Shown in place of a secret.
-pub(super) const REDACTED: &str = "<redacted>";
+pub(crate) const REDACTED: &str = "<redacted>";
 
 /// Shown in place of what a table holds.
-pub(super) const A_TABLE: &str = "{ … }";
+pub(crate) const A_TABLE: &str = "{ … }";
 
 const EXCERPT_CHARS_MAX: usize = 80;

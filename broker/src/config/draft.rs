@@ -1,11 +1,11 @@
 //! A configuration as it was read, with all errors so far, those of the files that it names included.
 
-use super::error::{ConfigError, Fault, ValuePlace};
+use crate::config::error::{ConfigError, Fault, ValuePlace};
 use broker_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Flags and file, read together. Made by [`super::draft`], ended by [`Draft::finish`].
+/// Flags and file, read together. Made by [`crate::config::draft`], ended by [`Draft::finish`].
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
@@ -16,7 +16,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(file: Option<&Path>, settings: Option<Settings>, findings: Findings) -> Self {
+    pub(crate) fn new(file: Option<&Path>, settings: Option<Settings>, findings: Findings) -> Self {
         let file = file.map(Path::to_path_buf);
         Self {
             file,
@@ -26,7 +26,7 @@ impl Draft {
     }
 
     /// Notes the file in the settings, for those who read parts of it again.
-    pub(super) fn of_file(mut self, file: &Path) -> Self {
+    pub(crate) fn of_file(mut self, file: &Path) -> Self {
         if let Some(settings) = &mut self.settings {
             settings.config = Some(file.into());
         }
@@ -72,8 +72,8 @@ impl Draft {
 
 /// The places of keys, by flag or in a file, and their faults.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Findings {
-    pub(super) faults: Vec<Fault>,
+pub(crate) struct Findings {
+    pub(crate) faults: Vec<Fault>,
     places: BTreeMap<String, ValuePlace>,
     /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
     wrong: BTreeSet<String>,
@@ -81,23 +81,23 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Notes where `key` was written. A flag overrides the file.
-    pub(super) fn written(&mut self, key: &str, place: ValuePlace) {
+    pub(crate) fn written(&mut self, key: &str, place: ValuePlace) {
         self.places.insert(key.into(), place);
     }
 
-    pub(super) fn place_of(&self, key: &str) -> ValuePlace {
+    pub(crate) fn place_of(&self, key: &str) -> ValuePlace {
         self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
     /// Notes that the value of `key` breaks a rule, unless it could not be read at all.
-    pub(super) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
+    pub(crate) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         if !self.wrong.contains(key) {
             self.push(key, value, rule);
         }
     }
 
     /// Notes that the value of `key` could not be read.
-    pub(super) fn unreadable(&mut self, key: &str) {
+    pub(crate) fn unreadable(&mut self, key: &str) {
         self.wrong.insert(key.into());
     }
 

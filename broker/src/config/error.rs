@@ -43,7 +43,7 @@ pub struct ConfigError {
 
 impl Fault {
     /// A fault of a text as a whole, at `place`.
-    pub(super) fn of_text(place: ValuePlace, rule: String) -> Self {
+    pub(crate) fn of_text(place: ValuePlace, rule: String) -> Self {
         let (key, value) = (String::new(), String::new());
         Self {
             place,
@@ -54,7 +54,7 @@ impl Fault {
     }
 
     /// Whether this is about `key`, or a key of that table.
-    pub(super) fn is_of(&self, key: &str) -> bool {
+    pub(crate) fn is_of(&self, key: &str) -> bool {
         let rest = self.key.strip_prefix(key);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }

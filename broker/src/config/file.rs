@@ -1,12 +1,12 @@
 //! The configuration file, read by the table of keys.
 
-use super::document::{Raw, Section, digits, list, text};
-use super::entries::{hooks, ice};
+use crate::config::document::{Raw, Section, digits, list, text};
+use crate::config::entries::{hooks, ice};
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{Field, KEYS, Key, Kind, RATE_MAX, Rate, Settings};
 
 /// Reads the whole file into `settings`, which hold the defaults.
-pub(super) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
+pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
     for keys in KEYS.chunk_by(|one, next| one.table() == next.table()) {
         match keys.first().map_or("", Key::table) {
             "" => read_keys(top, keys, settings),

@@ -2,16 +2,15 @@
 
 mod things;
 
-pub use things::{
-    ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
-};
-
-use super::{KeyFlags, PolicyFlags};
+use crate::config::{KeyFlags, PolicyFlags};
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::aws::{ChannelArn, ChannelName, ClientId};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+pub use things::{
+    ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
+};
 
 /// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
 #[derive(Clone, Debug, Parser)]

@@ -1,6 +1,6 @@
 //! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
 
-use super::document::{A_TABLE, REDACTED};
+use crate::config::document::{A_TABLE, REDACTED};
 use crate::hooks::address;
 use broker_core::settings::value::Span;
 use broker_core::settings::{Field, Hook, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings};
@@ -38,7 +38,7 @@ pub fn json(settings: &Settings) -> Value {
 }
 
 /// The value of a key as a fault shows it; empty when it is unset. What is no key is a table.
-pub(super) fn shown(path: &str, settings: &Settings) -> String {
+pub(crate) fn shown(path: &str, settings: &Settings) -> String {
     let Some(key) = Key::of(path) else {
         return A_TABLE.into();
     };
@@ -117,6 +117,7 @@ fn ice(server: &Ice) -> Value {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::Profile;
 

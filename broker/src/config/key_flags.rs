@@ -1,7 +1,7 @@
 //! The flags of `heliograph serve` that override keys of the configuration file, made from the table of keys.
 
-use super::draft::Findings;
-use super::error::ValuePlace;
+use crate::config::draft::Findings;
+use crate::config::error::ValuePlace;
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
 use clap::builder::{ArgPredicate, PathBufValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -14,7 +14,7 @@ pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
 
 impl KeyFlags {
     /// One flag alone.
-    pub(super) fn of(path: &'static str, value: String) -> Self {
+    pub(crate) fn of(path: &'static str, value: String) -> Self {
         Self(BTreeMap::from([(path, vec![value.into()])]))
     }
 
@@ -25,12 +25,12 @@ impl KeyFlags {
     }
 
     /// The same as a text.
-    pub(super) fn text(&self, path: &str) -> Option<&str> {
+    pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.given(path)?.to_str()
     }
 
     /// Overrides the values of the file by the flags.
-    pub(super) fn apply(&self, settings: &mut Settings, findings: &mut Findings) {
+    pub(crate) fn apply(&self, settings: &mut Settings, findings: &mut Findings) {
         for (key, flag) in flags() {
             let Some(values) = self.0.get(key.path) else {
                 continue;

@@ -1,15 +1,15 @@
 //! The meaning of `--lan`: a TLS listener on the machine's address in the local network, and that address among the
 //! names of the development server.
 
-use super::draft::Findings;
-use super::error::ValuePlace;
+use crate::config::draft::Findings;
+use crate::config::error::ValuePlace;
 use crate::lan::Networks;
 use broker_core::settings::{Listen, Scheme, Settings};
 use std::io;
 use std::net::Ipv4Addr;
 
 /// Lets devices of the local network in, at `wanted` or at the machine's only address there.
-pub(super) fn apply(
+pub(crate) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
     settings: &mut Settings,
@@ -48,6 +48,7 @@ const TLS_PORT: u16 = 8443;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::Profile;
 

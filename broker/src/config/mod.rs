@@ -24,10 +24,15 @@ mod policy_flags;
 mod rules;
 mod summary;
 
-pub(crate) use broker_core::settings::value::{Span, duration};
+use crate::files;
+use crate::lan::Networks;
+use broker_core::settings::value;
+use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict};
 pub use cpus::Cpus;
 pub use credentials::{Loaded, load_credentials};
+use document::Document;
 pub use draft::Draft;
+use draft::Findings;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
@@ -38,15 +43,9 @@ pub use flags::{
 pub use json::json;
 pub use key_flags::KeyFlags;
 pub use policy_flags::{PolicyCommand, PolicyFlags, PolicyTestFlags};
-pub use summary::{credentials_summary, summary};
-
-use crate::files;
-use crate::lan::Networks;
-use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
-use document::Document;
-use draft::Findings;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+pub use summary::{credentials_summary, summary};
 
 /// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
 /// names in turn are not looked at.

@@ -1,7 +1,7 @@
 //! Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions in
 //! `check` and `cluster`.
 
-use super::check::{Check, clash};
+use crate::config::check::{Check, clash};
 use broker_core::limits::RECORDER_NOTES_LEAST;
 use broker_core::settings::{Auth, Cluster, Oidc, Settings};
 
@@ -19,7 +19,7 @@ struct Rule {
 }
 
 /// Notes every rule of the table that the settings break.
-pub(super) fn check(check: &mut Check<'_>) {
+pub(crate) fn check(check: &mut Check<'_>) {
     for rule in RULES {
         let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
         if (rule.is_broken)(check.settings) && !is_unknown {
@@ -157,11 +157,12 @@ const WITH_ETCD: &str = "allowed with etcd only";
 const SECURE_MEMBERS: &str = "allowed with URLs of https:// in etcd only";
 
 /// The rule for a listener that clashes with another one.
-pub(super) const ADDRESS_OF_ITS_OWN: &str =
+pub(crate) const ADDRESS_OF_ITS_OWN: &str =
     "allowed an address and port that no other listener has";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::{KEYS, Key};
 

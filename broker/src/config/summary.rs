@@ -2,7 +2,7 @@
 
 mod of_devices;
 
-use super::credentials::Loaded;
+use crate::config::credentials::Loaded;
 use crate::memory;
 use broker_core::auth::provider::{KeySource, Provider};
 use broker_core::auth::{Credentials, Principal, Role};

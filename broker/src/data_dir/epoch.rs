@@ -74,6 +74,7 @@ const BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::fs;
 

@@ -1,6 +1,6 @@
 //! An authority of devices: its certificate, its revocation list, and where its certificates name their thing.
 
-use super::NameSource;
+use crate::devices::NameSource;
 use broker_core::machine::Certified;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
@@ -121,7 +121,7 @@ impl Authority {
     ///
     /// # Errors
     /// Why it does not.
-    pub(super) fn vouch(
+    pub(crate) fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],

@@ -1,6 +1,6 @@
 //! The server configuration of the names whose connections are asked for a certificate.
 
-use super::Devices;
+use crate::devices::Devices;
 use broker_core::machine::Shown;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

@@ -9,17 +9,15 @@
 //! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
 //! decides, by the registry first.
 
-mod authority;
+pub(crate) mod authority;
 mod door;
-mod name;
+pub(crate) mod name;
 
+use authority::fingerprint;
 pub use authority::{Authority, AuthorityFault};
+use broker_core::machine::{Certified, ShownCertificate};
 pub use door::Door;
 pub use name::NameSource;
-pub(crate) use name::is_thing_name;
-
-pub(crate) use authority::fingerprint;
-use broker_core::machine::{Certified, ShownCertificate};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::parse_x509_certificate;
 

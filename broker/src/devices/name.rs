@@ -27,7 +27,7 @@ impl NameSource {
     }
 
     /// The name in a certificate: exactly one, of the form that names of things have.
-    pub(super) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
+    pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
                 let names = certificate.subject().iter_common_name();

@@ -1,5 +1,4 @@
 use super::*;
-use ::time::OffsetDateTime;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
@@ -7,6 +6,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateRevocationListDer;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 

@@ -1,8 +1,8 @@
 //! The configuration and what it names: credentials, certificate, data directory.
 
-use super::line::Line;
 use crate::config::ConfigError;
 use crate::data_dir::{self, session_key};
+use crate::doctor::line::Line;
 use crate::finding::counted;
 use crate::server::Checked;
 use crate::tls_files::TlsLoader;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use store::Store;
 
 /// The faults for which a start would be refused.
-pub(super) fn faults(error: &ConfigError) -> Vec<Line> {
+pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
     let text = error.to_string();
     let lines = text.lines();
     lines
@@ -24,7 +24,7 @@ pub(super) fn faults(error: &ConfigError) -> Vec<Line> {
 }
 
 /// A configuration without faults.
-pub(super) fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
+pub(crate) fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
     let settings = &checked.settings;
     let name = config.map_or_else(
         || "that of `heliograph serve --dev`; name a file by --config".to_owned(),
@@ -72,7 +72,7 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
 }
 
 /// Room on the file system of the data directory, and how long it takes to write for good.
-pub(super) fn of_data_dir(data_dir: &Path) -> Vec<Line> {
+pub(crate) fn of_data_dir(data_dir: &Path) -> Vec<Line> {
     let Some(place) = existing(data_dir) else {
         let text = format!("{} has no parent that exists", data_dir.display());
         return vec![Line::error("disk", text)];
@@ -117,7 +117,7 @@ fn fsync(time: Duration) -> Line {
 }
 
 /// Whether a start could have the data directory.
-pub(super) fn of_lock(data_dir: &Path) -> Line {
+pub(crate) fn of_lock(data_dir: &Path) -> Line {
     let free = || format!("{} is free to use", data_dir.display());
     Line::of(
         "data_dir",
@@ -126,7 +126,7 @@ pub(super) fn of_lock(data_dir: &Path) -> Line {
 }
 
 /// Whether a start could read the channels and the key of temporary credentials, where a directory has them.
-pub(super) fn of_contents(data_dir: &Path) -> Vec<Line> {
+pub(crate) fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
     if file.exists() {
@@ -188,6 +188,7 @@ const FSYNC_MAX: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::finding::Level;
 

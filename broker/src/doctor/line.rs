@@ -5,30 +5,30 @@ use crate::finding::{Finding, Level};
 use crate::terminal::plain;
 
 /// A finding about one thing.
-pub(super) struct Line {
+pub(crate) struct Line {
     /// The thing, such as `ports`.
-    pub(super) check: &'static str,
-    pub(super) finding: Finding,
+    pub(crate) check: &'static str,
+    pub(crate) finding: Finding,
 }
 
 impl Line {
-    pub(super) fn ok(check: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: &'static str, text: impl Into<String>) -> Self {
         let finding = crate::finding::ok(text);
         Self { check, finding }
     }
 
-    pub(super) fn warning(check: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: &'static str, text: impl Into<String>) -> Self {
         let finding = crate::finding::warning(text);
         Self { check, finding }
     }
 
-    pub(super) fn error(check: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn error(check: &'static str, text: impl Into<String>) -> Self {
         let finding = crate::finding::error(text);
         Self { check, finding }
     }
 
     /// Well, or a failure of what a start does.
-    pub(super) fn of(check: &'static str, done: Result<String, Failure>) -> Self {
+    pub(crate) fn of(check: &'static str, done: Result<String, Failure>) -> Self {
         match done {
             Ok(text) => Self::ok(check, text),
             Err(failure) => Self::error(check, failure.to_string()),
@@ -36,7 +36,7 @@ impl Line {
     }
 
     /// As the operator reads it.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let level = word(self.finding.level);
         let text = plain(&self.finding.text);
         format!("{level:<4}  {:<13}  {text}\n", self.check)
@@ -44,7 +44,7 @@ impl Line {
 }
 
 /// The word for a level.
-pub(super) const fn word(level: Level) -> &'static str {
+pub(crate) const fn word(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",
         Level::Warning => "warn",

@@ -1,18 +1,17 @@
 //! The machine: kernel, limits of the process, CPUs, and whether its clock is right.
 
-use super::line::Line;
 use crate::config::Cpus;
+use crate::doctor::line::Line;
 use crate::finding::counted;
 use crate::server::preflight;
 use broker_core::settings::Settings;
-use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 /// The kernel's release, and whether it allows a ring with the broker's flags: one is made.
-pub(super) fn of_kernel() -> Vec<Line> {
+pub(crate) fn of_kernel() -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
     let works = || "a ring with the broker's flags can be made".to_owned();
@@ -23,7 +22,7 @@ pub(super) fn of_kernel() -> Vec<Line> {
 }
 
 /// Open files, against the connections that are configured.
-pub(super) fn descriptors(settings: &Settings) -> Line {
+pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
     match preflight::descriptors(settings) {
@@ -46,7 +45,7 @@ pub(super) fn descriptors(settings: &Settings) -> Line {
 }
 
 /// Locked memory, threads and memory: each shard is made.
-pub(super) fn shards(settings: &Settings) -> Line {
+pub(crate) fn shards(settings: &Settings) -> Line {
     let (check, wanted) = ("locked memory", settings.shards);
     match preflight::shards(settings) {
         Ok(room) if room >= wanted => {
@@ -64,7 +63,7 @@ pub(super) fn shards(settings: &Settings) -> Line {
 }
 
 /// Shards, against the CPUs that the process may use and its cgroup's quota.
-pub(super) fn cpus(settings: &Settings, cpus: &Cpus) -> Line {
+pub(crate) fn cpus(settings: &Settings, cpus: &Cpus) -> Line {
     let (shards, count) = (settings.shards, cpus.count);
     let text = format!("{} on {}", counted(shards, "shard"), counted(count, "CPU"));
     if shards <= count {
@@ -80,7 +79,7 @@ pub(super) fn cpus(settings: &Settings, cpus: &Cpus) -> Line {
 }
 
 /// Whether the machine's clock follows others, by the word of systemd: signatures and certificates have times.
-pub(super) fn clock() -> Line {
+pub(crate) fn clock() -> Line {
     let check = "clock";
     match answer_of(
         "timedatectl",

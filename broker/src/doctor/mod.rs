@@ -10,12 +10,11 @@ mod machine;
 mod running;
 
 use crate::admin_client::AdminListener;
-use crate::cluster_admin;
 use crate::config::{self, Cpus, DoctorFlags, ServeFlags};
 use crate::failure::Failure;
 use crate::finding::{Level, count};
-use crate::server;
 use crate::terminal::{json, write};
+use crate::{cluster_admin, server};
 use broker_core::settings::Settings;
 use line::{Line, word};
 use serde_json::json;

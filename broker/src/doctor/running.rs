@@ -1,7 +1,7 @@
 //! The broker that runs, by its admin listener; or the ports that one would need.
 
-use super::line::Line;
 use crate::admin_client::{AdminListener, reached};
+use crate::doctor::line::Line;
 use crate::failure::Failure;
 use crate::server::preflight;
 use crate::terminal::{plain, write};
@@ -15,7 +15,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] where a process does not answer; any other where none is that could.
-pub(super) fn status(listener: &AdminListener) -> io::Result<String> {
+pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     let answer = listener.ask("GET", "/ready")?;
     let text = answer.text(STATUS_BYTES_MAX)?;
     let document: Value = serde_json::from_str(&text)?;
@@ -27,7 +27,7 @@ pub(super) fn status(listener: &AdminListener) -> io::Result<String> {
 ///
 /// # Errors
 /// [`Failure::Fatal`] when it is not, or does not answer.
-pub(super) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
+pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
         Ok(status) if status == READY => write(out, "ready\n"),
@@ -45,7 +45,7 @@ pub(super) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(),
 }
 
 /// A broker that runs: whether it is ready, its version, and whether its listeners accept.
-pub(super) fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
+pub(crate) fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
     let host = &listener.host;
     let version = version(listener).map_or_else(
         || "of a version that is shown with its token alone".to_owned(),
@@ -79,7 +79,7 @@ pub(super) fn of_running(listener: &AdminListener, status: &str, settings: &Sett
 }
 
 /// The ports that a start needs: each is bound as a start does, and given back.
-pub(super) fn of_ports(settings: &Settings) -> Vec<Line> {
+pub(crate) fn of_ports(settings: &Settings) -> Vec<Line> {
     let all = preflight::listeners(settings).into_iter();
     all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
         .collect()

@@ -6,13 +6,13 @@
 //! answers, so that nobody waits in the backlog without one; and when descriptors run out all the same, the accept ends
 //! with an error and pauses as well. Never is it armed again at once after an error.
 
-use super::answers::{remote, say_and_close, unavailable};
-use super::connections::connection::Connection;
-use super::letters::post::{Handover, Travelling};
-use super::listeners::listener_place;
-use super::nodes::inner::{Arrival, Called, Introduced};
-use super::shard::Edge;
-use super::tls::Tls;
+use crate::edge::answers::{remote, say_and_close, unavailable};
+use crate::edge::connections::connection::Connection;
+use crate::edge::letters::post::{Handover, Travelling};
+use crate::edge::listeners::listener_place;
+use crate::edge::nodes::inner::{Arrival, Called, Introduced};
+use crate::edge::shard::Edge;
+use crate::edge::tls::Tls;
 use broker_core::crowd::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};
 use broker_core::work;
@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
     /// One completion of an accept.
-    pub(super) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
+    pub(crate) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
         let place = listener_place(key);
         if !more {
             let error = socket.as_ref().err();
@@ -90,7 +90,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Something came on a connection of another node.
-    pub(super) fn arrived(&mut self, arrival: Option<Arrival>) {
+    pub(crate) fn arrived(&mut self, arrival: Option<Arrival>) {
         match arrival {
             None => {}
             Some(Arrival::Client(introduced)) => self.open_inner(introduced),
@@ -138,7 +138,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Another node has introduced a client: from here on the connection is that one's.
-    pub(super) fn open_inner(&mut self, introduced: Introduced) {
+    pub(crate) fn open_inner(&mut self, introduced: Introduced) {
         let Introduced {
             socket,
             tls: mut engine,
@@ -185,7 +185,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Takes a connection in that another shard handed over.
-    pub(super) fn adopt(&mut self, handover: Handover<M>) {
+    pub(crate) fn adopt(&mut self, handover: Handover<M>) {
         let Handover { parcel, connection } = handover;
         let at = self.io.turn.at();
         let room = !self.io.stopping
@@ -224,7 +224,7 @@ impl<M: Machine> Edge<M> {
 
     /// Ends a guest for a newcomer from `origin`, or rather a connection between nodes that is of no client. False when
     /// none can be evicted.
-    pub(super) fn make_room(&mut self, origin: Origin) -> bool {
+    pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
         // It has no session: of those there must be room already.
         if self.sessions.machine().has_room()
             && (self.inners.make_room(&mut self.io)
@@ -250,7 +250,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
-    pub(super) fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         socket: OwnedFd,
         remote: SocketAddr,

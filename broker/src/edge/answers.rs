@@ -1,6 +1,6 @@
 //! Answers to connections that no session serves: no room, or no TLS where it is spoken.
 
-use super::limits::REFUSAL_READ_BYTES;
+use crate::edge::limits::REFUSAL_READ_BYTES;
 use broker_core::crowd::canonical;
 use broker_core::time::Wall;
 use codec::http::{ErrorHead, Meta, respond};
@@ -10,13 +10,13 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// The whole answer to a connection that there is no room for.
-pub(super) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
+pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"The service has no room for another connection."}"#;
     refusal(out, wall, request_id, 503, "ServiceUnavailable", body);
 }
 
 /// The answer to a request of plain HTTP on a TLS listener.
-pub(super) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
+pub(crate) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
     refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
 }
@@ -50,7 +50,7 @@ fn refusal(
 
 /// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the
 /// end. Never waits.
-pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
+pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);
     let mut scratch = [0; 1024];
@@ -65,7 +65,7 @@ pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
 }
 
 /// The other end, as it is shown and counted: a client of IPv4 at a listener on `[::]` is one of IPv4.
-pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
+pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
     Some(canonical(remote))
 }

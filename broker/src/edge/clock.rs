@@ -17,7 +17,7 @@ pub struct Shift {
 /// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its
 /// session.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     /// The calendar at `wall_read`; in between it is extrapolated.
     wall: Wall,
@@ -26,7 +26,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Instant::now();
         Self {
             start: start(),
@@ -37,7 +37,7 @@ impl Clock {
     }
 
     /// Reads the monotonic clock, and the calendar when the last look at it is a second old.
-    pub(super) fn read(&mut self) -> (Instant, Moment) {
+    pub(crate) fn read(&mut self) -> (Instant, Moment) {
         let instant = Instant::now();
         let mut ahead = instant.saturating_duration_since(self.wall_read);
         if ahead >= WALL_VALID {
@@ -65,14 +65,14 @@ impl Clock {
     }
 
     /// Both clocks differ from those of the system by this much from here on. Returns whether they advance by that.
-    pub(super) fn shift(&mut self, shift: Shift) -> bool {
+    pub(crate) fn shift(&mut self, shift: Shift) -> bool {
         let before = std::mem::replace(&mut self.shift, shift);
         shift.advanced_ms > before.advanced_ms
     }
 
     /// The instant of a deadline; `None` for the end of time, which means "never", and beyond what the system can
     /// count.
-    pub(super) fn instant(&self, deadline: Now) -> Option<Instant> {
+    pub(crate) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
             .checked_add(span)
@@ -81,7 +81,7 @@ impl Clock {
 }
 
 /// CPU time of the calling thread, in user and kernel mode. A system call, unlike the other clocks.
-pub(super) fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
         time.tv_sec.unsigned_abs(),
@@ -113,6 +113,7 @@ const WALL_VALID: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

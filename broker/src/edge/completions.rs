@@ -1,17 +1,17 @@
 //! Completions of the ring, and handshakes that go on: each to the part that it is for.
 
-use super::connections::connection::session;
-use super::handshakes::Shaking;
-use super::nodes::links::{LinkEnd, link_end};
-use super::nodes::tunnel::{Side, TunnelEvent};
-use super::shard::Edge;
+use crate::edge::connections::connection::session;
+use crate::edge::handshakes::Shaking;
+use crate::edge::nodes::links::{LinkEnd, link_end};
+use crate::edge::nodes::tunnel::{Side, TunnelEvent};
+use crate::edge::shard::Edge;
 use broker_core::machine::Machine;
 use ring::{Completion, Key, Received};
 use std::io;
 
 impl<M: Machine> Edge<M> {
     /// Serves one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
-    pub(super) fn complete(&mut self, completion: Completion) -> bool {
+    pub(crate) fn complete(&mut self, completion: Completion) -> bool {
         match completion {
             Completion::Received {
                 key,
@@ -85,7 +85,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Goes on with handshakes whose bytes were put aside, oldest first.
-    pub(super) fn step_handshakes(&mut self) {
+    pub(crate) fn step_handshakes(&mut self) {
         self.io.handshakes.begin();
         while let Some(next) = self.io.handshakes.next() {
             match next {

@@ -1,35 +1,35 @@
 //! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds.
 
-use super::handshakes::Handshakes;
-use super::letters::counts::EdgeCounts;
-use super::limits::{ENCRYPT_BYTES, LAUNCH_BYTES};
-use super::start::{Descriptors, EdgeSettings};
-use super::tls::Kind;
-use super::turn::Turn;
+use crate::edge::handshakes::Handshakes;
+use crate::edge::letters::counts::EdgeCounts;
+use crate::edge::limits::{ENCRYPT_BYTES, LAUNCH_BYTES};
+use crate::edge::start::{Descriptors, EdgeSettings};
+use crate::edge::tls::Kind;
+use crate::edge::turn::Turn;
 use broker_core::work;
 use ring::Ring;
 use std::sync::Arc;
 
 /// The ring of one shard, and what belongs to its use. Each step that does input or output is given it.
-pub(super) struct Io {
-    pub(super) ring: Ring,
-    pub(super) turn: Turn,
-    pub(super) handshakes: Handshakes,
+pub(crate) struct Io {
+    pub(crate) ring: Ring,
+    pub(crate) turn: Turn,
+    pub(crate) handshakes: Handshakes,
     /// Decrypted bytes on their way to the machine.
-    pub(super) plain: Vec<u8>,
+    pub(crate) plain: Vec<u8>,
     /// Encrypted bytes on their way to a socket.
-    pub(super) cipher: Vec<u8>,
-    pub(super) spares: Spares,
-    pub(super) counts: EdgeCounts,
-    pub(super) settings: EdgeSettings,
-    pub(super) descriptors: Arc<Descriptors>,
+    pub(crate) cipher: Vec<u8>,
+    pub(crate) spares: Spares,
+    pub(crate) counts: EdgeCounts,
+    pub(crate) settings: EdgeSettings,
+    pub(crate) descriptors: Arc<Descriptors>,
     /// The shard ends: nothing begins any more.
-    pub(super) stopping: bool,
+    pub(crate) stopping: bool,
 }
 
 impl Io {
     /// A ring with nothing armed, and empty buffers.
-    pub(super) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
+    pub(crate) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
         Self {
             ring,
             turn: Turn::new(settings.turn_cpu),
@@ -45,13 +45,13 @@ impl Io {
     }
 
     /// Counts a descriptor that was opened. Returns whether it is one more than connections may be.
-    pub(super) fn count_descriptor(&self) -> bool {
+    pub(crate) fn count_descriptor(&self) -> bool {
         self.descriptors.opened() > self.settings.connections
     }
 
     /// Counts bytes received, from a client or of a tunnel.
     #[inline]
-    pub(super) fn count_received(&mut self, bytes: usize) {
+    pub(crate) fn count_received(&mut self, bytes: usize) {
         self.counts.receives += 1;
         self.counts.received_bytes += bytes as u64;
         self.turn
@@ -59,7 +59,7 @@ impl Io {
     }
 
     /// Counts a handshake step, and the handshake if it is over with it.
-    pub(super) fn count_handshake(&mut self, kind: Option<Kind>) {
+    pub(crate) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshakes.stepped();
         self.turn.add_work(work::HANDSHAKE_STEP);
         match kind {
@@ -71,7 +71,7 @@ impl Io {
 }
 
 /// Empty buffers for sends of the ring.
-pub(super) struct Spares {
+pub(crate) struct Spares {
     buffers: Vec<Vec<u8>>,
     most: usize,
 }
@@ -84,12 +84,12 @@ impl Spares {
 
     /// An empty buffer.
     #[inline]
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
 
     /// Keeps the buffer of a send that is over, unless there are enough or it is too large.
-    pub(super) fn recycle(&mut self, mut flight: Vec<u8>) {
+    pub(crate) fn recycle(&mut self, mut flight: Vec<u8>) {
         if self.buffers.len() < self.most && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
             flight.clear();
             self.buffers.push(flight);

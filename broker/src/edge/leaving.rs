@@ -1,9 +1,9 @@
 //! The end of a turn: touched connections are flushed, and those that leave go where they are to go.
 
-use super::connections::connection::{Destination, Stage};
-use super::nodes::tunnel::Half;
-use super::sessions::Returning;
-use super::shard::Edge;
+use crate::edge::connections::connection::{Destination, Stage};
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::sessions::returning::Returning;
+use crate::edge::shard::Edge;
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
@@ -11,7 +11,7 @@ use broker_core::machine::{Machine, TunnelFailure};
 impl<M: Machine> Edge<M> {
     /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
     /// flushed in the next turn.
-    pub(super) fn flush_touched(&mut self) {
+    pub(crate) fn flush_touched(&mut self) {
         self.answer_calls();
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {
@@ -21,7 +21,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Sends the answers to calls of other nodes that are over, and says of those that are late that they are here.
-    pub(super) fn answer_calls(&mut self) {
+    pub(crate) fn answer_calls(&mut self) {
         while let Some((session, place, answer)) = self.sessions.next_answer(&mut self.io) {
             match answer {
                 Some(answer) => self

@@ -1,10 +1,10 @@
 //! A shard's listeners: which of them accept, and when those that rest do so again.
 
-use super::io::Io;
-use super::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
-use super::start::Listener;
-use super::tls::Tls;
 use crate::devices::{Devices, Door};
+use crate::edge::io::Io;
+use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
+use crate::edge::start::Listener;
+use crate::edge::tls::Tls;
 use broker_core::crowd::Origin;
 use ring::{Key, Ring};
 use rustls::ServerConfig;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The listeners of one shard, and what those of TLS present.
-pub(super) struct Listeners {
+pub(crate) struct Listeners {
     all: Vec<Accepting>,
     tls: Option<Arc<ServerConfig>>,
     /// Devices, where they may sign in.
@@ -42,7 +42,7 @@ enum State {
 
 impl Listeners {
     /// Listeners of which none accepts yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         listeners: Vec<Listener>,
         tls: Option<Arc<ServerConfig>>,
         devices: Option<Arc<Devices>>,
@@ -63,13 +63,13 @@ impl Listeners {
     }
 
     /// Connections accepted from here on present this.
-    pub(super) fn present(&mut self, tls: Arc<ServerConfig>) {
+    pub(crate) fn present(&mut self, tls: Arc<ServerConfig>) {
         self.tls = Some(tls);
         self.hang_door();
     }
 
     /// Connections accepted from here on are asked for a certificate at the names of these devices.
-    pub(super) fn ask(&mut self, devices: Option<Arc<Devices>>) {
+    pub(crate) fn ask(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
         self.hang_door();
     }
@@ -82,7 +82,7 @@ impl Listeners {
     }
 
     /// An engine for a connection from `origin`; `None` when it cannot be made.
-    pub(super) fn engine(&self, origin: Origin) -> Option<Box<Tls>> {
+    pub(crate) fn engine(&self, origin: Origin) -> Option<Box<Tls>> {
         let tls = self.tls.as_ref()?;
         match &self.door {
             None => Tls::new(tls, origin).ok(),
@@ -91,30 +91,30 @@ impl Listeners {
     }
 
     /// The listener of a place.
-    pub(super) fn at(&self, place: usize) -> &Listener {
+    pub(crate) fn at(&self, place: usize) -> &Listener {
         &self.all[place].listener
     }
 
     /// Whether all are closed.
-    pub(super) fn closed(&self) -> bool {
+    pub(crate) fn closed(&self) -> bool {
         let mut all = self.all.iter();
         all.all(|accepting| accepting.state == State::Closed)
     }
 
     /// When the first of them is to be armed again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.all.iter().filter_map(Accepting::due).min()
     }
 
     /// Arms every listener.
-    pub(super) fn listen(&mut self, ring: &mut Ring) {
+    pub(crate) fn listen(&mut self, ring: &mut Ring) {
         for place in 0..self.all.len() {
             self.arm(place, ring);
         }
     }
 
     /// Arms the listeners that have rested.
-    pub(super) fn resume(&mut self, io: &mut Io) {
+    pub(crate) fn resume(&mut self, io: &mut Io) {
         for place in 0..self.all.len() {
             if self.all[place].due().is_none_or(|due| due > io.turn.now()) {
                 continue;
@@ -126,7 +126,7 @@ impl Listeners {
 
     /// An accept completed, perhaps with an error, and nothing follows it: the listener is armed again, at once or
     /// after a rest.
-    pub(super) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
+    pub(crate) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
         let was_relieved = self.all[place].state == State::Ending;
         let rest_ms = match error {
             None if was_relieved => CROWDED_REST_MS,
@@ -145,7 +145,7 @@ impl Listeners {
     }
 
     /// Has an armed listener rest, since there is no room for what it accepts.
-    pub(super) fn relieve(&mut self, place: usize, ring: &mut Ring) {
+    pub(crate) fn relieve(&mut self, place: usize, ring: &mut Ring) {
         let accepting = &mut self.all[place];
         if accepting.state == State::Armed {
             ring.cancel_accept(listener_key(place));
@@ -154,7 +154,7 @@ impl Listeners {
     }
 
     /// Ends every listener. What is accepted until their final completions is dropped.
-    pub(super) fn stop(&mut self, ring: &mut Ring) {
+    pub(crate) fn stop(&mut self, ring: &mut Ring) {
         for (place, accepting) in self.all.iter_mut().enumerate() {
             match accepting.state {
                 State::Armed => {
@@ -190,7 +190,7 @@ fn is_cancelled(error: &io::Error) -> bool {
 }
 
 /// The place of the listener whose accept has this key.
-pub(super) fn listener_place(key: Key) -> usize {
+pub(crate) fn listener_place(key: Key) -> usize {
     usize::try_from(key.bits()).expect("made by listener_key")
 }
 

@@ -28,7 +28,7 @@
 
 mod accept;
 mod answers;
-mod clock;
+pub(crate) mod clock;
 mod completions;
 mod connections;
 pub mod entropy;
@@ -46,17 +46,14 @@ mod start;
 mod tls;
 mod turn;
 
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
 pub use clock::Shift;
-pub(crate) use clock::calendar;
-pub(crate) use clock::shards_now;
+use crossbeam_channel::Sender;
 pub use letters::counts::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
 pub use letters::post::{Handover, Post, Scraped, Travelling};
 pub use nodes::links::{LinkTls, Links};
 pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
-
-use broker_core::id::ShardId;
-use broker_core::machine::Machine;
-use crossbeam_channel::Sender;
 use std::sync::{Arc, OnceLock};
 
 /// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].

@@ -14,10 +14,10 @@
 //! of one eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
-use super::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
-use super::shard::Edge;
-use super::start::{ShardConfig, ShardEvent};
-use super::{ShardHandle, ShardThread};
+use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
+use crate::edge::shard::Edge;
+use crate::edge::start::{ShardConfig, ShardEvent};
+use crate::edge::{ShardHandle, ShardThread};
 use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
 use broker_core::time::Now;
@@ -33,14 +33,14 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 /// The order that a prepared thread waits for.
-pub(super) struct Work<M: Machine> {
+pub(crate) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
     started: Sender<()>,
 }
 
 /// Starts the thread and waits until it has its executor and its ring.
-pub(super) fn prepare<M: Machine + 'static>(
+pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
     settings: ring::Settings,
@@ -103,7 +103,7 @@ fn can_start_threads() -> io::Result<()> {
 }
 
 /// Hands a prepared thread its work and waits until its listeners accept.
-pub(super) fn start<M: Machine>(
+pub(crate) fn start<M: Machine>(
     thread: ShardThread<M>,
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
@@ -143,7 +143,7 @@ impl Drop for Ended {
 }
 
 impl<M: Machine> Edge<M> {
-    /// The drive loop, until [`Post::Stop`](super::Post::Stop) and the last descriptor.
+    /// The drive loop, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor.
     async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
@@ -233,7 +233,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The work of this turn so far, in units.
-    pub(super) fn work_of_turn(&self) -> u64 {
+    pub(crate) fn work_of_turn(&self) -> u64 {
         self.io.turn.work(self.sessions.machine().work())
     }
 
@@ -267,7 +267,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Whether a deadline has come.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         let now = self.io.turn.at().now;
         self.next_deadline().is_some_and(|due| due <= now)
     }
@@ -332,7 +332,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Has the ring look at the mailbox's bell.
-    pub(super) fn watch_bell(&mut self, key: Key) {
+    pub(crate) fn watch_bell(&mut self, key: Key) {
         self.io.ring.bell(self.sessions.mail().own().bell(), key);
     }
 }

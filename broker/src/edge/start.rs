@@ -1,14 +1,14 @@
 //! The configuration of a shard's edge at its start: sockets, sizes and bounds, and the receiver of its reports.
 
-use super::letters::post::Post;
-use super::limits::{
+use crate::devices::Devices;
+use crate::edge::letters::post::Post;
+use crate::edge::limits::{
     self, AHEAD_BYTES, AHEAD_PER_SHARD_MAX, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_AHEAD_MAX,
     INNER_KEPT_MAX, INNER_WAITING_MAX, KEPT_PER_SHARD_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES,
     RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX,
     TUNNELS_BEGINNING_MAX, receive_buffers,
 };
-use super::nodes::links::Links;
-use crate::devices::Devices;
+use crate::edge::nodes::links::Links;
 use broker_core::id::ShardId;
 use broker_core::limits::share;
 use broker_core::machine::Machine;
@@ -209,12 +209,12 @@ pub struct Descriptors {
 
 impl Descriptors {
     /// Counts one more and returns the number with it.
-    pub(super) fn opened(&self) -> usize {
+    pub(crate) fn opened(&self) -> usize {
         self.open.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Counts one less.
-    pub(super) fn closed(&self) {
+    pub(crate) fn closed(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -231,6 +231,6 @@ pub enum ShardEvent {
     /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
     /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time
-    /// because it failed ([`ShardHandle::failure`](super::ShardHandle::failure) says why).
+    /// because it failed ([`ShardHandle::failure`](crate::edge::ShardHandle::failure) says why).
     Ended(ShardId),
 }

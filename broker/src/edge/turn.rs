@@ -1,14 +1,14 @@
 //! A turn of the drive loop: its moment, its work, and the time that it takes.
 
-use super::clock::{Clock, Shift, thread_time};
-use super::letters::counts::EdgeCounts;
-use super::limits::LONG_TURN_US;
+use crate::edge::clock::{Clock, Shift, thread_time};
+use crate::edge::letters::counts::EdgeCounts;
+use crate::edge::limits::LONG_TURN_US;
 use broker_core::limits::STALL_MS;
 use broker_core::time::{Moment, Now};
 use std::time::{Duration, Instant};
 
 /// The turn under way, and the shard's clocks.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     clock: Clock,
     /// The moment of this turn, twice: for the ring and for the machine.
     now: Instant,
@@ -28,7 +28,7 @@ pub(super) struct Turn {
 
 impl Turn {
     /// The time before the first turn.
-    pub(super) fn new(by_cpu: bool) -> Self {
+    pub(crate) fn new(by_cpu: bool) -> Self {
         let mut clock = Clock::new();
         let (now, at) = clock.read();
         Self {
@@ -46,67 +46,67 @@ impl Turn {
 
     /// The moment of this turn, for the ring.
     #[inline]
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
     /// The moment of this turn, for the machine.
     #[inline]
-    pub(super) fn at(&self) -> Moment {
+    pub(crate) fn at(&self) -> Moment {
         self.at
     }
 
     /// The number of this turn. It wraps.
     #[inline]
-    pub(super) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
     /// Reads the clocks for the next turn; returns the moment of the last one.
-    pub(super) fn read(&mut self) -> Instant {
+    pub(crate) fn read(&mut self) -> Instant {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
     }
 
     /// Since when the shard did not run, if that was for long: the turn before began at `before`.
-    pub(super) fn stood_still(&self, before: Instant) -> Option<Now> {
+    pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         (span > STALL_MS).then(|| Now(self.at.now.0.saturating_sub(span)))
     }
 
     /// Begins a turn; the machine has done this much work before it.
-    pub(super) fn begin(&mut self, work: u64) {
+    pub(crate) fn begin(&mut self, work: u64) {
         self.number = self.number.wrapping_add(1);
         (self.begun, self.worked) = (work, 0);
     }
 
     /// Counts work of the edge, in units of [`broker_core::work`].
     #[inline]
-    pub(super) fn add_work(&mut self, units: u64) {
+    pub(crate) fn add_work(&mut self, units: u64) {
         self.worked += units;
     }
 
     /// The work of this turn so far, in units, where the machine has done `work` since its start.
     #[inline]
-    pub(super) fn work(&self, work: u64) -> u64 {
+    pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked
     }
 
     /// Notes that the machine learned of bytes sent.
     #[inline]
-    pub(super) fn report(&mut self) {
+    pub(crate) fn report(&mut self) {
         self.reported = true;
     }
 
     /// The moment after this turn's sends, if it had any: the one clock read that measuring them costs.
-    pub(super) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
+    pub(crate) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
         std::mem::take(&mut self.reported).then(|| self.clock.read())
     }
 
     /// Counts the time of one turn.
-    pub(super) fn account(&mut self, from: Instant, to: Instant, counts: &mut EdgeCounts) {
+    pub(crate) fn account(&mut self, from: Instant, to: Instant, counts: &mut EdgeCounts) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let span = to.saturating_duration_since(from);
         let turn = us(self.cpu_lap().unwrap_or(span));
@@ -116,7 +116,7 @@ impl Turn {
     }
 
     /// The CPU time since the turn began, where turns are measured by it; the next one begins here.
-    pub(super) fn cpu_lap(&mut self) -> Option<Duration> {
+    pub(crate) fn cpu_lap(&mut self) -> Option<Duration> {
         if !self.by_cpu {
             return None;
         }
@@ -125,18 +125,18 @@ impl Turn {
     }
 
     /// The instant of a deadline; see [`Clock::instant`].
-    pub(super) fn instant(&self, due: Now) -> Option<Instant> {
+    pub(crate) fn instant(&self, due: Now) -> Option<Instant> {
         self.clock.instant(due)
     }
 
     /// Moves the clocks. Returns whether they advance, and what they show from here on.
-    pub(super) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
+    pub(crate) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
         let advances = self.clock.shift(shift);
         (advances, self.clock.read().1)
     }
 
     /// The rest of the turn is at `at`.
-    pub(super) fn move_to(&mut self, at: Moment) {
+    pub(crate) fn move_to(&mut self, at: Moment) {
         self.at = at;
     }
 }

@@ -170,6 +170,7 @@ impl From<ReadError> for io::Error {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

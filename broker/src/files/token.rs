@@ -1,6 +1,6 @@
 //! The file of the admin listener's token: one line. Read by the server, and by subcommands that ask it.
 
-use super::read_text;
+use crate::files::read_text;
 use std::path::Path;
 
 /// The variable of the environment that names the file. It is none of those that a broker under test answers with,

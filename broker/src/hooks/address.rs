@@ -43,7 +43,7 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
 
 /// The address for a channel. Names of channels have no character that would have to be escaped, which is held here.
 /// `.` and `..` as a segment of a path (RFC 3986 section 3.3) would lead elsewhere, escaped or not: none is made.
-pub(super) fn of_channel(url: &str, name: &str) -> Option<Uri> {
+pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
         return None;
@@ -80,6 +80,7 @@ const URL_BYTES_MAX: usize = 2048;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Requests to one receiver: no redirects, no proxy, and of the answer nothing but its status.
 
-use super::queue::Answer;
-use super::secret::Secrets;
+use crate::hooks::queue::Answer;
+use crate::hooks::secret::Secrets;
 use crate::limits::{HOOK_ANSWER_BYTES_MAX, HOOK_FLIGHTS_MAX, HOOK_LOOKUPS_MAX};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, Uri, header};
@@ -31,16 +31,16 @@ pub(crate) struct Client {
 }
 
 /// A request's head beside its address.
-pub(super) struct Letter {
+pub(crate) struct Letter {
     /// Its name, the same in every try.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Now, in seconds since 1970.
-    pub(super) timestamp_s: u64,
-    pub(super) body: Bytes,
+    pub(crate) timestamp_s: u64,
+    pub(crate) body: Bytes,
 }
 
 impl Client {
-    pub(super) fn new(tls: ClientConfig, secrets: Secrets, timeout: Duration) -> Self {
+    pub(crate) fn new(tls: ClientConfig, secrets: Secrets, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups::default());
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(timeout));
@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// Posts an event. With the answer comes why it was none that a receiver should give, in a word for operators.
-    pub(super) async fn post(&self, to: Uri, letter: Letter) -> (Answer, Option<String>) {
+    pub(crate) async fn post(&self, to: Uri, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = self.request(to, letter) else {
             return (Answer::Refused, Some("the address cannot be made".into()));
         };

@@ -1,13 +1,13 @@
 //! The courier: takes what shards tell, and brings it to the receivers. One task of the side thread.
 
-use super::client::{Client, Letter};
-use super::job::{Half, Job, Key, What};
-use super::queue::{Answer, Outcome, Queue};
-use super::report::HooksReport;
-use super::terms::Terms;
-use super::wake::{Act, WakeResult, Wakes};
-use super::{Order, address, event};
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
+use crate::hooks::client::{Client, Letter};
+use crate::hooks::job::{Half, Job, Key, What};
+use crate::hooks::queue::{Answer, Outcome, Queue};
+use crate::hooks::report::HooksReport;
+use crate::hooks::terms::Terms;
+use crate::hooks::wake::{Act, WakeResult, Wakes};
+use crate::hooks::{Order, address, event};
 use broker_core::id::Account;
 use broker_core::presence::{Cause, Presence, Told};
 use broker_core::settings::{Hook, Settings, mask_of};
@@ -54,14 +54,14 @@ struct Landed {
 }
 
 /// The ways into a courier, and out of it.
-pub(super) struct Ends {
-    pub(super) told: mpsc::Receiver<Told>,
-    pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) report: watch::Sender<HooksReport>,
+pub(crate) struct Ends {
+    pub(crate) told: mpsc::Receiver<Told>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) report: watch::Sender<HooksReport>,
 }
 
 impl Courier {
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &Arc<Settings>,
         terms: Terms,
         clients: Vec<Client>,

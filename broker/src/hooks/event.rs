@@ -1,6 +1,6 @@
 //! Events as they are posted.
 
-use super::terms::{Serving, Terms};
+use crate::hooks::terms::{Serving, Terms};
 use axum::body::Bytes;
 use broker_core::presence::{Cause, Presence, Waiter};
 use broker_core::settings::Hook;
@@ -9,7 +9,7 @@ use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 
 /// The event of a channel's state.
-pub(super) fn presence(hook: &Hook, terms: &Terms, presence: &Presence) -> Bytes {
+pub(crate) fn presence(hook: &Hook, terms: &Terms, presence: &Presence) -> Bytes {
     body(
         "channel.presence",
         presence.at,
@@ -18,7 +18,7 @@ pub(super) fn presence(hook: &Hook, terms: &Terms, presence: &Presence) -> Bytes
 }
 
 /// The event that a master is called by: the state with the number of the attempt and the end of the wait.
-pub(super) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32) -> Bytes {
+pub(crate) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32) -> Bytes {
     let mut data = changed(terms.node(), presence, Shown::to(hook));
     data.insert("attempt".into(), attempt.into());
     let last = presence.waiting.iter().max_by_key(|waiter| waiter.until);
@@ -32,14 +32,14 @@ pub(super) fn wake(hook: &Hook, terms: &Terms, presence: &Presence, attempt: u32
 }
 
 /// An event of the process as a whole.
-pub(super) fn node(kind: &str, terms: &Terms, at: Wall) -> Bytes {
+pub(crate) fn node(kind: &str, terms: &Terms, at: Wall) -> Bytes {
     let mut data = of_node(terms.node());
     data.insert("epoch".into(), terms.epoch.into());
     body(kind, at, data)
 }
 
 /// The slots that a node of a cluster serves: runs of them, each as its first, its last and its epoch.
-pub(super) fn slots(terms: &Terms, serving: &Serving, at: Wall) -> Bytes {
+pub(crate) fn slots(terms: &Terms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
     let mut data = of_node(terms.node());

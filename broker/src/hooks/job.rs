@@ -1,6 +1,6 @@
 //! Events that are to be sent to a receiver.
 
-use super::terms::Serving;
+use crate::hooks::terms::Serving;
 use crate::limits::{HOOK_BYTES_MAX, HOOK_WAITING_MAX};
 use broker_core::id::Account;
 use broker_core::presence::Presence;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The half of a receiver's places that a job takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Half {
+pub(crate) enum Half {
     /// Calls for a master, which somebody waits for.
     Wakes,
     /// States.
@@ -17,35 +17,35 @@ pub(super) enum Half {
 
 impl Half {
     /// Both, in the order in which they are served.
-    pub(super) const ALL: [Self; 2] = [Self::Wakes, Self::States];
+    pub(crate) const ALL: [Self; 2] = [Self::Wakes, Self::States];
 }
 
 /// The channel of a job; empty for what is of the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) half: Half,
+pub(crate) struct Key {
+    pub(crate) half: Half,
     /// The ARN.
-    pub(super) channel: Arc<str>,
+    pub(crate) channel: Arc<str>,
 }
 
 /// One event for one receiver.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) key: Key,
+pub(crate) struct Job {
+    pub(crate) key: Key,
     /// The account of the channel; 0 for what is of the process.
-    pub(super) account: Account,
+    pub(crate) account: Account,
     /// Its number in the process, which names it in all tries.
-    pub(super) number: u64,
-    pub(super) what: What,
+    pub(crate) number: u64,
+    pub(crate) what: What,
     /// It is not sent before.
-    pub(super) ready: u64,
+    pub(crate) ready: u64,
     /// From then on nobody wants it.
-    pub(super) expires: Option<u64>,
+    pub(crate) expires: Option<u64>,
 }
 
 /// The kinds of events.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     /// The state of a channel.
     Presence(Arc<Presence>),
     /// A call for a master, with the number of the attempt.
@@ -58,7 +58,7 @@ pub(super) enum What {
 
 impl What {
     /// The state of a channel.
-    pub(super) fn state(&self) -> Option<&Arc<Presence>> {
+    pub(crate) fn state(&self) -> Option<&Arc<Presence>> {
         match self {
             Self::Presence(state) | Self::Wake(state, _) => Some(state),
             Self::Slots(_) | Self::Node(_) => None,
@@ -68,7 +68,7 @@ impl What {
 
 impl Job {
     /// Whether a receiver knows less without it.
-    pub(super) fn is_state(&self) -> bool {
+    pub(crate) fn is_state(&self) -> bool {
         match self.what {
             What::Presence(_) | What::Slots(_) | What::Node(_) => true,
             What::Wake(..) => false,
@@ -76,7 +76,7 @@ impl Job {
     }
 
     /// Bytes that it holds, about.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let of = |presence: &Presence| {
             let waiting = presence.waiting.iter();
             let waiting = waiting.map(|waiter| waiter.client_id.len() + 64);

@@ -1,8 +1,8 @@
 //! The files of a hook: its secrets, the certificate that its receiver is shown, the authorities of the receiver's own.
 
-use super::client::Client;
-use super::secret;
 use crate::files;
+use crate::hooks::client::Client;
+use crate::hooks::secret;
 use broker_core::settings::{Hook, Settings};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -12,32 +12,31 @@
 //! wrote, and names have no character with a meaning there. Redirects and proxies are not followed.
 
 pub(crate) mod address;
-mod client;
+pub(crate) mod client;
 mod courier;
 pub(crate) mod event;
 mod job;
 pub(crate) mod keys;
 mod queue;
 mod report;
-pub(crate) mod secret;
+mod secret;
 mod terms;
 mod wake;
-
-pub(crate) use client::{Client, Lookups, told};
-pub use courier::Courier;
-pub use queue::Outcome;
-pub use report::{HookReport, HooksReport};
-pub use wake::WakeResult;
 
 use crate::limits::PRESENCES_WAITING_MAX;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::presence::{Audience, Told};
 use broker_core::settings::Settings;
+use client::Client;
+pub use courier::Courier;
 use courier::Ends;
+pub use queue::Outcome;
+pub use report::{HookReport, HooksReport};
 use std::sync::Arc;
 use terms::Terms;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
+pub use wake::WakeResult;
 
 /// The ways to the courier: a clone is another way to the same.
 #[derive(Clone)]

@@ -11,7 +11,7 @@
 //! a half the accounts have shares. Of what is dropped for that, or after the last
 //! retry, the receiver learns by `node.resync` when it takes events again.
 
-use super::job::{Half, Job, Key};
+use crate::hooks::job::{Half, Job, Key};
 use crate::limits::{HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX};
 use broker_core::id::Account;
 use broker_core::shard::Shares;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The events that wait for a receiver, and those on their way.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
@@ -59,7 +59,7 @@ struct Places {
 
 /// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It was taken.
     Taken,
     /// It may be tried again: after this many milliseconds, if the receiver says so.
@@ -94,7 +94,7 @@ pub enum Outcome {
 
 impl Queue {
     /// An empty one, whose pauses are drawn from this seed.
-    pub(super) fn new(retry_ms: u64, seed: u64) -> Self {
+    pub(crate) fn new(retry_ms: u64, seed: u64) -> Self {
         Self {
             retry_ms,
             entries: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Takes a job in; it takes the place of one of its channel that waits. Returns what was dropped for want of room.
-    pub(super) fn put(&mut self, job: Job, now: u64) -> usize {
+    pub(crate) fn put(&mut self, job: Job, now: u64) -> usize {
         if self.off {
             return 0;
         }
@@ -139,7 +139,7 @@ impl Queue {
     }
 
     /// Drops the job of a channel: there is no need of it any more. One in flight is not repeated.
-    pub(super) fn withdraw(&mut self, key: &Key) {
+    pub(crate) fn withdraw(&mut self, key: &Key) {
         self.drop_waiting(key);
         let entry = self.entries.get_mut(key);
         if let Some(job) = entry.and_then(|entry| entry.in_flight.as_mut()) {
@@ -169,7 +169,7 @@ impl Queue {
     }
 
     /// The next request to make; it is in flight until [`Self::done`]. Counts what has expired.
-    pub(super) fn next(&mut self, now: u64, expired: &mut usize) -> Option<Job> {
+    pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<Job> {
         for half in Half::ALL {
             while self.may_fly(half) {
                 let places = &mut self.halves[half as usize];
@@ -201,7 +201,7 @@ impl Queue {
     }
 
     /// A request was answered, or failed.
-    pub(super) fn done(&mut self, key: &Key, answer: Answer, now: u64) -> Outcome {
+    pub(crate) fn done(&mut self, key: &Key, answer: Answer, now: u64) -> Outcome {
         let half = &mut self.halves[key.half as usize];
         half.flights = half.flights.saturating_sub(1);
         let job = self
@@ -270,39 +270,39 @@ impl Queue {
     }
 
     /// Whether states were dropped that the receiver does not know of; asked when it has taken something.
-    pub(super) fn take_lost(&mut self) -> bool {
+    pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
 
     /// When the next job is due, if one may be sent.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         let flying = Half::ALL.into_iter().filter(|half| self.may_fly(*half));
         let due = flying.filter_map(|half| self.halves[half as usize].due.first());
         due.map(|(due, _)| *due).min()
     }
 
     /// Channels of which something waits or is in flight.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// When the oldest of it came.
-    pub(super) fn oldest(&self) -> Option<u64> {
+    pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.since).min()
     }
 
     /// Whether the receiver has said that it is gone.
-    pub(super) fn is_off(&self) -> bool {
+    pub(crate) fn is_off(&self) -> bool {
         self.off
     }
 
     /// Failures since the last success.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// Sends again to a receiver that had said that it is gone.
-    pub(super) fn switch_on(&mut self) {
+    pub(crate) fn switch_on(&mut self) {
         self.lost |= self.off;
         (self.off, self.failures) = (false, 0);
     }

@@ -1,7 +1,7 @@
 //! The figures of hooks, as the courier keeps them and others read them.
 
-use super::queue::Outcome;
-use super::wake::WakeResult;
+use crate::hooks::queue::Outcome;
+use crate::hooks::wake::WakeResult;
 use broker_core::event::Histogram;
 use strum::EnumCount;
 
@@ -36,7 +36,7 @@ pub struct HookReport {
 }
 
 impl HookReport {
-    pub(super) fn count(&mut self, outcome: Outcome, times: usize) {
+    pub(crate) fn count(&mut self, outcome: Outcome, times: usize) {
         if let Some(count) = self.outcomes.get_mut(outcome as usize) {
             *count += times as u64;
         }

@@ -15,7 +15,7 @@ pub(crate) struct Secrets(Vec<Key>);
 
 impl Secrets {
     /// The value of `webhook-signature`.
-    pub(super) fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
+    pub(crate) fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
         let mut signed = format!("{id}.{timestamp_s}.").into_bytes();
         signed.extend_from_slice(body);
         let one = |key| format!("v1,{}", STANDARD.encode_to_string(sign(key, &signed)));
@@ -64,6 +64,7 @@ const FILE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// Source: the test vector of the specification's reference libraries.

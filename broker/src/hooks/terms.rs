@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 /// The epochs of this process and of its slots.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// Of the process.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
     slots: Option<Arc<SlotMap>>,
     /// The changes of slots that receivers know.
     told: u64,
@@ -19,10 +19,10 @@ pub(super) struct Terms {
 }
 
 /// Runs of slots, from one to another, that a node serves with an epoch.
-pub(super) type Serving = Arc<[(Slot, Slot, u64)]>;
+pub(crate) type Serving = Arc<[(Slot, Slot, u64)]>;
 
 impl Terms {
-    pub(super) fn new(epoch: u64, slots: Option<Arc<SlotMap>>) -> Self {
+    pub(crate) fn new(epoch: u64, slots: Option<Arc<SlotMap>>) -> Self {
         let slots = slots.filter(|slots| !slots.is_fixed());
         Self {
             epoch,
@@ -33,13 +33,13 @@ impl Terms {
     }
 
     /// This node's name, in a cluster whose slots move.
-    pub(super) fn node(&self) -> Option<&str> {
+    pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))
     }
 
     /// The name of an event in all its tries: no other process of the service uses it.
-    pub(super) fn message_id(&self, number: u64) -> String {
+    pub(crate) fn message_id(&self, number: u64) -> String {
         let epoch = self.epoch;
         match self.node() {
             None => format!("msg_{epoch}_{number}"),
@@ -48,7 +48,7 @@ impl Terms {
     }
 
     /// Whether this process still has the channel that told this.
-    pub(super) fn is_current(&self, state: &Presence) -> bool {
+    pub(crate) fn is_current(&self, state: &Presence) -> bool {
         match (state.slot, &self.slots) {
             (Some(slot), Some(slots)) => slots.presence(slot) == state.epoch,
             (Some(_), None) | (None, _) => true,
@@ -57,7 +57,7 @@ impl Terms {
 
     /// The slots that this node serves, if that has changed since the last call: all of them, at most every
     /// [`TOLD_EVERY_MS`].
-    pub(super) fn news(&mut self, now: u64) -> Option<Serving> {
+    pub(crate) fn news(&mut self, now: u64) -> Option<Serving> {
         let slots = self.slots.as_ref()?;
         let changes = slots.presence_changes();
         if changes == self.told || now < self.not_before {

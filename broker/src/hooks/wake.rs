@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// The channels that are called for, and those that were within the last hour.
 #[derive(Debug, Default)]
-pub(super) struct Wakes {
+pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, Channel>,
     /// When each is to be looked at.
     due: BTreeSet<(u64, Arc<str>)>,
@@ -62,7 +62,7 @@ enum Phase {
 
 /// A thing that follows for receivers or for the books.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Send this call.
     Call(Arc<Presence>, u32),
     /// No call is needed any more.
@@ -89,7 +89,7 @@ pub enum WakeResult {
 
 impl Wakes {
     /// A channel is in this state.
-    pub(super) fn saw(&mut self, channel: &Arc<str>, state: &Arc<Presence>, now: u64) -> Vec<Act> {
+    pub(crate) fn saw(&mut self, channel: &Arc<str>, state: &Arc<Presence>, now: u64) -> Vec<Act> {
         let mut acts = Vec::new();
         if !self.channels.contains_key(channel) {
             if !is_called_for(state) {
@@ -117,7 +117,7 @@ impl Wakes {
     }
 
     /// The next call that is due, and what ends. Channels that are elsewhere now are forgotten: their owner calls.
-    pub(super) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
+    pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
             if due > now || acts.len() >= ACTS_PER_TURN {
@@ -137,7 +137,7 @@ impl Wakes {
     }
 
     /// When something is due.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)
     }
 

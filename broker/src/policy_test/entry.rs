@@ -11,17 +11,17 @@ use codec::sts::{AssumeRole, RoleArn};
 use std::sync::Arc;
 
 /// Somebody who asks for a session of a role.
-pub(super) struct Entry<'a> {
-    pub(super) credentials: &'a Credentials,
-    pub(super) role: &'a Role,
-    pub(super) region: &'a str,
-    pub(super) origin: &'a Origin,
+pub(crate) struct Entry<'a> {
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) role: &'a Role,
+    pub(crate) region: &'a str,
+    pub(crate) origin: &'a Origin,
     /// The certificate of a thing, if one is asked about.
-    pub(super) shown: Option<&'a ShownCertificate>,
+    pub(crate) shown: Option<&'a ShownCertificate>,
 }
 
 /// A thing by the certificate that is asked about, or by each that may stand for it.
-pub(super) fn identities<'a>(
+pub(crate) fn identities<'a>(
     things: &'a Things,
     name: &'a str,
     shown: Option<&'a ShownCertificate>,
@@ -36,7 +36,7 @@ pub(super) fn identities<'a>(
 
 impl Entry<'_> {
     /// The reason for which it gets none; `None`: it gets one.
-    pub(super) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
+    pub(crate) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
         let refused = match sign_in {
             SignIn::Thing(thing) => self.of_thing(thing),
             SignIn::Web(identity) => self.of_token(identity),

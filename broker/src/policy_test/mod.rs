@@ -5,7 +5,7 @@ mod entry;
 use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
 use crate::failure::Failure;
 use crate::terminal;
-use crate::things;
+use crate::things::check;
 use broker_core::auth::{
     Caller, Claim, Credentials, Origin, PolicyQuestion, ResourceTags, Role, RoleAlias, SignIn,
     ThingIdentity, WebIdentity,
@@ -28,7 +28,7 @@ pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
     let (loaded, shown) = match &flags.cert {
         Some(path) => {
             let account = &flags.account_id;
-            let shown = things::shown(path, &flags.credentials, account, SystemTime::now())?;
+            let shown = check::shown(path, &flags.credentials, account, SystemTime::now())?;
             (shown.0, Some(shown.1))
         }
         None => {

@@ -1,6 +1,5 @@
 use super::*;
-use crate::config::Arguments;
-use crate::config::Command;
+use crate::config::{Arguments, Command};
 use clap::Parser;
 use std::path::PathBuf;
 

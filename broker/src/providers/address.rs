@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The addresses at which a provider may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// Those of the internet.
     Public,
     /// Those, and this machine: under `--dev`.
@@ -14,7 +14,7 @@ pub(super) enum Reach {
 }
 
 impl Reach {
-    pub(super) const fn of(private: bool, dev: bool) -> Self {
+    pub(crate) const fn of(private: bool, dev: bool) -> Self {
         match (private, dev) {
             (true, _) => Self::Any,
             (false, true) => Self::PublicAndLoopback,
@@ -23,7 +23,7 @@ impl Reach {
     }
 
     /// Whether a server of this address may be asked.
-    pub(super) fn has(self, address: IpAddr) -> bool {
+    pub(crate) fn has(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         if address.is_unspecified() || address.is_multicast() {
             return false;
@@ -82,6 +82,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

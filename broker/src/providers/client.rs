@@ -1,10 +1,10 @@
 //! Requests to one provider: no redirects, no proxy, only addresses that it may have, and a bounded answer.
 
-use super::address::Reach;
-use super::document;
-use super::endpoints::Endpoints;
 use crate::files::authorities;
-use crate::hooks::{Lookups, told};
+use crate::hooks::client::{Lookups, told};
+use crate::providers::address::Reach;
+use crate::providers::document;
+use crate::providers::endpoints::Endpoints;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, Request, Uri, header};
 use broker_core::auth::provider::{Discovery, KeySet, Provider};
@@ -27,19 +27,19 @@ use tower_service::Service;
 use zeroize::Zeroizing;
 
 /// The keys that a provider answered.
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     /// As it published them.
-    pub(super) text: Bytes,
-    pub(super) keys: KeySet,
+    pub(crate) text: Bytes,
+    pub(crate) keys: KeySet,
     /// The places at which people sign in, or why they cannot.
-    pub(super) endpoints: Result<Endpoints, String>,
+    pub(crate) endpoints: Result<Endpoints, String>,
 }
 
 /// Fetches a provider's keys: its document, and what that names.
 ///
 /// # Errors
 /// Why there are none, in a word for operators.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,
     reach: Reach,
@@ -63,13 +63,13 @@ pub(super) async fn fetch(
 }
 
 /// The way to one provider.
-pub(super) struct Client {
+pub(crate) struct Client {
     pool: Pool<HttpsConnector<HttpConnector<Guarded>>, Body>,
     reach: Reach,
 }
 
 impl Client {
-    pub(super) fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
+    pub(crate) fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -103,7 +103,7 @@ impl Client {
     }
 
     /// Sends a form, with the header of who sends it; the status and the body of the answer.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         to: Uri,
         form: Zeroizing<String>,

@@ -12,7 +12,7 @@ struct Document {
 }
 
 /// The address of a provider's document.
-pub(super) fn address(provider: &Provider) -> Result<Uri, String> {
+pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
     let issuer = provider.url();
     let issuer = issuer.trim_end_matches('/');
     let address = format!("{issuer}/.well-known/openid-configuration");
@@ -25,7 +25,7 @@ pub(super) fn address(provider: &Provider) -> Result<Uri, String> {
 ///
 /// # Errors
 /// The document is another issuer's, or names a place where the keys may not be.
-pub(super) fn keys_address(
+pub(crate) fn keys_address(
     document: &[u8],
     provider: &Provider,
     hosts: &[Box<str>],
@@ -44,14 +44,14 @@ pub(super) fn keys_address(
 }
 
 /// An address of https without a user's name.
-pub(super) fn secure(text: &str) -> Option<Uri> {
+pub(crate) fn secure(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let is_fine = uri.scheme_str() == Some("https") && !uri.authority()?.as_str().contains('@');
     is_fine.then_some(uri)
 }
 
 /// Whether an address is on the issuer's host or on one of these.
-pub(super) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> bool {
+pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> bool {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let hosts = hosts.iter().map(|host| &**host);
     let mut hosts = hosts.chain([provider.host()]);
@@ -70,6 +70,7 @@ fn is_same(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::auth::provider::{Algorithms, Discovery, KeySource};
 

@@ -1,6 +1,6 @@
 //! The places of a provider at which people sign in, as its discovery document names them.
 
-use super::document::{is_allowed, secure};
+use crate::providers::document::{is_allowed, secure};
 use axum::http::Uri;
 use broker_core::auth::provider::Provider;
 use serde::Deserialize;
@@ -11,9 +11,9 @@ pub struct Endpoints {
     /// The page to which a browser is sent, without a fragment.
     pub authorization: Uri,
     /// The place at which the server exchanges a code.
-    pub(super) token: Uri,
+    pub(crate) token: Uri,
     /// Whether a secret is sent in the form, since the provider takes it in no header.
-    pub(super) takes_form: bool,
+    pub(crate) takes_form: bool,
     /// Whether each answer of the page names its issuer (RFC 9207).
     pub names_issuer: bool,
 }
@@ -35,7 +35,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// Why nobody can sign in there, in a word for operators.
-    pub(super) fn read(
+    pub(crate) fn read(
         document: &[u8],
         provider: &Provider,
         hosts: &[Box<str>],
@@ -77,6 +77,7 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::auth::provider::{Algorithms, Discovery, KeySource};
     use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 //! Source: RFC 6749, section 4.1.3, "Access Token Request", and section 2.3.1; RFC 7636, section 4.5; OpenID Connect
 //! Core 1.0, section 3.1.3.
 
-use super::address::Reach;
-use super::client::Client;
-use super::endpoints::Endpoints;
+use crate::providers::address::Reach;
+use crate::providers::client::Client;
+use crate::providers::endpoints::Endpoints;
 use axum::http::HeaderValue;
 use broker_core::auth::provider::Discovery;
 use codec::http::encode;
@@ -118,6 +118,7 @@ fn is_plain(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const CODE: Code<'static> = Code {

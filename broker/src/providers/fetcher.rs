@@ -1,12 +1,12 @@
 //! The task that fetches: one of the side thread, for all providers whose keys are not in a file.
 
-use super::address::Reach;
-use super::client::{Fetched, fetch};
-use super::endpoints::Endpoints;
-use super::kept::{Kept, KeptKeys};
-use super::report::{ProviderReport, ProvidersReport};
-use super::schedule::Schedule;
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
+use crate::providers::address::Reach;
+use crate::providers::client::{Fetched, fetch};
+use crate::providers::endpoints::Endpoints;
+use crate::providers::kept::{Kept, KeptKeys};
+use crate::providers::report::{ProviderReport, ProvidersReport};
+use crate::providers::schedule::Schedule;
 use broker_core::auth::Credentials;
 use broker_core::auth::provider::{Discovery, KeySet, KeySource, Keyring, Provider, ProviderKeys};
 use std::collections::BTreeMap;

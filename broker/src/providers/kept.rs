@@ -13,20 +13,20 @@ use std::path::Path;
 /// The kept keys, by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Kept(pub(super) BTreeMap<Box<str>, KeptKeys>);
+pub(crate) struct Kept(pub(crate) BTreeMap<Box<str>, KeptKeys>);
 
 /// The keys of one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeptKeys {
+pub(crate) struct KeptKeys {
     /// When they were fetched, in seconds since 1970 UTC.
-    pub(super) fetched_s: u64,
+    pub(crate) fetched_s: u64,
     /// As they were published.
-    pub(super) keys: String,
+    pub(crate) keys: String,
 }
 
 impl Kept {
     /// The keys that an earlier process kept; none if they cannot be read, which is logged.
-    pub(super) fn read(directory: &Path) -> Self {
+    pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
         if !path.exists() {
             return Self::default();
@@ -45,7 +45,7 @@ impl Kept {
     ///
     /// # Errors
     /// The file cannot be written; what was there before stays.
-    pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_string(self).map_err(io::Error::other)?;
         files::write_whole(&directory.join(FILE), &text, 0o600)
     }
@@ -58,6 +58,7 @@ const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::fs;
 

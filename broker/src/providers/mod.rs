@@ -15,14 +15,12 @@ mod address;
 mod client;
 mod document;
 mod endpoints;
-mod exchange;
-mod fetcher;
+pub(crate) mod exchange;
+pub(crate) mod fetcher;
 mod kept;
 mod report;
 mod schedule;
 
 pub use endpoints::Endpoints;
-pub(crate) use exchange::{Code, exchange};
-pub(crate) use fetcher::fetcher;
 pub use fetcher::{Fetcher, Figures, Knowledge, Known};
 pub use report::{ProviderReport, ProvidersReport};

@@ -2,7 +2,7 @@
 
 /// The moments of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// The next fetch; 0 is at once.
     due: u64,
     /// The begin of the last one.
@@ -17,7 +17,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Begins a fetch if one is due and none is under way.
-    pub(super) fn begin(&mut self, now: u64) -> bool {
+    pub(crate) fn begin(&mut self, now: u64) -> bool {
         if self.in_flight || now < self.due {
             return false;
         }
@@ -28,7 +28,7 @@ impl Schedule {
     }
 
     /// The fetch has ended; false when its outcome does not count.
-    pub(super) fn ended(&mut self, now: u64, well: bool) -> bool {
+    pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
             return false;
@@ -38,14 +38,14 @@ impl Schedule {
     }
 
     /// The provider's entry is another one: it is asked at once.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }
 
     /// Newer keys are wished for. Wishes are met once a minute; the first few in an hour do not wait for it, since a
     /// provider that has just been asked may have other keys a moment later.
-    pub(super) fn wish(&mut self, now: u64) {
+    pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
         }
@@ -83,6 +83,7 @@ const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,15 +1,14 @@
 //! The state that the admin listener shows, and the token of those it answers.
 
-use super::check;
-use super::environment::environment;
-use super::node::Node;
-use super::records::Records;
-use super::records::registry::Registry;
 use crate::data_dir::session_key;
 use crate::edge::Post;
 use crate::failure::Failure;
 use crate::files::token;
-use crate::registry::Ticket;
+use crate::server::check;
+use crate::server::environment::environment;
+use crate::server::node::Node;
+use crate::server::records::Records;
+use crate::server::records::registry::Registry;
 use crate::side::{
     BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, Inspect, Log, Look, MoveClocks,
     ProcessState, Readers, Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
@@ -18,7 +17,7 @@ use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
-use broker_core::registry::{encode, key};
+use broker_core::registry::{Ticket, encode, key};
 use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
 use broker_core::time::Moment;
@@ -29,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The secrets of the process that the admin listener knows or tells something of.
-pub(super) struct Secrets<'a> {
+pub(crate) struct Secrets<'a> {
     /// The token of its callers, if they need one.
     token: Option<String>,
     session_keys: &'a SessionKeys,
@@ -38,7 +37,7 @@ pub(super) struct Secrets<'a> {
 }
 
 impl<'a> Secrets<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         token: Option<String>,
         session_keys: &'a SessionKeys,
         not_after: NotAfter,
@@ -52,7 +51,7 @@ impl<'a> Secrets<'a> {
 }
 
 /// Everything that the admin listener shows.
-pub(super) fn shows(
+pub(crate) fn shows(
     settings: &Arc<Settings>,
     placement: &Placement,
     mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -217,7 +216,7 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
 }
 
 /// The token that admin requests need, if a file of one is configured and there is a listener.
-pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
+pub(crate) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
     let Some(path) = check::used_token_file(settings) else {
         return Ok(None);
     };

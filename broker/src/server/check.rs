@@ -5,9 +5,11 @@
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
-use crate::files::{self, token::token};
+use crate::files;
+use crate::files::token::token;
 use crate::hooks::keys::{self, HookFault};
-use crate::side::client_of;
+use crate::server::cluster;
+use crate::side::accounts::client_of;
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
 use broker_core::settings::Settings;
@@ -85,7 +87,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
 }
 
 /// The token file that is to be right: under `--dev` one without a listener may be of another machine.
-pub(super) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
+pub(crate) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
     path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
@@ -110,7 +112,7 @@ fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> 
 ///
 /// # Errors
 /// The rule that the file breaks.
-pub(super) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
+pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let read = files::read_regular_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
     let secret = Zeroizing::new(read.content.trim().to_owned());
@@ -179,12 +181,12 @@ fn probe(data_dir: &Path) -> io::Result<()> {
 fn cluster(settings: &Settings, draft: &mut Draft) {
     let cluster = &settings.cluster;
     if let Some(path) = &cluster.secret_file
-        && let Err(rule) = super::cluster::secret(path)
+        && let Err(rule) = cluster::secret(path)
     {
         draft.fault("cluster.secret_file", path.display(), rule);
     }
     if let (Some(path), Some(node)) = (&cluster.map_file, &cluster.node)
-        && let Err(rule) = super::cluster::map(path, node)
+        && let Err(rule) = cluster::map(path, node)
     {
         draft.fault("cluster.map_file", path.display(), rule);
     }

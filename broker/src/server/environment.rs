@@ -65,7 +65,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
 }
 
 /// The development certificate's authority as an absolute path, if TLS listeners present one of its certificates.
-pub(super) fn authority(settings: &Settings) -> Option<PathBuf> {
+pub(crate) fn authority(settings: &Settings) -> Option<PathBuf> {
     let https = |listen: &Listen| listen.scheme == Scheme::Https;
     let generated = settings.tls.is_none() && settings.listen.iter().any(https);
     let path = settings.data_dir.join(crate::certificate::AUTHORITY);
@@ -85,6 +85,7 @@ fn listener(settings: &Settings) -> Option<Listen> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::Profile;
 

@@ -1,11 +1,12 @@
 //! The hooks of the configuration: their files, read at start and again when they change, and their courier.
 
-use super::random::seeds;
-use super::reload::{Reloader, Subject, stamps};
 use crate::failure::Failure;
 use crate::files::stamp::Stamp;
+use crate::hooks::client::Client;
 use crate::hooks::keys::{self, HookFault};
-use crate::hooks::{self, Client, Courier, Hooks, Order};
+use crate::hooks::{self, Courier, Hooks, Order};
+use crate::server::random::seeds;
+use crate::server::reload::{Reloader, Subject, stamps};
 use crate::side::{Shows, Teller};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::settings::Settings;
@@ -14,11 +15,11 @@ use std::sync::Arc;
 
 /// The hooks of a start; all empty without any.
 #[derive(Default)]
-pub(super) struct Started {
+pub(crate) struct Started {
     /// To be run on the side thread.
-    pub(super) courier: Option<Courier>,
+    pub(crate) courier: Option<Courier>,
     /// The ways to it.
-    pub(super) hooks: Option<Hooks>,
+    pub(crate) hooks: Option<Hooks>,
     /// The subject of reloads, and its files as they were just before they were read.
     files: Option<(HookFiles, Vec<Stamp>)>,
 }
@@ -33,7 +34,7 @@ struct HookFiles {
 ///
 /// # Errors
 /// [`Failure::Configuration`] with every fault of their files.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     settings: &Arc<Settings>,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
     shows: &mut Shows,
@@ -61,7 +62,7 @@ pub(super) fn prepare(
 
 impl Started {
     /// The files are watched from here on.
-    pub(super) fn watch(self, reloader: &mut Reloader) {
+    pub(crate) fn watch(self, reloader: &mut Reloader) {
         if let Some((files, read)) = self.files {
             reloader.watch(Box::new(files), read);
         }

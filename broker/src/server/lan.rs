@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// The end for shards, and the maker of codes; the other end is among what the side thread shows. Nothing without
 /// `--lan`.
-pub(super) fn open(settings: &Settings, shows: &mut Shows) -> (Option<TakeAdmin>, Option<Pairing>) {
+pub(crate) fn open(settings: &Settings, shows: &mut Shows) -> (Option<TakeAdmin>, Option<Pairing>) {
     if settings.lan.is_none() {
         return (None, None);
     }
@@ -24,7 +24,7 @@ pub(super) fn open(settings: &Settings, shows: &mut Shows) -> (Option<TakeAdmin>
 }
 
 /// Shows a code on stderr, if that is a terminal: elsewhere it is a log, where no secret belongs.
-pub(super) fn invite(settings: &Settings, pairing: Option<&Pairing>) {
+pub(crate) fn invite(settings: &Settings, pairing: Option<&Pairing>) {
     let mut out = std::io::stderr().lock();
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {
         return;

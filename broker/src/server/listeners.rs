@@ -6,9 +6,7 @@
 
 mod owner;
 mod socket;
-mod twin;
-
-pub(super) use twin::is_wanted as has_twin;
+pub(crate) mod twin;
 
 use crate::failure::Failure;
 use broker_core::settings::{Cluster, Settings};
@@ -16,24 +14,24 @@ use socket::{Busy, alone, local, probe, shared, when_free};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use twin::{Both, bind_both, is_without_ipv6};
+use twin::{Both, bind_both, is_wanted as has_twin, is_without_ipv6};
 
 /// One configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(crate) struct Bound {
     /// With the port that the system picked, if it was 0.
-    pub(super) addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// One a shard, listening.
-    pub(super) sockets: Vec<OwnedFd>,
+    pub(crate) sockets: Vec<OwnedFd>,
     /// The same on ::1, for a listener of a development server on 127.0.0.1; else empty.
-    pub(super) twins: Vec<OwnedFd>,
+    pub(crate) twins: Vec<OwnedFd>,
 }
 
 /// Binds a client listener of these settings once a shard.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
-pub(super) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
+pub(crate) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
     let tcp_user_ms = settings.timeouts.tcp_user_ms;
     if !has_twin(settings, addr) {
         return bind_as("listen", addr, settings.shards, tcp_user_ms);
@@ -54,7 +52,7 @@ pub(super) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failu
 ///
 /// # Errors
 /// [`Failure::Configuration`] when an address cannot be had.
-pub(super) fn bind_inner(
+pub(crate) fn bind_inner(
     cluster: &mut Cluster,
     shards: usize,
     tcp_user_ms: u64,
@@ -136,7 +134,7 @@ fn bind_all(
 }
 
 /// Closes what was bound for more than `shards`. The port was not announced yet.
-pub(super) fn keep(bound: &mut [Bound], shards: usize) {
+pub(crate) fn keep(bound: &mut [Bound], shards: usize) {
     for bound in bound {
         bound.sockets.truncate(shards);
         bound.twins.truncate(shards);
@@ -148,7 +146,7 @@ pub(super) fn keep(bound: &mut [Bound], shards: usize) {
 ///
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
-pub(super) fn bind_admin(
+pub(crate) fn bind_admin(
     settings: &Settings,
     addr: SocketAddr,
 ) -> Result<(SocketAddr, Vec<TcpListener>), Failure> {
@@ -209,8 +207,9 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::socket::TRY_EVERY;
+
     use super::*;
+    use crate::server::listeners::socket::TRY_EVERY;
     use broker_core::settings::Profile;
     use socket2::Socket;
     use std::net::TcpStream;

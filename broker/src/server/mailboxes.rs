@@ -12,7 +12,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`Failure::Fatal`] when the system gives no descriptors.
-pub(super) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
+pub(crate) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
     Ok(all
@@ -21,7 +21,7 @@ pub(super) fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Fa
 }
 
 /// A letter that the mailbox has a place for, whatever else is in it.
-pub(super) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
+pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
         tracing::error!(shard, "the mailbox is full");
@@ -29,6 +29,6 @@ pub(super) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Pos
 }
 
 /// The same letter for each shard.
-pub(super) fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
+pub(crate) fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
     (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
 }

@@ -18,8 +18,8 @@
 
 mod admin;
 mod check;
-mod cluster;
-mod environment;
+pub(crate) mod cluster;
+pub(crate) mod environment;
 mod hooks;
 mod lan;
 mod listeners;
@@ -36,10 +36,6 @@ mod threads;
 mod tries;
 mod watch;
 
-pub use check::{Checked, check};
-pub(crate) use cluster::secret as cluster_secret;
-pub(crate) use environment::NAMES;
-
 use crate::data_dir::{self, DataDir, Reach, session_key};
 use crate::devices::{Authority, Devices, NameSource};
 use crate::edge::EdgeSettings;
@@ -47,14 +43,17 @@ use crate::failure::Failure;
 use crate::hooks::Courier;
 use crate::memory;
 use crate::providers::Fetcher;
+use crate::server::listeners::twin;
+use crate::server::reload::accounts;
 use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
-use crate::things;
+use crate::things::authority;
 use crate::tls_files::NotAfter;
 use admin::Secrets;
 use broker_core::auth::SessionKeys;
 use broker_core::placement::Placement;
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::shard::AccountUse;
+pub use check::{Checked, check};
 use cluster::Cluster;
 use cluster::follower::Follower;
 use crossbeam_channel::{Sender, unbounded};
@@ -63,7 +62,7 @@ use mailboxes::mailboxes;
 use random::seeds;
 use records::Records;
 use reload::Reloader;
-use reload::accounts::{self, AccountsFile};
+use reload::accounts::AccountsFile;
 use reload::certificate::{Certificate, InitialCertificate};
 use reload::credentials::{CredentialsFile, InitialCredentials};
 use reload::providers::fetcher;
@@ -184,11 +183,11 @@ fn devices(
             "the authority of test devices cannot be used: {error}"
         ))
     };
-    let certificate = things::development(data_dir.path(), SystemTime::now());
+    let certificate = authority::development(data_dir.path(), SystemTime::now());
     let certificate = certificate.map_err(|error| failed(&error))?;
     let authority = Authority::new(&certificate, &[], NameSource::CommonName, 0);
     Ok(Some(Arc::new(Devices {
-        hosts: vec![things::DEV_HOST.into()],
+        hosts: vec![authority::DEV_HOST.into()],
         authorities: vec![authority.map_err(|error| failed(&error))?],
     })))
 }
@@ -306,7 +305,7 @@ fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Fail
 /// The number of client connections that the process takes: as configured, or as the descriptors allow.
 fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
-    let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
+    let has_twin = |listen: &&Listen| twin::is_wanted(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
     let listeners = settings.listen.len() + twins + usize::from(settings.cluster.is_on());
     let follows = usize::from(settings.cluster.etcd.is_on());

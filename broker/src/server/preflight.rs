@@ -1,9 +1,9 @@
 //! The checks of a start that are a matter of the moment, one by one, for `heliograph doctor`: each does what the start
 //! does, and leaves nothing behind.
 
-use super::{connections, edge_settings, listeners, threads};
 use crate::edge::ShardThread;
 use crate::failure::Failure;
+use crate::server::{connections, edge_settings, listeners, threads};
 use broker_core::settings::Settings;
 use std::net::{SocketAddr, TcpListener};
 

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// [`Failure::Fatal`] when the system gives no random bytes.
-pub(super) fn seeds() -> Result<[u64; 4], Failure> {
+pub(crate) fn seeds() -> Result<[u64; 4], Failure> {
     let mut seeds = [0; 4];
     let bytes = random()?;
     for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -19,7 +19,7 @@ pub(super) fn seeds() -> Result<[u64; 4], Failure> {
 ///
 /// # Errors
 /// The same.
-pub(super) fn random() -> Result<[u8; 32], Failure> {
+pub(crate) fn random() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;

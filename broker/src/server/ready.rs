@@ -1,9 +1,9 @@
 //! The one line on stdout.
 
-use super::environment::{authority, environment};
 use crate::failure::Failure;
 use crate::files::token::TOKEN_FILE;
 use crate::files::write_shared;
+use crate::server::environment::{authority, environment};
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ use std::thread;
 ///
 /// # Errors
 /// The file of the same content cannot be written.
-pub(super) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
@@ -106,6 +106,7 @@ const READ_BY_ALL: u32 = 0o666;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::Profile;
     use std::{fs, io};

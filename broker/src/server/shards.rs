@@ -1,8 +1,5 @@
 //! The shards: what each is made of, and their start.
 
-use super::listeners::Bound;
-use super::random::{random, seeds};
-use super::records::Records;
 use crate::devices::Devices;
 use crate::edge::{
     Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
@@ -10,6 +7,9 @@ use crate::edge::{
 };
 use crate::failure::Failure;
 use crate::hooks::Hooks;
+use crate::server::listeners::Bound;
+use crate::server::random::{random, seeds};
+use crate::server::records::Records;
 use crate::side::{Captures, Log, Teller};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;
@@ -26,34 +26,34 @@ use std::vec;
 use zeroize::Zeroizing;
 
 /// The parts with which all shards are started.
-pub(super) struct Shards<'s> {
-    pub(super) settings: &'s Arc<Settings>,
-    pub(super) placement: Placement,
-    pub(super) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+pub(crate) struct Shards<'s> {
+    pub(crate) settings: &'s Arc<Settings>,
+    pub(crate) placement: Placement,
+    pub(crate) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Devices that may sign in with certificates.
-    pub(super) devices: Option<Arc<Devices>>,
+    pub(crate) devices: Option<Arc<Devices>>,
     /// The principals that may sign; `None` where no signature is asked for.
-    pub(super) credentials: Option<Arc<Credentials>>,
-    pub(super) session_keys: Arc<SessionKeys>,
-    pub(super) registry: &'s mut Records,
-    pub(super) edge: EdgeSettings,
-    pub(super) events: Sender<ShardEvent>,
-    pub(super) log: &'s Log,
+    pub(crate) credentials: Option<Arc<Credentials>>,
+    pub(crate) session_keys: Arc<SessionKeys>,
+    pub(crate) registry: &'s mut Records,
+    pub(crate) edge: EdgeSettings,
+    pub(crate) events: Sender<ShardEvent>,
+    pub(crate) log: &'s Log,
     /// The captures to which copies of messages go, under `--dev`.
-    pub(super) captures: Option<Captures>,
+    pub(crate) captures: Option<Captures>,
     /// The use of the server's account by all shards, under `--dev`.
-    pub(super) account_use: Option<Arc<AccountUse>>,
+    pub(crate) account_use: Option<Arc<AccountUse>>,
     /// The links to other nodes, in a cluster.
-    pub(super) links: Option<Arc<Links>>,
+    pub(crate) links: Option<Arc<Links>>,
     /// Takes connections for pages of the admin listener, under `--lan`.
-    pub(super) admin: Option<TakeAdmin>,
+    pub(crate) admin: Option<TakeAdmin>,
     /// Whether the process is ready for clients.
-    pub(super) readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// The ways to those who get states: the courier of hooks, if there are any, and readers on the admin listener.
-    pub(super) audience: (Option<Hooks>, Teller),
+    pub(crate) audience: (Option<Hooks>, Teller),
     /// The epoch of presence of this process.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 impl Shards<'_> {
@@ -61,7 +61,7 @@ impl Shards<'_> {
     ///
     /// # Errors
     /// [`Failure::Fatal`] when one cannot be started.
-    pub(super) fn start(
+    pub(crate) fn start(
         mut self,
         threads: Vec<ShardThread<Shard>>,
         bound: Vec<Bound>,

@@ -2,16 +2,15 @@
 //! that `NOTIFY_SOCKET` names. Without it, nothing is sent.
 
 use crate::side;
-use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
+use std::{env, io};
 
 /// The service manager, if there is one. One per process, on the main thread.
-pub(super) struct Supervisor {
+pub(crate) struct Supervisor {
     to: Option<(UnixDatagram, SocketAddr)>,
     /// It ends a process that has not said for so long that it is well.
     watchdog: Option<Duration>,
@@ -19,7 +18,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// The one that the environment names.
-    pub(super) fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         let watchdog = watchdog(
             env::var("WATCHDOG_USEC").ok().as_deref(),
             env::var("WATCHDOG_PID").ok().as_deref(),
@@ -43,23 +42,23 @@ impl Supervisor {
     }
 
     /// Every listener accepts, or a reload is done.
-    pub(super) fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.tell("READY=1");
     }
 
     /// Files are being read again; [`Self::ready`] follows.
-    pub(super) fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         let now = side::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
     /// The drain has begun.
-    pub(super) fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 
     /// All is well; to be said more often than the watchdog's time.
-    pub(super) fn alive(&self) {
+    pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
             self.tell("WATCHDOG=1");
         }
@@ -101,6 +100,7 @@ const WATCHDOG_MIN: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ use std::{io, thread};
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when one cannot be made.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &ring::Settings,
     limit: Option<u64>,
@@ -65,7 +65,7 @@ pub(super) fn prepare(
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when it does not.
-pub(super) fn probe() -> Result<(), Failure> {
+pub(crate) fn probe() -> Result<(), Failure> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
         match ring::probe() {
@@ -263,6 +263,7 @@ const MIB: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::cell::Cell;
 

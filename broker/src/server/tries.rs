@@ -1,7 +1,7 @@
 //! The parts of `/try` beside the settings: a channel, and the lender of sessions where requests are signed.
 
-use super::random::random;
 use crate::failure::Failure;
+use crate::server::random::random;
 use crate::side::{InForce, Lender, Log, Shows, Tries};
 use broker_core::auth::{Nonces, SessionKeys};
 use data_encoding::HEXLOWER;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Gives the admin listener these parts, and the credentials in force.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     shows: &mut Shows,
     in_force: Option<InForce>,
     session_keys: &Arc<SessionKeys>,

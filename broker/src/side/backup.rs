@@ -7,10 +7,10 @@
 //! forged, is in it only for a request with the admin token; where none is configured, `heliograph backup` reads the
 //! file itself, if its user may.
 
-use super::admin::access::Access;
-use super::admin::answer::Fault;
 use crate::backup::wire::{self, Part};
 use crate::data_dir::epoch;
+use crate::side::admin::access::Access;
+use crate::side::admin::answer::Fault;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -75,7 +75,7 @@ struct BackupPage {
 }
 
 /// The page.
-pub(super) fn routes(what: Backup, access: Access) -> Router {
+pub(crate) fn routes(what: Backup, access: Access) -> Router {
     let backups = Arc::new(Backups::new(what));
     Router::new()
         .route("/backup", post(backup))
@@ -180,7 +180,7 @@ const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
 #[cfg(test)]
 impl Backup {
     /// For listeners whose tests ask for none.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             snapshot: Box::new(|| Err(store::SnapshotError::Closed.to_string())),
             session_key: Box::new(|| Err(io::ErrorKind::NotFound.into())),
@@ -191,7 +191,9 @@ impl Backup {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
+    use crate::side;
     use store::Store;
 
     /// A store of 20 MB, so that no socket takes it whole.
@@ -252,7 +254,7 @@ mod tests {
             tries: crate::side::Tries::default(),
             in_force: None,
             imports: None,
-            refusals: super::super::Refusals::none(),
+            refusals: side::Refusals::none(),
             troubled: Arc::default(),
             scrape: Box::new(|| None),
             inspect: Box::new(|_, _| Vec::new()),

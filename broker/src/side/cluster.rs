@@ -1,7 +1,7 @@
 //! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
 //! where the nodes agree in etcd on who owns what.
 
-use super::admin::answer::{Answer, Fault};
+use crate::side::admin::answer::{Answer, Fault};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -22,7 +22,7 @@ pub struct ClusterPage {
 }
 
 /// The labels of [`ClusterView::messages`].
-pub(super) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
+pub(crate) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
 
 /// The cluster, as one node knows it.
 #[derive(Clone, Debug, Default)]
@@ -119,13 +119,13 @@ impl ClusterView {
     }
 
     /// The number of nodes that belong to the cluster and are expected to run.
-    pub(super) fn members(&self) -> u64 {
+    pub(crate) fn members(&self) -> u64 {
         self.nodes.iter().filter(|node| node.is_here).count() as u64
     }
 }
 
 /// The pages.
-pub(super) fn routes(page: Option<ClusterPage>) -> Router {
+pub(crate) fn routes(page: Option<ClusterPage>) -> Router {
     Router::new()
         .route("/cluster", get(cluster))
         .route("/cluster/rebalance", post(rebalance))

@@ -3,11 +3,11 @@
 //! A feed keeps its last events once, for all streams. A stream costs its position in each feed, and the one event
 //! that it is writing.
 
-use super::shared::Shared;
 use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX,
     STATES_BYTES_WAITING_MAX, STATES_WAITING_MAX,
 };
+use crate::side::shared::Shared;
 use axum::body::Bytes;
 use broker_core::id::Identity;
 use serde_json::{Value, json as value};
@@ -17,15 +17,15 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 /// An event as it is sent: `event: …`, `data: …` and an empty line. All streams share its bytes.
-pub(super) type Event = Bytes;
+pub(crate) type Event = Bytes;
 
 /// The text of an event. JSON has no line breaks, so one line of data is enough.
-pub(super) fn event(name: &str, data: &Value) -> Event {
+pub(crate) fn event(name: &str, data: &Value) -> Event {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
 /// The same, within [`EVENT_BYTES_MAX`]: a list in the data is halved until it fits, and `left_out` says by how many.
-pub(super) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Event {
+pub(crate) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Event {
     let mut left_out = 0;
     loop {
         let text = event(name, &data);
@@ -46,14 +46,14 @@ pub(super) fn fitting(name: &str, mut data: Value, list: &str, keep: End) -> Eve
 
 /// Which end of a list matters more.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     First,
     Last,
 }
 
 /// Wakes the streams when there is something new in any feed.
 #[derive(Clone, Debug)]
-pub(super) struct Bell(watch::Sender<()>);
+pub(crate) struct Bell(watch::Sender<()>);
 
 impl Default for Bell {
     fn default() -> Self {
@@ -67,14 +67,14 @@ impl Bell {
     }
 
     /// A receiver for a stream, which sees each ring.
-    pub(super) fn listen(&self) -> watch::Receiver<()> {
+    pub(crate) fn listen(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
 }
 
 /// One topic. Sending never waits: a stream that is too far behind loses events, and gets their number.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     ring: Shared<Ring>,
     kind: Kind,
     bell: Bell,
@@ -132,7 +132,7 @@ struct Pace {
 
 /// The position of one stream in a feed.
 #[derive(Debug)]
-pub(super) struct Position {
+pub(crate) struct Position {
     feed: Arc<Feed>,
     next: u64,
     /// The one channel whose states it is for.
@@ -141,7 +141,7 @@ pub(super) struct Position {
 
 /// The result of a read at a stream's position.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Nothing new.
     Nothing,
     /// The next event.
@@ -152,17 +152,17 @@ pub(super) enum Next {
 
 impl Feed {
     /// Of events that each matter.
-    pub(super) fn of_events(bell: &Bell) -> Arc<Self> {
+    pub(crate) fn of_events(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::Events, bell)
     }
 
     /// Of states, of which the newest matters: a stream that is behind gets that one next.
-    pub(super) fn of_states(bell: &Bell) -> Arc<Self> {
+    pub(crate) fn of_states(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::States, bell)
     }
 
     /// Of states of channels: a stream that is behind gets the newest of each.
-    pub(super) fn of_channels(bell: &Bell) -> Arc<Self> {
+    pub(crate) fn of_channels(bell: &Bell) -> Arc<Self> {
         Self::of(Kind::StatesOfChannels, bell)
     }
 
@@ -189,12 +189,12 @@ impl Feed {
     }
 
     /// A position behind the last event.
-    pub(super) fn watch(self: &Arc<Self>) -> Position {
+    pub(crate) fn watch(self: &Arc<Self>) -> Position {
         self.watch_only(None)
     }
 
     /// The same for the states of one channel alone, if one is given.
-    pub(super) fn watch_only(self: &Arc<Self>, only: Option<Arc<Identity>>) -> Position {
+    pub(crate) fn watch_only(self: &Arc<Self>, only: Option<Arc<Identity>>) -> Position {
         let mut ring = self.ring.lock();
         ring.watchers += 1;
         Position {
@@ -204,17 +204,17 @@ impl Feed {
         }
     }
 
-    pub(super) fn is_watched(&self) -> bool {
+    pub(crate) fn is_watched(&self) -> bool {
         self.ring.lock().watchers > 0
     }
 
     /// Sends an event of this name to all who watch; `data` is made if there are any, and the second has room.
-    pub(super) fn send(&self, name: &str, data: impl FnOnce() -> Value) {
+    pub(crate) fn send(&self, name: &str, data: impl FnOnce() -> Value) {
         self.send_event(|| event(name, &data()));
     }
 
     /// The same for a text that is made already.
-    pub(super) fn send_event(&self, event: impl FnOnce() -> Event) {
+    pub(crate) fn send_event(&self, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
             return;
@@ -231,7 +231,7 @@ impl Feed {
     }
 
     /// Sends the newest state of a channel, in the place of one that some streams have not taken.
-    pub(super) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
+    pub(crate) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
             return;
@@ -242,7 +242,7 @@ impl Feed {
     }
 
     /// Something was lost that nobody can be sent: all streams begin again.
-    pub(super) fn lose(&self) {
+    pub(crate) fn lose(&self) {
         let mut ring = self.ring.lock();
         ring.next += 1;
         ring.lost_before = ring.next;
@@ -252,7 +252,7 @@ impl Feed {
     }
 
     /// Reports how much was skipped, once the second is over.
-    pub(super) fn tick(&self, now: Instant) {
+    pub(crate) fn tick(&self, now: Instant) {
         if self.ring.lock().next_second(now, self.most()) {
             self.bell.ring();
         }
@@ -323,12 +323,12 @@ impl Ring {
 
 impl Position {
     /// Moves behind the last event.
-    pub(super) fn move_to_end(&mut self) {
+    pub(crate) fn move_to_end(&mut self) {
         self.next = self.feed.ring.lock().next;
     }
 
     /// Returns the next event, or how many were lost, and moves behind it.
-    pub(super) fn next(&mut self) -> Next {
+    pub(crate) fn next(&mut self) -> Next {
         let ring = self.feed.ring.lock();
         if self.next < ring.lost_before {
             let missed = ring.lost_before - self.next;
@@ -362,6 +362,7 @@ const PLACES_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! `/hooks`: how the receivers of events do, and a test of one.
 
-use super::admin::answer::{Answer, Fault};
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
+use crate::side::admin::answer::{Answer, Fault};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -20,7 +20,7 @@ struct Source {
     settings: Arc<Settings>,
 }
 
-pub(super) fn routes(hooks: Option<Hooks>, settings: Arc<Settings>) -> Router {
+pub(crate) fn routes(hooks: Option<Hooks>, settings: Arc<Settings>) -> Router {
     Router::new()
         .route("/hooks", get(all))
         .route("/hooks/{name}/test", post(test))

@@ -17,7 +17,7 @@
 //! | `hooks` | how receivers of events do |
 //! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
 
-mod accounts;
+pub(crate) mod accounts;
 mod admin;
 mod backup;
 mod channels;
@@ -41,7 +41,8 @@ mod status;
 mod trace;
 mod try_page;
 
-pub(crate) use accounts::client_of;
+use crate::hooks::Courier;
+use crate::providers::Fetcher;
 pub use accounts::{Admission, Console};
 pub use admin::door::{Visits, admin_descriptors, visits};
 pub use backup::Backup;
@@ -49,6 +50,7 @@ pub use channels::import::{Commit, Creation};
 pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
 pub use console::history::{History, ShardLook};
 pub use console::overview::Look;
+use crossbeam_channel::Sender;
 pub use dev::{Captures, DevTools, MoveClocks};
 pub use inspect::nodes::{
     AskedPath, FindOwner, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply,
@@ -71,15 +73,10 @@ pub use refusals::Refusals;
 pub use shared::Shared;
 pub use shows::{AdminPage, Shows};
 pub use status::{Status, StatusBoard};
+use std::{io, thread};
+use tokio::signal::unix::{SignalKind, signal};
 pub use trace::troubled::Troubled;
 pub use try_page::session::{InForce, Lender, Tries};
-
-use crate::hooks::Courier;
-use crate::providers::Fetcher;
-use crossbeam_channel::Sender;
-use std::io;
-use std::thread;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A signal from the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,31 +1,31 @@
 //! The pages of the admin listener: which there are, and what each of them needs.
 
-use super::accounts::{self, Accounts, Console};
-use super::admin::access::Access;
-use super::admin::answer::Fault;
-use super::admin::door::Door;
-use super::admin::serve;
-use super::console::hub::Hub;
-use super::console::overview::{self, Overview};
-use super::console::sources::Sources;
-use super::console::{assets, events};
-use super::inspect::agreement::Agreement;
-use super::inspect::inspector::Inspector;
-use super::inspect::shards::Shards;
-use super::metrics::page::{self as metrics, Metrics};
-use super::phones::lan::LanAccess;
-use super::phones::page as phones;
-use super::presence::list as presence;
-use super::rules::Rules;
-use super::shows::Shows;
-use super::status::{Status, StatusBoard};
-use super::trace::reader::Traces;
-use super::trace::{page as trace, troubled};
-use super::try_page::page::TryPage;
-use super::try_page::session::{InForce, Tries, TrySessions};
-use super::{backup, channels, cluster, dev, hooks, refusals, try_page};
 use crate::config;
 use crate::providers::Knowledge;
+use crate::side::accounts::{Accounts, Console};
+use crate::side::admin::access::Access;
+use crate::side::admin::answer::Fault;
+use crate::side::admin::door::Door;
+use crate::side::admin::serve;
+use crate::side::channels::{self, asked};
+use crate::side::console::hub::Hub;
+use crate::side::console::overview::{self, Overview};
+use crate::side::console::sources::Sources;
+use crate::side::console::{assets, events};
+use crate::side::inspect::agreement::Agreement;
+use crate::side::inspect::inspector::Inspector;
+use crate::side::inspect::shards::Shards;
+use crate::side::metrics::page::Metrics;
+use crate::side::phones::lan::LanAccess;
+use crate::side::presence::list;
+use crate::side::rules::Rules;
+use crate::side::shows::Shows;
+use crate::side::status::{Status, StatusBoard};
+use crate::side::trace::reader::Traces;
+use crate::side::trace::troubled;
+use crate::side::try_page::page::TryPage;
+use crate::side::try_page::session::{InForce, Tries, TrySessions};
+use crate::side::{backup, cluster, dev, hooks, refusals, try_page};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Serves `listeners` forever, within the bounds of [`Door`].
-pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
+pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
     let access = Access::new(shows.token.clone(), &shows.settings.admin);
     let (visits, lan) = match shows.lan {
         Some(lan) => {
@@ -70,7 +70,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let routes = Router::new()
         .merge(of_process(sources.status.clone(), Arc::clone(&settings)))
         .merge(of_console(&sources))
-        .merge(metrics::routes(Metrics::new(
+        .merge(crate::side::metrics::page::routes(Metrics::new(
             shows.scrape,
             Arc::clone(&sources.hub),
             sources.status.clone(),
@@ -78,8 +78,8 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         )))
         .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
         .merge(channels::routes(sources.inspector.clone(), shows.imports))
-        .merge(presence::routes(sources.inspector.clone()))
-        .merge(trace::routes(traces.clone()))
+        .merge(list::routes(sources.inspector.clone()))
+        .merge(crate::side::trace::page::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
         .merge(cluster::routes(shows.cluster))
         .merge(backup::routes(shows.backup, access.clone()))
@@ -89,8 +89,8 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             Arc::clone(&sources.refusals),
         ))
         .merge(tries)
-        .merge(phones::routes(pairing, &settings))
-        .merge(accounts::routes(accounts.clone()))
+        .merge(crate::side::phones::page::routes(pairing, &settings))
+        .merge(crate::side::accounts::page::routes(accounts.clone()))
         .fallback(|| async { NO_SUCH_PAGE });
     let rules = Rules::new(access, accounts.clone(), lan);
     let routes = rules.hold_for(routes);
@@ -145,7 +145,7 @@ fn follow(sources: Sources, traces: Traces, agreement: Agreement) {
     let (hub, refusals) = (Arc::clone(&sources.hub), Arc::clone(&sources.refusals));
     tokio::spawn(events::feed_refusals(hub, refusals));
     let inspector = sources.inspector.clone();
-    tokio::spawn(channels::asked::answer_nodes(
+    tokio::spawn(asked::answer_nodes(
         inspector,
         traces.clone(),
         agreement.clone(),

@@ -4,13 +4,15 @@
     reason = "std and rustix have no safe call that changes a thread's signal mask, mimalloc's crate none for its own"
 )]
 
-use mimalloc as _; // `mi_collect` is linked with it
+use mimalloc as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::disable_transparent_huge_pages;
 use rustix::time::{ClockId, clock_gettime};
 use std::mem::MaybeUninit;
 use std::time::Duration;
 use std::{io, panic, process};
+
+// `mi_collect` is linked with it
 
 /// Blocks the signals that end or reload the server, for this thread and all that it starts: only the side thread lets
 /// them in, so that no shard is interrupted.
@@ -91,7 +93,7 @@ pub fn raise_descriptors() -> u64 {
 }
 
 /// The limit of open files.
-pub(super) fn open_files_max() -> u64 {
+pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -102,7 +104,7 @@ pub fn monotonic() -> Duration {
 }
 
 /// The processor time, user and system, that all threads have used.
-pub(super) fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     clock(ClockId::ProcessCPUTime)
 }
 
@@ -112,6 +114,7 @@ fn clock(id: ClockId) -> Duration {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,13 +1,14 @@
 //! The rules for every page of the admin listener: who may see it, and what each answer has.
 
-use super::accounts::{Account, Accounts};
-use super::admin::access::{self, Access, Refusal};
-use super::admin::answer::{Fault, JSON};
-use super::admin::door::Seat;
-use super::log::line;
-use super::phones::lan::LanAccess;
-use super::phones::page;
 use crate::limits::ADMIN_BODY_BYTES_MAX;
+use crate::side::accounts::Accounts;
+use crate::side::accounts::sessions::Account;
+use crate::side::admin::access::{self, Access, Refusal};
+use crate::side::admin::answer::{Fault, JSON};
+use crate::side::admin::door::Seat;
+use crate::side::log::line;
+use crate::side::phones::lan::LanAccess;
+use crate::side::phones::page;
 use axum::Router;
 use axum::body::{HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
@@ -19,7 +20,7 @@ use std::time::Instant;
 
 /// The checks of who may see pages.
 #[derive(Clone)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     access: Access,
     /// People who sign in with accounts, where some are let in.
     accounts: Option<Accounts>,
@@ -28,7 +29,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         access: Access,
         accounts: Option<Accounts>,
         lan: Option<LanAccess>,
@@ -41,7 +42,7 @@ impl Rules {
     }
 
     /// The pages, behind these rules.
-    pub(super) fn hold_for(self, pages: Router) -> Router {
+    pub(crate) fn hold_for(self, pages: Router) -> Router {
         pages
             .layer(middleware::from_fn_with_state(self, authorise))
             .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
@@ -176,7 +177,7 @@ async fn for_browsers(mut response: Response) -> Response {
     response
 }
 
-pub(super) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
+pub(crate) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri \

@@ -73,6 +73,7 @@ impl StatusBoard {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

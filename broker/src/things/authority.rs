@@ -7,15 +7,14 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 /// A certificate and its key, in PEM.
-pub(super) struct Issued {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 /// The authority of a data directory, made if there is none.
@@ -39,7 +38,7 @@ pub(crate) fn development(
 ///
 /// # Errors
 /// There is no authority, or it cannot be read.
-pub(super) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
+pub(crate) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
     let key = fs::read_to_string(directory.join(AUTHORITY_KEY))?;
     let sign = || -> Result<Issued, rcgen::Error> {
         let issuer = Issuer::new(authority(now), KeyPair::from_pem(&key)?);
@@ -82,7 +81,7 @@ fn params(name: &str, now: SystemTime, valid: Duration) -> CertificateParams {
 }
 
 /// The file of the authority's certificate in a data directory.
-pub(super) const AUTHORITY: &str = "device-ca.pem";
+pub(crate) const AUTHORITY: &str = "device-ca.pem";
 
 /// The file of its key.
 const AUTHORITY_KEY: &str = "device-ca.key";

@@ -1,7 +1,7 @@
 //! `heliograph things check`: what a server with this credentials file would make of a certificate.
 
 use crate::config::{Loaded, ThingsCheckFlags, load_credentials};
-use crate::devices::fingerprint;
+use crate::devices::authority::fingerprint;
 use crate::failure::Failure;
 use crate::files;
 use broker_core::auth::{Credentials, Identified, alias_arn, certificate_id};
@@ -23,7 +23,7 @@ use x509_parser::public_key::PublicKey;
 ///
 /// # Errors
 /// [`Failure::Configuration`] when the certificate would be refused, or a file cannot be read.
-pub(super) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
+pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
     let path = &flags.certificate;
     let account = Settings::default().account_id;
     let (loaded, shown) = shown(path, &flags.credentials, &account, now)?;

@@ -9,7 +9,8 @@
 //! A certificate's id is the SHA-256 of its DER. That is checked against every PEM file given, since all hangs on it.
 
 use crate::config::ThingsImportFlags;
-use crate::devices::{fingerprint, is_thing_name};
+use crate::devices::authority::fingerprint;
+use crate::devices::name::is_thing_name;
 use crate::failure::Failure;
 use crate::files::{self, write_whole};
 use broker_core::auth::certificate_id;
@@ -62,7 +63,7 @@ struct Gathered {
 ///
 /// # Errors
 /// [`Failure::Configuration`] with the faults; nothing is written then.
-pub(super) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
+pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = Gathered::default();
     for file in &flags.files {
         if let Err(fault) = gathered.read(file) {

@@ -1,17 +1,16 @@
 //! `heliograph things issue`: certificate and key of a test device.
 
-use super::authority::{AUTHORITY, DEV_HOST, issue as sign};
 use crate::config::ThingsIssueFlags;
-use crate::devices::is_thing_name;
+use crate::devices::name::is_thing_name;
 use crate::failure::Failure;
 use crate::files::write_whole;
+use crate::things::authority::{AUTHORITY, DEV_HOST, issue as sign};
 use std::fmt::Write;
-use std::fs;
-use std::io;
 use std::time::SystemTime;
+use std::{fs, io};
 
 /// Writes both files and returns the variables by which the C SDK finds them.
-pub(super) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
+pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
     let ThingsIssueFlags {
         name,
         data_dir,

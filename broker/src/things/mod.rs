@@ -4,13 +4,10 @@
 //! * [`check`]: what a server would make of a certificate.
 //! * [`issue`]: a certificate for a test device of `serve --dev`; no server in production has an authority.
 
-mod authority;
-mod check;
+pub(crate) mod authority;
+pub(crate) mod check;
 mod import;
 mod issue;
-
-pub(crate) use authority::{DEV_HOST, development};
-pub(crate) use check::shown;
 
 use crate::config::{ThingsCommand, ThingsFlags};
 use crate::failure::Failure;

@@ -1,7 +1,7 @@
 //! Checks of a certificate chain: its order, its validity, its key.
 
-use super::expiry::{Expiry, moment};
-use super::pem::{self, CERT, TlsFault};
+use crate::tls_files::expiry::{Expiry, moment};
+use crate::tls_files::pem::{self, CERT, TlsFault};
 use broker_core::settings::TlsFiles;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
@@ -11,7 +11,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 /// Certificates that are presented together: the leaf, then who issued each one before.
-pub(super) struct Chain {
+pub(crate) struct Chain {
     certificates: Vec<CertificateDer<'static>>,
     /// The public key of each, as the certificate has it (SubjectPublicKeyInfo in DER).
     public_keys: Vec<Vec<u8>>,
@@ -25,7 +25,7 @@ impl Chain {
     ///
     /// # Errors
     /// The file is no PEM of certificates, their order is wrong, or one that clients need is not valid at `now`.
-    pub(super) fn read(path: &Path, now: SystemTime) -> Result<Self, TlsFault> {
+    pub(crate) fn read(path: &Path, now: SystemTime) -> Result<Self, TlsFault> {
         let certificates = pem::certificates(CERT, path)?;
         let refused = |what: String| pem::fault(CERT, path, &what);
         let parsed = certificates
@@ -77,7 +77,7 @@ impl Chain {
     ///
     /// # Errors
     /// It is another certificate's of the file, or none's.
-    pub(super) fn fits(&self, key: &dyn SigningKey, files: &TlsFiles) -> Result<(), TlsFault> {
+    pub(crate) fn fits(&self, key: &dyn SigningKey, files: &TlsFiles) -> Result<(), TlsFault> {
         let Some(public) = key.public_key() else {
             return Err(pem::key_fault(&files.key, &"its public key cannot be read"));
         };
@@ -109,22 +109,22 @@ impl Chain {
         }
     }
 
-    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
     }
 
     /// The earliest end of all that is presented.
-    pub(super) fn expiry(&self) -> &Expiry {
+    pub(crate) fn expiry(&self) -> &Expiry {
         &self.expiry
     }
 
-    pub(super) fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
 
 /// The last second at which a certificate is valid; `None` if it cannot be read.
-pub(super) fn not_after(certificate: &[u8]) -> Option<u64> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(seconds(certificate.validity().not_after.timestamp()))
 }

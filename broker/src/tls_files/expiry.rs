@@ -24,7 +24,7 @@ pub enum Urgency {
 }
 
 impl Expiry {
-    pub(super) fn new(not_after: u64, whose: String) -> Self {
+    pub(crate) fn new(not_after: u64, whose: String) -> Self {
         Self { not_after, whose }
     }
 
@@ -91,7 +91,7 @@ impl NotAfter {
 }
 
 /// A moment as text, such as `2026-11-20 12:00:00 UTC`.
-pub(super) fn moment(seconds: u64) -> String {
+pub(crate) fn moment(seconds: u64) -> String {
     let (year, month, day) = civil((seconds / DAY).cast_signed());
     let of_day = seconds % DAY;
     format!(
@@ -106,6 +106,7 @@ const DAY: u64 = 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::time::Duration;
 

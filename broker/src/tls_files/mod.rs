@@ -10,11 +10,10 @@ mod pem;
 mod tickets;
 mod validity;
 
-pub use expiry::{Expiry, NotAfter, Urgency};
-pub use pem::TlsFault;
-
 use broker_core::settings::TlsFiles;
 use chain::Chain;
+pub use expiry::{Expiry, NotAfter, Urgency};
+pub use pem::TlsFault;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// A key of the configuration and what its file may hold.
 #[derive(Clone, Copy)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     key: &'static str,
     allowed: &'static str,
 }
@@ -30,12 +30,12 @@ pub struct TlsFault {
 }
 
 /// `[tls] cert`.
-pub(super) const CERT: Rule = Rule {
+pub(crate) const CERT: Rule = Rule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
 };
 /// `[tls] client_ca`.
-pub(super) const CLIENT_CA: Rule = Rule {
+pub(crate) const CLIENT_CA: Rule = Rule {
     key: "tls.client_ca",
     allowed: "a PEM file with the certificates of authorities",
 };
@@ -49,7 +49,7 @@ const KEY: Rule = Rule {
 ///
 /// # Errors
 /// The fault of the file.
-pub(super) fn certificates(
+pub(crate) fn certificates(
     rule: Rule,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
@@ -72,19 +72,19 @@ pub(super) fn certificates(
 ///
 /// # Errors
 /// The fault of the file.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
 /// A key that was read, but is of no use.
-pub(super) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
+pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
 
 /// `key = FILE: must be …: …`.
-pub(super) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
+pub(crate) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
     let Rule { key, allowed } = rule;
     TlsFault {
         key,

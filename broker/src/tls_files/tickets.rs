@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 /// Makes and opens them. Shows nothing of its secrets.
-pub(super) struct SharedTickets {
+pub(crate) struct SharedTickets {
     /// The one that seals, then those that open as well.
     secrets: Vec<Prk>,
     /// A ticket stands for a client certificate that was checked once: so it goes with those who signed it.
@@ -27,7 +27,7 @@ pub(super) struct SharedTickets {
 }
 
 impl SharedTickets {
-    pub(super) fn new(secrets: &[Zeroizing<[u8; 32]>], authorities: &[CertificateDer<'_>]) -> Self {
+    pub(crate) fn new(secrets: &[Zeroizing<[u8; 32]>], authorities: &[CertificateDer<'_>]) -> Self {
         let salt = Salt::new(HKDF_SHA256, b"heliograph ticket 2");
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         for authority in authorities {
@@ -116,6 +116,7 @@ const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn tickets(secrets: &[u8], authorities: &[&'static [u8]]) -> SharedTickets {

@@ -10,20 +10,20 @@
 //! certificate; where they are not as expected there is no ticket, and so no resumption. Source: rustls 0.23,
 //! `ServerSessionValue`.
 
-use super::chain;
+use crate::tls_files::chain;
 use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
 use std::sync::Arc;
 
 /// Makes tickets under one certificate of the server; opens those made under any, by the same keys.
 #[derive(Debug)]
-pub(super) struct EndingTickets {
+pub(crate) struct EndingTickets {
     /// Seals and opens.
-    pub(super) keys: Arc<dyn ProducesTickets>,
+    pub(crate) keys: Arc<dyn ProducesTickets>,
     /// The last second of the server's certificates, since 1970.
-    pub(super) not_after: u64,
+    pub(crate) not_after: u64,
     /// The source of the present time.
-    pub(super) clock: Arc<dyn TimeProvider>,
+    pub(crate) clock: Arc<dyn TimeProvider>,
 }
 
 impl EndingTickets {
@@ -101,6 +101,7 @@ fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

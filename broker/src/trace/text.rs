@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The whole trace: who the masters were, then each viewer with what happened and what that suggests.
-pub(super) fn whole(trace: &Value) -> String {
+pub(crate) fn whole(trace: &Value) -> String {
     let mut out = head(trace);
     for master in list(&trace["master"]) {
         line(&mut out, &format!("master  {}", connection(master)));
@@ -39,7 +39,7 @@ pub(super) fn whole(trace: &Value) -> String {
 
 /// The events and hints of a followed trace that were printed already.
 #[derive(Default)]
-pub(super) struct Printer {
+pub(crate) struct Printer {
     /// The serial numbers below this one were seen.
     next: Option<u64>,
     /// The last hints of each connection.
@@ -48,7 +48,7 @@ pub(super) struct Printer {
 
 impl Printer {
     /// Returns the lines of events and hints since the last call, below the head at the first one.
-    pub(super) fn news(&mut self, trace: &Value) -> String {
+    pub(crate) fn news(&mut self, trace: &Value) -> String {
         let mut out = if self.next.is_none() {
             head(trace)
         } else {
@@ -194,6 +194,7 @@ fn line(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use serde_json::json;
 

@@ -86,6 +86,7 @@ fn target(flags: &WhyFlags) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::config::{Arguments, Command};
     use clap::Parser;

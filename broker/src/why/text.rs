@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::fmt::Write;
 
 /// One refusal of the admin listener.
-pub(super) fn refusal(row: &Value) -> String {
+pub(crate) fn refusal(row: &Value) -> String {
     let part = |name: &str| plain(&row[name]);
     let or = |name: &str, other: &str| part(name).unwrap_or_else(|| other.to_owned());
     let mut out = format!(
@@ -76,7 +76,7 @@ pub(super) fn refusal(row: &Value) -> String {
 }
 
 /// A member of a document without quotes; `None` for one that is absent or null.
-pub(super) fn plain(value: &Value) -> Option<String> {
+pub(crate) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(terminal::plain(text)),
@@ -88,6 +88,7 @@ pub(super) fn plain(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use serde_json::json;
 

@@ -40,6 +40,7 @@ impl Drop for Lock {
 
 #[cfg(test)]
 mod tests {
+
     use super::Lock;
     use std::fs::{self, File, TryLockError};
 

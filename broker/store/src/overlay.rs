@@ -127,6 +127,7 @@ fn index(bytes: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::fs::File;
 

@@ -1,13 +1,12 @@
 //! The program under test, its directories, and runs that end by themselves.
 
 use crate::wait::{WITHIN, ended_within};
-use std::env;
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
+use std::{env, fs};
 
 /// The binary `heliograph`, and a place for directories of tests. One for each program of tests.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +155,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
 
 #[cfg(test)]
 mod tests {
+
     use super::{Program, run};
     use std::process::Command;
 

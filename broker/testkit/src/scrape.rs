@@ -65,6 +65,7 @@ impl Scrape {
 
 #[cfg(test)]
 mod tests {
+
     use super::Scrape;
 
     const TEXT: &str = "# TYPE kept gauge\nkept 2\nended{how=\"well\",shard=\"0\"} 3\n\

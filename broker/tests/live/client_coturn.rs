@@ -3,7 +3,7 @@
 //! the test's own.
 
 use crate::http::{call, create};
-use crate::process::{Broker, ended_within, fresh_directory};
+use crate::process::{Broker, fresh_directory};
 use aws_lc_rs::hmac;
 use serde_json::json;
 use std::fs::{self, File};
@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
+use testkit::ended_within;
 
 const REALM: &str = "turn.example.test";
 const SECRET: &str = "north-wind";

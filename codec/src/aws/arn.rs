@@ -1,6 +1,6 @@
 //! The channel ARN: `arn:<partition>:kinesisvideo:<region>:<account>:channel/<name>/<creation time in ms>`.
 
-use super::{ChannelName, check_word};
+use crate::aws::{ChannelName, check_word};
 use crate::limits::ARN_BYTES;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -290,6 +290,7 @@ const CHANNEL: &str = ":channel/";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

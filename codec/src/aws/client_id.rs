@@ -28,6 +28,7 @@ word_type! {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

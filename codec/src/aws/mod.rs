@@ -2,6 +2,11 @@
 //!
 //! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, and differ in meaning.
 
+use crate::limits::WORD_BYTES;
+pub use arn::{ArnError, ChannelArn};
+pub use client_id::{ClientId, CorrelationId};
+pub use name::ChannelName;
+
 /// A borrowed text of the pattern that ids and names share, as a type of its own.
 macro_rules! word_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -33,18 +38,6 @@ macro_rules! word_type {
         }
     };
 }
-
-mod arn;
-mod client_id;
-mod name;
-pub mod policy;
-pub mod sigv4;
-
-pub use arn::{ArnError, ChannelArn};
-pub use client_id::{ClientId, CorrelationId};
-pub use name::ChannelName;
-
-use crate::limits::WORD_BYTES;
 
 /// Why a text is not a client id, correlation id or channel name. The caller, which knows the member, reports it by
 /// the member's name.
@@ -92,8 +85,15 @@ const WORD: [bool; 256] = {
     table
 };
 
+mod arn;
+mod client_id;
+mod name;
+pub mod policy;
+pub mod sigv4;
+
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

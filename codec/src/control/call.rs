@@ -177,6 +177,7 @@ pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,9 +1,9 @@
 //! Operations on channels: made, described, listed, altered, deleted, and found.
 
-pub(super) mod channel_info;
-pub(super) mod create_signaling_channel;
-pub(super) mod delete_signaling_channel;
-pub(super) mod describe_signaling_channel;
-pub(super) mod get_signaling_channel_endpoint;
-pub(super) mod list_signaling_channels;
-pub(super) mod update_signaling_channel;
+pub(crate) mod channel_info;
+pub(crate) mod create_signaling_channel;
+pub(crate) mod delete_signaling_channel;
+pub(crate) mod describe_signaling_channel;
+pub(crate) mod get_signaling_channel_endpoint;
+pub(crate) mod list_signaling_channels;
+pub(crate) mod update_signaling_channel;

@@ -17,7 +17,7 @@ pub struct BodyRules {
 }
 
 /// `MessageTtlSeconds` when the caller names none, in seconds. Source: API Reference, "SingleMasterConfiguration".
-pub(super) const TTL_SECONDS_DEFAULT: u32 = 60;
+pub(crate) const TTL_SECONDS_DEFAULT: u32 = 60;
 
 /// The values that `MessageTtlSeconds` may have, in seconds. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
@@ -29,31 +29,31 @@ const VERSION_CHARS_MAX: usize = 64;
 const NEXT_TOKEN_CHARS_MAX: usize = 1024;
 
 /// The member's value, which must be there.
-pub(super) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
+pub(crate) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::invalid(format!("{name} is required.")))
 }
 
 /// A channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
-pub(super) fn channel_name(name: &'static str, text: &str) -> Result<OwnedName, ApiError> {
+pub(crate) fn channel_name(name: &'static str, text: &str) -> Result<OwnedName, ApiError> {
     ChannelName::parse(text)
         .map(OwnedName::from)
         .map_err(|_| not_identifier(name))
 }
 
 /// A client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
-pub(super) fn client_id(name: &'static str, text: &str) -> Result<OwnedClientId, ApiError> {
+pub(crate) fn client_id(name: &'static str, text: &str) -> Result<OwnedClientId, ApiError> {
     ClientId::parse(text)
         .map(OwnedClientId::from)
         .map_err(|_| not_identifier(name))
 }
 
 /// The required `ChannelARN`.
-pub(super) fn channel_arn(text: Option<&str>, rules: &BodyRules) -> Result<ChannelArn, ApiError> {
+pub(crate) fn channel_arn(text: Option<&str>, rules: &BodyRules) -> Result<ChannelArn, ApiError> {
     arn("ChannelARN", text, rules)
 }
 
 /// A channel's required ARN, in operations that call it `ResourceARN` or `channelArn`.
-pub(super) fn arn(
+pub(crate) fn arn(
     name: &'static str,
     text: Option<&str>,
     rules: &BodyRules,
@@ -63,7 +63,7 @@ pub(super) fn arn(
 }
 
 /// A `StreamARN`, which is a channel's except the word `stream`: the stream's name in it.
-pub(super) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
+pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
     match ChannelArn::parse(text, false) {
@@ -98,12 +98,12 @@ pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
 }
 
 /// A given `MessageTtlSeconds`: 5 to 120.
-pub(super) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
+pub(crate) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
     integer("MessageTtlSeconds", value, TTL_SECONDS)
 }
 
 /// A `NextToken` within its pattern: at most 1024 characters of `[a-zA-Z0-9+/=]`, possibly none.
-pub(super) fn next_token(text: &str) -> Result<(), ApiError> {
+pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     let in_pattern = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     if text.len() > NEXT_TOKEN_CHARS_MAX || !text.bytes().all(in_pattern) {
         return Err(ApiError::invalid(
@@ -114,7 +114,7 @@ pub(super) fn next_token(text: &str) -> Result<(), ApiError> {
 }
 
 /// Checks the `NextToken` of an operation whose answer is one page: only the empty one is valid.
-pub(super) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
+pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
     };
@@ -125,7 +125,7 @@ pub(super) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
 }
 
 /// `CurrentVersion`: 1 to 64 characters of `[a-zA-Z0-9]`.
-pub(super) fn version(text: &str) -> Result<Box<str>, ApiError> {
+pub(crate) fn version(text: &str) -> Result<Box<str>, ApiError> {
     if !(1..=VERSION_CHARS_MAX).contains(&text.len())
         || !text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     {
@@ -137,7 +137,7 @@ pub(super) fn version(text: &str) -> Result<Box<str>, ApiError> {
 }
 
 /// An integer within its range.
-pub(super) fn integer(
+pub(crate) fn integer(
     name: &'static str,
     value: i64,
     range: RangeInclusive<u32>,

@@ -3,7 +3,6 @@
 //! The type is in the header `x-amzn-ErrorType`; the body has only the text.
 
 use crate::control::operation::Operation;
-use crate::control::write;
 use std::borrow::Cow;
 
 /// Why a call is refused: an error with the text that the caller reads.
@@ -154,13 +153,14 @@ impl ErrorKind {
 /// without one, which is the form of refused upgrades, unknown paths, and signature refusals of every operation.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
-    write::member(out, b'{', family.message_member());
-    write::text(out, message);
+    crate::control::write::member(out, b'{', family.message_member());
+    crate::json::write::string(out, message);
     out.push(b'}');
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Operations of media ingestion, which the broker answers as for a channel without it.
 
-pub(super) mod describe_mapped_resource_configuration;
-pub(super) mod describe_media_storage_configuration;
-pub(super) mod join_storage_session;
-pub(super) mod update_media_storage_configuration;
+pub(crate) mod describe_mapped_resource_configuration;
+pub(crate) mod describe_media_storage_configuration;
+pub(crate) mod join_storage_session;
+pub(crate) mod update_media_storage_configuration;

@@ -1,17 +1,15 @@
 //! Members of a JSON object with their types, read from simd-json's tape.
 
 use crate::control::error::ApiError;
-use crate::json::Value;
+use crate::json::value::{Object, Value};
 use simd_json::Tape;
 
-pub(super) use crate::json::Object;
-
 /// A whole body, parsed. Exists for one call.
-pub(super) struct Body<'b>(Tape<'b>);
+pub(crate) struct Body<'b>(Tape<'b>);
 
 impl<'b> Body<'b> {
     /// Parses a body, changing it in place.
-    pub(super) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
         match simd_json::to_tape(body) {
             Ok(tape) => Ok(Self(tape)),
             // simd-json's own words are about its inside, and its position counts from a block's start.
@@ -22,7 +20,7 @@ impl<'b> Body<'b> {
     }
 
     /// The object that the body has to be.
-    pub(super) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
+    pub(crate) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
         Value::of(&self.0.0)
             .object()
             .ok_or_else(|| ApiError::serialization("The request body must be a JSON object."))
@@ -34,7 +32,7 @@ impl<'t, 'b> Object<'t, 'b> {
     ///
     /// # Errors
     /// A name that occurs twice.
-    pub(super) fn members<const N: usize>(
+    pub(crate) fn members<const N: usize>(
         self,
         names: [&'static str; N],
     ) -> Result<[Member<'t, 'b>; N], ApiError> {
@@ -61,36 +59,36 @@ impl<'t, 'b> Object<'t, 'b> {
 
 /// A member by name, absent or of any type.
 #[derive(Clone, Copy)]
-pub(super) struct Member<'t, 'b> {
+pub(crate) struct Member<'t, 'b> {
     name: &'static str,
     value: Option<Value<'t, 'b>>,
 }
 
 impl<'t, 'b> Member<'t, 'b> {
     /// The member's string.
-    pub(super) fn text(self) -> Result<Option<&'b str>, ApiError> {
+    pub(crate) fn text(self) -> Result<Option<&'b str>, ApiError> {
         self.typed("a string", Value::text)
     }
 
     /// The member's integer.
-    pub(super) fn integer(self) -> Result<Option<i64>, ApiError> {
+    pub(crate) fn integer(self) -> Result<Option<i64>, ApiError> {
         self.typed("an integer", Value::integer)
     }
 
     /// The member's object.
-    pub(super) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
+    pub(crate) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
         self.typed("an object", Value::object)
     }
 
     /// The member's list of strings.
-    pub(super) fn texts(self) -> Result<Option<Vec<&'b str>>, ApiError> {
+    pub(crate) fn texts(self) -> Result<Option<Vec<&'b str>>, ApiError> {
         self.typed("a list of strings", |value| {
             value.items()?.map(Value::text).collect()
         })
     }
 
     /// The member's list of objects.
-    pub(super) fn objects(self) -> Result<Option<Vec<Object<'t, 'b>>>, ApiError> {
+    pub(crate) fn objects(self) -> Result<Option<Vec<Object<'t, 'b>>>, ApiError> {
         self.typed("a list of objects", |value| {
             value.items()?.map(Value::object).collect()
         })

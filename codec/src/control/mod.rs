@@ -18,15 +18,14 @@
 //! has a use for them.
 
 pub mod call;
+mod channels;
+mod constraint;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-pub mod operation;
-
-mod channels;
-mod constraint;
 mod media_storage;
 mod member;
+pub mod operation;
 mod owned;
 mod signaling;
 mod tags;

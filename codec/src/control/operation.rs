@@ -173,6 +173,7 @@ const ACTION_PREFIX: &str = "kinesisvideo:";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Operations on the tags of a channel.
 
-pub(super) mod list_tags_for_resource;
-pub(super) mod tag;
-pub(super) mod tag_resource;
-pub(super) mod untag_resource;
+pub(crate) mod list_tags_for_resource;
+pub(crate) mod tag;
+pub(crate) mod tag_resource;
+pub(crate) mod untag_resource;

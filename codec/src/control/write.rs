@@ -1,9 +1,7 @@
 //! Members and numbers of response bodies, appended to a caller's buffer without white space.
 
-pub(super) use crate::json::write::string as text;
-
 /// Appends `before` (`{` or `,`), the member's name (a literal of ours, nothing to escape) and the colon.
-pub(super) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
+pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.push(before);
     out.push(b'"');
     out.extend_from_slice(name.as_bytes());
@@ -11,18 +9,19 @@ pub(super) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
 }
 
 /// Appends a whole number.
-pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());
 }
 
 /// Appends milliseconds since the epoch as seconds with three decimals, `1767323075.123`: the timestamp form of AWS's
 /// JSON protocols, which botocore and the JavaScript SDK read as a number.
-pub(super) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
+pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
     out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn written(write: impl Fn(&mut Vec<u8>)) -> String {

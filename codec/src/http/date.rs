@@ -48,6 +48,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
 
-use super::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
+use crate::http::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
 
 /// Reads `data` as a request head: in one piece and byte by byte must give the same verdict.
 ///

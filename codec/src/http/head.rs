@@ -4,7 +4,7 @@
 //! line ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are
 //! unambiguous.
 
-use super::scanner::{HeadError, HeadLimits, HeadScanner};
+use crate::http::scanner::{HeadError, HeadLimits, HeadScanner};
 use crate::limits::HEADER_LINES;
 
 /// A request head, borrowed from the bytes it was read in. Lives while one request is looked at.
@@ -110,14 +110,14 @@ impl<'a> Head<'a> {
     }
 
     /// The values of all lines of one name, in wire order.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.headers()
             .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
     /// The members of a comma-separated list header, all its lines together, without blanks and empty members.
-    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.values(name).flat_map(|value| value.split(','));
         members
             .map(|member| member.trim_matches([' ', '\t']))
@@ -131,7 +131,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the version is 1.1.
-    pub(super) const fn is_http11(&self) -> bool {
+    pub(crate) const fn is_http11(&self) -> bool {
         self.minor == 1
     }
 

@@ -5,15 +5,14 @@
 //! piece.
 
 mod date;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod query;
 mod response;
 mod scanner;
 mod upgrade;
-
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 
 pub use date::{DATE_BYTES, imf_fixdate};
 pub use head::{Body, Head};

@@ -84,6 +84,7 @@ fn digit(value: u8) -> char {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -4,8 +4,8 @@
 //! Every response carries `Date` (clients correct their clocks by it), a request id, and what lets scripts of any
 //! page read both (Fetch standard, section 3.2).
 
-use super::date::imf_fixdate;
-use super::scanner::is_token_byte;
+use crate::http::date::imf_fixdate;
+use crate::http::scanner::is_token_byte;
 
 /// The interim answer for a client that waits before it sends its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -193,6 +193,7 @@ const RESERVE: usize = 512;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const META: Meta<'_> = Meta {

@@ -8,7 +8,7 @@ use memchr::memchr;
 pub struct HeadLimits {
     /// Longest head in bytes, with its request line and its final empty line.
     pub head_bytes: usize,
-    /// Most header lines; more than [`limits::HEADER_LINES`] has no effect.
+    /// Most header lines; more than [`limits::HEADER_LINES`](crate::limits::HEADER_LINES) has no effect.
     pub header_lines: usize,
 }
 
@@ -153,7 +153,7 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
 }
 
 /// Whether a byte may occur in a token: a method, a header's name, a connection option (RFC 9110 section 5.6.2).
-pub(super) const fn is_token_byte(byte: u8) -> bool {
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -178,6 +178,7 @@ const _: () = assert!(size_of::<HeadScanner>() == 8);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";

@@ -1,6 +1,6 @@
 //! The opening handshake's request fields (RFC 6455 section 4.2.1).
 
-use super::head::Head;
+use crate::http::head::Head;
 use crate::ws;
 
 /// A WebSocket client's request for an upgrade.

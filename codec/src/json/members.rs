@@ -98,6 +98,7 @@ const CORRELATION_TAIL: &[u8] = b"orrelationId";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

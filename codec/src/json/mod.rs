@@ -11,19 +11,18 @@
 //! simd-json differs from RFC 8259 in one point: numbers beyond 64 bits and beyond the range of a double are
 //! grammatical, and refused.
 
-mod members;
+pub(crate) mod members;
 #[cfg(test)]
 mod oracle;
 mod scan;
 mod skip;
-mod tape;
-mod value;
+pub(crate) mod tape;
+pub(crate) mod value;
 pub mod write;
 
-pub(crate) use members::{Member, Members, Span};
-pub(crate) use scan::scan;
-pub(crate) use tape::TapeReader;
-pub(crate) use value::{Object, Value};
+use members::Members;
+use scan::scan;
+use tape::TapeReader;
 
 /// Reads a text: the scanner first, simd-json for what it leaves. `None`: not one JSON object, or nested too deep.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {

@@ -1,7 +1,8 @@
 //! The scanner against simd-json, and both against serde_json, over generated and mutated texts.
 
-use super::members::{Member, MemberName, Members};
-use super::{TapeReader, scan};
+use crate::json::members::{Member, MemberName, Members};
+use crate::json::scan::scan;
+use crate::json::tape::TapeReader;
 use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;

@@ -9,9 +9,9 @@
 //! reads the text from its start. The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or
 //! backslash byte is never a part of a longer character.
 
-use super::members::{Member, MemberName, Members, Span};
-use super::skip::{blank, has_control, plain, short, string, value};
 use crate::base64;
+use crate::json::members::{Member, MemberName, Members, Span};
+use crate::json::skip::{blank, has_control, plain, short, string, value};
 use memchr::memchr;
 
 /// Reads a text of the usual shape; slashes of the payload are unescaped in place. `None`: not of that shape; nothing
@@ -154,6 +154,7 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn text_of(text: &str, member: Member) -> &str {

@@ -9,7 +9,7 @@ use memchr::memchr2;
 const DEPTH_MAX: u32 = 4;
 
 /// Skips a value; returns the text behind it.
-pub(super) fn value(mut rest: &[u8]) -> Option<&[u8]> {
+pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
     // A bit for each container that is open, the innermost lowest: whether it is an object.
     let (mut open, mut depth) = (0_u32, 0_u32);
     loop {
@@ -100,7 +100,7 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
 
 /// As [`plain`], quicker for the few bytes of an action or an id: eight at a time.
 #[inline]
-pub(super) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (words, tail) = rest.as_chunks::<8>();
     let ends = words
         .iter()
@@ -132,14 +132,14 @@ const HIGHS: u64 = ONES << 7;
 
 /// A string without escapes and control characters behind its opening quote.
 #[inline]
-pub(super) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let found = string(rest)?;
     (!has_control(found.0)).then_some(found)
 }
 
 /// The text before a string's closing quote, and what follows it; `None` when it has an escape or no end.
 #[inline]
-pub(super) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
     let (value, after) = rest.split_at_checked(end)?;
     Some((value, after.strip_prefix(b"\"")?))
@@ -147,7 +147,7 @@ pub(super) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Skips the white space of RFC 8259 section 2; returns the text behind it.
 #[inline]
-pub(super) fn blank(mut text: &[u8]) -> &[u8] {
+pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     // Nearly always there is none.
     if let [first, ..] = text
         && *first > b' '
@@ -161,13 +161,14 @@ pub(super) fn blank(mut text: &[u8]) -> &[u8] {
 }
 
 /// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
-pub(super) fn has_control(text: &[u8]) -> bool {
+pub(crate) fn has_control(text: &[u8]) -> bool {
     text.iter()
         .fold(false, |found, &byte| found | (byte < 0x20))
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -46,6 +46,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

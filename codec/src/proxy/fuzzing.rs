@@ -1,6 +1,6 @@
 //! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
 
-use super::{
+use crate::proxy::{
     CHALLENGE_BYTES, Entry, FIXED_BYTES, Introduction, Link, LinkKey, MAC_BYTES, ProxyError,
     TYPE_MAC, introduced, parse_ahead, read_frame, write, write_call, write_frame, write_upgrade,
 };

@@ -40,6 +40,7 @@ const MAGIC: [u8; 8] = *b"HELIO/1\n";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -28,7 +28,7 @@
 //! ```
 //! Without `Free` the connection ends with the WebSocket, as it does where the owner does not know the entry.
 
-use super::FIXED_BYTES;
+use crate::proxy::FIXED_BYTES;
 
 /// The entry that makes a header that of a call on a connection that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +73,13 @@ pub const CALL_BYTES_MAX: usize = 256 * 1024;
 pub const FRAME_BYTES: usize = 16;
 
 /// Type of the entry of a call.
-pub(super) const TYPE_CALL: u8 = 0xe2;
+pub(crate) const TYPE_CALL: u8 = 0xe2;
 
 /// Bytes of its value.
-pub(super) const CALL_ENTRY_BYTES: u8 = 12;
+pub(crate) const CALL_ENTRY_BYTES: u8 = 12;
 
 /// Type of the entry of an upgrade: eight bytes, its number.
-pub(super) const TYPE_UPGRADE: u8 = 0xe3;
+pub(crate) const TYPE_UPGRADE: u8 = 0xe3;
 
 const TAKEN: u8 = 1;
 const ANSWER: u8 = 2;
@@ -88,7 +88,7 @@ const FREE: u8 = 4;
 
 impl CallEntry {
     /// The value of the entry.
-    pub(super) fn to_bytes(self) -> [u8; CALL_ENTRY_BYTES as usize] {
+    pub(crate) fn to_bytes(self) -> [u8; CALL_ENTRY_BYTES as usize] {
         let mut value = [0; CALL_ENTRY_BYTES as usize];
         let bytes = self.number.to_be_bytes().into_iter();
         let bytes = bytes.chain(self.length.to_be_bytes());
@@ -100,7 +100,7 @@ impl CallEntry {
     }
 
     /// The entry of this value; `None` for one that no node writes.
-    pub(super) fn of_bytes(value: &[u8]) -> Option<Self> {
+    pub(crate) fn of_bytes(value: &[u8]) -> Option<Self> {
         let (number, length) = value.split_first_chunk::<8>()?;
         let (number, length) = (u64::from_be_bytes(*number), length.try_into().ok()?);
         let length = u32::from_be_bytes(length);
@@ -170,6 +170,7 @@ const _: () = assert!(CALL_BYTES_MAX <= u32::MAX as usize && FRAME_BYTES == FIXE
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn written(number: u64, frame: OwnerFrame<'_>) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! The key that headers between the nodes of one cluster are signed with.
 
-use super::{CHALLENGE_BYTES, Link};
+use crate::proxy::{CHALLENGE_BYTES, Link};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use std::fmt;
@@ -40,7 +40,7 @@ impl LinkKey {
     }
 
     /// The HMAC of a header: of the challenge, the node's name with its length, and the header up to the HMAC.
-    pub(super) fn sign(&self, link: &Link<'_>, header: &[u8]) -> hmac::Tag {
+    pub(crate) fn sign(&self, link: &Link<'_>, header: &[u8]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.signs);
         for part in parts(link, header, &length(link.node)) {
             context.update(part);
@@ -49,7 +49,7 @@ impl LinkKey {
     }
 
     /// Whether `mac` is that HMAC, in a time that does not depend on where it differs.
-    pub(super) fn verifies(&self, link: &Link<'_>, header: &[u8], mac: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, link: &Link<'_>, header: &[u8], mac: &[u8]) -> bool {
         let message = parts(link, header, &length(link.node)).concat();
         let mut keys = [Some(&self.signs), self.accepted.as_ref()]
             .into_iter()
@@ -75,6 +75,7 @@ impl fmt::Debug for LinkKey {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -41,9 +41,8 @@ pub use kept::{
 };
 pub use key::LinkKey;
 pub use parse::{Introduction, ProxyError, introduced, is_ahead, parse_ahead};
-pub use write::{write, write_ahead, write_call, write_upgrade};
-
 use std::net::SocketAddr;
+pub use write::{write, write_ahead, write_call, write_upgrade};
 
 /// The client's connection that a node passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

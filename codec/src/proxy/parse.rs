@@ -1,7 +1,7 @@
 //! Reading a header.
 
-use super::kept::{TYPE_CALL, TYPE_UPGRADE};
-use super::{
+use crate::proxy::kept::{TYPE_CALL, TYPE_UPGRADE};
+use crate::proxy::{
     AHEAD_BYTES, CallEntry, ENTRY_BYTES, Entry, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES,
     ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND,
     VERSION_AND_LOCAL, ahead,

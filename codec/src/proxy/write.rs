@@ -1,7 +1,7 @@
 //! Writing a header.
 
-use super::kept::{CALL_ENTRY_BYTES, TYPE_CALL, TYPE_UPGRADE};
-use super::{
+use crate::proxy::kept::{CALL_ENTRY_BYTES, TYPE_CALL, TYPE_UPGRADE};
+use crate::proxy::{
     CallEntry, Entry, FIXED_BYTES, Link, MAC_BYTES, MAC_LENGTH, ProxyHeader, SIGNATURE, TCP4, TCP6,
     TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND, ahead,
 };

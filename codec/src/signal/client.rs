@@ -1,7 +1,7 @@
 //! The client's side of signaling messages, for tests and the load generator: writes requests, reads events.
 
-use super::request::Action;
-use crate::json;
+use crate::json::tape;
+use crate::signal::request::Action;
 use crate::ws::{self, Opcode};
 use std::fmt;
 
@@ -73,7 +73,7 @@ pub struct Status<'a> {
 
 /// Reads texts of the service. Owns buffers that are used again.
 pub struct EventParser {
-    tape: json::TapeReader,
+    tape: tape::TapeReader,
 }
 
 impl EventParser {
@@ -81,7 +81,7 @@ impl EventParser {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            tape: json::TapeReader::new(),
+            tape: tape::TapeReader::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! The order of the members, the absence of white space and the absence of any further member are part of the
 //! contract: old clients take raw slices of the text, never unescape, and fail on a member that is no string.
 
-use super::request::Action;
+use crate::signal::request::Action;
 use crate::ws::{self, Opcode};
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use std::ops::Range;
 pub struct Delivery<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text, as [`super::Request::payload`] has it: nothing in it needs an escape.
+    /// Base64 text, as [`crate::signal::Request::payload`] has it: nothing in it needs an escape.
     pub payload: &'a [u8],
     /// The viewer's client id towards a master; `None` towards viewers.
     pub sender: Option<&'a str>,
@@ -89,6 +89,7 @@ const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() ==
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,9 +1,10 @@
 //! The entry of fuzzers and of the seeded test: the flat scanner and simd-json must agree, and nothing may panic.
 
-use super::client::EventParser;
-use super::request::{Fault, MessageRules, Request, Role, judge};
-use super::{Delivery, FaultKind, Parser};
-use crate::{base64, json};
+use crate::base64;
+use crate::json::tape;
+use crate::signal::client::EventParser;
+use crate::signal::request::{Fault, MessageRules, Request, Role, judge};
+use crate::signal::{Delivery, FaultKind, Parser};
 
 /// Reads `data` as a message, by the scanner and by simd-json, in both roles and under both profiles.
 ///
@@ -12,7 +13,7 @@ use crate::{base64, json};
 pub fn fuzz(data: &[u8]) {
     // The WebSocket layer has proven that a text is UTF-8 before anyone reads it.
     let text = String::from_utf8_lossy(data).into_owned();
-    let (mut parser, mut tape) = (Parser::new(), json::TapeReader::new());
+    let (mut parser, mut tape) = (Parser::new(), tape::TapeReader::new());
     for role in [Role::Master, Role::Viewer] {
         for rules in [
             MessageRules::DEFAULT,

@@ -14,13 +14,12 @@
 
 pub mod client;
 mod event;
-mod presence;
-mod request;
-mod status;
-
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod presence;
+mod request;
+mod status;
 
 pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER};
 pub use presence::{PRESENCE_PARAMETER, Presence};

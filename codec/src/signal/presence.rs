@@ -39,6 +39,7 @@ impl Presence {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -5,11 +5,12 @@
 //! payload, whether a master offers, recipient. The first fault is the one reported, so each message has at most one. A
 //! master's offer is refused before its recipient is looked at, since naming one would not help.
 
-use super::status::StatusFault;
 use crate::aws::{ClientId, CorrelationId};
 use crate::base64::{self, Alphabet};
-use crate::json::{self, Member, Members, Span};
-use crate::limits;
+use crate::json::members::{Member, Members, Span};
+use crate::json::tape;
+use crate::signal::status::StatusFault;
+use crate::{json, limits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -158,7 +159,7 @@ pub struct Fault<'a> {
 /// Reads messages. Owns the buffers of the JSON reader, which grow to what the largest message needed and are used
 /// again: one per shard, no allocation per message.
 pub struct Parser {
-    tape: json::TapeReader,
+    tape: tape::TapeReader,
 }
 
 impl Parser {
@@ -166,7 +167,7 @@ impl Parser {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            tape: json::TapeReader::new(),
+            tape: tape::TapeReader::new(),
         }
     }
 
@@ -204,7 +205,7 @@ impl fmt::Debug for Parser {
 }
 
 /// Applies the rules to what a reader found.
-pub(super) fn judge<'a>(
+pub(crate) fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
     role: Role,

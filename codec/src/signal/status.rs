@@ -162,6 +162,7 @@ fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn text(fault: StatusFault) -> String {

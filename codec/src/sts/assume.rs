@@ -1,13 +1,13 @@
 //! AssumeRole: its parameters.
 
-use super::POLICY_ARNS_MAX;
-use super::checks::{
+use crate::control::{TAGS_MAX, Tag};
+use crate::sts::POLICY_ARNS_MAX;
+use crate::sts::checks::{
     EXTERNAL_IDS, NAMES, checked_duration, checked_length, checked_policy, checked_text, invalid,
 };
-use super::error::{Error, ErrorKind};
-use super::form::Form;
-use super::request::{FormRules, no_factors};
-use crate::control::{TAGS_MAX, Tag};
+use crate::sts::error::{Error, ErrorKind};
+use crate::sts::form::Form;
+use crate::sts::request::{FormRules, no_factors};
 use std::fmt;
 
 /// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
@@ -164,7 +164,7 @@ fn split(arn: &str) -> Option<(&str, &str)> {
     arn.strip_prefix("arn:aws:iam::")?.split_once(":role/")
 }
 
-pub(super) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRole, Error> {
+pub(crate) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRole, Error> {
     no_factors(form)?;
     let session_name = form.take("RoleSessionName");
     let session_name = checked_text("roleSessionName", session_name.as_deref(), 2..=64, &NAMES)?;
@@ -205,7 +205,7 @@ pub(super) fn assume_role(form: &mut Form, rules: &FormRules) -> Result<AssumeRo
 }
 
 /// Takes the parameters of AssumeRoleWithWebIdentity.
-pub(super) fn assume_role_with_web_identity(
+pub(crate) fn assume_role_with_web_identity(
     form: &mut Form,
     rules: &FormRules,
 ) -> Result<AssumeRoleWithWebIdentity, Error> {
@@ -347,6 +347,7 @@ fn transitive_within(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<Box<str>>, E
 
 #[cfg(test)]
 mod tests {
+
     use super::{AssumeRole, RoleArn, SessionClaims};
 
     #[test]

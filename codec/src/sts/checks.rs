@@ -1,37 +1,37 @@
 //! The constraints of parameters, and the words for what breaks them.
 
-use super::error::{Error, ErrorKind, shown};
-use super::request::FormRules;
-use super::{DURATION_S_DEFAULT, DURATION_S_MAX, POLICY_CHARS_MAX};
+use crate::sts::error::{Error, ErrorKind, shown};
+use crate::sts::request::FormRules;
+use crate::sts::{DURATION_S_DEFAULT, DURATION_S_MAX, POLICY_CHARS_MAX};
 use std::ops::RangeInclusive;
 
 /// The characters of a text that is a name, in the words of the model.
-pub(super) struct Letters {
+pub(crate) struct Letters {
     /// Those beside `[A-Za-z0-9_]`.
-    pub(super) more: &'static str,
+    pub(crate) more: &'static str,
     /// The pattern of the model.
-    pub(super) pattern: &'static str,
+    pub(crate) pattern: &'static str,
 }
 
 /// `[\w+=,.@-]*`. Source: model, shapes `userNameType`, `roleSessionNameType`, `sourceIdentityType`.
-pub(super) const NAMES: Letters = Letters {
+pub(crate) const NAMES: Letters = Letters {
     more: "+=,.@-",
     pattern: "[\\w+=,.@-]*",
 };
 
 /// `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
-pub(super) const EXTERNAL_IDS: Letters = Letters {
+pub(crate) const EXTERNAL_IDS: Letters = Letters {
     more: "+=,.@:/-",
     pattern: "[\\w+=,.@:\\/-]*",
 };
 
 /// `Name`: 2 to 32 characters. Source: model, shape `userNameType`.
-pub(super) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
+pub(crate) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
     checked_text("name", name, 2..=32, &NAMES)
 }
 
 /// A text of this number of these characters. `member` is its name in the model.
-pub(super) fn checked_text(
+pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
     chars: RangeInclusive<usize>,
@@ -53,7 +53,7 @@ pub(super) fn checked_text(
 }
 
 /// Refuses a text of fewer or more characters.
-pub(super) fn checked_length(
+pub(crate) fn checked_length(
     value: &str,
     text: &str,
     chars: RangeInclusive<usize>,
@@ -71,7 +71,7 @@ pub(super) fn checked_length(
 
 /// `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape
 /// `sessionPolicyDocumentType`.
-pub(super) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
+pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     let length = policy.chars().count();
     let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
     let broken = if length == 0 {
@@ -87,7 +87,7 @@ pub(super) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
 }
 
 /// `DurationSeconds`: decimal digits.
-pub(super) fn checked_duration(
+pub(crate) fn checked_duration(
     duration: Option<&str>,
     rules: &FormRules,
 ) -> Result<Option<u32>, Error> {
@@ -118,7 +118,7 @@ pub(super) fn checked_duration(
 
 /// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is
 /// reported.
-pub(super) fn invalid(value: &str, must: &str) -> Error {
+pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"
     );

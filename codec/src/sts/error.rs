@@ -1,7 +1,7 @@
 //! Errors of requests, and their form on the wire.
 
-use super::xml;
 use crate::aws::sigv4::Refusal;
+use crate::sts::xml;
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -149,7 +149,7 @@ pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id:
 }
 
 /// A word of the request as an error's text may repeat it: short and plain, or not at all.
-pub(super) fn shown(text: &str) -> &str {
+pub(crate) fn shown(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
         text
@@ -163,6 +163,7 @@ const SHOWN_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::aws::sigv4::{Malformed, Scope, Service, Stamp, Window};
 

@@ -3,17 +3,17 @@
 //! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing"; but what is no UTF-8 or no
 //! percent-encoding is refused, because two readers of it might disagree about what was signed.
 
-use super::PARAMETERS_MAX;
-use super::error::{Error, ErrorKind, shown};
 use crate::http::{self, QueryError};
+use crate::sts::PARAMETERS_MAX;
+use crate::sts::error::{Error, ErrorKind, shown};
 use std::collections::BTreeMap;
 
 /// The parameters of a body, decoded, in their order; no name twice. Exists for one request.
-pub(super) struct Form(Vec<(String, String)>);
+pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
     /// Splits and decodes a body.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = std::str::from_utf8(body).map_err(|_| malformed("is not UTF-8"))?;
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in http::pairs(body) {
@@ -34,7 +34,7 @@ impl Form {
 
     /// Takes a list out, `NAME.member.1.MEMBER` and so on: for each entry the values of `members`, in the order of the
     /// numbers. An empty member is the entry itself. SDKs write an empty list as its name with an empty value.
-    pub(super) fn take_list<const N: usize>(
+    pub(crate) fn take_list<const N: usize>(
         &mut self,
         list: &str,
         members: [&str; N],
@@ -68,13 +68,13 @@ impl Form {
     }
 
     /// Takes a parameter out.
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let position = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.swap_remove(position).1)
     }
 
     /// The names and values of the parameters that are left.
-    pub(super) fn left(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn left(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 }
@@ -98,6 +98,7 @@ fn malformed(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn read(body: &[u8]) -> Result<Vec<(String, String)>, String> {

@@ -1,6 +1,6 @@
 //! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
 
-use super::{
+use crate::sts::{
     DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form,
     is_web_identity, parse, xml,
 };

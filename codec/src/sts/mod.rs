@@ -19,13 +19,12 @@ mod assume;
 mod checks;
 mod error;
 mod form;
-mod request;
-mod response;
-mod xml;
-
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod request;
+mod response;
+mod xml;
 
 pub use assume::{AssumeRole, AssumeRoleWithWebIdentity, RoleArn, SessionClaims, WebToken};
 pub use error::{Error, ErrorKind, error_body};

@@ -1,12 +1,12 @@
 //! Parsing a form into a typed request.
 
-use super::assume::{
+use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
 };
-use super::checks::{checked_duration, checked_name, checked_policy};
-use super::error::{Error, ErrorKind, shown};
-use super::form::Form;
-use super::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
+use crate::sts::checks::{checked_duration, checked_name, checked_policy};
+use crate::sts::error::{Error, ErrorKind, shown};
+use crate::sts::form::Form;
+use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
 /// The rules by which requests are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +139,7 @@ fn get_session_token(mut form: Form, rules: &FormRules) -> Result<Request, Error
 }
 
 /// Refuses codes of a second factor, which this service does not have: to ignore them would promise what nobody checks.
-pub(super) fn no_factors(form: &mut Form) -> Result<(), Error> {
+pub(crate) fn no_factors(form: &mut Form) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
             let message = format!("{name} is not supported by this server. Leave it out.");

@@ -1,7 +1,7 @@
 //! Responses.
 
-use super::xml;
 use crate::calendar;
+use crate::sts::xml;
 use std::fmt;
 
 /// Temporary credentials. Their Debug shows no secret.
@@ -175,6 +175,7 @@ const LAST_S: i64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

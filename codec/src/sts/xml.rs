@@ -1,9 +1,9 @@
 //! Elements of answers, appended to a caller's buffer without white space between them.
 
-use super::VERSION;
+use crate::sts::VERSION;
 
 /// Appends the start of the outermost element, with the name space of the API.
-pub(super) fn open_root(out: &mut Vec<u8>, name: &'static str) {
+pub(crate) fn open_root(out: &mut Vec<u8>, name: &'static str) {
     for part in [
         "<",
         name,
@@ -16,21 +16,21 @@ pub(super) fn open_root(out: &mut Vec<u8>, name: &'static str) {
 }
 
 /// Appends an element's start.
-pub(super) fn open(out: &mut Vec<u8>, name: &'static str) {
+pub(crate) fn open(out: &mut Vec<u8>, name: &'static str) {
     for part in ["<", name, ">"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
 /// Appends an element's end.
-pub(super) fn close(out: &mut Vec<u8>, name: &'static str) {
+pub(crate) fn close(out: &mut Vec<u8>, name: &'static str) {
     for part in ["</", name, ">"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
 /// Appends an element that holds text.
-pub(super) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
+pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
     open(out, name);
     text(out, value);
     close(out, name);
@@ -38,7 +38,7 @@ pub(super) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
 
 /// Appends text. What XML 1.0 cannot hold in any spelling (section 2.2, `Char`) becomes U+FFFD; a carriage return is
 /// spelled, because a reader makes a line feed of a bare one (section 2.11).
-pub(super) fn text(out: &mut Vec<u8>, value: &str) {
+pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
     for char in value.chars() {
         let spelled = match char {
             '&' => "&amp;",
@@ -63,6 +63,7 @@ pub(super) fn text(out: &mut Vec<u8>, value: &str) {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

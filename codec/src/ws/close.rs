@@ -2,7 +2,7 @@
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 
-use super::FrameError;
+use crate::ws::FrameError;
 
 /// The purpose of the connection was fulfilled.
 pub const NORMAL: u16 = 1000;
@@ -131,6 +131,7 @@ impl From<FrameError> for CloseFrame<'static> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1

@@ -3,9 +3,9 @@
 //! Every frame is a whole message or a control frame: nothing here fragments (RFC 6455 section 5.4 leaves that to the
 //! sender), except that [`header`] can start or go on with a fragmented message for callers that want to.
 
-use super::close::REASON_BYTES_MAX;
-use super::header::{CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX};
-use super::mask::mask;
+use crate::ws::close::{self, REASON_BYTES_MAX};
+use crate::ws::header::{CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX};
+use crate::ws::mask::mask;
 
 /// Appends a whole frame as a server sends it: FIN set, not masked.
 ///
@@ -85,7 +85,7 @@ pub fn close_frame_masked(out: &mut Vec<u8>, code: u16, reason: &str, key: [u8; 
 /// The body of a close frame, and its length.
 fn close_body(code: u16, reason: &str) -> ([u8; CONTROL_BYTES_MAX], usize) {
     debug_assert!(
-        super::close::valid_code(code),
+        close::valid_code(code),
         "close code {code} must not be sent"
     );
     let reason = reason
@@ -123,6 +123,7 @@ fn head(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize, mask
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -89,13 +89,14 @@ impl Excess {
 impl FrameError {
     /// The error of a message of `bytes` where `most` are allowed.
     #[cold]
-    pub(super) fn too_big(bytes: u64, most: usize) -> Self {
+    pub(crate) fn too_big(bytes: u64, most: usize) -> Self {
         Self::MessageTooBig(Excess::new(bytes, most as u64))
     }
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::Excess;
 
     #[test]

@@ -8,7 +8,7 @@
 //! Only headers are looked at, 2 to 14 bytes of each frame; a payload is a number of bytes to be skipped. An answer
 //! that is no WebSocket, or a side that breaks a rule, has no such places from there on.
 
-use super::header::{HEADER_BYTES_MAX, Header, Opcode, Side};
+use crate::ws::header::{HEADER_BYTES_MAX, Header, Opcode, Side};
 
 /// The place of a stream's last byte among its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

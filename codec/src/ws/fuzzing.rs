@@ -6,9 +6,9 @@
 //!  side, rules        n         lengths of reads, in turn        the stream
 //! ```
 
-use super::close::CloseFrame;
-use super::header::{Header, Opcode, Side};
-use super::{FrameError, FrameRules, Item, Kind, Receiver};
+use crate::ws::close::CloseFrame;
+use crate::ws::header::{Header, Opcode, Side};
+use crate::ws::{FrameError, FrameRules, Item, Kind, Receiver};
 
 /// An item that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! ```
 //! Source: RFC 6455 section 5.2.
 
-use super::FrameError;
+use crate::ws::FrameError;
 
 /// Longest frame header in bytes: two, eight of length, four of mask key (RFC 6455 section 5.2).
 pub const HEADER_BYTES_MAX: usize = 14;
@@ -42,7 +42,7 @@ pub enum Side {
 
 /// The header of one incoming frame, valid by itself.
 ///
-/// Whether the frame may come at this point (fragments, sizes) is the [`Receiver`](super::Receiver)'s to say.
+/// Whether the frame may come at this point (fragments, sizes) is the [`Receiver`](crate::ws::Receiver)'s to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether this frame ends its message.
@@ -209,23 +209,23 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
 }
 
 /// The first byte's bit that ends a message.
-pub(super) const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
 /// The first byte's three bits that only extensions may set.
-pub(super) const RESERVED: u8 = 0x70;
+pub(crate) const RESERVED: u8 = 0x70;
 /// The first byte's opcode.
-pub(super) const OPCODE: u8 = 0x0F;
+pub(crate) const OPCODE: u8 = 0x0F;
 /// The opcode's bit that control frames have and data frames lack.
-pub(super) const CONTROL: u8 = 0x08;
+pub(crate) const CONTROL: u8 = 0x08;
 /// The second byte's bit that announces a mask key.
-pub(super) const MASKED: u8 = 0x80;
+pub(crate) const MASKED: u8 = 0x80;
 /// The second byte's length.
 const LENGTH: u8 = 0x7F;
 /// The longest payload whose length fits the second byte.
-pub(super) const SHORT_MAX: u8 = 125;
+pub(crate) const SHORT_MAX: u8 = 125;
 /// The seven-bit value that announces two bytes of length.
-pub(super) const LENGTH_16: u8 = 126;
+pub(crate) const LENGTH_16: u8 = 126;
 /// The seven-bit value that announces eight bytes of length.
-pub(super) const LENGTH_64: u8 = 127;
+pub(crate) const LENGTH_64: u8 = 127;
 
 const _: () = assert!(
     CONTROL_BYTES_MAX == SHORT_MAX as usize,
@@ -234,6 +234,7 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

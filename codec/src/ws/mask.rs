@@ -14,7 +14,7 @@ pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
 /// Masks as [`mask`] does and says whether the result is ASCII, and so UTF-8: each word is in a register anyway, so
 /// the answer costs next to nothing, where a walk of its own over a short text costs as much as the masking.
 #[inline]
-pub(super) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
+pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
     //# Octet i of the transformed data ("transformed-octet-i") is the XOR of
     //# octet i of the original data ("original-octet-i") with octet at index
@@ -48,6 +48,7 @@ const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// The RFC's sentence, word by word.

@@ -9,15 +9,17 @@
 //! A control frame between two fragments leaves the message alone. An item whose payload is whole in the caller's bytes
 //! is lent from there even if its header was cut, or a message is under way around it.
 
-use super::close::CloseFrame;
-use super::header::{CONTROL, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, OPCODE, Opcode, Side};
-use super::mask::mask;
-use super::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace, settle};
-use super::{FrameError, utf8};
+use crate::ws::close::CloseFrame;
+use crate::ws::header::{
+    CONTROL, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, OPCODE, Opcode, Side,
+};
+use crate::ws::mask::mask;
+use crate::ws::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace, settle};
+use crate::ws::{FrameError, utf8};
 
 /// The rare state of a receiver. One exists per connection that is inside a frame or message, until its end was lent.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
     /// The frame whose payload is awaited.
     frame: Option<Frame>,
     /// The data message under way, or just lent.
@@ -71,8 +73,8 @@ impl Partial {
     /// Consumes `bytes` up to the end of the next item; all of them if there is none.
     ///
     /// # Errors
-    /// See [`Receiver::next`](super::Receiver::next).
-    pub(super) fn find(
+    /// See [`Receiver::next`](crate::ws::Receiver::next).
+    pub(crate) fn find(
         &mut self,
         side: Side,
         rules: &FrameRules,
@@ -114,7 +116,7 @@ impl Partial {
     }
 
     /// The payload of an item that was found here.
-    pub(super) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
+    pub(crate) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
         match what {
             ItemKind::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
             ItemKind::Ping | ItemKind::Pong | ItemKind::Close => {
@@ -124,7 +126,7 @@ impl Partial {
     }
 
     /// Whether nothing is left to keep.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.frame.is_none()
             && self.message.is_none()
             && self.head_bytes == 0
@@ -132,13 +134,13 @@ impl Partial {
     }
 
     /// Bytes of memory that the message under way takes.
-    pub(super) fn kept_bytes(&self) -> usize {
+    pub(crate) fn kept_bytes(&self) -> usize {
         let message = self.message.as_ref();
         message.map_or(0, |message| message.bytes.capacity())
     }
 
     /// Whether the end of a data message is awaited of which at least one byte was taken in.
-    pub(super) fn in_message(&self) -> bool {
+    pub(crate) fn in_message(&self) -> bool {
         let started = self.message.is_some() && !self.lent;
         let announced = self
             .head
@@ -355,7 +357,7 @@ impl Header {
     /// The kind of item that the frame is and the end of its payload; `None` unless the frame is an item by itself and
     /// its payload, which starts at `from`, is whole in the caller's `length` bytes.
     #[inline]
-    pub(super) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
+    pub(crate) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
         if end > length {
             return None;

@@ -14,11 +14,11 @@
 //! Each call first finds out *where* the next item is (a small value, [`LocatedItem`]) and then lends it, so that the
 //! borrow of the item begins after the last moment at which something can go wrong.
 
-use super::FrameError;
-use super::close::CloseFrame;
-use super::header::{Header, Side};
-use super::mask::mask_and_look;
-use super::partial::Partial;
+use crate::ws::FrameError;
+use crate::ws::close::CloseFrame;
+use crate::ws::header::{Header, Side};
+use crate::ws::mask::mask_and_look;
+use crate::ws::partial::Partial;
 
 /// The bounds of a receiver. The same for all connections of a kind, so they are not kept in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum Item<'a> {
 ///
 /// The caller hands over the bytes of each read and loops until there is no further item:
 /// ```
-/// use codec::ws::{Item, Kind, Receiver, FrameRules, Side};
+/// use crate::ws::{Item, Kind, Receiver, FrameRules, Side};
 ///
 /// let rules = FrameRules { message_bytes: 64 * 1024, fragments: 64 };
 /// let mut receiver = Receiver::new(Side::Client);
@@ -78,7 +78,7 @@ pub enum Item<'a> {
 ///     bytes = &mut bytes[used..];
 /// }
 /// assert!(receiver.is_idle());
-/// # Ok::<(), codec::ws::FrameError>(())
+/// # Ok::<(), crate::ws::FrameError>(())
 /// ```
 #[derive(Debug)]
 pub struct Receiver {
@@ -94,14 +94,14 @@ const _: () = assert!(
 
 /// An item's kind and the place of its payload.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LocatedItem {
-    pub(super) what: ItemKind,
-    pub(super) place: PayloadPlace,
+pub(crate) struct LocatedItem {
+    pub(crate) what: ItemKind,
+    pub(crate) place: PayloadPlace,
 }
 
 /// The kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ItemKind {
+pub(crate) enum ItemKind {
     Message(Kind),
     Ping,
     Pong,
@@ -110,7 +110,7 @@ pub(super) enum ItemKind {
 
 /// The place of an item's payload.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum PayloadPlace {
+pub(crate) enum PayloadPlace {
     /// In the caller's bytes, from here to there.
     Bytes(usize, usize),
     /// In the box.
@@ -267,7 +267,7 @@ impl Receiver {
 /// # Errors
 /// Text that is not UTF-8; a bad body of a close frame.
 #[inline]
-pub(super) fn settle(
+pub(crate) fn settle(
     what: ItemKind,
     header: &Header,
     payload: &mut [u8],

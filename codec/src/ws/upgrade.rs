@@ -77,8 +77,10 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
-    use tungstenite::handshake::{client::generate_key, derive_accept_key};
+    use tungstenite::handshake::client::generate_key;
+    use tungstenite::handshake::derive_accept_key;
 
     #[test]
     fn accept_keys() {

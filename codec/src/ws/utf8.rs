@@ -8,7 +8,7 @@
 ///
 /// `proven` is the boundary of the last call for the same text, 0 at first. The text is complete when the boundary is
 /// its end.
-pub(super) fn prove(text: &[u8], proven: usize) -> Option<usize> {
+pub(crate) fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;
     simdutf8::basic::from_utf8(whole).ok()?;
@@ -40,6 +40,7 @@ const CHARACTER_BYTES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// The boundary by std's check of the whole text; `None` if it is invalid.

@@ -8,15 +8,14 @@ use crate::edge::target::signal;
 use crate::plan::Plan;
 use codec::aws::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};
-use std::fmt;
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, thread};
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     /// The service's answer: status, error type, text.
     Refused(u16, String, String),
     /// No answer.
@@ -40,15 +39,15 @@ impl From<ureq::Error> for ApiError {
 
 /// The channels of a share that were made for a run, or were there already.
 #[derive(Debug, Default)]
-pub(super) struct Channels {
+pub(crate) struct Channels {
     /// The ARNs of the channels, by their place in the share.
-    pub(super) arns: Vec<String>,
+    pub(crate) arns: Vec<String>,
     /// Those that were made; they are deleted after the run.
     made: Vec<String>,
 }
 
 /// The control plane of a target.
-pub(super) struct Api<'a> {
+pub(crate) struct Api<'a> {
     client: Agent,
     /// Scheme and authority.
     url: String,
@@ -59,7 +58,7 @@ pub(super) struct Api<'a> {
 
 impl<'a> Api<'a> {
     /// The control plane behind the plan's targets, if there is one; nothing is connected yet.
-    pub(super) fn new(plan: &'a Plan, tls: TlsConfig) -> Option<Self> {
+    pub(crate) fn new(plan: &'a Plan, tls: TlsConfig) -> Option<Self> {
         let target = plan.targets.first()?;
         let scheme = if target.tls { "https" } else { "http" };
         // Any node will do whose certificate has this name.
@@ -78,7 +77,7 @@ impl<'a> Api<'a> {
     ///
     /// # Errors
     /// The first call that fails, with the channel's name. The channels made before it are in `channels`.
-    pub(super) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
+    pub(crate) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
                 return Err("--create-channels: stopped".into());
@@ -112,7 +111,7 @@ impl<'a> Api<'a> {
     }
 
     /// Deletes the channels that were made. Returns how many could not be deleted, with the last error.
-    pub(super) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
+    pub(crate) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
             if let Err(error) = self.call("/deleteSignalingChannel", &json!({ "ChannelARN": arn }))

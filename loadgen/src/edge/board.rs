@@ -24,78 +24,78 @@ pub enum Phase {
 
 /// The one shared object of a run.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(crate) struct Board {
     phase: AtomicU8,
     /// The beginning of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until it is known.
     begins_ns: AtomicU64,
     /// One for each worker, written by it alone, once a turn.
-    pub(super) gauges: Vec<Gauge>,
+    pub(crate) gauges: Vec<Gauge>,
 }
 
 /// A worker's numbers. Aligned to a cache line's pair, so that workers do not slow each other down.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Gauge {
+pub(crate) struct Gauge {
     /// Connections that reached 101.
-    pub(super) opened: AtomicU64,
+    pub(crate) opened: AtomicU64,
     /// Connections that failed.
-    pub(super) failed: AtomicU64,
+    pub(crate) failed: AtomicU64,
     /// Connections open at this moment.
-    pub(super) open: AtomicU64,
+    pub(crate) open: AtomicU64,
     /// Connections opened and closed as intended.
-    pub(super) cycles: AtomicU64,
+    pub(crate) cycles: AtomicU64,
     /// Messages composed.
-    pub(super) sent: AtomicU64,
+    pub(crate) sent: AtomicU64,
     /// Messages arrived.
-    pub(super) received: AtomicU64,
+    pub(crate) received: AtomicU64,
     /// Masters that are open, or that were given up (sessions).
-    pub(super) masters: AtomicU64,
+    pub(crate) masters: AtomicU64,
     /// Sessions begun.
-    pub(super) scheduled: AtomicU64,
+    pub(crate) scheduled: AtomicU64,
     /// Sessions that went all the way.
-    pub(super) completed: AtomicU64,
+    pub(crate) completed: AtomicU64,
     /// Sessions that did not.
-    pub(super) unwell: AtomicU64,
+    pub(crate) unwell: AtomicU64,
     /// Median of the last whole interval, in microseconds.
-    pub(super) p50_us: AtomicU64,
+    pub(crate) p50_us: AtomicU64,
     /// 99th percentile of the last whole interval, in microseconds.
-    pub(super) p99_us: AtomicU64,
+    pub(crate) p99_us: AtomicU64,
     /// Failures by [`ErrorKind::class`]: names have no bound and stay with the worker.
     classes: [AtomicU64; CLASSES.len()],
     /// No session is to begin and none runs.
-    pub(super) through: AtomicBool,
+    pub(crate) through: AtomicBool,
     /// The worker is done, well or not.
-    pub(super) over: AtomicBool,
+    pub(crate) over: AtomicBool,
 }
 
 /// The sums of all gauges at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) opened: u64,
-    pub(super) failed: u64,
-    pub(super) open: u64,
-    pub(super) cycles: u64,
-    pub(super) sent: u64,
-    pub(super) received: u64,
-    pub(super) masters: u64,
-    pub(super) scheduled: u64,
-    pub(super) completed: u64,
-    pub(super) unwell: u64,
+pub(crate) struct Sum {
+    pub(crate) opened: u64,
+    pub(crate) failed: u64,
+    pub(crate) open: u64,
+    pub(crate) cycles: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) masters: u64,
+    pub(crate) scheduled: u64,
+    pub(crate) completed: u64,
+    pub(crate) unwell: u64,
     /// The highest of any worker: good enough to look at.
-    pub(super) p50_us: u64,
-    pub(super) p99_us: u64,
+    pub(crate) p50_us: u64,
+    pub(crate) p99_us: u64,
     /// Failures by [`ErrorKind::class`].
-    pub(super) classes: [u64; CLASSES.len()],
+    pub(crate) classes: [u64; CLASSES.len()],
     /// Workers whose sessions are through.
-    pub(super) through: u64,
+    pub(crate) through: u64,
     /// Workers that are done.
-    pub(super) over: u64,
+    pub(crate) over: u64,
 }
 
 impl Gauge {
     /// Reports all failures of its worker until here. Called once a turn: their names are looked at only when there are
     /// more than were reported.
-    pub(super) fn tell(&self, errors: &Errors) {
+    pub(crate) fn tell(&self, errors: &Errors) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.classes.iter().map(load).sum::<u64>()
         {
@@ -113,7 +113,7 @@ impl Gauge {
 
 impl Board {
     /// A board for this many workers.
-    pub(super) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self {
             phase: AtomicU8::new(Phase::OpenFirst as u8),
             begins_ns: AtomicU64::new(u64::MAX),
@@ -122,7 +122,7 @@ impl Board {
     }
 
     /// The phase.
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::OpenFirst,
             1 => Phase::OpenAll,
@@ -134,23 +134,23 @@ impl Board {
     }
 
     /// Sets the phase; workers see it within their longest sleep.
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// The beginning of the schedule, if it is known.
-    pub(super) fn begins_ns(&self) -> Option<u64> {
+    pub(crate) fn begins_ns(&self) -> Option<u64> {
         let moment = self.begins_ns.load(Ordering::Relaxed);
         (moment != u64::MAX).then_some(moment)
     }
 
     /// Announces the beginning of the schedule to every worker.
-    pub(super) fn begin_at(&self, moment_ns: u64) {
+    pub(crate) fn begin_at(&self, moment_ns: u64) {
         self.begins_ns.store(moment_ns, Ordering::Relaxed);
     }
 
     /// All numbers added up.
-    pub(super) fn sum(&self) -> Sum {
+    pub(crate) fn sum(&self) -> Sum {
         let mut sum = Sum::default();
         for gauge in &self.gauges {
             sum.opened += gauge.opened.load(Ordering::Relaxed);
@@ -177,6 +177,7 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Leads one run, on the thread that shows it.
-pub(super) struct Conductor<'a, 'w> {
+pub(crate) struct Conductor<'a, 'w> {
     shared: Shared<'a>,
     plan: &'a Plan,
     board: &'a Board,
@@ -33,7 +33,7 @@ pub(super) struct Conductor<'a, 'w> {
 }
 
 /// The conductor's record of a run.
-pub(super) struct Course {
+pub(crate) struct Course {
     started: SystemTime,
     /// Whether every connection that was to be there before the load was.
     all_opened: bool,
@@ -62,7 +62,7 @@ struct OpeningResult {
 
 impl<'a, 'w> Conductor<'a, 'w> {
     /// A conductor of this run.
-    pub(super) const fn new(
+    pub(crate) const fn new(
         shared: Shared<'a>,
         server: Option<Server>,
         start: &'a Start,
@@ -79,7 +79,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     }
 
     /// Leads the run to its end.
-    pub(super) fn conduct(&self) -> Course {
+    pub(crate) fn conduct(&self) -> Course {
         let started = SystemTime::now();
         let opened = self.open();
         let mut memory = Memory::default();
@@ -328,7 +328,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
 
 impl Course {
     /// Fills in what only the whole of a run knows, and judges it; the workers' counts are there already.
-    pub(super) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
+    pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
         let (from, to) = (&self.from, &self.to);
         let duration_s = (to.at - from.at).as_secs_f64();
         let seconds = |ns: u64| ns as f64 / 1e9;

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 /// A client that connects to these addresses only, whatever host a URL names. `timeout` is for a whole request. It
 /// follows no redirects, uses no proxy, and returns every status as an answer.
-pub(super) fn client(
+pub(crate) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
     timeout: Duration,
@@ -53,6 +53,7 @@ const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpListener;

@@ -14,12 +14,11 @@ use crate::live::Audience;
 use crate::needs::DESCRIPTORS_BESIDE;
 use crate::plan::Plan;
 use crate::result::{Document, merge};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{io, thread};
 use thiserror::Error;
 
 /// The event that the load waits for when everything is ready.
@@ -49,7 +48,7 @@ impl RunError {
     }
 
     /// The target failed before the run.
-    pub(super) fn target(text: String) -> Self {
+    pub(crate) fn target(text: String) -> Self {
         let by_target = true;
         Self { text, by_target }
     }
@@ -117,7 +116,7 @@ pub fn run(
 }
 
 /// Checks that the start is in the future.
-pub(super) fn check_moment(moment: SystemTime) -> Result<(), String> {
+pub(crate) fn check_moment(moment: SystemTime) -> Result<(), String> {
     if moment < SystemTime::now() {
         return Err("--start-at: allowed is a moment to come".into());
     }

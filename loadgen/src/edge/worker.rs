@@ -1,24 +1,18 @@
 //! One thread of a run: its lines, its crew, and the turn that drives both.
 
-pub(super) mod advance;
-pub(super) mod directory;
-pub(super) mod launch;
-pub(super) mod line;
-pub(super) mod lines;
-pub(super) mod lookup;
-pub(super) mod opened;
-pub(super) mod pace;
-pub(super) mod timers;
-pub(super) mod tls;
-pub(super) mod watch;
+mod advance;
+mod directory;
+mod launch;
+mod line;
+pub(crate) mod lines;
+pub(crate) mod lookup;
+mod opened;
+mod pace;
+mod timers;
+pub(crate) mod tls;
+pub(crate) mod watch;
 
 use crate::edge::board::{Board, Gauge, Phase};
-use crate::edge::worker::directory::Directory;
-use crate::edge::worker::lines::{Lines, Route};
-use crate::edge::worker::lookup::Lookup;
-use crate::edge::worker::opened::Opened;
-use crate::edge::worker::pace::Pace;
-use crate::edge::worker::timers::Timers;
 use crate::measure::Connections;
 use crate::options::Mode;
 use crate::peer::Name;
@@ -27,33 +21,39 @@ use crate::result::{self, Document, Interval, Latencies, ScheduleLag, Spread};
 use crate::schedule::{Schedule, Share};
 use crate::visit::{Crew, Desk};
 use codec::aws::sigv4::signer::Signer;
+use directory::Directory;
+use lines::{Lines, Route};
+use lookup::Lookup;
+use opened::Opened;
+use pace::Pace;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use timers::Timers;
 
 /// The parts of a run that are the same for all its workers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shared<'a> {
-    pub(super) plan: &'a Plan,
+pub(crate) struct Shared<'a> {
+    pub(crate) plan: &'a Plan,
     /// The description of the run, without figures.
-    pub(super) document: &'a Document,
-    pub(super) board: &'a Board,
+    pub(crate) document: &'a Document,
+    pub(crate) board: &'a Board,
     /// The ways to the service: the target, and a detour if there is one.
-    pub(super) routes: &'a [Arc<Route>],
+    pub(crate) routes: &'a [Arc<Route>],
     /// The thread that looks endpoints up, if they are asked for.
-    pub(super) lookup: Option<&'a Lookup>,
+    pub(crate) lookup: Option<&'a Lookup>,
     /// The ARNs of this process's channels, by their place in its share; empty if the plan names them.
-    pub(super) arns: &'a [String],
+    pub(crate) arns: &'a [String],
     /// The run's clock begins here.
-    pub(super) zero: Instant,
+    pub(crate) zero: Instant,
     /// The same moment in seconds since 1970, for signatures.
-    pub(super) zero_s: u64,
+    pub(crate) zero_s: u64,
 }
 
 /// One thread's share of the run.
-pub(super) struct Worker<'a> {
+pub(crate) struct Worker<'a> {
     shared: Shared<'a>,
     gauge: &'a Gauge,
     share: Share,
@@ -111,7 +111,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// The ring cannot be made, or the run is split too finely.
-    pub(super) fn new(shared: Shared<'a>, number: u32, of: u32) -> io::Result<Self> {
+    pub(crate) fn new(shared: Shared<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
         let gauge = gauge.ok_or_else(|| io::Error::other("a worker without a gauge"))?;
@@ -166,7 +166,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// The ring failed.
-    pub(super) fn run(mut self) -> io::Result<Document> {
+    pub(crate) fn run(mut self) -> io::Result<Document> {
         self.look_at_clock();
         loop {
             self.enter(self.shared.board.phase());
@@ -197,17 +197,17 @@ impl<'a> Worker<'a> {
     }
 
     /// The phase that this worker is in.
-    pub(super) const fn phase(&self) -> Phase {
+    pub(crate) const fn phase(&self) -> Phase {
         self.phase
     }
 
     /// The moment of this turn.
-    pub(super) const fn now_ns(&self) -> u64 {
+    pub(crate) const fn now_ns(&self) -> u64 {
         self.crew.desk.now_ns
     }
 
     /// Whether all connect at once and come back by themselves.
-    pub(super) fn is_storm(&self) -> bool {
+    pub(crate) fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
 

@@ -10,10 +10,9 @@ pub mod view;
 pub mod words;
 
 pub use part::{Part, PartNews};
-pub use view::{Mode, View};
-
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+pub use view::{Mode, View};
 
 /// A follower of a run.
 pub trait Audience {
@@ -47,7 +46,7 @@ pub struct Progress {
     pub p50_us: Option<u64>,
     /// Its 99th percentile.
     pub p99_us: Option<u64>,
-    /// Failures until here, by class, the most frequent first; [`words::KINDS_MAX`] of them are shown.
+    /// Failures until here, by class, the most frequent first; [`words::KINDS_MAX`](crate::live::words::KINDS_MAX) of them are shown.
     pub errors: Vec<(String, u64)>,
     /// Failures until here, all of them; names as in the report are known only at the end.
     pub failed: u64,

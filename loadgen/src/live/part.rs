@@ -1,7 +1,7 @@
 //! The progress of a run in several processes: each writes what it would show, and the one that started them shows the
 //! sum.
 
-use super::{Audience, Progress};
+use crate::live::{Audience, Progress};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -86,6 +86,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

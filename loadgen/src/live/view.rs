@@ -1,6 +1,6 @@
 //! Brings progress to where it is read.
 
-use super::{Audience, Progress};
+use crate::live::{Audience, Progress};
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::borrow::Cow;
@@ -144,6 +144,7 @@ const FIRST_LINE_S: f64 = 1.0;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn shown(mode: Mode) -> String {

@@ -1,6 +1,6 @@
 //! The text of a line of progress.
 
-use super::Progress;
+use crate::live::Progress;
 use crate::result::words;
 
 impl Progress {
@@ -103,6 +103,7 @@ const SHARE_MIN: f64 = 0.01;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn progress() -> Progress {

@@ -142,6 +142,7 @@ const TICKS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,9 +1,9 @@
 //! Which plots a report has, and what their lines are made of.
 
-use super::Run;
-use super::axis::Axis;
-use super::plot::{Line, Plot, Stroke};
-use super::shades::{NOTE, shades};
+use crate::page::Run;
+use crate::page::axis::Axis;
+use crate::page::plot::{Line, Plot, Stroke};
+use crate::page::shades::{NOTE, shades};
 use crate::result::{Interval, Span, Spread, words};
 use maud::{Markup, html};
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// The facts that are known.
-pub(super) fn facts(document: &Document) -> Vec<String> {
+pub(crate) fn facts(document: &Document) -> Vec<String> {
     let scenario = text(document, "scenario").map(|path| {
         let stem = Path::new(path).file_stem();
         format!("scenario {}", stem.unwrap_or_default().to_string_lossy())
@@ -56,6 +56,7 @@ fn text<'d>(document: &'d Document, name: &str) -> Option<&'d str> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::Arguments;
     use serde_json::json;

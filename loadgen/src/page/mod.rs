@@ -107,6 +107,7 @@ const SCRIPT: &str = include_str!("script.js");
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::{Interval, Latencies, Messages, Saturated, ScheduleLag, Spread};
     use hdrhistogram::Histogram;
@@ -282,7 +283,7 @@ mod tests {
             run.document.intervals[2].p99_us = Some(count);
             run.document.cpu.server_s = Some(t_s);
             run.document.memory.server_bytes_per_connection = Some(duration);
-            let other = super::tests::run("other");
+            let other = self::run("other");
             let html = page(&[run, other]).unwrap();
             prop_assert_eq!(unbalanced(&html), Vec::<String>::new());
         }

@@ -1,8 +1,8 @@
 //! One plot: lines in an SVG that stretches with the page, its labels beside it in HTML, so that they stay legible at
 //! any width.
 
-use super::axis::Axis;
-use super::visible;
+use crate::page::axis::Axis;
+use crate::page::visible;
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
 
@@ -238,6 +238,7 @@ const SIDE: f64 = 1000.0;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::words;
 

@@ -1,7 +1,7 @@
 //! The parts of a report that are words: head, verdicts, key figures, foot.
 
-use super::facts::facts;
-use super::{Run, tables, visible};
+use crate::page::facts::facts;
+use crate::page::{Run, tables, visible};
 use crate::result::rows::UNKNOWN;
 use crate::result::{Document, Thresholds, Verdict, words};
 use maud::{Markup, html};
@@ -101,7 +101,7 @@ fn outcome(document: &Document) -> Outcome {
 }
 
 /// The key of a run's colour, before its name.
-pub(super) fn key(colour: usize) -> Markup {
+pub(crate) fn key(colour: usize) -> Markup {
     html! { i class={"key c" (colour)} {} }
 }
 
@@ -220,7 +220,7 @@ pub fn footer(runs: &[Run]) -> Markup {
 }
 
 /// CPU time over the length of a run, as cores.
-pub(super) fn cores(cpu_s: f64, duration_s: f64) -> String {
+pub(crate) fn cores(cpu_s: f64, duration_s: f64) -> String {
     if duration_s > 0.0 {
         format!("{:.2} cores", cpu_s / duration_s)
     } else {
@@ -263,6 +263,7 @@ const FEW_PER_S: f64 = 1000.0;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::Messages;
 

@@ -1,14 +1,14 @@
 //! Which stretches of a run say less than the others: until the first sessions can be over, after the last has begun,
 //! and an interval that was cut short. They are shaded, so that nobody takes them for an outage.
 
-use super::Run;
+use crate::page::Run;
 use crate::result::Document;
 
 /// The explanation of the shaded ground in a note.
-pub(super) const NOTE: &str = "shaded: sessions start or end";
+pub(crate) const NOTE: &str = "shaded: sessions start or end";
 
 /// The shaded stretches of these runs, in seconds: where any of them is not at its full load.
-pub(super) fn shades(runs: &[Run]) -> Vec<(f64, f64)> {
+pub(crate) fn shades(runs: &[Run]) -> Vec<(f64, f64)> {
     let documents = || runs.iter().map(|run| &run.document);
     let ends = documents().filter_map(|document| document.intervals.last());
     let end = ends.map(|last| last.t_s).fold(0.0, f64::max);
@@ -76,6 +76,7 @@ const WHOLE_S: f64 = 0.9;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::{Arguments, Interval};
     use serde_json::json;

@@ -1,7 +1,7 @@
 //! The parts of a report that are tables: every figure side by side, failures, cost, machine, arguments.
 
-use super::sections::{cores, key};
-use super::{Run, visible};
+use crate::page::sections::{cores, key};
+use crate::page::{Run, visible};
 use crate::result::rows::{Row, Sense, UNKNOWN, rows};
 use crate::result::{Arguments, Cpu, Document, ErrorKind, Memory, words};
 use maud::{Markup, html};

@@ -1,7 +1,7 @@
 //! The times of a session: the parts of its way to its answer, and the quantiles of each.
 
-use super::sections::key;
-use super::{Run, visible};
+use crate::page::sections::key;
+use crate::page::{Run, visible};
 use crate::result::rows::{QUANTILES, UNKNOWN};
 use crate::result::{Document, Span, Spread, words};
 use maud::{Markup, html};
@@ -196,6 +196,7 @@ const ROOM: f64 = 16.0;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::{Arguments, ScheduleLag};
     use hdrhistogram::Histogram;

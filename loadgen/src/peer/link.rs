@@ -72,7 +72,7 @@ impl LinkError {
 
 impl Link {
     /// A connection that asks for its upgrade: the request is appended to `out`. `host` and `target` are those of
-    /// [`ws::request`].
+    /// [`ws::request`](codec::ws::request).
     #[must_use]
     pub fn open(host: &str, target: &str, random: &mut Rng, out: &mut Vec<u8>) -> Self {
         let mut key = Vec::with_capacity(24);
@@ -239,6 +239,7 @@ const RULES: FrameRules = FrameRules {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn opened() -> (Link, Rng, Vec<u8>) {

@@ -6,12 +6,11 @@
 //! doubled, late, altered or misrouted. The checker shares no code with any service's routing.
 
 mod link;
-mod name;
+pub(crate) mod name;
 mod sequence;
 mod stamp;
 
 pub use link::{Event, Link, LinkError};
 pub use name::{Name, Naming, client_id, unsigned_target};
-pub(crate) use name::{place_of, write_client_id};
 pub use sequence::{Arrival, Sequence};
 pub use stamp::{PAYLOAD_BYTES_MAX, STAMP_BYTES, Stamp, filler};

@@ -78,6 +78,7 @@ const CREATED_MS: u64 = 1_700_000_000_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

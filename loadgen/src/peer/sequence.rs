@@ -75,6 +75,7 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn run(numbers: &[u64]) -> (Vec<Arrival>, Sequence) {

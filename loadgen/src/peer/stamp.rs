@@ -133,6 +133,7 @@ const FILLER_STARTS: u64 = 4093;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const STAMP: Stamp = Stamp {

@@ -1,8 +1,8 @@
 //! Faults of the flags.
 
-use super::{ABROAD_MAX, ABROAD_RATE_MAX};
 use crate::address::AddressError;
 use crate::credentials::MissingKeys;
+use crate::plan::{ABROAD_MAX, ABROAD_RATE_MAX};
 use crate::schedule::ScheduleError;
 use thiserror::Error;
 

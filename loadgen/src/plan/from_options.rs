@@ -1,11 +1,11 @@
 //! The plan of a command line: flags checked against each other.
 
-use super::ranges::DURATION_S;
-use super::{OptionError, Plan, Trust};
 use crate::address::{Sources, Target};
 use crate::credentials::Credentials;
 use crate::options::{Mode, Options};
 use crate::peer::Naming;
+use crate::plan::ranges::DURATION_S;
+use crate::plan::{OptionError, Plan, Trust};
 use crate::schedule::{Schedule, ScheduleError};
 use crate::visit;
 use std::time::Duration;

@@ -9,10 +9,6 @@
 mod error;
 mod from_options;
 mod ranges;
-#[cfg(test)]
-mod tests;
-
-pub use error::OptionError;
 
 use crate::address::{Sources, Target};
 use crate::credentials::Credentials;
@@ -21,6 +17,7 @@ use crate::peer::{Name, Naming};
 use crate::schedule::{Schedule, Share};
 use crate::visit;
 use codec::aws::sigv4::signer::Signer;
+pub use error::OptionError;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -171,3 +168,6 @@ impl Plan {
 /// Above these a load on another machine must be confirmed: connections per second, and at once.
 const ABROAD_RATE_MAX: f64 = 100.0;
 const ABROAD_MAX: u64 = 1_000;
+
+#[cfg(test)]
+mod tests;

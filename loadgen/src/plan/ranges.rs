@@ -1,14 +1,14 @@
 //! The values that each flag may have, by itself and in its mode.
 
-use super::OptionError;
 use crate::options::{Mode, Options};
 use crate::peer::{PAYLOAD_BYTES_MAX, STAMP_BYTES};
+use crate::plan::OptionError;
 use crate::schedule::Arrival;
 use crate::visit::CANDIDATES_MAX;
 
 impl Options {
     /// Whether every flag is in its range, and none is given that its mode would ignore.
-    pub(super) fn check_ranges(&self) -> Result<(), OptionError> {
+    pub(crate) fn check_ranges(&self) -> Result<(), OptionError> {
         let checks = [
             (
                 (1..=CHANNELS_MAX).contains(&self.channels),
@@ -165,7 +165,7 @@ const fn payload_fits(bytes: usize) -> bool {
 }
 
 /// Seconds that are measured by default.
-pub(super) const DURATION_S: f64 = 10.0;
+pub(crate) const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;

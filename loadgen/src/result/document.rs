@@ -3,7 +3,7 @@
 //! A member that the schema does not name is passed over when reading, so that a file may hold more than this build
 //! knows. A file of another schema is refused.
 
-use super::{
+use crate::result::{
     Connections, Cpu, CutOff, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
     Sessions, TargetCounts, Threshold, Thresholds, Verdict,
 };
@@ -86,7 +86,7 @@ pub struct Document {
 /// Names with JSON values, in the order of their names.
 pub type Arguments = BTreeMap<String, serde_json::Value>;
 
-/// Failures by name, in the order of their names; [`super::ErrorKind`] sorts them.
+/// Failures by name, in the order of their names; [`crate::result::ErrorKind`] sorts them.
 pub type Errors = BTreeMap<String, u64>;
 
 impl Document {
@@ -212,6 +212,7 @@ pub const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::Spread;
     use hdrhistogram::Histogram;

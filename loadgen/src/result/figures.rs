@@ -1,7 +1,7 @@
 //! The groups of figures that a document consists of.
 
-use super::Spread;
 use crate::measure;
+use crate::result::{Spread, spread};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ impl ScheduleLag {
     /// The spread of the lag, if the histogram is known.
     #[must_use]
     pub fn spread(&self) -> Option<Spread> {
-        Spread::of(&super::spread::decode(self.hdr.as_deref()?).ok()?)
+        Spread::of(&spread::decode(self.hdr.as_deref()?).ok()?)
     }
 }
 

@@ -218,6 +218,7 @@ const NAMES: &[(ErrorKind, &str)] = &[
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 //! Exact: histograms are added and quantiles read from the sum, never averaged; counts are summed; what one part does
 //! not know the sum does not know. The order of the parts does not matter.
 
-use super::{
+use crate::result::{
     Arguments, Connections, Cpu, CutOff, Document, Interval, Latencies, Memory, Messages,
     ScheduleLag, Sessions, Spread, TargetCounts, spread,
 };

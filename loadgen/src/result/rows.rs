@@ -1,7 +1,7 @@
 //! A document as rows of label and value, in the order in which a reader asks: the one list behind the text table and
 //! the page.
 
-use super::{Document, Span, words};
+use crate::result::{Document, Span, words};
 use std::collections::BTreeSet;
 
 /// One figure of one document.

@@ -148,7 +148,7 @@ fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>
 }
 
 /// Encodes a histogram as HDR V2 deflate in base64.
-pub(super) fn encode(histogram: &Histogram<u64>) -> Option<String> {
+pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     serializer.serialize(histogram, &mut bytes).ok()?;
@@ -164,7 +164,7 @@ pub(super) fn encode(histogram: &Histogram<u64>) -> Option<String> {
 ///
 /// # Errors
 /// The fault of the text, for the operator.
-pub(super) fn decode(text: &str) -> Result<Histogram<u64>, String> {
+pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; allowed is a histogram as HDR V2 deflate in base64");
     let bytes = codec::base64::decode(text.as_bytes()).ok_or_else(|| wrong("no base64"))?;
@@ -215,6 +215,7 @@ const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Documents as a text table, several side by side.
 
-use super::Document;
-use super::rows::rows;
+use crate::result::Document;
+use crate::result::rows::rows;
 use std::fmt::Write;
 
 /// The table: the verdict of each first, then a line for each figure that at least one document knows.
@@ -98,6 +98,7 @@ const NAME_CHARS_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::{Arguments, Saturated};
 

@@ -1,7 +1,7 @@
 //! The operator's thresholds for a run (`--p99-below` and the like) beside the measurements: they colour the verdict,
 //! and change the exit code where `--fail-on-threshold` asks for it.
 
-use super::{Document, Spread, Verdict, words};
+use crate::result::{Document, Spread, Verdict, words};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -162,6 +162,7 @@ const LATENCIES: [(&str, &str, Figure); 5] = [
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::{Arguments, Connections, Sessions};
     use hdrhistogram::Histogram;

@@ -1,6 +1,6 @@
 //! The verdict of a document, as a word and as an exit code.
 
-use super::{Document, Saturated};
+use crate::result::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
 /// The end of a run, as the program's exit code says it; each outranks those before it.
@@ -225,6 +225,7 @@ const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::{Arguments, ScheduleLag, Sessions};
 

@@ -233,6 +233,7 @@ const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
 

@@ -113,6 +113,7 @@ const SHARES_MAX: u32 = 65_536;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
 

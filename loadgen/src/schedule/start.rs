@@ -49,6 +49,7 @@ impl From<Moment> for String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
 

@@ -54,6 +54,7 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -76,6 +76,7 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

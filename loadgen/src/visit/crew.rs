@@ -5,15 +5,14 @@ mod relay;
 mod sessions;
 mod trickle;
 
-pub use relay::Relay;
-
-use super::book::Book;
-use super::desk::Desk;
-use super::discovery::{Discovery, Reply};
-use super::viewer::{Stage, Viewer};
 use crate::peer::{Event, Link, LinkError, Name};
 use crate::schedule::Share;
+use crate::visit::book::Book;
+use crate::visit::desk::Desk;
+use crate::visit::discovery::{Discovery, Reply};
+use crate::visit::viewer::{Stage, Viewer};
 use ahash::AHashMap;
+pub use relay::Relay;
 use std::collections::VecDeque;
 
 /// The party on a line.

@@ -1,8 +1,9 @@
 //! The shared parts of one thread's parties: buffers, counters, and the writing and reading of messages.
 
-use super::recovery::Recovery;
 use crate::measure::{Errors, Latencies, Latency, Sessions, Tally};
-use crate::peer::{Stamp, filler, place_of, write_client_id};
+use crate::peer::name::{place_of, write_client_id};
+use crate::peer::{Stamp, filler};
+use crate::visit::recovery::Recovery;
 use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
@@ -16,7 +17,7 @@ pub struct Terms {
     pub payload_bytes: usize,
     /// Characters of an offer's and an answer's payload.
     pub sdp_bytes: usize,
-    /// Candidates that each side sends, at most [`super::CANDIDATES_MAX`].
+    /// Candidates that each side sends, at most [`crate::visit::CANDIDATES_MAX`].
     pub candidates: u32,
     /// Nanoseconds from a side's answer or candidate to its next candidate; 0: all at once.
     pub trickle_ns: u64,
@@ -38,7 +39,7 @@ pub struct Desk {
     /// Mask keys, handshake keys, back-off.
     pub random: Rng,
     /// Messages by what became of them; [`Tally::lost`] counts what was missing at the end of each session, and
-    /// includes what came corrupted or elsewhere until [`super::Crew::close_books`].
+    /// includes what came corrupted or elsewhere until [`crate::visit::Crew::close_books`].
     pub tally: Tally,
     /// Sessions by what became of them.
     pub sessions: Sessions,
@@ -64,24 +65,24 @@ pub struct Desk {
 
 /// A message to be written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message {
-    pub(super) channel: u32,
+pub(crate) struct Message {
+    pub(crate) channel: u32,
     /// The sender's place.
-    pub(super) from: u32,
+    pub(crate) from: u32,
     /// The recipient's place.
-    pub(super) to: u32,
-    pub(super) sequence: u64,
-    pub(super) action: Action,
+    pub(crate) to: u32,
+    pub(crate) sequence: u64,
+    pub(crate) action: Action,
     /// The moment from which its way counts, nanoseconds of the run's clock.
-    pub(super) since_ns: u64,
+    pub(crate) since_ns: u64,
 }
 
 /// A message as it arrived, all of its own claims checked that need no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Letter {
-    pub(super) stamp: Stamp,
+pub(crate) struct Letter {
+    pub(crate) stamp: Stamp,
     /// The place of the viewer that the service names as the sender; `None`: it names none.
-    pub(super) sender: Option<u32>,
+    pub(crate) sender: Option<u32>,
 }
 
 impl Desk {
@@ -109,7 +110,7 @@ impl Desk {
     }
 
     /// Appends a message for its recipient.
-    pub(super) fn write(&mut self, message: Message, out: &mut Vec<u8>) {
+    pub(crate) fn write(&mut self, message: Message, out: &mut Vec<u8>) {
         let Message {
             channel,
             from,
@@ -149,7 +150,7 @@ impl Desk {
 
     /// Reads a text that arrived and counts it; `None` when it needs no further handling. `sdp` is the type of message
     /// 0, an offer or an answer; without it all are candidates.
-    pub(super) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
+    pub(crate) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
         };
@@ -191,7 +192,7 @@ impl Desk {
     }
 
     /// Counts that the service closed a connection of its own accord.
-    pub(super) fn count_close(&mut self, code: Option<u16>) {
+    pub(crate) fn count_close(&mut self, code: Option<u16>) {
         let code = code.map_or_else(|| "none".into(), |code| code.to_string());
         self.errors.count(&format!("closed_by_service_{code}"));
     }
@@ -209,4 +210,4 @@ fn clipped(name: &str) -> &str {
 }
 
 /// The master's place in its channel.
-pub(super) const MASTER: u32 = 0;
+pub(crate) const MASTER: u32 = 0;

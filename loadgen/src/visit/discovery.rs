@@ -1,7 +1,7 @@
 //! The API calls that a party makes before it connects: where to connect, and which TURN servers to use.
 
-use super::answer::Answer;
 use crate::address::Endpoint;
+use crate::visit::answer::Answer;
 use codec::aws::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 
@@ -206,6 +206,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";

@@ -93,6 +93,7 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const MS: u64 = 1_000_000;

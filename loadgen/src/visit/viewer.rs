@@ -1,6 +1,6 @@
 //! One session, from its first connect to its last message.
 
-use super::book::Book;
+use crate::visit::book::Book;
 
 /// A viewer's session. One per session that runs or waits to connect again; those to come cost nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

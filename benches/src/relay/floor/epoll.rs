@@ -1,7 +1,7 @@
 //! The floor on epoll, level-triggered: each wake of a socket is one receive; what a round has to send goes out at its
 //! end, one send a socket.
 
-use super::passing::{Passing, Step};
+use crate::relay::floor::passing::{Passing, Step};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;

@@ -7,9 +7,6 @@
 //! `strace -c -f` on the process shows the calls. There are two, since neither mechanism is the cheapest in every case;
 //! the floor of a case is the cheaper one.
 
-mod epoll;
+pub(crate) mod epoll;
 mod passing;
-mod uring;
-
-pub(super) use epoll::serve as serve_on_epoll;
-pub(super) use uring::serve as serve_on_ring;
+pub(crate) mod uring;

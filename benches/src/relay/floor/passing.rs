@@ -5,11 +5,11 @@ use codec::ws::{self, Opcode, accept_key, mask};
 
 /// All peers, by numbers that the caller gives them, and their channels.
 #[derive(Debug, Default)]
-pub(super) struct Passing {
+pub(crate) struct Passing {
     peers: Vec<Peer>,
     channels: Vec<Vec<Option<u32>>>,
     /// Peers that have something to send, each once.
-    pub(super) dirty: Vec<u32>,
+    pub(crate) dirty: Vec<u32>,
 }
 
 /// One connection.
@@ -27,7 +27,7 @@ struct Peer {
 
 /// The outcome of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// The upgrade was answered.
     Opened,
     /// Messages, or a part of one.
@@ -38,7 +38,7 @@ pub(super) enum Step {
 
 impl Passing {
     /// A peer connects under this number.
-    pub(super) fn enter(&mut self, peer: u32) {
+    pub(crate) fn enter(&mut self, peer: u32) {
         let number = peer as usize;
         if self.peers.len() <= number {
             self.peers.resize_with(number + 1, Peer::default);
@@ -47,7 +47,7 @@ impl Passing {
     }
 
     /// A peer's connection is over.
-    pub(super) fn leave(&mut self, peer: u32) {
+    pub(crate) fn leave(&mut self, peer: u32) {
         let Peer { channel, place, .. } = std::mem::take(&mut self.peers[peer as usize]);
         let places = self.channels.get_mut(channel as usize);
         if let Some(there) = places.and_then(|places| places.get_mut(place as usize)) {
@@ -56,20 +56,20 @@ impl Passing {
     }
 
     /// The bytes that wait for a peer; the caller sends all of them and gives the buffer back.
-    pub(super) fn take_out(&mut self, peer: u32) -> Vec<u8> {
+    pub(crate) fn take_out(&mut self, peer: u32) -> Vec<u8> {
         let peer = &mut self.peers[peer as usize];
         peer.is_dirty = false;
         std::mem::take(&mut peer.out)
     }
 
     /// The buffer of [`Self::take_out`], to be used again.
-    pub(super) fn give_back(&mut self, peer: u32, mut out: Vec<u8>) {
+    pub(crate) fn give_back(&mut self, peer: u32, mut out: Vec<u8>) {
         out.clear();
         self.peers[peer as usize].out = out;
     }
 
     /// Handles bytes that came from a peer.
-    pub(super) fn receive(&mut self, from: u32, bytes: &[u8]) -> Step {
+    pub(crate) fn receive(&mut self, from: u32, bytes: &[u8]) -> Step {
         let peer = &mut self.peers[from as usize];
         if !peer.tail.is_empty() {
             let mut whole = std::mem::take(&mut peer.tail);
@@ -272,6 +272,7 @@ const BEFORE_SENDER: &[u8] = br#"","senderClientId":"viewer-"#;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::signal::client::Outgoing;
     use codec::signal::{Action, Delivery};

@@ -1,7 +1,7 @@
 //! The floor on the ring that the broker's edge uses: multishot accept, receives into lent buffers without a system
 //! call each, and at the end of a turn one send(2) for each socket that has something to send.
 
-use super::passing::{Passing, Step};
+use crate::relay::floor::passing::{Passing, Step};
 use ring::{Completion, Key, Received, Ring, Settings};
 use rustix::net::{SendFlags, send};
 use socket2::SockRef;

@@ -3,12 +3,13 @@
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
 
-use super::caller::Caller;
-use super::credentials::Credentials;
-use super::question::{Asked, Assumed, PolicyQuestion, RequestTags, ResourceTags};
-use super::role::Role;
-use super::session_keys::{CHAIN_MAX, SessionTag};
-use super::sign_in::SignIn;
+use crate::auth::caller::Caller;
+use crate::auth::credentials::Credentials;
+use crate::auth::question::{Asked, Assumed, PolicyQuestion, RequestTags, ResourceTags};
+use crate::auth::role::Role;
+use crate::auth::session_keys::SessionTag;
+use crate::auth::session_keys::session_grant::CHAIN_MAX;
+use crate::auth::sign_in::SignIn;
 use crate::check::Check;
 use codec::aws::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::AssumeRole;

@@ -1,13 +1,12 @@
 //! From a request to its caller.
 
-use super::caller::Caller;
-use super::credentials::Credentials;
-use super::principal::Principal;
-use super::role::Role;
-use super::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
-use super::session_keys::{
-    Opened, OpenedRole, OpenedRoot, OpenedSession, OpenedToken, SessionKeys,
-};
+use crate::auth::caller::Caller;
+use crate::auth::credentials::Credentials;
+use crate::auth::principal::Principal;
+use crate::auth::role::Role;
+use crate::auth::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
+use crate::auth::session_keys::session_grant::{OpenedRole, OpenedRoot};
+use crate::auth::session_keys::{Opened, OpenedSession, OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::sigv4::{

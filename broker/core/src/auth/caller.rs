@@ -3,17 +3,16 @@
 mod names;
 mod supposed;
 
-pub use names::{assumed_role_id, federated_user_arn};
-
-use super::held_caller::HeldCaller;
-use super::principal::Principal;
-use super::question::{Asked, Origin, PolicyQuestion};
-use super::session::{PolicyGround, RoleSession, Root, Session, Source, key_of};
-use super::session_keys::{RootGrant, SessionTag};
-use super::sign_in::SignIn;
+use crate::auth::held_caller::HeldCaller;
+use crate::auth::principal::Principal;
+use crate::auth::question::{Asked, Origin, PolicyQuestion};
+use crate::auth::session::{PolicyGround, RoleSession, Root, Session, Source, key_of};
+use crate::auth::session_keys::{RootGrant, SessionTag};
+use crate::auth::sign_in::SignIn;
 use crate::check::Check;
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, KeyName, Policy, ShortText};
+pub use names::{assumed_role_id, federated_user_arn};
 use std::sync::Arc;
 
 /// A caller whose signature was valid, or anyone where none is required. Cheap to clone; travels with a
@@ -73,7 +72,7 @@ impl Caller {
         }
     }
 
-    pub(super) const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
+    pub(crate) const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Principal(principal),
             region,
@@ -81,12 +80,12 @@ impl Caller {
         }
     }
 
-    pub(super) fn session(session: Session, region: Option<Arc<str>>) -> Self {
+    pub(crate) fn session(session: Session, region: Option<Arc<str>>) -> Self {
         Self::of_session(Arc::new(session), region)
     }
 
     /// The same of a session that others share.
-    pub(super) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
+    pub(crate) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
         Self {
             who: CallerKind::Session(session),
             region,
@@ -119,11 +118,11 @@ impl Caller {
         }
     }
 
-    pub(super) const fn origin(&self) -> Option<&Origin> {
+    pub(crate) const fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
-    pub(super) fn region(&self) -> Option<&str> {
+    pub(crate) fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
@@ -141,7 +140,7 @@ impl Caller {
     }
 
     /// The name of a user of the credentials file.
-    pub(super) fn user_name(&self) -> Option<&str> {
+    pub(crate) fn user_name(&self) -> Option<&str> {
         match &self.who {
             CallerKind::Principal(principal) => Some(&principal.name),
             CallerKind::Session(session) => match &session.source {
@@ -153,12 +152,12 @@ impl Caller {
     }
 
     /// The session of a role, if it is one.
-    pub(super) fn role(&self) -> Option<&RoleSession> {
+    pub(crate) fn role(&self) -> Option<&RoleSession> {
         self.session_of()?.role()
     }
 
     /// Temporary credentials, if it has some.
-    pub(super) fn session_of(&self) -> Option<&Session> {
+    pub(crate) fn session_of(&self) -> Option<&Session> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::Principal(_) | CallerKind::SigningIn(_) => None,
             CallerKind::Session(session) => Some(session),
@@ -176,17 +175,17 @@ impl Caller {
     }
 
     /// The token or the certificate by which it signs in just now.
-    pub(super) fn signing_in_by(&self) -> Option<&SignIn> {
+    pub(crate) fn signing_in_by(&self) -> Option<&SignIn> {
         self.sign_in().filter(|_| self.signs_in())
     }
 
     /// Whether it signs in just now.
-    pub(super) const fn signs_in(&self) -> bool {
+    pub(crate) const fn signs_in(&self) -> bool {
         matches!(self.who, CallerKind::SigningIn(_))
     }
 
     /// The ARN of the role alias by which a certificate signs in just now.
-    pub(super) fn source_arn(&self) -> Option<ShortText> {
+    pub(crate) fn source_arn(&self) -> Option<ShortText> {
         let CallerKind::SigningIn(signing_in) = &self.who else {
             return None;
         };
@@ -207,7 +206,7 @@ impl Caller {
     }
 
     /// The names by which a trust may know it, each with its kind.
-    pub(super) fn trust_names(&self) -> Vec<String> {
+    pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
         }
@@ -235,22 +234,22 @@ impl Caller {
     }
 
     /// When its temporary credentials were issued.
-    pub(super) fn issued_s(&self) -> Option<u64> {
+    pub(crate) fn issued_s(&self) -> Option<u64> {
         self.session_of()?.issued_s
     }
 
     /// The tags of its session.
-    pub(super) fn tags(&self) -> &[SessionTag] {
+    pub(crate) fn tags(&self) -> &[SessionTag] {
         self.role().map_or(&[], |role| &role.tags)
     }
 
     /// The person or program behind its session.
-    pub(super) fn source_identity(&self) -> Option<&str> {
+    pub(crate) fn source_identity(&self) -> Option<&str> {
         self.role()?.source_identity.as_deref()
     }
 
     /// The beginning that everything hangs on, of those who have keys.
-    pub(super) fn root(&self) -> Option<Root> {
+    pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) | CallerKind::SigningIn(_) => None,
             CallerKind::Principal(principal) => Some(Root::Principal(Arc::clone(principal))),
@@ -259,7 +258,7 @@ impl Caller {
     }
 
     /// The kind of the caller. Source: IAM User Guide, "IAM policy elements: Variables and tags", principal key values.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match &self.who {
             CallerKind::Anyone(_) => "Anonymous",
             CallerKind::Principal(_) => "User",

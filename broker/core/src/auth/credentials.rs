@@ -1,11 +1,11 @@
 //! Every principal, by access key id, and every role: a snapshot that is replaced whole.
 
-use super::held_caller::Recheck;
-use super::principal::Principal;
-use super::provider::Provider;
-use super::role::Role;
-use super::sign_in::{SignIn, ThingIdentity};
-use super::things::{RoleAlias, Things};
+use crate::auth::held_caller::Recheck;
+use crate::auth::principal::Principal;
+use crate::auth::provider::Provider;
+use crate::auth::role::Role;
+use crate::auth::sign_in::{SignIn, ThingIdentity};
+use crate::auth::things::{RoleAlias, Things};
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;

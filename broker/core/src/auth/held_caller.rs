@@ -6,15 +6,14 @@
 mod recheck;
 mod shared;
 
+use crate::auth::caller::Caller;
+use crate::auth::credentials::Credentials;
+use crate::auth::principal::Principal;
+use crate::auth::question::{Origin, OriginHeaders};
+use crate::auth::session::{RoleSession, Root, Scope, Session, Source};
+use codec::aws::policy::KeyName;
 pub use recheck::{Recheck, RecheckSum};
 pub use shared::SharedSessions;
-
-use super::caller::Caller;
-use super::credentials::Credentials;
-use super::principal::Principal;
-use super::question::{Origin, OriginHeaders};
-use super::session::{RoleSession, Root, Scope, Session, Source};
-use codec::aws::policy::KeyName;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,16 +53,16 @@ pub enum Gone {
 }
 
 impl HeldCaller {
-    pub(super) const fn principal(principal: Arc<Principal>) -> Self {
+    pub(crate) const fn principal(principal: Arc<Principal>) -> Self {
         Self(Kept::Principal(principal))
     }
 
-    pub(super) const fn session(session: Arc<Session>) -> Self {
+    pub(crate) const fn session(session: Arc<Session>) -> Self {
         Self(Kept::Session(session))
     }
 
     /// The same, whose request had these headers.
-    pub(super) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
+    pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(Kept::WithHeaders(Box::new((self, headers))))
     }
 

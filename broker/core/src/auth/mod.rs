@@ -18,6 +18,8 @@ mod authenticator;
 mod caller;
 mod credentials;
 mod held_caller;
+#[cfg(test)]
+mod model;
 mod nonces;
 mod principal;
 pub mod provider;
@@ -41,12 +43,8 @@ pub use session_keys::{
     Grant, NONCE_BYTES, Opened, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant,
     SessionKeys, SessionTag, TOKEN_BYTES_MAX, Temporary,
 };
+pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};
 pub use things::{
     Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, SignIns, ThingAuthority,
     ThingRefusal, Things, alias_arn, certificate_id,
 };
-
-pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};
-
-#[cfg(test)]
-mod model;

@@ -1,7 +1,7 @@
 //! Callers compared with a slow, plain model: documents as JSON values, wildcards by their definition.
 
-use super::session::{Scope, Session, SessionKeyId, Source};
 use super::{Caller, PolicyQuestion, Principal};
+use crate::auth::session::{Scope, Session, SessionKeyId, Source};
 use crate::check::Check;
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Policy};

@@ -1,6 +1,6 @@
 //! Nonces of temporary credentials: a counter under a key.
 
-use super::session_keys::NONCE_BYTES;
+use crate::auth::session_keys::NONCE_BYTES;
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use std::fmt;
 
@@ -43,6 +43,7 @@ impl fmt::Debug for Nonces {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::collections::BTreeSet;
 

@@ -65,7 +65,7 @@ impl Principal {
         arn
     }
 
-    pub(super) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
+    pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
@@ -76,7 +76,7 @@ impl Principal {
     }
 
     /// The same, with the policy and the statement that refuse.
-    pub(super) fn decide_with_ground(
+    pub(crate) fn decide_with_ground(
         &self,
         request: &Request<'_>,
         steps: &mut u64,
@@ -87,7 +87,7 @@ impl Principal {
 }
 
 /// The decision of all policies on a request, with the policy and the statement that refuse.
-pub(super) fn decide_all(
+pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,
     steps: &mut u64,

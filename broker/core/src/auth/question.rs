@@ -1,6 +1,6 @@
 //! A question to the policies of a caller, and the values of condition keys that it is answered by.
 
-use super::caller::Caller;
+use crate::auth::caller::Caller;
 use codec::aws::policy::{Action, Context, Key, KeyName, Request, Value};
 use codec::control::Tag;
 use std::net::IpAddr;
@@ -94,9 +94,9 @@ pub struct OriginHeaders {
 }
 
 /// A caller with its question: the values of condition keys.
-pub(super) struct Asked<'a> {
-    pub(super) caller: &'a Caller,
-    pub(super) question: &'a PolicyQuestion<'a>,
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) question: &'a PolicyQuestion<'a>,
 }
 
 impl Asked<'_> {
@@ -166,7 +166,7 @@ impl Asked<'_> {
 
 impl<'a> Asked<'a> {
     /// The question with these values.
-    pub(super) const fn request(&'a self) -> Request<'a> {
+    pub(crate) const fn request(&'a self) -> Request<'a> {
         Request {
             action: self.question.action,
             resource: self.question.resource,

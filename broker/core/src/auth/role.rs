@@ -1,6 +1,6 @@
 //! A role of the credentials file: rights without a key of their own, which those get whom its trust names.
 
-use super::principal::decide_all;
+use crate::auth::principal::decide_all;
 use codec::aws::policy::{Decision, Ground, Policy, Request, Trust};
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -31,12 +31,12 @@ impl Role {
         arn
     }
 
-    pub(super) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
+    pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         write!(out, "arn:aws:iam::{}:role/{}", self.account, self.name)
     }
 
     /// The decision of all its policies on a request.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &self,
         request: &Request<'_>,
         steps: &mut u64,

@@ -1,28 +1,28 @@
 //! The owner of temporary credentials: whose rights they have, and how far.
 
-use super::principal::{Principal, decide_all};
-use super::role::Role;
-use super::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
-use super::sign_in::SignIn;
+use crate::auth::principal::{Principal, decide_all};
+use crate::auth::role::Role;
+use crate::auth::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
+use crate::auth::sign_in::SignIn;
 use codec::aws::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// The identity and the rights that temporary credentials grant.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) source: Source,
-    pub(super) scope: Scope,
-    pub(super) key_id: SessionKeyId,
+pub(crate) struct Session {
+    pub(crate) source: Source,
+    pub(crate) scope: Scope,
+    pub(crate) key_id: SessionKeyId,
     /// When they were issued, in seconds since 1970 UTC, if their token says so.
-    pub(super) issued_s: Option<u64>,
+    pub(crate) issued_s: Option<u64>,
     /// The earlier end of the grant and of the principal that it hangs on.
-    pub(super) expires_s: u64,
+    pub(crate) expires_s: u64,
 }
 
 /// The owner of the rights.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// GetFederationToken: a user of this name, with rights of a principal.
     Federated(Arc<Principal>, String),
     /// GetSessionToken: the principal itself.
@@ -33,7 +33,7 @@ pub(super) enum Source {
 
 /// The beginning of a session.
 #[derive(Clone, Debug)]
-pub(super) enum Root {
+pub(crate) enum Root {
     /// The key of a principal.
     Principal(Arc<Principal>),
     /// A token or a certificate.
@@ -42,22 +42,22 @@ pub(super) enum Root {
 
 /// The session of a role.
 #[derive(Debug)]
-pub(super) struct RoleSession {
-    pub(super) role: Arc<Role>,
-    pub(super) name: Box<str>,
+pub(crate) struct RoleSession {
+    pub(crate) role: Arc<Role>,
+    pub(crate) name: Box<str>,
     /// Role and session, as logs name them: `ROLE/SESSION`.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// The beginning of the chain of roles.
-    pub(super) root: Root,
+    pub(crate) root: Root,
     /// The roles between that one and this, each once.
-    pub(super) via: Vec<Box<str>>,
-    pub(super) tags: Vec<SessionTag>,
-    pub(super) source_identity: Option<Box<str>>,
+    pub(crate) via: Vec<Box<str>>,
+    pub(crate) tags: Vec<SessionTag>,
+    pub(crate) source_identity: Option<Box<str>>,
 }
 
 /// The bound that a session sets to the rights of its source.
 #[derive(Clone, Debug)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// None.
     All,
     /// Actions that one of these allows and none denies.
@@ -68,18 +68,18 @@ pub(super) enum Scope {
 
 /// The policy and the statement that refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PolicyGround {
+pub(crate) struct PolicyGround {
     /// It is that of the session, whose source would allow it.
-    pub(super) of_session: bool,
+    pub(crate) of_session: bool,
     /// Keys of its kind may not ask for this, whatever the policies say.
-    pub(super) of_keys: bool,
+    pub(crate) of_keys: bool,
     /// The place of a policy, and the statement.
-    pub(super) statement: Option<(usize, Ground)>,
+    pub(crate) statement: Option<(usize, Ground)>,
 }
 
 impl Scope {
     /// The policies of the bound.
-    pub(super) fn policies(&self) -> &[Arc<Policy>] {
+    pub(crate) fn policies(&self) -> &[Arc<Policy>] {
         match self {
             Self::All | Self::Nothing => &[],
             Self::Within(policies) => policies,
@@ -102,7 +102,7 @@ impl Scope {
 
 impl Session {
     /// The decision of the session and its source together: each must allow, none may deny.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &self,
         request: &Request<'_>,
         steps: &mut u64,
@@ -152,13 +152,13 @@ impl Session {
     }
 
     /// Whether the bound of the session allows this, whatever its source may do.
-    pub(super) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
+    pub(crate) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
         self.may_ask_sts(request.action)
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
     }
 
     /// The policies of its source.
-    pub(super) fn policies(&self) -> &[Arc<Policy>] {
+    pub(crate) fn policies(&self) -> &[Arc<Policy>] {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => &parent.policies,
             Source::Role(session) => &session.role.policies,
@@ -166,19 +166,19 @@ impl Session {
     }
 
     /// The name of its source.
-    pub(super) fn source_name(&self) -> &str {
+    pub(crate) fn source_name(&self) -> &str {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => &parent.name,
             Source::Role(session) => &session.role.name,
         }
     }
 
-    pub(super) fn reads(&self, name: KeyName) -> bool {
+    pub(crate) fn reads(&self, name: KeyName) -> bool {
         let mut policies = self.scope.policies().iter().chain(self.policies());
         policies.any(|policy| policy.reads(name))
     }
 
-    pub(super) fn account(&self) -> &str {
+    pub(crate) fn account(&self) -> &str {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => &parent.account,
             Source::Role(session) => &session.role.account,
@@ -186,7 +186,7 @@ impl Session {
     }
 
     /// The name for logs.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match &self.source {
             Source::Federated(_, name) => name,
             Source::User(parent) => &parent.name,
@@ -194,7 +194,7 @@ impl Session {
         }
     }
 
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match &self.source {
             Source::Federated(..) => "FederatedUser",
             Source::User(_) => "User",
@@ -203,7 +203,7 @@ impl Session {
     }
 
     /// The beginning that they hang on.
-    pub(super) fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => {
                 Root::Principal(Arc::clone(parent))
@@ -213,7 +213,7 @@ impl Session {
     }
 
     /// The same as part of a grant.
-    pub(super) fn root_grant(&self) -> RootGrant<'_> {
+    pub(crate) fn root_grant(&self) -> RootGrant<'_> {
         match &self.source {
             Source::Federated(parent, _) | Source::User(parent) => key_of(parent),
             Source::Role(session) => match &session.root {
@@ -224,21 +224,21 @@ impl Session {
     }
 
     /// The token or the certificate that they hang on, if one began.
-    pub(super) fn sign_in(&self) -> Option<&Arc<SignIn>> {
+    pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
             Root::SignIn(sign_in) => Some(sign_in),
             Root::Principal(_) => None,
         }
     }
 
-    pub(super) const fn role(&self) -> Option<&RoleSession> {
+    pub(crate) const fn role(&self) -> Option<&RoleSession> {
         match &self.source {
             Source::Federated(..) | Source::User(_) => None,
             Source::Role(session) => Some(session),
         }
     }
 
-    pub(super) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
+    pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         let account = self.account();
         match &self.source {
             Source::Federated(_, name) => {
@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// The only client id with which the session may connect as a viewer.
-    pub(super) fn sole_client_id(&self) -> Option<&[u8]> {
+    pub(crate) fn sole_client_id(&self) -> Option<&[u8]> {
         match self.scope.policies() {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
             _ => None,
@@ -262,7 +262,7 @@ impl Session {
 
 impl Root {
     /// When the principal ends; `None` is never.
-    pub(super) fn expires_s(&self) -> Option<u64> {
+    pub(crate) fn expires_s(&self) -> Option<u64> {
         match self {
             Self::Principal(principal) => principal.expires_s,
             Self::SignIn(_) => None,
@@ -271,7 +271,7 @@ impl Root {
 }
 
 /// The key of a principal, as the beginning of a session.
-pub(super) fn key_of(principal: &Principal) -> RootGrant<'_> {
+pub(crate) fn key_of(principal: &Principal) -> RootGrant<'_> {
     RootGrant::Key {
         access_key_id: &principal.access_key_id,
         secret: principal.secret.reveal(),
@@ -280,16 +280,16 @@ pub(super) fn key_of(principal: &Principal) -> RootGrant<'_> {
 
 /// The access key id of temporary credentials, which all have the same length: no memory is taken for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
+pub(crate) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
 
 impl SessionKeyId {
     /// An id that was found to be one of ours.
-    pub(super) fn of(id: &str) -> Self {
+    pub(crate) fn of(id: &str) -> Self {
         let bytes = id.as_bytes().first_chunk();
         Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

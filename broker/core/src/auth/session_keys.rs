@@ -27,21 +27,17 @@
 
 mod grant;
 mod sealer;
-mod session_grant;
+pub(crate) mod session_grant;
 
-pub use grant::{Grant, OpenedToken};
-pub(crate) use session_grant::OpenedRoot;
-pub(super) use session_grant::{CHAIN_MAX, OpenedRole};
-pub use session_grant::{RoleGrant, RootGrant, SessionGrant, SessionTag};
-
-use super::principal::Secret;
+use crate::auth::principal::Secret;
 use aws_lc_rs::aead::Aad;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use codec::base64;
-pub(super) use grant::Issuer;
-use grant::{GRANT_BYTES_MAX, read_grant};
+use grant::{GRANT_BYTES_MAX, Issuer, read_grant};
+pub use grant::{Grant, OpenedToken};
 use sealer::{Sealer, TAG_BYTES, header, zero_nonce};
-use session_grant::{ReadGrant, read_session};
+use session_grant::{CHAIN_MAX, OpenedRoot, ReadGrant, read_session};
+pub use session_grant::{RoleGrant, RootGrant, SessionGrant, SessionTag};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -77,7 +73,7 @@ pub enum SealError {
 pub struct OpenedSession {
     pub(crate) grant: ReadGrant,
     /// The fingerprint of the secret of the principal that began it, if one did.
-    pub(super) issuer: Issuer,
+    pub(crate) issuer: Issuer,
     /// The secret access key that signs requests.
     pub(crate) secret_access_key: Secret,
 }
@@ -185,7 +181,7 @@ impl SessionKeys {
     }
 
     /// Whether a session hangs on this key of a principal.
-    pub(super) fn was_begun_with(&self, opened: &OpenedSession, id: &str, secret: &Secret) -> bool {
+    pub(crate) fn was_begun_with(&self, opened: &OpenedSession, id: &str, secret: &Secret) -> bool {
         self.is_issuer(opened.issuer, id, secret)
     }
 
@@ -235,7 +231,7 @@ const FINGERPRINT_BYTES: usize = 4;
 const MARK_BYTES: usize = 32;
 const PREFIX: &str = "ASIA";
 /// Length of the access key ids of temporary credentials.
-pub(super) const ACCESS_KEY_ID_BYTES: usize = PREFIX.len() + 16;
+pub(crate) const ACCESS_KEY_ID_BYTES: usize = PREFIX.len() + 16;
 
 const _: () = assert!(
     (1 + FINGERPRINT_BYTES + MARK_BYTES + ISSUER_BYTES + GRANT_BYTES_MAX + TAG_BYTES).div_ceil(3)

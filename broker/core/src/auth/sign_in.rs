@@ -86,7 +86,7 @@ impl SignIn {
     }
 
     /// The kind of caller. Source: CloudTrail User Guide, "CloudTrail userIdentity element".
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Web(_) => "WebIdentityUser",
             Self::Thing(_) => "AWSService",
@@ -94,7 +94,7 @@ impl SignIn {
     }
 
     /// The principal as which trusts of roles name it.
-    pub(super) fn trust_name(&self) -> String {
+    pub(crate) fn trust_name(&self) -> String {
         match self {
             Self::Web(identity) => format!("Federated:{}", identity.provider_arn().as_str()),
             Self::Thing(_) => format!("Service:{CREDENTIALS_PROVIDER}"),
@@ -102,7 +102,7 @@ impl SignIn {
     }
 
     /// The value of a condition key that hangs on the identity alone.
-    pub(super) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+    pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         match self {
             Self::Web(identity) => match (key.name, nth) {
                 (KeyName::Claim, nth) => identity.claim(key.detail, nth),

@@ -13,14 +13,13 @@
 mod registry;
 mod sign_ins;
 
-pub use registry::{Registry, RegistryBuilder, RegistryError};
-pub use sign_ins::SignIns;
-
 use crate::auth::principal::decide_all;
 use crate::auth::sign_in::{ThingIdentity, Vouched};
 use crate::machine::{Certified, ShownCertificate};
 use codec::aws::policy::{Action, Context, Decision, Key, KeyName, Policy, Request, Value};
 use codec::calendar::rfc3339;
+pub use registry::{Registry, RegistryBuilder, RegistryError};
+pub use sign_ins::SignIns;
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to
 //! the next.
 
-use super::rare::Rare;
+use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
@@ -125,6 +125,7 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::ShardId;
 

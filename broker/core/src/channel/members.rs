@@ -15,8 +15,8 @@
 //! *vacant*, and the last connection that was superseded is closed so that it may come back. One at a time, since one
 //! is enough: only when the slot is still vacant after the same while is the one before it closed.
 
-use super::rare::Rare;
-use super::viewers::Viewers;
+use crate::channel::rare::Rare;
+use crate::channel::viewers::Viewers;
 use crate::id::SessionKey;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
 use crate::time::Now;

@@ -3,25 +3,23 @@
 //! A pure state machine over session keys. It says *where* a message goes; its caller moves the bytes. No socket, no
 //! session state and no other channel appears here.
 
-mod calls;
-mod members;
-mod pending;
+pub(crate) mod calls;
+pub(crate) mod members;
+pub(crate) mod pending;
 mod rare;
-mod rates;
-mod route;
+pub(crate) mod rates;
+pub(crate) mod route;
 mod viewers;
-
-pub(crate) use calls::{Calls, Waiting};
-pub(crate) use members::{Joined, Leaver, Members, Slot, TableFull};
-pub use pending::Towards;
-pub(crate) use pending::{Full, KeyName, Message, Pending, Room};
-pub(crate) use rates::{Metered, Rates};
-pub(crate) use route::Route;
 
 use crate::id::{CallerId, TimerId};
 use crate::record::Record;
 use crate::settings::Quotas;
 use crate::time::Now;
+use calls::Calls;
+use members::Members;
+use pending::Pending;
+pub use pending::Towards;
+use rates::{Metered, Rates};
 
 /// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 /// A list of one word while it is empty, where a `Vec` takes three: a channel in use has several.
 #[derive(Debug)]
-pub(super) struct Rare<T>(
+pub(crate) struct Rare<T>(
     #[expect(
         clippy::box_collection,
         reason = "8 bytes instead of 24 in every channel"
@@ -19,7 +19,7 @@ impl<T> Default for Rare<T> {
 }
 
 impl<T> Rare<T> {
-    pub(super) fn push(&mut self, item: T) {
+    pub(crate) fn push(&mut self, item: T) {
         self.0.get_or_insert_default().push(item);
     }
 
@@ -27,7 +27,7 @@ impl<T> Rare<T> {
     ///
     /// # Panics
     /// When there is none.
-    pub(super) fn remove(&mut self, place: usize) -> T {
+    pub(crate) fn remove(&mut self, place: usize) -> T {
         let list = self.0.as_mut().expect("the place of an item");
         let item = list.remove(place);
         self.shrink();
@@ -35,11 +35,11 @@ impl<T> Rare<T> {
     }
 
     /// Takes all items out.
-    pub(super) fn take(&mut self) -> Vec<T> {
+    pub(crate) fn take(&mut self) -> Vec<T> {
         self.0.take().map_or_else(Vec::new, |list| *list)
     }
 
-    pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         if let Some(list) = &mut self.0 {
             list.retain(keep);
             self.shrink();
@@ -67,6 +67,7 @@ impl<T> DerefMut for Rare<T> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The recipient of a message: codec/PROTOCOL.md, ROUTE.
 
-use super::{Live, Towards};
+use crate::channel::{Live, Towards};
 use crate::id::SessionKey;
 use codec::signal::{Action, Role};
 
@@ -47,8 +47,10 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Slot, Waiting};
+
     use super::*;
+    use crate::channel::calls::Waiting;
+    use crate::channel::members::Slot;
     use crate::id::{CallRef, ShardId};
     use crate::time::Now;
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 /// Viewers by client id. Most channels have one viewer at a time, who is kept in place: a hash table takes some 250
 /// bytes. Its hasher is an argument, since it is the same for all channels of a shard.
 #[derive(Debug, Default)]
-pub(super) enum Viewers {
+pub(crate) enum Viewers {
     /// Nobody.
     #[default]
     None,
@@ -28,7 +28,7 @@ const _: () = assert!(size_of::<Viewers>() <= 32);
 
 impl Viewers {
     /// The connection of a client id.
-    pub(super) fn get(&self, id: &str) -> Option<SessionKey> {
+    pub(crate) fn get(&self, id: &str) -> Option<SessionKey> {
         match self {
             Self::None => None,
             Self::One(only, session) => (**only == *id).then_some(*session),
@@ -37,7 +37,7 @@ impl Viewers {
     }
 
     /// The number of viewers.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::None => 0,
             Self::One(..) => 1,
@@ -46,12 +46,12 @@ impl Viewers {
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
 
     /// All connections, in no particular order.
-    pub(super) fn sessions(&self) -> Vec<SessionKey> {
+    pub(crate) fn sessions(&self) -> Vec<SessionKey> {
         match self {
             Self::None => Vec::new(),
             Self::One(_, session) => vec![*session],
@@ -60,7 +60,7 @@ impl Viewers {
     }
 
     /// The connection takes the slot of a client id; returns the one that had it.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         id: Rc<str>,
         session: SessionKey,
@@ -86,7 +86,7 @@ impl Viewers {
     }
 
     /// The slot of a client id that is there is this connection's from here on.
-    pub(super) fn replace(&mut self, id: &str, session: SessionKey) {
+    pub(crate) fn replace(&mut self, id: &str, session: SessionKey) {
         match self {
             Self::One(only, older) if **only == *id => *older = session,
             Self::None | Self::One(..) => {}
@@ -99,7 +99,7 @@ impl Viewers {
     }
 
     /// The slot of a client id is free.
-    pub(super) fn remove(&mut self, id: &str) {
+    pub(crate) fn remove(&mut self, id: &str) {
         match self {
             Self::None => {}
             Self::One(only, _) => {
@@ -119,6 +119,7 @@ impl Viewers {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn key(slot: u32) -> SessionKey {

@@ -1,6 +1,6 @@
 //! Counters by check.
 
-use super::{CHECKS, Check};
+use crate::check::{CHECKS, Check};
 
 /// Counters by check.
 #[derive(Clone, Debug, PartialEq, Eq)]

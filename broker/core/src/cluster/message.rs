@@ -1,8 +1,8 @@
 //! Inputs and outputs of a node's part of the cluster: calls of etcd, questions and answers between nodes, orders to
 //! the shards.
 
-use super::limits::SLOTS;
-use super::types::{
+use crate::cluster::limits::SLOTS;
+use crate::cluster::types::{
     Change, Epoch, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, ParcelId, Revision, Slot,
     SlotRecord, Snapshot, Value,
 };
@@ -120,7 +120,7 @@ pub struct Answer {
     pub asker: Incarnation,
     /// The process that answers.
     pub incarnation: Incarnation,
-    /// Whether etcd answered it within [`super::limits::HAS_ETCD_MS`].
+    /// Whether etcd answered it within [`crate::cluster::limits::HAS_ETCD_MS`].
     pub has_etcd: bool,
     /// Whether it is stopping: no target for transfers.
     pub stopping: bool,
@@ -168,7 +168,7 @@ pub enum ParcelSent {
 /// An input to a node. One input, then all outputs, then the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Time has passed: at least every [`super::limits::TICK_MS`]. `stuck`: a shard does not answer its pulse.
+    /// Time has passed: at least every [`crate::cluster::limits::TICK_MS`]. `stuck`: a shard does not answer its pulse.
     Tick {
         /// Whether a shard hangs.
         stuck: bool,
@@ -360,7 +360,7 @@ pub enum Ending {
         /// That node's.
         inner: u32,
     },
-    /// The operator has raised the lowest [`super::limits::INNER_VERSION`] above this program's (exit code 2).
+    /// The operator has raised the lowest [`crate::cluster::limits::INNER_VERSION`] above this program's (exit code 2).
     Outdated {
         /// The lowest that is allowed.
         lowest: u32,

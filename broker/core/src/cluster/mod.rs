@@ -1,13 +1,13 @@
 //! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
 //!
-//! Channels are divided into [`limits::SLOTS`] slots. A slot has one owner, which a key of etcd names; the *epoch* is
+//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, which a key of etcd names; the *epoch* is
 //! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
 //!
 //! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
-//!   it serves the slot ([`slots::plan`], [`node::silence`]). The claim's transaction compares the epoch and the
+//!   it serves the slot ([`plan`](crate::cluster::slots::plan), [`silence`](crate::cluster::node::silence)). The claim's transaction compares the epoch and the
 //!   registration.
-//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`node::authority`]).
-//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slots::transfer`]).
+//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`](crate::cluster::node::authority)).
+//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`](crate::cluster::slots::transfer)).
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
 //! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:

@@ -32,7 +32,7 @@ pub struct Registrant<'a> {
 
 impl ProofKeys {
     /// Keys of these bytes, the used one first.
-    pub(in crate::cluster) fn new<B: AsRef<[u8]>>(lines: &[B]) -> Self {
+    pub(crate) fn new<B: AsRef<[u8]>>(lines: &[B]) -> Self {
         let key = |bytes: &B| Key::new(HMAC_SHA256, bytes.as_ref());
         Self(lines.iter().map(key).collect())
     }
@@ -96,6 +96,7 @@ impl fmt::Debug for ProofKeys {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::secret::ClusterSecret;
 

@@ -1,6 +1,6 @@
 //! The secret that the nodes of a cluster share, and the keys that each derives from it.
 
-use super::proof::ProofKeys;
+use crate::cluster::proof::ProofKeys;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use codec::proxy::LinkKey;
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -128,6 +128,7 @@ impl fmt::Debug for ClusterSecret {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -48,6 +48,7 @@ impl Spans {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,8 +1,7 @@
 //! The words of the cluster: nodes, incarnations, slots, epochs, and what etcd's keys hold.
 
+use crate::cluster::limits::SLOTS;
 pub use crate::id::{NodeId, Slot};
-
-use super::limits::SLOTS;
 use serde::{Deserialize, Serialize};
 
 impl TryFrom<u16> for Slot {

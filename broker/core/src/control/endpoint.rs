@@ -141,6 +141,7 @@ fn hex(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::settings::Profile;
 

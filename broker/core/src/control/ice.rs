@@ -1,6 +1,6 @@
 //! GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-use super::endpoint::host_name;
+use crate::control::endpoint::host_name;
 use crate::settings::{Ice, IceCredential};
 use crate::time::Wall;
 use aws_lc_rs::hmac;
@@ -97,6 +97,7 @@ const TTL_SECONDS_MAX: u32 = 86_400;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn body(servers: &[Ice]) -> serde_json::Value {

@@ -197,7 +197,7 @@ pub const STATUS: [u16; STATUSES] = [
 
 /// A status's place in [`STATUS`]: its own, else that of the highest one below it.
 #[must_use]
-pub(super) fn status_index(status: u16) -> usize {
+pub(crate) fn status_index(status: u16) -> usize {
     STATUS
         .partition_point(|known| *known <= status)
         .saturating_sub(1)
@@ -205,6 +205,7 @@ pub(super) fn status_index(status: u16) -> usize {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

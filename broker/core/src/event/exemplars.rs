@@ -1,7 +1,7 @@
 //! The last session set-ups that took longer than a second, one for each bucket of the histogram: which connection it
 //! was, so that a point of a chart leads to a session.
 
-use super::histogram::BOUNDS;
+use crate::event::histogram::BOUNDS;
 
 /// Buckets that have one: those above 1.05 s, and the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
@@ -35,7 +35,7 @@ impl Exemplars {
         }
     }
 
-    /// The exemplar of an octave of [`Histogram::buckets`](super::Histogram::buckets), by its place.
+    /// The exemplar of an octave of [`Histogram::buckets`](crate::event::Histogram::buckets), by its place.
     #[must_use]
     pub fn of_octave(&self, octave: usize) -> Option<Exemplar> {
         let place = octave.checked_sub(FIRST)?;
@@ -45,8 +45,9 @@ impl Exemplars {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Histogram;
+
     use super::*;
+    use crate::event::Histogram;
 
     /// Each is kept in the octave that counts it, and none of a second or less.
     #[test]

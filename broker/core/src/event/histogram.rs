@@ -127,6 +127,7 @@ fn middle(bucket: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

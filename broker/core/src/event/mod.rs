@@ -6,19 +6,18 @@ mod histogram;
 mod purpose;
 mod sessions;
 
+use crate::check::ByCheck;
+use crate::journal::{END_REASONS, EndReason, UNACCEPTED, Unaccepted};
+use access::status_index;
 pub use access::{
     AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
     UPGRADE_ROLES, UpgradeOutcome, UpgradeRole, sign_ins,
 };
+use codec::signal::Action;
 pub use exemplars::{EXEMPLARS, Exemplar, Exemplars};
 pub use histogram::{BOUNDS, BUCKETS, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 pub use sessions::{ROLES, SHORT_MS, SessionOutcome, Sessions};
-
-use crate::check::ByCheck;
-use crate::journal::{END_REASONS, EndReason, UNACCEPTED, Unaccepted};
-use access::status_index;
-use codec::signal::Action;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
 /// The kind that a received message is counted as: an action, or `unknown` when it could not be understood.
@@ -347,6 +346,7 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

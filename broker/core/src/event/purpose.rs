@@ -1,6 +1,6 @@
 //! The purpose of a response: the request that it answers.
 
-use super::access::{Requested, UpgradeRole};
+use crate::event::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
 
 /// The purpose of a response: it decides how the response is counted, and how its errors look.
@@ -135,6 +135,7 @@ const UNKNOWN: usize = 5;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -102,6 +102,7 @@ fn place(role: Role) -> usize {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -6,9 +6,9 @@
 //! repeat a few, so that somebody who tries things out sees each try. What is not noted is counted in its group, and
 //! the counts are an entry once the window is over. Groups that a network has beyond its share are counted as others.
 
-use super::Prefix;
 use crate::check::Check;
-use crate::limits::{
+use crate::journal::Prefix;
+use crate::limits::logged::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
     REFUSALS_REPEATED_PER_NETWORK,
 };
@@ -54,7 +54,7 @@ pub struct RefusalCount {
 /// The notes of one shard within a window: at most [`REFUSAL_GROUPS_MAX`] first ones, and [`REFUSALS_REPEATED_MAX`]
 /// more.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     window: u64,
     networks: BTreeMap<Prefix, Network>,
     groups: usize,
@@ -115,7 +115,7 @@ impl<'a> Subject<'a> {
 
 impl Budget {
     /// The counts of the window before this moment's, once, if it left any out.
-    pub(super) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
+    pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
             return None;
@@ -144,12 +144,12 @@ impl Budget {
     }
 
     /// The end of the window, if some of its refusals were not noted.
-    pub(super) fn next_due(&self) -> Option<Now> {
+    pub(crate) fn next_due(&self) -> Option<Now> {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
     /// Whether one more is noted; counted if it is not.
-    pub(super) fn lets(&mut self, share: Share<'_>) -> bool {
+    pub(crate) fn lets(&mut self, share: Share<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);
         noted
@@ -200,6 +200,7 @@ pub const KEY_ID_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn share(network: u8, check: Check, channel: &str) -> Share<'static> {

@@ -1,7 +1,7 @@
 //! Ends of connections in a byte, as a session keeps them, and a note of the recorder. The lengths of a message that
 //! was too big are kept apart.
 
-use super::EndReason;
+use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
 use std::num::NonZeroU8;
 
@@ -79,6 +79,7 @@ const REASONS: [EndReason; 34] = [
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,11 +1,11 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
-use super::budget::{Budget, Share};
-use super::{
+use crate::id::Account;
+use crate::journal::budget::{Budget, Share};
+use crate::journal::{
     Audit, ConnectionEnd, Entry, Forbidden, Journal, Refused, Superseded, UnacceptedMessage,
 };
-use crate::id::Account;
-use crate::limits::{
+use crate::limits::logged::{
     DENIALS_LOGGED_PER_PREFIX, DENIALS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT,
     ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
     UNACCEPTED_LOGGED_PER_ACCOUNT, UNACCEPTED_LOGGED_PER_SECOND,
@@ -290,10 +290,11 @@ impl fmt::Debug for Diary {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::check::Check;
     use crate::journal::{EndReason, RefusalCount, Subject};
-    use crate::limits::{REFUSAL_WINDOW_MS, REFUSALS_REPEATED_PER_NETWORK};
+    use crate::limits::logged::{REFUSAL_WINDOW_MS, REFUSALS_REPEATED_PER_NETWORK};
     use crate::time::Wall;
     use codec::signal::Role;
     use crossbeam_channel::{Receiver, Sender, unbounded};

@@ -8,21 +8,18 @@ mod codes;
 mod diary;
 mod refused;
 mod unaccepted;
-mod words;
-
-pub(crate) use words::grouped;
-
-pub use budget::{KEY_ID_BYTES_MAX, RefusalCount, Share, Subject};
-pub use diary::{Diary, Prefix};
-pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented, Refused};
-pub use unaccepted::{UNACCEPTED, Unaccepted};
+pub(crate) mod words;
 
 use crate::id::Account;
+pub use budget::{KEY_ID_BYTES_MAX, RefusalCount, Share, Subject};
 use codec::signal::{Action, Role};
 use codec::ws::{FrameError, close};
+pub use diary::{Diary, Prefix};
+pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented, Refused};
 use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
+pub use unaccepted::{UNACCEPTED, Unaccepted};
 
 /// Takes entries; must not wait. What it has no room for it drops and counts.
 pub trait Journal: Send {
@@ -290,6 +287,7 @@ impl fmt::Display for EndReason {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a message was not accepted, as `heliograph_messages_unaccepted_total{reason}` names it.
 
-use super::words::too_long;
+use crate::journal::words::too_long;
 use codec::signal::FaultKind;
 use std::borrow::Cow;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
@@ -120,6 +120,7 @@ impl Unaccepted {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Ends of connections in words, for people; the log and the metrics have one word each.
 
-use super::EndReason;
+use crate::journal::EndReason;
 use codec::ws::FrameError;
 use std::borrow::Cow;
 
@@ -46,7 +46,7 @@ impl EndReason {
 }
 
 /// A length and its limit: "a message of 70,112 bytes; 65,536 are allowed".
-pub(super) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String {
+pub(crate) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String {
     format!(
         "{what} of {} {unit}; {} are allowed",
         grouped(length),
@@ -69,6 +69,7 @@ pub(crate) fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::ws::Excess;
 

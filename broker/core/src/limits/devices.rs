@@ -1,6 +1,6 @@
 //! Bounds of devices that wait with `GET /wake`.
 
-use super::share;
+use crate::limits::share;
 use std::ops::RangeInclusive;
 
 /// Devices that wait with `GET /wake` in one process: as many connections. Each takes some 100 bytes beside the

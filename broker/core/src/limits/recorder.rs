@@ -1,6 +1,6 @@
 //! Bounds of the flight recorder.
 
-use super::share;
+use crate::limits::share;
 
 /// Bytes of one note of the flight recorder.
 pub const NOTE_BYTES: usize = 32;

@@ -9,15 +9,14 @@
 mod news;
 mod viewers;
 
-pub use news::{Change, News};
-pub use viewers::{MasterState, Round, VIEWERS_TOLD_PER_TURN, ViewerNews};
-
 use crate::id::{Account, CallerId, Slot};
 use crate::record::Record;
 use crate::time::Wall;
 use codec::signal::Action;
+pub use news::{Change, News};
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
+pub use viewers::{MasterState, Round, VIEWERS_TOLD_PER_TURN, ViewerNews};
 
 /// The presence of one channel at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The channels of a shard whose presence has changed and was not told yet.
 
-use super::{Audience, Cause, Nobody, Presence, Told};
 use crate::id::ChannelKey;
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
+use crate::presence::{Audience, Cause, Nobody, Presence, Told};
 use crate::time::{Moment, Now};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -160,6 +160,7 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::Account;
     use crate::time::Wall;

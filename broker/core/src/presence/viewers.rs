@@ -248,6 +248,7 @@ pub const VIEWERS_TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const LINGER_MS: u64 = 2_000;

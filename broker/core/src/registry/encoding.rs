@@ -168,6 +168,7 @@ const FORMAT: u8 = 1;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
 

@@ -6,5 +6,5 @@
 mod encoding;
 mod store;
 
-pub use self::store::{Change, Store, StoreError, Submitted, Ticket};
 pub use encoding::{ENCODED_BYTES_MAX, RecordError, decode, encode, key};
+pub use store::{Change, Store, StoreError, Submitted, Ticket};

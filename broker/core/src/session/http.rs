@@ -1,10 +1,10 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
-use super::NEVER;
 use crate::auth::{Caller, HeldCaller};
 use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
+use crate::session::NEVER;
 use crate::time::Now;
 use codec::aws::ChannelArn;
 use codec::control::{Call, Operation, Protocol};
@@ -334,13 +334,15 @@ impl Http {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
+    use crate::session;
 
     #[test]
     fn a_device_that_waits_stays_small() {
         // Of each, before the tables around it: some 130 bytes in maps, and the edge's 48.
         let waits = size_of::<AwaitedWake>();
-        let sum = size_of::<super::super::Session>() + size_of::<Http>() + waits;
+        let sum = size_of::<session::Session>() + size_of::<Http>() + waits;
         assert!(sum <= 480, "{sum}: {waits} and {}", size_of::<Http>());
     }
 }

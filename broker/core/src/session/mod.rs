@@ -1,22 +1,12 @@
 //! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
 //! keys.
 
-mod held;
-mod http;
-mod outbox;
-mod rates;
-mod wait;
-mod web_socket;
-
-pub(crate) use held::{Held, Refused};
-pub(crate) use http::{
-    Admission, Asks, AwaitedWake, Expected, Http, HttpStage, Onward, OnwardCount, Ownerless,
-    PendingBody, PendingCall, Target,
-};
-pub(crate) use outbox::{Launch, Load, Outbox, Spares, Unsent};
-pub(crate) use rates::MessageRates;
-pub(crate) use wait::Wait;
-pub(crate) use web_socket::{Due, Role, Tally, Terms, WebSocket};
+pub(crate) mod held;
+pub(crate) mod http;
+pub(crate) mod outbox;
+pub(crate) mod rates;
+pub(crate) mod wait;
+pub(crate) mod web_socket;
 
 use crate::event::ConnectionRole;
 use crate::id::{ChannelKey, TimerId};
@@ -24,7 +14,10 @@ use crate::journal::EndReason;
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
 use crate::machine::Peer;
 use crate::time::Now;
+use http::{Http, HttpStage};
+use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use web_socket::{Role, Tally, Terms, WebSocket};
 
 /// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
 #[derive(Debug)]
@@ -368,6 +361,7 @@ pub(crate) const NEVER: Now = Now(u64::MAX);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

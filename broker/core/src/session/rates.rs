@@ -34,6 +34,7 @@ impl MessageRates {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::settings::{Profile, Settings};
 

@@ -1,6 +1,8 @@
 //! For every state of a connection, the event that ends it when its peer is silent.
 
-use super::{Due, HttpStage, NEVER, Session, SessionState};
+use crate::session::http::HttpStage;
+use crate::session::web_socket::Due;
+use crate::session::{NEVER, Session, SessionState};
 use crate::settings::Timeouts;
 use crate::time::Now;
 

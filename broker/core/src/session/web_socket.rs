@@ -1,9 +1,11 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
-use super::{Held, MessageRates, NEVER};
 use crate::id::{CallerId, ChannelKey};
 use crate::journal::EndReason;
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
+use crate::session::NEVER;
+use crate::session::held::Held;
+use crate::session::rates::MessageRates;
 use crate::settings::Timeouts;
 use crate::time::Now;
 use codec::ws::{Excess, FrameError, Receiver, Side};
@@ -246,7 +248,7 @@ impl WebSocket {
 
     /// Why it ends, if that is known.
     #[must_use]
-    pub(super) fn reason(&self) -> Option<EndReason> {
+    pub(crate) fn reason(&self) -> Option<EndReason> {
         let excess = match self.receiver.error() {
             Some(FrameError::MessageTooBig(excess)) => excess,
             Some(_) | None => Excess::NONE,
@@ -256,7 +258,7 @@ impl WebSocket {
     }
 
     /// It ends for this reason, unless it had one before.
-    pub(super) fn because(&mut self, reason: EndReason) {
+    pub(crate) fn because(&mut self, reason: EndReason) {
         if self.reason.is_none() {
             self.reason = Some(reason.code());
             if let EndReason::ProtocolError(error) = reason {

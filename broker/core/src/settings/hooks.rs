@@ -1,8 +1,8 @@
 //! Receivers of what happens on channels: `[[hook]]` and `[presence]`.
 
-use super::Settings;
-use super::glob::covers;
 use crate::record::Tags;
+use crate::settings::Settings;
+use crate::settings::glob::covers;
 use std::path::PathBuf;
 
 /// A receiver of events. What is secret stays in its files.

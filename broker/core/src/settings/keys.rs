@@ -1,11 +1,11 @@
 //! One key of the configuration: what it may hold, the field of [`Settings`] that it sets, and its defaults.
 
-use super::value::{self, Checked};
-use super::{KEYS, Profile, Rate, Settings};
+use crate::settings::value::{self, Checked};
+use crate::settings::{KEYS, Profile, Rate, Settings};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// A key of the configuration file. All of them are rows of [`KEYS`](super::KEYS).
+/// A key of the configuration file. All of them are rows of [`KEYS`](crate::settings::KEYS).
 #[derive(Debug)]
 pub struct Key {
     /// With its table, such as `limits.payload_bytes`.
@@ -94,7 +94,7 @@ pub struct Field<T> {
 }
 
 impl Key {
-    pub(super) const fn new(path: &'static str, kind: Kind) -> Self {
+    pub(crate) const fn new(path: &'static str, kind: Kind) -> Self {
         Self {
             path,
             kind,
@@ -106,27 +106,27 @@ impl Key {
         }
     }
 
-    pub(super) const fn default(mut self, text: &'static str) -> Self {
+    pub(crate) const fn default(mut self, text: &'static str) -> Self {
         self.default = Some(text);
         self
     }
 
-    pub(super) const fn strict(mut self, text: &'static str) -> Self {
+    pub(crate) const fn strict(mut self, text: &'static str) -> Self {
         self.strict = Some(text);
         self
     }
 
-    pub(super) const fn dev(mut self, text: &'static str) -> Self {
+    pub(crate) const fn dev(mut self, text: &'static str) -> Self {
         self.dev = Some(text);
         self
     }
 
-    pub(super) const fn doc(mut self, text: &'static str) -> Self {
+    pub(crate) const fn doc(mut self, text: &'static str) -> Self {
         self.doc = text;
         self
     }
 
-    pub(super) const fn flag(mut self, flag: Flag) -> Self {
+    pub(crate) const fn flag(mut self, flag: Flag) -> Self {
         self.flag = Some(flag);
         self
     }

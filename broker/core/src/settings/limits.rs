@@ -1,6 +1,6 @@
 //! Bounds in bytes and pieces.
 
-use super::{Profile, Settings};
+use crate::settings::{Profile, Settings};
 
 /// Channels of an account under the strict profile, unless they are configured: twice as many in large regions. Source:
 /// KVS WebRTC service quotas, "CreateSignalingChannel".

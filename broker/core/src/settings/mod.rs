@@ -19,9 +19,11 @@ mod table;
 mod timeouts;
 pub mod value;
 
+use crate::auth::SignatureRules;
 pub use crate::quota::Rate;
 pub use accounts::Oidc;
 pub use cluster::{Cluster, Etcd, Link};
+use codec::aws::sigv4::CLOCK_TOLERANCE_S;
 pub use glob::Glob;
 pub use hooks::{HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
 pub use ice::{Ice, IceCredential};
@@ -30,15 +32,12 @@ pub use limits::{Limits, channels_per_account_strict};
 pub use overlap::overlap;
 pub use pages::host_text;
 pub use quotas::Quotas;
-pub use table::KEYS;
-pub use timeouts::Timeouts;
-
-use crate::auth::SignatureRules;
-use codec::aws::sigv4::CLOCK_TOLERANCE_S;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
+pub use table::KEYS;
+pub use timeouts::Timeouts;
 
 /// Declares the struct, and `blank`: every field empty or 0, for the table's defaults to be stored in.
 macro_rules! with_blank {

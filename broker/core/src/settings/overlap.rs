@@ -13,6 +13,7 @@ pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

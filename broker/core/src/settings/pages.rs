@@ -1,6 +1,6 @@
 //! The URLs under which people find the pages of the admin listener.
 
-use super::{Listen, Scheme, Settings};
+use crate::settings::{Listen, Scheme, Settings};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 impl Settings {

@@ -1,16 +1,17 @@
 //! One shard's part of each budget of the process.
 
-use super::Settings;
-use crate::limits::{ENVELOPE_BYTES_MAX, RECORD_BYTES_MAX, RECORDER_NOTES, recorder_notes, share};
+use crate::limits::recorder::{RECORDER_NOTES, recorder_notes};
+use crate::limits::{ENVELOPE_BYTES_MAX, RECORD_BYTES_MAX, share};
+use crate::settings::Settings;
 
 impl Settings {
-    /// One shard's part of [`Limits::connections`](super::Limits::connections), rounded up.
+    /// One shard's part of [`Limits::connections`](crate::settings::Limits::connections), rounded up.
     #[must_use]
     pub fn connections_per_shard(&self) -> usize {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// One shard's part of [`Limits::request_bytes`](super::Limits::request_bytes), but always room for the largest
+    /// One shard's part of [`Limits::request_bytes`](crate::settings::Limits::request_bytes), but always room for the largest
     /// request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {

@@ -4,7 +4,7 @@ use crate::quota::Rate;
 use codec::control::Operation;
 
 /// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
-/// `default()` is all zeros: the defaults of the configuration are those of [`Settings::new`](super::Settings::new).
+/// `default()` is all zeros: the defaults of the configuration are those of [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
     /// No rate is limited.

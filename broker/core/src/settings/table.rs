@@ -1,12 +1,13 @@
 //! Every key of the configuration, a row each. File, flags, help, `/config` and the test of `deploy/broker.toml` follow
-//! from it: a key that is added needs its row, a field of [`Settings`](super::Settings) and a line of that file.
+//! from it: a key that is added needs its row, a field of [`Settings`](crate::settings::Settings) and a line of that file.
 //!
 //! The entries of `[[ice]]` and `[[hook]]` are not here: a list of tables has no defaults. The broker's configuration
 //! reads them.
 
-use super::keys::{Field, Flag, Key, Kind};
-use super::value;
-use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
+use crate::limits::SHARDS_MAX;
+use crate::limits::recorder::RECORDER_NOTES_MOST;
+use crate::settings::keys::{Field, Flag, Key, Kind};
+use crate::settings::value;
 
 /// The functions that read and write a number or switch.
 macro_rules! field {

@@ -1,7 +1,7 @@
 //! Spans of time.
 
 /// Spans of time in milliseconds. 0 means "off" where a field says so. `default()` is all zeros: the defaults of
-/// the configuration are those of [`Settings::new`](super::Settings::new).
+/// the configuration are those of [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the accepted connection (TLS: from the end of its handshake) to the whole request head.

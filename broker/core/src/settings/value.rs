@@ -1,6 +1,6 @@
 //! Parsing of single values, or what is allowed instead. The same for flags and file.
 
-use super::{Listen, Scheme};
+use crate::settings::{Listen, Scheme};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;

@@ -2,10 +2,10 @@
 
 mod clients;
 mod delivery_times;
-pub(in crate::shard) mod evidence;
+pub(crate) mod evidence;
 mod messages;
-pub(in crate::shard) mod recorder;
-pub(in crate::shard) mod snapshot;
+pub(crate) mod recorder;
+pub(crate) mod snapshot;
 
 use crate::check::Check;
 use crate::event::{Counters, Exemplars, Purpose};
@@ -20,7 +20,7 @@ use recorder::Recorder;
 /// audit lines.
 ///
 /// Invariant: no message is lost or counted twice (`messages`), and no gauge counts messages without their bytes.
-pub(super) struct Books {
+pub(crate) struct Books {
     counters: Counters,
     diary: Diary,
     /// The events of channels, for operators. Here, since every step has the books to count what it notes.
@@ -37,7 +37,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn new(
+    pub(crate) fn new(
         journal: Box<dyn Journal>,
         recorder: Recorder,
         random: fastrand::Rng,
@@ -56,13 +56,13 @@ impl Books {
     }
 
     /// A new request id: a UUID of version 4 form from the shard's generator.
-    pub(super) fn request_id(&mut self) -> String {
+    pub(crate) fn request_id(&mut self) -> String {
         let bits = self.random.u128(..);
         printed(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
     }
 
     /// The request id of a refusal, which says why: see [`crate::refusal_id`].
-    pub(super) fn refusal_id(
+    pub(crate) fn refusal_id(
         &mut self,
         check: Check,
         purpose: Purpose,
@@ -73,43 +73,43 @@ impl Books {
     }
 
     /// A version for a channel's record, from the shard's generator.
-    pub(super) fn version(&mut self) -> Version {
+    pub(crate) fn version(&mut self) -> Version {
         Version::draw(&mut self.random)
     }
 }
 
 impl Books {
     /// The log lines of this shard.
-    pub(super) fn diary(&mut self) -> &mut Diary {
+    pub(crate) fn diary(&mut self) -> &mut Diary {
         &mut self.diary
     }
 
     /// When the diary has something to note by itself.
-    pub(super) fn next_due(&self) -> Option<Now> {
+    pub(crate) fn next_due(&self) -> Option<Now> {
         self.diary.next_due()
     }
 
     /// The recorder, for a note.
     #[inline]
-    pub(super) fn note(&mut self) -> &mut Recorder {
+    pub(crate) fn note(&mut self) -> &mut Recorder {
         &mut self.recorder
     }
 
     /// The recorder, for those who read its notes.
-    pub(super) fn recorder(&self) -> &Recorder {
+    pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
 }
 
 impl Books {
     /// All sends of a turn are over at `at`: the durations of its deliveries are counted.
-    pub(super) fn flushed(&mut self, at: Moment) {
+    pub(crate) fn flushed(&mut self, at: Moment) {
         self.delivery_times
             .record_all(at, &mut self.counters.delivery);
     }
 
     /// Everything counted.
-    pub(super) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         Counters {
             log_suppressed: self.diary.suppressed(),
             audit_refused: self.diary.unauditable(),
@@ -118,7 +118,7 @@ impl Books {
     }
 
     /// Session set-ups that took long, the last of each bucket.
-    pub(super) fn slow_setups(&self) -> Exemplars {
+    pub(crate) fn slow_setups(&self) -> Exemplars {
         self.slow_setups
     }
 
@@ -126,7 +126,7 @@ impl Books {
     ///
     /// # Panics
     /// When it does not.
-    pub(super) fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         let counters = &self.counters;
         assert_eq!(
             counters.unaccounted(),

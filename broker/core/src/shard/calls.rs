@@ -1,40 +1,40 @@
 //! API calls on the shard of their connection: a question to the channel's shard, and its reply as a response.
 
-pub(in crate::shard) mod alexa;
-pub(in crate::shard) mod answers;
-pub(in crate::shard) mod call_routing;
-pub(in crate::shard) mod head_fault;
-pub(in crate::shard) mod home;
-pub(in crate::shard) mod letter;
-pub(in crate::shard) mod pages;
-pub(in crate::shard) mod refusals;
-pub(in crate::shard) mod respond;
-pub(in crate::shard) mod role_alias;
-pub(in crate::shard) mod sts;
-pub(in crate::shard) mod wake;
+pub(crate) mod alexa;
+pub(crate) mod answers;
+mod call_routing;
+pub(crate) mod head_fault;
+pub(crate) mod home;
+pub(crate) mod letter;
+pub(crate) mod pages;
+pub(crate) mod refusals;
+pub(crate) mod respond;
+pub(crate) mod role_alias;
+pub(crate) mod sts;
+pub(crate) mod wake;
 
-use super::books::Books;
-use super::directory::Directory;
-use super::directory::permits::named_client_id;
-use super::road::parts::Parts;
-use super::sockets::Sockets;
-use super::todo::{Todo, TodoList};
-use super::{Answer, Letter, Query, QueryKind};
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CHANGE_REPLY_MS_MAX, REPLY_MS_MAX};
 use crate::machine::Output;
 use crate::record::Holding;
-use crate::session::{Expected, HttpStage, PendingCall};
-use crate::shard::calls::refusals::{too_busy, unauditable};
+use crate::session::http::{Expected, HttpStage, PendingCall};
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::directory::permits::named_client_id;
+use crate::shard::road::parts::Parts;
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Answer, Letter, Query, QueryKind};
 use crate::time::Moment;
 use call_routing::{Course, audited};
 use codec::aws::policy::KeyName;
 use codec::control::Call;
+use refusals::{too_busy, unauditable};
 use respond::Response;
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
-pub(super) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
+pub(crate) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
     let Parts {
         sockets,
         directory,
@@ -71,15 +71,15 @@ pub(super) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
 }
 
 /// A call that begins: its signature is good.
-pub(super) struct BegunCall {
+pub(crate) struct BegunCall {
     /// Its connection.
-    pub(super) key: SessionKey,
-    pub(super) asked: PendingCall,
-    pub(super) call: Call,
+    pub(crate) key: SessionKey,
+    pub(crate) asked: PendingCall,
+    pub(crate) call: Call,
 }
 
 /// A call that its caller and its account may make.
-pub(super) struct PermittedCall {
+pub(crate) struct PermittedCall {
     /// Its connection.
     key: SessionKey,
     asked: PendingCall,
@@ -134,7 +134,7 @@ fn ask_for_permit(
 
 impl Sockets {
     /// Goes on with a call that its account may make.
-    pub(super) fn permitted(
+    pub(crate) fn permitted(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -187,7 +187,7 @@ impl Sockets {
     }
 
     /// Sends a question to the shard that it is for.
-    pub(super) fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
+    pub(crate) fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
         if home == self.shard() {
             return todo.push(Todo::Query(caller, Box::new(query)));
@@ -201,7 +201,7 @@ impl Sockets {
 }
 
 impl Sockets {
-    pub(super) fn await_reply(
+    pub(crate) fn await_reply(
         &mut self,
         key: SessionKey,
         asked: PendingCall,
@@ -222,7 +222,7 @@ impl Sockets {
     }
 
     /// Drops a call whose caller hung up. Earlier answers go out.
-    pub(super) fn drop_call(&mut self, key: SessionKey, at: Moment) {
+    pub(crate) fn drop_call(&mut self, key: SessionKey, at: Moment) {
         if let Some(http) = self.http(key) {
             http.stage = HttpStage::AwaitHead;
         }
@@ -230,7 +230,7 @@ impl Sockets {
     }
 
     /// Whether somebody waits for the answer of this call.
-    pub(super) fn awaits(&mut self, caller: CallRef) -> bool {
+    pub(crate) fn awaits(&mut self, caller: CallRef) -> bool {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
     }
@@ -238,7 +238,7 @@ impl Sockets {
 
 impl Sockets {
     /// The shard that a question is for.
-    pub(super) fn home_of(&self, ask: &QueryKind) -> ShardId {
+    pub(crate) fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
             QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
                 self.placement().shard(identity)
@@ -254,7 +254,7 @@ impl Sockets {
 
 impl Sockets {
     /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
-    pub(super) fn hang_up(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
+    pub(crate) fn hang_up(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
         let Some((caller, identity, taken)) = self.give_up_offer(key) else {
             return false;
         };
@@ -269,14 +269,14 @@ impl Sockets {
     }
 
     /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
-    pub(super) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
+    pub(crate) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
         if !self.begin_offer(caller) {
             self.output(Output::Post(home, Letter::CallWithdrawn(caller)));
         }
     }
 
     /// A query found no room in its mailbox: its caller gets that as the answer.
-    pub(super) fn refused(&mut self, todo: &mut TodoList, letter: Letter) {
+    pub(crate) fn refused(&mut self, todo: &mut TodoList, letter: Letter) {
         if let Letter::Query(caller, query) = letter {
             self.heard_from(self.home_of(&query.kind), caller);
             todo.answer(caller, too_busy());
@@ -285,7 +285,7 @@ impl Sockets {
 
     /// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn
     /// finds nobody.
-    pub(super) fn offer_answered(
+    pub(crate) fn offer_answered(
         &mut self,
         todo: &mut TodoList,
         home: ShardId,

@@ -9,20 +9,20 @@
 //! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
 //! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
-pub(in crate::shard) mod commits;
-pub(in crate::shard) mod record_update;
+mod commits;
+mod record_update;
 
-use super::books::Books;
-use super::directory::Directory;
-use super::directory::changes::{BegunChange, ChangeStep, NoWait, Waiting};
-use super::todo::{Todo, TodoList};
-use super::{Alteration, Fault, Query, QueryKind};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::record::Record;
 use crate::registry::Submitted;
+use crate::shard::books::Books;
 use crate::shard::calls::refusals::{absent, internal_failure, too_busy};
+use crate::shard::directory::Directory;
+use crate::shard::directory::changes::{BegunChange, ChangeStep, NoWait, Waiting};
+use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Alteration, Fault, Query, QueryKind};
 use crate::time::Moment;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{CreateSignalingChannel, ErrorKind, Operation};
@@ -30,7 +30,7 @@ use record_update::altered;
 
 impl Directory {
     /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
-    pub(super) fn create(
+    pub(crate) fn create(
         &mut self,
         books: &mut Books,
         identity: &Identity,
@@ -78,7 +78,7 @@ impl Directory {
 
     /// Begins a change of a channel; `None`: it waits for the change before. One that takes more bytes counts with them
     /// from here on.
-    pub(super) fn alter(
+    pub(crate) fn alter(
         &mut self,
         books: &mut Books,
         caller: CallRef,
@@ -130,7 +130,7 @@ impl Directory {
     }
 
     /// Changes of a channel wait: behind the one under way, or for the end of the step before.
-    pub(super) fn let_wait(
+    pub(crate) fn let_wait(
         &mut self,
         todo: &mut TodoList,
         key: ChannelKey,
@@ -142,7 +142,7 @@ impl Directory {
     }
 
     /// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
-    pub(super) fn delete(&mut self, todo: &mut TodoList, key: ChannelKey) -> bool {
+    pub(crate) fn delete(&mut self, todo: &mut TodoList, key: ChannelKey) -> bool {
         if self.is_changing(key) {
             return false;
         }
@@ -154,7 +154,7 @@ impl Directory {
     }
 
     /// Hands a change to the store; `caller` gets its result. False when the store does not take it.
-    pub(super) fn submit(
+    pub(crate) fn submit(
         &mut self,
         todo: &mut TodoList,
         (key, step): BegunChange,

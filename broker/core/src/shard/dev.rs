@@ -1,6 +1,6 @@
 //! The test double: faults on request, copies of messages, findings, and a clean start. Empty but under `--dev`.
 //!
-//! It takes part in four steps of the shard (`scripted`, the [`Double`](super::road::double::Double) of `--dev`), does
+//! It takes part in four steps of the shard (`scripted`, the [`Double`](crate::shard::road::double::Double) of `--dev`), does
 //! what is due of it (`due`) and what operators ask for (`operators`). The steps that it leaves to itself are in `own`.
 
 mod account_use;
@@ -11,34 +11,32 @@ mod due;
 mod faults;
 mod kept;
 mod operators;
-pub(in crate::shard) mod own;
+pub(crate) mod own;
 mod parity;
 mod reset;
-mod scripted;
-pub(in crate::shard) mod state;
+pub(crate) mod scripted;
+pub(crate) mod state;
 
 pub use crate::settings::Glob;
+use crate::shard::directory::Directory;
+use crate::shard::sockets::Sockets;
+use crate::time::Moment;
 pub use account_use::AccountUse;
+use ahash::RandomState;
+use capture::Copies;
 pub use capture::{Capture, Captured, Fate};
 pub use faults::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
     MessageAct, RequestAct, SessionAct, SharedRule,
 };
 pub use parity::Finding;
+use parity::Parity;
 pub use reset::{Reset, ResetStep};
-pub(in crate::shard) use scripted::Scripted;
+use state::Dev;
 pub use state::StartDev;
 
-use super::directory::Directory;
-use super::sockets::Sockets;
-use crate::time::Moment;
-use ahash::RandomState;
-use capture::Copies;
-use parity::Parity;
-use state::Dev;
-
 /// Equips a shard that has its channels with the double's state; without `--dev` it has none.
-pub(in crate::shard) fn begin(
+pub(crate) fn begin(
     sockets: &mut Sockets,
     directory: &Directory,
     start: StartDev,

@@ -5,20 +5,20 @@
 //! the channels hold; a slot lists its channels.
 
 mod accounts;
-pub(in crate::shard) mod calls;
-pub(in crate::shard) mod changes;
-pub(in crate::shard) mod channels;
+pub(crate) mod calls;
+pub(crate) mod changes;
+pub(crate) mod channels;
 mod holdings;
 mod invariants;
-pub(in crate::shard) mod kept;
+mod kept;
 mod lists;
-pub(in crate::shard) mod members;
-pub(in crate::shard) mod page_turn;
+pub(crate) mod members;
+pub(crate) mod page_turn;
 mod pages;
-pub(in crate::shard) mod permits;
-pub(in crate::shard) mod slots;
+pub(crate) mod permits;
+pub(crate) mod slots;
 mod under_way;
-pub(in crate::shard) mod waits;
+pub(crate) mod waits;
 
 use crate::channel::{Channel, Life};
 use crate::id::{Account, ChannelKey, Identity, ShardId};
@@ -30,7 +30,6 @@ use crate::record::Records;
 use crate::registry::Store;
 use crate::settings::Settings;
 use crate::shard::calls::wake::polls::Polls;
-use crate::shard::directory::slots::Slots;
 use crate::shard::shares::Shares;
 use crate::shard::sockets::tables::Table;
 use crate::time::Wall;
@@ -40,12 +39,13 @@ use codec::control::Operation;
 use holdings::Holdings;
 use lists::Lists;
 use page_turn::PageTurn;
+use slots::Slots;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use waits::Waits;
 
 /// The channels of a shard.
-pub(super) struct Directory {
+pub(crate) struct Directory {
     settings: Arc<Settings>,
     /// The shard that this is, and where channels live.
     shard: ShardId,
@@ -83,25 +83,25 @@ pub(super) struct Directory {
 }
 
 /// The parts of a shard's start that concern its channels.
-pub(super) struct DirectoryStart {
-    pub(super) store: Box<dyn Store>,
+pub(crate) struct DirectoryStart {
+    pub(crate) store: Box<dyn Store>,
     /// The creation time of the youngest channel of an earlier life.
-    pub(super) newest: Wall,
+    pub(crate) newest: Wall,
     /// Alexa calls that may wait.
-    pub(super) waiting_calls: usize,
+    pub(crate) waiting_calls: usize,
     /// Devices that may wait.
-    pub(super) wake_polls: usize,
+    pub(crate) wake_polls: usize,
     /// The slots of the shard, where slots go from one node to another.
-    pub(super) slots: Option<Box<Slots>>,
+    pub(crate) slots: Option<Box<Slots>>,
     /// Those who get the states of watched channels.
-    pub(super) audience: Box<dyn Audience>,
+    pub(crate) audience: Box<dyn Audience>,
     /// The epoch of presence of channels that have no slot.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 impl Directory {
     /// No channels yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: Arc<Settings>,
         (shard, placement): (ShardId, Placement),
         hasher: RandomState,
@@ -142,14 +142,14 @@ impl Directory {
 
     /// Puts the records of an earlier life into the tables, no two of one name, before any other. Those that have no
     /// room are left out.
-    pub(super) fn load(&mut self, records: Records) {
+    pub(crate) fn load(&mut self, records: Records) {
         let put = |record| self.put_channel(record, Life::Active);
         // At once: a map that grows name by name is half empty where the names come in order.
         self.names = records.into_iter().filter_map(put).collect();
     }
 
     /// Forgets the use of the rates of accounts: there may be others.
-    pub(super) fn forget_account_rates(&mut self) {
+    pub(crate) fn forget_account_rates(&mut self) {
         self.account_rates.clear();
     }
 }

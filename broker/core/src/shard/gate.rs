@@ -1,6 +1,6 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
-pub(in crate::shard) mod walk;
+pub(crate) mod walk;
 
 use crate::auth::provider::{Keyring, TokenFault, Unverified};
 use crate::auth::{
@@ -8,9 +8,9 @@ use crate::auth::{
     SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary, Unsigned,
 };
 use crate::crowd;
-use crate::limits::UNSIGNED_FORM_BYTES_MAX;
+use crate::limits::providers::UNSIGNED_FORM_BYTES_MAX;
 use crate::machine::Peer;
-use crate::session::Target;
+use crate::session::http::Target;
 use crate::settings::Rate;
 use crate::shard::books::evidence::{Evidence, SignatureEvidence, named};
 use crate::shard::calls::sts::rates::AddressRates;
@@ -25,7 +25,7 @@ use walk::Walk;
 /// The signatures and keys of those who may come in.
 ///
 /// Invariant: temporary credentials that are sealed here are opened by the keys that sealed them.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     /// Checks signatures; `None` where none is asked for.
     authenticator: Option<Authenticator>,
     /// The caller where no signature is checked.
@@ -48,7 +48,7 @@ pub(super) struct Gate {
 
 impl Gate {
     /// A gate with these keys. `account` is the one of callers whose signature is not checked.
-    pub(super) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
+    pub(crate) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
         let StartKeys {
             authenticator,
             session_keys,
@@ -68,17 +68,17 @@ impl Gate {
     }
 
     /// Whether requests have to be signed.
-    pub(super) fn asks_for_signatures(&self) -> bool {
+    pub(crate) fn asks_for_signatures(&self) -> bool {
         self.authenticator.is_some()
     }
 
     /// The head of a request that was read before, from its text.
-    pub(super) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
+    pub(crate) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
         Head::parse(text, &self.head).ok()
     }
 
     /// Refuses what no key and no body could make right, before a body is waited for.
-    pub(super) fn precheck(
+    pub(crate) fn precheck(
         &mut self,
         head: &Head<'_>,
         target: Target,
@@ -92,7 +92,7 @@ impl Gate {
 
     /// The sender of a request: anyone, where no signature is asked for. `head` is the text of a head that was read
     /// before.
-    pub(super) fn authenticate(
+    pub(crate) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
         body: &[u8],
@@ -109,7 +109,7 @@ impl Gate {
     }
 
     /// The caller of an upgrade. Nothing follows the head that could be signed.
-    pub(super) fn authenticate_upgrade(
+    pub(crate) fn authenticate_upgrade(
         &mut self,
         head: &Head<'_>,
         peer: Peer,
@@ -131,7 +131,7 @@ impl Gate {
     ///
     /// # Errors
     /// See [`SealError`].
-    pub(super) fn seal(&mut self, grant: &Grant<'_>) -> Result<Temporary, SealError> {
+    pub(crate) fn seal(&mut self, grant: &Grant<'_>) -> Result<Temporary, SealError> {
         let nonce = self.nonces.draw();
         self.session_keys.seal(&nonce, grant)
     }
@@ -140,7 +140,7 @@ impl Gate {
     ///
     /// # Errors
     /// See [`SealError`].
-    pub(super) fn seal_session(
+    pub(crate) fn seal_session(
         &mut self,
         grant: &SessionGrant<'_>,
     ) -> Result<Temporary, SealError> {
@@ -149,19 +149,19 @@ impl Gate {
     }
 
     /// The principals and roles; `None` where no signature is asked for.
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
     /// Whether a form of this length may be a sign-in with a provider's token, which is not signed.
-    pub(super) fn takes_unsigned(&self, length: usize) -> bool {
+    pub(crate) fn takes_unsigned(&self, length: usize) -> bool {
         let credentials = self.credentials();
         let has_providers = credentials.is_some_and(|all| all.providers().next().is_some());
         has_providers && length <= UNSIGNED_FORM_BYTES_MAX
     }
 
     /// Counts one more sign-in of an address that is not signed; false when its rate is used up.
-    pub(super) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
+    pub(crate) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
         let origin = crowd::Origin::of(peer.remote.ip());
         self.sign_ins.take(origin, at.now)
     }
@@ -170,7 +170,7 @@ impl Gate {
     ///
     /// # Errors
     /// See [`WebFault`].
-    pub(super) fn identify(&self, token: &str, peer: Peer, at: Moment) -> Result<Caller, WebFault> {
+    pub(crate) fn identify(&self, token: &str, peer: Peer, at: Moment) -> Result<Caller, WebFault> {
         let read = Unverified::read(token).map_err(|fault| WebFault {
             fault,
             claimed: None,
@@ -215,20 +215,20 @@ impl Gate {
     }
 
     /// Counts one more request of the caller's account for temporary credentials; false when its rate is used up.
-    pub(super) fn may_grant(&self, caller: &Caller, rate: Rate, at: Moment) -> bool {
+    pub(crate) fn may_grant(&self, caller: &Caller, rate: Rate, at: Moment) -> bool {
         let authenticator = self.authenticator.as_ref();
         let credentials = authenticator.map(Authenticator::credentials);
         credentials.is_none_or(|all| all.may_grant(caller.account(), rate, at.now))
     }
 
     /// Bytes that were hashed to check signatures.
-    pub(super) fn hashed_bytes(&self) -> u64 {
+    pub(crate) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
     /// The evidence of a request whose signature was just found wrong.
-    pub(super) fn evidence<'a>(&'a self, head: Option<&'a Head<'a>>) -> Evidence<'a> {
+    pub(crate) fn evidence<'a>(&'a self, head: Option<&'a Head<'a>>) -> Evidence<'a> {
         let signature = self.authenticator.as_ref().map(|authenticator| {
             let (canonical_request, string_to_sign) = authenticator.compared();
             SignatureEvidence {
@@ -248,7 +248,7 @@ impl Gate {
 impl Gate {
     /// From here on these are the principals; false where no signature is checked. Connections stay what they are,
     /// until they are asked again where they are.
-    pub(super) fn replace_credentials(
+    pub(crate) fn replace_credentials(
         &mut self,
         credentials: Arc<Credentials>,
         asks_again: bool,
@@ -264,7 +264,7 @@ impl Gate {
     }
 
     /// The credentials in force, by which callers are found again; `None` where no signature is asked for.
-    pub(super) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
+    pub(crate) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         Some(InForce {
             credentials: authenticator.credentials(),
@@ -275,17 +275,17 @@ impl Gate {
     }
 
     /// The walk over open connections that is under way.
-    pub(super) fn walk(&mut self) -> Option<&mut Walk> {
+    pub(crate) fn walk(&mut self) -> Option<&mut Walk> {
         self.walk.as_mut()
     }
 
     /// The next step of that walk is due then.
-    pub(super) fn next_walk(&self) -> Option<Now> {
+    pub(crate) fn next_walk(&self) -> Option<Now> {
         self.walk.as_ref().and_then(Walk::next_due)
     }
 
     /// From here on these are the keys of providers.
-    pub(super) fn replace_keyring(&mut self, keyring: Arc<Keyring>) {
+    pub(crate) fn replace_keyring(&mut self, keyring: Arc<Keyring>) {
         self.keyring = keyring;
     }
 
@@ -293,7 +293,7 @@ impl Gate {
     ///
     /// # Panics
     /// When it does not.
-    pub(super) fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         let opens = |authenticator: &Authenticator| authenticator.opens_with(&self.session_keys);
         assert!(
             self.authenticator.as_ref().is_none_or(opens),
@@ -304,24 +304,24 @@ impl Gate {
 
 /// Why a provider's token is not accepted.
 #[derive(Debug)]
-pub(super) struct WebFault {
-    pub(super) fault: TokenFault,
+pub(crate) struct WebFault {
+    pub(crate) fault: TokenFault,
     /// The token's own words, for which nobody vouches.
-    pub(super) claimed: Option<ClaimedToken>,
+    pub(crate) claimed: Option<ClaimedToken>,
 }
 
 /// A token by its own words.
 #[derive(Debug)]
-pub(super) struct ClaimedToken {
+pub(crate) struct ClaimedToken {
     /// Its issuer.
-    pub(super) issuer: Box<str>,
+    pub(crate) issuer: Box<str>,
     /// Its subject.
-    pub(super) subject: Option<Box<str>>,
+    pub(crate) subject: Option<Box<str>>,
 }
 
 impl ClaimedToken {
     /// The issuer as providers are named: without `https://`.
-    pub(super) fn provider(&self) -> &str {
+    pub(crate) fn provider(&self) -> &str {
         let bare = self.issuer.strip_prefix("https://");
         bare.unwrap_or(&self.issuer)
     }
@@ -354,6 +354,7 @@ fn service(target: Target) -> Service {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::auth::SignatureRules;
     use crate::id::ShardId;

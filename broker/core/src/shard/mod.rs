@@ -43,45 +43,46 @@ mod todo;
 mod transitions;
 
 pub use crate::channel::Towards;
+use crate::event::Counters;
+use crate::id::{NodeId, SessionKey};
+use crate::machine::{
+    Input, Intake, Machine, Output, Peer, Shown, TunnelFailure, Tunnelled, TurnedAway,
+};
+use crate::refusal_id::RefusalIds;
+use crate::session::http::Asks;
+use crate::session::{NEVER, Session};
+use crate::shard::calls::wake;
+use crate::shard::connect::{handover, turned_away};
+use crate::shard::nodes::tunnel;
+use crate::shard::operator::trace;
+use crate::time::{Moment, Now};
+use ahash::RandomState;
+use books::Books;
 pub use books::recorder::Passage;
+use books::recorder::Recorder;
 pub use books::snapshot::Snapshot;
 pub use calls::letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
 pub use calls::pages::{PagePart, PageQuestion};
+use dev::scripted::Scripted;
 pub use dev::{
     AccountUse, Capture, Captured, Chance, Corruption, DeliveryAct, Fate, FaultAct, FaultCounts,
     FaultError, FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep,
     SessionAct, SharedRule, StartDev,
 };
+use directory::slots::Slots;
 pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
+use directory::{Directory, DirectoryStart};
+use gate::Gate;
 pub use operator::connection_lookup::SessionStep;
 pub use operator::import::ImportPart;
 pub use operator::inspect::{
     ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply,
 };
 pub use operator::trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
-pub use shares::Shares;
-pub use start::{Start, StartKeys};
-
-use crate::event::Counters;
-use crate::id::{NodeId, SessionKey};
-use crate::machine::Shown;
-use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
-use crate::refusal_id::RefusalIds;
-use crate::session::{Asks, NEVER, Session};
-use crate::time::{Moment, Now};
-use ahash::RandomState;
-use books::Books;
-use books::recorder::Recorder;
-use calls::wake;
-use connect::{handover, turned_away};
-use dev::Scripted;
-use directory::slots::Slots;
-use directory::{Directory, DirectoryStart};
-use gate::Gate;
-use nodes::tunnel;
-use operator::trace;
 use road::double::{Double, Production};
+pub use shares::Shares;
 use sockets::Sockets;
+pub use start::{Start, StartKeys};
 use std::net::SocketAddr;
 use todo::TodoList;
 

@@ -1,4 +1,4 @@
 //! Other nodes: requests for their channels, and slots that come and go.
 
-pub(in crate::shard) mod slots;
-pub(in crate::shard) mod tunnel;
+mod slots;
+pub(crate) mod tunnel;

@@ -15,27 +15,27 @@
 //! ```
 //! A step ends a connection only as far as that is the connection's own: it is closing from there on. What follows for
 //! its channel is left to the shard, which does it before the next frame. A message whose recipient was closed for it
-//! waits behind that, as a copy ([`Deferred`](super::todo::Deferred)).
+//! waits behind that, as a copy ([`Deferred`](crate::shard::todo::Deferred)).
 //!
 //! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
 //! functions they cost a fifth of a small message.
 
-pub(in crate::shard) mod conclude;
-pub(in crate::shard) mod directions;
-pub(in crate::shard) mod double;
-pub(in crate::shard) mod frames;
+pub(crate) mod conclude;
+pub(crate) mod directions;
+pub(crate) mod double;
+pub(crate) mod frames;
 mod late;
-pub(in crate::shard) mod parts;
-pub(in crate::shard) mod passing;
-pub(in crate::shard) mod presence;
-pub(in crate::shard) mod relay;
-pub(in crate::shard) mod status;
-pub(in crate::shard) mod unaccepted;
-pub(in crate::shard) mod unsent;
+pub(crate) mod parts;
+pub(crate) mod passing;
+pub(crate) mod presence;
+pub(crate) mod relay;
+pub(crate) mod status;
+pub(crate) mod unaccepted;
+pub(crate) mod unsent;
 
-use super::books::Books;
-use super::sockets::Sockets;
 use crate::id::SessionKey;
+use crate::shard::books::Books;
+use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::ws::Item;
@@ -50,7 +50,7 @@ use relay::Unadmitted;
 /// # Errors
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
-pub(super) fn pass<D: Double + Default>(
+pub(crate) fn pass<D: Double + Default>(
     parts: Parts<'_>,
     frame: Item<'_>,
     reader: &mut Reader,
@@ -98,7 +98,7 @@ fn judge<D: Double + Default>(
 impl Sockets {
     /// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are
     /// delivered.
-    pub(super) fn sent(
+    pub(crate) fn sent(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,

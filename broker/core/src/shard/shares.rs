@@ -5,13 +5,9 @@
 //! account that holds less than an equal part of the budget, and a channel that holds less than an equal part of its
 //! account's, always finds room.
 
-mod admitted;
-mod asking;
-mod places;
-
-pub(super) use admitted::{Admitted, Holder, Member, Standing, TUNNEL_PLACES};
-pub(super) use asking::Asking;
-pub(super) use places::Places;
+pub(crate) mod admitted;
+pub(crate) mod asking;
+pub(crate) mod places;
 
 use crate::id::{Account, ChannelKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +113,7 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn key(slot: u32) -> ChannelKey {

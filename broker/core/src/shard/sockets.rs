@@ -12,34 +12,36 @@
 //! ([`Sockets::http`], [`Sockets::web_socket`]), and [`Sockets::charge`] follows where bytes are kept or freed.
 
 mod backlog;
-pub(in crate::shard) mod bounds;
+mod bounds;
 mod deadlines;
 mod drains;
 mod ends;
 mod invariants;
-pub(in crate::shard) mod outboxes;
+pub(crate) mod outboxes;
 mod questions;
 mod request_bytes;
 mod requests;
 mod sessions;
-pub(in crate::shard) mod tables;
-pub(in crate::shard) mod timer;
+pub(crate) mod tables;
+pub(crate) mod timer;
 mod turns;
 mod weights;
 
-use super::Letter;
-use super::shares::{Admitted, Asking};
 use crate::cluster::maps::tunnels::Tunnels;
 use crate::event::CONNECTION_ROLES;
 use crate::id::{SessionKey, ShardId};
 use crate::limits::{HELD_READ_MS, spare_outboxes};
-use crate::machine::Output;
-use crate::machine::Shown;
+use crate::machine::{Output, Shown};
 use crate::placement::Placement;
 use crate::readiness::Readiness;
-use crate::session::{OnwardCount, Session, Spares};
+use crate::session::Session;
+use crate::session::http::OnwardCount;
+use crate::session::outbox::Spares;
 use crate::settings::Settings;
+use crate::shard::Letter;
 use crate::shard::dev::state::Dev;
+use crate::shard::shares::admitted::Admitted;
+use crate::shard::shares::asking::Asking;
 use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use ahash::RandomState;
@@ -54,7 +56,7 @@ use timer::Timer;
 use turns::Turns;
 
 /// The connections of a shard.
-pub(super) struct Sockets {
+pub(crate) struct Sockets {
     settings: Arc<Settings>,
     rules: Bounds,
     sessions: Table<SessionKey, Session>,
@@ -126,11 +128,11 @@ struct Ends {
 
 /// The last time for which the shard did not run.
 #[derive(Clone, Copy, Default)]
-pub(in crate::shard) struct Standstill {
-    pub(in crate::shard) since: Now,
-    pub(in crate::shard) until: Now,
+pub(crate) struct Standstill {
+    pub(crate) since: Now,
+    pub(crate) until: Now,
     /// By then all is read that came meanwhile.
-    pub(in crate::shard) read_by: Now,
+    pub(crate) read_by: Now,
 }
 
 /// The number of connections of each kind.
@@ -143,7 +145,7 @@ struct Census {
 }
 
 impl Sockets {
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: Arc<Settings>,
         id: ShardId,
         placement: Placement,
@@ -188,39 +190,39 @@ impl Sockets {
     }
 
     #[inline]
-    pub(super) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// The configured bounds in the form in which the codec takes them.
     #[inline]
-    pub(super) fn rules(&self) -> &Bounds {
+    pub(crate) fn rules(&self) -> &Bounds {
         &self.rules
     }
 
     /// The number of this shard.
-    pub(super) fn shard(&self) -> ShardId {
+    pub(crate) fn shard(&self) -> ShardId {
         self.shards.id
     }
 
     /// The placement of channels on nodes and shards.
-    pub(super) fn placement(&self) -> &Placement {
+    pub(crate) fn placement(&self) -> &Placement {
         &self.shards.placement
     }
 
     /// Whether the process is ready for clients.
-    pub(super) fn readiness(&self) -> &Readiness {
+    pub(crate) fn readiness(&self) -> &Readiness {
         &self.shards.readiness
     }
 
     /// From when on a wait for a peer counts: not before the end of a jump of the clock, in which no peer is read.
     #[inline]
-    pub(super) fn waits_from(&self, at: Moment) -> Now {
+    pub(crate) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
     }
 
     /// The shard did not run.
-    pub(super) fn stood_still(&mut self, since: Now, until: Now) {
+    pub(crate) fn stood_still(&mut self, since: Now, until: Now) {
         self.standstill = Standstill {
             since,
             until,
@@ -229,22 +231,22 @@ impl Sockets {
     }
 
     /// The last time for which the shard did not run.
-    pub(super) fn standstill(&self) -> Standstill {
+    pub(crate) fn standstill(&self) -> Standstill {
         self.standstill
     }
 
     /// The state of the test double.
-    pub(super) fn dev(&self) -> &Dev {
+    pub(crate) fn dev(&self) -> &Dev {
         &self.dev
     }
 
     /// The same, to be changed.
-    pub(super) fn dev_mut(&mut self) -> &mut Dev {
+    pub(crate) fn dev_mut(&mut self) -> &mut Dev {
         &mut self.dev
     }
 
     /// The clock jumps: no peer is read until then.
-    pub(super) fn leap(&mut self, until: Now) {
+    pub(crate) fn leap(&mut self, until: Now) {
         self.leap = until;
     }
 }

@@ -46,7 +46,8 @@ pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
 
 /// Bytes, copied at once: `serde` has slices element by element.
 pub mod bytes {
-    use super::{Deserialize, Deserializer};
+
+    use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
 
     /// As `serialize_with` wants it.

@@ -6,11 +6,11 @@ use broker_core::id::NodeId;
 use broker_core::machine::{Input, Machine, Output, TunnelFailure};
 use broker_core::shard::{Letter, Shard};
 
-pub(super) const OWNER: NodeId = NodeId(3);
+pub(crate) const OWNER: NodeId = NodeId(3);
 const NEXT: NodeId = NodeId(4);
 
 /// A node with tunnels to the owner of the channel: one for each of these clients, by its place.
-pub(super) fn with_tunnels(clients: &[Option<&str>]) -> Node {
+pub(crate) fn with_tunnels(clients: &[Option<&str>]) -> Node {
     let mut node = Node::new();
     node.map.assign(held(&node.map).slot, Some(OWNER));
     node.tick(0);
@@ -20,7 +20,7 @@ pub(super) fn with_tunnels(clients: &[Option<&str>]) -> Node {
     node
 }
 
-pub(super) fn enter(node: &mut Node, client: Option<&str>, place: u32, owner: NodeId) {
+pub(crate) fn enter(node: &mut Node, client: Option<&str>, place: u32, owner: NodeId) {
     let session = node.connect(client);
     let mut parcel = node.shard.release(session);
     Shard::tunnelled(&mut parcel).expect("it is for another node");

@@ -20,9 +20,9 @@ use codec::aws::ChannelArn;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub(super) const REGION: &str = "us-west-2";
-pub(super) const ACCOUNT: &str = "123456789012";
-pub(super) const CHANNEL: &str = "cam";
+pub(crate) const REGION: &str = "us-west-2";
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const CHANNEL: &str = "cam";
 
 #[expect(
     clippy::disallowed_types,
@@ -32,20 +32,20 @@ type Mutex<T> = std::sync::Mutex<T>;
 
 /// Orders for a shard, and its reports.
 #[derive(Default)]
-pub(super) struct Desk {
-    pub(super) orders: VecDeque<ShardOrder>,
+pub(crate) struct Desk {
+    pub(crate) orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
     served: Vec<Held>,
-    pub(super) admitted: Vec<Held>,
-    pub(super) packed: Vec<Vec<u8>>,
-    pub(super) lists: Vec<(CallRef, PageQuestion)>,
-    pub(super) counts: Vec<(CallRef, Box<str>)>,
+    pub(crate) admitted: Vec<Held>,
+    pub(crate) packed: Vec<Vec<u8>>,
+    pub(crate) lists: Vec<(CallRef, PageQuestion)>,
+    pub(crate) counts: Vec<(CallRef, Box<str>)>,
     /// No more questions to all nodes are taken.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 #[derive(Clone, Default)]
-pub(super) struct End(Arc<Mutex<Desk>>);
+pub(crate) struct End(Arc<Mutex<Desk>>);
 
 impl SlotOrders for End {
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
@@ -84,11 +84,11 @@ impl SlotOrders for End {
     }
 }
 
-pub(super) struct Node {
-    pub(super) shard: Shard,
-    pub(super) map: Arc<SlotMap>,
+pub(crate) struct Node {
+    pub(crate) shard: Shard,
+    pub(crate) map: Arc<SlotMap>,
     end: End,
-    pub(super) at: Moment,
+    pub(crate) at: Moment,
     streams: BTreeMap<SessionKey, Vec<u8>>,
     /// Sockets take nothing: what is launched stays so.
     stalls: bool,
@@ -96,15 +96,15 @@ pub(super) struct Node {
 
 impl Node {
     /// A node that may admit for ten seconds.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Settings::default())
     }
 
-    pub(super) fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
         Self::with_store(settings, Box::new(MemoryStore))
     }
 
-    pub(super) fn with_store(settings: Settings, store: Box<dyn Store>) -> Self {
+    pub(crate) fn with_store(settings: Settings, store: Box<dyn Store>) -> Self {
         let auth = Auth::None;
         let settings = Settings { auth, ..settings };
         let map = Arc::new(SlotMap::unknown(NodeId(0)));
@@ -133,7 +133,7 @@ impl Node {
     }
 
     /// A node that has the channel, with these messages.
-    pub(super) fn serving(messages: Option<Vec<u8>>) -> Self {
+    pub(crate) fn serving(messages: Option<Vec<u8>>) -> Self {
         let mut node = Self::new();
         let parcel = messages.is_some().then(parcel);
         node.order(ShardOrder {
@@ -147,38 +147,38 @@ impl Node {
     }
 
     /// Its slot is here, with these channels.
-    pub(super) fn take_slot(&mut self, records: Vec<Record>) {
+    pub(crate) fn take_slot(&mut self, records: Vec<Record>) {
         let held = held(&self.map);
         self.order(serve(held, records, None));
         self.map.assign(held.slot, Some(NodeId(0)));
     }
 
-    pub(super) fn desk<R>(&self, look: impl FnOnce(&mut Desk) -> R) -> R {
+    pub(crate) fn desk<R>(&self, look: impl FnOnce(&mut Desk) -> R) -> R {
         look(&mut self.end.0.lock().expect("one thread"))
     }
 
-    pub(super) fn order(&mut self, order: impl Into<ShardOrder>) {
+    pub(crate) fn order(&mut self, order: impl Into<ShardOrder>) {
         self.desk(|desk| desk.orders.push_back(order.into()));
         self.input(Input::Letter(Letter::Slots));
         self.tick(0);
     }
 
     /// All nodes together answer a call's question.
-    pub(super) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
+    pub(crate) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
         let answer = Box::new(answer.into());
         self.desk(|desk| desk.answers.push_back((caller, answer)));
         self.input(Input::Letter(Letter::Slots));
         self.tick(0);
     }
 
-    pub(super) fn input(&mut self, input: Input<'_, Letter>) {
+    pub(crate) fn input(&mut self, input: Input<'_, Letter>) {
         self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
             self.carry_out(output);
         }
     }
 
-    pub(super) fn carry_out(&mut self, output: Output<Letter>) {
+    pub(crate) fn carry_out(&mut self, output: Output<Letter>) {
         match output {
             Output::Send(key) => self.send(key),
             Output::Close(key) | Output::Abort(key) => {
@@ -195,7 +195,7 @@ impl Node {
     }
 
     /// A session that came back: what was to be done for it is done.
-    pub(super) fn adopt(&mut self, session: SessionKey) {
+    pub(crate) fn adopt(&mut self, session: SessionKey) {
         self.streams.insert(session, Vec::new());
         while let Some(output) = self.shard.poll_output() {
             self.carry_out(output);
@@ -219,7 +219,7 @@ impl Node {
     }
 
     /// Time passes, and everything that is due is done.
-    pub(super) fn tick(&mut self, ms: u64) {
+    pub(crate) fn tick(&mut self, ms: u64) {
         let until = self.at.now.after(ms);
         while let Some(next) = self.shard.deadline().filter(|next| *next <= until) {
             self.at.now = next.max(self.at.now);
@@ -229,30 +229,30 @@ impl Node {
         self.input(Input::Tick);
     }
 
-    pub(super) fn connect(&mut self, client_id: Option<&str>) -> SessionKey {
+    pub(crate) fn connect(&mut self, client_id: Option<&str>) -> SessionKey {
         self.ask(&upgrade(arn().as_str(), client_id))
     }
 
     /// A call, on a connection of its own.
-    pub(super) fn call(&mut self, path: &str, body: &str) -> SessionKey {
+    pub(crate) fn call(&mut self, path: &str, body: &str) -> SessionKey {
         self.ask(&post(path, body))
     }
 
-    pub(super) fn ask(&mut self, request: &[u8]) -> SessionKey {
+    pub(crate) fn ask(&mut self, request: &[u8]) -> SessionKey {
         let session = self.shard.open(peer(), self.at).expect("there is room");
         self.streams.insert(session, Vec::new());
         self.receive(session, request);
         session
     }
 
-    pub(super) fn receive(&mut self, session: SessionKey, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, session: SessionKey, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let bytes = &mut bytes[..];
         self.input(Input::Received { session, bytes });
     }
 
     /// A message of a client, masked with zeros.
-    pub(super) fn says(&mut self, session: SessionKey, text: &str) {
+    pub(crate) fn says(&mut self, session: SessionKey, text: &str) {
         let length = u8::try_from(text.len()).expect("short");
         assert!(length < 126, "the length of seven bits");
         let mut frame = vec![0x81, 0x80 | length, 0, 0, 0, 0];
@@ -260,28 +260,28 @@ impl Node {
         self.receive(session, &frame);
     }
 
-    pub(super) fn heard(&self, session: SessionKey) -> String {
+    pub(crate) fn heard(&self, session: SessionKey) -> String {
         String::from_utf8_lossy(&self.streams[&session]).into_owned()
     }
 
     /// Requests that wait for a node that has their channel.
-    pub(super) fn parked(&mut self) -> usize {
+    pub(crate) fn parked(&mut self) -> usize {
         usize::try_from(self.shard.snapshot().parked).expect("a few")
     }
 
     /// Asserts that all messages received have ended or wait, and that nothing is forgotten.
-    pub(super) fn assert_balanced(&mut self) {
+    pub(crate) fn assert_balanced(&mut self) {
         assert_eq!(self.shard.snapshot().counters.unaccounted(), 0);
         assert_eq!(self.shard.forgotten(self.at.now), 0);
     }
 }
 
-pub(super) fn arn() -> ChannelArn {
+pub(crate) fn arn() -> ChannelArn {
     let text = format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:channel/{CHANNEL}/17");
     ChannelArn::parse(&text, true).expect("an ARN")
 }
 
-pub(super) fn record() -> Record {
+pub(crate) fn record() -> Record {
     Record {
         arn: arn(),
         ttl_seconds: 60,
@@ -291,20 +291,20 @@ pub(super) fn record() -> Record {
     }
 }
 
-pub(super) fn held(map: &SlotMap) -> Held {
+pub(crate) fn held(map: &SlotMap) -> Held {
     let slot = map.slot(&Identity::of(&arn())).expect("the key is known");
     let epoch = Revision(9);
     Held { slot, epoch }
 }
 
-pub(super) fn serve(held: Held, records: Vec<Record>, parcel: Option<ParcelId>) -> ShardOrder {
+pub(crate) fn serve(held: Held, records: Vec<Record>, parcel: Option<ParcelId>) -> ShardOrder {
     ShardOrder {
         records,
         ..SlotOrder::Serve(held, parcel, 1).into()
     }
 }
 
-pub(super) fn parcel() -> ParcelId {
+pub(crate) fn parcel() -> ParcelId {
     let giver = Incarnation {
         directory: 1,
         start: 1,
@@ -316,7 +316,7 @@ fn offer(payload: &str) -> String {
     format!("{{\"action\":\"SDP_OFFER\",\"messagePayload\":\"{payload}\"}}")
 }
 
-pub(super) const UPGRADED: &str = "HTTP/1.1 101 ";
+pub(crate) const UPGRADED: &str = "HTTP/1.1 101 ";
 
 #[test]
 fn nobody_is_admitted_beyond_what_the_node_may() {

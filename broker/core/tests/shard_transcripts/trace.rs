@@ -9,7 +9,7 @@ use broker_core::shard::{
 };
 
 /// Everything that is known of a channel, oldest first, read in steps of this many events.
-pub(super) struct Trace {
+pub(crate) struct Trace {
     peers: Vec<TracePeer>,
     events: Vec<TraceEvent>,
     since_us: Option<u64>,
@@ -38,7 +38,7 @@ fn step(
     steps.pop().map(|step| *step)
 }
 
-pub(super) fn trace(script: &mut Script, name: &str, limit: usize) -> Trace {
+pub(crate) fn trace(script: &mut Script, name: &str, limit: usize) -> Trace {
     let mut all = Trace {
         peers: Vec::new(),
         events: Vec::new(),
@@ -130,7 +130,7 @@ impl Trace {
         format!("{} {what}", event.at_us / 1000)
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.events.iter().map(|event| self.line(event)).collect()
     }
 }

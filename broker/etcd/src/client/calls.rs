@@ -2,7 +2,8 @@
 
 use crate::client::failure::Failure;
 use crate::limits::CALL;
-use crate::rpc::{Lines, RangeRequest, RangeResponse, TxnRequest, TxnResponse};
+use crate::rpc::generated::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
+use crate::rpc::lines::Lines;
 use broker_core::cluster::types::LeaseId;
 use tokio::time::timeout;
 use tonic::Status;

@@ -1,8 +1,7 @@
 //! The meaning of a failed call of etcd: nothing was changed, or nobody knows.
 
 use std::error::Error;
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 use tonic::{Code, Status};
 
 /// A call that failed.
@@ -120,6 +119,7 @@ fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -4,7 +4,8 @@
 //! is above 0, and is gone when it is 0.
 
 use crate::client::failure::Failure;
-use crate::rpc::{LeaseKeepAliveRequest, Lines, Questions};
+use crate::rpc::generated::LeaseKeepAliveRequest;
+use crate::rpc::lines::{Lines, Questions};
 use broker_core::cluster::types::LeaseId;
 use tokio::sync::mpsc;
 

@@ -7,7 +7,7 @@ use crate::config::Options;
 use crate::limits::{
     CONNECT, HTTP2_PING, HTTP2_PONG, PROBE, PROBE_AGAIN, PROBES, RETRY, RETRY_MAX,
 };
-use crate::rpc::Lines;
+use crate::rpc::lines::Lines;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -21,7 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use tonic::codegen::{Service, http::Uri};
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
 use tonic::transport::Endpoint;
 
 /// A connection, or the attempts to get one. One per purpose.

@@ -2,7 +2,8 @@
 
 use crate::client::failure::Failure;
 use crate::limits::{CALL, LOAD_ROWS};
-use crate::rpc::{KeyValue, Lines, RangeRequest};
+use crate::rpc::generated::{KeyValue, RangeRequest};
+use crate::rpc::lines::Lines;
 use crate::schema::translate::header_of;
 use broker_core::cluster::types::Revision;
 use tokio::time::timeout;

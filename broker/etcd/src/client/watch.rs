@@ -1,7 +1,8 @@
 //! A watch of slots, registrations and members over one stream.
 
 use crate::client::failure::Failure;
-use crate::rpc::{Lines, Questions, WatchCreateRequest, WatchProgressRequest, WatchResponse};
+use crate::rpc::generated::{WatchCreateRequest, WatchProgressRequest, WatchResponse};
+use crate::rpc::lines::{Lines, Questions};
 use broker_core::cluster::types::Revision;
 use tokio::sync::mpsc;
 

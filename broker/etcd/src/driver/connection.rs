@@ -1,17 +1,17 @@
 //! One of the node's two connections to etcd: the attempts to get it, and its trouble.
 
-use super::event::{Event, Events, Which};
-use super::log::trouble::Trouble;
 use crate::client::failure::Failure;
 use crate::client::link::Link;
 use crate::config::Options;
-use crate::rpc::Lines;
+use crate::driver::event::{Event, Events, Which};
+use crate::driver::log::trouble::Trouble;
+use crate::rpc::lines::Lines;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A connection, or the attempts to get one. After one that failed the next member is tried.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     which: Which,
     link: Link,
     trouble: Trouble,
@@ -20,7 +20,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// No connection yet; the first member to try is `first`, of those there are.
-    pub(super) fn new(which: Which, options: Arc<Options>, first: usize, events: Events) -> Self {
+    pub(crate) fn new(which: Which, options: Arc<Options>, first: usize, events: Events) -> Self {
         let trouble = match which {
             Which::Control => "etcd",
             Which::Records => "etcd, for records of channels",
@@ -34,22 +34,22 @@ impl Connection {
     }
 
     /// The connection, if there is one, and its number.
-    pub(super) fn up(&self) -> Option<(u32, &Lines)> {
+    pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
         self.link.up()
     }
 
     /// The configured members, and the one that is used.
-    pub(super) fn member(&self) -> (Arc<Options>, usize) {
+    pub(crate) fn member(&self) -> (Arc<Options>, usize) {
         self.link.member()
     }
 
     /// Runs tasks whose calls go over it.
-    pub(super) fn events(&self) -> &Events {
+    pub(crate) fn events(&self) -> &Events {
         &self.events
     }
 
     /// Connects if it is time.
-    pub(super) fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         let Some((generation, attempt)) = self.link.attempt(Instant::now()) else {
             return;
         };
@@ -59,7 +59,7 @@ impl Connection {
     }
 
     /// An attempt has ended. Returns whether there is a connection.
-    pub(super) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
+    pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
         let endpoint = self.link.endpoint().to_owned();
         let failed = self.link.connected(generation, result, Instant::now());
         if let Some(why) = failed {
@@ -70,13 +70,13 @@ impl Connection {
     }
 
     /// A call over the connection was answered.
-    pub(super) fn works(&mut self, generation: u32) {
+    pub(crate) fn works(&mut self, generation: u32) {
         self.link.works(generation);
     }
 
     /// A call failed. Returns true if the connection is given up for it: not where etcd refused the call, nor if
     /// the connection was given up already.
-    pub(super) fn failed(&mut self, generation: u32, failure: &Failure) -> bool {
+    pub(crate) fn failed(&mut self, generation: u32, failure: &Failure) -> bool {
         let endpoint = self.link.endpoint().to_owned();
         if let Failure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
@@ -90,17 +90,17 @@ impl Connection {
     }
 
     /// Something is wrong with etcd, not with the connection.
-    pub(super) fn trouble_begins(&mut self, why: &str) {
+    pub(crate) fn trouble_begins(&mut self, why: &str) {
         self.trouble.begins(why);
     }
 
     /// All is well.
-    pub(super) fn trouble_ends(&mut self) {
+    pub(crate) fn trouble_ends(&mut self) {
         self.trouble.ends();
     }
 
     /// The current trouble, if there is any.
-    pub(super) fn trouble(&self) -> Option<&str> {
+    pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.current()
     }
 }

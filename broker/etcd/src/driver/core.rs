@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 /// The rules, their inputs, and the end that they come to.
 #[derive(Debug)]
-pub(super) struct Core {
+pub(crate) struct Core {
     cluster: Cluster,
     settings: Config,
     /// Nodes whose keys the rules have.
@@ -23,7 +23,7 @@ pub(super) struct Core {
 
 /// Inputs that wait.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     queue: VecDeque<Input>,
     /// Queued with the next tick.
     delayed: Vec<Input>,
@@ -31,7 +31,7 @@ pub(super) struct Inputs {
 }
 
 impl Core {
-    pub(super) fn new(settings: Config) -> Self {
+    pub(crate) fn new(settings: Config) -> Self {
         Self {
             cluster: Cluster::new(&settings, now()),
             settings,
@@ -42,21 +42,21 @@ impl Core {
     }
 
     /// The rules, to be read.
-    pub(super) fn cluster(&self) -> &Cluster {
+    pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
     /// This node and its process.
-    pub(super) fn me(&self) -> Owner {
+    pub(crate) fn me(&self) -> Owner {
         self.settings.me
     }
 
-    pub(super) fn inputs(&mut self) -> &mut Inputs {
+    pub(crate) fn inputs(&mut self) -> &mut Inputs {
         &mut self.inputs
     }
 
     /// The rules know nodes by numbers of this process: they get what all nodes have in common.
-    pub(super) fn give_keys(&mut self, names: &Names) {
+    pub(crate) fn give_keys(&mut self, names: &Names) {
         for (node, name) in names.all().skip(self.named) {
             self.cluster.set_key(node, name.key());
             self.named += 1;
@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// Handles the next input; false if none waits. Then [`Self::poll_output`] until it returns `None`.
-    pub(super) fn handle_next(&mut self) -> bool {
+    pub(crate) fn handle_next(&mut self) -> bool {
         let Some(input) = self.inputs.queue.pop_front() else {
             return false;
         };
@@ -73,13 +73,13 @@ impl Core {
     }
 
     /// The next output of the last input.
-    pub(super) fn poll_output(&mut self) -> Option<Output> {
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
         self.cluster.poll_output()
     }
 
     /// etcd has another history: as if it showed a lower revision. The node has neither registered nor served so far,
     /// so its rules are made again.
-    pub(super) fn start_with_other_history(&mut self) {
+    pub(crate) fn start_with_other_history(&mut self) {
         let mut memory = self.cluster.memory();
         memory.other_history = true;
         self.settings.memory = memory;
@@ -87,33 +87,33 @@ impl Core {
     }
 
     /// The node ends for this reason.
-    pub(super) fn end(&mut self, ending: Ending) {
+    pub(crate) fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
     }
 
     /// The reason of the node's end, once it ends.
-    pub(super) fn ending(&self) -> Option<Ending> {
+    pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending
     }
 }
 
 impl Inputs {
-    pub(super) fn push(&mut self, input: Input) {
+    pub(crate) fn push(&mut self, input: Input) {
         self.queue.push_back(input);
     }
 
     /// Queues an input with the next tick.
-    pub(super) fn delay(&mut self, input: Input) {
+    pub(crate) fn delay(&mut self, input: Input) {
         self.delayed.push(input);
     }
 
     /// Sets whether a shard hangs, which each tick says.
-    pub(super) fn set_stuck(&mut self, stuck: bool) {
+    pub(crate) fn set_stuck(&mut self, stuck: bool) {
         self.stuck = stuck;
     }
 
     /// Queues what was delayed, then the tick.
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.queue.extend(self.delayed.drain(..));
         self.queue.push_back(Input::Tick { stuck: self.stuck });
     }

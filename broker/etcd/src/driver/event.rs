@@ -7,7 +7,8 @@ use crate::client::lease::Renewal;
 use crate::client::load::Part;
 use crate::limits::EVENTS_MAX;
 use crate::operator::MemberStatus;
-use crate::rpc::{Lines, WatchResponse};
+use crate::rpc::generated::WatchResponse;
+use crate::rpc::lines::Lines;
 use crate::writer::Request;
 use broker_core::cluster::message::{CallId, Held, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 
 /// One report. Numbers are those of the connection.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// An attempt to connect has ended.
     Connected(Which, u32, Result<Lines, Box<str>>),
     /// A call about leases and slots was answered, or failed.
@@ -44,30 +45,30 @@ pub(super) enum Event {
 
 /// The two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(crate) enum Which {
     Control,
     Records,
 }
 
 /// The result of a single call.
-pub(super) type CallResult = Result<calls::Told, Failure>;
+pub(crate) type CallResult = Result<calls::Told, Failure>;
 
 /// The addresses of a name, from the system's resolver.
-pub(super) type Resolved = Result<Vec<IpAddr>, Box<str>>;
+pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
 
 /// Runs tasks that report to the node's thread. A clone for each part of the node.
 #[derive(Clone, Debug)]
-pub(super) struct Events(mpsc::Sender<Event>);
+pub(crate) struct Events(mpsc::Sender<Event>);
 
 impl Events {
     /// The tasks' end and the node's: at most [`EVENTS_MAX`] wait between them.
-    pub(super) fn channel() -> (Self, mpsc::Receiver<Event>) {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         (Self(sender), receiver)
     }
 
     /// Runs a task on the node's thread, and reports its result.
-    pub(super) fn spawn(&self, task: impl Future<Output = Event> + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = Event> + 'static) {
         let events = self.0.clone();
         tokio::task::spawn_local(async move {
             let event = task.await;
@@ -77,7 +78,7 @@ impl Events {
     }
 
     /// Reports what each task with several reports is given.
-    pub(super) fn reporter<T: 'static>(
+    pub(crate) fn reporter<T: 'static>(
         &self,
         name: impl Fn(T) -> Event + 'static,
     ) -> impl AsyncFn(T) + 'static {

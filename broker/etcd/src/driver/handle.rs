@@ -1,16 +1,15 @@
 //! The rest of the process' end of the node.
 
-use super::inspection::Inspection;
 use crate::directory::DirectoryError;
+use crate::driver::inspection::Inspection;
 use crate::limits::{INSPECT, NAME_BYTES_MAX};
 use crate::names::Name;
 use crate::store::{EtcdStore, Submission};
 use broker_core::cluster::message::Parcel;
 use broker_core::id::ShardId;
-use std::fmt;
-use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::{fmt, io};
 use tokio::sync::mpsc;
 
 /// Why a node does not start.
@@ -53,7 +52,7 @@ impl From<DirectoryError> for StartError {
 
 /// A command of the process to its node.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Drain,
     Rebalance,
     Stuck(bool),
@@ -72,7 +71,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(
+    pub(crate) fn new(
         commands: mpsc::Sender<Command>,
         changes: mpsc::Sender<Submission>,
         thread: JoinHandle<()>,

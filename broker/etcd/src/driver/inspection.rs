@@ -1,10 +1,10 @@
 //! The state of a node, for operators who ask.
 
-use super::control::Control;
-use super::control::capacity::Capacity;
-use super::core::Core;
-use super::records::Records;
 use crate::config::InnerAddress;
+use crate::driver::control::Control;
+use crate::driver::control::capacity::Capacity;
+use crate::driver::core::Core;
+use crate::driver::records::Records;
 use crate::names::Name;
 use crate::schema::translate::Translator;
 use crate::system::now;
@@ -66,7 +66,7 @@ pub struct NodeState {
 
 impl Inspection {
     /// Reads the parts of a node.
-    pub(super) fn of(
+    pub(crate) fn of(
         core: &Core,
         translator: &Translator,
         control: &Control,

@@ -1,7 +1,7 @@
 //! The memory of etcd in the data directory, written as it changes.
 
-use super::event::{Event, Events};
 use crate::directory::{self, Directory, Kept};
+use crate::driver::event::{Event, Events};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
 use crate::system::now;
 use broker_core::cluster::Memory;
@@ -11,7 +11,7 @@ use tracing::warn;
 
 /// The contents of the directory, and those that are being written to it.
 #[derive(Debug)]
-pub(super) struct Keeping {
+pub(crate) struct Keeping {
     directory: Directory,
     kept: Kept,
     writing: Option<Kept>,
@@ -22,7 +22,7 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(directory: Directory, kept: Kept, events: Events) -> Self {
+    pub(crate) fn new(directory: Directory, kept: Kept, events: Events) -> Self {
         Self {
             directory,
             kept,
@@ -35,7 +35,7 @@ impl Keeping {
 
     /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
     /// `cluster` is the cluster's id, as far as it is known.
-    pub(super) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
+    pub(crate) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
         let wanted = self.kept.with(memory).with_cluster(cluster);
         if self.writing.is_some() || wanted == self.kept {
             return;
@@ -57,7 +57,7 @@ impl Keeping {
     }
 
     /// A write has ended. One that failed is tried again with the next tick.
-    pub(super) fn written(&mut self, result: Result<(), Box<str>>) {
+    pub(crate) fn written(&mut self, result: Result<(), Box<str>>) {
         let written = self.writing.take();
         match result {
             Ok(()) => self.kept = written.unwrap_or_else(|| self.kept.clone()),

@@ -1,7 +1,8 @@
 //! News of the cluster for the process around the node: the places of channels, and the time until which they may be
 //! served.
 
-use super::post::{Post, is_none};
+use crate::driver::post::Post;
+use crate::driver::post::hosts::is_none;
 use crate::names::{Names, shown};
 use crate::peers::Peers;
 use crate::schema::translate::Translator;
@@ -17,7 +18,7 @@ use tracing::warn;
 
 /// The news so far. Each method passes on what has changed since its last call.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, Reached>,
     owners: Vec<Option<NodeId>>,
@@ -33,7 +34,7 @@ type Reached = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl Known {
     /// The key of the hash that finds a channel's slot, once it is known.
-    pub(super) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl Service) {
+    pub(crate) fn slot_key(&mut self, key: Option<[u8; 16]>, service: &mut impl Service) {
         if let Some(key) = key.filter(|_| !self.has_slot_key) {
             self.has_slot_key = true;
             service.learn(News::SlotKey(key));
@@ -41,7 +42,7 @@ impl Known {
     }
 
     /// The addresses of nodes, by the roster and by where its names lead.
-    pub(super) fn addresses<P: Peers>(
+    pub(crate) fn addresses<P: Peers>(
         &mut self,
         translator: &mut Translator,
         post: &mut Post<P>,
@@ -75,7 +76,7 @@ impl Known {
 
     /// The owners of slots, as far as `me` is concerned; the number of nodes; whether absence is known; the time until
     /// which slots may be served.
-    pub(super) fn cluster(
+    pub(crate) fn cluster(
         &mut self,
         cluster: &Cluster,
         me: Owner,

@@ -1,20 +1,20 @@
 //! The node: its parts, and what goes from one to another.
 
-use super::connection::Connection;
-use super::control::Control;
-use super::control::capacity::Capacity;
-use super::control::orders::Orders;
-use super::core::Core;
-use super::event::{Event, Events, Which};
-use super::handle::Command;
-use super::inspection::Inspection;
-use super::keeping::Keeping;
-use super::log::journal::Journal;
-use super::news::Known;
-use super::post::{Delivery, Post};
-use super::records::{self, BatchOf, LoadOf, Records};
 use crate::config::Config;
 use crate::directory::{Directory, Kept};
+use crate::driver::connection::Connection;
+use crate::driver::control::Control;
+use crate::driver::control::capacity::Capacity;
+use crate::driver::control::orders::Orders;
+use crate::driver::core::Core;
+use crate::driver::event::{Event, Events, Which};
+use crate::driver::handle::Command;
+use crate::driver::inspection::Inspection;
+use crate::driver::keeping::Keeping;
+use crate::driver::log::journal::Journal;
+use crate::driver::news::Known;
+use crate::driver::post::{Delivery, Post};
+use crate::driver::records::{self, BatchOf, LoadOf, Records};
 use crate::names::{self, shown};
 use crate::peers::{Mail, Peers};
 use crate::schema::translate::Translator;
@@ -33,18 +33,18 @@ use std::sync::Arc;
 use tracing::warn;
 
 /// The components of a node.
-pub(super) struct Parts<S, P> {
-    pub(super) config: Config,
-    pub(super) service: S,
-    pub(super) peers: P,
-    pub(super) translator: Translator,
-    pub(super) directory: Directory,
-    pub(super) kept: Kept,
-    pub(super) seed: u64,
+pub(crate) struct Parts<S, P> {
+    pub(crate) config: Config,
+    pub(crate) service: S,
+    pub(crate) peers: P,
+    pub(crate) translator: Translator,
+    pub(crate) directory: Directory,
+    pub(crate) kept: Kept,
+    pub(crate) seed: u64,
 }
 
 /// The node.
-pub(super) struct Node<S, P> {
+pub(crate) struct Node<S, P> {
     core: Core,
     translator: Translator,
     service: S,
@@ -59,7 +59,7 @@ pub(super) struct Node<S, P> {
 }
 
 impl<S: Service, P: Peers> Node<S, P> {
-    pub(super) fn new(parts: Parts<S, P>, events: &Events) -> Self {
+    pub(crate) fn new(parts: Parts<S, P>, events: &Events) -> Self {
         let Parts {
             config,
             mut translator,
@@ -108,7 +108,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Does what is due by the clock.
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.core.inputs().tick();
         self.control.look_after(self.core.inputs());
         self.control.connect();
@@ -125,7 +125,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Takes the report of a task.
-    pub(super) fn event(&mut self, event: Event) {
+    pub(crate) fn event(&mut self, event: Event) {
         match event {
             Event::Connected(which, generation, result) => {
                 match which {
@@ -177,7 +177,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Takes mail of another node.
-    pub(super) fn mail(&mut self, mail: Mail) {
+    pub(crate) fn mail(&mut self, mail: Mail) {
         match self.post.receive(mail, &mut self.translator) {
             None => {}
             Some(Delivery::Input(input)) => self.core.inputs().push(input),
@@ -197,7 +197,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Carries out a command of the process.
-    pub(super) fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         let translator = &mut self.translator;
         match command {
             Command::Drain => self.core.inputs().push(Input::Drain),
@@ -228,19 +228,19 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Whether a change of a record may be taken.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.records.has_room()
     }
 
     /// Takes a change of a record.
-    pub(super) fn submit(&mut self, change: Submission) {
+    pub(crate) fn submit(&mut self, change: Submission) {
         let (inputs, service) = (self.core.inputs(), &mut self.service);
         let slot_key = self.control.slot_key();
         self.records.submit(change, slot_key, inputs, service);
     }
 
     /// Gives the core everything that waits, and does what it wants.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.obey();
         self.core.give_keys(&self.translator.names);
         while self.core.handle_next() {
@@ -253,29 +253,29 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Whether the node has come to its end: then [`Self::close`] and [`Self::exit`].
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.core.ending().is_some()
     }
 
     /// Refuses a change that was not taken.
-    pub(super) fn refuse(&mut self, change: &Submission) {
+    pub(crate) fn refuse(&mut self, change: &Submission) {
         records::refuse(change, &mut self.service);
     }
 
     /// Begins to end: changes without an outcome are refused. The future ends when the last messages have left.
-    pub(super) fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+    pub(crate) fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
         self.post.finish()
     }
 
     /// Whether no call about slots and leases waits for its answer.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.control.is_idle()
     }
 
     /// The end of the process, unless its handle is gone.
-    pub(super) fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
             let others = self.others(ending);
             self.service.exit(ending, others);

@@ -1,16 +1,16 @@
 //! The start of a node, on a thread of its own, and its end.
 
-use super::event::{Event, Events};
-use super::handle::{Command, Handle, StartError};
-use super::node::{Node, Parts};
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::driver::event::{Event, Events};
+use crate::driver::handle::{Command, Handle, StartError};
+use crate::driver::node::{Node, Parts};
 use crate::limits::{LEAVE, MAIL_MAX, TICK};
 use crate::names::Name;
 use crate::peers::{Inbox, Mailbox, Peers};
 use crate::schema::translate::Translator;
 use crate::service::Service;
-use crate::store::{self, Submission};
+use crate::store::Submission;
 use crate::system::random;
 use std::thread::Builder;
 use tokio::sync::mpsc;
@@ -47,7 +47,7 @@ impl Driver {
         }
         let seed = u64::from_le_bytes(random().ok_or(StartError::Random)?);
         let (commands, inbox) = mpsc::channel(MAIL_MAX);
-        let (changes, submitted) = store::queue();
+        let (changes, submitted) = crate::store::queue();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -1,11 +1,11 @@
 //! A node gives its slots to the others, and ends: its process is asked through etcd, so that this works from any
 //! machine that reaches etcd, and is allowed to all who may write there.
 
-use super::look::{self, Picture, Registered, Seen, look};
-use super::{FULL, Session, Why, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::names::Name;
+use crate::operator::look::{Picture, Registered, Seen, look};
+use crate::operator::{FULL, Session, Why, block_on, is_full};
 use crate::schema::values::OrderWord;
 use std::fmt;
 use std::time::Duration;
@@ -122,7 +122,9 @@ async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64)
         let picture = look(&lines, &keys).await?;
         let registered = candidate(&picture, node)?;
         let to = [(node.clone(), registered.clone())];
-        if let Some(order) = look::order(&lines, &keys, &to, OrderWord::Drain).await? {
+        if let Some(order) =
+            crate::operator::look::order(&lines, &keys, &to, OrderWord::Drain).await?
+        {
             return Ok((registered, order));
         }
     }
@@ -173,7 +175,8 @@ async fn await_end(
                     // Another command's order took its place, perhaps before the node saw it.
                     let to = [(node.clone(), registered.clone())];
                     if let Ok((lines, keys)) = session.lines().await {
-                        let _ = look::order(&lines, &keys, &to, OrderWord::Drain).await;
+                        let _ = crate::operator::look::order(&lines, &keys, &to, OrderWord::Drain)
+                            .await;
                     }
                 }
                 let report = seen.report.as_ref().filter(|report| report.order >= order);

@@ -1,7 +1,7 @@
 //! The lease that etcd grants.
 
-use super::{Why, answer, block_on, connect};
 use crate::config::Options;
+use crate::operator::{Why, answer, block_on, connect};
 
 /// Asks for a lease of this many seconds, and gives it back. Returns the seconds that etcd grants: more where its
 /// elections take longer than two thirds of what was asked for.

@@ -1,9 +1,10 @@
 //! The nodes of a cluster at one revision, as commands see them that ask nodes for something; and how they ask.
 
-use super::{Why, answer};
 use crate::limits::PUTS_PER_BATCH;
 use crate::names::Name;
-use crate::rpc::{Compare, KeyValue, Lines, RangeRequest, RequestOp, TxnRequest};
+use crate::operator::{Why, answer};
+use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest};
+use crate::rpc::lines::Lines;
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{
     self, MetaValue, OrderValue, OrderWord, Process, RegistrationValue, ReportValue, RosterValue,
@@ -13,57 +14,57 @@ use std::collections::BTreeMap;
 
 /// The contents of the watched keys.
 #[derive(Debug, Default)]
-pub(super) struct Picture {
+pub(crate) struct Picture {
     /// The meta key as it is written, with its revision.
-    pub(super) meta: Option<(MetaValue, Vec<u8>, i64)>,
-    pub(super) nodes: BTreeMap<Name, Seen>,
+    pub(crate) meta: Option<(MetaValue, Vec<u8>, i64)>,
+    pub(crate) nodes: BTreeMap<Name, Seen>,
 }
 
 /// One node.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Whether the roster expects it to run; nothing if it is no member.
-    pub(super) is_here: Option<bool>,
-    pub(super) registered: Option<Registered>,
+    pub(crate) is_here: Option<bool>,
+    pub(crate) registered: Option<Registered>,
     /// The last order for it.
-    pub(super) order: Option<OrderWord>,
-    pub(super) report: Option<ReportValue>,
+    pub(crate) order: Option<OrderWord>,
+    pub(crate) report: Option<ReportValue>,
     /// The slots of each of its processes.
     slots: Vec<(Process, usize)>,
 }
 
 /// A registration.
 #[derive(Clone, Debug)]
-pub(super) struct Registered {
-    pub(super) process: Process,
-    pub(super) inner: u32,
+pub(crate) struct Registered {
+    pub(crate) process: Process,
+    pub(crate) inner: u32,
     /// The revision at which it was written.
-    pub(super) at: i64,
+    pub(crate) at: i64,
     lease: i64,
 }
 
 impl Seen {
     /// Whether it runs and is expected to.
-    pub(super) fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
 
     /// The number of slots that a process of it owns.
-    pub(super) fn slots_of(&self, process: Process) -> usize {
+    pub(crate) fn slots_of(&self, process: Process) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)
     }
 
     /// The number of slots that its registered process owns.
-    pub(super) fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         let registered = self.registered.as_ref();
         registered.map_or(0, |found| self.slots_of(found.process))
     }
 }
 
 /// Reads the watched keys. One of ours that cannot be read is an error: what it would say is unknown.
-pub(super) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, Why> {
+pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, Why> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
     for row in read.kvs {
@@ -120,7 +121,7 @@ impl Picture {
     }
 
     /// The nodes that run and are expected to.
-    pub(super) fn running(&self) -> impl Iterator<Item = (&Name, &Seen)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &Seen)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
 }
@@ -136,7 +137,7 @@ impl Seen {
 
 /// Gives an order to nodes, as they are registered. Returns the revision of the first, which reports name; nothing when
 /// one of them is not registered as it was.
-pub(super) async fn order(
+pub(crate) async fn order(
     lines: &Lines,
     keys: &Keys,
     nodes: &[(Name, Registered)],

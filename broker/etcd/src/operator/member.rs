@@ -2,11 +2,10 @@
 //!
 //! Before version 3.6 its quota is in its metrics alone, which it serves on the port of clients, over HTTP/1.
 
-use super::{Why, answer};
-use crate::client::link;
 use crate::config::Options;
 use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
-use crate::rpc::Lines;
+use crate::operator::{Why, answer};
+use crate::rpc::lines::Lines;
 use httpdate::parse_http_date;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -51,7 +50,7 @@ pub struct MemberStatus {
 }
 
 /// Asks a member.
-pub(super) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
+pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
     let endpoint = options.endpoints.get(member).cloned().unwrap_or_default();
     EtcdMember {
         status: ask(&options, member, &endpoint).await,
@@ -60,7 +59,7 @@ pub(super) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
 }
 
 async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
-    let connecting = timeout(CONNECT, link::connect(options, member)).await;
+    let connecting = timeout(CONNECT, crate::client::link::connect(options, member)).await;
     let lines = connecting.map_err(|_| "no connection in time")??;
     let mut told = told(&lines).await?;
     let answer = answer_with_metrics(options, endpoint).await;
@@ -171,6 +170,7 @@ async fn fetch(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::time::Duration;
 

@@ -4,34 +4,31 @@
 mod drain;
 mod lease;
 mod look;
-mod member;
+pub(crate) mod member;
 mod rebalance;
 mod remove;
 mod reports;
 mod survey;
 mod upgrade;
 
-pub use drain::{DrainError, DrainProgress, drain};
-pub use lease::granted;
-pub use member::{EtcdMember, MemberStatus};
-pub(crate) use member::{quota, told};
-pub use rebalance::{Parts, RebalanceError, rebalance};
-pub use remove::{RemoveError, Slots, remove};
-pub use reports::{NodeReport, Reports, reports};
-pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
-pub use upgrade::{Raised, UpgradeError, finish_upgrade};
-
 use crate::client::failure::Failure;
-use crate::client::link;
 use crate::config::Options;
 use crate::limits::{CALL, CONNECT};
 use crate::names::Name;
-use crate::rpc::Lines;
+use crate::rpc::lines::Lines;
 use crate::schema::keys::Keys;
+pub use drain::{DrainError, DrainProgress, drain};
+pub use lease::granted;
 use look::Picture;
+pub use member::{EtcdMember, MemberStatus};
+pub use rebalance::{Parts, RebalanceError, rebalance};
+pub use remove::{RemoveError, Slots, remove};
+pub use reports::{NodeReport, Reports, reports};
 use std::future::Future;
+pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
 use tokio::time::timeout;
 use tonic::Status;
+pub use upgrade::{Raised, UpgradeError, finish_upgrade};
 
 /// Why etcd cannot be asked, in one line.
 pub(crate) type Why = Box<str>;
@@ -40,7 +37,7 @@ pub(crate) type Why = Box<str>;
 pub(crate) async fn connect(options: &Options) -> Result<Lines, Why> {
     let mut why: Why = "no member is configured".into();
     for (member, endpoint) in options.endpoints.iter().enumerate() {
-        match timeout(CONNECT, link::connect(options, member)).await {
+        match timeout(CONNECT, crate::client::link::connect(options, member)).await {
             Ok(Ok(lines)) => return Ok(lines),
             Ok(Err(error)) => why = format!("{endpoint}: {error}").into(),
             Err(_) => why = format!("{endpoint}: no connection in time").into(),

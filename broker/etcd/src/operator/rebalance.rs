@@ -1,10 +1,10 @@
 //! Equal parts: every node that runs is asked to give the slots that it has above one, until nobody has more.
 
-use super::look::{self, Picture, Registered};
-use super::{FULL, Session, Why, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::names::Name;
+use crate::operator::look::{self, Picture, Registered};
+use crate::operator::{FULL, Session, Why, block_on, is_full};
 use crate::schema::values::OrderWord;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -144,6 +144,7 @@ fn is_equal(parts: &Parts) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

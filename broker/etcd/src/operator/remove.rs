@@ -1,9 +1,9 @@
 //! The end of a node's membership: nobody asks for it, waits for it or counts it any more.
 
-use super::{Why, answer, block_on, connect};
 use crate::config::Options;
 use crate::names::Name;
-use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
+use crate::operator::{Why, answer, block_on, connect};
+use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{self, SlotValue};
 use std::fmt;

@@ -1,11 +1,12 @@
 //! Reports of nodes that are asked: their calendars, and the nodes that they reach.
 
-use super::look::{self, Registered, look};
-use super::{Session, Why, answer, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
-use crate::rpc::{Lines, RangeRequest};
+use crate::operator::look::{Registered, look};
+use crate::operator::{Session, Why, answer, block_on, is_full};
+use crate::rpc::generated::RangeRequest;
+use crate::rpc::lines::Lines;
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{self, OrderWord, ReportValue};
 use crate::system::unix_ms;
@@ -79,7 +80,9 @@ async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), Why> {
         if to.is_empty() {
             return Ok((Vec::new(), 0));
         }
-        if let Some(order) = look::order(lines, keys, &to, OrderWord::Report).await? {
+        if let Some(order) =
+            crate::operator::look::order(lines, keys, &to, OrderWord::Report).await?
+        {
             return Ok((to.into_iter().map(|(name, _)| name).collect(), order));
         }
     }
@@ -109,6 +112,7 @@ const ATTEMPTS: usize = 3;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,11 +1,12 @@
 //! The state of a cluster as etcd has it: its members, its registered nodes, and the number of slots of each.
 
-use super::member::{self, EtcdMember};
-use super::{Why, answer, block_on, connect};
 use crate::config::{InnerAddress, Options};
 use crate::limits::FOREIGN_KEYS_MAX;
 use crate::names::{Name, shown};
-use crate::rpc::{KeyValue, Lines, RangeRequest};
+use crate::operator::member::{self, EtcdMember};
+use crate::operator::{Why, answer, block_on, connect};
+use crate::rpc::generated::{KeyValue, RangeRequest};
+use crate::rpc::lines::Lines;
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::translate::meta;
 use crate::schema::values::{

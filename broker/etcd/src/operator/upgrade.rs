@@ -1,10 +1,10 @@
 //! The end of an upgrade: nodes of the former inner version may not start any more.
 
-use super::look::{Picture, look};
-use super::{Session, Why, answer, block_on};
 use crate::config::Options;
 use crate::names::Name;
-use crate::rpc::{Compare, RequestOp, TxnRequest};
+use crate::operator::look::{Picture, look};
+use crate::operator::{Session, Why, answer, block_on};
+use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
 use crate::schema::values;
 use std::fmt;
 

@@ -1,16 +1,16 @@
 //! The calls over one connection to a member of etcd.
 
-use super::generated::auth_client::AuthClient;
-use super::generated::kv_client::KvClient;
-use super::generated::lease_client::LeaseClient;
-use super::generated::maintenance_client::MaintenanceClient;
-use super::generated::watch_client::WatchClient;
-use super::generated::{
+use crate::limits::ANSWER_BYTES_MAX;
+use crate::rpc::generated::auth_client::AuthClient;
+use crate::rpc::generated::kv_client::KvClient;
+use crate::rpc::generated::lease_client::LeaseClient;
+use crate::rpc::generated::maintenance_client::MaintenanceClient;
+use crate::rpc::generated::watch_client::WatchClient;
+use crate::rpc::generated::{
     AuthenticateRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
     LeaseKeepAliveResponse, LeaseRevokeRequest, RangeRequest, RangeResponse, StatusRequest,
     StatusResponse, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
 };
-use crate::limits::ANSWER_BYTES_MAX;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;

@@ -10,20 +10,17 @@
     clippy::doc_markdown,
     reason = "generated, and kept as it is"
 )]
-mod generated;
-mod lines;
-
-pub(crate) use generated::{
-    Compare, DeleteRangeRequest, KeyValue, LeaseKeepAliveRequest, PutRequest, RangeRequest,
-    RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, WatchCreateRequest,
-    WatchProgressRequest, WatchRequest, WatchResponse,
-};
-pub(crate) use lines::{Lines, Questions};
+pub(crate) mod generated;
+pub(crate) mod lines;
 
 use generated::compare::{CompareResult, CompareTarget, TargetUnion};
 use generated::request_op::Request;
 use generated::response_op::Response;
 use generated::watch_request::RequestUnion;
+use generated::{
+    Compare, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, RequestOp, TxnResponse,
+    WatchCreateRequest, WatchProgressRequest, WatchRequest,
+};
 
 impl RangeRequest {
     /// A read of one key.

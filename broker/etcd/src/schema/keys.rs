@@ -153,6 +153,7 @@ fn slot_of(digits: &str) -> Option<Slot> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

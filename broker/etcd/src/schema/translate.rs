@@ -3,7 +3,7 @@
 use crate::config::{Config, InnerAddress};
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{self, Name, Names, TooManyNodes};
-use crate::rpc::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
+use crate::rpc::generated::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
 use crate::schema::keys::{Keys, Watched};
 use crate::schema::values::{
     self, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue,
@@ -314,9 +314,12 @@ impl Translator {
         request
     }
 
-    fn compare(&self, compare: &Compare) -> Option<rpc::Compare> {
+    fn compare(&self, compare: &Compare) -> Option<generated::Compare> {
         let key = self.key(compare.key)?;
-        Some(rpc::Compare::unchanged(key, compare.at.0.cast_signed()))
+        Some(generated::Compare::unchanged(
+            key,
+            compare.at.0.cast_signed(),
+        ))
     }
 
     fn put(&self, key: Key, value: Value, wall_ms: u64) -> Option<RequestOp> {

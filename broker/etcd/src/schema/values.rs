@@ -348,6 +348,7 @@ pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::cluster::secret::ClusterSecret;
 

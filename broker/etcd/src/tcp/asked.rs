@@ -1,18 +1,18 @@
 //! One message and the reply to it, over a connection that ends with them.
 
-use super::frames::{self, Hello, garbage};
-use super::outgoing;
-use super::shared::{Shared, within};
 use crate::limits::{ASKED_BYTES_MAX, PEER_HELLO};
 use crate::names::Name;
 use crate::peers::{Mail, Reply};
+use crate::tcp::frames::{self, Hello, garbage};
+use crate::tcp::outgoing;
+use crate::tcp::shared::{Shared, within};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 /// Asks a node at the first address where it is. The reply goes into the mailbox.
-pub(super) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
+pub(crate) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
     let hello = Hello {
         from: shared.node.clone(),
         to: of.clone(),
@@ -34,7 +34,7 @@ pub(super) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, messa
 }
 
 /// Passes on what a node asks, and replies.
-pub(super) async fn reply(
+pub(crate) async fn reply(
     shared: &Shared,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     from: &Name,

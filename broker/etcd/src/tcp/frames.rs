@@ -8,23 +8,23 @@
 //! ```
 //! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
 
-use super::shared::within;
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
 use crate::names::Name;
+use crate::tcp::shared::within;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Names a node and the one that it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hello {
-    pub(super) from: Name,
-    pub(super) to: Name,
+pub(crate) struct Hello {
+    pub(crate) from: Name,
+    pub(crate) to: Name,
     /// It sends one message, and awaits one: its name may be another process's.
-    pub(super) only_asks: bool,
+    pub(crate) only_asks: bool,
 }
 
 impl Hello {
-    pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
+    pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let mut length = stream.read_u8().await?;
         let only_asks = length == 0;
         if only_asks {
@@ -40,7 +40,7 @@ impl Hello {
         })
     }
 
-    pub(super) async fn write(&self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    pub(crate) async fn write(&self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(1 + 2 * (1 + NAME_BYTES_MAX));
         if self.only_asks {
             bytes.push(0);
@@ -66,7 +66,7 @@ async fn read_name(stream: &mut (impl AsyncRead + Unpin), length: u8) -> io::Res
 }
 
 /// The length of the next frame; nothing at an end between frames.
-pub(super) async fn read_length(
+pub(crate) async fn read_length(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<usize>> {
     let mut bytes = [0; LENGTH_BYTES];
@@ -83,7 +83,7 @@ pub(super) async fn read_length(
 }
 
 /// The message of a frame. Each piece of it must come within [`PEER_STALL`].
-pub(super) async fn read_message(
+pub(crate) async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     length: usize,
 ) -> io::Result<Vec<u8>> {
@@ -99,7 +99,7 @@ pub(super) async fn read_message(
 }
 
 /// Writes a frame. Each piece of it must be taken within [`PEER_STALL`].
-pub(super) async fn write(
+pub(crate) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &[u8],
 ) -> io::Result<()> {
@@ -114,7 +114,7 @@ pub(super) async fn write(
 }
 
 /// The error for bytes that no node writes.
-pub(super) fn garbage(what: &'static str) -> io::Error {
+pub(crate) fn garbage(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

@@ -6,15 +6,15 @@
 //!                  └────────────────────────────────┴► closed: late, no node, too many; what no node sends; replaced
 //! ```
 
-use super::asked;
-use super::frames::{self, Hello};
-use super::notes::Refusal;
-use super::shared::{Shared, within};
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_PAUSE, NOTE_EVERY, PEER_HELLO, PEER_IDLE, PEER_STALL,
 };
 use crate::names::Name;
 use crate::peers::Mail;
+use crate::tcp::asked;
+use crate::tcp::frames::{self, Hello};
+use crate::tcp::notes::Refusal;
+use crate::tcp::shared::{Shared, within};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
 /// Accepts connections until it is dropped, which ends them.
-pub(super) async fn accept(listener: TcpListener, shared: Rc<Shared>) {
+pub(crate) async fn accept(listener: TcpListener, shared: Rc<Shared>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return warn!("messages of other nodes cannot be received: {error}"),
@@ -146,7 +146,7 @@ async fn greet(shared: &Shared, stream: TcpStream) -> io::Result<(TlsStream<TcpS
     Ok((stream, hello))
 }
 
-pub(super) fn refusal(error: &io::Error) -> Refusal {
+pub(crate) fn refusal(error: &io::Error) -> Refusal {
     let tls = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());

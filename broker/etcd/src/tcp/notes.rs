@@ -25,7 +25,7 @@ pub struct PeerCounts {
 
 /// Why a connection to this node is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It has another secret, or is of another cluster.
     OtherCluster,
     /// It speaks something else, or its end came first.
@@ -60,26 +60,26 @@ impl fmt::Display for Refusal {
 }
 
 /// Counts, and the log.
-pub(super) struct Notes {
+pub(crate) struct Notes {
     counts: Arc<PeerCounts>,
     /// When there was a line of each kind last, and how many were left out since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
 impl Notes {
-    pub(super) fn new(counts: Arc<PeerCounts>) -> Self {
+    pub(crate) fn new(counts: Arc<PeerCounts>) -> Self {
         Self {
             counts,
             lines: RefCell::default(),
         }
     }
 
-    pub(super) fn counts(&self) -> &PeerCounts {
+    pub(crate) fn counts(&self) -> &PeerCounts {
         &self.counts
     }
 
     /// A connection from `from` is refused: at most a line every [`NOTE_EVERY`] for each reason.
-    pub(super) fn refused(&self, from: SocketAddr, why: Refusal) {
+    pub(crate) fn refused(&self, from: SocketAddr, why: Refusal) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let mut lines = self.lines.borrow_mut();
         let now = Instant::now();
@@ -99,7 +99,7 @@ impl Notes {
 
     /// Why connections were refused so far.
     #[cfg(test)]
-    pub(super) fn reasons(&self) -> Vec<Refusal> {
+    pub(crate) fn reasons(&self) -> Vec<Refusal> {
         self.lines.borrow().keys().copied().collect()
     }
 }

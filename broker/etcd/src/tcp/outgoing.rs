@@ -1,12 +1,13 @@
 //! The connection to one other node, and the queue before it.
 
-use super::frames::{self, Hello, garbage};
-use super::shared::{Shared, within};
 use crate::limits::{
     NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX, QUEUE_BYTES_MAX, QUEUE_MAX,
 };
 use crate::names::Name;
 use crate::peers::Mail;
+use crate::tcp::frames::{self, Hello, garbage};
+use crate::tcp::notes;
+use crate::tcp::shared::{Shared, within};
 use rustls::pki_types::ServerName;
 use std::cell::{Cell, Ref, RefCell};
 use std::future::Future;
@@ -25,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
 /// The way to one other node. Its connection comes about with the first message, and ends with its owner.
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     way: Rc<Way>,
     queue: Option<mpsc::Sender<Queued>>,
     /// Bytes of the queue that are free.
@@ -47,7 +48,7 @@ struct Queued {
 }
 
 impl Outgoing {
-    pub(super) fn start(shared: Rc<Shared>, to: Name, at: &[SocketAddr]) -> Self {
+    pub(crate) fn start(shared: Rc<Shared>, to: Name, at: &[SocketAddr]) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let way = Rc::new(Way {
             addresses: RefCell::new(at.to_vec()),
@@ -68,18 +69,18 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn addresses(&self) -> Ref<'_, Vec<SocketAddr>> {
+    pub(crate) fn addresses(&self) -> Ref<'_, Vec<SocketAddr>> {
         self.way.addresses.borrow()
     }
 
     /// The node is at these addresses from now on. False if its connection is to none of them.
-    pub(super) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
+    pub(crate) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
         *self.way.addresses.borrow_mut() = at.to_vec();
         self.way.used.get().is_none_or(|used| at.contains(&used))
     }
 
     /// Queues a message; false if there is no room for it here, or among all that wait.
-    pub(super) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
+    pub(crate) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
         let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let charge = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes).ok();
         let (Some(own), Some(shared)) = (charge(&self.room), charge(all)) else {
@@ -94,7 +95,7 @@ impl Outgoing {
     }
 
     /// Ends it as soon as what waits has left, or is lost.
-    pub(super) fn finish(mut self) -> impl Future<Output = ()> {
+    pub(crate) fn finish(mut self) -> impl Future<Output = ()> {
         self.queue = None;
         async move {
             if let Some(task) = &mut self.task {
@@ -240,7 +241,7 @@ impl Line {
             .and_then(|inner| inner.downcast_ref::<rustls::Error>())
             .is_some_and(link::is_of_another_cluster);
         let why = if is_other {
-            super::notes::Refusal::OtherCluster.to_string()
+            notes::Refusal::OtherCluster.to_string()
         } else if error.kind() == io::ErrorKind::ConnectionRefused {
             "nothing listens there: its process does not run, or has another address".into()
         } else if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -259,7 +260,7 @@ impl Line {
 }
 
 /// A connection whose other end is the node that is meant.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     shared: &Shared,
     address: SocketAddr,
     hello: &Hello,

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 /// The places of one node. A connection is known by its number.
 #[derive(Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     strangers: HashMap<u64, Stranger>,
     /// Of addresses that nodes have, and of others.
     at_nodes: Kind,
@@ -46,10 +46,10 @@ struct Kind {
 
 /// Handshakes begin one after the other, [`ACCEPT_PAUSE`] apart.
 #[derive(Clone, Default)]
-pub(super) struct Turn(Rc<Mutex<()>>);
+pub(crate) struct Turn(Rc<Mutex<()>>);
 
 impl Turn {
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let _turn = self.0.lock().await;
         sleep(ACCEPT_PAUSE).await;
     }
@@ -57,7 +57,7 @@ impl Turn {
 
 impl Places {
     /// The turns of a stranger from this address.
-    pub(super) fn turn(&self, from: SocketAddr) -> Turn {
+    pub(crate) fn turn(&self, from: SocketAddr) -> Turn {
         if self.is_at_node(from) {
             self.at_nodes.turn.clone()
         } else {
@@ -66,7 +66,7 @@ impl Places {
     }
 
     /// A stranger takes a place. Returns who left it, if there was none.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &mut self,
         number: u64,
         from: SocketAddr,
@@ -94,7 +94,7 @@ impl Places {
     }
 
     /// A stranger has said that it is this node. False if it is being ended, or there are too many nodes.
-    pub(super) fn prove(&mut self, number: u64, name: &Name) -> bool {
+    pub(crate) fn prove(&mut self, number: u64, name: &Name) -> bool {
         let Some(Stranger { from, task, .. }) = self.leave(number) else {
             return false;
         };
@@ -111,7 +111,7 @@ impl Places {
     }
 
     /// A connection has ended: of a stranger, or of this node.
-    pub(super) fn end(&mut self, number: u64, name: Option<&Name>) {
+    pub(crate) fn end(&mut self, number: u64, name: Option<&Name>) {
         self.leave(number);
         let Some(name) = name else {
             return;
@@ -123,7 +123,7 @@ impl Places {
     }
 
     /// A node is at one of these addresses.
-    pub(super) fn expect(&mut self, name: &Name, at: &[SocketAddr]) {
+    pub(crate) fn expect(&mut self, name: &Name, at: &[SocketAddr]) {
         let at = at.iter().map(|at| at.ip().to_canonical());
         self.roster.insert(name.clone(), at.collect());
     }
@@ -151,6 +151,7 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::future::pending;
     use std::time::Duration;

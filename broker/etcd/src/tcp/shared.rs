@@ -1,9 +1,9 @@
 //! The state and the helpers that all connections of a node use.
 
-use super::notes::Notes;
-use super::places::Places;
 use crate::names::Name;
 use crate::peers::Mailbox;
+use crate::tcp::notes::Notes;
+use crate::tcp::places::Places;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -14,19 +14,19 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The state that all connections of a node share.
-pub(super) struct Shared {
-    pub(super) node: Name,
-    pub(super) acceptor: TlsAcceptor,
-    pub(super) connector: TlsConnector,
-    pub(super) mailbox: Mailbox,
-    pub(super) notes: Notes,
-    pub(super) places: RefCell<Places>,
+pub(crate) struct Shared {
+    pub(crate) node: Name,
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) connector: TlsConnector,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) notes: Notes,
+    pub(crate) places: RefCell<Places>,
     /// Bytes of messages on their way in that are free.
-    pub(super) incoming: Arc<Semaphore>,
+    pub(crate) incoming: Arc<Semaphore>,
 }
 
 /// Waits no longer than that.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     span: Duration,
     what: &'static str,
     future: impl Future<Output = io::Result<T>>,

@@ -6,6 +6,7 @@ mod names;
 use super::*;
 use crate::limits::{PEER_IDLE, PEER_STALL, QUEUE_MAX};
 use crate::peers::{Inbox, Mail};
+use crate::tcp::{frames, incoming, notes};
 use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::net::Ipv4Addr;

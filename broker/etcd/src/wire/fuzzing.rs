@@ -1,8 +1,8 @@
 //! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and what is read can be written and read.
 
-use super::{FORM, Message, decode, encode};
 use crate::names::{Name, Names};
 use crate::parts::Part;
+use crate::wire::{FORM, Message, decode, encode};
 use broker_core::cluster::message::{Answer, Heard, Held, Parcel, ParcelSent, Question};
 use broker_core::cluster::types::{
     Incarnation, NodeId, Owner, ParcelId, Revision, Slot, SlotRecord,

@@ -1,22 +1,22 @@
 //! Changes that are made together: what is sent of them, and what an answer says of each.
 
-use super::{Answer, Change, Request, Settled};
+use crate::writer::{Answer, Change, Request, Settled};
 use broker_core::cluster::types::{Epoch, Revision, Slot};
 use std::rc::Rc;
 
 /// Changes of one kind, all puts or all removals.
 #[derive(Debug)]
-pub(super) struct Batch<T> {
+pub(crate) struct Batch<T> {
     /// The value of the lane's key once it is made.
-    pub(super) tag: Box<str>,
-    pub(super) before: Revision,
-    pub(super) changes: Vec<Change<T>>,
+    pub(crate) tag: Box<str>,
+    pub(crate) before: Revision,
+    pub(crate) changes: Vec<Change<T>>,
     /// A copy without an answer may be made at any time.
-    pub(super) is_unsure: bool,
+    pub(crate) is_unsure: bool,
 }
 
 impl<T> Batch<T> {
-    pub(super) fn puts(&self) -> bool {
+    pub(crate) fn puts(&self) -> bool {
         self.changes
             .first()
             .is_some_and(|change| change.value.is_some())
@@ -34,7 +34,7 @@ impl<T> Batch<T> {
     }
 }
 
-pub(super) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
+pub(crate) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
     let record = |change: &Change<T>| {
         let value = change.value.as_ref().map(Rc::clone);
         (change.held.slot, Rc::clone(&change.key), value)
@@ -48,7 +48,7 @@ pub(super) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
 }
 
 /// Divides a batch that was not made into the changes that are settled by it, with their outcomes, and the rest.
-pub(super) fn judge<T>(
+pub(crate) fn judge<T>(
     mut batch: Batch<T>,
     answer: &Answer,
 ) -> (Vec<(Change<T>, Settled)>, Batch<T>) {

@@ -1,12 +1,12 @@
 //! Role aliases of a credentials file: the names by which devices ask for a role.
 
-use super::super::document::Section;
-use super::roles::WrittenRole;
+use crate::config::credentials::roles::WrittenRole;
+use crate::config::document::Section;
 use broker_core::auth::RoleAlias;
 use broker_core::settings::value::{self, Checked, letters};
 
 /// A role alias of this name. `None` when it does not load.
-pub(super) fn alias(
+pub(crate) fn alias(
     section: &mut Section<'_, '_>,
     name: &str,
     roles: &[WrittenRole],
@@ -39,7 +39,7 @@ pub(super) fn alias(
 }
 
 /// Remarks on an alias that is valid but refuses everybody.
-pub(super) fn remark(alias: &RoleAlias, roles: &[WrittenRole]) -> Option<String> {
+pub(crate) fn remark(alias: &RoleAlias, roles: &[WrittenRole]) -> Option<String> {
     let mut roles = roles.iter();
     let role = roles.find(|written| *written.role.name == *alias.role)?;
     (alias.duration_s > role.role.max_session_s).then(|| {

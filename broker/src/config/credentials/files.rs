@@ -3,7 +3,7 @@
 //! Each is stamped before it is opened, so that no later change of it is missed, and hashed as it is read: by the
 //! SHA-256 of all, nodes see whether theirs are equal.
 
-use super::super::error::{Fault, ValuePlace};
+use crate::config::error::{Fault, ValuePlace};
 use crate::files::stamp::{Stamp, stamp};
 use crate::files::{self, Content, ReadError, authorities};
 use aws_lc_rs::digest::{self, Context, Digest, SHA256};
@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The files that were read so far.
-pub(super) struct Files {
+pub(crate) struct Files {
     main: PathBuf,
     /// Their places in `read`.
     known: BTreeMap<PathBuf, usize>,
     /// Each once, in the order in which they were read first.
     read: Vec<FileRead>,
     /// Secrets that everybody may read.
-    pub(super) warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One file.
@@ -38,7 +38,7 @@ struct FileRead {
 }
 
 /// A file that is read piece by piece, and hashed on the way.
-pub(super) struct Hashed {
+pub(crate) struct Hashed {
     file: File,
     sha256: Context,
 }
@@ -52,14 +52,14 @@ impl Read for Hashed {
 }
 
 /// A secret from a file of its own.
-pub(super) struct SecretFile {
+pub(crate) struct SecretFile {
     /// Without the blanks around it.
-    pub(super) content: Zeroizing<String>,
-    pub(super) path: PathBuf,
+    pub(crate) content: Zeroizing<String>,
+    pub(crate) path: PathBuf,
 }
 
 impl Files {
-    pub(super) fn of(main: &Path) -> Self {
+    pub(crate) fn of(main: &Path) -> Self {
         Self {
             main: main.into(),
             known: BTreeMap::new(),
@@ -69,7 +69,7 @@ impl Files {
     }
 
     /// Each file with its stamp, the credentials file first.
-    pub(super) fn stamped(&self) -> (Vec<PathBuf>, Vec<Stamp>) {
+    pub(crate) fn stamped(&self) -> (Vec<PathBuf>, Vec<Stamp>) {
         let each = self.read.iter();
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
@@ -77,7 +77,7 @@ impl Files {
     /// The digest of the files in this order: of each its SHA-256, so that no byte moves from one file to the next
     /// unseen. Their places do not count: nodes may have them in different folders. `None` if one was not read to its
     /// end.
-    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
+    pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
         for file in &self.read {
             all.update(file.sha256?.as_ref());
@@ -86,7 +86,7 @@ impl Files {
     }
 
     /// The credentials file.
-    pub(super) fn read_main(&mut self) -> Result<Zeroizing<String>, Fault> {
+    pub(crate) fn read_main(&mut self) -> Result<Zeroizing<String>, Fault> {
         let main = self.main.clone();
         let content = self.secretive(main, MAIN_BYTES_MAX);
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
@@ -96,7 +96,7 @@ impl Files {
     ///
     /// # Errors
     /// All faults of the document, or why there is none.
-    pub(super) fn policy(&mut self, written: &str) -> Result<Policy, Vec<String>> {
+    pub(crate) fn policy(&mut self, written: &str) -> Result<Policy, Vec<String>> {
         self.document(written, POLICY_BYTES_MAX, Policy::parse_with_faults)
     }
 
@@ -104,7 +104,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`Self::policy`].
-    pub(super) fn trust(&mut self, written: &str) -> Result<Trust, Vec<String>> {
+    pub(crate) fn trust(&mut self, written: &str) -> Result<Trust, Vec<String>> {
         self.document(written, TRUST_BYTES_MAX, Trust::parse_with_faults)
     }
 
@@ -125,7 +125,7 @@ impl Files {
     }
 
     /// A secret of a file that is relative to the credentials file.
-    pub(super) fn secret(&mut self, written: &str) -> Checked<SecretFile> {
+    pub(crate) fn secret(&mut self, written: &str) -> Checked<SecretFile> {
         let path = self.beside(written)?;
         let content = self.secretive(path.clone(), SECRET_BYTES_MAX)?;
         let content = Zeroizing::new(content.trim().to_owned());
@@ -133,7 +133,7 @@ impl Files {
     }
 
     /// The keys of a provider, of a file that is relative to the credentials file.
-    pub(super) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
+    pub(crate) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
         let path = self.beside(written)?;
         let read = self.text(&path, KEY_SET_BYTES_MAX)?;
         let keys = KeySet::parse(read.content.as_bytes());
@@ -148,7 +148,7 @@ impl Files {
     }
 
     /// The certificates of authorities, in PEM, of a file that is relative to the credentials file.
-    pub(super) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
+    pub(crate) fn certificates(&mut self, written: &str) -> Checked<Box<[u8]>> {
         let path = self.beside(written)?;
         let read = self.text(&path, CERTIFICATES_BYTES_MAX)?;
         let pem = read.content.as_bytes();
@@ -157,7 +157,7 @@ impl Files {
     }
 
     /// The bytes of a file that is relative to the credentials file.
-    pub(super) fn bytes(&mut self, written: &str, bytes_max: usize) -> Checked<(Vec<u8>, PathBuf)> {
+    pub(crate) fn bytes(&mut self, written: &str, bytes_max: usize) -> Checked<(Vec<u8>, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
         let read = files::read_regular(&path, bytes_max).map_err(|error| told(&path, error))?;
@@ -166,7 +166,7 @@ impl Files {
     }
 
     /// A file that is relative to the credentials file, to be read line by line; [`Self::closed`] follows.
-    pub(super) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
+    pub(crate) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
         let file = files::open_regular(&path).map_err(|error| told(&path, error))?;
@@ -175,7 +175,7 @@ impl Files {
     }
 
     /// It was read to its end.
-    pub(super) fn closed(&mut self, path: &Path, file: Hashed) {
+    pub(crate) fn closed(&mut self, path: &Path, file: Hashed) {
         self.hashed(path, file.sha256.finish());
     }
 

@@ -1,13 +1,13 @@
 //! Names within a credentials file: of policies, users and roles.
 
-use super::super::document::{Raw, text};
+use crate::config::document::{Raw, text};
 use broker_core::settings::value::{Checked, letters};
 use codec::aws::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The policies of these names that loaded.
-pub(super) fn policies_of(
+pub(crate) fn policies_of(
     names: &[String],
     known: &BTreeMap<String, Option<Arc<Policy>>>,
 ) -> Vec<Arc<Policy>> {
@@ -16,7 +16,7 @@ pub(super) fn policies_of(
 }
 
 /// The names of a principal's policies, each of which there is; none is allowed.
-pub(super) fn policy_names(
+pub(crate) fn policy_names(
     value: &Raw<'_>,
     known: &BTreeMap<String, Option<Arc<Policy>>>,
 ) -> Checked<Vec<String>> {
@@ -48,7 +48,7 @@ pub(super) fn policy_names(
 }
 
 /// A name of an IAM user. Source: IAM API Reference, `userNameType`.
-pub(super) fn user_name(text: &str) -> Checked<String> {
+pub(crate) fn user_name(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
     let rule = "allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -";
     letters(text, 1..=64, is_allowed, rule).map(str::to_owned)

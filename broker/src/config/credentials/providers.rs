@@ -1,8 +1,8 @@
 //! OpenID providers of a credentials file.
 
-use super::super::document::{Raw, Section, list, text};
-use super::Book;
-use super::files::Files;
+use crate::config::credentials::Book;
+use crate::config::credentials::files::Files;
+use crate::config::document::{Raw, Section, list, text};
 use crate::config::draft::Findings;
 use broker_core::auth::PROVIDER_BYTES_MAX;
 use broker_core::auth::provider::{Algorithms, Discovery, KeySource, Provider};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A provider of this issuer; of the server's account, unless it names one. `None` when it does not load.
-pub(super) fn provider(
+pub(crate) fn provider(
     section: &mut Section<'_, '_>,
     (issuer, account_id): (&str, &str),
     files: &mut Files,
@@ -64,7 +64,7 @@ pub(super) fn provider(
 }
 
 /// Notes what providers break together, and gives each the names of the claims that it is asked for.
-pub(super) fn check(book: &mut Book, findings: &mut Findings) {
+pub(crate) fn check(book: &mut Book, findings: &mut Findings) {
     let count = book.providers.len();
     if count > PROVIDERS_MAX {
         let rule = format!("allowed at most {PROVIDERS_MAX}");
@@ -103,7 +103,7 @@ pub(super) fn check(book: &mut Book, findings: &mut Findings) {
 
 /// Remarks on the roles and policies that name providers: the key of the file, and the text. People use the console
 /// with accounts of the provider `console`.
-pub(super) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String)> {
+pub(crate) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String)> {
     let mut remarks = Vec::new();
     let mut trusted = BTreeSet::new();
     for role in &book.roles {

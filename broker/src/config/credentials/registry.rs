@@ -7,8 +7,8 @@
 //! ```
 //! Blank lines and those that begin with `#` mean nothing.
 
-use super::files::Files;
-use crate::devices::is_thing_name;
+use crate::config::credentials::files::Files;
+use crate::devices::name::is_thing_name;
 use broker_core::auth::{Registry, RegistryBuilder};
 use codec::aws::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ type Known = BTreeMap<String, Option<Arc<Policy>>>;
 ///
 /// # Errors
 /// All faults, [`FAULTS_MAX`] at most, each with its line.
-pub(super) fn read(
+pub(crate) fn read(
     written: &str,
     (known, max): (&Known, usize),
     files: &mut Files,
@@ -145,7 +145,7 @@ const LINE_BYTES_MAX: u64 = 1024;
 const FAULTS_MAX: usize = 20;
 
 /// Lines of a registry that states no other number: 64 MiB and the names.
-pub(super) const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
+pub(crate) const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
 /// The largest such number.
-pub(super) const REGISTRY_MAX: usize = 10_000_000;
+pub(crate) const REGISTRY_MAX: usize = 10_000_000;

@@ -1,8 +1,8 @@
 //! Roles of a credentials file.
 
-use super::super::document::{Section, text};
-use super::files::Files;
-use super::names::{policies_of, policy_names, user_name};
+use crate::config::credentials::files::Files;
+use crate::config::credentials::names::{policies_of, policy_names, user_name};
+use crate::config::document::{Section, text};
 use broker_core::auth::Role;
 use broker_core::settings::value;
 use codec::aws::policy::{Action, KeyName, Policy, PolicyError, Trust};
@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A role with the names of its policies.
-pub(super) struct WrittenRole {
-    pub(super) role: Role,
-    pub(super) policies: Vec<String>,
+pub(crate) struct WrittenRole {
+    pub(crate) role: Role,
+    pub(crate) policies: Vec<String>,
 }
 
 /// A role of this name; of the server's account, unless it names one. `None` when it does not load.
-pub(super) fn role(
+pub(crate) fn role(
     section: &mut Section<'_, '_>,
     (name, account_id): (&str, &str),
     known: &BTreeMap<String, Option<Arc<Policy>>>,
@@ -63,7 +63,7 @@ pub(super) fn role(
 }
 
 /// Remarks on a role that is valid but looks forgotten or careless. `arns`: those of all principals and roles.
-pub(super) fn remarks(written: &WrittenRole, arns: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn remarks(written: &WrittenRole, arns: &BTreeSet<String>) -> Vec<String> {
     let WrittenRole { role, policies } = written;
     let mut remarks = Vec::new();
     if policies.is_empty() {

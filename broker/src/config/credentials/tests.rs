@@ -1,13 +1,13 @@
+mod digest;
+mod providers;
+mod roles;
+mod things;
+
 use super::*;
 use codec::aws::policy::{Action, Decision, Request};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-mod digest;
-mod providers;
-mod roles;
-mod things;
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);

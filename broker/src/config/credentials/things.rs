@@ -1,9 +1,9 @@
 //! Devices of a credentials file: who is asked for a certificate, the registry, and authorities.
 
-use super::super::document::{Section, list, text};
-use super::files::Files;
-use super::names::{policies_of, policy_names};
-use super::registry::{self, REGISTRY_MAX, REGISTRY_MAX_DEFAULT};
+use crate::config::credentials::files::Files;
+use crate::config::credentials::names::{policies_of, policy_names};
+use crate::config::credentials::registry::{self, REGISTRY_MAX, REGISTRY_MAX_DEFAULT};
+use crate::config::document::{Section, list, text};
 use crate::devices::{Authority, Devices, NameSource};
 use broker_core::auth::{Registry, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked};
@@ -17,11 +17,11 @@ use std::sync::Arc;
 type Known = BTreeMap<String, Option<Arc<Policy>>>;
 
 /// Devices that may sign in, as the file has them.
-pub(super) struct WrittenThings {
-    pub(super) things: Things,
-    pub(super) devices: Devices,
+pub(crate) struct WrittenThings {
+    pub(crate) things: Things,
+    pub(crate) devices: Devices,
     /// The policies that they name.
-    pub(super) policies: Vec<String>,
+    pub(crate) policies: Vec<String>,
 }
 
 /// The authorities of one table, for the core and for the edge.
@@ -33,7 +33,7 @@ struct Authorities {
 }
 
 /// The table of devices. `None` when it does not load.
-pub(super) fn things(
+pub(crate) fn things(
     section: &mut Section<'_, '_>,
     known: &Known,
     files: &mut Files,
@@ -177,7 +177,7 @@ fn authority(
 }
 
 /// Remarks on devices that are valid but look forgotten or careless.
-pub(super) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
+pub(crate) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
     let WrittenThings {
         things, devices, ..
     } = written;

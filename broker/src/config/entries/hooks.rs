@@ -7,7 +7,7 @@ use broker_core::settings::{HOOKS_MAX, Hook, Settings};
 use std::path::PathBuf;
 
 /// Reads the entry of this place, if it has what an entry needs.
-pub(in crate::config) fn read(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings) {
+pub(crate) fn read(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings) {
     if nth == HOOKS_MAX {
         section.fault(format!("allowed at most {HOOKS_MAX} hooks"));
     }

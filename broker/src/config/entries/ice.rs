@@ -7,7 +7,7 @@ use broker_core::settings::{Ice, IceCredential};
 use std::path::Path;
 
 /// Reads one entry.
-pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Option<Ice> {
+pub(crate) fn read(section: &mut Section<'_, '_>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
     let from_file = section.text("secret_file", |path| secret_file(Path::new(path)));

@@ -1,13 +1,13 @@
 //! Lines on the devices of a credentials file: role aliases, the registry, authorities.
 
-use super::rights;
+use crate::config::summary::rights;
 use broker_core::auth::{Credentials, RoleAlias, ThingAuthority, Things};
 use broker_core::settings::value::Span;
 use codec::aws::sigv4::Stamp;
 use std::fmt::Write;
 
 /// A line for each role alias, for `[things]`, and for each authority; of very many aliases only the first.
-pub(super) fn lines(credentials: &Credentials) -> Vec<(&'static str, String)> {
+pub(crate) fn lines(credentials: &Credentials) -> Vec<(&'static str, String)> {
     let more = credentials.aliases().count();
     let more = more.saturating_sub(ALIASES_TOLD_MAX);
     let more = (more > 0).then(|| format!("… and {more} more"));

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
 /// system call, without waiting.
-pub(in crate::edge) fn has_left(socket: &OwnedFd) -> bool {
+pub(crate) fn has_left(socket: &OwnedFd) -> bool {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -35,40 +35,40 @@ pub(in crate::edge) fn has_left(socket: &OwnedFd) -> bool {
 }
 
 /// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
-pub(in crate::edge) struct Connection {
-    pub(in crate::edge) socket: OwnedFd,
-    pub(in crate::edge) generation: u32,
-    pub(in crate::edge) tls: Option<Box<Tls>>,
-    pub(in crate::edge) stage: Stage,
-    pub(in crate::edge) receive: Receive,
-    pub(in crate::edge) standing: Standing,
+pub(crate) struct Connection {
+    pub(crate) socket: OwnedFd,
+    pub(crate) generation: u32,
+    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) stage: Stage,
+    pub(crate) receive: Receive,
+    pub(crate) standing: Standing,
     /// In the list of those to flush at the end of this turn.
-    pub(in crate::edge) dirty: bool,
+    pub(crate) dirty: bool,
     /// A send of the ring is in flight.
-    pub(in crate::edge) sending: bool,
+    pub(crate) sending: bool,
     /// The peer sends no more.
-    pub(in crate::edge) ended: bool,
+    pub(crate) ended: bool,
     /// Nothing can be sent any more.
-    pub(in crate::edge) broken: bool,
+    pub(crate) broken: bool,
     /// Receive buffers taken in the turn `turn`.
-    pub(in crate::edge) taken: u8,
+    pub(crate) taken: u8,
     /// Up to [`CALM_RECEIVES`] the receives that left room in their buffer, since the peer last flooded; from there on
     /// the number of those in a row that filled it is added.
-    pub(in crate::edge) conduct: u8,
-    pub(in crate::edge) turn: u32,
+    pub(crate) conduct: u8,
+    pub(crate) turn: u32,
     /// Plaintext bytes of the send in flight.
-    pub(in crate::edge) launched: u32,
+    pub(crate) launched: u32,
     /// Bytes read and thrown away while lingering.
-    pub(in crate::edge) discarded: u32,
+    pub(crate) discarded: u32,
     /// When the edge looks at its own deadlines of this connection; the end of time when it has none.
-    pub(in crate::edge) due: Now,
+    pub(crate) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
 /// The stage of a connection, by what it awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Stage {
+pub(crate) enum Stage {
     /// The machine's next output.
     Open,
     /// The end of what is armed or in flight; then it goes there.
@@ -83,7 +83,7 @@ pub(in crate::edge) enum Stage {
 
 /// The destination of a connection that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Destination {
+pub(crate) enum Destination {
     /// Another shard.
     Shard(ShardId),
     /// Another node, by a tunnel.
@@ -94,7 +94,7 @@ pub(in crate::edge) enum Destination {
 
 /// Whether a connection makes room for others when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Standing {
+pub(crate) enum Standing {
     /// A guest: the machine has not admitted it, and nothing was received from the peer.
     Silent,
     /// A guest that has sent something.
@@ -105,7 +105,7 @@ pub(in crate::edge) enum Standing {
 
 /// The receive on the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Receive {
+pub(crate) enum Receive {
     /// Not at all.
     Idle,
     /// Not yet again: it is in the list of those to arm.
@@ -122,7 +122,7 @@ pub(in crate::edge) enum Receive {
 
 impl Receive {
     /// Whether the kernel holds a receive on the socket.
-    pub(in crate::edge) fn armed(self) -> bool {
+    pub(crate) fn armed(self) -> bool {
         match self {
             Self::Idle | Self::Listed | Self::Queued => false,
             Self::Once | Self::Many | Self::Cancelling => true,
@@ -132,11 +132,7 @@ impl Receive {
 
 impl Connection {
     /// A connection with nothing armed.
-    pub(in crate::edge) fn new(
-        session: SessionKey,
-        socket: OwnedFd,
-        tls: Option<Box<Tls>>,
-    ) -> Self {
+    pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {
             socket,
             generation: session.generation(),
@@ -158,19 +154,19 @@ impl Connection {
     }
 
     /// Whether the kernel holds nothing of it.
-    pub(in crate::edge) fn at_rest(&self) -> bool {
+    pub(crate) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
     }
 
     /// Whether the machine may be given bytes of it.
     #[inline]
-    pub(in crate::edge) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
     /// Whether it may go on only when nothing is armed on it.
     #[inline]
-    pub(in crate::edge) fn awaits_rest(&self) -> bool {
+    pub(crate) fn awaits_rest(&self) -> bool {
         match self.stage {
             Stage::Leaving(_) | Stage::Closing | Stage::Shut => true,
             Stage::Open | Stage::Lingering => false,
@@ -178,12 +174,12 @@ impl Connection {
     }
 
     /// Makes the kernel send RST in place of FIN, where it can.
-    pub(in crate::edge) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let _ = connect_unspec(&self.socket);
     }
 
     /// Makes the kernel look each minute whether the peer is there. One that cannot ends with the session's wait.
-    pub(in crate::edge) fn keep_alive(&self) {
+    pub(crate) fn keep_alive(&self) {
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
             .with_interval(Duration::from_secs(60))
@@ -192,13 +188,13 @@ impl Connection {
     }
 
     /// Whether its TLS handshake is under way.
-    pub(in crate::edge) fn handshaking(&self) -> bool {
+    pub(crate) fn handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
     /// Notes whether a receive filled its buffer, and returns whether the peer has just become a flood: see
     /// [`FILLED_IN_A_ROW`].
-    pub(in crate::edge) fn filled(&mut self, whole: bool) -> bool {
+    pub(crate) fn filled(&mut self, whole: bool) -> bool {
         if !whole {
             self.conduct = (self.conduct + 1).min(CALM_RECEIVES);
         } else if self.is_calm() {
@@ -212,12 +208,12 @@ impl Connection {
     }
 
     /// Whether the peer may have more than one buffer at a time: see [`CALM_RECEIVES`].
-    pub(in crate::edge) fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(&self) -> bool {
         self.conduct >= CALM_RECEIVES
     }
 
     /// Counts receive buffers of this turn and returns whether the last of its share was among them.
-    pub(in crate::edge) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
+    pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
         }
@@ -227,20 +223,21 @@ impl Connection {
 }
 
 /// No deadline.
-pub(in crate::edge) const NEVER: Now = Now(u64::MAX);
+pub(crate) const NEVER: Now = Now(u64::MAX);
 
 /// The ring's key of a session.
-pub(in crate::edge) fn ring_key(session: SessionKey) -> Key {
+pub(crate) fn ring_key(session: SessionKey) -> Key {
     Key::new(session.pack())
 }
 
 /// The session of a ring's key.
-pub(in crate::edge) fn session(key: Key) -> SessionKey {
+pub(crate) fn session(key: Key) -> SessionKey {
     SessionKey::unpack(key.bits())
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// The end of a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the

@@ -1,7 +1,7 @@
 //! The end of a connection without another byte.
 
-use super::Connections;
-use super::connection::Stage;
+use crate::edge::connections::Connections;
+use crate::edge::connections::connection::Stage;
 use crate::edge::letters::counts::EdgeCounts;
 use broker_core::id::SessionKey;
 use socket2::SockRef;
@@ -9,13 +9,13 @@ use std::net::Shutdown;
 
 impl Connections {
     /// The machine wants a connection gone at once: its time is over.
-    pub(in crate::edge) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+    pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
     }
 
     /// Ends a connection without another byte. What is armed on it completes now.
-    pub(in crate::edge) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+    pub(crate) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Failed, counts);
         let Some(connection) = self.get_mut(session) else {
             return;
@@ -35,7 +35,7 @@ impl Connections {
     }
 
     /// A handshake under way is over, since the connection is.
-    pub(in crate::edge) fn give_up_handshake(
+    pub(crate) fn give_up_handshake(
         &mut self,
         session: SessionKey,
         why: GivenUp,
@@ -57,7 +57,7 @@ impl Connections {
 
 /// Why a handshake is given up.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::edge) enum GivenUp {
+pub(crate) enum GivenUp {
     Failed,
     /// It took too long.
     Late,

@@ -4,18 +4,18 @@
 //! of them), this page (lists of those that something is to be done for), `reading.rs` (what is armed on them),
 //! `room.rs` (newcomers, and which one makes room), `overdue.rs` (deadlines), `end.rs`.
 
-pub(super) mod connection;
-pub(super) mod end;
+pub(crate) mod connection;
+pub(crate) mod end;
 mod overdue;
 mod reading;
-pub(super) mod room;
+pub(crate) mod room;
 mod table;
 
-use super::io::Io;
-use super::letters::counts::EdgeCounts;
-use super::limits::LEAVING_BYTES;
-use super::nodes::lease::Lease;
-use super::tls::Held;
+use crate::edge::io::Io;
+use crate::edge::letters::counts::EdgeCounts;
+use crate::edge::limits::LEAVING_BYTES;
+use crate::edge::nodes::lease::Lease;
+use crate::edge::tls::Held;
 use broker_core::crowd::Crowd;
 use broker_core::id::SessionKey;
 use connection::{Connection, Receive, Stage};
@@ -25,7 +25,7 @@ use table::Table;
 
 /// The connections of one shard, by the machine's session keys.
 #[derive(Default)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     table: Table,
     /// Those to flush at the end of this turn, each once.
     touched: Vec<SessionKey>,
@@ -45,29 +45,29 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.table.len() == 0
     }
 
     /// The keys of all.
-    pub(super) fn keys(&self) -> Vec<SessionKey> {
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.table.keys()
     }
 
     /// The connection of a session; see [`Table::get`].
     #[inline]
-    pub(super) fn get(&self, session: SessionKey) -> Option<&Connection> {
+    pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         self.table.get(session)
     }
 
     /// As [`Self::get`], to be changed.
     #[inline]
-    pub(super) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
+    pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
         self.table.get_mut(session)
     }
 
     /// Takes a connection in under the machine's key.
-    pub(super) fn insert(&mut self, session: SessionKey, connection: Connection, io: &mut Io) {
+    pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection, io: &mut Io) {
         if let Some(tls) = &connection.tls {
             io.counts.handshaking += u64::from(tls.handshaking());
         }
@@ -78,7 +78,7 @@ impl Connections {
     }
 
     /// Takes a connection out; nothing may be armed on it.
-    pub(super) fn remove(
+    pub(crate) fn remove(
         &mut self,
         session: SessionKey,
         counts: &mut EdgeCounts,
@@ -114,7 +114,7 @@ impl Connections {
     }
 
     /// Moves a connection on. Never back: one that is closing does not leave, one that is shut stays shut.
-    pub(super) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
+    pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let Some(connection) = self.get_mut(session) else {
             return;
         };
@@ -137,7 +137,7 @@ impl Connections {
 
     /// Puts a connection on the list of those to flush in this turn.
     #[inline]
-    pub(super) fn touch(&mut self, session: SessionKey) {
+    pub(crate) fn touch(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && !std::mem::replace(&mut connection.dirty, true)
         {
@@ -146,26 +146,26 @@ impl Connections {
     }
 
     /// Takes the list of those to flush; [`Self::keep_touched`] brings it back when it is empty.
-    pub(super) fn take_touched(&mut self) -> Vec<SessionKey> {
+    pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
     }
 
     /// A connection of that list is flushed now: its stage.
     #[inline]
-    pub(super) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
+    pub(crate) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
         let connection = self.get_mut(session)?;
         connection.dirty = false;
         Some(connection.stage)
     }
 
     /// Keeps the larger of the two lists' memory, and what was touched meanwhile.
-    pub(super) fn keep_touched(&mut self, mut touched: Vec<SessionKey>) {
+    pub(crate) fn keep_touched(&mut self, mut touched: Vec<SessionKey>) {
         touched.append(&mut self.touched);
         self.touched = touched;
     }
 
     /// Lists a connection whose receive is over but should go on, behind all others.
-    pub(super) fn list(&mut self, session: SessionKey) {
+    pub(crate) fn list(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Idle
         {
@@ -175,34 +175,34 @@ impl Connections {
     }
 
     /// Whether a list of this turn or the next is not empty.
-    pub(super) fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty() || !self.listed.is_empty()
     }
 
     /// Puts bytes aside that came while a connection was leaving. False when there are too many.
-    pub(super) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
+    pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
         unread.len() <= LEAVING_BYTES
     }
 
     /// A connection between nodes comes back when its WebSocket is over.
-    pub(super) fn lend(&mut self, session: SessionKey, lease: Box<Lease>) {
+    pub(crate) fn lend(&mut self, session: SessionKey, lease: Box<Lease>) {
         self.leases.insert(session, lease);
     }
 
     /// Its state then, if it does.
-    pub(super) fn lease(&mut self, session: SessionKey) -> Option<&mut Lease> {
+    pub(crate) fn lease(&mut self, session: SessionKey) -> Option<&mut Lease> {
         self.leases.get_mut(&session).map(|lease| &mut **lease)
     }
 
     /// Takes its state then.
-    pub(super) fn take_lease(&mut self, session: SessionKey) -> Option<Box<Lease>> {
+    pub(crate) fn take_lease(&mut self, session: SessionKey) -> Option<Box<Lease>> {
         self.leases.remove(&session)
     }
 
     /// Takes what was put aside.
-    pub(super) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
+    pub(crate) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
         self.unread.remove(&session).unwrap_or_default()
     }
 }

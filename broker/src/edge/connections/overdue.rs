@@ -11,8 +11,8 @@
 //! | closing, lingering | the machine's deadline of the session's end |
 //! | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 
-use super::Connections;
-use super::connection::{Connection, NEVER, Stage};
+use crate::edge::connections::Connections;
+use crate::edge::connections::connection::{Connection, NEVER, Stage};
 use crate::edge::io::Io;
 use crate::edge::limits::OVERDUE_PER_TURN;
 use broker_core::id::SessionKey;
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 /// The edge's own deadlines of one shard's connections. A connection has one at most, which it knows
 /// ([`Connection::due`]).
 #[derive(Default)]
-pub(super) struct Deadlines {
+pub(crate) struct Deadlines {
     all: BTreeSet<(Now, SessionKey)>,
 }
 
@@ -37,25 +37,25 @@ impl Deadlines {
     }
 
     /// Takes back what [`Self::set`] wanted.
-    pub(super) fn clear(&mut self, session: SessionKey, connection: &mut Connection) {
+    pub(crate) fn clear(&mut self, session: SessionKey, connection: &mut Connection) {
         let due = std::mem::replace(&mut connection.due, NEVER);
         self.all.remove(&(due, session));
     }
 
     /// The first, and its connection.
-    pub(super) fn next(&self) -> Option<(Now, SessionKey)> {
+    pub(crate) fn next(&self) -> Option<(Now, SessionKey)> {
         self.all.first().copied()
     }
 
     /// The connections that have one.
-    pub(super) fn sessions(&self) -> Vec<SessionKey> {
+    pub(crate) fn sessions(&self) -> Vec<SessionKey> {
         self.all.iter().map(|&(_, session)| session).collect()
     }
 }
 
 impl Connections {
     /// A connection is to leave and may not: from here on that has an end.
-    pub(super) fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
+    pub(crate) fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session) {
             let due = io.turn.at().now.after(io.settings.leaving_ms);
             self.deadlines.clear(session, connection);
@@ -64,7 +64,7 @@ impl Connections {
     }
 
     /// A record of a connection may be unfinished: from its first byte on that has an end.
-    pub(in crate::edge) fn limit_record(&mut self, session: SessionKey, io: &Io) {
+    pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
             && let Some(begun) = connection.tls.as_ref().and_then(|tls| tls.begun())
@@ -75,7 +75,7 @@ impl Connections {
     }
 
     /// Cuts off connections whose time is over.
-    pub(in crate::edge) fn end_overdue(&mut self, io: &mut Io) {
+    pub(crate) fn end_overdue(&mut self, io: &mut Io) {
         for _ in 0..OVERDUE_PER_TURN {
             let Some((due, session)) = self.deadlines.next() else {
                 return;
@@ -110,7 +110,7 @@ impl Connections {
     }
 
     /// When the first of these deadlines is due.
-    pub(in crate::edge) fn next_overdue(&self) -> Option<Now> {
+    pub(crate) fn next_overdue(&self) -> Option<Now> {
         self.deadlines.next().map(|(due, _)| due)
     }
 }

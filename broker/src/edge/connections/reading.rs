@@ -1,7 +1,7 @@
 //! Reading: what is armed on the socket of a connection, and each peer's share of a turn.
 
-use super::Connections;
-use super::connection::{Receive, Stage, ring_key};
+use crate::edge::connections::Connections;
+use crate::edge::connections::connection::{Receive, Stage, ring_key};
 use crate::edge::io::Io;
 use crate::edge::limits::{BUFFERS_PER_PEER, REARMS_PER_TURN, WORK_PER_BUFFER};
 use broker_core::id::SessionKey;
@@ -14,12 +14,7 @@ impl Connections {
     ///
     /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor
     /// paused after it would be forgotten.
-    pub(in crate::edge) fn watch<M: Machine>(
-        &mut self,
-        session: SessionKey,
-        machine: &M,
-        ring: &mut Ring,
-    ) {
+    pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
         };
@@ -64,7 +59,7 @@ impl Connections {
     }
 
     /// Arms some of the listed receives again. All buffers of this turn are back by now.
-    pub(in crate::edge) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
+    pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
         for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
             let Some(session) = self.listed.pop_front() else {
                 return;
@@ -80,7 +75,7 @@ impl Connections {
 
     /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
     #[inline]
-    pub(in crate::edge) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
+    pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
         let turn = io.turn.number();
         if let Some(connection) = self.get_mut(session)
@@ -91,7 +86,7 @@ impl Connections {
     }
 
     /// One peer has had its share of a turn: its receive is cancelled, and armed again behind all others.
-    pub(in crate::edge) fn cap(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.get_mut(session)
             && connection.receive == Receive::Many
         {

@@ -4,9 +4,9 @@
 //! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
 //! *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
-use super::Connections;
-use super::connection::{Stage, Standing};
 use crate::edge::answers::remote;
+use crate::edge::connections::Connections;
+use crate::edge::connections::connection::{Stage, Standing};
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::RELIEF_PART;
@@ -18,13 +18,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 impl Connections {
     /// Keeps account of a connection that was just accepted.
-    pub(in crate::edge) fn welcome(
-        &mut self,
-        session: SessionKey,
-        origin: Origin,
-        tls: bool,
-        now: Now,
-    ) {
+    pub(crate) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool, now: Now) {
         if let Some(connection) = self.table.get_mut(session) {
             connection.standing = Standing::Silent;
             self.guests.enter(session, origin, now);
@@ -36,7 +30,7 @@ impl Connections {
 
     /// A connection that came from another shard, or came back, and was refused makes room as those that were not
     /// admitted do: its end takes as long as its peer likes, up to a deadline.
-    pub(in crate::edge) fn note_refused(&mut self, session: SessionKey, now: Now) {
+    pub(crate) fn note_refused(&mut self, session: SessionKey, now: Now) {
         if let Some(connection) = self.get(session)
             && connection.stage == Stage::Closing
             && let Some(remote) = remote(&connection.socket)
@@ -47,13 +41,13 @@ impl Connections {
     }
 
     /// Ends a guest for a newcomer from `origin`. False when none can be evicted.
-    pub(in crate::edge) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
+    pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let victim = self.guests.victim(origin, io.turn.at().now);
         self.evict(victim, &mut io.counts)
     }
 
     /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
-    pub(in crate::edge) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
+    pub(crate) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let most = io.settings.handshakes_per_address;
         if most != 0 && self.shaking.count(origin) >= most {
@@ -77,7 +71,7 @@ impl Connections {
     }
 
     /// A connection is not to be evicted any more: the machine admitted it, or it ends.
-    pub(super) fn settle_guest(&mut self, session: SessionKey) {
+    pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
         {
@@ -86,7 +80,7 @@ impl Connections {
     }
 
     /// The first bytes of a connection came.
-    pub(in crate::edge) fn note_first_bytes(&mut self, session: SessionKey) {
+    pub(crate) fn note_first_bytes(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && connection.standing == Standing::Silent
         {
@@ -97,13 +91,13 @@ impl Connections {
     }
 
     /// The handshake of a connection is over, well or not.
-    pub(in crate::edge) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+    pub(crate) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         counts.handshaking -= 1;
         self.shaking.leave(session);
     }
 
     /// Brings the counters of unfinished records up to date with what a connection holds.
-    pub(in crate::edge) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+    pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
         {
@@ -113,7 +107,7 @@ impl Connections {
     }
 
     /// Holds the two budgets of unfinished records: the address that holds most pays.
-    pub(in crate::edge) fn hold_budgets(&mut self, io: &mut Io) {
+    pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
         if let Some(excess) = excess(io.counts.handshake_bytes, most) {
             let sessions = self.shaking.members().map(|(session, _)| session).collect();
@@ -147,24 +141,24 @@ impl Connections {
 }
 
 /// The bytes that must come free where more than `most` are held; see [`RELIEF_PART`].
-pub(in crate::edge) fn excess(held: u64, most: usize) -> Option<u64> {
+pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
     let most = most as u64;
     (held > most).then(|| held - (most - most / RELIEF_PART))
 }
 
 /// A holder of bytes of unfinished records.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::edge) struct Holder {
-    pub(in crate::edge) session: SessionKey,
-    pub(in crate::edge) origin: Origin,
-    pub(in crate::edge) guest: bool,
-    pub(in crate::edge) bytes: u64,
-    pub(in crate::edge) begun: Now,
+pub(crate) struct Holder {
+    pub(crate) session: SessionKey,
+    pub(crate) origin: Origin,
+    pub(crate) guest: bool,
+    pub(crate) bytes: u64,
+    pub(crate) begun: Now,
 }
 
 /// The holders that end so that `excess` bytes come free: guests before all others, of the address that holds most, the
 /// largest holder, the oldest first.
-pub(in crate::edge) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
+pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {
         let group = groups.entry((holder.guest, holder.origin)).or_default();
@@ -194,6 +188,7 @@ pub(in crate::edge) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> 
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn holder(slot: u32, origin: u32, guest: bool, bytes: u64, begun: u64) -> Holder {

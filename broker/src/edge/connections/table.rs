@@ -8,7 +8,7 @@ use broker_core::id::SessionKey;
 
 /// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and stays.
 #[derive(Default)]
-pub(in crate::edge) struct Table {
+pub(crate) struct Table {
     chunks: Vec<Chunk>,
     len: usize,
 }
@@ -20,12 +20,12 @@ const CHUNK: usize = 256;
 
 impl Table {
     /// The number of connections.
-    pub(in crate::edge) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// The connection of this session; `None` when it is gone, also when its slot has another one by now.
-    pub(in crate::edge) fn get(&self, session: SessionKey) -> Option<&Connection> {
+    pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         let slot = self
             .chunks
             .get(session.slot() / CHUNK)?
@@ -35,7 +35,7 @@ impl Table {
     }
 
     /// As [`Self::get`], to be changed.
-    pub(in crate::edge) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
+    pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
         let slot = self
             .chunks
             .get_mut(session.slot() / CHUNK)?
@@ -48,7 +48,7 @@ impl Table {
     ///
     /// # Panics
     /// When the slot is taken: the machine gave a key out whose session was not reported as gone.
-    pub(in crate::edge) fn insert(&mut self, session: SessionKey, connection: Connection) {
+    pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection) {
         while self.chunks.len() <= session.slot() / CHUNK {
             self.chunks.push((0..CHUNK).map(|_| None).collect());
         }
@@ -59,14 +59,14 @@ impl Table {
     }
 
     /// Takes a connection out.
-    pub(in crate::edge) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
+    pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
         self.get(session)?;
         self.len -= 1;
         self.chunks[session.slot() / CHUNK][session.slot() % CHUNK].take()
     }
 
     /// The keys of all connections, by slot.
-    pub(in crate::edge) fn keys(&self) -> Vec<SessionKey> {
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
         let slots = self.chunks.iter().flatten().enumerate();
         let key = |(slot, connection): (usize, &Option<Connection>)| {
             let generation = connection.as_ref()?.generation;
@@ -78,6 +78,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::fs::File;
 

@@ -97,7 +97,7 @@ pub struct EdgeCounts {
 
 impl EdgeCounts {
     /// Counts what one connection holds of unfinished records.
-    pub(in crate::edge) fn count_held(&mut self, before: Held, after: Held) {
+    pub(crate) fn count_held(&mut self, before: Held, after: Held) {
         self.handshake_bytes = self.handshake_bytes + after.handshake - before.handshake;
         self.partial_record_bytes = self.partial_record_bytes + after.secured - before.secured;
     }
@@ -131,7 +131,7 @@ pub struct AcceptErrors {
 
 impl AcceptErrors {
     /// Counts the error that an accept ended with.
-    pub(in crate::edge) fn count(&mut self, error: &io::Error) {
+    pub(crate) fn count(&mut self, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::ECANCELED) => {}
             Some(libc::EMFILE | libc::ENFILE) => self.fd_limit += 1,

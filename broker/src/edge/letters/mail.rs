@@ -1,7 +1,7 @@
 //! Letters of this shard to others, and its reports to the thread that started it.
 
-use super::counts::EdgeCounts;
-use super::post::{Handover, Post};
+use crate::edge::letters::counts::EdgeCounts;
+use crate::edge::letters::post::{Handover, Post};
 use crate::edge::start::ShardEvent;
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A shard's name, the mailboxes of all shards, and letters that did not get into one.
-pub(in crate::edge) struct Mail<M: Machine> {
+pub(crate) struct Mail<M: Machine> {
     id: ShardId,
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     /// Letters of the machine that found no room, to be handed back.
@@ -21,7 +21,7 @@ pub(in crate::edge) struct Mail<M: Machine> {
 
 impl<M: Machine> Mail<M> {
     /// The mail of the shard `id`.
-    pub(in crate::edge) fn new(
+    pub(crate) fn new(
         id: ShardId,
         mailboxes: Arc<[Mailbox<Post<M>>]>,
         events: Sender<ShardEvent>,
@@ -36,23 +36,18 @@ impl<M: Machine> Mail<M> {
     }
 
     /// The shard.
-    pub(in crate::edge) fn id(&self) -> ShardId {
+    pub(crate) fn id(&self) -> ShardId {
         self.id
     }
 
     /// The shard's own mailbox.
     #[inline]
-    pub(in crate::edge) fn own(&self) -> &Mailbox<Post<M>> {
+    pub(crate) fn own(&self) -> &Mailbox<Post<M>> {
         &self.mailboxes[self.id.index()]
     }
 
     /// Posts a letter of the machine: a question may be refused, whatever must arrive uses the reserve.
-    pub(in crate::edge) fn post(
-        &mut self,
-        to: ShardId,
-        letter: M::Letter,
-        counts: &mut EdgeCounts,
-    ) {
+    pub(crate) fn post(&mut self, to: ShardId, letter: M::Letter, counts: &mut EdgeCounts) {
         let mailbox = &self.mailboxes[to.index()];
         let posted = if M::refusable(&letter) {
             mailbox.post(Post::Letter(letter))
@@ -69,12 +64,12 @@ impl<M: Machine> Mail<M> {
 
     /// A letter that found no room.
     #[inline]
-    pub(in crate::edge) fn next_refused(&mut self) -> Option<M::Letter> {
+    pub(crate) fn next_refused(&mut self) -> Option<M::Letter> {
         self.refused.pop_front()
     }
 
     /// Posts a connection to its shard. Returns it when there is no room.
-    pub(in crate::edge) fn hand_over(
+    pub(crate) fn hand_over(
         &self,
         to: ShardId,
         handover: Handover<M>,
@@ -95,7 +90,7 @@ impl<M: Machine> Mail<M> {
 
     /// Reports that the machine has drained. The receiver is the server's; when it is gone, the process is ending
     /// anyway.
-    pub(in crate::edge) fn report_drained(&self) {
+    pub(crate) fn report_drained(&self) {
         let _ = self.events.try_send(ShardEvent::Drained(self.id));
     }
 }

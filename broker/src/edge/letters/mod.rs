@@ -1,12 +1,12 @@
 //! Letters that arrive in the mailbox of this shard.
 
-pub(super) mod counts;
-pub(super) mod mail;
-pub(super) mod post;
+pub(crate) mod counts;
+pub(crate) mod mail;
+pub(crate) mod post;
 
-use super::clock::Shift;
-use super::limits::LETTERS_PER_TURN;
-use super::shard::Edge;
+use crate::edge::clock::Shift;
+use crate::edge::limits::LETTERS_PER_TURN;
+use crate::edge::shard::Edge;
 use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine};
 use broker_core::work;
@@ -16,7 +16,7 @@ use post::{Post, Scraped};
 impl<M: Machine> Edge<M> {
     /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are
     /// none: they come every other second, and would have a shard without clients wake three times for each.
-    pub(super) fn take_letters(&mut self) -> bool {
+    pub(crate) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {
             if self.work_of_turn() >= work::LETTERS {
@@ -72,7 +72,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Answers [`Post::Shift`] when nothing is due any more.
-    pub(super) fn report_shift(&mut self) {
+    pub(crate) fn report_shift(&mut self) {
         if !self.is_due()
             && let Some(answer) = self.shifted.take()
         {

@@ -1,8 +1,8 @@
 //! Letters between shards, and from the side thread to a shard.
 
-use super::counts::EdgeCounts;
 use crate::devices::Devices;
 use crate::edge::clock::Shift;
+use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::nodes::lease::Lease;
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
@@ -47,13 +47,13 @@ pub struct Handover<M: Machine> {
 
 /// A connection with nothing armed and nothing in flight.
 pub struct Travelling {
-    pub(in crate::edge) socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
     /// The TLS state, established, with the bytes of an incomplete record.
-    pub(in crate::edge) tls: Option<Box<crate::edge::tls::Tls>>,
+    pub(crate) tls: Option<Box<crate::edge::tls::Tls>>,
     /// Received bytes that no machine has seen yet, as they came from the socket.
-    pub(in crate::edge) unread: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
     /// It goes back to another node when its WebSocket is over.
-    pub(in crate::edge) lease: Option<Box<Lease>>,
+    pub(crate) lease: Option<Box<Lease>>,
 }
 
 /// A shard's answer to [`Post::Scrape`].

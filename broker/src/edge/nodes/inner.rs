@@ -19,8 +19,6 @@ mod end;
 mod kept;
 mod returned;
 
-use super::lease::Lease;
-use super::links::{LinkEnd, Links, Places, link_key};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::entropy;
 use crate::edge::handshakes::Shaking;
@@ -28,6 +26,8 @@ use crate::edge::io::Io;
 use crate::edge::limits::{
     INNER_AHEAD_MAX, INNER_AHEAD_MS, INNER_HEADER_MS, INNER_WAITING_MAX, LINK_HELD_BYTES,
 };
+use crate::edge::nodes::lease::Lease;
+use crate::edge::nodes::links::{LinkEnd, Links, Places, link_key};
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
@@ -44,7 +44,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// The inner connections of one shard whose header has not come, and those that are kept.
-pub(in crate::edge) struct Inners {
+pub(crate) struct Inners {
     all: Places<Inner>,
     /// When each of those ends that nobody has signed anything on, the oldest first.
     due: BTreeSet<(Now, u32)>,
@@ -56,21 +56,21 @@ pub(in crate::edge) struct Inners {
 }
 
 /// A connection whose header is right: from here on it is that of the client that the header names.
-pub(in crate::edge) struct Introduced {
-    pub(in crate::edge) socket: OwnedFd,
+pub(crate) struct Introduced {
+    pub(crate) socket: OwnedFd,
     /// The engine of an encrypted link.
-    pub(in crate::edge) tls: Option<Box<Tls>>,
-    pub(in crate::edge) header: ProxyHeader,
+    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) header: ProxyHeader,
     /// The first bytes of the client, behind the header.
-    pub(in crate::edge) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// It sends no more.
-    pub(in crate::edge) ended: bool,
+    pub(crate) ended: bool,
     /// The connection comes back when the WebSocket is over.
-    pub(in crate::edge) lease: Option<Box<Lease>>,
+    pub(crate) lease: Option<Box<Lease>>,
 }
 
 /// The part of a connection that the machine is to know.
-pub(in crate::edge) enum Arrival {
+pub(crate) enum Arrival {
     /// A client, whose connection it is from here on.
     Client(Introduced),
     /// A call of a client, on a connection that is kept.
@@ -86,19 +86,19 @@ pub(in crate::edge) enum Arrival {
 }
 
 /// A call on a connection that is kept.
-pub(in crate::edge) struct Called {
+pub(crate) struct Called {
     /// The number of the connection.
-    pub(in crate::edge) place: u32,
-    pub(in crate::edge) header: ProxyHeader,
+    pub(crate) place: u32,
+    pub(crate) header: ProxyHeader,
     /// Its request so far.
-    pub(in crate::edge) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// That is all of it.
-    pub(in crate::edge) whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Inners {
     /// None; `links` is there in a cluster.
-    pub(in crate::edge) fn new(links: Option<Arc<Links>>) -> Self {
+    pub(crate) fn new(links: Option<Arc<Links>>) -> Self {
         Self {
             all: Places::default(),
             due: BTreeSet::new(),
@@ -109,13 +109,13 @@ impl Inners {
     }
 
     /// Whether there is none.
-    pub(in crate::edge) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.len() == 0
     }
 }
 
 /// A connection of another node.
-struct Inner {
+pub(crate) struct Inner {
     socket: OwnedFd,
     /// The engine of an encrypted link.
     tls: Option<Box<Tls>>,
@@ -145,7 +145,7 @@ struct Inner {
 
 impl Inners {
     /// Closes the oldest where all places are taken, before one more is greeted.
-    pub(in crate::edge) fn end_oldest(&mut self, io: &mut Io) {
+    pub(crate) fn end_oldest(&mut self, io: &mut Io) {
         if self.due.len() >= INNER_WAITING_MAX
             && let Some(&(_, oldest)) = self.due.first()
         {
@@ -155,13 +155,7 @@ impl Inners {
     }
 
     /// Greets a connection to an inner listener, if there is `room` for it.
-    pub(in crate::edge) fn greet(
-        &mut self,
-        socket: OwnedFd,
-        origin: Origin,
-        room: bool,
-        io: &mut Io,
-    ) {
+    pub(crate) fn greet(&mut self, socket: OwnedFd, origin: Origin, room: bool, io: &mut Io) {
         let mut challenge = [0; CHALLENGE_BYTES];
         let known = entropy::fill(&mut challenge).is_ok();
         let place = self.all.claim().filter(|_| known);
@@ -197,7 +191,7 @@ impl Inners {
     }
 
     /// A receive is over: there is always one armed on a connection that waits, unless its handshake is queued.
-    pub(in crate::edge) fn received(
+    pub(crate) fn received(
         &mut self,
         place: u32,
         received: Received,
@@ -252,7 +246,7 @@ impl Inners {
     }
 
     /// Goes on with a handshake whose bytes were put aside.
-    pub(in crate::edge) fn step(&mut self, place: u32, io: &mut Io) -> Option<Arrival> {
+    pub(crate) fn step(&mut self, place: u32, io: &mut Io) -> Option<Arrival> {
         let Some(mut inner) = self.all.borrow(place) else {
             return None; // it ended, and its place is free
         };

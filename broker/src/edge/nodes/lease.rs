@@ -3,11 +3,11 @@
 use codec::proxy::CHALLENGE_BYTES;
 
 /// The state that a connection is to have when it comes back from a client; see `inner/returned.rs`.
-pub(in crate::edge) struct Lease {
+pub(crate) struct Lease {
     /// The owner's challenge on it.
-    pub(in crate::edge) challenge: [u8; CHALLENGE_BYTES],
+    pub(crate) challenge: [u8; CHALLENGE_BYTES],
     /// The number of the upgrade on it.
-    pub(in crate::edge) number: u64,
+    pub(crate) number: u64,
     /// The owner has said that it is free.
-    pub(in crate::edge) said: bool,
+    pub(crate) said: bool,
 }

@@ -59,7 +59,7 @@ struct Turn {
 /// The next address of each node for one shard. It connects to all ports of a node in turn, since from one address to
 /// one port of another there are about 28,000 connections.
 #[derive(Debug, Default)]
-pub(in crate::edge) struct Turns(Vec<Turn>);
+pub(crate) struct Turns(Vec<Turn>);
 
 impl Turns {
     /// The next one's, of a shard that begins at a place of its own.
@@ -75,7 +75,7 @@ impl Turns {
     }
 
     /// A node was not reached: another address of its host is tried, if it has several.
-    pub(in crate::edge) fn failed(&mut self, node: NodeId) {
+    pub(crate) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
         }
@@ -108,14 +108,14 @@ impl Links {
     }
 
     /// The name of a node.
-    pub(in crate::edge) fn name(&self, node: NodeId) -> Option<Arc<str>> {
+    pub(crate) fn name(&self, node: NodeId) -> Option<Arc<str>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         let reached = nodes.get(node.index())?.as_ref()?;
         Some(Arc::clone(&reached.name))
     }
 
     /// The address to which a shard connects for a node, the next one in turn; `None` for a node that is not known.
-    pub(in crate::edge) fn address(
+    pub(crate) fn address(
         &self,
         node: NodeId,
         shard: ShardId,
@@ -132,7 +132,7 @@ impl Links {
     }
 
     /// Whether a node is reached at this address.
-    pub(in crate::edge) fn is_at(&self, node: NodeId, address: SocketAddr) -> bool {
+    pub(crate) fn is_at(&self, node: NodeId, address: SocketAddr) -> bool {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         let reached = nodes.get(node.index()).and_then(Option::as_ref);
         reached.is_some_and(|reached| {
@@ -142,7 +142,7 @@ impl Links {
     }
 
     /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
-    pub(in crate::edge) fn client(
+    pub(crate) fn client(
         &self,
         shard: ShardId,
         node: NodeId,
@@ -155,7 +155,7 @@ impl Links {
 
 /// The end of a link that a key of the ring names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum LinkEnd {
+pub(crate) enum LinkEnd {
     /// The client's side of a tunnel.
     Client(u32),
     /// The owner's side of a tunnel.
@@ -165,7 +165,7 @@ pub(in crate::edge) enum LinkEnd {
 }
 
 /// The ring's key of a link's end.
-pub(in crate::edge) fn link_key(end: LinkEnd) -> Key {
+pub(crate) fn link_key(end: LinkEnd) -> Key {
     let (kind, place) = match end {
         LinkEnd::Client(place) => (0, place),
         LinkEnd::Owner(place) => (1, place),
@@ -175,7 +175,7 @@ pub(in crate::edge) fn link_key(end: LinkEnd) -> Key {
 }
 
 /// The link's end of a ring's key; `None` for one of a session.
-pub(in crate::edge) fn link_end(key: Key) -> Option<LinkEnd> {
+pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
     let place = u32::try_from(rest & PLACES).ok()?;
     match (slot, rest >> PLACE_BITS) {
@@ -187,7 +187,7 @@ pub(in crate::edge) fn link_end(key: Key) -> Option<LinkEnd> {
 }
 
 /// Things under numbers that are used again. A number is free when nothing of it is armed or in flight.
-pub(in crate::edge) struct Places<T> {
+pub(crate) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
     len: usize,
@@ -205,12 +205,12 @@ impl<T> Default for Places<T> {
 
 impl<T> Places<T> {
     /// The number of things, those that are borrowed included.
-    pub(in crate::edge) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// A number for one more, which [`Self::put_back`] brings; `None` when all are used.
-    pub(in crate::edge) fn claim(&mut self) -> Option<u32> {
+    pub(crate) fn claim(&mut self) -> Option<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
@@ -227,30 +227,30 @@ impl<T> Places<T> {
     }
 
     /// Takes the thing out to work on it; `None` for a number that nothing has.
-    pub(in crate::edge) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
+    pub(crate) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
         self.places.get_mut(place as usize)?.take()
     }
 
     /// Brings it, for the first time or again.
-    pub(in crate::edge) fn put_back(&mut self, place: u32, thing: Box<T>) {
+    pub(crate) fn put_back(&mut self, place: u32, thing: Box<T>) {
         if let Some(slot) = self.places.get_mut(place as usize) {
             *slot = Some(thing);
         }
     }
 
     /// The thing was borrowed and has ended: its number is free.
-    pub(in crate::edge) fn release(&mut self, place: u32) {
+    pub(crate) fn release(&mut self, place: u32) {
         self.len -= 1;
         self.free.push(place);
     }
 
     /// The thing, to be looked at.
-    pub(in crate::edge) fn get(&self, place: u32) -> Option<&T> {
+    pub(crate) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_deref()
     }
 
     /// The numbers of all.
-    pub(in crate::edge) fn all(&self) -> Vec<u32> {
+    pub(crate) fn all(&self) -> Vec<u32> {
         let used = self
             .places
             .iter()
@@ -270,6 +270,7 @@ const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::edge::connections::connection::ring_key;
     use broker_core::id::SessionKey;

@@ -11,7 +11,7 @@
 //! that has no room, the rest is copied once and waits in the ring, and the first side is not read until it is gone:
 //! so a tunnel holds at most one receive buffer for each direction, and the window of TCP stops who sends too fast. An
 //! idle tunnel holds no buffer. The client's TLS ends here; between the nodes is TLS of their own, or none
-//! ([`Links::tls`](super::links::Links::tls)).
+//! ([`Links::tls`](crate::edge::nodes::links::Links::tls)).
 //!
 //! The owner counts messages, bounds and addresses; here are only bytes. From the greeting on a tunnel has two places
 //! among the connections that the machine has admitted, and makes room by the same rule: the machine says which one
@@ -28,31 +28,29 @@
 mod admin;
 mod ahead;
 mod begin;
-mod call;
+pub(crate) mod call;
 mod closing;
 mod copy;
 mod end;
-mod half;
+pub(crate) mod half;
 mod kept;
 mod pool;
 mod stock;
 mod upgrade;
 
-pub(in crate::edge) use call::{Answered, Taken};
-pub(in crate::edge) use half::Half;
-
-use super::links::{Links, Places, Turns};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
+use crate::edge::nodes::links::{Links, Places, Turns};
 use crate::edge::start::TakeAdmin;
 use ahead::Aheads;
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;
-use call::Kept;
+use call::{Answered, Kept};
 use codec::ws::Follower;
 use copy::SideOf;
+use half::Half;
 use ring::Received;
 use std::collections::BTreeSet;
 use std::io;
@@ -60,7 +58,7 @@ use std::sync::Arc;
 use upgrade::Upgrade;
 
 /// The tunnels of one shard.
-pub(in crate::edge) struct Tunnels<M: Machine> {
+pub(crate) struct Tunnels<M: Machine> {
     all: Places<Tunnel<M>>,
     /// Those of them whose owner is the side thread.
     of_admin: usize,
@@ -86,11 +84,7 @@ pub(in crate::edge) struct Tunnels<M: Machine> {
 
 impl<M: Machine> Tunnels<M> {
     /// The tunnels of the shard `shard`, none. `links` is there in a cluster, `admin` under `--lan`.
-    pub(in crate::edge) fn new(
-        shard: ShardId,
-        links: Option<Arc<Links>>,
-        admin: Option<TakeAdmin>,
-    ) -> Self {
+    pub(crate) fn new(shard: ShardId, links: Option<Arc<Links>>, admin: Option<TakeAdmin>) -> Self {
         Self {
             all: Places::default(),
             of_admin: 0,
@@ -108,7 +102,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Whether there is none, and nothing is left of any.
-    pub(in crate::edge) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let empty = self.all.len() == 0;
         debug_assert!(
             !empty
@@ -132,7 +126,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// Something happens to a tunnel.
     #[inline]
-    pub(in crate::edge) fn on(
+    pub(crate) fn on(
         &mut self,
         place: u32,
         event: TunnelEvent<'_>,
@@ -161,13 +155,13 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// When the first is to be looked at.
-    pub(in crate::edge) fn next_due(&self) -> Option<Now> {
+    pub(crate) fn next_due(&self) -> Option<Now> {
         self.due.first().map(|&(due, _)| due)
     }
 }
 
 /// One client whose channel is on another node, or that asks for a page of the admin listener.
-struct Tunnel<M: Machine> {
+pub(crate) struct Tunnel<M: Machine> {
     /// The owner; `None` for the side thread.
     node: Option<NodeId>,
     peer: Peer,
@@ -203,7 +197,7 @@ struct Tunnel<M: Machine> {
 }
 
 /// A client whose connection has left the table, on its way into a tunnel.
-pub(in crate::edge) struct Departed<M: Machine> {
+pub(crate) struct Departed<M: Machine> {
     client: Half,
     parcel: M::Parcel,
     /// The client's address and request, for the owner.
@@ -211,17 +205,17 @@ pub(in crate::edge) struct Departed<M: Machine> {
 }
 
 /// A client that comes back, for the machine to answer it.
-pub(in crate::edge) struct Returned<M: Machine> {
-    pub(in crate::edge) client: Half,
-    pub(in crate::edge) parcel: M::Parcel,
+pub(crate) struct Returned<M: Machine> {
+    pub(crate) client: Half,
+    pub(crate) parcel: M::Parcel,
     /// The owner and why it did not answer; `None` for the side thread.
-    pub(in crate::edge) failed: (Option<NodeId>, TunnelFailure),
+    pub(crate) failed: (Option<NodeId>, TunnelFailure),
     /// The request and what followed it, if nothing of that went to the owner.
-    pub(in crate::edge) unsent: Vec<u8>,
+    pub(crate) unsent: Vec<u8>,
 }
 
 /// An event of a tunnel.
-pub(in crate::edge) enum TunnelEvent<'a> {
+pub(crate) enum TunnelEvent<'a> {
     /// The connect is over, well or not.
     Connected(&'a io::Result<()>),
     /// A receive of one side is over.
@@ -244,15 +238,15 @@ pub(in crate::edge) enum TunnelEvent<'a> {
 
 /// The remainder of a step of a tunnel, for the sessions to do.
 #[must_use = "a client that comes back is to be answered"]
-pub(in crate::edge) struct Settled<M: Machine> {
+pub(crate) struct Settled<M: Machine> {
     /// A client that comes back from it: in a box, since it is rare and long, and every step returns this.
-    pub(in crate::edge) returned: Option<Box<Returned<M>>>,
+    pub(crate) returned: Option<Box<Returned<M>>>,
     /// A client whose call was answered.
-    pub(in crate::edge) answered: Option<Box<Answered<M>>>,
+    pub(crate) answered: Option<Box<Answered<M>>>,
     /// A client whose connection to this node had ended before it was used.
-    pub(in crate::edge) again: Option<Box<(NodeId, Departed<M>)>>,
+    pub(crate) again: Option<Box<(NodeId, Departed<M>)>>,
     /// The machine may have made others end.
-    pub(in crate::edge) outputs: bool,
+    pub(crate) outputs: bool,
 }
 
 impl<M: Machine> Settled<M> {
@@ -267,7 +261,7 @@ impl<M: Machine> Settled<M> {
 }
 
 /// Whether one more tunnel may begin.
-pub(in crate::edge) enum Room {
+pub(crate) enum Room {
     Free,
     /// After the end of this one, which the owner has not greeted.
     After(u32),
@@ -297,7 +291,7 @@ enum Passes {
 
 /// The end of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Ending {
+pub(crate) enum Ending {
     /// Both connections are closed.
     Close,
     /// Both are reset, since one of them was.
@@ -308,7 +302,7 @@ pub(in crate::edge) enum Ending {
 
 /// The sides of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Side {
+pub(crate) enum Side {
     Client,
     Owner,
 }

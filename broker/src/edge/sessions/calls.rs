@@ -5,9 +5,9 @@
 //! The sender of a call that is not answered soon ([`KEPT_SLOW_MS`]) gets word that it is here: an answer says so too,
 //! and one that comes from another shard, or from the disk, mostly comes before.
 
-use super::Sessions;
 use crate::edge::io::Io;
 use crate::edge::limits::KEPT_SLOW_MS;
+use crate::edge::sessions::Sessions;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use broker_core::time::Now;
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The calls of one shard that are under way. As many as there are connections of other nodes at most.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     all: BTreeMap<SessionKey, Call>,
     /// Those that are over, in order.
     over: VecDeque<(SessionKey, Over)>,
@@ -36,7 +36,7 @@ struct Call {
 
 /// The end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Over {
+pub(crate) enum Over {
     /// Its answer is whole.
     Answered,
     /// It has none.
@@ -45,7 +45,7 @@ pub(in crate::edge) enum Over {
 
 impl Calls {
     /// The machine ends a session, or sends it elsewhere. False when that is no call.
-    pub(super) fn note(&mut self, session: SessionKey, over: Over) -> bool {
+    pub(crate) fn note(&mut self, session: SessionKey, over: Over) -> bool {
         let is_call = !self.all.is_empty() && self.all.contains_key(&session);
         if is_call {
             self.over.push_back((session, over));
@@ -92,7 +92,7 @@ impl Calls {
 impl<M: Machine> Sessions<M> {
     /// Gives the machine a session that was opened for a call, on the connection of this number; `tls`: its client has
     /// that.
-    pub(in crate::edge) fn begin_call(
+    pub(crate) fn begin_call(
         &mut self,
         (session, place): (SessionKey, u32),
         tls: bool,
@@ -107,7 +107,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Gives the machine bytes of a call; `whole`: the last ones.
-    pub(in crate::edge) fn call_came(
+    pub(crate) fn call_came(
         &mut self,
         session: SessionKey,
         mut bytes: Vec<u8>,
@@ -127,26 +127,26 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// The connection of a call is gone.
-    pub(in crate::edge) fn lose_call(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn lose_call(&mut self, session: SessionKey, io: &mut Io) {
         if self.calls.end(session) {
             self.feed(Input::Gone { session }, io);
         }
     }
 
     /// Ends all, since the shard ends.
-    pub(in crate::edge) fn end_calls(&mut self, io: &mut Io) {
+    pub(crate) fn end_calls(&mut self, io: &mut Io) {
         while let Some((&session, _)) = self.calls.all.first_key_value() {
             self.lose_call(session, io);
         }
     }
 
     /// Whether calls are to be answered at the end of the turn.
-    pub(in crate::edge) fn has_answers(&self) -> bool {
+    pub(crate) fn has_answers(&self) -> bool {
         !self.calls.over.is_empty()
     }
 
     /// A call that is over, with the number of its connection and its answer: the machine forgets its session.
-    pub(in crate::edge) fn next_answer(
+    pub(crate) fn next_answer(
         &mut self,
         io: &mut Io,
     ) -> Option<(SessionKey, u32, Option<Vec<u8>>)> {
@@ -176,17 +176,17 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Those that have come whole in this turn and are not over are given their time.
-    pub(in crate::edge) fn schedule_calls(&mut self, now: Now) {
+    pub(crate) fn schedule_calls(&mut self, now: Now) {
         self.calls.schedule(now);
     }
 
     /// A call that is not over in its time, with the number of its connection.
-    pub(in crate::edge) fn next_slow_call(&mut self, now: Now) -> Option<(SessionKey, u32)> {
+    pub(crate) fn next_slow_call(&mut self, now: Now) -> Option<(SessionKey, u32)> {
         self.calls.next_slow(now)
     }
 
     /// When the first of them is not over in its time.
-    pub(in crate::edge) fn next_slow_due(&self) -> Option<Now> {
+    pub(crate) fn next_slow_due(&self) -> Option<Now> {
         self.calls.due.first().map(|&(due, _)| due)
     }
 }
@@ -196,6 +196,7 @@ const PIECES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const NOW: Now = Now(1_000);

@@ -5,12 +5,12 @@
 //! the protocol that it sends nothing more is not waited for. close(2) comes last and only when the kernel has
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
-use super::Sessions;
-use super::flush::Flushed;
 use crate::edge::connections::connection::{Connection, Stage};
 use crate::edge::connections::end::GivenUp;
 use crate::edge::io::Io;
 use crate::edge::letters::post::{Handover, Travelling};
+use crate::edge::sessions::Sessions;
+use crate::edge::sessions::flush::Flushed;
 use crate::edge::tls::Tls;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
@@ -19,7 +19,7 @@ use std::net::Shutdown;
 
 impl<M: Machine> Sessions<M> {
     /// Hands a connection over as soon as the kernel holds nothing of it.
-    pub(in crate::edge) fn leave(&mut self, session: SessionKey, to: ShardId, io: &mut Io) {
+    pub(crate) fn leave(&mut self, session: SessionKey, to: ShardId, io: &mut Io) {
         self.watch(session, io);
         match self.flush(session, io) {
             Flushed::Waiting => return,
@@ -50,7 +50,7 @@ impl<M: Machine> Sessions<M> {
 
     /// Takes a connection out of the table once the kernel holds nothing of it, with what it had sent meanwhile and the
     /// parcel of its session.
-    pub(super) fn release(
+    pub(crate) fn release(
         &mut self,
         session: SessionKey,
         io: &mut Io,
@@ -64,12 +64,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Takes in a connection that travelled, under the key that the machine has for it.
-    pub(in crate::edge) fn arrive(
-        &mut self,
-        session: SessionKey,
-        connection: Travelling,
-        io: &mut Io,
-    ) {
+    pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
         let Travelling {
             socket,
             tls,
@@ -89,7 +84,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Sends the rest, with the alert that ends TLS, then says the end.
-    pub(in crate::edge) fn close(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn close(&mut self, session: SessionKey, io: &mut Io) {
         match self.flush(session, io) {
             Flushed::All => {}
             Flushed::Waiting => return,
@@ -113,7 +108,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.
-    pub(in crate::edge) fn ended(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn ended(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
         };
@@ -136,7 +131,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
-    pub(in crate::edge) fn close_descriptor(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn close_descriptor(&mut self, session: SessionKey, io: &mut Io) {
         if !self
             .connections
             .get(session)

@@ -4,10 +4,10 @@
 //! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
-use super::Sessions;
 use crate::edge::connections::connection::{Connection, Receive, Stage, ring_key};
 use crate::edge::io::Io;
 use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
+use crate::edge::sessions::Sessions;
 use broker_core::id::SessionKey;
 use broker_core::machine::Machine;
 use socket2::SockRef;
@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Flushed {
+pub(crate) enum Flushed {
     /// Nothing is left, neither here nor in flight.
     All,
     /// The rest is in flight, or goes out in the next turn.
@@ -28,7 +28,7 @@ pub(in crate::edge) enum Flushed {
 
 impl<M: Machine> Sessions<M> {
     /// Sends what is unsent.
-    pub(in crate::edge) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
+    pub(crate) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get(session) else {
             return Flushed::Broken;
         };
@@ -125,7 +125,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Gives bytes to the ring, which waits for room; `plain` of the machine's bytes are in them.
-    pub(super) fn launch(
+    pub(crate) fn launch(
         &mut self,
         session: SessionKey,
         flight: Vec<u8>,
@@ -147,7 +147,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// A send of the ring is over.
-    pub(in crate::edge) fn sent(
+    pub(crate) fn sent(
         &mut self,
         session: SessionKey,
         flight: Vec<u8>,
@@ -177,7 +177,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Nothing can be sent any more. What the peer had sent before is still read; then the machine gets the end.
-    pub(in crate::edge) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
+    pub(crate) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
@@ -211,7 +211,7 @@ fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
 }
 
 /// As [`send`], with `more` flags.
-pub(super) fn send_at_once(connection: &Connection, bytes: &[u8], more: i32) -> Option<usize> {
+pub(crate) fn send_at_once(connection: &Connection, bytes: &[u8], more: i32) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     match SockRef::from(&connection.socket).send_with_flags(bytes, flags) {
         Ok(sent) => Some(sent),

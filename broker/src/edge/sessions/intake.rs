@@ -1,11 +1,11 @@
 //! Receiving: handles the completion of a receive.
 
-use super::Sessions;
 use crate::edge::answers;
 use crate::edge::connections::connection::{Connection, Receive, Stage, Standing, has_left};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::LINGER_BYTES;
+use crate::edge::sessions::Sessions;
 use crate::edge::tls::Read;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
@@ -13,7 +13,7 @@ use ring::{Lent, Received};
 
 impl<M: Machine> Sessions<M> {
     /// A receive completed; with `more` it is still armed. Returns what was received if no connection has this session.
-    pub(in crate::edge) fn received(
+    pub(crate) fn received(
         &mut self,
         session: SessionKey,
         received: Received,
@@ -62,7 +62,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Goes on with a handshake whose bytes were put aside.
-    pub(in crate::edge) fn step(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn step(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.connections.get_mut(session)
             && connection.receive == Receive::Queued
         {
@@ -73,12 +73,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Takes what arrived on a connection that travelled here or could not leave.
-    pub(in crate::edge) fn resume(
-        &mut self,
-        session: SessionKey,
-        mut unread: Vec<u8>,
-        io: &mut Io,
-    ) {
+    pub(crate) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|connection| connection.is_open()) else {
             return;
@@ -92,7 +87,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Gives the machine the first bytes of a connection, as its client sent them.
-    pub(in crate::edge) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
+    pub(crate) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
         if self
             .connections
             .get(session)

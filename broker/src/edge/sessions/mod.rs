@@ -12,24 +12,23 @@ mod calls;
 mod farewell;
 mod flush;
 mod intake;
-mod returning;
+pub(crate) mod returning;
 mod tunnels;
 
-use super::connections::Connections;
-use super::connections::connection::{Connection, Destination, Stage};
-use super::io::Io;
-use super::letters::mail::Mail;
-use super::nodes::tunnel::{TunnelEvent, Tunnels};
+use crate::edge::connections::Connections;
+use crate::edge::connections::connection::{Connection, Destination, Stage};
+use crate::edge::io::Io;
+use crate::edge::letters::mail::Mail;
+use crate::edge::nodes::tunnel::{TunnelEvent, Tunnels};
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::time::Moment;
 use calls::{Calls, Over};
-pub(super) use returning::Returning;
 
 /// The machine of one shard, and wherever a session of it may be: on a connection, in a tunnel, or on its way to
 /// another shard.
-pub(super) struct Sessions<M: Machine> {
+pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     tunnels: Tunnels<M>,
@@ -39,7 +38,7 @@ pub(super) struct Sessions<M: Machine> {
 
 impl<M: Machine> Sessions<M> {
     /// No sessions but those that the machine may begin with.
-    pub(super) fn new(machine: M, mail: Mail<M>, tunnels: Tunnels<M>) -> Self {
+    pub(crate) fn new(machine: M, mail: Mail<M>, tunnels: Tunnels<M>) -> Self {
         Self {
             machine,
             connections: Connections::default(),
@@ -51,49 +50,49 @@ impl<M: Machine> Sessions<M> {
 
     /// The machine, to be asked.
     #[inline]
-    pub(super) fn machine(&self) -> &M {
+    pub(crate) fn machine(&self) -> &M {
         &self.machine
     }
 
     /// The machine, for what is no input. Outputs may follow: see [`Self::drain`].
     #[inline]
-    pub(super) fn machine_mut(&mut self) -> &mut M {
+    pub(crate) fn machine_mut(&mut self) -> &mut M {
         &mut self.machine
     }
 
     /// The connections of clients.
     #[inline]
-    pub(super) fn connections(&self) -> &Connections {
+    pub(crate) fn connections(&self) -> &Connections {
         &self.connections
     }
 
     /// As [`Self::connections`], to be changed.
     #[inline]
-    pub(super) fn connections_mut(&mut self) -> &mut Connections {
+    pub(crate) fn connections_mut(&mut self) -> &mut Connections {
         &mut self.connections
     }
 
     /// The tunnels.
     #[inline]
-    pub(super) fn tunnels(&self) -> &Tunnels<M> {
+    pub(crate) fn tunnels(&self) -> &Tunnels<M> {
         &self.tunnels
     }
 
     /// As [`Self::tunnels`], to be changed.
     #[inline]
-    pub(super) fn tunnels_mut(&mut self) -> &mut Tunnels<M> {
+    pub(crate) fn tunnels_mut(&mut self) -> &mut Tunnels<M> {
         &mut self.tunnels
     }
 
     /// The shard's mail.
     #[inline]
-    pub(super) fn mail(&self) -> &Mail<M> {
+    pub(crate) fn mail(&self) -> &Mail<M> {
         &self.mail
     }
 
     /// Opens a session for a connection that was accepted; where it is `full`, another one makes room. `None` when
     /// there is none.
-    pub(super) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
+    pub(crate) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
         if full {
             self.machine.open_instead(peer, at)
         } else {
@@ -102,7 +101,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Takes in the connection of a session that was opened just now; `tls` when its handshake is to come.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &mut self,
         session: SessionKey,
         connection: Connection,
@@ -117,30 +116,30 @@ impl<M: Machine> Sessions<M> {
 
     /// Sees to it that a connection is read as it should be; see [`Connections::watch`].
     #[inline]
-    pub(super) fn watch(&mut self, session: SessionKey, io: &mut Io) {
+    pub(crate) fn watch(&mut self, session: SessionKey, io: &mut Io) {
         self.connections.watch(session, &self.machine, &mut io.ring);
     }
 
     /// Arms some of the listed receives again; see [`Connections::rearm_some`].
-    pub(super) fn rearm_some(&mut self, io: &mut Io) {
+    pub(crate) fn rearm_some(&mut self, io: &mut Io) {
         self.connections.rearm_some(&self.machine, &mut io.ring);
     }
 
     /// Gives the machine an input and obeys its outputs. Not for [`Input::Received`], whose bytes are borrowed from
     /// here: that one is handled in place and followed by [`Self::drain`].
-    pub(in crate::edge) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
+    pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
     }
 
     /// Reports to the machine that this many bytes were handed to the kernel.
-    pub(in crate::edge) fn report_sent(&mut self, session: SessionKey, bytes: usize, io: &mut Io) {
+    pub(crate) fn report_sent(&mut self, session: SessionKey, bytes: usize, io: &mut Io) {
         io.turn.report();
         self.feed(Input::Sent { session, bytes }, io);
     }
 
     /// Obeys every output that waits.
-    pub(in crate::edge) fn drain(&mut self, io: &mut Io) {
+    pub(crate) fn drain(&mut self, io: &mut Io) {
         loop {
             while let Some(output) = self.machine.poll_output() {
                 self.obey(output, io);

@@ -4,18 +4,18 @@
 //! As the peer sends nothing behind its close frame, nothing is to be lost: what it does send all the same makes this
 //! an ordinary end, and so does whatever keeps the last bytes from going out.
 
-use super::Sessions;
-use super::flush::send_at_once;
 use crate::edge::connections::connection::{Connection, Receive, ring_key};
 use crate::edge::io::Io;
 use crate::edge::limits::ENCRYPT_BYTES;
 use crate::edge::nodes::lease::Lease;
+use crate::edge::sessions::Sessions;
+use crate::edge::sessions::flush::send_at_once;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use codec::proxy::{OwnerFrame, write_frame};
 
 /// Whether a connection that closes goes back to another node.
-pub(in crate::edge) enum Returning {
+pub(crate) enum Returning {
     /// It ends.
     No,
     /// It does as soon as the kernel holds nothing of it.
@@ -26,7 +26,7 @@ pub(in crate::edge) enum Returning {
 
 impl<M: Machine> Sessions<M> {
     /// Has a connection that closes go back to the node that it came from, where it may. Says so behind its last bytes.
-    pub(in crate::edge) fn give_back(&mut self, session: SessionKey, io: &mut Io) -> Returning {
+    pub(crate) fn give_back(&mut self, session: SessionKey, io: &mut Io) -> Returning {
         let Some(number) = self.may_return(session, io) else {
             return Returning::No;
         };

@@ -1,12 +1,12 @@
 //! Sessions of which another node, or the side thread, is the owner: into a tunnel and back.
 
-use super::Sessions;
-use super::flush::Flushed;
 use crate::edge::io::Io;
 use crate::edge::limits::OVERDUE_PER_TURN;
-use crate::edge::nodes::tunnel::{
-    Answered, Departed, Ending, Half, Returned, Room, Settled, Taken, TunnelEvent,
-};
+use crate::edge::nodes::tunnel::call::{Answered, Taken};
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::{Departed, Ending, Returned, Room, Settled, TunnelEvent};
+use crate::edge::sessions::Sessions;
+use crate::edge::sessions::flush::Flushed;
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Input, Machine, TunnelFailure};
@@ -15,11 +15,7 @@ use std::net::SocketAddr;
 impl<M: Machine> Sessions<M> {
     /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
     /// sent. A broken one ends here.
-    pub(in crate::edge) fn depart(
-        &mut self,
-        session: SessionKey,
-        io: &mut Io,
-    ) -> Option<Departed<M>> {
+    pub(crate) fn depart(&mut self, session: SessionKey, io: &mut Io) -> Option<Departed<M>> {
         self.watch(session, io);
         let flushed = if self.has_words_of_engine_alone(session) {
             Flushed::All // a ticket, say: it goes out with the answer
@@ -50,7 +46,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Begins a tunnel between a client and its owner, a node or the side thread.
-    pub(in crate::edge) fn begin_tunnel(
+    pub(crate) fn begin_tunnel(
         &mut self,
         owner: (u32, Half),
         node: Option<NodeId>,
@@ -66,7 +62,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Begins a tunnel on a connection to its owner that waited for one.
-    pub(in crate::edge) fn begin_waiting(
+    pub(crate) fn begin_waiting(
         &mut self,
         taken: Taken,
         node: NodeId,
@@ -93,18 +89,13 @@ impl<M: Machine> Sessions<M> {
 
     /// Something happened to a tunnel.
     #[inline]
-    pub(in crate::edge) fn tunnel(&mut self, place: u32, event: TunnelEvent<'_>, io: &mut Io) {
+    pub(crate) fn tunnel(&mut self, place: u32, event: TunnelEvent<'_>, io: &mut Io) {
         let settled = self.tunnels.on(place, event, &mut self.machine, io);
         self.settled(settled, io);
     }
 
     /// Whether one more tunnel may begin, perhaps at the cost of another one that the owner has not greeted.
-    pub(in crate::edge) fn tunnel_room(
-        &mut self,
-        origin: Origin,
-        bytes: usize,
-        io: &mut Io,
-    ) -> bool {
+    pub(crate) fn tunnel_room(&mut self, origin: Origin, bytes: usize, io: &mut Io) -> bool {
         loop {
             match self.tunnels.room(origin, bytes, io) {
                 Room::Free => return true,
@@ -118,7 +109,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Ends tunnels whose time is over.
-    pub(in crate::edge) fn end_overdue_tunnels(&mut self, io: &mut Io) {
+    pub(crate) fn end_overdue_tunnels(&mut self, io: &mut Io) {
         for _ in 0..OVERDUE_PER_TURN {
             let Some(place) = self.tunnels.overdue(io.turn.at().now) else {
                 return;
@@ -128,7 +119,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Holds the budget of bytes that wait for sides without room.
-    pub(in crate::edge) fn hold_stalled(&mut self, io: &mut Io) {
+    pub(crate) fn hold_stalled(&mut self, io: &mut Io) {
         for place in self.tunnels.payers(&io.settings) {
             io.counts.evicted += 1;
             self.tunnel(place, TunnelEvent::Ended(Ending::Reset), io);
@@ -136,7 +127,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Closes all tunnels and what was opened for more, since the shard ends.
-    pub(in crate::edge) fn close_tunnels(&mut self, io: &mut Io) {
+    pub(crate) fn close_tunnels(&mut self, io: &mut Io) {
         self.tunnels.end_aheads(io);
         for place in self.tunnels.places() {
             self.tunnel(place, TunnelEvent::Ended(Ending::Close), io);
@@ -161,7 +152,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// A client comes back into the table, for the machine to answer it.
-    pub(in crate::edge) fn return_client(&mut self, returned: Returned<M>, io: &mut Io) {
+    pub(crate) fn return_client(&mut self, returned: Returned<M>, io: &mut Io) {
         let Returned {
             mut client,
             parcel,

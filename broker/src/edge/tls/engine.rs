@@ -1,6 +1,6 @@
 //! rustls' unbuffered connection of either side: records in, records out.
 
-use super::Unwritable;
+use crate::edge::tls::Unwritable;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
@@ -10,7 +10,7 @@ use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
 /// The keys and states of one connection.
-pub(super) enum Engine {
+pub(crate) enum Engine {
     /// Of the side that accepts.
     Server(UnbufferedServerConnection),
     /// Of the side that connects.
@@ -19,7 +19,7 @@ pub(super) enum Engine {
 
 /// The result of bytes of the peer, beside plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// All well; more is awaited.
     More,
     /// The peer's close_notify.
@@ -30,7 +30,7 @@ pub(super) enum Step {
 
 /// The reason for which a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The peer is a node of another cluster, or of none.
     Foreign,
     /// The peer does not trust our certificate, by its alert.
@@ -80,7 +80,7 @@ impl Fault {
 
 impl Engine {
     /// Runs the engine over `bytes` until it wants more of them. Returns how many were used up.
-    pub(super) fn advance(
+    pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
         plain: &mut Vec<u8>,
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Appends `plain` to `cipher`, encrypted; `held` is what the engine was shown last.
-    pub(super) fn encrypt(
+    pub(crate) fn encrypt(
         &mut self,
         held: &mut [u8],
         plain: &[u8],
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     /// Appends a close_notify to `out`, if one can be said.
-    pub(super) fn close(&mut self, held: &mut [u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
+    pub(crate) fn close(&mut self, held: &mut [u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
         match self {
             Self::Server(engine) => close(engine.records(held), out),
             Self::Client(engine) => close(engine.records(held), out),

@@ -9,7 +9,7 @@ use rustls::server::Acceptor;
 use std::sync::Arc;
 
 /// A connection whose server name is not known yet, or that is asked for a certificate.
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// Its name is awaited.
     Hello(Box<Hello>),
     /// It asks for this name, and is asked for a certificate.
@@ -17,15 +17,15 @@ pub(super) enum Asked {
 }
 
 /// A ClientHello that is not whole.
-pub(super) struct Hello {
+pub(crate) struct Hello {
     acceptor: Acceptor,
     door: Arc<Door>,
     /// The bytes of it that were looked at.
-    pub(super) seen: usize,
+    pub(crate) seen: usize,
 }
 
 /// The way in which a connection is served.
-pub(super) enum Choice {
+pub(crate) enum Choice {
     /// Its first bytes are not whole.
     Open,
     /// As any other.
@@ -35,7 +35,7 @@ pub(super) enum Choice {
 }
 
 impl Hello {
-    pub(super) fn new(door: &Arc<Door>) -> Self {
+    pub(crate) fn new(door: &Arc<Door>) -> Self {
         Self {
             acceptor: Acceptor::default(),
             door: Arc::clone(door),
@@ -44,7 +44,7 @@ impl Hello {
     }
 
     /// Looks at further bytes. What is no ClientHello is ordinary: the engine says what is wrong with it.
-    pub(super) fn look(&mut self, bytes: &[u8]) -> Choice {
+    pub(crate) fn look(&mut self, bytes: &[u8]) -> Choice {
         self.seen += bytes.len();
         let mut rest = bytes;
         while !rest.is_empty() {

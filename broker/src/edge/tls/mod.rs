@@ -18,11 +18,10 @@
 mod engine;
 mod hello;
 
-use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::devices::Door;
+use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use broker_core::crowd::Origin;
-use broker_core::machine::Shown;
-use broker_core::machine::TurnedAway;
+use broker_core::machine::{Shown, TurnedAway};
 use broker_core::time::Now;
 use engine::{Engine, Fault, Step};
 use hello::{Asked, Choice, Hello};
@@ -33,7 +32,7 @@ use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use std::sync::Arc;
 
 /// One connection's TLS state. Boxed once and moved by its box, also to another shard.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     engine: Engine,
     /// Whether it is asked for a certificate, while that is not known, and when it is.
     asked: Option<Box<Asked>>,
@@ -65,16 +64,16 @@ pub(super) struct Tls {
 
 /// Bytes of unfinished records, by what they wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Of handshakes under way.
-    pub(super) handshake: u64,
+    pub(crate) handshake: u64,
     /// Of connections whose handshake is over.
-    pub(super) secured: u64,
+    pub(crate) secured: u64,
 }
 
 /// The result of a read, beside the plaintext.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(crate) enum Read {
     /// All well; more is awaited.
     More,
     /// The peer's close_notify: it sends no more.
@@ -85,7 +84,7 @@ pub(super) enum Read {
 
 /// The kind of a handshake that ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// With our signature.
     Full,
     /// With a ticket of ours.
@@ -94,7 +93,7 @@ pub(super) enum Kind {
 
 impl Tls {
     /// An engine that awaits a ClientHello from `origin`.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Arc<ServerConfig>,
         origin: Origin,
     ) -> Result<Box<Self>, rustls::Error> {
@@ -103,7 +102,7 @@ impl Tls {
     }
 
     /// The same, unless it asks for a server name of this door: then it is asked for a certificate.
-    pub(super) fn behind(
+    pub(crate) fn behind(
         door: &Arc<Door>,
         config: &Arc<ServerConfig>,
         origin: Origin,
@@ -114,7 +113,7 @@ impl Tls {
     }
 
     /// The name and the certificate that it began with, if it was asked for one. For when the handshake is done.
-    pub(super) fn shown(&self) -> Option<Shown> {
+    pub(crate) fn shown(&self) -> Option<Shown> {
         match self.asked.as_deref()? {
             Asked::Hello(_) => None,
             Asked::Certificate(door, name) => {
@@ -125,7 +124,7 @@ impl Tls {
 
     /// An engine that connects, on behalf of `origin`, to what tickets know as `name`. It begins with [`Self::read`] of
     /// no bytes.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         config: &Arc<ClientConfig>,
         name: ServerName<'static>,
         origin: Origin,
@@ -154,12 +153,12 @@ impl Tls {
     }
 
     /// Whether the handshake is under way: neither done nor given up.
-    pub(super) fn handshaking(&self) -> bool {
+    pub(crate) fn handshaking(&self) -> bool {
         !self.over
     }
 
     /// Whether the handshake was done just now; said once.
-    pub(super) fn just_secured(&mut self) -> Option<Kind> {
+    pub(crate) fn just_secured(&mut self) -> Option<Kind> {
         if self.over || self.engine.is_handshaking() {
             return None;
         }
@@ -173,37 +172,37 @@ impl Tls {
     }
 
     /// The address that the connection comes from.
-    pub(super) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
     /// It turns out to be on behalf of another address.
-    pub(super) fn comes_from(&mut self, origin: Origin) {
+    pub(crate) fn comes_from(&mut self, origin: Origin) {
         self.origin = origin;
     }
 
     /// Abandons the handshake; `false` when it was over already.
-    pub(super) fn give_up(&mut self) -> bool {
+    pub(crate) fn give_up(&mut self) -> bool {
         !std::mem::replace(&mut self.over, true)
     }
 
     /// Bytes kept because their record is unfinished.
-    pub(super) fn held_bytes(&self) -> u64 {
+    pub(crate) fn held_bytes(&self) -> u64 {
         self.held.len() as u64
     }
 
     /// When the unfinished record began, once the handshake is over.
-    pub(super) fn begun(&self) -> Option<Now> {
+    pub(crate) fn begun(&self) -> Option<Now> {
         self.begun.filter(|_| self.over)
     }
 
     /// Nobody reads the connection: its unfinished record is not late meanwhile.
-    pub(super) fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.begun = None;
     }
 
     /// Returns the bytes that the shard's counters have for it, and those that they are to have from now on.
-    pub(super) fn recharge(&mut self) -> (Held, Held) {
+    pub(crate) fn recharge(&mut self) -> (Held, Held) {
         let (handshake, secured) = if self.over {
             (0, self.held_bytes())
         } else {
@@ -214,25 +213,25 @@ impl Tls {
     }
 
     /// It leaves the shard: returns the bytes that the shard's counters have for it.
-    pub(super) fn discharge(&mut self) -> Held {
+    pub(crate) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
 
     /// Nothing is read or written any more.
-    pub(super) fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         self.failed = true;
         self.held = Vec::new();
         self.begun = None;
     }
 
     /// Keeps bytes aside until [`Self::read`] is called with more, or with none.
-    pub(super) fn hold(&mut self, bytes: &[u8]) {
+    pub(crate) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
     /// Takes ciphertext in (`bytes` may be empty to go on with what is held) and appends its plaintext to `plain`: at
     /// most as many bytes as were held and given.
-    pub(super) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
+    pub(crate) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
         let (used, read) = self.process(bytes, plain);
         if self.held.is_empty() {
             self.begun = None;
@@ -302,18 +301,18 @@ impl Tls {
     }
 
     /// Whether the connection failed since its peer began with plain HTTP: said once.
-    pub(super) fn met_plain_http(&mut self) -> bool {
+    pub(crate) fn met_plain_http(&mut self) -> bool {
         self.failed && std::mem::take(&mut self.plain_http)
     }
 
     /// Whether the connection failed since its peer is no node of this cluster.
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         self.fault == Some(Fault::Foreign)
     }
 
     /// Why the handshake under way comes to nothing; `None` if it is over, if the peer sent nothing that begins one, or
     /// got the answer that this port speaks TLS.
-    pub(super) fn vain(&self) -> Option<TurnedAway> {
+    pub(crate) fn vain(&self) -> Option<TurnedAway> {
         match self.fault {
             _ if self.over || self.told => None,
             Some(Fault::Distrusted) => Some(TurnedAway::Distrusted),
@@ -324,7 +323,7 @@ impl Tls {
     }
 
     /// The last words to a peer that does not speak TLS, in place of an alert.
-    pub(super) fn say_plainly(&mut self, answer: Vec<u8>) {
+    pub(crate) fn say_plainly(&mut self, answer: Vec<u8>) {
         self.out = answer;
         self.told = true;
     }
@@ -333,7 +332,7 @@ impl Tls {
     ///
     /// # Errors
     /// The connection can send no more: its keys are used up, or it failed.
-    pub(super) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
+    pub(crate) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
         if !plain.is_empty() {
             self.gather_out();
         }
@@ -349,12 +348,12 @@ impl Tls {
     }
 
     /// Whether the engine has something to say.
-    pub(super) fn has_out(&self) -> bool {
+    pub(crate) fn has_out(&self) -> bool {
         !self.out.is_empty()
     }
 
     /// Puts a close_notify behind what waits, once. A connection that cannot say it closes without.
-    pub(super) fn notify_close(&mut self) {
+    pub(crate) fn notify_close(&mut self) {
         if std::mem::replace(&mut self.notified, true)
             || self.failed
             || self.engine.is_handshaking()
@@ -410,7 +409,7 @@ impl Tls {
 
 /// The connection can send no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unwritable;
+pub(crate) struct Unwritable;
 
 /// Whether bytes begin with a method in capitals and a space. A TLS record begins with a number below 32 (RFC 8446
 /// section 5.1).

@@ -2,7 +2,8 @@
 //! process is to end, and learns of the node's own end.
 
 use crate::failure::Failure;
-use crate::server::node::{Node, NodeNews};
+use crate::server::node::Node;
+use crate::server::node::service::NodeNews;
 use crate::server::reload::credentials::InitialCredentials;
 use crate::server::watch::pulse::Pulse;
 use crate::side::{Status, StatusBoard};
@@ -12,16 +13,16 @@ use crossbeam_channel::{Receiver, never};
 use std::time::{Duration, Instant};
 
 /// One per process; without a node it does nothing.
-pub(in crate::server) struct Follower<'n> {
+pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
     /// Reports of the node.
-    pub(in crate::server) news: Receiver<NodeNews>,
+    pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
 }
 
 impl<'n> Follower<'n> {
     /// With a node clients are served as soon as it says so, without one from here on.
-    pub(in crate::server) fn new(
+    pub(crate) fn new(
         node: Option<&'n Node>,
         status: &StatusBoard,
         who: Option<&InitialCredentials>,
@@ -40,13 +41,7 @@ impl<'n> Follower<'n> {
     }
 
     /// Once a second: are the shards well, can clients be served, and how many messages wait?
-    pub(in crate::server) fn look(
-        &mut self,
-        pulse: &Pulse,
-        status: &StatusBoard,
-        waiting: u64,
-        now: Instant,
-    ) {
+    pub(crate) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, waiting: u64, now: Instant) {
         let Some(node) = self.node else { return };
         node.waiting(waiting);
         let is_stuck = !pulse.is_well(now);
@@ -60,13 +55,13 @@ impl<'n> Follower<'n> {
     }
 
     /// Begins to give all slots to other nodes. True when their end is to be awaited, for [`GIVING_MAX`] at most.
-    pub(in crate::server) fn drain(&self) -> bool {
+    pub(crate) fn drain(&self) -> bool {
         self.node.is_some_and(Node::drain)
     }
 }
 
 /// The node has ended by itself, because of these other nodes if there are any.
-pub(in crate::server) fn failure(ending: Ending, others: &[String]) -> Failure {
+pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
         Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
@@ -93,13 +88,13 @@ pub(in crate::server) fn failure(ending: Ending, others: &[String]) -> Failure {
 }
 
 /// The node's thread panicked, so nobody renews this process's right to serve, and its slots are others' soon.
-pub(in crate::server) fn died() -> Failure {
+pub(crate) fn died() -> Failure {
     let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
     Failure::Fatal(why.into())
 }
 
 /// The node has given its slots away, or could not.
-pub(in crate::server) fn report(ending: Ending, others: &[String]) {
+pub(crate) fn report(ending: Ending, others: &[String]) {
     match ending {
         Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
         Ending::Drained { left } => tracing::warn!(
@@ -117,4 +112,4 @@ pub(in crate::server) fn report(ending: Ending, others: &[String]) {
 
 /// Time for giving all slots away, at most. The node gives up earlier when 25 s pass without a slot given; it nearly
 /// always takes some seconds.
-pub(in crate::server) const GIVING_MAX: Duration = Duration::from_secs(120);
+pub(crate) const GIVING_MAX: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`Failure::Fatal`] when the system gives no random bytes.
-pub(in crate::server) fn tls(
+pub(crate) fn tls(
     settings: &Settings,
     secret: &ClusterSecret,
     cluster: &str,

@@ -1,6 +1,6 @@
 //! This node's part of a cluster: its secret, the map of slots, and where the other nodes are.
 
-pub(super) mod follower;
+pub(crate) mod follower;
 mod link;
 
 use crate::edge::Links;
@@ -17,27 +17,27 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// This node's part of a cluster, for its shards and their edges.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// The owners of all channels.
-    pub(super) map: Arc<SlotMap>,
+    pub(crate) map: Arc<SlotMap>,
     /// The links to other nodes.
-    pub(super) links: Arc<Links>,
+    pub(crate) links: Arc<Links>,
     /// The keys that seal temporary credentials: the same on each node.
-    pub(super) session_keys: Arc<SessionKeys>,
+    pub(crate) session_keys: Arc<SessionKeys>,
     /// The secrets that keys of TLS tickets are derived from: the same on each node.
-    pub(super) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
+    pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
     /// Names and secret of a node that follows the cluster, where owners change.
-    pub(super) etcd: Option<EtcdPart>,
+    pub(crate) etcd: Option<EtcdPart>,
 }
 
 /// The names of the cluster and of this node, and the secret, where the nodes agree in etcd on the owners of channels.
-pub(super) struct EtcdPart {
+pub(crate) struct EtcdPart {
     /// The cluster's name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// This node's.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// The secret that all nodes share.
-    pub(super) secret: ClusterSecret,
+    pub(crate) secret: ClusterSecret,
 }
 
 impl Cluster {
@@ -45,7 +45,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Failure::Configuration`] when one of them changed since it was checked, and is wrong.
-    pub(super) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
+    pub(crate) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
             (&cluster.name, &cluster.node, &cluster.secret_file)
@@ -53,7 +53,7 @@ impl Cluster {
             return Ok(None);
         };
         let secret = secret(secret_file).map_err(|rule| wrong("secret_file", secret_file, rule))?;
-        let tls = link::tls(settings, &secret, name)?;
+        let tls = crate::server::cluster::link::tls(settings, &secret, name)?;
         let Some(map_file) = &cluster.map_file else {
             let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
             let (session_keys, ticket_keys) =
@@ -91,7 +91,7 @@ impl Cluster {
 }
 
 /// A file that was right when it was checked.
-pub(super) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
+pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
 ///
 /// # Errors
 /// The rule that the file breaks.
-pub(super) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
+pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
     let map = FixedMap::parse(&read.content)?;

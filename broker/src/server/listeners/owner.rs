@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The process that listens at `addr` or at what covers it, as `heliograph (pid 1234)`.
-pub(super) fn of(addr: SocketAddr) -> Option<String> {
+pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     let inodes = inodes(addr);
     let until = Instant::now() + LOOK_MAX;
     let processes = fs::read_dir("/proc").ok()?.take(ENTRIES_MAX).flatten();
@@ -101,6 +101,7 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::net::TcpListener;
 

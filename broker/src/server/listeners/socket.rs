@@ -1,14 +1,13 @@
 //! One listening socket: its options, and the wait for a port that becomes free.
 
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// The answer to a port that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Busy {
+pub(crate) enum Busy {
     /// Further tries, for [`FREE_WITHIN`].
     Wait,
     /// The error.
@@ -17,7 +16,7 @@ pub(super) enum Busy {
 
 /// Tries again while the port is in use: the kernel closes the sockets of an `io_uring` some milliseconds after the
 /// process that had them is gone, so one that is started in place of a killed one comes early.
-pub(super) fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
         match bind() {
@@ -37,24 +36,24 @@ pub(super) fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::
 ///
 /// # Errors
 /// Why it cannot be had.
-pub(super) fn probe(addr: SocketAddr) -> io::Result<()> {
+pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
     socket(addr)?.bind(&addr.into())
 }
 
 /// A socket that listens alone.
-pub(super) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
+pub(crate) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     listening(socket(addr)?, addr, tcp_user_ms)
 }
 
 /// One of several with the same address.
-pub(super) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
+pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     listening(socket, addr, tcp_user_ms)
 }
 
 /// The address of a socket, with the port that the system picked.
-pub(super) fn local(socket: &Socket) -> io::Result<SocketAddr> {
+pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     let addr = socket.local_addr()?.as_socket();
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
@@ -85,4 +84,4 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 const BACKLOG: i32 = 4096;
 /// The time for which a start waits for a port that is in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
-pub(super) const TRY_EVERY: Duration = Duration::from_millis(5);
+pub(crate) const TRY_EVERY: Duration = Duration::from_millis(5);

@@ -3,23 +3,23 @@
 //! The hosts file of many systems gives `localhost` both addresses, or `::1` first, and clients that try one address
 //! alone (node 18, for one) reach whichever comes first.
 
-use super::socket::Busy;
+use crate::server::listeners::socket::Busy;
 use broker_core::settings::{Settings, overlap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The sockets on 127.0.0.1 and perhaps on ::1.
-pub(super) struct Both<T> {
+pub(crate) struct Both<T> {
     /// On 127.0.0.1, with the port that the system picked, if it was 0.
-    pub(super) addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// The sockets there.
-    pub(super) first: T,
+    pub(crate) first: T,
     /// The sockets on ::1; `None` on a machine without that address.
-    pub(super) twin: Option<T>,
+    pub(crate) twin: Option<T>,
 }
 
 /// Whether the listener at `addr` gets a twin on ::1: under `--dev` on 127.0.0.1, unless another listener has it.
-pub(in crate::server) fn is_wanted(settings: &Settings, addr: SocketAddr) -> bool {
+pub(crate) fn is_wanted(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
     let has_it = |other: SocketAddr| other.port() != 0 && overlap(other, twin);
@@ -35,7 +35,7 @@ pub(in crate::server) fn is_wanted(settings: &Settings, addr: SocketAddr) -> boo
 ///
 /// # Errors
 /// The address that cannot be had, and why.
-pub(super) fn bind_both<T>(
+pub(crate) fn bind_both<T>(
     addr: SocketAddr,
     bind: impl Fn(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
 ) -> Result<Both<T>, (SocketAddr, io::Error)> {
@@ -71,7 +71,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Whether sockets of this family cannot be made at all.
-pub(super) fn is_without_ipv6(error: &io::Error) -> bool {
+pub(crate) fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
@@ -80,6 +80,7 @@ const PICKS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::{Listen, Profile, Scheme};
     use std::cell::Cell;

@@ -1,10 +1,10 @@
 //! Between the node's thread and the shards: orders about slots on their way to each shard, and what shards report of
 //! them. Locks are held for moments, and no message of a client passes here.
 
-use super::inquiry::Event;
-use super::journal::Journal;
 use crate::edge::Post;
 use crate::server::mailboxes::post;
+use crate::server::node::inquiry::Event;
+use crate::server::node::journal::Journal;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::cluster::message::{Held, Parcel, ParcelSent, SlotOrder};
@@ -25,17 +25,17 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 type Mutex<T> = std::sync::Mutex<T>;
 
 /// Those of all shards.
-pub(super) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
+pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// One per process.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
     queues: Box<[Mutex<Queue>]>,
     own: Mutex<Own>,
-    pub(super) journal: Journal,
+    pub(crate) journal: Journal,
     /// The sender of parcels; set once the node runs.
-    pub(super) parcels: OnceLock<ParcelSender>,
+    pub(crate) parcels: OnceLock<ParcelSender>,
     /// Questions to all nodes, for the thread that asks them.
     inquiries: Sender<Event>,
 }
@@ -77,7 +77,7 @@ struct Packing {
 }
 
 impl Desk {
-    pub(super) fn new(
+    pub(crate) fn new(
         (map, mailboxes): (Arc<SlotMap>, Mailboxes),
         inquiries: Sender<Event>,
         journal: Journal,
@@ -97,17 +97,17 @@ impl Desk {
     }
 
     /// The number of shards.
-    pub(super) fn shards(&self) -> usize {
+    pub(crate) fn shards(&self) -> usize {
         self.queues.len()
     }
 
     /// An order for one shard.
-    pub(super) fn order(&self, shard: usize, order: ShardOrder) {
+    pub(crate) fn order(&self, shard: usize, order: ShardOrder) {
         self.put(shard, |queue| queue.orders.push_back(order));
     }
 
     /// The same for each, with the messages of a parcel if it names one.
-    pub(super) fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
+    pub(crate) fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
         for shard in 0..self.shards() {
             let messages = messages.cloned();
             let order = ShardOrder {
@@ -119,7 +119,7 @@ impl Desk {
     }
 
     /// The answer of all nodes together to a call's question.
-    pub(super) fn answer(&self, (caller, answer): NodesAnswer) {
+    pub(crate) fn answer(&self, (caller, answer): NodesAnswer) {
         self.put(caller.shard.index(), |queue| {
             queue.answers.push_back((caller, answer));
         });
@@ -145,7 +145,7 @@ impl Desk {
     }
 
     /// The shards are about to take in a slot's channels, or to serve it on.
-    pub(super) fn begins(&self, held: Held) {
+    pub(crate) fn begins(&self, held: Held) {
         let shards = self.shards();
         let mut own = self.own();
         own.packing.remove(&held.slot);
@@ -153,7 +153,7 @@ impl Desk {
     }
 
     /// Nobody is admitted to a slot from here on.
-    pub(super) fn ends(&self, slot: Slot) {
+    pub(crate) fn ends(&self, slot: Slot) {
         let mut own = self.own();
         own.set(slot, Serving::Not);
         self.map.assign(slot, None);
@@ -161,7 +161,7 @@ impl Desk {
     }
 
     /// The shards are about to pack a slot's messages as this parcel.
-    pub(super) fn packs(&self, slot: Slot, parcel: ParcelId) {
+    pub(crate) fn packs(&self, slot: Slot, parcel: ParcelId) {
         let missing = self.shards();
         let (bytes, to) = (Vec::new(), None);
         let packing = Packing {
@@ -174,12 +174,12 @@ impl Desk {
     }
 
     /// A parcel is not wanted any more.
-    pub(super) fn forgets_packing(&self, slot: Slot) {
+    pub(crate) fn forgets_packing(&self, slot: Slot) {
         self.own().packing.remove(&slot);
     }
 
     /// A parcel goes to this node, as soon as it is packed.
-    pub(super) fn sends(&self, to: Name, parcel: Parcel) {
+    pub(crate) fn sends(&self, to: Name, parcel: Parcel) {
         let mut own = self.own();
         if let Some(packing) = own.packing.get_mut(&parcel.slot)
             && packing.parcel == parcel.id
@@ -190,7 +190,7 @@ impl Desk {
     }
 
     /// A slot has this owner: what this node serves itself is known better from its shards.
-    pub(super) fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
+    pub(crate) fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(Serving::All));
         self.map.set_given(slot, is_given);
@@ -240,9 +240,9 @@ impl Own {
 }
 
 /// One shard's end.
-pub(super) struct End {
-    pub(super) desk: Arc<Desk>,
-    pub(super) shard: ShardId,
+pub(crate) struct End {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) shard: ShardId,
 }
 
 impl SlotOrders for End {

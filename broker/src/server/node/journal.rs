@@ -21,14 +21,14 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 
 /// One per process. Without the variable it does nothing.
-pub(super) struct Journal(Option<(File, String)>);
+pub(crate) struct Journal(Option<(File, String)>);
 
 impl Journal {
     /// Opens the file, if there is one.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub(super) fn open(node: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(node: &str) -> Result<Self, Failure> {
         let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
             return Ok(Self(None));
         };
@@ -38,23 +38,23 @@ impl Journal {
         Ok(Self(Some((file, process))))
     }
 
-    pub(super) fn owns(&self, held: Held) {
+    pub(crate) fn owns(&self, held: Held) {
         self.line("owns", format_args!("{} {}", held.slot.0, held.epoch.0));
     }
 
-    pub(super) fn serves(&self, held: Held) {
+    pub(crate) fn serves(&self, held: Held) {
         self.line("serves", format_args!("{} {}", held.slot.0, held.epoch.0));
     }
 
-    pub(super) fn admits(&self, held: Held) {
+    pub(crate) fn admits(&self, held: Held) {
         self.line("admits", format_args!("{} {}", held.slot.0, held.epoch.0));
     }
 
-    pub(super) fn stops(&self, slot: Slot) {
+    pub(crate) fn stops(&self, slot: Slot) {
         self.line("stops", format_args!("{}", slot.0));
     }
 
-    pub(super) fn valid(&self, until: Now) {
+    pub(crate) fn valid(&self, until: Now) {
         self.line("valid", format_args!("{}", until.0));
     }
 
@@ -71,7 +71,7 @@ impl Journal {
 }
 
 /// The clock that goes on while the machine sleeps.
-pub(super) fn boottime() -> Now {
+pub(crate) fn boottime() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);

@@ -10,17 +10,16 @@
 mod desk;
 mod inquiry;
 mod journal;
-mod service;
+pub(crate) mod service;
 mod view;
 
-pub(super) use service::NodeNews;
-
-use super::cluster::EtcdPart;
-use super::random::seeds;
 use crate::data_dir::DataDir;
-use crate::edge::{Links, Post, shards_now};
+use crate::edge::clock::shards_now;
+use crate::edge::{Links, Post};
 use crate::failure::Failure;
 use crate::files::etcd::{self, EtcdFault};
+use crate::server::cluster::EtcdPart;
+use crate::server::random::seeds;
 use crate::side::{AskedPath, ClusterPage, InForce, NodePages};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::ShardId;
@@ -37,7 +36,7 @@ use desk::{Desk, End};
 use inquiry::{Event, Inquiries};
 use journal::Journal;
 use mailbox::Mailbox;
-use service::Shards;
+use service::{NodeNews, Shards};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,10 +45,10 @@ use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 /// Descriptors that it may need beside those of clients and shards.
-pub(super) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
+pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
 /// The running node. Dropped, it ends as if its process were killed.
-pub(super) struct Node {
+pub(crate) struct Node {
     handle: Handle,
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
@@ -70,7 +69,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Failure::Configuration`] when a file is wrong, [`Failure::Fatal`] when the machine does not let it start.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: &Settings,
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
         (part, map, links): (&EtcdPart, &Arc<SlotMap>, &Arc<Links>),
@@ -146,38 +145,38 @@ impl Node {
     }
 
     /// The registry's end of one shard.
-    pub(super) fn store(&self, shard: ShardId) -> Box<dyn Store> {
+    pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
         Box::new(self.handle.store(shard))
     }
 
     /// One shard's end of what the node wants of it.
-    pub(super) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
+    pub(crate) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
         let desk = Arc::clone(&self.desk);
         Box::new(End { desk, shard })
     }
 
     /// The reports of the node: that an operator wants it to end, and, once, its end.
-    pub(super) fn news(&self) -> Receiver<NodeNews> {
+    pub(crate) fn news(&self) -> Receiver<NodeNews> {
         self.news.clone()
     }
 
     /// Sets the number of messages that wait for peers, for the reports to operators.
-    pub(super) fn waiting(&self, messages: u64) {
+    pub(crate) fn waiting(&self, messages: u64) {
         self.waiting.store(messages, Ordering::Relaxed);
     }
 
     /// Says which credentials are in force from here on, for the reports to operators. Called once.
-    pub(super) fn reports_on(&self, in_force: InForce) {
+    pub(crate) fn reports_on(&self, in_force: InForce) {
         let _ = self.in_force.set(in_force);
     }
 
     /// Begins to give all slots to other nodes; the end of that is reported. False when the node has ended.
-    pub(super) fn drain(&self) -> bool {
+    pub(crate) fn drain(&self) -> bool {
         self.handle.drain()
     }
 
     /// Whether a shard hangs: then this node does not renew its registration. False when that was not taken.
-    pub(super) fn stuck(&self, stuck: bool) -> bool {
+    pub(crate) fn stuck(&self, stuck: bool) -> bool {
         let taken = self.handle.stuck(stuck);
         if !taken {
             tracing::error!(
@@ -188,7 +187,7 @@ impl Node {
     }
 
     /// The requests that operators may make of the node.
-    pub(super) fn page(&self) -> ClusterPage {
+    pub(crate) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
         let look = move || {
@@ -202,12 +201,12 @@ impl Node {
     }
 
     /// Pages of operators over all nodes.
-    pub(super) fn pages(&self) -> NodePages {
+    pub(crate) fn pages(&self) -> NodePages {
         self.pages.clone()
     }
 
     /// Whether clients can be served: here, or by way of another node.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.map.has_owners()
     }
 }

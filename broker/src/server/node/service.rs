@@ -1,10 +1,11 @@
 //! Hands the orders of the node's thread to the shards, and puts what it learns where they read it.
 
-use super::desk::Desk;
-use super::inquiry::Event;
-use super::journal::boottime;
-use crate::edge::{Links, Post, shards_now};
+use crate::edge::clock::shards_now;
+use crate::edge::{Links, Post};
 use crate::server::mailboxes::post;
+use crate::server::node::desk::Desk;
+use crate::server::node::inquiry::Event;
+use crate::server::node::journal::boottime;
 use crate::side::InForce;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::cluster::message::{Cause, Ending, Held, Parcel, SlotOrder};
@@ -26,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 
 /// A report of the node to the main thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) enum NodeNews {
+pub(crate) enum NodeNews {
     /// An operator wants the process to end in order.
     Drain,
     /// It has ended, because of these other nodes if there are any.
@@ -34,26 +35,26 @@ pub(in crate::server) enum NodeNews {
 }
 
 /// The shards, as the node's thread sees them.
-pub(super) struct Shards {
-    pub(super) desk: Arc<Desk>,
-    pub(super) map: Arc<SlotMap>,
-    pub(super) links: Arc<Links>,
-    pub(super) placement: Placement,
-    pub(super) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
-    pub(super) report: Sender<NodeNews>,
+pub(crate) struct Shards {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) map: Arc<SlotMap>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) placement: Placement,
+    pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) report: Sender<NodeNews>,
     /// Messages that wait for peers.
-    pub(super) waiting: Arc<AtomicU64>,
+    pub(crate) waiting: Arc<AtomicU64>,
     /// The credentials in force, once they are known.
-    pub(super) in_force: Arc<OnceLock<InForce>>,
+    pub(crate) in_force: Arc<OnceLock<InForce>>,
     /// The state of the store, as shards read it.
-    pub(super) readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
-    pub(super) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
+    pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     /// Messages of parcels that may be used.
-    pub(super) kept: HashMap<ParcelId, Arc<[u8]>>,
-    pub(super) kept_bytes: usize,
+    pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
+    pub(crate) kept_bytes: usize,
     /// Inquiries and replies of other nodes, for the thread that handles them.
-    pub(super) inquiries: Sender<Event>,
+    pub(crate) inquiries: Sender<Event>,
 }
 
 impl Service for Shards {

@@ -7,7 +7,7 @@ use broker_etcd::{Inspection, NodeState, PeerCounts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Converts an inspection to the view that the admin listener shows.
-pub(super) fn view(
+pub(crate) fn view(
     (cluster, node): (&str, &str),
     inspection: Inspection,
     counts: &PeerCounts,

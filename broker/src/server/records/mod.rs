@@ -1,12 +1,13 @@
 //! The store of the records of channels: the data directory, or etcd.
 
-pub(super) mod registry;
+pub(crate) mod registry;
 
-use super::cluster::Cluster;
-use super::node::Node;
 use crate::data_dir::{DataDir, epoch};
-use crate::edge::{Post, calendar};
+use crate::edge::Post;
+use crate::edge::clock::calendar;
 use crate::failure::Failure;
+use crate::server::cluster::Cluster;
+use crate::server::node::Node;
 use crate::side::StatusBoard;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
 /// The registry of this process.
-pub(super) enum Records {
+pub(crate) enum Records {
     /// On the disk: all of them are read at the start.
     Disk(Registry),
     /// In etcd: they come and go with slots.
@@ -36,7 +37,7 @@ impl Records {
     ///
     /// # Errors
     /// [`Failure`] when neither can be done.
-    pub(super) fn open(
+    pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&Cluster>,
         placement: &Placement,
@@ -61,7 +62,7 @@ impl Records {
     }
 
     /// One shard's end of the store, the records that it begins with, and where orders about slots come from.
-    pub(super) fn of(
+    pub(crate) fn of(
         &mut self,
         shard: ShardId,
     ) -> (Box<dyn Store>, record::Records, Option<Box<dyn SlotOrders>>) {
@@ -79,7 +80,7 @@ impl Records {
 
     /// The latest creation time of a record, as far as it is known at the start: every channel that is created from
     /// here on is younger.
-    pub(super) fn newest(&self) -> Wall {
+    pub(crate) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),
             Self::Etcd(_) => Wall::default(),
@@ -87,7 +88,7 @@ impl Records {
     }
 
     /// The registry on the disk, if that is used.
-    pub(super) fn on_disk(&self) -> Option<&Registry> {
+    pub(crate) fn on_disk(&self) -> Option<&Registry> {
         match self {
             Self::Disk(registry) => Some(registry),
             Self::Etcd(_) => None,
@@ -95,7 +96,7 @@ impl Records {
     }
 
     /// The node, where records are in etcd.
-    pub(super) fn node(&self) -> Option<&Node> {
+    pub(crate) fn node(&self) -> Option<&Node> {
         match self {
             Self::Disk(_) => None,
             Self::Etcd(node) => Some(node),
@@ -103,7 +104,7 @@ impl Records {
     }
 
     /// Commits what waits and gives the file free.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         match self {
             Self::Disk(registry) => registry.close(),
             Self::Etcd(node) => drop(node),

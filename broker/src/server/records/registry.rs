@@ -3,12 +3,13 @@
 use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
-use crate::registry::{self, DurableStore, Ticket};
+use crate::registry::{self, DurableStore};
 use crate::server::mailboxes::post;
 use crate::side::StatusBoard;
 use broker_core::id::{Identity, ShardId};
 use broker_core::placement::{Home, Placement};
 use broker_core::record::Records;
+use broker_core::registry::Ticket;
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::{Now, Wall};
 use mailbox::Mailbox;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{CommitError, Committer, Done, Writer};
 
 /// The open store and its thread.
-pub(in crate::server) struct Registry {
+pub(crate) struct Registry {
     writer: Writer<Ticket>,
     /// The records of an earlier life, by home. Taken by the shards.
     records: Vec<Records>,
@@ -30,7 +31,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Failure::Fatal`] when it is damaged, of a later version, or cannot be read.
-    pub(in crate::server) fn open(
+    pub(crate) fn open(
         data_dir: &DataDir,
         placement: &Placement,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -86,7 +87,7 @@ impl Registry {
     }
 
     /// One shard's end of the store, and its records.
-    pub(in crate::server) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
+    pub(crate) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
         let store = DurableStore::new(shard, self.writer.committer());
         let records = self.records.get_mut(shard.index());
         (store, records.map(std::mem::take).unwrap_or_default())
@@ -94,17 +95,17 @@ impl Registry {
 
     /// The latest creation time of a record: every channel that is created from here on is younger, whichever shard was
     /// the home of an earlier one of its name.
-    pub(in crate::server) fn newest(&self) -> Wall {
+    pub(crate) fn newest(&self) -> Wall {
         self.newest
     }
 
     /// A way to one moment of the registry.
-    pub(in crate::server) fn committer(&self) -> Committer<Ticket> {
+    pub(crate) fn committer(&self) -> Committer<Ticket> {
         self.writer.committer()
     }
 
     /// Commits what waits and gives the file free.
-    pub(in crate::server) fn close(self) {
+    pub(crate) fn close(self) {
         self.writer.close();
     }
 }

@@ -1,10 +1,10 @@
 //! The accounts that may use the console: read at start with the file of their client's secret, and again when either
 //! changes.
 
-use super::{Reloader, Subject, stamps};
 use crate::config;
 use crate::failure::Failure;
 use crate::server::check::secret_of_client;
+use crate::server::reload::{Reloader, Subject, stamps};
 use crate::side::{Admission, Console, Shows};
 use broker_core::settings::{Oidc, Settings};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The accounts in force. One per process that has some, on the main thread.
-pub(in crate::server) struct AccountsFile {
+pub(crate) struct AccountsFile {
     /// The configuration file.
     config: PathBuf,
     /// The address of the admin listener of this process.
@@ -27,7 +27,7 @@ pub(in crate::server) struct AccountsFile {
 ///
 /// # Errors
 /// [`Failure::Configuration`]: the client's secret cannot be read.
-pub(in crate::server) fn prepare(
+pub(crate) fn prepare(
     settings: &Settings,
     shows: &mut Shows,
 ) -> Result<Option<AccountsFile>, Failure> {
@@ -52,7 +52,7 @@ pub(in crate::server) fn prepare(
 
 impl AccountsFile {
     /// Has the file read again when it changes.
-    pub(in crate::server) fn watch(self, reloader: &mut Reloader) {
+    pub(crate) fn watch(self, reloader: &mut Reloader) {
         let read = stamps(&self.files());
         reloader.watch(Box::new(self), read);
     }

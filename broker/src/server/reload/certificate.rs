@@ -1,12 +1,12 @@
 //! The certificate of TLS listeners: found and read at start, and read again on a reload; the log reminds of its end.
 
-use super::{Subject, stamps};
 use crate::certificate::{self, DevCertificate};
 use crate::data_dir::DataDir;
 use crate::edge::Post;
 use crate::failure::Failure;
 use crate::files::stamp::Stamp;
 use crate::server::mailboxes::post_to_all;
+use crate::server::reload::{Subject, stamps};
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 /// The certificate in force. One per process with a TLS listener, on the main thread.
-pub(in crate::server) struct Certificate {
+pub(crate) struct Certificate {
     loader: TlsLoader,
     expiry: Expiry,
     not_after: NotAfter,
@@ -27,14 +27,14 @@ pub(in crate::server) struct Certificate {
 }
 
 /// A start with a certificate.
-pub(in crate::server) struct InitialCertificate {
-    pub(in crate::server) certificate: Certificate,
+pub(crate) struct InitialCertificate {
+    pub(crate) certificate: Certificate,
     /// The configuration with which shards begin.
-    pub(in crate::server) config: Arc<ServerConfig>,
+    pub(crate) config: Arc<ServerConfig>,
     /// The authority that clients must trust, for the development certificate.
-    pub(in crate::server) ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// Its files as they were just before they were read.
-    pub(in crate::server) read: Vec<Stamp>,
+    pub(crate) read: Vec<Stamp>,
 }
 
 impl Certificate {
@@ -43,7 +43,7 @@ impl Certificate {
     ///
     /// # Errors
     /// [`Failure::Configuration`] when the operator's files are invalid.
-    pub(in crate::server) fn find(
+    pub(crate) fn find(
         settings: &Settings,
         data_dir: &DataDir,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,

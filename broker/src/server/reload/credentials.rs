@@ -1,12 +1,12 @@
 //! The credentials file, which has the principals that may sign: read at start, and again when it changes.
 
-use super::Subject;
 use crate::config::{Loaded, load_credentials};
 use crate::devices::Devices;
 use crate::edge::Post;
 use crate::failure::Failure;
 use crate::files::stamp::Stamp;
 use crate::server::mailboxes::post_to_all;
+use crate::server::reload::Subject;
 use crate::side::InForce;
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};
@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// The credentials file in force. One per process that asks for signatures, on the main thread.
-pub(in crate::server) struct CredentialsFile {
+pub(crate) struct CredentialsFile {
     path: PathBuf,
     account_id: String,
     /// The provider whose accounts use the console.
@@ -36,14 +36,14 @@ pub(in crate::server) struct CredentialsFile {
 }
 
 /// A start with credentials.
-pub(in crate::server) struct InitialCredentials {
-    pub(in crate::server) file: CredentialsFile,
+pub(crate) struct InitialCredentials {
+    pub(crate) file: CredentialsFile,
     /// The principals that shards begin with.
-    pub(in crate::server) credentials: Arc<Credentials>,
+    pub(crate) credentials: Arc<Credentials>,
     /// The devices that may sign in from the beginning.
-    pub(in crate::server) devices: Option<Arc<Devices>>,
+    pub(crate) devices: Option<Arc<Devices>>,
     /// The files as they were just before they were read.
-    pub(in crate::server) read: Vec<Stamp>,
+    pub(crate) read: Vec<Stamp>,
 }
 
 impl CredentialsFile {
@@ -51,7 +51,7 @@ impl CredentialsFile {
     ///
     /// # Errors
     /// [`Failure::Configuration`] with every fault of the file.
-    pub(in crate::server) fn find(
+    pub(crate) fn find(
         settings: &Settings,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
     ) -> Result<Option<InitialCredentials>, Failure> {
@@ -86,7 +86,7 @@ impl CredentialsFile {
     }
 
     /// The principals in force, for threads other than those of shards.
-    pub(in crate::server) fn in_force(&self) -> InForce {
+    pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
 

@@ -11,16 +11,16 @@
 //! ```
 //! Looks are by path, so a symbolic link that is swapped (as Kubernetes does with mounted secrets) is a change as well.
 
-pub(super) mod accounts;
-pub(super) mod certificate;
-pub(super) mod credentials;
-pub(super) mod providers;
+pub(crate) mod accounts;
+pub(crate) mod certificate;
+pub(crate) mod credentials;
+pub(crate) mod providers;
 
 use crate::files::stamp::{Stamp, stamp};
 use std::path::PathBuf;
 
 /// Something that is read from files and put in force for what comes after.
-pub(super) trait Subject {
+pub(crate) trait Subject {
     /// The subject's name in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
@@ -39,7 +39,7 @@ pub(super) trait Subject {
 
 /// All that can be reloaded. One per process, on the main thread.
 #[derive(Default)]
-pub(super) struct Reloader {
+pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
 }
 
@@ -53,7 +53,7 @@ struct WatchedFiles {
 
 impl Reloader {
     /// Watches what was read when its files were as `read` says: take those [`stamps`] before reading.
-    pub(super) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
+    pub(crate) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
         self.watched.push(WatchedFiles {
             subject,
             read,
@@ -62,12 +62,12 @@ impl Reloader {
     }
 
     /// Whether there is anything to look at.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
     /// Reads everything again, changed or not: the operator says so.
-    pub(super) fn reload_all(&mut self) {
+    pub(crate) fn reload_all(&mut self) {
         if self.is_empty() {
             tracing::info!("nothing to reload");
         }
@@ -75,14 +75,14 @@ impl Reloader {
     }
 
     /// Logs what will need the operator's care soon.
-    pub(super) fn remind(&self) {
+    pub(crate) fn remind(&self) {
         self.watched
             .iter()
             .for_each(|watched| watched.subject.remind());
     }
 
     /// Looks at every file, and reads again what has changed and is the same since the look before.
-    pub(super) fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         self.watched.iter_mut().for_each(WatchedFiles::look);
     }
 }
@@ -121,12 +121,13 @@ impl WatchedFiles {
 }
 
 /// The stamps of the files at this moment, in their order.
-pub(super) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(|file| stamp(file)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::cell::RefCell;
     use std::fs;

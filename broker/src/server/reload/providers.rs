@@ -1,9 +1,9 @@
 //! The task that fetches keys of OpenID providers, and its way to the shards.
 
-use super::credentials::InitialCredentials;
 use crate::edge::Post;
-use crate::providers::{self, Fetcher};
+use crate::providers::{Fetcher, fetcher};
 use crate::server::mailboxes::post_to_all;
+use crate::server::reload::credentials::InitialCredentials;
 use crate::side::{InForce, Shows};
 use broker_core::settings::Settings;
 use broker_core::shard::{Letter, Shard};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The task, which is to be run on the side thread, and the credentials in force; `None` where no signature is asked
 /// for.
-pub(in crate::server) fn fetcher(
+pub(crate) fn fetcher(
     settings: &Settings,
     who: Option<&InitialCredentials>,
     mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
@@ -28,7 +28,7 @@ pub(in crate::server) fn fetcher(
         });
     });
     let place = (settings.data_dir.clone(), settings.dev);
-    let (fetcher, figures, known) = providers::fetcher(in_force.clone(), place, hand_over);
+    let (fetcher, figures, known) = fetcher::fetcher(in_force.clone(), place, hand_over);
     (shows.providers, shows.known) = (Some(figures), Some(known));
     (Some(fetcher), Some(in_force))
 }

@@ -1,15 +1,15 @@
 //! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
 
-pub(super) mod pulse;
+pub(crate) mod pulse;
 
-use super::cluster::follower::{self, Follower, GIVING_MAX};
-use super::mailboxes::post_to_all;
-use super::node::NodeNews;
-use super::reload::Reloader;
-use super::supervisor::Supervisor;
 use crate::edge::{Post, ShardEvent, ShardHandle};
 use crate::failure::Failure;
 use crate::hooks::{Hooks, Order};
+use crate::server::cluster::follower::{self, Follower, GIVING_MAX};
+use crate::server::mailboxes::post_to_all;
+use crate::server::node::service::NodeNews;
+use crate::server::reload::Reloader;
+use crate::server::supervisor::Supervisor;
 use crate::side::{Command, History, Shared, Status, StatusBoard, give_memory_back};
 use broker_core::cluster::message::Ending;
 use broker_core::id::ShardId;
@@ -21,26 +21,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A running server, as the main thread sees it.
-pub(super) struct Watch<'n> {
-    pub(super) shards: Vec<ShardHandle>,
-    pub(super) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
-    pub(super) status: StatusBoard,
-    pub(super) told: Receiver<Command>,
-    pub(super) happened: Receiver<ShardEvent>,
+pub(crate) struct Watch<'n> {
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) status: StatusBoard,
+    pub(crate) told: Receiver<Command>,
+    pub(crate) happened: Receiver<ShardEvent>,
     /// The files that are read again when the operator says so or when they change.
-    pub(super) reloader: Reloader,
+    pub(crate) reloader: Reloader,
     /// The ways to the courier of hooks, if there are any.
-    pub(super) hooks: Option<Hooks>,
+    pub(crate) hooks: Option<Hooks>,
     /// The service manager.
-    pub(super) supervisor: Supervisor,
-    pub(super) rounds: Rounds,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) rounds: Rounds,
     /// The node of a cluster, if this is one.
-    pub(super) follower: Follower<'n>,
-    pub(super) drain_ms: u64,
+    pub(crate) follower: Follower<'n>,
+    pub(crate) drain_ms: u64,
 }
 
 /// The periodic work beside waiting.
-pub(super) struct Rounds {
+pub(crate) struct Rounds {
     pulse: Pulse,
     /// Made of the pulse's answers.
     history: Shared<History>,
@@ -68,7 +68,7 @@ enum News {
 
 impl Watch<'_> {
     /// Waits for a signal, then drains, stops and joins the shards.
-    pub(super) fn until_the_end(mut self) -> Result<(), Failure> {
+    pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
         self.serve()?;
         self.status.set(Status::Draining);
         self.supervisor.stopping();
@@ -275,7 +275,7 @@ impl Rounds {
     }
 
     /// The first one is a second from `now`.
-    pub(super) fn new(
+    pub(crate) fn new(
         mailboxes: Arc<[Mailbox<Post<Shard>>]>,
         history: Shared<History>,
         now: Instant,
@@ -301,6 +301,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crossbeam_channel::unbounded;
     use std::thread;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The liveness of each shard. One per process, on the main thread.
-pub(in crate::server) struct Pulse {
+pub(crate) struct Pulse {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
 }
@@ -23,7 +23,7 @@ struct Rhythm {
 
 /// A change that a poll found, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum ShardChange {
+pub(crate) enum ShardChange {
     /// This shard has not answered for so long.
     Silent(usize, Duration),
     /// This shard was silent, and has answered.
@@ -32,7 +32,7 @@ pub(in crate::server) enum ShardChange {
 
 impl Pulse {
     /// With all shards well at `now`.
-    pub(in crate::server) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
+    pub(crate) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
         let rhythm = Rhythm {
             asked: now,
             report_at: SILENT,
@@ -45,7 +45,7 @@ impl Pulse {
 
     /// Collects answers, which `note` gets, and asks the shards that are due. Returns shards that stopped or resumed
     /// answering.
-    pub(in crate::server) fn poll(
+    pub(crate) fn poll(
         &mut self,
         now: Instant,
         mut note: impl FnMut(Scraped<Snapshot>),
@@ -76,7 +76,7 @@ impl Pulse {
     }
 
     /// Whether no shard is stuck.
-    pub(in crate::server) fn is_well(&self, now: Instant) -> bool {
+    pub(crate) fn is_well(&self, now: Instant) -> bool {
         let stuck = |shard| self.survey.silence(shard, now) >= Some(STUCK);
         !self.survey.all().any(stuck)
     }
@@ -92,6 +92,7 @@ const STUCK: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::id::ShardId;

@@ -2,12 +2,12 @@
 
 /// By what an account is let in. A session is over when it is no longer that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Basis {
+pub(crate) struct Basis {
     /// The provider's issuer without `https://`.
-    pub(super) issuer: Box<str>,
+    pub(crate) issuer: Box<str>,
     /// The client that the console is to it.
-    pub(super) client_id: Box<str>,
+    pub(crate) client_id: Box<str>,
     /// The claim that decides, and the value that it must be or have.
-    pub(super) claim: Box<str>,
-    pub(super) value: Box<str>,
+    pub(crate) claim: Box<str>,
+    pub(crate) value: Box<str>,
 }

@@ -5,7 +5,7 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 
 /// The value of the cookie of this name; `None` when there are two, since it is not known whose the other one is.
-pub(super) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';'));
@@ -19,21 +19,21 @@ pub(super) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// A cookie, and the rules for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cookie<'c> {
-    pub(super) name: &'c str,
+pub(crate) struct Cookie<'c> {
+    pub(crate) name: &'c str,
     /// Empty, with a life of 0, to remove it.
-    pub(super) value: &'c str,
-    pub(super) path: &'c str,
-    pub(super) life_s: u64,
+    pub(crate) value: &'c str,
+    pub(crate) path: &'c str,
+    pub(crate) life_s: u64,
     /// `Strict` or `Lax`.
-    pub(super) same_site: &'static str,
+    pub(crate) same_site: &'static str,
     /// Over TLS only.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
 }
 
 impl Cookie<'_> {
     /// The header's value.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
         let Self {
             name,
             value,
@@ -57,6 +57,7 @@ const VALUE_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -23,25 +23,23 @@ mod basis;
 mod cookie;
 mod notice;
 mod origin;
-mod page;
+pub(crate) mod page;
 mod secret;
-mod sessions;
+pub(crate) mod sessions;
 mod sign_ins;
 
-pub(super) use page::routes;
-pub(super) use sessions::Account;
-
-use super::admin::access::Refusal;
-use super::shared::Shared;
-use super::try_page::session::InForce;
 use crate::limits::CONSOLE_EXCHANGES_MAX;
 use crate::providers::Knowledge;
+use crate::side::admin::access::Refusal;
+use crate::side::admin::door;
+use crate::side::shared::Shared;
+use crate::side::try_page::session::InForce;
 use axum::http::{HeaderMap, Method, header};
 use basis::Basis;
 use broker_core::auth::provider::Provider;
 use broker_core::settings::Oidc;
 use origin::Place;
-use sessions::Sessions;
+use sessions::{Account, Sessions};
 use sign_ins::SignIns;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,7 +64,7 @@ pub struct Admission {
 
 /// The sign-ins and sessions of the console; a clone is another way to the same.
 #[derive(Clone)]
-pub(super) struct Accounts(Arc<Inner>);
+pub(crate) struct Accounts(Arc<Inner>);
 
 struct Inner {
     console: Console,
@@ -87,7 +85,7 @@ struct Terms {
 
 impl Accounts {
     /// Those of a listener with these origins.
-    pub(super) fn new(
+    pub(crate) fn new(
         console: Console,
         credentials: InForce,
         known: Knowledge,
@@ -109,7 +107,7 @@ impl Accounts {
     ///
     /// # Errors
     /// It has no session that is in force, or comes from elsewhere.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         method: &Method,
         headers: &HeaderMap,
@@ -131,7 +129,7 @@ impl Accounts {
     }
 
     /// Ends sessions whose time is over, or whose account is let in no more, with their event streams. Forever.
-    pub(super) async fn watch(self) {
+    pub(crate) async fn watch(self) {
         let mut admission = self.0.console.admission.clone();
         let mut credentials = self.0.credentials.clone();
         loop {
@@ -152,7 +150,7 @@ impl Accounts {
     }
 
     /// The account's connection became an event stream, which is to end with its session.
-    pub(super) fn holds_stream(&self, account: &Account, stream: super::admin::door::Line) {
+    pub(crate) fn holds_stream(&self, account: &Account, stream: door::Line) {
         self.0.sessions.lock().hold(account, stream);
     }
 

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 /// Why nobody was signed in, in a sentence or two for the person who tried.
 #[derive(Debug)]
-pub(super) struct Notice {
+pub(crate) struct Notice {
     code: StatusCode,
     text: String,
     /// Names and values of what it is about, shown below each other.
@@ -13,7 +13,7 @@ pub(super) struct Notice {
 }
 
 impl Notice {
-    pub(super) fn new(code: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(code: StatusCode, text: impl Into<String>) -> Self {
         Self {
             code,
             text: text.into(),
@@ -21,13 +21,13 @@ impl Notice {
         }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.facts.push((name, value.into()));
         self
     }
 
     /// The text alone, for the log.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
@@ -70,7 +70,7 @@ const fn is_of_direction(letter: char) -> bool {
 }
 
 /// The first characters of a text of a provider, for the log.
-pub(super) fn cut(text: &str) -> &str {
+pub(crate) fn cut(text: &str) -> &str {
     let end = text.char_indices().nth(TEXT_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default()
@@ -105,6 +105,7 @@ const PAGE: &str = r#"<!doctype html>
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use axum::body::to_bytes;
 

@@ -7,18 +7,18 @@ use std::net::IpAddr;
 
 /// The place of a request, with the names of its cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// As browsers write it in `Origin`.
-    pub(super) origin: String,
+    pub(crate) origin: String,
     /// Whether cookies go over TLS only.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
     /// The port on loopback, where all ports share their cookies.
     port: u16,
 }
 
 impl Place {
     /// The place of a request by its `Host`; `None` for one at which nobody signs in.
-    pub(super) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
         let host = the_host(headers)?.to_str().ok()?;
         let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
         if let Some(origin) = origins.iter().find(is_named) {
@@ -40,12 +40,12 @@ impl Place {
     }
 
     /// The address to which the provider sends the browser back.
-    pub(super) fn callback(&self) -> String {
+    pub(crate) fn callback(&self) -> String {
         format!("{}{CALLBACK}", self.origin)
     }
 
     /// The name of the cookie of a session. `__Host-`: browsers take it from this very host alone, over TLS.
-    pub(super) fn session_cookie(&self) -> String {
+    pub(crate) fn session_cookie(&self) -> String {
         match self.secure {
             true => "__Host-heliograph-session".into(),
             false => format!("heliograph-session-{}", self.port),
@@ -53,7 +53,7 @@ impl Place {
     }
 
     /// The name of the cookie of a sign-in, which is for one path: `__Secure-` is what such a cookie can have.
-    pub(super) fn state_cookie(&self) -> String {
+    pub(crate) fn state_cookie(&self) -> String {
         match self.secure {
             true => "__Secure-heliograph-state".into(),
             false => format!("heliograph-state-{}", self.port),
@@ -70,6 +70,7 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use axum::http::HeaderValue;
 

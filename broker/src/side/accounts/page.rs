@@ -1,14 +1,14 @@
 //! `/account…`: who is signed in, the way to the provider and back, and the end.
 
-use super::cookie::{self, Cookie};
-use super::notice::{Notice, cut};
-use super::origin::Place;
-use super::secret;
-use super::sessions::{Account, SESSION_LIFE};
-use super::sign_ins::{SIGN_IN_LIFE, SignIn};
-use super::{Accounts, Terms};
-use crate::edge::calendar;
-use crate::providers::{Code, Endpoints, exchange};
+use crate::edge::clock::calendar;
+use crate::providers::Endpoints;
+use crate::providers::exchange::{Code, exchange};
+use crate::side::accounts::cookie::{self, Cookie};
+use crate::side::accounts::notice::{Notice, cut};
+use crate::side::accounts::origin::Place;
+use crate::side::accounts::sessions::{Account, SESSION_LIFE};
+use crate::side::accounts::sign_ins::{SIGN_IN_LIFE, SignIn};
+use crate::side::accounts::{Accounts, Terms, secret};
 use crate::side::admin::access::CALLBACK;
 use crate::side::admin::answer::Fault;
 use crate::side::admin::door::Seat;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The pages; none where no accounts are configured.
-pub(in crate::side) fn routes(accounts: Option<Accounts>) -> Router {
+pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
     let Some(accounts) = accounts else {
         return Router::new();
     };
@@ -369,6 +369,7 @@ const CODE_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

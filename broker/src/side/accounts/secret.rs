@@ -5,29 +5,30 @@ use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
 /// The hash of a secret: what is kept of one.
-pub(super) type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// A text of 256 random bits in base64url; `None` when the system has none.
-pub(super) fn random() -> Option<Zeroizing<String>> {
+pub(crate) fn random() -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).ok()?;
     Some(Zeroizing::new(BASE64URL_NOPAD.encode(&*bytes)))
 }
 
 /// SHA-256 of a text.
-pub(super) fn hash(text: &str) -> Hash {
+pub(crate) fn hash(text: &str) -> Hash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
     hash
 }
 
 /// The challenge of a verifier. Source: RFC 7636, section 4.2, `S256`.
-pub(super) fn challenge(verifier: &str) -> String {
+pub(crate) fn challenge(verifier: &str) -> String {
     BASE64URL_NOPAD.encode(&hash(verifier))
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// Source: RFC 7636, appendix B.

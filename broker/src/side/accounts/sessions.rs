@@ -1,8 +1,8 @@
 //! Sessions of the console: in memory, by the hash of a random text that the browser's cookie has.
 
-use super::basis::Basis;
-use super::secret::{self, Hash};
 use crate::limits::{CONSOLE_SESSIONS_MAX, CONSOLE_SESSIONS_OF_ACCOUNT_MAX, STREAMS_MAX};
+use crate::side::accounts::basis::Basis;
+use crate::side::accounts::secret::{self, Hash};
 use crate::side::admin::door::Line;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use zeroize::Zeroizing;
 
 /// The account that a request is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::side) struct Account {
+pub(crate) struct Account {
     /// Its provider's issuer without `https://`.
-    pub(in crate::side) issuer: Box<str>,
+    pub(crate) issuer: Box<str>,
     /// Its subject there.
-    pub(in crate::side) subject: Box<str>,
+    pub(crate) subject: Box<str>,
     /// Its session.
-    pub(super) session: Hash,
+    pub(crate) session: Hash,
     /// The end of that.
-    pub(super) until: Instant,
+    pub(crate) until: Instant,
 }
 
 impl Account {
     /// Its issuer and its subject, for the log.
-    pub(in crate::side) fn names(&self) -> (&str, &str) {
+    pub(crate) fn names(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }
 }
 
 /// All of them, from the oldest.
 #[derive(Default)]
-pub(super) struct Sessions(Vec<Session>);
+pub(crate) struct Sessions(Vec<Session>);
 
 struct Session {
     account: Account,
@@ -43,7 +43,7 @@ struct Session {
 impl Sessions {
     /// Opens a session at an origin and returns the text of its cookie. The account's oldest makes room for one more of
     /// its own, and the oldest of all when there is no place.
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         subject: &str,
         basis: &Arc<Basis>,
@@ -77,7 +77,7 @@ impl Sessions {
     }
 
     /// The account of a cookie's text at the origin of its session, and by what it was let in.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         text: &str,
         origin: &str,
@@ -91,7 +91,7 @@ impl Sessions {
     }
 
     /// Keeps a stream of a session, which ends with it.
-    pub(super) fn hold(&mut self, account: &Account, stream: Line) {
+    pub(crate) fn hold(&mut self, account: &Account, stream: Line) {
         let is_it = |one: &&mut Session| one.account.session == account.session;
         let Some(session) = self.0.iter_mut().find(is_it) else {
             return stream.end(); // it ended meanwhile
@@ -104,12 +104,12 @@ impl Sessions {
     }
 
     /// Ends a session.
-    pub(super) fn end(&mut self, account: &Account) {
+    pub(crate) fn end(&mut self, account: &Account) {
         self.0.retain(|one| one.account.session != account.session);
     }
 
     /// Ends those whose time is over, and those that were opened by another rule; returns them.
-    pub(super) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
+    pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
         let mut ended = Vec::new();
         self.0.retain(|one| {
@@ -130,10 +130,11 @@ impl Drop for Session {
 }
 
 /// The life of a session: a day's work.
-pub(super) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
+pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const ORIGIN: &str = "https://ops.example.com";

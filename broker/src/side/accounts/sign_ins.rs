@@ -1,8 +1,8 @@
 //! Sign-ins under way: what a browser was sent to its provider with, until it is back.
 
-use super::basis::Basis;
-use super::secret::{self, Hash};
 use crate::limits::CONSOLE_SIGN_INS_MAX;
+use crate::side::accounts::basis::Basis;
+use crate::side::accounts::secret::{self, Hash};
 use broker_core::crowd::Origin;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// One sign-in.
-pub(super) struct SignIn {
+pub(crate) struct SignIn {
     /// Comes back in the id token.
-    pub(super) nonce: Zeroizing<String>,
+    pub(crate) nonce: Zeroizing<String>,
     /// Proves to the provider that its code was asked for here.
-    pub(super) verifier: Zeroizing<String>,
+    pub(crate) verifier: Zeroizing<String>,
     /// The origin at which it was begun.
-    pub(super) origin: String,
+    pub(crate) origin: String,
     /// The rule by which it was begun.
-    pub(super) basis: Arc<Basis>,
+    pub(crate) basis: Arc<Basis>,
 }
 
 /// All of them, by the hash of their state.
 #[derive(Default)]
-pub(super) struct SignIns {
+pub(crate) struct SignIns {
     by_state: BTreeMap<Hash, (Instant, SignIn)>,
     /// From the oldest; those that were taken stay here until their time is over.
     order: VecDeque<Begun>,
@@ -38,7 +38,7 @@ struct Begun {
 
 impl SignIn {
     /// With secrets of its own; `None` when the system has no randomness.
-    pub(super) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
+    pub(crate) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
         Some(Self {
             nonce: secret::random()?,
             verifier: secret::random()?,
@@ -50,7 +50,7 @@ impl SignIn {
 
 impl SignIns {
     /// Keeps one of this address, and returns its state. The oldest of the address with most makes room.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
         from: Origin,
@@ -92,7 +92,7 @@ impl SignIns {
     }
 
     /// Takes the one of this state, so that it serves once.
-    pub(super) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
+    pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
         let (began, sign_in) = self.by_state.remove(&secret::hash(state))?;
         (now < began + SIGN_IN_LIFE).then_some(sign_in)
     }
@@ -104,10 +104,11 @@ impl SignIns {
 }
 
 /// Time in which somebody signs in at the provider.
-pub(super) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
+pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn sign_in() -> SignIn {

@@ -8,7 +8,7 @@
 //! ```
 //! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 
-use super::answer::Fault;
+use crate::side::admin::answer::Fault;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// The rules of one listener.
 #[derive(Clone, Debug, Default)]
-pub(in crate::side) struct Access {
+pub(crate) struct Access {
     /// Wanted of every request for what is not public.
     token: Option<Arc<str>>,
     /// `/metrics` is public.
@@ -31,7 +31,7 @@ pub(in crate::side) struct Access {
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::side) enum Refusal {
+pub(crate) enum Refusal {
     /// A page of another origin asks.
     Origin,
     /// A page may have given our address a name of its own.
@@ -44,7 +44,7 @@ pub(in crate::side) enum Refusal {
 
 impl Refusal {
     /// The status of the answer, and its text.
-    pub(in crate::side) const fn answer(self) -> Fault {
+    pub(crate) const fn answer(self) -> Fault {
         let (code, text) = match self {
             Self::Origin => (
                 StatusCode::FORBIDDEN,
@@ -70,7 +70,7 @@ impl Refusal {
 
 impl Access {
     /// The rules of a listener with this token, if any.
-    pub(in crate::side) fn new(token: Option<String>, settings: &settings::Admin) -> Self {
+    pub(crate) fn new(token: Option<String>, settings: &settings::Admin) -> Self {
         Self {
             token: token.map(Arc::from),
             metrics_open: settings.metrics_open,
@@ -80,18 +80,18 @@ impl Access {
     }
 
     /// Whether requests need a token.
-    pub(in crate::side) fn wants_token(&self) -> bool {
+    pub(crate) fn wants_token(&self) -> bool {
         self.token.is_some()
     }
 
     /// Whether there is a token and the request has it.
-    pub(in crate::side) fn is_borne(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn is_borne(&self, headers: &HeaderMap) -> bool {
         let token = self.token.as_deref();
         token.is_some_and(|token| bears(headers, token))
     }
 
     /// Whether a request may be answered.
-    pub(in crate::side) fn check(
+    pub(crate) fn check(
         &self,
         method: &Method,
         path: &str,
@@ -139,13 +139,13 @@ impl Access {
 }
 
 /// `Host`, unless there are several: then it is not known which of them a browser or a proxy has looked at.
-pub(in crate::side) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
 }
 
 /// Whether `Authorization` has the token.
-pub(in crate::side) fn bears(headers: &HeaderMap, token: &str) -> bool {
+pub(crate) fn bears(headers: &HeaderMap, token: &str) -> bool {
     let given = headers
         .get(header::AUTHORIZATION)
         .map_or(&b""[..], |value| value.as_bytes());
@@ -154,7 +154,7 @@ pub(in crate::side) fn bears(headers: &HeaderMap, token: &str) -> bool {
 }
 
 /// Whether a browser says that a page of another site caused the request; a visit to one of our pages is not meant.
-pub(in crate::side) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
+pub(crate) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     let visit =
         page && value("sec-fetch-mode") == b"navigate" && value("sec-fetch-dest") == b"document";
@@ -174,7 +174,7 @@ fn is_address(host: &str) -> bool {
 }
 
 /// Whether a path is that of a page for people.
-pub(in crate::side) fn is_page(path: &str) -> bool {
+pub(crate) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 
@@ -189,12 +189,13 @@ fn is_of_accounts(path: &str) -> bool {
 }
 
 /// The path to which a provider sends browsers back.
-pub(in crate::side) const CALLBACK: &str = "/account/callback";
+pub(crate) const CALLBACK: &str = "/account/callback";
 
 const METRICS: &str = "/metrics";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// The rules with this token and these origins.

@@ -8,22 +8,19 @@ use serde_json::{Value, json as value};
 use std::borrow::Cow;
 
 /// A document, or why there is none.
-pub(in crate::side) type Answer = Result<Json<Value>, Fault>;
+pub(crate) type Answer = Result<Json<Value>, Fault>;
 
 /// The refusal of a request: a status, and a text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::side) struct Fault(
-    pub(in crate::side) StatusCode,
-    pub(in crate::side) Cow<'static, str>,
-);
+pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
 
 impl Fault {
-    pub(in crate::side) const fn new(code: StatusCode, text: &'static str) -> Self {
+    pub(crate) const fn new(code: StatusCode, text: &'static str) -> Self {
         Self(code, Cow::Borrowed(text))
     }
 
     /// A request that cannot be meant.
-    pub(in crate::side) const fn bad(text: &'static str) -> Self {
+    pub(crate) const fn bad(text: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
@@ -43,18 +40,18 @@ impl IntoResponse for Fault {
 }
 
 /// The id of the fault of this number, as `/dev/faults` gives it.
-pub(in crate::side) fn fault_id(number: u64) -> String {
+pub(crate) fn fault_id(number: u64) -> String {
     format!("f{number}")
 }
 
 /// RFC 3339 in UTC with milliseconds.
-pub(in crate::side) fn rfc3339(at: Wall) -> String {
+pub(crate) fn rfc3339(at: Wall) -> String {
     codec::calendar::rfc3339(at.0)
 }
 
 /// A shard does not answer.
-pub(in crate::side) const SILENT: Fault =
+pub(crate) const SILENT: Fault =
     Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
 
 /// The type of documents and of refusals.
-pub(in crate::side) const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";

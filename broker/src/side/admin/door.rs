@@ -13,13 +13,11 @@
 mod inside;
 mod visits;
 
-pub use visits::{Visits, visits};
-
-use super::unread::{Hold, Unread};
 use crate::limits::{
     ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_UNREAD_BYTES_MAX,
     LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
 };
+use crate::side::admin::unread::{Hold, Unread};
 use crate::side::process::open_files_max;
 use crate::side::shared::Shared;
 use broker_core::crowd::{Origin, canonical};
@@ -38,6 +36,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use visits::Visit;
+pub use visits::{Visits, visits};
 
 /// Connections that may be inside at a time, of a process that may have this many descriptors.
 fn places(open_files: usize) -> usize {
@@ -85,14 +84,14 @@ enum Source {
 }
 
 /// A source of connections with its bounds.
-pub(in crate::side) struct Door {
+pub(crate) struct Door {
     source: Source,
     life: Duration,
     unread: Unread,
 }
 
 /// One connection inside.
-pub(in crate::side) struct Visitor {
+pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
     spoke: bool,
     seat: Seat,
@@ -106,7 +105,7 @@ pub(in crate::side) struct Visitor {
 
 /// A connection as the answers to its request see it.
 #[derive(Clone, Debug)]
-pub(in crate::side) struct Seat {
+pub(crate) struct Seat {
     remote: SocketAddr,
     of_lan: bool,
     socket: Weak<TcpStream>,
@@ -118,16 +117,16 @@ pub(in crate::side) struct Seat {
 
 /// The way to the end of a connection.
 #[derive(Clone, Debug)]
-pub(in crate::side) struct Line(Weak<TcpStream>);
+pub(crate) struct Line(Weak<TcpStream>);
 
 impl Line {
     /// Whether the connection is still there.
-    pub(in crate::side) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.0.strong_count() > 0
     }
 
     /// Shuts the connection down: its task reads the end, or fails to write.
-    pub(in crate::side) fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Some(socket) = self.0.upgrade() {
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
         }
@@ -136,39 +135,39 @@ impl Line {
 
 impl Seat {
     /// The connection as an event stream, if it is one.
-    pub(in crate::side) fn stream(&self) -> Option<Line> {
+    pub(crate) fn stream(&self) -> Option<Line> {
         let streams = self.streams.load(Ordering::Relaxed);
         streams.then(|| Line(self.socket.clone()))
     }
 
     /// The other end.
-    pub(in crate::side) fn remote(&self) -> SocketAddr {
+    pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
     }
 
     /// Whether a shard passed the connection on: it came over TLS, and is never treated like one of loopback.
-    pub(in crate::side) fn is_of_lan(&self) -> bool {
+    pub(crate) fn is_of_lan(&self) -> bool {
         self.of_lan
     }
 
     /// From here on the connection is an event stream, which has a place elsewhere.
-    pub(in crate::side) fn becomes_a_stream(&self) {
+    pub(crate) fn becomes_a_stream(&self) {
         self.streams.store(true, Ordering::Relaxed);
     }
 
     /// Counts bytes that wait for the other end, until the result is dropped.
-    pub(in crate::side) fn holds(&self, bytes: usize) -> Hold {
+    pub(crate) fn holds(&self, bytes: usize) -> Hold {
         self.unread.hold(&self.socket, bytes)
     }
 
     /// Counts the bytes of the answer, until the connection ends.
-    pub(in crate::side) fn answers(&self, bytes: usize) {
+    pub(crate) fn answers(&self, bytes: usize) {
         *self.answer.lock() = Some(self.holds(bytes));
     }
 }
 
 impl Door {
-    pub(in crate::side) fn new(listeners: Vec<TcpListener>) -> Self {
+    pub(crate) fn new(listeners: Vec<TcpListener>) -> Self {
         let files = usize::try_from(open_files_max()).unwrap_or(usize::MAX);
         Self::of(listeners, LIFE, places(files))
     }
@@ -184,7 +183,7 @@ impl Door {
     }
 
     /// That of devices of the local network.
-    pub(in crate::side) fn of_lan(visits: Visits) -> Self {
+    pub(crate) fn of_lan(visits: Visits) -> Self {
         Self::with(Source::Shards(visits), LIFE)
     }
 
@@ -197,7 +196,7 @@ impl Door {
     }
 
     /// The next one that comes in.
-    pub(in crate::side) async fn accept(&mut self) -> Visitor {
+    pub(crate) async fn accept(&mut self) -> Visitor {
         let of_lan = matches!(self.source, Source::Shards(_));
         let (socket, from, held) = match &mut self.source {
             Source::Listeners {
@@ -285,7 +284,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 impl Visitor {
-    pub(in crate::side) fn seat(&self) -> Seat {
+    pub(crate) fn seat(&self) -> Seat {
         self.seat.clone()
     }
 

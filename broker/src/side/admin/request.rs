@@ -1,6 +1,6 @@
 //! Parts of requests that several pages read.
 
-use super::answer::Fault;
+use crate::side::admin::answer::Fault;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use broker_core::time::Wall;
@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The first parameter of a name, decoded; an empty one is as good as none.
-pub(in crate::side) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
+pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
     let text = text.map_err(|_| Fault::bad("the query is not percent-encoded UTF-8"))?;
@@ -17,7 +17,7 @@ pub(in crate::side) fn parameter(query: &str, name: &str) -> Result<Option<Strin
 }
 
 /// A moment of RFC 3339 in UTC, with or without a fraction of the second: `2026-01-02T03:04:05Z`.
-pub(in crate::side) fn moment(text: &str) -> Option<Wall> {
+pub(crate) fn moment(text: &str) -> Option<Wall> {
     let text = text.strip_suffix(['Z', 'z'])?;
     let moment = OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).ok()?;
     let ms = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000);
@@ -25,7 +25,7 @@ pub(in crate::side) fn moment(text: &str) -> Option<Wall> {
 }
 
 /// A page of another origin cannot send this type without being asked whether it may.
-pub(in crate::side) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -39,7 +39,7 @@ pub(in crate::side) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// The host by which the request names this listener, without its port.
-pub(in crate::side) fn host_name(headers: &HeaderMap) -> &str {
+pub(crate) fn host_name(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -54,6 +54,7 @@ pub(in crate::side) fn host_name(headers: &HeaderMap) -> &str {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn named(host: &str) -> String {

@@ -1,7 +1,7 @@
 //! The admin listener's connections, each served by the routes: a bounded head, within a bounded time.
 
-use super::door::{Door, Visitor};
 use crate::limits::ADMIN_HEAD_BYTES_MAX;
+use crate::side::admin::door::{Door, Visitor};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -14,7 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use std::time::Duration;
 
 /// Serves who comes in, forever.
-pub(in crate::side) async fn serve(mut door: Door, routes: Router) {
+pub(crate) async fn serve(mut door: Door, routes: Router) {
     loop {
         let visitor = door.accept().await;
         tokio::spawn(one(visitor, routes.clone()));

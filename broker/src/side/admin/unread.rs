@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// The bytes of all connections; a clone is another way to the same.
 #[derive(Clone, Debug)]
-pub(in crate::side) struct Unread {
+pub(crate) struct Unread {
     holders: Shared<Holders>,
     most: usize,
 }
@@ -33,14 +33,14 @@ struct Holder {
 
 /// Bytes that are held until this is dropped.
 #[derive(Debug)]
-pub(in crate::side) struct Hold {
+pub(crate) struct Hold {
     of: Unread,
     number: u64,
 }
 
 impl Unread {
     /// At most this many bytes; a single connection may hold more while nobody else holds any.
-    pub(in crate::side) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),
             most,
@@ -48,7 +48,7 @@ impl Unread {
     }
 
     /// Counts bytes that the peer of this socket is to take.
-    pub(in crate::side) fn hold(&self, socket: &Weak<TcpStream>, bytes: usize) -> Hold {
+    pub(crate) fn hold(&self, socket: &Weak<TcpStream>, bytes: usize) -> Hold {
         let mut holders = self.holders.lock();
         let number = holders.next;
         holders.next += 1;
@@ -92,6 +92,7 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn numbers(unread: &Unread) -> (Vec<u64>, usize) {

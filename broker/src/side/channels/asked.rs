@@ -1,11 +1,10 @@
 //! Answers to other nodes: what this one has at a path, and what they post to it.
 
-use super::{channel, disconnect, list};
 use crate::side::admin::answer::Fault;
+use crate::side::channels::{channel, disconnect};
 use crate::side::inspect::agreement::{self, Agreement};
 use crate::side::inspect::inspector::Inspector;
 use crate::side::inspect::nodes::{AskedPath, NodePages, Posted};
-use crate::side::presence::list as presence;
 use crate::side::trace::page;
 use crate::side::trace::reader::Traces;
 use axum::http::StatusCode;
@@ -13,11 +12,7 @@ use codec::http::decode;
 use serde_json::{Value, json as value};
 
 /// Answers other nodes, one after the other, for as long as the process runs.
-pub(in crate::side) async fn answer_nodes(
-    inspector: Inspector,
-    traces: Traces,
-    agreement: Agreement,
-) {
+pub(crate) async fn answer_nodes(inspector: Inspector, traces: Traces, agreement: Agreement) {
     let Some(nodes) = inspector.nodes.clone() else {
         return;
     };
@@ -62,14 +57,14 @@ async fn own(inspector: &Inspector, traces: &Traces, path: &str) -> Result<Value
     let mut parts = path.split('/').skip(1);
     let (place, name, what) = (parts.next(), parts.next(), parts.next());
     if (place, name) == (Some("presence"), None) {
-        return presence::own_page(inspector, query).await;
+        return crate::side::presence::list::own_page(inspector, query).await;
     }
     if place != Some("channels") || parts.next().is_some() {
         return Err(NO_SUCH_PAGE);
     }
     let name = name.map(decode).transpose().map_err(|_| NO_SUCH_PAGE)?;
     match (name, what) {
-        (None, _) => list::own_page(inspector, query).await,
+        (None, _) => crate::side::channels::list::own_page(inspector, query).await,
         (Some(name), None) => {
             channel::own_document(inspector, &inspector.identity(&name, query)?).await
         }

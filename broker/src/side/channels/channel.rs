@@ -11,7 +11,7 @@ use codec::http::encode;
 use serde_json::{Value, json as value};
 
 /// `GET /channels/{name}?region=&account=&scope=`: one channel in full.
-pub(in crate::side) async fn one(
+pub(crate) async fn one(
     State(inspector): State<Inspector>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
@@ -22,10 +22,7 @@ pub(in crate::side) async fn one(
 }
 
 /// A channel's document, whichever node has it, or why there is none.
-pub(in crate::side) async fn document(
-    inspector: &Inspector,
-    identity: &Identity,
-) -> Result<Value, Fault> {
+pub(crate) async fn document(inspector: &Inspector, identity: &Identity) -> Result<Value, Fault> {
     let mut query = String::from("region=");
     encode(&mut query, identity.region());
     query.push_str("&account=");
@@ -44,7 +41,7 @@ async fn document_of(
 }
 
 /// The document of a channel of this node.
-pub(in crate::side) async fn own_document(
+pub(crate) async fn own_document(
     inspector: &Inspector,
     identity: &Identity,
 ) -> Result<Value, Fault> {

@@ -16,7 +16,7 @@ use codec::http::encode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 
-pub(in crate::side) async fn disconnect(
+pub(crate) async fn disconnect(
     State(inspector): State<Inspector>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     Path(name): Path<String>,
@@ -63,7 +63,7 @@ fn path(channel: &Identity) -> String {
 }
 
 /// Closes connections of a channel that this node has. It may have gone to another one meanwhile.
-pub(in crate::side) async fn by_owner(
+pub(crate) async fn by_owner(
     inspector: &Inspector,
     nodes: &NodePages,
     channel: &Identity,
@@ -138,6 +138,7 @@ const BAD_BODY: Fault = Fault::bad(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -15,7 +15,8 @@ use crate::side::inspect::inspector::Inspector;
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
-use axum::{Json, Router, routing::post};
+use axum::routing::post;
+use axum::{Json, Router};
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::limits::IMPORTED_MAX;
 use broker_core::record::Record;
@@ -39,7 +40,7 @@ struct Imports {
 }
 
 /// The page. Without a commit channels are not on this disk.
-pub(super) fn routes(commit: Option<Commit>, inspector: Inspector) -> Router {
+pub(crate) fn routes(commit: Option<Commit>, inspector: Inspector) -> Router {
     let turn = Arc::new(Semaphore::new(1));
     Router::new()
         .route("/import", post(import))

@@ -1,9 +1,9 @@
 //! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped
 //! by the JSON library.
 
-use super::paging::{Listing, Search, gather, limit_of, place_of};
 use crate::side::admin::answer::{Answer, Fault};
 use crate::side::admin::request::parameter;
+use crate::side::channels::paging::{Listing, Search, gather, limit_of, place_of};
 use crate::side::inspect::inspector::{Inspector, name_node};
 use crate::side::presence::entry::entry;
 use axum::Json;
@@ -14,10 +14,7 @@ use serde_json::{Value, json as value};
 
 /// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards by name; of
 /// all nodes, unless the scope is `node`.
-pub(in crate::side) async fn list(
-    State(inspector): State<Inspector>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = page_of(&query)?.limit;
     let own = own_page(&inspector, &query);
@@ -25,7 +22,7 @@ pub(in crate::side) async fn list(
 }
 
 /// The page of this node.
-pub(in crate::side) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
+pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let PageQuery {
         prefix,
         after,
@@ -175,6 +172,7 @@ const BAD_TOKEN: Fault = Fault::bad("token: must be the nextToken of the page be
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::side::channels::paging::merged;
     use crate::side::inspect::nodes::{NodeReplies, NodeReply};

@@ -1,20 +1,20 @@
 //! The pages of channels, and what operators do to them: here and, where several nodes agree in etcd, on all of them.
 
-pub(super) mod asked;
-pub(super) mod channel;
+pub(crate) mod asked;
+pub(crate) mod channel;
 mod disconnect;
-pub(super) mod import;
-pub(super) mod list;
-pub(super) mod paging;
+pub(crate) mod import;
+mod list;
+pub(crate) mod paging;
 mod reconnect;
 mod sessions;
 
-use super::inspect::inspector::Inspector;
+use crate::side::inspect::inspector::Inspector;
 use axum::Router;
 use axum::routing::{get, post};
 
 /// The pages.
-pub(super) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
+pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
     let shards = inspector.shards.clone();
     let of_shards = Router::new()
         .route("/sessions/{shard}/{connection}", get(sessions::one))

@@ -12,22 +12,22 @@ use serde_json::{Value, json as value};
 
 /// A list, as the admin listener has it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::side) struct Listing {
+pub(crate) struct Listing {
     /// Its path.
-    pub(in crate::side) path: &'static str,
+    pub(crate) path: &'static str,
     /// The member of a page that has its entries.
-    pub(in crate::side) entries: &'static str,
+    pub(crate) entries: &'static str,
     /// The member that has the place of the next page.
-    pub(in crate::side) next: &'static str,
+    pub(crate) next: &'static str,
     /// The part of an entry that has the channel's `name` and `arn`, as a JSON pointer.
-    pub(in crate::side) channel: &'static str,
+    pub(crate) channel: &'static str,
     /// The text of a place: of the last channel on the page before.
-    pub(in crate::side) place: fn(&Identity) -> String,
+    pub(crate) place: fn(&Identity) -> String,
 }
 
 impl Listing {
     /// The page of all nodes, or of this one if the query says so.
-    pub(in crate::side) async fn of_all(
+    pub(crate) async fn of_all(
         &self,
         inspector: &Inspector,
         query: &str,
@@ -42,12 +42,12 @@ impl Listing {
     }
 
     /// A page with these entries; `last` is the channel of the last one, if there are more.
-    pub(in crate::side) fn page(&self, entries: Vec<Value>, last: Option<&Identity>) -> Value {
+    pub(crate) fn page(&self, entries: Vec<Value>, last: Option<&Identity>) -> Value {
         value!({ self.entries: entries, self.next: last.map(self.place) })
     }
 
     /// The page of all nodes: each sent as many channels as may be on it, in the order of names.
-    pub(super) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
+    pub(crate) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
         let NodeReplies {
             replies,
             mut missing,
@@ -91,22 +91,22 @@ impl Listing {
 
 /// The channels that are looked for on this node.
 #[derive(Clone, Debug)]
-pub(in crate::side) struct Search<'a> {
+pub(crate) struct Search<'a> {
     /// The beginning of their names.
-    pub(in crate::side) prefix: &'a str,
+    pub(crate) prefix: &'a str,
     /// The last channel of the page before.
-    pub(in crate::side) after: Option<Identity>,
+    pub(crate) after: Option<Identity>,
     /// A client id to look for.
-    pub(in crate::side) viewer: Option<&'a str>,
+    pub(crate) viewer: Option<&'a str>,
     /// Whether the lines are to have who is there.
-    pub(in crate::side) presence: bool,
+    pub(crate) presence: bool,
     /// Channels at most.
-    pub(in crate::side) limit: usize,
+    pub(crate) limit: usize,
 }
 
 /// The first channels of this node that fit, and whether there are more. A filter looks through all channels, as many
 /// at a time as a page may have.
-pub(in crate::side) async fn gather(
+pub(crate) async fn gather(
     inspector: &Inspector,
     search: Search<'_>,
     fits: Option<&(dyn Fn(&ChannelLine) -> bool + Sync)>,
@@ -137,7 +137,7 @@ pub(in crate::side) async fn gather(
 }
 
 /// The first channels of pages of all shards by name, at most `limit`, and whether there are more.
-pub(in crate::side) fn merged(
+pub(crate) fn merged(
     answers: Vec<(ShardId, Reply)>,
     limit: usize,
 ) -> (Vec<(ShardId, ChannelLine)>, bool) {
@@ -159,7 +159,7 @@ pub(in crate::side) fn merged(
 }
 
 /// The limit of a query.
-pub(in crate::side) fn limit_of(query: &str) -> Result<usize, Fault> {
+pub(crate) fn limit_of(query: &str) -> Result<usize, Fault> {
     let Some(text) = parameter(query, "limit")? else {
         return Ok(LIMIT_DEFAULT);
     };
@@ -170,7 +170,7 @@ pub(in crate::side) fn limit_of(query: &str) -> Result<usize, Fault> {
 }
 
 /// The channel of `region:account:name`.
-pub(in crate::side) fn place_of(text: &str) -> Option<Identity> {
+pub(crate) fn place_of(text: &str) -> Option<Identity> {
     let parts: Vec<&str> = text.split(':').collect();
     let named = matches!(parts[..], [_, _, name] if ChannelName::parse(name).is_ok());
     named.then(|| Identity::from_text(text))

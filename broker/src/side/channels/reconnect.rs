@@ -11,7 +11,7 @@ use codec::aws::ChannelArn;
 use serde_json::json as value;
 
 /// `POST /ice/reconnect[?channel=]`: has clients fetch ICE servers again, a bounded number in each step.
-pub(in crate::side) async fn reconnect(
+pub(crate) async fn reconnect(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
 ) -> Answer {

@@ -9,7 +9,7 @@ use broker_core::id::{SessionKey, ShardId};
 use broker_core::shard::{Question, Reply};
 use serde_json::json as value;
 
-pub(in crate::side) async fn one(
+pub(crate) async fn one(
     State(shards): State<Shards>,
     Path((shard, connection)): Path<(String, String)>,
 ) -> Answer {

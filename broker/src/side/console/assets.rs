@@ -72,12 +72,12 @@ static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
 });
 
 /// `GET /`: the console.
-pub(in crate::side) async fn index(headers: HeaderMap) -> Response {
+pub(crate) async fn index(headers: HeaderMap) -> Response {
     serve("index.html", &headers)
 }
 
 /// `GET /assets/…`.
-pub(in crate::side) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     serve(&path, &headers)
 }
 
@@ -112,6 +112,7 @@ fn kind(path: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::collections::BTreeSet;
     use std::fs;

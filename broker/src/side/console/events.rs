@@ -12,22 +12,21 @@
 //! Any stream also gets `draining`, `skipped` (too many events in a second), `lagged` (it read too slowly; its topic's
 //! snapshot follows) and a comment every 15 s.
 
-use super::hub::Hub;
-use super::sources::Sources;
-use super::stream::Body;
-use super::topic::Topic;
 use crate::limits::TOPICS_MAX;
 use crate::side::admin::answer::Fault;
 use crate::side::admin::door::Seat;
+use crate::side::console::hub::Hub;
+use crate::side::console::sources::Sources;
+use crate::side::console::stream::Body;
+use crate::side::console::topic::Topic;
 use crate::side::inspect::inspector::Inspector;
 use crate::side::refusals::Refusals;
 use crate::side::status::Status;
-use axum::Router;
-use axum::body;
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Router, body};
 use codec::aws::ChannelName;
 use codec::http::{decode, pairs};
 use serde_json::json as value;
@@ -36,14 +35,14 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// The page.
-pub(in crate::side) fn routes(sources: Sources) -> Router {
+pub(crate) fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/events", get(events))
         .with_state(sources)
 }
 
 /// Feeds the streams for as long as the process runs: looks at what is watched, once a second.
-pub(in crate::side) async fn feed(sources: Sources) {
+pub(crate) async fn feed(sources: Sources) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut drains, mut troubled) = (false, 0);
@@ -84,7 +83,7 @@ async fn look_at_named(sources: &Sources) {
 }
 
 /// Feeds them refusals as they are noted.
-pub(in crate::side) async fn feed_refusals(hub: Arc<Hub>, refusals: Arc<Refusals>) {
+pub(crate) async fn feed_refusals(hub: Arc<Hub>, refusals: Arc<Refusals>) {
     loop {
         refusals.noted().await;
         refusals.publish(hub.refusals());

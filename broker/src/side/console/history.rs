@@ -1,6 +1,7 @@
 //! The service in figures: rates and quantiles between two looks at the shards, and those of the last hour.
 
-use crate::edge::{Scraped, calendar};
+use crate::edge::Scraped;
+use crate::edge::clock::calendar;
 use crate::side::shared::Shared;
 use crate::side::status::Status;
 use broker_core::event::{CONNECTION_ROLES, Counters, Histogram, sign_ins};
@@ -23,35 +24,35 @@ pub struct ShardLook {
 
 /// Figures of the service at one moment. Rates and quantiles are those since the look before.
 #[derive(Clone, Debug, Default)]
-pub(in crate::side) struct Point {
+pub(crate) struct Point {
     /// Milliseconds since 1970.
-    pub(in crate::side) at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Connections by place; of a silent shard those of its last answer.
-    pub(in crate::side) connections: [u64; CONNECTION_ROLES],
-    pub(in crate::side) channels: u64,
-    pub(in crate::side) pending_messages: u64,
-    pub(in crate::side) messages_per_second: f64,
+    pub(crate) connections: [u64; CONNECTION_ROLES],
+    pub(crate) channels: u64,
+    pub(crate) pending_messages: u64,
+    pub(crate) messages_per_second: f64,
     /// Microseconds.
-    pub(in crate::side) delivery: Quantiles,
+    pub(crate) delivery: Quantiles,
     /// Microseconds.
-    pub(in crate::side) setup: Quantiles,
+    pub(crate) setup: Quantiles,
     /// Refusals a second by check: those that occurred.
-    pub(in crate::side) refused: BTreeMap<&'static str, f64>,
+    pub(crate) refused: BTreeMap<&'static str, f64>,
     /// Sign-ins since the start by kind: those let in and those refused, of kinds that occurred.
-    pub(in crate::side) sign_ins: BTreeMap<&'static str, [u64; 2]>,
-    pub(in crate::side) shards: Vec<ShardPoint>,
+    pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
+    pub(crate) shards: Vec<ShardPoint>,
 }
 
 /// The median and the 99th percentile, if anything was measured.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::side) struct Quantiles {
-    pub(in crate::side) p50: Option<f64>,
-    pub(in crate::side) p99: Option<f64>,
+pub(crate) struct Quantiles {
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
 }
 
 /// Figures of one shard.
 #[derive(Clone, Debug)]
-pub(in crate::side) struct ShardPoint {
+pub(crate) struct ShardPoint {
     shard: ShardId,
     busy: f64,
     connections: u64,
@@ -64,13 +65,13 @@ pub(in crate::side) struct ShardPoint {
 
 /// Turns the counters of looks into figures.
 #[derive(Clone, Debug)]
-pub(in crate::side) struct Meter {
+pub(crate) struct Meter {
     last: Vec<Option<Scraped<Snapshot>>>,
-    pub(in crate::side) looked: Instant,
+    pub(crate) looked: Instant,
 }
 
 impl Meter {
-    pub(in crate::side) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             last: Vec::new(),
             looked: now,
@@ -78,12 +79,7 @@ impl Meter {
     }
 
     /// The figures since the look before.
-    pub(in crate::side) fn point(
-        &mut self,
-        now: Instant,
-        at_ms: u64,
-        looks: &[ShardLook],
-    ) -> Point {
+    pub(crate) fn point(&mut self, now: Instant, at_ms: u64, looks: &[ShardLook]) -> Point {
         let span = now.saturating_duration_since(self.looked);
         let span = span.as_secs_f64().max(1e-3);
         self.looked = now;
@@ -203,7 +199,7 @@ impl ShardPoint {
 
 impl Point {
     /// As `/overview` shows it.
-    pub(in crate::side) fn json(&self, status: Status) -> Value {
+    pub(crate) fn json(&self, status: Status) -> Value {
         let connections = broker_core::event::ConnectionRole::LABELS.iter();
         let connections = connections.zip(self.connections);
         let connections: serde_json::Map<String, Value> = connections
@@ -285,7 +281,7 @@ impl History {
         Shared::new(Self::new(shards, now))
     }
 
-    pub(in crate::side) fn new(shards: usize, now: Instant) -> Self {
+    pub(crate) fn new(shards: usize, now: Instant) -> Self {
         let unseen = |shard| ShardLook {
             shard: ShardId(u16::try_from(shard).unwrap_or(u16::MAX)),
             answer: None,
@@ -329,12 +325,12 @@ impl History {
     }
 
     /// The meter that later looks are compared with.
-    pub(in crate::side) fn meter(&self) -> Meter {
+    pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
     }
 
     /// A list for each column.
-    pub(in crate::side) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let mut columns = serde_json::Map::new();
         let times: Vec<u64> = self.points.iter().map(|point| point.at_ms).collect();
         columns.insert("t".into(), times.into());
@@ -360,6 +356,7 @@ const POINT_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::check::Check;

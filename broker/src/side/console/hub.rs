@@ -1,7 +1,7 @@
 //! The feeds of streams: one for each topic, and one for each channel that is watched.
 
-use super::topic::{Topic, Watch};
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
+use crate::side::console::topic::{Topic, Watch};
 use crate::side::feed::{Bell, End, Event, Feed, Position, event, fitting};
 use crate::side::log::tail::LogTail;
 use crate::side::presence::entry::gist;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// The feeds of all streams.
-pub(in crate::side) struct Hub {
+pub(crate) struct Hub {
     /// Rung by every feed.
     bell: Bell,
     overview: Arc<Feed>,
@@ -42,7 +42,7 @@ struct Watched {
 }
 
 impl Hub {
-    pub(in crate::side) fn new(log: Arc<LogTail>, teller: Teller) -> Self {
+    pub(crate) fn new(log: Arc<LogTail>, teller: Teller) -> Self {
         let bell = log.bell().clone();
         Self {
             overview: Feed::of_states(&bell),
@@ -60,59 +60,59 @@ impl Hub {
     }
 
     /// Counts what was sent in the second that ends. Shards tell of all channels only while somebody reads it.
-    pub(super) fn tick(&self, now: Instant) {
+    pub(crate) fn tick(&self, now: Instant) {
         self.log.tick(now);
         self.refusals.tick(now);
         self.teller.set_read(self.presence.is_watched());
     }
 
     /// A place for a stream; `None` when there is none.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// Says that the process is about to end.
-    pub(super) fn send_draining(&self) {
+    pub(crate) fn send_draining(&self) {
         self.notices.send("draining", || value!({}));
     }
 
     /// Sends the sessions that did not go well.
-    pub(super) fn send_troubled(&self, sessions: impl FnOnce() -> Value) {
+    pub(crate) fn send_troubled(&self, sessions: impl FnOnce() -> Value) {
         self.troubled.send("troubled", sessions);
     }
 
     /// Whether a stream is about the figures.
-    pub(super) fn wants_overview(&self) -> bool {
+    pub(crate) fn wants_overview(&self) -> bool {
         self.overview.is_watched()
     }
 
     /// Sends the figures.
-    pub(super) fn send_overview(&self, figures: Value) {
+    pub(crate) fn send_overview(&self, figures: Value) {
         self.overview.send("overview", || figures);
     }
 
     /// The number of open streams.
-    pub(in crate::side) fn streams(&self) -> usize {
+    pub(crate) fn streams(&self) -> usize {
         STREAMS_MAX - self.places.available_permits()
     }
 
     /// A receiver for streams, which sees when any feed has news.
-    pub(in crate::side) fn listen(&self) -> watch::Receiver<()> {
+    pub(crate) fn listen(&self) -> watch::Receiver<()> {
         self.bell.listen()
     }
 
     /// The feed of refusals.
-    pub(in crate::side) fn refusals(&self) -> &Feed {
+    pub(crate) fn refusals(&self) -> &Feed {
         &self.refusals
     }
 
     /// The lines that are kept, with a position behind them.
-    pub(in crate::side) fn log_lines(&self, position: &mut Position) -> Vec<Value> {
+    pub(crate) fn log_lines(&self, position: &mut Position) -> Vec<Value> {
         self.log.kept(position)
     }
 
     /// A topic of a stream; `None` when it is a channel, and too many others are watched.
-    pub(super) fn watch(&self, topic: Topic) -> Option<Watch> {
+    pub(crate) fn watch(&self, topic: Topic) -> Option<Watch> {
         let position = match &topic {
             Topic::Overview => self.overview.watch(),
             Topic::Log => self.log.watch(),
@@ -165,12 +165,12 @@ impl Hub {
     }
 
     /// The feed of who is on channels.
-    pub(in crate::side) fn presence(&self) -> &Arc<Feed> {
+    pub(crate) fn presence(&self) -> &Arc<Feed> {
         &self.presence
     }
 
     /// The channels that are watched by their names for who is on them.
-    pub(super) fn named(&self) -> Vec<Arc<Identity>> {
+    pub(crate) fn named(&self) -> Vec<Arc<Identity>> {
         let named = self.named.lock();
         named
             .iter()
@@ -179,7 +179,7 @@ impl Hub {
     }
 
     /// Sends who is on a channel of another node, if that has changed.
-    pub(super) fn update_presence(&self, channel: &Identity, state: &Value) {
+    pub(crate) fn update_presence(&self, channel: &Identity, state: &Value) {
         let mut named = self.named.lock();
         let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
         let Some((_, sent)) = named.iter_mut().find(|(known, _)| is_it(known)) else {
@@ -193,14 +193,14 @@ impl Hub {
     }
 
     /// The channels that streams are about.
-    pub(super) fn watched(&self) -> Vec<Identity> {
+    pub(crate) fn watched(&self) -> Vec<Identity> {
         let mut channels = self.channels.lock();
         channels.retain(|_, watched| watched.feed.is_watched());
         channels.keys().cloned().collect()
     }
 
     /// Sends a channel's state if it has changed.
-    pub(super) fn update(&self, channel: &Identity, state: Value) {
+    pub(crate) fn update(&self, channel: &Identity, state: Value) {
         let mut channels = self.channels.lock();
         let Some(watched) = channels.get_mut(channel) else {
             return;
@@ -214,7 +214,7 @@ impl Hub {
 }
 
 /// The event of a channel's state. Of thousands of viewers it has the first.
-pub(super) fn channel_event(state: Value) -> Event {
+pub(crate) fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
@@ -239,6 +239,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::side::feed::Next;
     use crate::side::presence::readers::Readers;

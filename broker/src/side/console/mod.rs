@@ -3,11 +3,11 @@
 //! `events` is the page that streams are asked for; `hub` has the feeds that they are fed from, `sources` the state
 //! that each begins with, `stream` one of them, `topic` what it may be about.
 
-pub(super) mod assets;
-pub(super) mod events;
-pub(super) mod history;
-pub(super) mod hub;
-pub(super) mod overview;
-pub(super) mod sources;
+pub(crate) mod assets;
+pub(crate) mod events;
+pub(crate) mod history;
+pub(crate) mod hub;
+pub(crate) mod overview;
+pub(crate) mod sources;
 mod stream;
 mod topic;

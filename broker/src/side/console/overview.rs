@@ -1,7 +1,7 @@
 //! `GET /overview`: what runs, its figures of this second, and those of the last hour.
 
-use super::history::{History, Meter, ShardLook};
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
+use crate::side::console::history::{History, Meter, ShardLook};
 use crate::side::inspect::agreement::Agreement;
 use crate::side::shared::Shared;
 use crate::side::status::StatusBoard;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
 /// The figures of the process, shared by all who ask: shards are looked at once a second at most.
-pub(in crate::side) struct Overview {
+pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
     agreement: Agreement,
@@ -35,7 +35,7 @@ struct Live {
 }
 
 impl Overview {
-    pub(in crate::side) fn new(
+    pub(crate) fn new(
         (look, history, agreement): (Look, Shared<History>, Agreement),
         status: StatusBoard,
         settings: &Settings,
@@ -55,7 +55,7 @@ impl Overview {
     }
 
     /// The figures of this second.
-    pub(in crate::side) async fn now(&self) -> Value {
+    pub(crate) async fn now(&self) -> Value {
         let status = self.status.status();
         let mut live = Arc::clone(&self.live).lock_owned().await;
         if let Some((at, figures)) = &live.latest
@@ -83,7 +83,7 @@ impl Overview {
     }
 
     /// The whole document.
-    pub(in crate::side) async fn document(&self) -> Value {
+    pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
         let history = self.history.lock().json();
@@ -111,7 +111,7 @@ struct OverviewPage {
 }
 
 /// The page.
-pub(in crate::side) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
+pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
     Router::new()
         .route("/overview", get(page))
         .with_state(OverviewPage { overview, troubled })

@@ -1,10 +1,10 @@
 //! The current state of each topic: a stream begins with it, and starts from it again when it has missed something.
 
-use super::hub::{Hub, channel_event};
-use super::overview::Overview;
-use super::topic::Topic;
 use crate::side::admin::answer::Fault;
 use crate::side::channels::channel;
+use crate::side::console::hub::{Hub, channel_event};
+use crate::side::console::overview::Overview;
+use crate::side::console::topic::Topic;
 use crate::side::feed::{End, Event, Position, event, fitting};
 use crate::side::inspect::inspector::Inspector;
 use crate::side::refusals::Refusals;
@@ -16,18 +16,18 @@ use std::sync::Arc;
 
 /// The sources of the topics' states; a clone is another way to the same.
 #[derive(Clone)]
-pub(in crate::side) struct Sources {
-    pub(in crate::side) hub: Arc<Hub>,
-    pub(in crate::side) status: StatusBoard,
-    pub(in crate::side) overview: Arc<Overview>,
-    pub(in crate::side) refusals: Arc<Refusals>,
-    pub(in crate::side) troubled: Arc<Troubled>,
-    pub(in crate::side) inspector: Inspector,
+pub(crate) struct Sources {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) status: StatusBoard,
+    pub(crate) overview: Arc<Overview>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) troubled: Arc<Troubled>,
+    pub(crate) inspector: Inspector,
 }
 
 impl Sources {
     /// The state of a topic; the position is where it ends.
-    pub(super) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
+    pub(crate) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
         position.move_to_end();
         Some(match topic {
             Topic::Notices => {
@@ -70,13 +70,13 @@ impl Sources {
     }
 
     /// The presence of a channel, whichever node has it.
-    pub(super) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
+    pub(crate) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
         let mut document = channel::document(&self.inspector, channel).await?;
         Ok(document["presence"].take())
     }
 
     /// A channel's document under its name, or why there is none.
-    pub(super) async fn channel_state(&self, channel: &Identity) -> Value {
+    pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
         let name = channel.name();
         match channel::document(&self.inspector, channel).await {
             Ok(document) => value!({ "name": name, "channel": document, "error": null }),

@@ -4,10 +4,10 @@
 //! whose peer does not read stops there: it costs what it holds, which [`Seat`] counts, and finds out later what it has
 //! missed.
 
-use super::sources::Sources;
-use super::topic::Watch;
 use crate::limits::EVENT_PIECE_BYTES;
 use crate::side::admin::door::Seat;
+use crate::side::console::sources::Sources;
+use crate::side::console::topic::Watch;
 use crate::side::feed::{Event, Next, event};
 use axum::body::Bytes;
 use futures_core::Stream;
@@ -23,14 +23,14 @@ use tokio::time::{Instant, interval_at};
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
 /// The body of a stream; its place is free when the connection drops it.
-pub(in crate::side) struct Body {
+pub(crate) struct Body {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Body {
     /// Starts a stream of these topics.
-    pub(in crate::side) fn start(
+    pub(crate) fn start(
         sources: Sources,
         watches: Vec<Watch>,
         seat: Seat,

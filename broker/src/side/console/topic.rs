@@ -5,7 +5,7 @@ use broker_core::id::Identity;
 
 /// A topic that a stream may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::side) enum Topic {
+pub(crate) enum Topic {
     /// Figures of the service.
     Overview,
     /// Lines of the log.
@@ -25,9 +25,9 @@ pub(in crate::side) enum Topic {
 }
 
 /// A topic of a stream.
-pub(in crate::side) struct Watch {
-    pub(in crate::side) topic: Topic,
-    pub(in crate::side) position: Position,
+pub(crate) struct Watch {
+    pub(crate) topic: Topic,
+    pub(crate) position: Position,
     /// Whether its state was sent.
-    pub(in crate::side) begun: bool,
+    pub(crate) begun: bool,
 }

@@ -1,13 +1,13 @@
 //! Reads the body of a request. A fault names the key and what is allowed.
 
-use super::nearest::nearest;
-use crate::config::duration;
+use crate::side::dev::nearest::nearest;
+use broker_core::settings::value::duration;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 /// A JSON object that is read key by key.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     /// The path to it from the request's body: `do.refuse.`, or nothing.
     path: String,
     members: Map<String, Value>,
@@ -18,7 +18,7 @@ impl Body {
     ///
     /// # Errors
     /// The text for the client: it is no JSON object.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Ok(Self::of("", Map::new()));
         }
@@ -37,7 +37,7 @@ impl Body {
     }
 
     /// Takes the value of a key out; null is as good as none.
-    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.members.remove(key).filter(|value| !value.is_null())
     }
 
@@ -45,7 +45,7 @@ impl Body {
     ///
     /// # Errors
     /// It is no text, or `read` refuses it with what is allowed.
-    pub(super) fn text<T>(
+    pub(crate) fn text<T>(
         &mut self,
         key: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
@@ -67,7 +67,7 @@ impl Body {
     ///
     /// # Errors
     /// It is none, or out of range.
-    pub(super) fn span(
+    pub(crate) fn span(
         &mut self,
         key: &str,
         range: RangeInclusive<u64>,
@@ -79,7 +79,7 @@ impl Body {
     ///
     /// # Errors
     /// It is none, or out of range.
-    pub(super) fn number(
+    pub(crate) fn number(
         &mut self,
         key: &str,
         range: RangeInclusive<u64>,
@@ -98,7 +98,7 @@ impl Body {
     ///
     /// # Errors
     /// It is something else.
-    pub(super) fn object(&mut self, key: &str) -> Result<Self, String> {
+    pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
             None => Ok(Self::of(&path, Map::new())),
@@ -112,7 +112,7 @@ impl Body {
     ///
     /// # Errors
     /// There is none, or more than one.
-    pub(super) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
+    pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; allowed {allowed}", self.path)),
             Some(Value::String(name)) => Some((name, Value::Null)),
@@ -138,7 +138,7 @@ impl Body {
     ///
     /// # Errors
     /// The first unknown key, and which are allowed.
-    pub(super) fn end(self, allowed: &str) -> Result<(), String> {
+    pub(crate) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
             Some(key) => {
@@ -153,7 +153,7 @@ impl Body {
     }
 
     /// The text for a value that is not allowed.
-    pub(super) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
+    pub(crate) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
         let shown = excerpt(&value.to_string());
         format!("{}{key} = {shown}: {rule}", self.path)
     }
@@ -168,6 +168,7 @@ const SHOWN_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

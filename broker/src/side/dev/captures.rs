@@ -29,7 +29,7 @@ struct Shared {
 
 /// The newest copies, with their numbers.
 #[derive(Debug, Default)]
-pub(super) struct NewestCopies {
+pub(crate) struct NewestCopies {
     rows: VecDeque<(u64, Captured)>,
     bytes: usize,
     /// The number of the last copy.
@@ -58,7 +58,7 @@ impl Captures {
     }
 
     /// Takes over what shards have sent, whenever they send, so that the newest copies are kept and not the oldest.
-    pub(super) async fn keep_all(self) {
+    pub(crate) async fn keep_all(self) {
         loop {
             let news = self.0.news.notified();
             self.with(|_| ()).await;
@@ -67,12 +67,12 @@ impl Captures {
     }
 
     /// Waits for more copies, if none came since `notified` was made.
-    pub(super) fn news(&self) -> tokio::sync::futures::Notified<'_> {
+    pub(crate) fn news(&self) -> tokio::sync::futures::Notified<'_> {
         self.0.news.notified()
     }
 
     /// The copies, with all that have arrived.
-    pub(super) async fn with<T>(&self, use_kept: impl FnOnce(&mut NewestCopies) -> T) -> T {
+    pub(crate) async fn with<T>(&self, use_kept: impl FnOnce(&mut NewestCopies) -> T) -> T {
         let mut kept = self.0.kept.lock().await;
         while let Ok(copy) = self.0.from.try_recv() {
             let order = Ordering::Relaxed;
@@ -83,7 +83,7 @@ impl Captures {
     }
 
     /// Copies that were lost: too many in a second, or in the queue.
-    pub(super) fn missed(&self) -> u64 {
+    pub(crate) fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }
 }
@@ -122,13 +122,13 @@ impl NewestCopies {
     }
 
     /// The copies after this number, oldest first.
-    pub(super) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
+    pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
         let first = self.rows.partition_point(|(other, _)| *other <= number);
         self.rows.range(first..)
     }
 
     /// Forgets copies; returns how many.
-    pub(super) fn forget(&mut self, which: impl Fn(&Captured) -> bool) -> usize {
+    pub(crate) fn forget(&mut self, which: impl Fn(&Captured) -> bool) -> usize {
         let before = self.rows.len();
         self.rows.retain(|(_, copy)| !which(copy));
         self.bytes = self.rows.iter().map(|(_, copy)| size(copy)).sum();
@@ -136,7 +136,7 @@ impl NewestCopies {
     }
 
     /// The number of the last copy there was.
-    pub(super) fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         self.last
     }
 }
@@ -160,6 +160,7 @@ const KEPT_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::shard::Fate;
     use broker_core::time::Wall;

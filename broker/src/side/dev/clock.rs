@@ -3,16 +3,16 @@
 //! A request changes what the process remembers, and every shard gets the whole of that, not the difference: a shard
 //! that did not answer in time is right again with the next request.
 
-use super::body::Body;
-use crate::config::{Span, duration};
 use crate::edge::Shift;
 use crate::side::admin::answer::{Answer, SILENT, rfc3339};
+use crate::side::dev::body::Body;
 use crate::side::refusals::Refusals;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::id::ShardId;
+use broker_core::settings::value::{Span, duration};
 use broker_core::time::Moment;
 use serde_json::json as value;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + S
 
 /// The page. A clone is another way to the same.
 #[derive(Clone)]
-pub(super) struct ClockPage {
+pub(crate) struct ClockPage {
     /// One move at a time.
     clocks: Arc<Mutex<Clocks>>,
     elapsed: Arc<Elapsed>,
@@ -35,7 +35,7 @@ pub(super) struct ClockPage {
 }
 
 /// The time that has passed since the start, as the shards count it.
-pub(super) struct Elapsed {
+pub(crate) struct Elapsed {
     began: Instant,
     /// Milliseconds by which the clocks of the shards are ahead.
     advanced_ms: AtomicU64,
@@ -66,14 +66,14 @@ impl Clocks {
 
 /// A change of the clocks, as a request asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(crate) struct Change {
     advance_ms: u64,
     skew_ms: Option<i64>,
 }
 
 impl Change {
     /// The calendar agrees with the other clock again.
-    pub(super) const NO_SKEW: Self = Self {
+    pub(crate) const NO_SKEW: Self = Self {
         advance_ms: 0,
         skew_ms: Some(0),
     };
@@ -81,14 +81,14 @@ impl Change {
 
 impl Elapsed {
     /// In milliseconds.
-    pub(super) fn ms(&self) -> u64 {
+    pub(crate) fn ms(&self) -> u64 {
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
 }
 
 /// The routes.
-pub(super) fn routes(page: ClockPage) -> Router {
+pub(crate) fn routes(page: ClockPage) -> Router {
     Router::new()
         .route("/dev/clock", get(show).post(change).delete(reset))
         .with_state(page)
@@ -110,7 +110,7 @@ async fn reset(State(page): State<ClockPage>) -> Answer {
 }
 
 impl ClockPage {
-    pub(super) fn new(shards: MoveClocks, refusals: Arc<Refusals>) -> Self {
+    pub(crate) fn new(shards: MoveClocks, refusals: Arc<Refusals>) -> Self {
         Self {
             clocks: Arc::new(Mutex::new(Clocks::new(shards))),
             elapsed: Arc::new(Elapsed {
@@ -122,7 +122,7 @@ impl ClockPage {
     }
 
     /// The time that has passed, for other pages.
-    pub(super) fn elapsed(&self) -> Arc<Elapsed> {
+    pub(crate) fn elapsed(&self) -> Arc<Elapsed> {
         Arc::clone(&self.elapsed)
     }
 
@@ -139,7 +139,7 @@ impl ClockPage {
     ///
     /// # Errors
     /// The text for the client: they would be too far ahead.
-    pub(super) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
+    pub(crate) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
         let mut clocks = self.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
         let advanced_ms = clocks.shift.advanced_ms;
@@ -211,6 +211,7 @@ const KEYS: &str = "advance, wallSkew";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -2,10 +2,10 @@
 //!
 //! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
 
-use super::fault_rule;
-use super::query::Parameters;
 use crate::side::admin::answer::{Answer, SILENT, rfc3339};
 use crate::side::channels::paging::merged;
+use crate::side::dev::fault_rule;
+use crate::side::dev::query::Parameters;
 use crate::side::inspect::inspector::Inspector;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -30,7 +30,7 @@ struct ConnectionQuery {
 }
 
 /// Answers with the connections that match, once there are `min`, or `wait` is over.
-pub(super) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;
     loop {

@@ -1,11 +1,9 @@
 //! A fault as a request describes it. What is wrong with it is named by its key, with what is allowed.
 
-mod allowed;
+pub(crate) mod allowed;
 
-pub(super) use allowed::document;
-
-use super::body::Body;
-use super::nearest::{nearest, one_of};
+use crate::side::dev::body::Body;
+use crate::side::dev::nearest::{nearest, one_of};
 use allowed::{CORRUPTIONS, On, ROLES};
 use broker_core::shard::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
@@ -21,7 +19,7 @@ use strum::VariantNames;
 ///
 /// # Errors
 /// The text for the client.
-pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
+pub(crate) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
         .ok_or_else(|| format!("on: missing; {}", one_of("", On::VARIANTS.iter().copied())))?;
@@ -82,7 +80,7 @@ fn glob(text: &str) -> Result<Glob, String> {
 ///
 /// # Errors
 /// The allowed ones.
-pub(super) fn role(text: &str) -> Result<Role, String> {
+pub(crate) fn role(text: &str) -> Result<Role, String> {
     let found = ROLES.iter().find(|(name, _)| *name == text);
     found
         .map(|(_, role)| *role)
@@ -99,7 +97,7 @@ fn operation(text: &str) -> Result<Operation, String> {
 ///
 /// # Errors
 /// The allowed ones.
-pub(super) fn action(text: &str) -> Result<Action, String> {
+pub(crate) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
         .ok_or_else(|| one_of(text, Action::ALL.map(Action::as_str)))

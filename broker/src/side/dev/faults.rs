@@ -3,10 +3,10 @@
 //! A rule is one value for all shards, with its counts; a shard that was silent when it was made (503) may learn of it
 //! later, when it has ended already, and does nothing.
 
-use super::body::Body;
-use super::clock::Elapsed;
-use super::fault_rule;
 use crate::side::admin::answer::{Answer, Fault, SILENT, fault_id};
+use crate::side::dev::body::Body;
+use crate::side::dev::clock::Elapsed;
+use crate::side::dev::fault_rule::{self, allowed};
 use crate::side::inspect::shards::Shards;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 /// The page. A clone is another way to the same.
 #[derive(Clone)]
-pub(super) struct FaultPage {
+pub(crate) struct FaultPage {
     faults: Arc<Mutex<FaultList>>,
     elapsed: Arc<Elapsed>,
     shards: Shards,
@@ -48,7 +48,7 @@ struct Listed {
 }
 
 impl FaultPage {
-    pub(super) fn new(elapsed: Arc<Elapsed>, shards: Shards) -> Self {
+    pub(crate) fn new(elapsed: Arc<Elapsed>, shards: Shards) -> Self {
         Self {
             faults: Arc::default(),
             elapsed,
@@ -57,14 +57,14 @@ impl FaultPage {
     }
 
     /// Ends the faults whose channels begin with a prefix; without one, all. Returns how many.
-    pub(super) async fn end(&self, prefix: &str) -> usize {
+    pub(crate) async fn end(&self, prefix: &str) -> usize {
         let mut list = self.faults.lock().await;
         list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
     }
 }
 
 /// The routes.
-pub(super) fn routes(page: FaultPage) -> Router {
+pub(crate) fn routes(page: FaultPage) -> Router {
     Router::new()
         .route("/dev/faults", get(list).post(make).delete(remove_all))
         .route("/dev/faults/allowed", get(allowed))
@@ -83,7 +83,7 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
 
 /// `GET /dev/faults/allowed`: what a fault may say.
 async fn allowed() -> Json<Value> {
-    Json(fault_rule::document())
+    Json(allowed::document())
 }
 
 /// `POST /dev/faults`.

@@ -1,10 +1,9 @@
 //! `GET /dev/messages`: what clients have sent each other, decoded; waits for messages that are yet to come.
 
-use super::captures::{Captures, NewestCopies};
-use super::fault_rule;
-use super::query::Parameters;
-use super::summary;
 use crate::side::admin::answer::{Fault, JSON, rfc3339};
+use crate::side::dev::captures::{Captures, NewestCopies};
+use crate::side::dev::query::Parameters;
+use crate::side::dev::{fault_rule, summary};
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -16,10 +15,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// The page.
 #[derive(Clone)]
-pub(super) struct MessagePage {
-    pub(super) captures: Captures,
+pub(crate) struct MessagePage {
+    pub(crate) captures: Captures,
     /// Whether shards make copies.
-    pub(super) are_kept: bool,
+    pub(crate) are_kept: bool,
 }
 
 /// Which messages a request is about.
@@ -37,7 +36,7 @@ struct MessageQuery {
 }
 
 /// Answers with the oldest messages after `after` that match, once there are `min`, or `wait` is over.
-pub(super) async fn list(
+pub(crate) async fn list(
     State(page): State<MessagePage>,
     RawQuery(query): RawQuery,
 ) -> Result<impl IntoResponse, Fault> {
@@ -171,6 +170,7 @@ const MASTER: &str = "MASTER";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::shard::Fate;
     use broker_core::time::Wall;

@@ -17,17 +17,16 @@ mod query;
 mod reset;
 mod summary;
 
-pub use captures::Captures;
-pub use clock::MoveClocks;
-
-use super::admin::answer::Fault;
-use super::inspect::inspector::Inspector;
-use super::refusals::Refusals;
+use crate::side::admin::answer::Fault;
+use crate::side::inspect::inspector::Inspector;
+use crate::side::refusals::Refusals;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
+pub use captures::Captures;
 use clock::ClockPage;
+pub use clock::MoveClocks;
 use faults::FaultPage;
 use messages::MessagePage;
 use reset::ResetPage;
@@ -45,7 +44,7 @@ pub struct DevTools {
 }
 
 /// The pages, or why there are none. Call it on the side thread's runtime.
-pub(super) fn routes(
+pub(crate) fn routes(
     tools: Option<DevTools>,
     inspector: Inspector,
     refusals: Arc<Refusals>,

@@ -3,13 +3,13 @@
 use strsim::osa_distance;
 
 /// The allowed names in words, and the nearest one to what was written, if one is near.
-pub(super) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     format!("allowed {}{}", names.join(", "), nearest(written, &names))
 }
 
 /// `; the nearest is NAME`, or nothing. Neither case nor `-` and `_` count.
-pub(super) fn nearest(written: &str, names: &[&str]) -> String {
+pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
     let written: String = plain(written).take(WRITTEN_MAX).collect();
     let edits = |name: &&&str| {
         let name: String = plain(name).collect();
@@ -40,6 +40,7 @@ const BEGINNING_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
 
-use super::query::Parameters;
 use crate::side::admin::answer::{Answer, SILENT, rfc3339};
+use crate::side::dev::query::Parameters;
 use crate::side::inspect::shards::Shards;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -9,7 +9,7 @@ use broker_core::shard::{Finding, Question, Reply};
 use serde_json::{Value, json as value};
 
 /// Answers with the findings of all shards, the first ones first.
-pub(super) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
     let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
     let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
     let mut found: Vec<Finding> = Vec::new();

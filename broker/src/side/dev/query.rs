@@ -1,7 +1,7 @@
 //! The parameters of a request for a page of `/dev`. A fault names the parameter and what is allowed.
 
-use super::nearest::nearest;
-use crate::config::duration;
+use crate::side::dev::nearest::nearest;
+use broker_core::settings::value::duration;
 use broker_core::shard::Glob;
 use codec::http::{decode, pairs};
 use std::fmt::Display;
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 /// Parameters by name, decoded. Each is there once.
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Reads a query that may have these parameters.
     ///
     /// # Errors
     /// The text for the client.
-    pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
+    pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs(query.unwrap_or_default()) {
             let bad = |_| "the query is not percent-encoded UTF-8".to_owned();
@@ -40,7 +40,7 @@ impl Parameters {
     }
 
     /// The text of a parameter; an empty one is as good as none.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(other, _)| other == name);
         found
             .map(|(_, value)| &**value)
@@ -48,7 +48,7 @@ impl Parameters {
     }
 
     /// A pattern.
-    pub(super) fn glob(&self, name: &str) -> Option<Glob> {
+    pub(crate) fn glob(&self, name: &str) -> Option<Glob> {
         self.text(name).map(Glob::new)
     }
 
@@ -56,7 +56,7 @@ impl Parameters {
     ///
     /// # Errors
     /// It is none, or out of range.
-    pub(super) fn number<T: FromStr + PartialOrd + Display>(
+    pub(crate) fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
         range: RangeInclusive<T>,
@@ -73,7 +73,7 @@ impl Parameters {
     ///
     /// # Errors
     /// It is no span of time, or too long.
-    pub(super) fn wait(&self) -> Result<Duration, String> {
+    pub(crate) fn wait(&self) -> Result<Duration, String> {
         let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let ms = self.text("wait").map(|text| duration(text, 0..=most));
         let ms = ms.transpose().map_err(|rule| format!("wait: {rule}"))?;
@@ -82,13 +82,14 @@ impl Parameters {
 }
 
 /// The longest wait of a request. Its connection has some seconds more.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(25);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// Characters of a wrong name that its answer repeats.
 const SHOWN_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,11 +1,11 @@
 //! `POST /dev/reset`: what a test has made ends, all of it or that of a prefix, so that tests that run at the same time
 //! can share one broker.
 
-use super::body::Body;
-use super::captures::{Captures, NewestCopies};
-use super::clock::{Change, ClockPage};
-use super::faults::FaultPage;
 use crate::side::admin::answer::{Answer, SILENT};
+use crate::side::dev::body::Body;
+use crate::side::dev::captures::{Captures, NewestCopies};
+use crate::side::dev::clock::{Change, ClockPage};
+use crate::side::dev::faults::FaultPage;
 use crate::side::inspect::shards::Shards;
 use axum::Json;
 use axum::body::Bytes;
@@ -17,16 +17,16 @@ use tokio::time::{Instant, sleep};
 
 /// The parts of the process that a reset clears.
 #[derive(Clone)]
-pub(super) struct ResetPage {
-    pub(super) shards: Shards,
-    pub(super) faults: FaultPage,
-    pub(super) captures: Captures,
-    pub(super) clock: ClockPage,
+pub(crate) struct ResetPage {
+    pub(crate) shards: Shards,
+    pub(crate) faults: FaultPage,
+    pub(crate) captures: Captures,
+    pub(crate) clock: ClockPage,
 }
 
 /// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
 /// when all of it is done.
-pub(super) async fn reset(State(page): State<ResetPage>, body: Bytes) -> Answer {
+pub(crate) async fn reset(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
     let ended = end_channels(&page.shards, &prefix).await;

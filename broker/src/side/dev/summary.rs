@@ -3,13 +3,13 @@
 use serde_json::{Value, json as value};
 
 /// The payload as JSON, if it is base64 of that.
-pub(super) fn decoded(payload: &str) -> Option<Value> {
+pub(crate) fn decoded(payload: &str) -> Option<Value> {
     let bytes = base64_simd::STANDARD.decode_to_vec(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 /// `{"type","media","iceUfrag","fingerprint","candidates","characters"}` of a session description.
-pub(super) fn description(payload: &Value) -> Option<Value> {
+pub(crate) fn description(payload: &Value) -> Option<Value> {
     let sdp = payload.get("sdp")?.as_str()?;
     let attribute = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
     let candidates = sdp.lines().filter(|line| line.starts_with("a=candidate:"));
@@ -24,7 +24,7 @@ pub(super) fn description(payload: &Value) -> Option<Value> {
 }
 
 /// `{"type","protocol"}` of a candidate (RFC 8839 section 5.1).
-pub(super) fn candidate(payload: &Value) -> Option<Value> {
+pub(crate) fn candidate(payload: &Value) -> Option<Value> {
     let text = payload.get("candidate")?.as_str()?;
     let mut words = text.split(' ');
     let protocol = words.nth(2)?.to_ascii_lowercase();
@@ -98,6 +98,7 @@ const SECTIONS_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const SDP: &str = "v=0\r\na=ice-ufrag:aB3\r\na=fingerprint:sha-256 AB:CD\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n\

@@ -1,7 +1,7 @@
 //! Whether the nodes of a cluster have the same credentials files. A node that was forgotten when they changed still
 //! lets in anyone who was removed, by way of itself.
 
-use super::nodes::{NodePages, NodeReplies, NodeReply};
+use crate::side::inspect::nodes::{NodePages, NodeReplies, NodeReply};
 use crate::side::shared::Shared;
 use crate::side::try_page::session::InForce;
 use data_encoding::HEXLOWER;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 /// This node's credentials files, and the other nodes whose files differ. A clone is another way to the same.
 #[derive(Clone)]
-pub(in crate::side) struct Agreement {
+pub(crate) struct Agreement {
     in_force: Option<InForce>,
     nodes: Option<NodePages>,
     differing: Shared<Differing>,
@@ -30,7 +30,7 @@ struct Differs {
 }
 
 impl Agreement {
-    pub(in crate::side) fn new(in_force: Option<InForce>, nodes: Option<NodePages>) -> Self {
+    pub(crate) fn new(in_force: Option<InForce>, nodes: Option<NodePages>) -> Self {
         Self {
             in_force,
             nodes,
@@ -39,7 +39,7 @@ impl Agreement {
     }
 
     /// The credentials in force; `None` where no signature is asked for.
-    pub(in crate::side) fn credentials(&self) -> Option<&InForce> {
+    pub(crate) fn credentials(&self) -> Option<&InForce> {
         self.in_force.as_ref()
     }
 
@@ -50,12 +50,12 @@ impl Agreement {
     }
 
     /// This node's part, for other nodes.
-    pub(in crate::side) fn own_json(&self) -> Value {
+    pub(crate) fn own_json(&self) -> Value {
         value!({ "sha256": self.own() })
     }
 
     /// This node's files, and the nodes with other ones; `None` where no signature is asked for.
-    pub(in crate::side) fn json(&self) -> Option<Value> {
+    pub(crate) fn json(&self) -> Option<Value> {
         let differing = self.differing.lock();
         let differ = differing.0.iter().map(|(node, it)| {
             let elapsed = it.since.elapsed();
@@ -67,7 +67,7 @@ impl Agreement {
 
     /// For how many seconds the files of each node have differed: 0 of this one, whose name is empty outside of a
     /// cluster, and nothing of others that have the same.
-    pub(in crate::side) fn seconds(&self) -> Vec<(String, u64)> {
+    pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
         let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
         let differing = self.differing.lock();
         let others = differing.0.iter();
@@ -76,7 +76,7 @@ impl Agreement {
     }
 
     /// Asks the other nodes again and again, for as long as the process runs.
-    pub(in crate::side) async fn follow(self) {
+    pub(crate) async fn follow(self) {
         let Some(nodes) = self.nodes.clone().filter(|_| self.in_force.is_some()) else {
             return;
         };
@@ -129,7 +129,7 @@ impl Differing {
 }
 
 /// The path that other nodes are asked for.
-pub(in crate::side) const PATH: &str = "/credentials";
+pub(crate) const PATH: &str = "/credentials";
 
 /// Time between two looks at the other nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -139,6 +139,7 @@ const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn replies(of: &[(&str, u16, &str)]) -> NodeReplies {

@@ -1,9 +1,9 @@
 //! The inspector: what pages about channels ask, of the shards here and of the other nodes.
 
-use super::nodes::{NodePages, NodeReplies, NodeReply};
-use super::shards::Shards;
 use crate::side::admin::answer::Fault;
 use crate::side::admin::request::parameter;
+use crate::side::inspect::nodes::{NodePages, NodeReplies, NodeReply};
+use crate::side::inspect::shards::Shards;
 use axum::http::StatusCode;
 use broker_core::id::Identity;
 use broker_core::settings::Settings;
@@ -13,20 +13,16 @@ use std::sync::Arc;
 
 /// Shards and nodes, and which channel is meant by a name. A clone is another way to the same.
 #[derive(Clone)]
-pub(in crate::side) struct Inspector {
-    pub(in crate::side) shards: Shards,
+pub(crate) struct Inspector {
+    pub(crate) shards: Shards,
     /// The requests between the nodes, where they agree in etcd on who owns what.
-    pub(in crate::side) nodes: Option<NodePages>,
+    pub(crate) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
 }
 
 impl Inspector {
-    pub(in crate::side) fn new(
-        shards: Shards,
-        nodes: Option<NodePages>,
-        settings: &Settings,
-    ) -> Self {
+    pub(crate) fn new(shards: Shards, nodes: Option<NodePages>, settings: &Settings) -> Self {
         Self {
             shards,
             nodes,
@@ -37,7 +33,7 @@ impl Inspector {
 
     /// The channel of a name, in the configured region and account unless the query says otherwise. The name may stand
     /// behind `name:`, as browsers need it in paths for names that are one or two dots.
-    pub(in crate::side) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
+    pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
             return Err(Fault::bad(
@@ -54,12 +50,12 @@ impl Inspector {
     }
 
     /// The channel of a name in the configured region and account.
-    pub(in crate::side) fn own(&self, name: &str) -> Identity {
+    pub(crate) fn own(&self, name: &str) -> Identity {
         Identity::new(&self.region, &self.account, name)
     }
 
     /// This node's name, where several nodes have channels.
-    pub(in crate::side) fn node(&self) -> Option<&str> {
+    pub(crate) fn node(&self) -> Option<&str> {
         self.nodes.as_ref().map(|nodes| &*nodes.own)
     }
 
@@ -67,7 +63,7 @@ impl Inspector {
     ///
     /// # Errors
     /// The query has another scope than there is.
-    pub(in crate::side) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
+    pub(crate) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
         match parameter(query, "scope")?.as_deref() {
             None | Some("cluster") => Ok(self.nodes.as_ref()),
             Some("node") => Ok(None),
@@ -76,7 +72,7 @@ impl Inspector {
     }
 
     /// The document of a channel: this node's, or that of the node that has it.
-    pub(in crate::side) async fn found(
+    pub(crate) async fn found(
         &self,
         (path, query): (&str, &str),
         own: Result<Value, Fault>,
@@ -101,7 +97,7 @@ impl Inspector {
 }
 
 /// Names in a document the node that has its channel, where several nodes have channels.
-pub(in crate::side) fn name_node(document: &mut Value, node: Option<&str>) {
+pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
     if let Some(node) = node {
         document["node"] = node.into();
     }
@@ -113,7 +109,7 @@ const NOT_ALL: Fault = Fault::new(
 );
 
 /// There is no such channel.
-pub(in crate::side) const NO_SUCH_CHANNEL: Fault = Fault::new(
+pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such channel in this account and region: see /channels",
 );

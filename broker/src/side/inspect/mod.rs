@@ -1,7 +1,7 @@
 //! Questions of pages to the shards of this process, and to the other nodes.
 
-pub(super) mod agreement;
-pub(super) mod inspector;
-pub(super) mod nodes;
-pub(super) mod shards;
-pub(super) mod survey;
+pub(crate) mod agreement;
+pub(crate) mod inspector;
+pub(crate) mod nodes;
+pub(crate) mod shards;
+pub(crate) mod survey;

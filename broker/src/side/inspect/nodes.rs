@@ -76,7 +76,7 @@ pub struct AskedPath {
 
 impl NodePages {
     /// Asks the other nodes for a path.
-    pub(in crate::side) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
+    pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
         // The first of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| BUSY)
@@ -86,7 +86,7 @@ impl NodePages {
     ///
     /// # Errors
     /// It does not answer, so nobody knows whether it was carried out.
-    pub(in crate::side) async fn post(
+    pub(crate) async fn post(
         &self,
         owner: &str,
         path: String,

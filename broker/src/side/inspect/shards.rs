@@ -22,13 +22,13 @@ pub enum Whom {
 
 /// The shards, as pages ask them: one question at a time, off this thread. A clone is another way to the same.
 #[derive(Clone)]
-pub(in crate::side) struct Shards {
+pub(crate) struct Shards {
     inspect: Arc<Mutex<Inspect>>,
     count: usize,
 }
 
 impl Shards {
-    pub(in crate::side) fn new(inspect: Inspect, count: usize) -> Self {
+    pub(crate) fn new(inspect: Inspect, count: usize) -> Self {
         Self {
             inspect: Arc::new(Mutex::new(inspect)),
             count,
@@ -36,15 +36,12 @@ impl Shards {
     }
 
     /// Whether there is a shard of this number.
-    pub(in crate::side) fn has(&self, shard: ShardId) -> bool {
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
         shard.index() < self.count
     }
 
     /// Asks every shard: their answers in the order of shards, or `None` when one does not answer.
-    pub(in crate::side) async fn ask_all(
-        &self,
-        question: Question,
-    ) -> Option<Vec<(ShardId, Reply)>> {
+    pub(crate) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
         let answers = self.ask(Whom::All, question).await;
         let whole = answers.into_iter();
         let whole = whole.map(|(shard, reply)| reply.map(|reply| (shard, reply)));
@@ -52,7 +49,7 @@ impl Shards {
     }
 
     /// Asks the shard where a channel lives; `None` when it does not answer.
-    pub(in crate::side) async fn ask_home(
+    pub(crate) async fn ask_home(
         &self,
         channel: Identity,
         question: Question,
@@ -63,11 +60,7 @@ impl Shards {
     }
 
     /// Asks one shard; `None` when it does not answer.
-    pub(in crate::side) async fn ask_one(
-        &self,
-        shard: ShardId,
-        question: Question,
-    ) -> Option<Reply> {
+    pub(crate) async fn ask_one(&self, shard: ShardId, question: Question) -> Option<Reply> {
         let answers = self.ask(Whom::One(shard), question).await;
         answers.into_iter().next().and_then(|(_, reply)| reply)
     }

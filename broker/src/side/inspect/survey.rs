@@ -125,6 +125,7 @@ impl<M: Machine, A> Survey<M, A> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::shard::{Question, Reply, Shard};
     use std::thread;

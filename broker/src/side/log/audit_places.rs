@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The places, and who holds them.
 #[derive(Debug)]
-pub(in crate::side) struct AuditPlaces {
+pub(crate) struct AuditPlaces {
     most: usize,
     taken: AtomicUsize,
     held: Box<[AtomicUsize; PARTS]>,
@@ -16,7 +16,7 @@ pub(in crate::side) struct AuditPlaces {
 
 impl AuditPlaces {
     /// This many places, all free.
-    pub(in crate::side) fn of(most: usize) -> Self {
+    pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
             taken: AtomicUsize::new(0),
@@ -26,7 +26,7 @@ impl AuditPlaces {
 
     /// Takes a place; false when the account has its share. Shards that ask at the same moment may not see each
     /// other's, so an account may get one more for each of them.
-    pub(in crate::side) fn take(&self, account: Account) -> bool {
+    pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {
             let free = self.most - taken;
@@ -41,7 +41,7 @@ impl AuditPlaces {
     }
 
     /// Gives one back.
-    pub(in crate::side) fn give_back(&self, account: Account) {
+    pub(crate) fn give_back(&self, account: Account) {
         let held = self.held_by(account).fetch_sub(1, Ordering::Relaxed);
         let taken = self.taken.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(held > 0 && taken > 0, "a place is given back once");
@@ -49,7 +49,7 @@ impl AuditPlaces {
 
     /// The number of those taken.
     #[cfg(test)]
-    pub(in crate::side) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
@@ -64,6 +64,7 @@ const PARTS: usize = 1021;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn greedy(places: &AuditPlaces, account: u64) -> usize {

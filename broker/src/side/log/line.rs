@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 /// Writes the line of an entry with whatever formatter tracing has.
 ///
 /// Texts are recorded as `str`: the text formatter quotes them and escapes control characters, as the JSON one does.
-pub(in crate::side) fn write(entry: &Entry) {
+pub(crate) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
         Entry::Refused(refused) => write_refused(refused),
@@ -234,7 +234,7 @@ fn write_audit(audit: &Audit) {
 }
 
 /// The operator closed connections of a channel.
-pub(in crate::side) fn disconnected(
+pub(crate) fn disconnected(
     channel: &Identity,
     which: &Connections,
     connections: u64,
@@ -260,7 +260,7 @@ pub(in crate::side) fn disconnected(
 }
 
 /// An account of a provider signed in or out, or sent a request that changes something.
-pub(in crate::side) fn by_account(
+pub(crate) fn by_account(
     (issuer, subject): (&str, &str),
     operation: &str,
     outcome: &str,
@@ -299,6 +299,7 @@ const ERROR_CHARS: usize = 512;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::journal::Unaccepted;
     use codec::ws::{Excess, FrameError};

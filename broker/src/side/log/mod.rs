@@ -10,16 +10,16 @@
 //! until its line is written.
 
 mod audit_places;
-pub(super) mod line;
-pub(super) mod tail;
+pub(crate) mod line;
+pub(crate) mod tail;
 mod writer;
 
-use super::refusals::recent::Recent;
-use super::trace::troubled::Troubled;
 use crate::limits::{
     LOG_AUDITS_WAITING_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
     LOG_LINES_WAITING_MAX,
 };
+use crate::side::refusals::recent::Recent;
+use crate::side::trace::troubled::Troubled;
 use audit_places::AuditPlaces;
 use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
@@ -28,11 +28,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{panic, thread};
 use tail::LogTail;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -47,23 +46,23 @@ pub struct Log {
 
 /// The part of the written log that stays in memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LogMemory {
-    pub(super) tail: Arc<LogTail>,
-    pub(super) recent: Arc<Recent>,
-    pub(super) troubled: Arc<Troubled>,
+pub(crate) struct LogMemory {
+    pub(crate) tail: Arc<LogTail>,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) troubled: Arc<Troubled>,
 }
 
 /// The places of the queue, by who may use them.
 #[derive(Debug)]
-pub(super) struct Places {
-    pub(super) lines: LinePlaces,
-    pub(super) audits: AuditPlaces,
+pub(crate) struct Places {
+    pub(crate) lines: LinePlaces,
+    pub(crate) audits: AuditPlaces,
     dropped: AtomicU64,
 }
 
 /// Places for what may be dropped: those taken, and how many there are.
 #[derive(Debug)]
-pub(super) struct LinePlaces {
+pub(crate) struct LinePlaces {
     taken: AtomicUsize,
     most: usize,
 }
@@ -88,7 +87,7 @@ impl LinePlaces {
     }
 
     /// Gives this many places back.
-    pub(super) fn give_back(&self, places: usize) {
+    pub(crate) fn give_back(&self, places: usize) {
         let before = self.taken.fetch_sub(places, Ordering::Relaxed);
         debug_assert!(before >= places, "a place is given back once");
     }
@@ -96,7 +95,7 @@ impl LinePlaces {
 
 /// An item of the log thread's queue.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Entry(Entry),
     /// The entry of a change, in a place that was kept for this account.
     Change(Entry, Account),
@@ -148,7 +147,7 @@ fn flush_on_panic(log: Log) {
 }
 
 impl Log {
-    pub(super) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
+    pub(crate) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
         let (to, from) = bounded(lines + audits + FLUSHES_MAX);
         let places = Arc::new(Places {
             lines: LinePlaces::new(lines),
@@ -161,23 +160,23 @@ impl Log {
 
     /// A log without a reader: for tests.
     #[cfg(test)]
-    pub(super) fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self::new(0, 0).0
     }
 
     #[cfg(test)]
-    pub(super) fn places(&self) -> Arc<Places> {
+    pub(crate) fn places(&self) -> Arc<Places> {
         Arc::clone(&self.places)
     }
 
     #[cfg(test)]
-    pub(super) fn memory(&self) -> LogMemory {
+    pub(crate) fn memory(&self) -> LogMemory {
         self.kept.clone()
     }
 
     /// Queues an item without looking for its place.
     #[cfg(test)]
-    pub(super) fn queue(&self, item: Item) {
+    pub(crate) fn queue(&self, item: Item) {
         self.to.try_send(item).unwrap();
     }
 
@@ -188,7 +187,7 @@ impl Log {
     }
 
     /// The last refusals that were noted.
-    pub(super) fn recent(&self) -> Arc<Recent> {
+    pub(crate) fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.kept.recent)
     }
 
@@ -219,7 +218,7 @@ impl Log {
         }
     }
 
-    pub(super) fn offer(&self, item: Item) {
+    pub(crate) fn offer(&self, item: Item) {
         if !self.places.lines.take() {
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
         } else if self.to.try_send(item).is_err() {
@@ -302,7 +301,9 @@ const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
+    use crate::side::log::writer;
 
     #[test]
     fn changes_have_places_of_their_own_and_none_is_dropped() {

@@ -35,7 +35,7 @@ impl Default for LogTail {
 
 impl LogTail {
     /// A line was written to the log. Called by the log thread alone.
-    pub(in crate::side) fn push(&self, line: &[u8]) {
+    pub(crate) fn push(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
         if line.is_empty() {
@@ -48,23 +48,23 @@ impl LogTail {
     }
 
     /// The bell that wakes the streams of the process: log lines ring it, and all that have a clone of it.
-    pub(in crate::side) fn bell(&self) -> &Bell {
+    pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
 
     /// A position behind the last line.
-    pub(in crate::side) fn watch(&self) -> Position {
+    pub(crate) fn watch(&self) -> Position {
         self.feed.watch()
     }
 
     /// The kept lines, the oldest first; the position is behind them then.
-    pub(in crate::side) fn kept(&self, position: &mut Position) -> Vec<Value> {
+    pub(crate) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();
         lines.kept.iter().map(|line| line_json(line)).collect()
     }
 
-    pub(in crate::side) fn tick(&self, now: Instant) {
+    pub(crate) fn tick(&self, now: Instant) {
         self.feed.tick(now);
     }
 }
@@ -99,6 +99,7 @@ fn level(line: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::side::feed::Next;
 

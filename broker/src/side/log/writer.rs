@@ -5,8 +5,7 @@
 //! after a pause is written at once, and a busy shard pays neither a system call for each of its lines nor the wake-up
 //! of this thread. Lines are written in the order in which they were queued.
 
-use super::line;
-use super::{Item, LogMemory, Places};
+use crate::side::log::{Item, LogMemory, Places, line};
 use broker_core::id::Account;
 use broker_core::journal::Entry;
 use crossbeam_channel::Receiver;
@@ -16,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Writes until no sender of lines is left.
-pub(in crate::side) fn write_all(
+pub(crate) fn write_all(
     items: &Receiver<Item>,
     places: &Places,
     kept: &LogMemory,
@@ -120,7 +119,7 @@ fn format_into(line: &mut Vec<u8>, entry: &Entry) {
 }
 
 /// Takes a line of the formatter, if it is that of an entry which this thread has formatted.
-pub(in crate::side) fn take_formatted(line: &[u8]) -> bool {
+pub(crate) fn take_formatted(line: &[u8]) -> bool {
     let Some(mut lines) = FORMATTED.take() else {
         return false;
     };
@@ -144,6 +143,7 @@ const GATHER: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::side::Log;
     use crossbeam_channel::{Sender, bounded, unbounded};

@@ -1,8 +1,8 @@
 //! The metrics of the shards' edges: connections, sockets, turns.
 
-use super::exposition::{Row, Samples, counter, gauge, seconds};
-use super::view::View;
 use crate::edge::EdgeCounts;
+use crate::side::metrics::exposition::{Row, Samples, counter, gauge, seconds};
+use crate::side::metrics::view::View;
 use broker_core::machine::TunnelFailure;
 use strum::VariantNames;
 
@@ -31,7 +31,7 @@ impl View {
 }
 
 /// Every metric of the edges, in the order of the text.
-pub(super) const METRICS: &[Row<View>] = &[
+pub(crate) const METRICS: &[Row<View>] = &[
     counter(
         "heliograph_handovers_total",
         "Connections handed to their home shard",

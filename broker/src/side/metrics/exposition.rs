@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 /// A format of the metrics text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::side) enum Format {
+pub(crate) enum Format {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0.0.
@@ -16,7 +16,7 @@ pub(in crate::side) enum Format {
 
 impl Format {
     /// The format for a request with this `Accept`: text, unless OpenMetrics is named and no less wanted.
-    pub(in crate::side) fn accepted(accept: &str) -> Self {
+    pub(crate) fn accepted(accept: &str) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -37,7 +37,7 @@ impl Format {
     }
 
     /// The value of `Content-Type`.
-    pub(in crate::side) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -56,15 +56,15 @@ fn weight_of(text: &str) -> f32 {
 }
 
 /// One metric: its name as scraped, its help text, its kind, and how its samples are read off a view `V`.
-pub(in crate::side) struct Row<V> {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) kind: Kind,
+pub(crate) struct Row<V> {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) kind: Kind,
     read: fn(&V, &mut Samples<'_>),
 }
 
 /// A number that only grows; its name ends in `_total`.
-pub(in crate::side) const fn counter<V>(
+pub(crate) const fn counter<V>(
     name: &'static str,
     help: &'static str,
     read: fn(&V, &mut Samples<'_>),
@@ -73,7 +73,7 @@ pub(in crate::side) const fn counter<V>(
 }
 
 /// A number that goes up and down.
-pub(in crate::side) const fn gauge<V>(
+pub(crate) const fn gauge<V>(
     name: &'static str,
     help: &'static str,
     read: fn(&V, &mut Samples<'_>),
@@ -82,7 +82,7 @@ pub(in crate::side) const fn gauge<V>(
 }
 
 /// Durations by bucket.
-pub(in crate::side) const fn histogram<V>(
+pub(crate) const fn histogram<V>(
     name: &'static str,
     help: &'static str,
     read: fn(&V, &mut Samples<'_>),
@@ -106,7 +106,7 @@ const fn row<V>(
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::side) enum Kind {
+pub(crate) enum Kind {
     /// It only grows; its name ends in `_total`.
     Counter,
     /// It goes up and down.
@@ -117,7 +117,7 @@ pub(in crate::side) enum Kind {
 
 /// A number of a sample.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::side) enum Number {
+pub(crate) enum Number {
     /// A count or a size.
     Whole(u64),
     /// Seconds or a ratio.
@@ -139,14 +139,14 @@ impl From<f64> for Number {
 /// One event that a bucket has counted: what it leads to, how many seconds it took, and when it was over in seconds
 /// since 1970.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::side) struct Example {
-    pub(in crate::side) labels: [(&'static str, String); 2],
-    pub(in crate::side) seconds: f64,
-    pub(in crate::side) at: f64,
+pub(crate) struct Example {
+    pub(crate) labels: [(&'static str, String); 2],
+    pub(crate) seconds: f64,
+    pub(crate) at: f64,
 }
 
 /// Writes the samples of one metric.
-pub(in crate::side) struct Samples<'t> {
+pub(crate) struct Samples<'t> {
     text: &'t mut String,
     name: &'static str,
     format: Format,
@@ -154,12 +154,12 @@ pub(in crate::side) struct Samples<'t> {
 
 impl Samples<'_> {
     /// The only sample of a metric without labels.
-    pub(in crate::side) fn one(&mut self, number: impl Into<Number>) {
+    pub(crate) fn one(&mut self, number: impl Into<Number>) {
         self.sample("", &[], number.into());
     }
 
     /// A sample with labels.
-    pub(in crate::side) fn labelled<const N: usize>(
+    pub(crate) fn labelled<const N: usize>(
         &mut self,
         labels: [(&str, &str); N],
         number: impl Into<Number>,
@@ -168,12 +168,12 @@ impl Samples<'_> {
     }
 
     /// The buckets, the sum in seconds and the count of durations.
-    pub(in crate::side) fn histogram(&mut self, histogram: &Histogram) {
+    pub(crate) fn histogram(&mut self, histogram: &Histogram) {
         self.histogram_with(histogram, |_| None);
     }
 
     /// The same with an example of buckets, by their place: an exemplar, which OpenMetrics alone has.
-    pub(in crate::side) fn histogram_with(
+    pub(crate) fn histogram_with(
         &mut self,
         histogram: &Histogram,
         example: impl Fn(usize) -> Option<Example>,
@@ -224,20 +224,20 @@ impl Samples<'_> {
 }
 
 /// A text of metrics, made table by table.
-pub(in crate::side) struct Exposition {
+pub(crate) struct Exposition {
     format: Format,
     text: String,
 }
 
 impl Exposition {
     /// A text without metrics.
-    pub(in crate::side) fn new(format: Format) -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         let text = String::with_capacity(TEXT_BYTES);
         Self { format, text }
     }
 
     /// Adds the metrics of a table, read off `view`; one without a sample is left out, with its head.
-    pub(in crate::side) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
+    pub(crate) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
         let text = &mut self.text;
         for row in rows {
             let family = match (self.format, row.kind) {
@@ -266,7 +266,7 @@ impl Exposition {
     }
 
     /// The whole text.
-    pub(in crate::side) fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
         }
@@ -289,7 +289,7 @@ fn escaped(value: &str) -> String {
     clippy::cast_precision_loss,
     reason = "microseconds beyond 2^53 are centuries"
 )]
-pub(in crate::side) fn seconds(microseconds: u64) -> f64 {
+pub(crate) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
@@ -298,6 +298,7 @@ const TEXT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const ROWS: &[Row<u64>] = &[

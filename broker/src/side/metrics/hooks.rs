@@ -1,12 +1,12 @@
 //! The metrics of hooks, by their names in the configuration; nothing where there are none.
 
-use super::exposition::{Row, counter, gauge, histogram};
-use super::view::labelled;
 use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
+use crate::side::metrics::exposition::{self, Row, counter, gauge, histogram};
+use crate::side::metrics::view::labelled;
 use strum::VariantNames;
 
 /// Every metric of hooks, in the order of the text.
-pub(super) const METRICS: &[Row<HooksReport>] = &[
+pub(crate) const METRICS: &[Row<HooksReport>] = &[
     counter(
         "heliograph_hook_deliveries_total",
         "Events for hooks by what became of each request for one, or of an event without a request",
@@ -52,7 +52,7 @@ pub(super) const METRICS: &[Row<HooksReport>] = &[
 fn of_each(
     report: &HooksReport,
     figure: impl Fn(&HookReport) -> u64,
-    to: &mut super::exposition::Samples<'_>,
+    to: &mut exposition::Samples<'_>,
 ) {
     for hook in &report.hooks {
         to.labelled([("hook", &*hook.name)], figure(hook));

@@ -1,7 +1,7 @@
 //! The metrics of the shards' machines: the sums of their snapshots.
 
-use super::exposition::{Example, Row, counter, gauge, histogram, seconds};
-use super::view::{View, crossed, labelled};
+use crate::side::metrics::exposition::{Example, Row, counter, gauge, histogram, seconds};
+use crate::side::metrics::view::{View, crossed, labelled};
 use broker_core::event::{
     AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, ROLES, Requested, STATUS,
     SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
@@ -29,7 +29,7 @@ impl View {
 }
 
 /// Every metric of the machines, in the order of the text.
-pub(super) const METRICS: &[Row<View>] = &[
+pub(crate) const METRICS: &[Row<View>] = &[
     gauge("heliograph_connections", "Connections by role", |it, to| {
         labelled(to, "role", ConnectionRole::LABELS, &it.sum.connections)
     }),

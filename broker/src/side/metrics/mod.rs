@@ -3,24 +3,21 @@
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 
 mod edge;
-pub(super) mod exposition;
+pub(crate) mod exposition;
 mod hooks;
 mod machine;
-pub(super) mod page;
+pub(crate) mod page;
 mod process;
 mod providers;
-pub(super) mod scrape;
-#[cfg(test)]
-mod tests;
+pub(crate) mod scrape;
 mod things;
 mod view;
 
 use crate::edge::Scraped;
 use broker_core::shard::Snapshot;
 use exposition::{Exposition, Format};
-use view::View;
-
 pub use process::{BUDGETS, ProcessState};
+use view::View;
 
 /// The state of the whole process at one scrape.
 #[derive(Clone, Debug)]
@@ -35,7 +32,7 @@ pub struct Report {
 
 impl Report {
     /// The metrics text.
-    pub(super) fn text(self, format: Format) -> String {
+    pub(crate) fn text(self, format: Format) -> String {
         let mut sum = Snapshot::default();
         for shard in &self.shards {
             sum.add(&shard.snapshot);
@@ -64,3 +61,6 @@ impl Report {
         text.finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

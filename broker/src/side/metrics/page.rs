@@ -1,13 +1,13 @@
 //! `GET /metrics`: one scrape at a time.
 
-use super::Report;
-use super::exposition::Format;
-use super::things::AuthoritiesReport;
 use crate::hooks::Hooks;
 use crate::providers::Figures;
 use crate::side::admin::answer::{Fault, SILENT};
 use crate::side::console::hub::Hub;
 use crate::side::inspect::agreement::Agreement;
+use crate::side::metrics::Report;
+use crate::side::metrics::exposition::Format;
+use crate::side::metrics::things::AuthoritiesReport;
 use crate::side::status::StatusBoard;
 use axum::Router;
 use axum::extract::State;
@@ -22,7 +22,7 @@ pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
 /// The sources of the metrics: the scrape, and what the side thread adds.
 #[derive(Clone)]
-pub(in crate::side) struct Metrics {
+pub(crate) struct Metrics {
     /// One scrape at a time; the others wait for their turn.
     scrape: Arc<Mutex<Scrape>>,
     hub: Arc<Hub>,
@@ -33,7 +33,7 @@ pub(in crate::side) struct Metrics {
 }
 
 impl Metrics {
-    pub(in crate::side) fn new(
+    pub(crate) fn new(
         scrape: Scrape,
         hub: Arc<Hub>,
         status: StatusBoard,
@@ -51,7 +51,7 @@ impl Metrics {
 }
 
 /// The page.
-pub(in crate::side) fn routes(metrics: Metrics) -> Router {
+pub(crate) fn routes(metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(page))
         .with_state(metrics)

@@ -1,11 +1,11 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
-use super::exposition::{Row, counter, gauge};
-use super::things::AuthoritiesReport;
-use super::view::labelled;
 use crate::hooks::HooksReport;
 use crate::providers::ProvidersReport;
 use crate::side::cluster::{ClusterView, MESSAGES};
+use crate::side::metrics::exposition::{Row, counter, gauge};
+use crate::side::metrics::things::AuthoritiesReport;
+use crate::side::metrics::view::labelled;
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
 use crate::version::COMMIT_LABEL;
@@ -46,7 +46,7 @@ pub struct ProcessState {
 pub const BUDGETS: [&str; 4] = ["outbox", "pending", "requests", "records"];
 
 /// The metric of the cluster's credentials.
-pub(super) const OF_CREDENTIALS: &[Row<ProcessState>] = &[gauge(
+pub(crate) const OF_CREDENTIALS: &[Row<ProcessState>] = &[gauge(
     "heliograph_cluster_credentials_differ_seconds",
     "For how long the credentials files of a node have differed from this one's; nothing of nodes that have the same",
     |it, to| {
@@ -60,7 +60,7 @@ pub(super) const OF_CREDENTIALS: &[Row<ProcessState>] = &[gauge(
 )];
 
 /// Every metric of the cluster, in the order of the text; all 0 where nothing follows one.
-pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[
+pub(crate) const OF_CLUSTER: &[Row<ProcessState>] = &[
     gauge(
         "heliograph_cluster_members",
         "Nodes that belong to the cluster and are expected to run",
@@ -126,7 +126,7 @@ impl ProcessState {
 }
 
 /// Every metric of the process, in the order of the text.
-pub(super) const METRICS: &[Row<ProcessState>] = &[
+pub(crate) const METRICS: &[Row<ProcessState>] = &[
     gauge(
         "heliograph_budget_bytes",
         "What heliograph_outbox_bytes, heliograph_pending_bytes, heliograph_request_bytes and \

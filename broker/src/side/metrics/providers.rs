@@ -1,10 +1,10 @@
 //! The metrics of OpenID providers whose keys are fetched, by their names in the credentials file.
 
-use super::exposition::{Row, Samples, counter, gauge};
 use crate::providers::{ProviderReport, ProvidersReport};
+use crate::side::metrics::exposition::{Row, Samples, counter, gauge};
 
 /// Every metric of providers, in the order of the text.
-pub(super) const METRICS: &[Row<ProvidersReport>] = &[
+pub(crate) const METRICS: &[Row<ProvidersReport>] = &[
     gauge(
         "heliograph_oidc_provider_up",
         "1 while the last request for a provider's keys was answered with some, 0 after any other",

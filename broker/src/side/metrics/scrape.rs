@@ -1,8 +1,8 @@
 //! The counters of every shard at one moment, for `/metrics`.
 
-use super::{ProcessState, Report};
 use crate::edge::{Post, Scraped};
 use crate::side::inspect::survey::Survey;
+use crate::side::metrics::{ProcessState, Report};
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
 use broker_core::shard::Snapshot;
@@ -63,6 +63,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::shard::Shard;

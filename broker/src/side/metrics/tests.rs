@@ -1,8 +1,9 @@
 //! Every series exists, adds up, and follows the rules.
 
-use super::exposition::Kind;
 use super::*;
 use crate::edge::EdgeCounts;
+use crate::side::metrics::exposition::Kind;
+use crate::side::metrics::{edge, machine, process};
 use crate::side::status::Status;
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
 use broker_core::id::ShardId;

@@ -1,7 +1,7 @@
 //! The metrics of the authorities of devices, by their subject and the begin of their key's fingerprint: a renewed one
 //! has the same subject.
 
-use super::exposition::{Row, Samples, gauge};
+use crate::side::metrics::exposition::{Row, Samples, gauge};
 use broker_core::auth::Credentials;
 use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ struct Ends {
 }
 
 /// Every metric of authorities, in the order of the text.
-pub(super) const METRICS: &[Row<AuthoritiesReport>] = &[
+pub(crate) const METRICS: &[Row<AuthoritiesReport>] = &[
     gauge(
         "heliograph_device_authority_not_after_seconds",
         "When the certificate of an authority of devices ends, in seconds since 1970",
@@ -32,7 +32,7 @@ pub(super) const METRICS: &[Row<AuthoritiesReport>] = &[
 
 impl AuthoritiesReport {
     /// Of the credentials in force. Of several certificates of one key the last to end counts.
-    pub(super) fn of(credentials: &Credentials) -> Self {
+    pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();
         let authorities = credentials.things().into_iter();
         for authority in authorities.flat_map(|things| &things.authorities) {

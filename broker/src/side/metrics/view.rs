@@ -1,27 +1,27 @@
 //! The figures that rows are read off, and samples with labels.
 
-use super::exposition::Samples;
 use crate::edge::Scraped;
+use crate::side::metrics::exposition::Samples;
 use broker_core::shard::Snapshot;
 
 /// The figures that rows are read off.
-pub(super) struct View {
-    pub(super) shards: Vec<Scraped<Snapshot>>,
+pub(crate) struct View {
+    pub(crate) shards: Vec<Scraped<Snapshot>>,
     /// The part of its time that each shard, in its order, did not wait.
-    pub(super) busy_ratios: Vec<f64>,
+    pub(crate) busy_ratios: Vec<f64>,
     /// Of all shards.
-    pub(super) sum: Snapshot,
+    pub(crate) sum: Snapshot,
 }
 
 /// A sample for each label.
-pub(super) fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
+pub(crate) fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
     for (label, count) in labels.iter().zip(counts) {
         to.labelled([(name, label)], *count);
     }
 }
 
 /// A sample for each pair of labels.
-pub(super) fn crossed<const N: usize>(
+pub(crate) fn crossed<const N: usize>(
     to: &mut Samples<'_>,
     [(row_name, row_labels), (name, labels)]: [(&str, &[&str]); 2],
     counts: &[[u64; N]],

@@ -1,8 +1,7 @@
 use super::*;
 use crate::side::console::history::History;
 use crate::side::inspect::shards::Whom;
-use crate::side::metrics::ProcessState;
-use crate::side::metrics::Report;
+use crate::side::metrics::{ProcessState, Report};
 use crate::side::rules::BROWSER_HEADERS;
 use crate::side::shared::Shared;
 use crate::side::{Backup, Readers, Refusals, Tries};

@@ -11,9 +11,9 @@
 //! These requests come through a TLS listener. The admin listener's own rules, by which nothing is asked where no token
 //! is configured, are never applied to them.
 
-use super::pairing::{PAIR_SESSION_LIFE, Pairing};
 use crate::side::admin::access::{Refusal, bears, is_of_another_site, is_page, the_host};
 use crate::side::admin::door::Visits;
+use crate::side::phones::pairing::{PAIR_SESSION_LIFE, Pairing};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use broker_core::settings::{Settings, host_text};
 use std::sync::Arc;
@@ -29,19 +29,15 @@ pub struct Lan {
 
 /// The rules of access to them.
 #[derive(Clone)]
-pub(in crate::side) struct LanAccess {
-    pub(in crate::side) pairing: Pairing,
+pub(crate) struct LanAccess {
+    pub(crate) pairing: Pairing,
     token: Option<Arc<str>>,
     /// Hosts by which browsers reach the listener.
     hosts: Arc<[String]>,
 }
 
 impl LanAccess {
-    pub(in crate::side) fn new(
-        pairing: Pairing,
-        token: Option<String>,
-        settings: &Settings,
-    ) -> Self {
+    pub(crate) fn new(pairing: Pairing, token: Option<String>, settings: &Settings) -> Self {
         let hosts = settings.dev_hosts.iter().map(|host| host_text(host));
         Self {
             pairing,
@@ -51,7 +47,7 @@ impl LanAccess {
     }
 
     /// Whether a request may be answered.
-    pub(in crate::side) fn check(
+    pub(crate) fn check(
         &self,
         method: &Method,
         path: &str,
@@ -115,7 +111,7 @@ fn session(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The cookie of a session. The prefix has browsers take it over TLS from this host alone (RFC 6265bis).
-pub(in crate::side) fn cookie(session: &str) -> Option<HeaderValue> {
+pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
         format!("{COOKIE}={session}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
@@ -135,6 +131,7 @@ const COOKIE: &str = "__Host-heliograph";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::Profile;
 

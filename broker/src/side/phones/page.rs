@@ -2,11 +2,11 @@
 //!
 //! A visit alone uses nothing up, since programs that preview links visit them too: the page has a button.
 
-use super::lan::cookie;
-use super::pairing::{PAIR_CODE_LIFE, Pairing};
 use crate::qr::Qr;
 use crate::side::admin::answer::{Answer, Fault};
 use crate::side::admin::door::Seat;
+use crate::side::phones::lan::cookie;
+use crate::side::phones::pairing::{PAIR_CODE_LIFE, Pairing};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +27,7 @@ struct PairPage {
 }
 
 /// The routes of both.
-pub(in crate::side) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
+pub(crate) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
     let base = settings.lan_url().map(Arc::from);
     Router::new()
         .route("/pair/{code}", get(page).post(redeem))
@@ -80,7 +80,7 @@ async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) 
 }
 
 /// The answer to a device that is not paired, in the place of a page.
-pub(in crate::side) fn unpaired() -> Response {
+pub(crate) fn unpaired() -> Response {
     shown(StatusCode::UNAUTHORIZED, "needed")
 }
 

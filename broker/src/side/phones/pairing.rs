@@ -40,12 +40,12 @@ impl Pairing {
     }
 
     /// Whether a code can be redeemed.
-    pub(in crate::side) fn is_open(&self, code: &str, now: Instant) -> bool {
+    pub(crate) fn is_open(&self, code: &str, now: Instant) -> bool {
         self.0.lock().codes.has(code, now)
     }
 
     /// A session for a code, which is then used up; `None` when it was used, is too old or never was one.
-    pub(in crate::side) fn redeem(&self, code: &str, now: Instant) -> Option<String> {
+    pub(crate) fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         entropy::fill(&mut bytes).ok()?;
         let mut secrets = self.0.lock();
@@ -60,7 +60,7 @@ impl Pairing {
     }
 
     /// Whether this is a session.
-    pub(in crate::side) fn admits(&self, session: &str, now: Instant) -> bool {
+    pub(crate) fn admits(&self, session: &str, now: Instant) -> bool {
         self.0.lock().sessions.has(session, now)
     }
 }
@@ -99,12 +99,13 @@ fn hash(secret: &str) -> [u8; 32] {
 }
 
 /// The life of a code: until the phone is there and its certificate warning read.
-pub(in crate::side) const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
 /// The life of a session: a day's work.
-pub(in crate::side) const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
+pub(crate) const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -1,23 +1,23 @@
 //! A state as it is shown: as `channel.presence` has it, with addresses and client ids, which operators see anyway.
 
-use crate::hooks::event::{self, Shown};
+use crate::hooks::event::Shown;
 use crate::side::feed::{Event, event};
 use broker_core::presence::Presence;
 use serde_json::Value;
 
 /// A state that was read.
-pub(in crate::side) fn entry(presence: &Presence, node: Option<&str>) -> Value {
-    event::state(node, presence, Shown::ALL).into()
+pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
+    crate::hooks::event::state(node, presence, Shown::ALL).into()
 }
 
 /// The event of a state that a shard told, with what has changed.
-pub(in crate::side) fn told(presence: &Presence, node: Option<&str>) -> Event {
-    let told = event::changed(node, presence, Shown::ALL);
+pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
+    let told = crate::hooks::event::changed(node, presence, Shown::ALL);
     event("presence", &told.into())
 }
 
 /// The gist of a state: its members, without its number and its times.
-pub(in crate::side) fn gist(entry: &Value) -> Value {
+pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
     let waiting: Vec<_> = waiting.collect();

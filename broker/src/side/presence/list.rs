@@ -1,21 +1,20 @@
 //! `GET /presence`: the channels on which anybody is connected or waits, by name, a page at a time.
 
-use super::entry::entry;
 use crate::side::admin::answer::{Answer, Fault};
 use crate::side::admin::request::parameter;
 use crate::side::channels::paging::{Listing, Search, gather, limit_of, place_of};
 use crate::side::inspect::inspector::Inspector;
-use axum::Json;
-use axum::Router;
+use crate::side::presence::entry::entry;
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
+use axum::{Json, Router};
 use broker_core::id::Identity;
 use broker_core::shard::ChannelLine;
 use codec::aws::ChannelName;
 use serde_json::Value;
 
 /// The page.
-pub(in crate::side) fn routes(inspector: Inspector) -> Router {
+pub(crate) fn routes(inspector: Inspector) -> Router {
     Router::new()
         .route("/presence", get(list))
         .with_state(inspector)
@@ -30,7 +29,7 @@ async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> 
 }
 
 /// The page of this node.
-pub(in crate::side) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
+pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
     let after = parameter(query, "after")?;
     let after = after.map(|after| place(inspector, &after).ok_or(BAD_AFTER));
     let search = Search {

@@ -3,6 +3,6 @@
 //! `list` is `GET /presence`, `entry` the form of a state, `readers` the way of states from the shards to the event
 //! streams.
 
-pub(super) mod entry;
-pub(super) mod list;
-pub(super) mod readers;
+pub(crate) mod entry;
+pub(crate) mod list;
+pub(crate) mod readers;

@@ -1,8 +1,8 @@
 //! The way of states from the shards to those who read them: a bounded queue, used only while somebody does.
 
-use super::entry;
 use crate::limits::STATES_TOLD_WAITING_MAX;
 use crate::side::feed::Feed;
+use crate::side::presence::entry;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::Identity;
 use broker_core::presence::{Audience, Cause, Presence, Told};
@@ -51,7 +51,7 @@ impl Readers {
 
     /// Sends what shards tell to the streams, for as long as the process runs. Of channels that went to another node
     /// with their slots nothing comes any more: the streams begin again.
-    pub(in crate::side) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
+    pub(crate) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
         self.feed_and_look(feed, node, LOOK_EVERY).await;
     }
 
@@ -88,7 +88,7 @@ fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
 
 impl Teller {
     /// Says whether anybody reads. What shards tell is for nobody until then.
-    pub(in crate::side) fn set_read(&self, is_read: bool) {
+    pub(crate) fn set_read(&self, is_read: bool) {
         self.is_read.store(is_read, Ordering::Relaxed);
     }
 
@@ -155,6 +155,7 @@ const TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::side::feed::{Bell, Next};
     use broker_core::id::Account;

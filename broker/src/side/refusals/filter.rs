@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Which refusals are wanted. All that is named must fit.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::side) struct Filter {
+pub(crate) struct Filter {
     id: Option<String>,
     channel: Option<String>,
     client: Option<String>,
@@ -23,12 +23,12 @@ pub(in crate::side) struct Filter {
     /// A part of any name, id or address, in any case.
     text: Option<String>,
     /// Those before this number, which the page before names.
-    pub(in crate::side) before: Option<u64>,
-    pub(in crate::side) limit: Option<usize>,
+    pub(crate) before: Option<u64>,
+    pub(crate) limit: Option<usize>,
 }
 
 impl Filter {
-    pub(in crate::side) fn parse(query: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(query: &str) -> Result<Self, Fault> {
         let mut filter = Self::default();
         for (name, text) in pairs(query) {
             let decoded =
@@ -58,7 +58,7 @@ impl Filter {
         Ok(filter)
     }
 
-    pub(in crate::side) fn fits(&self, refused: &Refused) -> bool {
+    pub(crate) fn fits(&self, refused: &Refused) -> bool {
         let text = |wanted: &Option<String>, found: &Option<Box<str>>| {
             wanted.is_none() || wanted.as_deref() == found.as_deref()
         };
@@ -75,7 +75,7 @@ impl Filter {
     }
 
     /// Whether a group fits by its check, and the newest refusal that was noted of it.
-    pub(in crate::side) fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
+    pub(crate) fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
         match newest {
             Some(refused) => self.fits(refused),
             None => {
@@ -113,7 +113,7 @@ impl Filter {
 }
 
 /// An id as people paste it.
-pub(in crate::side) fn plain_id(text: &str) -> String {
+pub(crate) fn plain_id(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
 
@@ -146,6 +146,7 @@ const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 202
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -12,10 +12,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// A check, and what the refusal was about.
-pub(super) type GroupKey = (Check, Subject<'static>);
+pub(crate) type GroupKey = (Check, Subject<'static>);
 
 /// The group of a refusal.
-pub(super) fn key_of(refused: &Refused) -> GroupKey {
+pub(crate) fn key_of(refused: &Refused) -> GroupKey {
     let claims = &refused.claims;
     let subject = Subject::of(claims.channel.as_deref(), claims.key_id.as_deref());
     (refused.check, subject.into_owned())
@@ -23,7 +23,7 @@ pub(super) fn key_of(refused: &Refused) -> GroupKey {
 
 /// The groups of all refusals.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
+pub(crate) struct Groups {
     groups: BTreeMap<GroupKey, Group>,
     /// Refusals of which not even the check is known.
     others: u64,
@@ -33,13 +33,13 @@ pub(super) struct Groups {
 
 /// The refusals of one check and subject.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub(super) check: Check,
-    pub(super) refusals: u64,
-    pub(super) first: Wall,
-    pub(super) last: Wall,
+pub(crate) struct Group {
+    pub(crate) check: Check,
+    pub(crate) refusals: u64,
+    pub(crate) first: Wall,
+    pub(crate) last: Wall,
     /// The newest that was noted, without what its signature was compared with; `None` for the others of a check.
-    pub(super) newest: Option<Refused>,
+    pub(crate) newest: Option<Refused>,
     minutes: Minutes,
 }
 
@@ -53,7 +53,7 @@ struct Minutes {
 
 impl Groups {
     /// Counts one that was noted.
-    pub(super) fn note(&mut self, refused: &Refused) {
+    pub(crate) fn note(&mut self, refused: &Refused) {
         let group = self.add(key_of(refused), refused.at, 1);
         group.newest = Some(Refused {
             explain: None,
@@ -63,7 +63,7 @@ impl Groups {
     }
 
     /// Counts those that were not noted: all of them, and by subject as far as that is known.
-    pub(super) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
+    pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
         let told: u64 = counts.iter().map(|count| count.refusals).sum();
         let untold = refusals.saturating_sub(told);
         self.others += untold;
@@ -86,7 +86,7 @@ impl Groups {
     }
 
     /// Those that fit, the last ones first.
-    pub(super) fn find(&self, fits: impl Fn(&GroupKey, &Group) -> bool) -> Vec<&Group> {
+    pub(crate) fn find(&self, fits: impl Fn(&GroupKey, &Group) -> bool) -> Vec<&Group> {
         let all = self.groups.iter().filter(|(key, group)| fits(key, group));
         let mut found: Vec<&Group> = all.map(|(_, group)| group).collect();
         found.sort_by_key(|group| Reverse((group.last, group.refusals)));
@@ -94,7 +94,7 @@ impl Groups {
     }
 
     /// All refusals, and those of them of which not even the check is known.
-    pub(super) fn totals(&self) -> (u64, u64) {
+    pub(crate) fn totals(&self) -> (u64, u64) {
         (self.refusals, self.others)
     }
 
@@ -159,7 +159,7 @@ impl Group {
     }
 
     /// The refusals of each minute of the hour that ends with this moment, the oldest first.
-    pub(super) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
+    pub(crate) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
         self.minutes.until(now.0 / MINUTE_MS)
     }
 }
@@ -194,6 +194,7 @@ const MINUTE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn refused(at: u64, check: Check, channel: &str) -> Refused {

@@ -6,13 +6,13 @@
 mod filter;
 mod groups;
 mod parts;
-pub(super) mod recent;
+pub(crate) mod recent;
 
-use super::Log;
-use super::admin::answer::{Answer, Fault, fault_id, rfc3339};
-use super::feed::Feed;
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
 use crate::limits::REFUSALS_SHOWN_MAX;
+use crate::side::Log;
+use crate::side::admin::answer::{Answer, Fault, fault_id, rfc3339};
+use crate::side::feed::Feed;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -42,7 +42,7 @@ pub struct Refusals {
 }
 
 /// The pages.
-pub(super) fn routes(refusals: Arc<Refusals>) -> Router {
+pub(crate) fn routes(refusals: Arc<Refusals>) -> Router {
     Router::new()
         .route("/refusals", get(list))
         .route("/refusals/groups", get(groups))
@@ -83,23 +83,23 @@ impl Refusals {
     }
 
     /// The shards' calendars are about to be ahead of the system's by this many milliseconds.
-    pub(super) fn calendars_move(&self, ahead_ms: u64) {
+    pub(crate) fn calendars_move(&self, ahead_ms: u64) {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
     /// Of no broker: for tests.
     #[cfg(test)]
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
     }
 
     /// Returns when one was noted since it returned last.
-    pub(super) async fn noted(&self) {
+    pub(crate) async fn noted(&self) {
         self.recent.noted().await;
     }
 
     /// Sends those that were noted to the streams that watch.
-    pub(super) fn publish(&self, feed: &Feed) {
+    pub(crate) fn publish(&self, feed: &Feed) {
         let from = self.next.load(Ordering::Relaxed);
         let (noted, next) = self.recent.since(from);
         self.next.store(next, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Refusals {
     }
 
     /// The state that a stream begins with: the newest refusals that streams were sent, or would have been.
-    pub(super) fn state(&self, feed: &Feed) -> Value {
+    pub(crate) fn state(&self, feed: &Feed) -> Value {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
@@ -273,8 +273,9 @@ const SHA256_DIGITS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::feed::{Bell, Next};
+
     use super::*;
+    use crate::side::feed::{Bell, Next};
     use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;

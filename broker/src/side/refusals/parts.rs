@@ -5,7 +5,7 @@ use broker_core::journal::{Presented, Refused};
 use serde_json::Value;
 
 /// Adds the certificate or the token, and the role; null where there is none.
-pub(super) fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
+pub(crate) fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
         row[name] = text.into();
@@ -13,7 +13,7 @@ pub(super) fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
 }
 
 /// Why a request was refused; where its time was wrong, how far its clock is off comes first.
-pub(super) fn says(refused: &Refused) -> String {
+pub(crate) fn says(refused: &Refused) -> String {
     let says = refused.check.says();
     let Some(skew) = refused.claims.clock_skew_s else {
         return says.to_owned();

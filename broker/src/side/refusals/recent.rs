@@ -5,9 +5,9 @@
 //! pushes out its own, and a camera that storms its own, so that the one line of a device elsewhere, or behind the same
 //! address, stays.
 
-use super::groups::{GroupKey, Groups, key_of};
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
 use crate::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
+use crate::side::refusals::groups::{GroupKey, Groups, key_of};
 use crate::side::shared::Shared;
 use broker_core::journal::{Claims, Entry, Explain, Prefix, Presented, Refused, Subject};
 use broker_core::time::Wall;
@@ -18,26 +18,26 @@ use tokio::sync::Notify;
 
 /// The last refusals. The log thread adds to it, the admin listener reads.
 #[derive(Debug, Default)]
-pub(in crate::side) struct Recent {
+pub(crate) struct Recent {
     ring: Shared<Ring>,
     noted: Notify,
 }
 
 /// The result of a search: the refusals, and the extent of what was searched.
 #[derive(Debug)]
-pub(in crate::side) struct RefusalMatches {
+pub(crate) struct RefusalMatches {
     /// The newest first.
-    pub(in crate::side) refusals: Vec<Arc<Refused>>,
+    pub(crate) refusals: Vec<Arc<Refused>>,
     /// The number of those that fit, shown or not.
-    pub(in crate::side) found: usize,
+    pub(crate) found: usize,
     /// The number of the last one that is shown, if older ones fit.
-    pub(in crate::side) next: Option<u64>,
+    pub(crate) next: Option<u64>,
     /// The number of kept refusals.
-    pub(in crate::side) kept: usize,
+    pub(crate) kept: usize,
     /// When the oldest that is kept happened.
-    pub(in crate::side) since: Option<Wall>,
+    pub(crate) since: Option<Wall>,
     /// Refusals that were counted and not noted, since there were too many within a window.
-    pub(in crate::side) suppressed: u64,
+    pub(crate) suppressed: u64,
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ struct Ring {
 
 impl Recent {
     /// Reads an entry that the log has written.
-    pub(in crate::side) fn note(&self, entry: Entry) {
+    pub(crate) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {
                 self.locked(|ring| ring.push(*refused));
@@ -78,12 +78,12 @@ impl Recent {
     }
 
     /// Returns when one was noted since it returned last. For one reader.
-    pub(in crate::side) async fn noted(&self) {
+    pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
 
     /// Those from a number on, the oldest first, and the number of the next one.
-    pub(in crate::side) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
+    pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
         self.locked(|ring| {
             let rows = ring.rows.range(number..).map(|(_, row)| row);
             (rows.cloned().collect(), ring.next)
@@ -91,16 +91,12 @@ impl Recent {
     }
 
     /// The newest that fit, at most this many.
-    pub(in crate::side) fn find(
-        &self,
-        most: usize,
-        fits: impl Fn(&Refused) -> bool,
-    ) -> RefusalMatches {
+    pub(crate) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
         self.before(u64::MAX, most, fits)
     }
 
     /// The same of those before a number.
-    pub(in crate::side) fn before(
+    pub(crate) fn before(
         &self,
         number: u64,
         most: usize,
@@ -124,7 +120,7 @@ impl Recent {
     }
 
     /// Reads the groups, and of each that has kept refusals that fit, the newest of them.
-    pub(super) fn groups<T>(
+    pub(crate) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
         read: impl FnOnce(&Groups, &BTreeMap<GroupKey, Arc<Refused>>) -> T,
@@ -249,6 +245,7 @@ const ROW_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::check::Check;
     use std::net::SocketAddr;

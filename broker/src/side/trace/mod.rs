@@ -4,8 +4,8 @@
 //! suggest, `twins` says who takes whose place; `page` shows it, and `troubled` keeps the sessions that went wrong.
 
 mod hints;
-pub(super) mod page;
-pub(super) mod reader;
+pub(crate) mod page;
+pub(crate) mod reader;
 mod story;
-pub(super) mod troubled;
+pub(crate) mod troubled;
 mod twins;

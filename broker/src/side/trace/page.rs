@@ -1,13 +1,13 @@
 //! `GET /channels/{name}/trace`: what happened on a channel, from the notes of its shard. Every text of the wire is
 //! escaped by the JSON library.
 
-use super::hints::hints;
-use super::reader::{Traces, Unread};
-use super::story::{Connection, Reading, Story};
-use super::twins::Takeovers;
 use crate::side::admin::answer::{Answer, Fault, SILENT, rfc3339};
 use crate::side::admin::request::{moment, parameter};
 use crate::side::inspect::inspector::{NO_SUCH_CHANNEL, name_node};
+use crate::side::trace::hints::hints;
+use crate::side::trace::reader::{Traces, Unread};
+use crate::side::trace::story::{Connection, Reading, Story};
+use crate::side::trace::twins::Takeovers;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -18,7 +18,7 @@ use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
 
 /// The page.
-pub(in crate::side) fn routes(traces: Traces) -> Router {
+pub(crate) fn routes(traces: Traces) -> Router {
     Router::new()
         .route("/channels/{name}/trace", get(trace))
         .with_state(traces)
@@ -38,11 +38,7 @@ async fn trace(
 }
 
 /// The trace of a channel of this node.
-pub(in crate::side) async fn own_trace(
-    traces: &Traces,
-    name: &str,
-    query: &str,
-) -> Result<Value, Fault> {
+pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
     let shown = |reading| document(identity.name(), reading, &wanted);

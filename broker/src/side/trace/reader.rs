@@ -1,9 +1,9 @@
 //! Reads the notes that shards have of a channel.
 
-use super::hints::{Hint, hints};
-use super::story::{Reading, Story};
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use crate::side::inspect::inspector::Inspector;
+use crate::side::trace::hints::{Hint, hints};
+use crate::side::trace::story::{Reading, Story};
 use broker_core::id::Identity;
 use broker_core::shard::{Question, Reply, TraceStep};
 use std::net::SocketAddr;
@@ -12,22 +12,22 @@ use tokio::sync::Mutex;
 
 /// The traces of channels. A clone is another way to the same.
 #[derive(Clone)]
-pub(in crate::side) struct Traces {
-    pub(in crate::side) inspector: Inspector,
+pub(crate) struct Traces {
+    pub(crate) inspector: Inspector,
     /// One trace is read at a time: see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
 /// The suggestion of one viewer's trace.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::side) struct Suggestion {
-    pub(in crate::side) hints: Vec<Hint>,
+pub(crate) struct Suggestion {
+    pub(crate) hints: Vec<Hint>,
     /// Its offer was kept, and went to no master.
-    pub(in crate::side) kept: bool,
+    pub(crate) kept: bool,
 }
 
 /// Why there is nothing to show.
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// The shard does not answer.
     Silent,
     /// There is no such channel.
@@ -35,7 +35,7 @@ pub(super) enum Unread {
 }
 
 impl Traces {
-    pub(in crate::side) fn new(inspector: Inspector) -> Self {
+    pub(crate) fn new(inspector: Inspector) -> Self {
         Self {
             inspector,
             turn: Arc::default(),
@@ -43,7 +43,7 @@ impl Traces {
     }
 
     /// Makes something of the notes of a channel of this node, before the next trace is read.
-    pub(super) async fn read<T>(
+    pub(crate) async fn read<T>(
         &self,
         identity: &Identity,
         make: impl FnOnce(Reading) -> T,
@@ -53,7 +53,7 @@ impl Traces {
     }
 
     /// The suggestion of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
-    pub(super) async fn suggestion(
+    pub(crate) async fn suggestion(
         &self,
         identity: &Identity,
         client_id: &str,

@@ -3,7 +3,7 @@
 //! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
 //! connection of that client id that came last before it; else to the next one; else to a client that never connected.
 
-use super::hints::{Facts, Lengths};
+use crate::side::trace::hints::{Facts, Lengths};
 use broker_core::id::SessionKey;
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind, TracePeer};
@@ -13,43 +13,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that was read of a channel.
 #[derive(Debug, Default)]
-pub(in crate::side) struct Reading {
+pub(crate) struct Reading {
     /// When, by both clocks: the calendar, and microseconds since the start.
-    pub(in crate::side) read: (Wall, u64),
+    pub(crate) read: (Wall, u64),
     /// Since when there are notes; `None` when nothing is recorded.
-    pub(in crate::side) since_us: Option<u64>,
+    pub(crate) since_us: Option<u64>,
     /// The connected peers.
-    pub(in crate::side) connected: Vec<TracePeer>,
+    pub(crate) connected: Vec<TracePeer>,
     /// Newest first.
-    pub(in crate::side) events: Vec<TraceEvent>,
+    pub(crate) events: Vec<TraceEvent>,
     /// There was more than is read.
-    pub(in crate::side) cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// One connection, or a client id that had none.
 #[derive(Debug, Default)]
-pub(in crate::side) struct Connection {
+pub(crate) struct Connection {
     /// Its peer; `None` for a client id without a connection.
-    pub(in crate::side) peer: Option<TracePeer>,
+    pub(crate) peer: Option<TracePeer>,
     /// A viewer's client id, as far as it is known.
-    pub(in crate::side) client_id: Option<Box<str>>,
+    pub(crate) client_id: Option<Box<str>>,
     /// When it joined, or the first event of a client id without a connection.
-    pub(in crate::side) joined_us: u64,
+    pub(crate) joined_us: u64,
     /// When it left, and why.
-    pub(in crate::side) left: Option<(u64, Option<EndReason>)>,
+    pub(crate) left: Option<(u64, Option<EndReason>)>,
     /// Its events, oldest first: what it did and got.
-    pub(in crate::side) events: Vec<TraceEvent>,
+    pub(crate) events: Vec<TraceEvent>,
     /// The facts that the hints follow from.
-    pub(in crate::side) facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// The connections of a channel, each kind in the order in which they came.
 #[derive(Debug)]
-pub(in crate::side) struct Story {
-    pub(in crate::side) viewers: Vec<Connection>,
-    pub(in crate::side) masters: Vec<Connection>,
+pub(crate) struct Story {
+    pub(crate) viewers: Vec<Connection>,
+    pub(crate) masters: Vec<Connection>,
     /// Older events were left out.
-    pub(in crate::side) cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// To whom an event belongs.
@@ -62,7 +62,7 @@ enum Whose {
 
 impl Story {
     /// Sorts out who did what.
-    pub(in crate::side) fn of(reading: Reading) -> Self {
+    pub(crate) fn of(reading: Reading) -> Self {
         let mut connections = Vec::new();
         for peer in reading.connected {
             connections.push(Connection::of(peer, None));
@@ -116,20 +116,20 @@ impl Story {
     }
 
     /// Leaves out the viewers of other client ids.
-    pub(in crate::side) fn only(&mut self, client_id: &str) {
+    pub(crate) fn only(&mut self, client_id: &str) {
         self.viewers
             .retain(|one| one.client_id.as_deref() == Some(client_id));
     }
 
     /// Leaves out what was before a moment, in microseconds since the start.
-    pub(in crate::side) fn since(&mut self, us: u64) {
+    pub(crate) fn since(&mut self, us: u64) {
         self.keep(|event| event.at_us >= us);
         self.masters
             .retain(|one| one.left.is_none_or(|(left, _)| left >= us));
     }
 
     /// Leaves out all but the newest `limit` events of viewers, and all but as many masters.
-    pub(in crate::side) fn newest(&mut self, limit: usize) {
+    pub(crate) fn newest(&mut self, limit: usize) {
         let events = self.viewers.iter().flat_map(|one| &one.events);
         let mut serials: Vec<u64> = events.map(|event| event.serial).collect();
         if serials.len() > limit {
@@ -232,7 +232,7 @@ impl Connection {
     }
 
     /// Milliseconds from when it joined to a moment.
-    pub(in crate::side) fn ms(&self, at_us: u64) -> f64 {
+    pub(crate) fn ms(&self, at_us: u64) -> f64 {
         let span = |later: u64, earlier: u64| {
             let us = u32::try_from((later - earlier) % 1000).unwrap_or_default();
             let ms = u32::try_from((later - earlier) / 1000).unwrap_or(u32::MAX);

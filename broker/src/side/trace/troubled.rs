@@ -6,14 +6,15 @@
 
 mod repeats;
 
-use super::hints::{Hint, Lengths, Span};
-use super::reader::{Suggestion, Traces};
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
 use crate::limits::{
     TROUBLED_KEPT_MAX, TROUBLED_PER_CHANNEL_MAX, TROUBLED_SHOWN_MAX, TROUBLED_TRACED_PER_SECOND,
 };
 use crate::side::admin::answer::rfc3339;
 use crate::side::shared::Shared;
+use crate::side::trace::hints::text::Span;
+use crate::side::trace::hints::{Hint, Lengths};
+use crate::side::trace::reader::{Suggestion, Traces};
 use broker_core::event::SHORT_MS;
 use broker_core::journal::{ConnectionEnd, EndReason, Entry, Superseded, UnacceptedMessage};
 use broker_core::time::Wall;
@@ -263,7 +264,7 @@ impl Source {
 
 impl Troubled {
     /// Reads an entry that the log writes.
-    pub(in crate::side) fn note(&self, entry: &Entry) {
+    pub(crate) fn note(&self, entry: &Entry) {
         match entry {
             Entry::ConnectionEnd(end) => {
                 if let Some(trouble) = Trouble::of(end) {
@@ -286,12 +287,12 @@ impl Troubled {
     }
 
     /// Another number than before when anything has changed.
-    pub(in crate::side) fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.0.lock().version
     }
 
     /// The newest, for pages.
-    pub(in crate::side) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let ring = self.0.lock();
         let newest = ring.rows.iter().rev().take(TROUBLED_SHOWN_MAX);
         newest.map(Row::json).collect()
@@ -383,7 +384,7 @@ impl Ring {
 }
 
 /// Looks at the traces of those that are due, for as long as the process runs.
-pub(in crate::side) async fn explain(troubled: Arc<Troubled>, traces: Traces) {
+pub(crate) async fn explain(troubled: Arc<Troubled>, traces: Traces) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -1,8 +1,8 @@
 //! Connections of a master that take each other's place (two devices, or two processes of one, share a channel), or
 //! that end soon after they began.
 
-use super::hints::Span;
-use super::story::{Connection, Story};
+use crate::side::trace::hints::text::Span;
+use crate::side::trace::story::{Connection, Story};
 use broker_core::event::SHORT_MS;
 use broker_core::id::SessionKey;
 use broker_core::shard::TraceKind;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// The connections of a channel's master that others took the place of.
-pub(super) struct Takeovers {
+pub(crate) struct Takeovers {
     by: BTreeMap<u64, Takeover>,
     /// From the first of them to the last, in milliseconds.
     within: f64,
@@ -26,7 +26,7 @@ struct Takeover {
 }
 
 impl Takeovers {
-    pub(super) fn of(story: &Story) -> Self {
+    pub(crate) fn of(story: &Story) -> Self {
         let known = |session: SessionKey| {
             let peers = story.masters.iter().filter_map(|one| one.peer.as_ref());
             let mut same = peers.filter(|peer| peer.session == session);
@@ -57,7 +57,7 @@ impl Takeovers {
     }
 
     /// Whether another one took its place.
-    pub(super) fn has_lost(&self, one: &Connection) -> bool {
+    pub(crate) fn has_lost(&self, one: &Connection) -> bool {
         let session = one.peer.as_ref().map(|peer| peer.session.pack());
         session.is_some_and(|session| self.by.contains_key(&session))
     }
@@ -69,7 +69,7 @@ impl Takeovers {
     }
 
     /// The hint of a connection that ended soon, where that happens again and again.
-    pub(super) fn flaps(&self, one: &Connection) -> Option<String> {
+    pub(crate) fn flaps(&self, one: &Connection) -> Option<String> {
         let (left, short) = (one.left.map(|(us, _)| one.ms(us))?, self.short);
         let often = short >= TWINS && self.is_short(one);
         often.then(|| {
@@ -82,7 +82,7 @@ impl Takeovers {
     }
 
     /// The hint of a connection whose place another one took, or that took others'.
-    pub(super) fn hint(&self, one: &Connection) -> Option<String> {
+    pub(crate) fn hint(&self, one: &Connection) -> Option<String> {
         let peer = one.peer.as_ref()?;
         let many = self.by.len();
         let often = if many >= TWINS {
@@ -117,12 +117,13 @@ impl Takeovers {
 }
 
 /// As many takeovers are no accident of a network: one that returns takes its own former place once.
-pub(super) const TWINS: usize = 3;
+pub(crate) const TWINS: usize = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::Reading;
+
     use super::*;
+    use crate::side::trace::story::Reading;
     use broker_core::journal::EndReason;
     use broker_core::shard::{TraceEvent, TracePeer};
     use broker_core::time::Wall;

@@ -1,12 +1,12 @@
 //! `/try`: a camera and a viewer in one browser, and sessions for them where requests are signed.
 
-pub(super) mod page;
+pub(crate) mod page;
 mod request;
-pub(super) mod session;
+pub(crate) mod session;
 mod wakes;
 
-use super::admin::answer::Fault;
 use crate::limits::{TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX};
+use crate::side::admin::answer::Fault;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -18,7 +18,7 @@ use session::TrySessions;
 use wakes::Wakes;
 
 /// The routes of the page.
-pub(super) fn routes(page: TryPage, sessions: TrySessions) -> Router {
+pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
     let is_on = page.settings.has_try_page();
     let of_wakes = Router::new()
         .route(

@@ -15,17 +15,17 @@ use std::sync::Arc;
 
 /// The state of the page.
 #[derive(Clone)]
-pub(in crate::side) struct TryPage {
-    pub(in crate::side) settings: Arc<Settings>,
+pub(crate) struct TryPage {
+    pub(crate) settings: Arc<Settings>,
     /// Requests for sessions need the token.
-    pub(in crate::side) wants_token: bool,
+    pub(crate) wants_token: bool,
     /// Devices of the local network can be paired.
-    pub(in crate::side) has_phones: bool,
+    pub(crate) has_phones: bool,
     /// The channel that the page proposes.
-    pub(in crate::side) channel: Arc<str>,
+    pub(crate) channel: Arc<str>,
 }
 
-pub(super) async fn page(
+pub(crate) async fn page(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
@@ -55,7 +55,7 @@ pub(super) async fn page(
 }
 
 /// `GET /try/settings`: where the client listeners are, and how they are used.
-pub(super) async fn settings(
+pub(crate) async fn settings(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
@@ -151,6 +151,7 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::settings::Profile;
 

@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json as value};
 
 /// A request for a session: its channel, role and client id.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SessionRequest {
-    pub(super) channel: String,
-    pub(super) role: Role,
-    pub(super) client_id: Option<String>,
+pub(crate) struct SessionRequest {
+    pub(crate) channel: String,
+    pub(crate) role: Role,
+    pub(crate) client_id: Option<String>,
 }
 
 impl SessionRequest {
     /// `{"channel","role","clientId"}`.
-    pub(super) fn of(body: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn of(body: &[u8]) -> Result<Self, Fault> {
         let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
         let is_known = |key: &&String| ["channel", "role", "clientId"].contains(&key.as_str());
         if let Some(other) = members.keys().find(|key| !is_known(key)) {
@@ -46,7 +46,7 @@ impl SessionRequest {
         })
     }
 
-    pub(super) fn action(&self) -> Action {
+    pub(crate) fn action(&self) -> Action {
         match self.role {
             Role::Master => Action::ConnectAsMaster,
             Role::Viewer => Action::ConnectAsViewer,
@@ -54,7 +54,7 @@ impl SessionRequest {
     }
 
     /// Exactly one channel, role and client id.
-    pub(super) fn policy(&self, arn: &str) -> Result<Policy, PolicyError> {
+    pub(crate) fn policy(&self, arn: &str) -> Result<Policy, PolicyError> {
         let mut statement = value!({
             "Effect": "Allow",
             "Action": [self.action().as_str(), Action::GetIceServerConfig.as_str()],

@@ -4,15 +4,15 @@
 //! principal of the credentials file that may connect in this way, so they never allow what the file does not, and end
 //! with that principal.
 
-use super::request::SessionRequest;
-use crate::edge::calendar;
+use crate::edge::clock::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
-use crate::side::accounts;
+use crate::side::accounts::sessions;
 use crate::side::admin::access::Access;
 use crate::side::admin::answer::{Fault, SILENT, rfc3339};
 use crate::side::admin::door::Seat;
 use crate::side::admin::request::{host_name, is_json};
 use crate::side::inspect::inspector::Inspector;
+use crate::side::try_page::request::SessionRequest;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -67,18 +67,18 @@ struct Session {
 
 /// The sources of sessions, and the check of who gets one.
 #[derive(Clone)]
-pub(in crate::side) struct TrySessions {
-    pub(in crate::side) tries: Arc<Tries>,
-    pub(in crate::side) access: Access,
-    pub(in crate::side) inspector: Inspector,
-    pub(in crate::side) settings: Arc<Settings>,
+pub(crate) struct TrySessions {
+    pub(crate) tries: Arc<Tries>,
+    pub(crate) access: Access,
+    pub(crate) inspector: Inspector,
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// Answers with credentials, a presigned URL and ICE servers.
-pub(in crate::side) async fn session(
+pub(crate) async fn session(
     State(it): State<TrySessions>,
     ConnectInfo(seat): ConnectInfo<Seat>,
-    account: Option<Extension<accounts::Account>>,
+    account: Option<Extension<sessions::Account>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,

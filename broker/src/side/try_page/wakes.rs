@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 /// The calls that came, for the pages that wait.
 #[derive(Clone)]
-pub(super) struct Wakes {
+pub(crate) struct Wakes {
     is_dev: bool,
     calls: Sender<Call>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Wakes {
 type Call = (Arc<str>, u64);
 
 impl Wakes {
-    pub(super) fn new(is_dev: bool) -> Self {
+    pub(crate) fn new(is_dev: bool) -> Self {
         let (calls, _) = channel(TRY_WAKES_KEPT);
         Self { is_dev, calls }
     }
@@ -35,7 +35,7 @@ impl Wakes {
 }
 
 /// `POST /try/wake/CHANNEL`: an event of a hook. Those that call nobody are taken too.
-pub(super) async fn take(
+pub(crate) async fn take(
     State(wakes): State<Wakes>,
     Path(name): Path<String>,
     Json(event): Json<Value>,
@@ -50,13 +50,13 @@ pub(super) async fn take(
 }
 
 /// `POST /try/wake/`: an event of no channel.
-pub(super) async fn take_other(State(wakes): State<Wakes>) -> Result<StatusCode, Fault> {
+pub(crate) async fn take_other(State(wakes): State<Wakes>) -> Result<StatusCode, Fault> {
     wakes.check()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /try/wake/CHANNEL`: waits for a call. `{"attempt":null}` when none came in time: the page asks again.
-pub(super) async fn wait(State(wakes): State<Wakes>, Path(name): Path<String>) -> Answer {
+pub(crate) async fn wait(State(wakes): State<Wakes>, Path(name): Path<String>) -> Answer {
     wakes.check()?;
     let call = call_of(wakes.calls.subscribe(), &name);
     let within = Duration::from_secs(TRY_WAKE_WAIT_S);

@@ -2,7 +2,7 @@
 
 use super::Case;
 
-pub(super) const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "{keys}",
         "[[principal",

@@ -2,7 +2,7 @@
 
 use super::Case;
 
-pub(super) const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "{keys}|[cluster]|name = 'prod'|node = 'n3'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'file'|\
          map_file = 'good.map'",

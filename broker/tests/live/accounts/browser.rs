@@ -2,7 +2,7 @@
 
 use crate::http::{Answer, exchange};
 use crate::peer::tcp;
-use crate::process::{fresh_directory, until};
+use crate::process::fresh_directory;
 use crate::signed::provider::{Provider, TokenKey};
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::now_s;
@@ -13,14 +13,15 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use testkit::until;
 
-pub(super) const TOKEN: &str = "a-token-of-32-characters-or-more";
+pub(crate) const TOKEN: &str = "a-token-of-32-characters-or-more";
 const SECRET: &str = "the-secret-of-the-console-client";
 
 /// A broker, the provider of its accounts, and the configuration file.
 pub(crate) struct Console {
     pub(crate) service: Service,
-    pub(super) provider: Provider,
+    pub(crate) provider: Provider,
     key: TokenKey,
     config: PathBuf,
 }
@@ -56,27 +57,27 @@ impl Console {
     }
 
     /// Writes the configuration file with this table of accounts.
-    pub(super) fn configure(&self, table: &str) {
+    pub(crate) fn configure(&self, table: &str) {
         write(&self.config, table);
     }
 
     /// A table of accounts whose groups have this one.
-    pub(super) fn rule(&self, group: &str) -> String {
+    pub(crate) fn rule(&self, group: &str) -> String {
         rule(&self.provider, &self.config, group)
     }
 
     /// Takes the provider out of the credentials file.
-    pub(super) fn forget_provider(&self) {
+    pub(crate) fn forget_provider(&self) {
         let path = self.service.directory.join("credentials.toml");
         fs::write(path, credentials()).expect("a file under target/");
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.service.broker.admin
     }
 
     /// Has the provider answer the next code with an id token of these claims.
-    pub(super) fn vouches(&self, nonce: &str, changes: &Value) {
+    pub(crate) fn vouches(&self, nonce: &str, changes: &Value) {
         let token = self
             .key
             .token(&claims(&self.provider.url(), nonce, changes));
@@ -96,7 +97,7 @@ impl Console {
     }
 
     /// Has the provider sign in everybody who comes to its page, with these changes to the claims.
-    pub(super) fn welcomes(&self, changes: &Value) {
+    pub(crate) fn welcomes(&self, changes: &Value) {
         let (key, url, changes) = (self.key.clone(), self.provider.url(), changes.clone());
         self.provider.publish_page(Box::new(move |query| {
             let fields = fields(query);
@@ -169,17 +170,17 @@ fn entry(provider: &Provider) -> String {
 /// A browser at one address, without a user.
 pub(crate) struct Browser<'c> {
     console: &'c Console,
-    pub(super) host: String,
+    pub(crate) host: String,
     cookies: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'c> Browser<'c> {
     /// One that calls the listener by its address.
-    pub(super) fn of(console: &'c Console) -> Self {
+    pub(crate) fn of(console: &'c Console) -> Self {
         Self::at(console, &console.address().to_string())
     }
 
-    pub(super) fn at(console: &'c Console, host: &str) -> Self {
+    pub(crate) fn at(console: &'c Console, host: &str) -> Self {
         Self {
             console,
             host: host.to_owned(),
@@ -187,12 +188,12 @@ impl<'c> Browser<'c> {
         }
     }
 
-    pub(super) fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
     }
 
     /// A request with these further lines.
-    pub(super) fn ask(&self, method: &str, path: &str, lines: &str) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, lines: &str) -> Answer {
         let head = self.head(method, path, lines);
         let answer = exchange(self.console.address(), head.as_bytes());
         self.keep(&answer);
@@ -233,7 +234,7 @@ impl<'c> Browser<'c> {
     }
 
     /// The name and value of the only cookie whose name has this part.
-    pub(super) fn cookie(&self, part: &str) -> Option<(String, String)> {
+    pub(crate) fn cookie(&self, part: &str) -> Option<(String, String)> {
         let cookies = self.cookies.borrow();
         let mut found = cookies.iter().filter(|(name, _)| name.contains(part));
         let (name, value) = found.next()?;
@@ -242,13 +243,13 @@ impl<'c> Browser<'c> {
     }
 
     /// Writes a cookie itself.
-    pub(super) fn plant(&self, name: &str, value: &str) {
+    pub(crate) fn plant(&self, name: &str, value: &str) {
         let pair = (name.to_owned(), value.to_owned());
         self.cookies.borrow_mut().extend([pair]);
     }
 
     /// Begins to sign in; what the provider's page is asked with.
-    pub(super) fn begin(&self) -> BTreeMap<String, String> {
+    pub(crate) fn begin(&self) -> BTreeMap<String, String> {
         let answer = self.get("/account/sign-in");
         assert_eq!(answer.status, 303, "{}", answer.text());
         let to = answer.header("location").expect("the provider's page");
@@ -258,14 +259,14 @@ impl<'c> Browser<'c> {
     }
 
     /// Comes back from the provider's page, as a browser does from another site.
-    pub(super) fn back(&self, state: &str, more: &str) -> Answer {
+    pub(crate) fn back(&self, state: &str, more: &str) -> Answer {
         let path = format!("/account/callback?state={state}{more}");
         let visit = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
         self.ask("GET", &path, visit)
     }
 
     /// The status of a page for those who are let in.
-    pub(super) fn overview(&self) -> u16 {
+    pub(crate) fn overview(&self) -> u16 {
         self.get("/overview").status
     }
 
@@ -275,7 +276,7 @@ impl<'c> Browser<'c> {
     }
 
     /// An event stream that has begun.
-    pub(super) fn stream(&self) -> TcpStream {
+    pub(crate) fn stream(&self) -> TcpStream {
         let mut stream = tcp(self.console.address());
         let head = self.head("GET", "/events?topics=overview", "");
         stream.write_all(head.as_bytes()).expect("a request");
@@ -287,7 +288,7 @@ impl<'c> Browser<'c> {
 }
 
 /// Reads what is left of a stream, to its end: it fails when that does not come.
-pub(super) fn read_to_end(mut stream: TcpStream) {
+pub(crate) fn read_to_end(mut stream: TcpStream) {
     let mut rest = Vec::new();
     let read = stream.read_to_end(&mut rest);
     if let Err(error) = read {

@@ -1,8 +1,8 @@
 //! Sessions that end because their account is let in no more.
 
 use super::browser::{Browser, Console, read_to_end};
-use crate::process::until;
 use serde_json::json;
+use testkit::until;
 
 fn ends(browser: &Browser<'_>) {
     until("the end of the session", || {

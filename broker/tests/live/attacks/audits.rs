@@ -4,7 +4,7 @@
 use super::{ATTACKER, Trial, broker};
 use crate::http::{Connection, create, request};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, DEV, fresh_directory, until};
+use crate::process::{Broker, DEV, fresh_directory};
 use crate::signed::service::credentials;
 use crate::signed::signer::{Call, Signer};
 use serde_json::json;
@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Read;
 use std::thread;
 use std::time::Duration;
+use testkit::until;
 
 /// Requests that an attacker has under way on its connection.
 const PIPELINED: usize = 50;

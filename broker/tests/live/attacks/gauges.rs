@@ -32,15 +32,15 @@ pub(crate) fn resident_bytes(broker: &Broker) -> u64 {
 }
 
 /// A broker process under observation.
-pub(super) struct Watched<'b>(&'b Broker);
+pub(crate) struct Watched<'b>(&'b Broker);
 
 impl<'b> Watched<'b> {
-    pub(super) fn new(broker: &'b Broker) -> Self {
+    pub(crate) fn new(broker: &'b Broker) -> Self {
         Self(broker)
     }
 
     /// The resources that it holds at this moment.
-    pub(super) fn footprint(&self) -> Footprint {
+    pub(crate) fn footprint(&self) -> Footprint {
         let id = self.0.id();
         let descriptors = fs::read_dir(format!("/proc/{id}/fd")).expect("the broker is there");
         Footprint {
@@ -50,7 +50,7 @@ impl<'b> Watched<'b> {
     }
 
     /// The most of each while `work` runs.
-    pub(super) fn peak_while(&self, work: impl FnOnce() + Send) -> Footprint {
+    pub(crate) fn peak_while(&self, work: impl FnOnce() + Send) -> Footprint {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let watcher = scope.spawn(|| {
@@ -73,7 +73,7 @@ impl<'b> Watched<'b> {
     }
 
     /// The processor time that each shard's thread has used.
-    pub(super) fn thread_times(&self) -> BTreeMap<u32, Duration> {
+    pub(crate) fn thread_times(&self) -> BTreeMap<u32, Duration> {
         let tasks = format!("/proc/{}/task", self.0.id());
         let mut times = BTreeMap::new();
         for task in fs::read_dir(&tasks).expect("the broker is there").flatten() {
@@ -95,7 +95,7 @@ impl<'b> Watched<'b> {
     }
 
     /// Which part of `span` the busiest shard's thread has run since `before`.
-    pub(super) fn busiest_since(&self, before: &BTreeMap<u32, Duration>, span: Duration) -> f64 {
+    pub(crate) fn busiest_since(&self, before: &BTreeMap<u32, Duration>, span: Duration) -> f64 {
         let used = self
             .thread_times()
             .into_iter()
@@ -106,14 +106,14 @@ impl<'b> Watched<'b> {
 
 /// Lets this thread, and those that it starts, run only while nobody else wants the CPU: on two CPUs attackers share
 /// theirs with the healthy, whose latency is to show the broker's work, not that of the attackers.
-pub(super) fn give_way() {
+pub(crate) fn give_way() {
     let idle = schedule(&["--idle", "--pid", "0"]);
     assert!(idle, "chrt failed: full runs need it (Debian's util-linux)");
 }
 
 /// Lets this thread, which sleeps most of the time, run as soon as it can: for the same reason. The kernel allows it to
 /// root; others measure their own wait for a CPU as well.
-pub(super) fn go_first() {
+pub(crate) fn go_first() {
     if !schedule(&["--rr", "--pid", "1"]) {
         eprintln!("latencies include the wait for a CPU: chrt --rr was refused");
     }

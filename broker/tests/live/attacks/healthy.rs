@@ -8,12 +8,13 @@ use crate::peer::{
     Peer, candidate, candidate_to, client_config, master_query, offer, to_master, to_viewer,
     viewer_query,
 };
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// Pairs of a master and a viewer, each with a channel of its own: with few shards each has some of them.
 const PAIRS: usize = 4;
@@ -37,7 +38,7 @@ const VISIT_EVERY_IN_FULL: Duration = Duration::from_millis(50);
 const CALLS_IN_FULL: usize = 5;
 
 /// Channels that a list of a newcomer asks for.
-pub(super) const LISTED: u64 = 10;
+pub(crate) const LISTED: u64 = 10;
 
 /// Visits before the quiet phase of a full run: the first one makes the channel.
 const VISITS_TO_WARM_UP: u64 = 3;
@@ -48,14 +49,14 @@ const PHASE_ATTACKED: u8 = 2;
 const PHASE_AFTER: u8 = 3;
 
 /// Healthy clients, connected.
-pub(super) struct Healthy<'b> {
+pub(crate) struct Healthy<'b> {
     broker: &'b Broker,
     tls: bool,
     pairs: Vec<Pair>,
 }
 
 /// Healthy clients, each pair in a thread of its own.
-pub(super) struct Running<'s> {
+pub(crate) struct Running<'s> {
     control: Arc<Control>,
     pairs: Vec<ScopedJoinHandle<'s, Latencies>>,
     newcomer: ScopedJoinHandle<'s, Latencies>,
@@ -80,7 +81,7 @@ struct Pair {
 
 impl<'b> Healthy<'b> {
     /// Connects all.
-    pub(super) fn connect(broker: &'b Broker, tls: bool) -> Self {
+    pub(crate) fn connect(broker: &'b Broker, tls: bool) -> Self {
         let pairs = (0..PAIRS).map(|number| Pair::connect(broker, tls, number));
         Self {
             broker,
@@ -90,7 +91,7 @@ impl<'b> Healthy<'b> {
     }
 
     /// Lets all exchange messages until [`Running::stop`].
-    pub(super) fn start<'s>(self, scope: &'s Scope<'s, '_>) -> Running<'s>
+    pub(crate) fn start<'s>(self, scope: &'s Scope<'s, '_>) -> Running<'s>
     where
         'b: 's,
     {
@@ -115,7 +116,7 @@ impl<'b> Healthy<'b> {
 impl Running<'_> {
     /// Waits until the clients have been alone for a while, in full runs with newcomers among them. When it is over
     /// none of those is there, so that descriptors can be compared.
-    pub(super) fn quiet(&self, broker: &Broker, newcomers: bool) {
+    pub(crate) fn quiet(&self, broker: &Broker, newcomers: bool) {
         if full() && newcomers {
             let connections = || broker.scrape().sum("heliograph_connections");
             let before = connections();
@@ -138,25 +139,25 @@ impl Running<'_> {
     }
 
     /// The attack begins.
-    pub(super) fn attacked(&self, newcomers: bool) {
+    pub(crate) fn attacked(&self, newcomers: bool) {
         self.control.phase.store(PHASE_ATTACKED, Ordering::SeqCst);
         self.control.visits.store(newcomers, Ordering::SeqCst);
     }
 
     /// The attack is over; nobody new comes, so that descriptors can be compared.
-    pub(super) fn recovering(&self) {
+    pub(crate) fn recovering(&self) {
         self.control.phase.store(PHASE_AFTER, Ordering::SeqCst);
         self.end_visits();
         self.assert_well();
     }
 
     /// Lists that newcomers got.
-    pub(super) fn lists(&self) -> u64 {
+    pub(crate) fn lists(&self) -> u64 {
         self.control.lists.load(Ordering::SeqCst)
     }
 
     /// Ends all; panics with the reason of the client that was not served well.
-    pub(super) fn stop(self) -> Latencies {
+    pub(crate) fn stop(self) -> Latencies {
         self.control.over.store(true, Ordering::SeqCst);
         let mut all = Latencies::default();
         // Those that exchange messages come first: what they miss explains more.
@@ -321,7 +322,7 @@ fn come_and_leave(broker: &Broker, tls: bool, control: &Control, seen: &mut Late
 }
 
 /// A channel of the healthy clients, whose account is not the attackers'.
-pub(super) fn own(name: &str) -> String {
+pub(crate) fn own(name: &str) -> String {
     arn(name).replace("123456789012", "999999999999")
 }
 

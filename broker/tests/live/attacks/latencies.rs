@@ -8,7 +8,7 @@ const TIMES_QUIET_MAX: f64 = 3.0;
 
 /// An operation that a healthy client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// A message of a viewer, at its master.
     Relay,
     /// A connection and the answer to its upgrade.
@@ -21,7 +21,7 @@ pub(super) enum Wait {
 
 impl Wait {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 4] = [Self::Relay, Self::Connect, Self::Describe, Self::List];
+    pub(crate) const ALL: [Self; 4] = [Self::Relay, Self::Connect, Self::Describe, Self::List];
 
     fn name(self) -> &'static str {
         match self {
@@ -35,24 +35,24 @@ impl Wait {
 
 /// The samples of all waits, by when each began.
 #[derive(Debug, Default)]
-pub(super) struct Latencies {
-    pub(super) quiet: Samples,
-    pub(super) attacked: Samples,
+pub(crate) struct Latencies {
+    pub(crate) quiet: Samples,
+    pub(crate) attacked: Samples,
 }
 
 /// Spans in microseconds, by what was waited for.
 #[derive(Debug, Default)]
-pub(super) struct Samples([Vec<u32>; Wait::ALL.len()]);
+pub(crate) struct Samples([Vec<u32>; Wait::ALL.len()]);
 
 impl Latencies {
     /// Takes in those of another client.
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.quiet.add(other.quiet);
         self.attacked.add(other.attacked);
     }
 
     /// The faults of those that are judged: those that are too long, and those that nobody waited for.
-    pub(super) fn faults(&self, judged: &[Wait]) -> Vec<String> {
+    pub(crate) fn faults(&self, judged: &[Wait]) -> Vec<String> {
         let fault = |wait: &Wait| {
             let name = wait.name();
             let (Some(quiet), Some(attacked)) =
@@ -73,18 +73,18 @@ impl Latencies {
 
 impl Samples {
     /// Notes one.
-    pub(super) fn note(&mut self, wait: Wait, took: Duration) {
+    pub(crate) fn note(&mut self, wait: Wait, took: Duration) {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.0[wait as usize].push(micros);
     }
 
     /// The number of samples of this kind.
-    pub(super) fn count(&self, wait: Wait) -> usize {
+    pub(crate) fn count(&self, wait: Wait) -> usize {
         self.0[wait as usize].len()
     }
 
     /// The p99 of each kind for the table, in milliseconds; a dash for those that nobody waited for.
-    pub(super) fn column(&self) -> String {
+    pub(crate) fn column(&self) -> String {
         let p99 = |wait| match self.p99_ms(wait) {
             Some(ms) => format!("{ms:.2}"),
             None => "–".to_owned(),

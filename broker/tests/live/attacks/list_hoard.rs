@@ -3,13 +3,14 @@
 use super::latencies::{Latencies, Wait};
 use super::{Raised, full, gauges, print_late, resident_bytes};
 use crate::http::Connection;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use crate::signed::service::Service;
 use crate::signed::signer::{Call, Signer};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// Channels of the attacker, and connections that ask for all of them; more of these in a full run.
 const CHANNELS: usize = 600;

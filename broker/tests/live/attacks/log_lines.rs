@@ -2,7 +2,8 @@
 
 use super::{ATTACKER, Trial, broker, healthy};
 use crate::peer::{Peer, viewer_query};
-use crate::process::{arn, until};
+use crate::process::arn;
+use testkit::until;
 
 /// Lines about ends of connections of one account, and as many about connections whose place a newer one takes, that
 /// each shard may log within a second.

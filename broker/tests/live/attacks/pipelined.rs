@@ -4,9 +4,10 @@
 use super::{ATTACKER, Attack, Trial, broker};
 use crate::http::{Connection, request};
 use crate::peer::{Peer, tcp_from, viewer_query};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use std::io::Write;
 use std::time::Duration;
+use testkit::until;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 

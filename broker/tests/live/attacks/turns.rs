@@ -11,13 +11,14 @@
 //! A reader sees nothing while its CPU is busy: some of the hypervisor's time is counted as the broker's all the same.
 
 use super::{Raised, gauges};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// Of this many turns one may be long: the 99.9th percentile is below what `heliograph_turns_long_total` counts from.
 const TURNS_PER_LONG: u64 = 1_000;
@@ -31,32 +32,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Turns of all shards during an attack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Turns {
-    pub(super) all: u64,
+pub(crate) struct Turns {
+    pub(crate) all: u64,
     /// The long ones that count.
-    pub(super) long: u64,
+    pub(crate) long: u64,
     /// Long ones beside a step of a reader.
-    pub(super) left_out: u64,
+    pub(crate) left_out: u64,
 }
 
 /// The counters of turns at one moment of an attack.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) at: Duration,
-    pub(super) turns: u64,
-    pub(super) long: u64,
+pub(crate) struct Sample {
+    pub(crate) at: Duration,
+    pub(crate) turns: u64,
+    pub(crate) long: u64,
 }
 
 /// CPU time that passed between two reads of its clock, of which the second was at this moment of an attack.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) at: Duration,
-    pub(super) length: Duration,
+pub(crate) struct Step {
+    pub(crate) at: Duration,
+    pub(crate) length: Duration,
 }
 
 impl Turns {
     /// Those between the first sample and the last.
-    pub(super) fn of(samples: &[Sample], steps: &[Step]) -> Self {
+    pub(crate) fn of(samples: &[Sample], steps: &[Step]) -> Self {
         let mut sum = Self::default();
         for (from, to) in samples.iter().zip(samples.iter().skip(1)) {
             let beside =
@@ -73,7 +74,7 @@ impl Turns {
     }
 
     /// The fault of these turns, if they have one.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         if self.all == 0 {
             return Some("no turn was counted".to_owned());
         }
@@ -91,13 +92,13 @@ impl Turns {
     }
 
     /// Which part of all is long, for the table.
-    pub(super) fn percent(&self) -> f64 {
+    pub(crate) fn percent(&self) -> f64 {
         self.long as f64 * 100.0 / self.all.max(1) as f64
     }
 }
 
 /// Runs an attack and counts the turns meanwhile.
-pub(super) fn counted<T>(broker: &Broker, attack: impl FnOnce() -> T) -> (T, Turns) {
+pub(crate) fn counted<T>(broker: &Broker, attack: impl FnOnce() -> T) -> (T, Turns) {
     let begun = Instant::now();
     let over = AtomicBool::new(false);
     let over = &over;

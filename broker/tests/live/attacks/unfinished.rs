@@ -2,10 +2,11 @@
 
 use super::{ATTACKER, Attack, Trial, broker, healthy};
 use crate::http::{Connection, request};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use crate::signed::service::Service;
 use crate::signed::signer::{Call, Signer};
 use std::net::{IpAddr, Ipv4Addr};
+use testkit::until;
 
 /// The budget of the process in these tests: [`CROWD`] connections would hold one and a half times as much of heads,
 /// and six of bodies.

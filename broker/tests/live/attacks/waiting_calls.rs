@@ -2,8 +2,9 @@
 
 use super::{ATTACKER, HEALTHY, Trial, broker};
 use crate::http::{Connection, create, request};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::json;
+use testkit::until;
 
 /// Waiting calls, on channels of at most 64 each.
 const CALLS: usize = 765;

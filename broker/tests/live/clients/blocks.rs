@@ -6,7 +6,7 @@
 mod page;
 
 use super::{clients, workspace};
-use crate::process::{beside, binary, ended_within, fresh_directory};
+use crate::process::{beside, binary, fresh_directory};
 use page::{Block, ELSEWHERE, Kind, blocks, pages};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
+use testkit::ended_within;
 
 /// The longest page has a minute of load; with registries a page installs clients.
 const PAGE_WITHIN: Duration = Duration::from_secs(300);

@@ -10,11 +10,12 @@ mod things;
 
 use crate::cluster::nodes::{Files, with_tls};
 use crate::listeners::tls::Identity;
-use crate::process::{Broker, binary, ended_within, fresh_directory};
+use crate::process::{Broker, binary, fresh_directory};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::ended_within;
 
 /// The longest script takes half a minute on a busy machine.
 const SCRIPT_WITHIN: Duration = Duration::from_secs(180);

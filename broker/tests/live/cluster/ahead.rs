@@ -4,19 +4,20 @@ use super::meeting::{assert_quiet, exchange};
 use super::nodes::{Files, NAME, Nodes, SECRET};
 use super::owner::{CHALLENGE, World, accept, client, link, read_until, take_header};
 use crate::peer::Peer;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use codec::proxy::{AHEAD_BYTES, LinkKey, greeting, is_ahead, parse_ahead};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
+use testkit::until;
 
 /// Connections of `node` that wait for a client: to other nodes (`out`), or of other nodes (`in`).
-pub(super) fn waiting(node: &Broker, way: &str) -> f64 {
+pub(crate) fn waiting(node: &Broker, way: &str) -> f64 {
     let name = format!("heliograph_cluster_links_ahead{{way=\"{way}\"}}");
     node.scrape().sum(&name)
 }
 
-pub(super) fn count(node: &Broker, event: &str) -> f64 {
+pub(crate) fn count(node: &Broker, event: &str) -> f64 {
     let name = format!("heliograph_cluster_ahead_total{{event=\"{event}\"}}");
     node.scrape().sum(&name)
 }

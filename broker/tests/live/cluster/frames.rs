@@ -6,7 +6,6 @@ use super::meeting::assert_gone;
 use super::nodes::{NAME, SECRET};
 use super::owner::{self, link, read_until};
 use crate::http::Connection;
-use crate::process::until;
 use codec::proxy::{
     CallEntry, Entry, FRAME_BYTES, Introduction, LinkKey, OwnerFrame, greeting, introduced,
     read_frame, write_frame,
@@ -14,6 +13,7 @@ use codec::proxy::{
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// The header of a call of this length, and bytes behind it.
 fn call(inner: &inner::Inner, number: u64, length: usize, bytes: &[u8]) -> Vec<u8> {
@@ -333,7 +333,7 @@ fn an_owner_that_knows_no_frames_is_understood() {
 
 impl inner::Inner {
     /// The answer to the call of this number, which the node may say before to have taken.
-    pub(super) fn frame(&mut self, number: u64) -> String {
+    pub(crate) fn frame(&mut self, number: u64) -> String {
         self.answer_to(number).expect("an answer")
     }
 

@@ -3,7 +3,7 @@
 use super::nodes::{Files, NAME, NONE, SECRET, create};
 use crate::http::{Connection, exchange};
 use crate::peer::{master_query, upgrade_head};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use codec::proxy::{
     CallEntry, GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write, write_ahead,
     write_call, write_upgrade,
@@ -11,21 +11,22 @@ use codec::proxy::{
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+use testkit::until;
 
-pub(super) struct World {
-    pub(super) node: Broker,
+pub(crate) struct World {
+    pub(crate) node: Broker,
     files: Files,
 }
 
 impl World {
-    pub(super) fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let files = Files::new();
         files.write_map("map", ["0-4094", "4095"]);
         let node = files.start("n1", 1, more, NONE);
         Self { node, files }
     }
 
-    pub(super) fn connect(&self) -> Inner {
+    pub(crate) fn connect(&self) -> Inner {
         let mut stream = TcpStream::connect(self.files.inner[0]).expect("an inner listener");
         stream
             .set_read_timeout(Some(Duration::from_secs(15)))
@@ -38,12 +39,12 @@ impl World {
         Inner { stream, challenge }
     }
 
-    pub(super) fn refused(&self, reason: &str) -> f64 {
+    pub(crate) fn refused(&self, reason: &str) -> f64 {
         let name = format!("heliograph_cluster_inner_refused_total{{reason=\"{reason}\"}}");
         self.node.scrape().sum(&name)
     }
 
-    pub(super) fn accepted(&self) -> f64 {
+    pub(crate) fn accepted(&self) -> f64 {
         let name = "heliograph_cluster_inner_accepted_total";
         self.node.scrape().sum(name)
     }
@@ -68,13 +69,13 @@ impl World {
 }
 
 /// A connection to an inner listener that was greeted.
-pub(super) struct Inner {
-    pub(super) stream: TcpStream,
+pub(crate) struct Inner {
+    pub(crate) stream: TcpStream,
     challenge: [u8; 32],
 }
 
 impl Inner {
-    pub(super) fn header(&self, header: &ProxyHeader) -> Vec<u8> {
+    pub(crate) fn header(&self, header: &ProxyHeader) -> Vec<u8> {
         self.header_of(header, &SECRET, NAME, "n1")
     }
 
@@ -90,7 +91,7 @@ impl Inner {
     }
 
     /// The header of a call on a connection that is kept.
-    pub(super) fn call_header(&self, header: &ProxyHeader, call: CallEntry) -> Vec<u8> {
+    pub(crate) fn call_header(&self, header: &ProxyHeader, call: CallEntry) -> Vec<u8> {
         let key = LinkKey::derive(&SECRET, NAME);
         self.signed((&key, "n1"), |bytes, link| {
             write_call(bytes, header, call, link)
@@ -98,7 +99,7 @@ impl Inner {
     }
 
     /// The header of an upgrade of this number.
-    pub(super) fn upgrade_header(&self, header: &ProxyHeader, number: u64) -> Vec<u8> {
+    pub(crate) fn upgrade_header(&self, header: &ProxyHeader, number: u64) -> Vec<u8> {
         let key = LinkKey::derive(&SECRET, NAME);
         self.signed((&key, "n1"), |bytes, link| {
             write_upgrade(bytes, header, number, link)
@@ -106,7 +107,7 @@ impl Inner {
     }
 
     /// The frame of a connection that is opened ahead.
-    pub(super) fn ahead(&self) -> Vec<u8> {
+    pub(crate) fn ahead(&self) -> Vec<u8> {
         let key = LinkKey::derive(&SECRET, NAME);
         self.signed((&key, "n1"), write_ahead)
     }
@@ -128,19 +129,19 @@ impl Inner {
         bytes
     }
 
-    pub(super) fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Reads to the end, however that comes.
-    pub(super) fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-pub(super) fn client(last: u8) -> ProxyHeader {
+pub(crate) fn client(last: u8) -> ProxyHeader {
     ProxyHeader {
         source: SocketAddr::from(([192, 0, 2, last], 4000)),
         destination: SocketAddr::from(([198, 51, 100, 1], 443)),

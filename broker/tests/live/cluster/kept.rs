@@ -3,18 +3,19 @@
 use super::meeting::assert_quiet;
 use super::nodes::{NONE, Nodes};
 use crate::http::{Answer, Connection, request};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 const DESCRIBE: &str = "/describeSignalingChannel";
 
-pub(super) fn describe(arn: &str) -> Vec<u8> {
+pub(crate) fn describe(arn: &str) -> Vec<u8> {
     request(DESCRIBE, &json!({ "ChannelARN": arn }).to_string())
 }
 
 /// Connections of `node` that wait for a call: to other nodes (`out`), or of other nodes (`in`).
-pub(super) fn waiting(node: &Broker, way: &str) -> f64 {
+pub(crate) fn waiting(node: &Broker, way: &str) -> f64 {
     let name = format!("heliograph_cluster_links_kept{{way=\"{way}\"}}");
     node.scrape().sum(&name)
 }

@@ -29,7 +29,7 @@ fn a_master_on_one_node_meets_a_viewer_on_the_other() {
     assert_quiet(&nodes);
 }
 
-pub(super) fn exchange(master: &mut Peer, viewer: &mut Peer) {
+pub(crate) fn exchange(master: &mut Peer, viewer: &mut Peer) {
     for payload in ["b2ZmZXI=".to_owned(), "A".repeat(20_000)] {
         viewer.send(&offer(&payload));
         master.expect(&to_master("SDP_OFFER", &payload, "v1"));
@@ -81,7 +81,7 @@ fn a_connection_goes_on_behind_a_call_that_was_passed_on() {
 }
 
 /// The books of both nodes balance, and nothing is left of any tunnel.
-pub(super) fn assert_quiet(nodes: &Nodes) {
+pub(crate) fn assert_quiet(nodes: &Nodes) {
     for node in [&nodes.n1, &nodes.n2] {
         node.assert_balanced();
         assert_gone(node);
@@ -94,8 +94,8 @@ pub(super) fn assert_quiet(nodes: &Nodes) {
     assert_eq!(begun, taken, "each tunnel was one client of its owner");
 }
 
-pub(super) fn assert_gone(node: &Broker) {
-    crate::process::until("the end of all tunnels", || {
+pub(crate) fn assert_gone(node: &Broker) {
+    testkit::until("the end of all tunnels", || {
         (node.scrape().sum("heliograph_cluster_tunnels") == 0.0).then_some(())
     });
 }

@@ -53,7 +53,7 @@ impl Nodes {
     }
 
     /// Both, of these files.
-    pub(super) fn of(files: Files, shards: u16, more: [&str; 2]) -> Self {
+    pub(crate) fn of(files: Files, shards: u16, more: [&str; 2]) -> Self {
         let [n1, n2] = more;
         Self {
             n1: files.start("n1", shards, n1, NONE),

@@ -5,26 +5,27 @@ use super::meeting::assert_gone;
 use super::nodes::{Files, NAME, NONE, SECRET};
 use crate::http::Connection;
 use crate::peer::{tcp_from, viewer_query};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use codec::proxy::{CHALLENGE_BYTES, Link, LinkKey, ProxyHeader, greeting, introduced};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+use testkit::until;
 
-pub(super) const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
+pub(crate) const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
 
 /// A channel of the other node.
-pub(super) const FAR: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
+pub(crate) const FAR: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
 
 /// The node `n1`, which thinks that `n2` owns everything, and where `n2` should listen.
-pub(super) struct World {
-    pub(super) node: Broker,
+pub(crate) struct World {
+    pub(crate) node: Broker,
     files: Files,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::configured("")
     }
 
@@ -36,17 +37,17 @@ impl World {
     }
 
     /// The place of `n2`.
-    pub(super) fn owner(&self) -> TcpListener {
+    pub(crate) fn owner(&self) -> TcpListener {
         TcpListener::bind(self.files.inner[1]).expect("an address of this test alone")
     }
 
-    pub(super) fn failed(&self, reason: &str) -> f64 {
+    pub(crate) fn failed(&self, reason: &str) -> f64 {
         let name = format!("heliograph_cluster_tunnels_failed_total{{reason=\"{reason}\"}}");
         self.node.scrape().sum(&name)
     }
 
     /// Asserts that no request for the other node failed.
-    pub(super) fn assert_none_failed(&self) {
+    pub(crate) fn assert_none_failed(&self) {
         let failed = "heliograph_cluster_tunnels_failed_total";
         assert_eq!(self.node.scrape().sum(failed), 0.0);
     }
@@ -68,7 +69,7 @@ impl World {
 }
 
 /// A connection that asks for a WebSocket of a channel of the other node.
-pub(super) fn client(node: &Broker) -> (Connection, String) {
+pub(crate) fn client(node: &Broker) -> (Connection, String) {
     let head = crate::peer::upgrade_head(node, &viewer_query(FAR, "v1"));
     let mut client = Connection::open(node.plain);
     client.send(head.as_bytes());
@@ -76,7 +77,7 @@ pub(super) fn client(node: &Broker) -> (Connection, String) {
 }
 
 /// Accepts, greets and takes the header; the connection, and what came behind it so far.
-pub(super) fn accept(listener: &TcpListener) -> (TcpStream, ProxyHeader, Vec<u8>) {
+pub(crate) fn accept(listener: &TcpListener) -> (TcpStream, ProxyHeader, Vec<u8>) {
     let (stream, _) = listener.accept().expect("a node");
     greet(stream).expect("a header before the end")
 }
@@ -91,7 +92,7 @@ fn greet(mut stream: TcpStream) -> Option<(TcpStream, ProxyHeader, Vec<u8>)> {
 }
 
 /// Takes the header of a client on a connection that was greeted.
-pub(super) fn take_header(mut stream: TcpStream) -> Option<(TcpStream, ProxyHeader, Vec<u8>)> {
+pub(crate) fn take_header(mut stream: TcpStream) -> Option<(TcpStream, ProxyHeader, Vec<u8>)> {
     let key = LinkKey::derive(&SECRET, NAME);
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
@@ -103,7 +104,7 @@ pub(super) fn take_header(mut stream: TcpStream) -> Option<(TcpStream, ProxyHead
     }
 }
 
-pub(super) fn link(key: &LinkKey) -> Link<'_> {
+pub(crate) fn link(key: &LinkKey) -> Link<'_> {
     Link {
         key,
         challenge: &CHALLENGE,
@@ -111,7 +112,7 @@ pub(super) fn link(key: &LinkKey) -> Link<'_> {
     }
 }
 
-pub(super) fn read_until(stream: &mut TcpStream, bytes: &mut Vec<u8>, wanted: usize) {
+pub(crate) fn read_until(stream: &mut TcpStream, bytes: &mut Vec<u8>, wanted: usize) {
     let mut buffer = [0; 4096];
     while bytes.len() < wanted {
         let read = stream.read(&mut buffer).expect("more");

@@ -2,10 +2,11 @@
 
 use super::nodes::{NAME, SECRET};
 use super::secured::{CHALLENGE, Owner, OwnerLink, client, keys, read_until};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use codec::proxy::{Link, LinkKey, OwnerFrame, introduced, write_frame};
 use codec::ws::{close_frame, close_frame_masked};
 use std::io::{Read, Write};
+use testkit::until;
 
 const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 

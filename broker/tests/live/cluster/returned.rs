@@ -8,12 +8,12 @@ use super::nodes::{NAME, SECRET, create};
 use super::owner::{self, client, link, read_until};
 use crate::http::Connection;
 use crate::peer::{master_query, upgrade_head};
-use crate::process::until;
 use codec::proxy::{Entry, Introduction, LinkKey, OwnerFrame, greeting, introduced, write_frame};
 use codec::ws::{Opcode, close_frame, close_frame_masked, frame_masked};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
+use testkit::until;
 
 /// The close frame of a client.
 fn close() -> Vec<u8> {

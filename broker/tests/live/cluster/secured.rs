@@ -4,7 +4,7 @@ use super::meeting::{assert_gone, assert_quiet, exchange};
 use super::nodes::{Files, NAME, NONE, Nodes, SECRET};
 use crate::http::Connection;
 use crate::peer::{Peer, upgrade_head, viewer_query};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use broker_core::cluster::secret::ClusterSecret;
 use codec::proxy::{
     CHALLENGE_BYTES, GREETING_BYTES, Link, LinkKey, ProxyHeader, greeting, introduced,
@@ -17,13 +17,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use testkit::until;
 
-pub(super) const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
+pub(crate) const CHALLENGE: [u8; CHALLENGE_BYTES] = [5; CHALLENGE_BYTES];
 
-pub(super) type OwnerLink = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type OwnerLink = StreamOwned<ServerConnection, TcpStream>;
 
 /// The keys of nodes with this secret: its first byte, again and again.
-pub(super) fn keys(byte: u8) -> Keys {
+pub(crate) fn keys(byte: u8) -> Keys {
     let digits = format!("{byte:02x}").repeat(SECRET.len());
     let secret = ClusterSecret::parse(&digits).expect("a secret");
     Keys::derive(&secret, NAME).expect("keys")
@@ -77,14 +78,14 @@ fn peers_meet_across_an_encrypted_link_and_sessions_are_resumed() {
 }
 
 /// The node `n1`, which thinks that `n2` owns everything, and the test in the place of `n2`.
-pub(super) struct Owner {
-    pub(super) node: Broker,
+pub(crate) struct Owner {
+    pub(crate) node: Broker,
     _files: Files,
     listener: TcpListener,
 }
 
 impl Owner {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = Files::encrypted();
         files.write_map("map", ["0", "1-4095"]);
         let listener = TcpListener::bind(files.inner[1]).expect("an address of this test alone");
@@ -97,7 +98,7 @@ impl Owner {
     }
 
     /// Accepts as a node with these keys.
-    pub(super) fn accept(&self, keys: &Keys) -> OwnerLink {
+    pub(crate) fn accept(&self, keys: &Keys) -> OwnerLink {
         let (stream, _) = self.listener.accept().expect("a node");
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
@@ -108,7 +109,7 @@ impl Owner {
     }
 
     /// Greets and takes the header; what came behind it so far.
-    pub(super) fn greet(&self, link: &mut OwnerLink) -> (ProxyHeader, Vec<u8>) {
+    pub(crate) fn greet(&self, link: &mut OwnerLink) -> (ProxyHeader, Vec<u8>) {
         link.write_all(&greeting(&CHALLENGE)).expect("sent");
         let key = LinkKey::derive(&SECRET, NAME);
         let signed = Link {
@@ -152,7 +153,7 @@ impl Owner {
 }
 
 /// A connection that asks for a WebSocket of a channel of the other node.
-pub(super) fn client(node: &Broker) -> (Connection, String) {
+pub(crate) fn client(node: &Broker) -> (Connection, String) {
     let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
     let head = upgrade_head(node, &viewer_query(arn, "v1"));
     let mut client = Connection::open(node.plain);
@@ -160,7 +161,7 @@ pub(super) fn client(node: &Broker) -> (Connection, String) {
     (client, head)
 }
 
-pub(super) fn read_until(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) {
+pub(crate) fn read_until(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) {
     let mut buffer = [0; 4096];
     while bytes.len() < wanted {
         let read = stream.read(&mut buffer).expect("more");

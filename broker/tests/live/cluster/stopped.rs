@@ -4,9 +4,9 @@ use super::ahead::{count, waiting};
 use super::nodes::{Files, Nodes};
 use crate::http::Connection;
 use crate::peer::{Peer, candidate, master_query, offer, to_master, upgrade_head, viewer_query};
-use crate::process::{until_true, until_within};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::{until_true, until_within};
 
 /// Longer than either node keeps a connection that waits for a client.
 const IDLE: Duration = Duration::from_secs(45);

@@ -4,8 +4,8 @@ use super::meeting::{assert_gone, exchange};
 use super::nodes::{Files, NONE, Nodes, call, create, with_tls};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
-use crate::process::until;
 use serde_json::json;
+use testkit::until;
 
 #[test]
 fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {

@@ -2,9 +2,9 @@
 
 use super::nodes::Nodes;
 use crate::http::call;
-use crate::process::until_within;
 use serde_json::json;
 use std::time::Duration;
+use testkit::until_within;
 
 /// The quota of etcd, and what is put into it beside the cluster: 82 % of it, in all. Its file is larger than what
 /// is in use, by some values of this size.

@@ -3,9 +3,10 @@
 use super::nodes::{Nodes, name_of};
 use crate::http::{Answer, admin, get};
 use crate::peer::Peer;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 const ALL: &str = "{\"role\":\"all\"}";
 

@@ -3,12 +3,12 @@
 use super::nodes::Nodes;
 use crate::http::{Connection, request};
 use crate::peer::{candidate, candidate_to, master_query, tcp, upgrade_head, viewer_query};
-use crate::process::{until, until_within};
 use serde_json::json;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::{until, until_within};
 use tungstenite::{Error, Message, WebSocket, client};
 
 /// Channels, each with a client through the node that ends and one through another: together they send 1,000 messages a

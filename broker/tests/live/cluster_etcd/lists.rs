@@ -4,11 +4,12 @@ use super::nodes::{Nodes, create};
 use crate::http::{Answer, Connection, get};
 use crate::operator::events::Watcher;
 use crate::peer::Peer;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 fn list(node: &Broker, asked: &Value) -> Answer {
     Connection::open(node.plain).call("/listSignalingChannels", asked)

@@ -4,11 +4,12 @@
 use super::nodes::{Nodes, served};
 use crate::clients::credentials;
 use crate::peer::{HealthyPair, Peer, offer, to_master};
-use crate::process::{command, ended_within, fresh_directory, until_within};
+use crate::process::{command, fresh_directory};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use testkit::{ended_within, until_within};
 
 /// Time for three looks at the other nodes.
 const LOOKS: Duration = Duration::from_secs(30);
@@ -112,7 +113,7 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
     let said = run(&nodes, &["drain", "n3"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     nodes.take(2).ended_within(Duration::from_secs(30));
-    crate::process::until("the end of the killed node's registration", || {
+    testkit::until("the end of the killed node's registration", || {
         let said = run(&nodes, &["drain", "n1"]);
         said.err.contains("n1: it is not registered").then_some(())
     });
@@ -140,7 +141,7 @@ fn nodes_have_equal_parts_after_a_rebalance() {
     assert_eq!(said.code, Some(0), "{said:?}");
     nodes.take(2).ended_within(Duration::from_secs(30));
     nodes.start_one(2, 1);
-    crate::process::until("the node that comes back", || {
+    testkit::until("the node that comes back", || {
         let said = run(&nodes, &["rebalance"]);
         assert_eq!(said.code, Some(0), "{said:?}");
         said.out.contains("\nn3    ").then_some(said)

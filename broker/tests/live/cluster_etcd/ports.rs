@@ -4,12 +4,12 @@
 use super::nodes::setup::Link;
 use super::nodes::{Nodes, cluster};
 use crate::peer::{Peer, answer, offer, to_master, to_viewer};
-use crate::process::until;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd"]

@@ -2,10 +2,10 @@
 
 use super::nodes::Nodes;
 use super::signed::{arn_in, call, channels_of_each, create, delete, describe, start};
-use crate::process::until;
 use crate::signed::quotas::until_refused;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// As many channels as an account may have: two of each node.
 const CHANNELS: usize = 6;

@@ -3,12 +3,13 @@
 use super::nodes::Nodes;
 use crate::clients::credentials;
 use crate::http::{Answer, Connection};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
+use testkit::until;
 
 /// Three nodes on loopback, of one shard each, with these arguments and more lines of the configuration.
-pub(super) fn start(arguments: &[&str], config: &str) -> Option<Nodes> {
+pub(crate) fn start(arguments: &[&str], config: &str) -> Option<Nodes> {
     let file = credentials();
     let file = file.to_str().expect("a path in UTF-8");
     let own = ["--auth", "sigv4", "--credentials", file];
@@ -25,23 +26,23 @@ fn signer() -> Signer {
 }
 
 /// The bytes of a call of the API.
-pub(super) fn api(node: &Broker, path: &str, body: &Value) -> Vec<u8> {
+pub(crate) fn api(node: &Broker, path: &str, body: &Value) -> Vec<u8> {
     signer().sign(Call::api(node, path, body)).bytes()
 }
 
 /// The bytes of a master's request for a WebSocket.
-pub(super) fn master(node: &Broker, arn: &str) -> Vec<u8> {
+pub(crate) fn master(node: &Broker, arn: &str) -> Vec<u8> {
     signer().presign(Call::master(node, arn), 60).bytes()
 }
 
 /// A call on a connection of its own.
-pub(super) fn call(node: &Broker, path: &str, body: &Value) -> Answer {
+pub(crate) fn call(node: &Broker, path: &str, body: &Value) -> Answer {
     let mut connection = Connection::open(node.plain);
     connection.send(&api(node, path, body));
     connection.answer().expect("an answer")
 }
 
-pub(super) fn create(node: &Broker, name: &str) -> Answer {
+pub(crate) fn create(node: &Broker, name: &str) -> Answer {
     call(
         node,
         "/createSignalingChannel",
@@ -49,7 +50,7 @@ pub(super) fn create(node: &Broker, name: &str) -> Answer {
     )
 }
 
-pub(super) fn describe(node: &Broker, arn: &str) -> Answer {
+pub(crate) fn describe(node: &Broker, arn: &str) -> Answer {
     call(
         node,
         "/describeSignalingChannel",
@@ -57,7 +58,7 @@ pub(super) fn describe(node: &Broker, arn: &str) -> Answer {
     )
 }
 
-pub(super) fn delete(node: &Broker, arn: &str) {
+pub(crate) fn delete(node: &Broker, arn: &str) {
     call(
         node,
         "/deleteSignalingChannel",
@@ -66,13 +67,13 @@ pub(super) fn delete(node: &Broker, arn: &str) {
     .ok();
 }
 
-pub(super) fn arn_in(made: &Answer) -> String {
+pub(crate) fn arn_in(made: &Answer) -> String {
     let made = made.ok();
     made["ChannelARN"].as_str().expect("an ARN").to_owned()
 }
 
 /// A channel of this node.
-pub(super) fn channel_of(nodes: &Nodes, node: usize) -> String {
+pub(crate) fn channel_of(nodes: &Nodes, node: usize) -> String {
     let mut made = (0..10_000).map(|number| make(nodes, number));
     let own = made.find(|(owner, _)| *owner == node);
     own.expect("it has hardly any slot").1
@@ -89,7 +90,7 @@ fn make(nodes: &Nodes, number: usize) -> (usize, String) {
 }
 
 /// This many channels of each node, and no others; made through any.
-pub(super) fn channels_of_each(nodes: &Nodes, wanted: usize) -> [Vec<String>; 3] {
+pub(crate) fn channels_of_each(nodes: &Nodes, wanted: usize) -> [Vec<String>; 3] {
     let mut arns = [const { Vec::new() }; 3];
     for number in 0..10_000 {
         let (owner, arn) = make(nodes, number);

@@ -3,9 +3,10 @@
 
 use super::nodes::{Nodes, create, served};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, until, until_within};
+use crate::process::Broker;
 use serde_json::Value;
 use std::time::Duration;
+use testkit::{until, until_within};
 
 /// Longer than a host's loss until others serve its slots.
 const TAKEN_WITHIN: Duration = Duration::from_secs(40);

@@ -3,9 +3,9 @@
 use super::nodes::{Nodes, cluster, create, name_of, try_create};
 use crate::http::call;
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};
-use crate::process::until;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd"]

@@ -5,7 +5,7 @@ use super::nodes::Nodes;
 use super::signed;
 use super::signed::{channel_of, describe, master, start};
 use crate::http::Connection;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use broker_core::limits::OWNER_WAITERS_MAX;
 use serde_json::json;
 use std::fs;
@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd"]

@@ -6,8 +6,9 @@ use crate::cluster_etcd::nodes::setup::Setup;
 use crate::cluster_etcd::nodes::{Nodes, name_of};
 use crate::http::Connection;
 use crate::peer::HealthyPair;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::json;
+use testkit::until;
 
 /// An hour ahead, then an hour behind; answers have the time of the node's clock.
 #[test]

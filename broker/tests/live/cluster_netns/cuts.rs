@@ -5,8 +5,9 @@ use super::network::{HOSTS, Network, Part};
 use super::{LONG_S, refuses_changes, serves_on, until_changes, until_etcd};
 use crate::cluster_etcd::nodes::{Nodes, cluster, name_of, served, until_admitted};
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};
-use crate::process::{Broker, until, until_within};
+use crate::process::Broker;
 use std::time::{Duration, Instant};
+use testkit::{until, until_within};
 
 /// Cut off in both directions, then another node in one: it lets go before others take, and passes clients on when the
 /// link is mended.

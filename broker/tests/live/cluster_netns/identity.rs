@@ -4,9 +4,9 @@ use super::journal::moment;
 use super::serves_on;
 use crate::cluster_etcd::nodes::{Nodes, cluster};
 use crate::peer::HealthyPair;
-use crate::process::until;
 use std::fs;
 use std::time::Duration;
+use testkit::until;
 
 /// The other nodes are not disturbed by it, and take what it had.
 #[test]

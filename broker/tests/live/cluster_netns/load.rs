@@ -3,13 +3,14 @@
 
 use super::journal::moment;
 use crate::cluster_etcd::nodes::{Nodes, served, try_create, until_admitted};
-use crate::process::{Broker, beside, ended_within, until};
+use crate::process::{Broker, beside};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::{ended_within, until};
 
 #[test]
 #[ignore = "needs etcd, root and loadgen beside the broker"]

@@ -10,8 +10,9 @@ use super::{LONG_S, refuses_changes, serves_on, until_changes, until_etcd};
 use crate::cluster_etcd::nodes::{Nodes, cluster};
 use crate::cluster_etcd::server::Etcd;
 use crate::peer::HealthyPair;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd and root"]

@@ -31,9 +31,10 @@ mod split;
 use crate::cluster_etcd::nodes::{Nodes, cluster};
 use crate::http::{Answer, Connection};
 use crate::peer::{HealthyPair, Peer};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// For this many seconds everybody meets through each of these nodes. Longer than it takes others to find that a
 /// registration is gone and that its node does not answer.

@@ -6,7 +6,7 @@ use crate::cluster_etcd::nodes::setup::{DOMAIN, Link, NONE, Setup};
 use crate::cluster_etcd::nodes::{Nodes, create, name_of};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::master_query;
-use crate::process::{command, until};
+use crate::process::command;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use testkit::until;
 use tungstenite::WebSocket;
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;

@@ -12,13 +12,13 @@
 //! ends that: nothing is left to be removed.
 
 use crate::cluster_etcd::server::Host;
-use crate::process::until;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
+use testkit::until;
 
 /// The network, and the thread that made it among the clients until this is dropped.
 pub(crate) struct Network {
@@ -146,7 +146,7 @@ impl Network {
 }
 
 /// Whether this process can make networks; if not, that was said.
-pub(super) fn is_allowed() -> bool {
+pub(crate) fn is_allowed() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if !root {
         eprintln!("skipped: only root can make network namespaces");

@@ -4,11 +4,12 @@
 use super::network::is_allowed;
 use crate::clients::clients;
 use crate::cluster_etcd::server;
-use crate::process::{beside, binary, ended_within, fresh_directory};
+use crate::process::{beside, binary, fresh_directory};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::ended_within;
 
 const PAGE: &str = include_str!("../../../../deploy/CLUSTER.md");
 

@@ -6,9 +6,10 @@ use super::network::HOSTS;
 use crate::cluster_etcd::nodes::Nodes;
 use crate::http::Connection;
 use crate::peer::{Peer, master_query, offer, to_master, upgrade, viewer_query};
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd and root"]

@@ -8,8 +8,8 @@ use crate::cluster_etcd::nodes::{
 };
 use crate::http::call;
 use crate::peer::{HealthyPair, Peer, master_query, upgrade};
-use crate::process::{until, until_within};
 use serde_json::json;
+use testkit::{until, until_within};
 
 /// Those on the side without etcd meet there, and their slots are also taken on the other side: the one case in which
 /// two nodes admit to a slot. The older owners let go when they learn of it.

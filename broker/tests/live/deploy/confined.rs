@@ -2,11 +2,12 @@
 
 use crate::listeners::tls::{BOTH, Identity, ask};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, SERVE_IN, binary, fresh_directory, until};
+use crate::process::{Broker, SERVE_IN, binary, fresh_directory};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::until;
 
 /// Puts a profile in force for itself, as container runtimes do, and becomes the program.
 const CONFINE: &str = include_str!("../../../../deploy/packages/image/confine.py");

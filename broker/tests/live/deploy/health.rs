@@ -2,11 +2,12 @@
 //! `deploy/compose.yaml`, inside the container, and `/ping` of the client listeners.
 
 use crate::http::{Connection, exchange};
-use crate::process::{Broker, fresh_directory, until};
+use crate::process::{Broker, fresh_directory};
 use crate::signed::service::{Service, credentials};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use testkit::until;
 use yaml_rust2::YamlLoader;
 
 const COMPOSE: &str = include_str!("../../../../deploy/compose.yaml");

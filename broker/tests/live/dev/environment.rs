@@ -1,7 +1,7 @@
 //! The environment of the clients of a test: the ready file, `heliograph env`, `--plain`, a data directory in memory.
 
 use crate::http::{call, create, get};
-use crate::process::{Broker, DEV, command, ended_within, until};
+use crate::process::{Broker, DEV, command};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
+use testkit::{ended_within, until};
 
 #[test]
 fn discovery_answers_with_the_scheme_of_the_request_under_plain() {

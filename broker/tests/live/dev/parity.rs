@@ -126,7 +126,7 @@ fn connections_that_the_cloud_would_have_ended_are_found() {
     assert_eq!(rules(), ["idle"]);
     clock("45m");
     viewer.close();
-    let found = crate::process::until("the end of the connection", || {
+    let found = testkit::until("the end of the connection", || {
         Some(rules()).filter(|rules| rules.len() > 1)
     });
     assert_eq!(found, ["idle", "connection_age"]);

@@ -348,7 +348,7 @@ impl Load {
 
     /// Waits for more answers than this, and returns all up to then.
     fn answers_more_than(&self, answers: usize) -> Answered {
-        crate::process::until("load", || {
+        testkit::until("load", || {
             let answered = self.lock();
             (answered.answers > answers).then(|| answered.clone())
         })

@@ -6,7 +6,7 @@ use crate::durable::kills::Wire;
 use crate::durable::{Home, channels};
 use crate::http::{call, create, get};
 use crate::peer::HealthyPair;
-use crate::process::{run_to_end, until};
+use crate::process::run_to_end;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
+use testkit::until;
 
 #[test]
 fn a_full_disk_stops_changes_alone_and_only_while_it_is_full() {

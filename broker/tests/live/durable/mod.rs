@@ -16,13 +16,14 @@ mod slow;
 
 use crate::http::{Connection, call, create};
 use crate::peer::{Peer, offer};
-use crate::process::{Broker, arn, fresh_directory, until};
+use crate::process::{Broker, arn, fresh_directory};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use testkit::until;
 
 /// A directory for the data of one broker after the other. Removed at its end.
 pub(crate) struct Home(pub(crate) PathBuf);

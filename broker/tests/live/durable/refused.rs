@@ -3,13 +3,14 @@
 
 use crate::durable::{Home, channels};
 use crate::http::create;
-use crate::process::{binary, command, ended_within};
+use crate::process::{binary, command};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::ended_within;
 
 /// Starts a broker on a directory's data. The text on stderr if it refuses with exit 1, leaving all as it was.
 fn refuses(home: &Home) -> Option<String> {

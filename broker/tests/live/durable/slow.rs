@@ -4,12 +4,13 @@
 use crate::durable::{Home, channels};
 use crate::http::{Connection, call, create, get, request};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::json;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use testkit::until;
 
 #[test]
 fn a_slow_disk_delays_changes_and_nothing_else() {

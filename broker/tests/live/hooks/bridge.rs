@@ -4,13 +4,14 @@ use super::{broker_of, configuration};
 use crate::clients::{python_with_clients, workspace};
 use crate::http::exchange;
 use crate::peer::{Peer, offer};
-use crate::process::{arn, fresh_directory, until};
+use crate::process::{arn, fresh_directory};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use testkit::until;
 
 /// A program that ends with the test, and the lines that it prints.
 struct Program {

@@ -4,11 +4,12 @@ use super::receiver::{Event, Receiver, ok, respond};
 use super::{BOTH, broker, broker_of};
 use crate::http::get;
 use crate::peer::{Peer, offer, to_master};
-use crate::process::{Broker, arn, until, until_within};
+use crate::process::{Broker, arn};
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::{until, until_within};
 
 fn fails_twice(nth: usize, _: &Event, to: &mut TcpStream) {
     let status = if nth < 2 {

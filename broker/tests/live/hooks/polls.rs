@@ -4,7 +4,7 @@
 use crate::cluster::nodes::Nodes;
 use crate::http::{Answer, Connection, call, request};
 use crate::peer::{Peer, offer, to_master};
-use crate::process::{Broker, arn, fresh_directory, run_to_end, until};
+use crate::process::{Broker, arn, fresh_directory, run_to_end};
 use crate::signed::reload::write;
 use crate::signed::service::{Service, principal};
 use crate::signed::signer::{Call, Signer};
@@ -12,6 +12,7 @@ use serde_json::json;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use testkit::until;
 
 /// The configuration that has the path.
 pub(crate) const POLLS: &str = "[presence]\nwake_poll = true\n";

@@ -10,52 +10,52 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The secret of tests.
-pub(super) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr";
 
 /// An event as it came.
 #[derive(Debug)]
-pub(super) struct Event {
-    pub(super) id: String,
-    pub(super) path: String,
-    pub(super) body: Value,
-    pub(super) at: Instant,
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+    pub(crate) at: Instant,
 }
 
 impl Event {
-    pub(super) fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         self.body["type"].as_str().unwrap_or_default()
     }
 
-    pub(super) fn data(&self) -> &Value {
+    pub(crate) fn data(&self) -> &Value {
         &self.body["data"]
     }
 
     /// Epoch and sequence.
-    pub(super) fn number(&self) -> (u64, u64) {
+    pub(crate) fn number(&self) -> (u64, u64) {
         let number = |name: &str| self.data()[name].as_u64().expect("a number");
         (number("epoch"), number("sequence"))
     }
 }
 
 /// A receiver; it ends with the process.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     events: Events<Event>,
 }
 
 /// The answer to an event: bytes to send, or `None` for none at all: the connection is closed.
-pub(super) type Answers = fn(nth: usize, &Event, &mut TcpStream);
+pub(crate) type Answers = fn(nth: usize, &Event, &mut TcpStream);
 
-pub(super) fn ok(_: usize, _: &Event, to: &mut TcpStream) {
+pub(crate) fn ok(_: usize, _: &Event, to: &mut TcpStream) {
     respond(to, "204 No Content", "");
 }
 
-pub(super) fn respond(to: &mut TcpStream, status: &str, lines: &str) {
+pub(crate) fn respond(to: &mut TcpStream, status: &str, lines: &str) {
     let _ = write!(to, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n{lines}\r\n");
 }
 
 impl Receiver {
-    pub(super) fn start(answers: Answers) -> Self {
+    pub(crate) fn start(answers: Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
         let (sender, events) = channel();
@@ -68,17 +68,17 @@ impl Receiver {
         Self { address, events }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The next event of this kind; others are passed over.
-    pub(super) fn next(&self, kind: &str) -> Event {
+    pub(crate) fn next(&self, kind: &str) -> Event {
         self.until(kind, |_| true)
     }
 
     /// The next event of this kind that is as wanted.
-    pub(super) fn until(&self, kind: &str, is: impl Fn(&Value) -> bool) -> Event {
+    pub(crate) fn until(&self, kind: &str, is: impl Fn(&Value) -> bool) -> Event {
         let end = Instant::now() + WITHIN;
         let mut seen = Vec::new();
         while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -94,7 +94,7 @@ impl Receiver {
     }
 
     /// Everything that has come so far.
-    pub(super) fn all(&self) -> Vec<Event> {
+    pub(crate) fn all(&self) -> Vec<Event> {
         self.events.try_iter().collect()
     }
 }

@@ -4,9 +4,10 @@ use super::receiver::{Receiver, ok};
 use super::{BOTH, broker, configuration};
 use crate::http::{create, get};
 use crate::peer::Peer;
-use crate::process::{Broker, DEV, arn, fresh_directory, until};
+use crate::process::{Broker, DEV, arn, fresh_directory};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use testkit::until;
 
 #[test]
 fn who_is_there_is_told_in_order() {

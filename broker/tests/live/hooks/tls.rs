@@ -5,7 +5,7 @@ use super::receiver::{Receiver, ok};
 use super::{BOTH, broker_of};
 use crate::listeners::tls::Identity;
 use crate::peer::{Peer, offer};
-use crate::process::{Broker, arn, run_to_end, until};
+use crate::process::{Broker, arn, run_to_end};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
+use testkit::until;
 
 #[test]
 fn the_command_tells_what_the_receiver_did() {

@@ -5,12 +5,13 @@ use super::{BOTH, broker, broker_of, configuration};
 use crate::clients::python_with_clients;
 use crate::http::{Connection, admin, create, request};
 use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer};
-use crate::process::{arn, fresh_directory, until};
+use crate::process::{arn, fresh_directory};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 /// The whole story: an offer is kept, the receiver is called, the camera comes, and the session begins.
 #[test]

@@ -4,7 +4,7 @@
 //! anybody else these tests are skipped, and say so. What a ring is charged differs between kernels, so the numbers
 //! are taken from what the broker says.
 
-use crate::process::{binary, until};
+use crate::process::binary;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use testkit::until;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

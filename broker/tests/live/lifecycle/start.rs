@@ -1,13 +1,14 @@
 //! Starts that meet another process, and the page that a start opens. Refused configurations are the corpus of
 //! `tests/cli`.
 
-use crate::process::{Broker, SERVE_IN, binary, command, fresh_directory, run_to_end, until};
+use crate::process::{Broker, SERVE_IN, binary, command, fresh_directory, run_to_end};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use testkit::until;
 
 const BASE: [&str; 3] = ["serve", "--admin", "127.0.0.1:0"];
 

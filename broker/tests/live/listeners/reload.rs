@@ -2,9 +2,10 @@
 
 use crate::listeners::tls::{BOTH, Identity, ask, certificate, handshakes};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use std::fs;
 use std::sync::Arc;
+use testkit::until;
 
 #[test]
 fn a_replaced_certificate_is_presented_and_nobody_is_cut_off() {

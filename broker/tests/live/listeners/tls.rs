@@ -163,13 +163,13 @@ fn handshakes_under_way_are_bounded_per_address() {
     assert_eq!(crate::http::get(broker.plain, "/nowhere").status, 404);
     // A place is free again after an end of any kind.
     drop(idle.pop());
-    crate::process::until("a place", || {
+    testkit::until("a place", || {
         ask(&broker, &identity.client(BOTH, None)).ok()
     });
     for stream in &idle {
         stream.shutdown(Shutdown::Write).expect("told");
     }
-    crate::process::until("all places", || {
+    testkit::until("all places", || {
         (handshakes(&broker)[2] >= 3.0).then_some(())
     });
     let many: Vec<_> = (0..20)

@@ -1,10 +1,11 @@
 //! The conservation law at every scrape while messages are under way: what was received has ended, is kept or waits.
 
 use crate::peer::{HealthyPair, Peer, candidate, offer};
-use crate::process::{Broker, Scrape, arn, until};
+use crate::process::{Broker, arn};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use testkit::{Scrape, until};
 
 /// Pairs that relay while the broker is scraped.
 const PAIRS: usize = 12;

@@ -2,12 +2,13 @@
 
 use crate::http::{Connection, exchange, get};
 use crate::peer::{Peer, offer, to_master, viewer_query};
-use crate::process::{Broker, arn, command, fresh_directory, until};
+use crate::process::{Broker, arn, command, fresh_directory};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+use testkit::until;
 
 on_shards!(
     a_watcher_sees_viewers_come_and_go,

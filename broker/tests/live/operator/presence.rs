@@ -4,9 +4,10 @@
 use super::events::Watcher;
 use crate::http::{call, create, get};
 use crate::peer::{Peer, offer};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use testkit::until;
 
 on_shards!(
     those_who_are_there_are_paged_by_name,

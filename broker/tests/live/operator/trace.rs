@@ -2,9 +2,10 @@
 
 use crate::http::{create, exchange, get};
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};
-use crate::process::{Broker, arn, command, until};
+use crate::process::{Broker, arn, command};
 use serde_json::Value;
 use std::fs;
+use testkit::until;
 
 on_shards!(
     a_late_master_and_a_viewer_that_left_are_told_apart,
@@ -240,7 +241,7 @@ fn what_happens_is_followed_until_the_broker_ends() {
         (1, 1, 1)
     );
     drop(broker);
-    let ended = crate::process::ended_within(&mut child, std::time::Duration::from_secs(30));
+    let ended = testkit::ended_within(&mut child, std::time::Duration::from_secs(30));
     assert_eq!(ended.and_then(|status| status.code()), Some(1));
     let _ = fs::remove_dir_all(&directory);
 }

@@ -2,7 +2,7 @@
 
 use crate::http::{Connection, get};
 use crate::peer::{Peer, tcp_from};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use broker_core::check::Check;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use testkit::until;
 
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 

@@ -4,8 +4,9 @@
 use super::events::Watcher;
 use crate::http::get;
 use crate::peer::{Peer, offer, to_master};
-use crate::process::{Broker, arn, command, until};
+use crate::process::{Broker, arn, command};
 use serde_json::{Value, json};
+use testkit::until;
 
 on_shards!(
     a_message_that_is_not_accepted_shows_why,

@@ -4,10 +4,11 @@ use crate::attacks::{ATTACKER, HEALTHY};
 use crate::http::{Connection, admin, call, exchange, get};
 use crate::operator::events::Watcher;
 use crate::peer::{Peer, answer, master_query, offer, tcp_from, to_master, to_viewer};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use testkit::until;
 
 /// The request id of a refusal.
 fn refused(broker: &Broker, channel: &str) -> Value {

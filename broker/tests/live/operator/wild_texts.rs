@@ -2,8 +2,9 @@
 
 use crate::http::get;
 use crate::peer::{Peer, offer, upgrade, viewer_query};
-use crate::process::{Broker, arn, command, until};
+use crate::process::{Broker, arn, command};
 use serde_json::{Value, json};
+use testkit::until;
 
 on_shards!(
     a_wild_client_id_is_text_on_every_page,

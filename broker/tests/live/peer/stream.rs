@@ -59,21 +59,21 @@ pub(crate) fn client_config(broker: &Broker) -> Arc<ClientConfig> {
     )
 }
 
-pub(super) fn is_timeout(error: &io::Error) -> bool {
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
 }
 
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Stream {
     /// A read may take this long.
-    pub(super) fn be_patient(&self, limit: Duration) {
+    pub(crate) fn be_patient(&self, limit: Duration) {
         let tcp = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref(),

@@ -4,7 +4,7 @@ mod run;
 mod stopped;
 
 pub(crate) use run::{SERVE_IN, TURN_CPU, beside, binary, command, fresh_directory, run_to_end};
-pub(crate) use testkit::{Scrape, ended_within, until, until_true, until_within};
+pub(crate) use testkit::{Scrape, until_within};
 
 use crate::http::Answer;
 use run::measured;

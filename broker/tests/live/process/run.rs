@@ -47,7 +47,7 @@ pub(crate) fn beside(name: &str) -> PathBuf {
 
 /// The same command on all CPUs, the first of which it has to itself, and with turns measured as CPU time unless it
 /// says otherwise.
-pub(super) fn measured(command: &Command) -> Command {
+pub(crate) fn measured(command: &Command) -> Command {
     let mut measured = Command::new("taskset");
     // A mask of more CPUs than there are is cut to those.
     measured
@@ -70,6 +70,6 @@ pub(crate) fn fresh_directory() -> PathBuf {
 }
 
 /// The same, removed by its owner.
-pub(super) fn directory() -> Directory {
+pub(crate) fn directory() -> Directory {
     PROGRAM.directory()
 }

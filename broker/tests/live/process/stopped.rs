@@ -1,7 +1,8 @@
 //! A process that is stopped, and goes on.
 
-use super::{Broker, until_true};
+use super::Broker;
 use std::fs;
+use testkit::until_true;
 
 impl Broker {
     /// Stops every thread: the signal reaches one after the other.

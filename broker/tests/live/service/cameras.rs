@@ -3,9 +3,10 @@
 
 use crate::http::{Connection, admin, call, create, exchange};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, upgrade, viewer_query};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use serde_json::json;
 use std::time::Duration;
+use testkit::until;
 use tungstenite::Message;
 
 const GO_AWAY: &str = r#"{"messageType":"GO_AWAY"}"#;

@@ -3,9 +3,10 @@
 
 use crate::http::Connection;
 use crate::peer::{Peer, candidate, master_query, offer, to_master, upgrade_head, viewer_query};
-use crate::process::{Broker, arn, until_true};
+use crate::process::{Broker, arn};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::until_true;
 use tungstenite::Message;
 
 /// Messages that are sent into the stopped process: more than it reads of one peer in a turn.

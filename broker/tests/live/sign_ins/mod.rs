@@ -5,9 +5,10 @@
 mod devices;
 mod roles;
 
-use crate::process::{command, until};
+use crate::process::command;
 use crate::signed::service::Service;
 use serde_json::{Value, json};
+use testkit::until;
 
 /// The record of a refusal as operators must read it.
 pub(crate) struct Seen<'a> {

@@ -75,7 +75,7 @@ fn a_replay_after_its_end_is_refused(service: &Service) {
     let until_s = now_s() + 3;
     let url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 3);
     let pair = service.connect(&url);
-    crate::process::until("its end", || (now_s() > until_s + 1).then_some(()));
+    testkit::until("its end", || (now_s() > until_s + 1).then_some(()));
     service.refuses(&url, &EXPIRED, "replayed");
     // Open connections stay open.
     let mut viewer = pair;

@@ -2,12 +2,13 @@
 
 use crate::http::Connection;
 use crate::peer::{Peer, candidate, offer};
-use crate::process::{fresh_directory, until};
+use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, on_signed_shards, relay};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Instant;
+use testkit::until;
 
 on_signed_shards!(
     connects_of_a_channel_are_limited,

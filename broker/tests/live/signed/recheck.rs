@@ -1,7 +1,7 @@
 //! Open connections that other credentials, or other tags of their channel, refuse: they are closed.
 
 use crate::peer::Peer;
-use crate::process::{fresh_directory, until};
+use crate::process::fresh_directory;
 use crate::signed::reload::write;
 use crate::signed::service::{Service, principal, relay};
 use crate::signed::signer::{Call, Signer};
@@ -9,6 +9,7 @@ use crate::signed::sts::{granted, sts};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
+use testkit::until;
 
 const ALL: &str = r#"
 [policy.all]

@@ -2,12 +2,12 @@
 //! is in `recheck`.
 
 use crate::http::Connection;
-use crate::process::until;
 use crate::signed::service::{Service, principal};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::federate;
 use serde_json::json;
 use std::fs;
+use testkit::until;
 
 const ALL: &str = r#"
 [policy.all]

@@ -1,12 +1,12 @@
 //! Sessions of roles and of principals (codec/PROTOCOL.md, STS).
 
 use crate::http::Answer;
-use crate::process::until;
 use crate::signed::service::{Service, credentials, principal};
 use crate::signed::signer::Signer;
 use crate::signed::sts::{element, granted, sts};
 use serde_json::json;
 use std::fs;
+use testkit::until;
 
 /// Roles beside everybody, and two principals of their own.
 const ROLES: &str = r#"

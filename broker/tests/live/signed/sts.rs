@@ -1,13 +1,13 @@
 //! Temporary credentials as a web back end gives them to browsers (codec/PROTOCOL.md, STS).
 
 use crate::http::{Answer, get};
-use crate::process::until;
 use crate::signed::service::{
     Refusal, Service, credentials, ended, on_signed_shards, principal, relay, temporary,
 };
 use crate::signed::signer::{Call, Signer, now_s};
 use codec::aws::sigv4::Stamp;
 use serde_json::json;
+use testkit::until;
 
 on_signed_shards!(
     a_browser_may_what_its_policy_says,
@@ -400,7 +400,7 @@ trust = '{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principa
     };
     describe(&granted).ok();
     describe(&session).ok();
-    crate::process::until("its end", || (now_s() > ends_s).then_some(()));
+    testkit::until("its end", || (now_s() > ends_s).then_some(()));
     for signer in [&granted, &session, &brief] {
         let told = service.counts(Some("token"), || describe(signer));
         told.refused(403, "ExpiredTokenException");

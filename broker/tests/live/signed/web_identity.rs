@@ -6,7 +6,6 @@ mod nodes;
 use crate::clients::node_script;
 use crate::http::Answer;
 use crate::listeners::tls::Identity;
-use crate::process::until;
 use crate::sign_ins::{Seen, assert_seen};
 use crate::signed::provider::{Provider, TokenKey};
 use crate::signed::service::{Service, credentials, relay};
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use testkit::until;
 
 /// Roles that a provider's users have: one by client, one by group.
 fn file(provider: &Provider, more: &str) -> String {

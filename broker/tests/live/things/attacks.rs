@@ -1,11 +1,11 @@
 //! Attempts that must not let anybody in.
 
-use crate::process::until_true;
 use crate::things::device::Device;
 use crate::things::fleet::{Fleet, HOST, authority, certify, params};
 use rustls::{HandshakeKind, version};
 use serde_json::json;
 use std::time::{Duration, SystemTime};
+use testkit::until_true;
 
 #[test]
 fn the_certificate_of_another_is_worth_nothing_without_its_key() {

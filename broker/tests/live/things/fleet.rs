@@ -1,6 +1,6 @@
 //! A fleet: an authority, certificates of devices, and a credentials file that knows them.
 
-use crate::process::{fresh_directory, until_true};
+use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials};
 use crate::things::device::Device;
 use data_encoding::{BASE64, HEXLOWER};
@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use testkit::until_true;
 
 /// The server name of these tests: the development certificate has it.
 pub(crate) const HOST: &str = "credentials.localhost";

@@ -1,8 +1,8 @@
 //! Devices as operators see them: those that ask too often, and when authorities end.
 
-use crate::process::until_true;
 use crate::things::fleet::Fleet;
 use serde_json::json;
+use testkit::until_true;
 
 /// Devices of a fleet come to any shard: all count together.
 #[test]

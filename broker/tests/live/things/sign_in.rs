@@ -1,13 +1,13 @@
 //! Keys that devices get, and refusals, in their order.
 
 use crate::http::get;
-use crate::process::until_true;
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::{Call, Signer};
 use crate::things::device::{Device, Told};
 use crate::things::fleet::{ALIAS, Fleet, authority, certify, params};
 use rustls::version;
 use serde_json::{Value, json};
+use testkit::until_true;
 
 /// The keys of an answer.
 fn keys(told: &Told) -> Signer {

@@ -1,6 +1,6 @@
 //! Actions in policies, and which operations a pattern matches.
 
-use super::names::Names;
+use crate::aws::policy::names::Names;
 use std::sync::LazyLock;
 
 /// Makes the enum of the actions that are asked here, with their names, from one table.
@@ -108,7 +108,7 @@ const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 
 /// A set of actions: a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Actions(u32);
+pub(crate) struct Actions(u32);
 
 impl Actions {
     /// The actions that a pattern of a policy matches, without regard to case. A pattern for an action of another
@@ -116,7 +116,7 @@ impl Actions {
     ///
     /// # Errors
     /// The fault of the pattern: its form, or that these services have no such action.
-    pub(super) fn of_pattern(text: &str) -> Result<Self, String> {
+    pub(crate) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
         }
@@ -153,25 +153,25 @@ impl Actions {
     }
 
     /// The bytes of a set in a policy.
-    pub(super) const fn bytes(self) -> [u8; ACTIONS_BYTES] {
+    pub(crate) const fn bytes(self) -> [u8; ACTIONS_BYTES] {
         self.0.to_be_bytes()
     }
 
     /// The set of these bytes.
-    pub(super) const fn of_bytes(bytes: [u8; ACTIONS_BYTES]) -> Self {
+    pub(crate) const fn of_bytes(bytes: [u8; ACTIONS_BYTES]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }
 
-    pub(super) const fn has(self, action: Action) -> bool {
+    pub(crate) const fn has(self, action: Action) -> bool {
         self.0 & action.bit() != 0
     }
 
     /// All that are not in it.
-    pub(super) const fn others(self) -> Self {
+    pub(crate) const fn others(self) -> Self {
         Self(!self.0)
     }
 
-    pub(super) const fn union(self, other: Self) -> Self {
+    pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
@@ -183,14 +183,14 @@ impl From<Action> for Actions {
 }
 
 /// Bytes of a set in a policy.
-pub(super) const ACTIONS_BYTES: usize = 4;
+pub(crate) const ACTIONS_BYTES: usize = 4;
 
 /// The actions of Kinesis Video Streams.
-pub(super) static KINESISVIDEO: LazyLock<Names> =
+pub(crate) static KINESISVIDEO: LazyLock<Names> =
     LazyLock::new(|| Names::new("kinesisvideo", KINESISVIDEO_UNSERVED));
 
 /// The actions of STS.
-pub(super) static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
+pub(crate) static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
 
 /// The action of AWS IoT.
 static IOT: LazyLock<Names> = LazyLock::new(|| Names::new("iot", &[]));
@@ -246,6 +246,7 @@ const STS_UNSERVED: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn meant(text: &str) -> Vec<&'static str> {

@@ -12,7 +12,7 @@ pub struct PolicyError {
 
 impl PolicyError {
     /// A fault of the document as a whole.
-    pub(super) const fn whole(rule: String) -> Self {
+    pub(crate) const fn whole(rule: String) -> Self {
         Self {
             line: 0,
             column: 0,

@@ -1,6 +1,6 @@
 //! The entry of fuzzers and of the seeded test: no text makes reading or deciding panic.
 
-use super::{Action, Policy, Request};
+use crate::aws::policy::{Action, Policy, Request};
 
 /// Reads `data` as a document and asks it something.
 pub fn fuzz(data: &[u8]) {

@@ -4,15 +4,15 @@ use memchr::memchr;
 
 /// Entries of a statement.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct List<'p>(&'p [u8]);
+pub(crate) struct List<'p>(&'p [u8]);
 
 impl<'p> List<'p> {
     /// The list of entries, each behind a [`begin_entry`].
-    pub(super) const fn new(entries: &'p [u8]) -> Self {
+    pub(crate) const fn new(entries: &'p [u8]) -> Self {
         Self(entries)
     }
 
-    pub(super) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
+    pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (length, rest) = bytes.split_first_chunk()?;
         let (list, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
         Some((Self(list), rest))
@@ -22,7 +22,7 @@ impl<'p> List<'p> {
     ///
     /// # Errors
     /// It is too long.
-    pub(super) fn write(self, out: &mut Vec<u8>) -> Result<(), String> {
+    pub(crate) fn write(self, out: &mut Vec<u8>) -> Result<(), String> {
         let length = u16::try_from(self.0.len());
         let length = length.map_err(|_| format!("a list: must be at most {} bytes", u16::MAX))?;
         out.extend(length.to_be_bytes());
@@ -31,22 +31,22 @@ impl<'p> List<'p> {
     }
 
     /// Whether it has no byte.
-    pub(super) const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
     /// Its bytes.
-    pub(super) const fn bytes(self) -> &'p [u8] {
+    pub(crate) const fn bytes(self) -> &'p [u8] {
         self.0
     }
 
     /// Its entry, if it has one alone.
-    pub(super) fn only(self) -> Option<&'p [u8]> {
+    pub(crate) fn only(self) -> Option<&'p [u8]> {
         (!self.is_empty() && memchr(BETWEEN, self.0).is_none()).then_some(self.0)
     }
 
     /// Its entries; of an empty list one that is empty.
-    pub(super) fn entries(self) -> impl Iterator<Item = &'p [u8]> {
+    pub(crate) fn entries(self) -> impl Iterator<Item = &'p [u8]> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {
             let list = rest?;
@@ -58,7 +58,7 @@ impl<'p> List<'p> {
 }
 
 /// Begins another entry of a list that is not the first; the caller appends its bytes.
-pub(super) fn begin_entry(list: &mut Vec<u8>) {
+pub(crate) fn begin_entry(list: &mut Vec<u8>) {
     list.push(BETWEEN);
 }
 

@@ -38,20 +38,20 @@ mod statement;
 mod trust;
 
 pub use action::Action;
+use action::Actions;
+use condition::key::KeyNames;
+use condition::work::{Match, Work};
 pub use condition::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
+use effect::Effect;
 pub use error::PolicyError;
 pub use limits::{
     ENTRIES_MAX, FAULTS_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX, SESSION_POLICY_BYTES_MAX,
     SESSION_VARIABLES_MAX, STATEMENTS_MAX, TRUST_BYTES_MAX, VARIABLES_MAX,
 };
-pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
-
-use action::Actions;
-use condition::{KeyNames, Match, Work};
-use effect::Effect;
 use rules::Grammar;
 use statement::{Statement, Subject};
 use std::collections::BTreeSet;
+pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
 /// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
 #[derive(Clone, Debug, PartialEq, Eq)]

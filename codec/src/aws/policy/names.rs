@@ -1,10 +1,10 @@
 //! The names of a service's actions: matched with a pattern all at once, and the one that a misspelt one is nearest to.
 
-use super::action::{Action, Actions};
+use crate::aws::policy::action::{Action, Actions};
 use strsim::osa_distance;
 
 /// The actions of one service: those that are asked about here, then those that load and mean nothing.
-pub(super) struct Names {
+pub(crate) struct Names {
     known: Vec<Name>,
     /// For each letter, its places in each name: a bit for each.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
@@ -24,7 +24,7 @@ type Letters = [u8; 26];
 impl Names {
     /// # Panics
     /// When there are more than [`NAMES_MAX`] names, or one is too long.
-    pub(super) fn new(service: &str, unserved: &[&'static str]) -> Self {
+    pub(crate) fn new(service: &str, unserved: &[&'static str]) -> Self {
         let served = Action::ALL.into_iter().filter(|action| {
             let its = action.as_str().split(':').next();
             its == Some(service)
@@ -55,7 +55,7 @@ impl Names {
     }
 
     /// The actions whose names match a pattern, without regard to case; `None` when it matches no name.
-    pub(super) fn matching(&self, pattern: &str) -> Option<Actions> {
+    pub(crate) fn matching(&self, pattern: &str) -> Option<Actions> {
         // A bit for each place in a name that the pattern so far leads to.
         let mut names = [1u64; NAMES_MAX];
         for byte in pattern.bytes() {
@@ -89,7 +89,7 @@ impl Names {
     /// `None` when the fewest are more than [`HINT_EDITS_MAX`]. Compares the [`HINT_NAMES_MAX`] names whose letters
     /// differ least, and none whose letters differ by more edits than that: so no name is compared with one that is
     /// much longer or shorter.
-    pub(super) fn nearest(&self, written: &str) -> Option<&'static str> {
+    pub(crate) fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
         let is_pattern = plain.len() < written.len();
@@ -152,9 +152,10 @@ const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use super::super::action::{KINESISVIDEO, STS};
-    use super::super::pattern;
+
     use super::*;
+    use crate::aws::policy::action::{KINESISVIDEO, STS};
+    use crate::aws::policy::pattern;
     use proptest::prelude::*;
 
     /// The actions that a pattern matches by the general matcher, name by name.

@@ -31,7 +31,7 @@ use std::cell::OnceCell;
 
 /// Appends a pattern: `*` matches any bytes, `?` any one byte. Neither stops at `/` or `:`. Runs of `*` mean no more
 /// than one of them.
-pub(super) fn push(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     let mut before = 0;
     for byte in text.bytes() {
         if byte != b'*' || before != b'*' {
@@ -42,7 +42,7 @@ pub(super) fn push(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A text that patterns are matched with. Allocates nothing.
-pub(super) struct Text<'a> {
+pub(crate) struct Text<'a> {
     bytes: &'a [u8],
     /// Made when a part is looked for: most patterns differ at the beginning.
     index: OnceCell<Index>,
@@ -62,7 +62,7 @@ type Row = [u64; 2 * WORDS];
 type Places = [u64; WORDS];
 
 impl<'a> Text<'a> {
-    pub(super) const fn new(text: &'a str) -> Self {
+    pub(crate) const fn new(text: &'a str) -> Self {
         Self {
             bytes: text.as_bytes(),
             index: OnceCell::new(),
@@ -70,22 +70,22 @@ impl<'a> Text<'a> {
     }
 
     /// The text.
-    pub(super) const fn bytes(&self) -> &'a [u8] {
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Whether each character is one byte.
-    pub(super) const fn is_ascii(&self) -> bool {
+    pub(crate) const fn is_ascii(&self) -> bool {
         self.bytes.is_ascii()
     }
 
     /// Whether the whole text matches a pattern that [`push`] wrote. Adds to `steps`.
-    pub(super) fn matches(&self, pattern: &[u8], steps: &mut u64) -> bool {
+    pub(crate) fn matches(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<b'*', b'?'>(pattern, steps)
     }
 
     /// The same of a pattern whose wildcards are [`MANY`] and [`ONE`].
-    pub(super) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
+    pub(crate) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<MANY, ONE>(pattern, steps)
     }
 
@@ -266,10 +266,10 @@ fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
 }
 
 /// Any bytes, in a pattern in which every other byte means itself. No byte of UTF-8.
-pub(super) const MANY: u8 = 0xFE;
+pub(crate) const MANY: u8 = 0xFE;
 
 /// Any one byte, in such a pattern.
-pub(super) const ONE: u8 = 0xFD;
+pub(crate) const ONE: u8 = 0xFD;
 
 /// Bytes of a text in which a part without wildcards is searched in the time of a step.
 const SEARCHED_BYTES_PER_STEP: usize = 8;
@@ -286,6 +286,7 @@ const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
 

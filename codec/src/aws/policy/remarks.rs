@@ -1,9 +1,10 @@
 //! Remarks on what a policy may say and its author may not expect.
 
-use super::Policy;
-use super::condition::{Comparison, Key, KeyName, Quantifier};
-use super::effect::Effect;
-use super::statement::KeyUse;
+use crate::aws::policy::Policy;
+use crate::aws::policy::condition::operator::{Comparison, Quantifier};
+use crate::aws::policy::condition::{Key, KeyName};
+use crate::aws::policy::effect::Effect;
+use crate::aws::policy::statement::KeyUse;
 use std::collections::BTreeSet;
 
 impl Policy {
@@ -84,6 +85,7 @@ fn shown(key: Key<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

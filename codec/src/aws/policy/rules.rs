@@ -1,11 +1,11 @@
 //! The members that a policy document may hold, and their values.
 
-use super::effect::Effect;
-use super::limits::PATTERN_BYTES_MAX;
+use crate::aws::policy::effect::Effect;
+use crate::aws::policy::limits::PATTERN_BYTES_MAX;
 
 /// The kind of a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Grammar {
+pub(crate) enum Grammar {
     /// The rights of its owner: its statements have resources.
     Permissions,
     /// The trust of a role: its statements have principals.
@@ -14,7 +14,7 @@ pub(super) enum Grammar {
 
 impl Grammar {
     /// The members that a statement may have.
-    pub(super) const fn members(self) -> &'static [&'static str] {
+    pub(crate) const fn members(self) -> &'static [&'static str] {
         match self {
             Self::Permissions => STATEMENT_MEMBERS,
             Self::Trust => TRUST_MEMBERS,
@@ -32,11 +32,11 @@ impl Grammar {
 
 /// The members that an object had so far.
 #[derive(Default)]
-pub(super) struct Members(Vec<&'static str>);
+pub(crate) struct Members(Vec<&'static str>);
 
 impl Members {
     /// The known member of a name, if it is one and occurs for the first time.
-    pub(super) fn note(
+    pub(crate) fn note(
         &mut self,
         name: &str,
         known: &[&'static str],
@@ -63,12 +63,12 @@ impl Members {
         Ok(member)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains(&name)
     }
 
     /// Checks that a statement had what it needs. A member with an invalid value was reported at its place.
-    pub(super) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
+    pub(crate) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
         for (name, other) in PAIRS {
             if self.has(name) && self.has(other) {
                 return Err(format!("the statement must have either {name} or {other}"));
@@ -86,7 +86,7 @@ impl Members {
     }
 }
 
-pub(super) fn version(text: &str) -> Result<(), String> {
+pub(crate) fn version(text: &str) -> Result<(), String> {
     match text {
         VERSION_WITH_VARIABLES | "2008-10-17" => Ok(()),
         _ => Err(format!(
@@ -96,7 +96,7 @@ pub(super) fn version(text: &str) -> Result<(), String> {
     }
 }
 
-pub(super) fn effect(text: &str) -> Result<Effect, String> {
+pub(crate) fn effect(text: &str) -> Result<Effect, String> {
     match text {
         "Allow" => Ok(Effect::Allow),
         "Deny" => Ok(Effect::Deny),
@@ -107,7 +107,7 @@ pub(super) fn effect(text: &str) -> Result<Effect, String> {
     }
 }
 
-pub(super) fn resource(text: &str) -> Result<&str, String> {
+pub(crate) fn resource(text: &str) -> Result<&str, String> {
     let text = bounded(text)?;
     if text != "*" && !text.starts_with("arn:") {
         return Err(format!(
@@ -120,7 +120,7 @@ pub(super) fn resource(text: &str) -> Result<&str, String> {
 }
 
 /// A principal of a trust document as it is kept: its kind, a colon and its name. An account is its root.
-pub(super) fn principal(kind: &str, text: &str) -> Result<String, String> {
+pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
     if kind == "AWS" && text == "*" {
@@ -162,7 +162,7 @@ fn is_caller(arn: &str) -> bool {
 }
 
 /// A value of a condition, which may be empty.
-pub(super) fn value(text: &str) -> Result<&str, String> {
+pub(crate) fn value(text: &str) -> Result<&str, String> {
     if text.is_empty() {
         Ok(text)
     } else {
@@ -170,7 +170,7 @@ pub(super) fn value(text: &str) -> Result<&str, String> {
     }
 }
 
-pub(super) fn bounded(text: &str) -> Result<&str, String> {
+pub(crate) fn bounded(text: &str) -> Result<&str, String> {
     if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
         return Err(format!(
             "{}: allowed 1 to {PATTERN_BYTES_MAX} bytes",
@@ -181,7 +181,7 @@ pub(super) fn bounded(text: &str) -> Result<&str, String> {
 }
 
 /// A text in quotes, cut off when long.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
@@ -189,15 +189,15 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// The kinds of principals.
-pub(super) const PRINCIPAL_KINDS: &[&str] = &["AWS", "Service", "Federated"];
+pub(crate) const PRINCIPAL_KINDS: &[&str] = &["AWS", "Service", "Federated"];
 
 /// Every principal, as it is kept.
-pub(super) const EVERYBODY: &str = "AWS:*";
+pub(crate) const EVERYBODY: &str = "AWS:*";
 
 /// In place of the name of a member that is skipped.
-pub(super) const IGNORED: &str = "";
+pub(crate) const IGNORED: &str = "";
 
-pub(super) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
+pub(crate) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
 
 const STATEMENT_MEMBERS: &[&str] = &[
     "Sid",
@@ -229,6 +229,6 @@ const PAIRS: [(&str, &str); 3] = [
 ];
 
 /// The version whose texts may have variables.
-pub(super) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
+pub(crate) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
 
 const EXCERPT_CHARS_MAX: usize = 80;

@@ -6,37 +6,42 @@
 //! The two lists of values are those of a client id, which most conditions are about; a condition that the statement
 //! does not have is an empty list. The other conditions are one behind the other.
 
-use super::Request;
-use super::action::{ACTIONS_BYTES, Actions};
-use super::condition::{Condition, Expanded, Key, Match, Operator, Place, Values, Work};
-use super::condition::{each_variable, expand, has_markers};
-use super::effect::Effect;
-use super::list::List;
-use super::pattern::Text;
-use super::rules::EVERYBODY;
+use crate::aws::policy::Request;
+use crate::aws::policy::action::{ACTIONS_BYTES, Actions};
+use crate::aws::policy::condition::context::Values;
+use crate::aws::policy::condition::operator::Operator;
+use crate::aws::policy::condition::variable::{
+    Expanded, Place, each_variable, expand, has_markers,
+};
+use crate::aws::policy::condition::work::{Match, Work};
+use crate::aws::policy::condition::{Condition, Key};
+use crate::aws::policy::effect::Effect;
+use crate::aws::policy::list::List;
+use crate::aws::policy::pattern::Text;
+use crate::aws::policy::rules::EVERYBODY;
 
 /// A statement of a policy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Statement<'p> {
-    pub(super) effect: Effect,
-    pub(super) actions: Actions,
+pub(crate) struct Statement<'p> {
+    pub(crate) effect: Effect,
+    pub(crate) actions: Actions,
     /// It applies to all resources but those that match.
-    pub(super) spares_resources: bool,
+    pub(crate) spares_resources: bool,
     /// Some of them have variables.
-    pub(super) expands_resources: bool,
+    pub(crate) expands_resources: bool,
     /// Patterns, at least one; one must match.
-    pub(super) resources: List<'p>,
+    pub(crate) resources: List<'p>,
     /// `StringEquals` on `kinesisvideo:ClientId`: one of its values must be the request's client id.
-    pub(super) equals: List<'p>,
+    pub(crate) equals: List<'p>,
     /// `StringLike`: one of its patterns must match the client id.
-    pub(super) like: List<'p>,
+    pub(crate) like: List<'p>,
     /// The other conditions, one behind the other.
-    pub(super) conditions: List<'p>,
+    pub(crate) conditions: List<'p>,
 }
 
 /// The use of a key by a statement.
 #[derive(Clone, Copy)]
-pub(super) enum KeyUse {
+pub(crate) enum KeyUse {
     /// In a condition of this operator.
     Condition(Operator),
     /// As a variable.
@@ -47,7 +52,7 @@ pub(super) enum KeyUse {
 }
 
 /// A request, with what was found out about its texts so far.
-pub(super) struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     request: &'a Request<'a>,
     resource: Text<'a>,
     client_id: Option<Text<'a>>,
@@ -55,7 +60,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(request: &'a Request<'a>) -> Self {
+    pub(crate) fn new(request: &'a Request<'a>) -> Self {
         Self {
             request,
             resource: Text::new(request.resource),
@@ -81,7 +86,7 @@ impl<'a> Subject<'a> {
 
 impl<'p> Statement<'p> {
     /// The first statement of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
-    pub(super) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
+    pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
         let (resources, rest) = List::read(rest)?;
@@ -116,7 +121,7 @@ impl<'p> Statement<'p> {
     ///
     /// # Errors
     /// A list is too long.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         let effect = match self.effect {
             Effect::Allow => ALLOW,
             Effect::Deny => 0,
@@ -137,7 +142,7 @@ impl<'p> Statement<'p> {
     }
 
     /// Refuses a statement of a trust document that allows something to everybody, or to all but some, in any case.
-    pub(super) fn check_trust(&self) -> Result<(), String> {
+    pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
         let mut principals = self.resources.entries();
@@ -153,7 +158,7 @@ impl<'p> Statement<'p> {
     /// Whether it applies to a request. Adds the work to `steps`, and that of the other conditions to `work`.
     ///
     /// Values that are lost are decided for the worse: a statement that depends on one denies, and does not allow.
-    pub(super) fn matches(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+    pub(crate) fn matches(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
         subject.values.begin();
         let matches = self.applies(subject, work, steps);
         if matches == Match::Open && subject.values.only_lost() {
@@ -207,7 +212,7 @@ impl<'p> Statement<'p> {
     }
 
     /// The other conditions; `None` for one that cannot be read, which is the last.
-    pub(super) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
         let mut rest = self.conditions.bytes();
         std::iter::from_fn(move || {
             if rest.is_empty() {
@@ -220,7 +225,7 @@ impl<'p> Statement<'p> {
     }
 
     /// Passes on each key that it names besides the client id. `None` when some part cannot be read.
-    pub(super) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
+    pub(crate) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
         let mut of_variables = |list: List<'_>| {
             let mut entries = list.entries();
             entries.try_for_each(|entry| {

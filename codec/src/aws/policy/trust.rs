@@ -6,12 +6,14 @@
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".
 
-use super::effect::Effect;
-use super::limits::{TRUST_BYTES_MAX, VARIABLES_MAX};
-use super::list::List;
-use super::rules::{EVERYBODY, Grammar};
-use super::statement::Statement;
-use super::{Action, Decision, Ground, KeyName, Policy, PolicyError, Request, all_faults, within};
+use crate::aws::policy::effect::Effect;
+use crate::aws::policy::limits::{TRUST_BYTES_MAX, VARIABLES_MAX};
+use crate::aws::policy::list::List;
+use crate::aws::policy::rules::{EVERYBODY, Grammar};
+use crate::aws::policy::statement::Statement;
+use crate::aws::policy::{
+    Action, Decision, Ground, KeyName, Policy, PolicyError, Request, all_faults, read, within,
+};
 use std::collections::BTreeSet;
 
 /// A trust document that was read.
@@ -70,7 +72,7 @@ impl Trust {
     /// The first fault, with its line and column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         within(text, TRUST_BYTES_MAX)?;
-        let bytes = super::read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
+        let bytes = read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
         Self::of_statements(&bytes)
             .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
     }
@@ -229,6 +231,7 @@ impl Clause {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const USER: &str = "AWS:arn:aws:iam::123456789012:user/back-end";

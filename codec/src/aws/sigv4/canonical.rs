@@ -2,24 +2,24 @@
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
-use super::ALGORITHM;
-use super::escape::encode_path;
-use super::key::hex;
-use super::query::{Encoding, Query};
-use super::refusal::Refusal;
+use crate::aws::sigv4::ALGORITHM;
+use crate::aws::sigv4::escape::encode_path;
+use crate::aws::sigv4::key::hex;
+use crate::aws::sigv4::query::{Encoding, Query};
+use crate::aws::sigv4::refusal::Refusal;
 use crate::http::Head;
 use crate::limits::HEADER_LINES;
 use memchr::memchr2;
 
 /// The parts of a canonical request besides the query's form.
-pub(super) struct Source<'a> {
-    pub(super) head: &'a Head<'a>,
+pub(crate) struct Source<'a> {
+    pub(crate) head: &'a Head<'a>,
     /// The names of the signed headers, joined by `;`.
-    pub(super) signed_headers: &'a [u8],
+    pub(crate) signed_headers: &'a [u8],
     /// The SHA-256 of the body in hexadecimal digits.
-    pub(super) payload_hash: &'a [u8],
+    pub(crate) payload_hash: &'a [u8],
     /// Whether the query carries the signature, which is then no part of it.
-    pub(super) signed_in_query: bool,
+    pub(crate) signed_in_query: bool,
 }
 
 impl Source<'_> {
@@ -27,7 +27,7 @@ impl Source<'_> {
     ///
     /// # Errors
     /// [`Refusal::Mismatch`] when `host` is not signed, or a signed header is absent or named twice.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
         query: &mut Query,
@@ -93,7 +93,7 @@ impl Source<'_> {
 const _: () = assert!(HEADER_LINES <= 64, "one bit of a u64 per header line");
 
 /// Writes the string to sign of a canonical request.
-pub(super) fn string_to_sign(
+pub(crate) fn string_to_sign(
     out: &mut Vec<u8>,
     moment: &[u8; 16],
     scope: &str,
@@ -126,6 +126,7 @@ fn folded(out: &mut Vec<u8>, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::http::HeadLimits;
 

@@ -1,7 +1,7 @@
 //! The credential: an access key id and the scope of its signing key.
 
-use super::refusal::{Malformed, Refusal, Scope};
-use super::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
+use crate::aws::sigv4::refusal::{Malformed, Refusal, Scope};
+use crate::aws::sigv4::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
 /// The services whose requests are verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
@@ -23,19 +23,19 @@ impl Service {
 
 /// A credential as sent, `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`. Lives as long as its claim.
 #[derive(Clone, Copy)]
-pub(super) struct Credential<'a> {
-    pub(super) access_key_id: &'a str,
-    pub(super) date: &'a str,
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
+pub(crate) struct Credential<'a> {
+    pub(crate) access_key_id: &'a str,
+    pub(crate) date: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) service: &'a str,
     terminator: &'a str,
     /// All behind the access key id and its slash.
-    pub(super) scope: &'a str,
+    pub(crate) scope: &'a str,
 }
 
 impl<'a> Credential<'a> {
     /// Splits a credential. The access key id is visible ASCII, 1 to 128 bytes.
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(text).map_err(|_| Malformed::Credential)?;
         let (access_key_id, scope) = text.split_once('/').ok_or(Malformed::Credential)?;
         let mut parts = scope.split('/');
@@ -58,7 +58,7 @@ impl<'a> Credential<'a> {
 
     /// Checks that the scope is that of a request to this server at this moment, in the basic format. Without `region`,
     /// any region is right.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         service: Service,
         region: Option<&str>,
@@ -90,6 +90,7 @@ impl<'a> Credential<'a> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
-use super::refusal::Malformed;
+use crate::aws::sigv4::refusal::Malformed;
 use memchr::memchr;
 
 /// Appends a name or value decoded once; `+` is a plus. Returns whether it is strict: whether encoding it again gives
 /// it back.
-pub(super) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
+pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
     while let Some(place) = memchr(b'%', rest) {
@@ -55,12 +55,12 @@ const PLAIN: [bool; 256] = {
 };
 
 /// Appends a text with every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
-pub(super) fn encode(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn encode(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, &ENCODED);
 }
 
 /// Appends a path: as [`encode`] does, except that slashes are left alone.
-pub(super) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
+pub(crate) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
     write_encoded(out, path, &ENCODED_IN_PATH);
 }
 
@@ -108,7 +108,7 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
 }
 
 /// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that many can be asked at once.
-pub(super) const fn is_unreserved(byte: u8) -> bool {
+pub(crate) const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
@@ -145,6 +145,7 @@ const HEX_CLASS: [u8; 256] = {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

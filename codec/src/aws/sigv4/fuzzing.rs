@@ -1,6 +1,6 @@
 //! The entry of fuzzers and of the seeded test: whatever the request, no panic, and no unsigned request is accepted.
 
-use super::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
+use crate::aws::sigv4::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
 use crate::http::{Head, HeadLimits};
 
 /// Verifies `data`, a request head with its body behind it, with a key of the test vectors and with none.

@@ -1,22 +1,22 @@
 //! The header form: `Authorization: AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
 
-use super::ALGORITHM;
-use super::refusal::Malformed;
-use super::stamp::Stamp;
+use crate::aws::sigv4::ALGORITHM;
+use crate::aws::sigv4::refusal::Malformed;
+use crate::aws::sigv4::stamp::Stamp;
 use crate::http::Head;
 
 /// The parts of a header-signed request, borrowed from its head.
 #[derive(Clone, Copy)]
-pub(super) struct Parts<'a> {
-    pub(super) credential: &'a str,
-    pub(super) signed_headers: &'a str,
-    pub(super) signature: &'a str,
-    pub(super) signed: Stamp,
-    pub(super) token: Option<&'a str>,
+pub(crate) struct Parts<'a> {
+    pub(crate) credential: &'a str,
+    pub(crate) signed_headers: &'a str,
+    pub(crate) signature: &'a str,
+    pub(crate) signed: Stamp,
+    pub(crate) token: Option<&'a str>,
 }
 
 /// Reads the parts; `None` without an `Authorization` header.
-pub(super) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> {
+pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> {
     let Some(authorization) = single(head, "Authorization")? else {
         return Ok(None);
     };

@@ -1,6 +1,6 @@
 //! Keys: the secret's derived key of one day, region and service, and the HMAC under it.
 
-use super::TERMINATOR;
+use crate::aws::sigv4::TERMINATOR;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
@@ -45,14 +45,14 @@ impl fmt::Debug for SigningKey {
 ///
 /// # Panics
 /// With another number of bytes: a SHA-256 and its HMAC have as many.
-pub(super) fn hex(bytes: &[u8]) -> [u8; 64] {
+pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
     HEXLOWER.encode_mut(bytes, &mut text);
     text
 }
 
 /// 64 hexadecimal digits, in either case, as the 32 bytes they stand for.
-pub(super) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
+pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let is_long_enough = text.len() == 2 * bytes.len();
     let decoded = is_long_enough.then(|| HEXLOWER_PERMISSIVE.decode_mut(text, &mut bytes));
@@ -61,6 +61,7 @@ pub(super) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

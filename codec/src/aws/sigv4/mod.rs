@@ -28,19 +28,18 @@
 mod canonical;
 mod credential;
 mod escape;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod key;
 mod presigned;
 mod query;
 mod refusal;
+pub mod signer;
 mod signing_keys;
 mod stamp;
 mod verify;
-
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
-pub mod signer;
 
 pub use credential::Service;
 pub use key::SigningKey;

@@ -1,23 +1,23 @@
 //! The query form: a presigned URL carries the parts as query parameters.
 
-use super::query::{Parameter, ProtocolParameters};
-use super::refusal::Malformed;
-use super::stamp::Stamp;
-use super::{ALGORITHM, EXPIRES_S_MAX};
+use crate::aws::sigv4::query::{Parameter, ProtocolParameters};
+use crate::aws::sigv4::refusal::Malformed;
+use crate::aws::sigv4::stamp::Stamp;
+use crate::aws::sigv4::{ALGORITHM, EXPIRES_S_MAX};
 
 /// The parts of a presigned request, borrowed from where the query was decoded to.
 #[derive(Clone, Copy)]
-pub(super) struct Parts<'a> {
-    pub(super) credential: &'a [u8],
-    pub(super) signed_headers: &'a [u8],
-    pub(super) signature: &'a [u8],
-    pub(super) signed: Stamp,
-    pub(super) expires: u32,
-    pub(super) token: Option<&'a [u8]>,
+pub(crate) struct Parts<'a> {
+    pub(crate) credential: &'a [u8],
+    pub(crate) signed_headers: &'a [u8],
+    pub(crate) signature: &'a [u8],
+    pub(crate) signed: Stamp,
+    pub(crate) expires: u32,
+    pub(crate) token: Option<&'a [u8]>,
 }
 
 /// Whether a query carries a signature, or a piece of one.
-pub(super) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
+pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,
         Parameter::Credential,
@@ -28,7 +28,7 @@ pub(super) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
 }
 
 /// Reads the parts out of the decoded query.
-pub(super) fn read<'a>(
+pub(crate) fn read<'a>(
     found: &ProtocolParameters,
     decoded: &'a [u8],
 ) -> Result<Parts<'a>, Malformed> {
@@ -67,6 +67,7 @@ fn expires(text: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

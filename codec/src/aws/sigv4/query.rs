@@ -3,9 +3,9 @@
 //! Most URLs arrive encoded as prescribed. Then strict and raw are the same text, nothing is copied, and there is one
 //! attempt to verify.
 
-use super::QUERY_PARAMETERS_MAX;
-use super::escape::{decode, encode};
-use super::refusal::Malformed;
+use crate::aws::sigv4::QUERY_PARAMETERS_MAX;
+use crate::aws::sigv4::escape::{decode, encode};
+use crate::aws::sigv4::refusal::Malformed;
 use memchr::memchr;
 use std::cmp::Ordering;
 
@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parameter {
+pub(crate) enum Parameter {
     Algorithm,
     ChannelArn,
     ClientId,
@@ -28,7 +28,7 @@ pub(super) enum Parameter {
 impl Parameter {
     const COUNT: usize = 9;
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Algorithm => "X-Amz-Algorithm",
             Self::ChannelArn => "X-Amz-ChannelARN",
@@ -60,7 +60,7 @@ impl Parameter {
 
 /// The pairs of one request's query. Its memory is used again for the next request.
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(crate) struct Query {
     pairs: Vec<Pair>,
     /// Whether the query came encoded strictly.
     is_strict: bool,
@@ -70,13 +70,13 @@ pub(super) struct Query {
 
 /// The parameters of the protocol in a query, and its faults.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ProtocolParameters {
+pub(crate) struct ProtocolParameters {
     /// The places of their decoded values; the first occurrence of each.
     values: [Option<(usize, usize)>; Parameter::COUNT],
     /// The first parameter of the protocol that occurs twice.
-    pub(super) twice: Option<Parameter>,
+    pub(crate) twice: Option<Parameter>,
     /// The fault that keeps the query from being canonical.
-    pub(super) fault: Option<Malformed>,
+    pub(crate) fault: Option<Malformed>,
 }
 
 /// One pair: as it came, decoded, and encoded strictly.
@@ -99,14 +99,14 @@ struct Span {
 
 /// Which of the two forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Strict,
     Raw,
 }
 
 impl ProtocolParameters {
     /// The value of a parameter, out of the text that it was decoded to.
-    pub(super) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
         let (start, end) = self.values.get(parameter as usize).copied().flatten()?;
         decoded.get(start..end)
     }
@@ -114,7 +114,7 @@ impl ProtocolParameters {
 
 impl Query {
     /// Reads the pairs of a query and writes their decoded names and values to `decoded`. Empty pairs are left out.
-    pub(super) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
+    pub(crate) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
         self.strict.clear();
         decoded.clear();
@@ -203,7 +203,7 @@ impl Query {
 
     /// Writes every pair in the strict encoding, unless the query came so. The query must have no fault, and `decoded`
     /// must be as [`Query::read`] left it.
-    pub(super) fn encode(&mut self, decoded: &[u8]) {
+    pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
         }
@@ -225,13 +225,13 @@ impl Query {
     }
 
     /// Whether the raw form is another text than the strict one.
-    pub(super) const fn differs_raw(&self) -> bool {
+    pub(crate) const fn differs_raw(&self) -> bool {
         !self.is_strict
     }
 
     /// Appends the canonical query: the pairs sorted by name, then by value, joined by `&`. `query` is the text that
     /// was read and encoded. The signature is left out if the query carries it.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
         query: &str,
@@ -282,6 +282,7 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn canonical(query: &str, encoding: Encoding) -> String {

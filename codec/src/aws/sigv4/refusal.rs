@@ -1,7 +1,7 @@
 //! Why a request is refused: status, error type, words, and the label under which it is counted.
 
-use super::credential::Service;
-use super::stamp::Stamp;
+use crate::aws::sigv4::credential::Service;
+use crate::aws::sigv4::stamp::Stamp;
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -76,7 +76,7 @@ pub enum Malformed {
     /// The name of a parameter of the protocol is percent-encoded. No client needs that, and a party that reads the
     /// query without decoding names would see another request than the one that was signed.
     Disguised,
-    /// More query parameters than [`super::QUERY_PARAMETERS_MAX`].
+    /// More query parameters than [`crate::aws::sigv4::QUERY_PARAMETERS_MAX`].
     TooMany,
 }
 

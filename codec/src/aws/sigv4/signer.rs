@@ -3,11 +3,11 @@
 //! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
 //! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
 
-use super::canonical::string_to_sign;
-use super::escape::encode_path;
-use super::key::hex;
-use super::verify::EMPTY_SHA256;
-use super::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
+use crate::aws::sigv4::canonical::string_to_sign;
+use crate::aws::sigv4::escape::encode_path;
+use crate::aws::sigv4::key::hex;
+use crate::aws::sigv4::verify::EMPTY_SHA256;
+use crate::aws::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::{self, Write};
 

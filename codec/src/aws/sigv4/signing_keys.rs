@@ -5,8 +5,8 @@
 //! requests come with many dates displaces no other. All temporary keys of a set together have two places as well: who
 //! may ask for those has as many as they like. Only ids that the caller knows get here, hence the plain hash.
 
-use super::credential::Credential;
-use super::key::SigningKey;
+use crate::aws::sigv4::credential::Credential;
+use crate::aws::sigv4::key::SigningKey;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl SigningKeys {
 
     /// The signing key of this id, scope and secret, derived if it is not cached. Temporary keys are those that come
     /// with a token.
-    pub(super) fn of(
+    pub(crate) fn of(
         &mut self,
         id: &str,
         credential: &Credential<'_>,
@@ -171,6 +171,7 @@ const PLACES_OF_TEMPORARY: usize = 2;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// Signs with the key of the table, and returns whether that is the derived one.

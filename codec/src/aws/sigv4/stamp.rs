@@ -110,13 +110,13 @@ impl Stamp {
     }
 
     /// The moment this many seconds later.
-    pub(super) fn after(self, seconds: u64) -> Self {
+    pub(crate) fn after(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(seconds))
     }
 
     /// The moment this many seconds earlier.
-    pub(super) fn before(self, seconds: u64) -> Self {
+    pub(crate) fn before(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(seconds))
     }
@@ -164,6 +164,7 @@ const MONTHS: [&[u8; 3]; 12] = [
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::http::imf_fixdate;
 

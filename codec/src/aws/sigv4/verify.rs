@@ -1,13 +1,13 @@
 //! The verification itself: a claim is read from a request, then checked against the key it names.
 
-use super::canonical::{Source, string_to_sign};
-use super::credential::{Credential, Service};
-use super::key::{hex, unhex};
-use super::query::{Encoding, Query};
-use super::refusal::{Malformed, Refusal, Window};
-use super::signing_keys::SigningKeys;
-use super::stamp::Stamp;
-use super::{CLOCK_TOLERANCE_S_MAX, header, presigned};
+use crate::aws::sigv4::canonical::{Source, string_to_sign};
+use crate::aws::sigv4::credential::{Credential, Service};
+use crate::aws::sigv4::key::{hex, unhex};
+use crate::aws::sigv4::query::{Encoding, Query};
+use crate::aws::sigv4::refusal::{Malformed, Refusal, Window};
+use crate::aws::sigv4::signing_keys::SigningKeys;
+use crate::aws::sigv4::stamp::Stamp;
+use crate::aws::sigv4::{CLOCK_TOLERANCE_S_MAX, header, presigned};
 use crate::http::Head;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -406,7 +406,7 @@ impl fmt::Debug for Claim<'_> {
 const RAW_BYTES_MAX: usize = 8 * 1024;
 
 /// The SHA-256 of nothing.
-pub(super) const EMPTY_SHA256: &[u8; 64] =
+pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Used for every unknown key. No access key id is empty, so its derived keys have entries of their own.

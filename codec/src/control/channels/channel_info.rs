@@ -1,6 +1,5 @@
 //! A channel in the responses of Describe and List.
 
-use crate::control::write;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
@@ -46,22 +45,22 @@ impl ChannelStatus {
 
 /// Appends a channel as an object. Members are in this order and `SingleMasterConfiguration` has one member only:
 /// the C SDK reads the tokens flat, whatever object they are in.
-pub(in crate::control) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
-    write::member(out, b'{', "ChannelName");
-    write::text(out, info.name);
-    write::member(out, b',', "ChannelARN");
-    write::text(out, info.arn);
-    write::member(out, b',', "ChannelType");
-    write::text(out, "SINGLE_MASTER");
-    write::member(out, b',', "ChannelStatus");
-    write::text(out, info.status.as_str());
-    write::member(out, b',', "CreationTime");
-    write::epoch_seconds(out, info.created_ms);
-    write::member(out, b',', "SingleMasterConfiguration");
-    write::member(out, b'{', "MessageTtlSeconds");
-    write::number(out, u64::from(info.ttl_seconds));
+pub(crate) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+    crate::control::write::member(out, b'{', "ChannelName");
+    crate::json::write::string(out, info.name);
+    crate::control::write::member(out, b',', "ChannelARN");
+    crate::json::write::string(out, info.arn);
+    crate::control::write::member(out, b',', "ChannelType");
+    crate::json::write::string(out, "SINGLE_MASTER");
+    crate::control::write::member(out, b',', "ChannelStatus");
+    crate::json::write::string(out, info.status.as_str());
+    crate::control::write::member(out, b',', "CreationTime");
+    crate::control::write::epoch_seconds(out, info.created_ms);
+    crate::control::write::member(out, b',', "SingleMasterConfiguration");
+    crate::control::write::member(out, b'{', "MessageTtlSeconds");
+    crate::control::write::number(out, u64::from(info.ttl_seconds));
     out.push(b'}');
-    write::member(out, b',', "Version");
-    write::text(out, info.version);
+    crate::control::write::member(out, b',', "Version");
+    crate::json::write::string(out, info.version);
     out.push(b'}');
 }

@@ -2,10 +2,9 @@
 
 use crate::control::constraint::{channel_name, message_ttl_seconds, required};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::owned::OwnedName;
 use crate::control::tags::tag::{self, Tag};
-use crate::control::write;
+use crate::json::value::Object;
 
 /// Makes a channel. Not idempotent: a name that is taken is refused with `ResourceInUseException`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct CreateSignalingChannel {
 }
 
 impl CreateSignalingChannel {
-    pub(in crate::control) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
         let [name, channel_type, configuration, tags] = object.members([
             "ChannelName",
             "ChannelType",
@@ -52,7 +51,7 @@ impl CreateSignalingChannel {
 
 /// Appends the response: the ARN of the channel that was made.
 pub fn create(out: &mut Vec<u8>, arn: &str) {
-    write::member(out, b'{', "ChannelARN");
-    write::text(out, arn);
+    crate::control::write::member(out, b'{', "ChannelARN");
+    crate::json::write::string(out, arn);
     out.push(b'}');
 }

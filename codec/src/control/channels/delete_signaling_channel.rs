@@ -3,7 +3,7 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, version};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
+use crate::json::value::Object;
 
 /// Deletes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,7 @@ pub struct DeleteSignalingChannel {
 }
 
 impl DeleteSignalingChannel {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, current] = object.members(["ChannelARN", "CurrentVersion"])?;
         let (arn, current) = (arn.text()?, current.text()?);
 

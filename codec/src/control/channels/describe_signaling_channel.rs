@@ -4,9 +4,9 @@ use crate::aws::ChannelArn;
 use crate::control::channels::channel_info::{ChannelInfo, channel_info};
 use crate::control::constraint::{BodyRules, channel_arn, channel_name};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::owned::OwnedName;
 use crate::control::write;
+use crate::json::value::Object;
 
 /// Describes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +35,7 @@ impl Selector {
     }
 
     /// Reads the members `ChannelName` and `ChannelARN`, one or both of them; others are the caller's business.
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
 
@@ -59,10 +56,7 @@ impl Selector {
 }
 
 impl DescribeSignalingChannel {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }

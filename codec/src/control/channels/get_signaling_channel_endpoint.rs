@@ -3,8 +3,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn};
 use crate::control::error::ApiError;
-use crate::control::member::{Member, Object};
-use crate::control::write;
+use crate::control::member::Member;
+use crate::json::value::Object;
 use crate::signal::Role;
 use std::ops::RangeInclusive;
 
@@ -41,10 +41,7 @@ impl Protocol {
 }
 
 impl GetSignalingChannelEndpoint {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, configuration] =
             object.members(["ChannelARN", "SingleMasterChannelEndpointConfiguration"])?;
         let arn = arn.text()?;
@@ -70,16 +67,16 @@ impl GetSignalingChannelEndpoint {
 
 /// Appends the response: one entry per protocol asked, in that order.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
-    write::member(out, b'{', "ResourceEndpointList");
+    crate::control::write::member(out, b'{', "ResourceEndpointList");
     out.push(b'[');
     for (position, (protocol, url)) in endpoints.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        write::member(out, b'{', "Protocol");
-        write::text(out, protocol.as_str());
-        write::member(out, b',', "ResourceEndpoint");
-        write::text(out, url);
+        crate::control::write::member(out, b'{', "Protocol");
+        crate::json::write::string(out, protocol.as_str());
+        crate::control::write::member(out, b',', "ResourceEndpoint");
+        crate::json::write::string(out, url);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");

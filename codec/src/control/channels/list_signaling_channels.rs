@@ -8,9 +8,9 @@ use crate::base64;
 use crate::control::channels::channel_info::{ChannelInfo, channel_info};
 use crate::control::constraint::{channel_name, integer, next_token, required};
 use crate::control::error::ApiError;
-use crate::control::member::{Member, Object};
+use crate::control::member::Member;
 use crate::control::owned::OwnedName;
-use crate::control::write;
+use crate::json::value::Object;
 use std::ops::RangeInclusive;
 
 /// Most entries of one page, whatever `MaxResults` says: about 400 KiB of text.
@@ -34,7 +34,7 @@ pub struct ListSignalingChannels {
 }
 
 impl ListSignalingChannels {
-    pub(in crate::control) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
         let [max_results, token, condition] =
             object.members(["MaxResults", "NextToken", "ChannelNameCondition"])?;
         let (max_results, token) = (max_results.integer()?, token.text()?);
@@ -65,7 +65,7 @@ pub fn list<'a>(
     channels: impl IntoIterator<Item = ChannelInfo<'a>>,
     next_token: Option<&str>,
 ) {
-    write::member(out, b'{', "ChannelInfoList");
+    crate::control::write::member(out, b'{', "ChannelInfoList");
     out.push(b'[');
     for (position, info) in channels.into_iter().enumerate() {
         if position > 0 {
@@ -75,8 +75,8 @@ pub fn list<'a>(
     }
     out.push(b']');
     if let Some(token) = next_token {
-        write::member(out, b',', "NextToken");
-        write::text(out, token);
+        crate::control::write::member(out, b',', "NextToken");
+        crate::json::write::string(out, token);
     }
     out.push(b'}');
 }

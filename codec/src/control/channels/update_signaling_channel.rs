@@ -3,7 +3,7 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, required, ttl_seconds, version};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
+use crate::json::value::Object;
 
 /// Changes how long a channel keeps undelivered messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +17,7 @@ pub struct UpdateSignalingChannel {
 }
 
 impl UpdateSignalingChannel {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);

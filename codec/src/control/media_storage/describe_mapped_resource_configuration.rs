@@ -2,8 +2,8 @@
 
 use crate::control::constraint::{BodyRules, channel_name, integer, only_page, stream_arn};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::owned::OwnedName;
+use crate::json::value::Object;
 use std::ops::RangeInclusive;
 
 /// The values that `MaxResults` may have. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
@@ -27,10 +27,7 @@ pub enum StreamSelector {
 }
 
 impl DescribeMappedResourceConfiguration {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn, max_results, next_token] =
             object.members(["StreamName", "StreamARN", "MaxResults", "NextToken"])?;
         let (name, arn) = (name.text()?, arn.text()?);

@@ -3,7 +3,7 @@
 use crate::control::channels::describe_signaling_channel::Selector;
 use crate::control::constraint::BodyRules;
 use crate::control::error::ApiError;
-use crate::control::member::Object;
+use crate::json::value::Object;
 
 /// Returns whether what a channel's peers send each other is stored. It never is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +13,7 @@ pub struct DescribeMediaStorageConfiguration {
 }
 
 impl DescribeMediaStorageConfiguration {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }

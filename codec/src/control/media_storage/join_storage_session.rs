@@ -7,8 +7,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, arn, client_id, required};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::owned::OwnedClientId;
+use crate::json::value::Object;
 
 /// Asks that the service connect to a channel's master, to store what it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,10 +18,7 @@ pub struct JoinStorageSession {
 }
 
 impl JoinStorageSession {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [channel] = object.members(["channelArn"])?;
         let arn = arn("channelArn", channel.text()?, rules)?;
         Ok(Self { arn })
@@ -38,10 +35,7 @@ pub struct JoinStorageSessionAsViewer {
 }
 
 impl JoinStorageSessionAsViewer {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [channel, client] = object.members(["channelArn", "clientId"])?;
         let (channel, client) = (channel.text()?, client.text()?);
 

@@ -3,7 +3,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, required, stream_arn};
 use crate::control::error::ApiError;
-use crate::control::member::{Member, Object};
+use crate::control::member::Member;
+use crate::json::value::Object;
 
 /// Why media storage cannot be switched on, and why no storage session can be joined: an `InvalidArgumentException`,
 /// after the caller's permission and the channel were found good.
@@ -19,10 +20,7 @@ pub struct UpdateMediaStorageConfiguration {
 }
 
 impl UpdateMediaStorageConfiguration {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, configuration] = object.members(["ChannelARN", "MediaStorageConfiguration"])?;
         let (arn, configuration) = (arn.text()?, read_configuration(configuration)?);
 

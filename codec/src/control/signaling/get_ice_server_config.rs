@@ -3,9 +3,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, channel_arn, client_id};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::owned::OwnedClientId;
-use crate::control::write;
+use crate::json::value::Object;
 
 /// Hands out STUN and TURN servers with credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +27,7 @@ impl GetIceServerConfig {
             .map_or("kvs", OwnedClientId::as_str)
     }
 
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, client, service, username] =
             object.members(["ChannelARN", "ClientId", "Service", "Username"])?;
         let (arn, client) = (arn.text()?, client.text()?);
@@ -69,20 +65,20 @@ pub struct IceServer<'a> {
 
 /// Appends the response: the servers in their order, members in the order that AWS sends.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
-    write::member(out, b'{', "IceServerList");
+    crate::control::write::member(out, b'{', "IceServerList");
     out.push(b'[');
     for (position, server) in servers.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        write::member(out, b'{', "Password");
-        write::text(out, server.password);
-        write::member(out, b',', "Ttl");
-        write::number(out, u64::from(server.ttl_seconds));
-        write::member(out, b',', "Uris");
+        crate::control::write::member(out, b'{', "Password");
+        crate::json::write::string(out, server.password);
+        crate::control::write::member(out, b',', "Ttl");
+        crate::control::write::number(out, u64::from(server.ttl_seconds));
+        crate::control::write::member(out, b',', "Uris");
         uris(out, server.uris);
-        write::member(out, b',', "Username");
-        write::text(out, server.username);
+        crate::control::write::member(out, b',', "Username");
+        crate::json::write::string(out, server.username);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
@@ -94,7 +90,7 @@ fn uris(out: &mut Vec<u8>, uris: &[String]) {
         if position > 0 {
             out.push(b',');
         }
-        write::text(out, uri);
+        crate::json::write::string(out, uri);
     }
     out.push(b']');
 }

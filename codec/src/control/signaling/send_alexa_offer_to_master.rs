@@ -4,9 +4,8 @@ use crate::aws::ChannelArn;
 use crate::base64::{self, Alphabet};
 use crate::control::constraint::{BodyRules, channel_arn, client_id, required};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::owned::OwnedClientId;
-use crate::control::write;
+use crate::json::value::Object;
 use std::ops::RangeInclusive;
 
 /// The length that `MessagePayload` may have, in characters. Source: API Reference, "SendAlexaOfferToMaster".
@@ -24,10 +23,7 @@ pub struct SendAlexaOfferToMaster {
 }
 
 impl SendAlexaOfferToMaster {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, sender, payload] =
             object.members(["ChannelARN", "SenderClientId", "MessagePayload"])?;
         let (arn, sender, payload) = (arn.text()?, sender.text()?, payload.text()?);
@@ -52,9 +48,9 @@ impl SendAlexaOfferToMaster {
 
 /// Appends the response: the master's answer, or `null` when none came in time.
 pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
-    write::member(out, b'{', "Answer");
+    crate::control::write::member(out, b'{', "Answer");
     match answer {
-        Some(answer) => write::text(out, answer),
+        Some(answer) => crate::json::write::string(out, answer),
         None => out.extend_from_slice(b"null"),
     }
     out.push(b'}');

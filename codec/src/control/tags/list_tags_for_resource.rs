@@ -3,9 +3,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, arn, only_page};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::tags::tag::Tag;
-use crate::control::write;
+use crate::json::value::Object;
 
 /// Lists the tags of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +14,7 @@ pub struct ListTagsForResource {
 }
 
 impl ListTagsForResource {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [resource, next_token] = object.members(["ResourceARN", "NextToken"])?;
         let (resource, next_token) = (resource.text()?, next_token.text()?);
 
@@ -30,15 +26,15 @@ impl ListTagsForResource {
 
 /// Appends the response: all tags, as a map from key to value. They are at most 50, one page, so no token follows.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
-    write::member(out, b'{', "Tags");
+    crate::control::write::member(out, b'{', "Tags");
     out.push(b'{');
     for (position, tag) in tags.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        write::text(out, &tag.key);
+        crate::json::write::string(out, &tag.key);
         out.push(b':');
-        write::text(out, &tag.value);
+        crate::json::write::string(out, &tag.value);
     }
     out.extend_from_slice(b"}}");
 }

@@ -2,7 +2,8 @@
 
 use crate::control::constraint::required;
 use crate::control::error::{ApiError, ErrorKind};
-use crate::control::member::{Member, Object};
+use crate::control::member::Member;
+use crate::json::value::Object;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// Most tags that a channel may have. Source: API Reference, "TagResource".
@@ -24,22 +25,20 @@ pub struct Tag {
 }
 
 /// A tag with its JSON types known and nothing else.
-pub(in crate::control) struct RawTag<'b> {
+pub(crate) struct RawTag<'b> {
     key: Option<&'b str>,
     value: Option<&'b str>,
 }
 
 /// The tags of a member, typed.
-pub(in crate::control) fn read<'b>(
-    member: Member<'_, 'b>,
-) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
+pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
     let tags = member.objects()?;
     tags.map(|tags| tags.into_iter().map(read_one).collect())
         .transpose()
 }
 
 /// A key: 1 to 128 characters of the classes.
-pub(in crate::control) fn key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
+pub(crate) fn key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     if text.is_empty() || !fits(text, KEY_CHARS_MAX) {
         return Err(ApiError::invalid(format!(
             "{name} must be 1 to 128 letters, separators, numbers or characters of _.:/=+-@."
@@ -49,7 +48,7 @@ pub(in crate::control) fn key(name: &'static str, text: &str) -> Result<Box<str>
 }
 
 /// Checks count, lengths, classes and that no key comes twice.
-pub(in crate::control) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
+pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     if raw.len() > TAGS_MAX {
         let message = "Tags must be at most 50: a channel cannot have more.";
         return Err(ApiError::new(
@@ -128,6 +127,7 @@ fn is_tag_char(char: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

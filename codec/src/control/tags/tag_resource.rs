@@ -3,8 +3,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, arn, required};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::tags::tag::{self, Tag};
+use crate::json::value::Object;
 
 /// Puts tags on a channel; a key that it has already gets the new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,7 @@ pub struct TagResource {
 }
 
 impl TagResource {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [resource, tags] = object.members(["ResourceARN", "Tags"])?;
         let (resource, tags) = (resource.text()?, tag::read(tags)?);
 

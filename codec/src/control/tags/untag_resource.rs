@@ -3,8 +3,8 @@
 use crate::aws::ChannelArn;
 use crate::control::constraint::{BodyRules, arn, required};
 use crate::control::error::ApiError;
-use crate::control::member::Object;
 use crate::control::tags::tag::{self, TAGS_MAX};
+use crate::json::value::Object;
 
 /// Takes tags off a channel; keys that it does not have are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,7 @@ pub struct UntagResource {
 }
 
 impl UntagResource {
-    pub(in crate::control) fn parse(
-        object: Object<'_, '_>,
-        rules: &BodyRules,
-    ) -> Result<Self, ApiError> {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [resource, keys] = object.members(["ResourceARN", "TagKeyList"])?;
         let (resource, keys) = (resource.text()?, keys.texts()?);
 

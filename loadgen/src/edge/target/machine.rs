@@ -8,9 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
-use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
+use std::{fs, io};
 
 /// The machine that a run was driven from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +91,7 @@ pub fn run_id() -> u32 {
 ///
 /// # Errors
 /// The kernel's error.
-pub(in crate::edge) fn raise_descriptors() -> io::Result<u64> {
+pub(crate) fn raise_descriptors() -> io::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
     setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
@@ -104,7 +103,7 @@ pub(in crate::edge) fn raise_descriptors() -> io::Result<u64> {
 ///
 /// # Errors
 /// The kernel's error.
-pub(in crate::edge) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
+pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open, and `on` is a readable int of the length given.
@@ -128,7 +127,7 @@ pub(in crate::edge) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// The CPU does not exist or is not this process's to use.
-pub(in crate::edge) fn pin(cpu: usize) -> io::Result<()> {
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)

@@ -1,8 +1,7 @@
 //! CPU time and memory of a process, as the kernel reports them in `/proc`.
 
 use rustix::param::clock_ticks_per_second;
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 /// A process on this machine.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +21,7 @@ impl Process {
     }
 
     /// This process.
-    pub(in crate::edge) fn own() -> Self {
+    pub(crate) fn own() -> Self {
         Self {
             pid: std::process::id(),
         }
@@ -94,6 +93,7 @@ fn ticks(stat: &str) -> Option<[u64; 2]> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::thread;
     use std::time::{Duration, Instant};

@@ -10,14 +10,13 @@ use crate::options::{CpuList, Options};
 use crate::report::members;
 use crate::result::{Document, merge};
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, thread};
 
 /// Runs this program this many times, each with its part and the same `flags` (those after `run`), and merges what they
 /// report. Each is pinned to one of `--cores` in turn. Ctrl-C is passed on; each part then ends gently.

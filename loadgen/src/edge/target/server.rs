@@ -2,10 +2,9 @@
 
 use crate::edge::http;
 use crate::edge::target::process::Process;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::{fmt, io};
 use ureq::tls::TlsConfig;
 
 /// The source of the figures of the service's process.
@@ -121,6 +120,7 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpListener;

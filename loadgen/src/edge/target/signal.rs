@@ -14,7 +14,7 @@ static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 ///
 /// # Errors
 /// The kernel's error.
-pub(in crate::edge) fn watch() -> io::Result<()> {
+pub(crate) fn watch() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first one finds the flag down.
         flag::register_conditional_default(signal, Arc::clone(&STOPPED))?;
@@ -24,13 +24,13 @@ pub(in crate::edge) fn watch() -> io::Result<()> {
 }
 
 /// Whether the operator wants an end.
-pub(in crate::edge) fn stopped() -> bool {
+pub(crate) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
 /// Asks a process that we started for an end, as Ctrl-C would. It must not have been waited for, so that its id is
 /// still its own.
-pub(in crate::edge) fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     // It fails when the process has ended, which is as well.
     let _ = kill_process(Pid::from_child(child), Signal::INT);
 }

@@ -8,7 +8,7 @@ use crate::visit::{Call, Discovery, Heard, Party, Peer, Stage, Verdict, Viewer};
 
 impl Worker<'_> {
     /// Goes on after news.
-    pub(super) fn advance(&mut self, news: News) {
+    pub(crate) fn advance(&mut self, news: News) {
         match news {
             News::Connected(line) => self.connected(line),
             News::Ready(line) => self.ready(line),
@@ -136,7 +136,7 @@ impl Worker<'_> {
     }
 
     /// Begins the closing handshake of a party that is open.
-    pub(super) fn close(&mut self, line: u32) {
+    pub(crate) fn close(&mut self, line: u32) {
         let crew = &mut self.crew;
         self.lines.write(line, |out| crew.close(line, out));
         self.say_farewell(line);
@@ -168,7 +168,7 @@ impl Worker<'_> {
     }
 
     /// A connection ended otherwise than we wanted.
-    pub(super) fn lost(&mut self, line: u32, kind: &str) {
+    pub(crate) fn lost(&mut self, line: u32, kind: &str) {
         if *self.crew.party(line) == Party::Nobody {
             return self.lines.cut(line);
         }
@@ -208,7 +208,7 @@ impl Worker<'_> {
     }
 
     /// Schedules another connection of a party that has none, or counts the party as failed.
-    pub(super) fn again_or_failed(&mut self, party: Party) {
+    pub(crate) fn again_or_failed(&mut self, party: Party) {
         match party {
             Party::Nobody => {}
             Party::Peer(peer) => {
@@ -272,7 +272,7 @@ impl Worker<'_> {
     }
 
     /// No session begins from here on: those that hold, or wait to connect again, end.
-    pub(super) fn stop_sessions(&mut self) {
+    pub(crate) fn stop_sessions(&mut self) {
         let given_up = self.forget_retries();
         self.active -= given_up;
         self.crew.desk.sessions.failed += given_up;
@@ -285,7 +285,7 @@ impl Worker<'_> {
     }
 
     /// Ends every connection.
-    pub(super) fn close_all(&mut self) {
+    pub(crate) fn close_all(&mut self) {
         let _ = self.forget_retries();
         for line in 0..self.lines.len() {
             let is_open = self.is_open(line);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 /// One per worker.
-pub(super) struct Directory {
+pub(crate) struct Directory {
     places: AHashMap<Endpoint, EndpointState>,
     asks: Option<Sender<LookupRequest>>,
     reply: Sender<LookupAnswer>,
@@ -27,7 +27,7 @@ enum EndpointState {
 
 /// The way to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// The route of this number.
     Known(u16),
     /// It is being looked up; the line is called again.
@@ -38,7 +38,7 @@ pub(super) enum Way {
 
 impl Directory {
     /// The routes that are known from the start, by their numbers; what else is asked for is looked up there.
-    pub(super) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
+    pub(crate) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
         let (reply, found) = mpsc::channel();
         let endpoint = |route: &Route| Endpoint {
             tls: route.target.tls,
@@ -58,7 +58,7 @@ impl Directory {
     }
 
     /// The way to an endpoint, for this connection.
-    pub(super) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> Way {
+    pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> Way {
         match self.places.get_mut(endpoint) {
             Some(EndpointState::Route(number)) => return Way::Known(*number),
             Some(EndpointState::Asked(waiting)) => {
@@ -101,7 +101,7 @@ impl Directory {
 
 impl Worker<'_> {
     /// Continues the connections whose endpoints were looked up.
-    pub(super) fn hear_lookups(&mut self) {
+    pub(crate) fn hear_lookups(&mut self) {
         while let Ok((endpoint, found)) = self.directory.found.try_recv() {
             let route = found.and_then(|route| {
                 let number = self.lines.add_route(route);

@@ -12,7 +12,7 @@ use codec::aws::sigv4::signer;
 impl Worker<'_> {
     /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the
     /// load.
-    pub(super) fn open_waiting(&mut self) {
+    pub(crate) fn open_waiting(&mut self) {
         if self.phase() >= Phase::Drain {
             self.waiting.clear();
         }
@@ -48,7 +48,7 @@ impl Worker<'_> {
     }
 
     /// Starts the exchange of messages of all peers.
-    pub(super) fn start_peers(&mut self) {
+    pub(crate) fn start_peers(&mut self) {
         for line in 0..self.lines.len() {
             let crew = &mut self.crew;
             self.lines.write(line, |out| crew.start(line, out));
@@ -56,7 +56,7 @@ impl Worker<'_> {
     }
 
     /// Begins the sessions that are due.
-    pub(super) fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let now_ns = self.now_ns();
         for _ in 0..LAUNCHES_PER_TURN {
             let (Some(session), Some(due_ns)) = (self.next, self.next_due()) else {
@@ -80,7 +80,7 @@ impl Worker<'_> {
     }
 
     /// When the next session is due; `None` while nothing is to begin.
-    pub(super) fn next_due(&mut self) -> Option<u64> {
+    pub(crate) fn next_due(&mut self) -> Option<u64> {
         if self.phase() != Phase::Measure {
             return None;
         }
@@ -95,7 +95,7 @@ impl Worker<'_> {
     }
 
     /// Begins a party's first connection: for its API calls if it makes any.
-    pub(super) fn connect(&mut self, party: Party) {
+    pub(crate) fn connect(&mut self, party: Party) {
         let (route, role) = match &party {
             Party::Nobody => return,
             Party::Master(channel) => {
@@ -150,7 +150,7 @@ impl Worker<'_> {
     }
 
     /// The first stage of a viewer.
-    pub(super) fn first_stage(&self) -> Stage {
+    pub(crate) fn first_stage(&self) -> Stage {
         if self.shared.plan.discover {
             Stage::AwaitCalls
         } else {
@@ -160,7 +160,7 @@ impl Worker<'_> {
 
     /// Makes a party's next API call, on its line or where the service wants it; after the last one it connects where
     /// the service wants that.
-    pub(super) fn call(&mut self, line: u32) {
+    pub(crate) fn call(&mut self, line: u32) {
         let Some(discovery) = self.crew.discovery(line) else {
             return;
         };
@@ -246,7 +246,7 @@ impl Worker<'_> {
     }
 
     /// Sends the upgrade request of the party on a line.
-    pub(super) fn ask(&mut self, line: u32) {
+    pub(crate) fn ask(&mut self, line: u32) {
         let Some(route) = self.lines.route(line) else {
             return;
         };

@@ -8,39 +8,39 @@ use std::net::Ipv4Addr;
 
 /// The edge's half of a connection. 64 bytes, free or not.
 #[derive(Debug, Default)]
-pub(super) struct Line {
-    pub(super) socket: Option<Socket>,
-    pub(super) tls: Option<Box<Tls>>,
+pub(crate) struct Line {
+    pub(crate) socket: Option<Socket>,
+    pub(crate) tls: Option<Box<Tls>>,
     /// Bytes that wait to be sent, as they go to the socket. Without capacity while there are none.
-    pub(super) out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
     /// When the present step of connecting began, nanoseconds of the run's clock.
-    pub(super) since_ns: u64,
+    pub(crate) since_ns: u64,
     /// Distinguishes the completions and deadlines of this connection from an earlier one's.
-    pub(super) generation: u32,
+    pub(crate) generation: u32,
     /// Which of the routes it takes.
-    pub(super) route: u16,
+    pub(crate) route: u16,
     /// The address of the route that it connects to, counted on from where it began.
-    pub(super) address: u8,
+    pub(crate) address: u8,
     /// Addresses that it has tried without success.
-    pub(super) tried: u8,
+    pub(crate) tried: u8,
     /// The address that it connects from; `None` leaves it to the kernel.
-    pub(super) source: Option<Ipv4Addr>,
-    pub(super) state: LineState,
+    pub(crate) source: Option<Ipv4Addr>,
+    pub(crate) state: LineState,
     /// A connect is in the kernel.
-    pub(super) connecting: bool,
+    pub(crate) connecting: bool,
     /// A receive is armed.
-    pub(super) receiving: bool,
+    pub(crate) receiving: bool,
     /// A send is in the kernel.
-    pub(super) sending: bool,
+    pub(crate) sending: bool,
     /// It is in the list of those to be flushed.
-    pub(super) dirty: bool,
+    pub(crate) dirty: bool,
     /// It was cut: what waits is not sent.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum LineState {
+pub(crate) enum LineState {
     /// There is none.
     #[default]
     Free,
@@ -56,31 +56,31 @@ pub(super) enum LineState {
 
 impl Line {
     /// The key under which the operations of this connection complete; `index` is the line's place.
-    pub(super) const fn key(&self, index: u32) -> Key {
+    pub(crate) const fn key(&self, index: u32) -> Key {
         Key::new((self.generation as u64 & GENERATION_MASK) << 32 | index as u64)
     }
 
     /// Whether nothing in the kernel refers to the socket any more and nothing waits to be sent.
-    pub(super) const fn is_over(&self) -> bool {
+    pub(crate) const fn is_over(&self) -> bool {
         let quiet = !self.connecting && !self.receiving && !self.sending;
         matches!(self.state, LineState::Ending) && quiet && (self.cut || self.out.is_empty())
     }
 
     /// Whether it is sensible to send: nothing is under way that forbids it.
-    pub(super) const fn may_send(&self) -> bool {
+    pub(crate) const fn may_send(&self) -> bool {
         !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
     }
 
     /// The name of a failure, if an answer to received bytes (a pong or a close) was added to the `waiting` bytes
     /// before it, and too many wait.
-    pub(super) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
+    pub(crate) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
         let bytes = self.out.len();
         (bytes > waiting && bytes > OUT_BYTES_MAX).then_some("answers_not_read")
     }
 
     /// Closes the socket and makes the line ready for another connection. Which route it took is known until then: news
     /// of it may wait.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self {
             generation: self.generation.wrapping_add(1),
             route: self.route,
@@ -95,7 +95,7 @@ impl Line {
 const OUT_BYTES_MAX: usize = 256 * 1024;
 
 /// The name under which a failure of the world is counted.
-pub(super) fn kind_of(error: &io::Error) -> String {
+pub(crate) fn kind_of(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => "connect_refused".into(),
         Some(libc::ECONNRESET | libc::EPIPE) => "reset".into(),
@@ -109,12 +109,12 @@ pub(super) fn kind_of(error: &io::Error) -> String {
 
 /// Lines are numbered by 32 bits: a worker has at most 10⁹ parties by the bounds of the options, and memory for far
 /// fewer.
-pub(super) fn narrow(index: usize) -> u32 {
+pub(crate) fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// The line of a key.
-pub(super) const fn index_of(key: Key) -> u32 {
+pub(crate) const fn index_of(key: Key) -> u32 {
     // The lower half of the number, as `Line::key` put it there.
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
     let index = key.bits() as u32;

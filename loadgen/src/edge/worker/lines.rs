@@ -24,16 +24,16 @@ use std::time::Duration;
 
 /// One way to reach the service.
 #[derive(Clone, Debug)]
-pub(in crate::edge) struct Route {
+pub(crate) struct Route {
     /// The target.
-    pub(in crate::edge) target: Target,
+    pub(crate) target: Target,
     /// The TLS configuration, if it is secured.
-    pub(in crate::edge) tls: Option<Client>,
+    pub(crate) tls: Option<Client>,
 }
 
 /// An event on a line.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     /// TCP is established.
     Connected(u32),
     /// Bytes can be exchanged: TCP is established, and TLS if the route has it.
@@ -48,7 +48,7 @@ pub(super) enum News {
 }
 
 /// The connections of one thread.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     ring: Ring,
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
@@ -69,7 +69,7 @@ impl Lines {
     ///
     /// # Errors
     /// The ring cannot be made.
-    pub(super) fn new(routes: Vec<Arc<Route>>) -> io::Result<Self> {
+    pub(crate) fn new(routes: Vec<Arc<Route>>) -> io::Result<Self> {
         Ok(Self {
             ring: Ring::new(&Settings::default())?,
             routes,
@@ -90,7 +90,7 @@ impl Lines {
     ///
     /// # Errors
     /// No socket is to be had, or it cannot be bound.
-    pub(super) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
+    pub(crate) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
         let way = self.routes.get(usize::from(route));
         let way = way.ok_or_else(|| io::Error::other("no such route"))?;
         self.opened = self.opened.wrapping_add(1);
@@ -131,57 +131,57 @@ impl Lines {
     }
 
     /// The route of a line.
-    pub(super) fn route(&self, index: u32) -> Option<Arc<Route>> {
+    pub(crate) fn route(&self, index: u32) -> Option<Arc<Route>> {
         self.routes
             .get(usize::from(self.route_number(index)))
             .cloned()
     }
 
     /// The number of a line's route.
-    pub(super) fn route_number(&self, index: u32) -> u16 {
+    pub(crate) fn route_number(&self, index: u32) -> u16 {
         self.lines[index as usize].route
     }
 
     /// The same as a place in a list of targets, which are the first routes.
-    pub(super) fn target_number(&self, index: u32) -> usize {
+    pub(crate) fn target_number(&self, index: u32) -> usize {
         usize::from(self.route_number(index))
     }
 
     /// Adds a route and returns its number; `None` if there is no room for another.
-    pub(super) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
+    pub(crate) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
         let number = u16::try_from(self.routes.len()).ok()?;
         self.routes.push(route);
         Some(number)
     }
 
     /// Which connection of its line this one is.
-    pub(super) fn generation(&self, index: u32) -> u32 {
+    pub(crate) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
     }
 
     /// Whether its handshake resumed a TLS session.
-    pub(super) fn is_resumed(&self, index: u32) -> bool {
+    pub(crate) fn is_resumed(&self, index: u32) -> bool {
         let tls = self.lines[index as usize].tls.as_deref();
         tls.is_some_and(Tls::is_resumed)
     }
 
     /// Whether a line is taken, also by a connection that ends.
-    pub(super) fn is_taken(&self, index: u32) -> bool {
+    pub(crate) fn is_taken(&self, index: u32) -> bool {
         self.lines[index as usize].state != LineState::Free
     }
 
     /// Records that a step begins; returns when the last one began.
-    pub(super) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
+    pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
 
     /// Lines that are taken.
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.lines.len() - self.free.len()
     }
 
     /// The number of lines, free or not.
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         narrow(self.lines.len())
     }
 
@@ -189,7 +189,7 @@ impl Lines {
     ///
     /// # Errors
     /// The ring failed.
-    pub(super) fn turn(&mut self, patience: Duration) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, patience: Duration) -> io::Result<()> {
         for index in std::mem::take(&mut self.rearm) {
             let line = &self.lines[index as usize];
             if !line.receiving
@@ -208,7 +208,7 @@ impl Lines {
     }
 
     /// The next event; `None` when it is time for another turn.
-    pub(super) fn next(&mut self) -> Option<News> {
+    pub(crate) fn next(&mut self) -> Option<News> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 if let News::Freed(index) = news {
@@ -235,7 +235,7 @@ impl Lines {
     }
 
     /// Passes received bytes to the crew; `None` when they were part of TLS only, or the line expects nothing.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         index: u32,
         mut lent: Lent,
@@ -286,7 +286,7 @@ impl Lines {
     }
 
     /// Lets `write` append bytes to a line, and queues it for sending.
-    pub(super) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Up {
             return;
@@ -308,7 +308,7 @@ impl Lines {
     }
 
     /// Sends what waits on a line and expects nothing more but its end.
-    pub(super) fn finish(&mut self, index: u32) {
+    pub(crate) fn finish(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Free {
             line.state = LineState::Ending;
@@ -318,7 +318,7 @@ impl Lines {
     }
 
     /// Ends a line at once. What the kernel holds of it completes by that.
-    pub(super) fn cut(&mut self, index: u32) {
+    pub(crate) fn cut(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state == LineState::Free {
             return;

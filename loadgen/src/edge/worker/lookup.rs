@@ -12,23 +12,23 @@ use std::thread;
 
 /// The thread that resolves endpoints, one per process. It ends when no sender of questions is left; it is not joined.
 #[derive(Debug)]
-pub(in crate::edge) struct Lookup {
+pub(crate) struct Lookup {
     asks: Sender<LookupRequest>,
 }
 
 /// An endpoint, and the way there or under which name its failure is counted.
-pub(in crate::edge) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
+pub(crate) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
 /// One question.
 #[derive(Debug)]
-pub(in crate::edge) struct LookupRequest {
-    pub(in crate::edge) endpoint: Endpoint,
-    pub(in crate::edge) reply: Sender<LookupAnswer>,
+pub(crate) struct LookupRequest {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) reply: Sender<LookupAnswer>,
 }
 
 impl Lookup {
     /// Begins the thread; what it finds must be allowed by the plan.
-    pub(in crate::edge) fn start(plan: &Plan) -> Self {
+    pub(crate) fn start(plan: &Plan) -> Self {
         let (asks, inbox) = mpsc::channel::<LookupRequest>();
         let mut finder = Finder::new(plan);
         thread::spawn(move || {
@@ -42,7 +42,7 @@ impl Lookup {
     }
 
     /// A way to ask.
-    pub(in crate::edge) fn asks(&self) -> Sender<LookupRequest> {
+    pub(crate) fn asks(&self) -> Sender<LookupRequest> {
         self.asks.clone()
     }
 }
@@ -120,7 +120,7 @@ impl Finder {
 }
 
 /// Most endpoints of one run; a service has a few for each region. A session that is sent to yet another one fails.
-pub(in crate::edge) const ENDPOINTS_MAX: usize = 4_096;
+pub(crate) const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,
     "with all targets and a detour they have numbers"
@@ -128,6 +128,7 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn finder(trust: Trust, abroad: bool, family: Family) -> Finder {

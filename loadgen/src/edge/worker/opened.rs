@@ -3,14 +3,14 @@
 /// The lines whose connections are open. Each is counted once, whatever a service sends in one piece: an answer to an
 /// upgrade and a close behind it are one event.
 #[derive(Debug, Default)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     lines: Vec<bool>,
     count: u64,
 }
 
 impl Opened {
     /// A connection was opened.
-    pub(super) fn add(&mut self, line: u32) {
+    pub(crate) fn add(&mut self, line: u32) {
         let index = line as usize;
         if self.lines.len() <= index {
             self.lines.resize(index + 1, false);
@@ -21,20 +21,21 @@ impl Opened {
     }
 
     /// A connection has ended, if it was open.
-    pub(super) fn remove(&mut self, line: u32) {
+    pub(crate) fn remove(&mut self, line: u32) {
         if let Some(is_open) = self.lines.get_mut(line as usize) {
             self.count -= u64::from(std::mem::take(is_open));
         }
     }
 
     /// The number of open connections.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use crate::visit::Party;
 
 /// When each message of a worker is due, and on which line.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// The lines of its peers, in whose order they send.
     lines: Vec<u32>,
     begun_ns: u64,
@@ -18,7 +18,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// When the next message is due, in nanoseconds of the run's clock.
-    pub(super) fn next_due(&self) -> u64 {
+    pub(crate) fn next_due(&self) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -41,7 +41,7 @@ impl Pace {
 
 impl Worker<'_> {
     /// Begins the schedule of messages of this worker's peers: its channels' part of all messages.
-    pub(super) fn begin_pace(&mut self) {
+    pub(crate) fn begin_pace(&mut self) {
         let plan = self.shared.plan;
         let Some(rate) = plan.pace else {
             return;
@@ -57,7 +57,7 @@ impl Worker<'_> {
     }
 
     /// Sends the messages that are due.
-    pub(super) fn say_due(&mut self) {
+    pub(crate) fn say_due(&mut self) {
         let now_ns = self.now_ns();
         let is_measured = self.phase() == Phase::Measure;
         for _ in 0..MESSAGES_PER_TURN {
@@ -86,6 +86,7 @@ const MESSAGES_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// The deadlines of a worker.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(crate) struct Timers {
     /// When a connection must have got as far as it should.
     patience: VecDeque<Due>,
     /// When the next candidates of a session are sent.
@@ -34,7 +34,7 @@ struct Due {
 
 impl Timers {
     /// The first moment that is due.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         let queues = [&self.patience, &self.trickles, &self.holds, &self.farewells];
         let queued = queues
             .into_iter()
@@ -46,14 +46,14 @@ impl Timers {
 
 impl Worker<'_> {
     /// Starts the timeout of a line's whole session.
-    pub(super) fn be_patient(&mut self, line: u32) {
+    pub(crate) fn be_patient(&mut self, line: u32) {
         let patience = self.shared.plan.patience;
         let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
         self.timers.patience.push_back(due);
     }
 
     /// Schedules the next candidate of a line's session and of its master.
-    pub(super) fn trickle_later(&mut self, line: u32) {
+    pub(crate) fn trickle_later(&mut self, line: u32) {
         let due = self.due(line, self.shared.plan.terms.trickle_ns);
         self.timers.trickles.push_back(due);
     }
@@ -72,13 +72,13 @@ impl Worker<'_> {
     }
 
     /// Starts the hold of a line's party.
-    pub(super) fn hold(&mut self, line: u32, span_ns: u64) {
+    pub(crate) fn hold(&mut self, line: u32, span_ns: u64) {
         let due = self.due(line, span_ns);
         self.timers.holds.push_back(due);
     }
 
     /// Starts the timeout of a line's close.
-    pub(super) fn say_farewell(&mut self, line: u32) {
+    pub(crate) fn say_farewell(&mut self, line: u32) {
         let due = self.due(line, FAREWELL_NS);
         self.timers.farewells.push_back(due);
     }
@@ -93,7 +93,7 @@ impl Worker<'_> {
 
     /// Schedules a reconnect after `attempts` failures in a row, as the SDKs do: after a random time of at most 100 ms,
     /// doubled with each failure up to 10 s (full jitter).
-    pub(super) fn try_again(&mut self, party: Party, attempts: u32) {
+    pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
             .map_or(BACK_OFF_NS_MAX, |span| span.min(BACK_OFF_NS_MAX));
@@ -105,7 +105,7 @@ impl Worker<'_> {
     }
 
     /// Drops the viewers that wait to connect again; returns their number.
-    pub(super) fn forget_retries(&mut self) -> u64 {
+    pub(crate) fn forget_retries(&mut self) -> u64 {
         let retries = std::mem::take(&mut self.timers.retries);
         let viewers = retries
             .values()
@@ -114,7 +114,7 @@ impl Worker<'_> {
     }
 
     /// Does everything that is due.
-    pub(super) fn on_time(&mut self) {
+    pub(crate) fn on_time(&mut self) {
         let now_ns = self.now_ns();
         while let Some(line) = self.next_line(|timers| &mut timers.patience) {
             self.too_late(line);

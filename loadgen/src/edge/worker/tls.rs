@@ -19,14 +19,14 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The configuration that all TLS connections of a run share, with the name of a host.
 #[derive(Clone, Debug)]
-pub(in crate::edge) struct Client {
+pub(crate) struct Client {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
 /// One TLS connection.
 #[derive(Debug)]
-pub(super) struct Tls(ClientConnection);
+pub(crate) struct Tls(ClientConnection);
 
 impl Client {
     /// A client with this trust; `None` if no TLS is spoken. Unless it `resumes` sessions, each handshake is full.
@@ -34,11 +34,7 @@ impl Client {
     /// # Errors
     /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
     /// be a name in a certificate.
-    pub(in crate::edge) fn new(
-        trust: &Trust,
-        resumes: bool,
-        host: &str,
-    ) -> io::Result<Option<Self>> {
+    pub(crate) fn new(trust: &Trust, resumes: bool, host: &str) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -67,7 +63,7 @@ impl Client {
     ///
     /// # Errors
     /// It cannot be a name in a certificate.
-    pub(super) fn towards(&self, host: &str) -> io::Result<Self> {
+    pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::clone(&self.config);
         Ok(Self { config, name })
@@ -77,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// An error of rustls.
-    pub(super) fn connect(&self, out: &mut Vec<u8>) -> io::Result<Tls> {
+    pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<Tls> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let mut tls = Tls(connection.map_err(io::Error::other)?);
         tls.0.set_buffer_limit(None); // what is written is taken out at once
@@ -88,12 +84,12 @@ impl Client {
 
 impl Tls {
     /// Whether the handshake is still under way.
-    pub(super) fn is_handshaking(&self) -> bool {
+    pub(crate) fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()
     }
 
     /// Whether the handshake resumed a session.
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
@@ -101,7 +97,7 @@ impl Tls {
     ///
     /// # Errors
     /// The certificate is not trusted, or the service broke the protocol; an alert is in `out`.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         mut records: &[u8],
         plain: &mut Vec<u8>,
@@ -128,7 +124,7 @@ impl Tls {
     ///
     /// # Errors
     /// An error of rustls.
-    pub(super) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.0.writer().write_all(plain)?;
         self.flush(out)
     }
@@ -145,7 +141,7 @@ impl Tls {
 ///
 /// # Errors
 /// As [`Client::new`].
-pub(in crate::edge) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
+pub(crate) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
     let trusting = |authorities: Vec<CertificateDer<'_>>| {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The way from the board to the audience. One for each run, on the conductor's thread.
-pub(in crate::edge) struct Watch<'a>(RefCell<Inner<'a>>);
+pub(crate) struct Watch<'a>(RefCell<Inner<'a>>);
 
 struct Inner<'a> {
     audience: &'a mut dyn Audience,
@@ -22,7 +22,7 @@ struct Inner<'a> {
 
 /// When a phase is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::edge) enum Goal {
+pub(crate) enum Goal {
     /// When so much time has passed.
     Span(Duration),
     /// When this many connections are open or have failed.
@@ -35,7 +35,7 @@ pub(in crate::edge) enum Goal {
 
 impl<'a> Watch<'a> {
     /// A watch for this audience.
-    pub(in crate::edge) fn new(audience: &'a mut dyn Audience) -> Self {
+    pub(crate) fn new(audience: &'a mut dyn Audience) -> Self {
         Self(RefCell::new(Inner {
             audience,
             phase: None,
@@ -44,22 +44,22 @@ impl<'a> Watch<'a> {
     }
 
     /// Prints a line.
-    pub(in crate::edge) fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         self.0.borrow_mut().audience.say(line);
     }
 
     /// Reports that the load waits for the word to begin.
-    pub(in crate::edge) fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.0.borrow_mut().audience.ready();
     }
 
     /// A phase begins.
-    pub(in crate::edge) fn enter(&self, phase: &'static str, goal: Goal) {
+    pub(crate) fn enter(&self, phase: &'static str, goal: Goal) {
         self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
     }
 
     /// Hands on the run's progress, if it is time to.
-    pub(in crate::edge) fn look(&self, sum: &Sum) {
+    pub(crate) fn look(&self, sum: &Sum) {
         let inner = &mut *self.0.borrow_mut();
         let now = Instant::now();
         let last = inner.seen.back().map(|(at, _)| *at);
@@ -148,6 +148,7 @@ const SHOWS_A_SECOND: usize = 4;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::result::ErrorKind;
 

@@ -1,11 +1,11 @@
 //! Messages of sessions that are over.
 
-use super::Crew;
 use crate::visit::book::{Arrival, Book};
+use crate::visit::crew::Crew;
 
 impl Crew {
     /// A message of a session that is over: it came twice, or too late, or its session is forgotten.
-    pub(super) fn of_ended(
+    pub(crate) fn of_ended(
         &mut self,
         session: u32,
         number: u64,

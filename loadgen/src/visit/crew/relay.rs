@@ -3,9 +3,9 @@
 //! one from each side, for as long as nothing is lost. In the open loop nothing is answered: the edge says whose turn
 //! it is.
 
-use super::{Heard, Peer};
 use crate::peer::{Arrival, Event, Link, LinkError, Name, Sequence};
 use crate::schedule::Share;
+use crate::visit::crew::{Heard, Peer};
 use crate::visit::desk::{Desk, MASTER, Message, Terms};
 use crate::visit::viewer::Stage;
 use codec::signal::Action;
@@ -39,7 +39,7 @@ struct Direction {
 
 impl Relay {
     /// Nothing was said yet between the peers of this share.
-    pub(super) fn new(terms: Terms, share: Share) -> Self {
+    pub(crate) fn new(terms: Terms, share: Share) -> Self {
         let pairs = if terms.window > 0 {
             share.channels(terms.channels).count() * terms.viewers as usize
         } else {
@@ -55,7 +55,7 @@ impl Relay {
     }
 
     /// Sends a window of messages to every counterpart of a peer.
-    pub(super) fn start(&mut self, name: Name, desk: &mut Desk, out: &mut Vec<u8>) {
+    pub(crate) fn start(&mut self, name: Name, desk: &mut Desk, out: &mut Vec<u8>) {
         let counterparts = if name.place == MASTER {
             1..=self.viewers
         } else {
@@ -73,7 +73,7 @@ impl Relay {
 
     /// Sends the message of a peer that was due at this moment: a master's goes to one of its viewers, another one each
     /// round.
-    pub(super) fn say(
+    pub(crate) fn say(
         &mut self,
         name: Name,
         (round, due_ns): (u64, u64),
@@ -92,7 +92,7 @@ impl Relay {
     }
 
     /// Handles what a peer received on its link: nothing of it concerns another line, so that this is a short loop.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         (peer, link): (&mut Peer, &mut Link),
         bytes: &mut [u8],

@@ -1,14 +1,14 @@
 //! Sessions: what the messages of a viewer and of its master mean, and what is missing at the end.
 
-use super::{Crew, Party, Person, Verdict};
 use crate::visit::book::Arrival;
+use crate::visit::crew::{Crew, Party, Person, Verdict};
 use crate::visit::desk::{Desk, Letter, MASTER, Message};
 use crate::visit::viewer::{Stage, Viewer};
 use codec::signal::Action;
 
 impl Crew {
     /// Closes the books of a session that is over: what is missing counts as `verdict` says.
-    pub(super) fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
+    pub(crate) fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
         let master = self
             .masters
             .get(self.share.index(self.channel_of(viewer.session)));
@@ -34,7 +34,7 @@ impl Crew {
             .push_back((viewer.session, viewer.to_master, viewer.to_viewer));
     }
 
-    pub(super) fn at_master(&mut self, channel: u32, letter: Letter, out: &mut Vec<u8>) {
+    pub(crate) fn at_master(&mut self, channel: u32, letter: Letter, out: &mut Vec<u8>) {
         let stamp = letter.stamp;
         let session = stamp.from.checked_sub(1).filter(|&session| {
             let own = self.channel_of(session) == channel && stamp.channel == channel;
@@ -69,7 +69,7 @@ impl Crew {
         self.count(line, arrival, stamp.sent_ns);
     }
 
-    pub(super) fn at_viewer(&mut self, line: u32, session: u32, letter: Letter, out: &mut Vec<u8>) {
+    pub(crate) fn at_viewer(&mut self, line: u32, session: u32, letter: Letter, out: &mut Vec<u8>) {
         let stamp = letter.stamp;
         let meant = stamp.to == session + 1 && stamp.from == MASTER && letter.sender.is_none();
         if !meant || stamp.channel != self.channel_of(session) {
@@ -154,7 +154,7 @@ fn viewer_of<'a>(
 }
 
 /// Appends message `number` of a session from its viewer to its master: the offer, then candidates.
-pub(super) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+pub(crate) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
     write(
         desk,
         session,
@@ -165,7 +165,7 @@ pub(super) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &
 }
 
 /// Appends message `number` of a session from its master to its viewer: the answer, then candidates.
-pub(super) fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+pub(crate) fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
     write(
         desk,
         session,

@@ -1,6 +1,6 @@
 //! Candidates that are said one after the other, as browsers find them.
 
-use super::{Crew, Party, Person, sessions};
+use crate::visit::crew::{Crew, Party, Person, sessions};
 use crate::visit::{Stage, Viewer};
 
 impl Crew {

@@ -1,6 +1,6 @@
 //! The names of callers: ARNs and ids.
 
-use super::{Caller, CallerKind};
+use crate::auth::caller::{Caller, CallerKind};
 use crate::auth::principal::Principal;
 use crate::auth::session::{RoleSession, Source};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -40,7 +40,7 @@ impl Caller {
     }
 
     /// The same in place.
-    pub(in crate::auth) fn short_arn(&self) -> ShortText {
+    pub(crate) fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
         arn
@@ -56,7 +56,7 @@ impl Caller {
     }
 
     /// The ARN of the one who has the rights: of a role's session the role.
-    pub(in crate::auth) fn short_principal_arn(&self) -> ShortText {
+    pub(crate) fn short_principal_arn(&self) -> ShortText {
         let Some(session) = self.role() else {
             return self.short_arn();
         };
@@ -76,7 +76,7 @@ impl Caller {
     }
 
     /// The same in place.
-    pub(in crate::auth) fn short_user_id(&self) -> ShortText {
+    pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
             let mut arn = ShortText::new();
@@ -112,7 +112,7 @@ pub fn federated_user_arn(account: &str, name: &str) -> String {
 }
 
 /// 16 characters that are the same for as long as the ARN is.
-pub(in crate::auth) fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
+pub(crate) fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     let hash = digest(&SHA256, arn.as_bytes());
     let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
     BASE32.encode_mut(bytes, room);

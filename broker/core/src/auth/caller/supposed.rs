@@ -1,6 +1,6 @@
 //! Callers whom nothing proved, for questions that operators ask: may such a one do this?
 
-use super::{Caller, CallerKind, policy_name};
+use crate::auth::caller::{Caller, CallerKind, policy_name};
 use crate::auth::principal::Principal;
 use crate::auth::question::{Asked, PolicyQuestion};
 use crate::auth::role::Role;

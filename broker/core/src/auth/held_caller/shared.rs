@@ -1,6 +1,6 @@
 //! The sessions of tokens that connections of one shard share.
 
-use super::super::session::Session;
+use crate::auth::session::Session;
 use std::sync::{Arc, Weak};
 
 /// The sessions of tokens with open connections: those of one token share one. One per shard; a token that another one
@@ -27,7 +27,7 @@ impl SharedSessions {
 
     /// The session of the same token that others have, or this one, which others have from here on.
     #[must_use]
-    pub(super) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
+    pub(crate) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
         if let Some(found) = self.find(&session) {
             return found;
         }
@@ -38,7 +38,7 @@ impl SharedSessions {
     }
 
     /// The session of the same token that others have.
-    pub(super) fn find(&self, session: &Session) -> Option<Arc<Session>> {
+    pub(crate) fn find(&self, session: &Session) -> Option<Arc<Session>> {
         let found = self.places.get(place_of(session))?.upgrade()?;
         (found.key_id.as_str() == session.key_id.as_str()).then_some(found)
     }

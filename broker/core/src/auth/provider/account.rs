@@ -1,6 +1,6 @@
 //! People's accounts: what an id token must have to let somebody use the console, beside all that every token must.
 
-use super::{KeySet, Provider, TokenFault, Unverified};
+use crate::auth::provider::{KeySet, Provider, TokenFault, Unverified};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use std::fmt;
 

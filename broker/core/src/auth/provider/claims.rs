@@ -1,6 +1,6 @@
 //! The header and the claims of a token, read before anybody vouches for them.
 
-use super::fault::TokenFault;
+use crate::auth::provider::fault::TokenFault;
 use codec::sts::SessionClaims;
 use jsonwebtoken::Algorithm;
 use serde::de::{Error, MapAccess, Visitor};
@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The members of a JSON object. A name that is there twice is refused: two readers might see different values.
-pub(super) struct Members(BTreeMap<String, Value>);
+pub(crate) struct Members(BTreeMap<String, Value>);
 
 /// The header, as far as it is used.
-pub(super) struct Header {
-    pub(super) algorithm: Algorithm,
-    pub(super) key_id: Option<String>,
+pub(crate) struct Header {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key_id: Option<String>,
 }
 
 impl Header {
     /// Reads a header. What would make the token bring its own keys, or mean something that is not done here, is
     /// refused.
-    pub(super) fn read(json: &[u8]) -> Result<Self, TokenFault> {
+    pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
             Members::read(json).ok_or_else(|| malformed("the header is no JSON object"))?;
@@ -50,22 +50,22 @@ impl Header {
 }
 
 impl Members {
-    pub(super) fn read(json: &[u8]) -> Option<Self> {
+    pub(crate) fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// A text that is not empty and not too long.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let text = self.0.get(name)?.as_str()?;
         (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
     }
 
     /// A moment in seconds; fractions are cut off.
-    pub(super) fn moment(&self, name: &str) -> Option<u64> {
+    pub(crate) fn moment(&self, name: &str) -> Option<u64> {
         let number = self.0.get(name)?;
         number.as_u64().or_else(|| {
             let seconds = number
@@ -78,7 +78,7 @@ impl Members {
 
     /// All values of a claim as texts; none for one that is absent, an object, a list with something else than texts,
     /// numbers and truths, or too long.
-    pub(super) fn values(&self, name: &str) -> Vec<Box<str>> {
+    pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0
             .iter()
@@ -93,7 +93,7 @@ impl Members {
     }
 
     /// Whether a claim of exactly this name is the text, or a list that has it.
-    pub(super) fn has_value(&self, name: &str, text: &str) -> bool {
+    pub(crate) fn has_value(&self, name: &str, text: &str) -> bool {
         match self.0.get(name) {
             Some(Value::String(only)) => only == text,
             Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(text)),
@@ -102,12 +102,12 @@ impl Members {
     }
 
     /// Whether a claim is `true`, as a truth or, since some providers write it so, as a text.
-    pub(super) fn is_true(&self, name: &str) -> bool {
+    pub(crate) fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
 
     /// The audiences: one text, or a list of them.
-    pub(super) fn audiences(&self) -> Option<Vec<Box<str>>> {
+    pub(crate) fn audiences(&self) -> Option<Vec<Box<str>>> {
         let audience = self.0.get("aud")?;
         let Some(list) = audience.as_array() else {
             return Some(vec![self.text("aud")?.into()]);
@@ -125,7 +125,7 @@ impl Members {
 impl Members {
     /// The tags and the source identity of the session: nested, `{"principal_tags": {"KEY": ["VALUE"]},
     /// "transitive_tag_keys": ["KEY"]}`, or flat, each in a claim of its own.
-    pub(super) fn session(&self) -> Result<SessionClaims, TokenFault> {
+    pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
         let mut tags = Vec::new();
         let mut transitive = Vec::new();
         for (name, value) in &self.0 {
@@ -250,7 +250,7 @@ const SOURCE_IDENTITY_RULE: TokenFault =
 
 /// Longest claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.
-pub(super) const CLAIM_BYTES_MAX: usize = 255;
+pub(crate) const CLAIM_BYTES_MAX: usize = 255;
 
 /// Most values of one claim.
 const CLAIM_VALUES_MAX: usize = 16;

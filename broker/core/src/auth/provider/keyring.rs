@@ -1,6 +1,6 @@
 //! The keys of providers that were fetched: a snapshot for all shards, replaced whole.
 
-use super::{KeySet, KeySource, Provider};
+use crate::auth::provider::{KeySet, KeySource, Provider};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,7 +2,7 @@
 //!
 //! Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
 
-use super::Algorithms;
+use crate::auth::provider::Algorithms;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -20,11 +20,11 @@ pub struct KeySet {
 
 /// Public key of a provider.
 #[derive(Clone)]
-pub(super) struct SigningKey {
+pub(crate) struct SigningKey {
     id: Option<Box<str>>,
     /// As published: by its kind, its curve and its `alg`.
     algorithms: Vec<Algorithm>,
-    pub(super) key: DecodingKey,
+    pub(crate) key: DecodingKey,
     /// As it was published, to tell keys apart.
     source: Jwk,
 }
@@ -32,11 +32,11 @@ pub(super) struct SigningKey {
 /// Why a document is no set of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySetFault {
-    /// It is longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
+    /// It is longer than [`KEY_SET_BYTES_MAX`](crate::limits::providers::KEY_SET_BYTES_MAX).
     TooLong,
     /// It is no JSON object with a list `keys`.
     Malformed,
-    /// It has more than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
+    /// It has more than [`KEYS_OF_PROVIDER_MAX`](crate::limits::providers::KEYS_OF_PROVIDER_MAX).
     TooMany,
     /// None of its keys may sign tokens.
     NoneUsable,
@@ -54,13 +54,13 @@ impl KeySet {
     /// # Errors
     /// See [`KeySetFault`].
     pub fn parse(text: &[u8]) -> Result<Self, KeySetFault> {
-        if text.len() > crate::limits::KEY_SET_BYTES_MAX {
+        if text.len() > crate::limits::providers::KEY_SET_BYTES_MAX {
             return Err(KeySetFault::TooLong);
         }
         let document: Document =
             serde_json::from_slice(text).map_err(|_| KeySetFault::Malformed)?;
         let count = document.keys.len();
-        if count > crate::limits::KEYS_OF_PROVIDER_MAX {
+        if count > crate::limits::providers::KEYS_OF_PROVIDER_MAX {
             return Err(KeySetFault::TooMany);
         }
         let keys = document.keys.into_iter().filter_map(signing_key);
@@ -91,7 +91,7 @@ impl KeySet {
     }
 
     /// The keys of this id, or any if there is none, that may be used with the algorithm.
-    pub(super) fn fitting<'k>(
+    pub(crate) fn fitting<'k>(
         &'k self,
         id: Option<&'k str>,
         algorithm: Algorithm,
@@ -120,7 +120,7 @@ impl fmt::Debug for SigningKey {
 
 impl fmt::Display for KeySetFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::limits::{KEY_SET_BYTES_MAX, KEYS_OF_PROVIDER_MAX};
+        use crate::limits::providers::{KEY_SET_BYTES_MAX, KEYS_OF_PROVIDER_MAX};
         match self {
             Self::TooLong => write!(out, "allowed at most {KEY_SET_BYTES_MAX} bytes"),
             Self::Malformed => out.write_str("allowed a JSON object with a list \"keys\" (RFC 7517)"),

@@ -22,15 +22,14 @@ mod keyring;
 mod keys;
 mod token;
 
+use crate::auth::sign_in::WebIdentity;
 pub use account::{AccountFault, Wanted};
 pub use fault::TokenFault;
+use jsonwebtoken::Algorithm;
 pub use keyring::{Keyring, ProviderKeys};
 pub use keys::{KeySet, KeySetFault};
-pub use token::Unverified;
-
-use super::sign_in::WebIdentity;
-use jsonwebtoken::Algorithm;
 use std::sync::Arc;
+pub use token::Unverified;
 
 /// A provider of the credentials file. Shared by all shards.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +105,7 @@ impl Algorithms {
 impl Provider {
     /// Whether a session of this identity still counts: its client is let in. A policy that asks since for a claim that
     /// was not kept decides for the worse: see [`codec::aws::policy::Value::Lost`].
-    pub(super) fn knows(&self, identity: &WebIdentity) -> bool {
+    pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 

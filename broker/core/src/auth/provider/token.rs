@@ -1,10 +1,10 @@
 //! A token, and the check of it.
 
-use super::claims::{Header, Members};
-use super::fault::TokenFault;
-use super::{KeySet, Provider};
+use crate::auth::provider::claims::{Header, Members};
+use crate::auth::provider::fault::TokenFault;
+use crate::auth::provider::{KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
-use crate::limits::{WEB_CLAIMS_BYTES_MAX, WEB_TOKEN_BYTES_MAX};
+use crate::limits::providers::{WEB_CLAIMS_BYTES_MAX, WEB_TOKEN_BYTES_MAX};
 use codec::sts::SessionClaims;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Validation, decode};
@@ -15,7 +15,7 @@ use std::fmt;
 pub struct Unverified<'t> {
     token: &'t str,
     header: Header,
-    pub(super) claims: Members,
+    pub(crate) claims: Members,
     issuer: String,
 }
 

@@ -1,7 +1,7 @@
 //! The grant of temporary credentials, and its bytes in a token.
 
-use super::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
 use crate::auth::principal::Secret;
+use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
 use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 
 /// The grant of temporary credentials.
@@ -37,18 +37,18 @@ pub struct OpenedToken {
     /// The secret access key that signs requests.
     pub secret_access_key: Secret,
     /// The fingerprint of the principal's secret that asked for it; `None` in tokens of version 1.
-    pub(super) issuer: Option<Issuer>,
+    pub(crate) issuer: Option<Issuer>,
 }
 
 /// The fingerprint of a principal's secret, by which session key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::auth) struct Issuer {
-    pub(in crate::auth) key: [u8; FINGERPRINT_BYTES],
-    pub(in crate::auth) tag: [u8; ISSUER_BYTES],
+pub(crate) struct Issuer {
+    pub(crate) key: [u8; FINGERPRINT_BYTES],
+    pub(crate) tag: [u8; ISSUER_BYTES],
 }
 
 /// The grant as bytes: its end, then each part behind its length; `None` when one is too long.
-pub(super) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
+pub(crate) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
     let mut bytes = grant.expires_s.to_be_bytes().to_vec();
     for (part, bytes_max) in [
         (grant.account.as_bytes(), ACCOUNT_BYTES_MAX),
@@ -68,7 +68,7 @@ pub(super) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
 }
 
 /// The grant of a token of this version; its secret was derived, and its issuer is added by the caller.
-pub(super) fn read_grant(
+pub(crate) fn read_grant(
     version: u8,
     bytes: &[u8],
     secret_access_key: Secret,
@@ -107,5 +107,5 @@ const ACCOUNT_BYTES_MAX: usize = 12;
 const ID_BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 32;
 
-pub(super) const GRANT_BYTES_MAX: usize =
+pub(crate) const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;

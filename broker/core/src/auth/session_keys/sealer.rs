@@ -1,12 +1,12 @@
 //! Values that are derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
-use super::grant::{Grant, write_grant};
-use super::session_grant::{RootGrant, SessionGrant, write_session};
-use super::{
+use crate::auth::principal::Secret;
+use crate::auth::session_keys::grant::{Grant, write_grant};
+use crate::auth::session_keys::session_grant::{RootGrant, SessionGrant, write_session};
+use crate::auth::session_keys::{
     FINGERPRINT_BYTES, ISSUER_BYTES, NONCE_BYTES, PREFIX, REFUSAL_KEY_BYTES, SESSION, SealError,
     TEXTUAL, Temporary, UNBOUND, VERSION,
 };
-use crate::auth::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
@@ -16,15 +16,15 @@ use data_encoding::BASE32;
 use zeroize::Zeroizing;
 
 /// One session key, as what is derived from it.
-pub(super) struct Sealer {
-    pub(super) fingerprint: [u8; FINGERPRINT_BYTES],
+pub(crate) struct Sealer {
+    pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
     issuer: hmac::Key,
     derive: Prk,
 }
 
 impl Sealer {
-    pub(super) fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         let named = hmac::Key::new(HMAC_SHA256, key);
         let mark = hmac::sign(&named, b"heliograph session mark");
         let issuer = hmac::sign(&named, b"heliograph session issuer");
@@ -45,7 +45,7 @@ impl Sealer {
         }
     }
 
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
         grant: &Grant<'_>,
@@ -54,7 +54,7 @@ impl Sealer {
         self.seal_of(issuer, VERSION, nonce, write_grant(grant))
     }
 
-    pub(super) fn seal_session(
+    pub(crate) fn seal_session(
         &self,
         nonce: &[u8; NONCE_BYTES],
         grant: &SessionGrant<'_>,
@@ -82,7 +82,7 @@ impl Sealer {
     }
 
     /// Seals the issuer and the grant as bytes.
-    pub(super) fn seal_bytes(
+    pub(crate) fn seal_bytes(
         &self,
         version: u8,
         nonce: &[u8; NONCE_BYTES],
@@ -111,7 +111,7 @@ impl Sealer {
     }
 
     /// The fingerprint of a principal's secret. Ids hold no 0, so no two pairs give the same bytes.
-    pub(super) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
+    pub(crate) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
         let mut context = hmac::Context::with_key(&self.issuer);
         context.update(access_key_id.as_bytes());
         context.update(&[0]);
@@ -121,7 +121,7 @@ impl Sealer {
         first.unwrap_or_default()
     }
 
-    pub(super) fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
+    pub(crate) fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
         let mut key = Zeroizing::new([0; REFUSAL_KEY_BYTES]);
         let info = [b"heliograph refusal ids".as_slice()];
         let material = self.derive.expand(&info, RefusalKeyLength).ok()?;
@@ -129,7 +129,7 @@ impl Sealer {
         Some(key)
     }
 
-    pub(super) fn derive(&self, version: u8, mark: &[u8]) -> Option<Derived> {
+    pub(crate) fn derive(&self, version: u8, mark: &[u8]) -> Option<Derived> {
         let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
         let name = match version {
             UNBOUND => b"heliograph session 1",
@@ -145,7 +145,7 @@ impl Sealer {
 }
 
 /// Bytes derived from a mark: the key of the seal, the access key id, the secret.
-pub(super) struct Derived(Zeroizing<[u8; DERIVED_BYTES]>);
+pub(crate) struct Derived(Zeroizing<[u8; DERIVED_BYTES]>);
 
 struct DerivedLength;
 
@@ -164,18 +164,18 @@ impl KeyType for RefusalKeyLength {
 }
 
 impl Derived {
-    pub(super) fn aead(&self) -> Option<LessSafeKey> {
+    pub(crate) fn aead(&self) -> Option<LessSafeKey> {
         let (key, _) = self.0.split_first_chunk::<32>()?;
         let key = UnboundKey::new(&AES_256_GCM, key).ok()?;
         Some(LessSafeKey::new(key))
     }
 
-    pub(super) fn access_key_id(&self) -> String {
+    pub(crate) fn access_key_id(&self) -> String {
         let id = self.0.get(32..42).unwrap_or(&[0; 10]);
         format!("{PREFIX}{}", BASE32.encode(id))
     }
 
-    pub(super) fn secret(&self) -> Option<Secret> {
+    pub(crate) fn secret(&self) -> Option<Secret> {
         let mut text = Vec::new();
         base64::encode(&mut text, self.0.get(42..)?);
         String::from_utf8(text).ok().map(Secret::from)
@@ -183,7 +183,7 @@ impl Derived {
 }
 
 /// The bytes of a token before its mark, which the seal authenticates.
-pub(super) fn header(
+pub(crate) fn header(
     version: u8,
     fingerprint: [u8; FINGERPRINT_BYTES],
 ) -> [u8; 1 + FINGERPRINT_BYTES] {
@@ -192,10 +192,10 @@ pub(super) fn header(
 }
 
 /// Each key seals one text only.
-pub(super) fn zero_nonce() -> Nonce {
+pub(crate) fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
 /// Length of the tag of AES-256-GCM.
-pub(super) const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;

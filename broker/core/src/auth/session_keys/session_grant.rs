@@ -103,14 +103,14 @@ pub(crate) struct OpenedRole {
 }
 
 /// The grant as bytes; `None` when its policy is too long.
-pub(super) fn write_session(grant: &SessionGrant<'_>) -> Option<Vec<u8>> {
+pub(crate) fn write_session(grant: &SessionGrant<'_>) -> Option<Vec<u8>> {
     let policy = grant.role.and_then(|role| role.policy);
     let fits = |policy: &Policy| policy.bytes().len() <= SESSION_POLICY_BYTES_MAX;
     policy.is_none_or(fits).then(|| wire::write(grant))
 }
 
 /// The grant of these bytes, which are of a token that is not too long.
-pub(super) fn read_session(bytes: &[u8]) -> Option<ReadGrant> {
+pub(crate) fn read_session(bytes: &[u8]) -> Option<ReadGrant> {
     wire::read(bytes, bytes.len())
 }
 
@@ -125,4 +125,4 @@ fn read_policy<'b, D: Deserializer<'b>>(from: D) -> Result<Result<Option<Policy>
 }
 
 /// Most roles between the first key of a chain and its last role.
-pub(in crate::auth) const CHAIN_MAX: usize = 8;
+pub(crate) const CHAIN_MAX: usize = 8;

@@ -40,7 +40,7 @@ const _: () = assert!(size_of::<Entry>() <= 44);
 
 /// The result of a look-up.
 #[derive(Debug)]
-pub(super) enum Lookup<'a> {
+pub(crate) enum Lookup<'a> {
     /// It is not there.
     Unknown,
     /// It is switched off.
@@ -53,11 +53,11 @@ pub(super) enum Lookup<'a> {
 
 /// A certificate of the registry.
 #[derive(Debug)]
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// The thing that was asked for; `None` if none was.
-    pub(super) name: Option<&'a str>,
-    pub(super) thing_type: Option<&'a str>,
-    pub(super) policies: Option<&'a [Arc<Policy>]>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) thing_type: Option<&'a str>,
+    pub(crate) policies: Option<&'a [Arc<Policy>]>,
 }
 
 impl Registry {
@@ -103,7 +103,7 @@ impl Registry {
     }
 
     /// The certificates of a thing, by a scan of all: for questions that operators ask.
-    pub(super) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
+    pub(crate) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
         let own = self
             .entries
             .iter()
@@ -112,7 +112,7 @@ impl Registry {
     }
 
     /// The certificate, where the request names `wanted` or no thing. A certificate with one inactive line is inactive.
-    pub(super) fn lookup(&self, fingerprint: &[u8; 32], wanted: Option<&str>) -> Lookup<'_> {
+    pub(crate) fn lookup(&self, fingerprint: &[u8; 32], wanted: Option<&str>) -> Lookup<'_> {
         let own = self.of(fingerprint);
         let Some(&first) = own.first() else {
             return Lookup::Unknown;

@@ -6,7 +6,7 @@
 //! A place is taken for an hour, and then by whichever thing of its set comes first. Things that find no place are not
 //! counted: those that ask often are among the first of the next hour.
 
-use crate::limits::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
+use crate::limits::devices::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Sign-ins of things by certificate and name, shared by all shards. One of each set of credentials: a reload begins
@@ -107,6 +107,7 @@ const _: () = assert!(SIGN_INS_COUNTED_MAX.is_multiple_of(WAYS) && SIGN_INS_PER_
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const NOW: u64 = 1_800_000_000;

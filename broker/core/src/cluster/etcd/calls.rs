@@ -8,7 +8,7 @@ use crate::time::Now;
 
 /// The calls of one process, and its watch.
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct Calls {
+pub(crate) struct Calls {
     next: u64,
     under_way: Vec<UnderWay>,
     watch: Watch,
@@ -20,22 +20,22 @@ pub(in crate::cluster) struct Calls {
 
 /// A call without a reply so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cluster) struct UnderWay {
+pub(crate) struct UnderWay {
     /// Its number.
-    pub(in crate::cluster) id: CallId,
+    pub(crate) id: CallId,
     /// When it was sent.
-    pub(in crate::cluster) sent: Now,
+    pub(crate) sent: Now,
     /// The highest revision that was known by then: a linearizable reply cannot show a lower one.
-    pub(in crate::cluster) known: Revision,
+    pub(crate) known: Revision,
     /// Its purpose, which decides what its reply changes.
-    pub(in crate::cluster) purpose: Purpose,
+    pub(crate) purpose: Purpose,
     /// The puts of a transaction, in effect once it is made; none for other calls.
-    pub(in crate::cluster) puts: Vec<(Key, Value)>,
+    pub(crate) puts: Vec<(Key, Value)>,
 }
 
 /// The purpose of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cluster) enum Purpose {
+pub(crate) enum Purpose {
     /// A lease for the next registration.
     Grant,
     /// The registration under a lease.
@@ -76,7 +76,7 @@ enum Watch {
 
 impl Calls {
     /// Numbers a call that is sent now.
-    pub(in crate::cluster) fn send(
+    pub(crate) fn send(
         &mut self,
         purpose: Purpose,
         call: &Call,
@@ -103,49 +103,49 @@ impl Calls {
     }
 
     /// A number for a call that has no reply: a watch.
-    pub(in crate::cluster) fn number(&mut self) -> CallId {
+    pub(crate) fn number(&mut self) -> CallId {
         let id = CallId(self.next);
         self.next += 1;
         id
     }
 
     /// The call that a reply is for; none when its outcome counts as unknown since.
-    pub(in crate::cluster) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
+    pub(crate) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
         let place = self.under_way.iter().position(|call| call.id == id)?;
         Some(self.under_way.remove(place))
     }
 
     /// Calls whose time is over. Their outcome is unknown.
-    pub(in crate::cluster) fn overdue(&mut self, now: Now) -> Vec<UnderWay> {
+    pub(crate) fn overdue(&mut self, now: Now) -> Vec<UnderWay> {
         let is_over = |call: &mut UnderWay| now.since(call.sent) >= CALL_MS;
         self.under_way.extract_if(.., is_over).collect()
     }
 
     /// Whether a call for this purpose is under way.
     #[must_use]
-    pub(in crate::cluster) fn awaits(&self, purpose: &Purpose) -> bool {
+    pub(crate) fn awaits(&self, purpose: &Purpose) -> bool {
         self.under_way.iter().any(|call| call.purpose == *purpose)
     }
 
     /// Something is unknown: the whole is to be read.
-    pub(in crate::cluster) fn want_read(&mut self) {
+    pub(crate) fn want_read(&mut self) {
         self.wanted = true;
     }
 
     /// A read answered.
-    pub(in crate::cluster) fn was_read(&mut self, now: Now) {
+    pub(crate) fn was_read(&mut self, now: Now) {
         self.last_read = Some(now);
     }
 
     /// Whether what is known is being renewed, so that no decision should be based on it.
     #[must_use]
-    pub(in crate::cluster) fn is_unsure(&self) -> bool {
+    pub(crate) fn is_unsure(&self) -> bool {
         self.wanted || self.last_read.is_none()
     }
 
     /// Whether a read is to be sent.
     #[must_use]
-    pub(in crate::cluster) fn read_is_due(&self, now: Now) -> bool {
+    pub(crate) fn read_is_due(&self, now: Now) -> bool {
         let is_old = self
             .last_read
             .is_none_or(|at| now.since(at) >= READ_EVERY_MS);
@@ -154,7 +154,7 @@ impl Calls {
     }
 
     /// The next watch, from `complete` on, unless one is open.
-    pub(in crate::cluster) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
+    pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
         if self.watch != Watch::Closed {
             return None;
         }
@@ -169,7 +169,7 @@ impl Calls {
 
     /// The watch that is open.
     #[must_use]
-    pub(in crate::cluster) fn watch(&self) -> Option<WatchId> {
+    pub(crate) fn watch(&self) -> Option<WatchId> {
         match self.watch {
             Watch::Open { id, .. } => Some(id),
             Watch::Closed => None,
@@ -177,14 +177,14 @@ impl Calls {
     }
 
     /// The watch showed how far it is.
-    pub(in crate::cluster) fn progressed(&mut self, now: Now) {
+    pub(crate) fn progressed(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = &mut self.watch {
             *progress = now;
         }
     }
 
     /// Ends a watch that has shown nothing for too long: it may be dead without an error.
-    pub(in crate::cluster) fn end_blind_watch(&mut self, now: Now) {
+    pub(crate) fn end_blind_watch(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = self.watch
             && now.since(progress) > CALL_MS
         {
@@ -195,14 +195,14 @@ impl Calls {
 
     /// The process was stopped. Its watch may still owe it changes and report progress before them, so the whole is
     /// read again and watched from there.
-    pub(in crate::cluster) fn gap(&mut self) {
+    pub(crate) fn gap(&mut self) {
         self.close_watch();
         self.under_way.retain(|call| call.purpose != Purpose::Read);
         self.wanted = true;
     }
 
     /// The watch has ended. Its progress is awaited no longer.
-    pub(in crate::cluster) fn close_watch(&mut self) {
+    pub(crate) fn close_watch(&mut self) {
         self.watch = Watch::Closed;
         self.under_way
             .retain(|call| call.purpose != Purpose::Progress);

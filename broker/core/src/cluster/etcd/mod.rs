@@ -6,6 +6,6 @@
 //! | `calls` | the calls that have no reply so far, and the watch |
 //! | `replies` | the effects of a reply, and of changes that the watch shows |
 
-pub(super) mod calls;
+pub(crate) mod calls;
 mod replies;
 pub mod view;

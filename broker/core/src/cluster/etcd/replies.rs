@@ -1,6 +1,6 @@
 //! The effects of etcd's replies and of its watch.
 
-use super::calls::{Purpose, UnderWay};
+use crate::cluster::etcd::calls::{Purpose, UnderWay};
 use crate::cluster::message::{CallId, Output, Packed, Reply, WatchId};
 use crate::cluster::node::Cluster;
 use crate::cluster::spans::Spans;
@@ -8,7 +8,7 @@ use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
 use crate::time::Now;
 
 impl Cluster {
-    pub(in crate::cluster) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
+    pub(crate) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
         let Some(call) = self.calls.replied(id) else {
             return;
         };
@@ -144,7 +144,7 @@ impl Cluster {
         }
     }
 
-    pub(in crate::cluster) fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
+    pub(crate) fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.view.apply_changes(changes, now);
             let is_gone =
@@ -158,7 +158,7 @@ impl Cluster {
     }
 
     /// The event that ended the watch may also have changed etcd's history, so the next watch begins with a read.
-    pub(in crate::cluster) fn watch_ended(&mut self, watch: WatchId, now: Now) {
+    pub(crate) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();
             self.calls.want_read();

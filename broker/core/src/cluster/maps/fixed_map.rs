@@ -7,8 +7,8 @@
 //! n3      10.0.0.3:7443     2731-4095
 //! ```
 
-use super::slot_map::SlotMap;
 use crate::cluster::limits::{NODES_MAX, SLOTS};
+use crate::cluster::maps::slot_map::SlotMap;
 use crate::cluster::types::{NodeId, Slot};
 use std::net::SocketAddr;
 
@@ -105,6 +105,7 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -295,6 +295,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn map() -> SlotMap {

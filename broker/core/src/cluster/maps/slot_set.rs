@@ -84,6 +84,7 @@ const _: () = assert!(WORDS * BITS == SLOTS as usize);
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::wire;
 

@@ -9,8 +9,8 @@
 //! The clients of tunnels that are closed come back at once, as new connections. They are spread over a time, in which
 //! the masters come first: the viewers that come back find them.
 
-use super::slot_map::SlotMap;
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
+use crate::cluster::maps::slot_map::SlotMap;
 use crate::cluster::types::{NodeId, Slot};
 use crate::time::Now;
 use std::cmp::Reverse;

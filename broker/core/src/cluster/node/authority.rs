@@ -264,6 +264,7 @@ impl Authority {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// Grounds of a registered node whose peers have no etcd.

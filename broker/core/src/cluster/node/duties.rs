@@ -1,14 +1,14 @@
 //! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
 //! input.
 
-use super::Cluster;
-use super::authority::{Grounds, Standing};
-use super::registration::Place;
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
     Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
+use crate::cluster::node::Cluster;
+use crate::cluster::node::authority::{Grounds, Standing};
+use crate::cluster::node::registration::Place;
 use crate::cluster::types::{
     Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
 };
@@ -16,7 +16,7 @@ use crate::time::Now;
 
 impl Cluster {
     /// Time has passed.
-    pub(in crate::cluster) fn tick(&mut self, stuck: bool, now: Now) {
+    pub(crate) fn tick(&mut self, stuck: bool, now: Now) {
         self.times.last_tick = now;
         self.obstacles.stuck = stuck;
         for call in self.calls.overdue(now) {
@@ -51,7 +51,7 @@ impl Cluster {
     }
 
     /// The process was stopped until `now`: nothing from before counts, and everybody is asked at once.
-    pub(in crate::cluster) fn gap(&mut self, now: Now) {
+    pub(crate) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
         self.authority.gap(now);
@@ -62,7 +62,7 @@ impl Cluster {
     }
 
     /// Follows up any input: own slots as the view has them, the right to serve, loads, claims, transfers.
-    pub(in crate::cluster) fn settle(&mut self, now: Now) {
+    pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;
         }
@@ -149,7 +149,7 @@ impl Cluster {
     }
 
     /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
-    pub(in crate::cluster) fn can_act(&self, now: Now) -> bool {
+    pub(crate) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
             && self.authority.has_etcd(now)
@@ -157,7 +157,7 @@ impl Cluster {
     }
 
     /// Writes a channel's record under its slot's epoch: one of an earlier owner fails.
-    pub(in crate::cluster) fn write_record(&mut self, held: Held, number: u32, now: Now) {
+    pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
             puts: vec![(Key::Record(held.slot, number), Value::Record)],
@@ -168,14 +168,14 @@ impl Cluster {
     }
 
     /// Sends a read if one is due.
-    pub(in crate::cluster) fn read(&mut self, now: Now) {
+    pub(crate) fn read(&mut self, now: Now) {
         if self.calls.read_is_due(now) {
             self.call(Purpose::Read, Call::Read, now);
         }
     }
 
     /// The next step towards a registration, if there is none.
-    pub(in crate::cluster) fn register(&mut self, now: Now) {
+    pub(crate) fn register(&mut self, now: Now) {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
         let is_registered = self.registering.current(&self.view).is_some();
@@ -235,13 +235,7 @@ impl Cluster {
     }
 
     /// A node says which process last answered it under this node's name.
-    pub(in crate::cluster) fn found(
-        &mut self,
-        from: NodeId,
-        asked: Now,
-        heard: Option<Heard>,
-        now: Now,
-    ) {
+    pub(crate) fn found(&mut self, from: NodeId, asked: Now, heard: Option<Heard>, now: Now) {
         let is_peer = from != self.me.node;
         self.registering.found(is_peer, asked, heard, now);
     }
@@ -281,7 +275,7 @@ impl Cluster {
     }
 
     /// Whether any node of the roster may be on a side of the cluster that takes slots.
-    pub(super) fn may_be_taken(&self) -> bool {
+    pub(crate) fn may_be_taken(&self) -> bool {
         self.view.nodes().any(|node| {
             node != self.me.node
                 && self.view.roster(node) == Some(RosterState::Here)
@@ -309,16 +303,12 @@ impl Cluster {
     }
 }
 
-pub(in crate::cluster) fn at(key: Key, at: Revision) -> Compare {
+pub(crate) fn at(key: Key, at: Revision) -> Compare {
     Compare { key, at }
 }
 
 /// The value of a slot that gets this owner after `former`.
-pub(in crate::cluster) fn owned(
-    owner: Owner,
-    parcel: Option<ParcelId>,
-    former: SlotRecord,
-) -> Value {
+pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
         owner: Some(owner),
         parcel,

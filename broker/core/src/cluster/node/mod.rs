@@ -10,7 +10,7 @@
 //! | `duties` | what follows from time alone, and the decisions after each input |
 
 pub mod authority;
-pub(super) mod duties;
+pub(crate) mod duties;
 mod namesake;
 mod registration;
 pub mod silence;
@@ -67,40 +67,40 @@ pub struct Memory {
 /// One node's part of the cluster. One per process, in none of the shards.
 #[derive(Debug)]
 pub struct Cluster {
-    pub(super) me: Owner,
-    pub(super) address: Address,
-    pub(super) times: Times,
-    pub(super) obstacles: Obstacles,
-    pub(super) view: View,
-    pub(super) silence: Silence,
-    pub(super) authority: Authority,
-    pub(super) plan: Plan,
-    pub(super) claims: Claims,
-    pub(super) slots: Slots,
-    pub(super) transfers: Transfers,
-    pub(super) calls: Calls,
-    pub(super) registering: Registering,
-    pub(super) outputs: VecDeque<Output>,
+    pub(crate) me: Owner,
+    pub(crate) address: Address,
+    pub(crate) times: Times,
+    pub(crate) obstacles: Obstacles,
+    pub(crate) view: View,
+    pub(crate) silence: Silence,
+    pub(crate) authority: Authority,
+    pub(crate) plan: Plan,
+    pub(crate) claims: Claims,
+    pub(crate) slots: Slots,
+    pub(crate) transfers: Transfers,
+    pub(crate) calls: Calls,
+    pub(crate) registering: Registering,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 /// When a node does what it does by itself.
 #[derive(Debug)]
-pub(super) struct Times {
-    pub(super) spans: Spans,
-    pub(super) last_tick: Now,
-    pub(super) next_round: Now,
+pub(crate) struct Times {
+    pub(crate) spans: Spans,
+    pub(crate) last_tick: Now,
+    pub(crate) next_round: Now,
 }
 
 /// The obstacles that keep a node from acting.
 #[derive(Debug)]
-pub(super) struct Obstacles {
+pub(crate) struct Obstacles {
     /// etcd showed another history.
-    pub(super) other_history: bool,
+    pub(crate) other_history: bool,
     /// A shard hangs: this node neither registers nor answers.
-    pub(super) stuck: bool,
+    pub(crate) stuck: bool,
     /// Another process may have this node's name.
-    pub(super) awaits_name: bool,
-    pub(super) ended: bool,
+    pub(crate) awaits_name: bool,
+    pub(crate) ended: bool,
 }
 
 impl Cluster {
@@ -178,7 +178,7 @@ impl Cluster {
     }
 
     /// etcd granted a lease, whose spans count from now on.
-    pub(super) fn set_spans(&mut self, spans: Spans) {
+    pub(crate) fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
         self.authority.set_spans(spans);
@@ -379,12 +379,12 @@ impl Cluster {
     }
 
     /// Gives the shards an order.
-    pub(super) fn order(&mut self, order: SlotOrder) {
+    pub(crate) fn order(&mut self, order: SlotOrder) {
         self.outputs.push_back(Output::Order(order));
     }
 
     /// Sends a call of etcd.
-    pub(super) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
+    pub(crate) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
         let id = self.calls.send(purpose, &call, self.view.newest(), now);
         self.outputs.push_back(Output::Etcd(id, call));
     }

@@ -10,7 +10,7 @@ use crate::time::Now;
 
 /// The signs of life of other processes of this node's name, from the start of this one on.
 #[derive(Debug)]
-pub(super) struct Namesake {
+pub(crate) struct Namesake {
     me: Incarnation,
     started: Now,
     /// The last moment at which one may have answered.
@@ -22,7 +22,7 @@ pub(super) struct Namesake {
 
 impl Namesake {
     /// Nothing is known by a process that starts now.
-    pub(super) fn new(me: Incarnation, now: Now) -> Self {
+    pub(crate) fn new(me: Incarnation, now: Now) -> Self {
         Self {
             me,
             started: now,
@@ -33,7 +33,7 @@ impl Namesake {
     }
 
     /// A node was asked at `asked`, and says which process last answered it under this name; `is_peer`: another node.
-    pub(super) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
+    pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
         }
@@ -47,12 +47,12 @@ impl Namesake {
     }
 
     /// Whether one has certainly answered after this process had started.
-    pub(super) fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         self.lives
     }
 
     /// Whether none has answered for `silence_ms`, as another node said within that time, if there is any to ask.
-    pub(super) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
+    pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
         let replied = self
             .replied
             .is_some_and(|asked| now.since(asked) < silence_ms);
@@ -62,6 +62,7 @@ impl Namesake {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const ME: Incarnation = Incarnation {

@@ -3,9 +3,9 @@
 //! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
 //! made, with its lease.
 
-use super::namesake::Namesake;
 use crate::cluster::etcd::view::View;
 use crate::cluster::message::{Compare, Heard, Transaction};
+use crate::cluster::node::namesake::Namesake;
 use crate::cluster::spans::Spans;
 use crate::cluster::types::{
     Address, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
@@ -14,7 +14,7 @@ use crate::time::Now;
 
 /// The state of one process's registration.
 #[derive(Debug)]
-pub(in crate::cluster) struct Registering {
+pub(crate) struct Registering {
     me: Owner,
     address: Address,
     namesake: Namesake,
@@ -36,7 +36,7 @@ pub(in crate::cluster) struct Registering {
 
 /// The right of this process to its node's name, by the roster and the registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cluster) enum Place {
+pub(crate) enum Place {
     /// It may register, or is registered.
     Own,
     /// Another process had the name, and may be gone.
@@ -50,7 +50,7 @@ pub(in crate::cluster) enum Place {
 impl Registering {
     /// Of a process that starts at `now`, and listens at `address`.
     #[must_use]
-    pub(in crate::cluster) fn new(me: Owner, address: Address, now: Now) -> Self {
+    pub(crate) fn new(me: Owner, address: Address, now: Now) -> Self {
         Self {
             me,
             address,
@@ -67,14 +67,14 @@ impl Registering {
 
     /// The registration of this process, as far as is known.
     #[must_use]
-    pub(in crate::cluster) fn current(&self, view: &View) -> Option<Registration> {
+    pub(crate) fn current(&self, view: &View) -> Option<Registration> {
         view.registered(self.me)
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
     /// Whether the view shows a registration of this process that was not noticed before, however it came there: the
     /// reply to its transaction may be lost.
-    pub(in crate::cluster) fn notices(&mut self, view: &View) -> bool {
+    pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
             .map_or(self.noticed, |registration| registration.revision);
@@ -85,34 +85,34 @@ impl Registering {
 
     /// Whether etcd refused the last attempt.
     #[must_use]
-    pub(in crate::cluster) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 
     /// etcd refused a lease, or the registration.
-    pub(in crate::cluster) fn refused(&mut self) {
+    pub(crate) fn refused(&mut self) {
         self.refused = true;
     }
 
     /// etcd was read.
-    pub(in crate::cluster) fn was_read(&mut self) {
+    pub(crate) fn was_read(&mut self) {
         self.refused = false;
     }
 
     /// A lease was granted, in answer to a call of `asked`.
-    pub(in crate::cluster) fn granted(&mut self, lease: LeaseId, asked: Now) {
+    pub(crate) fn granted(&mut self, lease: LeaseId, asked: Now) {
         self.granted = Some(lease);
         self.kept = Some((lease, asked));
     }
 
     /// etcd keeps a lease, in answer to a keepalive of `asked`.
-    pub(in crate::cluster) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
+    pub(crate) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
         self.kept = Some((lease, asked));
     }
 
     /// Since when the lease of this process's registration runs, as far as etcd has answered; none without one.
     #[must_use]
-    pub(in crate::cluster) fn kept_since(&self, view: &View) -> Option<Now> {
+    pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
         let (lease, asked) = self.kept?;
         (lease == current.lease).then_some(asked)
@@ -120,23 +120,17 @@ impl Registering {
 
     /// A lease that can be used for the next attempt.
     #[must_use]
-    pub(in crate::cluster) fn has_lease(&self) -> bool {
+    pub(crate) fn has_lease(&self) -> bool {
         self.granted.is_some()
     }
 
     /// A lease no longer exists.
-    pub(in crate::cluster) fn lease_gone(&mut self, lease: LeaseId) {
+    pub(crate) fn lease_gone(&mut self, lease: LeaseId) {
         self.gone = Some(lease);
     }
 
     /// A node says which process last answered it under this node's name.
-    pub(in crate::cluster) fn found(
-        &mut self,
-        is_peer: bool,
-        asked: Now,
-        heard: Option<Heard>,
-        now: Now,
-    ) {
+    pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         self.namesake.found(is_peer, asked, heard, now);
     }
 
@@ -146,7 +140,7 @@ impl Registering {
     /// the name at once where the one before ran at its address, since it listens there itself, and left the same
     /// directory or no registration. Elsewhere that one may live: then this one ends, or waits until neither etcd nor
     /// any node has had an answer of it for a lease.
-    pub(in crate::cluster) fn place(
+    pub(crate) fn place(
         &mut self,
         view: &View,
         is_answered: bool,
@@ -217,11 +211,7 @@ impl Registering {
     }
 
     /// The next attempt: under the lease that was granted, if the registration and the roster are as the view has them.
-    pub(in crate::cluster) fn attempt(
-        &mut self,
-        view: &View,
-        is_stopping: bool,
-    ) -> Option<Transaction> {
+    pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
         let roster = Key::Roster(self.me.node);
@@ -250,6 +240,7 @@ impl Registering {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::types::{Change, Incarnation, NodeId};
 

@@ -246,6 +246,7 @@ impl Silence {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::types::Revision;
     use std::sync::Arc;

@@ -3,9 +3,9 @@
 //! A node that does not answer is named for nothing: clients would not reach what it took. A node that no other one
 //! answers, while others are registered, takes nothing that is not its own: it has another secret, or no way to them.
 
-use super::plan::named;
 use crate::cluster::etcd::view::View;
 use crate::cluster::node::silence::Silence;
+use crate::cluster::slots::plan::named;
 use crate::cluster::types::{NodeId, RosterState, Slot, SlotRecord};
 use crate::time::Now;
 
@@ -50,7 +50,7 @@ impl Candidates {
     /// The node that rendezvous hashing names for a slot.
     ///
     /// The node that owned the slot is left out: its next process claims it at once, or on an empty directory late.
-    pub(super) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
+    pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
         let owner = record.owner.map(|owner| owner.node);
         let others = self.nodes.iter().copied();
         named(slot, others.filter(|node| owner != Some(*node)), |node| {
@@ -61,6 +61,7 @@ impl Candidates {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::message::Answer;
     use crate::cluster::spans::Spans;

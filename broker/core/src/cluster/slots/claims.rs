@@ -1,18 +1,18 @@
 //! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
 
-use super::candidates::Candidates;
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
 use crate::cluster::message::{Call, Compare, Transaction};
 use crate::cluster::node::Cluster;
 use crate::cluster::node::duties::{at, owned};
+use crate::cluster::slots::candidates::Candidates;
 use crate::cluster::types::{Epoch, Key, NodeId, Slot};
 use crate::time::Now;
 
 /// The last claim, and the pause after it. One per process.
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct Claims {
+pub(crate) struct Claims {
     /// The compares of its transaction.
     compared: Vec<Compare>,
     /// Until when it is not repeated, if it was not made and the view shows the same.
@@ -29,12 +29,12 @@ impl Claims {
     }
 
     /// The last one was made.
-    pub(in crate::cluster) fn made(&mut self) {
+    pub(crate) fn made(&mut self) {
         *self = Self::default();
     }
 
     /// The last one was not made.
-    pub(in crate::cluster) fn failed(&mut self, now: Now) {
+    pub(crate) fn failed(&mut self, now: Now) {
         self.pause_ms = (2 * self.pause_ms).clamp(CLAIM_PAUSE_MS, CLAIM_PAUSE_MAX_MS);
         self.paused = Some(now.after(self.pause_ms));
     }
@@ -48,7 +48,7 @@ impl Claims {
 
 impl Cluster {
     /// Claims what this node may claim, from a view without doubt.
-    pub(in crate::cluster) fn claim(&mut self, now: Now) {
+    pub(crate) fn claim(&mut self, now: Now) {
         let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
         if is_busy
             || self.calls.is_unsure()

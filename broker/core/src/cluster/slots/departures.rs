@@ -1,8 +1,5 @@
 //! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
 
-use super::candidates::Candidates;
-use super::plan::rebalance;
-use super::{Own, Stage};
 use crate::cluster::etcd::calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
 use crate::cluster::message::{
@@ -10,12 +7,15 @@ use crate::cluster::message::{
 };
 use crate::cluster::node::Cluster;
 use crate::cluster::node::duties::{at, owned};
+use crate::cluster::slots::candidates::Candidates;
+use crate::cluster::slots::plan::rebalance;
+use crate::cluster::slots::{Own, Stage};
 use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};
 use crate::time::Now;
 
 impl Cluster {
     /// The operator ends this node. Without etcd nothing can be given away.
-    pub(in crate::cluster) fn drain(&mut self, now: Now) {
+    pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
         if can_give {
@@ -26,7 +26,7 @@ impl Cluster {
     }
 
     /// The operator spreads the slots: each node gives what is above its part, as of its view.
-    pub(in crate::cluster) fn rebalance(&mut self, now: Now) {
+    pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
         let mut nodes = candidates.nodes().to_vec();
         nodes.sort_unstable_by_key(|node| self.view.key(*node));
@@ -39,13 +39,7 @@ impl Cluster {
     }
 
     /// Another node took a parcel, or refused it.
-    pub(in crate::cluster) fn parcel_answered(
-        &mut self,
-        from: NodeId,
-        id: ParcelId,
-        taken: bool,
-        now: Now,
-    ) {
+    pub(crate) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
         let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
             Stage::Offered { parcel, target, .. } if parcel == id => {
                 Some((slot, own.epoch, target))
@@ -74,7 +68,7 @@ impl Cluster {
     }
 
     /// A node that drains says so in the roster.
-    pub(in crate::cluster) fn leave_roster(&mut self, now: Now) {
+    pub(crate) fn leave_roster(&mut self, now: Now) {
         if !self.transfers.is_draining() || !self.is_expected() || !self.can_act(now) {
             return;
         }
@@ -93,7 +87,7 @@ impl Cluster {
     }
 
     /// Offers the next slots that are given away.
-    pub(in crate::cluster) fn transfer(&mut self, now: Now) {
+    pub(crate) fn transfer(&mut self, now: Now) {
         for (slot, Own { epoch, .. }, target) in
             self.transfers
                 .next(&self.slots, &self.view, &self.silence, now)
@@ -137,7 +131,7 @@ impl Cluster {
     }
 
     /// Ends transfers that take too long. One whose outcome is unknown is settled by a new epoch of the own slot.
-    pub(in crate::cluster) fn check_transfers(&mut self, now: Now) {
+    pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, Own)> = self
             .slots
             .iter()
@@ -179,7 +173,7 @@ impl Cluster {
     }
 
     /// Gives up slots that could not be loaded: others try.
-    pub(in crate::cluster) fn give_up_unloaded(&mut self, now: Now) {
+    pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
             self.slots.shun(held.slot, now);
@@ -213,7 +207,7 @@ impl Cluster {
         }
     }
 
-    pub(in crate::cluster) fn finish_drain(&mut self, now: Now) {
+    pub(crate) fn finish_drain(&mut self, now: Now) {
         // A drain may be over before the roster has it.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
@@ -224,7 +218,7 @@ impl Cluster {
     }
 
     /// Ends the registration of this process, if there is one.
-    pub(in crate::cluster) fn revoke(&mut self, now: Now) {
+    pub(crate) fn revoke(&mut self, now: Now) {
         if let Some(registration) = self.registering.current(&self.view) {
             self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);
         }

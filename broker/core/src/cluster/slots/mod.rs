@@ -9,7 +9,7 @@
 //! | `parcels` | pending messages that came with a slot |
 
 pub mod candidates;
-pub(super) mod claims;
+pub(crate) mod claims;
 mod departures;
 mod ownership;
 mod parcels;
@@ -36,9 +36,9 @@ pub struct Slots {
     held: Arc<[Held]>,
     held_is_old: bool,
     /// Parcels of other nodes, for slots that they give to this one.
-    pub(super) parcels: Parcels,
+    pub(crate) parcels: Parcels,
     /// Changes of slots that were seen so far, also of others' slots.
-    pub(super) changes: u64,
+    pub(crate) changes: u64,
 }
 
 /// One own slot.

@@ -1,16 +1,16 @@
 //! The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
 //! messages and parcels.
 
-use super::{Own, Stage};
 use crate::cluster::message::{
     Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
 };
 use crate::cluster::node::Cluster;
+use crate::cluster::slots::{Own, Stage};
 use crate::cluster::types::{NodeId, Revision, Slot, SlotRecord};
 use crate::time::Now;
 
 impl Cluster {
-    pub(in crate::cluster) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
+    pub(crate) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
         if self.slots.loaded(held, whole, now) {
             let record = self.view.slot(held.slot);
             let (parcel, late) = self.slots.parcels.take(held.slot, record);
@@ -21,7 +21,7 @@ impl Cluster {
         }
     }
 
-    pub(in crate::cluster) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
+    pub(crate) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
         let id = parcel.id;
         let own = self.slots.own(parcel.slot);
         let taken = match parcel.sent {
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Serves on after a transfer that was not made.
-    pub(in crate::cluster) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
+    pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
             self.slots.enter(slot, Stage::Ready);
@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Brings the own slots in line with the view.
-    pub(in crate::cluster) fn reconcile(&mut self, now: Now) {
+    pub(crate) fn reconcile(&mut self, now: Now) {
         let changed = self.view.take_changed();
         self.slots.changes += changed.len() as u64;
         for (slot, former) in changed {
@@ -161,7 +161,7 @@ impl Cluster {
     }
 
     /// The process ends: everything is released.
-    pub(in crate::cluster) fn end(&mut self, ending: Ending) {
+    pub(crate) fn end(&mut self, ending: Ending) {
         let own: Vec<(Slot, Own)> = self.slots.iter().collect();
         for (slot, Own { epoch, .. }) in own {
             self.slots.lose(slot);

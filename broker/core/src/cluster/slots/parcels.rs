@@ -7,7 +7,7 @@ use crate::time::Now;
 
 /// The parcels that one process keeps: at most [`PARCELS_MAX`].
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct Parcels {
+pub(crate) struct Parcels {
     kept: Vec<(Parcel, Now)>,
 }
 
@@ -16,7 +16,7 @@ impl Parcels {
     ///
     /// # Errors
     /// The parcel that is to be dropped: `parcel` itself, when there is no room or a later one came before it.
-    pub(super) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
+    pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
         let is_same = |kept: &Parcel| {
             kept.slot == parcel.slot && kept.id.giver == parcel.id.giver && kept.sent == parcel.sent
         };
@@ -39,7 +39,7 @@ impl Parcels {
     /// Takes the parcels that are delivered when a slot is served under `record`: first the one that the record names.
     ///
     /// The others that were sent ahead belong to transfers that were given up.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         slot: Slot,
         record: SlotRecord,
@@ -57,7 +57,7 @@ impl Parcels {
     }
 
     /// Takes the parcels of a slot that came to another owner.
-    pub(super) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
+    pub(crate) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
         let is_void =
             |(parcel, _): &mut (Parcel, Now)| parcel.slot == slot && parcel.epoch < record.epoch;
         let void = self.kept.extract_if(.., is_void);
@@ -65,7 +65,7 @@ impl Parcels {
     }
 
     /// Takes the parcels whose time is over.
-    pub(in crate::cluster) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
+    pub(crate) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
         let expired = self.kept.extract_if(.., |(_, until)| *until <= now);
         expired.map(|(parcel, _)| parcel.id).collect()
     }
@@ -73,6 +73,7 @@ impl Parcels {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::types::{Incarnation, Revision};
 

@@ -1,12 +1,12 @@
 //! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
 
-use super::candidates::Candidates;
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
 };
 use crate::cluster::message::{Reason, Taking};
 use crate::cluster::node::silence::Silence;
+use crate::cluster::slots::candidates::Candidates;
 use crate::cluster::spans::Spans;
 use crate::cluster::types::{
     Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
@@ -336,6 +336,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::types::Revision;
 

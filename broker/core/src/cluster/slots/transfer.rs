@@ -11,12 +11,12 @@
 //! The slot's value names the parcel, so one of a transfer that was given up is never delivered. A transaction whose
 //! outcome is unknown is settled by writing the own slot under a new epoch: then the transfer can no longer be made.
 
-use super::plan::named;
-use super::{Own, Slots, Stage};
 use crate::cluster::etcd::view::View;
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::message::Target;
 use crate::cluster::node::silence::Silence;
+use crate::cluster::slots::plan::named;
+use crate::cluster::slots::{Own, Slots, Stage};
 use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::time::Now;
 

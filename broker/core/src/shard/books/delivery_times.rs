@@ -9,12 +9,12 @@ use crate::time::Moment;
 
 /// Deliveries of one turn by the moment at which they were accepted.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct DeliveryTimes(Vec<(u32, u64)>);
+pub(crate) struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
     /// A message accepted at `accepted_us` was handed over. When there is no room, `at` must do as the moment of it.
     #[inline]
-    pub(in crate::shard) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
+    pub(crate) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
         match self.0.last_mut() {
             Some((moment, messages)) if *moment == accepted_us => *messages += 1,
             Some(_) | None => {
@@ -27,7 +27,7 @@ impl DeliveryTimes {
     }
 
     /// All sends are over at `at`.
-    pub(in crate::shard) fn record_all(&mut self, at: Moment, into: &mut Histogram) {
+    pub(crate) fn record_all(&mut self, at: Moment, into: &mut Histogram) {
         for (accepted_us, messages) in self.0.drain(..) {
             into.observe(u64::from(at.micros.wrapping_sub(accepted_us)), messages);
         }
@@ -39,6 +39,7 @@ const MOMENTS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn at(micros: u32) -> Moment {

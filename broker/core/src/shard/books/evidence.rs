@@ -4,7 +4,7 @@
 
 use crate::auth::{Caller, Credentials, SignIn, certificate_id};
 use crate::journal::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented};
-use crate::session::{Admission, PendingCall};
+use crate::session::http::{Admission, PendingCall};
 use codec::aws::ChannelArn;
 use codec::aws::sigv4::Stamp;
 use codec::http::{Head, decode, pairs};
@@ -12,63 +12,63 @@ use std::borrow::Cow;
 
 /// The facts that are known of a request when it is refused.
 #[derive(Clone, Copy, Default)]
-pub(in crate::shard) struct Evidence<'a> {
+pub(crate) struct Evidence<'a> {
     /// The channel's name, if it was read.
-    pub(in crate::shard) channel: Option<&'a str>,
+    pub(crate) channel: Option<&'a str>,
     /// The viewer's client id, if it was read.
-    pub(in crate::shard) client_id: Option<&'a str>,
+    pub(crate) client_id: Option<&'a str>,
     /// The session of the temporary credentials that it asks for.
-    pub(in crate::shard) session: Option<&'a str>,
+    pub(crate) session: Option<&'a str>,
     /// The ARN of the role that it asks for.
-    pub(in crate::shard) role: Option<&'a str>,
+    pub(crate) role: Option<&'a str>,
     /// The certificate and the thing, or the token, of a sign-in that nobody vouches for.
-    pub(in crate::shard) shown: Shown<'a>,
+    pub(crate) shown: Shown<'a>,
     /// The caller, if their signature was found right.
-    pub(in crate::shard) caller: Option<&'a Caller>,
+    pub(crate) caller: Option<&'a Caller>,
     /// The request's head, while it is there.
-    pub(in crate::shard) head: Option<&'a Head<'a>>,
+    pub(crate) head: Option<&'a Head<'a>>,
     /// The policy and the statement that refuse it.
-    pub(in crate::shard) policy: Option<&'a str>,
+    pub(crate) policy: Option<&'a str>,
     /// The number of the fault that refuses it.
-    pub(in crate::shard) fault: Option<u64>,
+    pub(crate) fault: Option<u64>,
     /// The texts that the signature was compared with, if it was not right.
-    pub(in crate::shard) signature: Option<SignatureEvidence<'a>>,
+    pub(crate) signature: Option<SignatureEvidence<'a>>,
 }
 
 /// The proof of an identity as it was shown.
 #[derive(Clone, Copy, Default)]
-pub(in crate::shard) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     /// The fingerprint of the certificate.
-    pub(in crate::shard) certificate: Option<&'a [u8; 32]>,
+    pub(crate) certificate: Option<&'a [u8; 32]>,
     /// The thing that the request names.
-    pub(in crate::shard) thing: Option<&'a str>,
+    pub(crate) thing: Option<&'a str>,
     /// The issuer of the token.
-    pub(in crate::shard) issuer: Option<&'a str>,
+    pub(crate) issuer: Option<&'a str>,
     /// The subject of the token.
-    pub(in crate::shard) subject: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
 }
 
 /// The texts that a signature was compared with, and the keys.
 #[derive(Clone, Copy)]
-pub(in crate::shard) struct SignatureEvidence<'a> {
-    pub(in crate::shard) credentials: &'a Credentials,
+pub(crate) struct SignatureEvidence<'a> {
+    pub(crate) credentials: &'a Credentials,
     /// Empty when it did not come to that.
-    pub(in crate::shard) canonical_request: &'a [u8],
-    pub(in crate::shard) string_to_sign: &'a [u8],
+    pub(crate) canonical_request: &'a [u8],
+    pub(crate) string_to_sign: &'a [u8],
 }
 
 /// The claims of a request's head, true or not.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::shard) struct Claimed<'a> {
-    pub(in crate::shard) channel: Option<Cow<'a, str>>,
-    pub(in crate::shard) client_id: Option<Cow<'a, str>>,
-    pub(in crate::shard) key_id: Option<Cow<'a, str>>,
-    pub(in crate::shard) signed: Option<Stamp>,
+pub(crate) struct Claimed<'a> {
+    pub(crate) channel: Option<Cow<'a, str>>,
+    pub(crate) client_id: Option<Cow<'a, str>>,
+    pub(crate) key_id: Option<Cow<'a, str>>,
+    pub(crate) signed: Option<Stamp>,
 }
 
 impl<'a> Evidence<'a> {
     /// Of a request of which only the head was read.
-    pub(in crate::shard) fn of_head(head: &'a Head<'a>) -> Self {
+    pub(crate) fn of_head(head: &'a Head<'a>) -> Self {
         Self {
             head: Some(head),
             ..Self::default()
@@ -76,7 +76,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Of an upgrade that was understood.
-    pub(in crate::shard) fn of_admission(admission: &'a Admission) -> Self {
+    pub(crate) fn of_admission(admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
             client_id: admission.client_id.as_deref(),
@@ -86,7 +86,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Of a call that was understood.
-    pub(in crate::shard) fn of_call(call: &'a PendingCall) -> Self {
+    pub(crate) fn of_call(call: &'a PendingCall) -> Self {
         Self {
             channel: call.channel.as_deref(),
             caller: Some(&call.caller),
@@ -95,7 +95,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The claims of the head, where nothing better is known.
-    pub(in crate::shard) fn claimed(&self) -> Claimed<'a> {
+    pub(crate) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {
             claimed.channel = Some(channel.into());
@@ -110,7 +110,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The principal that signed the request, or that has the key which it names.
-    pub(in crate::shard) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
+    pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
         let known = self.caller.filter(|caller| caller.is_known());
         let named = || {
             let credentials = self.signature?.credentials;
@@ -120,7 +120,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The proof of the caller's identity, or what was shown as one; and the role that is asked for.
-    pub(in crate::shard) fn presented(&self) -> Option<Box<Presented>> {
+    pub(crate) fn presented(&self) -> Option<Box<Presented>> {
         let text = |text: Option<&str>| text.map(named);
         let Shown {
             certificate,
@@ -151,7 +151,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The texts that the signature was compared with, as the log has them.
-    pub(in crate::shard) fn explain(&self) -> Option<Box<Explain>> {
+    pub(crate) fn explain(&self) -> Option<Box<Explain>> {
         let signature = self.signature?;
         if signature.canonical_request.is_empty() {
             return None;
@@ -205,7 +205,7 @@ fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// The first characters of a text from the wire.
-pub(in crate::shard) fn named(text: &str) -> Box<str> {
+pub(crate) fn named(text: &str) -> Box<str> {
     let end = text.char_indices().nth(NAMED_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default().into()
@@ -279,6 +279,7 @@ const QUERY_LINE: usize = 2;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::http::HeadLimits;
 

@@ -6,21 +6,19 @@
 //! its own with its name and address. So the ring needs no other memory, and what it knows of a connection lasts as
 //! long as its notes.
 
-mod notes;
-
-pub use notes::Passage;
-pub(in crate::shard) use notes::{LOW, NAME_BYTES, NOBODY, Passed, SHIFT, Tag, Words, reason};
+pub(crate) mod notes;
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
-use crate::session::Role;
+use crate::session::web_socket::Role;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
-use notes::{halves, lengths, tag};
+pub use notes::Passage;
+use notes::{LOW, NAME_BYTES, NOBODY, Passed, SHIFT, Tag, Words, halves, lengths, reason, tag};
 use std::net::{IpAddr, SocketAddr};
 
 /// The ring of one shard.
-pub(in crate::shard) struct Recorder {
+pub(crate) struct Recorder {
     /// As many as configured, a power of two; none when nothing is recorded.
     notes: Box<[Words]>,
     /// Notes written since the start: the serial number of the next one.
@@ -30,7 +28,7 @@ pub(in crate::shard) struct Recorder {
 
 impl Recorder {
     /// A ring of this many notes: 0 or a power of two. The memory is taken as notes come.
-    pub(in crate::shard) fn new(notes: usize, hasher: RandomState) -> Self {
+    pub(crate) fn new(notes: usize, hasher: RandomState) -> Self {
         debug_assert!(notes == 0 || notes.is_power_of_two());
         Self {
             notes: vec![[0; 4]; notes].into_boxed_slice(),
@@ -41,7 +39,7 @@ impl Recorder {
 
     /// A message went from one connection to another.
     #[inline]
-    pub(in crate::shard) fn relayed(
+    pub(crate) fn relayed(
         &mut self,
         at: Moment,
         channel: ChannelKey,
@@ -60,7 +58,7 @@ impl Recorder {
     }
 
     /// A message came from a connection and did not go on to another. `viewer` is whom a master named.
-    pub(in crate::shard) fn came(
+    pub(crate) fn came(
         &mut self,
         at: Moment,
         channel: ChannelKey,
@@ -72,7 +70,7 @@ impl Recorder {
     }
 
     /// The same of a message that is longer than `most`: noted where no viewer is named.
-    pub(in crate::shard) fn came_against(
+    pub(crate) fn came_against(
         &mut self,
         at: Moment,
         channel: ChannelKey,
@@ -93,7 +91,7 @@ impl Recorder {
 
     /// Something became of a message that had come before, from or for `viewer`; `session` is the one that got it, or
     /// had it.
-    pub(in crate::shard) fn went(
+    pub(crate) fn went(
         &mut self,
         at: Moment,
         channel: ChannelKey,
@@ -112,7 +110,7 @@ impl Recorder {
     }
 
     /// A connection was admitted.
-    pub(in crate::shard) fn joined(
+    pub(crate) fn joined(
         &mut self,
         at: Moment,
         channel: ChannelKey,
@@ -129,7 +127,7 @@ impl Recorder {
     }
 
     /// A connection left its channel.
-    pub(in crate::shard) fn left(&mut self, at: Moment, channel: ChannelKey, who: &Leaver<'_>) {
+    pub(crate) fn left(&mut self, at: Moment, channel: ChannelKey, who: &Leaver<'_>) {
         let name = who.role.client_id();
         let length = name.map_or(0, |id| self.put_name(channel, id));
         let (kind, [low, high]) = match who.remote.ip() {
@@ -157,7 +155,7 @@ impl Recorder {
     }
 
     /// A connection lost its slot to another.
-    pub(in crate::shard) fn superseded(
+    pub(crate) fn superseded(
         &mut self,
         at: Moment,
         channel: ChannelKey,
@@ -173,12 +171,7 @@ impl Recorder {
     }
 
     /// GO_AWAY was sent to a connection.
-    pub(in crate::shard) fn told_to_go(
-        &mut self,
-        at: Moment,
-        channel: ChannelKey,
-        session: SessionKey,
-    ) {
+    pub(crate) fn told_to_go(&mut self, at: Moment, channel: ChannelKey, session: SessionKey) {
         self.put([
             micros(at),
             channel.pack() | tag(Tag::ToldToGo, 0),
@@ -188,27 +181,27 @@ impl Recorder {
     }
 
     /// The mark that replaces a client id in notes: 48 bits of its hash.
-    pub(in crate::shard) fn mark(&self, client_id: &str) -> u64 {
+    pub(crate) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }
 
     /// Whether anything is recorded.
-    pub(in crate::shard) fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         !self.notes.is_empty()
     }
 
     /// The serial number that the next note gets.
-    pub(in crate::shard) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
     /// The serial number of the oldest note that is left.
-    pub(in crate::shard) fn oldest(&self) -> u64 {
+    pub(crate) fn oldest(&self) -> u64 {
         self.written.saturating_sub(self.notes.len() as u64)
     }
 
     /// The note of a serial number, unless it was overwritten or is not written yet.
-    pub(in crate::shard) fn get(&self, serial: u64) -> Option<Words> {
+    pub(crate) fn get(&self, serial: u64) -> Option<Words> {
         let there = serial >= self.oldest() && serial < self.written;
         let note = self.notes.get(self.place(serial));
         note.filter(|_| there).copied()
@@ -253,17 +246,17 @@ impl Recorder {
 }
 
 /// A connection that leaves.
-pub(in crate::shard) struct Leaver<'a> {
-    pub(in crate::shard) session: SessionKey,
-    pub(in crate::shard) role: &'a Role,
-    pub(in crate::shard) remote: SocketAddr,
-    pub(in crate::shard) opened: Now,
-    pub(in crate::shard) reason: EndReason,
+pub(crate) struct Leaver<'a> {
+    pub(crate) session: SessionKey,
+    pub(crate) role: &'a Role,
+    pub(crate) remote: SocketAddr,
+    pub(crate) opened: Now,
+    pub(crate) reason: EndReason,
 }
 
 /// The time of a turn in microseconds since the start. The clock of microseconds wraps, that of milliseconds does not.
 #[inline]
-pub(in crate::shard) fn micros(at: Moment) -> u64 {
+pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);
     #[expect(clippy::cast_possible_truncation, reason = "as the other clock wraps")]
     let within = at.micros.wrapping_sub(ms as u32);

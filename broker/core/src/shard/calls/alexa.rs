@@ -10,7 +10,8 @@ use crate::check::Check;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
-use crate::session::{Launch, NEVER};
+use crate::session::NEVER;
+use crate::session::outbox::Launch;
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::too_busy;
 use crate::shard::directory::Directory;
@@ -25,7 +26,7 @@ use codec::signal::Action;
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
 /// Sends the current master the waiting offers that it has not got, oldest first: those accepted before `before`.
-pub(in crate::shard) fn give_offers(
+pub(crate) fn give_offers(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
@@ -62,20 +63,20 @@ pub(in crate::shard) fn give_offers(
 }
 
 /// The offer of a call that arrives.
-pub(in crate::shard) struct Offer<'a> {
-    pub(in crate::shard) caller: CallRef,
+pub(crate) struct Offer<'a> {
+    pub(crate) caller: CallRef,
     /// Its channel.
-    pub(in crate::shard) channel: ChannelKey,
+    pub(crate) channel: ChannelKey,
     /// The id that the master answers to.
-    pub(in crate::shard) sender: &'a str,
+    pub(crate) sender: &'a str,
     /// The offer itself, base64.
-    pub(in crate::shard) payload: &'a str,
+    pub(crate) payload: &'a str,
 }
 
 impl Directory {
     /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
     /// with nothing, or one of an account or channel with more than its share makes room.
-    pub(in crate::shard) fn take_offer(
+    pub(crate) fn take_offer(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -135,7 +136,7 @@ impl Directory {
     }
 
     /// The last bytes of offers of this channel were handed over to `master`.
-    pub(in crate::shard) fn offers_delivered(
+    pub(crate) fn offers_delivered(
         &mut self,
         todo: &mut TodoList,
         key: ChannelKey,
@@ -149,7 +150,7 @@ impl Directory {
     }
 
     /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
-    pub(in crate::shard) fn offer_came_back(
+    pub(crate) fn offer_came_back(
         &mut self,
         books: &mut Books,
         key: ChannelKey,

@@ -1,7 +1,5 @@
 //! Replies of other shards, as HTTP responses to their callers.
 
-use super::respond::{Rejected, Response};
-use super::{PermittedCall, pages, respond};
 use crate::auth::Caller;
 use crate::check::Check;
 use crate::control;
@@ -9,10 +7,12 @@ use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
 use crate::record::{Holding, Listed};
-use crate::session::{Expected, HttpStage, PendingCall};
+use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::internal_failure;
+use crate::shard::calls::respond::{self, Rejected, Response};
+use crate::shard::calls::{PermittedCall, pages};
 use crate::shard::road::parts::Parts;
 use crate::shard::sockets::Sockets;
 use crate::shard::{Answer, Fault};
@@ -20,12 +20,7 @@ use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 /// An answer arrived. That of an earlier call is dropped.
-pub(in crate::shard) fn take_answer(
-    parts: Parts<'_>,
-    caller: CallRef,
-    mut answer: Answer,
-    at: Moment,
-) {
+pub(crate) fn take_answer(parts: Parts<'_>, caller: CallRef, mut answer: Answer, at: Moment) {
     let is_awaited = parts.sockets.awaits(caller);
     if is_awaited && pages::merges_later(parts.sockets, parts.directory, caller, &mut answer, at) {
         return;
@@ -37,7 +32,7 @@ pub(in crate::shard) fn take_answer(
 }
 
 /// Answers a call that waits, or adds what came to what is missing still.
-pub(in crate::shard) fn deliver(parts: Parts<'_>, caller: CallRef, answer: Answer, at: Moment) {
+pub(crate) fn deliver(parts: Parts<'_>, caller: CallRef, answer: Answer, at: Moment) {
     let Parts {
         sockets,
         directory,
@@ -93,7 +88,7 @@ impl Sockets {
 }
 
 /// Refuses a call before it reaches a channel, with its audit line.
-pub(in crate::shard) fn refuse_audited(
+pub(crate) fn refuse_audited(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -179,7 +174,7 @@ fn audit(
 
 impl Sockets {
     /// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
-    pub(in crate::shard) fn note_unanswered(&mut self, books: &mut Books, key: SessionKey) {
+    pub(crate) fn note_unanswered(&mut self, books: &mut Books, key: SessionKey) {
         let Some(http) = self.http(key) else {
             return;
         };
@@ -203,7 +198,7 @@ impl Sockets {
     }
 
     /// An audit entry of something that succeeds, about no channel so far; `None` when the connection is gone.
-    pub(in crate::shard) fn audit_of(
+    pub(crate) fn audit_of(
         &self,
         key: SessionKey,
         id: &str,

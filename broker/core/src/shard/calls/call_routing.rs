@@ -3,14 +3,14 @@
 use crate::auth::Caller;
 use crate::id::Identity;
 use crate::limits::LIST_PAGE_MAX;
-use crate::session::Expected;
+use crate::session::http::Expected;
 use crate::shard::directory::Directory;
 use crate::shard::{Alteration, PageQuestion, QueryKind};
 use codec::aws::ChannelArn;
 use codec::control::{Call, ListSignalingChannels, Selector};
 
 /// The course of a call: the shards that answer it.
-pub(in crate::shard) enum Course {
+pub(crate) enum Course {
     /// By a channel's home.
     QueryHome(Expected, QueryKind),
     /// By every shard: this number of answers makes the page.
@@ -21,7 +21,7 @@ pub(in crate::shard) enum Course {
 
 impl Directory {
     /// The course of a call of this caller.
-    pub(in crate::shard) fn course(&self, caller: &Caller, call: Call) -> Course {
+    pub(crate) fn course(&self, caller: &Caller, call: Call) -> Course {
         let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
             Selector::ByName(name) => QueryKind::Look(self.named(caller, name.as_str()), None),
@@ -86,7 +86,7 @@ impl Directory {
 }
 
 /// The subject of a call in its audit line; `None` for calls that change nothing.
-pub(in crate::shard) fn audited(call: &Call) -> Option<&str> {
+pub(crate) fn audited(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),
         Call::Update(_)

@@ -5,14 +5,14 @@ use codec::http::{HeadError, UpgradeError};
 
 /// The fault of a head, or of a body that was not read.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct HeadFault {
-    pub(in crate::shard) check: Check,
-    pub(in crate::shard) status: u16,
-    pub(in crate::shard) message: &'static str,
+pub(crate) struct HeadFault {
+    pub(crate) check: Check,
+    pub(crate) status: u16,
+    pub(crate) message: &'static str,
 }
 
 impl HeadFault {
-    pub(in crate::shard) const fn new(check: Check, status: u16, message: &'static str) -> Self {
+    pub(crate) const fn new(check: Check, status: u16, message: &'static str) -> Self {
         Self {
             check,
             status,

@@ -1,6 +1,7 @@
 //! Calls on the shard that owns their channel.
 
-use crate::channel::{Channel, Life, Metered};
+use crate::channel::rates::Metered;
+use crate::channel::{Channel, Life};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::shard::books::Books;
@@ -21,14 +22,14 @@ use codec::aws::ChannelArn;
 use codec::control::{ErrorKind, Operation};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
-pub(in crate::shard) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
+pub(crate) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
     if allows(parts.directory, parts.books, parts.todo, caller, &query, at) {
         answer_allowed(parts, caller, query, at);
     }
 }
 
 /// Whether a channel of this shard is asked for, by a caller that may; if not, that is the answer.
-pub(in crate::shard) fn allows(
+pub(crate) fn allows(
     directory: &mut Directory,
     books: &mut Books,
     todo: &mut TodoList,
@@ -58,12 +59,7 @@ pub(in crate::shard) fn allows(
 }
 
 /// The same for a question that its caller may ask: counted, then answered.
-pub(in crate::shard) fn answer_allowed(
-    parts: Parts<'_>,
-    caller: CallRef,
-    query: Query,
-    at: Moment,
-) {
+pub(crate) fn answer_allowed(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
     let directory = &mut *parts.directory;
     match directory.over_rate(parts.books, parts.todo, &query, at) {
         Some(answer) => parts.todo.answer(caller, answer),
@@ -85,7 +81,7 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 }
 
 /// Answers a question that is allowed and counted.
-pub(in crate::shard) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
+pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
     let Parts {
         sockets,
         directory,
@@ -157,7 +153,7 @@ pub(in crate::shard) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, a
 
 impl Directory {
     /// The channel that an ARN names, creation time included, unless it is only being created.
-    pub(in crate::shard) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
+    pub(crate) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let key = self.key_of(&Identity::of(arn))?;
         let found =
             |channel: &&Channel| channel.record.arn == *arn && channel.state != Life::Creating;
@@ -165,7 +161,7 @@ impl Directory {
     }
 
     /// The same, if it is in use.
-    pub(in crate::shard) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
+    pub(crate) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let active = |key: &ChannelKey| {
             let channel = self.channel(*key);
             channel.is_some_and(|channel| channel.state == Life::Active)
@@ -205,7 +201,7 @@ impl Directory {
     }
 
     /// The channel that a question is about, if it is there.
-    pub(in crate::shard) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
+    pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
             QueryKind::Look(identity, None) => self.key_of(identity),
             QueryKind::Look(_, Some(arn))
@@ -244,11 +240,7 @@ impl Directory {
     /// what they called it, if not by its name.
     ///
     /// SDKs create a channel that is not found: where it may exist at another node, they have to try again.
-    pub(in crate::shard) fn not_found(
-        &self,
-        identity: &Identity,
-        arn: Option<&ChannelArn>,
-    ) -> Fault {
+    pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Fault {
         if !self.slots().is_none_or(Slots::knows_absence) {
             return absence_unknown();
         }

@@ -7,7 +7,7 @@ use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
 use crate::record::{Holding, Listed, Record};
 use crate::registry::StoreError;
-use crate::session::{Admission, Onward};
+use crate::session::http::{Admission, Onward};
 use codec::aws::ChannelArn;
 use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
 use std::borrow::Cow;
@@ -115,7 +115,7 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// Whether it is answered only when something is durable.
-    pub(in crate::shard) fn waits_for_the_store(&self) -> bool {
+    pub(crate) fn waits_for_the_store(&self) -> bool {
         match self {
             Self::Create(..) | Self::Change(..) => true,
             Self::Look(..)

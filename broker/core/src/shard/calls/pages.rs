@@ -6,12 +6,10 @@
 
 mod parts;
 
-pub use parts::{PagePart, PageQuestion};
-
 use crate::id::{CallRef, Identity, ShardId};
 use crate::limits::LIST_MERGED_MAX;
 use crate::record::Listed;
-use crate::session::{Expected, HttpStage};
+use crate::session::http::{Expected, HttpStage};
 use crate::shard::calls::refusals::too_busy;
 use crate::shard::directory::Directory;
 use crate::shard::directory::page_turn::{PageOf, PageWork};
@@ -20,9 +18,10 @@ use crate::shard::todo::TodoList;
 use crate::shard::{Answer, Query, QueryKind};
 use crate::time::{Moment, Now};
 use codec::control::Operation;
+pub use parts::{PagePart, PageQuestion};
 
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
-pub(in crate::shard) fn merges_later(
+pub(crate) fn merges_later(
     sockets: &mut Sockets,
     directory: &mut Directory,
     caller: CallRef,
@@ -57,7 +56,7 @@ pub(in crate::shard) fn merges_later(
 }
 
 /// Begins the next list that waits, if the turn has room. Who hung up meanwhile gets none. False when there is none.
-pub(in crate::shard) fn begin_list(
+pub(crate) fn begin_list(
     sockets: &mut Sockets,
     directory: &mut Directory,
     todo: &mut TodoList,
@@ -106,7 +105,7 @@ impl Sockets {
 
 impl Directory {
     /// Sends a part of a page, in this turn or in a later one.
-    pub(in crate::shard) fn send_page(
+    pub(crate) fn send_page(
         &mut self,
         todo: &mut TodoList,
         caller: CallRef,
@@ -121,7 +120,7 @@ impl Directory {
     }
 
     /// Adds a list to those that wait, or refuses one.
-    pub(in crate::shard) fn ask_for_list(
+    pub(crate) fn ask_for_list(
         &mut self,
         todo: &mut TodoList,
         caller: CallRef,
@@ -141,7 +140,7 @@ impl Directory {
     }
 
     /// Goes on with the next page that waited, if the turn has room. False when there is none.
-    pub(in crate::shard) fn work_on_page(&mut self, todo: &mut TodoList, at: Moment) -> bool {
+    pub(crate) fn work_on_page(&mut self, todo: &mut TodoList, at: Moment) -> bool {
         match self.page_turn().next(at) {
             Some(PageWork::Send(caller, of)) => {
                 let (page, more) = self.page_in_turn(&of);
@@ -156,7 +155,7 @@ impl Directory {
     }
 
     /// This shard's part of a page: its channels of slots that it serves.
-    pub(in crate::shard) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
+    pub(crate) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
         let PageQuestion {
             prefix,
             after,
@@ -176,7 +175,7 @@ impl Directory {
 }
 
 /// Adds a shard's part to those that have come. Returns up to which name all have answer everything.
-pub(in crate::shard) fn add(
+pub(crate) fn add(
     records: &mut Vec<Listed>,
     complete_to: Option<Box<str>>,
     page: Vec<Listed>,
@@ -193,11 +192,7 @@ pub(in crate::shard) fn add(
 }
 
 /// Makes one page of all parts; returns whether there is more.
-pub(in crate::shard) fn merge(
-    records: &mut Vec<Listed>,
-    complete_to: Option<&str>,
-    limit: usize,
-) -> bool {
+pub(crate) fn merge(records: &mut Vec<Listed>, complete_to: Option<&str>, limit: usize) -> bool {
     records.sort_by(|one, other| one.arn.name().cmp(other.arn.name()));
     if let Some(last) = complete_to {
         records.truncate(records.partition_point(|listed| listed.arn.name() <= last));

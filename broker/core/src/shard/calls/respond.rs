@@ -1,16 +1,16 @@
 //! Responses: written, counted, and logged when they refuse something.
 
-use super::head_fault::HeadFault;
 use crate::auth::Unsigned;
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::SessionKey;
 use crate::journal::{Claims, Refused, Share, Subject};
 use crate::limits::ABSENCE_RETRY_S;
-use crate::session::Target;
+use crate::session::http::Target;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::{Evidence, named};
+use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::control::{ErrorKind, error_body};
@@ -19,31 +19,31 @@ use codec::sts;
 use std::borrow::Cow;
 
 /// A response.
-pub(in crate::shard) struct Response<'a> {
-    pub(in crate::shard) purpose: Purpose,
-    pub(in crate::shard) status: u16,
+pub(crate) struct Response<'a> {
+    pub(crate) purpose: Purpose,
+    pub(crate) status: u16,
     /// The details of the refusal, if it is one.
-    pub(in crate::shard) refusal: Option<Refusal<'a>>,
-    pub(in crate::shard) content_type: &'static str,
-    pub(in crate::shard) body: &'a [u8],
+    pub(crate) refusal: Option<Refusal<'a>>,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: &'a [u8],
     /// The connection ends with it.
-    pub(in crate::shard) close: bool,
+    pub(crate) close: bool,
 }
 
 /// The details of a response that refuses something.
 #[derive(Clone, Copy)]
-pub(in crate::shard) struct Refusal<'a> {
+pub(crate) struct Refusal<'a> {
     /// The error's type.
-    pub(in crate::shard) error_type: &'static str,
+    pub(crate) error_type: &'static str,
     /// Why.
-    pub(in crate::shard) check: Check,
+    pub(crate) check: Check,
     /// The facts that are known of the request.
-    pub(in crate::shard) evidence: &'a Evidence<'a>,
+    pub(crate) evidence: &'a Evidence<'a>,
 }
 
 impl<'a> Response<'a> {
     /// A JSON body.
-    pub(in crate::shard) fn json(purpose: Purpose, body: &'a [u8], close: bool) -> Self {
+    pub(crate) fn json(purpose: Purpose, body: &'a [u8], close: bool) -> Self {
         Self {
             purpose,
             status: 200,
@@ -57,7 +57,7 @@ impl<'a> Response<'a> {
 
 /// A request that is refused.
 #[derive(Clone, Copy)]
-pub(in crate::shard) struct Rejected<'a> {
+pub(crate) struct Rejected<'a> {
     /// The purpose that its answer is counted for.
     purpose: Purpose,
     /// The facts that are known of it.
@@ -69,7 +69,7 @@ pub(in crate::shard) struct Rejected<'a> {
 }
 
 impl<'a> Rejected<'a> {
-    pub(in crate::shard) fn new(purpose: Purpose, evidence: &'a Evidence<'a>, close: bool) -> Self {
+    pub(crate) fn new(purpose: Purpose, evidence: &'a Evidence<'a>, close: bool) -> Self {
         Self {
             purpose,
             evidence,
@@ -79,12 +79,12 @@ impl<'a> Rejected<'a> {
     }
 
     /// The last one of its connection.
-    pub(in crate::shard) fn last(purpose: Purpose, evidence: &'a Evidence<'a>) -> Self {
+    pub(crate) fn last(purpose: Purpose, evidence: &'a Evidence<'a>) -> Self {
         Self::new(purpose, evidence, true)
     }
 
     /// The same with a request id that is in an audit line.
-    pub(in crate::shard) fn audited(self, id: &'a str) -> Self {
+    pub(crate) fn audited(self, id: &'a str) -> Self {
         let id = Some(id);
         Self { id, ..self }
     }
@@ -122,16 +122,16 @@ impl<'a> Rejected<'a> {
 }
 
 /// An error of STS, and why it is answered.
-pub(in crate::shard) struct StsFault {
-    pub(in crate::shard) check: Check,
-    pub(in crate::shard) error: sts::Error,
+pub(crate) struct StsFault {
+    pub(crate) check: Check,
+    pub(crate) error: sts::Error,
     /// The policy and the statement that refuse it, for operators alone.
-    pub(in crate::shard) policy: Option<Box<str>>,
+    pub(crate) policy: Option<Box<str>>,
 }
 
 impl StsFault {
     /// By no policy.
-    pub(in crate::shard) fn new(check: Check, error: sts::Error) -> Self {
+    pub(crate) fn new(check: Check, error: sts::Error) -> Self {
         Self {
             check,
             error,
@@ -150,7 +150,7 @@ impl StsFault {
 }
 
 /// Answers, and goes on to the next request or ends the connection.
-pub(in crate::shard) fn respond(
+pub(crate) fn respond(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -165,7 +165,7 @@ pub(in crate::shard) fn respond(
 }
 
 /// The same with a request id that is in the body, or in an audit line.
-pub(in crate::shard) fn respond_as(
+pub(crate) fn respond_as(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -221,7 +221,7 @@ pub(in crate::shard) fn respond_as(
 }
 
 /// Lists a request beside those that are refused, under the id of its answer, though it is served.
-pub(in crate::shard) fn notice(
+pub(crate) fn notice(
     sockets: &Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -290,7 +290,7 @@ fn note_refusal(
 }
 
 /// Answers with an error.
-pub(in crate::shard) fn respond_error(
+pub(crate) fn respond_error(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -330,7 +330,7 @@ pub(in crate::shard) fn respond_error(
 }
 
 /// Answers a call of STS with an error. Operators read its policy, or the text of the answer if that says it all.
-pub(in crate::shard) fn refuse_sts(
+pub(crate) fn refuse_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -363,7 +363,7 @@ pub(in crate::shard) fn refuse_sts(
 }
 
 /// The status of a fault. Of calls of STS nothing but a server without room refuses one before it is read.
-pub(in crate::shard) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
+pub(crate) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
     match purpose {
         Purpose::Sts(_) => sts::ErrorKind::ServiceUnavailable.status(),
         Purpose::Api(_)
@@ -375,7 +375,7 @@ pub(in crate::shard) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
 }
 
 /// Answers a signature that is not right.
-pub(in crate::shard) fn respond_unsigned(
+pub(crate) fn respond_unsigned(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -401,7 +401,7 @@ pub(in crate::shard) fn respond_unsigned(
 }
 
 /// A request that cannot be understood: answered, then the connection ends, since what follows it is not known.
-pub(in crate::shard) fn refuse_head(
+pub(crate) fn refuse_head(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -420,7 +420,7 @@ pub(in crate::shard) fn refuse_head(
 }
 
 /// The purpose that the answer of a call is counted for.
-pub(in crate::shard) fn purpose_of(target: Target) -> Purpose {
+pub(crate) fn purpose_of(target: Target) -> Purpose {
     match target {
         Target::Api(operation) => Purpose::Api(operation),
         Target::Sts => Purpose::Sts(Requested::Unknown),
@@ -430,7 +430,7 @@ pub(in crate::shard) fn purpose_of(target: Target) -> Purpose {
 impl Sockets {
     /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when
     /// all that it has sent is answered.
-    pub(in crate::shard) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
+    pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
         let deadline = from.after(timeouts.keep_alive_ms);
@@ -463,4 +463,4 @@ fn outcome_of(kind: ErrorKind) -> UpgradeOutcome {
     }
 }
 
-pub(in crate::shard) const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";

@@ -10,7 +10,6 @@
 
 mod refusals;
 
-use super::respond::{self, Response};
 use crate::auth::{
     Caller, Credentials, Denial, Identified, Origin, RoleFault, RoleGrant, RootGrant, SessionGrant,
     SignIn, Temporary, ThingIdentity, ThingRefusal, Vouched, alias_arn, assume, certificate_id,
@@ -18,11 +17,12 @@ use crate::auth::{
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
-use crate::limits::SIGN_INS_PER_HOUR;
+use crate::limits::devices::SIGN_INS_PER_HOUR;
 use crate::machine::{Shown, ShownCertificate};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::{Evidence, named};
 use crate::shard::calls::refusals::UNAUDITABLE;
+use crate::shard::calls::respond::{self, Response};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -60,7 +60,7 @@ struct Given {
 }
 
 /// Answers a request on a connection to the credentials provider; `close`: it ends with the answer.
-pub(in crate::shard) fn answer(
+pub(crate) fn answer(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -106,13 +106,13 @@ fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
 }
 
 /// Whether a request is one for keys, by its method and path.
-pub(in crate::shard) fn is_asked(head: &Head<'_>) -> bool {
+pub(crate) fn is_asked(head: &Head<'_>) -> bool {
     alias_of(head).is_some()
 }
 
 /// Whether there are connections that are asked for a certificate: by the credentials file, or of a server that asks
 /// for no signature, which has an authority of its own for development.
-pub(in crate::shard) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
+pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
         None => sockets.settings().dev,
@@ -121,7 +121,7 @@ pub(in crate::shard) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
 
 /// Refuses a connection that was not asked for a certificate as one that showed none: one that reads 404 would look
 /// for its alias.
-pub(in crate::shard) fn refuse_stranger(
+pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,

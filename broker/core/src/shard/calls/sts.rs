@@ -4,11 +4,10 @@
 
 mod assume;
 mod federate;
-pub(in crate::shard) mod rates;
+pub(crate) mod rates;
 mod session;
-mod web_identity;
+pub(crate) mod web_identity;
 
-use super::respond::{self, Rejected, Response, StsFault};
 use crate::auth::{Caller, SealError, Temporary};
 use crate::check::Check;
 use crate::event::{Purpose, Requested};
@@ -17,6 +16,7 @@ use crate::settings::Rate;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{RATE_EXCEEDED, UNAUDITABLE};
+use crate::shard::calls::respond::{self, Rejected, Response, StsFault};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -25,6 +25,7 @@ use codec::sts::{
     self, AssumeRole, CallerIdentity, Error, ErrorKind, Keys, Request, assumed_role,
     caller_identity,
 };
+use web_identity::{UnsignedForm, answer_sign_in};
 
 /// A call that makes temporary credentials: its answer's request id, and whether that is in a line of the log.
 struct Granting<'a> {
@@ -47,23 +48,21 @@ struct Grantor<'a> {
 }
 
 /// A call of STS, whose signature is good.
-pub(in crate::shard) struct SignedForm<'a> {
+pub(crate) struct SignedForm<'a> {
     /// Its connection.
-    pub(in crate::shard) key: SessionKey,
+    pub(crate) key: SessionKey,
     /// The one that signed it.
-    pub(in crate::shard) caller: &'a Caller,
+    pub(crate) caller: &'a Caller,
     /// The form.
-    pub(in crate::shard) body: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// The connection ends with the answer.
-    pub(in crate::shard) close: bool,
+    pub(crate) close: bool,
     /// The rate at which the caller's account may get keys, if that is limited.
-    pub(in crate::shard) rate: Option<Rate>,
+    pub(crate) rate: Option<Rate>,
 }
 
-pub(in crate::shard) use web_identity::{UnsignedForm, answer_sign_in};
-
 /// Answers a call of STS.
-pub(in crate::shard) fn answer_sts(
+pub(crate) fn answer_sts(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -142,7 +141,7 @@ fn answer_parsed(
 }
 
 /// Refuses a sign-in of an address that has used up its rate.
-pub(in crate::shard) fn refuse_rate(
+pub(crate) fn refuse_rate(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,

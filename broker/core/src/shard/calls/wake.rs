@@ -3,24 +3,24 @@
 //! The connection moves to its channel's home, as an upgrade does, and waits there: so no other shard takes part. What
 //! it waits for is looked at when an input is over that changed something of the channel, and at once when it comes.
 
-pub(in crate::shard) mod polls;
+pub(crate) mod polls;
 
-use super::refusals::absent;
-use super::respond::{self, Refusal, Rejected, Response};
 use crate::channel::Channel;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
-use crate::limits::RECHECK_CLOSE_MS;
-use crate::session::{Admission, Asks, AwaitedWake, HttpStage, Session};
+use crate::limits::recheck::RECHECK_CLOSE_MS;
+use crate::session::Session;
+use crate::session::http::{Admission, Asks, AwaitedWake, HttpStage};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::nobody;
+use crate::shard::calls::refusals::{absent, nobody};
+use crate::shard::calls::respond::{self, Refusal, Rejected, Response};
 use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
 use crate::shard::directory::Directory;
-use crate::shard::end::recheck::Asked;
-use crate::shard::end::{drain, recheck};
+use crate::shard::end::drain;
+use crate::shard::end::recheck::{self, Asked};
 use crate::shard::gate::Gate;
 use crate::shard::road::parts::Parts;
 use crate::shard::sockets::Sockets;
@@ -43,12 +43,7 @@ enum Found {
 }
 
 /// A device asks at its channel's home: it is answered, or waits.
-pub(in crate::shard) fn begin(
-    parts: Parts<'_>,
-    key: SessionKey,
-    admission: &Admission,
-    at: Moment,
-) {
+pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at: Moment) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
     };
@@ -111,11 +106,7 @@ pub(in crate::shard) fn begin(
 }
 
 /// Looks at a channel of which something has changed: its device has its answer, or waits on.
-pub(in crate::shard) fn look(
-    parts: Parts<'_>,
-    (channel, change): (ChannelKey, Change),
-    at: Moment,
-) {
+pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, Change), at: Moment) {
     let Parts {
         sockets,
         directory,
@@ -148,7 +139,7 @@ pub(in crate::shard) fn look(
 }
 
 /// The time of a device that waits is over, or the process is about to end: 204.
-pub(in crate::shard) fn over(
+pub(crate) fn over(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -164,7 +155,7 @@ pub(in crate::shard) fn over(
 
 /// There are other credentials, or a channel has other tags: these devices are asked again whether they may wait,
 /// spread over the time for that.
-pub(in crate::shard) fn rules_changed(
+pub(crate) fn rules_changed(
     sockets: &mut Sockets,
     waiting: impl Iterator<Item = SessionKey>,
     at: Moment,
@@ -184,7 +175,7 @@ pub(in crate::shard) fn rules_changed(
 }
 
 /// The time of a device that waits is over, or it is to be asked again since it has some left.
-pub(in crate::shard) fn due(
+pub(crate) fn due(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -200,7 +191,7 @@ pub(in crate::shard) fn due(
 
 /// Asks whether a device may still wait. If not, it is to be answered that there is nothing: its next request is
 /// refused, and learns why.
-pub(in crate::shard) fn refuses(
+pub(crate) fn refuses(
     sockets: &mut Sockets,
     directory: &Directory,
     books: &mut Books,
@@ -321,7 +312,7 @@ fn answer(
 }
 
 /// Answers that there is nothing.
-pub(in crate::shard) fn answer_nothing(
+pub(crate) fn answer_nothing(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -400,7 +391,7 @@ impl Sockets {
     }
 
     /// The device of a connection is gone, if it waited.
-    pub(in crate::shard) fn leave_wait(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
+    pub(crate) fn leave_wait(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
         let awaited = self.take_awaited_wake(key);
         if let Some(awaited) = &awaited {
             todo.push(Todo::PollOver(awaited.channel, key));

@@ -10,14 +10,15 @@ use crate::shard::calls::refusals::absent;
 use crate::shard::calls::wake::polls::Change;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
-use crate::shard::todo::{Each, Todo, TodoList};
+use crate::shard::todo::each::Each;
+use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::{ChannelStatus, ErrorKind};
 
 impl Directory {
     /// The store has reported a change.
-    pub(in crate::shard) fn committed(
+    pub(crate) fn committed(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -109,7 +110,7 @@ impl Directory {
 
     /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, a
     /// bounded number in a turn, what was kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
-    pub(in crate::shard) fn end_channel(
+    pub(crate) fn end_channel(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,

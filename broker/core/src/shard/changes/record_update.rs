@@ -6,7 +6,7 @@ use crate::shard::{Alteration, Fault};
 use codec::control::{ErrorKind, TAGS_MAX, Tag};
 
 /// The record that an alteration makes of another; `None` when the channel ends.
-pub(in crate::shard) fn altered(
+pub(crate) fn altered(
     record: &Record,
     alteration: Alteration,
     version: impl FnOnce() -> Version,

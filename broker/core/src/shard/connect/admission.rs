@@ -1,8 +1,8 @@
 //! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, and what happens
 //! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
 
-use super::upgrades::{UpgradeRefusal, action_of, purpose_of, refuse_upgrade};
-use crate::channel::{Joined, Life};
+use crate::channel::Life;
+use crate::channel::members::Joined;
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
@@ -10,13 +10,16 @@ use crate::journal::{EndReason, Superseded};
 use crate::machine::Output;
 use crate::presence::Cause;
 use crate::record::Record;
-use crate::session::{Admission, Asks, NEVER, Role, Terms, WebSocket};
+use crate::session::NEVER;
+use crate::session::http::{Admission, Asks};
+use crate::session::web_socket::{Role, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{NO_PLACE, RATE_EXCEEDED, absent, nobody};
 use crate::shard::calls::respond::{self, Rejected};
+use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, purpose_of, refuse_upgrade};
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::ChangeStep;
 use crate::shard::directory::members::NoSlot;
@@ -24,7 +27,7 @@ use crate::shard::end::drain;
 use crate::shard::road::directions::slot_of;
 use crate::shard::road::parts::Parts;
 use crate::shard::road::presence;
-use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::shares::admitted::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now, Wall};
@@ -35,7 +38,7 @@ use std::rc::Rc;
 
 /// The holder of the place that a connection asks for on its channel's home; `None` when it was refused since the
 /// process is about to end or has no place left.
-pub(in crate::shard) fn holder_of(
+pub(crate) fn holder_of(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -61,7 +64,7 @@ pub(in crate::shard) fn holder_of(
 }
 
 /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
-pub(in crate::shard) fn admit(
+pub(crate) fn admit(
     parts: Parts<'_>,
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
@@ -321,7 +324,7 @@ fn log_superseded(
 impl Sockets {
     /// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
     /// those that were sent one a few are waited for. False when nobody makes room.
-    pub(in crate::shard) fn make_room(
+    pub(crate) fn make_room(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -369,7 +372,7 @@ impl Sockets {
     }
 
     /// When a connection that was opened at this moment reaches the limit of its age.
-    pub(in crate::shard) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
+    pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
         let timeouts = &self.settings().timeouts;
         let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
         if age == 0 {

@@ -3,7 +3,7 @@
 use crate::auth::Caller;
 use crate::event::Purpose;
 use crate::id::SessionKey;
-use crate::session::{HttpStage, PendingBody, PendingCall, Target};
+use crate::session::http::{HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond::{self, Rejected, purpose_of};
@@ -15,7 +15,7 @@ use codec::control::Call;
 use codec::sts;
 
 /// A body whose signature is good.
-pub(in crate::shard) enum SignedBody {
+pub(crate) enum SignedBody {
     /// A call of the API.
     Call(SignedCall),
     /// A form of STS, of this caller; and whether the connection ends with the answer.
@@ -26,15 +26,15 @@ pub(in crate::shard) enum SignedBody {
 }
 
 /// A call whose signature is good.
-pub(in crate::shard) struct SignedCall {
-    pub(in crate::shard) asked: PendingCall,
-    pub(in crate::shard) call: Call,
+pub(crate) struct SignedCall {
+    pub(crate) asked: PendingCall,
+    pub(crate) call: Call,
     /// The request as it came, where other nodes may want it.
-    pub(in crate::shard) whole: Option<Vec<u8>>,
+    pub(crate) whole: Option<Vec<u8>>,
 }
 
 /// Reads a whole body; what is no call, or none that is signed, is answered.
-pub(in crate::shard) fn take_body(
+pub(crate) fn take_body(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,

@@ -6,7 +6,7 @@ use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::PAYERS_PER_INPUT;
-use crate::session::HttpStage;
+use crate::session::http::HttpStage;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -18,7 +18,7 @@ use codec::control::ErrorKind;
 
 impl Sockets {
     /// Charges a session that has just received, and has somebody pay when that is too much.
-    pub(in crate::shard) fn charge_received(
+    pub(crate) fn charge_received(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -43,7 +43,7 @@ impl Sockets {
     }
 
     /// Has those with most pay, when answers that are not taken are too much.
-    pub(in crate::shard) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
+    pub(crate) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
         for _ in 0..PAYERS_PER_INPUT {
             let Some(payer) = self.largest_payer() else {
                 return;

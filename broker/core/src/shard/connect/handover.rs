@@ -1,15 +1,16 @@
 //! A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
-use super::upgrades;
-use super::welcome::admin_pages;
 use crate::event::ConnectionRole;
 use crate::id::{SessionKey, ShardId};
 use crate::machine::Output;
-use crate::session::{Admission, HttpStage, Session, SessionState};
+use crate::session::http::{Admission, HttpStage};
+use crate::session::{Session, SessionState};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::too_busy;
 use crate::shard::calls::respond::{self, Rejected};
+use crate::shard::connect::upgrades;
+use crate::shard::connect::welcome::admin_pages;
 use crate::shard::sockets::Sockets;
 use crate::shard::{Parcel, ParcelLoad};
 use crate::time::Moment;
@@ -18,7 +19,7 @@ impl Sockets {
     /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
     ///
     /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
-    pub(in crate::shard) fn hand_over(
+    pub(crate) fn hand_over(
         &mut self,
         key: SessionKey,
         home: ShardId,
@@ -38,11 +39,7 @@ impl Sockets {
     }
 
     /// A session for a connection that left and is back, or that comes from another shard.
-    pub(in crate::shard) fn take_session(
-        &mut self,
-        peer: crate::machine::Peer,
-        at: Moment,
-    ) -> SessionKey {
+    pub(crate) fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
         session.place = ConnectionRole::Http;
@@ -57,7 +54,7 @@ impl Sockets {
     }
 }
 
-pub(in crate::shard) fn release_parcel(
+pub(crate) fn release_parcel(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -94,7 +91,7 @@ pub(in crate::shard) fn release_parcel(
 }
 
 /// Takes in a connection from another shard: its admission, and what it sent behind the request.
-pub(in crate::shard) fn adopt_parcel(
+pub(crate) fn adopt_parcel(
     sockets: &mut Sockets,
     parcel: Parcel,
     at: Moment,
@@ -106,7 +103,7 @@ pub(in crate::shard) fn adopt_parcel(
     (key, admission, unread)
 }
 
-pub(in crate::shard) fn bounce_parcel(
+pub(crate) fn bounce_parcel(
     sockets: &mut Sockets,
     books: &mut Books,
     parcel: Parcel,

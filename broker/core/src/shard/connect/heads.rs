@@ -1,24 +1,22 @@
 //! A whole request head or body: which call or upgrade it is, or why it is refused.
 
-use super::requests::{Step, ends_with};
-use super::unsigned::{UnsignedForm, unsigned_form};
-use super::upgrades::UpgradeRefusal;
-use super::welcome::admin_pages;
-use super::{probe, upgrades, welcome};
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
-use crate::machine::Output;
-use crate::machine::Shown;
+use crate::machine::{Output, Shown};
 use crate::placement::Home;
-use crate::session::{Admission, HttpStage, PendingBody, Target};
+use crate::session::http::{Admission, HttpStage, PendingBody, Target};
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::head_fault::HeadFault;
 use crate::shard::calls::respond::{self, Rejected, purpose_of};
 use crate::shard::calls::role_alias;
-use crate::shard::calls::sts as sts_calls;
+use crate::shard::connect::probe;
+use crate::shard::connect::requests::{Step, ends_with};
+use crate::shard::connect::unsigned::{UnsignedForm, unsigned_form};
+use crate::shard::connect::upgrades::{self, UpgradeRefusal};
+use crate::shard::connect::welcome::{self, admin_pages};
 use crate::shard::end::drain;
 use crate::shard::gate::Gate;
 use crate::shard::nodes::tunnel;
@@ -26,11 +24,10 @@ use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::control::{ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
-use codec::sts;
 use std::sync::Arc;
 
 /// A whole request head.
-pub(in crate::shard) struct Request<'a> {
+pub(crate) struct Request<'a> {
     head: Head<'a>,
     text: &'a [u8],
     /// Its length.
@@ -40,7 +37,7 @@ pub(in crate::shard) struct Request<'a> {
 }
 
 /// The next step of a whole head.
-pub(in crate::shard) enum HeadStep<'a> {
+pub(crate) enum HeadStep<'a> {
     /// It is dealt with.
     Done(Step),
     /// It asks for a WebSocket.
@@ -56,7 +53,7 @@ pub(in crate::shard) enum HeadStep<'a> {
 }
 
 /// Looks at a whole head; what needs no signature is answered.
-pub(in crate::shard) fn take_head<'a>(
+pub(crate) fn take_head<'a>(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -160,7 +157,7 @@ fn answer_head(
 
 /// Takes an upgrade, or the question of a device: it is returned if it is to be admitted here, goes to the shard or
 /// node that has its channel, or is refused.
-pub(in crate::shard) fn take_upgrade(
+pub(crate) fn take_upgrade(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -272,7 +269,7 @@ fn unknown_operation(
 }
 
 /// Answers on a connection to the credentials provider.
-pub(in crate::shard) fn answer_provider(
+pub(crate) fn answer_provider(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -288,7 +285,7 @@ pub(in crate::shard) fn answer_provider(
 
 /// Refuses a request for keys of a certificate on a connection that was not asked for one, where others are: its
 /// server name is missing, or not one of those.
-pub(in crate::shard) fn refuse_stranger(
+pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &Gate,
@@ -313,7 +310,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
 }
 
 /// A POST: its path names the operation, its body is awaited.
-pub(in crate::shard) fn begin_call(
+pub(crate) fn begin_call(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -338,7 +335,7 @@ pub(in crate::shard) fn begin_call(
         let rejected = Rejected::last(purpose, &evidence);
         return refuse_step(sockets, books, key, fault, rejected, at);
     }
-    let is_form = || head.header("content-type").is_some_and(sts::is_form);
+    let is_form = || head.header("content-type").is_some_and(codec::sts::is_form);
     let target = match Operation::from_path(head.path()) {
         Some(operation) => Target::Api(operation),
         None if head.path() == "/" && is_form() => Target::Sts,
@@ -355,7 +352,7 @@ pub(in crate::shard) fn begin_call(
             UnsignedForm::TooMany => {
                 let evidence = Evidence::of_head(head);
                 let rejected = Rejected::last(purpose, &evidence);
-                sts_calls::refuse_rate(sockets, books, key, rejected, at);
+                crate::shard::calls::sts::refuse_rate(sockets, books, key, rejected, at);
                 return Step::Over;
             }
         }
@@ -387,7 +384,7 @@ pub(in crate::shard) fn begin_call(
     Step::Used(request.bytes)
 }
 
-pub(in crate::shard) fn refuse_step(
+pub(crate) fn refuse_step(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,

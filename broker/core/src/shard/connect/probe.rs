@@ -12,12 +12,12 @@ use crate::time::Moment;
 use codec::http::{Head, Meta, respond};
 
 /// Whether a request is a probe.
-pub(in crate::shard) fn is_probe(head: &Head<'_>) -> bool {
+pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     matches!(head.method(), "GET" | "HEAD") && head.path() == "/ping"
 }
 
 /// 200 or 503, without a body.
-pub(in crate::shard) fn answer_probe(
+pub(crate) fn answer_probe(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,

@@ -1,13 +1,14 @@
 //! HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
 use crate::id::SessionKey;
-use crate::session::{HttpStage, NEVER, Sending, Session};
+use crate::session::http::HttpStage;
+use crate::session::{NEVER, Sending, Session};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::{Body, Head, HeadError};
 
 /// The result of one step through the bytes.
-pub(in crate::shard) enum Step {
+pub(crate) enum Step {
     /// More bytes are needed, or a call's answer.
     Wait,
     /// This many bytes were used; there may be more to do.
@@ -19,14 +20,14 @@ pub(in crate::shard) enum Step {
 }
 
 /// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
-pub(in crate::shard) fn ends_with(head: &Head<'_>) -> bool {
+pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
     !head.keep_alive() || !no_body
 }
 
 impl Sockets {
     /// The TLS handshake is over: the first head is awaited.
-    pub(in crate::shard) fn secured(&mut self, key: SessionKey, at: Moment) {
+    pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
@@ -40,7 +41,7 @@ impl Sockets {
 
 impl Sockets {
     /// Arms an HTTP connection for what it awaits next.
-    pub(in crate::shard) fn await_rest(&mut self, key: SessionKey, at: Moment) {
+    pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings().timeouts.head_ms;
         let Some(session) = self.session(key) else {
             return;
@@ -62,7 +63,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    pub(in crate::shard) fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
+    pub(crate) fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
         if let Some(http) = self.http(key)
             && !rest.is_empty()
         {
@@ -72,7 +73,7 @@ impl Sockets {
 }
 
 /// The next part of the bytes of an HTTP connection.
-pub(in crate::shard) enum Part {
+pub(crate) enum Part {
     /// Nothing that could be handled.
     None(Step),
     /// A head of this number of bytes.
@@ -85,12 +86,7 @@ pub(in crate::shard) enum Part {
 
 impl Sockets {
     /// Looks at what comes next; `waits`: it is not answered in this visit.
-    pub(in crate::shard) fn next_part(
-        &mut self,
-        key: SessionKey,
-        rest: &[u8],
-        waits: bool,
-    ) -> Part {
+    pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
         let limits = self.rules().head;
         let session = self.session(key);
         let answers_wait = session.is_some_and(Session::answers_wait);
@@ -126,7 +122,7 @@ impl Sockets {
 
 impl Sockets {
     /// Whether the answer to this head has a body, also when the head cannot be understood.
-    pub(in crate::shard) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
+    pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
         //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
         let line = head.strip_prefix(b"\r\n").unwrap_or(head);

@@ -12,7 +12,7 @@ use codec::control::ErrorKind;
 use std::net::SocketAddr;
 
 /// Counts and notes a session whose TLS handshake came to nothing.
-pub(in crate::shard) fn handshake_failed(
+pub(crate) fn handshake_failed(
     sockets: &Sockets,
     books: &mut Books,
     session: SessionKey,
@@ -25,7 +25,7 @@ pub(in crate::shard) fn handshake_failed(
 }
 
 /// Counts and notes it: the request id of the answer, if there is one.
-pub(in crate::shard) fn turned_away(
+pub(crate) fn turned_away(
     books: &mut Books,
     remote: SocketAddr,
     why: TurnedAway,

@@ -1,7 +1,7 @@
 //! Forms of STS without a signature: sign-ins with a provider's token.
 
 use crate::id::SessionKey;
-use crate::session::Target;
+use crate::session::http::Target;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -9,7 +9,7 @@ use codec::aws::sigv4::Refusal;
 use codec::http::Head;
 
 /// A form without a signature that may be a sign-in with a provider's token.
-pub(super) enum UnsignedForm {
+pub(crate) enum UnsignedForm {
     /// Its body is read, which says whether it is one.
     Read,
     /// Its address has used up its rate.
@@ -17,7 +17,7 @@ pub(super) enum UnsignedForm {
 }
 
 /// Whether a request is a form without a signature that may be a sign-in; `None` for any other.
-pub(super) fn unsigned_form(
+pub(crate) fn unsigned_form(
     sockets: &mut Sockets,
     gate: &mut Gate,
     key: SessionKey,

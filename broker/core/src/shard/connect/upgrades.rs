@@ -4,20 +4,20 @@
 //! The order of refusals is that of the protocol's table; what needs the channel is decided by its home, see
 //! `admission.rs`.
 
-use super::requests::ends_with;
 use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::SessionKey;
-use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
+use crate::limits::devices::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
 use crate::machine::Peer;
-use crate::session::{Admission, Asks};
+use crate::session::http::{Admission, Asks};
 use crate::settings::Settings;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::absent;
 use crate::shard::calls::respond::{self, Rejected};
+use crate::shard::connect::requests::ends_with;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -41,7 +41,7 @@ const SINGLE: [&str; 9] = [
 ];
 
 /// Why an upgrade is refused by the shard that accepted its connection.
-pub(in crate::shard) enum UpgradeRefusal {
+pub(crate) enum UpgradeRefusal {
     /// Its signature.
     Unsigned(Unsigned),
     /// Its parameters, or its channel cannot exist. With the caller, if it is known.
@@ -54,7 +54,7 @@ pub(in crate::shard) enum UpgradeRefusal {
 ///
 /// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
 /// cannot exist for this caller.
-pub(in crate::shard) fn admission(
+pub(crate) fn admission(
     settings: &Settings,
     books: &mut Books,
     gate: &mut Gate,
@@ -170,7 +170,7 @@ fn names_signature(head: &Head<'_>) -> bool {
 }
 
 /// The action of a connection.
-pub(in crate::shard) const fn action_of(client_id: Option<&str>) -> Action {
+pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     match client_id {
         Some(_) => Action::ConnectAsViewer,
         None => Action::ConnectAsMaster,
@@ -227,7 +227,7 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<codec::signal::Role> 
 
 /// Answers an upgrade that is refused, and ends the connection. `evidence`: of its head, with what its signature was
 /// compared with if that is why.
-pub(in crate::shard) fn refuse_upgrade(
+pub(crate) fn refuse_upgrade(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -267,7 +267,7 @@ pub(in crate::shard) fn refuse_upgrade(
     }
 }
 
-pub(in crate::shard) fn purpose_of(admission: &Admission) -> Purpose {
+pub(crate) fn purpose_of(admission: &Admission) -> Purpose {
     match (admission.asks, &admission.client_id) {
         (Asks::Wake { .. }, _) => Purpose::Wake,
         (Asks::WebSocket { .. }, Some(_)) => Purpose::Upgrade(UpgradeRole::Viewer),

@@ -3,9 +3,9 @@
 //! Only a request that accepts HTML gets it. API clients send none to `/`, and tools get the error of any unknown
 //! operation.
 
-pub(in crate::shard) mod admin_pages;
+pub(crate) mod admin_pages;
 
-use crate::control::host_name;
+use crate::control::endpoint::host_name;
 use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::machine::Peer;
@@ -18,7 +18,7 @@ use codec::http::Head;
 use std::fmt::Write as _;
 
 /// Whether a request is a browser's visit that is answered by the page.
-pub(in crate::shard) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
+pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
     let accepts = |accept: &str| accept.contains("text/html");
     settings.dev
         && matches!(head.method(), "GET" | "HEAD")
@@ -26,7 +26,7 @@ pub(in crate::shard) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
         && head.header("accept").is_some_and(accepts)
 }
 
-pub(in crate::shard) fn answer_visit(
+pub(crate) fn answer_visit(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -98,6 +98,7 @@ this address as their endpoint.</p>";
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::settings::Profile;
 

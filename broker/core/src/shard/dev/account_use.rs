@@ -30,12 +30,12 @@ impl AccountUse {
     }
 
     /// Whether this is of that account and region.
-    pub(in crate::shard) fn is_about(&self, identity: &Identity) -> bool {
+    pub(crate) fn is_about(&self, identity: &Identity) -> bool {
         identity.as_str().starts_with(&*self.tenant)
     }
 
     /// Takes a token for a call; false when there is none.
-    pub(in crate::shard) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
         let (Some(rate), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
             return true;
@@ -44,18 +44,19 @@ impl AccountUse {
     }
 
     /// A channel is there; how many there are with it.
-    pub(in crate::shard) fn channel_came(&self) -> u64 {
+    pub(crate) fn channel_came(&self) -> u64 {
         self.channels.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// A channel is gone.
-    pub(in crate::shard) fn channel_went(&self) {
+    pub(crate) fn channel_went(&self) {
         self.channels.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::settings::{Profile, Settings};
 

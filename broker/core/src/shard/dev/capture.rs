@@ -1,6 +1,7 @@
 //! Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
 
-use crate::channel::{Route, Towards};
+use crate::channel::Towards;
+use crate::channel::route::Route;
 use crate::limits::CAPTURES_PER_SECOND_MAX;
 use crate::time::{Moment, Wall};
 use codec::signal::Action;
@@ -54,7 +55,7 @@ pub enum Fate {
 
 impl Fate {
     /// The fate of a message by its route alone.
-    pub(in crate::shard) const fn of(route: Route) -> Self {
+    pub(crate) const fn of(route: Route) -> Self {
         match route {
             Route::To(_) => Self::Delivered,
             Route::Keep(_) => Self::Kept,
@@ -78,14 +79,14 @@ impl Fate {
 }
 
 /// The destination of a shard's copies, and the number that went there in the current second.
-pub(in crate::shard) struct Copies {
+pub(crate) struct Copies {
     to: Box<dyn Capture>,
     second: u64,
     taken: u32,
 }
 
 impl Copies {
-    pub(in crate::shard) fn new(to: Box<dyn Capture>) -> Self {
+    pub(crate) fn new(to: Box<dyn Capture>) -> Self {
         Self {
             to,
             second: 0,
@@ -106,7 +107,7 @@ impl Copies {
 
 impl Copies {
     /// Hands a copy over, if this second has room for it.
-    pub(in crate::shard) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
+    pub(crate) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
         if self.has_room(at) {
             self.to.take(copy());
         } else {
@@ -117,6 +118,7 @@ impl Copies {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::time::Now;
 

@@ -1,13 +1,15 @@
 //! The checks that findings come from: what the strict profile would have refused, under `--dev` only.
 
-use super::account_use::AccountUse;
-use super::parity::rate_rule;
-use crate::channel::{Channel, Metered};
+use crate::channel::Channel;
+use crate::channel::rates::Metered;
 use crate::id::{ChannelKey, Identity};
-use crate::journal::grouped;
+use crate::journal::words::grouped;
 use crate::limits::PARITY_BUCKETS_MAX;
-use crate::session::{Role, Session, WebSocket};
+use crate::session::Session;
+use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::Query;
+use crate::shard::dev::account_use::AccountUse;
+use crate::shard::dev::parity::rate_rule;
 use crate::shard::directory::Directory;
 use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
@@ -18,7 +20,7 @@ use codec::signal::Action;
 use std::sync::Arc;
 
 /// A channel is there.
-pub(in crate::shard) fn on_channel(
+pub(crate) fn on_channel(
     sockets: &mut Sockets,
     directory: &Directory,
     key: ChannelKey,
@@ -46,12 +48,7 @@ pub(in crate::shard) fn on_channel(
 }
 
 /// A call that passed its signature check, of an account in a region.
-pub(in crate::shard) fn on_call(
-    sockets: &mut Sockets,
-    account: &Identity,
-    operation: Operation,
-    at: Moment,
-) {
+pub(crate) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Operation, at: Moment) {
     let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
@@ -74,19 +71,14 @@ pub(in crate::shard) fn on_call(
 }
 
 /// A channel is gone.
-pub(in crate::shard) fn channel_went(sockets: &Sockets, channel: &Channel) {
+pub(crate) fn channel_went(sockets: &Sockets, channel: &Channel) {
     if let Some(parity) = &sockets.dev().parity {
         parity.channel_went(channel);
     }
 }
 
 /// A connection is gone: how long it was there, and silent.
-pub(in crate::shard) fn on_gone(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    gone: &Gone,
-    at: Moment,
-) {
+pub(crate) fn on_gone(sockets: &mut Sockets, directory: &Directory, gone: &Gone, at: Moment) {
     if let Some(last_frame) = gone.last_frame {
         on_silence(sockets, directory, gone.channel, last_frame, at);
     }
@@ -144,7 +136,7 @@ fn on_silence(
 
 /// A message that was understood.
 #[cold]
-pub(in crate::shard) fn on_message(
+pub(crate) fn on_message(
     sockets: &mut Sockets,
     directory: &Directory,
     passing: &Passing<'_>,
@@ -211,7 +203,7 @@ pub(in crate::shard) fn on_message(
 }
 
 /// A connection that was admitted.
-pub(in crate::shard) fn on_join(
+pub(crate) fn on_join(
     sockets: &mut Sockets,
     directory: &Directory,
     key: ChannelKey,
@@ -238,12 +230,7 @@ pub(in crate::shard) fn on_join(
 }
 
 /// A question that its caller may ask.
-pub(in crate::shard) fn on_query(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    query: &Query,
-    at: Moment,
-) {
+pub(crate) fn on_query(sockets: &mut Sockets, directory: &Directory, query: &Query, at: Moment) {
     if let Some(key) = directory.channel_of(&query.kind) {
         let what = Metered::Call(query.operation);
         on_metered(sockets, directory, key, what, at);

@@ -1,10 +1,11 @@
 //! The copies that are made of messages, for tests of clients: under `--dev` only.
 
-use super::capture::{Captured, Fate};
-use super::own::Own;
-use crate::channel::{Message, Towards};
+use crate::channel::Towards;
+use crate::channel::pending::Message;
 use crate::id::{ChannelKey, SessionKey};
 use crate::shard::QueryKind;
+use crate::shard::dev::capture::{Captured, Fate};
+use crate::shard::dev::own::Own;
 use crate::shard::directory::Directory;
 use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
@@ -48,13 +49,7 @@ impl Sockets {
 
 impl Passing<'_> {
     /// Hands a copy over, once it is known what becomes of the message. `channel`: its channel's name.
-    pub(in crate::shard) fn copy(
-        &self,
-        sockets: &mut Sockets,
-        channel: &str,
-        fate: Fate,
-        at: Moment,
-    ) {
+    pub(crate) fn copy(&self, sockets: &mut Sockets, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match self.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
             None => (Towards::Viewer, self.recipient),
@@ -71,7 +66,7 @@ impl Passing<'_> {
 }
 
 /// Hands over another copy of a message that was kept, which a fault drops in place of its delivery.
-pub(in crate::shard) fn copy_dropped(
+pub(crate) fn copy_dropped(
     sockets: &mut Sockets,
     (channel, towards, viewer): (&str, Towards, &str),
     message: &Message,
@@ -89,7 +84,7 @@ pub(in crate::shard) fn copy_dropped(
 
 /// Leaves a copy of what went nowhere: too much of it, or not understood. The shard knows the channel's name.
 #[cold]
-pub(in crate::shard) fn copy_refused(
+pub(crate) fn copy_refused(
     sockets: &mut Sockets,
     todo: &mut TodoList,
     from: SessionKey,
@@ -114,7 +109,7 @@ pub(in crate::shard) fn copy_refused(
 }
 
 /// The offer of an Alexa call that asks to be taken in, and the older one of its sender.
-pub(in crate::shard) struct OfferCopy {
+pub(crate) struct OfferCopy {
     arn: ChannelArn,
     sender: Box<str>,
     payload: Box<str>,
@@ -123,11 +118,7 @@ pub(in crate::shard) struct OfferCopy {
 
 impl OfferCopy {
     /// That of a question, if copies are taken.
-    pub(in crate::shard) fn of(
-        sockets: &Sockets,
-        directory: &Directory,
-        kind: &QueryKind,
-    ) -> Option<Self> {
+    pub(crate) fn of(sockets: &Sockets, directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
             arn,
             sender,
@@ -146,7 +137,7 @@ impl OfferCopy {
     }
 
     /// Hands the copy over, if the call was taken in.
-    pub(in crate::shard) fn take(self, sockets: &mut Sockets, directory: &Directory, at: Moment) {
+    pub(crate) fn take(self, sockets: &mut Sockets, directory: &Directory, at: Moment) {
         let waits = waiting(directory, &self.arn, &self.sender);
         if waits.is_none() || waits == self.older {
             return;
@@ -174,7 +165,7 @@ fn waiting(directory: &Directory, arn: &ChannelArn, sender: &str) -> Option<u64>
 }
 
 /// Hands a copy over that lacks the name of its channel.
-pub(in crate::shard) fn copy_named(
+pub(crate) fn copy_named(
     sockets: &mut Sockets,
     directory: &Directory,
     channel: ChannelKey,

@@ -1,15 +1,16 @@
 //! The due work of faults: messages and ends of connections that they held back.
 
-use super::faults::{self, Later};
 use crate::journal::EndReason;
 use crate::limits::FAULTS_DUE_PER_TICK;
 use crate::shard::Shard;
+use crate::shard::dev::faults::held::Later;
+use crate::shard::dev::faults::messages;
 use crate::shard::road::parts::Parts;
 use crate::time::Moment;
 
 impl Shard {
     /// Goes on with what faults held back until now, a bounded number.
-    pub(in crate::shard) fn double_due(&mut self, at: Moment) {
+    pub(crate) fn double_due(&mut self, at: Moment) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let (sockets, directory, books, _, todo) = self.parts();
             match sockets.take_held(at) {
@@ -20,7 +21,7 @@ impl Shard {
                         books,
                         todo,
                     };
-                    faults::release(parts, message, at);
+                    messages::release(parts, message, at);
                 }
                 Some(Later::Close {
                     session,

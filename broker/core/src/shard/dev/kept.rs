@@ -1,10 +1,11 @@
 //! The delivery of kept messages, with the faults of deliveries.
 
-use super::faults::{Deliveries, on_kept};
-use super::own::Own;
-use crate::channel::Message;
+use crate::channel::pending::Message;
 use crate::id::ChannelKey;
-use crate::session::{Launch, Role};
+use crate::session::outbox::Launch;
+use crate::session::web_socket::Role;
+use crate::shard::dev::faults::kept::{Deliveries, on_kept};
+use crate::shard::dev::own::Own;
 use crate::shard::road::directions::kept_launch;
 use crate::shard::road::parts::Parts;
 use crate::shard::road::unsent::{LAST_OFFERS, Recipient, push_kept};
@@ -13,7 +14,7 @@ use crate::time::Moment;
 use std::collections::VecDeque;
 
 /// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
-pub(super) fn deliver(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) {
+pub(crate) fn deliver(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) {
     let Parts {
         sockets,
         directory,

@@ -1,15 +1,15 @@
 //! Questions of operators about the test double: faults, findings, and the end of a test's channels.
 
-use super::faults;
-use super::parity::Parity;
-use super::reset::{Reset, ResetStep};
 use crate::shard::Shard;
+use crate::shard::dev::faults::sessions;
+use crate::shard::dev::parity::Parity;
+use crate::shard::dev::reset::{Reset, ResetStep};
 use crate::shard::operator::inspect::{Question, Reply};
 use crate::time::Moment;
 
 impl Shard {
     /// Answers a question about the double, or takes one step of what it asks for. Without `--dev` there is nothing.
-    pub(in crate::shard) fn ask_double(&mut self, question: Question, at: Moment) -> Reply {
+    pub(crate) fn ask_double(&mut self, question: Question, at: Moment) -> Reply {
         if let Question::Reset(reset) = question {
             return Reply::Reset(if self.sockets.settings().dev {
                 self.reset(reset, at)
@@ -37,7 +37,7 @@ impl Shard {
             let channel = sockets.web_socket(key).map(|it| it.channel);
             let channel = channel.and_then(|key| directory.channel(key));
             let name = channel.map(|channel| channel.record.arn.name());
-            faults::on_session(sockets, books, todo, key, name, at);
+            sessions::on_session(sockets, books, todo, key, name, at);
             self.settle(at);
         }
     }

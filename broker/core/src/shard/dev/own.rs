@@ -1,13 +1,14 @@
 //! The steps that the test double leaves to itself.
 
-use super::capture::Captured;
-use super::faults::{HeldMessage, SessionAct};
 use crate::id::{ChannelKey, SessionKey};
+use crate::shard::dev::capture::Captured;
+use crate::shard::dev::faults::SessionAct;
+use crate::shard::dev::faults::held::HeldMessage;
 use crate::shard::todo::Deferred;
 
 /// One thing that a step of the double leaves.
 #[derive(Debug)]
-pub(in crate::shard) enum Own {
+pub(crate) enum Own {
     /// A connection was admitted.
     Joined(SessionKey),
     /// A message goes once more to this connection.

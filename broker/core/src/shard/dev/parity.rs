@@ -3,12 +3,13 @@
 //! The numbers are those of the table of settings, under the strict profile, and the buckets are those that enforce
 //! them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
 
-use super::account_use::AccountUse;
-use crate::channel::{Channel, Rates};
+use crate::channel::Channel;
+use crate::channel::rates::Rates;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{FINDINGS_MAX, PARITY_BUCKETS_MAX};
-use crate::session::MessageRates;
+use crate::session::rates::MessageRates;
 use crate::settings::{Profile, Settings, channels_per_account_strict};
+use crate::shard::dev::account_use::AccountUse;
 use crate::time::{Moment, Wall};
 use ahash::RandomState;
 use codec::signal::Action;
@@ -32,16 +33,16 @@ pub struct Finding {
 
 /// The findings of a shard, and the buckets that they come from.
 #[derive(Debug)]
-pub(in crate::shard) struct Parity {
-    pub(in crate::shard) strict: Settings,
+pub(crate) struct Parity {
+    pub(crate) strict: Settings,
     /// By the name of the channel, of each rule one.
-    pub(in crate::shard) found: HashMap<Box<str>, Vec<Finding>, RandomState>,
+    pub(crate) found: HashMap<Box<str>, Vec<Finding>, RandomState>,
     /// Of sessions, where they have buckets for quotas that are enforced.
-    pub(in crate::shard) messages: HashMap<SessionKey, MessageRates, RandomState>,
-    pub(in crate::shard) channels: HashMap<ChannelKey, Rates, RandomState>,
+    pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
+    pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
     floods: HashMap<ChannelKey, Flood, RandomState>,
     /// Shared with the other shards, where there are any.
-    pub(in crate::shard) account_use: Option<Arc<AccountUse>>,
+    pub(crate) account_use: Option<Arc<AccountUse>>,
 }
 
 /// Messages of a channel that came too fast, counted by action beside its findings, where finding the finding would
@@ -55,7 +56,7 @@ struct Flood {
 
 impl Parity {
     /// Of a server in this region.
-    pub(in crate::shard) fn new(
+    pub(crate) fn new(
         region: &str,
         hasher: &RandomState,
         account_use: Option<Arc<AccountUse>>,
@@ -73,7 +74,7 @@ impl Parity {
     }
 
     /// Counts a finding. A client under load breaks a rule with each of its messages: only the first one costs text.
-    pub(in crate::shard) fn note(
+    pub(crate) fn note(
         &mut self,
         rule: &'static str,
         channel: &str,
@@ -108,7 +109,7 @@ impl Parity {
     }
 
     /// Counts a message that came too fast; false where it is the first one of its channel and action.
-    pub(in crate::shard) fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
+    pub(crate) fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
         let counts = self.floods.get_mut(&channel).map(|flood| &mut flood.counts);
         let count = counts.and_then(|counts| counts.get_mut(action.index())?.as_mut());
         count.is_some_and(|count| {
@@ -118,7 +119,7 @@ impl Parity {
     }
 
     /// From here on its messages of this action are counted by [`Self::floods`], if it has a finding of its own.
-    pub(in crate::shard) fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
+    pub(crate) fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
         let rule = rate_rule(action);
         let mut all = self.found.get(channel).into_iter().flatten();
         if !all.any(|finding| finding.rule == rule) {
@@ -151,7 +152,7 @@ impl Parity {
     }
 
     /// The findings so far, by rule and channel.
-    pub(in crate::shard) fn findings(&mut self) -> Vec<Finding> {
+    pub(crate) fn findings(&mut self) -> Vec<Finding> {
         self.settle_floods();
         let mut found: Vec<Finding> = self.found.values().flatten().cloned().collect();
         found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
@@ -159,19 +160,19 @@ impl Parity {
     }
 
     /// Forgets those of channels whose names begin with this.
-    pub(in crate::shard) fn forget(&mut self, prefix: &str) {
+    pub(crate) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
         self.floods
             .retain(|_, flood| !flood.channel.starts_with(prefix));
     }
 
     /// A connection is gone.
-    pub(in crate::shard) fn forget_session(&mut self, key: SessionKey) {
+    pub(crate) fn forget_session(&mut self, key: SessionKey) {
         self.messages.remove(&key);
     }
 
     /// A channel is gone.
-    pub(in crate::shard) fn channel_went(&self, channel: &Channel) {
+    pub(crate) fn channel_went(&self, channel: &Channel) {
         if let Some(account) = &self.account_use
             && account.is_about(&Identity::of(&channel.record.arn))
         {
@@ -181,7 +182,7 @@ impl Parity {
 }
 
 /// The rule of messages of one connection that come too fast.
-pub(in crate::shard) fn rate_rule(action: Action) -> &'static str {
+pub(crate) fn rate_rule(action: Action) -> &'static str {
     match action {
         Action::SdpOffer => "rate_offer",
         Action::SdpAnswer => "rate_answer",

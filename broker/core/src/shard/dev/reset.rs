@@ -7,7 +7,8 @@ use crate::journal::EndReason;
 use crate::limits::RESET_CHANNELS_PER_STEP;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Each, TodoList};
+use crate::shard::todo::TodoList;
+use crate::shard::todo::each::Each;
 
 /// The channels that a shard is to end.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct ResetStep {
 
 impl Reset {
     /// The channels that it is about.
-    pub(in crate::shard) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
+    pub(crate) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
         self.only.take().unwrap_or_else(|| {
             let names = directory.names().map(|(identity, _)| identity);
             let meant = names.filter(|identity| identity.name().starts_with(&*self.prefix));
@@ -42,7 +43,7 @@ impl Reset {
     }
 
     /// Its first step: what is not about single channels.
-    pub(in crate::shard) fn begin(&self, sockets: &mut Sockets, todo: &mut TodoList) {
+    pub(crate) fn begin(&self, sockets: &mut Sockets, todo: &mut TodoList) {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(sockets, todo);
         }
@@ -52,7 +53,7 @@ impl Reset {
     }
 
     /// The channels that it is about whose deletion is not durable yet.
-    pub(in crate::shard) fn deleting(&self, directory: &Directory) -> u64 {
+    pub(crate) fn deleting(&self, directory: &Directory) -> u64 {
         let deleting = directory.names().filter(|(identity, key)| {
             let channel = directory.channel(*key);
             identity.name().starts_with(&*self.prefix)
@@ -64,7 +65,7 @@ impl Reset {
 
 impl ResetStep {
     /// Ends a channel, if the step may end one more.
-    pub(in crate::shard) fn end(
+    pub(crate) fn end(
         &mut self,
         sockets: &mut Sockets,
         directory: &mut Directory,

@@ -1,27 +1,26 @@
 //! The double of `--dev`: the shard's steps, with the faults, findings and copies of tests before and behind them.
 
-use super::checks;
-use super::copies::{self, OfferCopy};
-use super::faults;
-use super::kept;
-use super::own::Own;
 use crate::id::SessionKey;
-use crate::session::Admission;
+use crate::session::http::Admission;
 use crate::shard::calls::{self, BegunCall, home};
 use crate::shard::connect::admission;
+use crate::shard::dev::copies::{self, OfferCopy};
+use crate::shard::dev::faults::{messages, requests, sessions};
+use crate::shard::dev::own::Own;
+use crate::shard::dev::{checks, kept};
 use crate::shard::directory::Directory;
 use crate::shard::road::conclude::{Judged, conclude};
 use crate::shard::road::double::Double;
 use crate::shard::road::frames::Aside;
 use crate::shard::road::parts::Parts;
-use crate::shard::shares::Holder;
+use crate::shard::shares::admitted::Holder;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
 
-/// The double of a shard under `--dev`. It keeps nothing itself: that is in [`Dev`](super::state::Dev).
+/// The double of a shard under `--dev`. It keeps nothing itself: that is in [`Dev`](crate::shard::dev::state::Dev).
 #[derive(Clone, Copy, Default)]
-pub(in crate::shard) struct Scripted;
+pub(crate) struct Scripted;
 
 impl Double for Scripted {
     fn admission(
@@ -31,7 +30,7 @@ impl Double for Scripted {
         (admission, holder): (&Admission, Holder),
         at: Moment,
     ) -> bool {
-        if faults::on_connect(parts.sockets, parts.books, parts.todo, key, admission, at) {
+        if requests::on_connect(parts.sockets, parts.books, parts.todo, key, admission, at) {
             return false;
         }
         let admitted = (admission, holder);
@@ -43,7 +42,7 @@ impl Double for Scripted {
     }
 
     fn call(&self, parts: Parts<'_>, begun: BegunCall, at: Moment) {
-        if faults::on_call(parts.sockets, parts.books, parts.todo, &begun, at) {
+        if requests::on_call(parts.sockets, parts.books, parts.todo, &begun, at) {
             return;
         }
         let account = parts.directory.named(&begun.asked.caller, "");
@@ -61,7 +60,7 @@ impl Double for Scripted {
             }
             Judged::Routed(route, passing) => {
                 checks::on_message(parts.sockets, parts.directory, passing, at);
-                if faults::on_message(parts.lend(), passing, *route, at) {
+                if messages::on_message(parts.lend(), passing, *route, at) {
                     return parts.sockets.still_open(passing.from);
                 }
             }
@@ -111,11 +110,11 @@ fn do_own(parts: Parts<'_>, own: Own, at: Moment) {
     match own {
         Own::Joined(session) => joined(parts, session, at),
         Own::SendAgain(message, to) => {
-            faults::send_again(parts.sockets, parts.books, to, &message.passing());
+            messages::send_again(parts.sockets, parts.books, to, &message.passing());
         }
-        Own::Release(held) => faults::release(parts, held, at),
+        Own::Release(held) => messages::release(parts, held, at),
         Own::Act(session, act) => {
-            faults::act(parts.sockets, parts.books, parts.todo, session, &act, at);
+            sessions::act(parts.sockets, parts.books, parts.todo, session, &act, at);
         }
         Own::Copy(channel, copy) => {
             copies::copy_named(parts.sockets, parts.directory, channel, copy, at)
@@ -132,5 +131,5 @@ fn joined(parts: Parts<'_>, key: SessionKey, at: Moment) {
     checks::on_join(parts.sockets, parts.directory, channel, &role, at);
     let channel = parts.directory.channel(channel);
     let name = channel.map(|channel| channel.record.arn.name());
-    faults::on_session(parts.sockets, parts.books, parts.todo, key, name, at);
+    sessions::on_session(parts.sockets, parts.books, parts.todo, key, name, at);
 }

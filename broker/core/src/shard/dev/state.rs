@@ -1,19 +1,19 @@
 //! The state of the test double.
 
-use super::account_use::AccountUse;
-use super::capture::{Capture, Copies};
-use super::faults::Faults;
-use super::parity::Parity;
+use crate::shard::dev::account_use::AccountUse;
+use crate::shard::dev::capture::{Capture, Copies};
+use crate::shard::dev::faults::Faults;
+use crate::shard::dev::parity::Parity;
 use std::sync::Arc;
 
 /// The parts that only a shard under `--dev` has.
 #[derive(Default)]
-pub(in crate::shard) struct Dev {
-    pub(super) faults: Option<Box<Faults>>,
+pub(crate) struct Dev {
+    pub(crate) faults: Option<Box<Faults>>,
     /// Not where the strict profile is enforced.
-    pub(super) parity: Option<Box<Parity>>,
+    pub(crate) parity: Option<Box<Parity>>,
     /// Not where no copies are wanted.
-    pub(super) copies: Option<Box<Copies>>,
+    pub(crate) copies: Option<Box<Copies>>,
 }
 
 /// The parts that a shard has under `--dev` only.

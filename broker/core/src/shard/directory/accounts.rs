@@ -31,7 +31,7 @@ use codec::control::{ErrorKind, Operation};
 
 impl Directory {
     /// Whether a call needs its account's leave.
-    pub(in crate::shard) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
+    pub(crate) fn asks_for_permit(&self, operation: Operation, caller: &Caller) -> bool {
         self.settings.quotas.account_rate(operation).is_some()
             || grows(operation) && self.counts(operation, self.named(caller, "").as_str())
     }
@@ -39,7 +39,7 @@ impl Directory {
 
 impl Directory {
     /// The rate at which an account may ask this node for temporary credentials; `None` where that is not limited.
-    pub(in crate::shard) fn federation_rate(&self) -> Option<Rate> {
+    pub(crate) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
         let rate = quotas.account_federation;
         (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
@@ -56,7 +56,7 @@ impl Directory {
     }
 
     /// Counts one call of an account, on the shard that does so for all.
-    pub(in crate::shard) fn permit(
+    pub(crate) fn permit(
         &mut self,
         operation: Operation,
         account: &Identity,
@@ -80,7 +80,7 @@ impl Directory {
 
     /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any
     /// before it.
-    pub(in crate::shard) fn over_quota(
+    pub(crate) fn over_quota(
         &self,
         operation: Operation,
         held: Holding,
@@ -104,7 +104,7 @@ impl Directory {
     ///
     /// # Errors
     /// The refusal, of this kind where it is the account's own.
-    pub(in crate::shard) fn has_bytes(
+    pub(crate) fn has_bytes(
         &self,
         tenant: &str,
         held: u64,
@@ -128,7 +128,7 @@ impl Directory {
     }
 
     /// Whether all shards and nodes are asked what an account has.
-    pub(in crate::shard) fn counts(&self, operation: Operation, tenant: &str) -> bool {
+    pub(crate) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let (settings, held) = (&self.settings, self.holdings.of_tenant(tenant));
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
         let parts = settings.shards.max(1) as u64 * u64::from(nodes.max(1));
@@ -163,6 +163,7 @@ const SAMPLE: u64 = 64;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::ShardId;
     use crate::placement::Placement;

@@ -1,30 +1,31 @@
-//! The Alexa calls that wait: each is at its channel, and counted for its account ([`Waits`](super::waits::Waits)).
+//! The Alexa calls that wait: each is at its channel, and counted for its account ([`Waits`](crate::shard::directory::waits::Waits)).
 //! Both change together, here.
 
-use super::Directory;
-use super::waits::{Call, Room};
-use crate::channel::{Calls, Channel, Live, Waiting};
+use crate::channel::calls::{Calls, Waiting};
+use crate::channel::{Channel, Live};
 use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::presence::Cause;
-use crate::session::Unsent;
+use crate::session::outbox::Unsent;
+use crate::shard::directory::Directory;
+use crate::shard::directory::waits::{Call, Room};
 use crate::time::Moment;
 use codec::signal::{Action, Delivery};
 use std::collections::BTreeSet;
 
 impl Directory {
     /// Whether a caller's call could be taken in: one of another shard needs a place.
-    pub(in crate::shard) fn has_call_place(&self, caller: CallRef) -> bool {
+    pub(crate) fn has_call_place(&self, caller: CallRef) -> bool {
         caller.shard == self.shard || self.waits.has_place()
     }
 
     /// Whether one more call fits on a channel of `account`.
-    pub(in crate::shard) fn room_for_call(&self, account: &str, channel: ChannelKey) -> Room {
+    pub(crate) fn room_for_call(&self, account: &str, channel: ChannelKey) -> Room {
         self.waits.room(account, channel)
     }
 
     /// A call waits at its channel from here on; false when that is gone. A caller on another shard has a place until
     /// it confirms that the call is over.
-    pub(in crate::shard) fn add_call(
+    pub(crate) fn add_call(
         &mut self,
         caller: CallRef,
         key: ChannelKey,
@@ -63,7 +64,7 @@ impl Directory {
     }
 
     /// Takes one of a channel's calls out: it waits no longer.
-    pub(in crate::shard) fn take_call(
+    pub(crate) fn take_call(
         &mut self,
         key: ChannelKey,
         take: impl FnOnce(&mut Calls) -> Option<Waiting>,
@@ -80,7 +81,7 @@ impl Directory {
 
     /// The current master of a channel, and the calls accepted before `before` whose offers it has not got, oldest
     /// first. Each is for it once it was taken from the iterator.
-    pub(in crate::shard) fn give_calls(
+    pub(crate) fn give_calls(
         &mut self,
         key: ChannelKey,
         before: u64,
@@ -103,7 +104,7 @@ impl Directory {
 
     /// The master is another one, or gone: offers it had and did not answer are for the next. `unsent`: what comes back
     /// from its outbox.
-    pub(in crate::shard) fn offers_lost_their_master(
+    pub(crate) fn offers_lost_their_master(
         &mut self,
         key: ChannelKey,
         master: SessionKey,
@@ -126,7 +127,7 @@ impl Directory {
     }
 
     /// A connection of the master's slot has left: nothing is remembered of what it had.
-    pub(in crate::shard) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
+    pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
             let calls = live.calls.all();
             calls.for_each(|call| call.had.retain(|had| *had != master));
@@ -135,7 +136,7 @@ impl Directory {
 
     /// The last byte of an offer was handed over to `master`. True when it is for the next master all the same: this
     /// one is no longer the channel's.
-    pub(in crate::shard) fn offer_was_sent(
+    pub(crate) fn offer_was_sent(
         &mut self,
         key: ChannelKey,
         master: SessionKey,
@@ -165,7 +166,7 @@ impl Directory {
     }
 
     /// An offer came back from the outbox of `master`; false when its call does not wait any more.
-    pub(in crate::shard) fn offer_returned(
+    pub(crate) fn offer_returned(
         &mut self,
         key: ChannelKey,
         master: SessionKey,
@@ -182,28 +183,28 @@ impl Directory {
     }
 
     /// The call of a caller on another shard that has a place.
-    pub(in crate::shard) fn call_of(&self, caller: CallRef) -> Option<Call> {
+    pub(crate) fn call_of(&self, caller: CallRef) -> Option<Call> {
         self.waits.of(caller)
     }
 
     /// The caller's shard has said that the call is over.
-    pub(in crate::shard) fn free_call_place(&mut self, caller: CallRef) {
+    pub(crate) fn free_call_place(&mut self, caller: CallRef) {
         self.waits.free(caller);
     }
 
     /// The number of places that callers on other shards have.
-    pub(in crate::shard) fn call_places(&self) -> usize {
+    pub(crate) fn call_places(&self) -> usize {
         self.waits.places()
     }
 
     /// The channels that have waiting calls, in the order of their keys.
-    pub(in crate::shard) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
+    pub(crate) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
         self.waits.channels()
     }
 }
 
 /// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
-pub(in crate::shard) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;
     if most_ms == 0 {
         ttl_ms

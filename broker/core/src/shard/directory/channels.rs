@@ -1,13 +1,15 @@
 //! Look-ups of channels, and their lives in the tables: a record comes in, is replaced, and goes.
 
-use super::Directory;
-use super::slots::Slots;
-use crate::channel::{Channel, Life, Metered, Route};
+use crate::channel::rates::Metered;
+use crate::channel::route::Route;
+use crate::channel::{Channel, Life};
 use crate::id::{Account, CallerId, ChannelKey, Identity, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Record};
 use crate::settings::Settings;
 use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::directory::slots::Slots;
 use crate::time::Now;
 use codec::aws::ChannelArn;
 use codec::control::ChannelStatus;
@@ -16,54 +18,54 @@ use std::ops::Bound;
 
 impl Directory {
     /// The configuration.
-    pub(in crate::shard) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// The shard that this is.
-    pub(in crate::shard) fn shard(&self) -> ShardId {
+    pub(crate) fn shard(&self) -> ShardId {
         self.shard
     }
 
     /// Whether channels of this name live on this shard, in this slot.
-    pub(in crate::shard) fn is_home(&self, identity: &Identity, slot: Slot) -> bool {
+    pub(crate) fn is_home(&self, identity: &Identity, slot: Slot) -> bool {
         self.placement.shard(identity) == self.shard && self.placement.slot(identity) == Some(slot)
     }
 
     /// The slots of this shard, where they go from one node to another.
-    pub(in crate::shard) fn slots(&self) -> Option<&Slots> {
+    pub(crate) fn slots(&self) -> Option<&Slots> {
         self.slots.as_deref()
     }
 
     /// The same, to do what is due about them.
-    pub(in crate::shard) fn slots_mut(&mut self) -> Option<&mut Slots> {
+    pub(crate) fn slots_mut(&mut self) -> Option<&mut Slots> {
         self.slots.as_deref_mut()
     }
 
     /// Whether the channels of a name's slot may be used here at `now`: always, where slots stay where they are.
-    pub(in crate::shard) fn serves(&self, identity: &Identity, now: Now) -> bool {
+    pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let slots = self.slots();
         slots.is_none_or(|slots| slots.serves(identity, now))
     }
 
     /// A channel.
     #[inline]
-    pub(in crate::shard) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
+    pub(crate) fn channel(&self, key: ChannelKey) -> Option<&Channel> {
         self.channels.get(key)
     }
 
     /// The key of the channel of a name.
-    pub(in crate::shard) fn key_of(&self, identity: &Identity) -> Option<ChannelKey> {
+    pub(crate) fn key_of(&self, identity: &Identity) -> Option<ChannelKey> {
         self.names.get(identity).copied()
     }
 
     /// The channel of a name.
-    pub(in crate::shard) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
+    pub(crate) fn named_channel(&self, identity: &Identity) -> Option<&Channel> {
         self.channel(self.key_of(identity)?)
     }
 
     /// The names of channels with their keys, in order, from `first` on.
-    pub(in crate::shard) fn names_from(
+    pub(crate) fn names_from(
         &self,
         first: Bound<Identity>,
     ) -> impl Iterator<Item = (&Identity, ChannelKey)> {
@@ -72,37 +74,37 @@ impl Directory {
     }
 
     /// The names of all channels with their keys, in order.
-    pub(in crate::shard) fn names(&self) -> impl Iterator<Item = (&Identity, ChannelKey)> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&Identity, ChannelKey)> {
         self.names.iter().map(|(identity, key)| (identity, *key))
     }
 
     /// The number of channels, those included that are being created or deleted.
-    pub(in crate::shard) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
     /// The channels of an account and the bytes of their records.
-    pub(in crate::shard) fn held_by(&self, tenant: &str) -> Holding {
+    pub(crate) fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
     /// The accounts that have channels, by `region:account:`, in order.
-    pub(in crate::shard) fn tenants(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.holdings.tenants()
     }
 
     /// The bytes of all records.
-    pub(in crate::shard) fn record_bytes(&self) -> u64 {
+    pub(crate) fn record_bytes(&self) -> u64 {
         self.holdings.bytes()
     }
 
     /// The bytes of all records and what they may be, when they have become more than that since this was asked last.
-    pub(in crate::shard) fn record_bytes_exceeded(&mut self) -> Option<(u64, u64)> {
+    pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, u64)> {
         self.holdings.exceeded()
     }
 
     /// Counts a call of a channel and of its caller's part; false, and nothing counted, when it is over a rate.
-    pub(in crate::shard) fn count_call(
+    pub(crate) fn count_call(
         &mut self,
         key: ChannelKey,
         (what, caller): (Metered, Option<CallerId>),
@@ -113,7 +115,7 @@ impl Directory {
     }
 
     /// A channel's entry in the wheel, and when the channel is due next.
-    pub(in crate::shard) fn timer_of(
+    pub(crate) fn timer_of(
         &mut self,
         key: ChannelKey,
         now: Now,
@@ -125,11 +127,7 @@ impl Directory {
 
     /// The same of every channel.
     #[cfg(feature = "testing")]
-    pub(in crate::shard) fn each_timer(
-        &mut self,
-        now: Now,
-        mut each: impl FnMut(&TimerId, Option<Now>),
-    ) {
+    pub(crate) fn each_timer(&mut self, now: Now, mut each: impl FnMut(&TimerId, Option<Now>)) {
         for number in 0..self.channels.slots() {
             let key = self.channels.at(number);
             if let Some((timer, next)) = key.and_then(|key| self.timer_of(key, now)) {
@@ -141,18 +139,14 @@ impl Directory {
 
 impl Directory {
     /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
-    pub(in crate::shard) fn insert_channel(
-        &mut self,
-        record: Record,
-        state: Life,
-    ) -> Option<ChannelKey> {
+    pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let (identity, key) = self.put_channel(record, state)?;
         self.names.insert(identity, key);
         Some(key)
     }
 
     /// Puts a record into all tables but that of names.
-    pub(super) fn put_channel(
+    pub(crate) fn put_channel(
         &mut self,
         record: Record,
         state: Life,
@@ -171,14 +165,14 @@ impl Directory {
     }
 
     /// A channel is in use: its creation is durable, or its deletion is not.
-    pub(in crate::shard) fn activate(&mut self, key: ChannelKey) {
+    pub(crate) fn activate(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Active;
         }
     }
 
     /// This record takes the place of a channel's. It counts from here on with its bytes alone.
-    pub(in crate::shard) fn replace_record(&mut self, key: ChannelKey, next: Record, now: Now) {
+    pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record, now: Now) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -219,7 +213,7 @@ impl Directory {
     }
 
     /// This record is to take the place of a channel's: the larger of the two counts.
-    pub(in crate::shard) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
+    pub(crate) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
             self.recount(key, own, own.max(next.bytes()));
@@ -227,7 +221,7 @@ impl Directory {
     }
 
     /// This record does not take the place of a channel's: its bytes no longer count.
-    pub(in crate::shard) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
+    pub(crate) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
             self.recount(key, own.max(next.bytes()), own);
@@ -245,11 +239,7 @@ impl Directory {
 
     /// Takes a channel out of all tables: its name is free, and what it kept is withdrawn. Of its connections that are
     /// not gone its account and name stay known.
-    pub(in crate::shard) fn remove_channel(
-        &mut self,
-        books: &mut Books,
-        key: ChannelKey,
-    ) -> Option<Channel> {
+    pub(crate) fn remove_channel(&mut self, books: &mut Books, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
         self.viewer_news.forget(key);
@@ -291,10 +281,7 @@ impl Directory {
     }
 
     /// The epoch of a channel's presence, with its slot if it has one; `None` when that is not here.
-    pub(in crate::shard) fn presence_epoch(
-        &self,
-        identity: &Identity,
-    ) -> Option<(Option<Slot>, u64)> {
+    pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         match &self.slots {
             None => Some((None, self.epoch)),
             Some(slots) => slots.presence_epoch(identity),
@@ -304,19 +291,19 @@ impl Directory {
 
 /// A message that its channel has accepted.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Accepted {
+pub(crate) struct Accepted {
     /// Its place in the channel's order.
-    pub(in crate::shard) order: u64,
+    pub(crate) order: u64,
     /// The end of the time that it is kept.
-    pub(in crate::shard) expires: Now,
-    pub(in crate::shard) route: Route,
+    pub(crate) expires: Now,
+    pub(crate) route: Route,
 }
 
 impl Directory {
     /// Accepts a message of a member of this role; `None` when the channel is gone. A step of the road: see
     /// [`crate::shard::road`].
     #[inline(always)]
-    pub(in crate::shard) fn accept(
+    pub(crate) fn accept(
         &mut self,
         key: ChannelKey,
         (from, action, recipient): (Role, Action, &str),
@@ -333,14 +320,14 @@ impl Directory {
     }
 
     /// The next place in a channel's order, for a message that comes with a parcel.
-    pub(in crate::shard) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
+    pub(crate) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
         let channel = self.channels.get_mut(key)?;
         Some(channel.wake().next_order())
     }
 }
 
 /// A channel's status for callers; `None` while it is only being created.
-pub(in crate::shard) fn status(channel: &Channel) -> Option<ChannelStatus> {
+pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
         Life::Active => Some(ChannelStatus::Active),

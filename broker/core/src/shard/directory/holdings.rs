@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// The channels of a shard's accounts. An account without channels is not kept.
 #[derive(Debug)]
-pub(in crate::shard) struct Holdings {
+pub(crate) struct Holdings {
     /// By `region:account:`.
     tenants: BTreeMap<Box<str>, Holding>,
     bytes: u64,
@@ -20,7 +20,7 @@ pub(in crate::shard) struct Holdings {
 
 impl Holdings {
     /// None yet, of at most this many bytes.
-    pub(in crate::shard) fn of(most: usize) -> Self {
+    pub(crate) fn of(most: usize) -> Self {
         Self {
             tenants: BTreeMap::new(),
             bytes: 0,
@@ -30,34 +30,34 @@ impl Holdings {
     }
 
     /// Those of an account in a region.
-    pub(in crate::shard) fn of_tenant(&self, tenant: &str) -> Holding {
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
     /// The accounts that have channels, by `region:account:`, in order.
-    pub(in crate::shard) fn tenants(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.keys().map(|tenant| &**tenant)
     }
 
     /// All bytes.
-    pub(in crate::shard) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The bytes and what they may be, when they have become more than that since this was asked last.
-    pub(in crate::shard) fn exceeded(&mut self) -> Option<(u64, u64)> {
+    pub(crate) fn exceeded(&mut self) -> Option<(u64, u64)> {
         let is_over = self.bytes > self.most;
         let was_noted = std::mem::replace(&mut self.noted, is_over);
         (is_over && !was_noted).then_some((self.bytes, self.most))
     }
 
     /// Whether this many more fit.
-    pub(in crate::shard) fn has_room(&self, more: usize) -> bool {
+    pub(crate) fn has_room(&self, more: usize) -> bool {
         self.bytes.saturating_add(more as u64) <= self.most
     }
 
     /// A channel of an account is there.
-    pub(in crate::shard) fn came(&mut self, tenant: &str, bytes: usize) {
+    pub(crate) fn came(&mut self, tenant: &str, bytes: usize) {
         let came = Holding {
             channels: 1,
             bytes: bytes as u64,
@@ -70,7 +70,7 @@ impl Holdings {
     }
 
     /// It is gone.
-    pub(in crate::shard) fn went(&mut self, tenant: &str, bytes: usize) {
+    pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
         self.change(tenant, bytes, 0);
         if let Some(held) = self.tenants.get_mut(tenant) {
             held.channels -= 1;
@@ -81,7 +81,7 @@ impl Holdings {
     }
 
     /// One that counted with `before` bytes counts with `after`.
-    pub(in crate::shard) fn change(&mut self, tenant: &str, before: usize, after: usize) {
+    pub(crate) fn change(&mut self, tenant: &str, before: usize, after: usize) {
         if let Some(held) = self.tenants.get_mut(tenant) {
             let changed = |bytes: u64| (bytes + after as u64).saturating_sub(before as u64);
             held.bytes = changed(held.bytes);
@@ -92,6 +92,7 @@ impl Holdings {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,10 +1,10 @@
 //! The invariant of the directory, which debug builds check after every input.
 
-use super::Directory;
-use super::changes::ChangeStep;
 use crate::channel::{Channel, Life};
 use crate::id::{ChannelKey, Identity};
 use crate::record::Holding;
+use crate::shard::directory::Directory;
+use crate::shard::directory::changes::ChangeStep;
 
 /// Channels that are all looked at after every input. In a directory with more, which only tests of large tables have,
 /// the sums are compared alone.
@@ -15,7 +15,7 @@ impl Directory {
     ///
     /// # Panics
     /// When it does not.
-    pub(in crate::shard) fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         let channels = self.channels.len();
         assert_eq!(self.names.len(), channels, "each channel has one name");
         self.check_changes();

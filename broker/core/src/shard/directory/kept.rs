@@ -1,12 +1,15 @@
 //! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
 
-use crate::channel::{Channel, Full, KeyName, Live, Message, Room, Slot, Towards};
+use crate::channel::members::Slot;
+use crate::channel::pending::{Full, KeyName, Message, Room};
+use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, ChannelKey};
 use crate::journal::Unaccepted;
 use crate::presence::Cause;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::books::recorder::Passage;
+use crate::shard::books::recorder::notes::Passed;
 use crate::shard::calls::wake::polls::Change;
 use crate::shard::directory::Directory;
 use crate::time::Moment;
@@ -19,7 +22,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Full`] when the channel has no room, or the shard none and the channel its share.
-    pub(in crate::shard) fn store(
+    pub(crate) fn store(
         &mut self,
         books: &mut Books,
         key: ChannelKey,
@@ -70,7 +73,7 @@ impl Directory {
 
     /// Keeps messages that come back from an outbox, before everything newer. A key that is there stays that of its
     /// caller.
-    pub(in crate::shard) fn put_back(
+    pub(crate) fn put_back(
         &mut self,
         books: &mut Books,
         key: ChannelKey,
@@ -111,7 +114,7 @@ impl Directory {
 
     /// Whether those who watch a channel get to know of this message for its absent master: an offer, or the first of a
     /// viewer. On a channel that a hook can wake it is kept for as long as is configured at least.
-    pub(in crate::shard) fn begins_to_wait(
+    pub(crate) fn begins_to_wait(
         &self,
         key: ChannelKey,
         (towards, viewer): (Towards, &str),
@@ -134,7 +137,7 @@ impl Directory {
     }
 
     /// Ends the kept messages of a channel whose time is over.
-    pub(in crate::shard) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+    pub(crate) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
         };
@@ -147,7 +150,7 @@ impl Directory {
 
     /// Takes what is kept for a member of a channel, oldest first: for its master in groups, each with the rank that
     /// waiting calls are given before. What it does not get in time has expired.
-    pub(in crate::shard) fn take_kept(
+    pub(crate) fn take_kept(
         &mut self,
         books: &mut Books,
         key: ChannelKey,
@@ -185,7 +188,7 @@ impl Directory {
     }
 
     /// A channel that ends keeps nothing any more; it is out of the table already.
-    pub(super) fn kept_withdrawn(&mut self, books: &mut Books, key: ChannelKey, channel: &Channel) {
+    pub(crate) fn kept_withdrawn(&mut self, books: &mut Books, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
             books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
@@ -197,7 +200,7 @@ impl Directory {
     }
 
     /// Everything that a channel keeps is withdrawn.
-    pub(in crate::shard) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
+    pub(crate) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -252,7 +255,7 @@ impl Directory {
 
 /// Why a kept message is dropped.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) enum Lost {
+pub(crate) enum Lost {
     /// A newer one took its place.
     Overwritten,
     /// Nobody came for it in time.
@@ -263,7 +266,7 @@ pub(in crate::shard) enum Lost {
 
 impl Books {
     /// Counts and notes a kept message that is dropped: of which channel, which way it went, and the viewer at its end.
-    pub(in crate::shard) fn drop_kept(
+    pub(crate) fn drop_kept(
         &mut self,
         (channel, towards, viewer): (ChannelKey, Towards, &str),
         message: &Message,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// The lists of a shard's callers.
 #[derive(Debug)]
-pub(in crate::shard) struct Lists {
+pub(crate) struct Lists {
     under_way_max: usize,
     /// Of one account.
     of_account_max: usize,
@@ -30,7 +30,7 @@ pub(in crate::shard) struct Lists {
 
 impl Lists {
     /// None, in a process of this many shards; `of_nodes` where several nodes have channels.
-    pub(in crate::shard) fn among(shards: usize, of_nodes: bool) -> Self {
+    pub(crate) fn among(shards: usize, of_nodes: bool) -> Self {
         Self {
             under_way_max: lists_under_way(shards),
             of_account_max: if of_nodes { LISTS_OF_AN_ACCOUNT } else { 1 },
@@ -45,11 +45,7 @@ impl Lists {
 
     /// Adds a list to those that wait. When they are too many, the newest of the account with most does not fit: this
     /// one, unless its account has fewer. Returns the caller that is to be refused.
-    pub(in crate::shard) fn ask(
-        &mut self,
-        caller: CallRef,
-        question: PageQuestion,
-    ) -> Option<CallRef> {
+    pub(crate) fn ask(&mut self, caller: CallRef, question: PageQuestion) -> Option<CallRef> {
         let account = caller.account;
         let mut displaced = None;
         if self.waits >= self.waiting_max {
@@ -69,12 +65,12 @@ impl Lists {
     }
 
     /// Whether [`Self::next`] has one.
-    pub(in crate::shard) fn due(&self) -> bool {
+    pub(crate) fn due(&self) -> bool {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
     /// The next list to be made, if one more may be under way: of `parts` answers.
-    pub(in crate::shard) fn next(&mut self, parts: usize) -> Option<(CallRef, PageQuestion)> {
+    pub(crate) fn next(&mut self, parts: usize) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
         }
@@ -86,7 +82,7 @@ impl Lists {
     }
 
     /// A part of a list has come, if it is of one.
-    pub(in crate::shard) fn part_came(&mut self, caller: CallRef) {
+    pub(crate) fn part_came(&mut self, caller: CallRef) {
         let mut all = self.under_way.iter_mut();
         let Some((_, missing)) = all.find(|(list, _)| *list == caller) else {
             return;
@@ -98,7 +94,7 @@ impl Lists {
     }
 
     /// A list is under way no longer: it is whole, or nobody was asked for it.
-    pub(in crate::shard) fn end(&mut self, caller: CallRef) {
+    pub(crate) fn end(&mut self, caller: CallRef) {
         self.under_way.retain(|(list, _)| *list != caller);
         self.take_turn(caller.account);
     }
@@ -133,6 +129,7 @@ impl Lists {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::{SessionKey, ShardId};
     use crate::limits::LISTS_WAITING_MAX;

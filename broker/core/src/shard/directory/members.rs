@@ -1,16 +1,18 @@
 //! The connections of channels: who takes a slot, holds it, and leaves. See invariant 3 of `ARCHITECTURE.md`.
 
-use super::Directory;
-use crate::channel::{Channel, Joined, Leaver, Metered, Slot, TableFull};
+use crate::channel::Channel;
+use crate::channel::members::{Joined, Leaver, Slot, TableFull};
+use crate::channel::rates::Metered;
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
 use crate::shard::calls::wake::polls::{Change, Polls};
+use crate::shard::directory::Directory;
 use crate::time::{Moment, Now, Wall};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum NoSlot {
+pub(crate) enum NoSlot {
     /// The channel is gone.
     Gone,
     /// The channel's rate is used up, or the caller's part of it.
@@ -25,7 +27,7 @@ impl Directory {
     ///
     /// # Errors
     /// See [`NoSlot`].
-    pub(in crate::shard) fn take_slot(
+    pub(crate) fn take_slot(
         &mut self,
         key: ChannelKey,
         (slot, caller): (Slot, Option<CallerId>),
@@ -55,7 +57,7 @@ impl Directory {
     }
 
     /// A connection left its slot. Returns the one that has it again.
-    pub(in crate::shard) fn leave_slot(
+    pub(crate) fn leave_slot(
         &mut self,
         key: ChannelKey,
         slot: &Slot,
@@ -89,7 +91,7 @@ impl Directory {
 
     /// When a connection lost its slot, and whether a newer one of its slot has sent a message since: one that left, or
     /// one that `spoke`. `None` if it has its slot.
-    pub(in crate::shard) fn lost_slot(
+    pub(crate) fn lost_slot(
         &self,
         key: ChannelKey,
         session: SessionKey,
@@ -100,7 +102,7 @@ impl Directory {
     }
 
     /// A connection holds its slot until it has ended the message that it began.
-    pub(in crate::shard) fn hold_slot(
+    pub(crate) fn hold_slot(
         &mut self,
         key: ChannelKey,
         slot: Slot,
@@ -113,39 +115,31 @@ impl Directory {
     }
 
     /// A connection holds no slot any more; false when it held none.
-    pub(in crate::shard) fn free_slot(&mut self, key: ChannelKey, session: SessionKey) -> bool {
+    pub(crate) fn free_slot(&mut self, key: ChannelKey, session: SessionKey) -> bool {
         let live = self.channels.get_mut(key).and_then(Channel::live_mut);
         live.is_some_and(|live| live.members.release(session))
     }
 
     /// The next connection that held its slot for too long.
-    pub(in crate::shard) fn take_overdue(
-        &mut self,
-        key: ChannelKey,
-        now: Now,
-    ) -> Option<SessionKey> {
+    pub(crate) fn take_overdue(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_overdue(now)
     }
 
     /// The next connection that lost its slot and is closed, since nobody took the slot again.
-    pub(in crate::shard) fn take_for_vacancy(
-        &mut self,
-        key: ChannelKey,
-        now: Now,
-    ) -> Option<SessionKey> {
+    pub(crate) fn take_for_vacancy(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;
         live.members.take_for_vacancy(now)
     }
 
     /// The connections of a channel, superseded ones included.
-    pub(in crate::shard) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
+    pub(crate) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
         let live = self.channel(key).and_then(Channel::live);
         live.map_or_else(Vec::new, |live| live.members.all())
     }
 
     /// A channel has one connection less.
-    pub(in crate::shard) fn connection_went(&mut self, key: ChannelKey) {
+    pub(crate) fn connection_went(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.connections = channel.connections.saturating_sub(1);
         }
@@ -153,10 +147,7 @@ impl Directory {
     }
 
     /// Account and name of a channel that went before this connection of it; forgotten with the last one.
-    pub(in crate::shard) fn former_channel(
-        &mut self,
-        channel: ChannelKey,
-    ) -> Option<(Account, Box<str>)> {
+    pub(crate) fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
         let (account, name, connections) = self.former.get_mut(&channel)?;
         let former = (*account, name.clone());
         *connections -= 1;
@@ -168,12 +159,7 @@ impl Directory {
 
     /// Something has changed about a channel that those who watch it get to know, if anybody does.
     #[inline]
-    pub(in crate::shard) fn changed(
-        &mut self,
-        key: ChannelKey,
-        cause: Cause,
-        reason: Option<EndReason>,
-    ) {
+    pub(crate) fn changed(&mut self, key: ChannelKey, cause: Cause, reason: Option<EndReason>) {
         self.polls.note(key, Change::State);
         let channel = self.channel(key);
         if channel.is_some_and(|channel| self.news.is_watched(channel.hooks)) {
@@ -182,27 +168,27 @@ impl Directory {
     }
 
     /// The devices that wait.
-    pub(in crate::shard) fn polls(&self) -> &Polls {
+    pub(crate) fn polls(&self) -> &Polls {
         &self.polls
     }
 
     /// The same, to be changed.
-    pub(in crate::shard) fn polls_mut(&mut self) -> &mut Polls {
+    pub(crate) fn polls_mut(&mut self) -> &mut Polls {
         &mut self.polls
     }
 
     /// The news for those who watch.
-    pub(in crate::shard) fn news(&self) -> &News {
+    pub(crate) fn news(&self) -> &News {
         &self.news
     }
 
     /// The same, to be changed.
-    pub(in crate::shard) fn news_mut(&mut self) -> &mut News {
+    pub(crate) fn news_mut(&mut self) -> &mut News {
         &mut self.news
     }
 
     /// Gives back what an unused channel does not need.
-    pub(in crate::shard) fn rest(&mut self, key: ChannelKey) {
+    pub(crate) fn rest(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
             if channel.tells_viewers && channel.live().is_none() {
@@ -216,33 +202,33 @@ impl Directory {
 impl Directory {
     /// Whether the viewers of a channel may be notified of its master.
     #[inline]
-    pub(in crate::shard) fn tells_viewers(&self, key: ChannelKey) -> bool {
+    pub(crate) fn tells_viewers(&self, key: ChannelKey) -> bool {
         self.channel(key)
             .is_some_and(|channel| channel.tells_viewers)
     }
 
     /// A connection is the master of a channel from here on.
     #[inline]
-    pub(in crate::shard) fn master_came(&mut self, key: ChannelKey, at: Moment) {
+    pub(crate) fn master_came(&mut self, key: ChannelKey, at: Moment) {
         if self.tells_viewers(key) {
             self.viewer_news.master_came(key, at);
         }
     }
 
     /// The epoch of a channel's states; `None` when its slot is not here.
-    pub(in crate::shard) fn epoch_for_viewers(&self, key: ChannelKey) -> Option<u64> {
+    pub(crate) fn epoch_for_viewers(&self, key: ChannelKey) -> Option<u64> {
         let channel = self.channel(key)?;
         let epoch = self.presence_epoch(&Identity::of(&channel.record.arn));
         epoch.map(|(_, epoch)| epoch)
     }
 
     /// The news for viewers.
-    pub(in crate::shard) fn viewer_news(&self) -> &ViewerNews {
+    pub(crate) fn viewer_news(&self) -> &ViewerNews {
         &self.viewer_news
     }
 
     /// The state of a channel for a viewer of it that asks for it. `master`: since when one is connected.
-    pub(in crate::shard) fn state_for_viewer(
+    pub(crate) fn state_for_viewer(
         &mut self,
         key: ChannelKey,
         master: Option<Wall>,
@@ -252,7 +238,7 @@ impl Directory {
     }
 
     /// The next viewers that are notified of their master, this many at most.
-    pub(in crate::shard) fn take_round(&mut self, at: Moment, most: usize) -> Option<Round> {
+    pub(crate) fn take_round(&mut self, at: Moment, most: usize) -> Option<Round> {
         let channels = &self.channels;
         let viewers = |key| {
             let live = channels.get(key).and_then(Channel::live);

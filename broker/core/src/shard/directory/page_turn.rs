@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 /// The remainder of a turn for pages, and the work that waits for the next one: at most as much as there are lists
 /// under way on all shards.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct PageTurn {
+pub(crate) struct PageTurn {
     /// The moment of the turn: all inputs of one turn have the same.
     at: Moment,
     /// Records looked at or merged before it, and in all.
@@ -20,7 +20,7 @@ pub(in crate::shard) struct PageTurn {
 }
 
 #[derive(Debug)]
-pub(in crate::shard) enum PageWork {
+pub(crate) enum PageWork {
     Send(CallRef, PageOf),
     /// All parts of this call's page have come.
     Merge(CallRef),
@@ -28,20 +28,20 @@ pub(in crate::shard) enum PageWork {
 
 /// Which part of a page a shard is asked for: see [`crate::shard::QueryKind::Page`].
 #[derive(Debug)]
-pub(in crate::shard) struct PageOf {
-    pub(in crate::shard) prefix: Box<str>,
-    pub(in crate::shard) after: Option<Box<str>>,
-    pub(in crate::shard) limit: usize,
+pub(crate) struct PageOf {
+    pub(crate) prefix: Box<str>,
+    pub(crate) after: Option<Box<str>>,
+    pub(crate) limit: usize,
 }
 
 impl PageTurn {
     /// Whether work waits.
-    pub(super) fn due(&self) -> bool {
+    pub(crate) fn due(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Whether the turn of `at` has room for more records.
-    pub(in crate::shard) fn has_room(&mut self, at: Moment) -> bool {
+    pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             (self.at, self.before) = (at, self.records);
         }
@@ -49,22 +49,22 @@ impl PageTurn {
     }
 
     /// Whether it has room for more than the work that waits.
-    pub(in crate::shard) fn has_room_for_more(&mut self, at: Moment) -> bool {
+    pub(crate) fn has_room_for_more(&mut self, at: Moment) -> bool {
         !self.due() && self.has_room(at)
     }
 
     /// Records of parts that have come were merged.
-    pub(in crate::shard) fn merged(&mut self, records: usize) {
+    pub(crate) fn merged(&mut self, records: usize) {
         self.records += records as u64;
     }
 
     /// Work that waits for a turn with room.
-    pub(in crate::shard) fn later(&mut self, work: PageWork) {
+    pub(crate) fn later(&mut self, work: PageWork) {
         self.waiting.push_back(work);
     }
 
     /// The work that has waited longest, if the turn has room.
-    pub(in crate::shard) fn next(&mut self, at: Moment) -> Option<PageWork> {
+    pub(crate) fn next(&mut self, at: Moment) -> Option<PageWork> {
         if self.due() && self.has_room(at) {
             self.waiting.pop_front()
         } else {
@@ -73,22 +73,22 @@ impl PageTurn {
     }
 
     /// Records that were looked at in turns, or merged, since the start.
-    pub(super) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.records
     }
 
     /// Channel records that pages have looked at.
-    pub(super) fn records_read(&self) -> u64 {
+    pub(crate) fn records_read(&self) -> u64 {
         self.records_read
     }
 
     /// A page has looked at this many records.
-    pub(super) fn count_read(&mut self, records: usize) {
+    pub(crate) fn count_read(&mut self, records: usize) {
         self.records_read += records as u64;
     }
 
     /// The same, of the turn.
-    pub(super) fn count_in_turn(&mut self, records: u64) {
+    pub(crate) fn count_in_turn(&mut self, records: u64) {
         self.records += records;
     }
 }

@@ -1,26 +1,26 @@
 //! Pages of the channels' names: the lists that wait for them, and what a page has of this shard's channels.
 
-use super::Directory;
-use super::channels::status;
-use super::lists::Lists;
-use super::page_turn::{PageOf, PageTurn};
 use crate::id::Identity;
 use crate::record::Listed;
+use crate::shard::directory::Directory;
+use crate::shard::directory::channels::status;
+use crate::shard::directory::lists::Lists;
+use crate::shard::directory::page_turn::{PageOf, PageTurn};
 use std::ops::Bound;
 
 impl Directory {
     /// The part of a turn that pages may take.
-    pub(in crate::shard) fn page_turn(&mut self) -> &mut PageTurn {
+    pub(crate) fn page_turn(&mut self) -> &mut PageTurn {
         &mut self.pages
     }
 
     /// The lists that callers of this shard wait for.
-    pub(in crate::shard) fn lists(&mut self) -> &mut Lists {
+    pub(crate) fn lists(&mut self) -> &mut Lists {
         &mut self.lists
     }
 
     /// The number of answers that make a page: one of each shard, or that of all nodes together.
-    pub(in crate::shard) fn parts(&self) -> usize {
+    pub(crate) fn parts(&self) -> usize {
         if self.slots.is_some() {
             1
         } else {
@@ -29,27 +29,27 @@ impl Directory {
     }
 
     /// Whether work for pages waits: a tick is due at once.
-    pub(in crate::shard) fn has_pages_due(&self) -> bool {
+    pub(crate) fn has_pages_due(&self) -> bool {
         self.pages.due() || self.lists.due()
     }
 
     /// Records that were looked at in turns or merged since the start.
-    pub(in crate::shard) fn paged(&self) -> u64 {
+    pub(crate) fn paged(&self) -> u64 {
         self.pages.records()
     }
 
     /// Channel records that pages have looked at.
-    pub(in crate::shard) fn records_read(&self) -> u64 {
+    pub(crate) fn records_read(&self) -> u64 {
         self.pages.records_read()
     }
 
     /// Another page has looked at this many records.
-    pub(in crate::shard) fn count_read(&mut self, records: usize) {
+    pub(crate) fn count_read(&mut self, records: usize) {
         self.pages.count_read(records);
     }
 
     /// A part of a page, within the turn.
-    pub(in crate::shard) fn page_in_turn(&mut self, of: &PageOf) -> (Vec<Listed>, bool) {
+    pub(crate) fn page_in_turn(&mut self, of: &PageOf) -> (Vec<Listed>, bool) {
         let before = self.pages.records_read();
         let page = self.page(&of.prefix, of.after.as_deref(), of.limit);
         self.pages.count_in_turn(self.pages.records_read() - before);
@@ -58,7 +58,7 @@ impl Directory {
 
     /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
     /// one, and whether there are more.
-    pub(in crate::shard) fn page(
+    pub(crate) fn page(
         &mut self,
         prefix: &str,
         after: Option<&str>,

@@ -4,7 +4,7 @@ use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{CallerId, Identity};
-use crate::session::Admission;
+use crate::session::http::Admission;
 use crate::shard::books::Books;
 use crate::shard::calls::refusals::absent;
 use crate::shard::connect::upgrades::action_of;
@@ -18,7 +18,7 @@ impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
     /// channel that is named is judged where it lives, by [`Directory::forbids_named`]; one of an ARN is there once
     /// more, by [`Directory::forbids_tagged`], where policies depend on its tags.
-    pub(in crate::shard) fn forbids(
+    pub(crate) fn forbids(
         &self,
         books: &mut Books,
         caller: &Caller,
@@ -58,7 +58,7 @@ impl Directory {
     }
 
     /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
-    pub(in crate::shard) fn forbids_named(
+    pub(crate) fn forbids_named(
         &self,
         books: &mut Books,
         caller: &Caller,
@@ -89,7 +89,7 @@ impl Directory {
 
     /// Refuses a call about a channel of an ARN, if the caller's policies name tags of channels and do not allow it
     /// with those of this one. A channel that is not there has none.
-    pub(in crate::shard) fn forbids_tagged(
+    pub(crate) fn forbids_tagged(
         &self,
         books: &mut Books,
         caller: &Caller,
@@ -120,7 +120,7 @@ impl Directory {
 
     /// The check that an upgrade does not pass here, if its caller's policies name tags of channels, and the policy and
     /// statement that refuse it.
-    pub(in crate::shard) fn forbids_tagged_upgrade(
+    pub(crate) fn forbids_tagged_upgrade(
         &self,
         books: &mut Books,
         admission: &Admission,
@@ -146,14 +146,14 @@ impl Directory {
     }
 
     /// The channel of a name in our region and the caller's account.
-    pub(in crate::shard) fn named(&self, caller: &Caller, name: &str) -> Identity {
+    pub(crate) fn named(&self, caller: &Caller, name: &str) -> Identity {
         Identity::new(&self.settings.region, caller.account(), name)
     }
 }
 
 /// The role in which a caller counts where those of a channel share something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum CallerRole {
+pub(crate) enum CallerRole {
     /// As all others: no signature proves who calls.
     Anyone,
     /// As the channel's master, since it may connect as that.
@@ -164,7 +164,7 @@ pub(in crate::shard) enum CallerRole {
 
 impl CallerRole {
     /// The caller, if it has a part of its own.
-    pub(in crate::shard) fn caller(self) -> Option<CallerId> {
+    pub(crate) fn caller(self) -> Option<CallerId> {
         match self {
             Self::Anyone | Self::Master => None,
             Self::Viewer(caller) => Some(caller),
@@ -175,7 +175,7 @@ impl CallerRole {
 impl Directory {
     /// The role of a caller on this channel. It follows from the rights of its key, not from what a request names:
     /// masters of the C SDK send a ClientId as viewers do.
-    pub(in crate::shard) fn caller_role(
+    pub(crate) fn caller_role(
         &self,
         books: &mut Books,
         caller: &Caller,
@@ -198,7 +198,7 @@ impl Directory {
 }
 
 /// The client id that a call names for its policies.
-pub(in crate::shard) fn named_client_id(call: &Call) -> Option<&str> {
+pub(crate) fn named_client_id(call: &Call) -> Option<&str> {
     let Call::Ice(ice) = call else {
         return None;
     };

@@ -63,7 +63,7 @@ pub trait SlotOrders: Send {
 }
 
 /// The slots of a shard.
-pub(in crate::shard) struct Slots {
+pub(crate) struct Slots {
     map: Arc<SlotMap>,
     orders: Box<dyn SlotOrders>,
     places: Vec<Place>,
@@ -87,7 +87,7 @@ struct Place {
 
 /// Whether a slot's channels can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::shard) enum Stage {
+pub(crate) enum Stage {
     /// Its channels are not here.
     #[default]
     Absent,
@@ -99,16 +99,16 @@ pub(in crate::shard) enum Stage {
 
 /// Messages that are to be packed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Packing {
-    pub(in crate::shard) held: Held,
-    pub(in crate::shard) parcel: ParcelId,
+pub(crate) struct Packing {
+    pub(crate) held: Held,
+    pub(crate) parcel: ParcelId,
     /// When they are looked at next.
-    pub(in crate::shard) look: Now,
+    pub(crate) look: Now,
     /// When connections that have not ended what they began are aborted.
-    pub(in crate::shard) until: Now,
-    pub(in crate::shard) aborted: bool,
+    pub(crate) until: Now,
+    pub(crate) aborted: bool,
     /// The slot's channels go afterwards.
-    pub(in crate::shard) releases: bool,
+    pub(crate) releases: bool,
 }
 
 /// All connections are being closed.
@@ -121,7 +121,7 @@ struct Closing {
 
 impl Slots {
     /// No slot is served yet.
-    pub(in crate::shard) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
+    pub(crate) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
         let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
         Self {
             map,
@@ -135,14 +135,14 @@ impl Slots {
     }
 
     /// A channel came into the tables.
-    pub(super) fn channel_came(&mut self, identity: &Identity, key: ChannelKey) {
+    pub(crate) fn channel_came(&mut self, identity: &Identity, key: ChannelKey) {
         if let Some(place) = self.place_of(identity) {
             place.channels.push(key);
         }
     }
 
     /// A channel is out of the tables.
-    pub(super) fn channel_went(&mut self, identity: &Identity, key: ChannelKey) {
+    pub(crate) fn channel_went(&mut self, identity: &Identity, key: ChannelKey) {
         if let Some(place) = self.place_of(identity)
             && let Some(found) = place.channels.iter().position(|other| *other == key)
         {
@@ -161,28 +161,28 @@ impl Slots {
     }
 
     /// A slot is at this stage from here on.
-    pub(in crate::shard) fn enter(&mut self, slot: Slot, stage: Stage) {
+    pub(crate) fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.stage = stage;
         }
     }
 
     /// The channels of a slot come, with the epoch of their presence.
-    pub(in crate::shard) fn come(&mut self, slot: Slot, presence: u64) {
+    pub(crate) fn come(&mut self, slot: Slot, presence: u64) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.presence = presence;
         }
     }
 
-    /// See [`super::Directory::presence_epoch`].
-    pub(super) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
+    /// See [`crate::shard::directory::Directory::presence_epoch`].
+    pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         let slot = self.map.slot(identity)?;
         let place = self.places.get(slot.index())?;
         (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
     /// This shard admits to a slot from here on.
-    pub(in crate::shard) fn begin(&mut self, held: Held) {
+    pub(crate) fn begin(&mut self, held: Held) {
         if let Some(place) = self.places.get_mut(held.slot.index()) {
             place.stage = Stage::Served;
             place.epoch = held.epoch;
@@ -191,17 +191,17 @@ impl Slots {
     }
 
     /// A call wants a page of all nodes' channels. False when too many do.
-    pub(in crate::shard) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
+    pub(crate) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
         self.orders.list(caller, question)
     }
 
     /// A call wants to know what the other nodes have of an account. False when too many do.
-    pub(in crate::shard) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
+    pub(crate) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         self.orders.count(caller, tenant)
     }
 
     /// The slots that may be used here at `now`.
-    pub(in crate::shard) fn served(&self, now: Now) -> SlotSet {
+    pub(crate) fn served(&self, now: Now) -> SlotSet {
         let mut served = SlotSet::default();
         let places = (0..).map(Slot).zip(&self.places);
         for (slot, _) in places.filter(|(_, place)| place.stage == Stage::Served) {
@@ -215,28 +215,28 @@ impl Slots {
     }
 
     /// Whether a channel that is not in this node's slots does not exist.
-    pub(in crate::shard) fn knows_absence(&self) -> bool {
+    pub(crate) fn knows_absence(&self) -> bool {
         self.map.knows_absence()
     }
 
     /// The number of nodes that share the account's calls.
-    pub(in crate::shard) fn nodes(&self) -> u16 {
+    pub(crate) fn nodes(&self) -> u16 {
         self.map.nodes()
     }
 
     /// The channels of a slot.
-    pub(in crate::shard) fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
+    pub(crate) fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
         let place = self.places.get(slot.index());
         place.map_or_else(Vec::new, |place| place.channels.clone())
     }
 
     /// The number of channels in all slots.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.iter().map(|place| place.channels.len()).sum()
     }
 
     /// Whether the slot of a name lists this channel.
-    pub(super) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
+    pub(crate) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
         let place = self.map.slot(identity).map(Slot::index);
         let place = place.and_then(|place| self.places.get(place));
         place.is_some_and(|place| place.channels.contains(&key))
@@ -245,7 +245,7 @@ impl Slots {
 
 impl Slots {
     /// The next order, and the next answer of all nodes; neither when all that came are carried out.
-    pub(in crate::shard) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
+    pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
             return (None, None);
         }
@@ -255,35 +255,35 @@ impl Slots {
     }
 
     /// Has the messages of a slot packed, in place of what was to be packed of it before.
-    pub(in crate::shard) fn pack(&mut self, packing: Packing) {
+    pub(crate) fn pack(&mut self, packing: Packing) {
         self.stop_packing(packing.held.slot);
         self.packing.push(packing);
     }
 
     /// The messages of a slot are not to be packed any more.
-    pub(in crate::shard) fn stop_packing(&mut self, slot: Slot) {
+    pub(crate) fn stop_packing(&mut self, slot: Slot) {
         self.packing.retain(|packing| packing.held.slot != slot);
     }
 
     /// Takes what is to be packed.
-    pub(in crate::shard) fn take_packing(&mut self) -> Vec<Packing> {
+    pub(crate) fn take_packing(&mut self) -> Vec<Packing> {
         std::mem::take(&mut self.packing)
     }
 
     /// Hands over this shard's messages of a parcel.
-    pub(in crate::shard) fn packed(&mut self, packing: &Packing, messages: Vec<u8>) {
+    pub(crate) fn packed(&mut self, packing: &Packing, messages: Vec<u8>) {
         self.orders.packed(packing.held, packing.parcel, messages);
     }
 
     /// All connections are to be closed, from `now` on, unless they are already.
-    pub(in crate::shard) fn close_all(&mut self, now: Now) {
+    pub(crate) fn close_all(&mut self, now: Now) {
         let (began, looked) = (now, 0);
         self.closing.get_or_insert(Closing { began, looked });
     }
 
     /// The places of the table of sessions, of `all`, whose connections are to be closed by `now`: a node that is alone
     /// closes all, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] in one turn.
-    pub(in crate::shard) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
+    pub(crate) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
         let Some(mut closing) = self.closing else {
             return 0..0;
         };
@@ -300,13 +300,13 @@ impl Slots {
 
 impl Slots {
     /// Whether the slot of a name may be used here at `now`.
-    pub(super) fn serves(&self, identity: &Identity, now: Now) -> bool {
+    pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let stage = self.map.slot(identity).map(|slot| self.stage(slot));
         stage == Some(Stage::Served) && self.map.is_valid(now)
     }
 
     /// A connection was admitted to a channel.
-    pub(in crate::shard) fn admitted(&mut self, arn: &ChannelArn) {
+    pub(crate) fn admitted(&mut self, arn: &ChannelArn) {
         if let Some(slot) = self.map.slot(&Identity::of(arn))
             && let Some(place) = self.places.get(slot.index())
         {
@@ -316,12 +316,12 @@ impl Slots {
     }
 
     /// Orders have come.
-    pub(in crate::shard) fn orders_came(&mut self) {
+    pub(crate) fn orders_came(&mut self) {
         self.due = true;
     }
 
     /// When something is due next, in a shard whose table of sessions has this many places.
-    pub(in crate::shard) fn next_due(&self, sessions: usize) -> Option<Now> {
+    pub(crate) fn next_due(&self, sessions: usize) -> Option<Now> {
         let orders = self.due.then_some(Now(0));
         let closing = self.closing.map(|closing| closing.next(sessions));
         let packing = self.packing.iter().map(|packing| packing.look);

@@ -1,40 +1,40 @@
 //! The changes of channels from their submission to the store until it has reported them, and those that wait behind
 //! them.
 
-use super::Directory;
-use super::changes::{BegunChange, ChangeStep, ChangeUnderWay, NoWait, Waiting};
 use crate::channel::Life;
 use crate::id::{Account, CallRef, ChannelKey};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
 use crate::registry::{Change, StoreError, Submitted};
 use crate::shard::Query;
+use crate::shard::directory::Directory;
+use crate::shard::directory::changes::{BegunChange, ChangeStep, ChangeUnderWay, NoWait, Waiting};
 use crate::time::Wall;
 use std::collections::VecDeque;
 
 impl Directory {
     /// Whether a change of a channel is under way.
-    pub(in crate::shard) fn is_changing(&self, key: ChannelKey) -> bool {
+    pub(crate) fn is_changing(&self, key: ChannelKey) -> bool {
         self.changes.under_way.contains_key(&key)
     }
 
     /// Whether a change of any channel is under way.
-    pub(in crate::shard) fn has_changes(&self) -> bool {
+    pub(crate) fn has_changes(&self) -> bool {
         !self.changes.under_way.is_empty()
     }
 
     /// The number of channels whose deletion is not durable yet.
-    pub(in crate::shard) fn deleting(&self) -> u64 {
+    pub(crate) fn deleting(&self) -> u64 {
         self.changes.deleting
     }
 
     /// The creation time of a channel that is made at `at`. It distinguishes the channel from an earlier one of its
     /// name, also when both fall into one millisecond or the clock was set back.
-    pub(in crate::shard) fn creation_time(&self, at: Wall) -> Wall {
+    pub(crate) fn creation_time(&self, at: Wall) -> Wall {
         at.max(Wall(self.changes.last_created.0.saturating_add(1)))
     }
 
     /// A channel was created at this time: those that follow are younger.
-    pub(in crate::shard) fn note_created(&mut self, created: Wall) {
+    pub(crate) fn note_created(&mut self, created: Wall) {
         self.changes.last_created = self.changes.last_created.max(created);
     }
 
@@ -42,7 +42,7 @@ impl Directory {
     ///
     /// # Errors
     /// See [`NoWait`].
-    pub(in crate::shard) fn wait_behind(
+    pub(crate) fn wait_behind(
         &mut self,
         key: ChannelKey,
         caller: CallRef,
@@ -60,7 +60,7 @@ impl Directory {
     }
 
     /// Changes of a channel wait behind the one under way; false when there is none.
-    pub(in crate::shard) fn wait_on(&mut self, key: ChannelKey, waiting: &mut Waiting) -> bool {
+    pub(crate) fn wait_on(&mut self, key: ChannelKey, waiting: &mut Waiting) -> bool {
         let Some(next) = self.changes.under_way.get_mut(&key) else {
             return false;
         };
@@ -69,10 +69,7 @@ impl Directory {
     }
 
     /// The next of the changes that waited: it waits no longer.
-    pub(in crate::shard) fn next_waiting(
-        &mut self,
-        waiting: &mut Waiting,
-    ) -> Option<(CallRef, Box<Query>)> {
+    pub(crate) fn next_waiting(&mut self, waiting: &mut Waiting) -> Option<(CallRef, Box<Query>)> {
         let (caller, query) = waiting.pop_front()?;
         self.changes.places.give_back(caller.account);
         Some((caller, query))
@@ -80,7 +77,7 @@ impl Directory {
 
     /// A channel is to be deleted: no client may connect any more. The change follows
     /// ([`Directory::submit_change`]).
-    pub(in crate::shard) fn begin_deletion(&mut self, key: ChannelKey) {
+    pub(crate) fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Deleting;
             self.changes.deleting += 1;
@@ -88,7 +85,7 @@ impl Directory {
     }
 
     /// Hands a change to the store, under way from here on; `caller` gets its result. `None` when the channel is gone.
-    pub(in crate::shard) fn submit_change(
+    pub(crate) fn submit_change(
         &mut self,
         (key, step): BegunChange,
         caller: Option<CallRef>,
@@ -119,7 +116,7 @@ impl Directory {
     }
 
     /// The creation of a channel is under way, which somebody else hands to the store together with others.
-    pub(in crate::shard) fn creation_is_kept(&mut self, key: ChannelKey) {
+    pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
         let kept = ChangeUnderWay {
             caller: None,
             account: None,
@@ -130,7 +127,7 @@ impl Directory {
     }
 
     /// Whether it is.
-    pub(in crate::shard) fn is_name_kept(&self, key: ChannelKey) -> bool {
+    pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
         let change = self.changes.under_way.get(&key);
         change.is_some_and(|it| {
             matches!(it.step, ChangeStep::Create) && it.caller.is_none() && it.account.is_none()
@@ -138,7 +135,7 @@ impl Directory {
     }
 
     /// A change is under way no longer, whatever became of it.
-    pub(in crate::shard) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
+    pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changes = &mut self.changes;
         let changing = changes.under_way.remove(&key)?;
         if let Some(account) = changing.account {

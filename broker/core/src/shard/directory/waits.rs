@@ -18,11 +18,11 @@ use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One call at its channel: its channel, and its place in the channel's order of acceptance.
-pub(in crate::shard) type Call = (ChannelKey, u64);
+pub(crate) type Call = (ChannelKey, u64);
 
 /// The waiting calls of one shard's channels.
 #[derive(Debug)]
-pub(in crate::shard) struct Waits {
+pub(crate) struct Waits {
     /// Calls without an answer, by the account of their channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
@@ -34,7 +34,7 @@ pub(in crate::shard) struct Waits {
 
 /// The room for one more call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Room {
+pub(crate) enum Room {
     /// There is room.
     Free,
     /// There is, once this call of an account or channel with more than its share has ended.
@@ -44,7 +44,7 @@ pub(in crate::shard) enum Room {
 }
 
 impl Waits {
-    pub(in crate::shard) fn new(most: usize, hasher: RandomState) -> Self {
+    pub(crate) fn new(most: usize, hasher: RandomState) -> Self {
         Self {
             accounts: BTreeMap::new(),
             waiting: 0,
@@ -54,22 +54,22 @@ impl Waits {
     }
 
     /// Whether one more call of another shard may wait.
-    pub(in crate::shard) fn has_place(&self) -> bool {
+    pub(crate) fn has_place(&self) -> bool {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.most
     }
 
     /// The number of places that are held.
-    pub(in crate::shard) fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         self.places.len()
     }
 
     /// The number of calls that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting
     }
 
     /// The number of those on a channel of `account`.
-    pub(super) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
+    pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
         let calls = self.accounts.get(account);
         calls.map_or(0, |calls| of(calls, channel).count())
     }
@@ -78,7 +78,7 @@ impl Waits {
     /// that has less: first between accounts, then between the channels of one.
     ///
     /// Looks at each account and at the calls of one: at most twice as many as may wait.
-    pub(in crate::shard) fn room(&self, account: &str, channel: ChannelKey) -> Room {
+    pub(crate) fn room(&self, account: &str, channel: ChannelKey) -> Room {
         if self.waiting < self.most {
             return Room::Free;
         }
@@ -97,7 +97,7 @@ impl Waits {
     }
 
     /// A call waits from here on.
-    pub(in crate::shard) fn begin(&mut self, account: &str, call: Call) {
+    pub(crate) fn begin(&mut self, account: &str, call: Call) {
         let calls = match self.accounts.get_mut(account) {
             Some(calls) => calls,
             None => self.accounts.entry(account.into()).or_default(),
@@ -107,7 +107,7 @@ impl Waits {
     }
 
     /// A call waits no more.
-    pub(in crate::shard) fn end(&mut self, account: &str, call: Call) {
+    pub(crate) fn end(&mut self, account: &str, call: Call) {
         let Some(calls) = self.accounts.get_mut(account) else {
             return;
         };
@@ -118,22 +118,22 @@ impl Waits {
     }
 
     /// A caller knows that its call waits: it will report once that the call is over.
-    pub(in crate::shard) fn hold(&mut self, caller: CallRef, call: Call) {
+    pub(crate) fn hold(&mut self, caller: CallRef, call: Call) {
         self.places.insert(caller, call);
     }
 
     /// The call of a caller that waits.
-    pub(in crate::shard) fn of(&self, caller: CallRef) -> Option<Call> {
+    pub(crate) fn of(&self, caller: CallRef) -> Option<Call> {
         self.places.get(&caller).copied()
     }
 
     /// The caller's shard has said that the call is over.
-    pub(in crate::shard) fn free(&mut self, caller: CallRef) {
+    pub(crate) fn free(&mut self, caller: CallRef) {
         self.places.remove(&caller);
     }
 
     /// The channels that have waiting calls, each once, in the order of their keys.
-    pub(in crate::shard) fn channels(&self) -> BTreeSet<ChannelKey> {
+    pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
         let calls = self.accounts.values().flatten();
         calls.map(|(channel, _)| *channel).collect()
     }
@@ -157,6 +157,7 @@ fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::{SessionKey, ShardId};
 

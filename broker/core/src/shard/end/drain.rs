@@ -22,7 +22,7 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 
 /// No new connection or call is taken from here on.
-pub(in crate::shard) fn begin_drain(
+pub(crate) fn begin_drain(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -35,7 +35,7 @@ pub(in crate::shard) fn begin_drain(
 }
 
 /// Refuses a request and ends its connection while the process is about to end; false when it is not.
-pub(in crate::shard) fn refuses_in_drain(
+pub(crate) fn refuses_in_drain(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -53,12 +53,7 @@ pub(in crate::shard) fn refuses_in_drain(
 
 impl Sockets {
     /// Goes on with a drain as far as the time that has passed.
-    pub(in crate::shard) fn step_drain(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        at: Moment,
-    ) {
+    pub(crate) fn step_drain(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
         let Some(step) = self.drain_step(at.now) else {
             return;
         };

@@ -5,16 +5,17 @@ use crate::event::ConnectionRole;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::machine::Output;
-use crate::session::{NEVER, Role, Sending, SessionState, WebSocket};
+use crate::session::web_socket::{Role, WebSocket};
+use crate::session::{NEVER, Sending, SessionState};
 use crate::shard::books::Books;
-use crate::shard::shares::Standing;
+use crate::shard::shares::admitted::Standing;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Gone, Left, MemberEnd, Returned, Todo, TodoList};
 use crate::time::Moment;
 
 impl Sockets {
     /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
-    pub(in crate::shard) fn close(
+    pub(crate) fn close(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -27,7 +28,7 @@ impl Sockets {
     }
 
     /// The same with this code and text.
-    pub(in crate::shard) fn close_with(
+    pub(crate) fn close_with(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -47,7 +48,7 @@ impl Sockets {
     }
 
     /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
-    pub(in crate::shard) fn cut_slow(
+    pub(crate) fn cut_slow(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -62,7 +63,7 @@ impl Sockets {
 
     /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves
     /// here.
-    pub(in crate::shard) fn finish(
+    pub(crate) fn finish(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -74,7 +75,7 @@ impl Sockets {
     }
 
     /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
-    pub(in crate::shard) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
+    pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);
         let waits = session.is_some_and(|session| session.sending == Sending::Withheld);
@@ -87,7 +88,7 @@ impl Sockets {
     }
 
     /// Ends the connection at once, once.
-    pub(in crate::shard) fn abort(
+    pub(crate) fn abort(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -104,7 +105,7 @@ impl Sockets {
     }
 
     /// The peer will send no more.
-    pub(in crate::shard) fn peer_ended(
+    pub(crate) fn peer_ended(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -155,7 +156,7 @@ impl Sockets {
     }
 
     /// The edge has closed the connection.
-    pub(in crate::shard) fn gone(
+    pub(crate) fn gone(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -188,7 +189,7 @@ impl Sockets {
     }
 
     /// The older connection of a slot falls silent; what it was not sent is for the newer one.
-    pub(in crate::shard) fn supersede(
+    pub(crate) fn supersede(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -214,7 +215,7 @@ impl Sockets {
     }
 
     /// A connection has the slot again that it lost; false when it is closing itself.
-    pub(in crate::shard) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
+    pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
         let Some(web_socket) = self.web_socket(session) else {
             return false;
         };

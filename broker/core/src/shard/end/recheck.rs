@@ -4,10 +4,13 @@
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
 use crate::id::SessionKey;
 use crate::journal::Forbidden;
-use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
+use crate::limits::INSPECTED_SLOTS_PER_STEP;
+use crate::limits::recheck::{RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
 use crate::machine::Peer;
 use crate::record::Record;
-use crate::session::{Held, Refused, Session, WebSocket};
+use crate::session::Session;
+use crate::session::held::{Held, Refused};
+use crate::session::web_socket::WebSocket;
 use crate::shard::books::Books;
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::directory::Directory;
@@ -20,7 +23,7 @@ use codec::aws::policy::KeyName;
 
 /// Keeps the caller of a connection that was just admitted. True when it may not be what it is: it was let in by
 /// credentials of before, on its way between two shards.
-pub(in crate::shard) fn hold(
+pub(crate) fn hold(
     sockets: &mut Sockets,
     directory: &Directory,
     books: &mut Books,
@@ -48,7 +51,7 @@ pub(in crate::shard) fn hold(
 }
 
 /// Asks whether an open connection may still be open. If not, it keeps why, and is to be closed.
-pub(in crate::shard) fn refuses(
+pub(crate) fn refuses(
     sockets: &mut Sockets,
     directory: &Directory,
     books: &mut Books,
@@ -102,18 +105,18 @@ fn ask(
 }
 
 /// The caller of a request that was allowed and is not over.
-pub(in crate::shard) struct Asked<'a> {
-    pub(in crate::shard) held: &'a HeldCaller,
+pub(crate) struct Asked<'a> {
+    pub(crate) held: &'a HeldCaller,
     /// Of a viewer; `None` for the master and its device.
-    pub(in crate::shard) client_id: Option<&'a str>,
+    pub(crate) client_id: Option<&'a str>,
     /// When it asked.
-    pub(in crate::shard) since: Now,
-    pub(in crate::shard) peer: Peer,
+    pub(crate) since: Now,
+    pub(crate) peer: Peer,
 }
 
 /// The caller by the credentials in force, or why it may not connect to a channel any more. `None` where no signature
 /// is asked for.
-pub(in crate::shard) fn judge(
+pub(crate) fn judge(
     asked: &Asked<'_>,
     record: &Record,
     books: &mut Books,
@@ -150,7 +153,7 @@ pub(in crate::shard) fn judge(
 
 /// A channel has other tags: those of its connections whose policies read them are asked again within the time for
 /// that.
-pub(in crate::shard) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: Moment) {
+pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: Moment) {
     for key in members {
         let held = sockets.web_socket(key).map(|it| &it.held);
         let held = held.and_then(Held::caller);
@@ -161,7 +164,7 @@ pub(in crate::shard) fn tags_changed(sockets: &mut Sockets, members: Vec<Session
 }
 
 /// Goes on with asking all open connections, if that is due.
-pub(in crate::shard) fn step(
+pub(crate) fn step(
     sockets: &mut Sockets,
     directory: &Directory,
     books: &mut Books,

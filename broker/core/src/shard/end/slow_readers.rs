@@ -10,7 +10,7 @@ use crate::time::Moment;
 
 impl Sockets {
     /// A socket had no room for what was to be sent.
-    pub(in crate::shard) fn falls_behind(&mut self, directory: &Directory, key: SessionKey) {
+    pub(crate) fn falls_behind(&mut self, directory: &Directory, key: SessionKey) {
         let session = self.session(key);
         let channel = session.and_then(Session::channel);
         let channel = channel.and_then(|channel| directory.channel(channel));
@@ -19,12 +19,7 @@ impl Sockets {
     }
 
     /// Connections that are behind hold too much: the slowest is closed. False when there is none, or when they do not.
-    pub(in crate::shard) fn shed(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        at: Moment,
-    ) -> bool {
+    pub(crate) fn shed(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) -> bool {
         let slowest = self.slowest().filter(|_| self.too_far_behind());
         if let Some(slowest) = slowest {
             self.cut_slow(books, todo, slowest, at);
@@ -34,7 +29,7 @@ impl Sockets {
 
     /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what
     /// its peer does not read. When that is much on all such connections together, they are not waited for.
-    pub(in crate::shard) fn cut_off(
+    pub(crate) fn cut_off(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,

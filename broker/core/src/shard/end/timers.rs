@@ -6,7 +6,10 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
-use crate::session::{Due, HttpStage, SessionState, Wait};
+use crate::session::SessionState;
+use crate::session::http::HttpStage;
+use crate::session::wait::Wait;
+use crate::session::web_socket::Due;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
@@ -16,7 +19,8 @@ use crate::shard::calls::wake;
 use crate::shard::directory::Directory;
 use crate::shard::nodes::tunnel;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Each, Todo, TodoList};
+use crate::shard::todo::each::Each;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
@@ -24,7 +28,7 @@ use codec::ws::{self, Opcode};
 /// Milliseconds between two looks at a connection that stands still: nothing of it is due meanwhile.
 const STILL_LOOK_MS: u64 = 1000;
 
-pub(in crate::shard) fn session_due(
+pub(crate) fn session_due(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -104,7 +108,7 @@ fn reply_overdue(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, 
 }
 
 /// The error for a call that was not answered in time.
-pub(in crate::shard) fn overdue() -> Fault {
+pub(crate) fn overdue() -> Fault {
     let message = "The call took too long. Whether it changed anything is not known.";
     Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message)
 }
@@ -149,7 +153,7 @@ fn open_due(
 
 impl Directory {
     /// Ends what is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
-    pub(in crate::shard) fn channel_due(
+    pub(crate) fn channel_due(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -174,7 +178,7 @@ impl Directory {
 
 impl Sockets {
     /// Sends GO_AWAY to a client, once, if it may get it.
-    pub(in crate::shard) fn go_away(&mut self, books: &mut Books, key: SessionKey, at: Moment) {
+    pub(crate) fn go_away(&mut self, books: &mut Books, key: SessionKey, at: Moment) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
         };
@@ -187,7 +191,7 @@ impl Sockets {
     }
 
     /// The intake of a session's socket: paused, once or many times.
-    pub(in crate::shard) fn intake_of(&self, key: SessionKey) -> Intake {
+    pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.session(key) else {
             return Intake::Paused;
         };

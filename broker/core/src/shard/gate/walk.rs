@@ -9,19 +9,19 @@
 //! A connection that has such an end is asked once more when that comes, by the credentials of then.
 
 use crate::auth::RecheckSum;
-use crate::limits::{RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS};
+use crate::limits::recheck::{RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS};
 use crate::time::Now;
 
 /// One walk over all open connections.
 #[derive(Debug)]
-pub(in crate::shard) struct Walk {
+pub(crate) struct Walk {
     began: Now,
-    pub(in crate::shard) stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 /// The stages of a walk.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) enum Stage {
+pub(crate) enum Stage {
     /// Each connection is asked, from this place on; with the sums so far.
     Counting(usize, RecheckSum),
     /// The other shards are waited for, or other credentials: until this moment at least. Whether the sums are known.
@@ -34,7 +34,7 @@ pub(in crate::shard) enum Stage {
 
 impl Walk {
     /// Begins with the first connection.
-    pub(in crate::shard) fn begin(began: Now) -> Self {
+    pub(crate) fn begin(began: Now) -> Self {
         let none = RecheckSum {
             connections: 0,
             forbidden: 0,
@@ -46,7 +46,7 @@ impl Walk {
     }
 
     /// When its next step is due.
-    pub(in crate::shard) fn next_due(&self) -> Option<Now> {
+    pub(crate) fn next_due(&self) -> Option<Now> {
         match self.stage {
             Stage::Counting(..) | Stage::Marking(..) => Some(Now(0)),
             Stage::Summing(until, _) => Some(until),
@@ -55,30 +55,30 @@ impl Walk {
     }
 
     /// Another look at the sums is due.
-    pub(in crate::shard) fn looks_again(&mut self, now: Now) {
+    pub(crate) fn looks_again(&mut self, now: Now) {
         self.stage = Stage::Summing(now.after(RECHECK_LOOK_MS), false);
     }
 
     /// More than half are refused: others may come for a time.
-    pub(in crate::shard) fn waits(&mut self) {
+    pub(crate) fn waits(&mut self) {
         self.stage = Stage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
     /// Those that are refused get their ends. `waited`: others could have come until now.
-    pub(in crate::shard) fn marks(&mut self, waited: bool) {
+    pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
         let by = self.began.after(from + RECHECK_CLOSE_MS);
         self.stage = Stage::Marking(0, by);
     }
 
     /// It is over.
-    pub(in crate::shard) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.stage = Stage::Over;
     }
 
     /// Whether a connection may still come that was let in by the credentials of before: it was on its way between two
     /// shards.
-    pub(in crate::shard) fn is_recent(&self, now: Now) -> bool {
+    pub(crate) fn is_recent(&self, now: Now) -> bool {
         now.since(self.began) < RECHECK_LATE_MS
     }
 }

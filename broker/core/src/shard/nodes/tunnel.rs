@@ -14,7 +14,7 @@ use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
 use crate::placement::Home;
-use crate::session::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
+use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::{NO_PLACE, NO_ROOM, nobody, shutting_down};
@@ -22,7 +22,7 @@ use crate::shard::calls::respond::{self, Rejected};
 use crate::shard::calls::wake;
 use crate::shard::connect::upgrades;
 use crate::shard::directory::Directory;
-use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
+use crate::shard::shares::admitted::{Holder, Member, Standing, TUNNEL_PLACES};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::shard::{Fault, Parcel, ParcelLoad};
@@ -31,11 +31,7 @@ use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{HeadScanner, ends_connection};
 
 /// An upgrade for another node; `bytes`: its head and what followed.
-pub(in crate::shard) fn of_upgrade(
-    admission: Admission,
-    bytes: Vec<u8>,
-    counted: OnwardCount,
-) -> Onward {
+pub(crate) fn of_upgrade(admission: Admission, bytes: Vec<u8>, counted: OnwardCount) -> Onward {
     Onward {
         purpose: upgrades::purpose_of(&admission),
         identity: Identity::of(&admission.arn),
@@ -51,23 +47,23 @@ pub(in crate::shard) fn of_upgrade(
 
 impl Directory {
     /// The channel that a call names.
-    pub(in crate::shard) fn identity_of(&self, caller: &Caller, call: &Call) -> Option<Identity> {
+    pub(crate) fn identity_of(&self, caller: &Caller, call: &Call) -> Option<Identity> {
         let named = || Some(self.named(caller, call.channel_name()?));
         call.arn().map(Identity::of).or_else(named)
     }
 }
 
 /// A call, and the channel that it names, if it names one.
-pub(in crate::shard) struct NamedCall<'a> {
-    pub(in crate::shard) caller: &'a Caller,
-    pub(in crate::shard) call: &'a Call,
-    pub(in crate::shard) identity: Option<Identity>,
+pub(crate) struct NamedCall<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: &'a Call,
+    pub(crate) identity: Option<Identity>,
     /// The request as it came.
-    pub(in crate::shard) whole: Vec<u8>,
+    pub(crate) whole: Vec<u8>,
 }
 
 /// Whether a call is answered by this node; if not, it is passed on or refused.
-pub(in crate::shard) fn call_is_here(
+pub(crate) fn call_is_here(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -118,7 +114,7 @@ pub(in crate::shard) fn call_is_here(
 
 /// Passes a request on to the node that owns its channel. Where owners change, one without an owner waits for one, and
 /// so does one of another node that knows another owner: one of the two is behind. Else it is refused.
-pub(in crate::shard) fn pass_on(
+pub(crate) fn pass_on(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -194,12 +190,7 @@ fn wait_for_owner(
 }
 
 /// Looks for the owner that a request waits for.
-pub(in crate::shard) fn look_again(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
+pub(crate) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
     sockets.ends_waiting(key);
     let is_inner = sockets.is_inner(key);
     let Some(http) = sockets.http(key) else {
@@ -271,7 +262,7 @@ fn announce(
 }
 
 /// The bytes that go to the other node, or to the side thread.
-pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
+pub(crate) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
     let (bytes, repeats, call) = match &mut parcel.load {
         // A call may have been carried out; an upgrade ends with its connection.
         ParcelLoad::Onward(onward) => {
@@ -291,7 +282,7 @@ pub(in crate::shard) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
 
 /// Takes the places of a tunnel, if there are some or others make room. No WebSocket begins while the process is about
 /// to end.
-pub(in crate::shard) fn enters(
+pub(crate) fn enters(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -331,7 +322,7 @@ pub(in crate::shard) fn enters(
 }
 
 /// The other node has answered a call: its client gets that, and what it sent behind the call has its turn.
-pub(in crate::shard) fn answered(
+pub(crate) fn answered(
     sockets: &mut Sockets,
     books: &mut Books,
     parcel: &Parcel,
@@ -351,7 +342,7 @@ pub(in crate::shard) fn answered(
 
 /// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
 /// request, or nothing that may not be repeated, which is `unsent`; else it gets 503.
-pub(in crate::shard) fn bounce(
+pub(crate) fn bounce(
     sockets: &mut Sockets,
     books: &mut Books,
     parcel: Parcel,
@@ -436,18 +427,18 @@ impl Sockets {
     }
 
     /// Whether slots go from one node to another.
-    pub(in crate::shard) fn owners_change(&self) -> bool {
+    pub(crate) fn owners_change(&self) -> bool {
         let map = self.placement().cluster();
         map.is_some_and(|map| !map.is_fixed())
     }
 
     /// Whether this connection brings one call, and ends with its answer.
-    pub(in crate::shard) fn brings_one_call(&mut self, key: SessionKey) -> bool {
+    pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
         self.http(key).is_some_and(|http| http.one_call)
     }
 
     /// Whether another node passed this connection on.
-    pub(in crate::shard) fn is_inner(&self, key: SessionKey) -> bool {
+    pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
         self.session(key)
             .is_some_and(|session| session.peer().inner)
     }

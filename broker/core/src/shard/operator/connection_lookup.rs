@@ -1,11 +1,11 @@
 //! The channel and client of a connection's number, for operators: of open connections by their sessions, of those that
 //! left by the recorder's notes, a bounded number in each step.
 
-use super::trace;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::session::Session;
 use crate::shard::books::recorder::Recorder;
 use crate::shard::directory::Directory;
+use crate::shard::operator::trace;
 use crate::shard::sockets::Sockets;
 use std::num::NonZeroU64;
 
@@ -19,7 +19,7 @@ pub struct SessionStep {
 }
 
 /// Looks at one step's notes; at the open connections first.
-pub(in crate::shard) fn step(
+pub(crate) fn step(
     sockets: &Sockets,
     directory: &Directory,
     recorder: &Recorder,

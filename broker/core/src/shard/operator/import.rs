@@ -3,7 +3,7 @@
 
 use crate::channel::Life;
 use crate::id::{ChannelKey, Identity};
-use crate::limits::IMPORTED_MAX;
+use crate::limits::devices::IMPORTED_MAX;
 use crate::placement::Home;
 use crate::record::Record;
 use crate::registry::StoreError;
@@ -28,7 +28,7 @@ pub struct ImportPart {
 }
 
 /// Keeps the names of a list that live here and are free.
-pub(in crate::shard) fn begin(
+pub(crate) fn begin(
     sockets: &Sockets,
     directory: &mut Directory,
     records: &[Record],
@@ -55,7 +55,7 @@ pub(in crate::shard) fn begin(
 }
 
 /// Gives free the names that were kept.
-pub(in crate::shard) fn withdraw(
+pub(crate) fn withdraw(
     directory: &mut Directory,
     books: &mut Books,
     todo: &mut TodoList,

@@ -2,11 +2,8 @@
 //!
 //! Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
 
-pub(in crate::shard) mod channels;
+pub(crate) mod channels;
 mod question;
-
-pub use channels::{ChannelLine, ChannelView, PeerView, PendingView};
-pub use question::{Connections, Question, Reply};
 
 use crate::id::{Identity, SessionKey};
 use crate::journal::EndReason;
@@ -14,13 +11,16 @@ use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP};
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::todo::{Each, TodoList};
+use crate::shard::todo::TodoList;
+use crate::shard::todo::each::Each;
 use crate::time::Moment;
+pub use channels::{ChannelLine, ChannelView, PeerView, PendingView};
 use codec::signal::RECONNECT_ICE_SERVER;
+pub use question::{Connections, Question, Reply};
 
 impl Sockets {
     /// Notifies these connections; returns how many.
-    pub(in crate::shard) fn reconnect_members(
+    pub(crate) fn reconnect_members(
         &mut self,
         books: &mut Books,
         members: Vec<SessionKey>,
@@ -32,12 +32,7 @@ impl Sockets {
     }
 
     /// Notifies connections from this place of the table on, as many as a step may.
-    pub(in crate::shard) fn reconnect_some(
-        &mut self,
-        books: &mut Books,
-        from: usize,
-        at: Moment,
-    ) -> Reply {
+    pub(crate) fn reconnect_some(&mut self, books: &mut Books, from: usize, at: Moment) -> Reply {
         let slots = self.places();
         let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
         let (mut notified, mut next) = (0, from);
@@ -52,13 +47,8 @@ impl Sockets {
     /// Notifies one connection, or closes it to come back; false when it is no current one, or does not read.
     ///
     /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
-    /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
-    pub(in crate::shard) fn reconnect(
-        &mut self,
-        books: &mut Books,
-        key: SessionKey,
-        at: Moment,
-    ) -> bool {
+    /// [`RECALL_STEP_MS`](crate::limits::recheck::RECALL_STEP_MS) apart.
+    pub(crate) fn reconnect(&mut self, books: &mut Books, key: SessionKey, at: Moment) -> bool {
         let has_room = self.has_control_room(books, key);
         let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
             return false;
@@ -82,13 +72,13 @@ impl Sockets {
 
 impl Directory {
     /// The connections of a channel, superseded ones included; `None` when it does not live here.
-    pub(in crate::shard) fn members_of(&self, identity: &Identity) -> Option<Vec<SessionKey>> {
+    pub(crate) fn members_of(&self, identity: &Identity) -> Option<Vec<SessionKey>> {
         Some(self.members(self.key_of(identity)?))
     }
 }
 
 /// Ends some connections of a channel; returns how many.
-pub(in crate::shard) fn disconnect(
+pub(crate) fn disconnect(
     sockets: &Sockets,
     directory: &Directory,
     todo: &mut TodoList,

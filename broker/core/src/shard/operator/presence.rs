@@ -4,7 +4,7 @@ use crate::channel::{Channel, Live};
 use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::limits::WAITERS_TOLD_MAX;
 use crate::presence::{Cause, Master, Presence, Waiter};
-use crate::session::WebSocket;
+use crate::session::web_socket::WebSocket;
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::shard::directory::Directory;
@@ -16,7 +16,7 @@ use codec::signal::Action;
 impl Shard {
     /// Tells those who watch what has changed.
     #[inline]
-    pub(in crate::shard) fn tell_presence(&mut self, at: Moment) {
+    pub(crate) fn tell_presence(&mut self, at: Moment) {
         if self.directory.news().is_due(at.now) {
             self.tell_changed(at);
         }
@@ -45,7 +45,7 @@ impl Shard {
 
 /// The presence of a channel as it is now. Its sequence is greater than those of all states before; it has no cause of
 /// its own.
-pub(in crate::shard) fn read(
+pub(crate) fn read(
     sockets: &Sockets,
     directory: &mut Directory,
     key: ChannelKey,
@@ -181,6 +181,7 @@ fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Wa
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -7,11 +7,12 @@
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
-use crate::limits::INSPECTED_NOTES_PER_STEP;
+use crate::limits::recorder::INSPECTED_NOTES_PER_STEP;
 use crate::session::Session;
-use crate::shard::books::recorder::{
-    LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
+use crate::shard::books::recorder::notes::{
+    LOW, NAME_BYTES, NOBODY, Passed, SHIFT, Tag, Words, reason,
 };
+use crate::shard::books::recorder::{Passage, Recorder, micros};
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Wall};
@@ -106,16 +107,16 @@ pub enum TraceKind {
 }
 
 /// The part of a channel's notes that is wanted.
-pub(in crate::shard) struct TraceQuestion {
-    pub(in crate::shard) identity: Identity,
+pub(crate) struct TraceQuestion {
+    pub(crate) identity: Identity,
     /// The place that an earlier step has come to; `None` for the newest notes.
-    pub(in crate::shard) from: Option<TracePlace>,
+    pub(crate) from: Option<TracePlace>,
     /// Notes that one step looks at, at most.
-    pub(in crate::shard) limit: usize,
+    pub(crate) limit: usize,
 }
 
 /// Reads one step of a channel's notes; `None` when the channel does not live here.
-pub(in crate::shard) fn step(
+pub(crate) fn step(
     sockets: &Sockets,
     directory: &Directory,
     recorder: &Recorder,
@@ -155,7 +156,7 @@ pub(in crate::shard) fn step(
 }
 
 /// Since when there are notes: the start, until the first one is overwritten; `None` when nothing is recorded.
-pub(in crate::shard) fn since(recorder: &Recorder) -> Option<u64> {
+pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     let oldest = recorder.oldest();
     if !recorder.is_on() || oldest == 0 {
         return recorder.is_on().then_some(0);
@@ -168,7 +169,7 @@ pub(in crate::shard) fn since(recorder: &Recorder) -> Option<u64> {
 
 /// The channel and client id of a connection that left, if it did within one step's notes before a place; else where
 /// the step ended.
-pub(in crate::shard) fn left(
+pub(crate) fn left(
     recorder: &Recorder,
     session: SessionKey,
     before: u64,

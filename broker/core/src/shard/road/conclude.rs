@@ -1,16 +1,16 @@
 //! The last step of the road on the sender's side: what follows from the judgement of a message.
 
-use super::frames::{Aside, idle_frame};
-use super::parts::Parts;
-use super::passing::{Passing, Sender};
-use super::{relay, status};
-use crate::channel::Route;
+use crate::channel::route::Route;
 use crate::id::SessionKey;
+use crate::shard::road::frames::{Aside, idle_frame};
+use crate::shard::road::parts::Parts;
+use crate::shard::road::passing::{Passing, Sender};
+use crate::shard::road::{relay, status};
 use crate::time::Moment;
 use codec::signal::{Fault, Request};
 
 /// A message of a connection, and what was found.
-pub(in crate::shard) enum Judged<'a> {
+pub(crate) enum Judged<'a> {
     /// It breaks a rule. With the connection that sent it.
     Faulty(SessionKey, &'a Fault<'a>),
     /// Its sender is too fast.
@@ -24,11 +24,7 @@ pub(in crate::shard) enum Judged<'a> {
 /// # Errors
 /// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
 #[inline(always)]
-pub(in crate::shard) fn conclude(
-    mut parts: Parts<'_>,
-    judged: Judged<'_>,
-    at: Moment,
-) -> Result<(), Aside> {
+pub(crate) fn conclude(mut parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
     match judged {
         Judged::Routed(route, passing) => {
             relay::hand_on(parts.lend(), route, passing, at);

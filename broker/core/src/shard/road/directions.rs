@@ -1,10 +1,13 @@
 //! The directions of messages: to and from a role, and the viewer at the other end.
 
-use crate::channel::{Message, Slot, Towards};
-use crate::session::{Launch, Role};
+use crate::channel::Towards;
+use crate::channel::members::Slot;
+use crate::channel::pending::Message;
+use crate::session::outbox::Launch;
+use crate::session::web_socket::Role;
 
 /// The members' slot of a role.
-pub(in crate::shard) fn slot_of(role: &Role) -> Slot {
+pub(crate) fn slot_of(role: &Role) -> Slot {
     match role {
         Role::Master => Slot::Master,
         Role::Viewer(id) => Slot::Viewer(id.clone()),
@@ -12,7 +15,7 @@ pub(in crate::shard) fn slot_of(role: &Role) -> Slot {
 }
 
 /// The direction of messages for a role.
-pub(in crate::shard) fn towards(role: &Role) -> Towards {
+pub(crate) fn towards(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Master,
         Role::Viewer(_) => Towards::Viewer,
@@ -20,7 +23,7 @@ pub(in crate::shard) fn towards(role: &Role) -> Towards {
 }
 
 /// The direction of messages of a role.
-pub(in crate::shard) fn away_from(role: &Role) -> Towards {
+pub(crate) fn away_from(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Viewer,
         Role::Viewer(_) => Towards::Master,
@@ -29,11 +32,7 @@ pub(in crate::shard) fn away_from(role: &Role) -> Towards {
 
 /// The viewer at the other end of a message for `role`, or at this one. In a frame for a master the sender's id is
 /// before the closing quote and brace.
-pub(in crate::shard) fn viewer_of<'a>(
-    role: &'a Role,
-    frame: &'a [u8],
-    sender_bytes: u16,
-) -> &'a str {
+pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
     if let Role::Viewer(id) = role {
         return id;
     }
@@ -46,7 +45,7 @@ pub(in crate::shard) fn viewer_of<'a>(
 }
 
 /// A message as it is kept until its recipient connects.
-pub(in crate::shard) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
+pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
     let Launch {
         action,
         expires,
@@ -66,7 +65,7 @@ pub(in crate::shard) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Messag
 }
 
 /// A message that was kept, on its way to its recipient.
-pub(in crate::shard) fn kept_launch(message: &Message) -> Launch {
+pub(crate) fn kept_launch(message: &Message) -> Launch {
     Launch {
         action: message.action,
         expires: message.expires,

@@ -5,19 +5,19 @@
 //! Three of the steps are called through it. The step of a message is compiled once for each, inlined into the loop
 //! over frames (`Shard::frames_with`): the road of production has no test and no call for a double.
 
-use super::conclude::{Judged, conclude};
-use super::frames::Aside;
-use super::parts::Parts;
 use crate::id::SessionKey;
-use crate::session::Admission;
+use crate::session::http::Admission;
 use crate::shard::calls::{self, BegunCall};
 use crate::shard::connect::admission;
-use crate::shard::shares::Holder;
+use crate::shard::road::conclude::{Judged, conclude};
+use crate::shard::road::frames::Aside;
+use crate::shard::road::parts::Parts;
+use crate::shard::shares::admitted::Holder;
 use crate::shard::todo::Todo;
 use crate::time::Moment;
 
 /// The steps that a test double may change.
-pub(in crate::shard) trait Double {
+pub(crate) trait Double {
     /// Admits a connection to its channel; false when it was refused, or is not answered.
     fn admission(
         &self,
@@ -52,6 +52,6 @@ pub(in crate::shard) trait Double {
 
 /// No double: every step is the shard's own.
 #[derive(Clone, Copy, Default)]
-pub(in crate::shard) struct Production;
+pub(crate) struct Production;
 
 impl Double for Production {}

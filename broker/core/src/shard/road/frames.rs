@@ -13,7 +13,7 @@ use codec::signal::{Fault, Parser, Request};
 use codec::ws::{self, Item, Kind, Opcode, Receiver};
 
 /// Why a frame does not go on along the road.
-pub(in crate::shard) enum Aside {
+pub(crate) enum Aside {
     /// It is dealt with: the next one follows.
     Handled,
     /// The stream is over for us: the rest of the bytes is discarded.
@@ -21,22 +21,22 @@ pub(in crate::shard) enum Aside {
 }
 
 /// The reader of the frames of one receive.
-pub(in crate::shard) struct Reader {
+pub(crate) struct Reader {
     /// The connection that sent them.
-    pub(in crate::shard) from: SessionKey,
+    pub(crate) from: SessionKey,
     /// When they came.
-    pub(in crate::shard) at: Moment,
-    pub(in crate::shard) parser: Box<Parser>,
+    pub(crate) at: Moment,
+    pub(crate) parser: Box<Parser>,
     /// Pings among them.
-    pub(in crate::shard) pings: u32,
-    /// Messages among them may have been held back on their way: see [`late`](super::late).
-    pub(in crate::shard) may_be_late: bool,
+    pub(crate) pings: u32,
+    /// Messages among them may have been held back on their way: see [`late`](crate::shard::road::late).
+    pub(crate) may_be_late: bool,
 }
 
 /// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
 /// WebSocket.
 #[inline]
-pub(in crate::shard) fn lend(
+pub(crate) fn lend(
     sockets: &mut Sockets,
     from: SessionKey,
     at: Moment,
@@ -58,11 +58,7 @@ pub(in crate::shard) fn lend(
 
 /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
 #[inline]
-pub(in crate::shard) fn give_back(
-    sockets: &mut Sockets,
-    receiver: Receiver,
-    reader: Reader,
-) -> bool {
+pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reader) -> bool {
     sockets.take_lent(reader.from, (receiver, reader.parser), reader.at.now)
 }
 
@@ -71,7 +67,7 @@ pub(in crate::shard) fn give_back(
 /// # Errors
 /// [`Aside`] for each of those.
 #[inline(always)]
-pub(in crate::shard) fn text<'a>(
+pub(crate) fn text<'a>(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -116,7 +112,7 @@ pub(in crate::shard) fn text<'a>(
 }
 
 /// Why a text is no message.
-pub(in crate::shard) enum Unread<'a> {
+pub(crate) enum Unread<'a> {
     /// It is empty, which some clients send as a keepalive; or its sender has no open WebSocket.
     Aside(Aside),
     /// It breaks a rule.
@@ -128,7 +124,7 @@ pub(in crate::shard) enum Unread<'a> {
 /// # Errors
 /// [`Unread`]: it is none.
 #[inline(always)]
-pub(in crate::shard) fn understand<'a>(
+pub(crate) fn understand<'a>(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -154,7 +150,7 @@ pub(in crate::shard) fn understand<'a>(
 impl Sockets {
     /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
     #[inline]
-    pub(in crate::shard) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
+    pub(crate) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
         let session = self.session(key);
         if session.is_some_and(|session| session.open().is_some()) {
             Ok(())
@@ -165,7 +161,7 @@ impl Sockets {
 
     /// A control frame ended: the time of a message that it came within starts again.
     #[inline]
-    pub(in crate::shard) fn frame_ended(&mut self, key: SessionKey) {
+    pub(crate) fn frame_ended(&mut self, key: SessionKey) {
         if let Some(web_socket) = self.web_socket(key) {
             web_socket.message_ended();
         }
@@ -174,7 +170,7 @@ impl Sockets {
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
 #[inline]
-pub(in crate::shard) fn idle_frame(
+pub(crate) fn idle_frame(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -192,7 +188,7 @@ pub(in crate::shard) fn idle_frame(
 }
 
 /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
-pub(in crate::shard) fn receive_close_echo(
+pub(crate) fn receive_close_echo(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,

@@ -12,23 +12,25 @@
 //! its time to live is over, counted from the moment after which it was held. Else it goes on. Only this shard's clock
 //! is asked.
 
-use super::directions::away_from;
-use super::passing::Sender;
-use super::relay::undelivered;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::limits::LATE_AFTER_MS;
-use crate::session::{Session, WebSocket};
+use crate::session::Session;
+use crate::session::web_socket::WebSocket;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::books::recorder::Passage;
+use crate::shard::books::recorder::notes::Passed;
 use crate::shard::directory::Directory;
+use crate::shard::road::directions::away_from;
+use crate::shard::road::passing::Sender;
+use crate::shard::road::relay::undelivered;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 use codec::signal::Request;
 
 /// Counts and notes a message that comes too late.
 #[cold]
-pub(super) fn end(
+pub(crate) fn end(
     books: &mut Books,
     sender: &Sender,
     request: &Request<'_>,
@@ -50,7 +52,7 @@ pub(super) fn end(
 
 /// The end of what a connection sends now, if it is late.
 #[cold]
-pub(super) fn outcome(
+pub(crate) fn outcome(
     sockets: &Sockets,
     directory: &Directory,
     sender: &Sender,

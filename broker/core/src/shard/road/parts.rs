@@ -7,17 +7,17 @@ use crate::shard::todo::TodoList;
 
 /// The parts of a shard without its gate, and the list of what steps leave. For the steps that pass a message or a call
 /// on, and for those through the shard's double; any other step takes the parts that it changes one by one.
-pub(in crate::shard) struct Parts<'a> {
-    pub(in crate::shard) sockets: &'a mut Sockets,
-    pub(in crate::shard) directory: &'a mut Directory,
-    pub(in crate::shard) books: &'a mut Books,
-    pub(in crate::shard) todo: &'a mut TodoList,
+pub(crate) struct Parts<'a> {
+    pub(crate) sockets: &'a mut Sockets,
+    pub(crate) directory: &'a mut Directory,
+    pub(crate) books: &'a mut Books,
+    pub(crate) todo: &'a mut TodoList,
 }
 
 impl Parts<'_> {
     /// The same for a step within this one.
     #[inline(always)]
-    pub(in crate::shard) fn lend(&mut self) -> Parts<'_> {
+    pub(crate) fn lend(&mut self) -> Parts<'_> {
         Parts {
             sockets: self.sockets,
             directory: self.directory,

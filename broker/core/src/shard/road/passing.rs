@@ -1,15 +1,19 @@
 //! A message on its way, and what is noted of it.
 
-use super::directions::kept_message;
-use super::status::StatusOf;
-use super::unaccepted::decline;
-use crate::channel::{Message, Towards};
+use crate::channel::Towards;
+use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::journal::Unaccepted;
-use crate::session::{Launch, Role, Session};
+use crate::session::Session;
+use crate::session::outbox::Launch;
+use crate::session::web_socket::Role;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::books::recorder::Passage;
+use crate::shard::books::recorder::notes::Passed;
+use crate::shard::road::directions::kept_message;
+use crate::shard::road::status::StatusOf;
+use crate::shard::road::unaccepted::decline;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Declined, Deferred, TodoList};
 use crate::time::Moment;
@@ -18,26 +22,26 @@ use codec::signal::Delivery;
 use std::rc::Rc;
 
 /// The sender of a message.
-pub(in crate::shard) struct Sender {
-    pub(in crate::shard) session: SessionKey,
-    pub(super) channel: ChannelKey,
-    pub(super) role: Role,
+pub(crate) struct Sender {
+    pub(crate) session: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) role: Role,
 }
 
 /// A message on its way: what is known of it beside its bytes.
-pub(in crate::shard) struct Passing<'a> {
-    pub(in crate::shard) from: SessionKey,
-    pub(in crate::shard) channel: ChannelKey,
-    pub(in crate::shard) launch: Launch,
-    pub(in crate::shard) delivery: Delivery<'a>,
-    pub(in crate::shard) recipient: &'a str,
-    pub(in crate::shard) correlation_id: Option<CorrelationId<'a>>,
+pub(crate) struct Passing<'a> {
+    pub(crate) from: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) launch: Launch,
+    pub(crate) delivery: Delivery<'a>,
+    pub(crate) recipient: &'a str,
+    pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
 impl Passing<'_> {
     /// It for a note.
     #[inline]
-    pub(in crate::shard) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
+    pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
         Passed {
             action: Some(self.launch.action),
             towards: self.towards(),
@@ -47,14 +51,14 @@ impl Passing<'_> {
     }
 
     /// It for a status to its sender.
-    pub(in crate::shard) fn status_of(&self) -> StatusOf<'_> {
+    pub(crate) fn status_of(&self) -> StatusOf<'_> {
         StatusOf {
             sender: self.from,
             correlation_id: self.correlation_id,
         }
     }
 
-    pub(super) fn towards(&self) -> Towards {
+    pub(crate) fn towards(&self) -> Towards {
         if self.delivery.sender.is_some() {
             Towards::Master
         } else {
@@ -63,7 +67,7 @@ impl Passing<'_> {
     }
 
     /// Notes what became of it, when that is not that it goes to another connection.
-    pub(super) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
+    pub(crate) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
         let passed = self.passed(passage, self.delivery.frame_bytes());
         books
             .note()
@@ -71,7 +75,7 @@ impl Passing<'_> {
     }
 
     /// It as one that is not accepted.
-    pub(super) fn declined(&self, reason: Unaccepted) -> Declined {
+    pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
         Declined {
             from: self.from,
             channel: self.channel,
@@ -84,7 +88,7 @@ impl Passing<'_> {
     }
 
     /// It is not accepted.
-    pub(super) fn decline(
+    pub(crate) fn decline(
         &self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -95,7 +99,7 @@ impl Passing<'_> {
     }
 
     /// It is longer by this many bytes than its recipient can take.
-    pub(super) fn decline_too_long(
+    pub(crate) fn decline_too_long(
         &self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -114,18 +118,18 @@ impl Passing<'_> {
     }
 
     /// Counts how it ended.
-    pub(in crate::shard) fn end(&self, books: &mut Books, outcome: Outcome) {
+    pub(crate) fn end(&self, books: &mut Books, outcome: Outcome) {
         books.count_ended(Kind::Known(self.launch.action), outcome);
     }
 
     /// It is for an Alexa call that is over, or that takes no candidates.
-    pub(in crate::shard) fn too_late(&self, books: &mut Books, at: Moment) {
+    pub(crate) fn too_late(&self, books: &mut Books, at: Moment) {
         self.end(books, Outcome::Withdrawn);
         self.note(books, Passage::TooLateForCall, at);
     }
 
     /// It as it is kept for an absent recipient.
-    pub(super) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
+    pub(crate) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
         let sender = sockets.session(self.from).and_then(Session::open);
         let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
         self.delivery.write(&mut frame);
@@ -141,7 +145,7 @@ impl Passing<'_> {
 
     /// It as it goes on when the step is over.
     #[cold]
-    pub(in crate::shard) fn deferred(&self) -> Deferred {
+    pub(crate) fn deferred(&self) -> Deferred {
         Deferred {
             from: self.from,
             channel: self.channel,
@@ -156,7 +160,7 @@ impl Passing<'_> {
 
 impl Deferred {
     /// It on its way.
-    pub(in crate::shard) fn passing(&self) -> Passing<'_> {
+    pub(crate) fn passing(&self) -> Passing<'_> {
         let id = self.correlation_id.as_deref();
         Passing {
             from: self.from,
@@ -174,13 +178,13 @@ impl Deferred {
 }
 
 /// A message for a recipient that is not there.
-pub(in crate::shard) struct Undelivered {
-    pub(super) from: SessionKey,
+pub(crate) struct Undelivered {
+    pub(crate) from: SessionKey,
     /// The caller that its sender connected as.
-    pub(super) caller: Option<CallerId>,
-    pub(super) channel: ChannelKey,
-    pub(super) towards: Towards,
+    pub(crate) caller: Option<CallerId>,
+    pub(crate) channel: ChannelKey,
+    pub(crate) towards: Towards,
     /// The viewer at its other end.
-    pub(super) viewer: Rc<str>,
-    pub(super) message: Message,
+    pub(crate) viewer: Rc<str>,
+    pub(crate) message: Message,
 }

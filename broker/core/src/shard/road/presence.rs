@@ -3,7 +3,8 @@
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::presence::{MasterState, VIEWERS_TOLD_PER_TURN};
-use crate::session::{Session, WebSocket};
+use crate::session::Session;
+use crate::session::web_socket::WebSocket;
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
@@ -11,7 +12,7 @@ use crate::time::{Moment, Wall};
 use codec::signal::Presence;
 
 /// The present state for a viewer that has its place, or has it again, if it asks for it.
-pub(in crate::shard) fn greeting(
+pub(crate) fn greeting(
     sockets: &Sockets,
     directory: &mut Directory,
     (channel, viewer): (ChannelKey, SessionKey),
@@ -35,10 +36,7 @@ pub(in crate::shard) fn greeting(
 
 impl Directory {
     /// The states that viewers are to be sent now, with as many of them as a turn has room for.
-    pub(in crate::shard) fn states_for_viewers(
-        &mut self,
-        at: Moment,
-    ) -> Vec<(Presence, Vec<SessionKey>)> {
+    pub(crate) fn states_for_viewers(&mut self, at: Moment) -> Vec<(Presence, Vec<SessionKey>)> {
         let (mut states, mut room) = (Vec::new(), VIEWERS_TOLD_PER_TURN);
         while room > 0
             && let Some(round) = self.take_round(at, room)
@@ -63,12 +61,7 @@ fn message(state: MasterState, epoch: u64) -> Presence {
 
 impl Sockets {
     /// Tells a viewer, if it asks for it and takes what it is sent.
-    pub(in crate::shard) fn tell_viewer(
-        &mut self,
-        books: &mut Books,
-        viewer: SessionKey,
-        message: Presence,
-    ) {
+    pub(crate) fn tell_viewer(&mut self, books: &mut Books, viewer: SessionKey, message: Presence) {
         let takes = |session: &Session| {
             !session.behind && session.open().is_some_and(WebSocket::gets_presence)
         };

@@ -1,21 +1,25 @@
 //! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused. No allocation on
 //! the way to a connected recipient.
 
-use super::directions::away_from;
-use super::frames::Aside;
-use super::parts::Parts;
-use super::passing::{Passing, Sender, Undelivered};
-use super::status::{StatusOf, status};
-use super::unaccepted::decline;
-use crate::channel::{Full, KeyName, Route, Towards};
+use crate::channel::Towards;
+use crate::channel::pending::{Full, KeyName};
+use crate::channel::route::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::journal::Unaccepted;
 use crate::presence::Cause;
-use crate::session::{Launch, Role};
+use crate::session::outbox::Launch;
+use crate::session::web_socket::Role;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::books::recorder::Passage;
+use crate::shard::books::recorder::notes::Passed;
 use crate::shard::directory::Directory;
+use crate::shard::road::directions::away_from;
+use crate::shard::road::frames::Aside;
+use crate::shard::road::parts::Parts;
+use crate::shard::road::passing::{Passing, Sender, Undelivered};
+use crate::shard::road::status::{StatusOf, status};
+use crate::shard::road::unaccepted::decline;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::todo::{Declined, Todo, TodoList};
@@ -24,7 +28,7 @@ use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 
 /// Why a message that was understood is not passed on.
-pub(in crate::shard) enum Unadmitted {
+pub(crate) enum Unadmitted {
     /// This sender is too fast.
     TooFast(Sender),
     /// Its sender has no open WebSocket any more.
@@ -36,7 +40,7 @@ pub(in crate::shard) enum Unadmitted {
 /// # Errors
 /// [`Unadmitted`]: it is not passed on.
 #[inline(always)]
-pub(in crate::shard) fn admit(
+pub(crate) fn admit(
     sockets: &mut Sockets,
     books: &mut Books,
     from: SessionKey,
@@ -69,7 +73,7 @@ pub(in crate::shard) fn admit(
 }
 
 /// A message whose sender is too fast: counted, and answered if it can be.
-pub(in crate::shard) fn throttle(
+pub(crate) fn throttle(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -96,7 +100,7 @@ pub(in crate::shard) fn throttle(
 }
 
 /// Of a message that ends before it has a route: the length of its frame, and the viewer that a master named.
-pub(super) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
+pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {
         action: request.action,
@@ -113,7 +117,7 @@ pub(super) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
 /// # Errors
 /// [`Aside`] when the channel is gone.
 #[inline(always)]
-pub(in crate::shard) fn route<'a>(
+pub(crate) fn route<'a>(
     directory: &mut Directory,
     books: &mut Books,
     sender: &'a Sender,
@@ -157,7 +161,7 @@ pub(in crate::shard) fn route<'a>(
 
 /// Route → the recipient's outbox; or kept, or the answer of a call.
 #[inline(always)]
-pub(in crate::shard) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at: Moment) {
+pub(crate) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at: Moment) {
     let Parts {
         sockets,
         directory,
@@ -184,7 +188,7 @@ pub(in crate::shard) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passin
 
 /// Route → the recipient's outbox, unless it is full.
 #[inline]
-pub(in crate::shard) fn deliver(
+pub(crate) fn deliver(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -270,7 +274,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Full`] when there is no room: the message is the caller's to end.
-    pub(in crate::shard) fn keep(
+    pub(crate) fn keep(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -345,7 +349,7 @@ fn too_long(
 ///
 /// # Errors
 /// The refusal of an answer that is too long.
-pub(in crate::shard) fn answer_call(
+pub(crate) fn answer_call(
     directory: &mut Directory,
     books: &mut Books,
     todo: &mut TodoList,

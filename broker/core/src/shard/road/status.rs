@@ -1,11 +1,11 @@
 //! Messages that are refused, and STATUS_RESPONSE to their senders.
 
-use super::directions::away_from;
-use super::unaccepted::decline;
 use crate::event::Kind;
 use crate::id::SessionKey;
 use crate::journal::Unaccepted;
 use crate::shard::books::Books;
+use crate::shard::road::directions::away_from;
+use crate::shard::road::unaccepted::decline;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Declined, TodoList};
 use crate::time::Moment;
@@ -13,7 +13,7 @@ use codec::aws::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, StatusFault};
 
 /// A message that breaks a rule: counted, and answered if it can be.
-pub(in crate::shard) fn refuse_message(
+pub(crate) fn refuse_message(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -59,15 +59,15 @@ pub(in crate::shard) fn refuse_message(
 
 /// The message that a STATUS_RESPONSE is about.
 #[derive(Clone, Copy)]
-pub(in crate::shard) struct StatusOf<'a> {
+pub(crate) struct StatusOf<'a> {
     /// The connection that sent it.
-    pub(in crate::shard) sender: SessionKey,
+    pub(crate) sender: SessionKey,
     /// The sender's name for it; without one there is no status.
-    pub(in crate::shard) correlation_id: Option<CorrelationId<'a>>,
+    pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
 /// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
-pub(in crate::shard) fn status(
+pub(crate) fn status(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -80,7 +80,7 @@ pub(in crate::shard) fn status(
 
 /// STATUS_RESPONSE as `write` writes it; nothing for a sender that was closed meanwhile, since no data frame follows a
 /// close frame (RFC 6455 section 5.5.1).
-pub(in crate::shard) fn status_with(
+pub(crate) fn status_with(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,

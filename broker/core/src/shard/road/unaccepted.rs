@@ -6,7 +6,8 @@ use crate::id::Account;
 use crate::journal::UnacceptedMessage;
 use crate::session::Session;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Passage, Passed};
+use crate::shard::books::recorder::Passage;
+use crate::shard::books::recorder::notes::Passed;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Declined, Todo, TodoList};
 use crate::time::Moment;
@@ -14,7 +15,7 @@ use crate::time::Moment;
 /// Counts and notes a message that is not accepted; its line in the log is left to the shard. `viewer` is the one that
 /// a master named.
 #[cold]
-pub(in crate::shard) fn decline(
+pub(crate) fn decline(
     books: &mut Books,
     todo: &mut TodoList,
     declined: Declined,
@@ -35,7 +36,7 @@ pub(in crate::shard) fn decline(
 }
 
 /// Notes the line of a message that was not accepted in the log, unless its sender or its channel is gone.
-pub(in crate::shard) fn log(
+pub(crate) fn log(
     sockets: &Sockets,
     channel: Option<&Channel>,
     books: &mut Books,

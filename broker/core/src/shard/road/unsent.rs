@@ -1,19 +1,23 @@
 //! Messages that a connection did not send: back to where undelivered ones are kept, and from there to the slot's
 //! current connection.
 
-use super::directions::{kept_launch, kept_message, slot_of, towards, viewer_of};
-use super::parts::Parts;
-use crate::channel::{Channel, KeyName, Leaver as SlotLeaver, Message, Towards};
+use crate::channel::members::Leaver as SlotLeaver;
+use crate::channel::pending::{KeyName, Message};
+use crate::channel::{Channel, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
 use crate::journal::ConnectionEnd;
 use crate::limits::BRIEF_MS;
 use crate::presence::Cause;
-use crate::session::{Role, Tally, Unsent};
+use crate::session::outbox::Unsent;
+use crate::session::web_socket::{Role, Tally};
 use crate::shard::books::Books;
-use crate::shard::books::recorder::{Leaver, Passage, Passed};
+use crate::shard::books::recorder::notes::Passed;
+use crate::shard::books::recorder::{Leaver, Passage};
 use crate::shard::calls::alexa;
 use crate::shard::directory::Directory;
+use crate::shard::road::directions::{kept_launch, kept_message, slot_of, towards, viewer_of};
+use crate::shard::road::parts::Parts;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Gone, Left, Todo, TodoList};
 use crate::time::Moment;
@@ -22,7 +26,7 @@ use std::rc::Rc;
 
 impl Directory {
     /// A WebSocket has left its channel, or lost its slot there. Returns the one that has the slot again.
-    pub(in crate::shard) fn left(
+    pub(crate) fn left(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -66,7 +70,7 @@ impl Directory {
 
     /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's
     /// current connection.
-    pub(in crate::shard) fn release_slot(
+    pub(crate) fn release_slot(
         &mut self,
         todo: &mut TodoList,
         by: SessionKey,
@@ -79,7 +83,7 @@ impl Directory {
     }
 
     /// The connection of a WebSocket is gone: its end is counted and logged, and its slot is not held any more.
-    pub(in crate::shard) fn gone(&mut self, books: &mut Books, gone: &mut Gone, at: Moment) {
+    pub(crate) fn gone(&mut self, books: &mut Books, gone: &mut Gone, at: Moment) {
         if let Some(tally) = gone.tally {
             self.note_end(books, gone, &tally, at);
         }
@@ -117,7 +121,7 @@ impl Directory {
 
 /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
 /// there.
-pub(in crate::shard) fn give_back(
+pub(crate) fn give_back(
     parts: Parts<'_>,
     from: SessionKey,
     (key, role): (ChannelKey, &Role),
@@ -203,7 +207,7 @@ fn caller_of(
 ///
 /// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the
 /// next message.
-pub(in crate::shard) fn deliver_kept(
+pub(crate) fn deliver_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
@@ -227,21 +231,21 @@ pub(in crate::shard) fn deliver_kept(
 }
 
 /// The connection that gets what was kept for it, with its place.
-pub(in crate::shard) struct Recipient<'a> {
-    pub(in crate::shard) session: SessionKey,
-    pub(in crate::shard) channel: ChannelKey,
-    pub(in crate::shard) role: &'a Role,
+pub(crate) struct Recipient<'a> {
+    pub(crate) session: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) role: &'a Role,
 }
 
 /// Messages that are kept for a role, with the place of their group in the order of acceptance.
-pub(in crate::shard) type KeptGroup = (u64, VecDeque<Message>);
+pub(crate) type KeptGroup = (u64, VecDeque<Message>);
 
 /// No messages, behind all offers.
-pub(in crate::shard) const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
+pub(crate) const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
 impl Directory {
     /// Takes out what is kept for a role whose current connection is `open`, and returns that.
-    pub(in crate::shard) fn take_for_current(
+    pub(crate) fn take_for_current(
         &mut self,
         books: &mut Books,
         (key, role): (ChannelKey, &Role),
@@ -259,7 +263,7 @@ impl Directory {
 }
 
 /// Moves messages that were kept into the outbox of their recipient, behind the offers that a master gets before them.
-pub(in crate::shard) fn push_kept(
+pub(crate) fn push_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,

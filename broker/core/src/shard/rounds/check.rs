@@ -7,7 +7,7 @@ impl Shard {
     /// Checks that each part keeps its promise: after every input, when all that it left is worked off. The connections
     /// of a shard with many are checked less often, so that the time for it stays the same.
     #[inline]
-    pub(in crate::shard) fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         if !cfg!(debug_assertions) {
             return;
         }

@@ -2,7 +2,7 @@
 //! [`Double`](crate::shard::road::double::Double).
 
 use crate::id::SessionKey;
-use crate::session::Admission;
+use crate::session::http::Admission;
 use crate::shard::Shard;
 use crate::shard::calls::BegunCall;
 use crate::shard::connect::admission;
@@ -15,12 +15,7 @@ use crate::time::Moment;
 
 impl Shard {
     /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
-    pub(in crate::shard) fn admit(
-        &mut self,
-        key: SessionKey,
-        admission: &Admission,
-        at: Moment,
-    ) -> bool {
+    pub(crate) fn admit(&mut self, key: SessionKey, admission: &Admission, at: Moment) -> bool {
         let (sockets, books) = (&mut self.sockets, &mut self.books);
         let Some(holder) = admission::holder_of(sockets, books, key, admission, at) else {
             return false;
@@ -44,7 +39,7 @@ impl Shard {
     }
 
     /// Begins a call whose signature was checked, unless another node has its channel.
-    pub(super) fn begin_call(&mut self, key: SessionKey, signed: SignedCall, at: Moment) {
+    pub(crate) fn begin_call(&mut self, key: SessionKey, signed: SignedCall, at: Moment) {
         let (sockets, directory, books, ..) = self.parts();
         let SignedCall {
             mut asked,
@@ -70,7 +65,7 @@ impl Shard {
 
     /// Does what a step left, and what that leaves.
     #[inline]
-    pub(in crate::shard) fn settle(&mut self, at: Moment) {
+    pub(crate) fn settle(&mut self, at: Moment) {
         if !self.todo.is_empty() {
             self.settle_all(at);
         }
@@ -87,7 +82,7 @@ impl Shard {
     }
 
     /// The parts for a step through the double.
-    pub(in crate::shard) fn road_parts(&mut self) -> Parts<'_> {
+    pub(crate) fn road_parts(&mut self) -> Parts<'_> {
         let (sockets, directory, books, _, todo) = self.parts();
         Parts {
             sockets,

@@ -16,7 +16,7 @@ const DUE_PER_TICK: usize = 512;
 
 impl Shard {
     #[inline]
-    pub(in crate::shard) fn look_at_drain(&mut self, at: Moment) {
+    pub(crate) fn look_at_drain(&mut self, at: Moment) {
         if !self.sockets.drains() {
             return;
         }
@@ -26,7 +26,7 @@ impl Shard {
     }
 
     /// Does what is due.
-    pub(in crate::shard) fn tick(&mut self, at: Moment) {
+    pub(crate) fn tick(&mut self, at: Moment) {
         for _ in 0..DUE_PER_TICK {
             let (sockets, directory, books, _, todo) = self.parts();
             match sockets.next_due(at.now) {
@@ -109,7 +109,7 @@ impl Shard {
     }
 
     /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.
-    pub(in crate::shard) fn begin_list(&mut self, at: Moment) {
+    pub(crate) fn begin_list(&mut self, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
         if directory.page_turn().has_room_for_more(at) {
             sockets.hold(books, todo, at);

@@ -8,7 +8,7 @@ use crate::shard::todo::Todo;
 use crate::time::Moment;
 
 impl Shard {
-    pub(in crate::shard) fn take_in(&mut self, letter: Letter, at: Moment) {
+    pub(crate) fn take_in(&mut self, letter: Letter, at: Moment) {
         let (sockets, directory, books, gate, todo) = self.parts();
         match letter {
             Letter::Query(caller, query) => todo.push(Todo::Query(caller, query)),

@@ -1,17 +1,16 @@
 //! Questions of operators.
 
 use crate::limits::LIST_PAGE_MAX;
-use crate::shard::operator::connection_lookup;
-use crate::shard::operator::import;
 use crate::shard::operator::inspect::channels::{read_presence, view};
-use crate::shard::operator::inspect::{self, Question, Reply};
+use crate::shard::operator::inspect::{Question, Reply};
 use crate::shard::operator::trace::{self, TraceQuestion};
+use crate::shard::operator::{connection_lookup, import, inspect};
 use crate::shard::{PageQuestion, Shard};
 use crate::time::Moment;
 
 impl Shard {
     /// Answers a question of an operator, or takes one step of what it asks for.
-    pub(in crate::shard) fn answer_operator(&mut self, question: Question, at: Moment) -> Reply {
+    pub(crate) fn answer_operator(&mut self, question: Question, at: Moment) -> Reply {
         let (sockets, directory, books, _, todo) = self.parts();
         match question {
             Question::Page {

@@ -9,7 +9,8 @@ use crate::session::SessionState;
 use crate::shard::Shard;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::respond::Rejected;
-use crate::shard::calls::sts::{SignedForm, UnsignedForm, answer_sign_in, answer_sts};
+use crate::shard::calls::sts::web_identity::{UnsignedForm, answer_sign_in};
+use crate::shard::calls::sts::{SignedForm, answer_sts};
 use crate::shard::calls::wake;
 use crate::shard::connect::bodies::{self, SignedBody};
 use crate::shard::connect::heads::{self, HeadStep};
@@ -23,7 +24,7 @@ use crate::work;
 use codec::ws::Item;
 
 impl Shard {
-    pub(in crate::shard) fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+    pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
         let (sockets, _, books, _, todo) = self.parts();
         match sockets.session(key).map(|session| &session.state) {
             Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
@@ -36,7 +37,7 @@ impl Shard {
     }
 
     /// The work done since the start, in units.
-    pub(in crate::shard) fn work_done(&self) -> u64 {
+    pub(crate) fn work_done(&self) -> u64 {
         self.books.work()
             + self.sockets.requests_taken() * work::REQUEST
             + self.gate.hashed_bytes() / work::HASHED_BYTES_PER_UNIT
@@ -44,12 +45,7 @@ impl Shard {
     }
 
     /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double.
-    pub(in crate::shard) fn receive_frames(
-        &mut self,
-        from: SessionKey,
-        bytes: &mut [u8],
-        at: Moment,
-    ) {
+    pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8], at: Moment) {
         (self.frames)(self, from, bytes, at);
     }
 
@@ -57,7 +53,7 @@ impl Shard {
     ///
     /// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch
     /// memory, so that what they borrow from `bytes` is separate from all that a message may change.
-    pub(in crate::shard) fn frames_with<D: Double + Default>(
+    pub(crate) fn frames_with<D: Double + Default>(
         &mut self,
         from: SessionKey,
         bytes: &mut [u8],
@@ -112,12 +108,7 @@ impl Shard {
     }
 
     /// Handles bytes of an HTTP connection, or continues with those that wait there.
-    pub(in crate::shard) fn receive_requests(
-        &mut self,
-        key: SessionKey,
-        bytes: &mut [u8],
-        at: Moment,
-    ) {
+    pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
         let done = self.work_done();
         let allowed = self.sockets.begin_visit(done, at);
         let left = self.take_requests(key, bytes, allowed, at);
@@ -282,7 +273,7 @@ impl Shard {
 
     /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False
     /// when there is none.
-    pub(in crate::shard) fn receive_answered(&mut self, at: Moment) -> bool {
+    pub(crate) fn receive_answered(&mut self, at: Moment) -> bool {
         let Some(session) = self.sockets.next_going_on() else {
             return false;
         };
@@ -292,7 +283,7 @@ impl Shard {
 
     /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at
     /// an unfinished one is work too.
-    pub(super) fn answer_waiting(&mut self, at: Moment) {
+    pub(crate) fn answer_waiting(&mut self, at: Moment) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
         self.sockets.begin_tick(done);

@@ -13,10 +13,10 @@
 
 mod seats;
 
-use super::Shares;
 use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, SessionKey};
 use crate::limits::{admitted_most, leaving_most};
+use crate::shard::shares::Shares;
 use ahash::RandomState;
 use seats::{List, Seats};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,14 +24,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The owner of connections that are counted together: a caller in an account, by
 /// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::shard) struct Holder {
+pub(crate) struct Holder {
     account: Account,
     caller: u64,
 }
 
 /// Something that has places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Member {
+pub(crate) enum Member {
     /// A WebSocket of this shard: one place.
     Session(SessionKey),
     /// A tunnel, by its number at the edge: two places.
@@ -55,11 +55,11 @@ impl Member {
 }
 
 /// The places of a tunnel: one for the client's connection, one for that to the other node.
-pub(in crate::shard) const TUNNEL_PLACES: usize = 2;
+pub(crate) const TUNNEL_PLACES: usize = 2;
 
 /// In which order connections of a caller make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::shard) enum Standing {
+pub(crate) enum Standing {
     /// It has left its channel, and its descriptor is not free yet.
     Ending,
     /// A newer connection took its place.
@@ -75,7 +75,7 @@ const STANDINGS: usize = 4;
 
 /// The connections of a shard that have a place.
 #[derive(Debug)]
-pub(in crate::shard) struct Admitted {
+pub(crate) struct Admitted {
     most: usize,
     leaving_most: usize,
     /// Places, as in all counts here.
@@ -106,7 +106,7 @@ struct Caller {
 
 impl Admitted {
     /// None, on a shard that may have this many connections.
-    pub(in crate::shard) fn among(connections: usize, hasher: RandomState) -> Self {
+    pub(crate) fn among(connections: usize, hasher: RandomState) -> Self {
         Self {
             most: admitted_most(connections),
             leaving_most: leaving_most(connections),
@@ -124,7 +124,7 @@ impl Admitted {
     }
 
     /// The holder of connections of a caller to channels of an account: its own, where callers are known.
-    pub(in crate::shard) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
+    pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
         let own = caller.is_known().then(|| caller.account());
         Holder {
             account: Account::of_digits(own.unwrap_or(account)),
@@ -133,23 +133,23 @@ impl Admitted {
     }
 
     /// The standing of a connection, if it has a place.
-    pub(in crate::shard) fn standing(&self, session: SessionKey) -> Option<Standing> {
+    pub(crate) fn standing(&self, session: SessionKey) -> Option<Standing> {
         let (_, standing) = self.seats.of(session.into())?;
         Some(standing)
     }
 
     /// Whether this number of places is free for one more of the holder, or another one makes room.
-    pub(in crate::shard) fn may_enter(&self, holder: Holder, places: usize) -> bool {
+    pub(crate) fn may_enter(&self, holder: Holder, places: usize) -> bool {
         self.has(places) || self.payer(holder, places).is_some()
     }
 
     /// Whether this number of places is free.
-    pub(in crate::shard) fn has(&self, places: usize) -> bool {
+    pub(crate) fn has(&self, places: usize) -> bool {
         self.taken + places <= self.most
     }
 
     /// Takes the places of one that makes room for one more of this holder; `None` when there is room, or nobody does.
-    pub(in crate::shard) fn make_room(&mut self, holder: Holder, places: usize) -> Option<Member> {
+    pub(crate) fn make_room(&mut self, holder: Holder, places: usize) -> Option<Member> {
         if self.has(places) {
             return None;
         }
@@ -159,19 +159,14 @@ impl Admitted {
     }
 
     /// Notes that one that made room is being closed, and returns the one before that is not waited for any more.
-    pub(in crate::shard) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
+    pub(crate) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.leaving.push_back(session);
         let too_many = self.leaving.len() > self.leaving_most;
         too_many.then(|| self.leaving.pop_front()).flatten()
     }
 
     /// A connection of this holder is admitted.
-    pub(in crate::shard) fn enter(
-        &mut self,
-        member: impl Into<Member>,
-        holder: Holder,
-        standing: Standing,
-    ) {
+    pub(crate) fn enter(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         let (member, number) = (member.into(), self.number(holder));
         self.taken += member.places();
         self.count(number, |count| count + member.places());
@@ -179,14 +174,14 @@ impl Admitted {
     }
 
     /// A connection is something else to its channel now. Harmless for one that has no place.
-    pub(in crate::shard) fn becomes(&mut self, session: SessionKey, standing: Standing) {
+    pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         if let Some(number) = self.unlist(session.into()) {
             self.list(session.into(), number, standing);
         }
     }
 
     /// A connection is gone. Harmless for one that has no place.
-    pub(in crate::shard) fn leave(&mut self, member: impl Into<Member>) {
+    pub(crate) fn leave(&mut self, member: impl Into<Member>) {
         let member = member.into();
         if let Some(number) = self.unlist(member) {
             self.taken -= member.places();

@@ -1,18 +1,18 @@
 //! Questions of one shard to another that have no answer yet.
 
-use super::places::Places;
 use crate::id::{Account, CallRef};
 use crate::limits::{calls_per_pair, changes_per_pair};
+use crate::shard::shares::places::Places;
 
 /// Questions under way to another shard.
-pub(in crate::shard) struct Asking {
+pub(crate) struct Asking {
     all: Places<Account>,
     changes: Places<Account>,
 }
 
 impl Asking {
     /// None, among this many shards.
-    pub(in crate::shard) fn among(shards: usize) -> Self {
+    pub(crate) fn among(shards: usize) -> Self {
         Self {
             all: Places::of(calls_per_pair(shards)),
             changes: Places::of(changes_per_pair(shards)),
@@ -20,7 +20,7 @@ impl Asking {
     }
 
     /// Takes places for one more. False when its account has its share.
-    pub(in crate::shard) fn begin(&mut self, caller: CallRef) -> bool {
+    pub(crate) fn begin(&mut self, caller: CallRef) -> bool {
         let account = caller.account;
         if caller.change && !self.changes.take(account) {
             return false;
@@ -33,7 +33,7 @@ impl Asking {
     }
 
     /// One is answered, or found no room.
-    pub(in crate::shard) fn end(&mut self, caller: CallRef) {
+    pub(crate) fn end(&mut self, caller: CallRef) {
         self.all.give_back(caller.account);
         if caller.change {
             self.changes.give_back(caller.account);
@@ -41,7 +41,7 @@ impl Asking {
     }
 
     /// Whether there are none.
-    pub(in crate::shard) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 }

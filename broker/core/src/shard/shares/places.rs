@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// The places, by account or by whatever else stands for it. Who holds none is not kept.
 #[derive(Debug)]
-pub(in crate::shard) struct Places<A> {
+pub(crate) struct Places<A> {
     most: usize,
     taken: usize,
     holders: BTreeMap<A, usize>,
@@ -17,7 +17,7 @@ pub(in crate::shard) struct Places<A> {
 
 impl<A: Copy + Ord> Places<A> {
     /// This many places, all free.
-    pub(in crate::shard) fn of(most: usize) -> Self {
+    pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
             taken: 0,
@@ -26,7 +26,7 @@ impl<A: Copy + Ord> Places<A> {
     }
 
     /// Takes a place. False when the holder has as many as are free.
-    pub(in crate::shard) fn take(&mut self, holder: A) -> bool {
+    pub(crate) fn take(&mut self, holder: A) -> bool {
         let held = self.holders.entry(holder).or_default();
         let may = *held < self.most - self.taken;
         if may {
@@ -39,7 +39,7 @@ impl<A: Copy + Ord> Places<A> {
     }
 
     /// Gives one back. Harmless when the holder has none.
-    pub(in crate::shard) fn give_back(&mut self, holder: A) {
+    pub(crate) fn give_back(&mut self, holder: A) {
         if let Some(held) = self.holders.get_mut(&holder) {
             *held -= 1;
             self.taken -= 1;
@@ -50,18 +50,19 @@ impl<A: Copy + Ord> Places<A> {
     }
 
     /// The number of places that are taken.
-    pub(in crate::shard) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.taken
     }
 
     /// Whether nobody holds any.
-    pub(in crate::shard) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

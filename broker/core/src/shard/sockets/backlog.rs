@@ -16,25 +16,25 @@ type Slow = (ChannelKey, u32, SessionKey);
 
 /// The bytes that wait for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct Backlog {
-    pub(super) bytes: usize,
+pub(crate) struct Backlog {
+    pub(crate) bytes: usize,
     /// The channels of connections that are behind, and the bytes that wait in each.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
     /// The connections of these channels that are behind, by the bytes that wait for them.
     sessions: BTreeSet<Slow>,
     shares: Shares,
     /// Bytes of connections that were cut off and are not gone.
-    pub(super) cut: usize,
+    pub(crate) cut: usize,
 }
 
 impl Backlog {
     /// A connection of a channel is behind: its bytes are counted with those of the channel and its account.
-    pub(super) fn admit(&mut self, channel: ChannelKey, account: Account) {
+    pub(crate) fn admit(&mut self, channel: ChannelKey, account: Account) {
         self.channels.entry(channel).or_insert((account, 0));
     }
 
     /// A connection of a channel that had `before` bytes waiting has `after`.
-    pub(super) fn change(
+    pub(crate) fn change(
         &mut self,
         channel: Option<ChannelKey>,
         session: SessionKey,
@@ -59,14 +59,14 @@ impl Backlog {
     }
 
     /// The connection with most, of the channel with most in the account with most.
-    pub(super) fn slowest(&self) -> Option<SessionKey> {
+    pub(crate) fn slowest(&self) -> Option<SessionKey> {
         let channel = self.shares.largest()?;
         let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
         Some(*session)
     }
 
     /// A channel ends; its connections do not yet.
-    pub(super) fn withdraw(&mut self, channel: ChannelKey) {
+    pub(crate) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
             while let Some(slow) = self.sessions.range(all_of(channel)).next().copied() {
@@ -76,12 +76,12 @@ impl Backlog {
     }
 
     /// Whether bytes are counted for a channel.
-    pub(super) fn has(&self, channel: ChannelKey) -> bool {
+    pub(crate) fn has(&self, channel: ChannelKey) -> bool {
         self.channels.contains_key(&channel)
     }
 
     /// Whether a connection of a channel is behind with this number of bytes.
-    pub(super) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
+    pub(crate) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
         self.sessions.contains(&(channel, bytes, session))
     }
 
@@ -90,7 +90,7 @@ impl Backlog {
     ///
     /// # Panics
     /// When they have not.
-    pub(super) fn invariants(&self) -> (usize, usize) {
+    pub(crate) fn invariants(&self) -> (usize, usize) {
         let mut sum = 0;
         for (channel, (_, bytes)) in &self.channels {
             let slow = self.sessions.range(all_of(*channel));
@@ -112,6 +112,7 @@ fn all_of(channel: ChannelKey) -> RangeInclusive<Slow> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

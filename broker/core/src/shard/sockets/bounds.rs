@@ -14,22 +14,22 @@ fn why_url(settings: &Settings) -> Option<Box<str>> {
 
 /// The configured bounds in the form in which the codec takes them.
 #[derive(Debug)]
-pub(in crate::shard) struct Bounds {
-    pub(in crate::shard) head: HeadLimits,
-    pub(in crate::shard) frames: codec::ws::FrameRules,
-    pub(in crate::shard) messages: codec::signal::MessageRules,
-    pub(in crate::shard) calls: codec::control::BodyRules,
+pub(crate) struct Bounds {
+    pub(crate) head: HeadLimits,
+    pub(crate) frames: codec::ws::FrameRules,
+    pub(crate) messages: codec::signal::MessageRules,
+    pub(crate) calls: codec::control::BodyRules,
     /// This shard's part of `limits.request_bytes`.
-    pub(in crate::shard) request_bytes: usize,
-    pub(in crate::shard) origins: Origins,
+    pub(crate) request_bytes: usize,
+    pub(crate) origins: Origins,
     /// Bytes that wait for the connections of this shard.
-    pub(in crate::shard) outbox_bytes: usize,
+    pub(crate) outbox_bytes: usize,
     /// In development, the page of refusals, up to their id.
-    pub(in crate::shard) why_url: Option<Box<str>>,
+    pub(crate) why_url: Option<Box<str>>,
 }
 
 impl Bounds {
-    pub(in crate::shard) fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         let limits = &settings.limits;
         let strict = settings.strict();
         Self {

@@ -1,30 +1,31 @@
 //! Deadlines of sessions and channels in the wheel of their shard.
 
 use crate::id::{ChannelKey, SessionKey, TimerId};
-use crate::session::{NEVER, Wait};
+use crate::session::NEVER;
+use crate::session::wait::Wait;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::timer::{Owner, Timer};
 use crate::time::Now;
 
 impl Sockets {
     /// The owner of the next entry that is due by now.
-    pub(in crate::shard) fn next_due(&mut self, now: Now) -> Option<Owner> {
+    pub(crate) fn next_due(&mut self, now: Now) -> Option<Owner> {
         self.wheel.pop(now).map(Timer::owner)
     }
 
     /// When the next entry is due.
-    pub(in crate::shard) fn next_deadline(&self) -> Option<Now> {
+    pub(crate) fn next_deadline(&self) -> Option<Now> {
         self.wheel.next()
     }
 
     /// The number of entries: at most one of each session and each channel.
-    pub(in crate::shard) fn timers(&self) -> usize {
+    pub(crate) fn timers(&self) -> usize {
         self.wheel.places()
     }
 
     /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
     #[inline]
-    pub(in crate::shard) fn arm(&mut self, key: SessionKey, deadline: Now) {
+    pub(crate) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -36,7 +37,7 @@ impl Sockets {
 
     /// Sets the wheel to the end of a session's state.
     #[inline]
-    pub(in crate::shard) fn arm_open(&mut self, key: SessionKey, now: Now) {
+    pub(crate) fn arm_open(&mut self, key: SessionKey, now: Now) {
         let session = self.sessions.get(key);
         if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
             self.arm(key, next);
@@ -45,12 +46,7 @@ impl Sockets {
 
     /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be
     /// forgotten.
-    pub(in crate::shard) fn arm_channel(
-        &mut self,
-        key: ChannelKey,
-        timer: &mut TimerId,
-        next: Option<Now>,
-    ) {
+    pub(crate) fn arm_channel(&mut self, key: ChannelKey, timer: &mut TimerId, next: Option<Now>) {
         match next {
             Some(next) => self.wheel.call_by(timer, next, Timer::channel(key)),
             None => self.wheel.forget(timer),
@@ -59,7 +55,7 @@ impl Sockets {
 
     /// Whether something of a session is due at some time, and the wheel does not call for it by then.
     #[cfg(feature = "testing")]
-    pub(in crate::shard) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
+    pub(crate) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
         let Some(session) = self.sessions.get(key) else {
             return false;
         };
@@ -76,7 +72,7 @@ impl Sockets {
 
     /// The same of a channel.
     #[cfg(feature = "testing")]
-    pub(in crate::shard) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
+    pub(crate) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
         let calls = |next| self.wheel.calls_by(timer, next);
         !next.is_none_or(calls)
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Drain {
+pub(crate) struct Drain {
     began: Now,
     ends: Now,
     next: Now,
@@ -21,17 +21,17 @@ pub(in crate::shard) struct Drain {
 
 /// One step of a drain: what it does to the sessions in these places, at most [`CLOSES_PER_TURN`] of each kind.
 #[derive(Debug)]
-pub(in crate::shard) struct DrainStep {
+pub(crate) struct DrainStep {
     /// Those that get GO_AWAY.
-    pub(in crate::shard) told: Range<usize>,
+    pub(crate) told: Range<usize>,
     /// Those that are closed.
-    pub(in crate::shard) closed: Range<usize>,
+    pub(crate) closed: Range<usize>,
     /// Whether waiting calls are answered: once.
-    pub(in crate::shard) ends_calls: bool,
+    pub(crate) ends_calls: bool,
 }
 
 impl Drain {
-    pub(super) fn begin(began: Now, ends: Now) -> Self {
+    pub(crate) fn begin(began: Now, ends: Now) -> Self {
         Self {
             began,
             ends,
@@ -44,12 +44,12 @@ impl Drain {
     }
 
     /// When its next step is due.
-    pub(super) fn next(&self) -> Option<Now> {
+    pub(crate) fn next(&self) -> Option<Now> {
         (!self.over).then_some(self.next)
     }
 
     /// The next step, if it is due, of a walk over this number of places.
-    pub(super) fn step(&mut self, places: usize, now: Now) -> Option<DrainStep> {
+    pub(crate) fn step(&mut self, places: usize, now: Now) -> Option<DrainStep> {
         if self.over || self.next > now {
             return None;
         }
@@ -75,7 +75,7 @@ impl Drain {
     }
 
     /// Ends it when its time is over, or earlier when nothing is left to wait for. True once.
-    pub(super) fn end(&mut self, empty: bool, now: Now) -> bool {
+    pub(crate) fn end(&mut self, empty: bool, now: Now) -> bool {
         let ends = !self.over && (empty || now >= self.ends);
         self.over |= ends;
         ends
@@ -93,7 +93,7 @@ impl Drain {
 /// The connections that are closed in the turns that follow, and the part of a turn for them. At most all open
 /// WebSockets.
 #[derive(Debug, Default)]
-pub(super) struct Closings {
+pub(crate) struct Closings {
     /// The moment of the turn: all inputs of one turn have the same.
     at: Moment,
     /// Connections closed in it.
@@ -104,12 +104,12 @@ pub(super) struct Closings {
 
 impl Closings {
     /// A turn begins.
-    pub(super) fn begin_turn(&mut self, at: Moment) {
+    pub(crate) fn begin_turn(&mut self, at: Moment) {
         (self.at, self.closed) = (at, 0);
     }
 
     /// Whether the turn of `at` has room for one more.
-    pub(super) fn has_room(&mut self, at: Moment) -> bool {
+    pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             self.begin_turn(at);
         }
@@ -117,27 +117,27 @@ impl Closings {
     }
 
     /// One more is closed in this turn.
-    pub(super) fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         self.closed += 1;
     }
 
     /// A connection waits for a turn with room, unless it does already: a viewer's or a master's.
-    pub(super) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
+    pub(crate) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
         self.waiting.entry((is_viewer, session)).or_insert(reason);
     }
 
     /// A connection is not open any more.
-    pub(super) fn forget(&mut self, is_viewer: bool, session: SessionKey) {
+    pub(crate) fn forget(&mut self, is_viewer: bool, session: SessionKey) {
         self.waiting.remove(&(is_viewer, session));
     }
 
     /// Whether any waits.
-    pub(super) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// The next one, if the turn of `at` has room.
-    pub(super) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
+    pub(crate) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         if !self.has_room(at) {
             return None;
         }
@@ -147,7 +147,7 @@ impl Closings {
     }
 
     /// Those that wait, and whether each is a viewer's.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
         self.waiting.keys().copied()
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::event::CONNECTION_ROLES;
 use crate::id::SessionKey;
-use crate::session::{Expected, HttpStage, Role, Session, SessionState};
-use crate::shard::shares::Standing;
+use crate::session::http::{Expected, HttpStage};
+use crate::session::web_socket::Role;
+use crate::session::{Session, SessionState};
+use crate::shard::shares::admitted::Standing;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::timer::{Owner, Timer};
 
@@ -33,7 +35,7 @@ impl Sockets {
     ///
     /// # Panics
     /// When they do not.
-    pub(in crate::shard) fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         let mut sums = Sums::default();
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         for key in keys {
@@ -153,6 +155,7 @@ fn is_queued(session: &Session) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::auth::Caller;
     use crate::crowd::Origin;
@@ -162,7 +165,10 @@ mod tests {
     use crate::machine::Peer;
     use crate::placement::Placement;
     use crate::readiness::Readiness;
-    use crate::session::{Launch, NEVER, Onward, Ownerless, Terms, WebSocket};
+    use crate::session::NEVER;
+    use crate::session::http::{Onward, Ownerless};
+    use crate::session::outbox::Launch;
+    use crate::session::web_socket::{Terms, WebSocket};
     use crate::settings::Settings;
     use crate::time::{Moment, Now};
     use ahash::RandomState;

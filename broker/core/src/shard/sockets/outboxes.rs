@@ -3,7 +3,9 @@
 use crate::id::SessionKey;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::machine::Output;
-use crate::session::{Launch, Load, NEVER, Sending, Session, SessionState, Unsent, WebSocket};
+use crate::session::outbox::{Launch, Load, Unsent};
+use crate::session::web_socket::WebSocket;
+use crate::session::{NEVER, Sending, Session, SessionState};
 use crate::settings::Settings;
 use crate::shard::Letter;
 use crate::shard::books::Books;
@@ -14,18 +16,18 @@ use codec::ws::{self, Receiver, Side};
 
 impl Sockets {
     #[inline]
-    pub(in crate::shard) fn output(&mut self, output: Output<Letter>) {
+    pub(crate) fn output(&mut self, output: Output<Letter>) {
         self.outputs.push_back(output);
     }
 
     /// The oldest output that the edge has not taken.
-    pub(in crate::shard) fn next_output(&mut self) -> Option<Output<Letter>> {
+    pub(crate) fn next_output(&mut self) -> Option<Output<Letter>> {
         self.outputs.pop_front()
     }
 
     /// Announces that a session has bytes to send.
     #[inline]
-    pub(in crate::shard) fn touch(&mut self, key: SessionKey) {
+    pub(crate) fn touch(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -36,7 +38,7 @@ impl Sockets {
     }
 
     /// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
-    pub(in crate::shard) fn push_control(
+    pub(crate) fn push_control(
         &mut self,
         books: &mut Books,
         key: SessionKey,
@@ -60,7 +62,7 @@ impl Sockets {
     /// # Errors
     /// [`NoRoom`]: nothing was appended.
     #[inline(always)]
-    pub(in crate::shard) fn push_message(
+    pub(crate) fn push_message(
         &mut self,
         to: SessionKey,
         launch: Launch,
@@ -93,7 +95,7 @@ impl Sockets {
     }
 
     /// By how many bytes a frame of this length is longer than an open WebSocket can take.
-    pub(in crate::shard) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
+    pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
         if web_socket.is_some_and(WebSocket::is_wss) {
             bytes.saturating_sub(longest_for_wss(&self.settings))
@@ -104,7 +106,7 @@ impl Sockets {
 
     /// Appends a frame that was kept here as one message, whatever waits already; returns its bytes. It is announced by
     /// [`Sockets::touch`]. `None` when the session is gone.
-    pub(in crate::shard) fn push_kept(
+    pub(crate) fn push_kept(
         &mut self,
         to: SessionKey,
         launch: Launch,
@@ -122,7 +124,7 @@ impl Sockets {
 
     /// The edge has copied these bytes out: its socket had no room for them. A connection that speaks HTTP is watched
     /// from here on.
-    pub(in crate::shard) fn launched(&mut self, key: SessionKey, bytes: usize) {
+    pub(crate) fn launched(&mut self, key: SessionKey, bytes: usize) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -138,7 +140,7 @@ impl Sockets {
     /// The oldest `bytes` of a session were handed to the kernel. Calls `delivered` for each message whose last byte
     /// was among them, with the bytes of its frame. `None` when the session is gone.
     #[inline]
-    pub(in crate::shard) fn handed_over(
+    pub(crate) fn handed_over(
         &mut self,
         key: SessionKey,
         bytes: usize,
@@ -191,7 +193,7 @@ impl Sockets {
     }
 
     /// Takes back what no byte of has left a connection that is no longer its slot's.
-    pub(in crate::shard) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
+    pub(crate) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
         let session = self.sessions.get_mut(key)?;
         let before = session.outbox.load().messages;
         let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
@@ -212,7 +214,7 @@ impl Sockets {
     }
 
     /// Withholds the bytes of a session, for a time or for good. Those that were announced are announced again then.
-    pub(in crate::shard) fn withhold(&mut self, key: SessionKey, for_good: bool) {
+    pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.sending = if for_good {
                 Sending::WithheldForGood
@@ -223,7 +225,7 @@ impl Sockets {
     }
 
     /// Withholds the bytes of a session no longer. They are announced by [`Sockets::touch`].
-    pub(in crate::shard) fn show(&mut self, key: SessionKey) {
+    pub(crate) fn show(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key)
             && let Sending::Withheld | Sending::WithheldForGood = session.sending
         {
@@ -232,7 +234,7 @@ impl Sockets {
     }
 
     /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
-    pub(in crate::shard) fn has_control_room(&self, books: &Books, key: SessionKey) -> bool {
+    pub(crate) fn has_control_room(&self, books: &Books, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
         let all = usize::try_from(books.control_bytes()).unwrap_or(usize::MAX);
@@ -246,18 +248,18 @@ impl Sockets {
 }
 
 /// The memory that is lent out while bytes of a WebSocket are taken in.
-pub(in crate::shard) struct Lent {
-    pub(in crate::shard) receiver: Receiver,
-    pub(in crate::shard) parser: Box<Parser>,
+pub(crate) struct Lent {
+    pub(crate) receiver: Receiver,
+    pub(crate) parser: Box<Parser>,
     /// Messages among these bytes may have been held back on their way.
-    pub(in crate::shard) may_be_late: bool,
+    pub(crate) may_be_late: bool,
 }
 
 /// The receiver and the parser, which are lent out while bytes of a WebSocket are taken in.
 impl Sockets {
     /// Lends the receiver of a session and the shard's parser. `None` when the session has no open WebSocket.
     #[inline]
-    pub(in crate::shard) fn lend(&mut self, key: SessionKey, now: Now) -> Option<Lent> {
+    pub(crate) fn lend(&mut self, key: SessionKey, now: Now) -> Option<Lent> {
         let held = now < self.standstill().read_by;
         let web_socket = self.web_socket(key)?;
         let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
@@ -271,7 +273,7 @@ impl Sockets {
 
     /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
     #[inline]
-    pub(in crate::shard) fn take_lent(
+    pub(crate) fn take_lent(
         &mut self,
         key: SessionKey,
         (receiver, parser): (Receiver, Box<Parser>),
@@ -299,7 +301,7 @@ impl Sockets {
 
 /// Why a message is not appended to the outbox of its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum NoRoom {
+pub(crate) enum NoRoom {
     /// The recipient is gone.
     Gone,
     /// It is no open WebSocket, or as much waits for it as may.
@@ -317,32 +319,33 @@ fn longest_for_wss(settings: &Settings) -> usize {
 }
 
 /// The effect of bytes that were handed to the kernel.
-pub(in crate::shard) struct HandedOver {
+pub(crate) struct HandedOver {
     /// The bytes that wait no longer.
-    pub(in crate::shard) freed: Load,
+    pub(crate) freed: Load,
     /// Milliseconds from a viewer's admission to the first answer that was handed to it, if that was among them.
-    pub(in crate::shard) setup_ms: Option<u64>,
+    pub(crate) setup_ms: Option<u64>,
     /// Whether the last message that it had begun is over, of a connection that has lost its slot.
-    pub(in crate::shard) released: bool,
+    pub(crate) released: bool,
 }
 
 /// Messages taken back from an outbox.
-pub(in crate::shard) struct TakenBack {
-    pub(in crate::shard) unsent: Vec<Unsent>,
+pub(crate) struct TakenBack {
+    pub(crate) unsent: Vec<Unsent>,
     /// The bytes that wait no longer.
-    pub(in crate::shard) freed: Load,
+    pub(crate) freed: Load,
     /// Whether a message is left that was begun and has not ended.
-    pub(in crate::shard) begun: bool,
+    pub(crate) begun: bool,
 }
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::{ChannelKey, ShardId};
     use crate::journal::EndReason;
     use crate::machine::{Machine as _, Peer};
     use crate::placement::Placement;
-    use crate::session::{Role, Terms, WebSocket};
+    use crate::session::web_socket::{Role, Terms, WebSocket};
     use crate::settings::Settings;
     use crate::shard::{Shard, Start};
     use crate::time::Moment;

@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 
 /// The bytes that connections hold, by address and connection.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct RequestBytes {
+pub(crate) struct RequestBytes {
     /// By the address they come from.
-    pub(super) shares: Shares<Origin, SessionKey>,
+    pub(crate) shares: Shares<Origin, SessionKey>,
     /// The sum.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// By connection: only those that hold something.
-    pub(super) charges: BTreeMap<SessionKey, usize>,
+    pub(crate) charges: BTreeMap<SessionKey, usize>,
     /// Connections that had to make room for others' requests.
-    pub(super) refused: u64,
+    pub(crate) refused: u64,
 }
 
 impl RequestBytes {
@@ -28,7 +28,7 @@ impl RequestBytes {
     ///
     /// # Panics
     /// When they are not.
-    pub(super) fn invariants(&self) -> usize {
+    pub(crate) fn invariants(&self) -> usize {
         let sum: usize = self.charges.values().sum();
         assert_eq!(sum, self.bytes, "the sum of the charges");
         assert_eq!(sum, self.shares.bytes(), "the shares of the charges");

@@ -4,39 +4,39 @@
 use crate::crowd::Origin;
 use crate::id::SessionKey;
 use crate::limits::OWNER_WAITERS_MAX;
-use crate::session::OnwardCount;
+use crate::session::http::OnwardCount;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 
-/// Turns: see [`super::turns`].
+/// Turns: see [`crate::shard::sockets::turns`].
 impl Sockets {
     /// The number of heads and bodies of a connection that may be answered as they arrive, after this much work.
-    pub(in crate::shard) fn begin_visit(&mut self, done: u64, at: Moment) -> u32 {
+    pub(crate) fn begin_visit(&mut self, done: u64, at: Moment) -> u32 {
         self.requests.turns.visit(done, at)
     }
 
     /// This many of them were answered.
-    pub(in crate::shard) fn end_visit(&mut self, answered: u32) {
+    pub(crate) fn end_visit(&mut self, answered: u32) {
         self.requests.turns.fresh += answered;
     }
 
     /// Whether the next request waits, by a shard that has done this work.
-    pub(in crate::shard) fn turn_is_over(&self, done: u64) -> bool {
+    pub(crate) fn turn_is_over(&self, done: u64) -> bool {
         self.requests.turns.is_over(done)
     }
 
     /// One more head or body is answered.
-    pub(in crate::shard) fn count_request(&mut self) {
+    pub(crate) fn count_request(&mut self) {
         self.requests.turns.take();
     }
 
     /// Heads and bodies answered since the start.
-    pub(in crate::shard) fn requests_taken(&self) -> u64 {
+    pub(crate) fn requests_taken(&self) -> u64 {
         self.requests.turns.taken()
     }
 
     /// The requests of this connection wait for a later turn.
-    pub(in crate::shard) fn wait_for_turn(&mut self, key: SessionKey) {
+    pub(crate) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
         {
@@ -45,17 +45,17 @@ impl Sockets {
     }
 
     /// Requests that wait are answered from here on, after this much work.
-    pub(in crate::shard) fn begin_tick(&mut self, done: u64) {
+    pub(crate) fn begin_tick(&mut self, done: u64) {
         self.requests.turns.begin_tick(done);
     }
 
     /// The number of connections whose requests wait for a turn.
-    pub(in crate::shard) fn waiting_requests(&self) -> usize {
+    pub(crate) fn waiting_requests(&self) -> usize {
         self.requests.turns.waiting()
     }
 
     /// The connection that waits longest: it waits no more. It may be gone.
-    pub(in crate::shard) fn next_waiting(&mut self) -> Option<SessionKey> {
+    pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
         let key = self.requests.turns.next_waiting()?;
         if let Some(http) = self.http(key) {
             http.queued = false;
@@ -64,18 +64,18 @@ impl Sockets {
     }
 
     /// The wait of a connection's next request is over: it begins at the end of this input.
-    pub(in crate::shard) fn requests_go_on(&mut self, key: SessionKey) {
+    pub(crate) fn requests_go_on(&mut self, key: SessionKey) {
         self.requests.turns.answered.push_back(key);
     }
 
     /// The next connection whose requests go on.
-    pub(in crate::shard) fn next_going_on(&mut self) -> Option<SessionKey> {
+    pub(crate) fn next_going_on(&mut self) -> Option<SessionKey> {
         self.requests.turns.answered.pop_front()
     }
 
     /// Whether there is such a connection.
     #[inline]
-    pub(in crate::shard) fn has_going_on(&self) -> bool {
+    pub(crate) fn has_going_on(&self) -> bool {
         !self.requests.turns.answered.is_empty()
     }
 }
@@ -83,7 +83,7 @@ impl Sockets {
 /// Requests that wait for a node that has their channel.
 impl Sockets {
     /// Whether one more request may wait for an owner; it is counted then.
-    pub(in crate::shard) fn may_wait(&mut self, key: SessionKey) -> bool {
+    pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
         let waiting = &mut self.requests.without_owner;
         let has_room = waiting.len() < OWNER_WAITERS_MAX;
         if has_room {
@@ -93,25 +93,25 @@ impl Sockets {
     }
 
     /// An entry in the count of requests for other nodes.
-    pub(in crate::shard) fn count_onward(&self) -> OnwardCount {
+    pub(crate) fn count_onward(&self) -> OnwardCount {
         self.requests.onward.clone()
     }
 
     /// A request waits for an owner no more.
-    pub(in crate::shard) fn ends_waiting(&mut self, key: SessionKey) {
+    pub(crate) fn ends_waiting(&mut self, key: SessionKey) {
         self.requests.without_owner.remove(&key);
     }
 
     /// The number of requests that wait for an owner.
-    pub(in crate::shard) fn without_owner(&self) -> usize {
+    pub(crate) fn without_owner(&self) -> usize {
         self.requests.without_owner.len()
     }
 }
 
-/// Bytes: see [`super::request_bytes`].
+/// Bytes: see [`crate::shard::sockets::request_bytes`].
 impl Sockets {
     /// Charges a session for what it holds now, and for nothing else.
-    pub(in crate::shard) fn charge(&mut self, key: SessionKey) {
+    pub(crate) fn charge(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
@@ -120,7 +120,7 @@ impl Sockets {
     }
 
     /// Nothing is charged for a session any more: it leaves the table, or its memory is free soon.
-    pub(in crate::shard) fn discharge(&mut self, key: SessionKey) {
+    pub(crate) fn discharge(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
@@ -145,7 +145,7 @@ impl Sockets {
 
     /// The connection that pays when one that has just received makes it too much: itself, if no other holds more.
     /// `None` when there is room, or others hold it all, who pay when they send more.
-    pub(in crate::shard) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
+    pub(crate) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
         let held = &self.requests.held;
         if held.bytes <= self.rules.request_bytes {
             return None;
@@ -156,24 +156,24 @@ impl Sockets {
     }
 
     /// The connection with most, when all hold too much.
-    pub(in crate::shard) fn largest_payer(&self) -> Option<SessionKey> {
+    pub(crate) fn largest_payer(&self) -> Option<SessionKey> {
         let held = &self.requests.held;
         let too_much = held.bytes > self.rules.request_bytes;
         too_much.then(|| held.shares.largest()).flatten()
     }
 
     /// One more connection had to make room for others' requests.
-    pub(in crate::shard) fn count_payer(&mut self) {
+    pub(crate) fn count_payer(&mut self) {
         self.requests.held.refused += 1;
     }
 
     /// Connections that had to make room for others' requests.
-    pub(in crate::shard) fn payers(&self) -> u64 {
+    pub(crate) fn payers(&self) -> u64 {
         self.requests.held.refused
     }
 
     /// The bytes that are charged to connections.
-    pub(in crate::shard) fn request_bytes(&self) -> usize {
+    pub(crate) fn request_bytes(&self) -> usize {
         self.requests.held.bytes
     }
 }

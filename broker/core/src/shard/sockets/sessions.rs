@@ -8,11 +8,12 @@ use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::TUNNELS_PER_TICK;
-use crate::machine::Shown;
-use crate::machine::{Output, Peer};
-use crate::session::{Ending, Http, NEVER, Session, SessionState, WebSocket};
+use crate::machine::{Output, Peer, Shown};
+use crate::session::http::Http;
+use crate::session::web_socket::WebSocket;
+use crate::session::{Ending, NEVER, Session, SessionState};
 use crate::settings::Settings;
-use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::shares::admitted::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 use std::iter;
@@ -20,25 +21,25 @@ use std::sync::Arc;
 
 impl Sockets {
     #[inline]
-    pub(in crate::shard) fn session(&self, key: SessionKey) -> Option<&Session> {
+    pub(crate) fn session(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
 
     /// A session's HTTP state, while it speaks HTTP.
     #[inline]
-    pub(in crate::shard) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
+    pub(crate) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
         self.sessions.get_mut(key).and_then(Session::http_mut)
     }
 
     /// A session's open WebSocket, while it is one.
     #[inline]
-    pub(in crate::shard) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
+    pub(crate) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
     /// The same with the configuration, by which its deadlines and rates are measured.
     #[inline]
-    pub(in crate::shard) fn web_socket_and_settings(
+    pub(crate) fn web_socket_and_settings(
         &mut self,
         key: SessionKey,
     ) -> Option<(&mut WebSocket, &Settings)> {
@@ -47,10 +48,7 @@ impl Sockets {
     }
 
     /// A session's WebSocket, while the peer's close frame is awaited.
-    pub(in crate::shard) fn closing_web_socket(
-        &mut self,
-        key: SessionKey,
-    ) -> Option<&mut WebSocket> {
+    pub(crate) fn closing_web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         match &mut self.sessions.get_mut(key)?.state {
             SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket),
             SessionState::Http(_) | SessionState::Open(_) | SessionState::AwaitGone(_) => None,
@@ -58,28 +56,28 @@ impl Sockets {
     }
 
     /// Whether one more session fits.
-    pub(in crate::shard) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.sessions.has_room()
     }
 
     /// The number of places that sessions have had so far: the end for [`Sockets::session_at`].
-    pub(in crate::shard) fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         self.sessions.slots()
     }
 
     /// The session in a place, for walks over all of them in pieces.
-    pub(in crate::shard) fn session_at(&self, place: usize) -> Option<SessionKey> {
+    pub(crate) fn session_at(&self, place: usize) -> Option<SessionKey> {
         self.sessions.at(place)
     }
 
     /// Connections by [`ConnectionRole`].
-    pub(in crate::shard) fn connections(&self) -> [u64; CONNECTION_ROLES] {
+    pub(crate) fn connections(&self) -> [u64; CONNECTION_ROLES] {
         self.census.places
     }
 }
 
 impl Sockets {
-    pub(in crate::shard) fn open_session(
+    pub(crate) fn open_session(
         &mut self,
         peer: Peer,
         anyway: bool,
@@ -96,11 +94,7 @@ impl Sockets {
         Some(key)
     }
 
-    pub(in crate::shard) fn add_session(
-        &mut self,
-        session: Session,
-        anyway: bool,
-    ) -> Option<SessionKey> {
+    pub(crate) fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
         let place = session.place;
         let added = if anyway {
             self.sessions.insert_anyway(session)
@@ -113,7 +107,7 @@ impl Sockets {
     }
 
     /// Takes a session out, with its timer, its places, and what was charged for it.
-    pub(in crate::shard) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
+    pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
         self.requests.without_owner.remove(&key);
         self.requests.shown.remove(&key);
@@ -131,25 +125,25 @@ impl Sockets {
     }
 
     /// A connection to the credentials provider began with this.
-    pub(in crate::shard) fn showed(&mut self, key: SessionKey, shown: Shown) {
+    pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown) {
         if self.sessions.get_mut(key).is_some() {
             self.requests.shown.insert(key, Arc::new(shown));
         }
     }
 
     /// The name and the certificate that it began with; `None` for any other connection.
-    pub(in crate::shard) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
+    pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
         self.requests.shown.get(&key).cloned()
     }
 
     /// A channel is out of the tables: its timer goes, and what is known of its connections that are behind.
-    pub(in crate::shard) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
+    pub(crate) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
         self.wheel.forget(&mut channel.timer);
         self.backlog.withdraw(key);
     }
 
     /// Moves a session from one gauge to another.
-    pub(in crate::shard) fn place(&mut self, key: SessionKey, place: ConnectionRole) {
+    pub(crate) fn place(&mut self, key: SessionKey, place: ConnectionRole) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -172,7 +166,7 @@ impl Sockets {
 /// The states of a session, one after the other.
 impl Sockets {
     /// A connection is admitted: it is a WebSocket from here on.
-    pub(in crate::shard) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
+    pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = SessionState::Open(web_socket);
             self.census.web_sockets += 1;
@@ -181,7 +175,7 @@ impl Sockets {
     }
 
     /// The close frame of an open WebSocket is queued: the peer's is awaited until `deadline`.
-    pub(in crate::shard) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
+    pub(crate) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -203,7 +197,7 @@ impl Sockets {
     }
 
     /// Moves to the last state; false when it was there before.
-    pub(in crate::shard) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
+    pub(crate) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
@@ -240,7 +234,7 @@ impl Sockets {
     }
 
     /// Puts the end off of a connection that the edge has to close. False when it is none, or was aborted.
-    pub(in crate::shard) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
+    pub(crate) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
@@ -258,81 +252,72 @@ impl Sockets {
     }
 
     /// Notes why a connection ends, unless that is known.
-    pub(in crate::shard) fn because(&mut self, key: SessionKey, reason: EndReason) {
+    pub(crate) fn because(&mut self, key: SessionKey, reason: EndReason) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.because(reason);
         }
     }
 }
 
-/// The places of WebSockets and tunnels: see [`Admitted`](crate::shard::shares::Admitted).
+/// The places of WebSockets and tunnels: see [`Admitted`](crate::shard::shares::admitted::Admitted).
 impl Sockets {
     /// The holder of the places of a caller's connections to channels of an account.
-    pub(in crate::shard) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
+    pub(crate) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
         self.admitted.holder(caller, account)
     }
 
     /// Whether this number of places is free for one more of the holder, or another one makes room.
-    pub(in crate::shard) fn may_enter(&self, holder: Holder, places: usize) -> bool {
+    pub(crate) fn may_enter(&self, holder: Holder, places: usize) -> bool {
         self.admitted.may_enter(holder, places)
     }
 
     /// Whether this number of places is free.
-    pub(in crate::shard) fn has_places(&self, places: usize) -> bool {
+    pub(crate) fn has_places(&self, places: usize) -> bool {
         self.admitted.has(places)
     }
 
     /// Takes the places of one that makes room for one more of this holder; `None` when there is room, or nobody does.
-    pub(in crate::shard) fn take_places(
-        &mut self,
-        holder: Holder,
-        places: usize,
-    ) -> Option<Member> {
+    pub(crate) fn take_places(&mut self, holder: Holder, places: usize) -> Option<Member> {
         self.admitted.make_room(holder, places)
     }
 
     /// Notes that one that made room is being closed, and returns the one before that is not waited for any more.
-    pub(in crate::shard) fn awaits_end_of(&mut self, session: SessionKey) -> Option<SessionKey> {
+    pub(crate) fn awaits_end_of(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.admitted.closes(session)
     }
 
     /// A connection of this holder is admitted.
-    pub(in crate::shard) fn enters(
-        &mut self,
-        member: impl Into<Member>,
-        holder: Holder,
-        standing: Standing,
-    ) {
+    pub(crate) fn enters(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         self.admitted.enter(member, holder, standing);
     }
 
     /// A connection is something else to its channel from here on.
-    pub(in crate::shard) fn becomes(&mut self, session: SessionKey, standing: Standing) {
+    pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         self.admitted.becomes(session, standing);
     }
 
     /// A session that was opened just now brings one call, and ends with its answer.
-    pub(in crate::shard) fn bring_one_call(&mut self, key: SessionKey) {
+    pub(crate) fn bring_one_call(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key) {
             http.one_call = true;
         }
     }
 
     /// The owner of a channel has greeted a tunnel.
-    pub(in crate::shard) fn tunnel_leads(&mut self, place: u32, lead: Lead, now: Now) {
+    pub(crate) fn tunnel_leads(&mut self, place: u32, lead: Lead, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.tunnels.enter(place, lead, map, now);
         }
     }
 
     /// A tunnel has ended.
-    pub(in crate::shard) fn tunnel_left(&mut self, place: u32) {
+    pub(crate) fn tunnel_left(&mut self, place: u32) {
         self.admitted.leave(Member::Tunnel(place));
         self.tunnels.leave(place);
     }
 
     /// Has tunnels closed whose channel another node has, or that leave since this one ends.
-    pub(in crate::shard) fn close_tunnels(&mut self, now: Now) {
+    pub(crate) fn close_tunnels(&mut self, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.tunnels.follow(map, now);
         }
@@ -348,7 +333,7 @@ impl Sockets {
     }
 
     /// When the next tunnel is to be closed.
-    pub(in crate::shard) fn next_closed_tunnel(&self) -> Option<Now> {
+    pub(crate) fn next_closed_tunnel(&self) -> Option<Now> {
         self.tunnels.next_due()
     }
 }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 /// Values of one kind under generational keys. Bounded by `capacity`.
 #[derive(Debug)]
-pub(in crate::shard) struct Table<K, T> {
+pub(crate) struct Table<K, T> {
     chunks: Vec<Box<[Slot<T>]>>,
     free: Vec<u32>,
     live: usize,
@@ -24,7 +24,7 @@ struct Slot<T> {
 impl<K: Key, T> Table<K, T> {
     /// An empty table for at most `capacity` values.
     #[must_use]
-    pub(in crate::shard) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             chunks: Vec::new(),
             free: Vec::new(),
@@ -36,13 +36,13 @@ impl<K: Key, T> Table<K, T> {
 
     /// The number of values.
     #[must_use]
-    pub(in crate::shard) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.live
     }
 
     /// Whether one more fits.
     #[must_use]
-    pub(in crate::shard) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.live < self.capacity
     }
 
@@ -50,7 +50,7 @@ impl<K: Key, T> Table<K, T> {
     ///
     /// # Errors
     /// The value itself.
-    pub(in crate::shard) fn insert(&mut self, value: T) -> Result<K, T> {
+    pub(crate) fn insert(&mut self, value: T) -> Result<K, T> {
         if !self.has_room() {
             return Err(value);
         }
@@ -67,7 +67,7 @@ impl<K: Key, T> Table<K, T> {
     }
 
     /// Puts a value in although the table is full: for a connection that comes back. The slots still bound it.
-    pub(in crate::shard) fn insert_anyway(&mut self, value: T) -> Result<K, T> {
+    pub(crate) fn insert_anyway(&mut self, value: T) -> Result<K, T> {
         let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
         let result = self.insert(value);
         self.capacity = capacity;
@@ -75,7 +75,7 @@ impl<K: Key, T> Table<K, T> {
     }
 
     /// Takes a value out and retires its key.
-    pub(in crate::shard) fn remove(&mut self, key: K) -> Option<T> {
+    pub(crate) fn remove(&mut self, key: K) -> Option<T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation != key.generation() {
             return None;
@@ -90,7 +90,7 @@ impl<K: Key, T> Table<K, T> {
 
     /// The value of a key.
     #[must_use]
-    pub(in crate::shard) fn get(&self, key: K) -> Option<&T> {
+    pub(crate) fn get(&self, key: K) -> Option<&T> {
         let slot = self
             .chunks
             .get(key.slot() / CHUNK)?
@@ -101,7 +101,7 @@ impl<K: Key, T> Table<K, T> {
     }
 
     /// The value of a key, to be changed.
-    pub(in crate::shard) fn get_mut(&mut self, key: K) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation == key.generation() {
             slot.value.as_mut()
@@ -112,13 +112,13 @@ impl<K: Key, T> Table<K, T> {
 
     /// The number of slots that were ever used: the end for [`Table::at`].
     #[must_use]
-    pub(in crate::shard) fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.chunks.len() * CHUNK
     }
 
     /// The key in a slot, if it is taken: for walks over the whole table in pieces.
     #[must_use]
-    pub(in crate::shard) fn at(&self, number: usize) -> Option<K> {
+    pub(crate) fn at(&self, number: usize) -> Option<K> {
         let slot = self.chunks.get(number / CHUNK)?.get(number % CHUNK)?;
         slot.value.as_ref()?;
         Some(K::new(u32::try_from(number).ok()?, slot.generation))
@@ -150,6 +150,7 @@ const CHUNK: usize = 64;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::id::SessionKey;
 

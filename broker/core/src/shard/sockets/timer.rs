@@ -4,25 +4,25 @@ use crate::id::{ChannelKey, SessionKey};
 
 /// An entry of the wheel: the key of a session or of a channel, in one word.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Timer(u64);
+pub(crate) struct Timer(u64);
 
 /// The owner of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Owner {
+pub(crate) enum Owner {
     Session(SessionKey),
     Channel(ChannelKey),
 }
 
 impl Timer {
-    pub(in crate::shard) fn session(key: SessionKey) -> Self {
+    pub(crate) fn session(key: SessionKey) -> Self {
         Self(key.pack())
     }
 
-    pub(in crate::shard) fn channel(key: ChannelKey) -> Self {
+    pub(crate) fn channel(key: ChannelKey) -> Self {
         Self(key.pack() | OF_CHANNEL)
     }
 
-    pub(in crate::shard) fn owner(self) -> Owner {
+    pub(crate) fn owner(self) -> Owner {
         if self.0 & OF_CHANNEL == 0 {
             Owner::Session(SessionKey::unpack(self.0))
         } else {

@@ -1,11 +1,11 @@
-//! Connections that are behind, as the backlog counts them: see [`super::backlog`].
+//! Connections that are behind, as the backlog counts them: see [`crate::shard::sockets::backlog`].
 
 use crate::id::{Account, SessionKey};
 use crate::shard::sockets::Sockets;
 
 impl Sockets {
     /// The socket of a WebSocket had no room for what was to be sent. `account`: that of its channel, if that is there.
-    pub(in crate::shard) fn begin_behind(&mut self, key: SessionKey, account: Option<Account>) {
+    pub(crate) fn begin_behind(&mut self, key: SessionKey, account: Option<Account>) {
         let session = self.sessions.get_mut(key);
         let Some(session) = session.filter(|session| session.open().is_some()) else {
             return;
@@ -19,7 +19,7 @@ impl Sockets {
 
     /// Has the backlog follow the outbox of a connection that is behind; nothing for any other.
     #[inline]
-    pub(in crate::shard) fn weigh(&mut self, key: SessionKey) {
+    pub(crate) fn weigh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -32,7 +32,7 @@ impl Sockets {
     }
 
     /// A connection is no longer one that messages go to.
-    pub(in crate::shard) fn stops_being_behind(&mut self, key: SessionKey) {
+    pub(crate) fn stops_being_behind(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
             self.set_weight(key, 0);
@@ -51,19 +51,19 @@ impl Sockets {
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.
     #[inline]
-    pub(in crate::shard) fn too_far_behind(&self) -> bool {
+    pub(crate) fn too_far_behind(&self) -> bool {
         let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
     }
 
     /// The connection that is furthest behind.
-    pub(in crate::shard) fn slowest(&self) -> Option<SessionKey> {
+    pub(crate) fn slowest(&self) -> Option<SessionKey> {
         self.backlog.slowest()
     }
 
     /// A connection was cut off since it does not read. True when such connections together hold so much that this one
     /// is not waited for.
-    pub(in crate::shard) fn note_cut(&mut self, key: SessionKey) -> bool {
+    pub(crate) fn note_cut(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
@@ -75,7 +75,7 @@ impl Sockets {
 
     /// This many bytes of a connection that was cut off are gone.
     #[inline]
-    pub(super) fn cut_shrinks(&mut self, bytes: usize) {
+    pub(crate) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
     }
 }

@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 
 /// The same done to each of many, one after the other: what one leaves comes before the next.
 #[derive(Debug)]
-pub(in crate::shard) enum Each {
+pub(crate) enum Each {
     /// Open WebSockets end for this reason: as many as a turn closes, the others in the turns that follow.
     Close(IntoIter<SessionKey>, EndReason),
     /// Connections end at once, for this reason unless they have one.
@@ -21,17 +21,17 @@ pub(in crate::shard) enum Each {
 
 impl Each {
     /// Open WebSockets end for this reason.
-    pub(in crate::shard) fn close(sessions: Vec<SessionKey>, reason: EndReason) -> Self {
+    pub(crate) fn close(sessions: Vec<SessionKey>, reason: EndReason) -> Self {
         Self::Close(sessions.into_iter(), reason)
     }
 
     /// Connections end at once, for this reason unless they have one.
-    pub(in crate::shard) fn abort(sessions: Vec<SessionKey>, reason: Option<EndReason>) -> Self {
+    pub(crate) fn abort(sessions: Vec<SessionKey>, reason: Option<EndReason>) -> Self {
         Self::Abort(sessions.into_iter(), reason)
     }
 
     /// Whether none is left.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Close(sessions, _) | Self::Abort(sessions, _) => sessions.as_slice().is_empty(),
             Self::FailCalls(channels) | Self::Still(channels) | Self::Drop(channels) => {

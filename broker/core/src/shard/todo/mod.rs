@@ -7,33 +7,35 @@
 //! The list is one queue, used again, of small values; what is large is boxed. It stays empty for a relayed message.
 //! It is empty when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: what concerns
 //! many connections or channels is one entry ([`Each`]), of which one at a time is done. Connections that are too many
-//! for one turn are kept among the [`Sockets`](super::sockets::Sockets) until the next one.
+//! for one turn are kept among the [`Sockets`](crate::shard::sockets::Sockets) until the next one.
 
-mod each;
+pub(crate) mod each;
 mod work_off;
 
-use crate::channel::{Channel, Route, Towards};
+use crate::channel::route::Route;
+use crate::channel::{Channel, Towards};
 use crate::event::Kind;
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
 use crate::machine::Peer;
 use crate::registry::StoreError;
-use crate::session::{Launch, Role, Tally, Unsent};
+use crate::session::outbox::{Launch, Unsent};
+use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::letter::{Answer, Query};
 use crate::shard::calls::pages::PageQuestion;
 use crate::shard::dev::own::Own;
 use crate::shard::directory::changes::Waiting;
 use crate::shard::directory::slots::ShardOrder;
 use crate::time::Now;
-pub(in crate::shard) use each::Each;
+use each::Each;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One thing that a step leaves to the shard.
 #[derive(Debug)]
-pub(in crate::shard) enum Todo {
+pub(crate) enum Todo {
     /// A call's question for a channel of this shard: as one that comes from another shard by a letter.
     Query(CallRef, Box<Query>),
     /// A list that a caller of this shard wants.
@@ -98,127 +100,127 @@ pub(in crate::shard) enum Todo {
 
 /// A WebSocket that has left its channel, or lost its slot there.
 #[derive(Debug)]
-pub(in crate::shard) struct Left {
+pub(crate) struct Left {
     /// The connection.
-    pub(in crate::shard) session: SessionKey,
+    pub(crate) session: SessionKey,
     /// Its channel.
-    pub(in crate::shard) channel: ChannelKey,
+    pub(crate) channel: ChannelKey,
     /// Its role there.
-    pub(in crate::shard) role: Role,
+    pub(crate) role: Role,
     /// Its end, if it is a member no longer; one that was superseded stays, silent.
-    pub(in crate::shard) end: Option<MemberEnd>,
+    pub(crate) end: Option<MemberEnd>,
     /// From when on waits for it count.
-    pub(in crate::shard) from: Now,
+    pub(crate) from: Now,
     /// Messages that it was not sent; `None` where they were taken back before.
-    pub(in crate::shard) returned: Option<Returned>,
+    pub(crate) returned: Option<Returned>,
 }
 
 /// The end of a member of a channel, for the recorder.
 #[derive(Debug)]
-pub(in crate::shard) struct MemberEnd {
+pub(crate) struct MemberEnd {
     /// The address of the other end.
-    pub(in crate::shard) remote: SocketAddr,
+    pub(crate) remote: SocketAddr,
     /// When it was admitted.
-    pub(in crate::shard) opened: Now,
+    pub(crate) opened: Now,
     /// Whether it has sent a message.
-    pub(in crate::shard) spoke: bool,
+    pub(crate) spoke: bool,
     /// Why it ends.
-    pub(in crate::shard) reason: EndReason,
+    pub(crate) reason: EndReason,
 }
 
 /// Messages that a connection was not sent.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct Returned {
+pub(crate) struct Returned {
     /// Messages of which no byte has left it.
-    pub(in crate::shard) unsent: Vec<Unsent>,
+    pub(crate) unsent: Vec<Unsent>,
     /// Whether one was begun: until when it may take the rest.
-    pub(in crate::shard) begun: Option<Now>,
+    pub(crate) begun: Option<Now>,
 }
 
 /// A WebSocket whose connection is gone.
 #[derive(Debug)]
-pub(in crate::shard) struct Gone {
+pub(crate) struct Gone {
     /// The connection.
-    pub(in crate::shard) session: SessionKey,
+    pub(crate) session: SessionKey,
     /// Its channel.
-    pub(in crate::shard) channel: ChannelKey,
+    pub(crate) channel: ChannelKey,
     /// Its role there.
-    pub(in crate::shard) role: Role,
+    pub(crate) role: Role,
     /// The other end.
-    pub(in crate::shard) peer: Peer,
+    pub(crate) peer: Peer,
     /// The figures of its log line.
-    pub(in crate::shard) tally: Option<Tally>,
+    pub(crate) tally: Option<Tally>,
     /// When its last bytes came, if it was open until now.
-    pub(in crate::shard) last_frame: Option<Now>,
+    pub(crate) last_frame: Option<Now>,
     /// Why it ended.
-    pub(in crate::shard) reason: EndReason,
+    pub(crate) reason: EndReason,
     /// Of one that may not be open any more: what refuses it.
-    pub(in crate::shard) refused_by: Option<Box<str>>,
+    pub(crate) refused_by: Option<Box<str>>,
     /// Messages that were not wholly handed over.
-    pub(in crate::shard) unsent: Vec<Unsent>,
+    pub(crate) unsent: Vec<Unsent>,
 }
 
 /// A message that is not accepted.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Declined {
-    pub(in crate::shard) from: SessionKey,
-    pub(in crate::shard) channel: ChannelKey,
-    pub(in crate::shard) kind: Kind,
-    pub(in crate::shard) towards: Towards,
-    pub(in crate::shard) reason: Unaccepted,
+pub(crate) struct Declined {
+    pub(crate) from: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) kind: Kind,
+    pub(crate) towards: Towards,
+    pub(crate) reason: Unaccepted,
     /// The length of its frame towards the recipient; of one that is too long, that of the payload or of the message.
-    pub(in crate::shard) bytes: usize,
+    pub(crate) bytes: usize,
     /// The longest that is allowed, of one that is too long; else 0.
-    pub(in crate::shard) most: usize,
+    pub(crate) most: usize,
 }
 
 /// A message that goes on when the step is over, since connections were closed for it.
 #[derive(Debug)]
-pub(in crate::shard) struct Deferred {
+pub(crate) struct Deferred {
     /// The connection that sent it.
-    pub(in crate::shard) from: SessionKey,
+    pub(crate) from: SessionKey,
     /// Its channel.
-    pub(in crate::shard) channel: ChannelKey,
+    pub(crate) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.
-    pub(in crate::shard) sender: Option<Box<str>>,
+    pub(crate) sender: Option<Box<str>>,
     /// See [`Launch`].
-    pub(in crate::shard) launch: Launch,
+    pub(crate) launch: Launch,
     /// Its payload, base64.
-    pub(in crate::shard) payload: Box<[u8]>,
+    pub(crate) payload: Box<[u8]>,
     /// The viewer that it is for; empty for the master.
-    pub(in crate::shard) recipient: Box<str>,
+    pub(crate) recipient: Box<str>,
     /// The sender's name for it.
-    pub(in crate::shard) correlation_id: Option<Box<str>>,
+    pub(crate) correlation_id: Option<Box<str>>,
 }
 
 /// The list of what steps left, oldest first, and the answers that wait for the end of the input. Empty between two
 /// inputs.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct TodoList {
+pub(crate) struct TodoList {
     steps: VecDeque<Todo>,
     answers: VecDeque<(CallRef, Box<Answer>)>,
 }
 
 impl TodoList {
     /// Leaves this to the shard.
-    pub(in crate::shard) fn push(&mut self, todo: Todo) {
+    pub(crate) fn push(&mut self, todo: Todo) {
         self.steps.push_back(todo);
     }
 
     /// Sends an answer to its caller.
-    pub(in crate::shard) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
+    pub(crate) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
     /// Leaves to the shard that all of these are done, one after the other.
-    pub(in crate::shard) fn each(&mut self, each: Each) {
+    pub(crate) fn each(&mut self, each: Each) {
         if !each.is_empty() {
             self.push(Todo::Each(Box::new(each)));
         }
     }
 
     /// The last byte of a call's offer was handed over to this connection: one entry for all of one send.
-    pub(in crate::shard) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
+    pub(crate) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
         if let Some(Todo::OffersDelivered(same, orders)) = self.steps.back_mut()
             && *same == master
         {
@@ -240,14 +242,14 @@ impl TodoList {
     }
 
     /// The next thing to be done.
-    pub(in crate::shard) fn pop(&mut self) -> Option<Todo> {
+    pub(crate) fn pop(&mut self) -> Option<Todo> {
         self.invariants();
         self.steps.pop_front()
     }
 
     /// Whether there is nothing to be done before the next step.
     #[inline]
-    pub(in crate::shard) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
@@ -258,12 +260,12 @@ impl TodoList {
     }
 
     /// The number of things to be done.
-    pub(in crate::shard) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
 
     /// Moves what was left since there were `before` to the front: it belongs to what was just done.
-    pub(in crate::shard) fn newest_first(&mut self, before: usize) {
+    pub(crate) fn newest_first(&mut self, before: usize) {
         let newest = self.steps.len().saturating_sub(before);
         self.steps.rotate_right(newest);
     }
@@ -280,7 +282,7 @@ impl TodoList {
     }
 
     /// Gives back the memory of many answers.
-    pub(in crate::shard) fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.answers.capacity() > STEPS_LEFT_MAX {
             self.answers.shrink_to(STEPS_LEFT_MAX);
         }

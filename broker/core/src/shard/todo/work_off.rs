@@ -11,7 +11,8 @@ use crate::shard::calls::{alexa, answers, home, wake};
 use crate::shard::directory::changes::Waiting;
 use crate::shard::end::{recheck, timers};
 use crate::shard::road::{presence, relay, unaccepted, unsent};
-use crate::shard::todo::{Each, Gone, Left, Todo};
+use crate::shard::todo::each::Each;
+use crate::shard::todo::{Gone, Left, Todo};
 use crate::time::Moment;
 
 impl Shard {
@@ -20,7 +21,7 @@ impl Shard {
     ///
     /// A relayed message leaves nothing: then this is a few looks, inlined into its way.
     #[inline(always)]
-    pub(in crate::shard) fn work_off(&mut self, at: Moment) {
+    pub(crate) fn work_off(&mut self, at: Moment) {
         let nothing = self.todo.is_done()
             && !self.directory.polls().has_changed()
             && !self.sockets.has_going_on()
@@ -45,7 +46,7 @@ impl Shard {
     }
 
     /// Does one thing that a step left.
-    pub(in crate::shard) fn act(&mut self, what: Todo, at: Moment) {
+    pub(crate) fn act(&mut self, what: Todo, at: Moment) {
         let (sockets, directory, books, _, todo) = self.parts();
         match what {
             Todo::Query(caller, query) => home::answer(self.road_parts(), caller, *query, at),

@@ -11,7 +11,7 @@ use broker_core::time::Now;
 use std::collections::VecDeque;
 
 impl Script {
-    pub(super) fn connect(&mut self, name: &str, arn: &str, wss: bool) {
+    pub(crate) fn connect(&mut self, name: &str, arn: &str, wss: bool) {
         self.open(name);
         if name.starts_with('a') {
             return;
@@ -28,7 +28,7 @@ impl Script {
     }
 
     /// A client asks for a WebSocket, and has left before that is read.
-    pub(super) fn connect_gone(&mut self, name: &str) {
+    pub(crate) fn connect_gone(&mut self, name: &str) {
         self.open(name);
         let id = name.split('-').next().filter(|id| id.starts_with('v'));
         let mut head = upgrade(&arn(CHANNEL), id);
@@ -39,18 +39,18 @@ impl Script {
     }
 
     /// A connection that has said nothing, on shard 0.
-    pub(super) fn open(&mut self, name: &str) {
+    pub(crate) fn open(&mut self, name: &str) {
         let key = self.shards[0].open(peer(), self.at).expect("there is room");
         self.clients.push(Client::new(name, key));
     }
 
     /// One input, and everything that follows from it.
-    pub(super) fn input(&mut self, shard: usize, input: Input<'_, Letter>) {
+    pub(crate) fn input(&mut self, shard: usize, input: Input<'_, Letter>) {
         self.shards[shard].handle(input, self.at);
         self.obey(VecDeque::new());
     }
 
-    pub(super) fn obey(&mut self, mut mail: VecDeque<(usize, Letter)>) {
+    pub(crate) fn obey(&mut self, mut mail: VecDeque<(usize, Letter)>) {
         loop {
             for shard in 0..self.shards.len() {
                 while let Some(output) = self.shards[shard].poll_output() {
@@ -92,7 +92,7 @@ impl Script {
         }
     }
 
-    pub(super) fn hand_over(&mut self, from: usize, key: SessionKey, to: usize) {
+    pub(crate) fn hand_over(&mut self, from: usize, key: SessionKey, to: usize) {
         let parcel = self.shards[from].release(key);
         let key_there = self.shards[to].adopt(parcel, self.at);
         let client = self.keyed(from, key);
@@ -100,7 +100,7 @@ impl Script {
     }
 
     /// Everybody who reads gets what waits; then connections that ended are gone.
-    pub(super) fn heard(&mut self) -> Vec<String> {
+    pub(crate) fn heard(&mut self) -> Vec<String> {
         let mut got = Vec::new();
         loop {
             let before = got.len();
@@ -125,7 +125,7 @@ impl Script {
     }
 
     /// The edge sends this many of the unsent bytes.
-    pub(super) fn send(&mut self, place: usize, bytes: usize) {
+    pub(crate) fn send(&mut self, place: usize, bytes: usize) {
         let client = &mut self.clients[place];
         if client.over {
             return;
@@ -140,13 +140,13 @@ impl Script {
         }
     }
 
-    pub(super) fn unsent(&self, place: usize) -> usize {
+    pub(crate) fn unsent(&self, place: usize) -> usize {
         let client = &self.clients[place];
         self.shards[client.shard].unsent(client.key).len()
     }
 
     /// Time goes from deadline to deadline.
-    pub(super) fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let until = self.at.now.0 + ms;
         self.at.wall.0 += ms;
         loop {
@@ -164,7 +164,7 @@ impl Script {
     }
 
     /// The clock jumps, as the edge has it jump: shard by shard, and nobody is read meanwhile.
-    pub(super) fn leap(&mut self, ms: u64) {
+    pub(crate) fn leap(&mut self, ms: u64) {
         let (from, mut until) = (self.at, self.at);
         (until.now.0, until.wall.0) = (from.now.0 + ms, from.wall.0 + ms);
         for shard in 0..self.shards.len() {
@@ -184,7 +184,7 @@ impl Script {
         self.pass(0);
     }
 
-    pub(super) fn index(&self, name: &str) -> usize {
+    pub(crate) fn index(&self, name: &str) -> usize {
         let same = |client: &Client| client.name == *name;
         self.clients
             .iter()
@@ -192,19 +192,19 @@ impl Script {
             .unwrap_or_else(|| panic!("who is {name}?"))
     }
 
-    pub(super) fn client(&mut self, name: &str) -> &mut Client {
+    pub(crate) fn client(&mut self, name: &str) -> &mut Client {
         let place = self.index(name);
         &mut self.clients[place]
     }
 
-    pub(super) fn keyed(&mut self, shard: usize, key: SessionKey) -> &mut Client {
+    pub(crate) fn keyed(&mut self, shard: usize, key: SessionKey) -> &mut Client {
         let mut clients = self.clients.iter_mut();
         let found =
             clients.find(|client| client.shard == shard && client.key == key && !client.over);
         found.expect("an output names a living session")
     }
 
-    pub(super) fn place(&self, name: &str) -> (usize, SessionKey) {
+    pub(crate) fn place(&self, name: &str) -> (usize, SessionKey) {
         let client = &self.clients[self.index(name)];
         (client.shard, client.key)
     }

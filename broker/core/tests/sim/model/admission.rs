@@ -4,10 +4,9 @@
 use super::changes::Life;
 use super::connections::name_of;
 use super::trail::What;
-use super::{
-    Channel, ConnId, Expect, Lost, Model, Named, PredictedResponse, Purpose, Refusal, Stage, Ws,
-};
+use super::{Channel, ConnId, Expect, Lost, Model, Named, PredictedResponse, Refusal, Stage, Ws};
 use broker_core::check::Check;
+use broker_core::event::Purpose;
 use broker_core::event::{ConnectionRole, UpgradeOutcome, UpgradeRole};
 use broker_core::journal::EndReason;
 use broker_core::settings::GoAway;
@@ -15,7 +14,7 @@ use std::collections::BTreeMap;
 
 impl Model {
     /// An upgrade is refused.
-    pub(super) fn refuse_upgrade(
+    pub(crate) fn refuse_upgrade(
         &mut self,
         id: ConnId,
         (arn, viewer): (&str, Option<&str>),
@@ -42,7 +41,7 @@ impl Model {
         );
     }
 
-    pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {
+    pub(crate) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {
         let upgrade = (arn, viewer.as_deref());
         if self.drains(self.conns[id].shard) {
             let outcome = UpgradeOutcome::Unavailable;
@@ -112,7 +111,7 @@ impl Model {
         self.now + age - ((u64::from(share) * grace) >> 32)
     }
 
-    pub(super) fn create(&mut self, arn: String, ttl: u64) -> usize {
+    pub(crate) fn create(&mut self, arn: String, ttl: u64) -> usize {
         let name = name_of(&arn).to_owned();
         self.channels.push(Channel {
             home: (self.home)(&name),
@@ -139,7 +138,7 @@ impl Model {
         self.channels.len() - 1
     }
 
-    pub(super) fn welcome(
+    pub(crate) fn welcome(
         &mut self,
         id: ConnId,
         channel: usize,
@@ -241,7 +240,7 @@ impl Model {
     }
 
     /// At most four superseded connections a slot and 44 a channel.
-    pub(super) fn evict(&mut self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
+    pub(crate) fn evict(&mut self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
         let superseded = &mut self.channels[channel].superseded;
         let same: Vec<usize> = (0..superseded.len())
             .filter(|&place| superseded[place].0 == *viewer)
@@ -258,7 +257,7 @@ impl Model {
     }
 
     /// Without a superseded connection there is nobody to be closed for a vacant slot.
-    pub(super) fn forget_vacancy(&mut self, channel: usize, slot: &Option<String>) {
+    pub(crate) fn forget_vacancy(&mut self, channel: usize, slot: &Option<String>) {
         let slots = &mut self.channels[channel];
         if !slots.superseded.iter().any(|(other, _)| other == slot) {
             slots.vacant.retain(|(other, _)| other != slot);
@@ -271,7 +270,7 @@ fn slots_push(channel: &mut Channel, viewer: &Option<String>, older: ConnId) {
 }
 
 /// As whom an upgrade wants to connect.
-pub(super) fn role_of(viewer: bool) -> UpgradeRole {
+pub(crate) fn role_of(viewer: bool) -> UpgradeRole {
     if viewer {
         UpgradeRole::Viewer
     } else {

@@ -73,7 +73,7 @@ impl Model {
     }
 
     /// Takes a call back whose caller is gone. False when it waits no more.
-    pub(super) fn withdraw(&mut self, caller: Caller) -> bool {
+    pub(crate) fn withdraw(&mut self, caller: Caller) -> bool {
         let found = (self.channels.iter())
             .position(|channel| channel.calls.iter().any(|call| call.caller == caller));
         let Some(channel) = found else { return false };
@@ -84,7 +84,7 @@ impl Model {
         true
     }
 
-    pub(super) fn take_offer(&mut self, channel: usize, caller: Caller, offer: &Offer) {
+    pub(crate) fn take_offer(&mut self, channel: usize, caller: Caller, offer: &Offer) {
         let home = self.channels[channel].home;
         if home != caller.shard && self.shards[home].places.len() >= 2 * self.waiting_most {
             self.met("Alexa call refused: no place");
@@ -186,7 +186,7 @@ impl Model {
         self.answer_offer(home, call.caller, LIMIT);
     }
 
-    pub(super) fn give_all_offers(&mut self, channel: usize) {
+    pub(crate) fn give_all_offers(&mut self, channel: usize) {
         if let Some(master) = self.reach(channel, None) {
             let waiting: Vec<usize> = self.waiting_offers(channel).collect();
             for number in waiting {
@@ -196,7 +196,7 @@ impl Model {
     }
 
     /// Offers that the current master has not got.
-    pub(super) fn waiting_offers(&self, channel: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn waiting_offers(&self, channel: usize) -> impl Iterator<Item = usize> {
         let calls = self.channels[channel].calls.clone();
         let master = self.channels[channel].master;
         calls
@@ -207,7 +207,7 @@ impl Model {
             .map(|call| call.message)
     }
 
-    pub(super) fn give_offer(&mut self, channel: usize, number: usize, master: ConnId) {
+    pub(crate) fn give_offer(&mut self, channel: usize, number: usize, master: ConnId) {
         let calls = &mut self.channels[channel].calls;
         let call = calls.iter_mut().find(|call| call.message == number);
         let call = call.expect("it waits");
@@ -221,7 +221,7 @@ impl Model {
 
     /// Offers that some master had whole and that were not answered are for the next one. A master that stays keeps
     /// those that it has or has begun: it does not get them twice.
-    pub(super) fn offers_lost_their_master(&mut self, channel: usize, master: ConnId, stays: bool) {
+    pub(crate) fn offers_lost_their_master(&mut self, channel: usize, master: ConnId, stays: bool) {
         let conn = &self.conns[master];
         let unsent: Vec<usize> = (conn.outbox.iter().skip(conn.begun))
             .map(|one| one.number)
@@ -235,13 +235,13 @@ impl Model {
     }
 
     /// A connection of the master's slot has left.
-    pub(super) fn forget_master(&mut self, channel: usize, master: ConnId) {
+    pub(crate) fn forget_master(&mut self, channel: usize, master: ConnId) {
         for call in &mut self.channels[channel].calls {
             call.had.retain(|had| *had != master);
         }
     }
 
-    pub(super) fn offer_delivered(&mut self, master: ConnId, number: usize) {
+    pub(crate) fn offer_delivered(&mut self, master: ConnId, number: usize) {
         let channel = self.conns[master].ws.as_ref().expect("a WebSocket").channel;
         let current = self.channels[channel].master == Some(master);
         let stays = matches!(self.conns[master].stage, Stage::Open);
@@ -258,7 +258,7 @@ impl Model {
         }
     }
 
-    pub(super) fn offer_came_back(
+    pub(crate) fn offer_came_back(
         &mut self,
         channel: usize,
         master: ConnId,
@@ -275,7 +275,7 @@ impl Model {
     }
 
     /// Ends the call that waits for an answer to `sender`.
-    pub(super) fn end_call(&mut self, channel: usize, sender: &str, answer: Option<String>) {
+    pub(crate) fn end_call(&mut self, channel: usize, sender: &str, answer: Option<String>) {
         let calls = &mut self.channels[channel].calls;
         let Some(place) = calls.iter().position(|call| call.sender == sender) else {
             return;
@@ -297,7 +297,7 @@ impl Model {
     }
 
     /// An offer that no outbox ever had ends with its call.
-    pub(super) fn close_call(&mut self, channel: usize, call: &Waiting, outcome: Outcome) {
+    pub(crate) fn close_call(&mut self, channel: usize, call: &Waiting, outcome: Outcome) {
         if call.given.is_none() && !call.delivered {
             let home = self.channels[channel].home;
             self.end(home, Action::SdpOffer, outcome);
@@ -305,7 +305,7 @@ impl Model {
     }
 
     /// Calls whose time is over are answered with nothing.
-    pub(super) fn expire_calls(&mut self, channel: usize) {
+    pub(crate) fn expire_calls(&mut self, channel: usize) {
         let now = self.now;
         loop {
             let calls = &mut self.channels[channel].calls;
@@ -321,7 +321,7 @@ impl Model {
     }
 
     /// Ends every call of a channel with a fault, the newest first.
-    pub(super) fn fail_calls(&mut self, channel: usize, status: u16, refusal: Refusal) {
+    pub(crate) fn fail_calls(&mut self, channel: usize, status: u16, refusal: Refusal) {
         while let Some(call) = self.channels[channel].calls.pop() {
             self.met("Alexa call failed");
             self.close_call(channel, &call, Outcome::Withdrawn);

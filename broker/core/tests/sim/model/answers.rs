@@ -6,7 +6,7 @@ use crate::sim::words::{Call, Offer};
 use broker_core::check::Check;
 
 /// The subject of a call in its audit line; `None` for calls that change nothing.
-pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
+pub(crate) fn subject(call: &Call, told: &Told) -> Option<String> {
     match (call, told) {
         (Call::Create(..), Told::Record(record)) => Some(record.arn.clone()),
         (Call::Create(name, ..), _) => Some(name.clone()),
@@ -23,7 +23,7 @@ pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
 }
 
 /// The names in the line of a call's refusal.
-pub(super) fn named(call: &Call) -> Named {
+pub(crate) fn named(call: &Call) -> Named {
     Named {
         channel: channel_of(call).map(str::to_owned),
         ..Named::default()
@@ -31,7 +31,7 @@ pub(super) fn named(call: &Call) -> Named {
 }
 
 /// The name of the channel that a call is about.
-pub(super) fn channel_of(call: &Call) -> Option<&str> {
+pub(crate) fn channel_of(call: &Call) -> Option<&str> {
     match call {
         Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => Some(name),
         Call::DescribeArn(arn)
@@ -51,7 +51,7 @@ pub(super) fn channel_of(call: &Call) -> Option<&str> {
 }
 
 /// Status, refusal and body.
-pub(super) fn response(call: &Call, told: Told) -> (u16, Option<Refusal>, Body) {
+pub(crate) fn response(call: &Call, told: Told) -> (u16, Option<Refusal>, Body) {
     let exactly = |text: String| (200, None, Body::Exactly(text));
     match (call, told) {
         (_, Told::Fault(status, refusal)) => (status, Some(refusal), Body::Error),

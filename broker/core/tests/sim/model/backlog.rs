@@ -13,7 +13,7 @@ impl Model {
 
     /// Connections that are behind may hold three quarters of the shard's bytes; the slowest of the slowest channel, of
     /// the account with most, is closed.
-    pub(super) fn shed(&mut self, shard: usize) {
+    pub(crate) fn shed(&mut self, shard: usize) {
         let most = self.settings.outbox_bytes_of_shard();
         loop {
             let mut channels: BTreeMap<usize, (usize, Vec<ConnId>)> = BTreeMap::new();
@@ -49,7 +49,7 @@ impl Model {
     }
 
     /// 1008; and when much waits for such connections, they are not waited for.
-    pub(super) fn cut_slow(&mut self, id: ConnId) {
+    pub(crate) fn cut_slow(&mut self, id: ConnId) {
         if !matches!(self.conns[id].stage, Stage::Open) {
             return;
         }

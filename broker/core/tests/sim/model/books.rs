@@ -90,12 +90,12 @@ fn network_of(remote: SocketAddr) -> [u8; 3] {
 
 impl Model {
     /// A line of the log is due.
-    pub(super) fn note(&mut self, entry: Entry) {
+    pub(crate) fn note(&mut self, entry: Entry) {
         self.out.notes.push((entry, None));
     }
 
     /// A request was answered.
-    pub(super) fn responded(
+    pub(crate) fn responded(
         &mut self,
         id: ConnId,
         purpose: Purpose,
@@ -142,7 +142,7 @@ impl Model {
     }
 
     /// Whether some refusals are not logged any more: then it does not show which of one tick are not.
-    pub(super) fn diary_leaves_out(&self, shard: usize) -> bool {
+    pub(crate) fn diary_leaves_out(&self, shard: usize) -> bool {
         let diary = &self.shards[shard].diary;
         let denials = &diary.denials.1;
         let denied = denials.iter().any(|it| full(denials, it));
@@ -194,7 +194,7 @@ impl Model {
     }
 
     /// The store of a shard failed.
-    pub(super) fn store_failed(&mut self, shard: usize, error: Box<str>) {
+    pub(crate) fn store_failed(&mut self, shard: usize, error: Box<str>) {
         let second = self.now / 1000;
         let this = &mut self.shards[shard];
         if this.diary.troubles.0 != second {
@@ -209,13 +209,13 @@ impl Model {
     }
 
     /// An upgrade was answered.
-    pub(super) fn upgraded(&mut self, shard: usize, viewer: bool, outcome: UpgradeOutcome) {
+    pub(crate) fn upgraded(&mut self, shard: usize, viewer: bool, outcome: UpgradeOutcome) {
         let role = role_of(viewer);
         self.shards[shard].counters.upgrade(role, outcome);
     }
 
     /// A call that changes something, or was to, is answered.
-    pub(super) fn audited(
+    pub(crate) fn audited(
         &mut self,
         id: ConnId,
         operation: Operation,
@@ -227,7 +227,7 @@ impl Model {
     }
 
     /// The line of a change: limited unless it was made, or may have been.
-    pub(super) fn note_audit(
+    pub(crate) fn note_audit(
         &mut self,
         id: ConnId,
         operation: Operation,
@@ -252,14 +252,14 @@ impl Model {
     }
 
     /// Why a connection ends, unless that is known.
-    pub(super) fn because(&mut self, id: ConnId, reason: EndReason) {
+    pub(crate) fn because(&mut self, id: ConnId, reason: EndReason) {
         if let Some(ws) = &mut self.conns[id].ws {
             ws.reason.get_or_insert(reason);
         }
     }
 
     /// A connection's descriptor is free: a line of the log, if it was a WebSocket.
-    pub(super) fn connection_over(&mut self, id: ConnId) {
+    pub(crate) fn connection_over(&mut self, id: ConnId) {
         let conn = &self.conns[id];
         let Some(ws) = &conn.ws else { return };
         let end = ConnectionEnd {
@@ -301,7 +301,7 @@ impl Model {
     }
 
     /// A newer connection takes the place of another: a line of the log.
-    pub(super) fn taken_over(&mut self, older: ConnId, newer: ConnId) {
+    pub(crate) fn taken_over(&mut self, older: ConnId, newer: ConnId) {
         let (conn, by) = (&self.conns[older], self.conns[newer].remote);
         let ws = conn.ws.as_ref().expect("it was open");
         let (shard, remote) = (conn.shard, conn.remote);
@@ -335,7 +335,7 @@ impl Model {
     }
 
     /// A message was handed over whole.
-    pub(super) fn measure(&mut self, id: ConnId, queued: Queued) {
+    pub(crate) fn measure(&mut self, id: ConnId, queued: Queued) {
         let now = self.now;
         let message = &self.messages[queued.number];
         let conn = &mut self.conns[id];

@@ -4,12 +4,13 @@ use super::answers::{channel_of, named, response, subject};
 use super::changes::{Life, record_bytes};
 use super::connections::name_of;
 use super::{
-    CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, PredictedResponse, Purpose,
+    CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, PredictedResponse,
     Question, Record, Refusal, Reply, Stage, Told, UNAVAILABLE,
 };
 use crate::sim::words::{Call, Offer};
 use broker_core::check::Check;
 use broker_core::event::Outcome;
+use broker_core::event::Purpose;
 use broker_core::journal::EndReason;
 
 /// Longest MessagePayload of SendAlexaOfferToMaster.
@@ -20,7 +21,7 @@ const REPLY_MS: u64 = 150_000;
 
 impl Model {
     /// The body of a call is complete.
-    pub(super) fn call(&mut self, id: ConnId, call: Call) {
+    pub(crate) fn call(&mut self, id: ConnId, call: Call) {
         let purpose = Purpose::Api(call.operation());
         match call {
             Call::Broken => {
@@ -84,7 +85,7 @@ impl Model {
     }
 
     /// Goes on with a call that its account may make.
-    pub(super) fn permitted(&mut self, caller: Caller, call: Call, place_kept: bool) {
+    pub(crate) fn permitted(&mut self, caller: Caller, call: Call, place_kept: bool) {
         if matches!(call, Call::Alexa(_)) && self.conns[caller.conn].ended {
             self.met("Alexa caller hung up before its call began");
             return self.finish(caller.conn);
@@ -116,7 +117,7 @@ impl Model {
     }
 
     /// One list of an account is under way at a time. Who hung up meanwhile gets none.
-    pub(super) fn begin_lists(&mut self, shard: usize) {
+    pub(crate) fn begin_lists(&mut self, shard: usize) {
         while self.shards[shard].list.is_none()
             && let Some(caller) = self.shards[shard].lists.pop_front()
         {
@@ -152,7 +153,7 @@ impl Model {
     }
 
     /// Nobody waits for the answer of a change any more: it has its line all the same.
-    pub(super) fn note_unanswered(&mut self, id: ConnId) {
+    pub(crate) fn note_unanswered(&mut self, id: ConnId) {
         let Stage::AwaitReply(reply) = &mut self.conns[id].stage else {
             return;
         };
@@ -190,7 +191,7 @@ impl Model {
         false
     }
 
-    pub(super) fn ask(&mut self, caller: Caller, home: usize, question: Question) {
+    pub(crate) fn ask(&mut self, caller: Caller, home: usize, question: Question) {
         if home == caller.shard {
             self.answer(home, caller, question);
             return;
@@ -251,7 +252,7 @@ impl Model {
     }
 
     /// A question that is allowed and counted.
-    pub(super) fn serve(&mut self, home: usize, caller: Caller, call: Call) {
+    pub(crate) fn serve(&mut self, home: usize, caller: Caller, call: Call) {
         let told = match call {
             Call::Create(name, ..) if self.named(&name).is_some() => Told::Fault(
                 400,
@@ -326,7 +327,7 @@ impl Model {
         Told::Page(names, more)
     }
 
-    pub(super) fn record(&self, channel: Option<usize>) -> Told {
+    pub(crate) fn record(&self, channel: Option<usize>) -> Told {
         let channel = channel.map(|channel| &self.channels[channel]);
         match channel.filter(|channel| channel.life != Life::Creating) {
             None => Told::Fault(404, Refusal::new(Check::ChannelAbsent, NOT_FOUND)),
@@ -341,7 +342,7 @@ impl Model {
         }
     }
 
-    pub(super) fn tell(&mut self, home: usize, caller: Caller, told: Told) {
+    pub(crate) fn tell(&mut self, home: usize, caller: Caller, told: Told) {
         if home == caller.shard {
             self.answers.push_back((caller, told));
         } else {
@@ -370,7 +371,7 @@ impl Model {
         }
     }
 
-    pub(super) fn told(&mut self, caller: Caller, told: Told) {
+    pub(crate) fn told(&mut self, caller: Caller, told: Told) {
         let conn = &mut self.conns[caller.conn];
         let Stage::AwaitReply(reply) = &mut conn.stage else {
             return;
@@ -435,7 +436,7 @@ impl Model {
     }
 
     /// The caller of a waiting Alexa call is gone. False if there is none.
-    pub(super) fn hang_up(&mut self, id: ConnId) -> bool {
+    pub(crate) fn hang_up(&mut self, id: ConnId) -> bool {
         let conn = &mut self.conns[id];
         let Stage::AwaitReply(reply) = &conn.stage else {
             return false;
@@ -465,7 +466,7 @@ impl Model {
     }
 
     /// A channel is deleted.
-    pub(super) fn end_channel(&mut self, channel: usize) {
+    pub(crate) fn end_channel(&mut self, channel: usize) {
         self.met("channel deleted");
         self.fail_calls(
             channel,

@@ -27,7 +27,7 @@ pub(crate) enum Life {
 
 impl Channel {
     /// Its status for callers.
-    pub(super) fn status(&self) -> &'static str {
+    pub(crate) fn status(&self) -> &'static str {
         match self.life {
             Life::Creating => panic!("callers do not see it"),
             Life::Active => "ACTIVE",
@@ -46,7 +46,7 @@ impl Channel {
 }
 
 /// Bytes of a record: an allocation for each text and for the list of tags, which has two boxes of texts for each.
-pub(super) fn record_bytes(arn: &str, tags: &Tags) -> u64 {
+pub(crate) fn record_bytes(arn: &str, tags: &Tags) -> u64 {
     let block = |bytes: usize| (bytes + bytes / 8 + 16) as u64;
     let parts: Vec<&str> = arn.split([':', '/']).collect();
     let name = parts[3].len() + parts[4].len() + parts[6].len() + 2;
@@ -88,13 +88,13 @@ pub(crate) struct Submission {
 
 impl Model {
     /// A channel that a call or a connect makes.
-    pub(super) fn begin_channel(&mut self, channel: usize, caller: Option<Caller>, life: Life) {
+    pub(crate) fn begin_channel(&mut self, channel: usize, caller: Option<Caller>, life: Life) {
         self.channels[channel].life = life;
         self.submit(channel, caller, Step::Create);
     }
 
     /// A call that changes a channel, or waits until it may.
-    pub(super) fn alter(&mut self, home: usize, caller: Caller, arn: &str, call: Call) {
+    pub(crate) fn alter(&mut self, home: usize, caller: Caller, arn: &str, call: Call) {
         let Some(channel) = self.by_arn(arn) else {
             let told = Told::Fault(404, self.absent(arn));
             return self.tell(home, caller, told);
@@ -129,7 +129,7 @@ impl Model {
     }
 
     /// A test ends a channel; false when a change of it is under way, or it cannot be ended.
-    pub(super) fn end_by_reset(&mut self, channel: usize) -> bool {
+    pub(crate) fn end_by_reset(&mut self, channel: usize) -> bool {
         if self.channels[channel].changing.is_some() {
             return false;
         }

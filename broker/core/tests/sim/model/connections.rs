@@ -1,8 +1,9 @@
 //! Connections: what they are fed and answered, how they move, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
-use super::{Body, Conn, ConnId, Expect, Model, PredictedResponse, Purpose, Refusal, Stage};
+use super::{Body, Conn, ConnId, Expect, Model, PredictedResponse, Refusal, Stage};
 use crate::sim::words::Piece;
 use broker_core::check::Check;
+use broker_core::event::Purpose;
 use broker_core::event::{ConnectionRole, UpgradeOutcome};
 use broker_core::id::SessionKey;
 use std::collections::VecDeque;
@@ -103,7 +104,7 @@ impl Model {
         self.heard(id);
     }
 
-    pub(super) fn heard(&mut self, id: ConnId) {
+    pub(crate) fn heard(&mut self, id: ConnId) {
         let now = self.now;
         let conn = &mut self.conns[id];
         if let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) {
@@ -114,7 +115,7 @@ impl Model {
     }
 
     /// A response, then the next request or the end.
-    pub(super) fn respond(&mut self, id: ConnId, purpose: Purpose, response: PredictedResponse) {
+    pub(crate) fn respond(&mut self, id: ConnId, purpose: Purpose, response: PredictedResponse) {
         let PredictedResponse {
             status,
             refused,
@@ -163,7 +164,7 @@ impl Model {
 
     /// Drops the bytes that a client sent behind an upgrade that did not open its connection, or that was closed at
     /// once.
-    pub(super) fn drop_rest(&mut self, id: ConnId) {
+    pub(crate) fn drop_rest(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         if matches!(conn.stage, Stage::AwaitEcho(..)) {
             conn.lost_sync = conn.partial;

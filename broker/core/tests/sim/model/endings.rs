@@ -9,7 +9,7 @@ const VACANT_MS: u64 = 5_000;
 
 impl Model {
     /// Our close frame, for an open WebSocket.
-    pub(super) fn close_ws(&mut self, id: ConnId, code: u16, text: &str, reason: EndReason) {
+    pub(crate) fn close_ws(&mut self, id: ConnId, code: u16, text: &str, reason: EndReason) {
         if !matches!(self.conns[id].stage, Stage::Open) {
             return;
         }
@@ -21,7 +21,7 @@ impl Model {
     }
 
     /// The rest is sent, then the connection ends.
-    pub(super) fn finish(&mut self, id: ConnId) {
+    pub(crate) fn finish(&mut self, id: ConnId) {
         self.leave(id);
         if matches!(self.conns[id].stage, Stage::Ending(_)) {
             return;
@@ -38,7 +38,7 @@ impl Model {
     }
 
     /// The connection ends at once.
-    pub(super) fn abort(&mut self, id: ConnId) {
+    pub(crate) fn abort(&mut self, id: ConnId) {
         if matches!(self.conns[id].stage, Stage::Ending(u64::MAX)) {
             return;
         }
@@ -98,7 +98,7 @@ impl Model {
     }
 
     /// It is offline from here on; what no byte of was taken goes back.
-    pub(super) fn leave(&mut self, id: ConnId) {
+    pub(crate) fn leave(&mut self, id: ConnId) {
         let conn = &self.conns[id];
         let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) else {
             return;
@@ -145,7 +145,7 @@ impl Model {
         }
     }
 
-    pub(super) fn take_back(&mut self, id: ConnId) {
+    pub(crate) fn take_back(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         let ws = conn.ws.as_ref().expect("a WebSocket");
         let (channel, viewer) = (ws.channel, ws.viewer.clone());
@@ -166,7 +166,7 @@ impl Model {
     }
 
     /// The last connection that was superseded in a slot that stays vacant is closed.
-    pub(super) fn close_for_vacancies(&mut self, channel: usize) {
+    pub(crate) fn close_for_vacancies(&mut self, channel: usize) {
         let now = self.now;
         let due = |(_, until): &(Option<String>, u64)| *until <= now;
         while let Some(place) = self.channels[channel].vacant.iter().position(due) {
@@ -185,7 +185,7 @@ impl Model {
     }
 
     /// Whether the own deadlines of a connection of this channel end it in this tick, or have it sent something.
-    pub(super) fn member_is_due(&self, channel: usize) -> bool {
+    pub(crate) fn member_is_due(&self, channel: usize) -> bool {
         let of = |conn: &super::Conn| conn.ws.as_ref().is_some_and(|ws| ws.channel == channel);
         let open = |conn: &super::Conn| conn.live && matches!(conn.stage, Stage::Open);
         let conns = self.conns.iter().enumerate();
@@ -211,7 +211,7 @@ impl Model {
     }
 
     /// Whether a connection's own deadlines end it in this tick.
-    pub(super) fn ends_by_itself(&self, id: ConnId) -> bool {
+    pub(crate) fn ends_by_itself(&self, id: ConnId) -> bool {
         if self.stands_still(id) {
             return false;
         }

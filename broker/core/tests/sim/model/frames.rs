@@ -11,7 +11,7 @@ const IDLE_PER_SECOND: u32 = 200;
 
 impl Model {
     /// Goes through the frames of one read.
-    pub(super) fn frames(&mut self, id: ConnId) {
+    pub(crate) fn frames(&mut self, id: ConnId) {
         let mut pings = 0;
         while let Some(piece) = self.conns[id].pieces.pop_front() {
             if let Some(ws) = &mut self.conns[id].ws {
@@ -51,7 +51,7 @@ impl Model {
     }
 
     /// Something without effect came.
-    pub(super) fn idle_frame(&mut self, id: ConnId) {
+    pub(crate) fn idle_frame(&mut self, id: ConnId) {
         if !matches!(self.conns[id].stage, Stage::Open) || self.counts_idle_frame(id) {
             return;
         }
@@ -61,7 +61,7 @@ impl Model {
     }
 
     /// Counts such a frame; false when there were too many.
-    pub(super) fn counts_idle_frame(&mut self, id: ConnId) -> bool {
+    pub(crate) fn counts_idle_frame(&mut self, id: ConnId) -> bool {
         let second = self.now / 1000;
         let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
         if ws.idle.0 != second {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 impl Model {
     /// Keeps a message for an absent peer: the latest offer and answer of a key, and 32 candidates.
-    pub(super) fn keep(&mut self, channel: usize, number: usize) -> Result<(), Full> {
+    pub(crate) fn keep(&mut self, channel: usize, number: usize) -> Result<(), Full> {
         let limits = &self.settings.limits;
         let new = &self.messages[number];
         let mine: Vec<usize> = self.of_key(channel, new.to_master, &new.viewer);
@@ -124,7 +124,7 @@ impl Model {
         (self.channels[channel].pending).retain(|number| *number != gone);
     }
 
-    pub(super) fn of_key(&self, channel: usize, to_master: bool, viewer: &str) -> Vec<usize> {
+    pub(crate) fn of_key(&self, channel: usize, to_master: bool, viewer: &str) -> Vec<usize> {
         let pending = self.channels[channel].pending.iter().copied();
         let same = |number: &usize| {
             let message = &self.messages[*number];
@@ -133,7 +133,7 @@ impl Model {
         pending.filter(same).collect()
     }
 
-    pub(super) fn keys(&self, channel: usize) -> usize {
+    pub(crate) fn keys(&self, channel: usize) -> usize {
         let pending = self.channels[channel].pending.iter();
         let mut keys: Vec<(bool, &str)> = pending
             .map(|&number| {
@@ -148,7 +148,7 @@ impl Model {
 
     /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; the connection
     /// that has the slot gets them from there.
-    pub(super) fn give_back(
+    pub(crate) fn give_back(
         &mut self,
         from: ConnId,
         channel: usize,
@@ -204,7 +204,7 @@ impl Model {
     }
 
     /// Hands kept messages to the connection that has the slot, if there is one.
-    pub(super) fn deliver_kept(&mut self, channel: usize, viewer: Option<&str>) {
+    pub(crate) fn deliver_kept(&mut self, channel: usize, viewer: Option<&str>) {
         let Some(to) = self.reach(channel, viewer) else {
             return;
         };
@@ -248,7 +248,7 @@ impl Model {
     }
 
     /// Drops kept messages whose time is over.
-    pub(super) fn expire_kept(&mut self, channel: usize) {
+    pub(crate) fn expire_kept(&mut self, channel: usize) {
         let now = self.now;
         let over = |number: &usize| self.messages[*number].expires <= now;
         let (expired, left): (Vec<usize>, Vec<usize>) =
@@ -265,4 +265,4 @@ impl Model {
 }
 
 /// No room to keep a message.
-pub(super) struct Full;
+pub(crate) struct Full;

@@ -14,7 +14,7 @@ const BRIEF_MS: u64 = 1_000;
 
 impl Model {
     /// The outcome of a message that comes too late.
-    pub(super) fn late(&mut self, id: ConnId) -> Option<Outcome> {
+    pub(crate) fn late(&mut self, id: ConnId) -> Option<Outcome> {
         let ws = self.conns[id].ws.as_ref().expect("open");
         let (began, over) = self.standstill;
         let held = ws.opened < over && self.now < over + HELD_MS;
@@ -53,7 +53,7 @@ impl Model {
 
     /// A connection that had lost its slot leaves: those that give way to it give way to its successor, if it was there
     /// for a moment only.
-    pub(super) fn gives_way_no_more(&mut self, id: ConnId) {
+    pub(crate) fn gives_way_no_more(&mut self, id: ConnId) {
         let lost = self.conns[id].ws.as_ref().and_then(|ws| ws.lost);
         let Some(lost) = lost.filter(|_| self.is_brief(id)) else {
             return;
@@ -68,7 +68,7 @@ impl Model {
     }
 
     /// The connection that gets its slot back from one that ends now, and had it.
-    pub(super) fn returning(&self, id: ConnId, channel: usize) -> Option<ConnId> {
+    pub(crate) fn returning(&self, id: ConnId, channel: usize) -> Option<ConnId> {
         let gave_way = |older: &&(Option<String>, ConnId)| {
             let ws = self.conns[older.1].ws.as_ref();
             ws.and_then(|ws| ws.lost).is_some_and(|lost| lost.by == id)
@@ -81,7 +81,7 @@ impl Model {
     }
 
     /// Whether a connection that lost its slot may have it again in this tick: the one that has it ends by itself.
-    pub(super) fn may_return(&self, id: ConnId) -> bool {
+    pub(crate) fn may_return(&self, id: ConnId) -> bool {
         let lost = self.conns[id].ws.as_ref().and_then(|ws| ws.lost);
         lost.is_some_and(|lost| {
             let open = matches!(self.conns[lost.by].stage, Stage::Open);
@@ -90,7 +90,7 @@ impl Model {
     }
 
     /// A connection has its slot again.
-    pub(super) fn takes_place_again(&mut self, older: ConnId, channel: usize) {
+    pub(crate) fn takes_place_again(&mut self, older: ConnId, channel: usize) {
         self.met("slot given back");
         assert!(matches!(self.conns[older].stage, Stage::Open));
         let slots = &mut self.channels[channel];

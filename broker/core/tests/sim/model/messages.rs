@@ -14,22 +14,22 @@ use codec::signal::Action;
 #[derive(Clone)]
 pub(crate) struct Passing {
     /// The sender's connection; `None` when a fault held it back.
-    pub(super) from: Option<ConnId>,
+    pub(crate) from: Option<ConnId>,
     /// The sender's connection of one that a fault held back.
-    pub(super) held_from: Option<ConnId>,
-    pub(super) channel: usize,
+    pub(crate) held_from: Option<ConnId>,
+    pub(crate) channel: usize,
     /// The viewer that sent it; `None` for the master.
-    pub(super) sender: Option<String>,
-    pub(super) recipient: String,
-    pub(super) action: Action,
-    pub(super) payload: String,
-    pub(super) correlation: Option<String>,
-    pub(super) expires: u64,
+    pub(crate) sender: Option<String>,
+    pub(crate) recipient: String,
+    pub(crate) action: Action,
+    pub(crate) payload: String,
+    pub(crate) correlation: Option<String>,
+    pub(crate) expires: u64,
 }
 
 impl Passing {
     /// The viewer that it goes to; `None` for the master.
-    pub(super) fn viewer(&self) -> Option<&str> {
+    pub(crate) fn viewer(&self) -> Option<&str> {
         match self.sender {
             Some(_) => None,
             None => Some(&self.recipient),
@@ -41,19 +41,19 @@ impl Passing {
 struct Refused(Kind, Why, Option<(&'static str, String)>);
 
 /// A message that is accepted.
-pub(super) struct Arriving<'a> {
-    pub(super) action: Action,
-    pub(super) payload: &'a str,
-    pub(super) to_master: bool,
-    pub(super) viewer: &'a str,
-    pub(super) expires: u64,
-    pub(super) from: Option<ConnId>,
+pub(crate) struct Arriving<'a> {
+    pub(crate) action: Action,
+    pub(crate) payload: &'a str,
+    pub(crate) to_master: bool,
+    pub(crate) viewer: &'a str,
+    pub(crate) expires: u64,
+    pub(crate) from: Option<ConnId>,
     /// It is the offer of a call.
-    pub(super) call: bool,
+    pub(crate) call: bool,
 }
 
 impl Model {
-    pub(super) fn message(&mut self, id: ConnId, text: &Text) {
+    pub(crate) fn message(&mut self, id: ConnId, text: &Text) {
         let shard = self.conns[id].shard;
         self.conns[id].ws.as_mut().expect("open").messages_in += 1;
         match self.judge(id, text) {
@@ -189,14 +189,14 @@ impl Model {
     }
 
     /// The connection that a message goes to, if it goes to one.
-    pub(super) fn recipient(&self, passing: &Passing) -> Option<ConnId> {
+    pub(crate) fn recipient(&self, passing: &Passing) -> Option<ConnId> {
         let viewer = passing.viewer();
         self.reach(passing.channel, viewer)
             .filter(|_| !self.is_for_call(passing))
     }
 
     /// A message goes where it is to go.
-    pub(super) fn hand_on(&mut self, passing: &Passing) {
+    pub(crate) fn hand_on(&mut self, passing: &Passing) {
         let shard = self.channels[passing.channel].home;
         let action = passing.action;
         if self.is_for_call(passing) && action == Action::SdpAnswer {
@@ -235,7 +235,7 @@ impl Model {
     }
 
     /// Neither a connection nor its channel has room for a message.
-    pub(super) fn refuse_for_room(&mut self, passing: &Passing) {
+    pub(crate) fn refuse_for_room(&mut self, passing: &Passing) {
         self.decline_passing(passing, Unaccepted::NoRoom);
         self.met("message refused: no room");
         let description = "Too many undelivered messages.";
@@ -243,7 +243,7 @@ impl Model {
     }
 
     /// STATUS_RESPONSE to the sender of a message, if it gets one.
-    pub(super) fn status_of(
+    pub(crate) fn status_of(
         &mut self,
         passing: &Passing,
         (error, code, description): (&str, u16, &str),
@@ -255,7 +255,7 @@ impl Model {
     }
 
     /// Gives a message that comes from a connection its number.
-    pub(super) fn number(&mut self, passing: &Passing) -> usize {
+    pub(crate) fn number(&mut self, passing: &Passing) -> usize {
         let viewer = passing.sender.as_ref().unwrap_or(&passing.recipient);
         self.accept(Arriving {
             action: passing.action,
@@ -269,7 +269,7 @@ impl Model {
     }
 
     /// Gives a message its number.
-    pub(super) fn accept(&mut self, message: Arriving<'_>) -> usize {
+    pub(crate) fn accept(&mut self, message: Arriving<'_>) -> usize {
         let Arriving {
             action,
             payload,
@@ -294,7 +294,7 @@ impl Model {
     }
 
     /// The connection that has a slot, if messages may go there.
-    pub(super) fn reach(&self, channel: usize, viewer: Option<&str>) -> Option<ConnId> {
+    pub(crate) fn reach(&self, channel: usize, viewer: Option<&str>) -> Option<ConnId> {
         let slots = &self.channels[channel];
         let mut holders = slots.held.iter();
         if holders.any(|(slot, ..)| slot.as_deref() == viewer) {
@@ -306,7 +306,7 @@ impl Model {
         }
     }
 
-    pub(super) fn deliver(
+    pub(crate) fn deliver(
         &mut self,
         to: ConnId,
         channel: usize,
@@ -356,7 +356,7 @@ impl Model {
     }
 
     /// Puts a message into an outbox; `timed` if it came in just now, so that its delivery is measured.
-    pub(super) fn queue(&mut self, to: ConnId, number: usize, counted: bool, timed: bool) {
+    pub(crate) fn queue(&mut self, to: ConnId, number: usize, counted: bool, timed: bool) {
         self.grow(to, self.messages[number].bytes());
         self.out.touched.insert(to);
         let queued = Queued {
@@ -409,7 +409,7 @@ impl Model {
     }
 
     /// STATUS_RESPONSE, if the sender gets one.
-    pub(super) fn status(
+    pub(crate) fn status(
         &mut self,
         id: ConnId,
         correlation: Option<&str>,
@@ -434,7 +434,7 @@ impl Model {
 }
 
 /// The text that a recipient reads. `sender`: a viewer.
-pub(super) fn delivery(action: Action, payload: &str, sender: Option<&str>) -> String {
+pub(crate) fn delivery(action: Action, payload: &str, sender: Option<&str>) -> String {
     let sender = sender.map(|id| format!(r#","senderClientId":"{id}""#));
     let (action, sender) = (action.as_str(), sender.unwrap_or_default());
     format!(r#"{{"messagePayload":"{payload}","messageType":"{action}"{sender}}}"#)

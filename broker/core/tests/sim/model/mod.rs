@@ -33,7 +33,6 @@ pub(crate) mod withheld;
 
 use crate::sim::store::Verdicts;
 use crate::sim::words::Call;
-use books::Purpose;
 use broker_core::check::Check;
 use broker_core::event::{Counters, Kind, Outcome};
 use broker_core::settings::Settings;

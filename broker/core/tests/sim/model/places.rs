@@ -5,11 +5,11 @@ use broker_core::journal::EndReason;
 use std::collections::BTreeMap;
 
 /// No place: nobody has to make room.
-pub(super) struct NoPlace;
+pub(crate) struct NoPlace;
 
 impl Model {
     /// Whether one more of an account finds a place on a shard, and who makes room for it.
-    pub(super) fn place_for(&self, shard: usize, arn: &str) -> Result<Option<ConnId>, NoPlace> {
+    pub(crate) fn place_for(&self, shard: usize, arn: &str) -> Result<Option<ConnId>, NoPlace> {
         let connections = self.settings.connections_per_shard();
         let kept = (connections / 16).max(usize::from(connections > 1));
         let mut accounts: BTreeMap<&str, Vec<ConnId>> = BTreeMap::new();
@@ -41,7 +41,7 @@ impl Model {
     }
 
     /// A connection that was admitted has a place from here on.
-    pub(super) fn takes_a_place(&mut self, id: ConnId, channel: usize) {
+    pub(crate) fn takes_a_place(&mut self, id: ConnId, channel: usize) {
         let arn = self.channels[channel].arn.clone();
         if let Ok(Some(payer)) = self.place_for(self.conns[id].shard, &arn) {
             self.gives_up_its_place(payer);
@@ -50,7 +50,7 @@ impl Model {
     }
 
     /// Somebody ends for a newcomer: with so few places kept, nobody's end is waited for.
-    pub(super) fn gives_up_its_place(&mut self, payer: ConnId) {
+    pub(crate) fn gives_up_its_place(&mut self, payer: ConnId) {
         self.met("connection made room for another account's");
         self.conns[payer].ws.as_mut().expect("it has a place").paid = true;
         let reason = EndReason::MadeRoom;
@@ -59,7 +59,7 @@ impl Model {
     }
 
     /// It became what it is just now; with a number it has a place.
-    pub(super) fn moves_up(&mut self, id: ConnId) {
+    pub(crate) fn moves_up(&mut self, id: ConnId) {
         self.numbers += 1;
         self.conns[id].ws.as_mut().expect("a WebSocket").number = self.numbers;
     }

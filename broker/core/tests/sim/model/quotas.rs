@@ -39,14 +39,14 @@ impl Model {
     }
 
     /// Whether a channel's rate lets one more connect.
-    pub(super) fn may_connect(&self, channel: usize, viewer: bool) -> bool {
+    pub(crate) fn may_connect(&self, channel: usize, viewer: bool) -> bool {
         let (what, rate) = self.rate_of_connect(viewer);
         let taken = self.channels[channel].taken.get(what);
         rate.is_none_or(|rate| has(taken.map_or(&[], Vec::as_slice), rate, self.now))
     }
 
     /// One more connects.
-    pub(super) fn count_connect(&mut self, channel: usize, viewer: bool) {
+    pub(crate) fn count_connect(&mut self, channel: usize, viewer: bool) {
         let (what, rate) = self.rate_of_connect(viewer);
         if rate.is_some() {
             let taken = self.channels[channel].taken.entry(what);
@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// Counts a call against its channel's rate; false when it is over it.
-    pub(super) fn count_call(&mut self, channel: usize, operation: Operation) -> bool {
+    pub(crate) fn count_call(&mut self, channel: usize, operation: Operation) -> bool {
         let quotas = &self.settings.quotas;
         let rate = match operation.name() {
             "DescribeSignalingChannel" => quotas.describe,
@@ -78,7 +78,7 @@ impl Model {
     }
 
     /// Counts a message against its connection's rate; false when it is over it.
-    pub(super) fn count_message(&mut self, id: ConnId, action: Action) -> bool {
+    pub(crate) fn count_message(&mut self, id: ConnId, action: Action) -> bool {
         let quotas = &self.settings.quotas;
         let rate = match action {
             Action::SdpOffer | Action::SdpAnswer => quotas.sdp,
@@ -122,7 +122,7 @@ impl Model {
 
     /// Whether the caller's account may have this many bytes more, as far as is known: by the sum when it was asked
     /// for, and by what it has here.
-    pub(super) fn has_bytes(&mut self, home: usize, caller: Caller, more: u64) -> bool {
+    pub(crate) fn has_bytes(&mut self, home: usize, caller: Caller, more: u64) -> bool {
         let here = |channel: &&Channel| {
             channel.alive && channel.home == home && channel.account == CALLERS
         };
@@ -138,7 +138,7 @@ impl Model {
     }
 
     /// The permission of its account that a call needs before it is made, if any.
-    pub(super) fn permit_for(&self, operation: Operation) -> Option<Permit> {
+    pub(crate) fn permit_for(&self, operation: Operation) -> Option<Permit> {
         let counts = self.counts_channels(operation) || self.counts_bytes(operation);
         let needed = counts || self.account_rate(operation).is_some();
         needed.then(|| Permit {
@@ -149,7 +149,7 @@ impl Model {
     }
 
     /// Asks for it: all shards for their channels, then the account's own for a token.
-    pub(super) fn ask_for_permit(&mut self, caller: Caller, operation: Operation) {
+    pub(crate) fn ask_for_permit(&mut self, caller: Caller, operation: Operation) {
         if self.counts_channels(operation) || self.counts_bytes(operation) {
             for shard in 0..self.shards.len() {
                 self.ask(caller, shard, Question::Count);
@@ -160,7 +160,7 @@ impl Model {
     }
 
     /// Counts a call of the account.
-    pub(super) fn permit(&mut self, operation: Operation) -> Told {
+    pub(crate) fn permit(&mut self, operation: Operation) -> Told {
         let Some(rate) = self.account_rate(operation) else {
             return Told::Done;
         };
@@ -174,7 +174,7 @@ impl Model {
     }
 
     /// An answer to such a question. `None` when the call goes on, or others are missing; else its refusal.
-    pub(super) fn permit_told(&mut self, caller: Caller, told: Told) -> Option<Told> {
+    pub(crate) fn permit_told(&mut self, caller: Caller, told: Told) -> Option<Told> {
         let limit = self.settings.limits.channels_per_account;
         let Stage::AwaitReply(reply) = &mut self.conns[caller.conn].stage else {
             panic!("it awaits a permit")

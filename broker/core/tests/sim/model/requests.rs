@@ -2,10 +2,11 @@
 
 use super::connections::name_of;
 use super::scripted::NEVER;
-use super::{ConnId, Model, Named, PredictedResponse, Purpose, Refusal, Stage, UNAVAILABLE};
+use super::{ConnId, Model, Named, PredictedResponse, Refusal, Stage, UNAVAILABLE};
 use crate::sim::model::Body;
 use crate::sim::words::Piece;
 use broker_core::check::Check;
+use broker_core::event::Purpose;
 use broker_core::event::UpgradeOutcome;
 use broker_core::limits::{
     ANSWER_BYTES_MAX, FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK,
@@ -21,7 +22,7 @@ const LOST: &str =
 
 impl Model {
     /// Answers what has come, as far as this moment allows it.
-    pub(super) fn visit(&mut self, id: ConnId) {
+    pub(crate) fn visit(&mut self, id: ConnId) {
         if self.conns[id].queued {
             return;
         }
@@ -38,7 +39,7 @@ impl Model {
     }
 
     /// Goes on with those who wait.
-    pub(super) fn answer_waiting(&mut self, shard: usize) {
+    pub(crate) fn answer_waiting(&mut self, shard: usize) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         for _ in 0..self.shards[shard].waiting.len() {
             if left == 0 {
@@ -61,7 +62,7 @@ impl Model {
     }
 
     /// Some of what waits for a connection was taken.
-    pub(super) fn answers_taken(&mut self, id: ConnId) {
+    pub(crate) fn answers_taken(&mut self, id: ConnId) {
         let (now, waits) = (self.now, self.answers_wait(id));
         let conn = &mut self.conns[id];
         conn.untaken = (conn.bytes > 0).then_some(now);
@@ -80,7 +81,7 @@ impl Model {
     }
 
     /// Whether a connection has sent what is still to be answered.
-    pub(super) fn has_more(&self, id: ConnId) -> bool {
+    pub(crate) fn has_more(&self, id: ConnId) -> bool {
         let conn = &self.conns[id];
         let rest = conn.partial || !conn.pieces.is_empty();
         conn.queued || (rest && self.answers_wait(id))

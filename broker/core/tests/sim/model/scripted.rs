@@ -3,9 +3,10 @@
 
 use super::connections::name_of;
 use super::withheld::Later;
-use super::{ConnId, Expect, Model, Named, PredictedResponse, Purpose, Refusal, Stage};
+use super::{ConnId, Expect, Model, Named, PredictedResponse, Refusal, Stage};
 use crate::sim::words::Call;
 use broker_core::check::Check;
+use broker_core::event::Purpose;
 use broker_core::event::UpgradeOutcome;
 use broker_core::journal::EndReason;
 use broker_core::limits::CONTROL_BYTES_MAX;
@@ -14,7 +15,7 @@ use codec::control::Operation;
 use codec::signal::Action;
 
 /// No time: it never comes.
-pub(super) const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A fault, and what happened with it.
 pub(crate) struct Rule {
@@ -41,12 +42,12 @@ pub(crate) struct About {
 
 /// The subject that a fault may match.
 #[derive(Default)]
-pub(super) struct Subject<'a> {
-    pub(super) channel: Option<&'a str>,
+pub(crate) struct Subject<'a> {
+    pub(crate) channel: Option<&'a str>,
     /// Whether it is a viewer, and which.
-    pub(super) peer: Option<Option<&'a str>>,
-    pub(super) operation: Option<Operation>,
-    pub(super) action: Option<Action>,
+    pub(crate) peer: Option<Option<&'a str>>,
+    pub(crate) operation: Option<Operation>,
+    pub(crate) action: Option<Action>,
 }
 
 impl Rule {
@@ -108,7 +109,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 
 impl Model {
     /// The first fault of a kind that acts on this, with its number; those that match are counted.
-    pub(super) fn fault(
+    pub(crate) fn fault(
         &mut self,
         kind: impl Fn(&FaultAct) -> bool,
         subject: &Subject<'_>,
@@ -130,7 +131,7 @@ impl Model {
     }
 
     /// Applies a fault to a request for a WebSocket; true when it is dealt with.
-    pub(super) fn disturb_connect(&mut self, id: ConnId, arn: &str, viewer: Option<&str>) -> bool {
+    pub(crate) fn disturb_connect(&mut self, id: ConnId, arn: &str, viewer: Option<&str>) -> bool {
         let subject = Subject {
             channel: Some(name_of(arn)),
             peer: Some(viewer),
@@ -159,7 +160,7 @@ impl Model {
     }
 
     /// Applies a fault to a call; true when it is dealt with.
-    pub(super) fn disturb_call(&mut self, id: ConnId, call: &Call) -> bool {
+    pub(crate) fn disturb_call(&mut self, id: ConnId, call: &Call) -> bool {
         let mut named = super::answers::named(call);
         let operation = call.operation();
         let subject = Subject {
@@ -221,7 +222,7 @@ impl Model {
     }
 
     /// Applies a fault to a connection that is open, or opens.
-    pub(super) fn disturb_session(&mut self, id: ConnId) {
+    pub(crate) fn disturb_session(&mut self, id: ConnId) {
         let conn = &self.conns[id];
         let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) else {
             return;
@@ -242,7 +243,7 @@ impl Model {
     }
 
     /// Applies an act to a connection, if it is open and has its slot.
-    pub(super) fn act_on_session(&mut self, id: ConnId, act: &SessionAct) {
+    pub(crate) fn act_on_session(&mut self, id: ConnId, act: &SessionAct) {
         let conn = &self.conns[id];
         let slot = conn.ws.as_ref().is_some_and(|ws| !ws.superseded);
         if !slot || !matches!(conn.stage, Stage::Open) {

@@ -5,11 +5,11 @@
 
 use super::trail::What;
 use super::{
-    Caller, ConnId, DrainModel, Expect, Model, Named, Purpose, Refusal, Stage, Told, UNAVAILABLE,
-    Ws,
+    Caller, ConnId, DrainModel, Expect, Model, Named, Refusal, Stage, Told, UNAVAILABLE, Ws,
 };
 use crate::sim::wire::{Item, Response};
 use broker_core::check::Check;
+use broker_core::event::Purpose;
 use broker_core::journal::EndReason;
 
 /// The grain of the wheel and of the world's clock, in milliseconds.
@@ -38,7 +38,7 @@ fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
 }
 
 /// Moments of silence come on whole seconds.
-pub(super) fn whole_second(at: u64) -> u64 {
+pub(crate) fn whole_second(at: u64) -> u64 {
     at.div_ceil(1000) * 1000
 }
 

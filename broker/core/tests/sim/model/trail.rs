@@ -72,7 +72,7 @@ const NAME_BYTES: usize = 24;
 
 impl Model {
     /// An event of a channel.
-    pub(super) fn happens(&mut self, channel: usize, what: What) {
+    pub(crate) fn happens(&mut self, channel: usize, what: What) {
         self.out.trail.push((channel, what));
     }
 
@@ -92,7 +92,7 @@ impl Model {
     }
 
     /// A message went from one connection to another.
-    pub(super) fn record_relayed(&mut self, channel: usize, number: usize, to: ConnId) {
+    pub(crate) fn record_relayed(&mut self, channel: usize, number: usize, to: ConnId) {
         let from = self.messages[number].from;
         let passing = Passing {
             from,
@@ -104,7 +104,7 @@ impl Model {
     }
 
     /// A message came and is kept.
-    pub(super) fn record_new_kept(&mut self, channel: usize, number: usize) {
+    pub(crate) fn record_new_kept(&mut self, channel: usize, number: usize) {
         let message = &self.messages[number];
         let (from, to_master) = (message.from, message.to_master);
         let mut passing = Passing {
@@ -116,7 +116,7 @@ impl Model {
     }
 
     /// Something became of a message that was kept or in an outbox; `to` got it or had it.
-    pub(super) fn record_kept(
+    pub(crate) fn record_kept(
         &mut self,
         channel: usize,
         number: usize,
@@ -145,7 +145,7 @@ impl Model {
     }
 
     /// The same of one that was on its way, unless a fault held it back.
-    pub(super) fn record_passing(&mut self, passing: &messages::Passing, passage: Passage) {
+    pub(crate) fn record_passing(&mut self, passing: &messages::Passing, passage: Passage) {
         if let Some(from) = passing.from {
             let (action, recipient) = (passing.action, &passing.recipient);
             self.record_came(from, action, &passing.payload, recipient, passage);
@@ -153,7 +153,7 @@ impl Model {
     }
 
     /// A message that was understood came and went no further.
-    pub(super) fn record_came(
+    pub(crate) fn record_came(
         &mut self,
         id: ConnId,
         action: Action,

@@ -21,15 +21,15 @@ pub(crate) struct UnacceptedLog {
 
 /// Why a message is not accepted, with its length and, of one that is too long, the limit.
 #[derive(Clone, Copy)]
-pub(super) struct Why {
-    pub(super) reason: Unaccepted,
-    pub(super) bytes: usize,
-    pub(super) most: usize,
+pub(crate) struct Why {
+    pub(crate) reason: Unaccepted,
+    pub(crate) bytes: usize,
+    pub(crate) most: usize,
 }
 
 impl Why {
     /// A reason without figures.
-    pub(super) fn plain(reason: Unaccepted) -> Self {
+    pub(crate) fn plain(reason: Unaccepted) -> Self {
         let (bytes, most) = (0, 0);
         Self {
             reason,
@@ -41,12 +41,12 @@ impl Why {
 
 impl Model {
     /// A message of a connection breaks a rule.
-    pub(super) fn decline_faulty(&mut self, id: ConnId, kind: Kind, why: Why) {
+    pub(crate) fn decline_faulty(&mut self, id: ConnId, kind: Kind, why: Why) {
         self.decline(id, kind, why, None);
     }
 
     /// A message that was understood is not accepted.
-    pub(super) fn decline_understood(
+    pub(crate) fn decline_understood(
         &mut self,
         id: ConnId,
         action: Action,
@@ -65,7 +65,7 @@ impl Model {
     }
 
     /// The same of one that was on its way.
-    pub(super) fn decline_passing(&mut self, passing: &messages::Passing, reason: Unaccepted) {
+    pub(crate) fn decline_passing(&mut self, passing: &messages::Passing, reason: Unaccepted) {
         let Some(from) = passing.from.or(passing.held_from) else {
             let home = self.channels[passing.channel].home;
             return self.unaccepted(home, passing.action, reason);
@@ -75,7 +75,7 @@ impl Model {
     }
 
     /// A message that has no sender any more is not accepted.
-    pub(super) fn unaccepted(&mut self, shard: usize, action: Action, reason: Unaccepted) {
+    pub(crate) fn unaccepted(&mut self, shard: usize, action: Action, reason: Unaccepted) {
         let counters = &mut self.shards[shard].counters;
         counters.unaccepted(Kind::Known(action), reason);
     }

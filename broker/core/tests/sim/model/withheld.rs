@@ -21,7 +21,7 @@ pub(crate) enum Later {
 
 impl Model {
     /// Applies faults to a message that came in; true when it is dealt with.
-    pub(super) fn disturb_message(&mut self, passing: &Passing) -> bool {
+    pub(crate) fn disturb_message(&mut self, passing: &Passing) -> bool {
         if self.rules.is_empty() {
             return false;
         }
@@ -147,7 +147,7 @@ impl Model {
 
     /// Applies faults to kept messages that go to a connection; returns those that are left, in their new order, some
     /// with a copy, and what is done to the connection then.
-    pub(super) fn disturb_kept(
+    pub(crate) fn disturb_kept(
         &mut self,
         to: ConnId,
         channel: usize,
@@ -233,7 +233,7 @@ impl Model {
     }
 
     /// Something happens later.
-    pub(super) fn put_off(&mut self, shard: usize, until: u64, what: Later) {
+    pub(crate) fn put_off(&mut self, shard: usize, until: u64, what: Later) {
         let shard = &mut self.shards[shard];
         shard.serial += 1;
         shard.later.insert((until, shard.serial), what);
@@ -263,7 +263,7 @@ impl Model {
     }
 
     /// Messages of a channel that are held back are withdrawn.
-    pub(super) fn withdraw_held(&mut self, channel: usize) {
+    pub(crate) fn withdraw_held(&mut self, channel: usize) {
         let home = self.channels[channel].home;
         while let Some(held) = self.take_held(home, |held, _| held.channel == channel) {
             self.met("scripted: held message withdrawn");
@@ -272,7 +272,7 @@ impl Model {
     }
 
     /// The number of messages that a shard holds back.
-    pub(super) fn held(&self, shard: usize) -> usize {
+    pub(crate) fn held(&self, shard: usize) -> usize {
         let messages = self.shards[shard].later.values();
         messages
             .filter(|what| matches!(what, Later::Message(..)))
@@ -305,7 +305,7 @@ impl Model {
     }
 
     /// Puts a kept message into an outbox, some twice.
-    pub(super) fn queue_kept(&mut self, to: ConnId, number: usize, twice: bool) {
+    pub(crate) fn queue_kept(&mut self, to: ConnId, number: usize, twice: bool) {
         self.queue(to, number, true, false);
         if twice {
             self.copy(to, number);
@@ -313,7 +313,7 @@ impl Model {
     }
 
     /// A message that goes to its recipient, or is refused.
-    pub(super) fn deliver_or_refuse(&mut self, to: ConnId, number: usize, passing: &Passing) {
+    pub(crate) fn deliver_or_refuse(&mut self, to: ConnId, number: usize, passing: &Passing) {
         // The time of a message that was held back says nothing.
         let timed = passing.from.is_some();
         if let Err(Full) = self.deliver(to, passing.channel, number, timed) {
@@ -322,13 +322,13 @@ impl Model {
     }
 
     /// Nothing is sent to a connection until then.
-    pub(super) fn mute(&mut self, id: ConnId, until: u64) {
+    pub(crate) fn mute(&mut self, id: ConnId, until: u64) {
         let mute = &mut self.conns[id].mute;
         *mute = Some(mute.map_or(until, |other| other.max(until)));
     }
 
     /// Whether nothing of a connection is due, since it is sent nothing.
-    pub(super) fn stands_still(&self, id: ConnId) -> bool {
+    pub(crate) fn stands_still(&self, id: ConnId) -> bool {
         let conn = &self.conns[id];
         let waits = match conn.stage {
             Stage::Ending(since) => since != NEVER && conn.deferred,
@@ -339,12 +339,12 @@ impl Model {
     }
 
     /// Until when its end waits for its answers.
-    pub(super) fn defers_end(&self, id: ConnId) -> Option<u64> {
+    pub(crate) fn defers_end(&self, id: ConnId) -> Option<u64> {
         self.conns[id].mute.filter(|until| *until != NEVER)
     }
 
     /// Releases all that faults held back until now.
-    pub(super) fn end_waits(&mut self, shard: usize) {
+    pub(crate) fn end_waits(&mut self, shard: usize) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let later = &mut self.shards[shard].later;
             let Some(first) = later.first_entry().filter(|it| it.key().0 <= self.now) else {

@@ -7,7 +7,7 @@
 use crate::driver::connection::Connection;
 use crate::driver::event::Event;
 use crate::limits::SIZE_EVERY_MS;
-use crate::operator::{self, MemberStatus};
+use crate::operator::{MemberStatus, member};
 use crate::service::News;
 use crate::system::now;
 use broker_core::time::Now;
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 /// The last report of it.
 #[derive(Debug)]
-pub(in crate::driver) struct Capacity {
+pub(crate) struct Capacity {
     /// As it is configured, where no member reports one.
     quota: u64,
     /// When a member is asked next.
@@ -28,7 +28,7 @@ pub(in crate::driver) struct Capacity {
 }
 
 impl Capacity {
-    pub(in crate::driver) fn new(quota: u64) -> Self {
+    pub(crate) fn new(quota: u64) -> Self {
         Self {
             quota,
             due: Now(0),
@@ -39,12 +39,12 @@ impl Capacity {
     }
 
     /// Bytes in use, and the quota, once a member has reported them.
-    pub(in crate::driver) fn fill(&self) -> Option<(u64, u64)> {
+    pub(crate) fn fill(&self) -> Option<(u64, u64)> {
         self.fill
     }
 
     /// Asks the member of this connection, if it is time.
-    pub(in crate::driver) fn measure(&mut self, connection: &Connection) {
+    pub(crate) fn measure(&mut self, connection: &Connection) {
         let Some((generation, lines)) = connection.up() else {
             return;
         };
@@ -57,7 +57,7 @@ impl Capacity {
         let (options, member) = connection.member();
         let lines = lines.clone();
         connection.events().spawn(async move {
-            let mut told = operator::told(&lines).await;
+            let mut told = member::told(&lines).await;
             if let Ok(status) = &mut told
                 && status.quota.is_none()
             {
@@ -67,7 +67,7 @@ impl Capacity {
                     .map_or("", |endpoint| endpoint);
                 status.quota = match said {
                     Some((_, quota)) => quota,
-                    None => operator::quota(&options, endpoint).await,
+                    None => member::quota(&options, endpoint).await,
                 };
             }
             Event::Measured(generation, told)
@@ -75,7 +75,7 @@ impl Capacity {
     }
 
     /// A member has answered, or not: what is wrong with it the connections report. Returns what the process learns.
-    pub(in crate::driver) fn measured(
+    pub(crate) fn measured(
         &mut self,
         generation: u32,
         told: Result<MemberStatus, Box<str>>,
@@ -122,6 +122,7 @@ impl Capacity {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@
 //! cluster's, etcd has another history.
 
 use crate::directory::Kept;
-use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
+use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::keys::Keys;
 use crate::schema::values::{self, MetaValue};
 use crate::system::random;
@@ -13,7 +13,7 @@ use broker_core::cluster::limits::SLOTS;
 
 /// The key, as far as it is known.
 #[derive(Debug)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     /// The id of the cluster that the data directory knows.
     expected: Option<Box<str>>,
     /// The directory has seen etcd before.
@@ -24,7 +24,7 @@ pub(super) struct Meta {
 
 /// A key that cannot be used.
 #[derive(Debug)]
-pub(super) enum MetaError {
+pub(crate) enum MetaError {
     /// It is absent or another cluster's, and this node has seen etcd before.
     OtherCluster,
     /// It cannot be read, or is of another version: the reason.
@@ -32,7 +32,7 @@ pub(super) enum MetaError {
 }
 
 impl Meta {
-    pub(super) fn new(kept: &Kept) -> Self {
+    pub(crate) fn new(kept: &Kept) -> Self {
         Self {
             expected: kept.cluster.clone(),
             is_known: kept.cluster.is_some() || kept.memory().newest.0 > 0,
@@ -42,29 +42,29 @@ impl Meta {
     }
 
     /// The cluster's id, as far as it is known.
-    pub(super) fn id(&self) -> Option<Box<str>> {
+    pub(crate) fn id(&self) -> Option<Box<str>> {
         let found = self.found.as_ref().map(|meta| meta.id.clone());
         found.or_else(|| self.expected.clone())
     }
 
     /// Whether etcd may be asked for more.
-    pub(super) fn is_found(&self) -> bool {
+    pub(crate) fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
     /// The key of the hash that finds a channel's slot.
-    pub(super) fn slot_key(&self) -> Option<[u8; 16]> {
+    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.found.as_ref().and_then(MetaValue::slot_key)
     }
 
     /// Whether it is unknown, and not being asked.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         !self.is_found() && !self.is_asked
     }
 
     /// The transaction that reads the key, or writes it if it is absent and this node may; nothing without random bytes
     /// for it. Then [`Self::answered`].
-    pub(super) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
+    pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
         let key = keys.meta();
         let read = RequestOp::read(RangeRequest::key(key.as_str()));
         let mut write = Vec::new();
@@ -82,12 +82,12 @@ impl Meta {
     }
 
     /// A request has ended: another may be made.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.is_asked = false;
     }
 
     /// The key was read; nothing if it is absent. Returns its value if it is that of this node's cluster.
-    pub(super) fn learn(
+    pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,
         keys: &Keys,

@@ -1,20 +1,21 @@
 //! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
 //! fill of etcd, reports about orders of operators.
 
-pub(super) mod capacity;
+pub(crate) mod capacity;
 mod meta;
-pub(super) mod orders;
+pub(crate) mod orders;
 mod stream;
 
-use super::connection::Connection;
-use super::core::Inputs;
-use super::event::{CallResult, Event};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;
 use crate::client::lease::{self, Renewal};
 use crate::client::watch;
 use crate::directory::Kept;
-use crate::rpc::{Lines, TxnResponse, WatchResponse};
+use crate::driver::connection::Connection;
+use crate::driver::core::Inputs;
+use crate::driver::event::{CallResult, Event};
+use crate::rpc::generated::{TxnResponse, WatchResponse};
+use crate::rpc::lines::Lines;
 use crate::schema::keys::Keys;
 use crate::schema::translate::{Translator, Unreadable, header_of, meta as meta_in};
 use crate::system::unix_ms;
@@ -28,7 +29,7 @@ use tracing::{info, warn};
 
 /// The connection, and what runs on it.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(crate) struct Control {
     connection: Connection,
     meta: Meta,
     /// The lease that is asked for, in seconds.
@@ -42,10 +43,10 @@ pub(super) struct Control {
 
 /// This etcd is not that of the node's cluster: it has another history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OtherCluster;
+pub(crate) struct OtherCluster;
 
 impl Control {
-    pub(super) fn new(connection: Connection, lease_ms: u64, kept: &Kept) -> Self {
+    pub(crate) fn new(connection: Connection, lease_ms: u64, kept: &Kept) -> Self {
         Self {
             connection,
             meta: Meta::new(kept),
@@ -58,42 +59,42 @@ impl Control {
     }
 
     /// The connection, for calls that answer nothing to the rules.
-    pub(super) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 
     /// Whether no single call waits for its answer.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.under_way == 0
     }
 
     /// The time that etcd took for the last keepalive that it answered.
-    pub(super) fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.took
     }
 
     /// The cluster's id, as far as it is known.
-    pub(super) fn cluster_id(&self) -> Option<Box<str>> {
+    pub(crate) fn cluster_id(&self) -> Option<Box<str>> {
         self.meta.id()
     }
 
     /// The key of the hash that finds a channel's slot, once the meta key was read.
-    pub(super) fn slot_key(&self) -> Option<[u8; 16]> {
+    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.meta.slot_key()
     }
 
     /// Connects if it is time.
-    pub(super) fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         self.connection.connect();
     }
 
     /// An attempt to connect has ended.
-    pub(super) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
+    pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         self.connection.connected(generation, result);
     }
 
     /// Gives up the connection if it does not answer.
-    pub(super) fn look_after(&mut self, inputs: &mut Inputs) {
+    pub(crate) fn look_after(&mut self, inputs: &mut Inputs) {
         let current = self.connection.up().map(|(generation, _)| generation);
         if let Some(generation) = current.filter(|_| self.is_silent(Instant::now())) {
             self.failed(generation, &Failure::late(), inputs);
@@ -101,7 +102,7 @@ impl Control {
     }
 
     /// Carries out a call of the rules.
-    pub(super) fn call(
+    pub(crate) fn call(
         &mut self,
         id: CallId,
         call: Call,
@@ -143,7 +144,7 @@ impl Control {
     }
 
     /// Reads the meta key, or writes it if it is absent and this node may.
-    pub(super) fn ask_meta(&mut self, keys: &Keys) {
+    pub(crate) fn ask_meta(&mut self, keys: &Keys) {
         if !self.meta.is_due() {
             return;
         }
@@ -164,7 +165,7 @@ impl Control {
     ///
     /// # Errors
     /// The key is absent, or another cluster's, although the data directory knows a cluster.
-    pub(super) fn meta_told(
+    pub(crate) fn meta_told(
         &mut self,
         generation: u32,
         told: CallResult,
@@ -245,7 +246,7 @@ impl Control {
     }
 
     /// A call was answered, or failed.
-    pub(super) fn told(
+    pub(crate) fn told(
         &mut self,
         generation: u32,
         id: CallId,
@@ -283,7 +284,7 @@ impl Control {
     }
 
     /// A keepalive was answered, or the lease's stream has ended.
-    pub(super) fn renewed(
+    pub(crate) fn renewed(
         &mut self,
         generation: u32,
         lease: LeaseId,
@@ -315,7 +316,7 @@ impl Control {
     }
 
     /// The watch has an answer, or has ended.
-    pub(super) fn watched(
+    pub(crate) fn watched(
         &mut self,
         generation: u32,
         watch: WatchId,

@@ -6,7 +6,7 @@ use crate::client::calls::{self, Ask};
 use crate::driver::connection::Connection;
 use crate::driver::event::Event;
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
-use crate::rpc::{RequestOp, TxnRequest};
+use crate::rpc::generated::{RequestOp, TxnRequest};
 use crate::schema::values::{OrderValue, OrderWord, Process};
 use crate::system::now;
 use broker_core::cluster::types::{LeaseId, Revision};
@@ -15,7 +15,7 @@ use tracing::info;
 
 /// Orders to this process, and its reports.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Orders {
+pub(crate) struct Orders {
     /// The revision of the last order that was taken.
     last: Revision,
     report: Option<Reporting>,
@@ -37,7 +37,7 @@ struct Reporting {
 impl Orders {
     /// Takes an order that was seen, once: it is to be carried out, and [`Self::due`] has a report about it. Nothing if
     /// it is another process's, or was taken before.
-    pub(in crate::driver) fn take(
+    pub(crate) fn take(
         &mut self,
         revision: Revision,
         order: &OrderValue,
@@ -71,7 +71,7 @@ impl Orders {
     }
 
     /// The order whose report is to be written now.
-    pub(in crate::driver) fn due(&mut self) -> Option<Revision> {
+    pub(crate) fn due(&mut self) -> Option<Revision> {
         let report = self.report.filter(|_| !self.is_writing)?;
         if report.until.is_some_and(|until| now() >= until) {
             self.report = None;
@@ -81,7 +81,7 @@ impl Orders {
     }
 
     /// Writes the report that is due, under the lease of the registration. Without a connection it stays due.
-    pub(in crate::driver) fn write(
+    pub(crate) fn write(
         &mut self,
         connection: &Connection,
         lease: LeaseId,
@@ -106,7 +106,7 @@ impl Orders {
     }
 
     /// The report about this order was written, or none was.
-    pub(in crate::driver) fn reported(&mut self, written: Option<Revision>) {
+    pub(crate) fn reported(&mut self, written: Option<Revision>) {
         self.is_writing = false;
         let is_left = |report: &Reporting| report.until.is_none() || Some(report.order) != written;
         self.report = self.report.filter(is_left);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// An open stream. Dropping it ends its task.
 #[derive(Debug)]
-pub(super) struct Stream<Id> {
+pub(crate) struct Stream<Id> {
     id: Id,
     requests: mpsc::Sender<()>,
     /// Requests without an answer, the oldest first.
@@ -20,7 +20,7 @@ pub(super) struct Stream<Id> {
 
 impl<Id: PartialEq> Stream<Id> {
     /// Runs the task of a stream, which is given the receiver of its requests.
-    pub(super) fn open<T: Future<Output = ()> + 'static>(
+    pub(crate) fn open<T: Future<Output = ()> + 'static>(
         id: Id,
         task: impl FnOnce(mpsc::Receiver<()>) -> T,
     ) -> Self {
@@ -34,40 +34,40 @@ impl<Id: PartialEq> Stream<Id> {
     }
 
     /// Whether it is the stream of this id.
-    pub(super) fn is_of(&self, id: &Id) -> bool {
+    pub(crate) fn is_of(&self, id: &Id) -> bool {
         self.id == *id
     }
 
-    pub(super) fn into_id(self) -> Id {
+    pub(crate) fn into_id(self) -> Id {
         self.id
     }
 
     /// Asks once more. The answer is taken for the oldest request, and answers may be left out.
-    pub(super) fn ask(&mut self, call: CallId) {
+    pub(crate) fn ask(&mut self, call: CallId) {
         if self.requests.try_send(()).is_ok() {
             self.note(call);
         }
     }
 
     /// Notes a request that opening the stream has made.
-    pub(super) fn note(&mut self, call: CallId) {
+    pub(crate) fn note(&mut self, call: CallId) {
         self.asked.push_back((call, Instant::now()));
     }
 
     /// Whether an answer is overdue.
-    pub(super) fn is_silent(&self, now: Instant) -> bool {
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
         self.asked
             .front()
             .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
     }
 
     /// The time since the oldest request without an answer.
-    pub(super) fn waits_for(&self) -> Option<Duration> {
+    pub(crate) fn waits_for(&self) -> Option<Duration> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
     /// The request that an answer belongs to. Those after it are forgotten: they may have been answered together.
-    pub(super) fn answered(&mut self) -> Option<CallId> {
+    pub(crate) fn answered(&mut self) -> Option<CallId> {
         let call = self.asked.pop_front().map(|(call, _)| call);
         self.asked.clear();
         call

@@ -1,7 +1,7 @@
 //! Lines of each tick about this node: its slots, its registration, and another history of etcd.
 
-use super::slots::{Giving, SlotLog};
-use super::strangers::Strangers;
+use crate::driver::log::slots::{Giving, SlotLog};
+use crate::driver::log::strangers::Strangers;
 use crate::names::{Name, Names};
 use crate::system::now;
 use broker_core::cluster::Cluster;
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 /// The events of the next lines, and the state that the last ones described.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Journal {
+pub(crate) struct Journal {
     slots: SlotLog,
     strangers: Strangers,
     is_other_history: bool,
@@ -22,12 +22,12 @@ pub(in crate::driver) struct Journal {
 
 impl Journal {
     /// A slot has come to this process.
-    pub(in crate::driver) fn gained(&mut self, held: Held, gain: Gain) {
+    pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         self.slots.gained(held, gain);
     }
 
     /// The shards get an order: with some a slot is served, or is no longer this process's.
-    pub(in crate::driver) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
+    pub(crate) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
         match order {
             SlotOrder::Serve(held, ..) => self.slots.serves(held),
             SlotOrder::Release(held, cause) => self.released(held, cause, cluster),
@@ -46,7 +46,7 @@ impl Journal {
     }
 
     /// Lines for what happened to slots since the last tick, and to the registration of this node, `me`.
-    pub(in crate::driver) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
+    pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
         self.strangers.write(cluster, names, now());

@@ -14,7 +14,7 @@ const LINES_MAX: usize = 64;
 
 /// Events of slots since the last line of the log.
 #[derive(Debug, Default)]
-pub(super) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
+pub(crate) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
 
 /// An event of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ enum What {
 
 /// Why this node gives slots away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Giving {
+pub(crate) enum Giving {
     Drain,
     Rebalance,
 }
@@ -46,7 +46,7 @@ struct Group {
 
 impl SlotLog {
     /// A slot has come to this process.
-    pub(super) fn gained(&mut self, held: Held, gain: Gain) {
+    pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
         match gain {
             Gain::Claimed(taking) => {
                 self.add(What::Claimed(taking), Some(held.epoch), held.epoch);
@@ -56,12 +56,12 @@ impl SlotLog {
     }
 
     /// A slot is served.
-    pub(super) fn serves(&mut self, held: Held) {
+    pub(crate) fn serves(&mut self, held: Held) {
         self.add(What::Served, None, held.epoch);
     }
 
     /// A slot is no longer this process's: `record` is what it has become.
-    pub(super) fn released(
+    pub(crate) fn released(
         &mut self,
         held: Held,
         cause: Cause,
@@ -80,7 +80,7 @@ impl SlotLog {
     }
 
     /// Writes the lines.
-    pub(super) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
+    pub(crate) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
         for ((what, _), group) in std::mem::take(&mut self.0) {
             write(what, group, |node| node.and_then(&name));
         }
@@ -151,6 +151,7 @@ fn word(reason: Reason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::cluster::types::{Incarnation, Owner, ParcelId, Revision, Slot};
     use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 /// The state that the last lines described.
 #[derive(Debug, Default)]
-pub(super) struct Strangers {
+pub(crate) struct Strangers {
     known: Vec<(NodeId, Kinship)>,
     /// Since when no other node answers while others are registered.
     cut_off: Option<Now>,
@@ -19,7 +19,7 @@ pub(super) struct Strangers {
 
 impl Strangers {
     /// Lines for what has changed.
-    pub(super) fn write(&mut self, cluster: &Cluster, names: &Names, now: Now) {
+    pub(crate) fn write(&mut self, cluster: &Cluster, names: &Names, now: Now) {
         let name = |node| names.name(node).map_or("", Name::as_str);
         let strangers: Vec<_> = cluster.strangers().collect();
         for (node, kinship) in &strangers {

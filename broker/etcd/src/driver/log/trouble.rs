@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 /// Trouble of one connection.
 #[derive(Debug)]
-pub(in crate::driver) struct Trouble {
+pub(crate) struct Trouble {
     /// The purpose of the connection, in the log.
     of: &'static str,
     current: Option<Box<str>>,
@@ -23,7 +23,7 @@ pub(in crate::driver) struct Trouble {
 
 impl Trouble {
     /// None so far.
-    pub(in crate::driver) fn new(of: &'static str) -> Self {
+    pub(crate) fn new(of: &'static str) -> Self {
         Self {
             of,
             current: None,
@@ -32,12 +32,12 @@ impl Trouble {
     }
 
     /// The current trouble, if there is any.
-    pub(in crate::driver) fn current(&self) -> Option<&str> {
+    pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
     /// Something is wrong: logged, unless it was logged since all was well.
-    pub(in crate::driver) fn begins(&mut self, why: &str) {
+    pub(crate) fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
         if !is_logged && self.logged.len() < LINES_MAX {
@@ -47,7 +47,7 @@ impl Trouble {
     }
 
     /// All is well.
-    pub(in crate::driver) fn ends(&mut self) {
+    pub(crate) fn ends(&mut self) {
         if self.current.take().is_some() {
             info!("{}: it answers again", self.of);
             self.logged.clear();
@@ -57,11 +57,11 @@ impl Trouble {
 
 /// Nodes whose messages cannot be read: when the log had a line about each.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Strange(BTreeMap<NodeId, Now>);
+pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
     /// A message of this node cannot be read: logged at most every [`NOTE_EVERY`].
-    pub(in crate::driver) fn note(&mut self, node: NodeId, name: &Name, why: Unreadable) {
+    pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: Unreadable) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
         if !self.0.get(&node).is_some_and(is_recent) {
@@ -79,6 +79,7 @@ const LINES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

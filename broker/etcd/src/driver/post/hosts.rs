@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 /// The names of the roster's hosts.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     /// Two for each node at most.
     names: BTreeMap<Box<str>, Host>,
     /// Look-ups that have not ended, those of names that nobody has any more included.
@@ -45,7 +45,7 @@ struct Host {
 
 impl Hosts {
     /// These are the addresses that the roster has: host and port each.
-    pub(super) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
+    pub(crate) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
         for name in wanted {
@@ -54,7 +54,7 @@ impl Hosts {
     }
 
     /// The addresses that a host and port lead to; none if its name was not found so far.
-    pub(super) fn at(&self, address: &str) -> Vec<SocketAddr> {
+    pub(crate) fn at(&self, address: &str) -> Vec<SocketAddr> {
         if let Ok(at) = address.parse() {
             return vec![at];
         }
@@ -70,14 +70,14 @@ impl Hosts {
     }
 
     /// A node was not reached there: its name may lead elsewhere.
-    pub(super) fn doubt(&mut self, address: &str) {
+    pub(crate) fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
     }
 
     /// The names that are to be looked up now: [`Self::answered`] follows for each, some time.
-    pub(super) fn due(&mut self, now: Now) -> Vec<Box<str>> {
+    pub(crate) fn due(&mut self, now: Now) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for (name, host) in &mut self.names {
             if host.is_asked {
@@ -96,7 +96,7 @@ impl Hosts {
     }
 
     /// A look-up has ended.
-    pub(super) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
+    pub(crate) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
         self.under_way = self.under_way.saturating_sub(1);
         let Some(host) = self.names.get_mut(name).filter(|host| host.is_asked) else {
             return;
@@ -114,7 +114,7 @@ impl Hosts {
     }
 
     /// Whether an address has changed since the last call.
-    pub(super) fn take_changed(&mut self) -> bool {
+    pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
@@ -154,12 +154,12 @@ impl Host {
 }
 
 /// Whether a refusal there says that the node's process has ended. A name may lead to a host that the node has left.
-pub(super) fn is_no_name(address: &str) -> bool {
+pub(crate) fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 
 /// Whether it is no address at all: neither is its host one, nor a name.
-pub(in crate::driver) fn is_none(address: &str) -> bool {
+pub(crate) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }
 
@@ -175,6 +175,7 @@ fn name_of(address: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const N1: &str = "n1.internal:7443";

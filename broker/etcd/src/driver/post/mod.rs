@@ -1,12 +1,10 @@
 //! Messages to other nodes, and from them.
 
-mod hosts;
+pub(crate) mod hosts;
 mod parcels;
 
-pub(super) use hosts::is_none;
-
-use super::event::{Event, Events, Resolved};
-use super::log::trouble::Strange;
+use crate::driver::event::{Event, Events, Resolved};
+use crate::driver::log::trouble::Strange;
 use crate::names::Name;
 use crate::peers::{Mail, Peers, Reply};
 use crate::schema::translate::Translator;
@@ -21,7 +19,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 /// The carrier of messages, and what has to be known to use it.
-pub(super) struct Post<P> {
+pub(crate) struct Post<P> {
     peers: P,
     hosts: Hosts,
     parcels: Parcels,
@@ -31,7 +29,7 @@ pub(super) struct Post<P> {
 
 /// The work that remains after a piece of mail came.
 #[derive(Debug)]
-pub(super) enum Delivery {
+pub(crate) enum Delivery {
     /// An input of the rules.
     Input(Input),
     /// A parcel that a node offers, with its messages.
@@ -45,7 +43,7 @@ pub(super) enum Delivery {
 }
 
 impl<P: Peers> Post<P> {
-    pub(super) fn new(peers: P, events: Events) -> Self {
+    pub(crate) fn new(peers: P, events: Events) -> Self {
         Self {
             peers,
             hosts: Hosts::default(),
@@ -56,7 +54,7 @@ impl<P: Peers> Post<P> {
     }
 
     /// Sends a message to a node, if it has a name.
-    pub(super) fn send(&mut self, to: NodeId, message: &Message, translator: &Translator) {
+    pub(crate) fn send(&mut self, to: NodeId, message: &Message, translator: &Translator) {
         let Some(name) = translator.names.name(to) else {
             return;
         };
@@ -66,7 +64,7 @@ impl<P: Peers> Post<P> {
     }
 
     /// Asks a node for one message.
-    pub(super) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
+    pub(crate) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
         let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
             return;
         };
@@ -75,14 +73,14 @@ impl<P: Peers> Post<P> {
     }
 
     /// Sends a message to a node of this name.
-    pub(super) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
+    pub(crate) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
         if let Ok(node) = translator.names.number(to) {
             self.send(node, message, translator);
         }
     }
 
     /// Sends a parcel, in parts if it is long.
-    pub(super) fn send_parcel(
+    pub(crate) fn send_parcel(
         &mut self,
         to: &Name,
         parcel: Parcel,
@@ -95,14 +93,14 @@ impl<P: Peers> Post<P> {
     }
 
     /// Sends parts of parcels again that were lost.
-    pub(super) fn send_parts_again(&mut self, translator: &mut Translator) {
+    pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.parcels.again() {
             self.send_to(&to, &part, translator);
         }
     }
 
     /// Sends nothing from now on; ends when what was sent has left, or is lost.
-    pub(super) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+    pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.peers.finish()
     }
 
@@ -124,7 +122,7 @@ impl<P: Peers> Post<P> {
     }
 
     /// Takes mail. Nothing remains to be done about parts of parcels, nor about what cannot be read.
-    pub(super) fn receive(&mut self, mail: Mail, translator: &mut Translator) -> Option<Delivery> {
+    pub(crate) fn receive(&mut self, mail: Mail, translator: &mut Translator) -> Option<Delivery> {
         match mail {
             Mail::Message(from, bytes) => {
                 let (node, message) = self.read(&from, &bytes, translator)?;
@@ -192,12 +190,12 @@ impl<P: Peers> Post<P> {
     }
 
     /// The addresses of a host and port; none if its name was not found so far.
-    pub(super) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
         self.hosts.at(of)
     }
 
     /// Learns the hosts that the roster has. Returns whether the addresses of a node have changed since the last call.
-    pub(super) fn follow(&mut self, translator: &mut Translator) -> bool {
+    pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
         let has_moved = translator.take_moved();
         if has_moved {
             self.hosts.know(translator.of_others());
@@ -206,7 +204,7 @@ impl<P: Peers> Post<P> {
     }
 
     /// Looks up names that are due, on threads of the runtime.
-    pub(super) fn look_up(&mut self) {
+    pub(crate) fn look_up(&mut self) {
         for name in self.hosts.due(now()) {
             self.events.spawn(async move {
                 let found = tokio::net::lookup_host((&*name, 0)).await;
@@ -218,7 +216,7 @@ impl<P: Peers> Post<P> {
     }
 
     /// A look-up has ended.
-    pub(super) fn looked_up(&mut self, name: &str, found: Resolved) {
+    pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
         self.hosts.answered(name, found, now());
     }
 

@@ -10,14 +10,14 @@ use broker_core::cluster::types::{NodeId, ParcelId};
 
 /// Parcels whose parts are under way, in both directions.
 #[derive(Debug, Default)]
-pub(super) struct Parcels {
+pub(crate) struct Parcels {
     sending: Sending,
     receiving: Receiving,
 }
 
 impl Parcels {
     /// The message with which a parcel begins; nothing if too many are being sent.
-    pub(super) fn begin(&mut self, to: &Name, parcel: Parcel, bytes: Vec<u8>) -> Option<Message> {
+    pub(crate) fn begin(&mut self, to: &Name, parcel: Parcel, bytes: Vec<u8>) -> Option<Message> {
         if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
             return Some(Message::Parcel(parcel, bytes));
         }
@@ -26,18 +26,18 @@ impl Parcels {
     }
 
     /// A node has a part: the next one, if there is any.
-    pub(super) fn taken(&mut self, from: &Name, id: ParcelId, number: u16) -> Option<Message> {
+    pub(crate) fn taken(&mut self, from: &Name, id: ParcelId, number: u16) -> Option<Message> {
         let next = self.sending.taken(from, id, number, now());
         next.map(Message::Part)
     }
 
     /// A node has said what becomes of a parcel.
-    pub(super) fn forget(&mut self, id: ParcelId) {
+    pub(crate) fn forget(&mut self, id: ParcelId) {
         self.sending.forget(id);
     }
 
     /// The parts that were lost. Parcels that have not gone on for long are dropped, in both directions.
-    pub(super) fn again(&mut self) -> Vec<(Name, Message)> {
+    pub(crate) fn again(&mut self) -> Vec<(Name, Message)> {
         let again = self.sending.again(now()).into_iter();
         let again = again.map(|(to, part)| (to, Message::Part(part)));
         self.receiving.expire(now());
@@ -45,7 +45,7 @@ impl Parcels {
     }
 
     /// A part of a parcel came. Returns the answer to it, if it gets one, and the parcel's bytes if that was the last.
-    pub(super) fn arrived(
+    pub(crate) fn arrived(
         &mut self,
         from: NodeId,
         part: Part,

@@ -1,14 +1,14 @@
 //! Batches of the [`crate::writer`] as transactions of etcd, and their answers.
 
 use crate::names::Name;
-use crate::rpc::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
+use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
 use crate::schema::keys::Keys;
 use crate::schema::translate::{header_of, revision_of};
 use crate::writer::{Answer, Request};
 use broker_core::cluster::types::Revision;
 
 /// A batch as a transaction of etcd.
-pub(super) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
+pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
     let lane = keys.lane(me, lane);
     let is_at = |key: &str, revision: Revision| Compare::unchanged(key, revision.0.cast_signed());
     let look = |key: String| {
@@ -49,7 +49,7 @@ pub(super) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
 }
 
 /// The answer of etcd to a batch. The reads of one that was not made come in the order of [`transaction`].
-pub(super) fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
+pub(crate) fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
     let at = |row: Option<&KeyValue>| revision_of(row.map_or(0, |row| row.mod_revision));

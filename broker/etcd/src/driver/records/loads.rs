@@ -2,7 +2,7 @@
 
 use crate::limits::NOTE_EVERY;
 use crate::names::shown;
-use crate::rpc::KeyValue;
+use crate::rpc::generated::KeyValue;
 use broker_core::cluster::message::Held;
 use broker_core::cluster::types::Slot;
 use broker_core::record::Record;
@@ -13,7 +13,7 @@ use tracing::error;
 
 /// Loads that brought rows which cannot be read.
 #[derive(Debug, Default)]
-pub(super) struct Loads {
+pub(crate) struct Loads {
     /// The number of such rows of each, and the line of the log about the first.
     spoilt: HashMap<Held, (u64, String)>,
     /// The time of the last line of the log about such a slot.
@@ -22,7 +22,7 @@ pub(super) struct Loads {
 
 impl Loads {
     /// The records of a page, whose keys begin with `prefix`. Rows that cannot be read spoil the load.
-    pub(super) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
+    pub(crate) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::with_capacity(rows.len());
         for row in rows {
             let key = row.key.strip_prefix(prefix.as_bytes());
@@ -41,7 +41,7 @@ impl Loads {
     }
 
     /// A load ends. Returns whether rows spoilt it. The load is tried again, so the log has a line now and then.
-    pub(super) fn is_spoilt(&mut self, held: Held) -> bool {
+    pub(crate) fn is_spoilt(&mut self, held: Held) -> bool {
         let Some((count, first)) = self.spoilt.remove(&held) else {
             return false;
         };

@@ -6,13 +6,13 @@
 mod batches;
 mod loads;
 
-use super::connection::Connection;
-use super::core::Inputs;
-use super::event::{CallResult, Event};
 use crate::client::calls::{self, Ask};
 use crate::client::failure::Failure;
 use crate::client::load::{self, Part};
-use crate::rpc::Lines;
+use crate::driver::connection::Connection;
+use crate::driver::core::Inputs;
+use crate::driver::event::{CallResult, Event};
+use crate::rpc::lines::Lines;
 use crate::schema::translate::{Translator, header_of};
 use crate::service::Service;
 use crate::store::Submission;
@@ -28,7 +28,7 @@ use std::collections::HashMap;
 
 /// The connection, and what runs on it.
 #[derive(Debug)]
-pub(super) struct Records {
+pub(crate) struct Records {
     connection: Connection,
     loads: Loads,
     /// Changes that the rules were asked about.
@@ -39,20 +39,20 @@ pub(super) struct Records {
 
 /// A load of a slot's records, by the connection that it was begun on.
 #[derive(Clone, Copy)]
-pub(super) struct LoadOf {
-    pub(super) generation: u32,
-    pub(super) held: Held,
+pub(crate) struct LoadOf {
+    pub(crate) generation: u32,
+    pub(crate) held: Held,
 }
 
 /// A batch of changes, by the connection that it was sent on.
 #[derive(Clone, Copy)]
-pub(super) struct BatchOf {
-    pub(super) generation: u32,
-    pub(super) lane: usize,
+pub(crate) struct BatchOf {
+    pub(crate) generation: u32,
+    pub(crate) lane: usize,
 }
 
 impl Records {
-    pub(super) fn new(connection: Connection, process: Incarnation) -> Self {
+    pub(crate) fn new(connection: Connection, process: Incarnation) -> Self {
         Self {
             connection,
             loads: Loads::default(),
@@ -63,22 +63,22 @@ impl Records {
     }
 
     /// Whether another change may be taken.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.writer.has_room()
     }
 
     /// The current trouble of the connection, if there is any.
-    pub(super) fn trouble(&self) -> Option<&str> {
+    pub(crate) fn trouble(&self) -> Option<&str> {
         self.connection.trouble()
     }
 
     /// Connects if it is time.
-    pub(super) fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         self.connection.connect();
     }
 
     /// An attempt to connect has ended.
-    pub(super) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
+    pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
             // Nothing need be asked over it for hours.
             self.connection.trouble_ends();
@@ -86,7 +86,7 @@ impl Records {
     }
 
     /// Reads the records of a slot.
-    pub(super) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
+    pub(crate) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
         let Some((generation, lines)) = self.connection.up() else {
             return inputs.delay(Input::Loaded { held, whole: false });
         };
@@ -100,7 +100,7 @@ impl Records {
 
     /// A shard wants a change. The rules say whether this node may make it; without the key that finds its slot it may
     /// not.
-    pub(super) fn submit(
+    pub(crate) fn submit(
         &mut self,
         submission: Submission,
         slot_key: Option<[u8; 16]>,
@@ -118,7 +118,7 @@ impl Records {
     }
 
     /// The rules let a change be made.
-    pub(super) fn write(&mut self, call: CallId, transaction: &Transaction) {
+    pub(crate) fn write(&mut self, call: CallId, transaction: &Transaction) {
         let record = transaction.puts.iter().find_map(|(key, _)| match key {
             Key::Record(slot, number) => Some((*slot, *number)),
             Key::Slot(_) | Key::Registration(_) | Key::Roster(_) => None,
@@ -140,14 +140,14 @@ impl Records {
     }
 
     /// The rules do not: the slot is not served here, or etcd does not answer.
-    pub(super) fn write_refused(&mut self, number: u32, service: &mut impl Service) {
+    pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl Service) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
         }
     }
 
     /// Sends what waits, while there is a connection.
-    pub(super) fn send(&mut self, translator: &Translator) {
+    pub(crate) fn send(&mut self, translator: &Translator) {
         while let Some((generation, lines)) = self.connection.up() {
             let Some((lane, request)) = self.writer.next(now()) else {
                 return;
@@ -163,13 +163,13 @@ impl Records {
     }
 
     /// Refuses changes that could not be sent in time.
-    pub(super) fn expire(&mut self, inputs: &mut Inputs, service: &mut impl Service) {
+    pub(crate) fn expire(&mut self, inputs: &mut Inputs, service: &mut impl Service) {
         let late = self.writer.expire(now());
         settle(late, None, inputs, service);
     }
 
     /// Reports every change that has no outcome, at the end.
-    pub(super) fn end(&mut self, service: &mut impl Service) {
+    pub(crate) fn end(&mut self, service: &mut impl Service) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
         let sent = self.writer.end().into_iter();
@@ -180,7 +180,7 @@ impl Records {
     }
 
     /// A page of a slot's records was read, or the load has ended.
-    pub(super) fn loaded(
+    pub(crate) fn loaded(
         &mut self,
         load: LoadOf,
         part: Part,
@@ -205,7 +205,7 @@ impl Records {
     }
 
     /// A batch of changes was answered, or failed.
-    pub(super) fn written(
+    pub(crate) fn written(
         &mut self,
         batch: BatchOf,
         request: &Request,
@@ -280,7 +280,7 @@ impl Records {
 }
 
 /// Refuses a change that was not made and will not be.
-pub(super) fn refuse(change: &Submission, service: &mut impl Service) {
+pub(crate) fn refuse(change: &Submission, service: &mut impl Service) {
     service.written(change.ticket, Err(refused()));
 }
 

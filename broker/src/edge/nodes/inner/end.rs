@@ -1,9 +1,9 @@
 //! The end of inner connections: of those that are late, that make room, and of all.
 
-use super::kept::say_frame;
-use super::{Arrival, Inner, Inners, close};
 use crate::edge::io::Io;
 use crate::edge::limits::{INNER_HEADER_MS, INNER_PATIENCE_MS, OVERDUE_PER_TURN};
+use crate::edge::nodes::inner::kept::say_frame;
+use crate::edge::nodes::inner::{Arrival, Inner, Inners, close};
 use broker_core::time::Now;
 use codec::proxy::OwnerFrame;
 use socket2::SockRef;
@@ -22,14 +22,14 @@ impl Inners {
     }
 
     /// When the first of them ends.
-    pub(in crate::edge) fn next_due(&self) -> Option<Now> {
+    pub(crate) fn next_due(&self) -> Option<Now> {
         let sets = [&self.due, &self.ahead, &self.resting];
         let first = sets.into_iter().filter_map(BTreeSet::first);
         first.map(|&(due, _)| due).min()
     }
 
     /// One is of no use any more; the call that it has, if it has one.
-    pub(super) fn lose(
+    pub(crate) fn lose(
         &mut self,
         place: u32,
         mut inner: Box<Inner>,
@@ -41,7 +41,7 @@ impl Inners {
     }
 
     /// Closes one as soon as the kernel holds nothing of it.
-    pub(super) fn drop_inner(&mut self, place: u32, mut inner: Box<Inner>, io: &mut Io) {
+    pub(crate) fn drop_inner(&mut self, place: u32, mut inner: Box<Inner>, io: &mut Io) {
         if inner.armed || inner.sending {
             self.forget_due(place, &inner, io);
             inner.over = true;
@@ -52,27 +52,27 @@ impl Inners {
         close(inner.socket, io);
     }
 
-    pub(super) fn take_inner(&mut self, place: u32, inner: Inner, io: &mut Io) -> Inner {
+    pub(crate) fn take_inner(&mut self, place: u32, inner: Inner, io: &mut Io) -> Inner {
         self.forget_due(place, &inner, io);
         self.all.release(place);
         inner
     }
 
-    pub(super) fn forget_due(&mut self, place: u32, inner: &Inner, io: &mut Io) {
+    pub(crate) fn forget_due(&mut self, place: u32, inner: &Inner, io: &mut Io) {
         for set in [&mut self.due, &mut self.ahead, &mut self.resting] {
             set.remove(&(inner.due, place));
         }
         self.count(io);
     }
 
-    pub(super) fn count(&self, io: &mut Io) {
+    pub(crate) fn count(&self, io: &mut Io) {
         io.counts.inner_ahead = self.ahead.len() as u64;
         io.counts.inner_kept = self.resting.len() as u64;
     }
 
     /// Closes a connection whose header is awaited, as soon as the kernel holds nothing of it. One that is kept says
     /// that it has not taken the next call, which may be on its way.
-    pub(super) fn end_inner(&mut self, place: u32, io: &mut Io) {
+    pub(crate) fn end_inner(&mut self, place: u32, io: &mut Io) {
         let Some(mut inner) = self.all.borrow(place) else {
             return;
         };
@@ -84,7 +84,7 @@ impl Inners {
     }
 
     /// Closes one that makes room for another connection. False when there is none that must.
-    pub(in crate::edge) fn make_room(&mut self, io: &mut Io) -> bool {
+    pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
         let Some(place) = self.outstayed(io.turn.at().now) else {
             return false;
         };
@@ -94,7 +94,7 @@ impl Inners {
     }
 
     /// Closes those whose header is late.
-    pub(in crate::edge) fn end_overdue(&mut self, io: &mut Io) {
+    pub(crate) fn end_overdue(&mut self, io: &mut Io) {
         let now = io.turn.at().now;
         for _ in 0..OVERDUE_PER_TURN {
             let is_late = |first: &BTreeSet<(Now, u32)>| {
@@ -112,7 +112,7 @@ impl Inners {
     }
 
     /// Closes all, since the shard ends.
-    pub(in crate::edge) fn end_all(&mut self, io: &mut Io) {
+    pub(crate) fn end_all(&mut self, io: &mut Io) {
         for place in self.all.all() {
             self.end_inner(place, io);
         }

@@ -13,10 +13,10 @@
 //!
 //! The end of the sender does not end a call: what it has begun is done, as on a connection of its own.
 
-use super::{Arrival, Called, Inner, Inners};
 use crate::edge::connections::connection::has_left;
 use crate::edge::io::Io;
 use crate::edge::limits::{INNER_KEPT_MAX, INNER_KEPT_MS};
+use crate::edge::nodes::inner::{Arrival, Called, Inner, Inners};
 use crate::edge::nodes::links::{LinkEnd, link_key};
 use broker_core::id::SessionKey;
 use codec::proxy::{CALL_BYTES_MAX, CallEntry, OwnerFrame, ProxyHeader, write_frame};
@@ -25,9 +25,9 @@ use std::io;
 use std::os::fd::AsFd;
 
 /// A call on a connection.
-pub(super) struct Call {
+pub(crate) struct Call {
     /// Its session; `None` before that is open, and behind the answer.
-    pub(super) session: Option<SessionKey>,
+    pub(crate) session: Option<SessionKey>,
     /// It was answered.
     answered: bool,
     /// Bytes of its request that have not come.
@@ -36,7 +36,7 @@ pub(super) struct Call {
 
 impl Inners {
     /// The header of a call has come.
-    pub(super) fn begin_call(
+    pub(crate) fn begin_call(
         &mut self,
         place: u32,
         mut inner: Box<Inner>,
@@ -71,7 +71,7 @@ impl Inners {
     }
 
     /// Bytes have come while there is a call: the rest of its request.
-    pub(super) fn take_more(
+    pub(crate) fn take_more(
         &mut self,
         place: u32,
         mut inner: Box<Inner>,
@@ -110,7 +110,7 @@ impl Inners {
     }
 
     /// A call has this session.
-    pub(in crate::edge) fn is_served(&mut self, place: u32, session: SessionKey) {
+    pub(crate) fn is_served(&mut self, place: u32, session: SessionKey) {
         if let Some(mut inner) = self.all.borrow(place) {
             if let Some(call) = &mut inner.call {
                 call.session = Some(session);
@@ -120,7 +120,7 @@ impl Inners {
     }
 
     /// The owner has a whole call, and has not answered it soon.
-    pub(in crate::edge) fn say_taken(&mut self, place: u32, session: SessionKey, io: &mut Io) {
+    pub(crate) fn say_taken(&mut self, place: u32, session: SessionKey, io: &mut Io) {
         if let Some(mut inner) = self.of_session(place, Some(session)) {
             let number = inner.number - 1;
             say_frame(place, &mut inner, (number, OwnerFrame::Taken), io);
@@ -129,7 +129,7 @@ impl Inners {
     }
 
     /// Answers the call of a session, or one that has got none. An answer that does not fit ends the connection.
-    pub(in crate::edge) fn answer(
+    pub(crate) fn answer(
         &mut self,
         place: u32,
         session: Option<SessionKey>,
@@ -160,7 +160,7 @@ impl Inners {
     }
 
     /// The call of a session comes to nothing: so does its connection.
-    pub(in crate::edge) fn fail(&mut self, place: u32, session: SessionKey, io: &mut Io) {
+    pub(crate) fn fail(&mut self, place: u32, session: SessionKey, io: &mut Io) {
         if let Some(inner) = self.of_session(place, Some(session)) {
             self.drop_inner(place, inner, io);
         }
@@ -192,7 +192,7 @@ impl Inners {
     }
 
     /// A send of the ring is over.
-    pub(in crate::edge) fn sent(
+    pub(crate) fn sent(
         &mut self,
         place: u32,
         flight: Vec<u8>,
@@ -222,13 +222,13 @@ impl Inners {
 
 impl Inner {
     /// Whether a call is under way on it.
-    pub(super) fn has_call(&self) -> bool {
+    pub(crate) fn has_call(&self) -> bool {
         self.call.as_ref().is_some_and(|call| !call.answered)
     }
 }
 
 /// Sends a frame about the call of a number. False when nothing can be sent any more.
-pub(super) fn say_frame(
+pub(crate) fn say_frame(
     place: u32,
     inner: &mut Inner,
     (number, frame): (u64, OwnerFrame<'_>),

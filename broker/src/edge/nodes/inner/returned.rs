@@ -8,10 +8,10 @@
 //! The node that passes the client on sends nothing of it behind its close frame, so that the next byte is a header's.
 //! Where it does, that is no header: the connection is closed, and no other client's bytes were on it.
 
-use super::{Inner, Inners, Introduced, close};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, has_left};
 use crate::edge::io::Io;
+use crate::edge::nodes::inner::{Inner, Inners, Introduced, close};
 use crate::edge::nodes::lease::Lease;
 use broker_core::crowd::Origin;
 use codec::proxy::{Entry, Introduction};
@@ -19,7 +19,7 @@ use codec::proxy::{Entry, Introduction};
 impl Inners {
     /// The header of a client has come: the connection is its from here on. `None` when the sender has closed a kept
     /// one meanwhile: it answers its client itself.
-    pub(super) fn introduce(
+    pub(crate) fn introduce(
         &mut self,
         place: u32,
         inner: Box<Inner>,
@@ -61,12 +61,7 @@ impl Inners {
     }
 
     /// A WebSocket is over, and its connection comes back: nothing is armed on it, and nothing of it unsent.
-    pub(in crate::edge) fn take_back(
-        &mut self,
-        connection: Connection,
-        lease: &Lease,
-        io: &mut Io,
-    ) {
+    pub(crate) fn take_back(&mut self, connection: Connection, lease: &Lease, io: &mut Io) {
         let Connection {
             socket, mut tls, ..
         } = connection;
@@ -86,7 +81,7 @@ impl Inners {
 
 impl Inner {
     /// Whether a client with this entry in its header may come on it now.
-    pub(super) fn takes(&self, entry: Option<Entry>) -> bool {
+    pub(crate) fn takes(&self, entry: Option<Entry>) -> bool {
         match entry {
             None => self.number == 0,
             Some(Entry::Upgrade(number)) => self.number == number,

@@ -1,25 +1,21 @@
 //! The beginning of a tunnel to the side thread: one of a pair of sockets takes the owner's place.
 
-use super::half::Half;
-use super::{Departed, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::io::Io;
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::{Departed, Settled, Side, Stage, Tunnel, Tunnels};
 use broker_core::machine::Machine;
 use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
 
 impl<M: Machine> Tunnels<M> {
     /// Whether the side thread takes connections.
-    pub(in crate::edge) fn has_admin(&self) -> bool {
+    pub(crate) fn has_admin(&self) -> bool {
         self.admin.is_some()
     }
 
     /// A place for a tunnel and its end of a pair of sockets, whose other end the side thread has taken. Its descriptor
     /// is counted already.
-    pub(in crate::edge) fn join_admin(
-        &mut self,
-        remote: SocketAddr,
-        io: &mut Io,
-    ) -> Option<(u32, Half)> {
+    pub(crate) fn join_admin(&mut self, remote: SocketAddr, io: &mut Io) -> Option<(u32, Half)> {
         let joined = self.join(remote);
         if joined.is_none() {
             io.descriptors.closed();
@@ -39,7 +35,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Begins a tunnel to the side thread.
-    pub(in crate::edge) fn open_admin(
+    pub(crate) fn open_admin(
         &mut self,
         (place, owner): (u32, Half),
         departed: Departed<M>,

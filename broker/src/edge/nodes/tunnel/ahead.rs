@@ -9,16 +9,16 @@
 //! They are opened at the end of a turn, never on the way of a request. The number of each is that of the tunnel that
 //! it becomes, so that what is armed on it stays armed. How many there are is for `stock` to say.
 
-use super::call::{Kept, Rested, Taken};
-use super::half::Half;
-use super::pool::Pool;
-use super::stock::Stock;
-use super::upgrade::Upgrade;
-use super::{Departed, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{AHEAD_IDLE_MS, KEPT_IDLE_MS, LINK_HELD_BYTES, TUNNEL_CONNECT_MS};
 use crate::edge::nodes::links::{LinkEnd, link_key};
+use crate::edge::nodes::tunnel::call::{Kept, Rested, Taken};
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::pool::Pool;
+use crate::edge::nodes::tunnel::stock::Stock;
+use crate::edge::nodes::tunnel::upgrade::Upgrade;
+use crate::edge::nodes::tunnel::{Departed, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
 use crate::edge::tls::{Held, Read};
 use broker_core::crowd::Origin;
 use broker_core::id::NodeId;
@@ -33,26 +33,26 @@ use std::os::fd::AsFd;
 
 /// The connections of one shard that are opened ahead, and those that are kept and wait for a call.
 #[derive(Default)]
-pub(super) struct Aheads {
-    pub(super) all: BTreeMap<u32, Box<Ahead>>,
-    pub(super) stock: Stock,
-    pub(super) pool: Pool,
+pub(crate) struct Aheads {
+    pub(crate) all: BTreeMap<u32, Box<Ahead>>,
+    pub(crate) stock: Stock,
+    pub(crate) pool: Pool,
 }
 
 /// A connection to a node that is of no client.
-pub(super) struct Ahead {
-    pub(super) node: NodeId,
-    pub(super) address: SocketAddr,
-    pub(super) owner: Half,
-    pub(super) stage: Opening,
+pub(crate) struct Ahead {
+    pub(crate) node: NodeId,
+    pub(crate) address: SocketAddr,
+    pub(crate) owner: Half,
+    pub(crate) stage: Opening,
     /// Its entry in [`Tunnels::due`].
-    pub(super) due: Now,
+    pub(crate) due: Now,
     /// It is to be closed, as soon as the kernel holds nothing of it.
-    pub(super) over: bool,
+    pub(crate) over: bool,
 }
 
 /// The stage of one, by the event that it awaits.
-pub(super) enum Opening {
+pub(crate) enum Opening {
     Connecting,
     /// The greeting, of which this much has come; before it the handshake, where links are encrypted.
     Greeting(Vec<u8>),
@@ -64,26 +64,26 @@ pub(super) enum Opening {
 
 impl Aheads {
     /// Whether one of them has this number.
-    pub(super) fn has(&self, place: u32) -> bool {
+    pub(crate) fn has(&self, place: u32) -> bool {
         self.all.contains_key(&place)
     }
 }
 
 impl<M: Machine> Tunnels<M> {
     /// The number of connections that are opened ahead, those under way included, and of those that wait for a call.
-    pub(super) fn ahead(&self) -> usize {
+    pub(crate) fn ahead(&self) -> usize {
         self.aheads.all.len()
     }
 
     /// Counts both.
-    pub(super) fn count_aheads(&self, io: &mut Io) {
+    pub(crate) fn count_aheads(&self, io: &mut Io) {
         let resting = self.aheads.pool.resting();
         io.counts.kept = resting as u64;
         io.counts.ahead = self.ahead().saturating_sub(resting) as u64;
     }
 
     /// Opens those that are missing, unless most places for connections are taken.
-    pub(in crate::edge) fn restock(&mut self, io: &mut Io) {
+    pub(crate) fn restock(&mut self, io: &mut Io) {
         if io.stopping {
             return;
         }
@@ -117,7 +117,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// One that waits for a client of a node. Those to an address that the node had before are closed.
-    pub(super) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
+    pub(crate) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
         while let Some(place) = self.aheads.stock.take(node) {
             let Some(mut ahead) = self.aheads.all.remove(&place) else {
                 debug_assert!(false, "what is ready is there");
@@ -144,7 +144,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// A connection to a node that waits for an upgrade, or for a call.
-    pub(in crate::edge) fn take_waiting(
+    pub(crate) fn take_waiting(
         &mut self,
         node: NodeId,
         departed: &Departed<M>,
@@ -158,7 +158,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Begins a tunnel for an upgrade, or for a call, on a connection that waited for one.
-    pub(in crate::edge) fn open_waiting(
+    pub(crate) fn open_waiting(
         &mut self,
         taken: Taken,
         node: NodeId,
@@ -193,7 +193,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Has a connection that its client has left wait for the next one.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         place: u32,
         (node, address): (NodeId, SocketAddr),
@@ -223,7 +223,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Something happens to one of them.
-    pub(super) fn on_ahead(&mut self, place: u32, event: TunnelEvent<'_>, io: &mut Io) {
+    pub(crate) fn on_ahead(&mut self, place: u32, event: TunnelEvent<'_>, io: &mut Io) {
         let Some(mut ahead) = self.aheads.all.remove(&place) else {
             return;
         };
@@ -256,7 +256,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Goes on with one, or ends it.
-    pub(super) fn settle_ahead(
+    pub(crate) fn settle_ahead(
         &mut self,
         place: u32,
         mut ahead: Box<Ahead>,
@@ -404,7 +404,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// A node is not reached: what waits for it is closed.
-    pub(super) fn distrust(&mut self, node: NodeId, io: &mut Io) {
+    pub(crate) fn distrust(&mut self, node: NodeId, io: &mut Io) {
         let mut places = self.aheads.stock.distrust(node);
         places.append(&mut self.aheads.pool.distrust(node));
         for place in places {
@@ -413,14 +413,14 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Closes one that makes room for another connection. False when none waits.
-    pub(in crate::edge) fn spare_ahead(&mut self, io: &mut Io) -> bool {
+    pub(crate) fn spare_ahead(&mut self, io: &mut Io) -> bool {
         let spare = self.aheads.stock.spare();
         let spare = spare.or_else(|| self.aheads.pool.spare());
         spare.inspect(|place| self.end_ahead(*place, io)).is_some()
     }
 
     /// Closes all, since the shard ends.
-    pub(in crate::edge) fn end_aheads(&mut self, io: &mut Io) {
+    pub(crate) fn end_aheads(&mut self, io: &mut Io) {
         let places: Vec<u32> = self.aheads.all.keys().copied().collect();
         for place in places {
             self.end_ahead(place, io);

@@ -1,15 +1,17 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
-use super::copy::SideOf;
-use super::half::Half;
-use super::upgrade::Upgrade;
-use super::{Departed, Ending, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::answers::remote;
 use crate::edge::connections::connection::{Connection, Stage as ConnectionStage, has_left};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::TUNNELS_BEGINNING_MAX;
 use crate::edge::nodes::links::{LinkEnd, link_key};
+use crate::edge::nodes::tunnel::copy::SideOf;
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::upgrade::Upgrade;
+use crate::edge::nodes::tunnel::{
+    Departed, Ending, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels,
+};
 use crate::edge::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
@@ -26,13 +28,13 @@ use std::time::Duration;
 
 impl<M: Machine> Tunnels<M> {
     /// The address to which the shard connects next for a node.
-    pub(in crate::edge) fn address(&mut self, node: NodeId) -> Option<SocketAddr> {
+    pub(crate) fn address(&mut self, node: NodeId) -> Option<SocketAddr> {
         let links = self.links.as_ref()?;
         links.address(node, self.shard, &mut self.turns)
     }
 
     /// A place for a tunnel and a connection to its owner under way. Its descriptor is counted already.
-    pub(in crate::edge) fn connect(
+    pub(crate) fn connect(
         &mut self,
         node: NodeId,
         address: SocketAddr,
@@ -69,7 +71,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Whether one more may begin, perhaps at the cost of another one that the owner has not greeted.
-    pub(in crate::edge) fn room(&mut self, origin: Origin, bytes: usize, io: &Io) -> Room {
+    pub(crate) fn room(&mut self, origin: Origin, bytes: usize, io: &Io) -> Room {
         if self.beginning.len() < TUNNELS_BEGINNING_MAX
             && self.request_bytes + bytes <= io.settings.tunnel_request_bytes
         {
@@ -80,7 +82,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Begins a tunnel to a node, to which `owner` connects.
-    pub(in crate::edge) fn open(
+    pub(crate) fn open(
         &mut self,
         (place, owner): (u32, Half),
         node: NodeId,
@@ -96,7 +98,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The connect is over, well or not.
-    pub(super) fn connected(
+    pub(crate) fn connected(
         &mut self,
         place: u32,
         result: &io::Result<()>,
@@ -128,7 +130,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Has a handshake with an owner wait for its turn, where links are encrypted. False when none can begin.
-    pub(super) fn secure(
+    pub(crate) fn secure(
         &self,
         (place, owner): (u32, &mut Half),
         node: NodeId,
@@ -151,7 +153,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Goes on with a handshake that waited for its turn.
-    pub(super) fn step(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+    pub(crate) fn step(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         let Some(mut tunnel) = self.all.borrow(place) else {
             return Settled::done(); // it ended, and its place is free
         };
@@ -173,7 +175,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Bytes of the owner before it was sent anything. The header and the request follow a whole greeting.
-    pub(super) fn greeted(
+    pub(crate) fn greeted(
         &mut self,
         place: u32,
         tunnel: &mut Tunnel<M>,
@@ -194,7 +196,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Sends the header and the request, with which the owner's challenge is answered.
-    pub(super) fn introduce(
+    pub(crate) fn introduce(
         &mut self,
         place: u32,
         tunnel: &mut Tunnel<M>,
@@ -265,7 +267,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The request is not sent again.
-    pub(super) fn take_request(&mut self, tunnel: &mut Tunnel<M>) -> Vec<u8> {
+    pub(crate) fn take_request(&mut self, tunnel: &mut Tunnel<M>) -> Vec<u8> {
         let request = std::mem::take(&mut tunnel.request);
         self.request_bytes -= request.len();
         request
@@ -275,7 +277,7 @@ impl<M: Machine> Tunnels<M> {
 impl<M: Machine> Departed<M> {
     /// A client whose connection is in no table any more; `unread` came from its socket while it was leaving. `None`
     /// when it broke the protocol: then it is closed.
-    pub(in crate::edge) fn new(
+    pub(crate) fn new(
         connection: Connection,
         mut parcel: M::Parcel,
         mut unread: Vec<u8>,
@@ -307,29 +309,29 @@ impl<M: Machine> Departed<M> {
     }
 
     /// The client's address.
-    pub(in crate::edge) fn remote(&self) -> SocketAddr {
+    pub(crate) fn remote(&self) -> SocketAddr {
         self.sent.peer.remote
     }
 
     /// Whether its request may be sent again.
-    pub(in crate::edge) fn repeats(&self) -> bool {
+    pub(crate) fn repeats(&self) -> bool {
         self.sent.repeats
     }
 
     /// Whether it is a call that may go over a connection that is kept.
-    pub(in crate::edge) fn is_call(&self) -> bool {
+    pub(crate) fn is_call(&self) -> bool {
         self.sent
             .call
             .is_some_and(|length| length <= CALL_BYTES_MAX)
     }
 
     /// Bytes of its request.
-    pub(in crate::edge) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.sent.bytes.len()
     }
 
     /// There is no way to the owner: the client is for the machine to answer. `None` for `node` is the side thread.
-    pub(in crate::edge) fn back(self, node: Option<NodeId>, why: TunnelFailure) -> Returned<M> {
+    pub(crate) fn back(self, node: Option<NodeId>, why: TunnelFailure) -> Returned<M> {
         Returned {
             client: self.client,
             parcel: self.parcel,
@@ -359,17 +361,17 @@ impl Half {
     }
 
     /// Whether it sends no more.
-    pub(in crate::edge) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
     /// The address of the other end.
-    pub(in crate::edge) fn remote(&self) -> Option<SocketAddr> {
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
         remote(&self.socket)
     }
 
     /// The connection, under the key of its session.
-    pub(in crate::edge) fn into_connection(self, session: SessionKey) -> Connection {
+    pub(crate) fn into_connection(self, session: SessionKey) -> Connection {
         let mut connection = Connection::new(session, self.socket, self.tls);
         connection.ended = self.ended.is_some();
         debug_assert!(connection.stage == ConnectionStage::Open);

@@ -15,9 +15,9 @@
 //! Bytes of the client are read meanwhile and dropped, since unread ones would make the end a reset. Its own end is
 //! awaited for [`TUNNEL_LINGER_MS`](crate::edge::limits::TUNNEL_LINGER_MS).
 
-use super::end::stop;
-use super::{Ending, Passes, Settled, Side, Tunnel, Tunnels};
 use crate::edge::io::Io;
+use crate::edge::nodes::tunnel::end::stop;
+use crate::edge::nodes::tunnel::{Ending, Passes, Settled, Side, Tunnel, Tunnels};
 use broker_core::machine::{Machine, TunnelFailure};
 use codec::ws::close::GOING_AWAY;
 use codec::ws::{Place, close_frame};
@@ -25,7 +25,7 @@ use ring::Received;
 
 impl<M: Machine> Tunnels<M> {
     /// Another node has the channel of a tunnel. A call that is being answered is answered to its end.
-    pub(super) fn lose_owner(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+    pub(crate) fn lose_owner(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         let Some(mut tunnel) = self.all.borrow(place) else {
             return Settled::done();
         };
@@ -38,7 +38,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// This node ends. A call is awaited, and so is the rest of what the owner has for a WebSocket.
-    pub(super) fn leave(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+    pub(crate) fn leave(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         let Some(mut tunnel) = self.all.borrow(place) else {
             return Settled::done();
         };
@@ -51,7 +51,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Nothing more comes of the owner: a WebSocket is closed behind its last frame, or reset within one.
-    pub(super) fn end_for_client(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
+    pub(crate) fn end_for_client(&mut self, place: u32, tunnel: &mut Tunnel<M>, io: &mut Io) {
         match tunnel.frames.place() {
             Place::Between => {
                 let mut frame = Vec::new();
@@ -73,12 +73,12 @@ impl<M: Machine> Tunnels<M> {
 
 impl<M: Machine> Tunnel<M> {
     /// Whether this node ends, and the end of an owner that has answered is awaited.
-    pub(super) fn leaves(&self) -> bool {
+    pub(crate) fn leaves(&self) -> bool {
         matches!(self.passes, Passes::ToClient(_)) && self.parcel.is_none()
     }
 
     /// A receive of one side is over, and what it brought is for nobody.
-    pub(super) fn discard(&mut self, side: Side, received: Received, io: &mut Io) {
+    pub(crate) fn discard(&mut self, side: Side, received: Received, io: &mut Io) {
         match received {
             Received::Bytes(lent) => {
                 io.count_received(lent.len());

@@ -1,11 +1,11 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
-use super::{Ending, Passes, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::room::{Holder, excess, payers};
 use crate::edge::handshakes::Shaking;
 use crate::edge::io::Io;
 use crate::edge::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
 use crate::edge::nodes::links::{LinkEnd, link_key};
+use crate::edge::nodes::tunnel::{Ending, Passes, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::start::EdgeSettings;
 use crate::edge::tls::{Held, Read};
 use broker_core::id::SessionKey;
@@ -17,15 +17,15 @@ use std::os::fd::AsFd;
 
 /// One side of a tunnel.
 #[derive(Clone, Copy)]
-pub(super) struct SideOf {
+pub(crate) struct SideOf {
     /// The tunnel's place.
-    pub(super) place: u32,
-    pub(super) side: Side,
+    pub(crate) place: u32,
+    pub(crate) side: Side,
 }
 
 impl<M: Machine> Tunnels<M> {
     /// A receive of one side is over.
-    pub(super) fn received(
+    pub(crate) fn received(
         &mut self,
         place: u32,
         side: Side,
@@ -119,7 +119,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Bytes of one side are on their way to the other; those of other nodes are counted.
-    pub(super) fn count_passed(
+    pub(crate) fn count_passed(
         &mut self,
         tunnel: &mut Tunnel<M>,
         from: Side,
@@ -177,7 +177,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Passes decrypted bytes to the other side, unless they are the owner's greeting.
-    pub(super) fn decrypted(
+    pub(crate) fn decrypted(
         &mut self,
         SideOf { place, side }: SideOf,
         tunnel: &mut Tunnel<M>,
@@ -256,7 +256,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Sends bytes to one side, behind what waits for it.
-    pub(super) fn pass(
+    pub(crate) fn pass(
         &mut self,
         place: u32,
         tunnel: &mut Tunnel<M>,
@@ -294,7 +294,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// A send of the ring is over.
-    pub(super) fn sent(
+    pub(crate) fn sent(
         &mut self,
         SideOf { place, side }: SideOf,
         flight: Vec<u8>,
@@ -330,7 +330,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// The tunnels that end so that the budget of bytes that wait for sides without room is held: those of the address
     /// that holds most of it.
-    pub(in crate::edge) fn payers(&self, settings: &EdgeSettings) -> Vec<u32> {
+    pub(crate) fn payers(&self, settings: &EdgeSettings) -> Vec<u32> {
         let held = self.stalled_bytes as u64;
         let Some(excess) = excess(held, settings.tunnel_stalled_bytes) else {
             return Vec::new();
@@ -412,7 +412,7 @@ enum Piece<'a> {
 }
 
 /// The ring's key of one side.
-pub(super) fn key(place: u32, side: Side) -> ring::Key {
+pub(crate) fn key(place: u32, side: Side) -> ring::Key {
     link_key(match side {
         Side::Client => LinkEnd::Client(place),
         Side::Owner => LinkEnd::Owner(place),

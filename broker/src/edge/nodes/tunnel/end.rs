@@ -3,15 +3,17 @@
 //! Half-closes are passed on: when one side has ended and the other has all of its bytes, the other's end is shut. When
 //! both are, the tunnel is over. A reset is passed on as one. The owner's end is also shut where this node ends.
 
-use super::copy::key;
-use super::half::Half;
-use super::{Departed, Ending, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels};
 use crate::edge::connections::connection::NEVER;
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::{
     TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LEAVE_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
     TUNNEL_UPGRADE_MS,
+};
+use crate::edge::nodes::tunnel::copy::key;
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::{
+    Departed, Ending, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels,
 };
 use crate::edge::start::EdgeSettings;
 use crate::edge::tls::Held;
@@ -24,7 +26,7 @@ use std::os::fd::AsFd;
 
 impl<M: Machine> Tunnels<M> {
     /// Goes on with a tunnel after anything happened to it, and puts it back into its place; or ends it.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &mut self,
         place: u32,
         mut tunnel: Box<Tunnel<M>>,
@@ -246,13 +248,13 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The next tunnel whose time is over.
-    pub(in crate::edge) fn overdue(&self, now: Now) -> Option<u32> {
+    pub(crate) fn overdue(&self, now: Now) -> Option<u32> {
         let &(due, place) = self.due.first()?;
         (due <= now).then_some(place)
     }
 
     /// Ends a tunnel whose time is over.
-    pub(super) fn end_late(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+    pub(crate) fn end_late(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         io.counts.overdue += 1;
         let Some(mut tunnel) = self.all.borrow(place) else {
             self.due.pop_first();
@@ -274,7 +276,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Ends one that makes room for another connection.
-    pub(super) fn displace(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
+    pub(crate) fn displace(&mut self, place: u32, machine: &mut M, io: &mut Io) -> Settled<M> {
         let Some(mut tunnel) = self.all.borrow(place) else {
             return Settled::done();
         };
@@ -284,7 +286,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// Ends one.
-    pub(super) fn end(
+    pub(crate) fn end(
         &mut self,
         place: u32,
         ending: Ending,
@@ -299,21 +301,21 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The numbers of all.
-    pub(in crate::edge) fn places(&self) -> Vec<u32> {
+    pub(crate) fn places(&self) -> Vec<u32> {
         self.all.all()
     }
 }
 
 impl Half {
     /// Closes a client's connection that is in no table.
-    pub(super) fn close(mut self, io: &mut Io) {
+    pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(&mut io.counts);
         drop(self);
         io.descriptors.closed();
     }
 
     /// The unfinished record of a side is no longer counted as a tunnel's.
-    pub(in crate::edge) fn discharge(&mut self, counts: &mut EdgeCounts) {
+    pub(crate) fn discharge(&mut self, counts: &mut EdgeCounts) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();
             counts.count_held(before, Held::default());
@@ -347,7 +349,7 @@ impl<M: Machine> Tunnel<M> {
 }
 
 /// Has the kernel end a connection: what is armed on it completes now.
-pub(super) fn stop(half: &Half, ending: Ending) {
+pub(crate) fn stop(half: &Half, ending: Ending) {
     if ending == Ending::Reset {
         let _ = connect_unspec(&half.socket);
     }

@@ -7,30 +7,30 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 /// One of the two connections.
-pub(in crate::edge) struct Half {
-    pub(super) socket: OwnedFd,
+pub(crate) struct Half {
+    pub(crate) socket: OwnedFd,
     /// The engine of an encrypted side.
-    pub(super) tls: Option<Box<Tls>>,
+    pub(crate) tls: Option<Box<Tls>>,
     /// A receive, or the connect, is armed.
-    pub(super) armed: bool,
+    pub(crate) armed: bool,
     /// Its handshake waits for a step; it is not read meanwhile.
-    pub(super) queued: bool,
+    pub(crate) queued: bool,
     /// The receive is being cancelled.
-    pub(super) cancelled: bool,
+    pub(crate) cancelled: bool,
     /// A send of the ring is in flight, since this moment.
-    pub(super) sending: Option<Now>,
+    pub(crate) sending: Option<Now>,
     /// Bytes that wait behind that send.
-    pub(super) waiting: Vec<u8>,
+    pub(crate) waiting: Vec<u8>,
     /// The next bytes are its last: of an encrypted side the alert that says so shares their send.
-    pub(super) last: bool,
+    pub(crate) last: bool,
     /// It sends no more, since this moment.
-    pub(super) ended: Option<Now>,
+    pub(crate) ended: Option<Now>,
     /// Our end is shut: it gets no more.
-    pub(super) shut: bool,
+    pub(crate) shut: bool,
 }
 
 impl Half {
-    pub(super) fn new(socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {
             socket,
             tls,
@@ -46,18 +46,18 @@ impl Half {
     }
 
     /// Whether the kernel holds nothing of it.
-    pub(super) fn at_rest(&self) -> bool {
+    pub(crate) fn at_rest(&self) -> bool {
         !self.armed && self.sending.is_none()
     }
 
     /// Whether all that it was given is with the kernel.
-    pub(super) fn taken(&self) -> bool {
+    pub(crate) fn taken(&self) -> bool {
         self.sending.is_none() && self.waiting.is_empty()
     }
 
     /// Sends `bytes` without waiting, encrypted if they are to be: what the kernel took and what is left; `None` when
     /// it is broken.
-    pub(super) fn send<'a>(
+    pub(crate) fn send<'a>(
         &mut self,
         bytes: &'a [u8],
         cipher: &'a mut Vec<u8>,

@@ -16,14 +16,14 @@
 //! ([`KEPT_TAKEN_MS`](crate::edge::limits::KEPT_TAKEN_MS)): a node that hangs is known as soon as by its greeting. An
 //! answer that comes before says so as well: most calls are answered in `Sent`.
 
-use super::ahead::Opening;
-use super::call::{Answered, Kept, Progress, Rested, Taken};
-use super::end::stop;
-use super::half::Half;
-use super::{Ending, Settled, Side, Tunnel, Tunnels};
 use crate::edge::connections::connection::{NEVER, has_left};
 use crate::edge::io::Io;
 use crate::edge::limits::KEPT_TAKEN_MS;
+use crate::edge::nodes::tunnel::ahead::Opening;
+use crate::edge::nodes::tunnel::call::{Answered, Kept, Progress, Rested, Taken};
+use crate::edge::nodes::tunnel::end::stop;
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::{Ending, Settled, Side, Tunnel, Tunnels};
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, TunnelFailure};
 use broker_core::time::Now;
@@ -33,7 +33,7 @@ use std::io;
 impl<M: Machine> Tunnels<M> {
     /// A connection to a node that waits for a call. Those that have ended, or go to an address that the node had
     /// before, are closed.
-    pub(super) fn take_kept(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
+    pub(crate) fn take_kept(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
         while let Some(place) = self.aheads.pool.take(node) {
             let Some(mut resting) = self.aheads.all.remove(&place) else {
                 debug_assert!(false, "one that waits is there");
@@ -65,7 +65,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// Sees whether what goes to an owner is a call, over a connection that is kept from here on or was before. What
     /// the client sent behind it stays here.
-    pub(super) fn frame_call(&mut self, tunnel: &mut Tunnel<M>, challenge: &[u8; CHALLENGE_BYTES]) {
+    pub(crate) fn frame_call(&mut self, tunnel: &mut Tunnel<M>, challenge: &[u8; CHALLENGE_BYTES]) {
         let fits = |length: &usize| *length <= tunnel.request.len().min(CALL_BYTES_MAX);
         let (Some(length), Some(node)) = (tunnel.call.filter(fits), tunnel.node) else {
             debug_assert!(tunnel.kept.is_none(), "only a call that fits takes one");
@@ -80,7 +80,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The owner's bytes: frames of the call that is under way.
-    pub(super) fn take_frames(
+    pub(crate) fn take_frames(
         &mut self,
         place: u32,
         tunnel: &mut Tunnel<M>,
@@ -159,7 +159,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// The part of a request that an owner has not got, of a tunnel that ends. A call on a connection that is kept may
     /// have been carried out, unless the owner has said that it ended before.
-    pub(super) fn take_unsent(&mut self, place: u32, tunnel: &mut Tunnel<M>) -> Vec<u8> {
+    pub(crate) fn take_unsent(&mut self, place: u32, tunnel: &mut Tunnel<M>) -> Vec<u8> {
         let mut unsent = self.take_request(tunnel);
         if let Some((mut rest, progress, number)) = self.release_kept(place, tunnel) {
             match progress {
@@ -179,7 +179,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// The answer is here: the client goes back with it, and the connection waits for its next call.
-    pub(super) fn deliver(
+    pub(crate) fn deliver(
         &mut self,
         place: u32,
         mut tunnel: Box<Tunnel<M>>,
@@ -253,7 +253,7 @@ impl<M: Machine> Tunnels<M> {
 impl<M: Machine> Tunnel<M> {
     /// The owner's side of the connection has failed. A kernel resets one whose bytes its process has not read: then
     /// the owner has not begun the call, unless it has said so.
-    pub(super) fn was_cut(&mut self, error: &io::Error) {
+    pub(crate) fn was_cut(&mut self, error: &io::Error) {
         let is_reset = error.raw_os_error() == Some(libc::ECONNRESET);
         if let Some(kept) = self.kept.as_mut().filter(|_| is_reset)
             && kept.number > 0
@@ -264,7 +264,7 @@ impl<M: Machine> Tunnel<M> {
     }
 
     /// Whether the whole answer to its call has come.
-    pub(super) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         let kept = self.kept.as_ref();
         kept.is_some_and(|kept| kept.progress == Progress::Answered)
     }
@@ -276,7 +276,7 @@ impl<M: Machine> Tunnel<M> {
     }
 
     /// When the owner is to have said that it has the call; the end of time where it need not.
-    pub(super) fn taken_due(&self) -> Now {
+    pub(crate) fn taken_due(&self) -> Now {
         let kept = self.kept.as_ref();
         let awaits = kept.is_some_and(|it| it.number > 0 && it.progress == Progress::Sent);
         if awaits {
@@ -287,7 +287,7 @@ impl<M: Machine> Tunnel<M> {
     }
 
     /// The owner fails behind its answer, which is whole: the connection is not kept. False when there is none.
-    pub(super) fn spoil(&mut self) -> bool {
+    pub(crate) fn spoil(&mut self) -> bool {
         let is_answered = self.is_answered();
         if let Some(kept) = self.kept.as_mut().filter(|_| is_answered) {
             kept.spoiled = true;

@@ -8,7 +8,7 @@ use broker_core::id::NodeId;
 
 /// The connections of one shard that are kept, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     nodes: Vec<Node>,
     /// Those of all nodes, the ones with a call included.
     len: usize,
@@ -27,7 +27,7 @@ struct Node {
 
 impl Pool {
     /// One more is to be kept, if there may be one more: its first call is under way.
-    pub(super) fn begins(&mut self, node: NodeId) -> bool {
+    pub(crate) fn begins(&mut self, node: NodeId) -> bool {
         while self.nodes.len() <= node.index() {
             self.nodes.push(Node::default());
         }
@@ -41,26 +41,26 @@ impl Pool {
     }
 
     /// One waits for its next call.
-    pub(super) fn rests(&mut self, node: NodeId, place: u32) {
+    pub(crate) fn rests(&mut self, node: NodeId, place: u32) {
         self.resting += 1;
         self.node(node).resting.push(place);
     }
 
     /// One for a call.
-    pub(super) fn take(&mut self, node: NodeId) -> Option<u32> {
+    pub(crate) fn take(&mut self, node: NodeId) -> Option<u32> {
         let place = self.nodes.get_mut(node.index())?.resting.pop()?;
         self.resting -= 1;
         Some(place)
     }
 
     /// One is gone that had a call, or is not kept after all.
-    pub(super) fn ends(&mut self, node: NodeId) {
+    pub(crate) fn ends(&mut self, node: NodeId) {
         self.len -= 1;
         self.node(node).len -= 1;
     }
 
     /// One is gone that waited.
-    pub(super) fn is_gone(&mut self, node: NodeId, place: u32) {
+    pub(crate) fn is_gone(&mut self, node: NodeId, place: u32) {
         let its = self.node(node);
         let before = its.resting.len();
         its.resting.retain(|resting| *resting != place);
@@ -70,24 +70,24 @@ impl Pool {
     }
 
     /// Those to a node that wait: it is not reached, so that they are to end.
-    pub(super) fn distrust(&self, node: NodeId) -> Vec<u32> {
+    pub(crate) fn distrust(&self, node: NodeId) -> Vec<u32> {
         let node = self.nodes.get(node.index());
         node.map(|node| node.resting.clone()).unwrap_or_default()
     }
 
     /// One that makes room for another connection.
-    pub(super) fn spare(&self) -> Option<u32> {
+    pub(crate) fn spare(&self) -> Option<u32> {
         let mut nodes = self.nodes.iter();
         nodes.find_map(|node| node.resting.first().copied())
     }
 
     /// The number of those that wait.
-    pub(super) fn resting(&self) -> usize {
+    pub(crate) fn resting(&self) -> usize {
         self.resting
     }
 
     /// Whether there is none, nor a call on one.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
@@ -99,6 +99,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const NODE: NodeId = NodeId(1);

@@ -14,7 +14,7 @@ use broker_core::time::Now;
 
 /// The connections of one shard that wait for upgrades, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Stock {
+pub(crate) struct Stock {
     nodes: Vec<Node>,
     /// Those of all nodes, the ones under way included.
     len: usize,
@@ -38,7 +38,7 @@ struct Node {
 
 impl Stock {
     /// A node has answered an upgrade.
-    pub(super) fn answered(&mut self, node: NodeId, now: Now) {
+    pub(crate) fn answered(&mut self, node: NodeId, now: Now) {
         while self.nodes.len() <= node.index() {
             self.nodes.push(Node::default());
         }
@@ -50,7 +50,7 @@ impl Stock {
     }
 
     /// The nodes to which connections are to be opened in this turn, each as often as it needs one.
-    pub(super) fn missing(&mut self, now: Now) -> Vec<NodeId> {
+    pub(crate) fn missing(&mut self, now: Now) -> Vec<NodeId> {
         let mut missing = Vec::new();
         if !self.short {
             return missing;
@@ -69,20 +69,20 @@ impl Stock {
     }
 
     /// One is being opened.
-    pub(super) fn opens(&mut self, node: NodeId) {
+    pub(crate) fn opens(&mut self, node: NodeId) {
         self.len += 1;
         self.node(node).opening += 1;
     }
 
     /// One that was being opened waits for a client.
-    pub(super) fn is_ready(&mut self, node: NodeId, place: u32) {
+    pub(crate) fn is_ready(&mut self, node: NodeId, place: u32) {
         let node = self.node(node);
         node.opening -= 1;
         node.ready.push(place);
     }
 
     /// One that comes back waits for its next client. False where there is no room.
-    pub(super) fn returns(&mut self, node: NodeId, place: u32) -> bool {
+    pub(crate) fn returns(&mut self, node: NodeId, place: u32) -> bool {
         let Some(its) = self.nodes.get_mut(node.index()) else {
             return false; // it never answered
         };
@@ -96,7 +96,7 @@ impl Stock {
     }
 
     /// One for a client.
-    pub(super) fn take(&mut self, node: NodeId) -> Option<u32> {
+    pub(crate) fn take(&mut self, node: NodeId) -> Option<u32> {
         let node = self.nodes.get_mut(node.index())?;
         let place = node.returned.pop().or_else(|| node.ready.pop())?;
         self.len -= 1;
@@ -105,7 +105,7 @@ impl Stock {
     }
 
     /// One is gone that nobody took.
-    pub(super) fn is_gone(&mut self, node: NodeId, place: u32) {
+    pub(crate) fn is_gone(&mut self, node: NodeId, place: u32) {
         self.len -= 1;
         let node = self.node(node);
         let before = node.len();
@@ -117,7 +117,7 @@ impl Stock {
     }
 
     /// A node is not reached: no more are opened to it until it answers upgrades again. Those that wait, for their end.
-    pub(super) fn distrust(&mut self, node: NodeId) -> Vec<u32> {
+    pub(crate) fn distrust(&mut self, node: NodeId) -> Vec<u32> {
         let Some(node) = self.nodes.get_mut(node.index()) else {
             return Vec::new();
         };
@@ -126,7 +126,7 @@ impl Stock {
     }
 
     /// One that makes room for another connection.
-    pub(super) fn spare(&self) -> Option<u32> {
+    pub(crate) fn spare(&self) -> Option<u32> {
         let mut nodes = self.nodes.iter();
         let first = |node: &Node| {
             node.ready
@@ -176,6 +176,7 @@ const PARTS_OF_A_SPAN: usize = 4;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     const NODE: NodeId = NodeId(1);

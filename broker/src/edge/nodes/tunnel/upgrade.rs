@@ -11,11 +11,11 @@
 //! does not, where either side says more, or where the end comes in another way, the connection ends with the tunnel.
 //! An owner that does not know `Free` never says it.
 
-use super::ahead::Opening;
-use super::call::Rested;
-use super::half::Half;
-use super::{Ending, Passes, Side, Tunnel, Tunnels};
 use crate::edge::io::Io;
+use crate::edge::nodes::tunnel::ahead::Opening;
+use crate::edge::nodes::tunnel::call::Rested;
+use crate::edge::nodes::tunnel::half::Half;
+use crate::edge::nodes::tunnel::{Ending, Passes, Side, Tunnel, Tunnels};
 use broker_core::id::NodeId;
 use broker_core::machine::Machine;
 use broker_core::time::Now;
@@ -24,11 +24,11 @@ use codec::ws::{Follower, Place};
 use std::net::SocketAddr;
 
 /// An upgrade on a connection that may come back.
-pub(super) struct Upgrade {
+pub(crate) struct Upgrade {
     /// The owner's, of the connection.
     challenge: [u8; CHALLENGE_BYTES],
     /// The number of the upgrade on it.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// The address that the connection goes to, once it has waited.
     address: Option<SocketAddr>,
     /// The client's frames, as far as the owner was given them; `None` where they are not followed.
@@ -42,7 +42,7 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    pub(super) fn new(
+    pub(crate) fn new(
         challenge: [u8; CHALLENGE_BYTES],
         number: u64,
         address: Option<SocketAddr>,
@@ -59,7 +59,7 @@ impl Upgrade {
     }
 
     /// The request is on its way: the client's frames follow, unless there is something behind its head already.
-    pub(super) fn follows(&mut self, request: &[u8]) {
+    pub(crate) fn follows(&mut self, request: &[u8]) {
         let end = request.windows(4).position(|bytes| bytes == b"\r\n\r\n");
         if end.is_some_and(|end| end + 4 == request.len()) {
             self.client = Some(Follower::of_client());
@@ -76,7 +76,7 @@ impl Upgrade {
 impl<M: Machine> Tunnel<M> {
     /// Bytes of one side that are to be passed on: the number of those that the other side is to get.
     #[inline]
-    pub(super) fn follow(&mut self, side: Side, bytes: &[u8]) -> usize {
+    pub(crate) fn follow(&mut self, side: Side, bytes: &[u8]) -> usize {
         match (side, &mut self.upgrade) {
             (Side::Owner, None) => {
                 self.frames.follow(bytes);
@@ -102,7 +102,7 @@ impl<M: Machine> Tunnel<M> {
     }
 
     /// Whether the owner says in place of an answer that it has not taken the upgrade, which a connection waited for.
-    pub(super) fn is_declined(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_declined(&self, bytes: &[u8]) -> bool {
         let waited = self.upgrade.as_ref().filter(|it| it.number > 0);
         // Bytes that a TLS record is made of may be none of the owner's yet.
         let is_first = self.parcel.is_some() && !bytes.is_empty();
@@ -110,13 +110,13 @@ impl<M: Machine> Tunnel<M> {
     }
 
     /// Whether the end of the client is not to be passed on, since its close frame was, and the owner is to answer it.
-    pub(super) fn awaits_free(&self) -> bool {
+    pub(crate) fn awaits_free(&self) -> bool {
         let upgrade = self.upgrade.as_ref();
         self.owner.ended.is_none() && upgrade.is_some_and(|it| it.has_all() && !it.free)
     }
 
     /// Looks at what the owner has said behind its close frame. Nothing follows that.
-    pub(super) fn look_behind(&mut self, now: Now) {
+    pub(crate) fn look_behind(&mut self, now: Now) {
         let Some(upgrade) = &mut self.upgrade else {
             return;
         };
@@ -139,7 +139,7 @@ impl<M: Machine> Tunnel<M> {
     }
 
     /// Takes the connection out of a tunnel that has ended, if it waits for the next client.
-    pub(super) fn take_free(&mut self, ending: Ending) -> Option<Box<Upgrade>> {
+    pub(crate) fn take_free(&mut self, ending: Ending) -> Option<Box<Upgrade>> {
         let is_over = !matches!(ending, Ending::Bounce(_));
         self.upgrade.take_if(|upgrade| is_over && upgrade.free)
     }
@@ -147,7 +147,7 @@ impl<M: Machine> Tunnel<M> {
 
 impl<M: Machine> Tunnels<M> {
     /// Has the connection of a tunnel that has ended wait for its next client, if there is room.
-    pub(super) fn await_next(
+    pub(crate) fn await_next(
         &mut self,
         place: u32,
         (node, mut owner): (NodeId, Half),

@@ -13,8 +13,8 @@
 mod page;
 mod words;
 
-use super::desk::{Desk, Mailboxes};
 use crate::edge::Post;
+use crate::server::node::desk::{Desk, Mailboxes};
 use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::{CallRef, ShardId};
@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use words::{Inquiry, REPLY_BYTES_MAX};
 
 /// An event for the thread.
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A call wants a page.
     List(CallRef, PageQuestion),
     /// A call wants to know what an account has on other nodes: `region:account:`.
@@ -47,10 +47,10 @@ pub(super) enum Event {
 }
 
 /// Events that wait for the thread. One more is lost, or refused.
-pub(super) const EVENTS_MAX: usize = 256;
+pub(crate) const EVENTS_MAX: usize = 256;
 
 /// Paths that other nodes ask for and that wait for the admin listener. One more is answered 503.
-pub(super) const PATHS_MAX: usize = 16;
+pub(crate) const PATHS_MAX: usize = 16;
 
 /// Calls that wait until a page can be gathered for them. The next one is answered 503.
 const PAGES_WAITING_MAX: usize = 128;
@@ -72,7 +72,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const SHARDS_MAX: Duration = Duration::from_secs(1);
 
 /// The thread's state.
-pub(super) struct Inquiries {
+pub(crate) struct Inquiries {
     desk: Weak<Desk>,
     map: Arc<SlotMap>,
     shards: Survey<Shard, (ShardId, Reply)>,
@@ -85,7 +85,7 @@ pub(super) struct Inquiries {
 }
 
 /// Something that other nodes are asked.
-struct Round {
+pub(crate) struct Round {
     what: What,
     inquiry: Vec<u8>,
     /// Nodes whose reply has not come.
@@ -105,7 +105,7 @@ enum What {
 }
 
 impl Inquiries {
-    pub(super) fn new(
+    pub(crate) fn new(
         desk: &Arc<Desk>,
         (map, mailboxes): (Arc<SlotMap>, Mailboxes),
         (others, next): (InquirySender, u64),
@@ -124,7 +124,7 @@ impl Inquiries {
     }
 
     /// Goes on until nobody is left who could ask.
-    pub(super) fn run(mut self, events: &Receiver<Event>) {
+    pub(crate) fn run(mut self, events: &Receiver<Event>) {
         loop {
             let event = match self.next_due() {
                 Some(due) => events.recv_deadline(due),

@@ -1,8 +1,8 @@
 //! Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
 //! slots move that is asked for again. What is not whole in time is refused, never shortened.
 
-use super::words::Inquiry;
-use super::{Inquiries, PAGE_MAX, PAGES_WAITING_MAX, Round, What};
+use crate::server::node::inquiry::words::Inquiry;
+use crate::server::node::inquiry::{Inquiries, PAGE_MAX, PAGES_WAITING_MAX, Round, What};
 use broker_core::check::Check;
 use broker_core::id::{CallRef, NodeId};
 use broker_core::limits::{LIST_MERGED_MAX, LISTS_OF_NODES_MAX};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const MOVED: Duration = Duration::from_millis(100);
 
 /// A page that a call wants.
-pub(super) struct Page {
+pub(crate) struct Page {
     caller: CallRef,
     question: PageQuestion,
     until: Instant,
@@ -28,13 +28,13 @@ pub(super) struct Page {
 
 impl Page {
     /// Adds the part of another node.
-    pub(super) fn add(&mut self, part: PagePart) {
+    pub(crate) fn add(&mut self, part: PagePart) {
         self.parts.push(part);
     }
 }
 
 impl Inquiries {
-    pub(super) fn list(&mut self, caller: CallRef, question: PageQuestion) {
+    pub(crate) fn list(&mut self, caller: CallRef, question: PageQuestion) {
         if self.waiting.len() >= PAGES_WAITING_MAX {
             return self.answer(caller, busy());
         }
@@ -48,12 +48,12 @@ impl Inquiries {
         });
     }
 
-    pub(super) fn next_page_due(&self) -> Option<Instant> {
+    pub(crate) fn next_page_due(&self) -> Option<Instant> {
         self.waiting.front().map(|page| page.until)
     }
 
     /// Begins pages that there is room for; refuses those that have waited for too long.
-    pub(super) fn look_at_waiting(&mut self, now: Instant) {
+    pub(crate) fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = self.waiting.pop_front_if(|page| page.until <= now) {
             self.answer(page.caller, busy());
         }
@@ -80,14 +80,14 @@ impl Inquiries {
         self.begin(What::Page(page), &inquiry, missing, until);
     }
 
-    pub(super) fn begin_page_again(&mut self, round: Round) {
+    pub(crate) fn begin_page_again(&mut self, round: Round) {
         if let What::Page(page) = round.what {
             self.begin_page(page);
         }
     }
 
     /// The part of this node; `None` when a shard does not answer.
-    pub(super) fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
+    pub(crate) fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
         let share = (LIST_MERGED_MAX / self.shards.all().len().max(1)).max(1);
         let of_shard = PageQuestion {
             limit: question.limit.min(share),
@@ -106,7 +106,7 @@ impl Inquiries {
     }
 
     /// Whether a round that all have replied to can end. A page is begun again soon when it lacks a slot.
-    pub(super) fn is_whole(&self, round: &mut Round) -> bool {
+    pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
         let What::Page(page) = &mut round.what else {
             return true;
         };
@@ -126,7 +126,7 @@ impl Inquiries {
         false
     }
 
-    pub(super) fn end_page(&self, page: Page, missing: &[Name]) {
+    pub(crate) fn end_page(&self, page: Page, missing: &[Name]) {
         let Page {
             caller,
             whole,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// A question or request of another node.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Inquiry {
+pub(crate) enum Inquiry {
     /// Its part of a page.
     Page(PageQuestion),
     /// The channels of an account: `region:account:`.
@@ -23,12 +23,12 @@ pub(super) enum Inquiry {
 }
 
 impl Inquiry {
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         wire::write(self)
     }
 
     /// The inquiry of these bytes; `None` if this version knows none such.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut inquiry = wire::read(bytes, BYTES_MAX)?;
         if let Self::Page(question) = &mut inquiry {
             question.limit = question.limit.clamp(1, LIST_PAGE_MAX);
@@ -39,7 +39,7 @@ impl Inquiry {
 
 /// The answer to an inquiry.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// To [`Inquiry::Page`].
     Page(Box<PagePart>),
     /// To [`Inquiry::Count`].
@@ -49,29 +49,30 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn admin(status: u16, document: &Value) -> Self {
+    pub(crate) fn admin(status: u16, document: &Value) -> Self {
         Self::Admin(status, document.to_string().into())
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         wire::write(self)
     }
 
     /// The reply of these bytes; `None` if they are none.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         wire::read(bytes, REPLY_BYTES_MAX)
     }
 }
 
 /// Bytes of a reply, at most: of a page of an operator, which is refused there if it is longer. One of channels is a
 /// quarter.
-pub(super) const REPLY_BYTES_MAX: usize = 4 << 20;
+pub(crate) const REPLY_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of an inquiry, at most: what an admin listener takes of a request.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use broker_core::cluster::maps::slot_set::SlotSet;
     use broker_core::id::Slot;

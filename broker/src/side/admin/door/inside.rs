@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 /// The places; a clone is another way to the same.
 #[derive(Clone)]
-pub(super) struct Inside {
+pub(crate) struct Inside {
     all: Shared<All>,
     places: usize,
     opened: Instant,
@@ -30,14 +30,14 @@ struct All {
 }
 
 /// A place, until this is dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     number: u64,
     inside: Inside,
 }
 
 impl Inside {
     /// This many places.
-    pub(super) fn new(places: usize) -> Self {
+    pub(crate) fn new(places: usize) -> Self {
         Self {
             all: Shared::default(),
             places,
@@ -47,7 +47,7 @@ impl Inside {
 
     /// A place for a connection that has sent nothing. Somebody always makes room: the address with most, else the
     /// oldest of the same address, else the oldest of all.
-    pub(super) fn enter(&self, origin: Origin) -> Place {
+    pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
         if all.sockets.len() >= self.places {
@@ -60,7 +60,7 @@ impl Inside {
     }
 
     /// A place for a connection that has sent its request, unless its address has as many as any other.
-    pub(super) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
+    pub(crate) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
         let now = self.now();
         let mut all = self.all.lock();
         if all.sockets.len() >= self.places {
@@ -103,7 +103,7 @@ impl All {
 
 impl Place {
     /// The socket that ends when this place is wanted for another: at once, if it was wanted before.
-    pub(super) fn has(&self, socket: &Arc<TcpStream>) {
+    pub(crate) fn has(&self, socket: &Arc<TcpStream>) {
         match self.inside.all.lock().sockets.get_mut(&self.number) {
             Some(place) => *place = Arc::downgrade(socket),
             None => {
@@ -113,7 +113,7 @@ impl Place {
     }
 
     /// The connection has sent something: those that have not make room before it.
-    pub(super) fn spoke(&self) {
+    pub(crate) fn spoke(&self) {
         self.inside.all.lock().crowd.spoke(self.number);
     }
 }

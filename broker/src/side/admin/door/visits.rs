@@ -4,9 +4,9 @@
 //! the connection is served. When none is left, the address with most makes room for others; to that one the shard
 //! answers 503.
 
-use super::inside::{Inside, Place};
 use crate::edge::TakeAdmin;
 use crate::limits::{LAN_CONNECTIONS_MAX, LEAVING_MAX};
+use crate::side::admin::door::inside::{Inside, Place};
 use broker_core::crowd::Origin;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -29,10 +29,10 @@ struct Passed {
 type Held = (Place, OwnedSemaphorePermit);
 
 /// A connection of a client at this address, and what it has.
-pub(super) struct Visit {
-    pub(super) socket: TcpStream,
-    pub(super) remote: SocketAddr,
-    pub(super) held: Held,
+pub(crate) struct Visit {
+    pub(crate) socket: TcpStream,
+    pub(crate) remote: SocketAddr,
+    pub(crate) held: Held,
 }
 
 /// Both ends: what shards call, and what is served.
@@ -61,7 +61,7 @@ pub fn visits() -> (TakeAdmin, Visits) {
 
 impl Visits {
     /// The next one; `None` when no shard is left.
-    pub(super) async fn next(&mut self) -> Option<Visit> {
+    pub(crate) async fn next(&mut self) -> Option<Visit> {
         loop {
             let Passed {
                 socket,

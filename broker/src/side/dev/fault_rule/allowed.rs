@@ -9,7 +9,7 @@ use strum::{EnumString, VariantNames};
 /// The places where a fault acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
-pub(super) enum On {
+pub(crate) enum On {
     Connect,
     Api,
     Message,
@@ -19,7 +19,7 @@ pub(super) enum On {
 
 impl On {
     /// The keys that `match` may name.
-    pub(super) fn keys(self) -> &'static [&'static str] {
+    pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Api => &["channel", "operation"],
             Self::Connect | Self::Session => &["channel", "role", "clientId"],
@@ -28,7 +28,7 @@ impl On {
     }
 
     /// The acts that `do` may name.
-    pub(super) fn acts(self) -> &'static [&'static str] {
+    pub(crate) fn acts(self) -> &'static [&'static str] {
         match self {
             Self::Connect | Self::Api => &["refuse", "throttle", "delay", "hang", "reset"],
             Self::Message => &MESSAGE,
@@ -39,7 +39,7 @@ impl On {
 }
 
 /// The answer of `GET /dev/faults/allowed`. Each entry of a `do` is one that a fault may have as it is.
-pub(in crate::side::dev) fn document() -> Value {
+pub(crate) fn document() -> Value {
     let on = On::VARIANTS.iter().filter_map(|name| {
         let on: On = name.parse().ok()?;
         let acts: Vec<Value> = on.acts().iter().map(|act| example(act)).collect();
@@ -104,11 +104,11 @@ const DELIVERY: [&str; 10] = [
 ];
 
 /// `do.corrupt`.
-pub(super) const CORRUPTIONS: [(&str, Corruption); 3] = [
+pub(crate) const CORRUPTIONS: [(&str, Corruption); 3] = [
     ("payload", Corruption::Payload),
     ("base64", Corruption::Base64),
     ("message", Corruption::Message),
 ];
 
 /// `match.role`.
-pub(super) const ROLES: [(&str, Role); 2] = [("master", Role::Master), ("viewer", Role::Viewer)];
+pub(crate) const ROLES: [(&str, Role); 2] = [("master", Role::Master), ("viewer", Role::Viewer)];

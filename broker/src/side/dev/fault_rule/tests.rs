@@ -1,3 +1,4 @@
+use super::allowed::document;
 use super::*;
 use serde_json::json;
 

@@ -4,87 +4,83 @@
 //! session's life. They say what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling
 //! is done.
 
-mod text;
-
-#[cfg(test)]
-mod tests;
+pub(crate) mod text;
 
 use broker_core::journal::Unaccepted;
 use std::collections::BTreeMap;
-pub(in crate::side) use text::Span;
 
 /// The known facts of one connection of a viewer. Times are in milliseconds since it joined.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::side) struct Facts {
+pub(crate) struct Facts {
     /// When it was read.
-    pub(in crate::side) now: f64,
+    pub(crate) now: f64,
     /// When the viewer left, if it did.
-    pub(in crate::side) left: Option<f64>,
+    pub(crate) left: Option<f64>,
     /// Whether everything since it joined is known.
-    pub(in crate::side) whole: bool,
+    pub(crate) whole: bool,
     /// No connection of its client id is known.
-    pub(in crate::side) absent: bool,
+    pub(crate) absent: bool,
     /// Whether a master is connected.
-    pub(in crate::side) master: bool,
+    pub(crate) master: bool,
     /// Its first offer.
-    pub(in crate::side) offer: Option<f64>,
+    pub(crate) offer: Option<f64>,
     /// It sent something that may have been an offer, and was not accepted.
-    pub(in crate::side) declined: bool,
+    pub(crate) declined: bool,
     /// When an offer of it first went to a master.
-    pub(in crate::side) arrived: Option<f64>,
+    pub(crate) arrived: Option<f64>,
     /// When an offer of it was dropped, since no master came for it.
-    pub(in crate::side) expired: Option<f64>,
+    pub(crate) expired: Option<f64>,
     /// When a master connected after that offer and before an answer.
-    pub(in crate::side) replaced: Option<f64>,
+    pub(crate) replaced: Option<f64>,
     /// The first answer that went to it, after its own offer if that is known.
-    pub(in crate::side) answer: Option<f64>,
+    pub(crate) answer: Option<f64>,
     /// The first answer that went to it before it had sent an offer.
-    pub(in crate::side) early: Option<f64>,
+    pub(crate) early: Option<f64>,
     /// The first answer that was for it and found it gone.
-    pub(in crate::side) missed: Option<f64>,
+    pub(crate) missed: Option<f64>,
     /// An earlier connection of the same client id sent an offer, and was not answered.
-    pub(in crate::side) older_offer: bool,
+    pub(crate) older_offer: bool,
     /// The first ICE candidate of the viewer, and of the master for it.
-    pub(in crate::side) viewer_trickled: Option<f64>,
-    pub(in crate::side) master_trickled: Option<f64>,
+    pub(crate) viewer_trickled: Option<f64>,
+    pub(crate) master_trickled: Option<f64>,
     /// ICE candidates that the viewer sent.
-    pub(in crate::side) viewer_candidates: usize,
+    pub(crate) viewer_candidates: usize,
     /// ICE candidates that the master sent to it.
-    pub(in crate::side) master_candidates: usize,
+    pub(crate) master_candidates: usize,
     /// The longest message, either way, in bytes.
-    pub(in crate::side) longest: usize,
+    pub(crate) longest: usize,
     /// Messages of it, or for it, that were not accepted.
-    pub(in crate::side) unaccepted: Unaccepteds,
+    pub(crate) unaccepted: Unaccepteds,
     /// The reasons for which messages of masters were not accepted that named no viewer, after its offer had gone to
     /// the master and before an answer. With the lengths of one of each.
-    pub(in crate::side) of_master: Vec<(Unaccepted, Lengths)>,
+    pub(crate) of_master: Vec<(Unaccepted, Lengths)>,
 }
 
 /// The number of messages that were not accepted, by reason, with the lengths of the last one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::side) struct Unaccepteds(BTreeMap<Unaccepted, (usize, Lengths)>);
+pub(crate) struct Unaccepteds(BTreeMap<Unaccepted, (usize, Lengths)>);
 
 /// The length of a message that was not accepted, and the limit, if it was too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::side) struct Lengths {
-    pub(in crate::side) bytes: usize,
-    pub(in crate::side) most: usize,
+pub(crate) struct Lengths {
+    pub(crate) bytes: usize,
+    pub(crate) most: usize,
 }
 
 impl Unaccepteds {
     /// Adds one.
-    pub(in crate::side) fn add(&mut self, reason: Unaccepted, lengths: Lengths) {
+    pub(crate) fn add(&mut self, reason: Unaccepted, lengths: Lengths) {
         let (count, last) = self.0.entry(reason).or_default();
         (*count, *last) = (*count + 1, lengths);
     }
 
     /// Each reason with its number.
-    pub(in crate::side) fn counts(&self) -> impl Iterator<Item = (Unaccepted, usize)> {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Unaccepted, usize)> {
         self.0.iter().map(|(reason, (count, _))| (*reason, *count))
     }
 
     /// A sentence for each reason.
-    pub(in crate::side) fn hints(&self) -> impl Iterator<Item = Hint> {
+    pub(crate) fn hints(&self) -> impl Iterator<Item = Hint> {
         let all = self.0.iter();
         all.map(|(reason, (count, lengths))| Hint::Unaccepted(*count, *reason, *lengths))
     }
@@ -92,7 +88,7 @@ impl Unaccepteds {
 
 /// One hint. Times are spans in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::side) enum Hint {
+pub(crate) enum Hint {
     /// It has sent no offer. Whether it has left.
     NoOffer(f64, bool),
     /// There is no connection of its client id.
@@ -127,7 +123,7 @@ pub(in crate::side) enum Hint {
 
 /// The messages of a master in place of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::side) enum Instead {
+pub(crate) enum Instead {
     Nothing,
     /// This many ICE candidates.
     Candidates(usize),
@@ -146,7 +142,7 @@ impl Instead {
 }
 
 /// All hints of one viewer, in the order of a session's life.
-pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
+pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
     let until = facts.left.unwrap_or(facts.now);
     let waited = facts
         .offer
@@ -207,7 +203,7 @@ pub(in crate::side) fn hints(facts: &Facts) -> Vec<Hint> {
 const WAIT_MS: f64 = 100.0;
 
 /// An answer that comes later than this after its offer is slow.
-pub(super) const SLOW_MS: f64 = 3_000.0;
+pub(crate) const SLOW_MS: f64 = 3_000.0;
 
 /// Within which a master usually answers.
 const ANSWER_MS: f64 = 2_000.0;
@@ -221,3 +217,6 @@ const CANDIDATES_MS: f64 = 2_000.0;
 /// Bytes that the message buffer of C SDK builds from before it was enlarged holds; `heliograph_large_frames_total`
 /// counts longer frames.
 const LARGE_BYTES: usize = 10_240;
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+use super::text::Span;
 use super::*;
 
 /// A viewer of ten seconds that offered after 3 ms.

@@ -1,6 +1,6 @@
 //! The sentences in which hints are shown.
 
-use super::{Hint, Instead, LARGE_BYTES, Lengths};
+use crate::side::trace::hints::{Hint, Instead, LARGE_BYTES, Lengths};
 use std::fmt;
 
 impl fmt::Display for Hint {
@@ -109,7 +109,7 @@ fn unanswered(to: &mut fmt::Formatter<'_>, ms: f64, left: bool, instead: Instead
 }
 
 /// A span as people read it: `62 ms`, `12.4 s`, `3 min 5 s`.
-pub(in crate::side) struct Span(pub(in crate::side) f64);
+pub(crate) struct Span(pub(crate) f64);
 
 impl fmt::Display for Span {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,13 +7,13 @@ use std::fmt;
 
 /// The channel and client id of an event; no client id is the master's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     channel: Box<str>,
     client_id: Option<Box<str>>,
 }
 
 impl Place {
-    pub(super) fn of(channel: &str, client_id: Option<&str>) -> Self {
+    pub(crate) fn of(channel: &str, client_id: Option<&str>) -> Self {
         Self {
             channel: channel.into(),
             client_id: client_id.map(Box::from),
@@ -23,14 +23,14 @@ impl Place {
 
 /// The events of one place that followed each other within [`PAUSE_MS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Repeated {
+pub(crate) struct Repeated {
     count: usize,
     first: Wall,
     last: Wall,
 }
 
 impl Repeated {
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
@@ -49,14 +49,14 @@ impl fmt::Display for Repeated {
 
 /// The places of the last events: at most [`REPEATS_WATCHED_MAX`], the one whose last event is the oldest makes room.
 #[derive(Debug, Default)]
-pub(super) struct Repeats {
+pub(crate) struct Repeats {
     /// The one with the oldest event first.
     places: VecDeque<(Place, Repeated)>,
 }
 
 impl Repeats {
     /// Counts an event: those of its place so far, if they are as many as are trouble.
-    pub(super) fn count(&mut self, place: Place, at: Wall) -> Option<Repeated> {
+    pub(crate) fn count(&mut self, place: Place, at: Wall) -> Option<Repeated> {
         let known = self.places.iter().position(|(known, _)| *known == place);
         let known = known.and_then(|known| self.places.remove(known));
         let going_on = known.filter(|(_, repeated)| repeated.goes_on(at));
@@ -78,7 +78,7 @@ impl Repeats {
     }
 
     /// Whether events of a place were trouble a moment ago.
-    pub(super) fn knows(&self, place: &Place, at: Wall) -> bool {
+    pub(crate) fn knows(&self, place: &Place, at: Wall) -> bool {
         let same = |(known, repeated): &(Place, Repeated)| {
             known == place && repeated.count >= TROUBLE && repeated.goes_on(at)
         };
@@ -94,6 +94,7 @@ const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

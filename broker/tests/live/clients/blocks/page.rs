@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 
 /// A fenced block.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// Path of the page, from the root of the repository.
-    pub(super) page: String,
+    pub(crate) page: String,
     /// Number of its first line.
     line: usize,
     /// The heading of the second level above it.
-    pub(super) section: String,
-    pub(super) text: String,
-    pub(super) kind: Kind,
+    pub(crate) section: String,
+    pub(crate) text: String,
+    pub(crate) kind: Kind,
 }
 
 /// The treatment of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Commands of an ordinary user.
     Run,
     /// A command that serves until it is ended: the next blocks run beside it.
@@ -43,7 +43,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The name that it is counted under; that of a mark is the mark.
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Server => "server",
@@ -71,7 +71,7 @@ const MARKS: [Kind; 6] = [
 
 /// Blocks that other tests run: page, section (empty: any), language, how many, and the test, which names `README.md`
 /// or the page.
-pub(super) const ELSEWHERE: [(&str, &str, &str, usize, &str); 5] = [
+pub(crate) const ELSEWHERE: [(&str, &str, &str, usize, &str); 5] = [
     ("README.md", "Install", "sh", 3, "broker/tests/packages.rs"),
     (
         "deploy/CLUSTER.md",
@@ -105,13 +105,13 @@ pub(super) const ELSEWHERE: [(&str, &str, &str, usize, &str); 5] = [
 
 impl Block {
     /// Page and line, as editors take it.
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("{}:{}", self.page, self.line)
     }
 }
 
 /// Every page whose blocks are run.
-pub(super) fn pages() -> Vec<String> {
+pub(crate) fn pages() -> Vec<String> {
     let mut pages = vec!["README.md".to_owned()];
     pages.extend(markdown("deploy", |_| true));
     let mut folders = vec![PathBuf::from("deploy/testing")];
@@ -139,7 +139,7 @@ fn markdown(folder: &str, wanted: fn(&str) -> bool) -> Vec<String> {
 }
 
 /// The blocks of a page in order, or what is wrong with one.
-pub(super) fn blocks(page: &str, text: &str) -> Result<Vec<Block>, String> {
+pub(crate) fn blocks(page: &str, text: &str) -> Result<Vec<Block>, String> {
     let mut blocks = Vec::new();
     let (mut section, mut whole) = (String::new(), None);
     let mut lines = text.lines().enumerate();
@@ -212,7 +212,7 @@ fn kind(
 }
 
 /// The path that begins the paragraph above, in backquotes.
-pub(super) fn file_name(above: &[&str]) -> Option<String> {
+pub(crate) fn file_name(above: &[&str]) -> Option<String> {
     let paragraph = above.iter().rev().skip_while(|line| line.is_empty());
     let first = paragraph.take_while(|line| !line.is_empty()).last()?;
     let (name, _) = first.strip_prefix('`')?.split_once('`')?;

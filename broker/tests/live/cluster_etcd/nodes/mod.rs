@@ -7,7 +7,7 @@ use crate::cluster_netns::journal::Journal;
 use crate::cluster_netns::network::{HOSTS, Network};
 use crate::http::{Answer, Connection, get};
 use crate::peer::{master_query, upgrade};
-use crate::process::{Broker, command, fresh_directory, until, until_within};
+use crate::process::{Broker, command, fresh_directory};
 use serde_json::{Value, json};
 use setup::{Link, NONE, Setup};
 use std::fs;
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
+use testkit::{until, until_within};
 
 /// The first port on which nodes listen for each other, followed by the next ones: known before they start, since a
 /// port that the system chose may have a next one that is taken.

@@ -48,7 +48,7 @@ pub(crate) enum Link {
 
 impl Link {
     /// The address at which a node listens, given its usual one.
-    pub(super) fn listen(self, usual: SocketAddr) -> SocketAddr {
+    pub(crate) fn listen(self, usual: SocketAddr) -> SocketAddr {
         match self {
             Self::Plain | Self::Default | Self::Direct => usual,
             Self::Named => (Ipv4Addr::LOCALHOST, 0).into(),
@@ -56,7 +56,7 @@ impl Link {
     }
 
     /// Further lines of the configuration of a node that listens here.
-    pub(super) fn config(self, mut listen: SocketAddr) -> String {
+    pub(crate) fn config(self, mut listen: SocketAddr) -> String {
         listen.set_port(listen.port() + 20);
         match self {
             Self::Plain => "link = 'plain'\n".into(),

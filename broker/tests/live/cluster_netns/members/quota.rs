@@ -7,8 +7,8 @@ use crate::cluster_etcd::nodes::{Nodes, cluster, create, try_create};
 use crate::cluster_etcd::server::Etcd;
 use crate::http::Connection;
 use crate::peer::HealthyPair;
-use crate::process::until;
 use serde_json::{Value, json};
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd and root"]

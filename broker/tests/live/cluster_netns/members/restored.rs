@@ -6,9 +6,10 @@ use crate::cluster_etcd::nodes::{Nodes, cluster, create, name_of};
 use crate::cluster_etcd::server::Etcd;
 use crate::http::Connection;
 use crate::peer::HealthyPair;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use serde_json::{Value, json};
 use std::time::Duration;
+use testkit::until;
 
 #[test]
 #[ignore = "needs etcd and root"]

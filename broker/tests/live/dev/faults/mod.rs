@@ -8,9 +8,10 @@ mod triggered;
 
 use crate::http::{Answer, admin, call, get};
 use crate::peer::{Peer, offer};
-use crate::process::{Broker, arn, until};
+use crate::process::{Broker, arn};
 use serde_json::{Value, json};
 use std::time::Duration;
+use testkit::until;
 
 on_shards!(
     counts_hold_for_all_shards,

@@ -3,8 +3,9 @@
 use super::{clock, error_of, make, until_hits};
 use crate::http::{Connection, admin, call, create, get};
 use crate::peer::{Peer, answer, to_viewer, upgrade, viewer_query};
-use crate::process::{Broker, arn, command, until};
+use crate::process::{Broker, arn, command};
 use serde_json::{Value, json};
+use testkit::until;
 
 on_shards!(
     requests_are_refused_as_often_as_the_fault_says,

@@ -3,7 +3,7 @@
 use super::clients::Clients;
 use crate::http::{Answer, Connection, admin, create, get, request};
 use crate::peer::Peer;
-use crate::process::{Broker, arn, until, until_true};
+use crate::process::{Broker, arn};
 use crate::signed::service::{Service, credentials, ended, principal, temporary};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::{element, federate};
@@ -11,8 +11,9 @@ use broker_core::check::Check;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpStream;
+use testkit::{until, until_true};
 
-pub(super) fn heads(clients: &Clients<'_>) {
+pub(crate) fn heads(clients: &Clients<'_>) {
     let bytes = |check, text: &str| clients.bytes(check, None, text.as_bytes());
     bytes(Check::HttpMalformed, "GET / HTTP/1.1\r\nno colon\r\n\r\n");
     bytes(Check::HttpVersion, "GET / HTTP/2.0\r\nHost: h\r\n\r\n");
@@ -34,7 +35,7 @@ pub(super) fn heads(clients: &Clients<'_>) {
     );
 }
 
-pub(super) fn upgrades(clients: &Clients<'_>, service: &Service) {
+pub(crate) fn upgrades(clients: &Clients<'_>, service: &Service) {
     let (broker, admin) = (&service.broker, Signer::new("admin"));
     let arn = arn("gate");
     let gate = Some("gate");
@@ -69,7 +70,7 @@ pub(super) fn upgrades(clients: &Clients<'_>, service: &Service) {
     clients.call(Check::ChannelAbsent, gate, &admin.presign(master(), 60));
 }
 
-pub(super) fn signatures(clients: &Clients<'_>, service: &Service) {
+pub(crate) fn signatures(clients: &Clients<'_>, service: &Service) {
     let (broker, admin) = (&service.broker, Signer::new("admin"));
     let arn = arn("gate");
     let gate = Some("gate");
@@ -131,7 +132,7 @@ pub(super) fn signatures(clients: &Clients<'_>, service: &Service) {
     );
 }
 
-pub(super) fn calls(clients: &Clients<'_>, service: &Service) {
+pub(crate) fn calls(clients: &Clients<'_>, service: &Service) {
     let (broker, admin) = (&service.broker, Signer::new("admin"));
     let api = |path: &str, body: &Value| admin.sign(Call::api(broker, path, body));
     let create = |name: &str| api("/createSignalingChannel", &json!({"ChannelName": name}));
@@ -191,7 +192,7 @@ pub(super) fn calls(clients: &Clients<'_>, service: &Service) {
 }
 
 /// Temporary credentials of a principal that leaves, and of one that ends.
-pub(super) fn tokens(service: &Service) -> (Signer, Signer) {
+pub(crate) fn tokens(service: &Service) -> (Signer, Signer) {
     let of = |name: &str| {
         let signer = Signer::new(name);
         service.keep(&signer.secret);
@@ -201,7 +202,7 @@ pub(super) fn tokens(service: &Service) -> (Signer, Signer) {
 }
 
 /// Roles that the credentials file begins with: one that `leaving` may assume, one that denies it.
-pub(super) const ROLES: &str = r#"
+pub(crate) const ROLES: &str = r#"
 [role.left]
 trust = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}}'
 [role.closed]
@@ -224,7 +225,7 @@ fn assume(broker: &Broker, role: &str) -> Call {
 }
 
 /// A sign-in with a token that no provider made.
-pub(super) fn sign_ins(clients: &Clients<'_>, service: &Service) {
+pub(crate) fn sign_ins(clients: &Clients<'_>, service: &Service) {
     let form = [
         ("Action", "AssumeRoleWithWebIdentity"),
         ("RoleArn", "arn:aws:iam::123456789012:role/left"),
@@ -236,7 +237,7 @@ pub(super) fn sign_ins(clients: &Clients<'_>, service: &Service) {
 }
 
 /// Sessions of roles that are refused. Returns one of a role that leaves.
-pub(super) fn roles(clients: &Clients<'_>, service: &Service) -> Signer {
+pub(crate) fn roles(clients: &Clients<'_>, service: &Service) -> Signer {
     let admin = Signer::new("admin").of_service("sts");
     for (check, role) in [
         (Check::RoleAbsent, "absent"),
@@ -257,7 +258,7 @@ pub(super) fn roles(clients: &Clients<'_>, service: &Service) -> Signer {
     }
 }
 
-pub(super) fn temporary_credentials(
+pub(crate) fn temporary_credentials(
     clients: &Clients<'_>,
     service: &Service,
     [orphan, ending, left]: [&Signer; 3],
@@ -288,13 +289,13 @@ pub(super) fn temporary_credentials(
     clients.call(Check::TokenExpired, Some("gate"), &viewer(ending));
 }
 
-pub(super) fn open_broker() -> Broker {
+pub(crate) fn open_broker() -> Broker {
     let config = "[timeouts]\nhead = \"1s\"\nbody = \"1s\"\ndrain = \"20s\"\n";
     Broker::configured(config, 1)
 }
 
 /// Refusals where no signature is asked for; ends with a drain, which lasts while the peer is there.
-pub(super) fn unsigned(clients: &Clients<'_>) -> Peer {
+pub(crate) fn unsigned(clients: &Clients<'_>) -> Peer {
     let post = |lines: &str| {
         format!("POST /describeSignalingChannel HTTP/1.1\r\n{lines}Content-Length: 9\r\n\r\n")
     };
@@ -353,13 +354,13 @@ fn alexa_calls(clients: &Clients<'_>) {
     clients.bytes(Check::AlexaCallsFull, Some("alexa"), &one_more);
 }
 
-pub(super) fn crowded_broker() -> Broker {
+pub(crate) fn crowded_broker() -> Broker {
     let config = "[limits]\nrequest_bytes = 1048576\n[timeouts]\nbody = \"60s\"\n";
     Broker::configured(config, 1)
 }
 
 /// Unfinished requests of one address, which pays first, until one of them is refused.
-pub(super) fn full(clients: &Clients<'_>) {
+pub(crate) fn full(clients: &Clients<'_>) {
     const BODY: usize = 60_000;
     let unfinished = {
         let head = "POST /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65000\r\n\r\n";

@@ -2,47 +2,48 @@
 
 use crate::http::{Answer, Connection, get};
 use crate::peer::percent_encoded;
-use crate::process::{Broker, until};
+use crate::process::Broker;
 use crate::signed::signer::{Call, now_s};
 use broker_core::check::Check;
 use codec::aws::sigv4::Stamp;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use testkit::until;
 
 /// A refusal as its client saw it.
-pub(super) struct Refusal {
-    pub(super) check: Check,
-    pub(super) id: String,
-    pub(super) status: u16,
-    pub(super) from: IpAddr,
-    pub(super) channel: Option<String>,
+pub(crate) struct Refusal {
+    pub(crate) check: Check,
+    pub(crate) id: String,
+    pub(crate) status: u16,
+    pub(crate) from: IpAddr,
+    pub(crate) channel: Option<String>,
 }
 
 /// Clients that are refused, each in a network of its own: the log shares its lines out among networks.
-pub(super) struct Clients<'b> {
-    pub(super) broker: &'b Broker,
-    pub(super) seen: RefCell<Vec<Refusal>>,
+pub(crate) struct Clients<'b> {
+    pub(crate) broker: &'b Broker,
+    pub(crate) seen: RefCell<Vec<Refusal>>,
 }
 
 impl<'b> Clients<'b> {
-    pub(super) fn new(broker: &'b Broker) -> Self {
+    pub(crate) fn new(broker: &'b Broker) -> Self {
         Self {
             broker,
             seen: RefCell::default(),
         }
     }
 
-    pub(super) fn network(&self) -> IpAddr {
+    pub(crate) fn network(&self) -> IpAddr {
         let number = u8::try_from(self.seen.borrow().len() + 1).expect("few");
         Ipv4Addr::new(127, 9, number, 1).into()
     }
 
-    pub(super) fn open(&self) -> Connection {
+    pub(crate) fn open(&self) -> Connection {
         Connection::open_from(self.network(), self.broker.plain)
     }
 
-    pub(super) fn note(&self, check: Check, channel: Option<&str>, answer: &Answer) {
+    pub(crate) fn note(&self, check: Check, channel: Option<&str>, answer: &Answer) {
         assert!(answer.status >= 400, "{check:?}: {answer:?}");
         let id = answer.header("x-amzn-requestid").expect("an id").to_owned();
         let seen = Refusal {
@@ -56,7 +57,7 @@ impl<'b> Clients<'b> {
     }
 
     /// These bytes are refused.
-    pub(super) fn bytes(&self, check: Check, channel: Option<&str>, bytes: &[u8]) {
+    pub(crate) fn bytes(&self, check: Check, channel: Option<&str>, bytes: &[u8]) {
         let mut connection = self.open();
         connection.send(bytes);
         let answer = connection.answer();
@@ -64,12 +65,12 @@ impl<'b> Clients<'b> {
         self.note(check, channel, &answer);
     }
 
-    pub(super) fn call(&self, check: Check, channel: Option<&str>, call: &Call) {
+    pub(crate) fn call(&self, check: Check, channel: Option<&str>, call: &Call) {
         self.bytes(check, channel, &call.bytes());
     }
 
     /// This is refused sooner or later.
-    pub(super) fn often(&self, check: Check, channel: Option<&str>, call: impl Fn() -> Call) {
+    pub(crate) fn often(&self, check: Check, channel: Option<&str>, call: impl Fn() -> Call) {
         let answer = until("a refusal", || {
             let mut connection = self.open();
             connection.send(&call().bytes());
@@ -79,7 +80,7 @@ impl<'b> Clients<'b> {
     }
 
     /// Each refusal is kept, and found by whatever is known of it.
-    pub(super) fn assert_kept(&self) {
+    pub(crate) fn assert_kept(&self) {
         let admin = self.broker.admin;
         for seen in self.seen.borrow().iter() {
             let row = until("the refusal", || {
@@ -114,7 +115,7 @@ impl<'b> Clients<'b> {
     }
 
     /// The ids alone say why, to this broker.
-    pub(super) fn assert_by_ids(self, admin: SocketAddr) {
+    pub(crate) fn assert_by_ids(self, admin: SocketAddr) {
         assert_eq!(get(admin, "/refusals").json()["kept"], 0, "nothing is kept");
         for seen in self.seen.into_inner() {
             let row = refusal(admin, &seen.id).expect("an id that says why");
@@ -126,7 +127,7 @@ impl<'b> Clients<'b> {
 }
 
 impl Refusal {
-    pub(super) fn assert_is(&self, row: &Value) {
+    pub(crate) fn assert_is(&self, row: &Value) {
         let found = (&row["check"], &row["status"], &row["requestId"]);
         assert_eq!(
             found,
@@ -154,7 +155,7 @@ impl Refusal {
         assert_eq!(at.get(..4), now.get(..4), "of this year: {row}");
     }
 
-    pub(super) fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         Self {
             id: self.id.clone(),
             channel: self.channel.clone(),
@@ -163,7 +164,7 @@ impl Refusal {
     }
 }
 
-pub(super) fn refusal(admin: SocketAddr, id: &str) -> Option<Value> {
+pub(crate) fn refusal(admin: SocketAddr, id: &str) -> Option<Value> {
     let answer = get(admin, &format!("/refusals/{id}"));
     (answer.status == 200).then(|| answer.json())
 }

@@ -2,7 +2,7 @@
 
 use crate::http::{Answer, exchange, get};
 use crate::peer::{tcp, tcp_from};
-use crate::process::{Broker, DEV, run_to_end, until};
+use crate::process::{Broker, DEV, run_to_end};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
+use testkit::until;
 
 #[test]
 #[ignore = "a test of the outside runs it, in a network of its own"]
@@ -237,7 +238,7 @@ fn connections_for_pages_have_a_bound() {
 /// As many as `LAN_CONNECTIONS_MAX`.
 const CONNECTIONS: usize = 64;
 
-pub(super) fn start(flags: &[&str]) -> Broker {
+pub(crate) fn start(flags: &[&str]) -> Broker {
     Broker::start(&[&DEV[..], flags].concat(), 2)
 }
 
@@ -329,7 +330,7 @@ fn begin(
 }
 
 /// A request on a connection of its own.
-pub(super) fn ask(
+pub(crate) fn ask(
     broker: &Broker,
     to: SocketAddr,
     line: &str,

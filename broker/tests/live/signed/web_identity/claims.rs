@@ -2,13 +2,13 @@
 //! begin to name while sessions are there.
 
 use super::{claims, fetched, file, refuses, sign_in};
-use crate::process::until;
 use crate::signed::provider::{Provider, TokenKey};
 use crate::signed::reload::write;
 use crate::signed::service::Service;
 use crate::signed::signer::Signer;
 use crate::signed::sts::{element, granted};
 use serde_json::{Value, json};
+use testkit::until;
 
 /// A role that takes tags and a source identity, and lets its sessions do what their tags say.
 fn tagged(provider: &Provider, more: &str) -> String {

@@ -1,11 +1,11 @@
 //! A value of a request, compared with values of a policy.
 
-use super::super::pattern::{MANY, ONE, Text};
-use super::context::{ShortText, Value, Values};
-use super::literal;
-use super::operator::{ARN_PARTS, Comparison, Order};
-use super::variable::{self, Expanded, Place, expand, has_markers};
-use super::work::{Match, Work};
+use crate::aws::policy::condition::context::{ShortText, Value, Values};
+use crate::aws::policy::condition::literal;
+use crate::aws::policy::condition::operator::{ARN_PARTS, Comparison, Order};
+use crate::aws::policy::condition::variable::{self, Expanded, Place, expand, has_markers};
+use crate::aws::policy::condition::work::{Match, Work};
+use crate::aws::policy::pattern::{MANY, ONE, Text};
 use data_encoding::BASE64;
 use std::net::IpAddr;
 use std::str;
@@ -15,7 +15,7 @@ use std::str;
     clippy::large_enum_variant,
     reason = "it is on the stack while one value is compared"
 )]
-pub(super) enum Compared<'v> {
+pub(crate) enum Compared<'v> {
     /// It is nothing that the operator compares: it matches nothing.
     Other,
     Text(&'v str),
@@ -31,7 +31,7 @@ pub(super) enum Compared<'v> {
 
 impl<'v> Compared<'v> {
     /// The value for a comparison. `room` is for its text, where it has none yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         comparison: Comparison,
         value: &'v Value<'_>,
         room: &'v mut ShortText,
@@ -71,7 +71,7 @@ impl<'v> Compared<'v> {
     }
 
     /// Whether it matches a value of a policy.
-    pub(super) fn matches(&self, entry: &[u8], values: &Values<'_>, work: &mut Work) -> Match {
+    pub(crate) fn matches(&self, entry: &[u8], values: &Values<'_>, work: &mut Work) -> Match {
         let is = |literal: &dyn Fn(&str) -> bool| str::from_utf8(entry).is_ok_and(literal).into();
         match self {
             Self::Other => Match::No,
@@ -241,6 +241,7 @@ fn is_encoded(text: &str, base64: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The values of a request's condition keys.
 
-use super::key::{Key, KeyName};
+use crate::aws::policy::condition::key::{Key, KeyName};
 use crate::calendar;
 use std::cell::Cell;
 use std::fmt::{self, Write};
@@ -26,7 +26,7 @@ impl Context for () {
 pub enum Value<'a> {
     /// The request has none.
     Absent,
-    /// It is not known here: the decision is [`super::Decision::Open`] where it depends on it.
+    /// It is not known here: the decision is [`crate::aws::policy::condition::Decision::Open`] where it depends on it.
     Unknown,
     /// Nobody can tell which value counts, if any: a statement that depends on it allows nothing, and denies what it
     /// would deny by some value.
@@ -55,7 +55,7 @@ impl<'a> Value<'a> {
 
 impl Value<'_> {
     /// The value as policies write it; `None` where there is none. `room` is for one that is no text yet.
-    pub(super) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
+    pub(crate) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
         let written = match self {
             Value::Absent | Value::Unknown | Value::Lost => return None,
             Value::Text(text) => return Some(text),
@@ -70,7 +70,7 @@ impl Value<'_> {
 }
 
 /// All values of a request.
-pub(in crate::aws::policy) struct Values<'a> {
+pub(crate) struct Values<'a> {
     client_id: Option<&'a str>,
     context: &'a dyn Context,
     /// Values that were asked for are known elsewhere.
@@ -80,10 +80,7 @@ pub(in crate::aws::policy) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub(in crate::aws::policy) const fn new(
-        client_id: Option<&'a str>,
-        context: &'a dyn Context,
-    ) -> Self {
+    pub(crate) const fn new(client_id: Option<&'a str>, context: &'a dyn Context) -> Self {
         Self {
             client_id,
             context,
@@ -93,18 +90,18 @@ impl<'a> Values<'a> {
     }
 
     /// Forgets which values were asked for.
-    pub(in crate::aws::policy) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.elsewhere.set(false);
         self.lost.set(false);
     }
 
     /// Whether values that were asked for since [`Self::begin`] are lost, and none is known elsewhere.
-    pub(in crate::aws::policy) fn only_lost(&self) -> bool {
+    pub(crate) fn only_lost(&self) -> bool {
         self.lost.get() && !self.elsewhere.get()
     }
 
     /// A value of a key. One that is longer than any may be is absent; one that is lost is as unknown.
-    pub(super) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+    pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
             (KeyName::ClientId | KeyName::Foreign, _) => Value::Absent,

@@ -3,7 +3,7 @@
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
 
-use super::super::rules::excerpt;
+use crate::aws::policy::rules::excerpt;
 
 /// Makes the enum of the keys with their names from one table.
 macro_rules! keys {
@@ -110,7 +110,7 @@ impl<'a> Key<'a> {
     ///
     /// # Errors
     /// There is none of this name; the message lists those that there are.
-    pub(in crate::aws::policy) fn parse(text: &'a str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let of_things = THINGS
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(text));
@@ -151,14 +151,14 @@ impl<'a> Key<'a> {
     }
 
     /// Appends the bytes of a key.
-    pub(in crate::aws::policy) fn write(self, out: &mut Vec<u8>) {
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
         out.push(self.name as u8);
         out.push(u8::try_from(self.detail.len()).unwrap_or(0)); // bounded above
         out.extend(self.detail.bytes());
     }
 
     /// The key of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
-    pub(in crate::aws::policy) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[name, length], rest) = bytes.split_first_chunk()?;
         let (detail, rest) = rest.split_at_checked(length.into())?;
         let name = *KeyName::ALL.get(usize::from(name))?;
@@ -167,7 +167,7 @@ impl<'a> Key<'a> {
     }
 
     /// Whether a request may have several values of it.
-    pub(super) const fn has_several(self) -> bool {
+    pub(crate) const fn has_several(self) -> bool {
         matches!(
             self.name,
             KeyName::TagKeys | KeyName::TransitiveTagKeys | KeyName::Claim
@@ -177,14 +177,14 @@ impl<'a> Key<'a> {
 
 /// A set of names of keys: a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::aws::policy) struct KeyNames(u32);
+pub(crate) struct KeyNames(u32);
 
 impl KeyNames {
-    pub(in crate::aws::policy) const fn add(&mut self, name: KeyName) {
+    pub(crate) const fn add(&mut self, name: KeyName) {
         self.0 |= 1 << name as u8;
     }
 
-    pub(in crate::aws::policy) const fn has(self, name: KeyName) -> bool {
+    pub(crate) const fn has(self, name: KeyName) -> bool {
         self.0 >> name as u8 & 1 != 0
     }
 }
@@ -266,6 +266,7 @@ const FOREIGN: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@ use crate::calendar;
 use std::net::IpAddr;
 
 /// A number in billionths: `-12`, `0.5`.
-pub(super) fn number(text: &str) -> Option<i128> {
+pub(crate) fn number(text: &str) -> Option<i128> {
     if text.len() <= 18
         && let Some(whole) = digits_of(text)
     {
@@ -26,7 +26,7 @@ pub(super) fn number(text: &str) -> Option<i128> {
 }
 
 /// A number as [`number`] has it.
-pub(super) fn scaled(number: u64) -> i128 {
+pub(crate) fn scaled(number: u64) -> i128 {
     i128::from(number) * BILLION
 }
 
@@ -34,7 +34,7 @@ pub(super) fn scaled(number: u64) -> i128 {
 /// `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and as a number of seconds of five digits or more.
 ///
 /// Source: W3C Note "Date and Time Formats"; IAM User Guide, "Condition operators": *or in epoch (UNIX) time*.
-pub(super) fn date(text: &str) -> Option<i128> {
+pub(crate) fn date(text: &str) -> Option<i128> {
     let is_number = text.len() > 4
         && text
             .bytes()
@@ -61,7 +61,7 @@ pub(super) fn date(text: &str) -> Option<i128> {
 
 /// The date as a policy keeps it: in seconds since 1970, which take no time to read, where that is a number and no
 /// longer.
-pub(super) fn short_date(text: &str) -> Option<String> {
+pub(crate) fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
     (5..=text.len()).contains(&seconds.len()).then_some(seconds)
@@ -94,7 +94,7 @@ fn time(text: &str) -> Option<i128> {
 }
 
 /// Yes or no.
-pub(super) fn flag(text: &str) -> Option<bool> {
+pub(crate) fn flag(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         return Some(true);
     }
@@ -102,7 +102,7 @@ pub(super) fn flag(text: &str) -> Option<bool> {
 }
 
 /// An address, and how many of its bits count: all, unless `/` and a number follow.
-pub(super) fn network(text: &str) -> Option<(IpAddr, u32)> {
+pub(crate) fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits)),
         None => (text, None),
@@ -131,10 +131,11 @@ fn digits_of(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().ok())?
 }
 
-pub(super) const BILLION: i128 = 1_000_000_000;
+pub(crate) const BILLION: i128 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

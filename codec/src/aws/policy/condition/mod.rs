@@ -8,34 +8,28 @@
 //! "Conditions with multiple context keys or values".
 
 mod compare;
-mod context;
-mod key;
+pub(crate) mod context;
+pub(crate) mod key;
 mod literal;
-mod operator;
-mod variable;
-mod work;
+pub(crate) mod operator;
+pub(crate) mod variable;
+pub(crate) mod work;
 
+use crate::aws::policy::list::List;
+use compare::Compared;
+use context::Values;
 pub use context::{Context, ShortText, VALUE_BYTES_MAX, Value};
 pub use key::{Key, KeyName};
-
-pub(super) use context::Values;
-pub(super) use key::KeyNames;
-pub(super) use operator::{Comparison, Operator, Quantifier};
-pub(super) use variable::{
-    Allowance, Expanded, Place, each_variable, expand, has_markers, write_text,
-};
-pub(super) use work::{Match, Work};
-
-use super::list::List;
-use compare::Compared;
+use operator::{Comparison, Operator, Quantifier};
+use work::{Match, Work};
 
 /// A condition of a statement.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Condition<'p> {
-    pub(super) operator: Operator,
-    pub(super) key: Key<'p>,
+pub(crate) struct Condition<'p> {
+    pub(crate) operator: Operator,
+    pub(crate) key: Key<'p>,
     /// One at least; they may be empty.
-    pub(super) values: List<'p>,
+    pub(crate) values: List<'p>,
 }
 
 impl<'p> Condition<'p> {
@@ -43,14 +37,14 @@ impl<'p> Condition<'p> {
     ///
     /// # Errors
     /// Its values are too long.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
         out.extend(self.operator.bytes());
         self.key.write(out);
         self.values.write(out)
     }
 
     /// The first condition of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
-    pub(super) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
+    pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&operator, rest) = bytes.split_first_chunk()?;
         let operator = Operator::of_bytes(operator)?;
         let (key, rest) = Key::read(rest)?;
@@ -64,7 +58,7 @@ impl<'p> Condition<'p> {
     }
 
     /// Whether a request meets it.
-    pub(super) fn holds(&self, values: &Values<'_>, work: &mut Work) -> Match {
+    pub(crate) fn holds(&self, values: &Values<'_>, work: &mut Work) -> Match {
         work.steps += 1;
         let first = values.value(self.key, 0);
         if matches!(first, Value::Unknown) {

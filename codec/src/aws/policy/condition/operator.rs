@@ -3,15 +3,15 @@
 //! Source: IAM User Guide, "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
 //! keys".
 
-use super::super::rules::excerpt;
-use super::literal;
-use super::variable::Place;
+use crate::aws::policy::condition::literal;
+use crate::aws::policy::condition::variable::Place;
+use crate::aws::policy::rules::excerpt;
 use data_encoding::BASE64;
 use std::borrow::Cow;
 
 /// The way in which an operator compares a value of the request with one of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::aws::policy) enum Comparison {
+pub(crate) enum Comparison {
     /// Byte by byte.
     Text,
     /// Without regard to case.
@@ -36,7 +36,7 @@ pub(in crate::aws::policy) enum Comparison {
 
 /// The order that the request's value and the policy's must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::aws::policy) enum Order {
+pub(crate) enum Order {
     Equal,
     Less,
     AtMost,
@@ -46,7 +46,7 @@ pub(in crate::aws::policy) enum Order {
 
 impl Order {
     /// Whether a request's value lies so to a policy's, if that is one.
-    pub(super) fn holds(self, value: i128, limit: Option<i128>) -> bool {
+    pub(crate) fn holds(self, value: i128, limit: Option<i128>) -> bool {
         let Some(limit) = limit else {
             return false;
         };
@@ -63,7 +63,7 @@ impl Order {
 
 /// The values of a request that have to match, where it has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::aws::policy) enum Quantifier {
+pub(crate) enum Quantifier {
     /// One has to match.
     None,
     /// `ForAllValues`.
@@ -74,12 +74,12 @@ pub(in crate::aws::policy) enum Quantifier {
 
 /// An operator of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::aws::policy) struct Operator {
+pub(crate) struct Operator {
     /// Its place in [`OPERATORS`].
     number: u8,
-    pub(in crate::aws::policy) quantifier: Quantifier,
+    pub(crate) quantifier: Quantifier,
     /// A request without the key passes.
-    pub(in crate::aws::policy) if_exists: bool,
+    pub(crate) if_exists: bool,
 }
 
 impl Operator {
@@ -87,7 +87,7 @@ impl Operator {
     ///
     /// # Errors
     /// There is none of this name; the message lists those that there are.
-    pub(in crate::aws::policy) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (quantifier, name) = match text.split_once(':') {
             Some((set, name)) if set.eq_ignore_ascii_case("ForAllValues") => {
                 (Quantifier::All, name)
@@ -124,20 +124,20 @@ impl Operator {
         Ok(operator)
     }
 
-    pub(in crate::aws::policy) fn comparison(self) -> Comparison {
+    pub(crate) fn comparison(self) -> Comparison {
         let known = OPERATORS.get(usize::from(self.number));
         known.map_or(Comparison::Presence, |(_, comparison, _)| *comparison)
     }
 
     /// Whether it holds where its comparison does not.
-    pub(in crate::aws::policy) fn is_negated(self) -> bool {
+    pub(crate) fn is_negated(self) -> bool {
         OPERATORS
             .get(usize::from(self.number))
             .is_some_and(|(.., negated)| *negated)
     }
 
     /// The kind of text that a value of the policy is; `None` where it has no variables.
-    pub(in crate::aws::policy) fn place(self) -> Option<Place> {
+    pub(crate) fn place(self) -> Option<Place> {
         match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase => Some(Place::Text),
             Comparison::Pattern | Comparison::Arn => Some(Place::Pattern),
@@ -154,7 +154,7 @@ impl Operator {
     ///
     /// # Errors
     /// The values that are allowed.
-    pub(in crate::aws::policy) fn check(self, text: &str) -> Result<(), String> {
+    pub(crate) fn check(self, text: &str) -> Result<(), String> {
         let (is_valid, rule) = match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase | Comparison::Pattern => (true, ""),
             Comparison::Number(_) => (
@@ -186,19 +186,19 @@ impl Operator {
     }
 
     /// A value that was checked, as a policy keeps it.
-    pub(in crate::aws::policy) fn kept(self, text: &str) -> Cow<'_, str> {
+    pub(crate) fn kept(self, text: &str) -> Cow<'_, str> {
         let is_date = matches!(self.comparison(), Comparison::Date(_));
         let short = is_date.then(|| literal::short_date(text)).flatten();
         short.map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
-    pub(in crate::aws::policy) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         let known = OPERATORS.get(usize::from(self.number));
         known.map_or("", |(name, ..)| *name)
     }
 
     /// The bytes of an operator.
-    pub(super) const fn bytes(self) -> [u8; 2] {
+    pub(crate) const fn bytes(self) -> [u8; 2] {
         let quantifier = match self.quantifier {
             Quantifier::None => 0,
             Quantifier::All => 1,
@@ -209,7 +209,7 @@ impl Operator {
     }
 
     /// The operator of these bytes; `None` when they are none of [`Self::bytes`].
-    pub(super) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
+    pub(crate) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
         let quantifier = match mode & 3 {
             0 => Quantifier::None,
             1 => Quantifier::All,
@@ -227,7 +227,7 @@ impl Operator {
 }
 
 /// Parts of an ARN.
-pub(super) const ARN_PARTS: usize = 6;
+pub(crate) const ARN_PARTS: usize = 6;
 
 const IF_EXISTS: &str = "IfExists";
 
@@ -281,6 +281,7 @@ const OPERATORS: &[(&str, Comparison, bool)] = &[
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -7,17 +7,17 @@
 //! A value is taken literally: it is never read as a pattern. So the wildcards of an expanded text are bytes that no
 //! value has. Source: IAM User Guide, "IAM policy elements: Variables and tags".
 
-use super::super::pattern::{MANY, ONE, push};
-use super::super::rules::excerpt;
-use super::context::{ShortText, Value, Values};
-use super::key::{Key, KeyName};
+use crate::aws::policy::condition::context::{ShortText, Value, Values};
+use crate::aws::policy::condition::key::{Key, KeyName};
+use crate::aws::policy::pattern::{MANY, ONE, push};
+use crate::aws::policy::rules::excerpt;
 use crate::limits::ARN_BYTES;
 use memchr::{memchr, memchr2, memchr3};
 use std::cell::Cell;
 
 /// The kind of a text with variables.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::aws::policy) enum Place {
+pub(crate) enum Place {
     /// A resource: a pattern, in which no value adds a part of an ARN.
     Resource,
     /// A value with wildcards.
@@ -27,10 +27,10 @@ pub(in crate::aws::policy) enum Place {
 }
 
 /// The number of variables that a document may still have; [`None`] where its version has none.
-pub(in crate::aws::policy) struct Allowance(Cell<Option<usize>>);
+pub(crate) struct Allowance(Cell<Option<usize>>);
 
 impl Allowance {
-    pub(in crate::aws::policy) const fn new(variables: Option<usize>) -> Self {
+    pub(crate) const fn new(variables: Option<usize>) -> Self {
         Self(Cell::new(variables))
     }
 
@@ -44,7 +44,7 @@ impl Allowance {
 }
 
 /// The result of an expansion.
-pub(in crate::aws::policy) enum Expanded<'s> {
+pub(crate) enum Expanded<'s> {
     /// The text.
     Text(&'s [u8]),
     /// It is longer than any text that it is compared with.
@@ -56,10 +56,10 @@ pub(in crate::aws::policy) enum Expanded<'s> {
 }
 
 /// Room for an expanded text.
-pub(super) type Scratch = [u8; EXPANDED_BYTES_MAX];
+pub(crate) type Scratch = [u8; EXPANDED_BYTES_MAX];
 
 /// Appends a text to a policy. Returns whether it has markers, so that it has to be expanded.
-pub(in crate::aws::policy) fn write_text(
+pub(crate) fn write_text(
     out: &mut Vec<u8>,
     text: &str,
     place: Place,
@@ -121,10 +121,7 @@ fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
 
 /// Passes the key of each variable of a text on, and whether it has a default. `None` when the text is none of
 /// [`write_text`].
-pub(in crate::aws::policy) fn each_variable(
-    text: &[u8],
-    mut seen: impl FnMut(Key<'_>, bool),
-) -> Option<()> {
+pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) -> Option<()> {
     let mut rest = text;
     while let Some(marker) = memchr(VARIABLE, rest) {
         let (key, default, behind) = read(rest.get(marker + 1..)?)?;
@@ -146,17 +143,17 @@ fn read(bytes: &[u8]) -> Option<Variable<'_>> {
 }
 
 /// Whether a text has to be expanded.
-pub(in crate::aws::policy) fn has_markers(text: &[u8]) -> bool {
+pub(crate) fn has_markers(text: &[u8]) -> bool {
     memchr2(VARIABLE, LITERAL, text).is_some()
 }
 
 /// Whether a text begins with a variable.
-pub(super) fn is_first(text: &[u8]) -> bool {
+pub(crate) fn is_first(text: &[u8]) -> bool {
     text.first() == Some(&VARIABLE)
 }
 
 /// The part of a text before its first colon that is in no variable, and the part behind it.
-pub(super) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {
         rest = match byte {
@@ -169,7 +166,7 @@ pub(super) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Replaces the variables of a text by their values. Adds to `steps` one for each, and one for each 64 bytes.
-pub(in crate::aws::policy) fn expand<'s>(
+pub(crate) fn expand<'s>(
     text: &[u8],
     place: Place,
     values: &Values<'_>,

@@ -1,10 +1,10 @@
 //! Whether something matches, and the work that it takes to find out.
 
-use super::variable::Scratch;
+use crate::aws::policy::condition::variable::Scratch;
 
 /// Whether something matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::aws::policy) enum Match {
+pub(crate) enum Match {
     No,
     /// That depends on a value that is not known here.
     Open,
@@ -18,7 +18,7 @@ impl From<bool> for Match {
 }
 
 impl Match {
-    pub(in crate::aws::policy) const fn not(self) -> Self {
+    pub(crate) const fn not(self) -> Self {
         match self {
             Self::No => Self::Yes,
             Self::Open => Self::Open,
@@ -27,7 +27,7 @@ impl Match {
     }
 
     /// Whether one of several matches. Those behind the first that does are not looked at.
-    pub(in crate::aws::policy) fn any(several: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn any(several: impl IntoIterator<Item = Self>) -> Self {
         let mut best = Self::No;
         for one in several {
             best = best.max(one);
@@ -39,24 +39,24 @@ impl Match {
     }
 
     /// Whether all of several match. Those behind the first that does not are not looked at.
-    pub(in crate::aws::policy) fn all(several: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn all(several: impl IntoIterator<Item = Self>) -> Self {
         Self::any(several.into_iter().map(Self::not)).not()
     }
 }
 
 /// The work of the conditions of a document, and room for texts whose variables are replaced.
-pub(in crate::aws::policy) struct Work {
-    pub(in crate::aws::policy) steps: u64,
+pub(crate) struct Work {
+    pub(crate) steps: u64,
     steps_max: u64,
     /// The condition of the last statement that did not hold: 0 is that on the client id, the others count from 1.
-    pub(in crate::aws::policy) failed: Option<u16>,
+    pub(crate) failed: Option<u16>,
     /// Made when a text has to be expanded.
     scratch: Option<Scratch>,
 }
 
 impl Work {
     /// Work on a document of this number of bytes.
-    pub(in crate::aws::policy) const fn new(bytes: usize) -> Self {
+    pub(crate) const fn new(bytes: usize) -> Self {
         Self {
             steps: 0,
             steps_max: STEPS_FREE + bytes as u64 * STEPS_PER_BYTE,
@@ -66,17 +66,17 @@ impl Work {
     }
 
     /// Whether the conditions took more work than they may.
-    pub(in crate::aws::policy) const fn is_over(&self) -> bool {
+    pub(crate) const fn is_over(&self) -> bool {
         self.steps > self.steps_max
     }
 
     /// The steps that they may take.
-    pub(super) const fn steps_max(&self) -> u64 {
+    pub(crate) const fn steps_max(&self) -> u64 {
         self.steps_max
     }
 
     /// The room, and the counter of steps.
-    pub(in crate::aws::policy) fn scratch(&mut self) -> (&mut Scratch, &mut u64) {
+    pub(crate) fn scratch(&mut self) -> (&mut Scratch, &mut u64) {
         let scratch = self.scratch.get_or_insert([0; size_of::<Scratch>()]);
         (scratch, &mut self.steps)
     }

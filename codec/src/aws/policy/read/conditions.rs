@@ -1,28 +1,28 @@
 //! `Condition`: operators, each with keys and their values.
 
-use super::super::condition::{
-    Comparison, Condition, Key, KeyName, Operator, Place, Quantifier, write_text,
-};
-use super::super::list::{List, begin_entry};
-use super::super::rules::{excerpt, value};
-use super::scalars::{Reading, Texts};
+use crate::aws::policy::condition::operator::{Comparison, Operator, Quantifier};
+use crate::aws::policy::condition::variable::{Place, write_text};
+use crate::aws::policy::condition::{Condition, Key, KeyName};
+use crate::aws::policy::list::{List, begin_entry};
+use crate::aws::policy::read::scalars::{Reading, Texts};
+use crate::aws::policy::rules::{excerpt, value};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
 /// `Condition`: an object of operators.
-pub(super) struct Conditions<'a>(pub(super) &'a Reading, pub(super) &'a mut Found);
+pub(crate) struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Found);
 
 /// The conditions of a statement.
 #[derive(Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// The operators, so that each comes once.
     operators: Vec<Operator>,
     /// Values of `StringEquals` on the client id.
-    pub(super) equals: Vec<u8>,
+    pub(crate) equals: Vec<u8>,
     /// Values of `StringLike` on it.
-    pub(super) like: Vec<u8>,
+    pub(crate) like: Vec<u8>,
     /// The other conditions, one behind the other.
-    pub(super) others: Vec<u8>,
+    pub(crate) others: Vec<u8>,
 }
 
 /// The value of an operator: an object of keys.

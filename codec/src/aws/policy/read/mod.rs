@@ -5,14 +5,14 @@ mod conditions;
 mod principals;
 mod scalars;
 
-use super::action::Actions;
-use super::condition::{Allowance, Place, write_text};
-use super::effect::Effect;
-use super::error::PolicyError;
-use super::limits::STATEMENTS_MAX;
-use super::list::{List, begin_entry};
-use super::rules::{self, DOCUMENT_MEMBERS, Grammar, IGNORED, Members, bounded};
-use super::statement::Statement;
+use crate::aws::policy::action::Actions;
+use crate::aws::policy::condition::variable::{Allowance, Place, write_text};
+use crate::aws::policy::effect::Effect;
+use crate::aws::policy::error::PolicyError;
+use crate::aws::policy::limits::STATEMENTS_MAX;
+use crate::aws::policy::list::{List, begin_entry};
+use crate::aws::policy::rules::{self, DOCUMENT_MEMBERS, Grammar, IGNORED, Members, bounded};
+use crate::aws::policy::statement::Statement;
 use conditions::{Conditions, Found};
 use principals::Principals;
 use scalars::{Reading, Text, Texts};
@@ -22,7 +22,7 @@ use std::fmt;
 
 /// Reads a document that may have this number of variables, and returns its statements, one behind the other. The first
 /// `forgiven` faults are skipped: the statements are then of no use, but the error is the next fault.
-pub(super) fn document(
+pub(crate) fn document(
     text: &str,
     grammar: Grammar,
     variables_max: usize,

@@ -1,13 +1,13 @@
 //! `Principal`: `"*"`, or an object of kinds, each with its names.
 
-use super::super::list::begin_entry;
-use super::super::rules::{EVERYBODY, PRINCIPAL_KINDS, excerpt, principal};
-use super::scalars::{Reading, Texts};
+use crate::aws::policy::list::begin_entry;
+use crate::aws::policy::read::scalars::{Reading, Texts};
+use crate::aws::policy::rules::{EVERYBODY, PRINCIPAL_KINDS, excerpt, principal};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
 /// The principals of a statement, and where they are kept.
-pub(super) struct Principals<'a>(pub(super) &'a Reading, pub(super) &'a mut Vec<u8>);
+pub(crate) struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
 
 impl Principals<'_> {
     fn keep(&mut self, entry: &str) {

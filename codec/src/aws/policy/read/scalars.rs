@@ -1,24 +1,24 @@
 //! Strings and lists of strings of a document, and the faults that are skipped.
 
-use super::super::condition::Allowance;
-use super::super::limits::ENTRIES_MAX;
-use super::super::rules::Grammar;
+use crate::aws::policy::condition::variable::Allowance;
+use crate::aws::policy::limits::ENTRIES_MAX;
+use crate::aws::policy::rules::Grammar;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
 /// The reading of a document: what all its parts share.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The kind of the document.
-    pub(super) grammar: Grammar,
+    pub(crate) grammar: Grammar,
     /// The number of faults that are still skipped.
     forgiven: Cell<usize>,
     /// The variables that it may have.
-    pub(super) allowance: Allowance,
+    pub(crate) allowance: Allowance,
 }
 
 impl Reading {
-    pub(super) const fn new(grammar: Grammar, forgiven: usize, allowance: Allowance) -> Self {
+    pub(crate) const fn new(grammar: Grammar, forgiven: usize, allowance: Allowance) -> Self {
         Self {
             grammar,
             forgiven: Cell::new(forgiven),
@@ -27,7 +27,7 @@ impl Reading {
     }
 
     /// Returns the checked value, or `instead` when it is a fault that is skipped.
-    pub(super) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
+    pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
             Err(rule) => rule,
@@ -39,7 +39,7 @@ impl Reading {
     }
 
     /// A value of this name that is a string.
-    pub(super) const fn strings<'a>(&'a self, name: &'a str) -> Scalars<'a> {
+    pub(crate) const fn strings<'a>(&'a self, name: &'a str) -> Scalars<'a> {
         Scalars {
             reading: self,
             name,
@@ -48,7 +48,7 @@ impl Reading {
     }
 
     /// A value of this name that is a string, a number, true or false.
-    pub(super) const fn scalars<'a>(&'a self, name: &'a str) -> Scalars<'a> {
+    pub(crate) const fn scalars<'a>(&'a self, name: &'a str) -> Scalars<'a> {
         Scalars {
             reading: self,
             name,
@@ -59,7 +59,7 @@ impl Reading {
 
 /// The scalars that a value may be.
 #[derive(Clone, Copy)]
-pub(super) struct Scalars<'a> {
+pub(crate) struct Scalars<'a> {
     reading: &'a Reading,
     name: &'a str,
     /// Not strings alone.
@@ -67,10 +67,10 @@ pub(super) struct Scalars<'a> {
 }
 
 /// A scalar whose text is passed to a function.
-pub(super) struct Text<'a, F>(pub(super) Scalars<'a>, pub(super) F);
+pub(crate) struct Text<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
 /// A scalar or a list of scalars, each of which is passed to a function.
-pub(super) struct Texts<'a, F>(pub(super) Scalars<'a>, pub(super) F);
+pub(crate) struct Texts<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
 
 impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Text<'_, F> {
     type Value = ();

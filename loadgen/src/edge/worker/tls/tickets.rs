@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// The library's own store keeps eight for each name, which connections that begin at once use up.
 #[derive(Debug, Default)]
-pub(super) struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
+pub(crate) struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
 
 impl Tickets {
     fn all(

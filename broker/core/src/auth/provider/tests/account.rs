@@ -1,6 +1,6 @@
 //! Id tokens of people who use the console.
 
-use super::signer::{NOW_S, Signer, claims, provider};
+use crate::auth::provider::tests::signer::{NOW_S, Signer, claims, provider};
 use crate::auth::provider::{AccountFault, KeySource, TokenFault, Unverified, Wanted};
 use serde_json::{Value, json};
 

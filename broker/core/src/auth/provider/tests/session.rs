@@ -1,6 +1,6 @@
 //! Claims about the session, and the one issuer with two names.
 
-use super::signer::{NOW_S, Signer, claims, provider, verified};
+use crate::auth::provider::tests::signer::{NOW_S, Signer, claims, provider, verified};
 use crate::auth::provider::{TokenFault, Unverified};
 use codec::sts::SessionClaims;
 use serde_json::{Value, json};

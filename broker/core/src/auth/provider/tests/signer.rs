@@ -1,6 +1,6 @@
 //! Keys of providers that exist in tests alone, and tokens that they sign.
 
-use super::super::{Algorithms, KeySet, KeySource, Provider, TokenFault, Unverified};
+use crate::auth::provider::{Algorithms, KeySet, KeySource, Provider, TokenFault, Unverified};
 use crate::auth::sign_in::WebIdentity;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jsonwebtoken::jwk::Jwk;
@@ -9,42 +9,42 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The moment of the tests, in seconds since 1970 UTC.
-pub(super) const NOW_S: u64 = 1_790_000_000;
+pub(crate) const NOW_S: u64 = 1_790_000_000;
 
 /// A private key with its public half under an id.
-pub(super) struct Signer {
-    pub(super) algorithm: Algorithm,
+pub(crate) struct Signer {
+    pub(crate) algorithm: Algorithm,
     key: EncodingKey,
 }
 
 impl Signer {
-    pub(super) fn es256() -> Self {
+    pub(crate) fn es256() -> Self {
         let key = EncodingKey::from_ec_der(&der(EC_KEY));
         let algorithm = Algorithm::ES256;
         Self { algorithm, key }
     }
 
-    pub(super) fn rs256() -> Self {
+    pub(crate) fn rs256() -> Self {
         let key = EncodingKey::from_rsa_der(&der(RSA_KEY));
         let algorithm = Algorithm::RS256;
         Self { algorithm, key }
     }
 
     /// The public half as it is published under an id, with changes.
-    pub(super) fn jwk(&self, id: &str, changes: Value) -> Value {
+    pub(crate) fn jwk(&self, id: &str, changes: Value) -> Value {
         let jwk = Jwk::from_encoding_key(&self.key, self.algorithm).unwrap();
         let jwk = serde_json::to_value(jwk).unwrap();
         changed(changed(jwk, json!({"kid": id})), changes)
     }
 
     /// A token with these claims and changes to its header.
-    pub(super) fn token(&self, claims: &Value, header: Value) -> String {
+    pub(crate) fn token(&self, claims: &Value, header: Value) -> String {
         let usual = serde_json::to_value(Header::new(self.algorithm)).unwrap();
         self.signed(&changed(usual, header).to_string(), &claims.to_string())
     }
 
     /// A token of these two texts, whatever they are.
-    pub(super) fn signed(&self, header: &str, claims: &str) -> String {
+    pub(crate) fn signed(&self, header: &str, claims: &str) -> String {
         let message = [header, claims].map(|part| BASE64URL_NOPAD.encode(part.as_bytes()));
         let message = message.join(".");
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm);
@@ -52,7 +52,7 @@ impl Signer {
     }
 
     /// A token as the library writes it.
-    pub(super) fn usual(&self, id: Option<&str>) -> String {
+    pub(crate) fn usual(&self, id: Option<&str>) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = id.map(str::to_owned);
         encode(&header, &claims(json!({})), &self.key).unwrap()
@@ -60,7 +60,7 @@ impl Signer {
 }
 
 /// The usual claims with changes; null takes one away.
-pub(super) fn claims(changes: Value) -> Value {
+pub(crate) fn claims(changes: Value) -> Value {
     let usual = json!({
         "iss": "https://id.example.com/realms/home", "sub": "alice", "aud": "home-app", "iat": NOW_S - 10,
         "exp": NOW_S + 600,
@@ -83,12 +83,12 @@ fn changed(mut object: Value, changes: Value) -> Value {
 }
 
 /// A set of keys.
-pub(super) fn set(keys: &[Value]) -> KeySet {
+pub(crate) fn set(keys: &[Value]) -> KeySet {
     KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
 /// The provider of the usual claims, with both keys.
-pub(super) fn provider() -> Provider {
+pub(crate) fn provider() -> Provider {
     let keys = set(&[
         Signer::es256().jwk("e", json!({})),
         Signer::rs256().jwk("r", json!({"alg": "RS256", "use": "sig"})),
@@ -106,7 +106,7 @@ pub(super) fn provider() -> Provider {
 }
 
 /// The outcome of a token with the keys of the provider's file.
-pub(super) fn verified(provider: &Provider, token: &str) -> Result<WebIdentity, TokenFault> {
+pub(crate) fn verified(provider: &Provider, token: &str) -> Result<WebIdentity, TokenFault> {
     let KeySource::File(keys) = &provider.keys else {
         panic!("keys of a file");
     };

@@ -10,19 +10,20 @@
 //! lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
 //! belong to: a reader that goes backwards meets that one first.
 
-use crate::channel::{Message, Towards};
+use crate::channel::Towards;
+use crate::channel::pending::Message;
 use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
 use codec::signal::Action;
 use codec::ws::Excess;
 use std::num::NonZeroU8;
 
 /// One note.
-pub(in crate::shard) type Words = [u64; 4];
+pub(crate) type Words = [u64; 4];
 
 /// The kinds of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::shard) enum Tag {
+pub(crate) enum Tag {
     /// Bytes of a client id; the detail says how many.
     Name = 1,
     /// An address; the detail is 4 or 6.
@@ -95,18 +96,18 @@ impl Passage {
 
 /// A message in a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) struct Passed {
+pub(crate) struct Passed {
     /// `None` when it could not be understood.
-    pub(in crate::shard) action: Option<Action>,
-    pub(in crate::shard) towards: Towards,
-    pub(in crate::shard) passage: Passage,
+    pub(crate) action: Option<Action>,
+    pub(crate) towards: Towards,
+    pub(crate) passage: Passage,
     /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
-    pub(in crate::shard) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Passed {
     /// The passage of a kept message.
-    pub(in crate::shard) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
+    pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             action: Some(message.action),
             towards,
@@ -116,7 +117,7 @@ impl Passed {
     }
 
     #[inline]
-    pub(super) fn detail(&self) -> u8 {
+    pub(crate) fn detail(&self) -> u8 {
         let action = match self.action {
             Some(Action::SdpOffer) => 0,
             Some(Action::SdpAnswer) => 1,
@@ -130,7 +131,7 @@ impl Passed {
         action | towards | self.passage.number() << 3
     }
 
-    pub(in crate::shard) fn of_detail(detail: u8, bytes: usize) -> Self {
+    pub(crate) fn of_detail(detail: u8, bytes: usize) -> Self {
         let actions = [Action::SdpOffer, Action::SdpAnswer, Action::IceCandidate];
         let passage = Passage::of_number(detail >> 3);
         Self {
@@ -147,44 +148,44 @@ impl Passed {
 }
 
 #[inline]
-pub(super) fn tag(tag: Tag, detail: u8) -> u64 {
+pub(crate) fn tag(tag: Tag, detail: u8) -> u64 {
     (tag as u64) << SHIFT | u64::from(detail) << 56
 }
 
 /// A length of 32 bits, in the upper 16 bits of two words.
 #[inline]
-pub(super) fn halves(length: usize) -> [u64; 2] {
+pub(crate) fn halves(length: usize) -> [u64; 2] {
     let length = (length as u64).min(u64::from(u32::MAX));
     [length << SHIFT, length >> 16 << SHIFT]
 }
 
 /// The lengths of a message that was too big, 24 bits each; 0 for any other reason.
-pub(super) fn lengths(reason: EndReason) -> u64 {
+pub(crate) fn lengths(reason: EndReason) -> u64 {
     let excess = reason.excess();
     u64::from(excess.bytes()) | u64::from(excess.most()) << 24
 }
 
 /// The reason of a code in a note, and of those lengths.
-pub(in crate::shard) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
+pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
     let length = |bits: u64| bits & Excess::GREATEST as u64;
     let excess = Excess::new(length(lengths), length(lengths >> 24));
     EndReason::of_code(NonZeroU8::new(code)?, excess)
 }
 
 /// The place where the upper 16 bits of a word begin.
-pub(in crate::shard) const SHIFT: u32 = 48;
+pub(crate) const SHIFT: u32 = 48;
 
 /// The lower bits of a word.
-pub(in crate::shard) const LOW: u64 = (1 << SHIFT) - 1;
+pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
 
 /// In place of a connection: none.
-pub(in crate::shard) const NOBODY: u64 = LOW;
+pub(crate) const NOBODY: u64 = LOW;
 
 /// Bytes of a client id in one note.
-pub(in crate::shard) const NAME_BYTES: usize = 24;
+pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-pub(super) const PASSAGES: [Passage; 10] = [
+pub(crate) const PASSAGES: [Passage; 10] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -202,4 +203,4 @@ const _: () = assert!(
     "a detail has five bits for it"
 );
 
-const _: () = assert!(size_of::<Words>() == crate::limits::NOTE_BYTES);
+const _: () = assert!(size_of::<Words>() == crate::limits::recorder::NOTE_BYTES);

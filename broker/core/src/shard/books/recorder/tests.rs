@@ -1,7 +1,7 @@
-use super::notes::PASSAGES;
 use super::*;
 use crate::channel::Towards;
 use crate::journal::Unaccepted;
+use crate::shard::books::recorder::notes::PASSAGES;
 use codec::signal::Action;
 use codec::ws::{Excess, FrameError};
 

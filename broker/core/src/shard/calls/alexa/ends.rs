@@ -1,11 +1,11 @@
 //! The end of an Alexa call: answered, in favour of another, expired, withdrawn, failed.
 
-use super::{OFFER, over_limit};
-use crate::channel::{Calls, Waiting};
+use crate::channel::calls::{Calls, Waiting};
 use crate::event::Outcome;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::journal::Unaccepted;
 use crate::shard::books::Books;
+use crate::shard::calls::alexa::{OFFER, over_limit};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waits::Call;
 use crate::shard::todo::{Todo, TodoList};
@@ -15,7 +15,7 @@ use crate::time::Moment;
 impl Directory {
     /// Ends the call that waits for an answer to `sender`: with the answer, or with nothing because a newer call of the
     /// same sender takes its place. False when none waits.
-    pub(in crate::shard) fn end_call(
+    pub(crate) fn end_call(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -37,7 +37,7 @@ impl Directory {
     }
 
     /// Answers calls whose time is over with nothing.
-    pub(in crate::shard) fn expire_calls(
+    pub(crate) fn expire_calls(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -51,7 +51,7 @@ impl Directory {
     }
 
     /// A caller on this shard hung up: its call is withdrawn.
-    pub(in crate::shard) fn withdraw_local(
+    pub(crate) fn withdraw_local(
         &mut self,
         books: &mut Books,
         caller: CallRef,
@@ -63,7 +63,7 @@ impl Directory {
     }
 
     /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
-    pub(in crate::shard) fn withdraw_offer(
+    pub(crate) fn withdraw_offer(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -89,7 +89,7 @@ impl Directory {
     }
 
     /// Ends every call of a channel with a fault: the channel is deleted, or the process ends.
-    pub(in crate::shard) fn fail_calls(
+    pub(crate) fn fail_calls(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -103,7 +103,7 @@ impl Directory {
     }
 
     /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
-    pub(super) fn end_for_another(
+    pub(crate) fn end_for_another(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,

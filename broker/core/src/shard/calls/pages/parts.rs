@@ -79,6 +79,7 @@ fn merge(parts: Vec<PagePart>, slots: SlotSet, limit: usize) -> PagePart {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::cluster::types::Slot;
     use crate::record::Version;

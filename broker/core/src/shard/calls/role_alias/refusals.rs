@@ -1,6 +1,5 @@
 //! Refusals of the credentials provider: texts for clients, reasons for operators.
 
-use super::super::respond::{self, JSON, Refusal, Response};
 use crate::auth::{Caller, certificate_id};
 use crate::check::Check;
 use crate::event::Purpose;
@@ -8,6 +7,7 @@ use crate::id::SessionKey;
 use crate::machine::Shown;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::{self, Evidence, named};
+use crate::shard::calls::respond::{self, JSON, Refusal, Response};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
 use codec::http::Head;
@@ -17,20 +17,20 @@ use codec::sts::RoleArn;
 type Kind = (u16, &'static str, &'static str);
 
 /// A refusal, and who was refused as far as that is known.
-pub(super) struct Refused {
-    pub(super) status: u16,
-    pub(super) error_type: &'static str,
-    pub(super) message: &'static str,
-    pub(super) check: Check,
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) error_type: &'static str,
+    pub(crate) message: &'static str,
+    pub(crate) check: Check,
     /// Why, for operators alone.
-    pub(super) why: Box<str>,
-    pub(super) caller: Option<Caller>,
+    pub(crate) why: Box<str>,
+    pub(crate) caller: Option<Caller>,
     /// The role of the alias, if there is one.
-    pub(super) role: Option<RoleArn>,
+    pub(crate) role: Option<RoleArn>,
 }
 
 impl Refused {
-    pub(super) fn new(kind: Kind, check: Check, why: impl Into<Box<str>>) -> Box<Self> {
+    pub(crate) fn new(kind: Kind, check: Check, why: impl Into<Box<str>>) -> Box<Self> {
         let (status, error_type, message) = kind;
         Box::new(Self {
             status,
@@ -43,14 +43,14 @@ impl Refused {
         })
     }
 
-    pub(super) fn of(mut self: Box<Self>, caller: Caller) -> Box<Self> {
+    pub(crate) fn of(mut self: Box<Self>, caller: Caller) -> Box<Self> {
         self.caller = Some(caller);
         self
     }
 }
 
 /// Refuses, and notes who it was, as far as that is known.
-pub(super) fn refuse(
+pub(crate) fn refuse(
     sockets: &mut Sockets,
     books: &mut Books,
     (key, shown): (SessionKey, &Shown),
@@ -85,7 +85,7 @@ pub(super) fn refuse(
     respond_refused(sockets, books, key, (refused, &evidence), close, at);
 }
 
-pub(super) fn respond_refused(
+pub(crate) fn respond_refused(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -110,51 +110,51 @@ pub(super) fn respond_refused(
 }
 
 /// The certificate is not let in.
-pub(super) const CERTIFICATE: Kind = (
+pub(crate) const CERTIFICATE: Kind = (
     403,
     "AccessDeniedException",
     "Certificate is invalid on this endpoint",
 );
 
 /// The thing is not one of the certificate's.
-pub(super) const THING_NAME: Kind = (403, "AccessDeniedException", "Invalid thing name passed");
+pub(crate) const THING_NAME: Kind = (403, "AccessDeniedException", "Invalid thing name passed");
 
 /// No IoT policy allows it.
-pub(super) const DENIED: Kind = (403, "AccessDeniedException", "Access Denied");
+pub(crate) const DENIED: Kind = (403, "AccessDeniedException", "Access Denied");
 
 /// There is no such alias.
-pub(super) const NO_ALIAS: Kind = (
+pub(crate) const NO_ALIAS: Kind = (
     404,
     "ResourceNotFoundException",
     "Role alias does not exist",
 );
 
 /// The role is not there, or its trust says no.
-pub(super) const ROLE: Kind = (
+pub(crate) const ROLE: Kind = (
     400,
     "InvalidRequestException",
     "Unable to assume the role, or the role to assume does not exist",
 );
 
 /// The alias has a longer duration than the role.
-pub(super) const DURATION: Kind = (
+pub(crate) const DURATION: Kind = (
     400,
     "InvalidRequestException",
     "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
 );
 
 /// The request is for another name than the connection.
-pub(super) const MISDIRECTED: Kind = (
+pub(crate) const MISDIRECTED: Kind = (
     421,
     "InvalidRequestException",
     "The Host header does not match the server name",
 );
 
 /// There is nothing else here.
-pub(super) const NO_SUCH_PATH: Kind = (
+pub(crate) const NO_SUCH_PATH: Kind = (
     404,
     "ResourceNotFoundException",
     "There is no such operation on this endpoint",
 );
 
-pub(super) const INTERNAL: Kind = (500, "InternalFailureException", "Internal failure");
+pub(crate) const INTERNAL: Kind = (500, "InternalFailureException", "Internal failure");

@@ -1,6 +1,5 @@
 //! AssumeRole: the rights of a role.
 
-use super::{Grantor, keys, session_policy, unsealed};
 use crate::auth::{
     Assumption, Denial, RoleFault, RoleGrant, SealError, SessionTag, TOKEN_BYTES_MAX, assume,
     assumed_role_id,
@@ -8,12 +7,13 @@ use crate::auth::{
 use crate::check::Check;
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
+use crate::shard::calls::sts::{Grantor, keys, session_policy, unsealed};
 use codec::sts::{AssumeRole, Error, ErrorKind, Granted};
 
 impl Grantor<'_> {
     /// Makes temporary credentials with the rights of a role, as far as the policies of the request have them too.
     /// `write` appends the answer under a request id.
-    pub(super) fn assume(
+    pub(crate) fn assume(
         &mut self,
         request: &AssumeRole,
         write: impl FnOnce(&mut Vec<u8>, &Granted<'_>, &str),

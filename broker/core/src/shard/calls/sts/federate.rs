@@ -1,15 +1,15 @@
 //! GetFederationToken: a part of the caller's rights under a name.
 
-use super::{Grantor, keys, session_policy, unsealed};
 use crate::auth::{Grant, PolicyQuestion, RootGrant, federated_user_arn};
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
+use crate::shard::calls::sts::{Grantor, keys, session_policy, unsealed};
 use codec::aws::policy::Action;
 use codec::sts::{Error, ErrorKind, Granted, federation_token};
 
 impl Grantor<'_> {
     /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
-    pub(super) fn federate(
+    pub(crate) fn federate(
         &mut self,
         name: &str,
         policy: Option<&str>,

@@ -1,14 +1,14 @@
 //! The rates of sign-ins that are not signed, by address.
 
 use crate::crowd::Origin;
-use crate::limits::{SIGN_IN_ADDRESSES_MAX, SIGN_INS_BURST, SIGN_INS_PER_SECOND};
+use crate::limits::providers::{SIGN_IN_ADDRESSES_MAX, SIGN_INS_BURST, SIGN_INS_PER_SECOND};
 use crate::quota::{Bucket, Rate};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
 /// The rates of addresses. One per shard.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct AddressRates {
+pub(crate) struct AddressRates {
     buckets: BTreeMap<Origin, Bucket>,
     /// Of all addresses that find no place.
     others: Bucket,
@@ -18,7 +18,7 @@ pub(in crate::shard) struct AddressRates {
 
 impl AddressRates {
     /// Counts one more sign-in of an address; false when its rate is used up.
-    pub(in crate::shard) fn take(&mut self, origin: Origin, now: Now) -> bool {
+    pub(crate) fn take(&mut self, origin: Origin, now: Now) -> bool {
         let is_full = self.buckets.len() == SIGN_IN_ADDRESSES_MAX;
         if is_full && now.0 >= self.swept.0 + SWEEP_EVERY_MS {
             self.swept = now;
@@ -46,6 +46,7 @@ const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -1,16 +1,16 @@
 //! GetSessionToken: the caller's own rights for a while.
 
-use super::{Grantor, keys, unsealed};
 use crate::auth::{RoleGrant, SessionGrant};
 use crate::check::Check;
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
+use crate::shard::calls::sts::{Grantor, keys, unsealed};
 use codec::sts::{Error, ErrorKind, session_token};
 
 impl<'a> Grantor<'a> {
     /// Makes temporary credentials with the caller's rights. Policies are not asked. Source: STS API Reference,
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
-    pub(super) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, StsFault> {
+    pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, StsFault> {
         if !self.caller.is_long_term() {
             self.books.count_auth_failure(AuthFailure::Policy);
             let message = "Cannot call GetSessionToken with session credentials";
@@ -29,7 +29,7 @@ impl<'a> Grantor<'a> {
     }
 
     /// The grant of a session that begins now, and ends with the principal that it hangs on if not before.
-    pub(super) fn session_grant<'g>(
+    pub(crate) fn session_grant<'g>(
         &self,
         duration_s: u32,
         role: Option<RoleGrant<'g>>,

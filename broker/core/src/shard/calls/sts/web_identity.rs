@@ -1,7 +1,6 @@
 //! AssumeRoleWithWebIdentity: the rights of a role for the token of an OpenID provider. It is the one call without a
 //! signature: the token is what proves who it is.
 
-use super::{Grantor, SignedForm, answer_parsed};
 use crate::auth::SignIn;
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::check::Check;
@@ -11,27 +10,26 @@ use crate::settings::Rate;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::{Evidence, Shown};
 use crate::shard::calls::respond::{self, Rejected, StsFault};
+use crate::shard::calls::sts::{Grantor, SignedForm, answer_parsed};
 use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::sts::{
-    self, AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity,
-};
+use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
 /// A form that signs in.
-pub(in crate::shard) struct UnsignedForm<'a> {
+pub(crate) struct UnsignedForm<'a> {
     /// Its connection.
-    pub(in crate::shard) key: SessionKey,
+    pub(crate) key: SessionKey,
     /// The form.
-    pub(in crate::shard) body: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// The connection ends with the answer.
-    pub(in crate::shard) close: bool,
+    pub(crate) close: bool,
     /// The rate at which an account may give keys, if that is limited.
-    pub(in crate::shard) rate: Option<Rate>,
+    pub(crate) rate: Option<Rate>,
 }
 
 /// Answers a form that signs in: the token first, then the role.
-pub(in crate::shard) fn answer_sign_in(
+pub(crate) fn answer_sign_in(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -39,7 +37,7 @@ pub(in crate::shard) fn answer_sign_in(
     at: Moment,
 ) {
     let strict = sockets.settings().strict();
-    let parsed = sts::parse(form.body, &sts::FormRules { strict });
+    let parsed = codec::sts::parse(form.body, &codec::sts::FormRules { strict });
     let Some(peer) = sockets.session(form.key).map(|session| session.peer()) else {
         return;
     };
@@ -82,7 +80,7 @@ pub(in crate::shard) fn answer_sign_in(
 
 impl Grantor<'_> {
     /// Makes temporary credentials with the rights of a role for the identity of a token.
-    pub(super) fn sign_in(
+    pub(crate) fn sign_in(
         &mut self,
         request: &AssumeRoleWithWebIdentity,
     ) -> Result<Vec<u8>, StsFault> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// The waiting devices of one shard's channels: at most one a channel.
 #[derive(Debug)]
-pub(in crate::shard) struct Polls {
+pub(crate) struct Polls {
     waiting: BTreeMap<ChannelKey, (SessionKey, Account)>,
     shares: Shares,
     /// At most this many wait.
@@ -20,7 +20,7 @@ pub(in crate::shard) struct Polls {
 
 /// A change of a channel whose device waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Change {
+pub(crate) enum Change {
     /// Something is kept, or a master is there, or the channel is another node's.
     State,
     /// It is deleted.
@@ -29,7 +29,7 @@ pub(in crate::shard) enum Change {
 
 /// The room for one more device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Room {
+pub(crate) enum Room {
     /// There is room.
     Free,
     /// There is, once the device of this channel has its answer.
@@ -40,7 +40,7 @@ pub(in crate::shard) enum Room {
 
 impl Polls {
     /// Nobody waits; at most this many may.
-    pub(in crate::shard) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
             shares: Shares::default(),
@@ -50,27 +50,27 @@ impl Polls {
     }
 
     /// Whether no device waits.
-    pub(in crate::shard) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// The number of devices that wait.
-    pub(in crate::shard) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// The connection that waits on a channel.
-    pub(in crate::shard) fn of(&self, channel: ChannelKey) -> Option<SessionKey> {
+    pub(crate) fn of(&self, channel: ChannelKey) -> Option<SessionKey> {
         self.waiting.get(&channel).map(|(session, _)| *session)
     }
 
     /// All connections that wait.
-    pub(in crate::shard) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
         self.waiting.values().map(|(session, _)| *session)
     }
 
     /// Whether one more device of an account may wait.
-    pub(in crate::shard) fn room(&self, account: Account) -> Room {
+    pub(crate) fn room(&self, account: Account) -> Room {
         if self.waiting.len() < self.most {
             return Room::Free;
         }
@@ -79,12 +79,7 @@ impl Polls {
     }
 
     /// A device waits from here on. The caller has ended the one that waited on the channel before.
-    pub(in crate::shard) fn begin(
-        &mut self,
-        account: Account,
-        channel: ChannelKey,
-        session: SessionKey,
-    ) {
+    pub(crate) fn begin(&mut self, account: Account, channel: ChannelKey, session: SessionKey) {
         let before = self.waiting.insert(channel, (session, account));
         debug_assert!(before.is_none(), "two devices wait on one channel");
         debug_assert!(
@@ -95,7 +90,7 @@ impl Polls {
     }
 
     /// A connection waits no more; false when it did not.
-    pub(in crate::shard) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
+    pub(crate) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
         if self.of(channel) != Some(session) {
             return false;
         }
@@ -108,7 +103,7 @@ impl Polls {
 
     /// Something has changed of a channel: its device is looked at when the input is over, if one waits.
     #[inline]
-    pub(in crate::shard) fn note(&mut self, channel: ChannelKey, change: Change) {
+    pub(crate) fn note(&mut self, channel: ChannelKey, change: Change) {
         if !self.waiting.is_empty() && self.waiting.contains_key(&channel) {
             let last = self.changed.entry(channel).or_insert(change);
             if change == Change::Deleted {
@@ -118,13 +113,13 @@ impl Polls {
     }
 
     /// The next channel of which something has changed.
-    pub(in crate::shard) fn next_changed(&mut self) -> Option<(ChannelKey, Change)> {
+    pub(crate) fn next_changed(&mut self) -> Option<(ChannelKey, Change)> {
         self.changed.pop_first()
     }
 
     /// Whether there is such a channel.
     #[inline]
-    pub(in crate::shard) fn has_changed(&self) -> bool {
+    pub(crate) fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }
 
@@ -132,7 +127,7 @@ impl Polls {
     ///
     /// # Panics
     /// When it does not.
-    pub(in crate::shard) fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         assert!(self.changed.is_empty(), "a device is not looked at");
         assert_eq!(
             self.shares.bytes(),
@@ -144,6 +139,7 @@ impl Polls {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn channel(number: u32) -> ChannelKey {

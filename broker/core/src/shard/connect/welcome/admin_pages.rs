@@ -4,18 +4,18 @@
 //! The shard looks at the first line of a request and passes the connection on with it; who may see what is decided by
 //! the side thread, which answers. None of these paths is one of the client API.
 
-use super::super::requests::Step;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::machine::Output;
-use crate::session::HttpStage;
+use crate::session::http::HttpStage;
 use crate::settings::Settings;
 use crate::shard::Fault;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::refusals::NO_ROOM;
 use crate::shard::calls::respond::{self, Rejected};
+use crate::shard::connect::requests::Step;
 use crate::shard::end::drain;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
@@ -23,7 +23,7 @@ use codec::control::ErrorKind;
 use codec::http::Head;
 
 /// Whether a request, which is no upgrade, is for a page that the side thread serves here.
-pub(in crate::shard) fn is_meant(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
+pub(crate) fn is_meant(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
     let peer = sockets.session(key).map(|session| session.peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
         && is_page(sockets.settings(), head)
@@ -41,7 +41,7 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
 }
 
 /// Announces that a connection goes to the side thread; its release follows, when the answers before it are sent.
-pub(in crate::shard) fn pass_on(
+pub(crate) fn pass_on(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -64,12 +64,7 @@ pub(in crate::shard) fn pass_on(
 }
 
 /// The side thread has no room for the connection, or closed it without an answer.
-pub(in crate::shard) fn refuse(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
+pub(crate) fn refuse(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
     let fault = Fault::new(
         Check::ConnectionsFull,
         ErrorKind::ServiceUnavailable,
@@ -94,6 +89,7 @@ const FOLDERS: [&str; 7] = [
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::settings::Profile;
     use codec::control::Operation;

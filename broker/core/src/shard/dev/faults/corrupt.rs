@@ -3,10 +3,10 @@
 //! A spoiled frame is as long as it was, and its payload and its sender's id are where they were: a message that comes
 //! back from an outbox is kept, and sent again, like any other.
 
-use super::rule::Corruption;
 use crate::id::SessionKey;
 use crate::shard::books::Books;
 use crate::shard::books::recorder::Passage;
+use crate::shard::dev::faults::rule::Corruption;
 use crate::shard::road::passing::Passing;
 use crate::shard::road::relay;
 use crate::shard::sockets::Sockets;
@@ -15,7 +15,7 @@ use crate::time::Moment;
 use codec::signal::Delivery;
 
 /// Puts a spoiled message into its recipient's outbox. Where that has no room the message goes the usual way, as it is.
-pub(super) fn deliver(
+pub(crate) fn deliver(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -44,7 +44,7 @@ pub(super) fn deliver(
 }
 
 /// Spoils a part of a frame that [`Delivery::write`] made.
-pub(super) fn spoil(frame: &mut [u8], part: Corruption) {
+pub(crate) fn spoil(frame: &mut [u8], part: Corruption) {
     let payload = Delivery::payload_range(frame);
     let payload = match part {
         Corruption::Payload | Corruption::Base64 => frame.get_mut(payload).unwrap_or_default(),
@@ -66,6 +66,7 @@ pub(super) fn spoil(frame: &mut [u8], part: Corruption) {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::signal::Action;
 

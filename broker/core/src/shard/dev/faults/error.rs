@@ -35,7 +35,7 @@ impl FaultError {
     }
 
     /// The status of an answer to an operation, or to a request for a WebSocket.
-    pub(super) fn status(&self, operation: Option<Operation>) -> u16 {
+    pub(crate) fn status(&self, operation: Option<Operation>) -> u16 {
         let family = operation.map_or(Family::WebSocket, Operation::family);
         let denied = ErrorKind::AccessDenied;
         if self.name == denied.error_type() {
@@ -46,7 +46,7 @@ impl FaultError {
     }
 
     /// The body of an answer to an operation, or to a request for a WebSocket.
-    pub(super) fn body(&self, operation: Option<Operation>, message: &str) -> Vec<u8> {
+    pub(crate) fn body(&self, operation: Option<Operation>, message: &str) -> Vec<u8> {
         let mut body = Vec::new();
         let form = operation.filter(|_| self.text == Text::AsOperation);
         error_body(&mut body, form, message);
@@ -107,6 +107,7 @@ const ALL: &[FaultError] = &[
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     /// The models of the three services differ in the status of one error and in the member of the text.

@@ -1,30 +1,31 @@
 //! The things that faults hold back: messages, close frames, and everything that a connection would be sent.
 
-use super::rule::FaultCounts;
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX};
-use crate::session::{Launch, NEVER};
+use crate::session::NEVER;
+use crate::session::outbox::Launch;
+use crate::shard::dev::faults::rule::FaultCounts;
 use crate::time::Now;
 use std::collections::BTreeMap;
 
 /// A message that is delivered later.
 #[derive(Debug)]
-pub(in crate::shard) struct HeldMessage {
+pub(crate) struct HeldMessage {
     /// The connection that sent it; `None` when it was kept, which forgets that.
-    pub(super) from: Option<SessionKey>,
-    pub(super) channel: ChannelKey,
+    pub(crate) from: Option<SessionKey>,
+    pub(crate) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.
-    pub(super) viewer: Option<Box<str>>,
-    pub(super) launch: Launch,
-    pub(super) payload: Box<[u8]>,
-    pub(super) recipient: Box<str>,
+    pub(crate) viewer: Option<Box<str>>,
+    pub(crate) launch: Launch,
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) recipient: Box<str>,
     /// It is delivered after the next message for this connection, if that is earlier.
-    pub(super) behind: Option<SessionKey>,
+    pub(crate) behind: Option<SessionKey>,
 }
 
 /// A thing that is due at some time.
 #[derive(Debug)]
-pub(in crate::shard) enum Later {
+pub(crate) enum Later {
     Message(HeldMessage),
     Close {
         session: SessionKey,
@@ -35,7 +36,7 @@ pub(in crate::shard) enum Later {
 
 /// All of it, by when it is due.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     later: BTreeMap<(Now, u64), Later>,
     /// Numbers those of one moment.
     serial: u64,
@@ -47,7 +48,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Holds a message back; false, and counted, when there is no room.
-    pub(super) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
+    pub(crate) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
         let bytes = message.bytes();
         if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
             counts.overflow();
@@ -60,7 +61,7 @@ impl Held {
     }
 
     /// A close frame is sent at this moment.
-    pub(super) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
+    pub(crate) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
         self.put(
             at,
             Later::Close {
@@ -77,7 +78,7 @@ impl Held {
     }
 
     /// The next thing that is due.
-    pub(super) fn take_due(&mut self, now: Now) -> Option<Later> {
+    pub(crate) fn take_due(&mut self, now: Now) -> Option<Later> {
         let (&(at, serial), _) = self.later.first_key_value()?;
         if at > now {
             return None;
@@ -86,17 +87,17 @@ impl Held {
     }
 
     /// Whether nothing is held back.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.later.is_empty() && self.mutes.is_empty()
     }
 
     /// The message that waits for the next one to this connection.
-    pub(super) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
+    pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
         self.take_message(|message| message.behind == Some(session))
     }
 
     /// A message of this channel.
-    pub(super) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
+    pub(crate) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
         self.take_message(|message| message.channel == channel)
     }
 
@@ -123,14 +124,14 @@ impl Held {
     }
 
     /// Nothing is sent to this connection until then, or until what another fault has said. Returns when.
-    pub(super) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
+    pub(crate) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
         let mute = self.mutes.entry(session).or_insert(until);
         *mute = until.max(*mute);
         *mute
     }
 
     /// A connection that is sent something again.
-    pub(super) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
+    pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.mutes.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
         self.forget(session);
@@ -138,17 +139,17 @@ impl Held {
     }
 
     /// Forgets the connections that are not there any more.
-    pub(super) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
+    pub(crate) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
         self.mutes.retain(|session, _| is_there(*session));
     }
 
     /// A connection is gone, or mute no longer.
-    pub(super) fn forget(&mut self, session: SessionKey) {
+    pub(crate) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
     }
 
     /// When something is due.
-    pub(super) fn next(&self) -> Option<Now> {
+    pub(crate) fn next(&self) -> Option<Now> {
         let later = self.later.first_key_value().map(|(&(at, _), _)| at);
         let mutes = self.mutes.values().copied().min();
         let next = later.into_iter().chain(mutes).min();
@@ -165,6 +166,7 @@ impl HeldMessage {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::signal::Action;
 

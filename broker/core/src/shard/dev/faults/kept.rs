@@ -1,15 +1,17 @@
 //! Faults of kept messages when their recipient has come: the same as of other deliveries.
 
-use super::corrupt::spoil;
-use super::held::HeldMessage;
-use super::rule::{DeliveryAct, FaultAct, FaultCounts, SessionAct, SharedRule, Subject};
-use crate::channel::Message;
+use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
-use crate::session::Role;
+use crate::session::web_socket::Role;
 use crate::shard::books::Books;
 use crate::shard::dev::copies;
+use crate::shard::dev::faults::corrupt::spoil;
+use crate::shard::dev::faults::held::HeldMessage;
+use crate::shard::dev::faults::rule::{
+    DeliveryAct, FaultAct, FaultCounts, SessionAct, SharedRule, Subject,
+};
 use crate::shard::road::directions::{kept_launch, towards, viewer_of};
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
@@ -17,12 +19,12 @@ use codec::signal::Delivery;
 use std::collections::VecDeque;
 
 /// Kept messages that go to their recipient, by the place of their group in the order of acceptance.
-pub(in crate::shard) struct Deliveries {
-    pub(in crate::shard) groups: Vec<(u64, VecDeque<Message>)>,
+pub(crate) struct Deliveries {
+    pub(crate) groups: Vec<(u64, VecDeque<Message>)>,
     /// Those that are sent twice, by their order.
-    pub(in crate::shard) twice: Vec<u64>,
+    pub(crate) twice: Vec<u64>,
     /// The acts on the recipient's connection that follow.
-    pub(in crate::shard) acts: Vec<SessionAct>,
+    pub(crate) acts: Vec<SessionAct>,
 }
 
 /// The recipient of a delivery: its channel, connection and role.
@@ -30,7 +32,7 @@ type Recipient<'a> = (ChannelKey, SessionKey, &'a Role);
 
 /// Takes out what faults drop or hold back, and swaps what they reorder. `name`: that of the channel.
 #[cold]
-pub(in crate::shard) fn on_kept(
+pub(crate) fn on_kept(
     sockets: &mut Sockets,
     books: &mut Books,
     name: &str,

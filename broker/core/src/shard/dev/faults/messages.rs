@@ -1,24 +1,22 @@
 //! Faults of messages, between their route and their recipient's outbox.
 
-use super::corrupt;
-use super::held::HeldMessage;
-use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
-use super::{Faults, SharedRule};
-use crate::channel::Route;
+use crate::channel::route::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::Unaccepted;
 use crate::limits::FAULT_REORDER_MS;
-use crate::session::Launch;
+use crate::session::outbox::Launch;
 use crate::shard::books::Books;
-use crate::shard::books::recorder::NOBODY;
+use crate::shard::books::recorder::notes::NOBODY;
 use crate::shard::dev::capture::Fate;
+use crate::shard::dev::faults::held::HeldMessage;
+use crate::shard::dev::faults::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
+use crate::shard::dev::faults::{Faults, SharedRule, corrupt};
 use crate::shard::dev::own::Own;
 use crate::shard::directory::Directory;
 use crate::shard::road::parts::Parts;
 use crate::shard::road::passing::Passing;
-use crate::shard::road::relay;
-use crate::shard::road::status;
+use crate::shard::road::{relay, status};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
@@ -26,7 +24,7 @@ use codec::signal::{Delivery, Role};
 
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
-pub(in crate::shard) fn on_message(
+pub(crate) fn on_message(
     mut parts: Parts<'_>,
     passing: &Passing<'_>,
     route: Route,
@@ -289,7 +287,7 @@ fn hold(
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(in crate::shard) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
+pub(crate) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
     parts.books.count_unkept();
     let role = message
         .viewer
@@ -322,7 +320,7 @@ pub(in crate::shard) fn release(parts: Parts<'_>, message: HeldMessage, at: Mome
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
-pub(in crate::shard) fn send_again(
+pub(crate) fn send_again(
     sockets: &mut Sockets,
     books: &mut Books,
     to: SessionKey,
@@ -335,7 +333,7 @@ pub(in crate::shard) fn send_again(
 
 impl Sockets {
     /// Messages of a channel that faults hold back are withdrawn.
-    pub(in crate::shard) fn withdraw_held(&mut self, books: &mut Books, channel: ChannelKey) {
+    pub(crate) fn withdraw_held(&mut self, books: &mut Books, channel: ChannelKey) {
         let Some(faults) = self.dev_mut().faults.as_deref_mut() else {
             return;
         };
@@ -346,7 +344,7 @@ impl Sockets {
     }
 
     /// Sends once more what `write` writes, where there is room.
-    pub(in crate::shard) fn push_copy(
+    pub(crate) fn push_copy(
         &mut self,
         books: &mut Books,
         to: SessionKey,

@@ -10,33 +10,27 @@
 
 mod corrupt;
 mod error;
-mod held;
-mod kept;
-mod messages;
-mod requests;
+pub(crate) mod held;
+pub(crate) mod kept;
+pub(crate) mod messages;
+pub(crate) mod requests;
 mod rule;
-mod sessions;
-
-pub use error::FaultError;
-pub(in crate::shard) use kept::{Deliveries, on_kept};
-pub(in crate::shard) use messages::{on_message, release, send_again};
-pub(in crate::shard) use requests::{on_call, on_connect};
-pub use rule::{
-    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct,
-    RequestAct, SessionAct, SharedRule,
-};
-pub(in crate::shard) use sessions::{act, on_session};
+pub(crate) mod sessions;
 
 use crate::limits::FAULTS_MAX;
 use crate::session::NEVER;
 use crate::time::Now;
+pub use error::FaultError;
 use held::Held;
-pub(in crate::shard) use held::{HeldMessage, Later};
 use rule::Subject;
+pub use rule::{
+    Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct,
+    RequestAct, SessionAct, SharedRule,
+};
 
 /// The faults of a shard, and what they hold back.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct Faults {
+pub(crate) struct Faults {
     /// In the order in which they were made, each with its end.
     rules: Vec<(Now, SharedRule)>,
     held: Held,

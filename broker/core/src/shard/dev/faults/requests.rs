@@ -1,15 +1,16 @@
 //! Faults of requests: calls of the API, and upgrades.
 
-use super::rule::{FaultAct, RequestAct, Subject};
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
 use crate::id::SessionKey;
 use crate::machine::Output;
-use crate::session::{Admission, NEVER};
+use crate::session::NEVER;
+use crate::session::http::Admission;
 use crate::shard::books::Books;
 use crate::shard::books::evidence::Evidence;
 use crate::shard::calls::BegunCall;
 use crate::shard::calls::respond::{self, JSON, Refusal, Response};
+use crate::shard::dev::faults::rule::{FaultAct, RequestAct, Subject};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
@@ -17,7 +18,7 @@ use codec::control::{Call, Operation, Selector};
 use codec::signal::Role;
 
 /// Has a fault act on a request for a WebSocket; true when the request is dealt with.
-pub(in crate::shard) fn on_connect(
+pub(crate) fn on_connect(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -56,7 +57,7 @@ pub(in crate::shard) fn on_connect(
 }
 
 /// Has a fault act on a call; true when the call is dealt with.
-pub(in crate::shard) fn on_call(
+pub(crate) fn on_call(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,

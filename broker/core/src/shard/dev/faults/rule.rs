@@ -2,8 +2,8 @@
 //!
 //! A rule is the same value on every shard, so that its counts hold for the process.
 
-use super::error::FaultError;
 use crate::shard::Glob;
+use crate::shard::dev::faults::error::FaultError;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 use std::sync::Arc;
@@ -177,17 +177,17 @@ pub struct FaultCounts {
 
 /// A request, message or connection that a fault may be about.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Subject<'a> {
-    pub(super) channel: Option<&'a str>,
-    pub(super) role: Option<Role>,
-    pub(super) client_id: Option<&'a str>,
-    pub(super) operation: Option<Operation>,
-    pub(super) action: Option<Action>,
+pub(crate) struct Subject<'a> {
+    pub(crate) channel: Option<&'a str>,
+    pub(crate) role: Option<Role>,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) operation: Option<Operation>,
+    pub(crate) action: Option<Action>,
 }
 
 impl DeliveryAct {
     /// The act on the recipient's WebSocket, if it is one.
-    pub(super) fn on_session(&self) -> Option<&SessionAct> {
+    pub(crate) fn on_session(&self) -> Option<&SessionAct> {
         match self {
             Self::Session(act) => Some(act),
             Self::Drop | Self::Delay(_) | Self::Duplicate | Self::Reorder | Self::Corrupt(_) => {
@@ -199,7 +199,7 @@ impl DeliveryAct {
 
 impl FaultMatch {
     /// Whether all that is named agrees.
-    pub(super) fn covers(&self, subject: &Subject<'_>) -> bool {
+    pub(crate) fn covers(&self, subject: &Subject<'_>) -> bool {
         fn same<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| is == Some(wanted))
         }
@@ -217,7 +217,7 @@ impl FaultMatch {
 
 impl FaultRule {
     /// Counts a match; true when it is to be acted on.
-    pub(super) fn hit(&self) -> bool {
+    pub(crate) fn hit(&self) -> bool {
         let counts = &self.counts;
         let number = counts.seen.fetch_add(1, Ordering::Relaxed);
         if number < self.skip || self.chance.is_some_and(|chance| !chance.takes(number)) {
@@ -285,7 +285,7 @@ impl FaultCounts {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn overflow(&self) {
+    pub(crate) fn overflow(&self) {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -294,7 +294,8 @@ impl FaultCounts {
 pub type SharedRule = Arc<FaultRule>;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
+
     use super::*;
 
     pub(crate) fn rule(act: FaultAct) -> FaultRule {

@@ -1,14 +1,14 @@
 //! Faults of connections: they fall silent, or end.
 
-use super::held::Later;
-use super::rule::Subject;
-use super::{FaultAct, SessionAct, SharedRule};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::FAULTS_DUE_PER_TICK;
 use crate::machine::Output;
 use crate::session::{NEVER, Session};
 use crate::shard::books::Books;
+use crate::shard::dev::faults::held::Later;
+use crate::shard::dev::faults::rule::Subject;
+use crate::shard::dev::faults::{FaultAct, SessionAct, SharedRule};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::time::{Moment, Now};
@@ -16,7 +16,7 @@ use codec::ws::close;
 
 impl Sockets {
     /// When a fault has something to do.
-    pub(in crate::shard) fn next_fault(&self) -> Option<Now> {
+    pub(crate) fn next_fault(&self) -> Option<Now> {
         self.dev()
             .faults
             .as_deref()
@@ -24,14 +24,14 @@ impl Sockets {
     }
 
     /// A connection is gone.
-    pub(in crate::shard) fn forget_faults(&mut self, key: SessionKey) {
+    pub(crate) fn forget_faults(&mut self, key: SessionKey) {
         if let Some(faults) = &mut self.dev_mut().faults {
             faults.held.forget(key);
             self.show(key);
         }
     }
 
-    pub(super) fn mute(&mut self, key: SessionKey, until: Now) {
+    pub(crate) fn mute(&mut self, key: SessionKey, until: Now) {
         let Some(mut faults) = self.dev_mut().faults.take() else {
             return;
         };
@@ -72,7 +72,7 @@ impl Sockets {
 
 impl Sockets {
     /// Takes a fault in. True when it is one about sessions: it acts on those that are open.
-    pub(in crate::shard) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
+    pub(crate) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
         let Some(faults) = &mut self.dev_mut().faults else {
             return false;
         };
@@ -82,13 +82,13 @@ impl Sockets {
     }
 
     /// The next thing that faults held back until now.
-    pub(in crate::shard) fn take_held(&mut self, at: Moment) -> Option<Later> {
+    pub(crate) fn take_held(&mut self, at: Moment) -> Option<Later> {
         let faults = self.dev_mut().faults.as_deref_mut()?;
         faults.held.take_due(at.now)
     }
 
     /// Connections that faults kept silent until now are sent something again, a bounded number.
-    pub(in crate::shard) fn unmute_due(&mut self, at: Moment) {
+    pub(crate) fn unmute_due(&mut self, at: Moment) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let due = self.dev_mut().faults.as_deref_mut();
             match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
@@ -100,7 +100,7 @@ impl Sockets {
 }
 
 /// Has a fault act on an open WebSocket of a channel of this name.
-pub(in crate::shard) fn on_session(
+pub(crate) fn on_session(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -126,7 +126,7 @@ pub(in crate::shard) fn on_session(
 }
 
 /// Acts on an open WebSocket that has its slot; on no other connection.
-pub(in crate::shard) fn act(
+pub(crate) fn act(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,

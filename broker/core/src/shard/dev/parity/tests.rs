@@ -1,6 +1,6 @@
 use super::*;
 use crate::id::ShardId;
-use crate::journal::grouped;
+use crate::journal::words::grouped;
 use crate::machine::Machine;
 use crate::placement::Placement;
 use crate::record::{Record, Version};

@@ -1,6 +1,5 @@
 //! Slots that come, stay and go: what becomes of their channels, connections and kept messages.
 
-use super::parcel;
 use crate::channel::{Channel, Life};
 use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
 use crate::cluster::types::ParcelId;
@@ -14,13 +13,15 @@ use crate::shard::calls::refusals::nobody;
 use crate::shard::directory::Directory;
 use crate::shard::directory::changes::{ChangeStep, ChangeUnderWay};
 use crate::shard::directory::slots::{Packing, ShardOrder, Stage};
-use crate::shard::todo::{Each, Todo, TodoList};
+use crate::shard::nodes::slots::parcel;
+use crate::shard::todo::each::Each;
+use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
 use std::sync::Arc;
 
 impl Directory {
     /// Carries out an order about a slot.
-    pub(in crate::shard) fn obey(
+    pub(crate) fn obey(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -137,7 +138,7 @@ impl Directory {
 
     /// The slot of a channel may go: its calls and connections end, the master's first, so that the viewers that come
     /// back find it.
-    pub(in crate::shard) fn still_channel(
+    pub(crate) fn still_channel(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -153,7 +154,7 @@ impl Directory {
     }
 
     /// Packs the messages of a slot whose connections have ended what they began.
-    pub(in crate::shard) fn look_at_packing(
+    pub(crate) fn look_at_packing(
         &mut self,
         todo: &mut TodoList,
         mut packing: Packing,
@@ -211,12 +212,7 @@ impl Directory {
     }
 
     /// The slot of a channel goes, and with it the channel.
-    pub(in crate::shard) fn drop_channel(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-    ) {
+    pub(crate) fn drop_channel(&mut self, books: &mut Books, todo: &mut TodoList, key: ChannelKey) {
         if let Some(changing) = self.take_change(key) {
             self.answer_change(todo, key, changing);
         }

@@ -5,11 +5,12 @@
 //! giver counts as withdrawn, the receiver counts as received. The message between nodes that brings a parcel says
 //! which form this is.
 
-use crate::channel::{KeyName, Message, Towards};
+use crate::channel::Towards;
+use crate::channel::pending::{KeyName, Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{Identity, Slot};
 use crate::limits::PARCEL_BYTES_MAX;
-use crate::session::Role;
+use crate::session::web_socket::Role;
 use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::todo::{Todo, TodoList};
@@ -23,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// The messages of this shard's channels of a slot. They stay here as well, until it is known who has the slot.
-pub(super) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
+pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(slots) = directory.slots() else {
         return out;
@@ -61,7 +62,7 @@ pub(super) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
 impl Directory {
     /// Takes in the message of a parcel that begins at this byte, if it is for a channel of this shard: it is kept, and
     /// delivered if its recipient is here. The others follow when that is done.
-    pub(in crate::shard) fn unpack(
+    pub(crate) fn unpack(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -150,6 +151,7 @@ impl PackedMessage<'_> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use proptest::prelude::*;
 

@@ -1,12 +1,12 @@
 //! A page of channels, and one channel in detail: copies, made between two turns.
 
-use super::question::Reply;
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity};
 use crate::presence::Presence;
 use crate::record::Record;
 use crate::session::Session;
 use crate::shard::directory::Directory;
+use crate::shard::operator::inspect::question::Reply;
 use crate::shard::operator::presence;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Wall};
@@ -93,7 +93,7 @@ pub struct PendingView {
 
 impl Directory {
     /// The first `limit` channels after `after`. Names are ordered within each account and region; those are merged.
-    pub(in crate::shard) fn inspect_page(
+    pub(crate) fn inspect_page(
         &mut self,
         prefix: &str,
         after: Option<&Identity>,
@@ -162,7 +162,7 @@ impl Directory {
 }
 
 /// Puts into the lines of a page who is connected or waits, where there is anybody.
-pub(in crate::shard) fn read_presence(
+pub(crate) fn read_presence(
     sockets: &Sockets,
     directory: &mut Directory,
     lines: &mut [ChannelLine],
@@ -182,7 +182,7 @@ pub(in crate::shard) fn read_presence(
 }
 
 /// One channel in detail; `None` while it is only being created.
-pub(in crate::shard) fn view(
+pub(crate) fn view(
     sockets: &Sockets,
     directory: &mut Directory,
     key: ChannelKey,

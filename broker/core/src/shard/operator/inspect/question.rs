@@ -1,12 +1,12 @@
 //! Questions of operators to a shard, and its answers.
 
-use super::channels::{ChannelLine, ChannelView};
 use crate::id::{Identity, SessionKey};
 use crate::record::{Holding, Record};
 use crate::shard::calls::pages::{PagePart, PageQuestion};
 use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::operator::connection_lookup::SessionStep;
 use crate::shard::operator::import::ImportPart;
+use crate::shard::operator::inspect::channels::{ChannelLine, ChannelView};
 use crate::shard::operator::trace::{TracePlace, TraceStep};
 use std::num::NonZeroU64;
 use std::sync::Arc;

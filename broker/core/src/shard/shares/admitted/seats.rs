@@ -4,12 +4,12 @@
 //! The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
 //! allocated for a connection, and nothing is moved or searched when one leaves.
 
-use super::{Member, Standing};
 use crate::id::{Key, SessionKey};
+use crate::shard::shares::admitted::{Member, Standing};
 
 /// The places of all sessions by slot, and of all tunnels by number. They come in chunks and stay.
 #[derive(Debug, Default)]
-pub(super) struct Seats {
+pub(crate) struct Seats {
     sessions: Chunks,
     tunnels: Chunks,
 }
@@ -29,14 +29,14 @@ struct Seat {
 
 /// The ends of a list: slots, and numbers of tunnels with [`TUNNEL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct List {
+pub(crate) struct List {
     oldest: u32,
     newest: u32,
 }
 
 impl List {
     /// A list without connections.
-    pub(super) const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         oldest: NOBODY,
         newest: NOBODY,
     };
@@ -54,7 +54,7 @@ const _: () = assert!(size_of::<Seat>() == 20);
 
 impl Seats {
     /// The caller of a connection and its list, if it has a place.
-    pub(super) fn of(&self, member: Member) -> Option<(u32, Standing)> {
+    pub(crate) fn of(&self, member: Member) -> Option<(u32, Standing)> {
         let (number, generation) = numbers(member);
         let seat = self.seat(number)?;
         let found = seat.generation == generation && seat.caller != NOBODY;
@@ -62,17 +62,17 @@ impl Seats {
     }
 
     /// The connection that came last.
-    pub(super) fn newest(&self, list: List) -> Option<Member> {
+    pub(crate) fn newest(&self, list: List) -> Option<Member> {
         self.member(list.newest)
     }
 
     /// The connection that came first.
-    pub(super) fn oldest(&self, list: List) -> Option<Member> {
+    pub(crate) fn oldest(&self, list: List) -> Option<Member> {
         self.member(list.oldest)
     }
 
     /// Puts a connection that has no place at the end of a list.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         list: &mut List,
         member: Member,
@@ -110,7 +110,7 @@ impl Seats {
     }
 
     /// Takes a connection out of its list.
-    pub(super) fn take(&mut self, list: &mut List, member: Member) {
+    pub(crate) fn take(&mut self, list: &mut List, member: Member) {
         let (number, _) = numbers(member);
         let Some(seat) = self.seat_mut(number) else {
             return;

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 /// The requirements on `Origin` and `Host`.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct Origins {
+pub(crate) struct Origins {
     /// Whether anything is.
     guarded: bool,
     /// Origins that the operator names, as browsers write them.
@@ -27,7 +27,7 @@ pub(in crate::shard) struct Origins {
 }
 
 impl Origins {
-    pub(in crate::shard) fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         let advertise = &settings.advertise;
         let endpoints = [&advertise.wss, &advertise.https].into_iter().flatten();
         let urls = settings.dev_origins.iter().chain(endpoints);
@@ -48,7 +48,7 @@ impl Origins {
     }
 
     /// The check that a request does not pass, and the text of its refusal, if it is refused.
-    pub(in crate::shard) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
+    pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;
         }
@@ -130,6 +130,7 @@ const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use codec::http::HeadLimits;
 
