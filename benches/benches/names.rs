@@ -3,8 +3,8 @@
 //! Beside them, as the floor, a copy of the same text.
 
 use benches::harness::{Timer, group, run};
-use codec::aws::ChannelArn;
 use codec::http::{decode, encode, pairs};
+use codec::identifiers::ChannelArn;
 use std::hint::black_box;
 
 fn main() {

@@ -1,7 +1,7 @@
 //! Policies: whether one allows a request, and what reading one costs.
 
 use benches::harness::{Timer, group, run};
-use codec::aws::policy::{
+use codec::policy::{
     Action, Context, Decision, Key, KeyName, Policy, Request, SESSION_POLICY_BYTES_MAX, Value,
 };
 use std::hint::black_box;

@@ -1,10 +1,10 @@
 //! Signatures: a request's head to who signed it, and the hashing in it beside another crate's.
 
 use benches::harness::{Group, Timer, group, run};
-use codec::aws::sigv4::{
+use codec::http::{Head, HeadLimits};
+use codec::sigv4::{
     AccessKey, Form, Refusal, RequestRules, Service, SigningKey, SigningKeys, Verifier,
 };
-use codec::http::{Head, HeadLimits};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -15,7 +15,7 @@ mod device;
 use aws_lc_rs::digest::{SHA256, digest};
 use benches::compare::server::{Programs, cores, on_core};
 use clap::Parser;
-use codec::aws::sigv4::signer::Keys;
+use codec::sigv4::signer::Keys;
 use data_encoding::HEXLOWER;
 use device::{Device, call};
 use loadgen::edge::Server;

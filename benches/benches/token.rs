@@ -5,10 +5,10 @@ use broker_core::auth::{
     Authenticator, Credentials, Grant, NONCE_BYTES, Opened, Principal, SessionKeys, SignatureRules,
     Temporary,
 };
-use codec::aws::policy::Policy;
-use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
-use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
+use codec::policy::Policy;
+use codec::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::sigv4::{Refusal, Service};
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -7,9 +7,9 @@ use broker_core::auth::{Authenticator, Credentials, Principal, SignatureRules};
 use broker_core::id::SessionKey;
 use broker_core::limits::RECORDER_NOTES;
 use broker_core::machine::{Input, Machine};
-use codec::aws::policy::Policy;
-use codec::aws::sigv4::signer::{Call, Keys, Signer, Upgrade};
+use codec::policy::Policy;
 use codec::signal::Role;
+use codec::sigv4::signer::{Call, Keys, Signer, Upgrade};
 use criterion::Throughput;
 use driver::{AT, Driver, PEER};
 use std::hint::black_box;
@@ -172,7 +172,7 @@ fn call(path: &str, body: &str) -> String {
         .collect();
     format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n{lines}\r\n{body}",
-        codec::aws::sigv4::signer::JSON,
+        codec::sigv4::signer::JSON,
         body.len()
     )
 }

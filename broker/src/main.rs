@@ -7,7 +7,7 @@ use broker::{
     side, things, trace, version, why,
 };
 use clap::Parser;
-use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;

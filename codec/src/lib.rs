@@ -9,7 +9,8 @@
 //! | [`http`] | request heads, the upgrade, query strings, responses |
 //! | [`ws`] | WebSocket frames by RFC 6455, server and client side |
 //! | [`json`] | JSON text: the flat scanner, simd-json behind it, the escaping writer |
-//! | [`aws`] | channel ARN, channel name, client id, correlation id: identifiers as checked types |
+//! | [`identifiers`] | channel ARN, channel name, client id, correlation id: identifiers as checked types |
+//! | [`policy`], [`sigv4`] | policies of IAM; signatures of version 4 |
 //! | [`calendar`] | days and dates |
 //! | [`base64`] | the one place that calls base64-simd |
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
@@ -25,14 +26,16 @@
     )
 )]
 
-pub mod aws;
 pub mod base64;
 pub mod calendar;
 pub mod control;
 pub mod http;
+pub mod identifiers;
 pub mod json;
 pub mod limits;
+pub mod policy;
 pub mod proxy;
 pub mod signal;
+pub mod sigv4;
 pub mod sts;
 pub mod ws;

@@ -1,11 +1,11 @@
 //! Request bodies: what real clients send is understood, and every bound holds on both of its sides.
 
 use crate::repeated::repeated;
-use codec::aws::ChannelArn;
 use codec::control::{
     ApiError, BodyRules, Call, ErrorKind, Operation, Protocol, Selector, StreamSelector,
     page_token, parse,
 };
+use codec::identifiers::ChannelArn;
 use codec::signal::Role;
 
 const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123";

@@ -67,7 +67,7 @@ fn what_a_client_writes_the_service_reads_and_back() {
 #[test]
 fn a_client_reads_a_status_response() {
     let mut frame = Vec::new();
-    let id = codec::aws::CorrelationId::parse("c1").unwrap();
+    let id = codec::identifiers::CorrelationId::parse("c1").unwrap();
     codec::signal::status_response(&mut frame, id, "InternalFailure", 500, "Internal failure.");
     let mut text = text_of(Side::Client, &mut frame).into_bytes();
     let mut parser = EventParser::new();

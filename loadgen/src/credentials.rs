@@ -1,6 +1,6 @@
 //! The keys to sign with.
 
-use codec::aws::sigv4::signer::Keys;
+use codec::sigv4::signer::Keys;
 use std::fmt;
 use thiserror::Error;
 
@@ -57,7 +57,7 @@ impl fmt::Debug for Credentials {
 mod tests {
 
     use super::*;
-    use codec::aws::sigv4::signer::Signer;
+    use codec::sigv4::signer::Signer;
 
     #[test]
     fn keys_come_from_the_environment_and_are_not_shown() {

@@ -2,7 +2,7 @@
 //! servers, and connects as master, each on a connection of its own with a full handshake.
 
 use crate::{DEVICES, ORDINARY, exchange};
-use codec::aws::sigv4::signer::{Call, Keys, Signer, Upgrade};
+use codec::sigv4::signer::{Call, Keys, Signer, Upgrade};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use std::io;

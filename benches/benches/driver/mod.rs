@@ -9,8 +9,8 @@ use broker_core::record::{Record, Version};
 use broker_core::settings::{Profile, Settings};
 use broker_core::shard::{Letter, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
-use codec::aws::ChannelArn;
 use codec::http::{decode, pairs};
+use codec::identifiers::ChannelArn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 

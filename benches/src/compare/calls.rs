@@ -4,7 +4,7 @@
 use crate::compare::run::Terms;
 use crate::compare::server::Running;
 use crate::relay::{KEY_ID, SECRET};
-use codec::aws::sigv4::signer::{self, Keys, Signer};
+use codec::sigv4::signer::{self, Keys, Signer};
 use loadgen::edge::{self, Server};
 use loadgen::result::words;
 use loadgen::visit::{Call, write_call};

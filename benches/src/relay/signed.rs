@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use codec::aws::sigv4::Stamp;
+use codec::sigv4::Stamp;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
     use axum::http::{HeaderName, HeaderValue};
-    use codec::aws::sigv4::signer::{Call, Keys, Signer};
+    use codec::sigv4::signer::{Call, Keys, Signer};
 
     #[test]
     fn only_the_call_that_was_signed_is_good() {

@@ -1,8 +1,8 @@
 //! The members that a JSON library has found in a message, and the checks that it leaves to its caller: the same calls
 //! that ours makes.
 
-use codec::aws::{ClientId, CorrelationId};
 use codec::base64::{Alphabet, alphabet, is_well_formed};
+use codec::identifiers::{ClientId, CorrelationId};
 use codec::signal::{Action, MessageRules, Request, Role};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};

@@ -1,6 +1,6 @@
 //! Identifiers of the broker: plain numbers that cannot be mixed up.
 
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn an_account_is_its_digits() {
         let arn = |account: &str| {
-            let name = codec::aws::ChannelName::parse("cam").unwrap();
+            let name = codec::identifiers::ChannelName::parse("cam").unwrap();
             ChannelArn::build("aws", "us-west-2", account, name, 1).unwrap()
         };
         assert_eq!(Account::of(&arn("123456789012")), Account(123_456_789_012));

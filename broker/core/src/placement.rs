@@ -100,7 +100,7 @@ impl Placement {
 mod tests {
 
     use super::*;
-    use codec::aws::ChannelArn;
+    use codec::identifiers::ChannelArn;
 
     #[test]
     fn a_name_and_its_arn_share_one_home() {

@@ -1,8 +1,8 @@
 //! A channel record: what is known of a channel without connections.
 
 use crate::time::Wall;
-use codec::aws::ChannelArn;
 use codec::control::{ChannelStatus, Tag};
+use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 

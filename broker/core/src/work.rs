@@ -32,7 +32,7 @@ pub(crate) const REQUEST: u64 = 300;
 /// Bytes that are hashed to check a signature, for one unit.
 pub(crate) const HASHED_BYTES_PER_UNIT: u64 = 4;
 
-/// A step of matching policies: see [`codec::aws::policy::Policy::decide`].
+/// A step of matching policies: see [`codec::policy::Policy::decide`].
 pub(crate) const POLICY_STEP: u64 = 1;
 
 /// A channel's record that is looked at for a page.

@@ -6,8 +6,8 @@ use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::{Record, Version};
 use broker_core::registry::{Change, Store};
 use broker_core::time::Wall;
-use codec::aws::ChannelArn;
 use codec::control::Tag;
+use codec::identifiers::ChannelArn;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 

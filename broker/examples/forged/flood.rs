@@ -1,7 +1,7 @@
 //! Requests with wrong signatures, at a steady rate whatever the answers do.
 
 use crate::server::{Server, now_s};
-use codec::aws::sigv4::Stamp;
+use codec::sigv4::Stamp;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};

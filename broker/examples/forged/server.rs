@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::token::{ISSUER, forged};
-use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ mod things;
 use crate::config::{KeyFlags, PolicyFlags};
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use codec::aws::{ChannelArn, ChannelName, ClientId};
+use codec::identifiers::{ChannelArn, ChannelName, ClientId};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 pub use things::{

@@ -26,8 +26,7 @@ mod summary;
 
 use crate::files;
 use crate::lan::Networks;
-use broker_core::settings::value;
-use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict};
+use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
 pub use cpus::Cpus;
 pub use credentials::{Loaded, load_credentials};
 use document::Document;

@@ -1,7 +1,7 @@
 //! The flags of `heliograph policy`.
 
 use clap::{Args, Subcommand};
-use codec::aws::policy::Action;
+use codec::policy::Action;
 use std::net::IpAddr;
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use broker_core::auth::{
     WebIdentity, assume,
 };
 use broker_core::machine::ShownCertificate;
-use codec::aws::policy::Decision;
+use codec::policy::Decision;
 use codec::sts::{AssumeRole, RoleArn};
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use crate::side::accounts::client_of;
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
 use broker_core::settings::Settings;
-use codec::aws::sigv4::Stamp;
+use codec::sigv4::Stamp;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

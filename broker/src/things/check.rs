@@ -7,7 +7,7 @@ use crate::files;
 use broker_core::auth::{Credentials, Identified, alias_arn, certificate_id};
 use broker_core::machine::ShownCertificate;
 use broker_core::settings::Settings;
-use codec::aws::policy::Decision;
+use codec::policy::Decision;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};

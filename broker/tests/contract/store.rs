@@ -5,7 +5,7 @@ use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::{Record, Version};
 use broker_core::registry::{Change, Store, StoreError, Submitted, Ticket};
 use broker_core::time::Wall;
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;

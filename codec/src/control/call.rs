@@ -1,17 +1,15 @@
 //! Parsing a body into a typed call.
 
-use crate::aws::ChannelArn;
 use crate::control::constraint::BodyRules;
-use crate::control::error::ApiError;
-use crate::control::member::Body;
-use crate::control::operation::Operation;
+use crate::control::json::Body;
 use crate::control::{
-    CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
+    ApiError, CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
     DescribeMediaStorageConfiguration, DescribeSignalingChannel, GetIceServerConfig,
     GetSignalingChannelEndpoint, JoinStorageSession, JoinStorageSessionAsViewer,
-    ListSignalingChannels, ListTagsForResource, Selector, SendAlexaOfferToMaster, TagResource,
-    UntagResource, UpdateMediaStorageConfiguration, UpdateSignalingChannel,
+    ListSignalingChannels, ListTagsForResource, Operation, Selector, SendAlexaOfferToMaster,
+    TagResource, UntagResource, UpdateMediaStorageConfiguration, UpdateSignalingChannel,
 };
+use crate::identifiers::ChannelArn;
 
 /// One API call: an operation with its checked request. Owned, so that it can travel to the channel's home shard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,478 @@
 //! Operations on channels: made, described, listed, altered, deleted, and found.
 
-pub(crate) mod channel_info;
-pub(crate) mod create_signaling_channel;
-pub(crate) mod delete_signaling_channel;
-pub(crate) mod describe_signaling_channel;
-pub(crate) mod get_signaling_channel_endpoint;
-pub(crate) mod list_signaling_channels;
-pub(crate) mod update_signaling_channel;
+use crate::base64;
+use crate::control::ApiError;
+use crate::control::constraint::{
+    BodyRules, OwnedName, channel_arn, channel_name, integer, message_ttl_seconds, next_token,
+    required, ttl_seconds, version,
+};
+use crate::control::json::{self, Member};
+use crate::control::tags::{self, Tag};
+use crate::identifiers::{ChannelArn, ChannelName};
+use crate::json::Object;
+use crate::signal::Role;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+use strum::IntoStaticStr;
+
+// A channel in the responses of Describe and List.
+
+/// A channel as its record has it.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelInfo<'a> {
+    /// The channel's name.
+    pub name: &'a str,
+    /// The channel's ARN.
+    pub arn: &'a str,
+    /// The state in the channel's life.
+    pub status: ChannelStatus,
+    /// When it was created, in milliseconds since the epoch.
+    pub created_ms: u64,
+    /// The time that undelivered messages are kept, in seconds.
+    pub ttl_seconds: u32,
+    /// The record's version: 1 to 64 characters of `[a-zA-Z0-9]`.
+    pub version: &'a str,
+}
+
+/// The states that AWS knows. Here a call that makes or changes a channel is answered after the change, so that no
+/// caller sees a state in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
+#[strum(serialize_all = "UPPERCASE")]
+pub enum ChannelStatus {
+    /// Being made.
+    Creating,
+    /// In use.
+    Active,
+    /// Being changed.
+    Updating,
+    /// Being deleted: the C SDK does not connect to such a channel.
+    Deleting,
+}
+
+impl ChannelStatus {
+    /// The state's AWS name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Appends a channel as an object. Members are in this order and `SingleMasterConfiguration` has one member only:
+/// the C SDK reads the tokens flat, whatever object they are in.
+pub(crate) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+    crate::control::json::member(out, b'{', "ChannelName");
+    crate::json::write::string(out, info.name);
+    crate::control::json::member(out, b',', "ChannelARN");
+    crate::json::write::string(out, info.arn);
+    crate::control::json::member(out, b',', "ChannelType");
+    crate::json::write::string(out, "SINGLE_MASTER");
+    crate::control::json::member(out, b',', "ChannelStatus");
+    crate::json::write::string(out, info.status.as_str());
+    crate::control::json::member(out, b',', "CreationTime");
+    crate::control::json::epoch_seconds(out, info.created_ms);
+    crate::control::json::member(out, b',', "SingleMasterConfiguration");
+    crate::control::json::member(out, b'{', "MessageTtlSeconds");
+    crate::control::json::number(out, u64::from(info.ttl_seconds));
+    out.push(b'}');
+    crate::control::json::member(out, b',', "Version");
+    crate::json::write::string(out, info.version);
+    out.push(b'}');
+}
+
+// CreateSignalingChannel, `/createSignalingChannel`.
+
+/// Makes a channel. Not idempotent: a name that is taken is refused with `ResourceInUseException`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSignalingChannel {
+    /// The name, unique per account and region.
+    pub name: OwnedName,
+    /// The time that undelivered messages are kept, in seconds: 5 to 120.
+    pub ttl_seconds: u32,
+    /// At most 50, no key twice, in the order of the request.
+    pub tags: Vec<Tag>,
+}
+
+impl CreateSignalingChannel {
+    pub(crate) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
+        let [name, channel_type, configuration, tags] = object.members([
+            "ChannelName",
+            "ChannelType",
+            "SingleMasterConfiguration",
+            "Tags",
+        ])?;
+        let name = name.text()?;
+        let channel_type = channel_type.text()?;
+        let ttl_seconds = match configuration.object()? {
+            Some(configuration) => {
+                let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
+                ttl_seconds.integer()?
+            }
+            None => None,
+        };
+        let tags = tags::read(tags)?.unwrap_or_default();
+
+        let name = channel_name("ChannelName", required("ChannelName", name)?)?;
+        if channel_type.is_some_and(|channel_type| channel_type != "SINGLE_MASTER") {
+            // FULL_MESH is in the model's enumeration, and no page of the documentation allows it anywhere.
+            return Err(ApiError::invalid("ChannelType must be SINGLE_MASTER."));
+        }
+        Ok(Self {
+            name,
+            ttl_seconds: message_ttl_seconds(ttl_seconds)?,
+            tags: tags::check(&tags)?,
+        })
+    }
+}
+
+/// Appends the response: the ARN of the channel that was made.
+pub fn create(out: &mut Vec<u8>, arn: &str) {
+    crate::control::json::member(out, b'{', "ChannelARN");
+    crate::json::write::string(out, arn);
+    out.push(b'}');
+}
+
+// DescribeSignalingChannel, `/describeSignalingChannel`.
+
+/// Describes a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeSignalingChannel {
+    /// Which channel.
+    pub channel: Selector,
+}
+
+/// A channel by its name in the caller's account and region, or by its ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// By name: whichever channel has it at the moment.
+    ByName(OwnedName),
+    /// By ARN: that very channel. Also when a name was given that the ARN agrees with.
+    ByArn(ChannelArn),
+}
+
+impl Selector {
+    /// The channel's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ByName(name) => name.as_str(),
+            Self::ByArn(arn) => arn.name(),
+        }
+    }
+
+    /// Reads the members `ChannelName` and `ChannelARN`, one or both of them; others are the caller's business.
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
+        let (name, arn) = (name.text()?, arn.text()?);
+
+        let name = name
+            .map(|name| channel_name("ChannelName", name))
+            .transpose()?;
+        let arn = arn.map(|arn| channel_arn(Some(arn), rules)).transpose()?;
+        match (name, arn) {
+            (None, None) => Err(ApiError::invalid("ChannelName or ChannelARN is required.")),
+            (Some(name), None) => Ok(Self::ByName(name)),
+            (None, Some(arn)) => Ok(Self::ByArn(arn)),
+            (Some(name), Some(arn)) if name.as_str() == arn.name() => Ok(Self::ByArn(arn)),
+            (Some(_), Some(_)) => Err(ApiError::invalid(
+                "ChannelName and ChannelARN must mean the same channel.",
+            )),
+        }
+    }
+}
+
+impl DescribeSignalingChannel {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let channel = Selector::parse(object, rules)?;
+        Ok(Self { channel })
+    }
+}
+
+/// Appends the response: the channel.
+pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+    json::member(out, b'{', "ChannelInfo");
+    channel_info(out, info);
+    out.push(b'}');
+}
+
+// ListSignalingChannels, `/listSignalingChannels`.
+//
+// Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that come
+// and go between two pages.
+
+/// Most entries of one page, whatever `MaxResults` says: about 400 KiB of text.
+pub const LIST_ENTRIES_MAX: usize = 1000;
+
+/// The values that `MaxResults` may have. Source: API Reference, "ListSignalingChannels".
+const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
+
+/// Entries of one page when the caller does not say. Source: API Reference, "ListSignalingChannels".
+const MAX_RESULTS_DEFAULT: u32 = 500;
+
+/// Lists channels by name, in pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSignalingChannels {
+    /// Most entries wanted: 1 to [`LIST_ENTRIES_MAX`].
+    pub entries_max: usize,
+    /// The page begins after this name; absent, it is the first.
+    pub after: Option<OwnedName>,
+    /// Only names that begin like this.
+    pub prefix: Option<OwnedName>,
+}
+
+impl ListSignalingChannels {
+    pub(crate) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
+        let [max_results, token, condition] =
+            object.members(["MaxResults", "NextToken", "ChannelNameCondition"])?;
+        let (max_results, token) = (max_results.integer()?, token.text()?);
+        let condition = read_condition(condition)?;
+
+        let max_results = match max_results {
+            Some(max_results) => integer("MaxResults", max_results, MAX_RESULTS)?,
+            None => MAX_RESULTS_DEFAULT,
+        };
+        let entries_max = usize::try_from(max_results)
+            .map_or(LIST_ENTRIES_MAX, |wanted| wanted.min(LIST_ENTRIES_MAX));
+        let after = match token {
+            Some("") | None => None,
+            Some(token) => Some(name_of_token(token)?),
+        };
+        let prefix = condition.map(check_condition).transpose()?;
+        Ok(Self {
+            entries_max,
+            after,
+            prefix,
+        })
+    }
+}
+
+/// Appends the response: a page of channels, and the token of the next page if there is one.
+pub fn list<'a>(
+    out: &mut Vec<u8>,
+    channels: impl IntoIterator<Item = ChannelInfo<'a>>,
+    next_token: Option<&str>,
+) {
+    crate::control::json::member(out, b'{', "ChannelInfoList");
+    out.push(b'[');
+    for (position, info) in channels.into_iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        channel_info(out, &info);
+    }
+    out.push(b']');
+    if let Some(token) = next_token {
+        crate::control::json::member(out, b',', "NextToken");
+        crate::json::write::string(out, token);
+    }
+    out.push(b'}');
+}
+
+/// The token of the page that begins after this name: at most 344 characters of `[a-zA-Z0-9+/=]`.
+#[must_use]
+pub fn page_token(last_name: &str) -> String {
+    let mut token = Vec::new();
+    base64::encode(&mut token, last_name.as_bytes());
+    token.into_iter().map(char::from).collect()
+}
+
+fn name_of_token(token: &str) -> Result<OwnedName, ApiError> {
+    let refused = || {
+        ApiError::invalid("NextToken must be one that an earlier ListSignalingChannels returned.")
+    };
+    next_token(token)?;
+    let name = base64::decode(token.as_bytes()).ok_or_else(refused)?;
+    let name = str::from_utf8(&name).map_err(|_| refused())?;
+    ChannelName::parse(name)
+        .map(OwnedName::from)
+        .map_err(|_| refused())
+}
+
+/// `ChannelNameCondition` with its JSON types known: operator and value.
+type RawCondition<'b> = (Option<&'b str>, Option<&'b str>);
+
+fn read_condition<'b>(condition: Member<'_, 'b>) -> Result<Option<RawCondition<'b>>, ApiError> {
+    let Some(condition) = condition.object()? else {
+        return Ok(None);
+    };
+    let [operator, value] = condition.members(["ComparisonOperator", "ComparisonValue"])?;
+    Ok(Some((operator.text()?, value.text()?)))
+}
+
+fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, ApiError> {
+    if required("ComparisonOperator", operator)? != "BEGINS_WITH" {
+        return Err(ApiError::invalid("ComparisonOperator must be BEGINS_WITH."));
+    }
+    channel_name("ComparisonValue", required("ComparisonValue", value)?)
+}
+
+// UpdateSignalingChannel, `/updateSignalingChannel`.
+
+/// Changes how long a channel keeps undelivered messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateSignalingChannel {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// The version it must have: 1 to 64 characters of `[a-zA-Z0-9]`.
+    pub version: Box<str>,
+    /// The time that messages accepted after the change are kept, in seconds: 5 to 120.
+    pub ttl_seconds: u32,
+}
+
+impl UpdateSignalingChannel {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [arn, current, configuration] =
+            object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
+        let (arn, current) = (arn.text()?, current.text()?);
+        // The model lets it be absent, for FULL_MESH. The API Reference requires it of SINGLE_MASTER, as all channels
+        // are.
+        let configuration = match configuration.object()? {
+            Some(configuration) => {
+                let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
+                Some(ttl_seconds.integer()?)
+            }
+            None => None,
+        };
+
+        let arn = channel_arn(arn, rules)?;
+        let version = version(required("CurrentVersion", current)?)?;
+        let configuration = required("SingleMasterConfiguration", configuration)?;
+        let ttl_seconds = ttl_seconds(required("MessageTtlSeconds", configuration)?)?;
+        Ok(Self {
+            arn,
+            version,
+            ttl_seconds,
+        })
+    }
+}
+
+// DeleteSignalingChannel, `/deleteSignalingChannel`.
+
+/// Deletes a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteSignalingChannel {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// The version it must have; absent, any: 1 to 64 characters of `[a-zA-Z0-9]`.
+    pub version: Option<Box<str>>,
+}
+
+impl DeleteSignalingChannel {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [arn, current] = object.members(["ChannelARN", "CurrentVersion"])?;
+        let (arn, current) = (arn.text()?, current.text()?);
+
+        let arn = channel_arn(arn, rules)?;
+        let version = current.map(version).transpose()?;
+        Ok(Self { arn, version })
+    }
+}
+
+// GetSignalingChannelEndpoint, `/getSignalingChannelEndpoint`.
+
+/// The number of protocols that may be asked for. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
+const PROTOCOLS: RangeInclusive<usize> = 1..=5;
+
+/// Returns where to connect. The answer grants nothing: permission is checked at connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetSignalingChannelEndpoint {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// Each protocol once, in the order asked; at least one. `[WSS]` when the caller names none.
+    pub protocols: Vec<Protocol>,
+    /// The role that the endpoint is for; viewer when the caller does not say.
+    pub role: Role,
+}
+
+/// The protocol of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
+pub enum Protocol {
+    /// Signaling over WebSocket.
+    Wss,
+    /// ICE configuration and Alexa offers over HTTPS.
+    Https,
+}
+
+impl Protocol {
+    /// The protocol's AWS name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl GetSignalingChannelEndpoint {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [arn, configuration] =
+            object.members(["ChannelARN", "SingleMasterChannelEndpointConfiguration"])?;
+        let arn = arn.text()?;
+        let (protocols, role) = read_configuration(configuration)?;
+
+        let arn = channel_arn(arn, rules)?;
+        let protocols = match protocols {
+            Some(protocols) => check_protocols(&protocols)?,
+            None => vec![Protocol::Wss],
+        };
+        let role = match role {
+            Some("MASTER") => Role::Master,
+            Some("VIEWER") | None => Role::Viewer,
+            Some(_) => return Err(ApiError::invalid("Role must be MASTER or VIEWER.")),
+        };
+        Ok(Self {
+            arn,
+            protocols,
+            role,
+        })
+    }
+}
+
+/// Appends the response: one entry per protocol asked, in that order.
+pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
+    crate::control::json::member(out, b'{', "ResourceEndpointList");
+    out.push(b'[');
+    for (position, (protocol, url)) in endpoints.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        crate::control::json::member(out, b'{', "Protocol");
+        crate::json::write::string(out, protocol.as_str());
+        crate::control::json::member(out, b',', "ResourceEndpoint");
+        crate::json::write::string(out, url);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// `Protocols` and `Role` with their JSON types known.
+type RawConfiguration<'b> = (Option<Vec<&'b str>>, Option<&'b str>);
+
+fn read_configuration<'b>(configuration: Member<'_, 'b>) -> Result<RawConfiguration<'b>, ApiError> {
+    let Some(configuration) = configuration.object()? else {
+        return Ok((None, None));
+    };
+    let [protocols, role] = configuration.members(["Protocols", "Role"])?;
+    Ok((protocols.texts()?, role.text()?))
+}
+
+fn check_protocols(asked: &[&str]) -> Result<Vec<Protocol>, ApiError> {
+    if !PROTOCOLS.contains(&asked.len()) {
+        return Err(ApiError::invalid("Protocols must have 1 to 5 entries."));
+    }
+    let mut protocols = Vec::with_capacity(2);
+    for &name in asked {
+        let protocol = match name {
+            "WSS" => Protocol::Wss,
+            "HTTPS" => Protocol::Https,
+            "WEBRTC" => {
+                return Err(ApiError::invalid(
+                    "Protocols must not contain WEBRTC: the channel has no media storage configuration.",
+                ));
+            }
+            _ => return Err(ApiError::invalid("Protocols must be WSS or HTTPS.")),
+        };
+        if !protocols.contains(&protocol) {
+            protocols.push(protocol);
+        }
+    }
+    Ok(protocols)
+}

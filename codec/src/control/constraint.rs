@@ -3,9 +3,8 @@
 //!
 //! Source: the service models and the KVS API Reference, per member.
 
-use crate::aws::{ArnError, ChannelArn, ChannelName, ClientId};
-use crate::control::error::ApiError;
-use crate::control::owned::{OwnedClientId, OwnedName};
+use crate::control::ApiError;
+use crate::identifiers::{ArnError, ChannelArn, ChannelName, ClientId};
 use std::ops::RangeInclusive;
 
 /// The rules by which bodies are checked.
@@ -167,4 +166,42 @@ fn not_identifier(name: &'static str) -> ApiError {
     ApiError::invalid(format!(
         "{name} must be 1 to 256 characters of [a-zA-Z0-9_.-]."
     ))
+}
+
+// Checked identifiers that own their text, because a call travels to the channel's home shard.
+
+/// A channel name that owns its text: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as lists are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnedName(Box<str>);
+
+impl OwnedName {
+    /// The name.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<ChannelName<'_>> for OwnedName {
+    fn from(name: ChannelName<'_>) -> Self {
+        Self(name.as_str().into())
+    }
+}
+
+/// A client id that owns its text: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnedClientId(Box<str>);
+
+impl OwnedClientId {
+    /// The id.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<ClientId<'_>> for OwnedClientId {
+    fn from(id: ClientId<'_>) -> Self {
+        Self(id.as_str().into())
+    }
 }

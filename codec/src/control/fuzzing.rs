@@ -1,9 +1,8 @@
 //! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
 
 use crate::control::call::{Call, parse};
-use crate::control::operation::Operation;
 use crate::control::{
-    BodyRules, DescribeMediaStorageConfiguration, DescribeSignalingChannel, Selector,
+    BodyRules, DescribeMediaStorageConfiguration, DescribeSignalingChannel, Operation, Selector,
     StreamSelector, TAGS_MAX, error_body,
 };
 

@@ -1,6 +1,186 @@
 //! Operations of media ingestion, which the broker answers as for a channel without it.
 
-pub(crate) mod describe_mapped_resource_configuration;
-pub(crate) mod describe_media_storage_configuration;
-pub(crate) mod join_storage_session;
-pub(crate) mod update_media_storage_configuration;
+use crate::control::ApiError;
+use crate::control::channels::Selector;
+use crate::control::constraint::{
+    BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
+    only_page, required, stream_arn,
+};
+use crate::control::json::Member;
+use crate::identifiers::ChannelArn;
+use crate::json::Object;
+use std::ops::RangeInclusive;
+
+// DescribeMappedResourceConfiguration, `/describeMappedResourceConfiguration`.
+
+/// The values that `MaxResults` may have. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
+const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
+
+/// Returns which channels store into a stream. None does: there are no streams here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeMappedResourceConfiguration {
+    /// Which stream.
+    pub stream: StreamSelector,
+}
+
+/// A stream by its name in the caller's account and region, or by its ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamSelector {
+    /// By name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, as channels have.
+    ByName(OwnedName),
+    /// By ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
+    /// characters. Also when a name was given that the ARN agrees with.
+    ByArn(Box<str>),
+}
+
+impl DescribeMappedResourceConfiguration {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [name, arn, max_results, next_token] =
+            object.members(["StreamName", "StreamARN", "MaxResults", "NextToken"])?;
+        let (name, arn) = (name.text()?, arn.text()?);
+        let (max_results, next_token) = (max_results.integer()?, next_token.text()?);
+
+        let name = name
+            .map(|name| channel_name("StreamName", name))
+            .transpose()?;
+        let arn = arn
+            .map(|arn| stream_arn(arn, rules).map(|name| (arn, name)))
+            .transpose()?;
+        let stream = match (name, arn) {
+            (None, None) => {
+                return Err(ApiError::invalid("StreamName or StreamARN is required."));
+            }
+            (Some(name), None) => StreamSelector::ByName(name),
+            (None, Some((arn, _))) => StreamSelector::ByArn(arn.into()),
+            (Some(name), Some((arn, named))) if name.as_str() == named => {
+                StreamSelector::ByArn(arn.into())
+            }
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid(
+                    "StreamName and StreamARN must mean the same stream.",
+                ));
+            }
+        };
+        if let Some(max_results) = max_results {
+            integer("MaxResults", max_results, MAX_RESULTS)?;
+        }
+        only_page(next_token)?;
+        Ok(Self { stream })
+    }
+}
+
+/// Appends the response: no channel.
+pub fn describe_mapped_resource(out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"MappedResourceConfigurationList":[]}"#);
+}
+
+// DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
+
+/// Returns whether what a channel's peers send each other is stored. It never is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeMediaStorageConfiguration {
+    /// Which channel.
+    pub channel: Selector,
+}
+
+impl DescribeMediaStorageConfiguration {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let channel = Selector::parse(object, rules)?;
+        Ok(Self { channel })
+    }
+}
+
+/// Appends the response: no storage. A client that reads this does not try to join a storage session.
+pub fn describe_media_storage(out: &mut Vec<u8>) {
+    // The C SDK takes `null`, and asks for both members.
+    let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
+    out.extend_from_slice(text);
+}
+
+// UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
+
+/// Why media storage cannot be switched on, and why no storage session can be joined: an `InvalidArgumentException`,
+/// after the caller's permission and the channel were found good.
+pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
+
+/// Switches a channel's media storage on or off. It is off for every channel, and stays so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateMediaStorageConfiguration {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// Whether it shall be on: to be refused with [`MEDIA_STORAGE_REFUSED`].
+    pub enabled: bool,
+}
+
+impl UpdateMediaStorageConfiguration {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [arn, configuration] = object.members(["ChannelARN", "MediaStorageConfiguration"])?;
+        let (arn, configuration) = (arn.text()?, read_configuration(configuration)?);
+
+        let arn = channel_arn(arn, rules)?;
+        let (stream, status) = required("MediaStorageConfiguration", configuration)?;
+        let enabled = match required("Status", status)? {
+            "ENABLED" => true,
+            "DISABLED" => false,
+            _ => return Err(ApiError::invalid("Status must be ENABLED or DISABLED.")),
+        };
+        if let Some(stream) = stream {
+            stream_arn(stream, rules)?;
+        }
+        Ok(Self { arn, enabled })
+    }
+}
+
+/// `StreamARN` and `Status` with their JSON types known.
+type RawConfiguration<'b> = (Option<&'b str>, Option<&'b str>);
+
+fn read_configuration<'b>(
+    configuration: Member<'_, 'b>,
+) -> Result<Option<RawConfiguration<'b>>, ApiError> {
+    let Some(configuration) = configuration.object()? else {
+        return Ok(None);
+    };
+    let [stream, status] = configuration.members(["StreamARN", "Status"])?;
+    Ok(Some((stream.text()?, status.text()?)))
+}
+
+// JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
+//
+// On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
+// a permitted caller is [`crate::control::media_storage::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all
+// others.
+
+/// Asks that the service connect to a channel's master, to store what it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinStorageSession {
+    /// Which channel.
+    pub arn: ChannelArn,
+}
+
+impl JoinStorageSession {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [channel] = object.members(["channelArn"])?;
+        let arn = arn("channelArn", channel.text()?, rules)?;
+        Ok(Self { arn })
+    }
+}
+
+/// Asks that the service connect to a viewer of a channel whose master is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinStorageSessionAsViewer {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// Which viewer.
+    pub client_id: OwnedClientId,
+}
+
+impl JoinStorageSessionAsViewer {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [channel, client] = object.members(["channelArn", "clientId"])?;
+        let (channel, client) = (channel.text()?, client.text()?);
+
+        let arn = arn("channelArn", channel, rules)?;
+        let client_id = client_id("clientId", required("clientId", client)?)?;
+        Ok(Self { arn, client_id })
+    }
+}

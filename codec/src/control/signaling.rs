@@ -1,4 +1,149 @@
 //! Operations at a channel's own endpoint: ICE servers, and offers of Alexa.
 
-pub(crate) mod get_ice_server_config;
-pub(crate) mod send_alexa_offer_to_master;
+use crate::base64::{self, Alphabet};
+use crate::control::ApiError;
+use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_id, required};
+use crate::identifiers::ChannelArn;
+use crate::json::Object;
+use std::ops::RangeInclusive;
+
+// GetIceServerConfig, `/v1/get-ice-server-config`.
+
+/// Hands out STUN and TURN servers with credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetIceServerConfig {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// The caller's client id, if given.
+    pub client_id: Option<OwnedClientId>,
+    /// The name wanted in the credentials. Its pattern is that of a client id.
+    pub username: Option<OwnedClientId>,
+}
+
+impl GetIceServerConfig {
+    /// The name that goes into the credentials: the username asked for, else the client id, else `kvs`.
+    #[must_use]
+    pub fn credential_name(&self) -> &str {
+        self.username
+            .as_ref()
+            .or(self.client_id.as_ref())
+            .map_or("kvs", OwnedClientId::as_str)
+    }
+
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [arn, client, service, username] =
+            object.members(["ChannelARN", "ClientId", "Service", "Username"])?;
+        let (arn, client) = (arn.text()?, client.text()?);
+        let (service, username) = (service.text()?, username.text()?);
+
+        let arn = channel_arn(arn, rules)?;
+        let client = client.map(|text| client_id("ClientId", text)).transpose()?;
+        if service.is_some_and(|service| service != "TURN") {
+            return Err(ApiError::invalid("Service must be TURN."));
+        }
+        let username = username
+            .map(|text| client_id("Username", text))
+            .transpose()?;
+        Ok(Self {
+            arn,
+            client_id: client,
+            username,
+        })
+    }
+}
+
+/// One ICE server of the response. The C SDK takes at most 5 of them with 4 URIs of 127 characters each, credentials of
+/// at most 256 characters, and a lifetime above 30 s; an entry without any of the four members stops it altogether.
+#[derive(Clone, Copy, Debug)]
+pub struct IceServer<'a> {
+    /// The credential.
+    pub password: &'a str,
+    /// The life of the credential, in seconds.
+    pub ttl_seconds: u32,
+    /// `stun:`, `turn:` and `turns:` URIs, at least one.
+    pub uris: &'a [String],
+    /// The user; must contain a `:`, where the GStreamer client splits.
+    pub username: &'a str,
+}
+
+/// Appends the response: the servers in their order, members in the order that AWS sends.
+pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
+    crate::control::json::member(out, b'{', "IceServerList");
+    out.push(b'[');
+    for (position, server) in servers.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        crate::control::json::member(out, b'{', "Password");
+        crate::json::write::string(out, server.password);
+        crate::control::json::member(out, b',', "Ttl");
+        crate::control::json::number(out, u64::from(server.ttl_seconds));
+        crate::control::json::member(out, b',', "Uris");
+        uris(out, server.uris);
+        crate::control::json::member(out, b',', "Username");
+        crate::json::write::string(out, server.username);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+}
+
+fn uris(out: &mut Vec<u8>, uris: &[String]) {
+    out.push(b'[');
+    for (position, uri) in uris.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        crate::json::write::string(out, uri);
+    }
+    out.push(b']');
+}
+
+// SendAlexaOfferToMaster, `/v1/send-alexa-offer-to-master`.
+
+/// The length that `MessagePayload` may have, in characters. Source: API Reference, "SendAlexaOfferToMaster".
+const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
+
+/// Brings an offer to the master and waits for the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendAlexaOfferToMaster {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// The client id of the sender, to which the master answers.
+    pub sender: OwnedClientId,
+    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, carried and never decoded.
+    pub payload: Box<str>,
+}
+
+impl SendAlexaOfferToMaster {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [arn, sender, payload] =
+            object.members(["ChannelARN", "SenderClientId", "MessagePayload"])?;
+        let (arn, sender, payload) = (arn.text()?, sender.text()?, payload.text()?);
+
+        let arn = channel_arn(arn, rules)?;
+        let sender = client_id("SenderClientId", required("SenderClientId", sender)?)?;
+        let payload = required("MessagePayload", payload)?;
+        if !PAYLOAD_CHARS.contains(&payload.len())
+            || base64::alphabet(payload.as_bytes()) != Alphabet::Standard
+        {
+            return Err(ApiError::invalid(
+                "MessagePayload must be 1 to 10000 characters of [a-zA-Z0-9+/=].",
+            ));
+        }
+        Ok(Self {
+            arn,
+            sender,
+            payload: payload.into(),
+        })
+    }
+}
+
+/// Appends the response: the master's answer, or `null` when none came in time.
+pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
+    crate::control::json::member(out, b'{', "Answer");
+    match answer {
+        Some(answer) => crate::json::write::string(out, answer),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+}

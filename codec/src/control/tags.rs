@@ -1,6 +1,240 @@
 //! Operations on the tags of a channel.
 
-pub(crate) mod list_tags_for_resource;
-pub(crate) mod tag;
-pub(crate) mod tag_resource;
-pub(crate) mod untag_resource;
+use crate::control::constraint::{BodyRules, arn, only_page, required};
+use crate::control::json::Member;
+use crate::control::{ApiError, ErrorKind};
+use crate::identifiers::ChannelArn;
+use crate::json::Object;
+use unicode_general_category::{GeneralCategory, get_general_category};
+
+// Tags: key and value pairs on a channel.
+
+/// Most tags that a channel may have. Source: API Reference, "TagResource".
+pub const TAGS_MAX: usize = 50;
+
+/// The longest key, in characters. Source: model `kinesisvideo`, shape `TagKey`.
+const KEY_CHARS_MAX: usize = 128;
+
+/// The longest value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
+const VALUE_CHARS_MAX: usize = 256;
+
+/// One tag. Key and value are letters, separators, numbers and `_.:/=+-@`, as Unicode classes `L`, `Z` and `N` say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// 1 to 128 characters.
+    pub key: Box<str>,
+    /// 0 to 256 characters.
+    pub value: Box<str>,
+}
+
+/// A tag with its JSON types known and nothing else.
+pub(crate) struct RawTag<'b> {
+    key: Option<&'b str>,
+    value: Option<&'b str>,
+}
+
+/// The tags of a member, typed.
+pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
+    let tags = member.objects()?;
+    tags.map(|tags| tags.into_iter().map(read_one).collect())
+        .transpose()
+}
+
+/// A key: 1 to 128 characters of the classes.
+pub(crate) fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
+    if text.is_empty() || !fits(text, KEY_CHARS_MAX) {
+        return Err(ApiError::invalid(format!(
+            "{name} must be 1 to 128 letters, separators, numbers or characters of _.:/=+-@."
+        )));
+    }
+    Ok(text.into())
+}
+
+/// Checks count, lengths, classes and that no key comes twice.
+pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
+    if raw.len() > TAGS_MAX {
+        let message = "Tags must be at most 50: a channel cannot have more.";
+        return Err(ApiError::new(
+            ErrorKind::TagsPerResourceExceededLimit,
+            message,
+        ));
+    }
+    let mut tags: Vec<Tag> = Vec::with_capacity(raw.len());
+    for tag in raw {
+        let given = required("Key of a tag", tag.key)?;
+        let value = required("Value of a tag", tag.value)?;
+        let key = tag_key("Key of a tag", given)?;
+        if !fits(value, VALUE_CHARS_MAX) {
+            return Err(ApiError::invalid(
+                "Value of a tag must be 0 to 256 letters, separators, numbers or characters of _.:/=+-@.",
+            ));
+        }
+        if tags.iter().any(|known| *known.key == *key) {
+            return Err(ApiError::invalid("Tags must not repeat a Key."));
+        }
+        tags.push(Tag {
+            key,
+            value: value.into(),
+        });
+    }
+    Ok(tags)
+}
+
+/// The tags of these keys and values, by the rules of [`TagResource`](crate::control::tags::TagResource).
+///
+/// # Errors
+/// As there: which rule one of them breaks.
+pub fn checked_tags<'b>(
+    pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
+) -> Result<Vec<Tag>, ApiError> {
+    let raw = |(key, value)| RawTag {
+        key: Some(key),
+        value: Some(value),
+    };
+    check(&pairs.into_iter().map(raw).collect::<Vec<_>>())
+}
+
+fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
+    let [key, value] = object.members(["Key", "Value"])?;
+    Ok(RawTag {
+        key: key.text()?,
+        value: value.text()?,
+    })
+}
+
+/// Whether the text has at most this many characters, all of the pattern `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
+fn fits(text: &str, chars_max: usize) -> bool {
+    text.chars().all(is_tag_char) && text.chars().count() <= chars_max
+}
+
+/// Rust's `is_alphabetic`, `is_whitespace` and `is_numeric` are other sets (marks are alphabetic, tab is white space).
+fn is_tag_char(char: char) -> bool {
+    if char.is_ascii() {
+        return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
+    }
+    matches!(
+        get_general_category(char),
+        GeneralCategory::UppercaseLetter
+            | GeneralCategory::LowercaseLetter
+            | GeneralCategory::TitlecaseLetter
+            | GeneralCategory::ModifierLetter
+            | GeneralCategory::OtherLetter
+            | GeneralCategory::SpaceSeparator
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::DecimalNumber
+            | GeneralCategory::LetterNumber
+            | GeneralCategory::OtherNumber
+    )
+}
+
+// TagResource, `/TagResource`.
+
+/// Puts tags on a channel; a key that it has already gets the new value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagResource {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// 1 to 50, no key twice, in the order of the request.
+    pub tags: Vec<Tag>,
+}
+
+impl TagResource {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [resource, tags] = object.members(["ResourceARN", "Tags"])?;
+        let (resource, tags) = (resource.text()?, read(tags)?);
+
+        let arn = arn("ResourceARN", resource, rules)?;
+        let tags = required("Tags", tags)?;
+        if tags.is_empty() {
+            return Err(ApiError::invalid("Tags must have 1 to 50 entries."));
+        }
+        // More than 50 keys at once leave more than 50 on the channel, whatever it has now: that error, as in Create.
+        let tags = check(&tags)?;
+        Ok(Self { arn, tags })
+    }
+}
+
+// UntagResource, `/UntagResource`.
+
+/// Takes tags off a channel; keys that it does not have are ignored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UntagResource {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// 1 to 50 keys that a tag can have, in the order of the request, possibly repeated.
+    pub keys: Vec<Box<str>>,
+}
+
+impl UntagResource {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [resource, keys] = object.members(["ResourceARN", "TagKeyList"])?;
+        let (resource, keys) = (resource.text()?, keys.texts()?);
+
+        let arn = arn("ResourceARN", resource, rules)?;
+        let keys = required("TagKeyList", keys)?;
+        if !(1..=TAGS_MAX).contains(&keys.len()) {
+            return Err(ApiError::invalid("TagKeyList must have 1 to 50 entries."));
+        }
+        let keys = keys
+            .into_iter()
+            .map(|key| tag_key("Key of TagKeyList", key));
+        Ok(Self {
+            arn,
+            keys: keys.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+// ListTagsForResource, `/ListTagsForResource`.
+
+/// Lists the tags of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListTagsForResource {
+    /// Which channel.
+    pub arn: ChannelArn,
+}
+
+impl ListTagsForResource {
+    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
+        let [resource, next_token] = object.members(["ResourceARN", "NextToken"])?;
+        let (resource, next_token) = (resource.text()?, next_token.text()?);
+
+        let arn = arn("ResourceARN", resource, rules)?;
+        only_page(next_token)?;
+        Ok(Self { arn })
+    }
+}
+
+/// Appends the response: all tags, as a map from key to value. They are at most 50, one page, so no token follows.
+pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
+    crate::control::json::member(out, b'{', "Tags");
+    out.push(b'{');
+    for (position, tag) in tags.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        crate::json::write::string(out, &tag.key);
+        out.push(b':');
+        crate::json::write::string(out, &tag.value);
+    }
+    out.extend_from_slice(b"}}");
+}
+
+#[cfg(test)]
+mod tag_tests {
+
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_unicode() {
+        let inside = "aZ09 _.:/=+-@éßǅʰ中א\u{a0}\u{2028}\u{2029}\u{3000}٣Ⅷ½²𝔸";
+        let outside = "\t\n\0!\"#$%&'()*,;<>?[\\]^`{|}~\u{7f}\u{301}\u{903}€©。\u{200b}\u{200d}😀\u{e000}\u{378}";
+        for char in inside.chars() {
+            assert!(is_tag_char(char), "{char:?}");
+        }
+        for char in outside.chars() {
+            assert!(!is_tag_char(char), "{char:?}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The scanner against simd-json, and both against serde_json, over generated and mutated texts.
 
-use crate::json::members::{Member, MemberName, Members};
+use super::{Member, MemberName, Members};
 use crate::json::scan::scan;
 use crate::json::tape::TapeReader;
 use crate::limits::JSON_DEPTH;

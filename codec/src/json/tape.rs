@@ -4,8 +4,7 @@
 //! Memory: the buffers grow to what the largest text asked for, at most about 40 bytes for each byte of a message (a
 //! text of nothing but commas). There is one reader per shard.
 
-use crate::json::members::{Member, MemberName, Members, Span};
-use crate::json::value::{Object, Value};
+use crate::json::{Member, MemberName, Members, Object, Span, Value};
 use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
 use simd_json::{Buffers, fill_tape};

@@ -1,7 +1,7 @@
 //! The client's side of signaling messages, for tests and the load generator: writes requests, reads events.
 
 use crate::json::tape;
-use crate::signal::request::Action;
+use crate::signal::Action;
 use crate::ws::{self, Opcode};
 use std::fmt;
 

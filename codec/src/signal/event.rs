@@ -3,8 +3,11 @@
 //! The order of the members, the absence of white space and the absence of any further member are part of the
 //! contract: old clients take raw slices of the text, never unescape, and fail on a member that is no string.
 
-use crate::signal::request::Action;
+use crate::calendar::rfc3339;
+use crate::identifiers::CorrelationId;
+use crate::signal::Action;
 use crate::ws::{self, Opcode};
+use base64_simd::STANDARD;
 use std::ops::Range;
 
 /// A message on its way to its recipient.
@@ -87,6 +90,200 @@ const END: &[u8] = b"\"}";
 
 const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() == 2 + 0x26);
 
+// `PRESENCE`: whether the master is there, for a viewer that asks for it. An addition to the service's messages; see
+// codec/PROTOCOL.md, PRES.
+
+/// The query parameter of an upgrade, with the value `1`, by which a viewer asks for [`Presence`].
+pub const PRESENCE_PARAMETER: &str = "heliograph-presence";
+
+/// Whether the master of a channel is there: a state, of which the one with the greatest epoch and sequence is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Whether it is there.
+    pub master: bool,
+    /// Since when, in milliseconds since 1970 UTC, if that is known.
+    pub since_ms: Option<u64>,
+    /// That of the broker.
+    pub epoch: u64,
+    /// A greater one is of a later moment, in one epoch.
+    pub sequence: u64,
+}
+
+impl Presence {
+    /// Appends it as one unmasked text frame.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let since = self
+            .since_ms
+            .map_or_else(|| "null".into(), |ms| format!("\"{}\"", rfc3339(ms)));
+        let payload = format!(
+            "{{\"master\":{},\"since\":{since},\"epoch\":{},\"sequence\":{}}}",
+            self.master, self.epoch, self.sequence
+        );
+        let payload = STANDARD.encode_to_string(payload);
+        let text = format!("{{\"messageType\":\"PRESENCE\",\"messagePayload\":\"{payload}\"}}");
+        ws::frame(out, Opcode::Text, text.as_bytes());
+    }
+}
+
+// `STATUS_RESPONSE`: the answer to a refused message with a correlation id.
+//
+// All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). Nothing in
+// them needs an escape: the correlation id by its pattern, the rest because it is written here.
+
+/// Every fault that a status response can report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusFault {
+    /// The action is missing or unknown.
+    UnsupportedAction,
+    /// The payload is missing, too long, or outside the alphabet.
+    Payload {
+        /// The longest payload allowed, in bytes.
+        payload_bytes: usize,
+    },
+    /// A master's recipient is missing or malformed.
+    Recipient,
+    /// A known member twice, or of a wrong JSON type.
+    Malformed,
+    /// A master sent an offer.
+    MasterOffer,
+    /// The connection sends faster than its quota.
+    RateExceeded,
+    /// The channel's store of undelivered messages is full.
+    TooManyUndelivered,
+    /// The service failed, not the client.
+    Internal,
+}
+
+impl StatusFault {
+    /// The exception's name on the wire.
+    #[must_use]
+    pub const fn error_type(self) -> &'static str {
+        match self {
+            Self::UnsupportedAction
+            | Self::Payload { .. }
+            | Self::Recipient
+            | Self::Malformed
+            | Self::MasterOffer => "InvalidArgumentException",
+            Self::RateExceeded | Self::TooManyUndelivered => "ClientLimitExceededException",
+            Self::Internal => "InternalFailure",
+        }
+    }
+
+    /// The status code: 400, or 500 when it is our fault.
+    #[must_use]
+    pub const fn status_code(self) -> u16 {
+        match self {
+            Self::Internal => 500,
+            Self::UnsupportedAction
+            | Self::Payload { .. }
+            | Self::Recipient
+            | Self::Malformed
+            | Self::MasterOffer
+            | Self::RateExceeded
+            | Self::TooManyUndelivered => 400,
+        }
+    }
+
+    /// Appends the status response as one unmasked text frame.
+    pub fn write(self, out: &mut Vec<u8>, correlation_id: CorrelationId<'_>) {
+        let mut digits = [0; 20];
+        let parts: [&str; 3] = match self {
+            Self::UnsupportedAction => ["Unsupported action.", "", ""],
+            Self::Payload { payload_bytes } => [
+                "messagePayload must be 1 to ",
+                decimal(&mut digits, payload_bytes),
+                " base64 characters.",
+            ],
+            Self::Recipient => [
+                "recipientClientId is required and must match [a-zA-Z0-9_.-]{1,256}.",
+                "",
+                "",
+            ],
+            Self::Malformed => ["Malformed message.", "", ""],
+            Self::MasterOffer => ["A master cannot send an SDP offer.", "", ""],
+            Self::RateExceeded => ["Rate exceeded.", "", ""],
+            Self::TooManyUndelivered => ["Too many undelivered messages.", "", ""],
+            Self::Internal => ["Internal failure.", "", ""],
+        };
+        frame(
+            out,
+            correlation_id,
+            self.error_type(),
+            self.status_code(),
+            parts,
+        );
+    }
+}
+
+/// Appends any status response as one unmasked text frame. `error_type` and `description` are plain ASCII without
+/// quotes and backslashes, of 1 to 256 and 1 to 1024 characters.
+pub fn status_response(
+    out: &mut Vec<u8>,
+    correlation_id: CorrelationId<'_>,
+    error_type: &str,
+    status_code: u16,
+    description: &str,
+) {
+    frame(
+        out,
+        correlation_id,
+        error_type,
+        status_code,
+        [description, "", ""],
+    );
+}
+
+fn frame(
+    out: &mut Vec<u8>,
+    correlation_id: CorrelationId<'_>,
+    error_type: &str,
+    status_code: u16,
+    description: [&str; 3],
+) {
+    let mut digits = [0; 20];
+    let [first, second, third] = description;
+    let parts = [
+        "{\"messageType\":\"STATUS_RESPONSE\",\"statusResponse\":{\"correlationId\":\"",
+        correlation_id.as_str(),
+        "\",\"errorType\":\"",
+        error_type,
+        "\",\"statusCode\":\"",
+        decimal(&mut digits, status_code.into()),
+        "\",\"description\":\"",
+        first,
+        second,
+        third,
+        "\"}}",
+    ];
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+    };
+    debug_assert!(
+        plain(error_type) && description.iter().all(|part| plain(part)),
+        "a text of ours needs an escape"
+    );
+    let text_bytes = parts.iter().map(|part| part.len()).sum();
+    out.reserve(ws::HEADER_BYTES_MAX + text_bytes);
+    ws::header(out, Opcode::Text, true, text_bytes);
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// A number in decimal, in the end of `digits`.
+fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
+    let (mut left, mut start) = (number, digits.len());
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(left % 10).unwrap_or_default();
+        (left, start) = (left / 10, place);
+        if left == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(digits.get(start..).unwrap_or_default()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
 
@@ -159,6 +356,129 @@ mod tests {
                 format!("{{\"messageType\":\"{text}\"}}").as_bytes(),
             );
             assert_eq!(frame, expected);
+        }
+    }
+}
+
+#[cfg(test)]
+mod presence_tests {
+
+    use super::*;
+
+    #[test]
+    fn it_is_one_text_frame_with_its_state_in_base64() {
+        for (presence, state) in [
+            (
+                Presence {
+                    master: true,
+                    since_ms: Some(1_795_176_001_005),
+                    epoch: 1_795_176_000_000,
+                    sequence: 7,
+                },
+                r#"{"master":true,"since":"2026-11-20T12:00:01.005Z","epoch":1795176000000,"sequence":7}"#,
+            ),
+            (
+                Presence {
+                    master: false,
+                    since_ms: None,
+                    epoch: u64::MAX,
+                    sequence: u64::MAX,
+                },
+                r#"{"master":false,"since":null,"epoch":18446744073709551615,"sequence":18446744073709551615}"#,
+            ),
+        ] {
+            let mut out = b"before".to_vec();
+            presence.write(&mut out);
+            let mut expected = b"before".to_vec();
+            let payload = STANDARD.encode_to_string(state);
+            let text = format!(r#"{{"messageType":"PRESENCE","messagePayload":"{payload}"}}"#);
+            ws::frame(&mut expected, Opcode::Text, text.as_bytes());
+            assert_eq!(out, expected);
+        }
+    }
+}
+
+#[cfg(test)]
+mod status_tests {
+
+    use super::*;
+
+    fn text(fault: StatusFault) -> String {
+        let mut out = Vec::new();
+        fault.write(&mut out, CorrelationId::parse("1700000000_1").unwrap());
+        let mut expected = Vec::new();
+        let payload = out[if out.len() < 128 { 2 } else { 4 }..].to_vec();
+        ws::frame(&mut expected, Opcode::Text, &payload);
+        assert_eq!(out, expected);
+        String::from_utf8(payload).unwrap()
+    }
+
+    #[test]
+    fn every_fault_has_its_text() {
+        const INVALID: &str = "InvalidArgumentException";
+        const LIMIT: &str = "ClientLimitExceededException";
+        for (fault, error_type, code, description) in [
+            (
+                StatusFault::UnsupportedAction,
+                INVALID,
+                400,
+                "Unsupported action.",
+            ),
+            (
+                StatusFault::Payload {
+                    payload_bytes: 32_768,
+                },
+                INVALID,
+                400,
+                "messagePayload must be 1 to 32768 base64 characters.",
+            ),
+            (
+                StatusFault::Payload {
+                    payload_bytes: 10_240,
+                },
+                INVALID,
+                400,
+                "messagePayload must be 1 to 10240 base64 characters.",
+            ),
+            (
+                StatusFault::Recipient,
+                INVALID,
+                400,
+                "recipientClientId is required and must match [a-zA-Z0-9_.-]{1,256}.",
+            ),
+            (StatusFault::Malformed, INVALID, 400, "Malformed message."),
+            (
+                StatusFault::MasterOffer,
+                INVALID,
+                400,
+                "A master cannot send an SDP offer.",
+            ),
+            (StatusFault::RateExceeded, LIMIT, 400, "Rate exceeded."),
+            (
+                StatusFault::TooManyUndelivered,
+                LIMIT,
+                400,
+                "Too many undelivered messages.",
+            ),
+            (
+                StatusFault::Internal,
+                "InternalFailure",
+                500,
+                "Internal failure.",
+            ),
+        ] {
+            let expected = format!(
+                "{{\"messageType\":\"STATUS_RESPONSE\",\"statusResponse\":{{\"correlationId\":\"1700000000_1\",\
+                 \"errorType\":\"{error_type}\",\"statusCode\":\"{code}\",\"description\":\"{description}\"}}}}"
+            );
+            assert_eq!(text(fault), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 7, 10, 400, 32_768, usize::MAX] {
+            assert_eq!(decimal(&mut [0; 20], number), number.to_string());
         }
     }
 }

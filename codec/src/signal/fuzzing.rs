@@ -3,8 +3,7 @@
 use crate::base64;
 use crate::json::tape;
 use crate::signal::client::EventParser;
-use crate::signal::request::{Fault, MessageRules, Request, Role, judge};
-use crate::signal::{Delivery, FaultKind, Parser};
+use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, Role, judge};
 
 /// Reads `data` as a message, by the scanner and by simd-json, in both roles and under both profiles.
 ///

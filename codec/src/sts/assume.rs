@@ -2,11 +2,11 @@
 
 use crate::control::{TAGS_MAX, Tag};
 use crate::sts::POLICY_ARNS_MAX;
-use crate::sts::checks::{
-    EXTERNAL_IDS, NAMES, checked_duration, checked_length, checked_policy, checked_text, invalid,
-};
 use crate::sts::error::{Error, ErrorKind};
-use crate::sts::form::Form;
+use crate::sts::form::{
+    EXTERNAL_IDS, Form, NAMES, checked_duration, checked_length, checked_policy, checked_text,
+    invalid,
+};
 use crate::sts::request::{FormRules, no_factors};
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Errors of requests, and their form on the wire.
 
-use crate::aws::sigv4::Refusal;
+use crate::sigv4::Refusal;
 use crate::sts::xml;
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
@@ -165,7 +165,7 @@ const SHOWN_BYTES_MAX: usize = 64;
 mod tests {
 
     use super::*;
-    use crate::aws::sigv4::{Malformed, Scope, Service, Stamp, Window};
+    use crate::sigv4::{Malformed, Scope, Service, Stamp, Window};
 
     #[test]
     fn signature_refusals_keep_their_status_and_words() {

@@ -3,9 +3,8 @@
 use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
 };
-use crate::sts::checks::{checked_duration, checked_name, checked_policy};
 use crate::sts::error::{Error, ErrorKind, shown};
-use crate::sts::form::Form;
+use crate::sts::form::{Form, checked_duration, checked_name, checked_policy};
 use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
 /// The rules by which requests are checked.

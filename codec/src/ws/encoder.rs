@@ -4,8 +4,9 @@
 //! sender), except that [`header`] can start or go on with a fragmented message for callers that want to.
 
 use crate::ws::close::{self, REASON_BYTES_MAX};
-use crate::ws::header::{CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX};
-use crate::ws::mask::mask;
+use crate::ws::header::{
+    CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX, mask,
+};
 
 /// Appends a whole frame as a server sends it: FIN set, not masked.
 ///

@@ -16,8 +16,7 @@
 
 use crate::ws::FrameError;
 use crate::ws::close::CloseFrame;
-use crate::ws::header::{Header, Side};
-use crate::ws::mask::mask_and_look;
+use crate::ws::header::{Header, Side, mask_and_look};
 use crate::ws::partial::Partial;
 
 /// The bounds of a receiver. The same for all connections of a kind, so they are not kept in each.

@@ -1,7 +1,7 @@
 //! Policy documents made by seeded mutations: nothing panics.
 
 use super::seeded::{Seeded, runs};
-use codec::aws::policy::fuzzing;
+use codec::policy::fuzzing;
 
 #[test]
 fn seeded_mutations_hold() {

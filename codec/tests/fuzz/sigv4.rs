@@ -1,7 +1,7 @@
 //! Requests made of the recorded ones by seeded mutations: nothing panics, and nobody is let in without a key.
 
 use super::seeded::{Seeded, runs};
-use codec::aws::sigv4::fuzzing;
+use codec::sigv4::fuzzing;
 
 #[test]
 fn recorded_requests_hold() {

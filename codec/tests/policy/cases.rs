@@ -3,7 +3,7 @@
 //! tags"; Kinesis Video Streams guide, "Controlling access with IoT".
 
 use super::request::Request;
-use codec::aws::policy::{Action, Decision, Policy, SESSION_POLICY_BYTES_MAX};
+use codec::policy::{Action, Decision, Policy, SESSION_POLICY_BYTES_MAX};
 
 const CHANNEL: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
 
@@ -25,7 +25,7 @@ fn the_condition_that_fails_is_named_by_its_key() {
         let policy = Policy::parse(&on(&format!(r#""StringEquals": {{"{key}": "x"}}"#))).unwrap();
         let asked = request("cam-1");
         let mut ground = None;
-        let asked = codec::aws::policy::Request {
+        let asked = codec::policy::Request {
             action: asked.action,
             resource: &asked.resource,
             client_id: None,
@@ -446,7 +446,7 @@ fn decisions_allocate_nothing() {
          "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}, "DateLessThan": {"aws:EpochTime": "2030-01-01"}}}]}"#;
     let policy = Policy::parse(document).unwrap();
     let context = ();
-    let asked = codec::aws::policy::Request {
+    let asked = codec::policy::Request {
         action: Action::ConnectAsMaster,
         resource: "arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1",
         client_id: None,

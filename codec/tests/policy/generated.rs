@@ -2,7 +2,7 @@
 
 use super::oracle::{self, DATES};
 use super::request::Request;
-use codec::aws::policy::{Action, Decision};
+use codec::policy::{Action, Decision};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 //! with the evaluator that it judges.
 
 use super::request::Request;
-use codec::aws::policy::Decision;
+use codec::policy::Decision;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -1,8 +1,6 @@
 //! A request whose condition keys have texts, for our decision and for the oracle.
 
-use codec::aws::policy::{
-    Action, Context, Decision, Key, KeyName, Policy, Request as Asked, Value,
-};
+use codec::policy::{Action, Context, Decision, Key, KeyName, Policy, Request as Asked, Value};
 use std::collections::BTreeMap;
 
 /// A request to be decided.

@@ -1,7 +1,7 @@
 //! Random requests signed by botocore, the signer of the AWS CLI and of boto3.
 
 use super::support::{Shard, Signer};
-use codec::aws::sigv4::{Form, Service, Stamp};
+use codec::sigv4::{Form, Service, Stamp};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

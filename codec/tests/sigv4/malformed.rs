@@ -2,8 +2,8 @@
 
 use super::rules::verify;
 use super::support::{Call, Shard, Signer};
-use codec::aws::sigv4::{Malformed, Refusal};
 use codec::http::{Head, HeadLimits};
+use codec::sigv4::{Malformed, Refusal};
 
 #[test]
 fn malformed_parts_are_named() {

@@ -1,8 +1,8 @@
 //! After warm-up a verification allocates nothing.
 
 use super::support::{Call, Shard, Signer};
-use codec::aws::sigv4::RequestRules;
 use codec::http::{Head, HeadLimits};
+use codec::sigv4::RequestRules;
 
 #[test]
 fn verifying_allocates_nothing_after_warm_up() {

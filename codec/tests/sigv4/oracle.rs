@@ -1,8 +1,8 @@
 //! Random requests signed by aws-sigv4 verify in every spelling that means the same, and no change of meaning passes.
 
 use super::support::{Call, NOON, Shard, Signer};
-use codec::aws::sigv4::{Form, Service};
 use codec::http::encode;
+use codec::sigv4::{Form, Service};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -2,10 +2,8 @@
 //! order of refusals. Everything is signed by aws-sigv4.
 
 use super::support::{Call, NOON, SECRET, Shard, Signer};
-use codec::aws::sigv4::{
-    AccessKey, Form, Malformed, Refusal, RequestRules, Scope, Service, Window,
-};
 use codec::http::{Head, HeadLimits};
+use codec::sigv4::{AccessKey, Form, Malformed, Refusal, RequestRules, Scope, Service, Window};
 
 #[test]
 fn the_header_counts_when_both_forms_are_there() {

@@ -3,9 +3,9 @@
 
 use super::support::{ID, REGION, SECRET, Shard, Signer as Clock};
 use super::vectors::{accepted, document, key_of, limits, parameter, request, text};
-use codec::aws::sigv4::signer::{Call, JSON, Keys, Signer, Upgrade};
-use codec::aws::sigv4::{Form, Service, Stamp};
 use codec::http::{Head, decode};
+use codec::sigv4::signer::{Call, JSON, Keys, Signer, Upgrade};
+use codec::sigv4::{Form, Service, Stamp};
 use proptest::prelude::*;
 use serde_json::Value;
 

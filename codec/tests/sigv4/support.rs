@@ -5,8 +5,8 @@ use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
-use codec::aws::sigv4::{AccessKey, Form, Refusal, RequestRules, Service, SigningKeys, Verifier};
 use codec::http::{Head, HeadLimits, encode};
+use codec::sigv4::{AccessKey, Form, Refusal, RequestRules, Service, SigningKeys, Verifier};
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) const ID: &str = "AKIDEXAMPLE";

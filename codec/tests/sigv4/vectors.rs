@@ -1,10 +1,10 @@
 //! The hundred recorded and derived requests of `data/sigv4.json` reach their verdicts, with every intermediate string;
 //! captured calls verify at their own time; and nothing that was signed can be changed.
 
-use codec::aws::sigv4::{
+use codec::http::{Head, HeadLimits};
+use codec::sigv4::{
     AccessKey, Reason, Refusal, RequestRules, Service, SigningKey, SigningKeys, Stamp, Verifier,
 };
-use codec::http::{Head, HeadLimits};
 use serde_json::Value;
 
 #[test]
@@ -292,9 +292,9 @@ impl<'a> Bench<'a> {
         });
         let verified = claim.verify(key.as_ref(), body.as_bytes(), &mut self.keys)?;
         Ok(match verified.form {
-            codec::aws::sigv4::Form::Header => "header",
-            codec::aws::sigv4::Form::Strict => "strict",
-            codec::aws::sigv4::Form::Raw => "raw",
+            codec::sigv4::Form::Header => "header",
+            codec::sigv4::Form::Strict => "strict",
+            codec::sigv4::Form::Raw => "raw",
         })
     }
 

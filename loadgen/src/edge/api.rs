@@ -6,7 +6,7 @@ use crate::address::Target;
 use crate::edge::http;
 use crate::edge::target::signal;
 use crate::plan::Plan;
-use codec::aws::sigv4::signer::{Call, JSON, Signer};
+use codec::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, thread};

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::result::{self, Document, Interval, Latencies, ScheduleLag, Spread};
 use crate::schedule::{Schedule, Share};
 use crate::visit::{Crew, Desk};
-use codec::aws::sigv4::signer::Signer;
+use codec::sigv4::signer::Signer;
 use directory::Directory;
 use lines::{Lines, Route};
 use lookup::Lookup;

@@ -91,7 +91,7 @@ mod tests {
         let arn = naming.arn(4);
         let wanted = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/loadgen-4/1700000000000";
         assert_eq!(arn, wanted);
-        assert!(codec::aws::ChannelArn::parse(&arn, true).is_ok());
+        assert!(codec::identifiers::ChannelArn::parse(&arn, true).is_ok());
         assert_eq!(client_id(12), "viewer-12");
         assert_eq!(place_of("viewer-12"), Some(12));
         assert_eq!(place_of("viewer"), None);

@@ -16,7 +16,7 @@ use crate::options::{CpuList, Mode};
 use crate::peer::{Name, Naming};
 use crate::schedule::{Schedule, Share};
 use crate::visit;
-use codec::aws::sigv4::signer::Signer;
+use codec::sigv4::signer::Signer;
 pub use error::OptionError;
 use std::path::PathBuf;
 use std::time::Duration;

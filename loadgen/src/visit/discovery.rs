@@ -2,7 +2,7 @@
 
 use crate::address::Endpoint;
 use crate::visit::answer::Answer;
-use codec::aws::sigv4::signer::{self, JSON, Signer};
+use codec::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 
 /// A party's calls, one after the other. Lives while they are made, on one connection or on several.

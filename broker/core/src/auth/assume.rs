@@ -11,7 +11,7 @@ use crate::auth::session_keys::SessionTag;
 use crate::auth::session_keys::session_grant::CHAIN_MAX;
 use crate::auth::sign_in::SignIn;
 use crate::check::Check;
-use codec::aws::policy::{Action, TrustDecision, TrustGround, Trusted};
+use codec::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::AssumeRole;
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ struct Asking<'a> {
 }
 
 /// Decides whether a caller may have this session of a role. Adds the work of the policies to `steps`, whatever comes
-/// out, as [`codec::aws::policy::Policy::decide`] does.
+/// out, as [`codec::policy::Policy::decide`] does.
 ///
 /// # Errors
 /// See [`RoleFault`].

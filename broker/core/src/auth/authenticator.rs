@@ -9,11 +9,11 @@ use crate::auth::session_keys::session_grant::{OpenedRole, OpenedRoot};
 use crate::auth::session_keys::{Opened, OpenedSession, OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
-use codec::aws::sigv4::{
+use codec::http::Head;
+use codec::sigv4::{
     AccessKey, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys, Verifier,
     Window,
 };
-use codec::http::Head;
 use std::fmt;
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ impl Authenticator {
     /// the key.
     ///
     /// # Errors
-    /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent
+    /// As [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A token that is not ours, and one whose parent
     /// is gone or has another secret, are an unknown key.
     pub fn check(
         &mut self,

@@ -10,8 +10,8 @@ use crate::auth::session::{PolicyGround, RoleSession, Root, Session, Source, key
 use crate::auth::session_keys::{RootGrant, SessionTag};
 use crate::auth::sign_in::SignIn;
 use crate::check::Check;
-use codec::aws::ChannelArn;
-use codec::aws::policy::{Action, Decision, KeyName, Policy, ShortText};
+use codec::identifiers::ChannelArn;
+use codec::policy::{Action, Decision, KeyName, Policy, ShortText};
 pub use names::{assumed_role_id, federated_user_arn};
 use std::sync::Arc;
 

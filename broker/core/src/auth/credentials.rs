@@ -9,7 +9,7 @@ use crate::auth::things::{RoleAlias, Things};
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
-use codec::aws::policy::{Decision, Policy, Request};
+use codec::policy::{Decision, Policy, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

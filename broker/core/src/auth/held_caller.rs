@@ -11,7 +11,7 @@ use crate::auth::credentials::Credentials;
 use crate::auth::principal::Principal;
 use crate::auth::question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Scope, Session, Source};
-use codec::aws::policy::KeyName;
+use codec::policy::KeyName;
 pub use recheck::{Recheck, RecheckSum};
 pub use shared::SharedSessions;
 use std::fmt;

@@ -3,8 +3,8 @@
 use super::{Caller, PolicyQuestion, Principal};
 use crate::auth::session::{Scope, Session, SessionKeyId, Source};
 use crate::check::Check;
-use codec::aws::ChannelArn;
-use codec::aws::policy::{Action, Policy};
+use codec::identifiers::ChannelArn;
+use codec::policy::{Action, Policy};
 use serde_json::Value;
 use std::sync::Arc;
 

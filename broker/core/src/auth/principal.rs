@@ -1,6 +1,6 @@
 //! A principal of the credentials file, and the secrets it holds.
 
-use codec::aws::policy::{Decision, Ground, Policy, Request};
+use codec::policy::{Decision, Ground, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;

@@ -1,8 +1,8 @@
 //! A question to the policies of a caller, and the values of condition keys that it is answered by.
 
 use crate::auth::caller::Caller;
-use codec::aws::policy::{Action, Context, Key, KeyName, Request, Value};
 use codec::control::Tag;
+use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A role of the credentials file: rights without a key of their own, which those get whom its trust names.
 
 use crate::auth::principal::decide_all;
-use codec::aws::policy::{Decision, Ground, Policy, Request, Trust};
+use codec::policy::{Decision, Ground, Policy, Request, Trust};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use crate::auth::principal::{Principal, decide_all};
 use crate::auth::role::Role;
 use crate::auth::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
 use crate::auth::sign_in::SignIn;
-use codec::aws::policy::{Action, Decision, Ground, KeyName, Policy, Request};
+use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 

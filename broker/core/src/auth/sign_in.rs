@@ -1,6 +1,6 @@
 //! Identities that are not in the credentials file: of those who signed in with a provider's token or a certificate.
 
-use codec::aws::policy::{Action, Key, KeyName, ShortText, Value};
+use codec::policy::{Action, Key, KeyName, ShortText, Value};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 

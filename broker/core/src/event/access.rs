@@ -1,7 +1,7 @@
 //! Labels of the counters of clients: upgrades, HTTP requests, signatures and policies. Their sets are closed.
 
-use codec::aws::sigv4;
 use codec::control::Operation;
+use codec::sigv4;
 use strum::{EnumCount, VariantNames};
 
 /// The role that an upgrade asks for.

@@ -195,9 +195,9 @@ pub struct Counters {
     pub log_suppressed: u64,
     /// Changes that were refused because their audit entry had no place in the log.
     pub audit_refused: u64,
-    /// Steps of matching patterns of policies: see [`codec::aws::policy::Policy::decide`].
+    /// Steps of matching patterns of policies: see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
-    /// Bytes hashed to check signatures: see [`codec::aws::sigv4::Verifier::hashed_bytes`].
+    /// Bytes hashed to check signatures: see [`codec::sigv4::Verifier::hashed_bytes`].
     pub hashed_bytes: u64,
 }
 

@@ -13,7 +13,7 @@ use crate::limits::logged::{
     REFUSALS_REPEATED_PER_NETWORK,
 };
 use crate::time::Now;
-use codec::aws::ChannelName;
+use codec::identifiers::ChannelName;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -10,8 +10,8 @@
 
 use crate::record::{Record, VERSION_BYTES, Version};
 use crate::time::Wall;
-use codec::aws::ChannelArn;
 use codec::control::{TAGS_MAX, Tag};
+use codec::identifiers::ChannelArn;
 use std::fmt;
 
 /// Why bytes are no record.

@@ -2,7 +2,7 @@
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::Record;
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use std::fmt;
 
 /// One change to the registry.

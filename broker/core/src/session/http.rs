@@ -6,9 +6,9 @@ use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
 use crate::session::NEVER;
 use crate::time::Now;
-use codec::aws::ChannelArn;
 use codec::control::{Call, Operation, Protocol};
 use codec::http::HeadScanner;
+use codec::identifiers::ChannelArn;
 use codec::signal::Role;
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use crate::auth::SignatureRules;
 pub use crate::quota::Rate;
 pub use accounts::Oidc;
 pub use cluster::{Cluster, Etcd, Link};
-use codec::aws::sigv4::CLOCK_TOLERANCE_S;
+use codec::sigv4::CLOCK_TOLERANCE_S;
 pub use glob::Glob;
 pub use hooks::{HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
 pub use ice::{Ice, IceCredential};

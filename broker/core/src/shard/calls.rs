@@ -28,8 +28,8 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Letter, Query, QueryKind};
 use crate::time::Moment;
 use call_routing::{Course, audited};
-use codec::aws::policy::KeyName;
 use codec::control::Call;
+use codec::policy::KeyName;
 use refusals::{too_busy, unauditable};
 use respond::Response;
 

@@ -24,8 +24,8 @@ use crate::shard::directory::changes::{BegunChange, ChangeStep, NoWait, Waiting}
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Alteration, Fault, Query, QueryKind};
 use crate::time::Moment;
-use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{CreateSignalingChannel, ErrorKind, Operation};
+use codec::identifiers::{ChannelArn, ChannelName};
 use record_update::altered;
 
 impl Directory {

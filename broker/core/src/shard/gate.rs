@@ -16,9 +16,9 @@ use crate::shard::books::evidence::{Evidence, SignatureEvidence, named};
 use crate::shard::calls::sts::rates::AddressRates;
 use crate::shard::start::StartKeys;
 use crate::time::{Moment, Now};
-use codec::aws::policy::KeyName;
-use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
+use codec::policy::KeyName;
+use codec::sigv4::{Refusal, Service};
 use std::sync::Arc;
 use walk::Walk;
 

@@ -12,8 +12,8 @@ use broker_core::registry::StoreError;
 use broker_core::settings::Settings;
 use broker_core::shard::Letter;
 use broker_core::time::Wall;
-use codec::aws::ChannelArn;
 use codec::control::Tag;
+use codec::identifiers::ChannelArn;
 use std::collections::{BTreeMap, VecDeque};
 
 const CHANNELS: usize = 4;

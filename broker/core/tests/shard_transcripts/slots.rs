@@ -16,7 +16,7 @@ use broker_core::shard::{
 };
 use broker_core::testing::MemoryStore;
 use broker_core::time::{Moment, Now, Wall};
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

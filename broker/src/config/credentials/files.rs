@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{self, Context, Digest, SHA256};
 use broker_core::auth::provider::KeySet;
 use broker_core::limits::KEY_SET_BYTES_MAX;
 use broker_core::settings::value::{self, Checked};
-use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
+use codec::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};

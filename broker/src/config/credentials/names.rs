@@ -2,7 +2,7 @@
 
 use crate::config::document::{Raw, text};
 use broker_core::settings::value::{Checked, letters};
-use codec::aws::policy::Policy;
+use codec::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

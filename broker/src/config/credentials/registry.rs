@@ -10,7 +10,7 @@
 use crate::config::credentials::files::Files;
 use crate::devices::name::is_thing_name;
 use broker_core::auth::{Registry, RegistryBuilder};
-use codec::aws::policy::Policy;
+use codec::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;

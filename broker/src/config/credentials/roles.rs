@@ -5,8 +5,8 @@ use crate::config::credentials::names::{policies_of, policy_names, user_name};
 use crate::config::document::{Section, text};
 use broker_core::auth::Role;
 use broker_core::settings::value;
-use codec::aws::policy::{Action, KeyName, Policy, PolicyError, Trust};
-use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
+use codec::policy::{Action, KeyName, Policy, PolicyError, Trust};
+use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ mod roles;
 mod things;
 
 use super::*;
-use codec::aws::policy::{Action, Decision, Request};
+use codec::policy::{Action, Decision, Request};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -7,7 +7,7 @@ use crate::config::document::{Section, list, text};
 use crate::devices::{Authority, Devices, NameSource};
 use broker_core::auth::{Registry, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked};
-use codec::aws::policy::{Action, Policy};
+use codec::policy::{Action, Policy};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::collections::BTreeMap;

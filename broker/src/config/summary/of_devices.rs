@@ -3,7 +3,7 @@
 use crate::config::summary::rights;
 use broker_core::auth::{Credentials, RoleAlias, ThingAuthority, Things};
 use broker_core::settings::value::Span;
-use codec::aws::sigv4::Stamp;
+use codec::sigv4::Stamp;
 use std::fmt::Write;
 
 /// A line for each role alias, for `[things]`, and for each authority; of very many aliases only the first.

@@ -177,7 +177,7 @@ mod tests {
     use crate::side::channels::paging::merged;
     use crate::side::inspect::nodes::{NodeReplies, NodeReply};
     use broker_core::shard::Reply;
-    use codec::aws::ChannelArn;
+    use codec::identifiers::ChannelArn;
 
     fn line(region: &str, name: &str) -> ChannelLine {
         let arn =

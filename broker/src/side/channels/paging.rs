@@ -7,7 +7,7 @@ use crate::side::inspect::nodes::{NodeReplies, NodeReply};
 use broker_core::id::{Identity, ShardId};
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::shard::{ChannelLine, Question, Reply};
-use codec::aws::{ChannelArn, ChannelName};
+use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
 
 /// A list, as the admin listener has it.

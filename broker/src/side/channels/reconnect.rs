@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use broker_core::id::Identity;
 use broker_core::shard::{Question, Reply};
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use serde_json::json as value;
 
 /// `POST /ice/reconnect[?channel=]`: has clients fetch ICE servers again, a bounded number in each step.

@@ -9,8 +9,8 @@ use broker_core::shard::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
     Glob, MessageAct, RequestAct, SessionAct,
 };
-use codec::aws::ClientId;
 use codec::control::Operation;
+use codec::identifiers::ClientId;
 use codec::signal::{Action, Role};
 use serde_json::Value;
 use strum::VariantNames;

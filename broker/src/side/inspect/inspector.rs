@@ -7,7 +7,7 @@ use crate::side::inspect::shards::Shards;
 use axum::http::StatusCode;
 use broker_core::id::Identity;
 use broker_core::settings::Settings;
-use codec::aws::ChannelName;
+use codec::identifiers::ChannelName;
 use serde_json::Value;
 use std::sync::Arc;
 

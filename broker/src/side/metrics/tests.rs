@@ -7,7 +7,7 @@ use crate::side::metrics::{edge, machine, process};
 use crate::side::status::Status;
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
 use broker_core::id::ShardId;
-use codec::aws::sigv4::Reason;
+use codec::sigv4::Reason;
 
 fn report() -> Report {
     let scraped = |shard| Scraped {

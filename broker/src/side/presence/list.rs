@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::id::Identity;
 use broker_core::shard::ChannelLine;
-use codec::aws::ChannelName;
+use codec::identifiers::ChannelName;
 use serde_json::Value;
 
 /// The page.

@@ -6,7 +6,7 @@ use crate::side::presence::entry;
 use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::id::Identity;
 use broker_core::presence::{Audience, Cause, Presence, Told};
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -6,8 +6,8 @@ use broker_core::check::Check;
 use broker_core::journal::{Presented, Refused};
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::time::Wall;
-use codec::aws::ChannelArn;
 use codec::http::{decode, pairs};
+use codec::identifiers::ChannelArn;
 use std::net::{IpAddr, SocketAddr};
 
 /// Which refusals are wanted. All that is named must fit.

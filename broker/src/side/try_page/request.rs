@@ -1,8 +1,8 @@
 //! The body of a request for a session: one channel, role and client id, and the policy that allows just these.
 
 use crate::side::admin::answer::Fault;
-use codec::aws::ClientId;
-use codec::aws::policy::{Action, Policy, PolicyError};
+use codec::identifiers::ClientId;
+use codec::policy::{Action, Policy, PolicyError};
 use codec::signal::Role;
 use serde_json::{Map, Value, json as value};
 

@@ -8,7 +8,7 @@ use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, relay};
 use crate::signed::signer::{Call, Signer};
 use crate::signed::sts::federate;
-use codec::aws::policy::{Action, Decision, Policy, Request, SESSION_POLICY_BYTES_MAX};
+use codec::policy::{Action, Decision, Policy, Request, SESSION_POLICY_BYTES_MAX};
 use serde_json::json;
 use std::fs;
 use std::time::Duration;

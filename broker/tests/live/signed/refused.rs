@@ -4,7 +4,7 @@ use crate::http::Connection;
 use crate::signed::service::{Refusal, Service, ended, on_signed_shards, temporary};
 use crate::signed::signer::{Call, Signer, now_s};
 use aws_lc_rs::digest::{SHA256, digest};
-use codec::aws::sigv4::{SigningKey, Stamp};
+use codec::sigv4::{SigningKey, Stamp};
 use serde_json::json;
 
 on_signed_shards!(

@@ -5,7 +5,7 @@ use crate::signed::service::{
     Refusal, Service, credentials, ended, on_signed_shards, principal, relay, temporary,
 };
 use crate::signed::signer::{Call, Signer, now_s};
-use codec::aws::sigv4::Stamp;
+use codec::sigv4::Stamp;
 use serde_json::json;
 use testkit::until;
 

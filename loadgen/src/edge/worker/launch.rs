@@ -7,7 +7,7 @@ use crate::edge::worker::line::kind_of;
 use crate::options::Mode;
 use crate::peer::{client_id, unsigned_target};
 use crate::visit::{self, Discovery, Party, Peer, Role, Stage, Viewer};
-use codec::aws::sigv4::signer;
+use codec::sigv4::signer;
 
 impl Worker<'_> {
     /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the

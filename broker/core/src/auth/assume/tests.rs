@@ -1,8 +1,8 @@
 use super::*;
 use crate::auth::principal::Principal;
 use crate::auth::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
-use codec::aws::policy::{Policy, Trust};
 use codec::control::Tag;
+use codec::policy::{Policy, Trust};
 use codec::sts::RoleArn;
 
 const ACCOUNT: &str = "123456789012";

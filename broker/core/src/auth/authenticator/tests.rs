@@ -1,10 +1,10 @@
 use super::*;
 use crate::auth::{Grant, PolicyQuestion, RootGrant, Secret, Temporary};
 use aws_lc_rs::digest::{SHA256, digest};
-use codec::aws::policy::{Action, Policy};
-use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
-use codec::aws::sigv4::{SigningKey, Stamp};
 use codec::http::HeadLimits;
+use codec::policy::{Action, Policy};
+use codec::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::sigv4::{SigningKey, Stamp};
 use data_encoding::HEXLOWER;
 
 const NOW: u64 = 1_800_000_000;

@@ -4,7 +4,7 @@ use crate::auth::caller::{Caller, CallerKind};
 use crate::auth::principal::Principal;
 use crate::auth::session::{RoleSession, Source};
 use aws_lc_rs::digest::{SHA256, digest};
-use codec::aws::policy::ShortText;
+use codec::policy::ShortText;
 use data_encoding::BASE32;
 use std::fmt::{self, Write};
 use std::hash::Hash;

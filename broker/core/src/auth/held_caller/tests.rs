@@ -3,7 +3,7 @@ use crate::auth::question::PolicyQuestion;
 use crate::auth::role::Role;
 use crate::auth::session::SessionKeyId;
 use crate::auth::sign_in::{SignIn, WebIdentity};
-use codec::aws::policy::{Action, Policy, Trust};
+use codec::policy::{Action, Policy, Trust};
 
 const ALLOW: &str =
     r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}}"#;

@@ -104,7 +104,7 @@ impl Algorithms {
 
 impl Provider {
     /// Whether a session of this identity still counts: its client is let in. A policy that asks since for a claim that
-    /// was not kept decides for the worse: see [`codec::aws::policy::Value::Lost`].
+    /// was not kept decides for the worse: see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }

@@ -2,7 +2,7 @@
 
 use crate::auth::principal::Secret;
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
-use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
+use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 
 /// The grant of temporary credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

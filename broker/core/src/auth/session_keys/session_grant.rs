@@ -2,8 +2,8 @@
 
 use crate::auth::sign_in::SignIn;
 use crate::wire::{self, at_most};
-use codec::aws::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::control::TAGS_MAX;
+use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::sts::POLICY_ARNS_MAX;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

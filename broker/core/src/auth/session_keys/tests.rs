@@ -1,5 +1,5 @@
 use super::*;
-use codec::aws::policy::Policy;
+use codec::policy::Policy;
 
 const GRANT: Grant<'static> = Grant {
     account: "123456789012",

@@ -6,7 +6,7 @@ use crate::auth::{
     SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,
 };
 use crate::check::Check;
-use codec::aws::policy::{Policy, Trust};
+use codec::policy::{Policy, Trust};
 use codec::sts::{AssumeRole, RoleArn};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! One sorted array of entries of 44 bytes, and the names behind each other in one text: a million certificates with
 //! names of up to 50 letters take less than 100 MB, and a look-up twenty comparisons.
 
-use codec::aws::policy::Policy;
+use codec::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

@@ -5,9 +5,9 @@
 use crate::auth::{Caller, Credentials, SignIn, certificate_id};
 use crate::journal::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Presented};
 use crate::session::http::{Admission, PendingCall};
-use codec::aws::ChannelArn;
-use codec::aws::sigv4::Stamp;
 use codec::http::{Head, decode, pairs};
+use codec::identifiers::ChannelArn;
+use codec::sigv4::Stamp;
 use std::borrow::Cow;
 
 /// The facts that are known of a request when it is refused.

@@ -6,8 +6,8 @@ use crate::limits::LIST_PAGE_MAX;
 use crate::session::http::Expected;
 use crate::shard::directory::Directory;
 use crate::shard::{Alteration, PageQuestion, QueryKind};
-use codec::aws::ChannelArn;
 use codec::control::{Call, ListSignalingChannels, Selector};
+use codec::identifiers::ChannelArn;
 
 /// The course of a call: the shards that answer it.
 pub(crate) enum Course {

@@ -18,8 +18,8 @@ use crate::shard::road::parts::Parts;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
 use crate::time::Moment;
-use codec::aws::ChannelArn;
 use codec::control::{ErrorKind, Operation};
+use codec::identifiers::ChannelArn;
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
 pub(crate) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {

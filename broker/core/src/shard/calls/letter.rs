@@ -8,8 +8,8 @@ use crate::machine::Peer;
 use crate::record::{Holding, Listed, Record};
 use crate::registry::StoreError;
 use crate::session::http::{Admission, Onward};
-use codec::aws::ChannelArn;
 use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use codec::identifiers::ChannelArn;
 use std::borrow::Cow;
 use std::sync::Arc;
 

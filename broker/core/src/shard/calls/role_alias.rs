@@ -26,9 +26,9 @@ use crate::shard::calls::respond::{self, Response};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::aws::policy::Decision;
 use codec::calendar::rfc3339;
 use codec::http::Head;
+use codec::policy::Decision;
 use codec::sts::{AssumeRole, RoleArn};
 use refusals::{
     CERTIFICATE, DENIED, DURATION, INTERNAL, MISDIRECTED, NO_ALIAS, NO_SUCH_PATH, ROLE, Refused,

@@ -20,7 +20,7 @@ use crate::shard::calls::respond::{self, Rejected, Response, StsFault};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::aws::policy::Policy;
+use codec::policy::Policy;
 use codec::sts::{
     self, AssumeRole, CallerIdentity, Error, ErrorKind, Keys, Request, assumed_role,
     caller_identity,

@@ -26,9 +26,9 @@ use crate::shard::road::parts::Parts;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now, Wall};
-use codec::aws::ChannelArn;
 use codec::calendar::rfc3339;
 use codec::control::ErrorKind;
+use codec::identifiers::ChannelArn;
 use polls::{Change, Room};
 
 /// The answer that a channel has for its device.

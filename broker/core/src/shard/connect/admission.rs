@@ -31,9 +31,9 @@ use crate::shard::shares::admitted::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now, Wall};
-use codec::aws::ChannelArn;
 use codec::control::ErrorKind;
 use codec::http::{Meta, switching_protocols};
+use codec::identifiers::ChannelArn;
 use std::rc::Rc;
 
 /// The holder of the place that a connection asks for on its channel's home; `None` when it was refused since the

@@ -10,8 +10,8 @@ use crate::shard::calls::respond::{self, Rejected, purpose_of};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::aws::sigv4::Refusal;
 use codec::control::Call;
+use codec::sigv4::Refusal;
 use codec::sts;
 
 /// A body whose signature is good.

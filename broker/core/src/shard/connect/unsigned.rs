@@ -5,8 +5,8 @@ use crate::session::http::Target;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::aws::sigv4::Refusal;
 use codec::http::Head;
+use codec::sigv4::Refusal;
 
 /// A form without a signature that may be a sign-in with a provider's token.
 pub(crate) enum UnsignedForm {

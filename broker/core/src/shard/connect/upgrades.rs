@@ -21,10 +21,10 @@ use crate::shard::connect::requests::ends_with;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 use crate::time::Moment;
-use codec::aws::policy::Action;
-use codec::aws::{ChannelArn, ClientId};
 use codec::control::ErrorKind;
 use codec::http::{Head, Upgrade, decode, pairs};
+use codec::identifiers::{ChannelArn, ClientId};
+use codec::policy::Action;
 use codec::signal::PRESENCE_PARAMETER;
 
 /// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.

@@ -11,8 +11,8 @@ use crate::shard::road::passing::Passing;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::Moment;
-use codec::aws::ChannelArn;
 use codec::base64;
+use codec::identifiers::ChannelArn;
 use codec::signal::{Action, Delivery, Request};
 
 /// A copy except its channel's name.

@@ -11,8 +11,8 @@ use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::directory::slots::Slots;
 use crate::time::Now;
-use codec::aws::ChannelArn;
 use codec::control::ChannelStatus;
+use codec::identifiers::ChannelArn;
 use codec::signal::{Action, Role};
 use std::ops::Bound;
 

@@ -10,9 +10,9 @@ use crate::shard::calls::refusals::absent;
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::directory::Directory;
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
-use codec::aws::ChannelArn;
-use codec::aws::policy::{Action, KeyName};
 use codec::control::{Call, Operation, StreamSelector, Tag};
+use codec::identifiers::ChannelArn;
+use codec::policy::{Action, KeyName};
 
 impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A

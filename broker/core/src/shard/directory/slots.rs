@@ -9,7 +9,7 @@ use crate::limits::{ALONE_CLOSE_MS, CLOSES_PER_TURN};
 use crate::record::Record;
 use crate::shard::{Answer, PageQuestion};
 use crate::time::Now;
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

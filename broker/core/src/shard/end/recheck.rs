@@ -19,7 +19,7 @@ use crate::shard::gate::walk::Stage;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Now};
 use crate::work;
-use codec::aws::policy::KeyName;
+use codec::policy::KeyName;
 
 /// Keeps the caller of a connection that was just admitted. True when it may not be what it is: it was let in by
 /// credentials of before, on its way between two shards.

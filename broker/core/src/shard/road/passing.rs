@@ -17,7 +17,7 @@ use crate::shard::road::unaccepted::decline;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Declined, Deferred, TodoList};
 use crate::time::Moment;
-use codec::aws::CorrelationId;
+use codec::identifiers::CorrelationId;
 use codec::signal::Delivery;
 use std::rc::Rc;
 

@@ -9,7 +9,7 @@ use crate::shard::road::unaccepted::decline;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Declined, TodoList};
 use crate::time::Moment;
-use codec::aws::CorrelationId;
+use codec::identifiers::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, StatusFault};
 
 /// A message that breaks a rule: counted, and answered if it can be.

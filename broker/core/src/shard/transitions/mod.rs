@@ -8,7 +8,7 @@ mod session;
 
 use crate::id::ChannelKey;
 use crate::registry::{Change, Store, StoreError, Submitted};
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 
 const SNAPSHOT_NOTE: &str = "Made by src/shard/transitions/, which says how to renew it.";
 

@@ -78,8 +78,8 @@ mod tests {
     use broker_core::id::Slot;
     use broker_core::record::{Listed, VERSION_BYTES, Version};
     use broker_core::time::Wall;
-    use codec::aws::ChannelArn;
     use codec::control::ChannelStatus;
+    use codec::identifiers::ChannelArn;
     use serde_json::json;
 
     fn listed() -> Listed {

@@ -1,5 +1,5 @@
-use super::allowed::document;
 use super::*;
+use crate::side::dev::fault_rule::allowed::document;
 use serde_json::json;
 
 fn read(value: &Value) -> Result<FaultRule, String> {

@@ -1,5 +1,5 @@
-use super::text::Span;
 use super::*;
+use crate::side::trace::hints::text::Span;
 
 /// A viewer of ten seconds that offered after 3 ms.
 fn offered() -> Facts {

@@ -5,7 +5,7 @@ use crate::peer::percent_encoded;
 use crate::process::Broker;
 use crate::signed::signer::{Call, now_s};
 use broker_core::check::Check;
-use codec::aws::sigv4::Stamp;
+use codec::sigv4::Stamp;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

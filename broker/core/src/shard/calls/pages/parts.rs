@@ -84,8 +84,8 @@ mod tests {
     use crate::cluster::types::Slot;
     use crate::record::Version;
     use crate::time::Wall;
-    use codec::aws::ChannelArn;
     use codec::control::ChannelStatus;
+    use codec::identifiers::ChannelArn;
 
     fn listed(name: &str, created: u64) -> Listed {
         let arn = format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{created}");

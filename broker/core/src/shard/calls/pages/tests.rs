@@ -7,8 +7,8 @@ use crate::record::{Record, Records, Version};
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start};
 use crate::time::{Moment, Wall};
-use codec::aws::ChannelArn;
 use codec::control::Tag;
+use codec::identifiers::ChannelArn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

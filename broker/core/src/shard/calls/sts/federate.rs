@@ -4,7 +4,7 @@ use crate::auth::{Grant, PolicyQuestion, RootGrant, federated_user_arn};
 use crate::event::AuthFailure;
 use crate::shard::calls::respond::StsFault;
 use crate::shard::calls::sts::{Grantor, keys, session_policy, unsealed};
-use codec::aws::policy::Action;
+use codec::policy::Action;
 use codec::sts::{Error, ErrorKind, Granted, federation_token};
 
 impl Grantor<'_> {

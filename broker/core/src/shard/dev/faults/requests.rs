@@ -116,7 +116,7 @@ fn channel_of(call: &Call) -> Option<&str> {
         | Call::Ice(_)
         | Call::Alexa(_)
         | Call::Join(_)
-        | Call::JoinAsViewer(_) => call.arn().map(codec::aws::ChannelArn::name),
+        | Call::JoinAsViewer(_) => call.arn().map(codec::identifiers::ChannelArn::name),
     }
 }
 

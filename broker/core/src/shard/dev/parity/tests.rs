@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::placement::Placement;
 use crate::record::{Record, Version};
 use crate::shard::{Question, Reply, Shard, Start, StartDev};
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 
 const HASHER: RandomState = RandomState::with_seeds(1, 2, 3, 4);
 

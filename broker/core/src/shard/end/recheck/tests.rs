@@ -7,8 +7,8 @@ use crate::session::SessionState;
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start, StartKeys};
 use crate::time::Wall;
-use codec::aws::policy::Policy;
-use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::policy::Policy;
+use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::sync::Arc;
 
 const NOW_S: u64 = 1_800_000_000;

@@ -16,7 +16,7 @@ use crate::shard::directory::Directory;
 use crate::shard::todo::{Todo, TodoList};
 use crate::time::{Moment, Now};
 use crate::wire;
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use codec::signal::Action;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -10,7 +10,7 @@ use crate::shard::operator::inspect::question::Reply;
 use crate::shard::operator::presence;
 use crate::shard::sockets::Sockets;
 use crate::time::{Moment, Wall};
-use codec::aws::ChannelArn;
+use codec::identifiers::ChannelArn;
 use codec::signal::Action;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

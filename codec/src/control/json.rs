@@ -1,0 +1,164 @@
+//! Members of a JSON object with their types, read from simd-json's tape.
+
+use crate::control::ApiError;
+use crate::json::{Object, Value};
+use simd_json::Tape;
+
+/// A whole body, parsed. Exists for one call.
+pub(crate) struct Body<'b>(Tape<'b>);
+
+impl<'b> Body<'b> {
+    /// Parses a body, changing it in place.
+    pub(crate) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
+        match simd_json::to_tape(body) {
+            Ok(tape) => Ok(Self(tape)),
+            // simd-json's own words are about its inside, and its position counts from a block's start.
+            Err(_) => Err(ApiError::serialization(
+                "The request body is not valid JSON.",
+            )),
+        }
+    }
+
+    /// The object that the body has to be.
+    pub(crate) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
+        Value::of(&self.0.0)
+            .object()
+            .ok_or_else(|| ApiError::serialization("The request body must be a JSON object."))
+    }
+}
+
+impl<'t, 'b> Object<'t, 'b> {
+    /// The members of these names, each possibly absent (also when `null`); others are ignored.
+    ///
+    /// # Errors
+    /// A name that occurs twice.
+    pub(crate) fn members<const N: usize>(
+        self,
+        names: [&'static str; N],
+    ) -> Result<[Member<'t, 'b>; N], ApiError> {
+        let mut found = names.map(|name| NamedMember {
+            seen: false,
+            member: Member { name, value: None },
+        });
+        for (key, value) in self.entries() {
+            let Some(slot) = found.iter_mut().find(|slot| slot.member.name == key) else {
+                continue;
+            };
+            if slot.seen {
+                return Err(ApiError::serialization(format!(
+                    "{} is given twice.",
+                    slot.member.name
+                )));
+            }
+            slot.seen = true;
+            slot.member.value = Some(value).filter(|value| !value.is_null());
+        }
+        Ok(found.map(|slot| slot.member))
+    }
+}
+
+/// A member by name, absent or of any type.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'t, 'b> {
+    name: &'static str,
+    value: Option<Value<'t, 'b>>,
+}
+
+impl<'t, 'b> Member<'t, 'b> {
+    /// The member's string.
+    pub(crate) fn text(self) -> Result<Option<&'b str>, ApiError> {
+        self.typed("a string", Value::text)
+    }
+
+    /// The member's integer.
+    pub(crate) fn integer(self) -> Result<Option<i64>, ApiError> {
+        self.typed("an integer", Value::integer)
+    }
+
+    /// The member's object.
+    pub(crate) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
+        self.typed("an object", Value::object)
+    }
+
+    /// The member's list of strings.
+    pub(crate) fn texts(self) -> Result<Option<Vec<&'b str>>, ApiError> {
+        self.typed("a list of strings", |value| {
+            value.items()?.map(Value::text).collect()
+        })
+    }
+
+    /// The member's list of objects.
+    pub(crate) fn objects(self) -> Result<Option<Vec<Object<'t, 'b>>>, ApiError> {
+        self.typed("a list of objects", |value| {
+            value.items()?.map(Value::object).collect()
+        })
+    }
+
+    fn typed<T>(
+        self,
+        what: &str,
+        read: impl Fn(Value<'t, 'b>) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.value else {
+            return Ok(None);
+        };
+        let typed = read(value)
+            .ok_or_else(|| ApiError::serialization(format!("{} must be {what}.", self.name)))?;
+        Ok(Some(typed))
+    }
+}
+
+struct NamedMember<'t, 'b> {
+    seen: bool,
+    member: Member<'t, 'b>,
+}
+
+// Members and numbers of response bodies, appended to a caller's buffer without white space.
+
+/// Appends `before` (`{` or `,`), the member's name (a literal of ours, nothing to escape) and the colon.
+pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
+    out.push(before);
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Appends a whole number.
+pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(number.to_string().as_bytes());
+}
+
+/// Appends milliseconds since the epoch as seconds with three decimals, `1767323075.123`: the timestamp form of AWS's
+/// JSON protocols, which botocore and the JavaScript SDK read as a number.
+pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
+    out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
+}
+
+#[cfg(test)]
+mod write_tests {
+
+    use super::*;
+
+    fn written(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn times_have_three_decimals() {
+        for (ms, seconds) in [
+            (0, "0.000"),
+            (7, "0.007"),
+            (1_767_323_075_123, "1767323075.123"),
+            (1_000, "1.000"),
+            (10_050, "10.050"),
+        ] {
+            assert_eq!(written(|out| epoch_seconds(out, ms)), seconds);
+        }
+        assert_eq!(
+            written(|out| epoch_seconds(out, u64::MAX)),
+            "18446744073709551.615"
+        );
+    }
+}

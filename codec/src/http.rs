@@ -1,0 +1,415 @@
+//! The part of HTTP/1.1 that a signaling service needs: request heads, the upgrade, query strings, whole responses.
+//!
+//! The road of a request: [`HeadScanner`] finds where the head ends while bytes arrive, [`Head`] parses it once it is
+//! whole, [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the answer in one
+//! piece.
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod query;
+mod response;
+mod scanner;
+
+use crate::limits::HEADER_LINES;
+use crate::ws;
+pub use query::{QueryError, decode, encode, pairs};
+pub use response::{
+    CONTINUE, DATE_BYTES, ErrorHead, Meta, ends_connection, imf_fixdate, preflight, respond,
+    switching_protocols,
+};
+pub use scanner::{HeadError, HeadLimits, HeadScanner};
+
+// A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
+//
+// Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every
+// line ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are
+// unambiguous.
+
+/// A request head, borrowed from the bytes it was read in. Lives while one request is looked at.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    method: &'a str,
+    target: &'a str,
+    /// The start of path and query in the target: behind the authority of an absolute target, else at 0.
+    origin: usize,
+    minor: u8,
+    lines: [(&'a str, &'a str); HEADER_LINES],
+    line_count: usize,
+}
+
+/// The length of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// No body follows.
+    None,
+    /// This many bytes follow. A length beyond 64 bits reads as `u64::MAX`, which every bound refuses.
+    Length(u64),
+}
+
+impl<'a> Head<'a> {
+    /// Parses a whole head: the bytes up to and including the empty line, as [`HeadScanner`] found them.
+    ///
+    /// # Errors
+    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` must be there once in
+    /// HTTP/1.1.
+    pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
+        if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
+            return Err(HeadError::Malformed("The request head is not complete."));
+        }
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let mut slots = [httparse::EMPTY_HEADER; HEADER_LINES];
+        let mut request = httparse::Request::new(&mut slots);
+        match request.parse(bytes) {
+            Ok(httparse::Status::Complete(used)) if used == bytes.len() => {}
+            Ok(_) => return Err(HeadError::Malformed("The request head is not complete.")),
+            Err(error) => return Err(blame(error, bytes)),
+        }
+        let (Some(method), Some(target), Some(minor)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(HeadError::Malformed("The request line is incomplete."));
+        };
+        let mut head = Self {
+            method,
+            target,
+            origin: origin(method, target)?,
+            minor,
+            lines: [("", ""); HEADER_LINES],
+            line_count: request.headers.len(),
+        };
+        for (line, header) in head.lines.iter_mut().zip(request.headers.iter()) {
+            let value = std::str::from_utf8(header.value);
+            *line = (
+                header.name,
+                value.map_err(|_| HeadError::Malformed("A header value is not UTF-8."))?,
+            );
+        }
+        head.check_host()?;
+        Ok(head)
+    }
+
+    /// The method, case-sensitive.
+    #[must_use]
+    pub const fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The request target as sent.
+    #[must_use]
+    pub const fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The target's path, from its first slash to the question mark; `*` of `OPTIONS *`; `/` when an absolute target
+    /// has none.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        let rest = self.target.get(self.origin..).unwrap_or_default();
+        let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+        if path.is_empty() { "/" } else { path }
+    }
+
+    /// The target's query, behind the first question mark; `None` without one.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        let rest = self.target.get(self.origin..).unwrap_or_default();
+        rest.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The first header of this name, in any case, without blanks around it.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    /// Every header in wire order: name as sent, value without blanks around it.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.lines.iter().take(self.line_count).copied()
+    }
+
+    /// The values of all lines of one name, in wire order.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers()
+            .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The members of a comma-separated list header, all its lines together, without blanks and empty members.
+    pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let members = self.values(name).flat_map(|value| value.split(','));
+        members
+            .map(|member| member.trim_matches([' ', '\t']))
+            .filter(|member| !member.is_empty())
+    }
+
+    /// The host the client means, port included, as it wrote it; `None` only in HTTP/1.0.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.header("host")
+    }
+
+    /// Whether the version is 1.1.
+    pub(crate) const fn is_http11(&self) -> bool {
+        self.minor == 1
+    }
+
+    /// Whether another request may follow on this connection (RFC 9112 section 9.3).
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        let says = |option: &str| {
+            self.list("connection")
+                .any(|word| word.eq_ignore_ascii_case(option))
+        };
+        !says("close") && (self.is_http11() || says("keep-alive"))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.is_http11()
+            && self
+                .list("expect")
+                .any(|word| word.eq_ignore_ascii_case("100-continue"))
+    }
+
+    /// The length of the body.
+    ///
+    /// # Errors
+    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that states
+    /// no length; [`HeadError::Malformed`] for a coding beside a length, for a length given twice, and for what is no
+    /// number.
+    pub fn body(&self) -> Result<Body, HeadError> {
+        let mut length = None;
+        for value in self.values("content-length") {
+            let bytes =
+                decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
+            // Equal ones may be rejected too (RFC 9112 section 6.3): who repeats it may have passed a proxy that
+            // counted another.
+            if length.is_some() {
+                return Err(HeadError::Malformed("Content-Length is given twice."));
+            }
+            length = Some(bytes);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+        //# A server MAY reject a request that contains both Content-Length and Transfer-Encoding
+        match (length, self.header("transfer-encoding").is_some()) {
+            (Some(_), true) => Err(HeadError::Malformed(
+                "Transfer-Encoding and Content-Length exclude each other.",
+            )),
+            (None, true) => Err(HeadError::LengthRequired),
+            (Some(0), false) => Ok(Body::None),
+            (Some(bytes), false) => Ok(Body::Length(bytes)),
+            (None, false) if self.method == "POST" => Err(HeadError::LengthRequired),
+            (None, false) => Ok(Body::None),
+        }
+    }
+
+    fn check_host(&self) -> Result<(), HeadError> {
+        //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+        //# A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host
+        //# header field and to any request message that contains more than one Host header field line or a Host header
+        //# field with an invalid field value.
+        let mut hosts = self.values("host");
+        let Some(host) = hosts.next() else {
+            return if self.is_http11() {
+                Err(HeadError::Malformed("The Host header is missing."))
+            } else {
+                Ok(())
+            };
+        };
+        if hosts.next().is_some() {
+            return Err(HeadError::Malformed("The Host header is given twice."));
+        }
+        if host.is_empty() || host.contains(['/', '?', '#', '@', '\\']) {
+            return Err(HeadError::Malformed("The Host header is not a host."));
+        }
+        // An absolute target and Host must agree: the signature covers one, a proxy may have looked at the other.
+        if self.origin > 0
+            && let Some(authority) = self.target.get(..self.origin).and_then(authority)
+            && !authority.eq_ignore_ascii_case(host)
+        {
+            return Err(HeadError::Malformed(
+                "The request target and the Host header differ.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The start of path and query in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of
+/// OPTIONS.
+fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
+    if target.contains('#') {
+        return Err(HeadError::Malformed("The request target has a fragment."));
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(0);
+    }
+    let Some(authority) = authority(target) else {
+        return Err(HeadError::Malformed(
+            "The request target is neither a path nor a URL.",
+        ));
+    };
+    let scheme = target.find("://").map_or(0, |colon| colon + 3);
+    Ok(scheme + authority.len())
+}
+
+/// The authority of an absolute target.
+fn authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    let known = ["http", "https", "ws", "wss"]
+        .iter()
+        .any(|name| scheme.eq_ignore_ascii_case(name));
+    let authority = rest
+        .split(['/', '?'])
+        .next()
+        .filter(|authority| !authority.is_empty())?;
+    known.then_some(authority)
+}
+
+/// A decimal number of digits alone; saturates.
+fn decimal(text: &str) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.bytes().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some(number.saturating_mul(10).saturating_add(digit))
+    })
+}
+
+/// Our error for one of httparse's.
+fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
+        httparse::Error::Version if has_version(bytes) => HeadError::UnsupportedVersion,
+        httparse::Error::Version => {
+            HeadError::Malformed("The request line does not end with a version.")
+        }
+        httparse::Error::HeaderName => HeadError::Malformed("A header name is malformed."),
+        httparse::Error::HeaderValue => HeadError::Malformed("A header value is malformed."),
+        httparse::Error::NewLine => HeadError::Malformed("A line end is malformed."),
+        httparse::Error::Status | httparse::Error::Token => {
+            HeadError::Malformed("The request line is malformed.")
+        }
+    }
+}
+
+/// Whether the request line is three words and the last has the form of a version, `HTTP/<digit>.<digit>`, whichever
+/// it is.
+fn has_version(bytes: &[u8]) -> bool {
+    let line = bytes
+        .split(|&byte| byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    let mut words = line
+        .split(|&byte| byte == b' ')
+        .filter(|word| !word.is_empty());
+    let blanks = line.iter().filter(|&&byte| byte == b' ').count();
+    let version = words.nth(2).unwrap_or_default();
+    let digits = matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit());
+    digits && blanks == 2
+}
+
+// The opening handshake's request fields (RFC 6455 section 4.2.1).
+
+/// A WebSocket client's request for an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgrade<'a> {
+    /// `Sec-WebSocket-Key`: base64 of 16 bytes, checked.
+    pub key: &'a str,
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. It must then be echoed, or old releases of
+    /// its WebSocket library lose the connection.
+    pub offers_wss: bool,
+}
+
+/// Why a request that means to become a WebSocket cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// The method is not GET, or the version not HTTP/1.1.
+    NotGet,
+    /// `Connection` does not name the upgrade.
+    NotConnection,
+    /// `Sec-WebSocket-Version` is not 13 (section 4.4). The answer carries `Sec-WebSocket-Version: 13`.
+    BadVersion,
+    /// No `Sec-WebSocket-Key`.
+    MissingKey,
+    /// `Sec-WebSocket-Key` twice, or not base64 of 16 bytes.
+    BadKey,
+    /// A body is announced, which the bytes of the first frames could be taken for.
+    Body,
+}
+
+impl UpgradeError {
+    /// The status to answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadVersion => 426,
+            Self::NotGet | Self::NotConnection | Self::MissingKey | Self::BadKey | Self::Body => {
+                400
+            }
+        }
+    }
+
+    /// The text for the peer: plain ASCII without quotes.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NotGet => "A WebSocket begins with a GET request of HTTP/1.1.",
+            Self::NotConnection => {
+                "The Connection header of a WebSocket request must contain Upgrade."
+            }
+            Self::BadVersion => "The WebSocket version must be 13.",
+            Self::MissingKey => "The Sec-WebSocket-Key header is missing.",
+            Self::BadKey => "The Sec-WebSocket-Key header must be base64 of 16 bytes, once.",
+            Self::Body => "A WebSocket request has no body.",
+        }
+    }
+}
+
+/// Reads the fields of an opening handshake; `None` when the request does not ask for a WebSocket at all.
+///
+/// Extensions that the client offers are declined by silence (RFC 7692 section 5).
+///
+/// # Errors
+/// See [`UpgradeError`].
+pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError> {
+    if !head
+        .list("upgrade")
+        .any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+    {
+        return Ok(None);
+    }
+    if head.method() != "GET" || !head.is_http11() {
+        return Err(UpgradeError::NotGet);
+    }
+    if !head
+        .list("connection")
+        .any(|option| option.eq_ignore_ascii_case("upgrade"))
+    {
+        return Err(UpgradeError::NotConnection);
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# If this version does not match a version understood by the server, the server MUST abort the WebSocket handshake
+    let mut versions = head.values("sec-websocket-version");
+    if versions.next() != Some("13") || versions.next().is_some() {
+        return Err(UpgradeError::BadVersion);
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-11.3.1
+    //# The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request.
+    let mut keys = head.values("sec-websocket-key");
+    let key = keys.next().ok_or(UpgradeError::MissingKey)?;
+    if keys.next().is_some() || !ws::valid_key(key) {
+        return Err(UpgradeError::BadKey);
+    }
+    if head.body() != Ok(Body::None) {
+        return Err(UpgradeError::Body);
+    }
+    let offers_wss = head
+        .list("sec-websocket-protocol")
+        .any(|protocol| protocol == "wss");
+    Ok(Some(Upgrade { key, offers_wss }))
+}

@@ -1,0 +1,266 @@
+//! JSON text of signaling messages: two readers with one result, and the escaping writer.
+//!
+//! Clients nearly always send one flat object of strings, without escapes but perhaps `\/`. The flat scanner (`scan`)
+//! reads that shape, skips what unknown members hold (`skip`), and stops at anything else *before it has changed a
+//! byte*; then simd-json (`tape`) decides. So the scanner can only be quicker, never laxer: whatever it accepts,
+//! simd-json reads alike, which tests hold over generated and mutated texts.
+//!
+//! Both find the places of the values of the four known members in the text. Escapes are undone in place, so that these
+//! strings are in the text as well.
+//!
+//! simd-json differs from RFC 8259 in one point: numbers beyond 64 bits and beyond the range of a double are
+//! grammatical, and refused.
+
+#[cfg(test)]
+mod oracle;
+mod scan;
+pub(crate) mod tape;
+pub mod write;
+
+use scan::scan;
+use simd_json::{Node, StaticNode};
+use tape::TapeReader;
+
+/// Reads a text: the scanner first, simd-json for what it leaves. `None`: not one JSON object, or nested too deep.
+pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
+    scan(text).or_else(|| tape.members(text))
+}
+
+// The known members of a message, and the places of their values.
+
+/// A part of a text, in bytes. Always within the text it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Offset of the first byte.
+    pub(crate) start: usize,
+    /// Offset behind the last byte.
+    pub(crate) end: usize,
+}
+
+impl Span {
+    /// Whether nothing is in it.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// The bytes; empty for a text it was not made for.
+    pub(crate) fn of(self, text: &[u8]) -> &[u8] {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// The value of a known member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// Not there, or null, which means the same.
+    #[default]
+    Absent,
+    /// A string, unescaped.
+    Text(Span),
+    /// A number, boolean, array or object.
+    Other,
+}
+
+/// The members that the service knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemberName {
+    Action,
+    Payload,
+    Recipient,
+    Correlation,
+}
+
+impl MemberName {
+    /// The known member of a name: the first letter in either case, the rest exact.
+    pub(crate) fn of(name: &[u8]) -> Option<Self> {
+        match name {
+            [b'a' | b'A', b'c', b't', b'i', b'o', b'n'] => Some(Self::Action),
+            [b'm' | b'M', rest @ ..] if rest == PAYLOAD_TAIL => Some(Self::Payload),
+            [b'r' | b'R', rest @ ..] if rest == RECIPIENT_TAIL => Some(Self::Recipient),
+            [b'c' | b'C', rest @ ..] if rest == CORRELATION_TAIL => Some(Self::Correlation),
+            _ => None,
+        }
+    }
+}
+
+/// The known members of one message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    pub(crate) action: Member,
+    pub(crate) payload: Member,
+    pub(crate) recipient: Member,
+    pub(crate) correlation: Member,
+    /// The payload is known to be well-formed base64 of the standard alphabet; saves the check of its alphabet. Means
+    /// nothing when `twice` is set, for then it may be the other one.
+    pub(crate) payload_proven: bool,
+    /// Some known member occurs twice, in whatever spelling, null or not.
+    pub(crate) twice: bool,
+    /// The correlation id is one of them, so that none of the two can be echoed.
+    pub(crate) correlation_twice: bool,
+    /// Which members were seen, a bit for each [`MemberName`].
+    seen: u8,
+}
+
+impl Members {
+    /// Adds a member.
+    pub(crate) fn set(&mut self, key: MemberName, value: Member) {
+        let bit = 1 << key as u8;
+        if self.seen & bit != 0 {
+            self.twice = true;
+            self.correlation_twice |= key == MemberName::Correlation;
+            return;
+        }
+        self.seen |= bit;
+        *match key {
+            MemberName::Action => &mut self.action,
+            MemberName::Payload => &mut self.payload,
+            MemberName::Recipient => &mut self.recipient,
+            MemberName::Correlation => &mut self.correlation,
+        } = value;
+    }
+}
+
+const PAYLOAD_TAIL: &[u8] = b"essagePayload";
+const RECIPIENT_TAIL: &[u8] = b"ecipientClientId";
+const CORRELATION_TAIL: &[u8] = b"orrelationId";
+
+// Values on simd-json's tape, for messages and API bodies alike.
+//
+// # Theory of operation
+// simd-json turns a text into a flat list of nodes; a container's head says how many nodes follow it:
+// ```text
+//  {"Tags":[{"Key":"k"}],"A":1}
+//  Object(10) "Tags" Array Object "Key" "k" "A" 1        a value is its head and the nodes that belong to it:
+//                    └───────── value ────┘              a slice; its neighbour begins where the slice ends
+// ```
+// Walking is slicing, so no depth of nesting costs stack, and skipping an unknown value costs nothing.
+
+/// Any JSON value: the node that heads it, and all that belong to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'t, 'b> {
+    nodes: &'t [Node<'b>],
+}
+
+/// A JSON object: its keys and values in the order of the text.
+#[derive(Clone, Copy)]
+pub(crate) struct Object<'t, 'b> {
+    nodes: &'t [Node<'b>],
+}
+
+impl<'t, 'b> Value<'t, 'b> {
+    /// The value that a whole tape is.
+    pub(crate) fn of(nodes: &'t [Node<'b>]) -> Self {
+        Self { nodes }
+    }
+
+    /// Splits the first value off a list of nodes.
+    #[inline]
+    fn first(nodes: &'t [Node<'b>]) -> Option<(Self, &'t [Node<'b>])> {
+        let below = match nodes.first()? {
+            Node::Object { count, .. } | Node::Array { count, .. } => *count,
+            Node::String(_) | Node::Static(_) => 0,
+        };
+        let (own, rest) = nodes.split_at_checked(below + 1)?;
+        Some((Self { nodes: own }, rest))
+    }
+
+    pub(crate) fn is_null(self) -> bool {
+        matches!(self.nodes, [Node::Static(StaticNode::Null)])
+    }
+
+    pub(crate) fn text(self) -> Option<&'b str> {
+        match self.nodes {
+            [Node::String(text)] => Some(text),
+            [..] => None,
+        }
+    }
+
+    /// The value of an integer. `60.0` and `6e1` are not integers: no client writes them.
+    pub(crate) fn integer(self) -> Option<i64> {
+        match self.nodes {
+            [Node::Static(StaticNode::I64(integer))] => Some(*integer),
+            // Every integer of ours is small; one beyond i64 is out of each range all the same.
+            [Node::Static(StaticNode::U64(integer))] => {
+                Some(i64::try_from(*integer).unwrap_or(i64::MAX))
+            }
+            [..] => None,
+        }
+    }
+
+    pub(crate) fn object(self) -> Option<Object<'t, 'b>> {
+        match self.nodes {
+            [Node::Object { .. }, nodes @ ..] => Some(Object { nodes }),
+            [..] => None,
+        }
+    }
+
+    /// The entries of a list.
+    pub(crate) fn items(self) -> Option<impl Iterator<Item = Self>> {
+        let [Node::Array { .. }, nodes @ ..] = self.nodes else {
+            return None;
+        };
+        let mut rest = nodes;
+        Some(std::iter::from_fn(move || {
+            let (value, after) = Value::first(rest)?;
+            rest = after;
+            Some(value)
+        }))
+    }
+}
+
+impl<'t, 'b> Object<'t, 'b> {
+    /// Each key with its value.
+    #[inline]
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'b str, Value<'t, 'b>)> {
+        let mut rest = self.nodes;
+        std::iter::from_fn(move || {
+            let (Node::String(key), after) = rest.split_first()? else {
+                return None;
+            };
+            let (value, after) = Value::first(after)?;
+            rest = after;
+            Some((*key, value))
+        })
+    }
+}
+
+#[cfg(test)]
+mod members_tests {
+
+    use super::*;
+
+    #[test]
+    fn only_the_first_letter_is_folded() {
+        for (name, key) in [
+            ("action", Some(MemberName::Action)),
+            ("Action", Some(MemberName::Action)),
+            ("messagePayload", Some(MemberName::Payload)),
+            ("MessagePayload", Some(MemberName::Payload)),
+            ("recipientClientId", Some(MemberName::Recipient)),
+            ("RecipientClientId", Some(MemberName::Recipient)),
+            ("correlationId", Some(MemberName::Correlation)),
+            ("CorrelationId", Some(MemberName::Correlation)),
+            ("ACTION", None),
+            ("actionx", None),
+            ("actio", None),
+            ("messagepayload", None),
+            ("correlationID", None),
+            ("senderClientId", None),
+            ("", None),
+        ] {
+            assert_eq!(MemberName::of(name.as_bytes()), key, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_second_value_is_noticed_and_not_taken() {
+        let mut members = Members::default();
+        members.set(MemberName::Action, Member::Absent);
+        assert!(!members.twice);
+        members.set(MemberName::Action, Member::Other);
+        assert!(members.twice && members.action == Member::Absent && !members.correlation_twice);
+        members.set(MemberName::Correlation, Member::Other);
+        members.set(MemberName::Correlation, Member::Absent);
+        assert!(members.correlation_twice && members.correlation == Member::Other);
+    }
+}

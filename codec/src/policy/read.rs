@@ -1,0 +1,442 @@
+//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is in
+//! `rules.rs`.
+
+use crate::policy::PolicyError;
+use crate::policy::action::Actions;
+use crate::policy::condition::{Condition, Key, KeyName};
+use crate::policy::limits::STATEMENTS_MAX;
+use crate::policy::list::{List, begin_entry};
+use crate::policy::operator::{Comparison, Operator, Quantifier};
+use crate::policy::rules::{
+    self, DOCUMENT_MEMBERS, EVERYBODY, Effect, Grammar, IGNORED, Members, PRINCIPAL_KINDS, bounded,
+    excerpt, principal, value,
+};
+use crate::policy::scalars::{Reading, Text, Texts};
+use crate::policy::statement::Statement;
+use crate::policy::variable::{Allowance, Place, write_text};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// Reads a document that may have this number of variables, and returns its statements, one behind the other. The first
+/// `forgiven` faults are skipped: the statements are then of no use, but the error is the next fault.
+pub(crate) fn document(
+    text: &str,
+    grammar: Grammar,
+    variables_max: usize,
+    forgiven: usize,
+) -> Result<Vec<u8>, PolicyError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let variables = has_variables(text).then_some(variables_max);
+    let reading = Reading::new(grammar, forgiven, Allowance::new(variables));
+    let statements = (&mut json).deserialize_map(Document(&reading))?;
+    json.end()?;
+    Ok(statements)
+}
+
+/// Whether the document is of a version that has variables, which may stand behind its statements. Not looked for where
+/// no text can have one.
+fn has_variables(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Versioned<'a> {
+        #[serde(borrow, rename = "Version")]
+        version: std::borrow::Cow<'a, str>,
+    }
+    let may_have_one = text.contains("${") || text.contains("\\u");
+    let versioned = || serde_json::from_str::<Versioned<'_>>(text).ok();
+    may_have_one && versioned().is_some_and(|it| it.version == rules::VERSION_WITH_VARIABLES)
+}
+
+/// The document: an object.
+struct Document<'a>(&'a Reading);
+
+/// `Statement`: one or a list.
+struct Statements<'a>(&'a Reading, &'a mut Vec<u8>);
+
+/// One statement: an object.
+struct OneStatement<'a>(&'a Reading, &'a mut Vec<u8>);
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a policy document: an object with Statement")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut seen = Members::default();
+        let mut statements = Vec::new();
+        let string = |name| self.0.strings(name);
+        while let Some(name) = map.next_key::<String>()? {
+            match self.0.or(seen.note(&name, DOCUMENT_MEMBERS), IGNORED)? {
+                IGNORED => drop(map.next_value::<IgnoredAny>()?),
+                "Version" => map.next_value_seed(Text(string("Version"), rules::version))?,
+                "Id" => map.next_value_seed(Text(string("Id"), |_: &str| Ok(())))?,
+                _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the one that is left
+            }
+        }
+        let some = if statements.is_empty() {
+            Err("the document needs Statement, with at least one statement".to_owned())
+        } else {
+            Ok(())
+        };
+        self.0.or(some, ())?;
+        Ok(statements)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Statements<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Statements<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Statement: an object or a list of objects")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(), M::Error> {
+        OneStatement(self.0, self.1).visit_map(map)
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
+        let mut statements = 0;
+        while let Some(()) = list.next_element_seed(OneStatement(self.0, self.1))? {
+            statements += 1;
+            if statements > STATEMENTS_MAX {
+                return Err(Error::custom(format!(
+                    "allowed at most {STATEMENTS_MAX} statements"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+/// The members of a statement that were read so far. One that is missing or wrong has no value: such a statement is
+/// skipped, never used.
+#[derive(Default)]
+struct Draft {
+    effect: Option<Effect>,
+    actions: Option<Actions>,
+    /// Of a trust document its principals.
+    resources: Vec<u8>,
+    expands_resources: bool,
+    found: Found,
+}
+
+impl Draft {
+    /// Reads the patterns of actions.
+    fn actions<'de, M: MapAccess<'de>>(
+        &mut self,
+        reading: &Reading,
+        name: &str,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        map.next_value_seed(Texts(reading.strings(name), |text: &str| {
+            let meant = Actions::of_pattern(bounded(text)?)?;
+            self.actions = Some(self.actions.unwrap_or_default().union(meant));
+            Ok(())
+        }))
+    }
+
+    /// Reads the patterns of resources.
+    fn resources<'de, M: MapAccess<'de>>(
+        &mut self,
+        reading: &Reading,
+        name: &str,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        map.next_value_seed(Texts(reading.strings(name), |text: &str| {
+            let pattern = rules::resource(text)?;
+            if !self.resources.is_empty() {
+                begin_entry(&mut self.resources);
+            }
+            let (out, place) = (&mut self.resources, Place::Resource);
+            self.expands_resources |= write_text(out, pattern, place, &reading.allowance)?;
+            Ok(())
+        }))
+    }
+}
+
+impl<'de> Visitor<'de> for OneStatement<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a statement: an object with Effect, Action and Resource")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let reading = self.0;
+        let (mut seen, mut draft) = (Members::default(), Draft::default());
+        while let Some(name) = map.next_key::<String>()? {
+            match reading.or(seen.note(&name, reading.grammar.members()), IGNORED)? {
+                IGNORED => drop(map.next_value::<IgnoredAny>()?),
+                "Sid" => map.next_value_seed(Text(reading.strings("Sid"), |_: &str| Ok(())))?,
+                "Effect" => {
+                    map.next_value_seed(Text(reading.strings("Effect"), |text: &str| {
+                        draft.effect = Some(rules::effect(text)?);
+                        Ok(())
+                    }))?;
+                }
+                name @ ("Action" | "NotAction") => draft.actions(reading, name, &mut map)?,
+                name @ ("Resource" | "NotResource") => draft.resources(reading, name, &mut map)?,
+                "Principal" | "NotPrincipal" => {
+                    map.next_value_seed(Principals(reading, &mut draft.resources))?;
+                }
+                _ => map.next_value_seed(Conditions(reading, &mut draft.found))?, // the one that is left
+            }
+        }
+        reading.or(seen.require_statement(reading.grammar), ())?;
+        let actions = draft.actions.unwrap_or_default();
+        let statement = Statement {
+            effect: draft.effect.unwrap_or(Effect::Deny),
+            actions: if seen.has("NotAction") {
+                actions.others()
+            } else {
+                actions
+            },
+            spares_resources: seen.has("NotResource") || seen.has("NotPrincipal"),
+            expands_resources: draft.expands_resources,
+            resources: List::new(&draft.resources),
+            equals: List::new(&draft.found.equals),
+            like: List::new(&draft.found.like),
+            conditions: List::new(&draft.found.others),
+        };
+        if reading.grammar == Grammar::Trust {
+            reading.or(statement.check_trust(), ())?;
+        }
+        statement.write(self.1).map_err(Error::custom)
+    }
+}
+
+// `Condition`: operators, each with keys and their values.
+
+/// `Condition`: an object of operators.
+pub(crate) struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Found);
+
+/// The conditions of a statement.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The operators, so that each comes once.
+    operators: Vec<Operator>,
+    /// Values of `StringEquals` on the client id.
+    pub(crate) equals: Vec<u8>,
+    /// Values of `StringLike` on it.
+    pub(crate) like: Vec<u8>,
+    /// The other conditions, one behind the other.
+    pub(crate) others: Vec<u8>,
+}
+
+/// The value of an operator: an object of keys.
+struct Keys<'a>(&'a Reading, Operator, &'a mut Found);
+
+impl<'de> DeserializeSeed<'de> for Conditions<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Conditions<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Condition: an object of operators")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let mut any = false;
+        while let Some(name) = map.next_key::<String>()? {
+            any = true;
+            let known = self.1.operator(&name).map(Some);
+            match self.0.or(known, None)? {
+                Some(operator) => map.next_value_seed(Keys(self.0, operator, &mut *self.1))?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let some = if any {
+            Ok(())
+        } else {
+            Err("Condition: must have an operator such as StringEquals".to_owned())
+        };
+        self.0.or(some, ())
+    }
+}
+
+impl Found {
+    fn operator(&mut self, name: &str) -> Result<Operator, String> {
+        let operator = Operator::parse(name)?;
+        if self.operators.contains(&operator) {
+            return Err("Condition: allowed each operator once".into());
+        }
+        self.operators.push(operator);
+        Ok(operator)
+    }
+
+    /// Adds a condition.
+    fn add(&mut self, condition: &Condition<'_>, expands: bool) -> Result<(), String> {
+        let operator = condition.operator;
+        let is_plain = condition.key.name == KeyName::ClientId
+            && operator.quantifier == Quantifier::None
+            && !operator.if_exists
+            && !operator.is_negated()
+            && !expands
+            && condition.values.entries().all(|value| !value.is_empty());
+        let comparison = operator.comparison();
+        if is_plain && comparison == Comparison::Text {
+            self.equals.extend(condition.values.bytes());
+        } else if is_plain && comparison == Comparison::Pattern {
+            self.like.extend(condition.values.bytes());
+        } else {
+            condition.write(&mut self.others)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Keys<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keys<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: an object of condition keys", self.1.name())
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let (mut seen, mut any) = (Vec::<String>::new(), false);
+        while let Some(name) = map.next_key::<String>()? {
+            any = true;
+            let is_again = seen.iter().any(|known| known.eq_ignore_ascii_case(&name));
+            let known = match Key::parse(&name) {
+                Ok(_) if is_again => Err(format!("condition key {name}: allowed once")),
+                known => known.map(Some),
+            };
+            let Some(key) = self.0.or(known, None)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let (mut values, mut expands, mut is_first) = (Vec::new(), false, true);
+            map.next_value_seed(Texts(self.0.scalars(&name), |text: &str| {
+                let place = self.1.place().unwrap_or(Place::Text);
+                let text = value(text)?;
+                self.1.check(text)?;
+                let text = &*self.1.kept(text);
+                if !std::mem::take(&mut is_first) {
+                    begin_entry(&mut values);
+                }
+                expands |= write_text(&mut values, text, place, &self.0.allowance)?;
+                Ok(())
+            }))?;
+            let condition = Condition {
+                operator: self.1,
+                key,
+                values: List::new(&values),
+            };
+            self.0.or(self.2.add(&condition, expands), ())?;
+            seen.push(name);
+        }
+        let some = if any {
+            Ok(())
+        } else {
+            let name = excerpt(self.1.name());
+            Err(format!(
+                "condition operator {name}: must have a condition key"
+            ))
+        };
+        self.0.or(some, ())
+    }
+}
+
+// `Principal`: `"*"`, or an object of kinds, each with its names.
+
+/// The principals of a statement, and where they are kept.
+pub(crate) struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
+
+impl Principals<'_> {
+    fn keep(&mut self, entry: &str) {
+        if !self.1.is_empty() {
+            begin_entry(self.1);
+        }
+        self.1.extend(entry.bytes());
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Principals<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Principals<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Principal: \"*\" or an object with AWS, Service or Federated")
+    }
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
+        if text == "*" {
+            self.keep(EVERYBODY);
+            return Ok(());
+        }
+        let rule = format!(
+            "Principal {}: allowed \"*\" or an object with AWS, Service or Federated",
+            excerpt(text)
+        );
+        self.0.or(Err(rule), ())
+    }
+
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
+        let mut seen: Vec<&str> = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let known = PRINCIPAL_KINDS.iter().copied().find(|kind| **kind == name);
+            let rule = || {
+                format!(
+                    "Principal {}: allowed AWS, Service and Federated, each once",
+                    excerpt(&name)
+                )
+            };
+            let known = known.filter(|kind| !seen.contains(kind)).ok_or_else(rule);
+            let Some(kind) = self.0.or(known.map(Some), None)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            seen.push(kind);
+            map.next_value_seed(Texts(self.0.strings(kind), |text: &str| {
+                let entry = principal(kind, text)?;
+                self.keep(&entry);
+                Ok(())
+            }))?;
+        }
+        let some = if seen.is_empty() {
+            Err("Principal: must have AWS, Service or Federated".to_owned())
+        } else {
+            Ok(())
+        };
+        self.0.or(some, ())
+    }
+}

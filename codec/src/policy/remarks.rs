@@ -1,0 +1,112 @@
+//! Remarks on what a policy may say and its author may not expect.
+
+use crate::policy::Policy;
+use crate::policy::condition::{Key, KeyName};
+use crate::policy::operator::{Comparison, Quantifier};
+use crate::policy::rules::Effect;
+use crate::policy::statement::KeyUse;
+use std::collections::BTreeSet;
+
+impl Policy {
+    /// Remarks for the operator, each once: keys that have no value here, keys whose value the client chooses, and
+    /// denials that do not apply where a key has no value.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = BTreeSet::new();
+        for statement in self.statements() {
+            let denies = statement.effect == Effect::Deny;
+            // Each part was read before.
+            let _ = statement.each_key(|key, used| {
+                let name = shown(key);
+                if key.name == KeyName::Foreign {
+                    remarks.insert(format!("{name} has no value here"));
+                } else if matches!(key.name, KeyName::UserAgent | KeyName::Referer) {
+                    remarks.insert(format!("{name} is what the client says"));
+                } else if denies && needs(key.name, used) {
+                    remarks.insert(format!(
+                        "a denial with {name} does not apply to requests that have no value of it"
+                    ));
+                }
+            });
+        }
+        remarks.into_iter().collect()
+    }
+}
+
+/// Whether a statement does not apply without a value of the key, which not all callers have.
+fn needs(name: KeyName, used: KeyUse) -> bool {
+    match used {
+        KeyUse::Variable { has_default } => !has_default && !always_has_value(name),
+        KeyUse::Condition(operator) => {
+            let is_met_without = operator.if_exists
+                || operator.is_negated()
+                || operator.quantifier == Quantifier::All
+                || operator.comparison() == Comparison::Presence;
+            !is_met_without && is_of_sign_in(name)
+        }
+    }
+}
+
+fn always_has_value(name: KeyName) -> bool {
+    matches!(
+        name,
+        KeyName::CurrentTime
+            | KeyName::EpochTime
+            | KeyName::SourceIp
+            | KeyName::SecureTransport
+            | KeyName::UserId
+            | KeyName::PrincipalArn
+            | KeyName::PrincipalAccount
+            | KeyName::PrincipalType
+    )
+}
+
+/// Whether the key has a value for callers alone that signed in in a certain way.
+fn is_of_sign_in(name: KeyName) -> bool {
+    matches!(
+        name,
+        KeyName::UserName
+            | KeyName::PrincipalTag
+            | KeyName::SourceIdentity
+            | KeyName::FederatedProvider
+            | KeyName::ThingName
+            | KeyName::ThingTypeName
+            | KeyName::AwsCertificateId
+            | KeyName::Claim
+    )
+}
+
+fn shown(key: Key<'_>) -> String {
+    if matches!(key.name, KeyName::Claim | KeyName::Foreign) {
+        return key.detail.to_owned();
+    }
+    format!("{}{}", key.name.as_str(), key.detail)
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn what_may_surprise_is_named_once() {
+        let policy = Policy::parse(
+            r#"{"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:kinesisvideo:*:*:channel/${aws:username}/*",
+             "Condition": {"Bool": {"AWS:multifactorauthpresent": true}, "StringLike": {"aws:UserAgent": "x*"}}},
+            {"Effect": "Deny", "Action": "*", "Resource": "arn:aws:kinesisvideo:*:*:channel/${aws:PrincipalTag/a, 'b'}/*"},
+            {"Effect": "Deny", "Action": "*", "Resource": "arn:aws:kinesisvideo:*:*:channel/${aws:PrincipalTag/c}/*"},
+            {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {
+              "StringEquals": {"id.example.com:sub": "x", "aws:ResourceTag/locked": "yes"},
+              "StringNotEquals": {"credentials-iot:ThingName": "${aws:PrincipalAccount}"},
+              "StringEqualsIfExists": {"aws:username": "x"}, "StringLike": {"aws:UserAgent": "y*"}}}]}"#,
+        );
+        let wanted = [
+            "AWS:multifactorauthpresent has no value here",
+            "a denial with aws:PrincipalTag/c does not apply to requests that have no value of it",
+            "a denial with id.example.com:sub does not apply to requests that have no value of it",
+            "aws:UserAgent is what the client says",
+        ];
+        assert_eq!(policy.unwrap().remarks(), wanted);
+    }
+}

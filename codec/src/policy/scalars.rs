@@ -1,0 +1,158 @@
+//! Strings and lists of strings of a document, and the faults that are skipped.
+
+use crate::policy::limits::ENTRIES_MAX;
+use crate::policy::rules::Grammar;
+use crate::policy::variable::Allowance;
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
+use std::cell::Cell;
+use std::fmt;
+
+/// The reading of a document: what all its parts share.
+pub(crate) struct Reading {
+    /// The kind of the document.
+    pub(crate) grammar: Grammar,
+    /// The number of faults that are still skipped.
+    forgiven: Cell<usize>,
+    /// The variables that it may have.
+    pub(crate) allowance: Allowance,
+}
+
+impl Reading {
+    pub(crate) const fn new(grammar: Grammar, forgiven: usize, allowance: Allowance) -> Self {
+        Self {
+            grammar,
+            forgiven: Cell::new(forgiven),
+            allowance,
+        }
+    }
+
+    /// Returns the checked value, or `instead` when it is a fault that is skipped.
+    pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
+        let rule = match checked {
+            Ok(value) => return Ok(value),
+            Err(rule) => rule,
+        };
+        let left = self.forgiven.get().checked_sub(1);
+        let left = left.ok_or_else(|| E::custom(rule))?;
+        self.forgiven.set(left);
+        Ok(instead)
+    }
+
+    /// A value of this name that is a string.
+    pub(crate) const fn strings<'a>(&'a self, name: &'a str) -> Scalars<'a> {
+        Scalars {
+            reading: self,
+            name,
+            any: false,
+        }
+    }
+
+    /// A value of this name that is a string, a number, true or false.
+    pub(crate) const fn scalars<'a>(&'a self, name: &'a str) -> Scalars<'a> {
+        Scalars {
+            reading: self,
+            name,
+            any: true,
+        }
+    }
+}
+
+/// The scalars that a value may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalars<'a> {
+    reading: &'a Reading,
+    name: &'a str,
+    /// Not strings alone.
+    any: bool,
+}
+
+/// A scalar whose text is passed to a function.
+pub(crate) struct Text<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
+
+/// A scalar or a list of scalars, each of which is passed to a function.
+pub(crate) struct Texts<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
+
+impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Text<'_, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+/// Visits of scalars that are not strings: if strings alone are allowed, faults that can be skipped like others, since
+/// the scalar was read whole.
+macro_rules! no_strings {
+    ($($visit:ident $kind:ty: $unexpected:ident),+) => {
+        $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {
+            if self.0.any {
+                let taken = (self.1)(&value.to_string());
+                return self.0.reading.or(taken, ());
+            }
+            let found = Unexpected::$unexpected(value);
+            let rule = <serde::de::value::Error as Error>::invalid_type(found, &self);
+            self.0.reading.or(Err(rule.to_string()), ())
+        })+
+        fn visit_unit<E: Error>(self) -> Result<(), E> {
+            let rule = <serde::de::value::Error as Error>::invalid_type(Unexpected::Other("null"), &self);
+            self.0.reading.or(Err(rule.to_string()), ())
+        }
+    };
+}
+
+impl<F: FnMut(&str) -> Result<(), String>> Visitor<'_> for Text<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: a string", self.0.name)
+    }
+
+    no_strings!(visit_bool bool: Bool, visit_u64 u64: Unsigned, visit_i64 i64: Signed, visit_f64 f64: Float);
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
+        let taken = (self.1)(text);
+        self.0.reading.or(taken, ())
+    }
+}
+
+impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Texts<'_, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: a string or a list of strings", self.0.name)
+    }
+
+    no_strings!(visit_bool bool: Bool, visit_u64 u64: Unsigned, visit_i64 i64: Signed, visit_f64 f64: Float);
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
+        let taken = (self.1)(text);
+        self.0.reading.or(taken, ())
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
+        let mut entries = 0;
+        while let Some(()) = list.next_element_seed(Text(self.0, &mut self.1))? {
+            entries += 1;
+            if entries > ENTRIES_MAX {
+                return Err(Error::custom(format!(
+                    "{}: allowed at most {ENTRIES_MAX} entries",
+                    self.0.name
+                )));
+            }
+        }
+        let some = if entries == 0 {
+            Err(format!("{}: allowed a list that is not empty", self.0.name))
+        } else {
+            Ok(())
+        };
+        self.0.reading.or(some, ())
+    }
+}

@@ -1,0 +1,271 @@
+//! One statement, as its bytes lie in a policy.
+//!
+//! ```text
+//! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
+//! ```
+//! The two lists of values are those of a client id, which most conditions are about; a condition that the statement
+//! does not have is an empty list. The other conditions are one behind the other.
+
+use crate::policy::Request;
+use crate::policy::action::{ACTIONS_BYTES, Actions};
+use crate::policy::condition::{Condition, Key, Match, Work};
+use crate::policy::context::Values;
+use crate::policy::list::List;
+use crate::policy::operator::Operator;
+use crate::policy::pattern::Text;
+use crate::policy::rules::{EVERYBODY, Effect};
+use crate::policy::variable::{Expanded, Place, each_variable, expand, has_markers};
+
+/// A statement of a policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Statement<'p> {
+    pub(crate) effect: Effect,
+    pub(crate) actions: Actions,
+    /// It applies to all resources but those that match.
+    pub(crate) spares_resources: bool,
+    /// Some of them have variables.
+    pub(crate) expands_resources: bool,
+    /// Patterns, at least one; one must match.
+    pub(crate) resources: List<'p>,
+    /// `StringEquals` on `kinesisvideo:ClientId`: one of its values must be the request's client id.
+    pub(crate) equals: List<'p>,
+    /// `StringLike`: one of its patterns must match the client id.
+    pub(crate) like: List<'p>,
+    /// The other conditions, one behind the other.
+    pub(crate) conditions: List<'p>,
+}
+
+/// The use of a key by a statement.
+#[derive(Clone, Copy)]
+pub(crate) enum KeyUse {
+    /// In a condition of this operator.
+    Condition(Operator),
+    /// As a variable.
+    Variable {
+        /// It has a value for requests that have none.
+        has_default: bool,
+    },
+}
+
+/// A request, with what was found out about its texts so far.
+pub(crate) struct Subject<'a> {
+    request: &'a Request<'a>,
+    resource: Text<'a>,
+    client_id: Option<Text<'a>>,
+    values: Values<'a>,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(request: &'a Request<'a>) -> Self {
+        Self {
+            request,
+            resource: Text::new(request.resource),
+            client_id: request.client_id.map(Text::new),
+            values: Values::new(request.client_id, request.context),
+        }
+    }
+
+    /// Whether the resource matches a pattern whose variables are replaced. `without_value`: if one has no value.
+    fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut Work) -> Match {
+        if !has_markers(pattern) {
+            return self.resource.matches(pattern, &mut work.steps).into();
+        }
+        let (scratch, steps) = work.scratch();
+        match expand(pattern, Place::Resource, &self.values, scratch, steps) {
+            Expanded::Text(pattern) => self.resource.matches_expanded(pattern, steps).into(),
+            Expanded::TooLong => Match::No,
+            Expanded::WithoutValue => without_value,
+            Expanded::Unknown => Match::Open,
+        }
+    }
+}
+
+impl<'p> Statement<'p> {
+    /// The first statement of these bytes, and what is behind it; `None` when they are none of [`Self::write`].
+    pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
+        let (&[kind], rest) = bytes.split_first_chunk()?;
+        let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
+        let (resources, rest) = List::read(rest)?;
+        let (equals, rest) = List::read(rest)?;
+        let (like, rest) = List::read(rest)?;
+        let (conditions, rest) = if kind & CONDITIONS == 0 {
+            (List::default(), rest)
+        } else {
+            List::read(rest)?
+        };
+        if kind & !(ALLOW | SPARES_RESOURCES | EXPANDS_RESOURCES | CONDITIONS) != 0 {
+            return None;
+        }
+        let statement = Self {
+            effect: if kind & ALLOW == 0 {
+                Effect::Deny
+            } else {
+                Effect::Allow
+            },
+            actions: Actions::of_bytes(actions),
+            spares_resources: kind & SPARES_RESOURCES != 0,
+            expands_resources: kind & EXPANDS_RESOURCES != 0,
+            resources,
+            equals,
+            like,
+            conditions,
+        };
+        Some((statement, rest))
+    }
+
+    /// Appends the statement.
+    ///
+    /// # Errors
+    /// A list is too long.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        let effect = match self.effect {
+            Effect::Allow => ALLOW,
+            Effect::Deny => 0,
+        };
+        let bit = |is: bool, bit| if is { bit } else { 0 };
+        let conditions = bit(!self.conditions.is_empty(), CONDITIONS);
+        let resources = bit(self.spares_resources, SPARES_RESOURCES)
+            | bit(self.expands_resources, EXPANDS_RESOURCES);
+        out.push(effect | resources | conditions);
+        out.extend(self.actions.bytes());
+        for list in [self.resources, self.equals, self.like] {
+            list.write(out)?;
+        }
+        if conditions != 0 {
+            self.conditions.write(out)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a statement of a trust document that allows something to everybody, or to all but some, in any case.
+    pub(crate) fn check_trust(&self) -> Result<(), String> {
+        let conditions = [self.equals, self.like, self.conditions];
+        let is_conditional = conditions.iter().any(|list| !list.is_empty());
+        let mut principals = self.resources.entries();
+        let is_wide =
+            self.spares_resources || principals.any(|entry| entry == EVERYBODY.as_bytes());
+        if is_wide && !is_conditional && self.effect == Effect::Allow {
+            let rule = "a statement that allows with NotPrincipal or Principal \"*\" must have a Condition";
+            return Err(rule.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether it applies to a request. Adds the work to `steps`, and that of the other conditions to `work`.
+    ///
+    /// Values that are lost are decided for the worse: a statement that depends on one denies, and does not allow.
+    pub(crate) fn matches(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+        subject.values.begin();
+        let matches = self.applies(subject, work, steps);
+        if matches == Match::Open && subject.values.only_lost() {
+            return (self.effect == Effect::Deny).into();
+        }
+        matches
+    }
+
+    fn applies(&self, subject: &Subject<'_>, work: &mut Work, steps: &mut u64) -> Match {
+        if !self.actions.has(subject.request.action) {
+            return Match::No;
+        }
+        let mut patterns = self.resources.entries();
+        let named = if self.expands_resources {
+            // A statement with a variable that has no value does not apply.
+            let without_value = self.spares_resources.into();
+            Match::any(patterns.map(|pattern| subject.is_on(pattern, without_value, work)))
+        } else {
+            patterns
+                .any(|pattern| subject.resource.matches(pattern, steps))
+                .into()
+        };
+        let applies = if self.spares_resources {
+            named.not()
+        } else {
+            named
+        };
+        if applies == Match::No {
+            return Match::No;
+        }
+        if !self.holds(subject, steps) {
+            work.failed = Some(0);
+            return Match::No;
+        }
+        if self.conditions.is_empty() {
+            return applies;
+        }
+        let conditions = self.conditions().map_while(|condition| condition);
+        let mut failed = None;
+        let met = Match::all((1..).zip(conditions).map(|(nth, condition)| {
+            let holds = condition.holds(&subject.values, work);
+            match holds {
+                Match::No => failed = Some(nth),
+                Match::Open => failed = failed.or(Some(nth)),
+                Match::Yes => {}
+            }
+            holds
+        }));
+        work.failed = failed;
+        applies.min(met)
+    }
+
+    /// The other conditions; `None` for one that cannot be read, which is the last.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = Option<Condition<'p>>> {
+        let mut rest = self.conditions.bytes();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let read = Condition::read(rest);
+            rest = read.map_or(&[], |(_, behind)| behind);
+            Some(read.map(|(condition, _)| condition))
+        })
+    }
+
+    /// Passes on each key that it names besides the client id. `None` when some part cannot be read.
+    pub(crate) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
+        let mut of_variables = |list: List<'_>| {
+            let mut entries = list.entries();
+            entries.try_for_each(|entry| {
+                each_variable(entry, |key, has_default| {
+                    seen(key, KeyUse::Variable { has_default });
+                })
+            })
+        };
+        of_variables(self.resources)?;
+        for condition in self.conditions() {
+            of_variables(condition?.values)?;
+        }
+        for condition in self.conditions().flatten() {
+            seen(condition.key, KeyUse::Condition(condition.operator));
+        }
+        Some(())
+    }
+
+    /// Whether its conditions on the client id hold. Source: IAM User Guide, "Condition operators": an absent key
+    /// matches nothing.
+    fn holds(&self, subject: &Subject<'_>, steps: &mut u64) -> bool {
+        if self.equals.is_empty() && self.like.is_empty() {
+            return true;
+        }
+        let (Some(id), Some(text)) = (subject.request.client_id, &subject.client_id) else {
+            return false;
+        };
+        let mut is_one = |value: &[u8]| {
+            *steps += 1;
+            value == id.as_bytes()
+        };
+        (self.equals.is_empty() || self.equals.entries().any(&mut is_one))
+            && (self.like.is_empty() || self.like.entries().any(|value| text.matches(value, steps)))
+    }
+}
+
+/// Of the kind of a statement: it allows; else it denies.
+const ALLOW: u8 = 1;
+
+/// Its resources are those to which it does not apply.
+const SPARES_RESOURCES: u8 = 2;
+
+/// Some of its resources have variables.
+const EXPANDS_RESOURCES: u8 = 8;
+
+/// It has other conditions than those on the client id by `StringEquals` and `StringLike`.
+const CONDITIONS: u8 = 4;

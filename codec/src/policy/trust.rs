@@ -1,0 +1,456 @@
+//! Trust documents: who may assume a role.
+//!
+//! Their grammar is that of other policies, with `Principal` in the place of `Resource`. A principal is named itself,
+//! or with its whole account: a permission of its own is needed unless it is named itself.
+//!
+//! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
+//! Reference, "AssumeRole".
+
+use crate::policy::limits::{TRUST_BYTES_MAX, VARIABLES_MAX};
+use crate::policy::list::List;
+use crate::policy::rules::{EVERYBODY, Effect, Grammar};
+use crate::policy::statement::Statement;
+use crate::policy::{
+    Action, Decision, Ground, KeyName, Policy, PolicyError, Request, all_faults, read, within,
+};
+use std::collections::BTreeSet;
+
+/// A trust document that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    statements: Box<[Clause]>,
+}
+
+/// One statement: principals, and actions with conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Clause {
+    /// It applies to all principals but those that it names.
+    spares: bool,
+    denies: bool,
+    /// Each with its kind: `AWS:arn:…`.
+    principals: Box<[Box<str>]>,
+    /// The statement on any resource.
+    rule: Policy,
+}
+
+/// Somebody who wants to assume a role, as trust documents may name them.
+#[derive(Clone, Copy, Debug)]
+pub struct Trusted<'a> {
+    /// Names of their own, each with its kind: `AWS:arn:aws:iam::123456789012:user/back-end`.
+    pub own: &'a [&'a str],
+    /// Their account, `AWS:arn:aws:iam::123456789012:root`; `None` where a token of a provider is all that there is.
+    pub account: Option<&'a str>,
+}
+
+/// The decision of a trust document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustDecision {
+    /// A statement allows it that names the one who asks.
+    Allow,
+    /// A statement allows it to their account or to everybody: their own permission is needed too.
+    AllowAccount,
+    /// A statement denies it.
+    Deny,
+    /// No statement applies.
+    NoMatch,
+}
+
+/// The statement of a trust document that refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustGround {
+    /// Its position in the document, from 1.
+    pub statement: usize,
+    /// The condition of its rule that does not hold, if one does not.
+    ground: Ground,
+}
+
+impl Trust {
+    /// Reads a document of at most [`TRUST_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// The first fault, with its line and column.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        within(text, TRUST_BYTES_MAX)?;
+        let bytes = read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
+        Self::of_statements(&bytes)
+            .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
+    }
+
+    /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
+    ///
+    /// # Errors
+    /// All faults, as [`Policy::parse_with_faults`].
+    pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
+        Self::parse(text).map_err(|first| all_faults(text, Grammar::Trust, first))
+    }
+
+    fn of_statements(bytes: &[u8]) -> Option<Self> {
+        let (mut rest, mut statements) = (bytes, Vec::new());
+        while !rest.is_empty() {
+            let statement;
+            (statement, rest) = Statement::read(rest)?;
+            let of_entry = |entry: &[u8]| std::str::from_utf8(entry).ok().map(Into::into);
+            let principals = statement.resources.entries().map(of_entry);
+            let mut rule = Vec::new();
+            let anywhere = Statement {
+                spares_resources: false,
+                resources: List::new(b"*"),
+                ..statement
+            };
+            anywhere.write(&mut rule).ok()?;
+            statements.push(Clause {
+                spares: statement.spares_resources,
+                denies: statement.effect == Effect::Deny,
+                principals: principals.collect::<Option<_>>()?,
+                rule: Policy::of_bytes(&rule)?,
+            });
+        }
+        let statements = statements.into();
+        Some(Self { statements })
+    }
+
+    /// Decides whether somebody may do this with the role. Adds the work to `steps` as [`Policy::decide`] does. The
+    /// ground is the statement that denies it, or the first one that would allow it, except for a condition.
+    #[must_use]
+    pub fn decide(
+        &self,
+        who: &Trusted<'_>,
+        request: &Request<'_>,
+        steps: &mut u64,
+        ground: &mut Option<TrustGround>,
+    ) -> TrustDecision {
+        let mut decision = TrustDecision::NoMatch;
+        for (number, clause) in (1..).zip(&self.statements) {
+            let applies = clause.applies(who);
+            if applies == TrustDecision::NoMatch {
+                continue;
+            }
+            let mut own = None;
+            let ruled = clause.rule.decide(request, steps, &mut own);
+            let own = own.map(|ground| TrustGround {
+                statement: number,
+                ground,
+            });
+            match ruled {
+                Decision::Deny => {
+                    *ground = own;
+                    return TrustDecision::Deny;
+                }
+                Decision::Allow if applies == TrustDecision::Allow => decision = applies,
+                Decision::Allow if decision == TrustDecision::NoMatch => decision = applies,
+                Decision::Allow => {}
+                Decision::Open | Decision::NoMatch => *ground = ground.or(own),
+            }
+        }
+        decision
+    }
+
+    /// The key of the condition that did not hold; `None` for a statement that denies.
+    #[must_use]
+    pub fn failed_key(&self, ground: TrustGround) -> Option<String> {
+        let clause = self.statements.get(ground.statement.checked_sub(1)?)?;
+        clause.rule.failed_key(ground.ground)
+    }
+
+    /// Whether some statement allows the action to somebody.
+    #[must_use]
+    pub fn allows(&self, action: Action) -> bool {
+        let mut rules = self.statements.iter().map(|clause| &clause.rule);
+        rules.any(|rule| rule.allowed_somewhere().any(|allowed| allowed == action))
+    }
+
+    /// The principals that statements name, each with its kind.
+    pub fn principals(&self) -> impl Iterator<Item = &str> {
+        let named = self.statements.iter().flat_map(|clause| &clause.principals);
+        named.map(|name| &**name)
+    }
+
+    /// The claims of providers that its statements name, each as `ISSUER:CLAIM`.
+    #[must_use]
+    pub fn claims(&self) -> BTreeSet<String> {
+        let rules = self.statements.iter().map(|clause| &clause.rule);
+        rules.flat_map(Policy::claims).collect()
+    }
+
+    /// The ARNs of OpenID providers that statements allow something to, each with whether the statement names a claim
+    /// of that provider.
+    pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
+        let allows = self.statements.iter().filter(|clause| !clause.denies);
+        allows.flat_map(|clause| {
+            let claims = clause.rule.claims();
+            clause.principals.iter().filter_map(move |name| {
+                let arn = name.strip_prefix("Federated:")?;
+                let (_, issuer) = arn.split_once(":oidc-provider/")?;
+                let mut of_it = claims.iter().filter(|key| is_of(key, issuer));
+                Some((arn, of_it.next().is_some()))
+            })
+        })
+    }
+
+    /// Whether some statement names a key, in a condition or as a variable.
+    #[must_use]
+    pub fn reads(&self, name: KeyName) -> bool {
+        self.statements.iter().any(|clause| clause.rule.reads(name))
+    }
+
+    /// Remarks for the operator, as [`Policy::remarks`].
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let remarks = self
+            .statements
+            .iter()
+            .flat_map(|clause| clause.rule.remarks());
+        let remarks: BTreeSet<_> = remarks.collect();
+        remarks.into_iter()
+    }
+}
+
+/// Whether a claim's key is of an issuer; without regard to case, as keys are compared.
+fn is_of(key: &str, issuer: &str) -> bool {
+    let of = key.rsplit_once(':').map(|(of, _)| of);
+    of.is_some_and(|of| of.eq_ignore_ascii_case(issuer))
+}
+
+impl Clause {
+    /// Whether it is about somebody: by a name of their own, or by their account.
+    fn applies(&self, who: &Trusted<'_>) -> TrustDecision {
+        let names = |name: &str| self.principals.iter().any(|known| **known == *name);
+        let is_named = who.own.iter().any(|name| names(name));
+        let is_of_account = who
+            .account
+            .is_some_and(|account| names(account) || names(EVERYBODY));
+        match (self.spares, is_named, is_of_account) {
+            (false, true, _) => TrustDecision::Allow,
+            (false, false, true) | (true, false, false) => TrustDecision::AllowAccount,
+            // A principal that is spared a denial must be named.
+            (true, false, true) if self.denies => TrustDecision::AllowAccount,
+            (false, false, false) | (true, _, _) => TrustDecision::NoMatch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    const USER: &str = "AWS:arn:aws:iam::123456789012:user/back-end";
+    const ROOT: &str = "AWS:arn:aws:iam::123456789012:root";
+
+    fn decided(text: &str, who: &Trusted<'_>) -> TrustDecision {
+        let request = Request {
+            action: Action::AssumeRole,
+            resource: "arn:aws:iam::123456789012:role/r",
+            client_id: None,
+            context: &(),
+        };
+        let trust = Trust::parse(text).unwrap();
+        trust.decide(who, &request, &mut 0, &mut None)
+    }
+
+    fn one(effect: &str, member: &str, principal: &str, more: &str) -> String {
+        format!(
+            r#"{{"Statement": [{{"Effect": "{effect}", "{member}": {principal}, "Action": "sts:AssumeRole"{more}}}]}}"#
+        )
+    }
+
+    const ABSENT: &str = r#", "Condition": {"Null": {"aws:username": true}}"#;
+    const PRESENT: &str = r#", "Condition": {"Null": {"aws:username": false}}"#;
+    const NAMED: &str = r#"{"AWS": ["arn:aws:iam::123456789012:user/back-end"]}"#;
+    const ITS_ROOT: &str = r#"{"AWS": "arn:aws:iam::123456789012:root"}"#;
+    const ITS_ACCOUNT: &str = r#"{"AWS": "123456789012"}"#;
+    const ANOTHER: &str = r#"{"AWS": "210987654321"}"#;
+    const SERVICE: &str = r#"{"Service": "credentials.iot.amazonaws.com"}"#;
+
+    /// Effect, member, principal and condition of a statement, and its decision on a user.
+    const CASES: &[(&str, &str, &str, &str, TrustDecision)] = &[
+        ("Allow", "Principal", NAMED, "", TrustDecision::Allow),
+        ("Allow", "Principal", NAMED, ABSENT, TrustDecision::Allow),
+        ("Allow", "Principal", NAMED, PRESENT, TrustDecision::NoMatch),
+        ("Deny", "Principal", NAMED, "", TrustDecision::Deny),
+        (
+            "Allow",
+            "Principal",
+            ITS_ACCOUNT,
+            "",
+            TrustDecision::AllowAccount,
+        ),
+        (
+            "Allow",
+            "Principal",
+            ITS_ROOT,
+            "",
+            TrustDecision::AllowAccount,
+        ),
+        ("Allow", "Principal", ANOTHER, "", TrustDecision::NoMatch),
+        (
+            "Allow",
+            "Principal",
+            r#""*""#,
+            ABSENT,
+            TrustDecision::AllowAccount,
+        ),
+        ("Deny", "Principal", r#""*""#, "", TrustDecision::Deny),
+        ("Allow", "Principal", SERVICE, "", TrustDecision::NoMatch),
+        (
+            "Allow",
+            "NotPrincipal",
+            NAMED,
+            ABSENT,
+            TrustDecision::NoMatch,
+        ),
+        (
+            "Allow",
+            "NotPrincipal",
+            ITS_ACCOUNT,
+            ABSENT,
+            TrustDecision::NoMatch,
+        ),
+        (
+            "Allow",
+            "NotPrincipal",
+            ANOTHER,
+            ABSENT,
+            TrustDecision::AllowAccount,
+        ),
+        // An account does not spare its users a denial.
+        ("Deny", "NotPrincipal", ITS_ACCOUNT, "", TrustDecision::Deny),
+        ("Deny", "NotPrincipal", NAMED, "", TrustDecision::NoMatch),
+    ];
+
+    #[test]
+    fn principals_are_named_themselves_or_with_their_account() {
+        let who = Trusted {
+            own: &[USER],
+            account: Some(ROOT),
+        };
+        for (effect, member, principal, condition, wanted) in CASES {
+            let text = one(effect, member, principal, condition);
+            assert_eq!(decided(&text, &who), *wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_nobody_without_an_account() {
+        let who = Trusted {
+            own: &["Federated:arn:aws:iam::123456789012:oidc-provider/id.example.com"],
+            account: None,
+        };
+        let text = one("Allow", "Principal", r#""*""#, ABSENT);
+        assert_eq!(decided(&text, &who), TrustDecision::NoMatch);
+    }
+
+    #[test]
+    fn a_denial_wins_over_every_allowance() {
+        let who = Trusted {
+            own: &[USER],
+            account: Some(ROOT),
+        };
+        let text = r#"{"Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:*"},
+            {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:user/back-end"}, "Action": "sts:*"},
+            {"Effect": "Deny", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}]}"#;
+        let trust = Trust::parse(text).unwrap();
+        let request = |action| Request {
+            action,
+            resource: "arn:aws:iam::123456789012:role/r",
+            client_id: None,
+            context: &(),
+        };
+        let mut ground = None;
+        let denied = trust.decide(&who, &request(Action::AssumeRole), &mut 0, &mut ground);
+        assert_eq!(denied, TrustDecision::Deny);
+        assert_eq!(ground.map(|ground| ground.statement), Some(3));
+        let allowed = trust.decide(&who, &request(Action::TagSession), &mut 0, &mut None);
+        assert_eq!(allowed, TrustDecision::Allow);
+    }
+
+    #[test]
+    fn providers_are_named_with_whether_their_claims_are() {
+        let text = r#"{"Statement": [
+            {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+             "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/id.example.com/a"},
+             "Condition": {"StringEquals": {"ID.example.com/a:sub": "x", "other.example.com:aud": "y"}}},
+            {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+             "Principal": {"Federated": ["arn:aws:iam::123456789012:oidc-provider/other.example.com"]}},
+            {"Effect": "Deny", "Action": "sts:AssumeRoleWithWebIdentity",
+             "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/denied.example.com"}}]}"#;
+        let trust = Trust::parse(text).unwrap();
+        let found: Vec<_> = trust.federated().collect();
+        let arn = |issuer| format!("arn:aws:iam::123456789012:oidc-provider/{issuer}");
+        let (one, other) = (arn("id.example.com/a"), arn("other.example.com"));
+        assert_eq!(found, [(&*one, true), (&*other, false)]);
+        let claims: Vec<_> = trust.claims().into_iter().collect();
+        assert_eq!(claims, ["ID.example.com/a:sub", "other.example.com:aud"]);
+    }
+
+    #[test]
+    fn faults_name_what_is_allowed() {
+        for (text, wanted) in [
+            (
+                one("Allow", "Principal", r#""*""#, ""),
+                "must have a Condition",
+            ),
+            (
+                one("Allow", "NotPrincipal", r#"{"AWS": "123456789012"}"#, ""),
+                "must have a Condition",
+            ),
+            (
+                one(
+                    "Allow",
+                    "Principal",
+                    r#"{"AWS": "arn:aws:iam::123456789012:user/*"}"#,
+                    "",
+                ),
+                "allowed no * and ?",
+            ),
+            (
+                one("Allow", "Principal", r#"{"AWS": "back-end"}"#, ""),
+                "allowed an account or an ARN",
+            ),
+            (
+                one("Allow", "Principal", r#"{"CanonicalUser": "x"}"#, ""),
+                "allowed AWS, Service and Federated",
+            ),
+            (one("Allow", "Principal", "{}", ""), "must have AWS"),
+            (
+                one("Allow", "Principal", r#""x""#, ""),
+                "allowed \"*\" or an object",
+            ),
+            (
+                one(
+                    "Allow",
+                    "Principal",
+                    r#"{"AWS": "123456789012"}"#,
+                    r#", "Resource": "*""#,
+                ),
+                "Resource\": not evaluated here",
+            ),
+            (
+                r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole"}}"#.to_owned(),
+                "the statement lacks Principal",
+            ),
+        ] {
+            let error = Trust::parse(&text).unwrap_err();
+            assert!(
+                error.line() == 1 && error.rule().contains(wanted),
+                "{text}: {error}"
+            );
+        }
+        let long = " ".repeat(TRUST_BYTES_MAX + 1);
+        assert!(
+            Trust::parse(&long)
+                .unwrap_err()
+                .rule()
+                .contains("allowed at most")
+        );
+        let both = one("allow", "Principal", r#"{"AWS": "x"}"#, "");
+        assert_eq!(Trust::parse_with_faults(&both).unwrap_err().len(), 2);
+    }
+
+    #[test]
+    fn permissions_have_no_principal() {
+        let text = one("Allow", "Principal", r#"{"AWS": "123456789012"}"#, "");
+        let error = Policy::parse(&text).unwrap_err();
+        assert!(error.rule().contains("not evaluated here"), "{error}");
+    }
+}

@@ -1,0 +1,72 @@
+//! Signature Version 4, the verifier's side: the signer of a request, or why it is refused.
+//!
+//! # Theory of operation
+//! Signer and verifier write the same text, the *canonical request*, and take its HMAC under a key that only they can
+//! derive. The verifier never looks at what the signer wrote, only at what arrived:
+//! ```text
+//! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
+//!        │          │ access_key_id(), session_token(): the caller looks the key up
+//!        │          └ clock by the key's tolerance; canonical request, strict then raw, in constant time; token
+//!        └ form, parts, scope, clock as far as no key can change it: malformed, foreign and stale ones end here
+//! ```
+//! * **Header form**: `Authorization` carries the parts. **Query form**: the query carries them (a presigned URL). With
+//!   both, the header counts and the query's are ordinary parameters.
+//! * **Strict**: each query pair decoded once and encoded again as AWS prescribes. **Raw**: the pairs as they arrived,
+//!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when
+//!   strict fails, differs from it and is no longer than such URLs are. There is no third form.
+//! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer
+//!   takes says nothing about which access key ids exist, except one derivation (a microsecond) on the first request
+//!   of a key and day.
+//!
+//! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a
+//! [`SigningKeys`] of the caller. After warm-up a verification allocates nothing.
+//!
+//! [`signer`] is the other side: it writes presigned URLs and signs API calls, for `heliograph presign` and for load.
+//!
+//! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
+
+mod canonical;
+mod credential;
+mod escape;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod header;
+mod keys;
+mod query;
+mod refusal;
+pub mod signer;
+mod stamp;
+mod verify;
+
+pub use credential::Service;
+pub use keys::{SigningKey, SigningKeys};
+pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
+pub use stamp::Stamp;
+pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
+
+/// The default tolerance for a client's clock, in seconds.
+///
+/// Source: AWS, "Troubleshoot Signature Version 4 signing": *within five minutes*.
+pub const CLOCK_TOLERANCE_S: u64 = 300;
+
+/// The most that an operator may allow a key's clock to be off, in seconds: one day.
+pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
+
+/// Longest life of a presigned URL in seconds: seven days.
+///
+/// Source: AWS, "Authenticating Requests: Using Query Parameters", `X-Amz-Expires`.
+pub const EXPIRES_S_MAX: u32 = 604_800;
+
+/// Longest access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
+pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
+
+/// Most query parameters of a request that is verified. Sorting them is the only work here that is not linear; real
+/// URLs have nine.
+pub const QUERY_PARAMETERS_MAX: usize = 128;
+
+/// The one algorithm.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// The last element of a scope.
+const TERMINATOR: &str = "aws4_request";

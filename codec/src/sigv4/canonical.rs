@@ -1,0 +1,196 @@
+//! The canonical request and the string to sign, written from what arrived.
+//!
+//! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
+
+use crate::http::Head;
+use crate::limits::HEADER_LINES;
+use crate::sigv4::ALGORITHM;
+use crate::sigv4::escape::encode_path;
+use crate::sigv4::keys::hex;
+use crate::sigv4::query::{Encoding, Query};
+use crate::sigv4::refusal::Refusal;
+use memchr::memchr2;
+
+/// The parts of a canonical request besides the query's form.
+pub(crate) struct Source<'a> {
+    pub(crate) head: &'a Head<'a>,
+    /// The names of the signed headers, joined by `;`.
+    pub(crate) signed_headers: &'a [u8],
+    /// The SHA-256 of the body in hexadecimal digits.
+    pub(crate) payload_hash: &'a [u8],
+    /// Whether the query carries the signature, which is then no part of it.
+    pub(crate) signed_in_query: bool,
+}
+
+impl Source<'_> {
+    /// Writes the canonical request.
+    ///
+    /// # Errors
+    /// [`Refusal::Mismatch`] when `host` is not signed, or a signed header is absent or named twice.
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        query: &mut Query,
+        encoding: Encoding,
+    ) -> Result<(), Refusal> {
+        out.clear();
+        out.extend_from_slice(self.head.method().as_bytes());
+        out.push(b'\n');
+        // Percent signs as well, which is the double encoding that every service but S3 has.
+        encode_path(out, self.head.path().as_bytes());
+        out.push(b'\n');
+        query.write(
+            out,
+            self.head.query().unwrap_or_default(),
+            encoding,
+            self.signed_in_query,
+        );
+        out.push(b'\n');
+        self.headers(out)?;
+        out.push(b'\n');
+        out.extend(self.signed_headers.iter().map(u8::to_ascii_lowercase));
+        out.push(b'\n');
+        out.extend_from_slice(self.payload_hash);
+        Ok(())
+    }
+
+    /// Writes the signed headers in the order of their names in the list.
+    fn headers(&self, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let mut host_is_signed = false;
+        let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
+        for name in self.signed_headers.split(|&byte| byte == b';') {
+            host_is_signed |= name.eq_ignore_ascii_case(b"host");
+            let mut found = false;
+            for (line, (other, value)) in self.head.headers().enumerate() {
+                if !other.as_bytes().eq_ignore_ascii_case(name) {
+                    continue;
+                }
+                if written >> line & 1 == 1 {
+                    return Err(Refusal::Mismatch);
+                }
+                written |= 1 << line;
+                if found {
+                    out.push(b',');
+                } else {
+                    out.extend(name.iter().map(u8::to_ascii_lowercase));
+                    out.push(b':');
+                }
+                found = true;
+                folded(out, value.as_bytes());
+            }
+            if !found {
+                return Err(Refusal::Mismatch);
+            }
+            out.push(b'\n');
+        }
+        if !host_is_signed {
+            return Err(Refusal::Mismatch);
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(HEADER_LINES <= 64, "one bit of a u64 per header line");
+
+/// Writes the string to sign of a canonical request.
+pub(crate) fn string_to_sign(
+    out: &mut Vec<u8>,
+    moment: &[u8; 16],
+    scope: &str,
+    request_hash: &[u8],
+) {
+    out.clear();
+    out.extend_from_slice(ALGORITHM.as_bytes());
+    out.push(b'\n');
+    out.extend_from_slice(moment);
+    out.push(b'\n');
+    out.extend_from_slice(scope.as_bytes());
+    out.push(b'\n');
+    out.extend_from_slice(&hex(request_hash));
+}
+
+/// Writes a header's value: no blanks around it, runs of blanks inside as one space.
+fn folded(out: &mut Vec<u8>, value: &[u8]) {
+    if memchr2(b' ', b'\t', value).is_none() {
+        out.extend_from_slice(value);
+        return;
+    }
+    let words = value.split(|&byte| matches!(byte, b' ' | b'\t'));
+    for (place, word) in words.filter(|word| !word.is_empty()).enumerate() {
+        if place > 0 {
+            out.push(b' ');
+        }
+        out.extend_from_slice(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::http::HeadLimits;
+
+    fn headers(lines: &str, signed: &str) -> Option<String> {
+        let bytes = format!("GET / HTTP/1.1\r\nHost: h:1\r\n{lines}\r\n");
+        let head = Head::parse(bytes.as_bytes(), &HeadLimits::default()).unwrap();
+        let source = Source {
+            head: &head,
+            signed_headers: signed.as_bytes(),
+            payload_hash: b"",
+            signed_in_query: false,
+        };
+        let mut out = Vec::new();
+        source.headers(&mut out).ok()?;
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn headers_are_written_as_listed() {
+        assert_eq!(headers("", "host").unwrap(), "host:h:1\n");
+        assert_eq!(
+            headers("B:\t2 \r\nA: 1\r\n", "host;b;a").unwrap(),
+            "host:h:1\nb:2\na:1\n"
+        );
+        assert_eq!(
+            headers("B: 1\r\nc: 0\r\nb: 2\r\n", "B;Host").unwrap(),
+            "b:1,2\nhost:h:1\n"
+        );
+        assert_eq!(
+            headers("B: 1  2\t \t3\r\n", "b;host").unwrap(),
+            "b:1 2 3\nhost:h:1\n"
+        );
+        assert_eq!(headers("B:\r\n", "b;host").unwrap(), "b:\nhost:h:1\n");
+    }
+
+    #[test]
+    fn lists_that_cannot_be_right_are_refused() {
+        for signed in [
+            "",
+            "b",
+            "host;c",
+            "host;host",
+            "host;b;b",
+            "host;",
+            ";host",
+            "host,b",
+            "hos",
+        ] {
+            assert_eq!(headers("B: 1\r\n", signed), None, "{signed}");
+        }
+    }
+
+    #[test]
+    fn paths_are_encoded_again() {
+        for (from, to) in [
+            ("/", "/"),
+            ("/A-b_c.d~9/", "/A-b_c.d~9/"),
+            ("/a b", "/a%20b"),
+            ("/%2f:", "/%252f%3A"),
+            ("/é", "/%C3%A9"),
+        ] {
+            let mut out = Vec::new();
+            encode_path(&mut out, from.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), to);
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Keys: the secret's derived key of one day, region and service, and the HMAC under it.
+
+use crate::sigv4::TERMINATOR;
+use crate::sigv4::credential::Credential;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use std::fmt;
+
+/// The key of one secret, day, region and service, its HMAC begun: 1.2 KiB. Shows nothing of itself.
+///
+/// Source: AWS, "Create a signed AWS API request", step 3.
+#[derive(Clone)]
+pub struct SigningKey(hmac::Key);
+
+impl SigningKey {
+    /// Derives the key: four HMACs, about a microsecond. `date` is `YYYYMMDD`.
+    #[must_use]
+    pub fn derive(secret_access_key: &str, date: &str, region: &str, service: &str) -> Self {
+        let secret = ["AWS4", secret_access_key].concat();
+        let mut key = hmac::Key::new(HMAC_SHA256, secret.as_bytes());
+        for part in [date, region, service, TERMINATOR] {
+            key = hmac::Key::new(HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref());
+        }
+        Self(key)
+    }
+
+    /// The signature of a string to sign.
+    #[must_use]
+    pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
+        let mut signature = [0; 32];
+        let tag = hmac::sign(&self.0, string_to_sign);
+        for (to, from) in signature.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        signature
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("SigningKey")
+    }
+}
+
+/// 32 bytes as lower-case hexadecimal digits.
+///
+/// # Panics
+/// With another number of bytes: a SHA-256 and its HMAC have as many.
+pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
+    let mut text = [b'0'; 64];
+    HEXLOWER.encode_mut(bytes, &mut text);
+    text
+}
+
+/// 64 hexadecimal digits, in either case, as the 32 bytes they stand for.
+pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let is_long_enough = text.len() == 2 * bytes.len();
+    let decoded = is_long_enough.then(|| HEXLOWER_PERMISSIVE.decode_mut(text, &mut bytes));
+    decoded?.ok().map(|_| bytes)
+}
+
+// Derived keys, kept: a bounded table of the caller, one per shard.
+//
+// A key's derivation costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
+// table has sets of eight places; an access key id has its set, and at most two of its places, so that a key whose
+// requests come with many dates displaces no other. All temporary keys of a set together have two places as well: who
+// may ask for those has as many as they like. Only ids that the caller knows get here, hence the plain hash.
+
+/// Derived keys by access key id, day, region and service. Exists per shard. Shows nothing of what it holds.
+///
+/// A place costs 1.5 KiB once it is used. A place is bound to the secret it was derived from: after a rotation the old
+/// derivation matches no more and is replaced.
+pub struct SigningKeys {
+    /// The sets of the table; each grows to [`WAYS`] entries.
+    sets: Vec<Vec<Entry>>,
+    /// The number of look-ups so far; orders entries by their last use.
+    tick: u64,
+}
+
+struct Entry {
+    access_key_id: String,
+    scope: String,
+    secret: String,
+    is_temporary: bool,
+    key: SigningKey,
+    used: u64,
+}
+
+impl SigningKeys {
+    /// A table of at least `entries_max` places, rounded up to whole sets.
+    #[must_use]
+    pub fn new(entries_max: usize) -> Self {
+        let mut sets = Vec::new();
+        sets.resize_with(entries_max.div_ceil(WAYS).max(1), Vec::new);
+        Self { sets, tick: 0 }
+    }
+
+    /// The number of derived keys in the table.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sets.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets every derived key. Needed only to have no trace of keys that were taken away.
+    pub fn clear(&mut self) {
+        self.sets.iter_mut().for_each(Vec::clear);
+    }
+
+    /// The signing key of this id, scope and secret, derived if it is not cached. Temporary keys are those that come
+    /// with a token.
+    pub(crate) fn of(
+        &mut self,
+        id: &str,
+        credential: &Credential<'_>,
+        (secret, is_temporary): (&str, bool),
+    ) -> &SigningKey {
+        self.tick += 1;
+        let tick = self.tick;
+        let place = hash(id) % self.sets.len().max(1) as u64;
+        let place = usize::try_from(place).unwrap_or_default();
+        let set = self
+            .sets
+            .get_mut(place)
+            .expect("a table has a set, and the place is below their number");
+        let found = set
+            .iter()
+            .position(|entry| entry.serves(id, credential.scope, secret));
+        let found = found.unwrap_or_else(|| {
+            let entry = Entry {
+                is_temporary,
+                ..Entry::derive(id, credential, secret)
+            };
+            match victim(set, &entry) {
+                Some(victim) => {
+                    set.push(entry);
+                    drop(set.swap_remove(victim));
+                    victim
+                }
+                None => {
+                    set.push(entry);
+                    set.len() - 1
+                }
+            }
+        });
+        let entry = set.get_mut(found).expect("it was found or put there above");
+        entry.used = tick;
+        &entry.key
+    }
+}
+
+/// The place that a further key takes; `None` when there is room. It is that of the least recently used key: of the
+/// same id if that has its places, else of temporary keys if it is one and they have theirs, else of the whole set.
+fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
+    let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
+    let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
+    let count = |is_of: &dyn Fn(&Entry) -> bool| set.iter().filter(|entry| is_of(entry)).count();
+    let is_of: &dyn Fn(&Entry) -> bool = if count(&is_same) >= PLACES_PER_ID {
+        &is_same
+    } else if count(&are_temporary) >= PLACES_OF_TEMPORARY {
+        &are_temporary
+    } else if set.len() >= WAYS {
+        &|_| true
+    } else {
+        return None;
+    };
+    let entries = set.iter().enumerate();
+    let candidates = entries.filter(|(_, entry)| is_of(entry));
+    candidates
+        .min_by_key(|(_, entry)| entry.used)
+        .map(|(place, _)| place)
+}
+
+impl Entry {
+    fn derive(id: &str, credential: &Credential<'_>, secret: &str) -> Self {
+        let Credential {
+            date,
+            region,
+            service,
+            scope,
+            ..
+        } = *credential;
+        Self {
+            access_key_id: id.to_owned(),
+            scope: scope.to_owned(),
+            secret: secret.to_owned(),
+            is_temporary: false,
+            key: SigningKey::derive(secret, date, region, service),
+            used: 0,
+        }
+    }
+
+    fn serves(&self, id: &str, scope: &str, secret: &str) -> bool {
+        self.access_key_id == id
+            && self.scope == scope
+            && verify_slices_are_equal(self.secret.as_bytes(), secret.as_bytes()).is_ok()
+    }
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "SigningKeys({})", self.len())
+    }
+}
+
+/// FNV-1a over the bytes, mixed at the end so that the low bits depend on all.
+fn hash(text: &str) -> u64 {
+    let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    hash ^ hash >> 32
+}
+
+/// Places of a set.
+const WAYS: usize = 8;
+
+/// Places of one access key id: around midnight requests of two days arrive.
+const PLACES_PER_ID: usize = 2;
+
+/// Places of all temporary keys of a set.
+const PLACES_OF_TEMPORARY: usize = 2;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn signatures_are_64_digits() {
+        let bytes: Vec<u8> = (0..32).map(|byte| byte * 8 + 7).collect();
+        let mut text = hex(&bytes);
+        assert_eq!(unhex(&text).unwrap(), *bytes);
+        assert_eq!(unhex(&text.to_ascii_uppercase()).unwrap(), *bytes);
+        assert_eq!(unhex(&text[1..]), None);
+        assert_eq!(unhex(&text[2..]), None);
+        text[5] = b'g';
+        assert_eq!(unhex(&text), None);
+        assert_eq!(unhex(&[b'0'; 66]), None);
+    }
+
+    #[test]
+    fn keys_keep_their_secret() {
+        let key = SigningKey::derive("secret", "20260102", "us-east-1", "kinesisvideo");
+        assert_eq!(format!("{key:?}"), "SigningKey");
+    }
+}
+
+#[cfg(test)]
+mod signing_keys_tests {
+
+    use super::*;
+
+    /// Signs with the key of the table, and returns whether that is the derived one.
+    fn ask(keys: &mut SigningKeys, id: &str, scope: &str, secret: &str) -> bool {
+        ask_for(keys, id, scope, (secret, false))
+    }
+
+    fn ask_for(
+        keys: &mut SigningKeys,
+        id: &str,
+        scope: &str,
+        (secret, is_temporary): (&str, bool),
+    ) -> bool {
+        let text = format!("{id}/{scope}");
+        let credential = Credential::parse(text.as_bytes()).ok().unwrap();
+        let Credential {
+            date,
+            region,
+            service,
+            ..
+        } = credential;
+        let right = SigningKey::derive(secret, date, region, service).sign(b"text");
+        let key = keys.of(id, &credential, (secret, is_temporary));
+        key.sign(b"text") == right
+    }
+
+    /// The ids of a table of one set.
+    fn held(keys: &SigningKeys) -> Vec<String> {
+        let held = keys.sets[0].iter();
+        let mut held: Vec<_> = held.map(|entry| entry.access_key_id.clone()).collect();
+        held.sort();
+        held
+    }
+
+    fn scope(day: usize) -> String {
+        format!("202601{day:02}/us-east-1/kinesisvideo/aws4_request")
+    }
+
+    #[test]
+    fn an_id_has_at_most_two_places() {
+        let mut keys = SigningKeys::new(64);
+        for round in 0..3 {
+            for day in 1..=9 {
+                assert!(
+                    ask(&mut keys, "AKID", &scope(day), "secret"),
+                    "{round} {day}"
+                );
+                assert!(keys.len() <= 2);
+            }
+        }
+        assert!(ask(&mut keys, "OTHER", &scope(1), "secret"));
+        assert_eq!(keys.len(), 3);
+        keys.clear();
+        assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn the_least_recently_used_gives_way() {
+        let mut keys = SigningKeys::new(1); // one set
+        for id in 0..8 {
+            assert!(ask(&mut keys, &format!("AKID{id}"), &scope(1), "secret"));
+        }
+        assert!(ask(&mut keys, "AKID0", &scope(1), "secret"));
+        assert!(ask(&mut keys, "AKID8", &scope(1), "secret"));
+        assert_eq!(
+            held(&keys),
+            [
+                "AKID0", "AKID2", "AKID3", "AKID4", "AKID5", "AKID6", "AKID7", "AKID8"
+            ]
+        );
+    }
+
+    #[test]
+    fn temporary_keys_displace_one_another_alone() {
+        let mut keys = SigningKeys::new(1); // one set
+        for id in 0..6 {
+            assert!(ask(&mut keys, &format!("AKID{id}"), &scope(1), "secret"));
+        }
+        for id in 0..100 {
+            let id = format!("ASIA{id}");
+            assert!(ask_for(&mut keys, &id, &scope(1), ("secret", true)));
+        }
+        let all = [
+            "AKID0", "AKID1", "AKID2", "AKID3", "AKID4", "AKID5", "ASIA98", "ASIA99",
+        ];
+        assert_eq!(held(&keys), all);
+        // They have two places also if there is nothing else.
+        keys.clear();
+        for id in ["ASIA1", "ASIA2", "ASIA3"] {
+            assert!(ask_for(&mut keys, id, &scope(1), ("secret", true)));
+        }
+        assert_eq!(held(&keys), ["ASIA2", "ASIA3"]);
+    }
+
+    /// A table as a shard has it, nearly full of long-term keys.
+    #[test]
+    fn a_hundred_thousand_temporary_keys_displace_no_other() {
+        let mut keys = SigningKeys::new(8192);
+        let fill = |keys: &mut SigningKeys, id: &str, is_temporary| {
+            let text = format!("{id}/{}", scope(1));
+            let credential = Credential::parse(text.as_bytes()).ok().unwrap();
+            keys.of(id, &credential, ("secret", is_temporary));
+        };
+        let long_term = |keys: &SigningKeys| {
+            let all = keys.sets.iter().flatten();
+            let mut ids: Vec<_> = all
+                .filter(|entry| !entry.is_temporary)
+                .map(|entry| entry.access_key_id.clone())
+                .collect();
+            ids.sort();
+            ids
+        };
+        let mut number = 0;
+        while keys.len() < 4000 {
+            let id = format!("AKID{number}");
+            number += 1;
+            let place = usize::try_from(hash(&id) % keys.sets.len() as u64).unwrap();
+            if keys.sets[place].len() < WAYS - PLACES_OF_TEMPORARY {
+                fill(&mut keys, &id, false);
+            }
+        }
+        let before = long_term(&keys);
+        for number in 0..100_000 {
+            fill(&mut keys, &format!("ASIA{number}"), true);
+        }
+        assert_eq!(long_term(&keys), before);
+        assert!(keys.len() - before.len() <= PLACES_OF_TEMPORARY * keys.sets.len());
+    }
+
+    #[test]
+    fn the_bound_holds_and_answers_stay_right() {
+        let mut keys = SigningKeys::new(32);
+        for id in 0..1000 {
+            let secret = format!("secret{}", id % 7);
+            assert!(ask(
+                &mut keys,
+                &format!("AKID{}", id % 100),
+                &scope(id % 3 + 1),
+                &secret
+            ));
+            assert!(keys.len() <= 32);
+        }
+        assert_eq!(keys.len(), 32);
+    }
+
+    #[test]
+    fn another_secret_is_another_key() {
+        let mut keys = SigningKeys::new(8);
+        for secret in ["old", "new", "newer", "old"] {
+            assert!(ask(&mut keys, "AKID", &scope(1), secret));
+        }
+        assert_eq!(keys.len(), 2);
+        assert!(!format!("{keys:?}").contains("AKID"));
+    }
+
+    #[test]
+    fn another_region_or_service_is_another_key() {
+        let mut keys = SigningKeys::new(8);
+        for part in [
+            "us-east-1/sts",
+            "us-east-1/kinesisvideo",
+            "eu-west-1/sts",
+            "us-east-1/sts",
+        ] {
+            assert!(ask(
+                &mut keys,
+                "AKID",
+                &format!("20260101/{part}/aws4_request"),
+                "secret"
+            ));
+        }
+    }
+}

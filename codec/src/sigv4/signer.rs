@@ -1,0 +1,226 @@
+//! The other side of the verifier: presigned URLs and signed API calls, for `heliograph presign` and for load.
+//!
+//! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
+//! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
+
+use crate::sigv4::canonical::string_to_sign;
+use crate::sigv4::escape::encode_path;
+use crate::sigv4::keys::hex;
+use crate::sigv4::verify::EMPTY_SHA256;
+use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
+use aws_lc_rs::digest::{SHA256, digest};
+use std::fmt::{self, Write};
+
+/// Long-lived or temporary credentials. Shows nothing of its secrets.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// `AKID…` or `ASIA…`.
+    pub access_key_id: &'a str,
+    /// Its secret.
+    pub secret_access_key: &'a str,
+    /// The token of a temporary key.
+    pub session_token: Option<&'a str>,
+}
+
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Keys(…)")
+    }
+}
+
+/// The request for a WebSocket that a presigned URL allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgrade<'a> {
+    /// The host with its port, as clients send it in `Host`.
+    pub host: &'a str,
+    /// The channel.
+    pub channel_arn: &'a str,
+    /// The viewer's id; `None` for the master.
+    pub client_id: Option<&'a str>,
+    /// Life of the URL in seconds: 1 to 604 800.
+    pub expires_s: u32,
+    /// Seconds since 1970.
+    pub now_s: u64,
+}
+
+/// An API call: a POST with a JSON body.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The host with its port, as clients send it in `Host`.
+    pub host: &'a str,
+    /// The path, percent-encoded as it is sent.
+    pub path: &'a str,
+    /// The body. Its `Content-Type` is [`JSON`].
+    pub body: &'a str,
+    /// Seconds since 1970.
+    pub now_s: u64,
+}
+
+/// The headers of a signed call besides `Host` and `Content-Type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHeaders<'a> {
+    authorization: String,
+    date: String,
+    /// The token of a temporary key.
+    session_token: Option<&'a str>,
+}
+
+impl SignedHeaders<'_> {
+    /// Names and values.
+    pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let always = [
+            ("Authorization", self.authorization.as_str()),
+            ("X-Amz-Date", self.date.as_str()),
+        ];
+        let token = self
+            .session_token
+            .map(|token| ("X-Amz-Security-Token", token));
+        always.into_iter().chain(token)
+    }
+}
+
+/// Signs for one region. Keeps the derived key of the day: one per thread.
+#[derive(Clone, Debug)]
+pub struct Signer<'a> {
+    keys: Keys<'a>,
+    region: &'a str,
+    /// `YYYYMMDD/REGION/SERVICE/aws4_request`; empty before the first signature.
+    scope: String,
+    /// The key of that scope.
+    key: Option<SigningKey>,
+    /// The canonical request, then the string to sign.
+    text: Vec<u8>,
+}
+
+impl<'a> Signer<'a> {
+    /// A signer with these keys for this region.
+    #[must_use]
+    pub const fn new(keys: Keys<'a>, region: &'a str) -> Self {
+        Self {
+            keys,
+            region,
+            scope: String::new(),
+            key: None,
+            text: Vec::new(),
+        }
+    }
+
+    /// Path and query of a presigned URL: what follows the host.
+    pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
+        let time = self.begin(upgrade.now_s);
+        let keys = self.keys;
+        let token_bytes = keys.session_token.map_or(0, str::len);
+        let mut target = String::with_capacity(TARGET_BYTES + ESCAPED_BYTES * token_bytes);
+        // In the order of their names, which is the order that is signed.
+        target.push_str("/?X-Amz-Algorithm=");
+        target.push_str(ALGORITHM);
+        push_pair(&mut target, "X-Amz-ChannelARN", upgrade.channel_arn);
+        if let Some(client_id) = upgrade.client_id {
+            push_pair(&mut target, "X-Amz-ClientId", client_id);
+        }
+        push_pair(&mut target, "X-Amz-Credential", keys.access_key_id);
+        target.push_str("%2F");
+        crate::http::encode(&mut target, &self.scope);
+        push_pair(&mut target, "X-Amz-Date", text_of(&time));
+        let expires_s = upgrade.expires_s;
+        write!(target, "&X-Amz-Expires={expires_s}").expect("a string takes what is written");
+        if let Some(token) = keys.session_token {
+            push_pair(&mut target, "X-Amz-Security-Token", token);
+        }
+        push_pair(&mut target, "X-Amz-SignedHeaders", "host");
+
+        let query = target.get(2..).unwrap_or_default();
+        for part in ["GET\n/\n", query, "\nhost:", upgrade.host, "\n\nhost\n"] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        self.text.extend_from_slice(EMPTY_SHA256);
+        push_pair(
+            &mut target,
+            "X-Amz-Signature",
+            text_of(&self.signature(&time)),
+        );
+        target
+    }
+
+    /// The headers of a signed API call.
+    pub fn sign(&mut self, call: &Call<'_>) -> SignedHeaders<'a> {
+        let time = self.begin(call.now_s);
+        let session_token = self.keys.session_token;
+        let date = text_of(&time);
+        let names = match session_token {
+            Some(_) => "content-type;host;x-amz-date;x-amz-security-token",
+            None => "content-type;host;x-amz-date",
+        };
+        self.text.extend_from_slice(b"POST\n");
+        encode_path(&mut self.text, call.path.as_bytes());
+        for part in ["\n\ncontent-type:", JSON, "\nhost:", call.host] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        self.text.extend_from_slice(b"\nx-amz-date:");
+        self.text.extend_from_slice(&time);
+        if let Some(token) = session_token {
+            self.text.extend_from_slice(b"\nx-amz-security-token:");
+            self.text.extend_from_slice(token.as_bytes());
+        }
+        for part in ["\n\n", names, "\n"] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        let body_hash = digest(&SHA256, call.body.as_bytes());
+        self.text.extend_from_slice(&hex(body_hash.as_ref()));
+        let signature = self.signature(&time);
+        let (id, scope) = (self.keys.access_key_id, &self.scope);
+        SignedHeaders {
+            authorization: format!(
+                "{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={}",
+                text_of(&signature)
+            ),
+            date: date.to_owned(),
+            session_token,
+        }
+    }
+
+    /// Makes room for a canonical request, and on a new day the day's scope; returns the time as it is signed.
+    fn begin(&mut self, now_s: u64) -> [u8; 16] {
+        let time = Stamp::from_epoch(now_s).basic();
+        let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
+        if !self.scope.starts_with(day) {
+            self.scope = [day, self.region, SERVICE, TERMINATOR].join("/");
+            self.key = None;
+        }
+        self.text.clear();
+        time
+    }
+
+    /// The signature of the canonical request in `text`.
+    fn signature(&mut self, time: &[u8; 16]) -> [u8; 64] {
+        let hash = digest(&SHA256, &self.text);
+        string_to_sign(&mut self.text, time, &self.scope, hash.as_ref());
+        let key = self.key.get_or_insert_with(|| {
+            let day = self.scope.get(..DAY_BYTES).unwrap_or_default();
+            SigningKey::derive(self.keys.secret_access_key, day, self.region, SERVICE)
+        });
+        hex(&key.sign(&self.text))
+    }
+}
+
+fn push_pair(target: &mut String, name: &str, value: &str) {
+    target.push('&');
+    target.push_str(name);
+    target.push('=');
+    crate::http::encode(target, value);
+}
+
+/// Digits and letters as text.
+fn text_of(ascii: &[u8]) -> &str {
+    std::str::from_utf8(ascii).unwrap_or_default()
+}
+
+/// The `Content-Type` of a call's body, which is signed.
+pub const JSON: &str = "application/json";
+const SERVICE: &str = "kinesisvideo";
+/// Bytes of `YYYYMMDD`.
+const DAY_BYTES: usize = 8;
+/// Room for path and query without a session token.
+const TARGET_BYTES: usize = 640;
+/// Bytes of one percent-encoded byte.
+const ESCAPED_BYTES: usize = 3;

@@ -1,0 +1,420 @@
+//! The verification itself: a claim is read from a request, then checked against the key it names.
+
+use crate::http::Head;
+use crate::sigv4::canonical::{Source, string_to_sign};
+use crate::sigv4::credential::{Credential, Service};
+use crate::sigv4::keys::{SigningKeys, hex, unhex};
+use crate::sigv4::query::{self, Encoding, Query};
+use crate::sigv4::refusal::{Malformed, Refusal, Window};
+use crate::sigv4::stamp::Stamp;
+use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, header};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use std::fmt;
+
+/// The server's requirements on a request at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRules<'a> {
+    /// The service of the scope.
+    pub service: Service,
+    /// The region of the scope; `None` takes any.
+    pub region: Option<&'a str>,
+    /// The server's clock, in seconds since 1970 UTC.
+    pub now_s: u64,
+    /// The tolerance for a client's clock, in seconds, unless its key says otherwise; at most
+    /// [`CLOCK_TOLERANCE_S_MAX`].
+    pub clock_tolerance_s: u64,
+}
+
+/// A key as the caller looked it up.
+#[derive(Clone, Copy)]
+pub struct AccessKey<'a> {
+    /// The secret.
+    pub secret_access_key: &'a str,
+    /// The token that a temporary key must come with; a key without one must come without.
+    pub session_token: Option<&'a str>,
+    /// When a temporary key ends, in seconds since 1970 UTC: from this second on it is expired.
+    pub expires_s: Option<u64>,
+    /// The tolerance for this client's clock, in seconds, if not as [`RequestRules`] say; at most
+    /// [`CLOCK_TOLERANCE_S_MAX`].
+    pub clock_tolerance_s: Option<u64>,
+}
+
+/// Reads and verifies one request after the other. Exists per shard: it owns the memory that each of them needs, some
+/// KiB after the first.
+#[derive(Default)]
+pub struct Verifier {
+    query: Query,
+    decoded: Vec<u8>,
+    canonical_request: Vec<u8>,
+    string_to_sign: Vec<u8>,
+    hashed_bytes: u64,
+}
+
+/// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives
+/// while the key is looked up.
+///
+/// It borrows the [`Verifier`]: a caller that waits for the request's body reads the head again when the body is there.
+pub struct Claim<'a> {
+    head: &'a Head<'a>,
+    now: Stamp,
+    clock_tolerance_s: u64,
+    credential: Credential<'a>,
+    signed_headers: &'a [u8],
+    signature: [u8; 32],
+    signed: Stamp,
+    /// `signed` in its written form, which is needed twice.
+    moment: [u8; 16],
+    token: Option<&'a [u8]>,
+    carrier: Signed,
+    query: &'a mut Query,
+    decoded: &'a [u8],
+    canonical_request: &'a mut Vec<u8>,
+    string_to_sign: &'a mut Vec<u8>,
+    hashed_bytes: &'a mut u64,
+}
+
+/// The place of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signed {
+    /// In the `Authorization` header.
+    Header,
+    /// In the query, for this many seconds.
+    Query {
+        /// `X-Amz-Expires`.
+        expires_s: u32,
+    },
+}
+
+/// The form in which a signature matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Signed in the `Authorization` header.
+    Header,
+    /// Presigned; the query encoded as AWS prescribes.
+    Strict,
+    /// Presigned; the query as it arrived.
+    Raw,
+}
+
+/// The verified signer of a request, with the form and the time of the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified<'a> {
+    /// The key that signed. Visible ASCII, 1 to 128 bytes.
+    pub access_key_id: &'a str,
+    /// The region it was signed for.
+    pub region: &'a str,
+    /// Header or query form.
+    pub form: Form,
+    /// When, by the client's clock.
+    pub signed: Stamp,
+}
+
+impl Verifier {
+    /// A verifier that has no memory yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the signature of a request, and refuses what no key could make right.
+    ///
+    /// # Errors
+    /// [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`], [`Refusal::Scope`]; [`Refusal::Expired`]
+    /// and [`Refusal::Early`] for what is out of every clock's tolerance.
+    pub fn read<'a>(
+        &'a mut self,
+        head: &'a Head<'a>,
+        rules: &RequestRules<'_>,
+    ) -> Result<Claim<'a>, Refusal> {
+        let Self {
+            query,
+            decoded,
+            canonical_request,
+            string_to_sign,
+            hashed_bytes,
+        } = self;
+        // A request that is refused early must not be shown with parts of another one.
+        canonical_request.clear();
+        string_to_sign.clear();
+        let header = header::read(head).map_err(Refusal::Malformed)?;
+        let found = query.read(head.query().unwrap_or_default(), decoded);
+        let decoded: &'a [u8] = decoded;
+        // Of a query that has too many parameters nobody knows whether the rest would have been signed.
+        let is_whole = found.fault != Some(Malformed::TooMany);
+        if header.is_none() && is_whole && !query::is_signed(&found, decoded) {
+            return Err(Refusal::Missing);
+        }
+        if let Some(fault) = found.fault {
+            return Err(Refusal::Malformed(fault));
+        }
+        let (credential, signed_headers, signature, signed, token, carrier) = match header {
+            Some(parts) => (
+                parts.credential.as_bytes(),
+                parts.signed_headers.as_bytes(),
+                parts.signature.as_bytes(),
+                parts.signed,
+                parts.token.map(str::as_bytes),
+                Signed::Header,
+            ),
+            None => {
+                if let Some(parameter) = found.twice {
+                    return Err(Refusal::Duplicate(parameter.name()));
+                }
+                let parts = query::read(&found, decoded).map_err(Refusal::Malformed)?;
+                let carrier = Signed::Query {
+                    expires_s: parts.expires,
+                };
+                (
+                    parts.credential,
+                    parts.signed_headers,
+                    parts.signature,
+                    parts.signed,
+                    parts.token,
+                    carrier,
+                )
+            }
+        };
+        let claim = Claim {
+            head,
+            now: Stamp::from_epoch(rules.now_s),
+            clock_tolerance_s: rules.clock_tolerance_s.min(CLOCK_TOLERANCE_S_MAX),
+            credential: Credential::parse(credential).map_err(Refusal::Malformed)?,
+            signed_headers,
+            signature: unhex(signature).ok_or(Refusal::Malformed(Malformed::Signature))?,
+            signed,
+            moment: signed.basic(),
+            token,
+            carrier,
+            query,
+            decoded,
+            canonical_request,
+            string_to_sign,
+            hashed_bytes,
+        };
+        claim
+            .credential
+            .check(rules.service, rules.region, &claim.moment)?;
+        claim.check_clock(CLOCK_TOLERANCE_S_MAX, claim.clock_tolerance_s)?;
+        Ok(claim)
+    }
+
+    /// The canonical request of the head that was read last, as far as it was written: empty when the request was
+    /// refused before that. It may hold a session token, which must be cut out before it is shown.
+    #[must_use]
+    pub fn canonical_request(&self) -> &[u8] {
+        &self.canonical_request
+    }
+
+    /// Bytes of canonical requests and bodies that were hashed since the verifier was made: the work of
+    /// [`Claim::verify`].
+    #[must_use]
+    pub const fn hashed_bytes(&self) -> u64 {
+        self.hashed_bytes
+    }
+
+    /// The string to sign of the same request; empty before it was made.
+    #[must_use]
+    pub fn string_to_sign(&self) -> &[u8] {
+        &self.string_to_sign
+    }
+}
+
+impl<'a> Claim<'a> {
+    /// The key that the request says it is signed with. Visible ASCII, 1 to 128 bytes.
+    #[must_use]
+    pub const fn access_key_id(&self) -> &'a str {
+        self.credential.access_key_id
+    }
+
+    /// The region of the scope.
+    #[must_use]
+    pub const fn region(&self) -> &'a str {
+        self.credential.region
+    }
+
+    /// The session token that came with the request, unverified: what a key without stored state is unsealed from.
+    #[must_use]
+    pub const fn session_token(&self) -> Option<&'a [u8]> {
+        self.token
+    }
+
+    /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.
+    /// Takes the time of one SHA-256 of the canonical request and one of the body; of two of the canonical request when
+    /// it is short and could be signed as it arrived.
+    ///
+    /// # Errors
+    /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
+    /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] and [`Refusal::TokenExpired`], which only the holder of the
+    /// secret can learn.
+    pub fn verify(
+        self,
+        key: Option<&AccessKey<'_>>,
+        body: &[u8],
+        keys: &mut SigningKeys,
+    ) -> Result<Verified<'a>, Refusal> {
+        let (id, known) = key.map_or((UNKNOWN_ID, &UNKNOWN), |key| {
+            (self.credential.access_key_id, key)
+        });
+        let tolerance = known
+            .clock_tolerance_s
+            .unwrap_or(self.clock_tolerance_s)
+            .min(CLOCK_TOLERANCE_S_MAX);
+        self.check_clock(tolerance, tolerance)?;
+        let payload_hash = payload_hash(body);
+        let mut announced = self
+            .head
+            .headers()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-content-sha256"));
+        if announced.any(|(_, value)| value.as_bytes() != payload_hash) {
+            return Err(Refusal::Mismatch);
+        }
+        let source = Source {
+            head: self.head,
+            signed_headers: self.signed_headers,
+            payload_hash: &payload_hash,
+            signed_in_query: self.carrier != Signed::Header,
+        };
+        let secret = (known.secret_access_key, known.session_token.is_some());
+        let signing_key = keys.of(id, &self.credential, secret);
+        *self.hashed_bytes += body.len() as u64;
+        self.query.encode(self.decoded);
+        let is_sloppy = self.query.differs_raw();
+        // Whether the signature is that of this form, and how long the form is.
+        let mut attempt = |encoding| {
+            source.write(self.canonical_request, self.query, encoding)?;
+            let bytes = self.canonical_request.len();
+            *self.hashed_bytes += bytes as u64;
+            let request_hash = digest(&SHA256, self.canonical_request);
+            string_to_sign(
+                self.string_to_sign,
+                &self.moment,
+                self.credential.scope,
+                request_hash.as_ref(),
+            );
+            let signature = signing_key.sign(self.string_to_sign);
+            let is_right = verify_slices_are_equal(&signature, &self.signature).is_ok();
+            Ok((is_right, bytes))
+        };
+        let (strict, bytes) = attempt(Encoding::Strict)?;
+        let is_tried_raw = !strict && is_sloppy && bytes <= RAW_BYTES_MAX;
+        let raw = is_tried_raw && attempt(Encoding::Raw)?.0;
+        if key.is_none() {
+            return Err(Refusal::UnknownKey);
+        }
+        if !strict && !raw {
+            return Err(Refusal::Mismatch);
+        }
+        check_token(known, self.token, self.now)?;
+        let form = match (self.carrier, strict) {
+            (Signed::Header, _) => Form::Header,
+            (Signed::Query { .. }, true) => Form::Strict,
+            (Signed::Query { .. }, false) => Form::Raw,
+        };
+        let Credential {
+            access_key_id,
+            region,
+            ..
+        } = self.credential;
+        Ok(Verified {
+            access_key_id,
+            region,
+            form,
+            signed: self.signed,
+        })
+    }
+
+    /// Whether the request was signed within the window. Refusals name the window `told`.
+    fn check_clock(&self, tolerance_s: u64, told: u64) -> Result<(), Refusal> {
+        let (signed, now) = (self.signed, self.now);
+        if signed > now.after(tolerance_s) {
+            return Err(Refusal::Early {
+                signed,
+                now,
+                window: Window::Tolerance(told),
+            });
+        }
+        let (life_s, window) = match self.carrier {
+            Signed::Header => (tolerance_s, Window::Tolerance(told)),
+            Signed::Query { expires_s } => (u64::from(expires_s), Window::Expires(expires_s)),
+        };
+        if now > signed.after(life_s) {
+            return Err(Refusal::Expired {
+                signed,
+                now,
+                window,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Whether the token is the key's, and the key still lives.
+fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
+    let is_right = match (key.session_token, sent) {
+        (Some(own), Some(sent)) => verify_slices_are_equal(own.as_bytes(), sent).is_ok(),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if !is_right {
+        return Err(Refusal::Token);
+    }
+    if key
+        .expires_s
+        .is_some_and(|expires| now >= Stamp::from_epoch(expires))
+    {
+        return Err(Refusal::TokenExpired);
+    }
+    Ok(())
+}
+
+/// The hexadecimal SHA-256 of a body.
+fn payload_hash(body: &[u8]) -> [u8; 64] {
+    if body.is_empty() {
+        return *EMPTY_SHA256;
+    }
+    hex(digest(&SHA256, body).as_ref())
+}
+
+impl fmt::Debug for AccessKey<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("AccessKey")
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Verifier")
+    }
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "Claim({}, {}, {:?})",
+            self.access_key_id(),
+            self.signed,
+            self.carrier
+        )
+    }
+}
+
+/// Longest strict canonical request that is tried raw as well, in bytes. The raw form is for the URLs of SDKs, whose
+/// longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
+const RAW_BYTES_MAX: usize = 8 * 1024;
+
+/// The SHA-256 of nothing.
+pub(crate) const EMPTY_SHA256: &[u8; 64] =
+    b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// Used for every unknown key. No access key id is empty, so its derived keys have entries of their own.
+const UNKNOWN_ID: &str = "";
+
+/// As long as real secrets are.
+const UNKNOWN: AccessKey<'static> = AccessKey {
+    secret_access_key: "0000000000000000000000000000000000000000",
+    session_token: None,
+    expires_s: None,
+    clock_tolerance_s: None,
+};

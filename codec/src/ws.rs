@@ -1,0 +1,186 @@
+//! WebSocket frames by RFC 6455, both sides, without I/O.
+//!
+//! ```text
+//!  bytes ──► Header::parse ──► Receiver ──► Item (message, ping, pong, close)      incoming
+//!  payload ──► frame / frame_masked / header ──► bytes at the end of a Vec         outgoing
+//! ```
+//! * [`Receiver`] is the incoming side of one connection. A frame that lies whole in the caller's bytes is unmasked and
+//!   checked in place and lent from there: no copy, no allocation. Only what a read cut off, and fragments, are kept.
+//! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
+//!   the caller writes in place.
+//! * [`Follower`] sees where the frames of one side end, for a node that passes them on and may close between two.
+//! * [`accept_key`], [`valid_key`] and [`request`] are the opening handshake's own fields.
+//! * [`FrameError`] names each way to break the protocol, with its close code.
+//!
+//! The parts of the RFC that are not implemented, and why: `codec/tests/rfc6455.md`.
+
+pub mod close;
+mod encoder;
+mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod header;
+mod partial;
+mod receiver;
+
+use aws_lc_rs::digest;
+use base64_simd::{Out, STANDARD};
+pub use close::{CloseFrame, Excess, FrameError};
+pub use encoder::{close_frame, close_frame_masked, frame, frame_masked, header, header_bytes};
+pub use follower::{Follower, Place};
+pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
+pub use receiver::{FrameRules, Item, Kind, Receiver};
+
+// The opening handshake's own fields: key, accept key, and a client's request.
+//
+// Source: RFC 6455 sections 1.3, 4.1 and 4.2. The request head around them belongs to the HTTP modules.
+
+/// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 bytes of ASCII.
+///
+/// The key is taken as it is; whether it is valid is for [`valid_key`].
+#[must_use]
+pub fn accept_key(key: &str) -> [u8; 28] {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
+    //# The value of this
+    //# header field is constructed by concatenating /key/, defined
+    //# above in step 4 in Section 4.2.2, with the string "258EAFA5-
+    //# E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this
+    //# concatenated value to obtain a 20-byte value and base64-
+    //# encoding (see Section 4 of [RFC4648]) this 20-byte hash.
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key.as_bytes());
+    context.update(GUID);
+    let mut accept = [0; 28];
+    let _ = STANDARD.encode(context.finish().as_ref(), Out::from_slice(&mut accept));
+    accept
+}
+
+/// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes: 22 characters of the standard alphabet and `==`.
+///
+/// The four bits of the last character that belong to no byte are not looked at (RFC 4648 section 3.5 leaves that
+/// open, and hand-made clients set them).
+#[must_use]
+pub fn valid_key(key: &str) -> bool {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+    //# A |Sec-WebSocket-Key| header field with a base64-encoded (see
+    //# Section 4 of [RFC4648]) value that, when decoded, is 16 bytes in
+    //# length.
+    let Some(digits) = key.as_bytes().strip_suffix(b"==") else {
+        return false;
+    };
+    digits.len() == 22
+        && digits
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// Appends a client's upgrade request.
+///
+/// `host` is host and, if it is not the scheme's own, port; `target` is path and query, percent-encoded; `key` is the
+/// base64 of 16 fresh random bytes. None of them may hold spaces or line ends: they come from our own code.
+pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
+    debug_assert!(
+        [host, target, key]
+            .iter()
+            .all(|part| part.bytes().all(|byte| byte.is_ascii_graphic()))
+    );
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-4.1
+    //# The method of the request MUST be GET, and the HTTP version MUST
+    //# be at least 1.1.
+    let parts = [
+        "GET ",
+        target,
+        " HTTP/1.1\r\nHost: ",
+        host,
+        "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ",
+        key,
+        "\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    ];
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// The text that every server appends to the key (RFC 6455 section 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+#[cfg(test)]
+mod upgrade_tests {
+
+    use super::*;
+    use tungstenite::handshake::client::generate_key;
+    use tungstenite::handshake::derive_accept_key;
+
+    #[test]
+    fn accept_keys() {
+        // RFC 6455 section 1.3.
+        assert_eq!(
+            &accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
+            b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+        for _ in 0..100 {
+            let key = generate_key();
+            assert!(valid_key(&key), "{key}");
+            assert_eq!(
+                accept_key(&key),
+                derive_accept_key(key.as_bytes()).as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn keys() {
+        for (key, valid) in [
+            ("dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("AAAAAAAAAAAAAAAAAAAAAA==", true),
+            ("++++++++++/////////xyZ==", true),
+            ("", false),
+            ("==", false),
+            ("dGhlIHNhbXBsZSBub25jZQ", false),
+            ("dGhlIHNhbXBsZSBub25jZQ= ", false),
+            ("dGhlIHNhbXBsZSBub25jZQA=", false),
+            ("dGhlIHNhbXBsZSBub25jZQAA", false),
+            ("dGhlIHNhbXBsZSBub25jZ-==", false),
+            ("dGhlIHNhbXBsZSBub25j\u{FC}==", false),
+            ("AAAAdGhlIHNhbXBsZSBub25jZQ==", false),
+        ] {
+            assert_eq!(valid_key(key), valid, "{key}");
+        }
+    }
+
+    #[test]
+    fn requests_are_what_a_server_expects() {
+        let mut out = Vec::new();
+        request(
+            &mut out,
+            "localhost:8080",
+            "/?X-Amz-ChannelARN=a",
+            "dGhlIHNhbXBsZSBub25jZQ==",
+        );
+        let mut headers = [httparse::EMPTY_HEADER; 8];
+        let mut parsed = httparse::Request::new(&mut headers);
+        assert_eq!(
+            parsed.parse(&out),
+            Ok(httparse::Status::Complete(out.len()))
+        );
+        assert_eq!(
+            (parsed.method, parsed.path, parsed.version),
+            (Some("GET"), Some("/?X-Amz-ChannelARN=a"), Some(1))
+        );
+        let headers: Vec<_> = parsed
+            .headers
+            .iter()
+            .map(|header| (header.name, header.value))
+            .collect();
+        let expected: [(&str, &[u8]); 5] = [
+            ("Host", b"localhost:8080"),
+            ("Upgrade", b"websocket"),
+            ("Connection", b"Upgrade"),
+            ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Sec-WebSocket-Version", b"13"),
+        ];
+        assert_eq!(headers, expected);
+    }
+}
