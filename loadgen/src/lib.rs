@@ -34,3 +34,4 @@ pub mod result;
 pub mod scenario;
 pub mod schedule;
 pub mod visit;
+mod worker;

@@ -3,8 +3,7 @@
 //! One call after the other on one connection, blocking: nothing is measured here.
 
 use crate::address::Target;
-use crate::edge::http;
-use crate::edge::target::signal;
+use crate::edge::{http, signal};
 use crate::plan::Plan;
 use codec::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};

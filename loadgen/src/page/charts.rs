@@ -1,11 +1,10 @@
 //! Which plots a report has, and what their lines are made of.
 
-use crate::page::Run;
 use crate::page::axis::Axis;
-use crate::page::plot::{Line, Plot, Stroke};
-use crate::page::shades::{NOTE, shades};
-use crate::result::{Interval, Span, Spread, words};
-use maud::{Markup, html};
+use crate::page::{Run, visible};
+use crate::result::{Document, Interval, Span, Spread, words};
+use maud::{Markup, PreEscaped, html};
+use std::fmt::Write;
 
 /// All plots that these runs have data for.
 pub fn all(runs: &[Run]) -> Markup {
@@ -378,6 +377,420 @@ const SHORTEST_S: f64 = 0.1;
 const CURVE_STEPS: u32 = 160;
 /// The curve ends at 99.9999 %, or where one value is left.
 const NINES_MAX: f64 = 6.0;
+
+// Which stretches of a run say less than the others: until the first sessions can be over, after the last has begun,
+// and an interval that was cut short. They are shaded, so that nobody takes them for an outage.
+
+/// The explanation of the shaded ground in a note.
+pub(crate) const NOTE: &str = "shaded: sessions start or end";
+
+/// The shaded stretches of these runs, in seconds: where any of them is not at its full load.
+pub(crate) fn shades(runs: &[Run]) -> Vec<(f64, f64)> {
+    let documents = || runs.iter().map(|run| &run.document);
+    let ends = documents().filter_map(|document| document.intervals.last());
+    let end = ends.map(|last| last.t_s).fold(0.0, f64::max);
+    let full_from = documents().map(full_from).fold(0.0, f64::max);
+    let full_to = documents().map(full_to).fold(end, f64::min);
+    let all = [(0.0, full_from.min(end)), (full_to.max(0.0), end)];
+    let is_seen = |(from, to): &(f64, f64)| to - from > SHADED_SHORTEST_S;
+    all.into_iter().filter(is_seen).collect()
+}
+
+/// When the first sessions can be over: they trickle their candidates and hold. Before that none is completed.
+fn full_from(document: &Document) -> f64 {
+    if document.mode != "sessions" {
+        return 0.0;
+    }
+    let number = |name| number(document, name).unwrap_or_default();
+    let first_s = number("hold") + number("candidates") * number("trickle") / 1e3;
+    // The interval in which they end is a partial one, too.
+    if first_s > SHADED_SHORTEST_S {
+        first_s.ceil()
+    } else {
+        0.0
+    }
+}
+
+/// When the schedule ends, or else the last whole interval.
+fn full_to(document: &Document) -> f64 {
+    let ends: Vec<f64> = document.intervals.iter().map(|one| one.t_s).collect();
+    let Some((last, before)) = ends.split_last() else {
+        return f64::MAX;
+    };
+    let before = before.last().copied().unwrap_or_default();
+    let whole = if last - before < WHOLE_S {
+        before
+    } else {
+        *last
+    };
+    schedule_s(document).map_or(whole, |schedule_s| whole.min(schedule_s))
+}
+
+/// The time in which sessions begin, in seconds.
+fn schedule_s(document: &Document) -> Option<f64> {
+    if document.mode != "sessions" {
+        return None;
+    }
+    let share = match document.arguments.get("arrival")?.as_str()? {
+        "ramp" => 0.5,
+        "step" => 0.6,
+        _ => 1.0,
+    };
+    number(document, "duration").or_else(|| {
+        let (sessions, rate) = (number(document, "sessions")?, number(document, "rate")?);
+        Some(sessions / (rate * share)).filter(|span| span.is_finite())
+    })
+}
+
+fn number(document: &Document, name: &str) -> Option<f64> {
+    document.arguments.get(name)?.as_f64()
+}
+
+/// A stretch that is shorter is not seen.
+const SHADED_SHORTEST_S: f64 = 0.2;
+/// An interval that is shorter was cut short.
+const WHOLE_S: f64 = 0.9;
+
+// One plot: lines in an SVG that stretches with the page, its labels beside it in HTML, so that they stay legible at
+// any width.
+
+/// One plot with its lines.
+#[derive(Clone, Debug)]
+pub struct Plot<'a> {
+    /// The title.
+    pub title: &'a str,
+    /// In which unit, and how to read it.
+    pub note: &'a str,
+    /// Left to right.
+    pub x: Axis,
+    /// Labels below the axis, each with its value; the axis' own ticks by `say_x` if empty.
+    pub x_ticks: Vec<(f64, String)>,
+    /// Bottom to top.
+    pub y: Axis,
+    /// Stretches of x that say less than the others; on a shaded ground.
+    pub shades: Vec<(f64, f64)>,
+    /// A value of x in words.
+    pub say_x: fn(f64) -> String,
+    /// A value of y in words.
+    pub say_y: fn(f64) -> String,
+    /// At least one.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a plot.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// In the legend.
+    pub name: String,
+    /// Its colour, a number below [`COLOURS`].
+    pub colour: usize,
+    /// The stroke that it is drawn with.
+    pub stroke: Stroke,
+    /// From left to right; where y is unknown, the line has a gap.
+    pub points: Vec<(f64, Option<f64>)>,
+}
+
+/// The stroke of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stroke {
+    /// In full, over a light ground of its colour.
+    Filled,
+    /// In full.
+    Solid,
+    /// In dashes.
+    Dashed,
+}
+
+impl Plot<'_> {
+    /// The plot; `None` if no line has a point.
+    #[must_use]
+    pub fn draw(&self) -> Option<Markup> {
+        let known = |line: &Line| line.points.iter().any(|(_, y)| y.is_some());
+        if !self.lines.iter().any(known) {
+            return None;
+        }
+        let title = visible(self.title);
+        let (x_ticks, y_ticks) = (self.x_ticks(), self.y.ticks());
+        Some(html! {
+            figure.card.plot {
+                figcaption {
+                    h3 { (title) }
+                    p { (visible(self.note)) }
+                }
+                (self.legend())
+                div.frame tabindex="0" role="group" aria-label={(title) ": arrow keys read the values"} {
+                    div.ys {
+                        @for tick in &y_ticks {
+                            @let top = 100.0 * (1.0 - self.y.place(*tick));
+                            span style=(format!("top:{top:.2}%")) { ((self.say_y)(*tick)) }
+                        }
+                    }
+                    div.area {
+                        (self.drawing(&x_ticks, &y_ticks))
+                        div.cursor hidden {}
+                        div.tip hidden {}
+                    }
+                    div.xs {
+                        @for (value, words) in &x_ticks {
+                            @let left = 100.0 * self.x.place(*value);
+                            @let edge = match left { ..3.0 => Some("first"), 97.0.. => Some("last"), _ => None };
+                            span class=[edge] style=(format!("left:{left:.2}%")) { (visible(words)) }
+                        }
+                    }
+                    script type="application/json" { (PreEscaped(self.readings())) }
+                }
+            }
+        })
+    }
+
+    fn x_ticks(&self) -> Vec<(f64, String)> {
+        if self.x_ticks.is_empty() {
+            let ticks = self.x.ticks().into_iter();
+            ticks.map(|tick| (tick, (self.say_x)(tick))).collect()
+        } else {
+            self.x_ticks.clone()
+        }
+    }
+
+    fn legend(&self) -> Markup {
+        html! {
+            @if self.lines.len() > 1 {
+                ul.legend {
+                    @for line in &self.lines {
+                        li { i class={"key " (line.class())} {} (visible(&line.name)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn drawing(&self, x_ticks: &[(f64, String)], y_ticks: &[f64]) -> Markup {
+        let mut grid = String::new();
+        for tick in y_ticks {
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(grid, "M0 {:.1}H{SIDE}", SIDE * (1.0 - self.y.place(*tick)));
+        }
+        for (tick, _) in x_ticks {
+            let _ = write!(grid, "M{:.1} 0V{SIDE}", SIDE * self.x.place(*tick));
+        }
+        let shade = |(from, to): &(f64, f64)| {
+            let (left, right) = (SIDE * self.x.place(*from), SIDE * self.x.place(*to));
+            format!("M{left:.1} 0H{right:.1}V{SIDE}H{left:.1}Z")
+        };
+        html! {
+            svg viewBox={"0 0 " (SIDE) " " (SIDE)} preserveAspectRatio="none" role="img"
+                aria-label=(visible(&self.in_words())) {
+                path.grid d=(grid) {}
+                @for span in &self.shades { path.shade d=(shade(span)) {} }
+                @for line in &self.lines {
+                    @if line.stroke == Stroke::Filled {
+                        path class={"ground " (line.class())} d=(self.ground(line)) {}
+                    }
+                    path class={"line " (line.class())} d=(self.path(line)) {}
+                }
+            }
+        }
+    }
+
+    /// Parts between gaps, each as a path of its own.
+    fn path(&self, line: &Line) -> String {
+        let mut path = String::new();
+        let mut pen_is_down = false;
+        for (x, y) in &line.points {
+            let Some(y) = y else {
+                pen_is_down = false;
+                continue;
+            };
+            let step = if pen_is_down { 'L' } else { 'M' };
+            let (left, top) = (SIDE * self.x.place(*x), SIDE * (1.0 - self.y.place(*y)));
+            let _ = write!(path, "{step}{left:.1} {top:.1}");
+            pen_is_down = true;
+        }
+        path
+    }
+
+    fn ground(&self, line: &Line) -> String {
+        let mut path = String::new();
+        let parts = line.points.split(|(_, y)| y.is_none());
+        for part in parts.filter(|part| part.len() > 1) {
+            let known: Vec<(f64, f64)> =
+                part.iter().filter_map(|(x, y)| Some((*x, (*y)?))).collect();
+            let (Some(first), Some(last)) = (known.first(), known.last()) else {
+                continue;
+            };
+            let _ = write!(path, "M{:.1} {SIDE}", SIDE * self.x.place(first.0));
+            for (x, y) in &known {
+                let (left, top) = (SIDE * self.x.place(*x), SIDE * (1.0 - self.y.place(*y)));
+                let _ = write!(path, "L{left:.1} {top:.1}");
+            }
+            let _ = write!(path, "L{:.1} {SIDE}Z", SIDE * self.x.place(last.0));
+        }
+        path
+    }
+
+    /// The range of each line in words, for readers who do not see the plot.
+    fn in_words(&self) -> String {
+        let mut words = self.title.to_owned();
+        for line in &self.lines {
+            let values = line.points.iter().filter_map(|(_, y)| *y);
+            let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), value| {
+                (least.min(value), most.max(value))
+            });
+            if least <= most {
+                let (least, most) = ((self.say_y)(least), (self.say_y)(most));
+                let _ = write!(words, "; {}: {least} to {most}", line.name);
+            }
+        }
+        words
+    }
+
+    /// The readings under the pointer, for the script: for each line its name, colour, and for each point its place and
+    /// words.
+    fn readings(&self) -> String {
+        let lines = self.lines.iter().map(|line| {
+            let known = line.points.iter().filter_map(|(x, y)| Some((*x, (*y)?)));
+            let points: Vec<_> = known
+                .map(|(x, y)| {
+                    let place = (self.x.place(x) * 1e4).round() / 1e4;
+                    let height = (self.y.place(y) * 1e3).round() / 1e3;
+                    serde_json::json!([place, height, (self.say_x)(x), (self.say_y)(y)])
+                })
+                .collect();
+            serde_json::json!({
+                "name": visible(&line.name), "colour": line.colour % COLOURS,
+                "dashed": line.stroke == Stroke::Dashed, "points": points
+            })
+        });
+        let json = serde_json::Value::from_iter(lines).to_string();
+        // Inside a script element only this character can end it.
+        json.replace('<', "\\u003c")
+    }
+}
+
+impl Line {
+    /// Its colour and stroke, as the style sheet names them.
+    fn class(&self) -> String {
+        let dashed = if self.stroke == Stroke::Dashed {
+            " dashed"
+        } else {
+            ""
+        };
+        format!("c{}{dashed}", self.colour % COLOURS)
+    }
+}
+
+/// Colours of lines in the style sheet: `c0` to `c7`.
+pub const COLOURS: usize = 8;
+/// Width and height of a drawing in its own unit; the page stretches it.
+const SIDE: f64 = 1000.0;
+
+#[cfg(test)]
+mod shades_tests {
+
+    use super::*;
+    use crate::result::{Arguments, Interval};
+    use serde_json::json;
+
+    fn run(mode: &str, arguments: &serde_json::Value, ends: &[f64]) -> Run {
+        let arguments: Arguments = serde_json::from_value(arguments.clone()).unwrap();
+        let mut document = Document::new(mode, "t", arguments, String::new());
+        let interval = |t_s: &f64| Interval {
+            t_s: *t_s,
+            ..Interval::default()
+        };
+        document.intervals = ends.iter().map(interval).collect();
+        Run {
+            name: mode.into(),
+            document,
+        }
+    }
+
+    #[test]
+    fn beginning_and_end_are_shaded() {
+        let ends: Vec<f64> = (1..=14).map(f64::from).collect();
+        let sessions = json!({"arrival": "poisson", "duration": 10, "hold": 2, "candidates": 4, "trickle": 50});
+        let held = run("sessions", &sessions, &ends);
+        let both = [(0.0, 3.0), (10.0, 14.0)];
+        assert_eq!(shades(std::slice::from_ref(&held)), both);
+        let steady = json!({"arrival": "ramp", "sessions": 50, "rate": 10.0});
+        let short = run("sessions", &steady, &ends[..10]);
+        assert_eq!(shades(&[short]), []);
+        assert_eq!(shades(&[run("storm", &sessions, &ends)]), []);
+        // An interval that was cut short; and side by side, what any of them has.
+        let cut = run("relay", &json!({}), &[1.0, 2.0, 2.5]);
+        assert_eq!(shades(std::slice::from_ref(&cut)), [(2.0, 2.5)]);
+        assert_eq!(shades(&[held, cut]), [(0.0, 3.0), (2.0, 14.0)]);
+        assert_eq!(shades(&[run("idle", &json!({}), &[])]), []);
+    }
+}
+
+#[cfg(test)]
+mod plot_tests {
+
+    use super::*;
+
+    fn plot(points: Vec<(f64, Option<f64>)>) -> String {
+        let plot = Plot {
+            title: "T",
+            note: "",
+            x: Axis::Linear {
+                from: 0.0,
+                to: 10.0,
+            },
+            x_ticks: Vec::new(),
+            y: Axis::Linear {
+                from: 0.0,
+                to: 100.0,
+            },
+            shades: vec![(0.0, 2.5)],
+            say_x: words::seconds,
+            say_y: words::figure,
+            lines: vec![Line {
+                name: "</script><b>".into(),
+                colour: 9,
+                stroke: Stroke::Filled,
+                points,
+            }],
+        };
+        plot.draw().map_or_else(String::new, String::from)
+    }
+
+    #[test]
+    fn lines_have_gaps_where_nothing_is_known() {
+        let svg = plot(vec![
+            (0.0, Some(0.0)),
+            (5.0, Some(50.0)),
+            (6.0, None),
+            (10.0, Some(100.0)),
+        ]);
+        assert!(
+            svg.contains("d=\"M0.0 1000.0L500.0 500.0M1000.0 0.0\""),
+            "{svg}"
+        );
+        assert!(svg.contains("class=\"line c1\""), "{svg}");
+        let shade = "class=\"shade\" d=\"M0.0 0H250.0V1000H0.0Z\"";
+        assert!(svg.contains(shade), "{svg}");
+    }
+
+    #[test]
+    fn a_plot_of_nothing_is_not_drawn() {
+        assert_eq!(plot(vec![]), "");
+        assert_eq!(plot(vec![(1.0, None)]), "");
+    }
+
+    #[test]
+    fn names_stay_text() {
+        let svg = plot(vec![(1.0, Some(1.0))]);
+        assert!(!svg.contains("<b>"), "{svg}");
+        assert_eq!(svg.matches("</script>").count(), 1, "{svg}");
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_break_nothing() {
+        let svg = plot(vec![(f64::NAN, Some(f64::INFINITY)), (1.0, Some(-5.0))]);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+}
 
 #[cfg(test)]
 mod tests;

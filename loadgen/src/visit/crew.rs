@@ -1,18 +1,12 @@
 //! The parties of one thread, by the line (connection) that each is on.
 
-mod ended;
-mod relay;
-mod sessions;
-mod trickle;
-
 use crate::peer::{Event, Link, LinkError, Name};
 use crate::schedule::Share;
-use crate::visit::book::Book;
-use crate::visit::desk::Desk;
 use crate::visit::discovery::{Discovery, Reply};
-use crate::visit::viewer::{Stage, Viewer};
+use crate::visit::messages::Desk;
+pub use crate::visit::relay::Relay;
+use crate::visit::{Arrival, Book, Stage, Viewer, sessions};
 use ahash::AHashMap;
-pub use relay::Relay;
 use std::collections::VecDeque;
 
 /// The party on a line.
@@ -72,26 +66,26 @@ pub struct Crew {
     pub desk: Desk,
     /// The messages between peers.
     pub relay: Relay,
-    share: Share,
-    people: Vec<Person>,
+    pub(crate) share: Share,
+    pub(crate) people: Vec<Person>,
     /// The line of each session that runs.
-    lines: AHashMap<u32, u32>,
+    pub(crate) lines: AHashMap<u32, u32>,
     /// Since when each master of the share is open, and on which line.
-    masters: Vec<Option<(u64, u32)>>,
+    pub(crate) masters: Vec<Option<(u64, u32)>>,
     /// The books of the sessions that ended last, for what comes twice or late.
-    ended: VecDeque<(u32, Book, Book)>,
+    pub(crate) ended: VecDeque<(u32, Book, Book)>,
     /// Lines whose sessions have received and sent everything.
-    settled: Vec<u32>,
+    pub(crate) settled: Vec<u32>,
     /// Lines whose sessions have their answer, and candidates to say one after the other.
-    answered: Vec<u32>,
+    pub(crate) answered: Vec<u32>,
 }
 
 #[derive(Debug)]
-struct Person {
+pub(crate) struct Person {
     link: Link,
     /// The API calls that are made on this line, before another one serves the party.
     discovery: Option<Box<Discovery>>,
-    party: Party,
+    pub(crate) party: Party,
 }
 
 /// Bytes that a crew keeps for each line, and for each session in its table of lines: the table is filled to a half at
@@ -387,7 +381,31 @@ impl Crew {
         }
     }
 
-    fn channel_of(&self, session: u32) -> u32 {
+    pub(crate) fn channel_of(&self, session: u32) -> u32 {
         session % self.desk.terms.channels
+    }
+}
+
+// Messages of sessions that are over.
+
+impl Crew {
+    /// A message of a session that is over: it came twice, or too late, or its session is forgotten.
+    pub(crate) fn of_ended(
+        &mut self,
+        session: u32,
+        number: u64,
+        book: impl Fn(&mut (u32, Book, Book)) -> &mut Book,
+    ) {
+        let found = self
+            .ended
+            .iter_mut()
+            .rev()
+            .find(|(ended, _, _)| *ended == session);
+        match found.map(|ended| book(ended).arrive(number)) {
+            Some(Arrival::Again) => self.desk.tally.duplicated += 1,
+            Some(Arrival::InOrder | Arrival::Late | Arrival::Unknown) | None => {
+                self.desk.errors.count("message_of_an_ended_session");
+            }
+        }
     }
 }

@@ -1,0 +1,234 @@
+//! The only part that touches the world: rings, sockets, TLS, threads, clock, processes, signals.
+//!
+//! ```text
+//!            ┌──────────────────────── one turn of a worker ────────────────────────┐
+//!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
+//!   launch.rs                          timers.rs                 lines.rs    advance.rs
+//! ```
+//! [`run`](run()) starts one worker a thread. Each has a share of the channels with all their parties, so that both
+//! ends of every message are judged on one thread, by the pure [`crate::visit::Crew`]. In the open loop these are
+//! masters, and sessions that begin on schedule whatever the target does, or peers whose messages are due on schedule
+//! ([`pace`](worker::pace)); in the closed loop, peers that are connected for the whole run. The [`conduct`]or leads
+//! the workers through the phases of the [`board`]; nothing else is shared but its numbers. With discovery, a party's
+//! first connections are for its API calls; where they lead is in each worker's [`directory`](worker::directory), found
+//! by the one thread of [`lookup`](worker::lookup). What is no part of the load, channels made and removed and metrics
+//! read, goes through the blocking client of [`http`], on the conductor's thread.
+
+mod api;
+pub(crate) mod board;
+mod conductor;
+mod http;
+pub(crate) mod machine;
+mod parts;
+mod process;
+mod signal;
+mod watch;
+
+use crate::live::Audience;
+use crate::needs::DESCRIPTORS_BESIDE;
+use crate::plan::Plan;
+use crate::result::{Document, merge};
+use crate::worker::directory::Lookup;
+use crate::worker::lines::Route;
+use crate::worker::tls::{self, Client};
+use crate::worker::{Shared, Worker};
+use api::{Api, Channels};
+use board::Board;
+pub use board::Phase;
+use conductor::Conductor;
+pub use machine::{Limits, Machine, limits, machine, run_id};
+pub use parts::{run_parts, word_of_stdin};
+pub use process::{Process, Server};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{io, thread};
+use thiserror::Error;
+use watch::Watch;
+
+// A run from its plan to its result: routes, channels made and removed, threads.
+
+/// The event that the load waits for when everything is ready.
+#[derive(Debug)]
+pub enum Start {
+    /// Nothing.
+    AtOnce,
+    /// This moment: parts on several machines begin together.
+    At(SystemTime),
+    /// The moment that the parent process sends.
+    OnWord(Receiver<SystemTime>),
+}
+
+/// Why there was no run.
+#[derive(Debug, Error)]
+#[error("{text}")]
+pub struct RunError {
+    text: String,
+    by_target: bool,
+}
+
+impl RunError {
+    /// This machine, or the flags.
+    fn local(text: String) -> Self {
+        let by_target = false;
+        Self { text, by_target }
+    }
+
+    /// The target failed before the run.
+    pub(crate) fn target(text: String) -> Self {
+        let by_target = true;
+        Self { text, by_target }
+    }
+
+    /// The program's exit code: 3 if the target failed, else 2.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if self.by_target { 3 } else { 2 }
+    }
+}
+
+/// Runs the plan to its end, or until Ctrl-C, and fills the document, which says what is run. `audience` follows it.
+///
+/// # Errors
+/// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the
+/// result.
+pub fn run(
+    plan: &Plan,
+    document: &Document,
+    server: Option<Server>,
+    start: &Start,
+    audience: &mut dyn Audience,
+) -> Result<Document, RunError> {
+    if let Start::At(moment) = start {
+        check_moment(*moment).map_err(RunError::local)?;
+    }
+    ring::probe().map_err(|error| RunError::local(error.to_string()))?;
+    check_descriptors(plan)?;
+    let watch = &Watch::new(audience);
+    let mut routes = Vec::new();
+    for target in plan.ways() {
+        let tls = if target.tls {
+            Client::new(&plan.trust, plan.resumes, &target.host).map_err(say("TLS"))?
+        } else {
+            None
+        };
+        let target = target.clone();
+        routes.push(Arc::new(Route { target, tls }));
+    }
+    signal::watch().map_err(say("signals"))?;
+    if !plan.create_channels {
+        return run_on(plan, document, &routes, &[], (server, start), watch);
+    }
+    let tls = tls::of_calls(&plan.trust).map_err(say("TLS"))?;
+    let mut api = Api::new(plan, tls)
+        .ok_or_else(|| RunError::local("--create-channels: there is no target".into()))?;
+    let mut channels = Channels::default();
+    watch.say("making channels");
+    let finished = match api.create(plan, &mut channels) {
+        Ok(()) => run_on(
+            plan,
+            document,
+            &routes,
+            &channels.arns,
+            (server, start),
+            watch,
+        ),
+        Err(error) => Err(RunError::target(error)),
+    };
+    watch.say("removing channels");
+    if let Some((count, error)) = api.delete(&channels) {
+        watch.say(&format!("{count} channels are left behind: {error}"));
+    }
+    finished
+}
+
+/// Checks that the start is in the future.
+pub(crate) fn check_moment(moment: SystemTime) -> Result<(), String> {
+    if moment < SystemTime::now() {
+        return Err("--start-at: allowed is a moment to come".into());
+    }
+    Ok(())
+}
+
+/// Runs the plan on channels that exist.
+fn run_on(
+    plan: &Plan,
+    document: &Document,
+    routes: &[Arc<Route>],
+    arns: &[String],
+    (server, start): (Option<Server>, &Start),
+    watch: &Watch<'_>,
+) -> Result<Document, RunError> {
+    let threads = plan.threads();
+    let board = Board::new(threads.len());
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let lookup = plan.discover.then(|| Lookup::start(plan));
+    let shared = Shared {
+        plan,
+        document,
+        board: &board,
+        routes,
+        lookup: lookup.as_ref(),
+        arns,
+        zero: Instant::now(),
+        zero_s: since_1970.as_secs(),
+    };
+    let of = u32::try_from(threads.len()).unwrap_or(u32::MAX);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..)
+            .zip(&threads)
+            .map(|(number, cpu)| {
+                scope.spawn(move || {
+                    let part = pinned(*cpu).and_then(|()| Worker::new(shared, number, of)?.run());
+                    if let Some(gauge) = shared.board.gauges.get(number as usize) {
+                        gauge.over.store(true, Ordering::Relaxed);
+                    }
+                    part
+                })
+            })
+            .collect();
+        let course = Conductor::new(shared, server, start, watch).conduct();
+        let mut parts = Vec::new();
+        for worker in workers {
+            let part = worker.join().expect("workers do not panic");
+            parts.push(part.map_err(say("a worker"))?);
+        }
+        let mut document = merge(&parts).map_err(|error| RunError::local(error.to_string()))?;
+        course.fill(&mut document, plan.mode, parts.len());
+        Ok(document)
+    })
+}
+
+/// Pins the calling thread to a CPU, if one is named.
+fn pinned(cpu: Option<usize>) -> io::Result<()> {
+    match cpu {
+        None => Ok(()),
+        Some(cpu) => {
+            machine::pin(cpu).map_err(|error| io::Error::other(format!("--cores {cpu}: {error}")))
+        }
+    }
+}
+
+/// Raises the limit of descriptors as far as it goes, and checks that it is enough.
+fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
+    let limit = machine::raise_descriptors().map_err(say("the limit of descriptors"))?;
+    let needed = plan.connections() + DESCRIPTORS_BESIDE;
+    if needed > limit {
+        return Err(RunError::local(format!(
+            "{needed} descriptors are needed for {} connections and {limit} are allowed: raise the hard limit \
+             (`ulimit -Hn`, LimitNOFILE= in a unit) or open fewer",
+            plan.connections()
+        )));
+    }
+    Ok(())
+}
+
+/// Names what failed.
+fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |error| RunError::local(format!("{what}: {error}"))
+}
+
+// Processes on both sides of a run: the target that it starts or watches, the parts that share the load; the machine.

@@ -1,0 +1,378 @@
+//! Leads the workers of a run through its phases, and looks at the clock and at both processes at the right moments.
+//!
+//! | mode | before | measured | after |
+//! |---|---|---|---|
+//! | `sessions` | masters connect | until every session is over | |
+//! | `storm` | | all connect, and are held | |
+//! | `relay` | all connect, warm up | the messages of the given time | what is under way arrives |
+//! | `idle` | all connect | nothing happens for the given time | |
+//! | `connect` | warm up | the connections of the given time | |
+
+use crate::edge::board::{Board, Phase, Sum};
+use crate::edge::process::{Process, Server};
+use crate::edge::watch::{Goal, Watch};
+use crate::edge::{Start, signal};
+use crate::options::Mode;
+use crate::plan::Plan;
+use crate::result::{Cpu, Document, Ending, Memory, words};
+use crate::worker::Shared;
+use std::sync::mpsc::TryRecvError;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Leads one run, on the thread that shows it.
+pub(crate) struct Conductor<'a, 'w> {
+    shared: Shared<'a>,
+    plan: &'a Plan,
+    board: &'a Board,
+    server: Option<Server>,
+    start: &'a Start,
+    watch: &'a Watch<'w>,
+}
+
+/// The conductor's record of a run.
+pub(crate) struct Course {
+    started: SystemTime,
+    /// Whether every connection that was to be there before the load was.
+    all_opened: bool,
+    /// Whether the operator ended it.
+    stopped: bool,
+    from: Sample,
+    to: Sample,
+    memory: Memory,
+}
+
+/// Both processes and the counters at one moment.
+struct Sample {
+    at: Instant,
+    sum: Sum,
+    driver_cpu_ns: u64,
+    server_cpu_ns: Option<u64>,
+}
+
+/// The result of opening the connections.
+struct OpeningResult {
+    /// Whether the load can begin.
+    all: bool,
+    /// The server's memory and the number of connections after the first ones.
+    base: Option<(u64, u64)>,
+}
+
+impl<'a, 'w> Conductor<'a, 'w> {
+    /// A conductor of this run.
+    pub(crate) const fn new(
+        shared: Shared<'a>,
+        server: Option<Server>,
+        start: &'a Start,
+        watch: &'a Watch<'w>,
+    ) -> Self {
+        Self {
+            shared,
+            plan: shared.plan,
+            board: shared.board,
+            server,
+            start,
+            watch,
+        }
+    }
+
+    /// Leads the run to its end.
+    pub(crate) fn conduct(&self) -> Course {
+        let started = SystemTime::now();
+        let opened = self.open();
+        let mut memory = Memory::default();
+        let (mut from, mut to) = (self.sample(), None);
+        if opened.all {
+            self.await_start();
+        }
+        if opened.all && !signal::stopped() {
+            if matches!(self.plan.mode, Mode::Relay | Mode::Connect) {
+                self.board.enter(Phase::WarmUp);
+                self.watch.enter("warming up", Goal::Span(WARM_UP));
+                self.wait(WARM_UP, |sum| self.is_over(sum));
+            }
+            memory.server_bytes_per_connection = self.growth_since(opened.base);
+            from = self.begin();
+            self.measure();
+            to = (!self.plan.mode.is_open_loop()).then(|| self.sample());
+        }
+        let stopped = signal::stopped();
+        memory.server_rss_bytes = self
+            .server
+            .as_ref()
+            .and_then(|server| server.rss_bytes().ok());
+        memory.driver_rss_bytes = Process::own().rss_bytes().ok();
+        self.board.enter(Phase::Drain);
+        self.drain(opened.all);
+        // In the open loop a session's messages are those of the run, whenever they arrive.
+        let to = to.unwrap_or_else(|| self.sample());
+        self.watch.say("closing");
+        self.watch.enter("closing", Goal::Unknown);
+        self.board.enter(Phase::Close);
+        Course {
+            started,
+            all_opened: opened.all,
+            stopped,
+            from,
+            to,
+            memory,
+        }
+    }
+
+    /// Connects the parties that are to be there before the load begins.
+    fn open(&self) -> OpeningResult {
+        match self.plan.mode {
+            Mode::Storm | Mode::Connect => OpeningResult {
+                all: true,
+                base: None,
+            },
+            Mode::Sessions => OpeningResult {
+                all: self.open_masters(),
+                base: None,
+            },
+            Mode::Relay | Mode::Idle => self.open_peers(),
+        }
+    }
+
+    /// Waits until every master is open or was given up; returns whether any is open.
+    fn open_masters(&self) -> bool {
+        let wanted = self.plan.share.channels(self.plan.channels).count() as u64;
+        self.watch.say(&format!("opening {wanted} masters"));
+        self.watch.enter("opening", Goal::Masters(wanted));
+        let mut last = Sum::default();
+        loop {
+            let before = (last.masters, last.failed);
+            let moved = self.wait(STALL, |sum| (sum.masters, sum.failed) != before);
+            last = self.board.sum();
+            if last.masters >= wanted {
+                return last.open > 0;
+            }
+            if !moved || signal::stopped() || last.over > 0 {
+                return false;
+            }
+        }
+    }
+
+    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be
+    /// separated from what it needs anyway.
+    fn open_peers(&self) -> OpeningResult {
+        let wanted = self.plan.connections();
+        let tried = |sum: &Sum| sum.opened + sum.failed;
+        self.watch.say(&format!("opening {wanted} connections"));
+        self.watch.enter("opening", Goal::Opened(wanted));
+        // The first ones are open when nothing has moved for a while: how many they are is the workers' business.
+        self.wait(STALL, |sum| tried(sum) > 0);
+        let mut last = self.board.sum();
+        while self.wait(SETTLE, |sum| tried(sum) != tried(&last)) {
+            last = self.board.sum();
+        }
+        let rss = self
+            .server
+            .as_ref()
+            .and_then(|server| server.rss_bytes().ok());
+        let base = rss.map(|rss| (rss, self.board.sum().open));
+        self.board.enter(Phase::OpenAll);
+        loop {
+            let moved = self.wait(STALL, |sum| tried(sum) != tried(&last));
+            last = self.board.sum();
+            if !moved || tried(&last) >= wanted || signal::stopped() || last.over > 0 {
+                let all = last.open == wanted;
+                return OpeningResult { all, base };
+            }
+        }
+    }
+
+    /// Waits for the moment to begin, if there is one.
+    fn await_start(&self) {
+        let moment = match self.start {
+            Start::AtOnce => return,
+            Start::At(moment) => *moment,
+            Start::OnWord(word) => {
+                self.watch.ready();
+                self.watch.enter("waiting", Goal::Unknown);
+                loop {
+                    match word.try_recv() {
+                        Ok(moment) => break moment,
+                        // Nobody is left to wait for.
+                        Err(TryRecvError::Disconnected) => return,
+                        Err(TryRecvError::Empty) if signal::stopped() => return,
+                        Err(TryRecvError::Empty) => drop(self.wait(LOOK, |_| false)),
+                    }
+                }
+            }
+        };
+        match moment.duration_since(SystemTime::now()) {
+            Ok(left) => {
+                self.watch.enter("waiting", Goal::Span(left));
+                self.wait(left, |_| false);
+            }
+            Err(late) => {
+                let late_s = late.duration().as_secs_f64();
+                let late = words::seconds(late_s);
+                self.watch
+                    .say(&format!("the moment to begin was {late} ago"));
+            }
+        }
+    }
+
+    /// Bytes by which the server grew for each connection since `base`.
+    fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
+        let (rss_before, open_before) = base?;
+        self.wait(SETTLE, |_| false);
+        let rss = self.server.as_ref()?.rss_bytes().ok()?;
+        let open = self.board.sum().open;
+        (open > open_before).then(|| (rss as f64 - rss_before as f64) / (open - open_before) as f64)
+    }
+
+    /// Begins what is measured.
+    fn begin(&self) -> Sample {
+        self.watch.say("measuring");
+        let span = match &self.plan.schedule {
+            Some(schedule) if self.plan.mode == Mode::Sessions => {
+                Duration::from_nanos(schedule.span_ns())
+            }
+            Some(_) | None => self.plan.duration,
+        };
+        self.watch.enter("measuring", Goal::Span(span));
+        let from = self.sample();
+        let lead = if self.plan.mode.is_open_loop() {
+            LEAD
+        } else {
+            Duration::ZERO
+        };
+        let begins = from.at.duration_since(self.shared.zero) + lead;
+        let begins_ns = u64::try_from(begins.as_nanos()).unwrap_or(u64::MAX);
+        self.board.begin_at(begins_ns);
+        self.board.enter(Phase::Measure);
+        from
+    }
+
+    /// Runs the load: for its time, or until every session is over.
+    fn measure(&self) {
+        match self.plan.mode {
+            Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
+            Mode::Storm => {
+                self.wait(self.plan.duration + LEAD, |sum| {
+                    sum.over > 0 || signal::stopped()
+                });
+            }
+            Mode::Relay | Mode::Idle | Mode::Connect => {
+                self.wait(self.plan.duration, |sum| self.is_over(sum));
+            }
+        }
+    }
+
+    /// Whether nothing more can come of the load, or nothing more should.
+    fn is_over(&self, sum: &Sum) -> bool {
+        let all_through = sum.through >= self.board.gauges.len() as u64;
+        all_through || sum.over > 0 || signal::stopped()
+    }
+
+    /// Waits for what is under way.
+    fn drain(&self, all_opened: bool) {
+        match self.plan.mode {
+            Mode::Sessions | Mode::Storm => {
+                let workers = self.board.gauges.len() as u64;
+                let patience = self.plan.patience + FAREWELL;
+                self.wait(patience, |sum| sum.through >= workers);
+            }
+            Mode::Relay if all_opened => self.drain_messages(),
+            Mode::Relay | Mode::Idle | Mode::Connect => {}
+        }
+    }
+
+    /// Waits for messages until all have arrived, or none does any more. A first Ctrl-C does not cut this short, or
+    /// they would count as lost.
+    fn drain_messages(&self) {
+        loop {
+            let last = self.board.sum();
+            let moved = |sum: &Sum| sum.received != last.received || sum.sent != last.sent;
+            let all = |sum: &Sum| sum.received >= sum.sent;
+            // Once round without news first: a worker may not have seen yet that it is to be silent.
+            if !self.wait(SETTLE, moved) && (all(&last) || !self.wait(DRAIN_STALL, moved)) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until something happens, at most `patience`; returns whether it did. Ctrl-C and the end of a worker end it
+    /// as well.
+    fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
+        let begun = Instant::now();
+        let was_stopped = signal::stopped();
+        loop {
+            let sum = self.board.sum();
+            self.watch.look(&sum);
+            if happened(&sum) {
+                return true;
+            }
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() || sum.over > 0 || (signal::stopped() && !was_stopped) {
+                return false;
+            }
+            thread::sleep(left.min(LOOK));
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            driver_cpu_ns: Process::own().cpu_ns().unwrap_or_default(),
+            server_cpu_ns: self.server.as_ref().and_then(|server| server.cpu_ns().ok()),
+            at: Instant::now(),
+            sum: self.board.sum(),
+        }
+    }
+}
+
+impl Course {
+    /// Fills in what only the whole of a run knows, and judges it; the workers' counts are there already.
+    pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
+        let (from, to) = (&self.from, &self.to);
+        let duration_s = (to.at - from.at).as_secs_f64();
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let driver_s = seconds(to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns));
+        let server_ns = to.server_cpu_ns.zip(from.server_cpu_ns);
+        // Less than before: it ended meanwhile.
+        let server_ns = server_ns.and_then(|(to, from)| to.checked_sub(from));
+        // The cost of a session takes the place of a connection's: it has one.
+        let (messages, cycles) = if mode.is_open_loop() {
+            let (messages, sessions) = (&document.messages, &document.sessions);
+            (messages.received, sessions.completed)
+        } else {
+            let cycles = Some(to.sum.cycles - from.sum.cycles);
+            document.connections.cycles = cycles;
+            (Some(to.sum.received - from.sum.received), cycles)
+        };
+        document.started = words::rfc3339(self.started);
+        document.duration_s = duration_s;
+        document.cpu = Cpu::of(
+            driver_s,
+            server_ns.map(seconds),
+            messages.unwrap_or_default(),
+            cycles.unwrap_or_default(),
+        );
+        document.memory = self.memory;
+        let busy = driver_s / (duration_s * threads as f64);
+        document.judge(Ending {
+            all_opened: self.all_opened,
+            stopped: self.stopped,
+            driver_busy: if self.all_opened { busy } else { 0.0 },
+        });
+    }
+}
+
+/// The load before it is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// The time from the word to begin to the first session: every worker has seen it by then.
+const LEAD: Duration = Duration::from_millis(100);
+/// After this long without a change, everything that was asked for is there.
+const SETTLE: Duration = Duration::from_millis(300);
+/// After this long without a connection that opened or failed, the target does not answer.
+const STALL: Duration = Duration::from_secs(25);
+/// The time that a session needs to close, beside its patience.
+const FAREWELL: Duration = Duration::from_secs(6);
+/// After this long without an arrival, what is missing is lost.
+const DRAIN_STALL: Duration = Duration::from_secs(2);
+const SECOND: Duration = Duration::from_secs(1);
+/// The time between two looks at the board while waiting.
+const LOOK: Duration = Duration::from_millis(10);

@@ -1,0 +1,226 @@
+//! A run in several processes on one machine: each has a part of it, they begin together, and their reports are merged.
+//!
+//! Each part reports its progress on its standard output ([`PartNews`]). When all connections are open it says so and
+//! waits; when all parts wait, each is sent the moment to begin on its standard input.
+
+use crate::edge::{Start, check_moment, signal};
+use crate::live::{Audience, PartNews, Progress};
+use crate::options::{CpuList, Options};
+use crate::report::members;
+use crate::result::{Document, merge};
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, thread};
+
+/// Runs this program this many times, each with its part and the same `flags` (those after `run`), and merges what they
+/// report. Each is pinned to one of `--cores` in turn. Ctrl-C is passed on; each part then ends gently.
+///
+/// # Errors
+/// A process cannot be started, or one ends without a report: what it said is on standard error.
+pub fn run_parts(
+    options: &Options,
+    flags: &[String],
+    audience: &mut dyn Audience,
+) -> Result<Document, String> {
+    if let Some(moment) = options.start_at {
+        check_moment(moment.time())?;
+    }
+    let about = |error: io::Error| format!("--processes: {error}");
+    let folder = Folder::new().map_err(about)?;
+    signal::watch().map_err(about)?;
+    let (tell, news) = mpsc::channel();
+    let mut parts = Vec::new();
+    for place in 0..options.processes {
+        let mut command = command(options, flags, place, &folder)?;
+        parts.push(Part::start(&mut command, place as usize, &tell).map_err(about)?);
+    }
+    drop(tell);
+    follow(&mut parts, &news, options, audience).map_err(about)?;
+    let mut reports: Vec<Document> = Vec::new();
+    for place in 0..options.processes {
+        let text = fs::read_to_string(folder.report(place))
+            .map_err(|_| format!("process {} ended without a report", place + 1))?;
+        let report = Document::parse(&text);
+        reports
+            .push(report.map_err(|error| format!("the report of process {}: {error}", place + 1))?);
+    }
+    let mut report = merge(&reports).map_err(|error| error.to_string())?;
+    report.arguments = members(options);
+    Ok(report)
+}
+
+/// The start of a part: the moment that comes on standard input, in nanoseconds since 1970.
+#[must_use]
+pub fn word_of_stdin() -> Start {
+    let (tell, word) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        if io::stdin().read_line(&mut line).is_ok()
+            && let Ok(nanos) = line.trim().parse()
+        {
+            // The run may be over by now.
+            let _ = tell.send(UNIX_EPOCH + Duration::from_nanos(nanos));
+        }
+    });
+    Start::OnWord(word)
+}
+
+/// The command of the part at this place.
+fn command(
+    options: &Options,
+    flags: &[String],
+    place: u32,
+    folder: &Folder,
+) -> Result<Command, String> {
+    let program = std::env::current_exe().map_err(|error| format!("--processes: {error}"))?;
+    let part = options.part.split(place, options.processes);
+    let part = part.ok_or("--processes: the run is split too finely")?;
+    let mut command = Command::new(program);
+    command.arg("run").args(flags);
+    command.args(["--processes=1", "--quiet", "--in-step"]);
+    command.arg(format!("--part={part}"));
+    command.arg(format!("--json={}", folder.report(place).display()));
+    if let Some(CpuList(cpus)) = &options.cores
+        && let Some(cpu) = cpus.get(place as usize % cpus.len().max(1))
+    {
+        command.arg(format!("--cores={cpu}"));
+    }
+    // A group of its own: the terminal's Ctrl-C comes here, and is passed on once.
+    command.process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// One of the processes.
+struct Part {
+    child: Child,
+    /// The stream on which it gets the moment to begin.
+    word: Option<ChildStdin>,
+    is_ready: bool,
+    /// Its latest progress; `None` before it reported any.
+    progress: Option<Progress>,
+}
+
+/// A report of the part at a place; `None`: it has ended.
+type News = (usize, Option<PartNews>);
+
+impl Part {
+    fn start(command: &mut Command, place: usize, tell: &Sender<News>) -> io::Result<Self> {
+        let mut child = command.spawn()?;
+        let word = child.stdin.take();
+        if let Some(output) = child.stdout.take() {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                let lines = BufReader::new(output).lines().map_while(Result::ok);
+                let news = lines.filter_map(|line| serde_json::from_str(&line).ok());
+                for news in news.map(Some).chain([None]) {
+                    // Nobody follows any more when an error has ended the whole.
+                    let _ = tell.send((place, news));
+                }
+            });
+        }
+        Ok(Self {
+            child,
+            word,
+            is_ready: false,
+            progress: None,
+        })
+    }
+}
+
+/// Follows all parts to their end: has them begin together, shows their progress, passes the operator's signal on once.
+fn follow(
+    parts: &mut [Part],
+    news: &Receiver<News>,
+    options: &Options,
+    audience: &mut dyn Audience,
+) -> io::Result<()> {
+    let mut said = BTreeSet::new();
+    let (mut is_told, mut shown) = (false, Instant::now());
+    let mut running = parts.len();
+    while running > 0 {
+        match news.recv_timeout(LOOK) {
+            Ok((place, told)) => {
+                let Some(part) = parts.get_mut(place) else {
+                    continue;
+                };
+                match told {
+                    // All parts say the same as a rule.
+                    Some(PartNews::Said(line)) if said.insert(line.clone()) => audience.say(&line),
+                    Some(PartNews::Said(_)) => {}
+                    Some(PartNews::Ready) => part.is_ready = true,
+                    Some(PartNews::Shown(progress)) => part.progress = Some(progress),
+                    None => {
+                        running -= 1;
+                        part.is_ready = true; // it keeps no other waiting
+                    }
+                }
+            }
+            Err(_) if signal::stopped() && !is_told => {
+                is_told = true;
+                parts.iter().for_each(|part| signal::interrupt(&part.child));
+            }
+            Err(_) => {}
+        }
+        if parts.iter().all(|part| part.is_ready) {
+            begin(parts, options);
+        }
+        if shown.elapsed() >= SHOW_EVERY {
+            shown = Instant::now();
+            let progress = parts.iter().filter_map(|part| part.progress.as_ref());
+            if let Some(progress) = Progress::of_parts(progress) {
+                audience.show(&progress);
+            }
+        }
+    }
+    for part in parts {
+        part.child.wait()?;
+    }
+    Ok(())
+}
+
+/// Sends every part that waits the moment to begin.
+fn begin(parts: &mut [Part], options: &Options) {
+    let soon = SystemTime::now() + LEAD;
+    let moment = options.start_at.map_or(soon, |at| soon.max(at.time()));
+    let nanos = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    for word in parts.iter_mut().filter_map(|part| part.word.take()) {
+        // It fails when the process has ended, which is seen elsewhere.
+        let _ = writeln!(&word, "{}", nanos.as_nanos());
+    }
+}
+
+/// A folder for the parts' reports, gone with its owner.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        let name = format!("loadgen-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn report(&self, place: u32) -> PathBuf {
+        self.0.join(format!("{place}.json"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Files that cannot be removed are left to the system: it is the temporary folder.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The time between two looks for the operator's signal.
+const LOOK: Duration = Duration::from_millis(20);
+/// The time between two displays of the progress.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+/// The time from the word to begin to the beginning: every part has it by then.
+const LEAD: Duration = Duration::from_millis(200);

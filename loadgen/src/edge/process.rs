@@ -1,0 +1,306 @@
+//! CPU time and memory of a process, as the kernel reports them in `/proc`.
+
+use crate::edge::http;
+use rustix::param::clock_ticks_per_second;
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::{fmt, fs, io};
+use ureq::tls::TlsConfig;
+
+/// A process on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    pid: u32,
+}
+
+impl Process {
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// There is none, or it must not be looked at.
+    pub fn find(pid: u32) -> io::Result<Self> {
+        let process = Self { pid };
+        process.cpu_ns()?;
+        Ok(process)
+    }
+
+    /// This process.
+    pub(crate) fn own() -> Self {
+        Self {
+            pid: std::process::id(),
+        }
+    }
+
+    /// CPU time of all its threads, user and kernel, in nanoseconds.
+    ///
+    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). The ticks of
+    /// `/proc/PID/stat` are 10 ms apart, too coarse for a short run; but threads that have ended are only in them, so
+    /// they count where they are more.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn cpu_ns(self) -> io::Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let path = task?.path().join("schedstat");
+            // A thread may end between the listing and the reading.
+            let Ok(text) = fs::read_to_string(path) else {
+                continue;
+            };
+            let first = text.split_ascii_whitespace().next();
+            sum += first
+                .and_then(|number| number.parse::<u64>().ok())
+                .unwrap_or_default();
+        }
+        let tick_ns = 1_000_000_000 / clock_ticks_per_second();
+        let ticks: u64 = self.ticks()?.iter().sum();
+        Ok(sum.max(ticks * tick_ns))
+    }
+
+    /// User and kernel time of all its threads, also of those that have ended, in ticks of the kernel.
+    ///
+    /// Source: `/proc/PID/stat`, fields 14 and 15 (proc_pid_stat).
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn ticks(self) -> io::Result<[u64; 2]> {
+        let path = format!("/proc/{}/stat", self.pid);
+        let stat = fs::read_to_string(&path)?;
+        ticks(&stat).ok_or_else(|| io::Error::other(format!("{path} without times: {stat}")))
+    }
+
+    /// Memory that it has in use, in bytes: resident pages, shared ones included.
+    ///
+    /// Source: `Rss` of `/proc/PID/smaps_rollup`, which counts pages; the numbers of `statm` lag behind. Where
+    /// the process uses transparent huge pages, growth comes in steps of 2 MiB.
+    ///
+    /// # Errors
+    /// The process is gone, or is another user's.
+    pub fn rss_bytes(self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = line
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse::<u64>().ok());
+        kib.map(|kib| kib * 1024)
+            .ok_or_else(|| io::Error::other("smaps_rollup without Rss"))
+    }
+}
+
+/// User and kernel time in `/proc/PID/stat`, its fields 14 and 15. The second one, a name, may hold anything.
+fn ticks(stat: &str) -> Option<[u64; 2]> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some([next()?, next()?])
+}
+
+// The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
+
+/// The source of the figures of the service's process.
+#[derive(Clone, Debug)]
+pub enum Server {
+    /// A process on this machine.
+    Process(Process),
+    /// An admin listener that serves `/metrics` in the Prometheus text format, as plain HTTP.
+    Admin(Admin),
+}
+
+/// An admin listener. Shows nothing of its token.
+#[derive(Clone)]
+pub struct Admin {
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Admin({})", self.address)
+    }
+}
+
+impl Server {
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// There is none, or access is denied.
+    pub fn process(pid: u32) -> io::Result<Self> {
+        Process::find(pid).map(Self::Process)
+    }
+
+    /// The service behind this admin address, which may want a token.
+    ///
+    /// # Errors
+    /// It does not answer, or its metrics lack the CPU time.
+    pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
+        let server = Self::Admin(Admin { address, token });
+        server.cpu_ns()?;
+        Ok(server)
+    }
+
+    /// CPU time of the process, user and kernel, in nanoseconds.
+    ///
+    /// # Errors
+    /// It has ended, or does not answer.
+    pub fn cpu_ns(&self) -> io::Result<u64> {
+        match self {
+            Self::Process(process) => process.cpu_ns(),
+            Self::Admin(admin) => {
+                metric(admin, "process_cpu_seconds_total").map(|seconds| whole(seconds * 1e9))
+            }
+        }
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// It has ended, or does not answer.
+    pub fn rss_bytes(&self) -> io::Result<u64> {
+        match self {
+            Self::Process(process) => process.rss_bytes(),
+            Self::Admin(admin) => metric(admin, "process_resident_memory_bytes").map(whole),
+        }
+    }
+}
+
+/// A metric without labels of the admin listener.
+fn metric(Admin { address, token }: &Admin, name: &str) -> io::Result<f64> {
+    let client = http::client([*address].into_iter(), TlsConfig::default(), TIMEOUT);
+    let mut request = client.get(format!("http://{address}/metrics"));
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let mut answer = request.call().map_err(ureq::Error::into_io)?;
+    let status = answer.status().as_u16();
+    if status == 401 {
+        return Err(io::Error::other(
+            "/metrics answers 401: name the file of the token by --token-file FILE or HELIOGRAPH_ADMIN_TOKEN_FILE",
+        ));
+    }
+    if status != 200 {
+        return Err(io::Error::other(format!("/metrics answers {status}")));
+    }
+    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+    let text = text.read_to_string().map_err(ureq::Error::into_io)?;
+    value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics has no {name}")))
+}
+
+/// The value of a metric without labels in a Prometheus text.
+fn value(text: &str, name: &str) -> Option<f64> {
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    rest?.split(' ').next()?.parse().ok()
+}
+
+fn whole(figure: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float casts saturating"
+    )]
+    let whole = figure as u64;
+    whole
+}
+
+/// The time that a request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn this_process_has_used_something() {
+        let own = Process::own();
+        let before = own.cpu_ns().unwrap();
+        let mut sum = 0_u64;
+        while own.cpu_ns().unwrap() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(own.rss_bytes().unwrap() > 100_000);
+        assert!(Process::find(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let own = Process::own();
+        let before = own.cpu_ns().unwrap();
+        let busy = || {
+            let begun = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            let spent =
+                || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime) - begun;
+            while Duration::try_from(spent()).unwrap() < BUSY {}
+        };
+        thread::spawn(busy).join().unwrap();
+        let ended = Instant::now();
+        // The time of a thread is moved to its process a little after its end is reported.
+        while Duration::from_nanos(own.cpu_ns().unwrap().saturating_sub(before)) < BUSY / 2 {
+            assert!(ended.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn a_name_does_not_shift_the_fields() {
+        let stat = "7 (a) 1 (b) R 1 2 3 4 5 6 7 8 9 10 30 12 13 14";
+        assert_eq!(ticks(stat), Some([30, 12]));
+        assert_eq!(ticks("7 (a) R 1"), None);
+    }
+
+    const BUSY: Duration = Duration::from_millis(200);
+}
+
+#[cfg(test)]
+mod server_tests {
+
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn metrics_are_read_from_an_admin_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let body = "# HELP process_cpu_seconds_total CPU\nprocess_cpu_seconds_total 1.5\nprocess_resident_memory_bytes \
+                    4096 1\n";
+        let service = thread::spawn(move || {
+            for status in ["200 OK", "200 OK", "200 OK", "401 Unauthorized"] {
+                let (mut socket, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                let read = socket.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..read]).to_lowercase();
+                assert!(
+                    request.contains("authorization: bearer the token\r\n"),
+                    "{request}"
+                );
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                socket.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let token = Some("the token".to_owned());
+        let server = Server::admin(address, token.clone()).unwrap();
+        assert!(!format!("{server:?}").contains("token"));
+        assert_eq!(server.cpu_ns().unwrap(), 1_500_000_000);
+        assert_eq!(server.rss_bytes().unwrap(), 4096);
+        let refused = server.cpu_ns().unwrap_err().to_string();
+        assert!(refused.contains("401") && refused.contains("--token-file"));
+        service.join().unwrap();
+        assert!(Server::admin(address, token).is_err(), "nobody listens");
+        assert_eq!(
+            value(
+                "process_cpu_seconds_total{a=\"b\"} 1",
+                "process_cpu_seconds_total"
+            ),
+            None
+        );
+    }
+}

@@ -1,0 +1,600 @@
+//! The progress of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
+//! nothing.
+//!
+//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] makes the text of a line and touches
+//! nothing; [`part`] carries it from one process to another; [`view`] brings it to where it is read. Nothing here costs
+//! the load anything: it is drawn by the thread that leads the run.
+
+use crate::result::words;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+
+/// A follower of a run.
+pub trait Audience {
+    /// Shows a line, once.
+    fn say(&mut self, line: &str);
+    /// Notes that all is ready and that the load waits for the word to begin.
+    fn ready(&mut self) {}
+    /// Shows the progress of the run; called at most four times a second.
+    fn show(&mut self, progress: &Progress);
+}
+
+/// A run at one moment. What is not known, or means nothing in this mode, is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The phase in a word or two: `opening`, `measuring`, `closing`.
+    pub phase: Cow<'static, str>,
+    /// Seconds since this phase began.
+    pub elapsed_s: f64,
+    /// Seconds that it takes, if that is known.
+    pub total_s: Option<f64>,
+    /// The number that is done, and of how many: sessions, or connections while they are opened. Takes precedence over
+    /// the time if it is known.
+    pub done: Option<(u64, u64)>,
+    /// Sessions completed each second, lately.
+    pub sessions_per_s: Option<f64>,
+    /// Messages that arrived each second, lately.
+    pub messages_per_s: Option<f64>,
+    /// Connections open.
+    pub open: u64,
+    /// Median of the last interval, in microseconds.
+    pub p50_us: Option<u64>,
+    /// Its 99th percentile.
+    pub p99_us: Option<u64>,
+    /// Failures until here, by class, the most frequent first; [`words::KINDS_MAX`](crate::live::KINDS_MAX) of them are shown.
+    pub errors: Vec<(String, u64)>,
+    /// Failures until here, all of them; names as in the report are known only at the end.
+    pub failed: u64,
+}
+
+// Brings progress to where it is read.
+
+/// The form in which a run is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A bar that moves, on a terminal.
+    Bar,
+    /// A plain line now and then: into a file, a pipe, a log.
+    Lines,
+    /// Not at all.
+    Quiet,
+}
+
+impl Mode {
+    /// The form that suits the standard error stream.
+    #[must_use]
+    pub fn of_stderr(quiet: bool) -> Self {
+        if quiet {
+            Self::Quiet
+        } else if io::stderr().is_terminal() {
+            Self::Bar
+        } else {
+            Self::Lines
+        }
+    }
+}
+
+/// Shows a run on a stream, which is standard error outside of tests. A stream that takes no more is passed over: the
+/// load goes on.
+#[derive(Debug)]
+pub struct View<W> {
+    mode: Mode,
+    out: W,
+    bar: Option<ProgressBar>,
+    /// When the last line was written in this phase.
+    said_s: Option<f64>,
+    phase: Cow<'static, str>,
+}
+
+impl View<io::Stderr> {
+    /// A view on standard error.
+    #[must_use]
+    pub fn new(mode: Mode) -> Self {
+        Self::on(mode, io::stderr())
+    }
+}
+
+impl<W: Write> View<W> {
+    /// A view on a stream. The bar itself is always drawn on standard error.
+    #[must_use]
+    pub fn on(mode: Mode, out: W) -> Self {
+        Self {
+            mode,
+            out,
+            bar: (mode == Mode::Bar).then(bar),
+            said_s: None,
+            phase: Cow::Borrowed(""),
+        }
+    }
+
+    /// Removes the bar, so that only the report remains.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl<W: Write> Audience for View<W> {
+    fn show(&mut self, progress: &Progress) {
+        match (self.mode, &self.bar) {
+            (Mode::Bar, Some(bar)) => {
+                let share = progress.share().unwrap_or_default();
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "the share lies between 0 and 1"
+                )]
+                bar.set_position((share * BAR_STEPS as f64) as u64);
+                bar.set_prefix(progress.phase.clone());
+                let left = progress.left_s().map_or_else(String::new, |left| {
+                    format!("{} left  ", words::seconds(left.ceil()))
+                });
+                bar.set_message(left + &progress.figures());
+            }
+            (Mode::Lines, _) => {
+                let begun = self.phase != progress.phase;
+                let due = self
+                    .said_s
+                    .is_none_or(|said| progress.elapsed_s - said >= LINE_EVERY_S);
+                if begun {
+                    self.phase = progress.phase.clone();
+                    // Its first figures come soon: they show whether it works at all.
+                    self.said_s = Some(progress.elapsed_s - LINE_EVERY_S + FIRST_LINE_S);
+                } else if due {
+                    self.said_s = Some(progress.elapsed_s);
+                    let _ = writeln!(self.out, "{}", progress.line());
+                }
+            }
+            (Mode::Bar, None) | (Mode::Quiet, _) => {}
+        }
+    }
+
+    /// Prints the line above the bar if there is one.
+    fn say(&mut self, line: &str) {
+        match (self.mode, &self.bar) {
+            (Mode::Quiet, _) => {}
+            (Mode::Bar, Some(bar)) => bar.suspend(|| {
+                let _ = writeln!(self.out, "{line}");
+            }),
+            (Mode::Lines, _) | (Mode::Bar, None) => {
+                let _ = writeln!(self.out, "{line}");
+            }
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar =
+        ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr_with_hz(10));
+    // The template is a constant; if a later version of the crate refused it, its own default would be shown.
+    let style =
+        ProgressStyle::with_template("{prefix} [{bar:24.cyan/blue}] {percent:>3} %  {wide_msg}");
+    bar.set_style(
+        style
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("━╸─"),
+    );
+    bar
+}
+
+/// Steps of a bar: more than a terminal has columns.
+const BAR_STEPS: u64 = 1_000;
+/// Seconds between plain lines.
+const LINE_EVERY_S: f64 = 5.0;
+/// Seconds from the beginning of a phase to its first line.
+const FIRST_LINE_S: f64 = 1.0;
+
+// The text of a line of progress.
+
+impl Progress {
+    /// The share that is done, from 0 to 1; `None` if unknown.
+    #[must_use]
+    pub fn share(&self) -> Option<f64> {
+        let share = match (self.done, self.total_s) {
+            (Some((done, of)), _) if of > 0 => done as f64 / of as f64,
+            (_, Some(total)) if total > 0.0 => self.elapsed_s / total,
+            (_, Some(_) | None) => return None,
+        };
+        Some(share.clamp(0.0, 1.0))
+    }
+
+    /// Seconds that are left at the present rate. By the schedule where there is one, as it does not depend on
+    /// luck.
+    #[must_use]
+    pub fn left_s(&self) -> Option<f64> {
+        if let Some(total) = self.total_s {
+            return Some((total - self.elapsed_s).max(0.0));
+        }
+        let share = self.share().filter(|share| *share >= SHARE_MIN)?;
+        Some(self.elapsed_s / share - self.elapsed_s)
+    }
+
+    /// The figures after the bar, at most [`FIGURES_CHARS_MAX`] characters.
+    #[must_use]
+    pub fn figures(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(rate) = self.sessions_per_s {
+            parts.push(format!("{} sessions/s", words::figure(rate)));
+        }
+        if let Some(rate) = self.messages_per_s {
+            parts.push(format!("{} msg/s", words::figure(rate)));
+        }
+        parts.push(format!("{} open", words::count(self.open)));
+        if let Some((p50, p99)) = self.p50_us.zip(self.p99_us) {
+            parts.push(format!(
+                "p50 {}  p99 {}",
+                words::span_us(p50),
+                words::span_us(p99)
+            ));
+        }
+        parts.extend(self.failures());
+        clipped(&parts.join("  "), FIGURES_CHARS_MAX)
+    }
+
+    /// One line for where nothing moves: share, time left, figures.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = self.phase.clone().into_owned();
+        if let Some(share) = self.share() {
+            line.push_str(&format!(" {:.0} %", 100.0 * share));
+        }
+        if let Some(left) = self.left_s() {
+            line.push_str(&format!(", {} left", words::seconds(left.ceil())));
+        }
+        format!("{line}: {}", self.figures())
+    }
+
+    /// The most frequent failures by name, and how many others there are.
+    fn failures(&self) -> Option<String> {
+        let shown = self.errors.iter().take(KINDS_MAX);
+        let named: Vec<String> = shown
+            .clone()
+            .map(|(name, count)| {
+                format!("{} {}", words::count(*count), clipped(name, NAME_CHARS_MAX))
+            })
+            .collect();
+        let others = shown.fold(self.failed, |rest, (_, count)| rest.saturating_sub(*count));
+        match (named.is_empty(), others) {
+            (true, 0) => None,
+            (true, others) => Some(format!("{} failed", words::count(others))),
+            (false, 0) => Some(format!("failed: {}", named.join(", "))),
+            (false, others) => Some(format!(
+                "failed: {}, {} others",
+                named.join(", "),
+                words::count(others)
+            )),
+        }
+    }
+}
+
+/// The beginning of a text, its control characters left out: names of errors hold words of the service.
+fn clipped(text: &str, chars: usize) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(chars)
+        .collect()
+}
+
+/// Kinds of failure in a line.
+pub const KINDS_MAX: usize = 3;
+/// Characters of the figures in a line.
+pub const FIGURES_CHARS_MAX: usize = 200;
+/// Characters of a failure's name in a line.
+const NAME_CHARS_MAX: usize = 32;
+/// Before this much is done no remaining time is estimated.
+const SHARE_MIN: f64 = 0.01;
+
+// The progress of a run in several processes: each writes what it would show, and the one that started them shows the
+// sum.
+
+/// A report of a part to the process that started it, a line of JSON each.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum PartNews {
+    /// See [`Audience::say`].
+    Said(String),
+    /// See [`Audience::ready`].
+    Ready,
+    /// See [`Audience::show`].
+    Shown(Progress),
+}
+
+/// The audience of a part: writes its news to a stream.
+#[derive(Debug)]
+pub struct Part<W>(pub W);
+
+impl<W: Write> Part<W> {
+    /// A stream that takes no more is passed over: the load goes on.
+    fn tell(&mut self, news: &PartNews) {
+        if let Ok(line) = serde_json::to_string(news) {
+            let _ = writeln!(self.0, "{line}").and_then(|()| self.0.flush());
+        }
+    }
+}
+
+impl<W: Write> Audience for Part<W> {
+    fn say(&mut self, line: &str) {
+        self.tell(&PartNews::Said(line.to_owned()));
+    }
+
+    fn ready(&mut self) {
+        self.tell(&PartNews::Ready);
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        self.tell(&PartNews::Shown(progress.clone()));
+    }
+}
+
+impl Progress {
+    /// Several parts of one run as one: counts and rates add up; of quantiles the highest is shown, which is their
+    /// upper bound. The phase is that of the part that has come least far in time.
+    #[must_use]
+    pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
+        let last = parts
+            .clone()
+            .min_by(|one, other| one.elapsed_s.total_cmp(&other.elapsed_s))?;
+        let done = parts.clone().map(|part| part.done);
+        let done = done.reduce(|sum, part| {
+            let ((done, of), (more, more_of)) = sum.zip(part)?;
+            Some((done + more, of + more_of))
+        });
+        let mut errors: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, count) in parts.clone().flat_map(|part| &part.errors) {
+            *errors.entry(name).or_default() += count;
+        }
+        let mut errors: Vec<_> = errors
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let rate = |of: fn(&Self) -> Option<f64>| {
+            let rates = parts.clone().filter_map(of);
+            rates.reduce(|sum, rate| sum + rate)
+        };
+        Some(Self {
+            done: done.flatten(),
+            sessions_per_s: rate(|part| part.sessions_per_s),
+            messages_per_s: rate(|part| part.messages_per_s),
+            open: parts.clone().map(|part| part.open).sum(),
+            p50_us: parts.clone().filter_map(|part| part.p50_us).max(),
+            p99_us: parts.clone().filter_map(|part| part.p99_us).max(),
+            failed: parts.clone().map(|part| part.failed).sum(),
+            errors,
+            ..last.clone()
+        })
+    }
+}
+
+#[cfg(test)]
+mod view_tests {
+
+    use super::*;
+
+    fn shown(mode: Mode) -> String {
+        let mut out = Vec::new();
+        let mut view = View::on(mode, &mut out);
+        view.say("opening 10 connections");
+        for quarter in 0..=80 {
+            view.show(&Progress {
+                phase: "measuring".into(),
+                elapsed_s: f64::from(quarter) / 4.0,
+                total_s: Some(20.0),
+                open: 10,
+                ..Progress::default()
+            });
+        }
+        view.end();
+        view.say("closing");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn plain_lines_come_every_few_seconds() {
+        let text = shown(Mode::Lines);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "opening 10 connections",
+                "measuring 5 %, 19 s left: 10 open",
+                "measuring 30 %, 14 s left: 10 open",
+                "measuring 55 %, 9 s left: 10 open",
+                "measuring 80 %, 4 s left: 10 open",
+                "closing"
+            ]
+        );
+    }
+
+    #[test]
+    fn quiet_is_quiet() {
+        assert_eq!(shown(Mode::Quiet), "");
+    }
+
+    #[test]
+    fn a_bar_leaves_only_finished_lines() {
+        assert_eq!(shown(Mode::Bar), "opening 10 connections\nclosing\n");
+    }
+
+    #[test]
+    fn a_phase_that_begins_anew_starts_a_new_count() {
+        let mut out = Vec::new();
+        let mut view = View::on(Mode::Lines, &mut out);
+        for (phase, elapsed_s) in [
+            ("opening", 0.0),
+            ("opening", 100.0),
+            ("measuring", 0.0),
+            ("measuring", 5.0),
+        ] {
+            view.show(&Progress {
+                phase: phase.into(),
+                elapsed_s,
+                ..Progress::default()
+            });
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "opening: 0 open\nmeasuring: 0 open\n"
+        );
+    }
+
+    #[test]
+    fn a_stream_that_is_gone_stops_nothing() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let mut view = View::on(Mode::Lines, Gone);
+        view.say("a");
+        view.show(&Progress::default());
+    }
+}
+
+#[cfg(test)]
+mod words_tests {
+
+    use super::*;
+
+    fn progress() -> Progress {
+        Progress {
+            phase: "measuring".into(),
+            elapsed_s: 30.0,
+            total_s: Some(120.0),
+            sessions_per_s: Some(2_204.4),
+            messages_per_s: Some(22_044.0),
+            open: 4_610,
+            p50_us: Some(1_130),
+            p99_us: Some(2_690),
+            ..Progress::default()
+        }
+    }
+
+    #[test]
+    fn a_line_says_all() {
+        assert_eq!(
+            progress().line(),
+            "measuring 25 %, 90 s left: 2,204 sessions/s  22,044 msg/s  4,610 open  p50 1.13 ms  p99 2.69 ms"
+        );
+    }
+
+    #[test]
+    fn failures_by_kind() {
+        let mut progress = progress();
+        progress.failed = 12;
+        assert!(
+            progress.line().ends_with("  12 failed"),
+            "{}",
+            progress.line()
+        );
+        let kinds = [
+            ("reset", 5),
+            ("status:503", 3),
+            ("timeout", 2),
+            ("closed", 1),
+            ("ports", 1),
+        ];
+        progress.errors = kinds.map(|(name, count)| (name.to_owned(), count)).into();
+        assert!(
+            progress
+                .line()
+                .ends_with("  failed: 5 reset, 3 status:503, 2 timeout, 2 others"),
+            "{}",
+            progress.line()
+        );
+        progress.errors = vec![(format!("\u{1b}[2J{}", "x".repeat(500)), 12)];
+        let line = progress.line();
+        assert!(!line.contains('\u{1b}') && line.len() < 250, "{line}");
+    }
+
+    #[test]
+    fn shares_and_time_left() {
+        let of = |done, elapsed_s, total_s| Progress {
+            done,
+            elapsed_s,
+            total_s,
+            ..Progress::default()
+        };
+        assert_eq!(of(None, 5.0, None).share(), None);
+        assert_eq!(of(None, 5.0, None).left_s(), None);
+        assert_eq!(of(Some((5, 0)), 5.0, None).share(), None);
+        assert_eq!(of(Some((1, 4)), 5.0, None).left_s(), Some(15.0));
+        assert_eq!(
+            of(Some((1, 4_000)), 5.0, None).left_s(),
+            None,
+            "too early to say"
+        );
+        assert_eq!(of(Some((1, 4)), 5.0, Some(60.0)).left_s(), Some(55.0));
+        assert_eq!(of(Some((9, 4)), 70.0, Some(60.0)).share(), Some(1.0));
+        assert_eq!(of(None, 70.0, Some(60.0)).left_s(), Some(0.0));
+        assert_eq!(of(None, f64::NAN, Some(60.0)).left_s(), Some(0.0));
+    }
+}
+
+#[cfg(test)]
+mod part_tests {
+
+    use super::*;
+
+    #[test]
+    fn parts_report_what_they_would_show() {
+        let progress = Progress {
+            phase: "measuring".into(),
+            errors: vec![("a\nb".into(), 1)],
+            ..Progress::default()
+        };
+        let mut out = Vec::new();
+        let mut part = Part(&mut out);
+        part.say("opening");
+        part.ready();
+        part.show(&progress);
+        let text = String::from_utf8(out).unwrap();
+        let news: Vec<PartNews> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            news,
+            [
+                PartNews::Said("opening".into()),
+                PartNews::Ready,
+                PartNews::Shown(progress)
+            ]
+        );
+    }
+
+    #[test]
+    fn parts_are_shown_as_one() {
+        let part = |elapsed_s: f64, open, error: &str| Progress {
+            phase: "opening".into(),
+            elapsed_s,
+            done: Some((open, 10)),
+            messages_per_s: Some(5.0),
+            open,
+            p99_us: Some(open),
+            errors: vec![("x".into(), 1), (error.to_owned(), 2)],
+            failed: 3,
+            ..Progress::default()
+        };
+        let parts = [part(2.0, 4, "a"), part(1.0, 6, "x")];
+        let sum = Progress::of_parts(parts.iter()).unwrap();
+        let whole = Progress {
+            done: Some((10, 20)),
+            messages_per_s: Some(10.0),
+            open: 10,
+            p99_us: Some(6),
+            errors: vec![("x".into(), 4), ("a".into(), 2)],
+            failed: 6,
+            ..part(1.0, 0, "")
+        };
+        assert_eq!(sum, whole);
+        assert_eq!(Progress::of_parts([].iter()), None);
+    }
+}

@@ -1,0 +1,516 @@
+//! A run, checked before anything is opened.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`from_options`] | the plan of a command line |
+//! | [`ranges`] | what each flag may be |
+//! | [`error`] | what is wrong with the flags |
+
+use crate::address::{AddressError, Sources, Target};
+use crate::credentials::{Credentials, MissingKeys};
+use crate::options::{CpuList, Mode, Options};
+use crate::peer::{Name, Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES};
+use crate::schedule::{Arrival, Schedule, ScheduleError, Share};
+use crate::visit::{self, CANDIDATES_MAX};
+use codec::sigv4::signer::Signer;
+use std::path::PathBuf;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A run, checked: everything in it can be done as far as the command line shows.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Kind of load.
+    pub mode: Mode,
+    /// The targets of the load: the nodes of the service, one at least.
+    pub targets: Vec<Target>,
+    /// The addresses that it comes from; `None` leaves them to the kernel.
+    pub sources: Option<Sources>,
+    /// The names of the channels.
+    pub naming: Naming,
+    /// Number of channels.
+    pub channels: u32,
+    /// Viewers of each channel.
+    pub viewers: u32,
+    /// The measured time.
+    pub duration: Duration,
+    /// One thread is pinned to each; `None` is one thread, not pinned.
+    pub cores: Option<CpuList>,
+    /// Which certificates are accepted.
+    pub trust: Trust,
+    /// Whether TLS sessions are resumed.
+    pub resumes: bool,
+    /// Which channels, and so which sessions, are this process's.
+    pub share: Share,
+    /// When sessions begin; `None` in the closed modes.
+    pub schedule: Option<Schedule>,
+    /// Messages that the peers of all parts send a second, on schedule; `None` outside of mode relay, and there in the
+    /// closed loop.
+    pub pace: Option<f64>,
+    /// The terms that are the same for every party.
+    pub terms: visit::Terms,
+    /// The time that a session stays after its last message.
+    pub hold: Duration,
+    /// The time that a session may take from its connect to its last message.
+    pub patience: Duration,
+    /// Another way to the service, and the percentage of sessions that take it.
+    pub detour: Option<(Target, u32)>,
+    /// The keys to sign with.
+    pub credentials: Option<Credentials>,
+    /// Whether each session makes its API calls first.
+    pub discover: bool,
+    /// Whether what discovery names may be on another machine: it is owned, and the load is modest or confirmed.
+    pub abroad: bool,
+    /// Whether the channels are made before the run and removed after it.
+    pub create_channels: bool,
+}
+
+/// Which certificates are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// One that this authority (a PEM file) vouches for.
+    Authority(PathBuf),
+    /// One that an authority of this system's vouches for.
+    System,
+    /// Any, on loopback.
+    Anyone,
+    /// No TLS is spoken.
+    NotNeeded,
+}
+
+impl Plan {
+    /// The peers of each channel, its master counted whether it connects or not.
+    #[must_use]
+    pub const fn peers_per_channel(&self) -> u32 {
+        1 + self.viewers
+    }
+
+    /// The connected peers of this share of the channels: all peers in the closed modes, else the masters.
+    pub fn held(&self, share: Share) -> impl Iterator<Item = Name> {
+        let places = match self.mode {
+            Mode::Relay | Mode::Idle => 0..=self.viewers,
+            Mode::Connect if self.viewers > 0 => 1..=self.viewers,
+            Mode::Connect | Mode::Sessions | Mode::Storm => 0..=0,
+        };
+        let channels = share.channels(self.channels);
+        channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
+    }
+
+    /// Connections of this share that are open at the same time: all of them, or as many as the schedule makes likely.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        let channels = self.share.channels(self.channels).count() as u64;
+        if self.mode == Mode::Sessions {
+            return channels + self.sessions_at_once();
+        }
+        let per_channel = match self.mode {
+            Mode::Connect => self.viewers.max(1),
+            Mode::Relay | Mode::Idle | Mode::Storm | Mode::Sessions => self.peers_per_channel(),
+        };
+        channels * u64::from(per_channel)
+    }
+
+    /// Sessions of this share that run at the same time if none takes longer than a second beside its hold.
+    fn sessions_at_once(&self) -> u64 {
+        let Some(schedule) = &self.schedule else {
+            return 0;
+        };
+        let rate = schedule.rate_max() / f64::from(self.share.of());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded by the number of sessions"
+        )]
+        let likely = (rate * (self.hold.as_secs_f64() + 1.0)).ceil() as u64;
+        likely.min(u64::from(schedule.sessions()))
+    }
+
+    /// Whether it is a heavy load on another machine, which `--yes` must confirm.
+    fn is_bold(&self) -> bool {
+        let abroad = self.ways().any(|target| !target.is_near());
+        abroad && self.is_heavy()
+    }
+
+    /// Whether it is heavy: unbounded, or above the limits for other machines.
+    fn is_heavy(&self) -> bool {
+        let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
+        let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
+        unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
+    }
+
+    /// The ways to the service: the targets, and a detour behind them if there is one.
+    pub fn ways(&self) -> impl Iterator<Item = &Target> {
+        let detour = self.detour.as_ref().map(|(target, _)| target);
+        self.targets.iter().chain(detour)
+    }
+
+    /// A signer for the channels' region, if requests are signed.
+    #[must_use]
+    pub fn signer(&self) -> Option<Signer<'_>> {
+        let credentials = self.credentials.as_ref()?;
+        Some(Signer::new(credentials.keys(), &self.naming.region))
+    }
+
+    /// The threads of the run, each with the CPU that it is pinned to.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Option<usize>> {
+        match &self.cores {
+            None => vec![None],
+            Some(CpuList(list)) => list.iter().copied().map(Some).collect(),
+        }
+    }
+}
+
+/// Above these a load on another machine must be confirmed: connections per second, and at once.
+const ABROAD_RATE_MAX: f64 = 100.0;
+const ABROAD_MAX: u64 = 1_000;
+
+// Faults of the flags.
+
+/// A fault of the flags; exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OptionError {
+    /// A flag's value is out of range: the flag, and what is allowed.
+    #[error("{0}: allowed is {1}")]
+    Range(&'static str, &'static str),
+    /// A flag without effect in a storm.
+    #[error(
+        "{0}: a storm has no use for it: all sessions begin at once and stay for --duration; how many they are is \
+         --channels times --viewers-per-channel"
+    )]
+    InStorm(&'static str),
+    /// `--insecure` off loopback.
+    #[error("--insecure: allowed towards loopback addresses only")]
+    InsecureAbroad,
+    /// A heavy load on another machine, without `--yes`.
+    #[error(
+        "more than {ABROAD_RATE_MAX} connections per second, or {ABROAD_MAX} at once, on another machine: confirm it \
+         with --yes"
+    )]
+    Unconfirmed,
+    /// See [`AddressError`].
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// See [`ScheduleError`].
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// See [`MissingKeys`].
+    #[error(transparent)]
+    Keys(#[from] MissingKeys),
+}
+
+// The plan of a command line: flags checked against each other.
+
+impl Options {
+    /// Checks the flags against each other. `run` distinguishes this run's messages from others'; `variable` looks an
+    /// environment variable up, for the keys.
+    ///
+    /// # Errors
+    /// The first fault, see [`OptionError`].
+    pub fn plan(
+        &self,
+        run: u32,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Plan, OptionError> {
+        self.check_ranges()?;
+        let sources = match &self.source_addresses {
+            Some(text) => Some(Sources::parse(text)?),
+            None => None,
+        };
+        let parse = |url: &str| -> Result<Target, OptionError> {
+            let target = Target::parse(url, self.i_own_this_target)?;
+            if sources.is_none() {
+                return Ok(target);
+            }
+            let allowed = "a target with an IPv4 address";
+            let wrong = OptionError::Range("--source-addresses", allowed);
+            target.of_v4().ok_or(wrong)
+        };
+        if self.targets.len() > TARGETS_MAX {
+            return Err(OptionError::Range("--target", "at most 64 of them"));
+        }
+        let targets: Vec<Target> = self
+            .targets
+            .iter()
+            .map(|url| parse(url))
+            .collect::<Result<_, _>>()?;
+        let detour = match (&self.tls_target, self.tls_percent) {
+            (Some(url), Some(percent)) => Some((parse(url)?, percent)),
+            (None, _) | (_, None) => None,
+        };
+        let trust = self.trust(&targets, detour.as_ref())?;
+        let mut plan = Plan {
+            mode: self.mode,
+            sources,
+            naming: Naming {
+                region: self.region.clone(),
+                account: self.account_id.clone(),
+                prefix: self.channel_prefix.clone(),
+            },
+            channels: self.channels,
+            viewers: self.viewers_per_channel,
+            duration: Duration::from_secs_f64(self.duration.unwrap_or(DURATION_S)),
+            cores: self.cores.clone(),
+            trust,
+            resumes: self.resume,
+            share: self.part,
+            schedule: self.schedule()?,
+            pace: self.rate.filter(|_| self.mode == Mode::Relay),
+            terms: self.terms(run),
+            hold: Duration::from_secs_f64(self.hold),
+            patience: Duration::from_secs_f64(self.patience),
+            detour,
+            credentials: match self.presign {
+                true => Some(Credentials::from_environment(variable)?),
+                false => None,
+            },
+            discover: self.discover && self.mode.is_open_loop(),
+            abroad: false,
+            create_channels: self.create_channels,
+            targets,
+        };
+        if plan.is_bold() && !self.yes {
+            return Err(OptionError::Unconfirmed);
+        }
+        plan.abroad = self.i_own_this_target && (self.yes || !plan.is_heavy());
+        Ok(plan)
+    }
+
+    fn terms(&self, run: u32) -> visit::Terms {
+        visit::Terms {
+            run,
+            payload_bytes: self.payload,
+            sdp_bytes: self.sdp_payload.unwrap_or(self.payload),
+            candidates: self.candidates,
+            trickle_ns: self.trickle * 1_000_000,
+            channels: self.channels,
+            viewers: self.viewers_per_channel,
+            window: if self.mode == Mode::Relay {
+                self.window
+            } else {
+                0
+            },
+        }
+    }
+
+    fn schedule(&self) -> Result<Option<Schedule>, OptionError> {
+        match self.mode {
+            Mode::Relay | Mode::Idle | Mode::Connect => Ok(None),
+            Mode::Storm => {
+                let sessions = self.channels.checked_mul(self.viewers_per_channel);
+                let sessions = sessions.ok_or(ScheduleError::Range)?;
+                Ok(Some(Schedule::at_once(sessions)))
+            }
+            Mode::Sessions => {
+                let whole = self.sessions.is_some() && self.rate.is_some();
+                let span = if whole {
+                    self.duration
+                } else {
+                    Some(self.duration.unwrap_or(DURATION_S))
+                };
+                let is_free = self.rate.is_none() && self.sessions.is_none();
+                let rate = if is_free { Some(RATE) } else { self.rate };
+                let schedule = Schedule::new(self.arrival, self.sessions, rate, span, self.seed)?;
+                Ok(Some(schedule))
+            }
+        }
+    }
+
+    fn trust(
+        &self,
+        targets: &[Target],
+        detour: Option<&(Target, u32)>,
+    ) -> Result<Trust, OptionError> {
+        let ways = || targets.iter().chain(detour.map(|(target, _)| target));
+        let secured = || ways().filter(|target| target.tls);
+        // A discovered endpoint may speak TLS where the target does not.
+        let discovers = self.discover && self.mode.is_open_loop();
+        if secured().next().is_none() && !discovers {
+            return Ok(Trust::NotNeeded);
+        }
+        let near = secured().all(Target::is_near);
+        Ok(match (&self.tls_ca, self.insecure) {
+            (Some(file), _) => Trust::Authority(file.clone()),
+            (None, true) if near => Trust::Anyone,
+            (None, true) => return Err(OptionError::InsecureAbroad),
+            (None, false) => Trust::System,
+        })
+    }
+}
+
+/// Sessions started per second where neither their rate nor their number is given.
+const RATE: f64 = 10.0;
+
+/// Most targets: each has a TLS configuration and a route in every thread.
+const TARGETS_MAX: usize = 64;
+
+// The values that each flag may have, by itself and in its mode.
+
+impl Options {
+    /// Whether every flag is in its range, and none is given that its mode would ignore.
+    pub(crate) fn check_ranges(&self) -> Result<(), OptionError> {
+        let checks = [
+            (
+                (1..=CHANNELS_MAX).contains(&self.channels),
+                "--channels",
+                "1 to 1000000",
+            ),
+            (
+                self.viewers_per_channel <= VIEWERS_MAX,
+                "--viewers-per-channel",
+                "0 to 1000",
+            ),
+            (
+                !matches!(self.mode, Mode::Relay | Mode::Storm) || self.viewers_per_channel > 0,
+                "--viewers-per-channel",
+                "1 to 1000 in --mode relay and --mode storm",
+            ),
+            (
+                (0.1..=604_800.0).contains(&self.duration.unwrap_or(DURATION_S)),
+                "--duration",
+                "0.1 to 604800 (seconds)",
+            ),
+            (
+                (0.0..=86_400.0).contains(&self.hold),
+                "--hold",
+                "0 to 86400 (seconds)",
+            ),
+            (self.candidates <= CANDIDATES_MAX, "--candidates", "0 to 31"),
+            (
+                self.trickle <= 60_000,
+                "--trickle",
+                "0 to 60000 (milliseconds)",
+            ),
+            (
+                self.tls_percent.is_none_or(|percent| percent <= 100),
+                "--tls-percent",
+                "0 to 100",
+            ),
+            (
+                self.processes > 0
+                    && self.part.of().saturating_mul(self.processes) <= self.channels,
+                "--part and --processes",
+                "at most as many parts as channels",
+            ),
+            (
+                self.sdp_payload.is_none_or(payload_fits),
+                "--sdp-payload",
+                "a multiple of 4 from 72 to 65536",
+            ),
+            (
+                (1..=WINDOW_MAX).contains(&self.window),
+                "--window",
+                "1 to 1000",
+            ),
+            (
+                payload_fits(self.payload),
+                "--payload",
+                "a multiple of 4 from 72 to 65536",
+            ),
+        ];
+        first_fault(&checks)?;
+        self.check_thresholds()?;
+        self.check_pace()?;
+        self.check_storm()?;
+        self.check_words()
+    }
+
+    /// Whether messages on schedule have a rate that can be, and no window, which they would ignore.
+    fn check_pace(&self) -> Result<(), OptionError> {
+        let pace = self.rate.filter(|_| self.mode == Mode::Relay);
+        first_fault(&[
+            (
+                pace.is_none_or(|rate| (0.1..=PACE_MAX).contains(&rate)),
+                "--rate",
+                "0.1 to 1000000 (messages a second) in --mode relay",
+            ),
+            (
+                pace.is_none() || self.window == 1,
+                "--window",
+                "nothing else than 1 in --mode relay with --rate",
+            ),
+        ])
+    }
+
+    fn check_thresholds(&self) -> Result<(), OptionError> {
+        let wanted = &self.thresholds;
+        let latencies = [
+            ("--p50-below", wanted.p50_below),
+            ("--p90-below", wanted.p90_below),
+            ("--p99-below", wanted.p99_below),
+            ("--p999-below", wanted.p999_below),
+            ("--max-below", wanted.max_below),
+        ];
+        let checks = latencies.map(|(flag, ms)| {
+            let fits = ms.is_none_or(|ms| (0.001..=3.6e6).contains(&ms));
+            (fits, flag, "0.001 to 3600000 (milliseconds)")
+        });
+        first_fault(&checks)?;
+        let fits = |percent: f64| (0.000_001..=100.0).contains(&percent);
+        let fits = wanted.failed_below.is_none_or(fits);
+        first_fault(&[(fits, "--failed-below", "0.000001 to 100 (percent)")])
+    }
+
+    /// Whether no flag is given that a storm would not look at: all its sessions begin at once and are held to the end.
+    fn check_storm(&self) -> Result<(), OptionError> {
+        let ignored = [
+            ("--sessions", self.sessions.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--arrival", self.arrival != Arrival::Steady),
+            ("--hold", self.hold > 0.0),
+            ("--window", self.window != 1),
+        ];
+        let first = ignored.into_iter().find(|(_, is_given)| *is_given);
+        match first.filter(|_| self.mode == Mode::Storm) {
+            Some((flag, _)) => Err(OptionError::InStorm(flag)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_words(&self) -> Result<(), OptionError> {
+        let word = |text: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            text.len() <= 200 && text.bytes().all(plain)
+        };
+        first_fault(&[
+            (
+                word(&self.channel_prefix),
+                "--channel-prefix",
+                "up to 200 of a-z A-Z 0-9 _ . -",
+            ),
+            (
+                word(&self.region) && !self.region.is_empty(),
+                "--region",
+                "a region's name",
+            ),
+            (
+                self.account_id.len() == 12 && self.account_id.bytes().all(|b| b.is_ascii_digit()),
+                "--account-id",
+                "twelve digits",
+            ),
+        ])
+    }
+}
+
+/// The first of the checks that does not hold.
+fn first_fault(checks: &[(bool, &'static str, &'static str)]) -> Result<(), OptionError> {
+    match checks.iter().find(|(well, _, _)| !well) {
+        Some((_, flag, allowed)) => Err(OptionError::Range(flag, allowed)),
+        None => Ok(()),
+    }
+}
+
+const fn payload_fits(bytes: usize) -> bool {
+    bytes.is_multiple_of(4) && bytes >= STAMP_BYTES && bytes <= PAYLOAD_BYTES_MAX
+}
+
+/// Seconds that are measured by default.
+pub(crate) const DURATION_S: f64 = 10.0;
+const CHANNELS_MAX: u32 = 1_000_000;
+const VIEWERS_MAX: u32 = 1_000;
+const WINDOW_MAX: u32 = 1_000;
+/// Fastest schedule of messages in messages a second: beyond any machine.
+const PACE_MAX: f64 = 1e6;
+
+#[cfg(test)]
+mod tests;

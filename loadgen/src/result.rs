@@ -1,0 +1,378 @@
+//! The result of a run as data: the JSON document of schema 1, read, written, judged and merged.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`document`] | the document, member by member, and its reading and writing |
+//! | [`figures`] | the groups of figures that it consists of |
+//! | [`kind`] | why something failed: a closed set, each with what to do about it |
+//! | [`spread`] | the spans of one kind: quantiles and the full histogram |
+//! | [`verdict`] | what a document comes to, as a word and as an exit code |
+//! | [`merge`] | the documents of the parts of one run, added up exactly |
+//! | [`threshold`] | what the operator wants of latency and failures |
+//! | [`words`] | figures as people read them |
+//! | [`rows`] [`table`] | a document as rows; as text, several side by side |
+//!
+//! Each worker fills a [`Document`] with what it counted; [`merge()`] adds them up, as it does those of processes and
+//! machines; what only the whole knows is filled in then, and [`Document::judge`] is the last step. No I/O, no clock.
+
+pub mod error_kind;
+pub mod figures;
+pub mod merge;
+pub mod rows;
+pub mod spread;
+pub mod table;
+pub mod threshold;
+pub mod verdict;
+pub mod words;
+
+pub use error_kind::{CLASSES, ErrorKind};
+pub use figures::{
+    Connections, Cpu, CutOff, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
+    Sessions, Span, TargetCounts,
+};
+pub use merge::{MergeError, merge};
+use serde::{Deserialize, Serialize};
+pub use spread::Spread;
+use std::collections::BTreeMap;
+use thiserror::Error;
+pub use threshold::{Threshold, Thresholds};
+pub use verdict::{Ending, Verdict};
+
+// The JSON document of a run, schema 1. What is not known is null, in every member that can be unknown.
+//
+// A member that the schema does not name is passed over when reading, so that a file may hold more than this build
+// knows. A file of another schema is refused.
+
+/// Every figure of a run.
+///
+/// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file alone),
+/// `latency_us.setup`, `connections.cycles` (the yield of mode connect), `targets`, `cut_off` and `latency_us.recovery`
+/// (a service of several nodes), `connections.resumed`, figures for each connection beside those for each message, and
+/// `hdr` of intervals and of the schedule lag, without which these would not merge exactly. As JSON it also has
+/// `thresholds` and `thresholds_met`, which follow from the others; `ok` says nothing of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// `sessions`, `relay`, `idle`, `connect` or `storm`.
+    pub mode: String,
+    /// The service, as the command line named it; several targets with commas between them.
+    pub target: String,
+    /// The command line, flag by flag.
+    pub arguments: Arguments,
+    /// When it began: RFC 3339, UTC.
+    pub started: String,
+    /// The length of the measured span, in seconds.
+    pub duration_s: f64,
+    /// Whether all was well, as [`Document::verdict`] says it.
+    pub ok: bool,
+    /// The engine's verdict, if it gave one; else [`Document::verdict`] judges by the figures.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
+    /// The resource that the driver ran out of, if any: then the figures are its limit and not the service's.
+    pub saturated: Option<Saturated>,
+    /// The time by which sessions began or messages were sent later than their schedule, in microseconds.
+    #[serde(default, deserialize_with = "or_default")]
+    pub schedule_lag_us: ScheduleLag,
+    /// Sessions by what became of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub sessions: Sessions,
+    /// Connections by what became of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub connections: Connections,
+    /// The connections of each target, if there are several.
+    #[serde(default, deserialize_with = "or_default")]
+    pub targets: Vec<TargetCounts>,
+    /// Channels that were cut off, and those that have met again.
+    #[serde(default, deserialize_with = "or_default")]
+    pub cut_off: CutOff,
+    /// Messages by what became of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub messages: Messages,
+    /// Spans by kind, in microseconds.
+    #[serde(default, deserialize_with = "or_default")]
+    pub latency_us: Latencies,
+    /// CPU time of both sides.
+    #[serde(default, deserialize_with = "or_default")]
+    pub cpu: Cpu,
+    /// Memory of both sides.
+    #[serde(default, deserialize_with = "or_default")]
+    pub memory: Memory,
+    /// Failures by kind.
+    #[serde(default, deserialize_with = "or_default")]
+    pub errors: Errors,
+    /// The request id of the first refusal of a kind: `heliograph why ID` says why.
+    #[serde(default, deserialize_with = "or_default")]
+    pub request_ids: BTreeMap<String, String>,
+    /// Second by second.
+    #[serde(default, deserialize_with = "or_default")]
+    pub intervals: Vec<Interval>,
+    /// The machine that drove the run: `cpu`, `cpus`, `kernel`, `memory_bytes`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub machine: Arguments,
+    /// Versions of the programs that took part.
+    #[serde(default, deserialize_with = "or_default")]
+    pub versions: Arguments,
+}
+
+/// Names with JSON values, in the order of their names.
+pub type Arguments = BTreeMap<String, serde_json::Value>;
+
+/// Failures by name, in the order of their names; [`crate::result::error_kind::ErrorKind`] sorts them.
+pub type Errors = BTreeMap<String, u64>;
+
+impl Document {
+    /// A document that says what was run and knows nothing else yet; not ok.
+    #[must_use]
+    pub fn new(mode: &str, target: &str, arguments: Arguments, started: String) -> Self {
+        Self {
+            schema: SCHEMA,
+            mode: mode.to_owned(),
+            target: target.to_owned(),
+            arguments,
+            started,
+            duration_s: 0.0,
+            ok: false,
+            verdict: None,
+            saturated: None,
+            schedule_lag_us: ScheduleLag::default(),
+            sessions: Sessions::default(),
+            connections: Connections::default(),
+            targets: Vec::new(),
+            cut_off: CutOff::default(),
+            messages: Messages::default(),
+            latency_us: Latencies::default(),
+            cpu: Cpu::default(),
+            memory: Memory::default(),
+            errors: Errors::new(),
+            request_ids: BTreeMap::new(),
+            intervals: Vec::new(),
+            machine: Arguments::new(),
+            versions: Arguments::new(),
+        }
+    }
+
+    /// Reads a document from JSON text of at most [`TEXT_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: Option<serde_json::Value>,
+        }
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(DocumentError::Length(text.len()));
+        }
+        let head: Head = serde_json::from_str(text).map_err(DocumentError::Json)?;
+        match head.schema {
+            Some(schema) if schema == SCHEMA => {}
+            Some(other) => return Err(DocumentError::Schema(other.to_string())),
+            None => return Err(DocumentError::NoSchema),
+        }
+        let document: Self = serde_json::from_str(text).map_err(DocumentError::Json)?;
+        if document.intervals.len() > INTERVALS_MAX {
+            return Err(DocumentError::Intervals(document.intervals.len()));
+        }
+        Ok(document)
+    }
+
+    /// Whether the load came on schedule whatever the service did; else the service's pace was the load's.
+    #[must_use]
+    pub fn is_open_loop(&self) -> bool {
+        let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
+        self.mode == "sessions" || self.mode == "storm" || is_paced
+    }
+
+    /// The document as JSON text.
+    ///
+    /// # Errors
+    /// None in practice: everything in it has a JSON form.
+    pub fn json(&self) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Judged<'d> {
+            #[serde(flatten)]
+            document: &'d Document,
+            thresholds: &'d [Threshold],
+            thresholds_met: bool,
+        }
+        let thresholds = self.thresholds();
+        let judged = Judged {
+            document: self,
+            thresholds: thresholds.as_ref().map_or(&[], Thresholds::all),
+            thresholds_met: !thresholds.as_ref().is_some_and(Thresholds::are_missed),
+        };
+        serde_json::to_string_pretty(&judged).map(|text| text + "\n")
+    }
+}
+
+/// Why a text is no document. Shown to the operator.
+#[derive(Debug, Error)]
+pub enum DocumentError {
+    /// Longer than allowed.
+    #[error("{0} bytes, allowed are {TEXT_BYTES_MAX}")]
+    Length(usize),
+    /// No JSON, or a member is of another type: where and which.
+    #[error("no report of loadgen: {0}")]
+    Json(serde_json::Error),
+    /// It has no `schema`.
+    #[error("no report of loadgen: it has no \"schema\", allowed is {SCHEMA}")]
+    NoSchema,
+    /// It is of this schema.
+    #[error("schema {0}, allowed is {SCHEMA}: read it with the loadgen that wrote it")]
+    Schema(String),
+    /// More intervals than allowed.
+    #[error("{0} intervals, allowed are {INTERVALS_MAX}")]
+    Intervals(usize),
+}
+
+/// Takes null for a whole group of figures as a group of unknown ones.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// The schema that this build reads and writes.
+pub const SCHEMA: u32 = 1;
+/// Longest text that is read: a day of intervals with their histograms stays below.
+pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Most intervals of one document: more than one a second for a day.
+pub const INTERVALS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod document_tests {
+
+    use super::{Spread, *};
+    use hdrhistogram::Histogram;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_members_of_schema_1() {
+        let document = Document::new(
+            "relay",
+            "http://t",
+            Arguments::new(),
+            "2026-01-01T00:00:00Z".into(),
+        );
+        let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
+        for (path, value) in [
+            ("/schema", json!(1)),
+            ("/mode", json!("relay")),
+            ("/ok", json!(false)),
+            ("/saturated", Value::Null),
+            ("/schedule_lag_us/p99", Value::Null),
+            ("/schedule_lag_us/max", Value::Null),
+            ("/sessions/scheduled", Value::Null),
+            ("/sessions/completed", Value::Null),
+            ("/sessions/failed", Value::Null),
+            ("/connections/opened", Value::Null),
+            ("/connections/failed", Value::Null),
+            ("/connections/peak", Value::Null),
+            ("/connections/resumed", Value::Null),
+            ("/messages/sent", Value::Null),
+            ("/messages/received", Value::Null),
+            ("/messages/lost", Value::Null),
+            ("/messages/duplicated", Value::Null),
+            ("/messages/reordered", Value::Null),
+            ("/messages/corrupted", Value::Null),
+            ("/messages/misrouted", Value::Null),
+            ("/latency_us/connect", Value::Null),
+            ("/latency_us/tls", Value::Null),
+            ("/latency_us/upgrade", Value::Null),
+            ("/latency_us/offer_answer", Value::Null),
+            ("/latency_us/message", Value::Null),
+            ("/cpu/driver_s", Value::Null),
+            ("/cpu/server_s", Value::Null),
+            ("/cpu/driver_us_per_message", Value::Null),
+            ("/cpu/server_us_per_message", Value::Null),
+            ("/memory/driver_rss_bytes", Value::Null),
+            ("/memory/server_rss_bytes", Value::Null),
+            ("/errors", json!({})),
+            ("/intervals", json!([])),
+            ("/machine", json!({})),
+            ("/versions", json!({})),
+            ("/arguments", json!({})),
+            ("/thresholds", json!([])),
+            ("/thresholds_met", json!(true)),
+        ] {
+            assert_eq!(json.pointer(path), Some(&value), "{path}");
+        }
+    }
+
+    #[test]
+    fn members_of_filled_groups() {
+        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+        histogram.record(5).unwrap();
+        let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
+        document.latency_us.message = Spread::of(&histogram);
+        document.errors.insert("status:403".into(), 2);
+        document.saturated = Some(Saturated::Lag);
+        document.intervals = vec![Interval::default()];
+        let arguments = &mut document.arguments;
+        arguments.insert("p50_below".into(), json!(0.003));
+        arguments.insert("max_below".into(), json!(1));
+        let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
+        let names = |path: &str| -> Vec<String> {
+            let value = json.pointer(path).and_then(Value::as_object);
+            value.unwrap().keys().cloned().collect()
+        };
+        assert_eq!(
+            names("/latency_us/message"),
+            ["count", "hdr", "max", "p50", "p90", "p99", "p999"]
+        );
+        assert_eq!(
+            names("/intervals/0"),
+            [
+                "errors", "messages", "open", "p50_us", "p99_us", "sessions", "t_s"
+            ]
+        );
+        assert_eq!(json["errors"]["status:403"], 2);
+        assert_eq!(json["saturated"], "lag");
+        assert_eq!(
+            json["thresholds"],
+            json!([
+                { "name": "p50_below", "limit": 0.003, "value": 0.005, "met": false },
+                { "name": "max_below", "limit": 1.0, "value": 0.005, "met": true },
+            ])
+        );
+        assert_eq!(json["thresholds_met"], false);
+    }
+
+    #[test]
+    fn groups_may_be_null_or_absent() {
+        let text = r#"{"schema":1,"mode":"idle","target":"t","arguments":{},"started":"","duration_s":1,"ok":true,
+            "saturated":null,"sessions":null,"errors":null,"of_a_newer_build":[1]}"#;
+        let document = Document::parse(text).unwrap();
+        assert_eq!(document.sessions, Sessions::default());
+        assert_eq!(document.cpu, Cpu::default());
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_a_reason() {
+        let with = |member: &str| {
+            format!(
+                r#"{{"schema":1,"mode":"idle","target":"t","arguments":{{}},"started":"","duration_s":1,"ok":true,{member}}}"#
+            )
+        };
+        for (text, words) in [
+            (String::new(), "no report"),
+            ("[]".into(), "no report"),
+            ("{}".into(), "no \"schema\", allowed is 1"),
+            (r#"{"schema":2}"#.into(), "schema 2, allowed is 1"),
+            (r#"{"schema":"1"}"#.into(), "schema \"1\""),
+            (r#"{"schema":1}"#.into(), "mode"),
+            (with(r#""saturated":"nerves""#), "nerves"),
+            (with(r#""messages":{"sent":-1}"#), "-1"),
+            (
+                with(r#""latency_us":{"tls":{"count":1,"max":1,"hdr":"AAAA"}}"#),
+                "hdr",
+            ),
+        ] {
+            let error = Document::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

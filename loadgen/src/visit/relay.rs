@@ -1,0 +1,219 @@
+//! Relaying. In the closed loop each peer begins with a window of messages towards each counterpart, and answers every
+//! message that arrives for the first time by one. So a master and a viewer have two windows under way between them,
+//! one from each side, for as long as nothing is lost. In the open loop nothing is answered: the edge says whose turn
+//! it is.
+
+use crate::peer::{Arrival, Event, Link, LinkError, Name, Sequence};
+use crate::schedule::Share;
+use crate::visit::Stage;
+use crate::visit::crew::{Heard, Peer};
+use crate::visit::messages::{Desk, MASTER, Message, Terms};
+use codec::signal::Action;
+
+/// The messages between the peers of one thread. Both ends of every message are on the same thread.
+#[derive(Debug)]
+pub struct Relay {
+    /// Whether what arrives is answered. Set by the edge.
+    pub is_speaking: bool,
+    /// Whether spans are recorded. Set by the edge.
+    pub is_measured: bool,
+    share: Share,
+    viewers: u32,
+    /// Channel after channel of the share, viewer after viewer; empty unless the run relays.
+    pairs: Vec<Pair>,
+}
+
+/// A master and one of its viewers; no heap while nothing is missing.
+#[derive(Clone, Debug, Default)]
+struct Pair {
+    to_master: Direction,
+    to_viewer: Direction,
+}
+
+/// The messages from one of them to the other.
+#[derive(Clone, Debug, Default)]
+struct Direction {
+    sent: u64,
+    arrived: Sequence,
+}
+
+impl Relay {
+    /// Nothing was said yet between the peers of this share.
+    pub(crate) fn new(terms: Terms, share: Share) -> Self {
+        let pairs = if terms.window > 0 {
+            share.channels(terms.channels).count() * terms.viewers as usize
+        } else {
+            0
+        };
+        Self {
+            is_speaking: false,
+            is_measured: false,
+            share,
+            viewers: terms.viewers,
+            pairs: vec![Pair::default(); pairs],
+        }
+    }
+
+    /// Sends a window of messages to every counterpart of a peer.
+    pub(crate) fn start(&mut self, name: Name, desk: &mut Desk, out: &mut Vec<u8>) {
+        let counterparts = if name.place == MASTER {
+            1..=self.viewers
+        } else {
+            MASTER..=MASTER
+        };
+        for to in counterparts {
+            let Some((there, _)) = self.directions(name.channel, name.place, to) else {
+                continue;
+            };
+            for _ in 0..desk.terms.window {
+                there.write(name, to, desk.now_ns, desk, out);
+            }
+        }
+    }
+
+    /// Sends the message of a peer that was due at this moment: a master's goes to one of its viewers, another one each
+    /// round.
+    pub(crate) fn say(
+        &mut self,
+        name: Name,
+        (round, due_ns): (u64, u64),
+        desk: &mut Desk,
+        out: &mut Vec<u8>,
+    ) {
+        let to = if name.place == MASTER {
+            let viewer = round % u64::from(self.viewers.max(1));
+            1 + u32::try_from(viewer).unwrap_or_default()
+        } else {
+            MASTER
+        };
+        if let Some((there, _)) = self.directions(name.channel, name.place, to) {
+            there.write(name, to, due_ns, desk, out);
+        }
+    }
+
+    /// Handles what a peer received on its link: nothing of it concerns another line, so that this is a short loop.
+    pub(crate) fn receive(
+        &mut self,
+        (peer, link): (&mut Peer, &mut Link),
+        bytes: &mut [u8],
+        desk: &mut Desk,
+        out: &mut Vec<u8>,
+    ) -> Result<Heard, LinkError> {
+        let mut heard = Heard::Nothing;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (used, event) = link.next(rest, &mut desk.random, out)?;
+            match event {
+                None => {}
+                Some(Event::Message(text)) => self.hear(peer.name, text, desk, out),
+                Some(Event::Opened) => {
+                    peer.stage = Stage::Hold;
+                    heard = Heard::Opened;
+                }
+                Some(Event::Closed) => heard = Heard::Closed,
+                Some(Event::ClosedByService(code)) => {
+                    desk.count_close(code);
+                    heard = Heard::ClosedByService;
+                }
+            }
+            rest = &mut rest[used..];
+        }
+        Ok(heard)
+    }
+
+    /// Handles a text that arrived at a peer, and answers it while messages are exchanged.
+    ///
+    /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two
+    /// messages of one would have the load grow without end.
+    fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut Desk, out: &mut Vec<u8>) {
+        let Some(letter) = desk.read(text, None) else {
+            return;
+        };
+        let stamp = letter.stamp;
+        let is_meant = stamp.channel == name.channel && stamp.to == name.place;
+        let is_named = letter.sender == (stamp.from != MASTER).then_some(stamp.from);
+        let (is_measured, is_speaking) = (self.is_measured, self.is_speaking);
+        let directions = self.directions(name.channel, stamp.from, name.place);
+        let Some((there, back)) = directions.filter(|_| is_meant && is_named) else {
+            desk.tally.misrouted += 1;
+            return;
+        };
+        let is_ahead = there.arrived.next() < stamp.sequence;
+        match there.arrived.arrive(stamp.sequence) {
+            Arrival::InOrder => {}
+            Arrival::Late => desk.tally.reordered += 1,
+            Arrival::Again => {
+                desk.tally.duplicated += 1;
+                return;
+            }
+        }
+        if is_measured {
+            let span_ns = desk.now_ns.saturating_sub(stamp.sent_ns);
+            desk.latencies.message.record_ns(span_ns);
+        }
+        if is_speaking {
+            back.write(name, stamp.from, desk.now_ns, desk, out);
+        }
+        if is_ahead && !desk.asks {
+            desk.asks = true;
+            desk.unasked = self.missing();
+        }
+    }
+
+    /// Messages that did not arrive intact where they belong.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        let directions = self
+            .pairs
+            .iter()
+            .flat_map(|pair| [&pair.to_master, &pair.to_viewer]);
+        directions
+            .map(|direction| direction.arrived.missing(direction.sent))
+            .sum()
+    }
+
+    /// The messages from the peer at place `from` of a channel to the one at place `to`, and those in return; `None`
+    /// unless one of them is the master.
+    fn directions(
+        &mut self,
+        channel: u32,
+        from: u32,
+        to: u32,
+    ) -> Option<(&mut Direction, &mut Direction)> {
+        let (viewer, is_to_master) = match (from, to) {
+            (MASTER, MASTER) => return None,
+            (viewer, MASTER) => (viewer, true),
+            (MASTER, viewer) => (viewer, false),
+            (_, _) => return None,
+        };
+        if viewer > self.viewers {
+            return None;
+        }
+        let place = self.share.index(channel) * self.viewers as usize + viewer as usize - 1;
+        let Pair {
+            to_master,
+            to_viewer,
+        } = self.pairs.get_mut(place)?;
+        Some(if is_to_master {
+            (to_master, to_viewer)
+        } else {
+            (to_viewer, to_master)
+        })
+    }
+}
+
+impl Direction {
+    /// Writes the next message of a peer to the one at place `to`; its way counts from `since_ns`.
+    fn write(&mut self, name: Name, to: u32, since_ns: u64, desk: &mut Desk, out: &mut Vec<u8>) {
+        let message = Message {
+            channel: name.channel,
+            from: name.place,
+            to,
+            sequence: self.sent,
+            action: Action::IceCandidate,
+            since_ns,
+        };
+        self.sent += 1;
+        desk.write(message, out);
+    }
+}

@@ -1,0 +1,257 @@
+//! Sessions: what the messages of a viewer and of its master mean, and what is missing at the end.
+
+use crate::visit::crew::{Crew, Party, Person, Verdict};
+use crate::visit::messages::{Desk, Letter, MASTER, Message};
+use crate::visit::{Arrival, Stage, Viewer};
+use codec::signal::Action;
+
+impl Crew {
+    /// Closes the books of a session that is over: what is missing counts as `verdict` says.
+    pub(crate) fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
+        let master = self
+            .masters
+            .get(self.share.index(self.channel_of(viewer.session)));
+        let master_stood = master
+            .copied()
+            .flatten()
+            .is_some_and(|(since_ns, _)| since_ns <= viewer.since_ns);
+        let missing = viewer.missing();
+        match verdict {
+            Verdict::Completed | Verdict::TimedOut if master_stood => {
+                self.desk.tally.lost += missing
+            }
+            Verdict::Completed | Verdict::TimedOut | Verdict::Broken => {
+                self.desk
+                    .errors
+                    .count_many("messages_of_broken_connections", missing);
+            }
+        }
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended
+            .push_back((viewer.session, viewer.to_master, viewer.to_viewer));
+    }
+
+    pub(crate) fn at_master(&mut self, channel: u32, letter: Letter, out: &mut Vec<u8>) {
+        let stamp = letter.stamp;
+        let session = stamp.from.checked_sub(1).filter(|&session| {
+            let own = self.channel_of(session) == channel && stamp.channel == channel;
+            own && stamp.to == MASTER && letter.sender == Some(stamp.from)
+        });
+        let Some(session) = session else {
+            self.desk.tally.misrouted += 1;
+            return;
+        };
+        let line = self.lines.get(&session).copied();
+        let candidates = self.desk.terms.candidates;
+        let Some(line) = line else {
+            return self.of_ended(session, stamp.sequence, |(_, to_master, _)| to_master);
+        };
+        let viewer = viewer_of(&mut self.people, &mut self.desk, line, stamp.sent_ns);
+        let Some(viewer) = viewer else {
+            return;
+        };
+        let arrival = viewer.to_master.arrive(stamp.sequence);
+        if stamp.sequence == 0 && arrival != Arrival::Again {
+            let at_once = if self.desk.terms.trickle_ns == 0 {
+                candidates
+            } else {
+                0
+            };
+            for _ in 0..=at_once {
+                if let Some(number) = viewer.to_viewer.compose() {
+                    write_to_viewer(&mut self.desk, session, number, out);
+                }
+            }
+        }
+        self.count(line, arrival, stamp.sent_ns);
+    }
+
+    pub(crate) fn at_viewer(&mut self, line: u32, session: u32, letter: Letter, out: &mut Vec<u8>) {
+        let stamp = letter.stamp;
+        let meant = stamp.to == session + 1 && stamp.from == MASTER && letter.sender.is_none();
+        if !meant || stamp.channel != self.channel_of(session) {
+            self.desk.tally.misrouted += 1;
+            return;
+        }
+        let candidates = self.desk.terms.candidates;
+        let viewer = viewer_of(&mut self.people, &mut self.desk, line, stamp.sent_ns);
+        let Some(viewer) = viewer else {
+            return;
+        };
+        let arrival = viewer.to_viewer.arrive(stamp.sequence);
+        if stamp.sequence == 0 && viewer.stage == Stage::AwaitAnswer {
+            viewer.stage = Stage::AwaitRest;
+            let now_ns = self.desk.now_ns;
+            if std::mem::take(&mut viewer.returns) {
+                self.desk.recovery.viewer_answered(stamp.channel, now_ns);
+            }
+            let latencies = &mut self.desk.latencies;
+            latencies
+                .offer_answer
+                .record_ns(now_ns.saturating_sub(viewer.since_ns));
+            let setup_ns = now_ns.saturating_sub(viewer.due_ns);
+            latencies.setup.record_ns(setup_ns);
+            self.desk.recent.record_ns(setup_ns);
+            let trickles = self.desk.terms.trickle_ns > 0;
+            if trickles && candidates > 0 {
+                self.answered.push(line);
+            }
+            for _ in 0..if trickles { 0 } else { candidates } {
+                if let Some(number) = viewer.to_master.compose() {
+                    write_to_master(&mut self.desk, session, number, out);
+                }
+            }
+        }
+        self.count(line, arrival, stamp.sent_ns);
+    }
+
+    /// Counts an arrival of a session that runs, and finds out whether it was the last.
+    fn count(&mut self, line: u32, arrival: Arrival, sent_ns: u64) {
+        match arrival {
+            Arrival::InOrder => {}
+            Arrival::Late => self.desk.tally.reordered += 1,
+            Arrival::Again => {
+                self.desk.tally.duplicated += 1;
+                return;
+            }
+            Arrival::Unknown => {
+                self.desk.tally.corrupted += 1;
+                return;
+            }
+        }
+        let span_ns = self.desk.now_ns.saturating_sub(sent_ns);
+        self.desk.latencies.message.record_ns(span_ns);
+        let candidates = self.desk.terms.candidates;
+        if let Some(viewer) = self.viewer_mut(line)
+            && matches!(viewer.stage, Stage::AwaitAnswer | Stage::AwaitRest)
+            && viewer.is_complete(candidates)
+        {
+            viewer.stage = Stage::Hold;
+            self.settled.push(line);
+        }
+    }
+}
+
+/// The viewer on a line, if a message that was sent at `sent_ns` is one of its present connection. Else the message is
+/// counted as one of an earlier connection, as is every message while the viewer has no connection.
+fn viewer_of<'a>(
+    people: &'a mut [Person],
+    desk: &mut Desk,
+    line: u32,
+    sent_ns: u64,
+) -> Option<&'a mut Viewer> {
+    let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
+        return None;
+    };
+    if sent_ns < viewer.since_ns || !viewer.stage.is_open() {
+        desk.errors.count("message_of_an_earlier_connection");
+        return None;
+    }
+    Some(viewer)
+}
+
+/// Appends message `number` of a session from its viewer to its master: the offer, then candidates.
+pub(crate) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+    write(
+        desk,
+        session,
+        number,
+        (session + 1, MASTER, Action::SdpOffer),
+        out,
+    );
+}
+
+/// Appends message `number` of a session from its master to its viewer: the answer, then candidates.
+pub(crate) fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+    write(
+        desk,
+        session,
+        number,
+        (MASTER, session + 1, Action::SdpAnswer),
+        out,
+    );
+}
+
+fn write(
+    desk: &mut Desk,
+    session: u32,
+    number: u32,
+    (from, to, first): (u32, u32, Action),
+    out: &mut Vec<u8>,
+) {
+    let action = if number == 0 {
+        first
+    } else {
+        Action::IceCandidate
+    };
+    let message = Message {
+        channel: session % desk.terms.channels,
+        from,
+        to,
+        sequence: u64::from(number),
+        action,
+        since_ns: desk.now_ns,
+    };
+    desk.write(message, out);
+}
+
+/// Sessions whose books are kept after their end: 24 bytes each.
+const ENDED_MAX: usize = 4096;
+
+// Candidates that are said one after the other, as browsers find them.
+
+impl Crew {
+    /// A line whose session has had its answer since the last call, and has candidates to trickle.
+    pub fn answered(&mut self) -> Option<u32> {
+        self.answered.pop()
+    }
+
+    /// The next candidate of the viewer on a line.
+    pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
+        let desk = &mut self.desk;
+        if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
+            && viewer.to_master.sent() <= u64::from(desk.terms.candidates)
+            && let Some(number) = viewer.to_master.compose()
+        {
+            write_to_master(desk, viewer.session, number, out);
+        }
+    }
+
+    /// The next candidate of the master to the viewer on `line`, for the line of [`Crew::master_line`].
+    pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
+        let desk = &mut self.desk;
+        if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
+            && viewer.to_viewer.sent() <= u64::from(desk.terms.candidates)
+            && let Some(number) = viewer.to_viewer.compose()
+        {
+            write_to_viewer(desk, viewer.session, number, out);
+        }
+    }
+
+    /// The line of the open master of the session on `line`.
+    #[must_use]
+    pub fn master_line(&self, line: u32) -> Option<u32> {
+        let Party::Viewer(viewer) = self.party(line) else {
+            return None;
+        };
+        let place = self.share.index(self.channel_of(viewer.session));
+        self.masters.get(place)?.map(|(_, line)| line)
+    }
+
+    /// Whether the session on a line has candidates left to trickle.
+    pub fn has_more(&mut self, line: u32) -> bool {
+        trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
+    }
+}
+
+/// The session on a line, if it has its answer and the sides have not said all of their candidates.
+fn trickling(people: &mut [Person], line: u32, candidates: u32) -> Option<&mut Viewer> {
+    let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
+        return None;
+    };
+    let left = |sent: u64| sent <= u64::from(candidates);
+    let is_left = left(viewer.to_master.sent()) || left(viewer.to_viewer.sent());
+    (is_left && viewer.stage == Stage::AwaitRest).then_some(viewer)
+}

@@ -1,0 +1,468 @@
+//! One thread of a run: its lines, its crew, and the turn that drives both.
+
+mod advance;
+pub(crate) mod directory;
+mod launch;
+pub(crate) mod lines;
+mod socket;
+mod timers;
+pub(crate) mod tls;
+
+use crate::edge::board::{Board, Gauge, Phase};
+use crate::measure::Connections;
+use crate::options::Mode;
+use crate::peer::Name;
+use crate::plan::Plan;
+use crate::result::{self, Document, Interval, Latencies, ScheduleLag, Spread};
+use crate::schedule::{Schedule, Share};
+use crate::visit::{Crew, Desk};
+use codec::sigv4::signer::Signer;
+use directory::{Directory, Lookup};
+use lines::{Lines, Route};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use timers::{Pace, Timers};
+
+/// The parts of a run that are the same for all its workers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'a> {
+    pub(crate) plan: &'a Plan,
+    /// The description of the run, without figures.
+    pub(crate) document: &'a Document,
+    pub(crate) board: &'a Board,
+    /// The ways to the service: the target, and a detour if there is one.
+    pub(crate) routes: &'a [Arc<Route>],
+    /// The thread that looks endpoints up, if they are asked for.
+    pub(crate) lookup: Option<&'a Lookup>,
+    /// The ARNs of this process's channels, by their place in its share; empty if the plan names them.
+    pub(crate) arns: &'a [String],
+    /// The run's clock begins here.
+    pub(crate) zero: Instant,
+    /// The same moment in seconds since 1970, for signatures.
+    pub(crate) zero_s: u64,
+}
+
+/// One thread's share of the run.
+pub(crate) struct Worker<'a> {
+    shared: Shared<'a>,
+    gauge: &'a Gauge,
+    share: Share,
+    lines: Lines,
+    directory: Directory,
+    crew: Crew,
+    signer: Option<Signer<'a>>,
+    /// When sessions begin; `None` in the closed modes.
+    schedule: Option<Schedule>,
+    timers: Timers,
+    /// When messages are due, while peers send on schedule.
+    pace: Option<Pace>,
+    /// The next session of this share, if there is one.
+    next: Option<u32>,
+    /// Masters and peers that are to be connected.
+    waiting: VecDeque<Name>,
+    /// The number of them that may be connected in the first phase.
+    first: u64,
+    /// The number of them that are connecting.
+    opening: usize,
+    /// Masters that are open or were given up.
+    masters_settled: u64,
+    /// Which masters of the share these are.
+    settled: Vec<bool>,
+    /// Failures of each master of the share to open, in a row.
+    master_attempts: Vec<u32>,
+    connections: Connections,
+    /// The same for each target, where there are several.
+    by_target: Vec<Connections>,
+    opened: Opened,
+    /// Connections that were opened and closed as they should (connect).
+    cycles: u64,
+    /// Sessions that run, or wait to connect again; peers that were not lost.
+    active: u64,
+    log: Log,
+    phase: Phase,
+    close_begun_ns: u64,
+}
+
+/// The interval log as it grows.
+#[derive(Debug)]
+struct Log {
+    /// The beginning of the schedule.
+    begins_ns: Option<u64>,
+    intervals: Vec<Interval>,
+    /// Median and 99th percentile of the last one, in microseconds.
+    recent_us: (u64, u64),
+    completed: u64,
+    received: u64,
+    failed: u64,
+}
+
+impl<'a> Worker<'a> {
+    /// Worker `number` of `of`.
+    ///
+    /// # Errors
+    /// The ring cannot be made, or the run is split too finely.
+    pub(crate) fn new(shared: Shared<'a>, number: u32, of: u32) -> io::Result<Self> {
+        let plan = shared.plan;
+        let gauge = shared.board.gauges.get(number as usize);
+        let gauge = gauge.ok_or_else(|| io::Error::other("a worker without a gauge"))?;
+        let share = plan.share.split(number, of);
+        let share = share.ok_or_else(|| io::Error::other("more threads than a run can have"))?;
+        let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
+        let waiting: VecDeque<Name> = plan.held(share).collect();
+        let is_closed = !plan.mode.is_open_loop();
+        // Those of the first phase make the server touch the memory that it keeps anyway; only these modes ask for
+        // that.
+        let first = match plan.mode {
+            Mode::Relay | Mode::Idle => {
+                (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))
+            }
+            Mode::Connect | Mode::Sessions | Mode::Storm => u64::MAX,
+        };
+        let masters = if is_closed { 0 } else { waiting.len() };
+        let sessions = plan.schedule.as_ref().map(Schedule::sessions);
+        Ok(Self {
+            shared,
+            gauge,
+            share,
+            lines: Lines::new(shared.routes.to_vec())?,
+            directory: Directory::new(shared.routes, shared.lookup),
+            crew: Crew::new(Desk::new(plan.terms, seed), share),
+            signer: plan.signer(),
+            next: sessions.and_then(|sessions| share.session_from(0, plan.channels, sessions)),
+            schedule: plan.schedule.clone(),
+            timers: Timers::default(),
+            pace: None,
+            first,
+            opening: 0,
+            masters_settled: 0,
+            settled: vec![false; masters],
+            master_attempts: vec![0; masters],
+            connections: Connections::default(),
+            by_target: match plan.targets.len() {
+                1 => Vec::new(),
+                several => vec![Connections::default(); several],
+            },
+            opened: Opened::default(),
+            cycles: 0,
+            active: if is_closed { waiting.len() as u64 } else { 0 },
+            log: Log::new(),
+            phase: Phase::OpenFirst,
+            close_begun_ns: 0,
+            waiting,
+        })
+    }
+
+    /// Drives the share through all phases; returns the figures that it counted.
+    ///
+    /// # Errors
+    /// The ring failed.
+    pub(crate) fn run(mut self) -> io::Result<Document> {
+        self.look_at_clock();
+        loop {
+            self.enter(self.shared.board.phase());
+            self.open_waiting();
+            if self.schedule.is_some() || self.pace.is_some() {
+                // Handling the received bytes took time, and the lateness of sessions and messages is measured.
+                self.look_at_clock();
+                self.launch();
+                self.say_due();
+            }
+            self.on_time();
+            if self.shared.plan.discover {
+                self.hear_lookups();
+            }
+            self.note();
+            self.publish();
+            if self.phase == Phase::Close && self.is_over() {
+                break;
+            }
+            let patience = self.patience();
+            self.lines.turn(patience)?;
+            self.look_at_clock();
+            while let Some(news) = self.lines.next() {
+                self.advance(news);
+            }
+        }
+        Ok(self.document())
+    }
+
+    /// The phase that this worker is in.
+    pub(crate) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The moment of this turn.
+    pub(crate) const fn now_ns(&self) -> u64 {
+        self.crew.desk.now_ns
+    }
+
+    /// Whether all connect at once and come back by themselves.
+    pub(crate) fn is_storm(&self) -> bool {
+        self.shared.plan.mode == Mode::Storm
+    }
+
+    fn look_at_clock(&mut self) {
+        let elapsed = self.shared.zero.elapsed();
+        self.crew.desk.now_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Takes the step into a phase, once for each.
+    fn enter(&mut self, phase: Phase) {
+        if phase == self.phase {
+            return;
+        }
+        let relays = self.shared.plan.mode == Mode::Relay;
+        let is_paced = self.shared.plan.pace.is_some();
+        let is_running = phase == Phase::WarmUp || phase == Phase::Measure;
+        self.crew.relay.is_measured = phase == Phase::Measure;
+        if phase == Phase::Measure {
+            let tally = &self.crew.desk.tally;
+            // Without a warm-up nothing is known yet.
+            self.crew.desk.asks = tally.throttled + tally.refused > 0 || tally.received == 0;
+        }
+        if relays && is_running && self.phase < Phase::WarmUp {
+            if is_paced {
+                self.begin_pace();
+            } else {
+                self.start_peers();
+            }
+        }
+        self.crew.relay.is_speaking = relays && is_running && !is_paced;
+        if phase >= Phase::Drain && self.phase < Phase::Drain {
+            self.pace = None;
+            self.end_log();
+            self.stop_sessions();
+        }
+        if phase == Phase::Close {
+            self.close_begun_ns = self.now_ns();
+            self.close_all();
+        }
+        self.phase = phase;
+    }
+
+    /// The time until the next moment that is due, at most [`LOOK_EVERY`].
+    fn patience(&mut self) -> Duration {
+        let now_ns = self.now_ns();
+        let message = self.pace.as_ref().map(Pace::next_due);
+        let due = [self.next_due(), self.timers.next_due(), message];
+        let due = due.into_iter().flatten().min();
+        due.map_or(LOOK_EVERY, |due| {
+            Duration::from_nanos(due.saturating_sub(now_ns))
+        })
+        .min(LOOK_EVERY)
+    }
+
+    /// Whether every line is free; one that does not come free in time is cut, and then left.
+    fn is_over(&mut self) -> bool {
+        let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
+        if waited > CLOSE_PATIENCE {
+            (0..self.lines.len()).for_each(|line| self.lines.cut(line));
+        }
+        self.lines.taken() == 0 || waited > 2 * CLOSE_PATIENCE
+    }
+
+    /// Ends an interval of the log when its second is over.
+    fn note(&mut self) {
+        let Some(begins_ns) = self.log.begins_ns else {
+            return self.begin_log();
+        };
+        let end_ns = begins_ns + (self.log.intervals.len() as u64 + 1) * INTERVAL_NS;
+        if self.now_ns() >= end_ns && self.phase <= Phase::Measure {
+            self.end_interval(begins_ns);
+        }
+    }
+
+    /// Begins the first interval once it is known where it begins: what was counted before is not in it.
+    fn begin_log(&mut self) {
+        self.log.begins_ns = self.shared.board.begins_ns();
+        let desk = &self.crew.desk;
+        self.log.completed = desk.sessions.completed;
+        self.log.received = desk.tally.received;
+        self.log.failed = self.connections.failed + desk.sessions.failed;
+    }
+
+    /// Ends the last interval of a closed mode, which is a part of a second as a rule.
+    fn end_log(&mut self) {
+        let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
+            return;
+        };
+        let ended_ns = begins_ns + self.log.intervals.len() as u64 * INTERVAL_NS;
+        if self.log.intervals.is_empty() || self.now_ns() > ended_ns + SHORTEST_NS {
+            self.end_interval(begins_ns);
+        }
+    }
+
+    fn end_interval(&mut self, begins_ns: u64) {
+        let open = self.opened.count();
+        let failed = self.connections.failed + self.crew.desk.sessions.failed;
+        let now_ns = self.now_ns();
+        let sessions = self.schedule.is_some();
+        self.log.end(
+            &mut self.crew.desk,
+            now_ns - begins_ns,
+            open,
+            failed,
+            sessions,
+        );
+        let (p50_us, p99_us) = self.log.recent_us;
+        self.gauge.p50_us.store(p50_us, Ordering::Relaxed);
+        self.gauge.p99_us.store(p99_us, Ordering::Relaxed);
+    }
+
+    fn publish(&self) {
+        let (gauge, desk) = (self.gauge, &self.crew.desk);
+        for (place, value) in [
+            (&gauge.opened, self.connections.opened),
+            (&gauge.failed, self.connections.failed),
+            (&gauge.open, self.opened.count()),
+            (&gauge.cycles, self.cycles),
+            (&gauge.sent, desk.tally.sent),
+            (&gauge.received, desk.tally.received),
+            (&gauge.masters, self.masters_settled),
+            (&gauge.scheduled, desk.sessions.scheduled),
+            (&gauge.completed, desk.sessions.completed),
+            (&gauge.unwell, desk.sessions.failed),
+        ] {
+            place.store(value, Ordering::Relaxed);
+        }
+        gauge.tell(&desk.errors);
+        let begun = self.phase >= Phase::Measure;
+        let through =
+            begun && self.active == 0 && (self.next.is_none() || self.phase > Phase::Measure);
+        gauge.through.store(through, Ordering::Relaxed);
+    }
+
+    fn document(mut self) -> Document {
+        self.crew.close_books();
+        let desk = &self.crew.desk;
+        let mut document = self.shared.document.clone();
+        document.messages = desk.tally.into();
+        if self.schedule.is_some() {
+            document.sessions = desk.sessions.into();
+            document.cut_off = result::CutOff {
+                channels: Some(desk.recovery.cut_offs),
+                recovered: Some(desk.recovery.recovered()),
+            };
+        }
+        let targets = self.shared.routes.iter().zip(&self.by_target);
+        document.targets = targets
+            .map(|(route, counts)| result::TargetCounts {
+                url: route.target.url(),
+                opened: counts.opened,
+                failed: counts.failed,
+            })
+            .collect();
+        document.connections = result::Connections {
+            cycles: self.schedule.is_none().then_some(self.cycles),
+            ..self.connections.into()
+        };
+        document.latency_us = Latencies {
+            recovery: Spread::of(desk.recovery.spans.histogram()),
+            ..Latencies::from(&desk.latencies)
+        };
+        document.schedule_lag_us = ScheduleLag::of(desk.latencies.lag.histogram());
+        document.errors.clone_from(desk.errors.kinds());
+        document.request_ids.clone_from(desk.errors.request_ids());
+        document.intervals = self.log.intervals;
+        document
+    }
+}
+
+impl Log {
+    fn new() -> Self {
+        Self {
+            begins_ns: None,
+            intervals: Vec::new(),
+            recent_us: (0, 0),
+            completed: 0,
+            received: 0,
+            failed: 0,
+        }
+    }
+
+    /// Ends the interval that runs.
+    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
+        let (completed, received) = (desk.sessions.completed, desk.tally.received);
+        let interval = Interval {
+            t_s: t_ns as f64 / 1e9,
+            sessions: sessions.then_some(completed - self.completed),
+            messages: Some(received - self.received),
+            open: Some(open),
+            errors: Some(failed - self.failed),
+            ..Interval::default()
+        };
+        let interval = interval.with_latencies(desk.recent.histogram());
+        let known = |us: Option<u64>| us.unwrap_or_default();
+        self.recent_us = (known(interval.p50_us), known(interval.p99_us));
+        desk.recent.clear();
+        self.intervals.push(interval);
+        (self.completed, self.received, self.failed) = (completed, received, failed);
+    }
+}
+
+/// The first phase opens one of this many connections, and at most this many in all.
+const FIRST_SHARE: u64 = 8;
+const FIRST_MAX: u64 = 1024;
+/// Longest sleep of a worker without work before it looks at the phase.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The time that closing handshakes may take at the end of a run.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// One interval of the log.
+const INTERVAL_NS: u64 = 1_000_000_000;
+/// A shorter one at the end of the log is left out.
+const SHORTEST_NS: u64 = 100_000_000;
+
+// Connections that are open.
+
+/// The lines whose connections are open. Each is counted once, whatever a service sends in one piece: an answer to an
+/// upgrade and a close behind it are one event.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    lines: Vec<bool>,
+    count: u64,
+}
+
+impl Opened {
+    /// A connection was opened.
+    pub(crate) fn add(&mut self, line: u32) {
+        let index = line as usize;
+        if self.lines.len() <= index {
+            self.lines.resize(index + 1, false);
+        }
+        if let Some(is_open) = self.lines.get_mut(index) {
+            self.count += u64::from(!std::mem::replace(is_open, true));
+        }
+    }
+
+    /// A connection has ended, if it was open.
+    pub(crate) fn remove(&mut self, line: u32) {
+        if let Some(is_open) = self.lines.get_mut(line as usize) {
+            self.count -= u64::from(std::mem::take(is_open));
+        }
+    }
+
+    /// The number of open connections.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod opened_tests {
+
+    use super::*;
+
+    #[test]
+    fn each_line_counts_once() {
+        let mut opened = Opened::default();
+        opened.remove(3);
+        (0..2).for_each(|_| opened.add(3));
+        opened.add(0);
+        assert_eq!(opened.count(), 2);
+        (0..2).for_each(|_| opened.remove(3));
+        assert_eq!(opened.count(), 1);
+    }
+}

@@ -1,0 +1,315 @@
+//! The endpoints that a worker knows, and the connections that wait for one that is being looked up.
+
+use crate::address::{AddressError, Endpoint, Family};
+use crate::plan::{Plan, Trust};
+use crate::worker::Worker;
+use crate::worker::lines::Route;
+use crate::worker::tls::Client;
+use ahash::AHashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+/// One per worker.
+pub(crate) struct Directory {
+    places: AHashMap<Endpoint, EndpointState>,
+    asks: Option<Sender<LookupRequest>>,
+    reply: Sender<LookupAnswer>,
+    found: Receiver<LookupAnswer>,
+}
+
+/// The state of an endpoint.
+enum EndpointState {
+    /// It has a route of this number.
+    Route(u16),
+    /// It is being looked up; these connections wait, each a line and its generation. As many as there are lines at
+    /// most.
+    Asked(Vec<(u32, u32)>),
+}
+
+/// The way to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The route of this number.
+    Known(u16),
+    /// It is being looked up; the line is called again.
+    Asked,
+    /// There is none, under this name.
+    Refused(&'static str),
+}
+
+impl Directory {
+    /// The routes that are known from the start, by their numbers; what else is asked for is looked up there.
+    pub(crate) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
+        let (reply, found) = mpsc::channel();
+        let endpoint = |route: &Route| Endpoint {
+            tls: route.target.tls,
+            host: route.target.host.clone(),
+            port: route.target.address.port(),
+            authority: route.target.authority.clone(),
+        };
+        let numbered = routes.iter().zip(0..);
+        Self {
+            places: numbered
+                .map(|(route, number)| (endpoint(route), EndpointState::Route(number)))
+                .collect(),
+            asks: lookup.map(Lookup::asks),
+            reply,
+            found,
+        }
+    }
+
+    /// The way to an endpoint, for this connection.
+    pub(crate) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> Way {
+        match self.places.get_mut(endpoint) {
+            Some(EndpointState::Route(number)) => return Way::Known(*number),
+            Some(EndpointState::Asked(waiting)) => {
+                waiting.push(connection);
+                return Way::Asked;
+            }
+            None => {}
+        }
+        if self.places.len() >= ENDPOINTS_MAX {
+            return Way::Refused("endpoints_too_many");
+        }
+        let ask = LookupRequest {
+            endpoint: endpoint.clone(),
+            reply: self.reply.clone(),
+        };
+        let asked = self
+            .asks
+            .as_ref()
+            .is_some_and(|asks| asks.send(ask).is_ok());
+        if !asked {
+            return Way::Refused("endpoint_lookup_ended");
+        }
+        self.places
+            .insert(endpoint.clone(), EndpointState::Asked(vec![connection]));
+        Way::Asked
+    }
+
+    /// Records the route of an endpoint, or that there is none; returns the connections that wait for it.
+    fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
+        let before = match route {
+            Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
+            None => self.places.remove(&endpoint),
+        };
+        match before {
+            Some(EndpointState::Asked(waiting)) => waiting,
+            Some(EndpointState::Route(_)) | None => Vec::new(),
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Continues the connections whose endpoints were looked up.
+    pub(crate) fn hear_lookups(&mut self) {
+        while let Ok((endpoint, found)) = self.directory.found.try_recv() {
+            let route = found.and_then(|route| {
+                let number = self.lines.add_route(route);
+                number.ok_or_else(|| "endpoints_too_many".to_owned())
+            });
+            let waiting = self
+                .directory
+                .settle(endpoint, route.as_ref().ok().copied());
+            for (line, generation) in waiting {
+                // It may have timed out meanwhile.
+                let waits = self.lines.generation(line) == generation
+                    && self.crew.discovery(line).is_some();
+                match &route {
+                    Ok(_) if waits => self.call(line),
+                    Err(kind) if waits => self.lost(line, kind),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+}
+
+// Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait
+// for another's.
+
+/// The thread that resolves endpoints, one per process. It ends when no sender of questions is left; it is not joined.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    asks: Sender<LookupRequest>,
+}
+
+/// An endpoint, and the way there or under which name its failure is counted.
+pub(crate) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
+
+/// One question.
+#[derive(Debug)]
+pub(crate) struct LookupRequest {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) reply: Sender<LookupAnswer>,
+}
+
+impl Lookup {
+    /// Begins the thread; what it finds must be allowed by the plan.
+    pub(crate) fn start(plan: &Plan) -> Self {
+        let (asks, inbox) = mpsc::channel::<LookupRequest>();
+        let mut finder = Finder::new(plan);
+        thread::spawn(move || {
+            for LookupRequest { endpoint, reply } in inbox {
+                let found = finder.find(&endpoint);
+                // The worker may be through by now.
+                let _ = reply.send((endpoint, found));
+            }
+        });
+        Self { asks }
+    }
+
+    /// A way to ask.
+    pub(crate) fn asks(&self) -> Sender<LookupRequest> {
+        self.asks.clone()
+    }
+}
+
+/// The endpoints that were found, and the rules for those to come.
+struct Finder {
+    trust: Trust,
+    resumes: bool,
+    /// Whether other machines are allowed.
+    abroad: bool,
+    family: Family,
+    /// The trust of the first TLS endpoint, for all others: authorities are read once.
+    client: Option<Client>,
+    known: AHashMap<Endpoint, Arc<Route>>,
+}
+
+impl Finder {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            trust: plan.trust.clone(),
+            resumes: plan.resumes,
+            abroad: plan.abroad,
+            family: plan.sources.map_or(Family::Any, |_| Family::V4),
+            client: None,
+            known: AHashMap::new(),
+        }
+    }
+
+    /// Failures are not kept: a resolver may know better the next time.
+    fn find(&mut self, endpoint: &Endpoint) -> Result<Arc<Route>, String> {
+        if let Some(route) = self.known.get(endpoint) {
+            return Ok(Arc::clone(route));
+        }
+        if self.known.len() >= ENDPOINTS_MAX {
+            return Err("endpoints_too_many".into());
+        }
+        let target = endpoint
+            .clone()
+            .look_up(self.abroad, self.family)
+            .map_err(|error| {
+                match error {
+                    AddressError::NotLoopback(_) => "endpoint_not_loopback",
+                    AddressError::Unresolved(_) => "endpoint_unresolved",
+                    AddressError::Target(_) | AddressError::Sources(_) => "endpoint_bad",
+                }
+                .to_owned()
+            })?;
+        let unchecked = target.tls && self.trust == Trust::Anyone;
+        if unchecked && !target.is_near() {
+            return Err("endpoint_not_loopback_insecure".into());
+        }
+        let tls = if target.tls {
+            Some(self.client(&target.host)?)
+        } else {
+            None
+        };
+        let route = Arc::new(Route { target, tls });
+        self.known.insert(endpoint.clone(), Arc::clone(&route));
+        Ok(route)
+    }
+
+    fn client(&mut self, host: &str) -> Result<Client, String> {
+        let client = match &self.client {
+            Some(client) => client.towards(host),
+            None => {
+                let first = Client::new(&self.trust, self.resumes, host)
+                    .map_err(|error| format!("tls: {error}"))?;
+                let first = first.ok_or("tls: nobody is trusted")?;
+                self.client = Some(first.clone());
+                Ok(first)
+            }
+        };
+        client.map_err(|error| format!("tls: {error}"))
+    }
+}
+
+/// Most endpoints of one run; a service has a few for each region. A session that is sent to yet another one fails.
+pub(crate) const ENDPOINTS_MAX: usize = 4_096;
+const _: () = assert!(
+    ENDPOINTS_MAX + 65 <= u16::MAX as usize,
+    "with all targets and a detour they have numbers"
+);
+
+#[cfg(test)]
+mod lookup_tests {
+
+    use super::*;
+
+    fn finder(trust: Trust, abroad: bool, family: Family) -> Finder {
+        Finder {
+            trust,
+            resumes: false,
+            abroad,
+            family,
+            client: None,
+            known: AHashMap::new(),
+        }
+    }
+
+    fn find(finder: &mut Finder, url: &str) -> Result<Arc<Route>, String> {
+        finder.find(&Endpoint::parse(url).unwrap())
+    }
+
+    #[test]
+    fn other_machines_need_leave_however_they_are_named() {
+        let mut near = finder(Trust::NotNeeded, false, Family::Any);
+        assert_eq!(
+            find(&mut near, "ws://192.0.2.1").unwrap_err(),
+            "endpoint_not_loopback"
+        );
+        assert!(find(&mut near, "ws://localhost:7").is_ok());
+        assert_eq!(near.known.len(), 1);
+        let mut owned = finder(Trust::Anyone, true, Family::Any);
+        assert!(find(&mut owned, "ws://192.0.2.1").is_ok());
+        assert_eq!(
+            find(&mut owned, "wss://192.0.2.1").unwrap_err(),
+            "endpoint_not_loopback_insecure"
+        );
+    }
+
+    #[test]
+    fn a_route_has_the_given_name_and_port() {
+        let mut finder = finder(Trust::Anyone, false, Family::V4);
+        let route = find(&mut finder, "wss://localhost").unwrap();
+        assert!(route.tls.is_some() && route.target.address.is_ipv4());
+        assert_eq!(route.target.address.port(), 443);
+        assert_eq!(
+            (route.target.host.as_str(), route.target.authority.as_str()),
+            ("localhost", "localhost")
+        );
+        assert!(Arc::ptr_eq(
+            &route,
+            &find(&mut finder, "https://localhost:443").unwrap()
+        ));
+        let name = find(&mut finder, "wss://[::1]:8443").unwrap_err();
+        assert_eq!(name, "endpoint_unresolved");
+    }
+
+    #[test]
+    fn endpoints_are_bounded() {
+        let mut finder = finder(Trust::NotNeeded, false, Family::Any);
+        for port in 1..=ENDPOINTS_MAX {
+            assert!(find(&mut finder, &format!("ws://127.0.0.1:{port}")).is_ok());
+        }
+        assert_eq!(
+            find(&mut finder, "ws://127.0.0.1:60000").unwrap_err(),
+            "endpoints_too_many"
+        );
+        assert!(find(&mut finder, "ws://127.0.0.1:1").is_ok());
+    }
+}

@@ -1,0 +1,472 @@
+//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. The crew knows what the bytes
+//! mean.
+//!
+//! ```text
+//!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
+//!              └─────────────┴─── broken, cut ───┴────────────▲
+//! ```
+//! Each step is reported as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect
+//! nor receive nor send. Sends of a turn are gathered: one for each line that has something to say.
+
+use crate::address::Target;
+use crate::edge::machine::bind_address_no_port;
+use crate::visit::{Crew, Heard};
+use crate::worker::socket::{Line, LineState, index_of, kind_of, narrow};
+use crate::worker::tls::{Client, Tls};
+use ring::{Completion, Lent, Received, Ring, Settings};
+use socket2::{Domain, Socket, Type};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One way to reach the service.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    /// The target.
+    pub(crate) target: Target,
+    /// The TLS configuration, if it is secured.
+    pub(crate) tls: Option<Client>,
+}
+
+/// An event on a line.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// TCP is established.
+    Connected(u32),
+    /// Bytes can be exchanged: TCP is established, and TLS if the route has it.
+    Ready(u32),
+    /// Bytes came: [`Lines::read`] them.
+    Bytes(u32, Lent),
+    /// The connection ended otherwise than we wanted, for this reason. It was cut. Reported once, and not after an end
+    /// of ours.
+    Broken(u32, String),
+    /// The line is free. Reported once for each that was opened.
+    Freed(u32),
+}
+
+/// The connections of one thread.
+pub(crate) struct Lines {
+    ring: Ring,
+    routes: Vec<Arc<Route>>,
+    lines: Vec<Line>,
+    free: Vec<u32>,
+    /// Counts the connections that were begun, round and round.
+    opened: u8,
+    news: VecDeque<News>,
+    rearm: Vec<u32>,
+    dirty: Vec<u32>,
+    /// Empty buffers, to be used again.
+    spare: Vec<Vec<u8>>,
+    plain: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl Lines {
+    /// No lines yet, and these routes, by their numbers.
+    ///
+    /// # Errors
+    /// The ring cannot be made.
+    pub(crate) fn new(routes: Vec<Arc<Route>>) -> io::Result<Self> {
+        Ok(Self {
+            ring: Ring::new(&Settings::default())?,
+            routes,
+            lines: Vec::new(),
+            free: Vec::new(),
+            opened: u8::MAX,
+            news: VecDeque::new(),
+            rearm: Vec::new(),
+            dirty: Vec::new(),
+            spare: Vec::new(),
+            plain: Vec::new(),
+            reply: Vec::new(),
+        })
+    }
+
+    /// Begins a connection over a route, from this address if one is given. Returns its line. Connections are spread
+    /// over the addresses of the route.
+    ///
+    /// # Errors
+    /// No socket is to be had, or it cannot be bound.
+    pub(crate) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
+        let way = self.routes.get(usize::from(route));
+        let way = way.ok_or_else(|| io::Error::other("no such route"))?;
+        self.opened = self.opened.wrapping_add(1);
+        let address = self.opened;
+        let target = way.target.address_of(usize::from(address));
+        let socket = dial(target, source)?;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.lines.push(Line::default());
+            narrow(self.lines.len() - 1)
+        });
+        let line = &mut self.lines[index as usize];
+        line.route = route;
+        line.address = address;
+        line.source = source;
+        self.connect(index, socket, target);
+        Ok(index)
+    }
+
+    fn connect(&mut self, index: u32, socket: Socket, target: SocketAddr) {
+        let line = &mut self.lines[index as usize];
+        line.state = LineState::Connecting;
+        line.connecting = true;
+        self.ring.connect(socket.as_fd(), line.key(index), target);
+        line.socket = Some(socket);
+    }
+
+    /// Connects to the next address of a line's route; `None` if all were tried.
+    fn connect_elsewhere(&mut self, index: u32) -> Option<io::Result<()>> {
+        let line = &mut self.lines[index as usize];
+        let target = &self.routes.get(usize::from(line.route))?.target;
+        line.tried += 1;
+        if usize::from(line.tried) > target.others.len() {
+            return None;
+        }
+        let number = usize::from(line.address) + usize::from(line.tried);
+        let target = target.address_of(number);
+        Some(dial(target, line.source).map(|socket| self.connect(index, socket, target)))
+    }
+
+    /// The route of a line.
+    pub(crate) fn route(&self, index: u32) -> Option<Arc<Route>> {
+        self.routes
+            .get(usize::from(self.route_number(index)))
+            .cloned()
+    }
+
+    /// The number of a line's route.
+    pub(crate) fn route_number(&self, index: u32) -> u16 {
+        self.lines[index as usize].route
+    }
+
+    /// The same as a place in a list of targets, which are the first routes.
+    pub(crate) fn target_number(&self, index: u32) -> usize {
+        usize::from(self.route_number(index))
+    }
+
+    /// Adds a route and returns its number; `None` if there is no room for another.
+    pub(crate) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
+        let number = u16::try_from(self.routes.len()).ok()?;
+        self.routes.push(route);
+        Some(number)
+    }
+
+    /// Which connection of its line this one is.
+    pub(crate) fn generation(&self, index: u32) -> u32 {
+        self.lines[index as usize].generation
+    }
+
+    /// Whether its handshake resumed a TLS session.
+    pub(crate) fn is_resumed(&self, index: u32) -> bool {
+        let tls = self.lines[index as usize].tls.as_deref();
+        tls.is_some_and(Tls::is_resumed)
+    }
+
+    /// Whether a line is taken, also by a connection that ends.
+    pub(crate) fn is_taken(&self, index: u32) -> bool {
+        self.lines[index as usize].state != LineState::Free
+    }
+
+    /// Records that a step begins; returns when the last one began.
+    pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
+        std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
+    }
+
+    /// Lines that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.lines.len() - self.free.len()
+    }
+
+    /// The number of lines, free or not.
+    pub(crate) fn len(&self) -> u32 {
+        narrow(self.lines.len())
+    }
+
+    /// Sends what waits, lets the kernel work, and waits at most `patience` for something to happen.
+    ///
+    /// # Errors
+    /// The ring failed.
+    pub(crate) fn turn(&mut self, patience: Duration) -> io::Result<()> {
+        for index in std::mem::take(&mut self.rearm) {
+            let line = &self.lines[index as usize];
+            if !line.receiving
+                && matches!(
+                    line.state,
+                    LineState::Securing | LineState::Up | LineState::Ending
+                )
+                && !line.cut
+            {
+                self.arm(index);
+            }
+        }
+        self.flush();
+        let want = u32::from(self.news.is_empty() && !patience.is_zero());
+        self.ring.enter(want, Some(patience))
+    }
+
+    /// The next event; `None` when it is time for another turn.
+    pub(crate) fn next(&mut self) -> Option<News> {
+        loop {
+            if let Some(news) = self.news.pop_front() {
+                if let News::Freed(index) = news {
+                    // Not before: the reports of the old connection must be taken before a new one gets its line.
+                    self.free.push(index);
+                }
+                return Some(news);
+            }
+            match self.ring.next()? {
+                Completion::Connected { key, result } => self.connected(index_of(key), result),
+                Completion::Received {
+                    key,
+                    received,
+                    more,
+                } => {
+                    if let Some(news) = self.received(index_of(key), received, more) {
+                        return Some(news);
+                    }
+                }
+                Completion::Sent { key, bytes, result } => self.sent(index_of(key), bytes, result),
+                Completion::Accepted { .. } | Completion::Rang { .. } | Completion::TimedOut => {}
+            }
+        }
+    }
+
+    /// Passes received bytes to the crew; `None` when they were part of TLS only, or the line expects nothing.
+    pub(crate) fn read(
+        &mut self,
+        index: u32,
+        mut lent: Lent,
+        crew: &mut Crew,
+    ) -> Option<Result<Heard, String>> {
+        // Taken out for the call: the crew reads in place while the line's own buffers are written.
+        let mut line = std::mem::take(&mut self.lines[index as usize]);
+        if line.out.capacity() == 0 {
+            line.out = self.spare.pop().unwrap_or_default();
+        }
+        let waiting = line.out.len();
+        let bytes = self.ring.bytes(&mut lent);
+        let mut ready = false;
+        let heard = match (&mut line.tls, line.state) {
+            (_, LineState::Free | LineState::Connecting | LineState::Ending) => None,
+            (None, LineState::Securing | LineState::Up) => Some(
+                crew.receive(index, bytes, &mut line.out)
+                    .map_err(|error| crew.kind_of(&error)),
+            ),
+            (Some(tls), LineState::Securing | LineState::Up) => {
+                self.plain.clear();
+                self.reply.clear();
+                let taken = tls.receive(bytes, &mut self.plain, &mut line.out);
+                ready = line.state == LineState::Securing && !tls.is_handshaking();
+                match taken {
+                    Err(error) => Some(Err(kind_of(&error))),
+                    Ok(()) if self.plain.is_empty() => None,
+                    Ok(()) => {
+                        let heard = crew.receive(index, &mut self.plain, &mut self.reply);
+                        let sent = tls
+                            .send(&self.reply, &mut line.out)
+                            .map_err(|error| kind_of(&error));
+                        Some(sent.and_then(|()| heard.map_err(|error| crew.kind_of(&error))))
+                    }
+                }
+            }
+        };
+        if ready {
+            line.state = LineState::Up;
+            self.news.push_back(News::Ready(index));
+        }
+        let unread = line.has_unread_answers(waiting);
+        let heard = unread.map_or(heard, |kind| Some(Err(kind.into())));
+        self.lines[index as usize] = line;
+        self.ring.give_back(lent);
+        self.mark(index);
+        heard
+    }
+
+    /// Lets `write` append bytes to a line, and queues it for sending.
+    pub(crate) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let line = &mut self.lines[index as usize];
+        if line.state != LineState::Up {
+            return;
+        }
+        if line.out.capacity() == 0 {
+            line.out = self.spare.pop().unwrap_or_default();
+        }
+        match &mut line.tls {
+            None => write(&mut line.out),
+            Some(tls) => {
+                self.reply.clear();
+                write(&mut self.reply);
+                if let Err(error) = tls.send(&self.reply, &mut line.out) {
+                    return self.broken(index, kind_of(&error));
+                }
+            }
+        }
+        self.mark(index);
+    }
+
+    /// Sends what waits on a line and expects nothing more but its end.
+    pub(crate) fn finish(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.state != LineState::Free {
+            line.state = LineState::Ending;
+        }
+        self.mark(index);
+        self.release(index);
+    }
+
+    /// Ends a line at once. What the kernel holds of it completes by that.
+    pub(crate) fn cut(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.state == LineState::Free {
+            return;
+        }
+        line.state = LineState::Ending;
+        line.cut = true;
+        if let Some(socket) = &line.socket {
+            // Fails if the peer was faster, which is as well.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        self.release(index);
+    }
+
+    fn broken(&mut self, index: u32, kind: String) {
+        if !matches!(
+            self.lines[index as usize].state,
+            LineState::Free | LineState::Ending
+        ) {
+            self.news.push_back(News::Broken(index, kind));
+        }
+        self.cut(index);
+    }
+
+    fn connected(&mut self, index: u32, result: io::Result<()>) {
+        let line = &mut self.lines[index as usize];
+        line.connecting = false;
+        if line.state != LineState::Connecting {
+            return self.release(index);
+        }
+        if let Err(error) = result {
+            let error = match self.connect_elsewhere(index) {
+                Some(Ok(())) => return,
+                Some(Err(next)) => next,
+                None => error,
+            };
+            return self.broken(index, kind_of(&error));
+        }
+        line.state = LineState::Up;
+        self.news.push_back(News::Connected(index));
+        self.arm(index);
+        let route = self.route(index);
+        match route.as_ref().and_then(|route| route.tls.as_ref()) {
+            None => self.news.push_back(News::Ready(index)),
+            Some(client) => {
+                let line = &mut self.lines[index as usize];
+                line.state = LineState::Securing;
+                match client.connect(&mut line.out) {
+                    Ok(tls) => line.tls = Some(Box::new(tls)),
+                    Err(error) => return self.broken(index, kind_of(&error)),
+                }
+                self.mark(index);
+            }
+        }
+    }
+
+    fn received(&mut self, index: u32, received: Received, more: bool) -> Option<News> {
+        self.lines[index as usize].receiving = more;
+        match received {
+            Received::Bytes(lent) => {
+                if !more {
+                    self.rearm.push(index);
+                }
+                return Some(News::Bytes(index, lent));
+            }
+            Received::NoBuffers => self.rearm.push(index),
+            Received::End | Received::Cancelled => self.broken(index, "ended_early".into()),
+            Received::Failed(error) => self.broken(index, kind_of(&error)),
+        }
+        None
+    }
+
+    fn sent(&mut self, index: u32, bytes: Vec<u8>, result: io::Result<usize>) {
+        self.lines[index as usize].sending = false;
+        self.keep(bytes);
+        if let Err(error) = result {
+            self.broken(index, kind_of(&error));
+        }
+        self.mark(index);
+        self.release(index);
+    }
+
+    fn release(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.is_over() {
+            line.clear();
+            self.news.push_back(News::Freed(index));
+        }
+    }
+
+    fn arm(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if let Some(socket) = &line.socket {
+            self.ring.receive_many(socket.as_fd(), line.key(index));
+            line.receiving = true;
+        }
+    }
+
+    /// Lists the line for the next flush if it has something to send; else takes its buffer back.
+    fn mark(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.out.is_empty() {
+            let bytes = std::mem::take(&mut line.out);
+            self.keep(bytes);
+        } else if !line.dirty {
+            line.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    fn flush(&mut self) {
+        for place in 0..self.dirty.len() {
+            let index = self.dirty[place];
+            let line = &mut self.lines[index as usize];
+            line.dirty = false;
+            if line.may_send()
+                && let Some(socket) = &line.socket
+            {
+                let bytes = std::mem::take(&mut line.out);
+                self.ring.send(socket.as_fd(), line.key(index), bytes, 0);
+                line.sending = true;
+            }
+        }
+        self.dirty.clear();
+    }
+
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if (1..=SPARE_BYTES).contains(&bytes.capacity()) && self.spare.len() < SPARE_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+}
+
+/// A socket towards this address, from the source address that is wanted.
+fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        // The port is chosen at connect, so that one port serves many targets and addresses.
+        bind_address_no_port(&socket)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    Ok(socket)
+}
+
+/// Buffers kept for reuse, and how large each may be.
+const SPARE_MAX: usize = 1024;
+const SPARE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

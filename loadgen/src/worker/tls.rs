@@ -1,0 +1,290 @@
+//! The client side of TLS: trusted certificates, and bytes between the socket and the peer.
+
+use crate::plan::Trust;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientConfig, ClientConnection, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls12Resumption, Tls13ClientSessionValue,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, HandshakeKind, NamedGroup, RootCertStore, SignatureScheme};
+use rustls_native_certs::load_native_certs;
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+/// The configuration that all TLS connections of a run share, with the name of a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+/// One TLS connection.
+#[derive(Debug)]
+pub(crate) struct Tls(ClientConnection);
+
+impl Client {
+    /// A client with this trust; `None` if no TLS is spoken. Unless it `resumes` sessions, each handshake is full.
+    ///
+    /// # Errors
+    /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
+    /// be a name in a certificate.
+    pub(crate) fn new(trust: &Trust, resumes: bool, host: &str) -> io::Result<Option<Self>> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        let builder = match trust {
+            Trust::NotNeeded => return Ok(None),
+            Trust::Authority(file) => builder.with_root_certificates(roots(file)?),
+            Trust::System => builder.with_root_certificates(system_roots()?),
+            Trust::Anyone => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+        };
+        let mut config = builder.with_no_client_auth();
+        config.resumption = if resumes {
+            let tickets = Arc::new(Tickets::default());
+            Resumption::store(tickets).tls12_resumption(Tls12Resumption::Disabled)
+        } else {
+            Resumption::disabled()
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let config = Arc::new(config);
+        Ok(Some(Self { config, name }))
+    }
+
+    /// The same trust for another host.
+    ///
+    /// # Errors
+    /// It cannot be a name in a certificate.
+    pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let config = Arc::clone(&self.config);
+        Ok(Self { config, name })
+    }
+
+    /// A new connection, and the first bytes of its handshake at the end of `out`.
+    ///
+    /// # Errors
+    /// An error of rustls.
+    pub(crate) fn connect(&self, out: &mut Vec<u8>) -> io::Result<Tls> {
+        let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
+        let mut tls = Tls(connection.map_err(io::Error::other)?);
+        tls.0.set_buffer_limit(None); // what is written is taken out at once
+        tls.flush(out)?;
+        Ok(tls)
+    }
+}
+
+impl Tls {
+    /// Whether the handshake is still under way.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Whether the handshake resumed a session.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.0.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Reads records; appends their contents to `plain` and replies to `out`.
+    ///
+    /// # Errors
+    /// The certificate is not trusted, or the service broke the protocol; an alert is in `out`.
+    pub(crate) fn receive(
+        &mut self,
+        mut records: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        while !records.is_empty() {
+            let taken = self.0.read_tls(&mut records)?;
+            let processed = self.0.process_new_packets();
+            if let Ok(state) = &processed {
+                let start = plain.len();
+                plain.resize(start + state.plaintext_bytes_to_read(), 0);
+                self.0.reader().read_exact(&mut plain[start..])?;
+            }
+            self.flush(out)?;
+            processed.map_err(io::Error::other)?;
+            if taken == 0 {
+                break; // after the peer's close_notify
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts `plain` to the end of `out`.
+    ///
+    /// # Errors
+    /// An error of rustls.
+    pub(crate) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        self.0.writer().write_all(plain)?;
+        self.flush(out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        while self.0.wants_write() {
+            self.0.write_tls(out)?;
+        }
+        Ok(())
+    }
+}
+
+/// The trust of a run for [`crate::edge::http`], in whose connections nothing is measured.
+///
+/// # Errors
+/// As [`Client::new`].
+pub(crate) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    let trusting = |authorities: Vec<CertificateDer<'_>>| {
+        let authorities = authorities.iter();
+        let authorities = authorities.map(|one| Certificate::from_der(one).to_owned());
+        RootCerts::new_with_certs(&authorities.collect::<Vec<_>>())
+    };
+    let config = match trust {
+        Trust::NotNeeded => config,
+        Trust::Authority(file) => config.root_certs(trusting(authorities(file)?)),
+        Trust::System => config.root_certs(trusting(load_native_certs().certs)),
+        Trust::Anyone => config.disable_verification(true),
+    };
+    Ok(config.build())
+}
+
+fn roots(file: &Path) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities(file)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| about(file, &error))?;
+    }
+    Ok(roots)
+}
+
+/// The certificates of a PEM file, at least one.
+fn authorities(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let certificates: Vec<_> = certificates.map_err(|error| about(file, &error))?;
+    if certificates.is_empty() {
+        return Err(about(file, &"holds no certificate"));
+    }
+    Ok(certificates)
+}
+
+fn about(file: &Path, what: &dyn Display) -> io::Error {
+    io::Error::other(format!("--tls-ca {}: {what}", file.display()))
+}
+
+/// The authorities that this system trusts, except those that cannot be read.
+fn system_roots() -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
+    if added == 0 {
+        return Err(io::Error::other(
+            "this system trusts no authority: name one with --tls-ca FILE (the broker's ready line names it as ca=)",
+        ));
+    }
+    Ok(roots)
+}
+
+/// Accepts any certificate, but checks that the service holds its key: the handshake costs the same except for the
+/// chain.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+// The tickets of a service, for connections to come.
+
+/// Tickets of TLS 1.3 by the name of the service, the oldest first. Each is used once (RFC 8446 appendix C.4).
+///
+/// The library's own store keeps eight for each name, which connections that begin at once use up.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
+
+impl Tickets {
+    fn all(
+        &self,
+    ) -> MutexGuard<'_, HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let mut all = self.all();
+        if all.len() >= NAMES_MAX && !all.contains_key(&name) {
+            return;
+        }
+        let tickets = all.entry(name).or_default();
+        if tickets.len() >= TICKETS_MAX {
+            tickets.pop_front();
+        }
+        tickets.push_back(ticket);
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.all().get_mut(name)?.pop_front()
+    }
+}
+
+/// Names whose tickets are kept: one for each target is usual.
+const NAMES_MAX: usize = 64;
+/// Tickets that are kept for a name: more than connections are under way at a time.
+const TICKETS_MAX: usize = 4_096;
