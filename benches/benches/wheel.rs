@@ -4,7 +4,7 @@
 use benches::harness::{Group, Timer, group, run};
 use broker_core::id::TimerId;
 use broker_core::time::Now;
-use broker_core::wheel::Wheel;
+use broker_core::timer_wheel::Wheel;
 use std::collections::BTreeSet;
 use std::hint::black_box;
 

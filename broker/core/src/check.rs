@@ -6,9 +6,6 @@
 //!
 //! The table of `deploy/REFUSALS.md`, "Checks", is this one; a test holds them equal.
 
-mod count;
-
-pub use count::ByCheck;
 use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
 
 /// The rule that a refused request did not pass.
@@ -457,6 +454,39 @@ const _: () = assert!(
     CHECKS <= 255,
     "an id of a refusal has eight bits for its check"
 );
+
+// Counters by check.
+
+/// Counters by check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByCheck([u64; CHECKS]);
+
+impl Default for ByCheck {
+    fn default() -> Self {
+        Self([0; CHECKS])
+    }
+}
+
+impl ByCheck {
+    /// Counts one refusal.
+    pub fn count(&mut self, check: Check) {
+        if let Some(count) = self.0.get_mut(check.index()) {
+            *count += 1;
+        }
+    }
+
+    /// Each check with its count.
+    pub fn each(&self) -> impl Iterator<Item = (Check, u64)> + '_ {
+        Check::ALL.iter().copied().zip(self.0)
+    }
+
+    /// Adds another shard's counts to these.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, one) in self.0.iter_mut().zip(other.0) {
+            *sum += one;
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

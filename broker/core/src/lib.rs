@@ -25,16 +25,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address_shares;
 pub mod auth;
 mod channel;
 pub mod check;
+pub mod clock_jump;
 pub mod cluster;
 pub mod control;
-pub mod crowd;
 pub mod event;
 pub mod id;
 pub mod journal;
-pub mod leap;
 pub mod limits;
 pub mod machine;
 pub mod placement;
@@ -50,6 +50,6 @@ pub mod shard;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
-pub mod wheel;
+pub mod timer_wheel;
 pub mod wire;
-pub mod work;
+pub mod work_units;

@@ -1,17 +1,7 @@
 //! Bounds that are not configuration, each with its reason and what happens when it is full. Those of sockets and
 //! of the log are in the broker, `src/edge/limits.rs` and `src/limits.rs`.
 
-pub(crate) mod devices;
-pub(crate) mod logged;
-pub(crate) mod providers;
-pub(crate) mod recheck;
-pub(crate) mod recorder;
-
-pub use devices::*;
-pub use logged::*;
-pub use providers::*;
-pub use recheck::*;
-pub use recorder::*;
+use std::ops::RangeInclusive;
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;
@@ -393,10 +383,10 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub const REQUESTS_PER_VISIT: u32 = 16;
 
 /// Heads and bodies that are answered as they arrive, on all connections of a shard at one moment. More wait, and so do
-/// those behind much work ([`crate::work`]).
+/// those behind much work ([`crate::work_units`]).
 pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 
-/// Heads and bodies that have waited and are answered in one tick; fewer where they are much work ([`crate::work`]).
+/// Heads and bodies that have waited and are answered in one tick; fewer where they are much work ([`crate::work_units`]).
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
 /// Bytes of unfinished or waiting requests, or of answers not taken, that an HTTP connection holds without being
@@ -450,3 +440,168 @@ const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
 const _: () = assert!(SUPERSEDED_PER_CHANNEL_MAX >= SUPERSEDED_PER_SLOT_MAX);
+
+// Bounds of devices that wait with `GET /wake`.
+
+/// Devices that wait with `GET /wake` in one process: as many connections. Each takes some 100 bytes beside the
+/// connection's own. See [`wake_polls_per_shard`].
+pub const WAKE_POLLS_MAX: usize = 131_072;
+
+/// Devices that wait on the channels of one shard: its part of [`WAKE_POLLS_MAX`].
+///
+/// When all are taken, the device of the account with most is answered `ClientLimitExceededException` in favour of an
+/// account with fewer. No account with fewer: the next one is.
+#[must_use]
+pub const fn wake_polls_per_shard(shards: usize) -> usize {
+    share(WAKE_POLLS_MAX, shards, 1024, WAKE_POLLS_MAX)
+}
+
+/// Seconds that a device may ask to wait. A NAT that forgets idle connections earlier is kept awake by TCP keepalives.
+pub const WAKE_WAIT_S: RangeInclusive<u64> = 30..=600;
+
+/// The same, where it does not say.
+pub const WAKE_WAIT_S_DEFAULT: u64 = 240;
+
+/// Things whose sign-ins of the hour are counted, for all shards: half a MiB. Others are not counted within that hour.
+pub const SIGN_INS_COUNTED_MAX: usize = 65_536;
+
+/// Sign-ins of one thing in an hour; the next one is listed beside refusals, though it is served. Keys last 15 minutes
+/// at least, and the C SDK renews them up to 20 % early, which makes six an hour; a device whose clock is ahead asks
+/// before each of its calls.
+pub const SIGN_INS_PER_HOUR: u64 = 20;
+
+/// Channels of one import while the process runs: the store makes them in one commit. More need a stopped process.
+pub const IMPORTED_MAX: usize = 1000;
+
+// Lines in the log: a shard notes a number of a kind within a second, and counts the others.
+
+/// The window within which a shard shares out its notes of refused requests, in milliseconds. The others are counted:
+/// `heliograph_log_suppressed_total`.
+pub const REFUSAL_WINDOW_MS: u64 = 10_000;
+
+/// Groups of refusals (one check of one channel or key) of one network (/24 of IPv4, /48 of IPv6) that have a note
+/// within a window. Those of further groups are counted as others.
+pub const REFUSAL_GROUPS_PER_NETWORK: usize = 64;
+
+/// The same of all networks, 384 bytes each at most: those of one network of many clients, and 16 more.
+pub const REFUSAL_GROUPS_MAX: usize = 80;
+
+/// Further notes of groups that have one, of one network: it sees each try of somebody who tries things out. A storm
+/// from one address takes 16 of the 4,096 that are kept in ten seconds, so they reach back 40 minutes.
+pub const REFUSALS_REPEATED_PER_NETWORK: u32 = 15;
+
+/// The same of all networks.
+pub const REFUSALS_REPEATED_MAX: u32 = 128;
+
+/// Lines about changes that were refused, or that a policy refused, which one shard writes within a second; the others
+/// are counted with the refusals.
+pub const DENIALS_LOGGED_PER_SECOND: u32 = 50;
+
+/// The same of one network: a flood from one does not hide a device elsewhere.
+pub const DENIALS_LOGGED_PER_PREFIX: u32 = 10;
+
+/// Ends of WebSocket connections that one shard notes in the log within a second; the others are counted with the
+/// refusals.
+pub const ENDS_LOGGED_PER_SECOND: u32 = 200;
+
+/// The same of channels of one account: one that connects in a loop hides no other's.
+pub const ENDS_LOGGED_PER_ACCOUNT: u32 = 50;
+
+/// Messages that were not accepted and that one shard notes in the log within a second; the others are counted with the
+/// refusals. A sample is enough to see which client sends them and why: the metrics have their number.
+pub const UNACCEPTED_LOGGED_PER_SECOND: u32 = 50;
+
+/// The same of channels of one account: one client that sends them in a loop hides no other account's.
+pub const UNACCEPTED_LOGGED_PER_ACCOUNT: u32 = 10;
+
+/// Failures of the registry's store that one shard notes in the log within a second; the others are counted with the
+/// refusals. Each change that is asked for meets the same failure.
+pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
+
+/// Lines of one shard within a second about nodes that do not answer; each counts the requests since the one before.
+pub const NODE_TROUBLES_LOGGED_PER_SECOND: u32 = 1;
+
+// Bounds of OpenID providers, and of those who sign in with their tokens.
+
+/// OpenID providers of a credentials file: more is refused at loading.
+pub const PROVIDERS_MAX: usize = 64;
+
+/// Client ids of one provider. Source: IAM User Guide, "IAM and AWS STS quotas", *OIDC client IDs*: 100.
+pub const CLIENT_IDS_MAX: usize = 100;
+
+/// Bytes of a provider's keys as it publishes them, and of its discovery document.
+pub const KEY_SET_BYTES_MAX: usize = 64 * 1024;
+
+/// Keys of one provider.
+pub const KEYS_OF_PROVIDER_MAX: usize = 100;
+
+/// Bytes of a provider's token. Source: STS API Reference, "AssumeRoleWithWebIdentity", `WebIdentityToken`.
+pub const WEB_TOKEN_BYTES_MAX: usize = 20_000;
+
+/// Bytes of the values of claims that one session keeps: they are part of its token.
+pub const WEB_CLAIMS_BYTES_MAX: usize = 1024;
+
+/// Bytes of a form that is not signed: a provider's token and a session policy fit.
+pub const UNSIGNED_FORM_BYTES_MAX: usize = 32 * 1024;
+
+/// Unsigned sign-ins of one address a second: each costs a signature check.
+pub const SIGN_INS_PER_SECOND: u32 = 20;
+
+/// Those that it may make at once.
+pub const SIGN_INS_BURST: u32 = 100;
+
+/// Addresses whose unsigned sign-ins a shard counts one by one, 40 bytes each; all others share one rate.
+pub const SIGN_IN_ADDRESSES_MAX: usize = 4096;
+
+/// Names of claims that policies and trusts of a file ask for of one provider.
+pub const CLAIM_NAMES_MAX: usize = 32;
+
+// Bounds of what shards do to open connections by themselves: recalling them, and asking them again after other
+// credentials came.
+
+/// Between two connections of a shard that are closed so that they fetch ICE servers again, in milliseconds: 100 a
+/// second. Each comes back with up to five TLS handshakes, so a quarter of a core.
+pub const RECALL_STEP_MS: u64 = 10;
+
+/// Open connections that a shard asks again in one turn: each decides its policies once, about a microsecond, and as
+/// much again for a session that is looked up. The others are asked in the turns that follow.
+pub const RECHECKS_PER_TURN: usize = 1_000;
+
+/// Time within which those that are refused are closed, in milliseconds: 5 s, less what a busy shard is late.
+pub const RECHECK_CLOSE_MS: u64 = 4_500;
+
+/// Time before that in which others may come, where more than half of all connections are refused, in milliseconds.
+pub const RECHECK_WAIT_MS: u64 = 10_000;
+
+/// Between two looks whether all shards have asked theirs, in milliseconds.
+pub const RECHECK_LOOK_MS: u64 = 20;
+
+/// Time within which a connection may come that was let in by the credentials of before, in milliseconds: one is on its
+/// way between two shards for no longer than the time for its head.
+pub const RECHECK_LATE_MS: u64 = 60_000;
+
+// Bounds of the flight recorder.
+
+/// Bytes of one note of the flight recorder.
+pub const NOTE_BYTES: usize = 32;
+
+/// Notes of one shard's flight recorder, the oldest overwritten: 2 MiB. A session of a viewer takes some 30 of them.
+pub const RECORDER_NOTES: usize = 1 << 16;
+
+/// The same of one of this many shards: 32 MiB in all; 1 MiB beyond 128 shards, where letters and buffers take more.
+#[must_use]
+pub const fn recorder_notes(shards: usize) -> usize {
+    if shards > 128 {
+        return 128;
+    }
+    1 << share(1 << 20, shards, RECORDER_NOTES_LEAST, RECORDER_NOTES).ilog2()
+}
+
+/// The fewest and the most notes that may be configured: 32 KiB and 128 MiB a shard.
+pub const RECORDER_NOTES_LEAST: usize = 1 << 10;
+/// See [`RECORDER_NOTES_LEAST`].
+pub const RECORDER_NOTES_MOST: usize = 1 << 22;
+
+/// Notes of the flight recorder that a shard looks at in one step of a trace: some 0.1 ms. The next step is a letter of
+/// its own, so messages go on in between.
+pub const INSPECTED_NOTES_PER_STEP: usize = 16_384;

@@ -21,11 +21,8 @@
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
 //! ```
 
-mod shown;
-
 use crate::id::{NodeId, SessionKey, ShardId};
 use crate::time::{Moment, Now};
-pub use shown::{Certified, Shown, ShownCertificate};
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
@@ -324,7 +321,7 @@ pub trait Machine {
     /// Answers an operator, between two turns. Outputs may follow it.
     fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
 
-    /// The work done since the start, in units of [`crate::work`]: a turn has a part of it.
+    /// The work done since the start, in units of [`crate::work_units`]: a turn has a part of it.
     fn work(&self) -> u64 {
         0
     }
@@ -368,3 +365,41 @@ pub trait Machine {
 
 /// The request id of a machine that has none.
 const NO_REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
+
+// The certificate that a client showed in its TLS handshake, and what the edge found out about it.
+//
+// Only connections to the names of the credentials provider are asked for one. Whether it is let in is decided in the
+// core: here are facts.
+
+/// The beginning of a connection to a name of the credentials provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The server name that it asked for, in lower case.
+    pub server_name: Box<str>,
+    /// Its certificate; `None` if it showed none.
+    pub certificate: Option<ShownCertificate>,
+}
+
+/// A certificate whose key the client has: it signed the handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// SHA-256 of its DER.
+    pub fingerprint: [u8; 32],
+    /// Its first second, since 1970 UTC.
+    pub not_before_s: u64,
+    /// Its last second, since 1970 UTC.
+    pub not_after_s: u64,
+    /// The authority that vouches for it, or why none does.
+    pub vouched: Result<Certified, Box<str>>,
+}
+
+/// An authority vouches for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certified {
+    /// SHA-256 of the authority's public key.
+    pub authority: [u8; 32],
+    /// The certificate's serial number.
+    pub serial: Box<[u8]>,
+    /// The thing's name in it.
+    pub name: Box<str>,
+}

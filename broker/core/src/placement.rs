@@ -1,6 +1,6 @@
 //! Placement: the one place that decides which node and which shard own a channel.
 
-use crate::cluster::maps::slot_map::SlotMap;
+use crate::cluster::slot_maps::SlotMap;
 use crate::id::{Identity, NodeId, ShardId, Slot};
 use crate::time::Now;
 use ahash::RandomState;

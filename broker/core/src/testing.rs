@@ -4,8 +4,7 @@
 use crate::auth::{Nonces, SessionKeys};
 use crate::id::{ChannelKey, ShardId};
 use crate::journal::{Entry, Journal};
-use crate::limits::devices::wake_polls_per_shard;
-use crate::limits::waiting_calls_per_shard;
+use crate::limits::{waiting_calls_per_shard, wake_polls_per_shard};
 use crate::placement::Placement;
 use crate::presence::Nobody;
 use crate::readiness::Readiness;

@@ -2,7 +2,7 @@
 
 use crate::config::Options;
 use crate::exchange::{Batch, End, ExchangeError, runtime};
-use broker_core::cluster::maps::slot_map::slot_of;
+use broker_core::cluster::slot_maps::slot_of;
 use broker_core::id::Identity;
 use broker_core::record::Record;
 use broker_core::registry::{decode, encode, key};

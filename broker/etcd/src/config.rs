@@ -1,7 +1,7 @@
 //! The configuration of a node, and the options of connections to etcd.
 
 use crate::limits::INNER_PORTS_MAX;
-use broker_core::cluster::proof::ProofKeys;
+use broker_core::cluster::secret::ProofKeys;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};

@@ -14,7 +14,7 @@ use crate::schema::keys::Keys;
 use crate::schema::translate;
 use crate::schema::values::{self, MetaValue};
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::maps::slot_map::slot_of;
+use broker_core::cluster::slot_maps::slot_of;
 use broker_core::cluster::types::Slot;
 use broker_core::id::Identity;
 use broker_core::registry::{RecordError, decode};

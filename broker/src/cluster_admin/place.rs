@@ -4,7 +4,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::files::etcd;
 use crate::server::cluster::secret as cluster_secret;
-use broker_core::cluster::proof::ProofKeys;
+use broker_core::cluster::secret::ProofKeys;
 use broker_core::settings::Settings;
 use broker_etcd::Options;
 use broker_etcd::operator::{Survey, survey};

@@ -13,9 +13,9 @@ use crate::edge::listeners::listener_place;
 use crate::edge::nodes::inner::{Arrival, Called, Introduced};
 use crate::edge::shard::Edge;
 use crate::edge::tls::Tls;
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};
-use broker_core::work;
+use broker_core::work_units;
 use codec::proxy::ProxyHeader;
 use ring::Key;
 use std::io;
@@ -39,7 +39,7 @@ impl<M: Machine> Edge<M> {
     }
 
     fn admit(&mut self, place: usize, socket: OwnedFd) {
-        self.io.turn.add_work(work::ACCEPT);
+        self.io.turn.add_work(work_units::ACCEPT);
         let tls = self.listeners.at(place).tls;
         let crowded = self.io.count_descriptor();
         let Some(remote) = remote(&socket) else {

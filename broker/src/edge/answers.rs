@@ -1,7 +1,7 @@
 //! Answers to connections that no session serves: no room, or no TLS where it is spoken.
 
 use crate::edge::limits::REFUSAL_READ_BYTES;
-use broker_core::crowd::canonical;
+use broker_core::address_shares::canonical;
 use broker_core::time::Wall;
 use codec::http::{ErrorHead, Meta, respond};
 use socket2::SockRef;

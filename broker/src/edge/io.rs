@@ -6,7 +6,7 @@ use crate::edge::limits::{ENCRYPT_BYTES, LAUNCH_BYTES};
 use crate::edge::start::{Descriptors, EdgeSettings};
 use crate::edge::tls::Kind;
 use crate::edge::turn::Turn;
-use broker_core::work;
+use broker_core::work_units;
 use ring::Ring;
 use std::sync::Arc;
 
@@ -55,13 +55,13 @@ impl Io {
         self.counts.receives += 1;
         self.counts.received_bytes += bytes as u64;
         self.turn
-            .add_work(bytes as u64 / work::RECEIVED_BYTES_PER_UNIT);
+            .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
     }
 
     /// Counts a handshake step, and the handshake if it is over with it.
     pub(crate) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshakes.stepped();
-        self.turn.add_work(work::HANDSHAKE_STEP);
+        self.turn.add_work(work_units::HANDSHAKE_STEP);
         match kind {
             None => {}
             Some(Kind::Full) => self.counts.handshakes.full += 1,

@@ -4,7 +4,7 @@ use crate::edge::connections::connection::{Destination, Stage};
 use crate::edge::nodes::tunnel::half::Half;
 use crate::edge::sessions::returning::Returning;
 use crate::edge::shard::Edge;
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
 

@@ -5,7 +5,7 @@ use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX, STALL_MS};
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(crate) const COMPLETIONS_PER_TURN: usize = 1024;
 
-/// Work ([`broker_core::work`]) that counts as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]):
+/// Work ([`broker_core::work_units`]) that counts as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]):
 /// what 8 KiB of ordinary messages are. So no peer gets more than 16 times as much in a turn, and what one buffer
 /// holds.
 pub(crate) const WORK_PER_BUFFER: u64 = 1536;
@@ -14,7 +14,7 @@ pub(crate) const WORK_PER_BUFFER: u64 = 1536;
 pub(crate) const LETTERS_PER_TURN: usize = 256;
 
 /// A turn that takes longer is counted as a long one, in microseconds: twice what a whole turn's work takes on a slow
-/// core ([`broker_core::work::TURN`]).
+/// core ([`broker_core::work_units::TURN`]).
 pub(crate) const LONG_TURN_US: u64 = 8_000;
 
 /// Ticks in one turn; the machine bounds the work of each.

@@ -5,7 +5,7 @@ use crate::edge::io::Io;
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
 use crate::edge::start::Listener;
 use crate::edge::tls::Tls;
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use ring::{Key, Ring};
 use rustls::ServerConfig;
 use std::io;

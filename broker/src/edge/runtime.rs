@@ -21,7 +21,7 @@ use crate::edge::{ShardHandle, ShardThread};
 use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
 use broker_core::time::Now;
-use broker_core::work;
+use broker_core::work_units;
 use crossbeam_channel::{Receiver, Sender};
 use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -208,8 +208,8 @@ impl<M: Machine> Edge<M> {
                 break;
             };
             traffic |= self.complete(completion);
-            self.io.turn.add_work(work::COMPLETION);
-            if self.work_of_turn() >= work::RECEIVES
+            self.io.turn.add_work(work_units::COMPLETION);
+            if self.work_of_turn() >= work_units::RECEIVES
                 || self.io.counts.received_bytes - received >= self.io.settings.turn_bytes
             {
                 break;
@@ -248,7 +248,7 @@ impl<M: Machine> Edge<M> {
     fn tick(&mut self) {
         for tick in 0..TICKS_PER_TURN {
             let due = self.sessions.machine().deadline();
-            let has_had_its_part = tick > 0 && self.work_of_turn() >= work::TICKS;
+            let has_had_its_part = tick > 0 && self.work_of_turn() >= work_units::TICKS;
             if has_had_its_part || due.is_none_or(|due| due > self.io.turn.at().now) {
                 return;
             }

@@ -82,7 +82,7 @@ impl Turn {
         (self.begun, self.worked) = (work, 0);
     }
 
-    /// Counts work of the edge, in units of [`broker_core::work`].
+    /// Counts work of the edge, in units of [`broker_core::work_units`].
     #[inline]
     pub(crate) fn add_work(&mut self, units: u64) {
         self.worked += units;

@@ -24,7 +24,7 @@ mod terms;
 mod wake;
 
 use crate::limits::PRESENCES_WAITING_MAX;
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::presence::{Audience, Told};
 use broker_core::settings::Settings;
 use client::Client;

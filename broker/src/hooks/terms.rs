@@ -1,7 +1,7 @@
 //! The terms under which this process has news of channels: of all as long as it lives, or in a cluster of those of the
 //! slots that its node serves.
 
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::Slot;
 use broker_core::presence::Presence;
 use std::sync::Arc;

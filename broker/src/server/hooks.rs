@@ -8,7 +8,7 @@ use crate::hooks::{self, Courier, Hooks, Order};
 use crate::server::random::seeds;
 use crate::server::reload::{Reloader, Subject, stamps};
 use crate::side::{Shows, Teller};
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;

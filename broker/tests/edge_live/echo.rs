@@ -303,4 +303,4 @@ fn stall_then_drain(
 }
 
 /// Less work than four receive buffers of 8 KiB take in a turn.
-const FEW_BUFFERS: u64 = 4 * 8192 / broker_core::work::RECEIVED_BYTES_PER_UNIT;
+const FEW_BUFFERS: u64 = 4 * 8192 / broker_core::work_units::RECEIVED_BYTES_PER_UNIT;

@@ -4,7 +4,7 @@ use crate::edge_live::support::{
     Bench, HEAD, close, connect, connect_from, echo, frame, read_head,
 };
 use broker::edge::EdgeSettings;
-use broker_core::crowd::GRACE_MS;
+use broker_core::address_shares::GRACE_MS;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

@@ -1,18 +1,20 @@
 //! The caller of a verified request.
 
-mod names;
-mod supposed;
-
-use crate::auth::held_caller::HeldCaller;
-use crate::auth::principal::Principal;
-use crate::auth::question::{Asked, Origin, PolicyQuestion};
-use crate::auth::session::{PolicyGround, RoleSession, Root, Session, Source, key_of};
+use crate::auth::connection_caller::HeldCaller;
+use crate::auth::credentials::{Principal, Role};
+use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};
+use crate::auth::session::{
+    PolicyGround, RoleSession, Root, Scope, Session, SessionKeyId, Source, key_of,
+};
 use crate::auth::session_keys::{RootGrant, SessionTag};
 use crate::auth::sign_in::SignIn;
 use crate::check::Check;
+use aws_lc_rs::digest::{SHA256, digest};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, Decision, KeyName, Policy, ShortText};
-pub use names::{assumed_role_id, federated_user_arn};
+use data_encoding::BASE32;
+use std::fmt::{self, Write};
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// A caller whose signature was valid, or anyone where none is required. Cheap to clone; travels with a
@@ -452,3 +454,200 @@ fn policy_name(policy: &Policy) -> &str {
         name => name,
     }
 }
+
+// The names of callers: ARNs and ids.
+
+impl Caller {
+    /// The identity that tells callers of a channel apart where they share something: the access key id of a
+    /// principal; account and name of a federated user or of the session of a role, and its client id, if its policy
+    /// lets it connect by one alone.
+    /// The holder of a key may choose any other client id, so those count for nothing. `None` for anyone.
+    #[must_use]
+    pub fn identity(&self) -> Option<impl Hash + '_> {
+        match &self.who {
+            CallerKind::Anyone(_) => None,
+            CallerKind::SigningIn(signing_in) => {
+                Some((&*signing_in.account, &*signing_in.label, None))
+            }
+            CallerKind::Principal(principal) => Some((&*principal.access_key_id, "", None)),
+            CallerKind::Session(session) => match &session.source {
+                Source::User(principal) => Some((&*principal.access_key_id, "", None)),
+                Source::Federated(..) | Source::Role(_) => {
+                    Some((session.account(), session.name(), session.sole_client_id()))
+                }
+            },
+        }
+    }
+
+    /// The ARN that refusals and GetCallerIdentity name.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        let mut arn = String::new();
+        let _ = self.write_arn(&mut arn); // a String takes all
+        arn
+    }
+
+    /// The same in place.
+    pub(crate) fn short_arn(&self) -> ShortText {
+        let mut arn = ShortText::new();
+        let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
+        arn
+    }
+
+    fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
+        match &self.who {
+            CallerKind::Anyone(account) => write!(out, "arn:aws:iam::{account}:root"),
+            CallerKind::Principal(principal) => principal.write_arn(out),
+            CallerKind::Session(session) => session.write_arn(out),
+            CallerKind::SigningIn(signing_in) => out.write_str(&signing_in.label),
+        }
+    }
+
+    /// The ARN of the one who has the rights: of a role's session the role.
+    pub(crate) fn short_principal_arn(&self) -> ShortText {
+        let Some(session) = self.role() else {
+            return self.short_arn();
+        };
+        let mut arn = ShortText::new();
+        let _ = session.role.write_arn(&mut arn); // 95 bytes at most
+        arn
+    }
+
+    /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account
+    /// and name are; `<account>:<name>` of a federated user; `AROA` and 16 characters of a role with the session's name
+    /// behind a colon; the account of anyone.
+    ///
+    /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
+    #[must_use]
+    pub fn user_id(&self) -> String {
+        self.short_user_id().as_str().to_owned()
+    }
+
+    /// The same in place.
+    pub(crate) fn short_user_id(&self) -> ShortText {
+        let of_principal = |principal: &Principal| {
+            let mut room = [0; 16];
+            let mut arn = ShortText::new();
+            let _ = principal.write_arn(&mut arn); // 95 bytes at most
+            let id = unique_id(arn.as_str(), &mut room);
+            ShortText::of(format_args!("AIDA{id}"))
+        };
+        match &self.who {
+            CallerKind::Anyone(account) => ShortText::of(format_args!("{account}")),
+            CallerKind::SigningIn(_) => ShortText::new(),
+            CallerKind::Principal(principal) => of_principal(principal),
+            CallerKind::Session(session) => match &session.source {
+                Source::User(principal) => of_principal(principal),
+                Source::Federated(parent, name) => {
+                    ShortText::of(format_args!("{}:{name}", parent.account))
+                }
+                Source::Role(RoleSession { role, name, .. }) => {
+                    let mut room = [0; 16];
+                    let mut arn = ShortText::new();
+                    let _ = role.write_arn(&mut arn); // 95 bytes at most
+                    let id = unique_id(arn.as_str(), &mut room);
+                    ShortText::of(format_args!("AROA{id}:{name}"))
+                }
+            },
+        }
+    }
+}
+
+/// The ARN of a federated user: the resource of GetFederationToken, and the caller that uses its token.
+#[must_use]
+pub fn federated_user_arn(account: &str, name: &str) -> String {
+    format!("arn:aws:sts::{account}:federated-user/{name}")
+}
+
+/// 16 characters that are the same for as long as the ARN is.
+pub(crate) fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
+    let hash = digest(&SHA256, arn.as_bytes());
+    let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
+    BASE32.encode_mut(bytes, room);
+    std::str::from_utf8(room).unwrap_or_default()
+}
+
+/// The id of a role's session: that of the role, a colon and the session's name.
+#[must_use]
+pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
+    let mut room = [0; 16];
+    format!("AROA{}:{session_name}", unique_id(role_arn, &mut room))
+}
+
+// Callers whom nothing proved, for questions that operators ask: may such a one do this?
+
+impl Caller {
+    /// A principal, as if it had signed.
+    #[must_use]
+    pub fn supposed_principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
+        Self::principal(principal, region)
+    }
+
+    /// The session of a role, as if its trust had let it in: this sign-in, or else a principal of its account.
+    #[must_use]
+    pub fn supposed_session(
+        role: Arc<Role>,
+        sign_in: Option<SignIn>,
+        issued_s: u64,
+        region: Option<Arc<str>>,
+    ) -> Self {
+        let root = match sign_in {
+            Some(sign_in) => Root::SignIn(Arc::new(sign_in)),
+            None => Root::Principal(Arc::new(nobody(&role.account))),
+        };
+        let session = RoleSession {
+            name: SESSION_NAME.into(),
+            label: format!("{}/{SESSION_NAME}", role.name),
+            role,
+            root,
+            via: Vec::new(),
+            tags: Vec::new(),
+            source_identity: None,
+        };
+        let session = Session {
+            source: Source::Role(session),
+            scope: Scope::All,
+            key_id: SessionKeyId::of(""),
+            issued_s: Some(issued_s),
+            expires_s: u64::MAX,
+        };
+        Self::session(session, region)
+    }
+
+    /// The policy and the statement that allow what [`Self::decide`] allows: of several the first. `None` where no
+    /// statement has to.
+    #[must_use]
+    pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
+        let policies = match &self.who {
+            CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
+            CallerKind::Principal(principal) => &*principal.policies,
+            CallerKind::Session(session) => session.policies(),
+        };
+        let asked = Asked {
+            caller: self,
+            question,
+        };
+        let request = asked.request();
+        policies.iter().find_map(|policy| {
+            let number = policy.allowed_by(&request)?;
+            let name = policy_name(policy);
+            Some(format!("{name}, statement {number}, allows it").into())
+        })
+    }
+}
+
+/// A principal without a key.
+fn nobody(account: &str) -> Principal {
+    Principal {
+        name: String::new(),
+        account: account.into(),
+        access_key_id: String::new(),
+        secret: "".into(),
+        session_token: None,
+        expires_s: None,
+        clock_tolerance_s: None,
+        policies: Vec::new(),
+    }
+}
+
+const SESSION_NAME: &str = "policy-test";

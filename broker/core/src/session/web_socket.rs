@@ -1,13 +1,14 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
+use crate::auth::HeldCaller;
 use crate::id::{CallerId, ChannelKey};
 use crate::journal::EndReason;
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
+use crate::quota::Bucket;
 use crate::session::NEVER;
-use crate::session::held::Held;
-use crate::session::rates::MessageRates;
-use crate::settings::Timeouts;
+use crate::settings::{Quotas, Timeouts};
 use crate::time::Now;
+use codec::signal::Action;
 use codec::ws::{Excess, FrameError, Receiver, Side};
 use std::num::NonZeroU8;
 use std::rc::Rc;
@@ -467,6 +468,102 @@ impl WebSocket {
 /// The next whole second of the shard's clock, unless it is one.
 fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
+}
+
+// The caller of an open connection, or why it may not be open any more.
+
+/// The caller of an open connection, or why it may not be open any more. In 16 bytes.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Neither: nobody is asked again.
+    Nothing,
+    /// Its caller.
+    Caller(HeldCaller),
+    /// The policy and statement that refuse it, or what is gone.
+    Refused(Box<Refused>),
+}
+
+/// The policy and statement that refuse a connection, or what is gone.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) Box<str>);
+
+impl Held {
+    /// The caller.
+    #[must_use]
+    pub(crate) const fn caller(&self) -> Option<&HeldCaller> {
+        match self {
+            Self::Caller(caller) => Some(caller),
+            Self::Nothing | Self::Refused(_) => None,
+        }
+    }
+
+    /// Why it may not be open any more.
+    pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
+        match std::mem::replace(self, Self::Nothing) {
+            Self::Refused(refused) => Some(refused.0),
+            Self::Nothing | Self::Caller(_) => None,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Held>() == 16);
+
+// The rates at which one connection may send. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
+// "SendIceCandidate".
+
+/// The buckets of one connection: made by its first message, so that a silent one has none.
+#[derive(Debug, Default)]
+pub(crate) struct MessageRates(Option<Box<Buckets>>);
+
+#[derive(Debug, Default)]
+struct Buckets {
+    offer: Bucket,
+    answer: Bucket,
+    candidate: Bucket,
+}
+
+impl MessageRates {
+    /// Takes a token for one message; false when there is none.
+    pub(crate) fn take(&mut self, action: Action, quotas: &Quotas, now: Now) -> bool {
+        if quotas.off {
+            return true;
+        }
+        let buckets = self.0.get_or_insert_default();
+        match action {
+            Action::SdpOffer => buckets.offer.take(quotas.sdp, now),
+            Action::SdpAnswer => buckets.answer.take(quotas.sdp, now),
+            Action::IceCandidate => buckets.candidate.take(quotas.ice, now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod rates_tests {
+
+    use super::*;
+    use crate::settings::{Profile, Settings};
+
+    #[test]
+    fn each_action_has_its_own_bucket() {
+        let quotas = Settings::default().quotas;
+        let mut rates = MessageRates::default();
+        let mut taken = |action| {
+            (0..1000)
+                .filter(|_| rates.take(action, &quotas, Now(9)))
+                .count()
+        };
+        assert_eq!(taken(Action::SdpOffer), 25);
+        assert_eq!(taken(Action::SdpAnswer), 25);
+        assert_eq!(taken(Action::IceCandidate), 100);
+    }
+
+    #[test]
+    fn without_quotas_nothing_is_counted() {
+        let quotas = Settings::new(Profile::Default, true).quotas;
+        let mut rates = MessageRates::default();
+        assert!((0..1000).all(|_| rates.take(Action::SdpOffer, &quotas, Now(9))));
+        assert!(rates.0.is_none());
+    }
 }
 
 #[cfg(test)]

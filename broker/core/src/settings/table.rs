@@ -4,8 +4,7 @@
 //! The entries of `[[ice]]` and `[[hook]]` are not here: a list of tables has no defaults. The broker's configuration
 //! reads them.
 
-use crate::limits::SHARDS_MAX;
-use crate::limits::recorder::RECORDER_NOTES_MOST;
+use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 use crate::settings::keys::{Field, Flag, Key, Kind};
 use crate::settings::value;
 

@@ -2,13 +2,295 @@
 //! to its channel, and its way to that channel's shard.
 
 pub(crate) mod admission;
-pub(crate) mod bodies;
-mod charges;
-pub(crate) mod handover;
-pub(crate) mod heads;
-mod probe;
+mod public_pages;
 pub(crate) mod requests;
-pub(crate) mod turned_away;
-mod unsigned;
 pub(crate) mod upgrades;
-mod welcome;
+
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::id::SessionKey;
+use crate::journal::{EndReason, Refused, Share, Subject};
+use crate::limits::PAYERS_PER_INPUT;
+use crate::machine::TurnedAway;
+use crate::session::http::HttpStage;
+use crate::session::{NEVER, Sending, Session};
+use crate::shard::Fault;
+use crate::shard::calls::responses::{self, Rejected, purpose_of};
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::todo::TodoList;
+use crate::time::Moment;
+use codec::control::ErrorKind;
+use codec::http::{Body, Head, HeadError};
+use std::net::SocketAddr;
+
+// HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
+
+/// The result of one step through the bytes.
+pub(crate) enum Step {
+    /// More bytes are needed, or a call's answer.
+    Wait,
+    /// This many bytes were used; there may be more to do.
+    Used(usize),
+    /// The connection became a WebSocket: what follows this many bytes are frames.
+    Frames(usize),
+    /// The connection ends or has left: no byte more.
+    Over,
+}
+
+/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
+pub(crate) fn ends_with(head: &Head<'_>) -> bool {
+    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
+    !head.keep_alive() || !no_body
+}
+
+impl Sockets {
+    /// The TLS handshake is over: the first head is awaited.
+    pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.stage = HttpStage::AwaitHead;
+        http.deadline = deadline;
+        self.arm(key, deadline);
+        self.place(key, crate::event::ConnectionRole::Http);
+    }
+}
+
+impl Sockets {
+    /// Arms an HTTP connection for what it awaits next.
+    pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
+        let head_ms = self.settings().timeouts.head_ms;
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        let awaits_head = matches!(http.stage, HttpStage::AwaitHead) && !http.queued && !waits;
+        if http.served && awaits_head && !http.begun && !http.buffer.is_empty() {
+            (http.begun, http.deadline) = (true, at.now.after(head_ms)); // the next request has begun
+        }
+        let over = http.ended && !http.awaits_reply() && !http.has_more(waits);
+        let answer_due = if blocked { http.answer_due } else { NEVER };
+        let deadline = http.deadline.min(answer_due);
+        if over {
+            return self.close_when_sent(key, at);
+        }
+        self.arm(key, deadline);
+    }
+
+    pub(crate) fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
+        if let Some(http) = self.http(key)
+            && !rest.is_empty()
+        {
+            http.buffer.extend_from_slice(rest);
+        }
+    }
+}
+
+/// The next part of the bytes of an HTTP connection.
+pub(crate) enum Part {
+    /// Nothing that could be handled.
+    None(Step),
+    /// A head of this number of bytes.
+    Head(usize),
+    /// Bytes that cannot be a head.
+    NoHead(HeadError),
+    /// A body of this number of bytes.
+    Body(usize),
+}
+
+impl Sockets {
+    /// Looks at what comes next; `waits`: it is not answered in this visit.
+    pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
+        let limits = self.rules().head;
+        let session = self.session(key);
+        let answers_wait = session.is_some_and(Session::answers_wait);
+        let unheard = session.is_some_and(|it| it.sending == Sending::WithheldForGood);
+        let Some(http) = self.http(key) else {
+            return Part::None(Step::Over);
+        };
+        match &http.stage {
+            HttpStage::AwaitTls
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
+            HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
+            // No answer would leave: nothing more is done for it.
+            HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
+            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
+                self.wait_for_turn(key);
+                Part::None(Step::Wait)
+            }
+            HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
+                Ok(None) => Part::None(Step::Wait),
+                Ok(Some(end)) => Part::Head(end.min(rest.len())),
+                Err(error) => Part::NoHead(error),
+            },
+            HttpStage::AwaitBody(awaited) if awaited.length > rest.len() => Part::None(Step::Wait),
+            HttpStage::AwaitBody(awaited) => Part::Body(awaited.length),
+        }
+    }
+}
+
+impl Sockets {
+    /// Whether the answer to this head has a body, also when the head cannot be understood.
+    pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+        //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
+        let line = head.strip_prefix(b"\r\n").unwrap_or(head);
+        if let Some(http) = self.http(key) {
+            http.bodiless = line.starts_with(b"HEAD ");
+        }
+    }
+}
+
+// Bytes of requests are charged to connections, and the one with most pays: see
+// [`crate::shard::sockets`].
+
+impl Sockets {
+    /// Charges a session that has just received, and has somebody pay when that is too much.
+    pub(crate) fn charge_received(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.charge(key);
+        for payers in 0.. {
+            let Some(payer) = self.payer_for(key) else {
+                return;
+            };
+            let payer = if payers < PAYERS_PER_INPUT {
+                payer
+            } else {
+                key
+            };
+            self.make_pay(books, todo, payer, at);
+            if payer == key {
+                return;
+            }
+        }
+    }
+
+    /// Has those with most pay, when answers that are not taken are too much.
+    pub(crate) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
+        for _ in 0..PAYERS_PER_INPUT {
+            let Some(payer) = self.largest_payer() else {
+                return;
+            };
+            self.make_pay(books, todo, payer, at);
+        }
+    }
+
+    /// Frees what a connection holds.
+    fn make_pay(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+        self.count_payer();
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let answers = session.outbox.in_flight();
+        let Some(http) = self.http(key) else {
+            // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
+            self.because(key, EndReason::SlowMessage);
+            return self.abort_at_once(books, todo, key, at);
+        };
+        let purpose = match &mut http.stage {
+            // Its answer goes out, and is the last: what waits behind it is asked again.
+            HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
+                asked.close = true;
+                http.buffer = Vec::new();
+                return self.charge(key);
+            }
+            HttpStage::AwaitWake(awaited) if !answers || !http.buffer.is_empty() => {
+                awaited.close = true;
+                http.buffer = Vec::new();
+                return self.charge(key);
+            }
+            HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
+            HttpStage::AwaitHead
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
+            | HttpStage::AwaitTls
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => Purpose::Unknown,
+        };
+        let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
+        if answers || !asks {
+            return self.abort_at_once(books, todo, key, at);
+        }
+        let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
+        let evidence = Evidence::default();
+        let rejected = Rejected::last(purpose, &evidence);
+        responses::respond_error(self, books, key, &fault, rejected, at);
+        self.charge(key);
+    }
+
+    fn abort_at_once(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.abort(books, todo, key, at);
+        // Its memory is free with the end of its socket, in the next turn.
+        self.discharge(key);
+    }
+}
+
+const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";
+
+// Connections that ended before there was a request: counted and noted like every other refusal.
+
+/// Counts and notes a session whose TLS handshake came to nothing.
+pub(crate) fn handshake_failed(
+    sockets: &Sockets,
+    books: &mut Books,
+    session: SessionKey,
+    why: TurnedAway,
+    at: Moment,
+) {
+    if let Some(session) = sockets.session(session) {
+        turned_away(books, session.remote(), why, at);
+    }
+}
+
+/// Counts and notes it: the request id of the answer, if there is one.
+pub(crate) fn turned_away(
+    books: &mut Books,
+    remote: SocketAddr,
+    why: TurnedAway,
+    at: Moment,
+) -> String {
+    let (check, kind) = match why {
+        TurnedAway::NoRoom => (Check::ConnectionsFull, ErrorKind::ServiceUnavailable),
+        TurnedAway::NoHandshakeRoom => (Check::HandshakesFull, ErrorKind::ServiceUnavailable),
+        TurnedAway::PlainHttp => (Check::TlsExpected, ErrorKind::InvalidArgument),
+        TurnedAway::Distrusted => (Check::TlsDistrusted, ErrorKind::InvalidArgument),
+        TurnedAway::NoCommonTls => (Check::TlsNothingCommon, ErrorKind::InvalidArgument),
+        TurnedAway::BrokenTls => (Check::TlsBroken, ErrorKind::InvalidArgument),
+        TurnedAway::LeftHandshake => (Check::TlsLeft, ErrorKind::InvalidArgument),
+    };
+    let status = Purpose::Unknown.status(kind);
+    let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);
+    books.count_refusal(check);
+    let share = Share {
+        remote: remote.ip(),
+        check,
+        subject: Subject::Other,
+    };
+    books.diary().refused(at.now, share, || {
+        Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
+    });
+    id
+}

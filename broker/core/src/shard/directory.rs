@@ -5,44 +5,33 @@
 //! the channels hold; a slot lists its channels.
 
 mod accounts;
-pub(crate) mod calls;
-pub(crate) mod changes;
+mod changes;
 pub(crate) mod channels;
-mod holdings;
-mod invariants;
-mod kept;
-mod lists;
 pub(crate) mod members;
-pub(crate) mod page_turn;
-mod pages;
-pub(crate) mod permits;
+pub(crate) mod pending;
+pub(crate) mod permissions;
 pub(crate) mod slots;
-mod under_way;
-pub(crate) mod waits;
+pub(crate) mod waiting_callers;
 
 use crate::channel::{Channel, Life};
-use crate::id::{Account, ChannelKey, Identity, ShardId};
-use crate::limits::CHANNELS_PER_SHARD_MAX;
+use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
+use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX};
 use crate::placement::Placement;
 use crate::presence::{Audience, News, ViewerNews};
 use crate::quota::Bucket;
-use crate::record::Records;
+use crate::record::{Holding, Record, Records};
 use crate::registry::Store;
 use crate::settings::Settings;
-use crate::shard::calls::wake::polls::Polls;
-use crate::shard::shares::Shares;
-use crate::shard::sockets::tables::Table;
+use crate::shard::Query;
+use crate::shard::shares::{Places, Shares};
+use crate::shard::sockets::Table;
 use crate::time::Wall;
 use ahash::RandomState;
-use changes::Changes;
 use codec::control::Operation;
-use holdings::Holdings;
-use lists::Lists;
-use page_turn::PageTurn;
 use slots::Slots;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use waits::Waits;
+use waiting_callers::{Lists, PageTurn, Polls, Waits};
 
 /// The channels of a shard.
 pub(crate) struct Directory {
@@ -167,6 +156,351 @@ impl PendingBudget {
         Self {
             shares: Shares::default(),
             most: settings.pending_bytes_of_shard(),
+        }
+    }
+}
+
+// The channels of each account, counted, with the bytes of their records.
+//
+// A channel counts with the bytes of its record, or of the one that is to replace it, whichever are more: what a
+// change that is under way will need is there when it is durable. What was stored earlier, or comes with a slot, is
+// counted and never refused, so that the sum may be above what it may be; only growth is refused then.
+
+/// The channels of a shard's accounts. An account without channels is not kept.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    /// By `region:account:`.
+    tenants: BTreeMap<Box<str>, Holding>,
+    bytes: u64,
+    most: u64,
+    /// That they are more than they may be was noted.
+    noted: bool,
+}
+
+impl Holdings {
+    /// None yet, of at most this many bytes.
+    pub(crate) fn of(most: usize) -> Self {
+        Self {
+            tenants: BTreeMap::new(),
+            bytes: 0,
+            most: most as u64,
+            noted: false,
+        }
+    }
+
+    /// Those of an account in a region.
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Holding {
+        self.tenants.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// The accounts that have channels, by `region:account:`, in order.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.tenants.keys().map(|tenant| &**tenant)
+    }
+
+    /// All bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bytes and what they may be, when they have become more than that since this was asked last.
+    pub(crate) fn exceeded(&mut self) -> Option<(u64, u64)> {
+        let is_over = self.bytes > self.most;
+        let was_noted = std::mem::replace(&mut self.noted, is_over);
+        (is_over && !was_noted).then_some((self.bytes, self.most))
+    }
+
+    /// Whether this many more fit.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.bytes.saturating_add(more as u64) <= self.most
+    }
+
+    /// A channel of an account is there.
+    pub(crate) fn came(&mut self, tenant: &str, bytes: usize) {
+        let came = Holding {
+            channels: 1,
+            bytes: bytes as u64,
+        };
+        self.bytes += came.bytes;
+        match self.tenants.get_mut(tenant) {
+            Some(held) => *held = held.and(came),
+            None => drop(self.tenants.insert(tenant.into(), came)),
+        }
+    }
+
+    /// It is gone.
+    pub(crate) fn went(&mut self, tenant: &str, bytes: usize) {
+        self.change(tenant, bytes, 0);
+        if let Some(held) = self.tenants.get_mut(tenant) {
+            held.channels -= 1;
+            if held.channels == 0 {
+                self.tenants.remove(tenant);
+            }
+        }
+    }
+
+    /// One that counted with `before` bytes counts with `after`.
+    pub(crate) fn change(&mut self, tenant: &str, before: usize, after: usize) {
+        if let Some(held) = self.tenants.get_mut(tenant) {
+            let changed = |bytes: u64| (bytes + after as u64).saturating_sub(before as u64);
+            held.bytes = changed(held.bytes);
+            self.bytes = changed(self.bytes);
+        }
+    }
+}
+
+// The changes of channels that are under way.
+
+/// A change that the store has, and who waits for its end.
+#[derive(Debug)]
+pub(crate) struct ChangeUnderWay {
+    /// The caller that gets the result; a channel that was created by a connect has none.
+    pub(crate) caller: Option<CallRef>,
+    /// The account whose place it has, if it has one: the caller's, or the channel's.
+    pub(crate) account: Option<Account>,
+    pub(crate) step: ChangeStep,
+    /// Later changes of the same channel. Each has a place of its own.
+    pub(crate) waiting: Waiting,
+}
+
+/// The step that is made once a change is durable.
+#[derive(Debug)]
+pub(crate) enum ChangeStep {
+    Create,
+    Replace(Record),
+    Delete,
+}
+
+/// The changes under way: at most one for each channel.
+pub(crate) struct Changes {
+    pub(crate) store: Box<dyn Store>,
+    /// Changes that the store has not reported.
+    pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
+    /// Those, and the ones that wait behind them, by account.
+    pub(crate) places: Places<Account>,
+    /// Channels whose deletion is not durable yet.
+    pub(crate) deleting: u64,
+    /// When the youngest channel was made: a name made again at once is another channel all the same.
+    pub(crate) last_created: Wall,
+}
+
+impl Changes {
+    pub(crate) fn new(store: Box<dyn Store>, newest: Wall, hasher: RandomState) -> Self {
+        Self {
+            store,
+            under_way: HashMap::with_hasher(hasher),
+            places: Places::of(CHANGES_PER_SHARD_MAX),
+            deleting: 0,
+            last_created: newest,
+        }
+    }
+}
+
+/// Changes of one channel that wait for the one under way, in order.
+pub(crate) type Waiting = VecDeque<(CallRef, Box<Query>)>;
+
+/// A change that was begun and is to be submitted: of which channel, and what it is.
+pub(crate) type BegunChange = (ChannelKey, ChangeStep);
+
+/// Why a change cannot wait for the one under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoWait {
+    /// As many changes of its channel wait as may.
+    Channel,
+    /// Its account has no place for one more.
+    Account,
+}
+
+// The invariant of the directory, which debug builds check after every input.
+
+/// Channels that are all looked at after every input. In a directory with more, which only tests of large tables have,
+/// the sums are compared alone.
+const LOOKED_AT_MAX: usize = 64;
+
+impl Directory {
+    /// Checks what holds when an input was worked off.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn invariants(&self) {
+        let channels = self.channels.len();
+        assert_eq!(self.names.len(), channels, "each channel has one name");
+        self.check_changes();
+        self.viewer_news.invariants(|key| self.tells_viewers(key));
+        if channels <= LOOKED_AT_MAX {
+            self.check_channels();
+        }
+    }
+
+    /// Changes under way are of channels, and their places are counted.
+    fn check_changes(&self) {
+        let all = &self.changes.under_way;
+        let deletes = all
+            .values()
+            .filter(|it| matches!(it.step, ChangeStep::Delete));
+        assert_eq!(deletes.count() as u64, self.changes.deleting, "deletions");
+        let places = all
+            .values()
+            .map(|it| it.waiting.len() + usize::from(it.account.is_some()));
+        assert_eq!(
+            places.sum::<usize>(),
+            self.changes.places.taken(),
+            "places of changes"
+        );
+        #[expect(clippy::disallowed_methods, reason = "the order does not matter")]
+        let mut keys = all.keys();
+        assert!(
+            keys.all(|key| self.channels.get(*key).is_some()),
+            "a change of no channel is under way"
+        );
+        let lost = |(key, (_, _, left)): (&ChannelKey, &(_, _, u32))| {
+            *left == 0 || self.channels.get(*key).is_some()
+        };
+        assert!(
+            !self.former.iter().any(lost),
+            "a former channel that is none"
+        );
+    }
+
+    /// Each channel is in every table as it should be, and what they hold is what is counted.
+    fn check_channels(&self) {
+        let (mut kept, mut calls) = (0, 0);
+        for (identity, key) in &self.names {
+            let channel = self.channels.get(*key);
+            assert!(channel.is_some(), "{identity:?} has no channel");
+            let Some(channel) = channel else { continue };
+            self.check_life(identity, *key, channel);
+            let live = channel.live();
+            kept += live.map_or(0, |live| live.pending.bytes());
+            let waiting = live.map_or(0, |live| live.calls.len());
+            let counted = self.waits.on_channel(channel.record.arn.account(), *key);
+            assert_eq!(waiting, counted, "waiting calls of {identity:?}");
+            calls += waiting;
+            let listed = self
+                .slots
+                .as_ref()
+                .is_none_or(|all| all.lists(identity, *key));
+            assert!(listed, "{identity:?} is not listed in its slot");
+        }
+        let mut counted = 0;
+        for tenant in self.holdings.tenants() {
+            let held = self.sum_of(tenant);
+            assert_eq!(held, self.holdings.of_tenant(tenant), "what {tenant} holds");
+            counted += held.channels;
+        }
+        assert_eq!(counted, self.names.len() as u64, "channels of accounts");
+        assert_eq!(self.kept.shares.bytes(), kept, "bytes of kept messages");
+        assert_eq!(self.waits.len(), calls, "waiting calls");
+        let listed = self.slots.as_ref().map(|all| all.len());
+        assert!(
+            listed.is_none_or(|listed| listed == self.names.len()),
+            "channels of slots"
+        );
+    }
+
+    /// The channels of an account, and the bytes of their records.
+    fn sum_of(&self, tenant: &str) -> Holding {
+        let own = self
+            .names
+            .iter()
+            .filter(|(identity, _)| identity.tenant() == tenant);
+        let holdings = own.filter_map(|(_, key)| {
+            let own = self.channels.get(*key)?.record.bytes();
+            let bytes = match self.step(*key) {
+                Some(ChangeStep::Replace(next)) => own.max(next.bytes()),
+                Some(ChangeStep::Create | ChangeStep::Delete) | None => own,
+            };
+            let bytes = bytes as u64;
+            Some(Holding { channels: 1, bytes })
+        });
+        holdings.fold(Holding::default(), Holding::and)
+    }
+
+    /// The state of a channel is that of the change under way.
+    fn check_life(&self, identity: &Identity, key: ChannelKey, channel: &Channel) {
+        let arn = &channel.record.arn;
+        let named = [arn.region(), arn.account(), arn.name()];
+        let name = [identity.region(), identity.account(), identity.name()];
+        assert_eq!(name, named, "a name of another channel");
+        let step = self.step(key);
+        let deletes = matches!(step, Some(ChangeStep::Delete));
+        let fits = match channel.state {
+            Life::Creating => matches!(step, Some(ChangeStep::Create)),
+            Life::Active => !deletes,
+            Life::Deleting => deletes,
+        };
+        assert!(fits, "{identity:?} is {:?} while {step:?}", channel.state);
+    }
+
+    fn step(&self, key: ChannelKey) -> Option<&ChangeStep> {
+        Some(&self.changes.under_way.get(&key)?.step)
+    }
+}
+
+#[cfg(test)]
+mod holdings_tests {
+
+    use super::*;
+
+    #[test]
+    fn too_many_bytes_are_noted_once_each_time() {
+        let mut holdings = Holdings::of(100);
+        holdings.came("a:1:", 100);
+        assert_eq!(holdings.exceeded(), None);
+        holdings.came("a:1:", 1);
+        assert_eq!(
+            (holdings.exceeded(), holdings.exceeded()),
+            (Some((101, 100)), None)
+        );
+        holdings.went("a:1:", 1);
+        assert_eq!(holdings.exceeded(), None);
+        holdings.came("a:1:", 9);
+        assert_eq!(holdings.exceeded(), Some((109, 100)));
+    }
+
+    #[test]
+    fn sums_are_those_of_the_channels_whatever_comes_and_goes() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let mut holdings = Holdings::of(50_000);
+        let mut channels: Vec<(&str, usize)> = Vec::new();
+        for _ in 0..20_000 {
+            let (tenant, bytes) = (
+                ["a:1:", "a:2:", "b:1:"][random.usize(..3)],
+                random.usize(1..900),
+            );
+            match random.u8(..4) {
+                0 | 1 => {
+                    holdings.came(tenant, bytes);
+                    channels.push((tenant, bytes));
+                }
+                2 if !channels.is_empty() => {
+                    let (tenant, bytes) = channels.swap_remove(random.usize(..channels.len()));
+                    holdings.went(tenant, bytes);
+                }
+                _ if !channels.is_empty() => {
+                    let at = random.usize(..channels.len());
+                    let (tenant, before) = channels[at];
+                    holdings.change(tenant, before, bytes);
+                    channels[at] = (tenant, bytes);
+                }
+                _ => {}
+            }
+            if random.u8(..200) == 0 {
+                channels
+                    .drain(..)
+                    .for_each(|(tenant, bytes)| holdings.went(tenant, bytes));
+            }
+            let all: usize = channels.iter().map(|(_, bytes)| bytes).sum();
+            assert_eq!(holdings.bytes(), all as u64);
+            assert_eq!(holdings.has_room(bytes), all + bytes <= 50_000);
+            for tenant in ["a:1:", "a:2:", "b:1:"] {
+                let own = channels.iter().filter(|(of, _)| *of == tenant);
+                let held = holdings.of_tenant(tenant);
+                let count = own.clone().count();
+                assert_eq!(held.channels, count as u64);
+                assert_eq!(held.bytes, own.map(|(_, bytes)| *bytes as u64).sum::<u64>());
+                assert_eq!(holdings.tenants().any(|of| of == tenant), count > 0);
+            }
         }
     }
 }

@@ -1,26 +1,25 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
-pub(crate) mod walk;
-
+use crate::address_shares;
 use crate::auth::provider::{Keyring, TokenFault, Unverified};
 use crate::auth::{
-    Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, SealError,
-    SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary, Unsigned,
+    Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, RecheckSum,
+    SealError, SessionGrant, SessionKeys, SharedSessions, SignIn, Temporary, Unsigned,
 };
-use crate::crowd;
-use crate::limits::providers::UNSIGNED_FORM_BYTES_MAX;
+use crate::limits::{
+    RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS, UNSIGNED_FORM_BYTES_MAX,
+};
 use crate::machine::Peer;
 use crate::session::http::Target;
 use crate::settings::Rate;
-use crate::shard::books::evidence::{Evidence, SignatureEvidence, named};
-use crate::shard::calls::sts::rates::AddressRates;
+use crate::shard::sign_in_rates::AddressRates;
 use crate::shard::start::StartKeys;
+use crate::shard::telemetry::{Evidence, SignatureEvidence, named};
 use crate::time::{Moment, Now};
 use codec::http::{Head, HeadLimits};
 use codec::policy::KeyName;
 use codec::sigv4::{Refusal, Service};
 use std::sync::Arc;
-use walk::Walk;
 
 /// The signatures and keys of those who may come in.
 ///
@@ -162,7 +161,7 @@ impl Gate {
 
     /// Counts one more sign-in of an address that is not signed; false when its rate is used up.
     pub(crate) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
-        let origin = crowd::Origin::of(peer.remote.ip());
+        let origin = address_shares::Origin::of(peer.remote.ip());
         self.sign_ins.take(origin, at.now)
     }
 
@@ -349,6 +348,87 @@ fn service(target: Target) -> Service {
     match target {
         Target::Api(_) => Service::KinesisVideo,
         Target::Sts => Service::Sts,
+    }
+}
+
+// The progress of asking all open connections again, after other credentials came.
+//
+// ```text
+//  credentials ─► Counting ─► Summing ──────────────► Marking ─► over
+//                 each is     until all shards have   those that are refused get
+//                 asked       counted, and 10 s when  an end within the 5 s
+//                             it is more than half
+// ```
+// A connection that has such an end is asked once more when that comes, by the credentials of then.
+
+/// One walk over all open connections.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    began: Now,
+    pub(crate) stage: Stage,
+}
+
+/// The stages of a walk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    /// Each connection is asked, from this place on; with the sums so far.
+    Counting(usize, RecheckSum),
+    /// The other shards are waited for, or other credentials: until this moment at least. Whether the sums are known.
+    Summing(Now, bool),
+    /// Those that are refused get an end by this moment; from this place on.
+    Marking(usize, Now),
+    /// Nothing is left to do.
+    Over,
+}
+
+impl Walk {
+    /// Begins with the first connection.
+    pub(crate) fn begin(began: Now) -> Self {
+        let none = RecheckSum {
+            connections: 0,
+            forbidden: 0,
+        };
+        Self {
+            began,
+            stage: Stage::Counting(0, none),
+        }
+    }
+
+    /// When its next step is due.
+    pub(crate) fn next_due(&self) -> Option<Now> {
+        match self.stage {
+            Stage::Counting(..) | Stage::Marking(..) => Some(Now(0)),
+            Stage::Summing(until, _) => Some(until),
+            Stage::Over => None,
+        }
+    }
+
+    /// Another look at the sums is due.
+    pub(crate) fn looks_again(&mut self, now: Now) {
+        self.stage = Stage::Summing(now.after(RECHECK_LOOK_MS), false);
+    }
+
+    /// More than half are refused: others may come for a time.
+    pub(crate) fn waits(&mut self) {
+        self.stage = Stage::Summing(self.began.after(RECHECK_WAIT_MS), true);
+    }
+
+    /// Those that are refused get their ends. `waited`: others could have come until now.
+    pub(crate) fn marks(&mut self, waited: bool) {
+        let from = if waited { RECHECK_WAIT_MS } else { 0 };
+        let by = self.began.after(from + RECHECK_CLOSE_MS);
+        self.stage = Stage::Marking(0, by);
+    }
+
+    /// It is over.
+    pub(crate) fn end(&mut self) {
+        self.stage = Stage::Over;
+    }
+
+    /// Whether a connection may still come that was let in by the credentials of before: it was on its way between two
+    /// shards.
+    pub(crate) fn is_recent(&self, now: Now) -> bool {
+        now.since(self.began) < RECHECK_LATE_MS
     }
 }
 

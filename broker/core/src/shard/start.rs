@@ -43,7 +43,7 @@ pub struct Start {
     pub waiting_calls: usize,
     /// Devices that may wait on its channels: [`wake_polls_per_shard`] in a server.
     ///
-    /// [`wake_polls_per_shard`]: crate::limits::devices::wake_polls_per_shard
+    /// [`wake_polls_per_shard`]: crate::limits::wake_polls_per_shard
     pub wake_polls: usize,
     /// The parts that it has under `--dev` only.
     pub dev: StartDev,

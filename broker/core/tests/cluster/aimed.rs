@@ -4,8 +4,8 @@ use crate::cluster::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
 use crate::cluster::identity::namesakes;
 use crate::cluster::net::ETCD;
 use crate::cluster::script::{Script, Step, cut_both, cut_off};
+use broker_core::cluster::limits::Spans;
 use broker_core::cluster::limits::{ANNOUNCED_MS, ROUND_MS, TICK_MS};
-use broker_core::cluster::spans::Spans;
 
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {

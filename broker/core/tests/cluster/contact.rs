@@ -3,8 +3,8 @@
 use crate::cluster::check::Check;
 use crate::cluster::host::Host;
 use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::HAS_ETCD_MS;
-use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 

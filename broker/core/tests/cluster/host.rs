@@ -1,7 +1,7 @@
 //! A host: the process of a node, its data directory, its clock.
 
+use broker_core::cluster::limits::Spans;
 use broker_core::cluster::message::{Call, CallId, Held};
-use broker_core::cluster::spans::Spans;
 use broker_core::cluster::types::{Address, Incarnation, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::cluster::{Cluster, Config, Memory};
 use broker_core::time::Now;

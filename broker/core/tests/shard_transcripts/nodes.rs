@@ -3,7 +3,7 @@
 use crate::shard_transcripts::client::{self, peer};
 use crate::shard_transcripts::words::{self, arn, post};
 use broker_core::check::Check;
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
 use broker_core::journal::{Entry, Journal};
 use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure, Tunnelled};

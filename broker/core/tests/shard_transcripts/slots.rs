@@ -2,8 +2,8 @@
 
 use crate::shard_transcripts::client::peer;
 use crate::shard_transcripts::words::{post, upgrade};
-use broker_core::cluster::maps::slot_map::SlotMap;
 use broker_core::cluster::message::{Cause, Held, Packed, SlotOrder};
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
 use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output};

@@ -9,8 +9,8 @@ use crate::names::Name;
 use crate::schema::translate::Translator;
 use crate::system::now;
 use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::{Epoch, Kinship, NodeId, Slot};
 use std::time::Duration;
 

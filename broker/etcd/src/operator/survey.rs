@@ -13,7 +13,7 @@ use crate::schema::values::{
     self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
 };
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::proof::{ProofKeys, Registrant};
+use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::Kinship;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::schema::values::{
 };
 use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::message::{Compare, Transaction};
-use broker_core::cluster::proof::{ProofKeys, Registrant};
+use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{
     Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot,
     Value,

@@ -6,7 +6,7 @@ use crate::config::InnerAddress;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::names::shown;
 use broker_core::cluster::limits::INNER_VERSION;
-use broker_core::cluster::proof::{ProofKeys, Registrant};
+use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{Incarnation, Kinship, ParcelId};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;

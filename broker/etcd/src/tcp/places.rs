@@ -7,8 +7,8 @@
 use crate::limits::{ACCEPT_PAUSE, STRANGERS_MAX};
 use crate::names::Name;
 use crate::system::now;
+use broker_core::address_shares::{Crowd, Origin};
 use broker_core::cluster::limits::NODES_MAX;
-use broker_core::crowd::{Crowd, Origin};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;

@@ -2,7 +2,7 @@
 
 use crate::clusters::{ALL, Two};
 use crate::world::{Node, World, never, wait};
-use broker_core::cluster::node::authority::Standing;
+use broker_core::cluster::authority::Standing;
 use std::time::Duration;
 
 #[test]

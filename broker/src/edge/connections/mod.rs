@@ -16,7 +16,7 @@ use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::LEAVING_BYTES;
 use crate::edge::nodes::lease::Lease;
 use crate::edge::tls::Held;
-use broker_core::crowd::Crowd;
+use broker_core::address_shares::Crowd;
 use broker_core::id::SessionKey;
 use connection::{Connection, Receive, Stage};
 use overdue::Deadlines;

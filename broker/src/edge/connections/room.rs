@@ -2,7 +2,7 @@
 //!
 //! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted here: the machine
 //! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
-//! *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
+//! *guests*, kept by address in a [`Crowd`](broker_core::address_shares::Crowd), and so are the handshakes under way.
 
 use crate::edge::answers::remote;
 use crate::edge::connections::Connections;
@@ -10,7 +10,7 @@ use crate::edge::connections::connection::{Stage, Standing};
 use crate::edge::io::Io;
 use crate::edge::letters::counts::EdgeCounts;
 use crate::edge::limits::RELIEF_PART;
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::SessionKey;
 use broker_core::time::Now;
 use std::cmp::Reverse;

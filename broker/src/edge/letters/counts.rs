@@ -45,7 +45,7 @@ pub struct EdgeCounts {
     /// The longest turn, in microseconds: the longest that any connection had to wait for its turn. CPU time where
     /// [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) says so.
     pub longest_turn_us: u64,
-    /// The most work of one turn, in units of [`broker_core::work`].
+    /// The most work of one turn, in units of [`broker_core::work_units`].
     pub most_work: u64,
     /// Time spent not waiting, in microseconds.
     pub busy_us: u64,
@@ -55,7 +55,7 @@ pub struct EdgeCounts {
     pub connections: u64,
     /// Gauge: connections whose TLS handshake is under way.
     pub handshaking: u64,
-    /// Connections that were cut off to make room for others: see [`broker_core::crowd`].
+    /// Connections that were cut off to make room for others: see [`broker_core::address_shares`].
     pub evicted: u64,
     /// Connections that the edge cut off because a TLS record, or a move to another shard, took too long.
     pub overdue: u64,

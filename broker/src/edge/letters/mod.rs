@@ -7,9 +7,9 @@ pub(crate) mod post;
 use crate::edge::clock::Shift;
 use crate::edge::limits::LETTERS_PER_TURN;
 use crate::edge::shard::Edge;
-use broker_core::leap::Leap;
+use broker_core::clock_jump::Leap;
 use broker_core::machine::{Input, Machine};
-use broker_core::work;
+use broker_core::work_units;
 use counts::EdgeCounts;
 use post::{Post, Scraped};
 
@@ -19,13 +19,13 @@ impl<M: Machine> Edge<M> {
     pub(crate) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {
-            if self.work_of_turn() >= work::LETTERS {
+            if self.work_of_turn() >= work_units::LETTERS {
                 break;
             }
             let Some(letter) = self.sessions.mail().own().try_take() else {
                 break;
             };
-            self.io.turn.add_work(work::LETTER);
+            self.io.turn.add_work(work_units::LETTER);
             match letter {
                 Post::Handover(handover) => {
                     traffic = true;

@@ -29,7 +29,7 @@ use crate::edge::limits::{
 use crate::edge::nodes::lease::Lease;
 use crate::edge::nodes::links::{LinkEnd, Links, Places, link_key};
 use crate::edge::tls::{Read, Tls};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::SessionKey;
 use broker_core::time::Now;
 use codec::proxy::{

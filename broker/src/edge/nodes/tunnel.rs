@@ -43,7 +43,7 @@ use crate::edge::io::Io;
 use crate::edge::nodes::links::{Links, Places, Turns};
 use crate::edge::start::TakeAdmin;
 use ahead::Aheads;
-use broker_core::crowd::{Crowd, Origin};
+use broker_core::address_shares::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
 use broker_core::time::Now;

@@ -20,7 +20,7 @@ use crate::edge::connections::connection::{Connection, Destination, Stage};
 use crate::edge::io::Io;
 use crate::edge::letters::mail::Mail;
 use crate::edge::nodes::tunnel::{TunnelEvent, Tunnels};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::time::Moment;

@@ -7,7 +7,7 @@ use crate::edge::nodes::tunnel::half::Half;
 use crate::edge::nodes::tunnel::{Departed, Ending, Returned, Room, Settled, TunnelEvent};
 use crate::edge::sessions::Sessions;
 use crate::edge::sessions::flush::Flushed;
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Input, Machine, TunnelFailure};
 use std::net::SocketAddr;

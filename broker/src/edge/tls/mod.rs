@@ -20,7 +20,7 @@ mod hello;
 
 use crate::devices::Door;
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::machine::{Shown, TurnedAway};
 use broker_core::time::Now;
 use engine::{Engine, Fault, Step};

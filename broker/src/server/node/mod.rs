@@ -21,7 +21,7 @@ use crate::files::etcd::{self, EtcdFault};
 use crate::server::cluster::EtcdPart;
 use crate::server::random::seeds;
 use crate::side::{AskedPath, ClusterPage, InForce, NodePages};
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
 use broker_core::readiness::Readiness;

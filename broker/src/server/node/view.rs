@@ -1,7 +1,7 @@
 //! The state of the node, for operators.
 
 use crate::side::{ClusterView, NodeView};
-use broker_core::cluster::node::authority::Standing;
+use broker_core::cluster::authority::Standing;
 use broker_core::cluster::types::Kinship;
 use broker_etcd::{Inspection, NodeState, PeerCounts};
 use std::sync::atomic::{AtomicU64, Ordering};

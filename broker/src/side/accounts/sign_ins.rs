@@ -3,7 +3,7 @@
 use crate::limits::CONSOLE_SIGN_INS_MAX;
 use crate::side::accounts::basis::Basis;
 use crate::side::accounts::secret::{self, Hash};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

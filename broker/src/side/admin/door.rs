@@ -20,7 +20,7 @@ use crate::limits::{
 use crate::side::admin::unread::{Hold, Unread};
 use crate::side::process::open_files_max;
 use crate::side::shared::Shared;
-use broker_core::crowd::{Origin, canonical};
+use broker_core::address_shares::{Origin, canonical};
 use inside::{Inside, Place};
 use socket2::SockRef;
 use std::future::{pending, poll_fn};

@@ -3,7 +3,7 @@
 use crate::limits::STATES_TOLD_WAITING_MAX;
 use crate::side::feed::Feed;
 use crate::side::presence::entry;
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::Identity;
 use broker_core::presence::{Audience, Cause, Presence, Told};
 use codec::identifiers::ChannelArn;

@@ -1,8 +1,8 @@
 //! A configuration, and the commands that read it.
 
 use crate::cluster_etcd::server::{Etcd, Scratch};
-use broker_core::cluster::proof::Registrant;
 use broker_core::cluster::secret::ClusterSecret;
+use broker_core::cluster::secret::Registrant;
 use broker_core::cluster::types::Incarnation;
 use data_encoding::HEXLOWER;
 use std::fs;

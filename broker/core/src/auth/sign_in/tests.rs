@@ -1,6 +1,6 @@
 use super::*;
+use crate::auth::grant::OpenedRoot;
 use crate::auth::session_keys::Opened;
-use crate::auth::session_keys::session_grant::OpenedRoot;
 use crate::auth::{
     Assumption, Caller, Credentials, Denial, PolicyQuestion, Role, RoleFault, RoleGrant, RootGrant,
     SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,

@@ -8,13 +8,11 @@ use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
 use crate::record::{Holding, Listed};
 use crate::session::http::{Expected, HttpStage, PendingCall};
-use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::internal_failure;
-use crate::shard::calls::respond::{self, Rejected, Response};
-use crate::shard::calls::{PermittedCall, pages};
-use crate::shard::road::parts::Parts;
+use crate::shard::calls::responses::{self, Rejected, Response, internal_failure};
+use crate::shard::calls::{PermittedCall, channel_pages};
+use crate::shard::road::in_flight::Parts;
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
@@ -22,7 +20,9 @@ use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 /// An answer arrived. That of an earlier call is dropped.
 pub(crate) fn take_answer(parts: Parts<'_>, caller: CallRef, mut answer: Answer, at: Moment) {
     let is_awaited = parts.sockets.awaits(caller);
-    if is_awaited && pages::merges_later(parts.sockets, parts.directory, caller, &mut answer, at) {
+    if is_awaited
+        && channel_pages::merges_later(parts.sockets, parts.directory, caller, &mut answer, at)
+    {
         return;
     }
     parts.directory.lists().part_came(caller);
@@ -121,7 +121,7 @@ impl<'a> Answered<'a> {
         let id = match answer {
             Answer::Fault(fault) => {
                 let purpose = Purpose::Api(asked.operation);
-                let status = respond::status_of(purpose, fault);
+                let status = responses::status_of(purpose, fault);
                 books.refusal_id(fault.check, purpose, status, at.wall)
             }
             Answer::Record(..)
@@ -248,11 +248,11 @@ fn respond_answer(
         Some(fault) => {
             let evidence = Evidence::of_call(asked);
             let rejected = Rejected::new(purpose, &evidence, asked.close).audited(id);
-            respond::respond_error(sockets, books, *key, fault, rejected, at);
+            responses::respond_error(sockets, books, *key, fault, rejected, at);
         }
         None => {
             let response = Response::json(purpose, &body, asked.close);
-            respond::respond_as(sockets, books, *key, id, &response, at);
+            responses::respond_as(sockets, books, *key, id, &response, at);
         }
     }
 }
@@ -355,7 +355,7 @@ fn merge(wanted: Expected, answer: Answer) -> Merged {
             },
             Answer::Page(page, more),
         ) => {
-            let complete_to = pages::add(&mut records, complete_to, page, more);
+            let complete_to = channel_pages::add(&mut records, complete_to, page, more);
             let missing = missing.saturating_sub(1);
             let wanted = |records, complete_to| Expected::Pages {
                 missing,
@@ -366,7 +366,7 @@ fn merge(wanted: Expected, answer: Answer) -> Merged {
             if missing > 0 {
                 return Merged::Missing(wanted(records, complete_to));
             }
-            let more = pages::merge(&mut records, complete_to.as_deref(), limit);
+            let more = channel_pages::merge(&mut records, complete_to.as_deref(), limit);
             Merged::Whole(wanted(Vec::new(), None), Answer::Page(records, more))
         }
         (

@@ -1,25 +1,32 @@
 //! Calls on the shard that owns their channel.
 
+use crate::channel::alexa_calls::{Calls, Waiting};
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life};
 use crate::check::Check;
-use crate::id::{CallRef, ChannelKey, Identity};
-use crate::shard::books::Books;
-use crate::shard::calls::alexa::Offer;
-use crate::shard::calls::refusals::{
-    RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down,
+use crate::event::{Kind, Outcome};
+use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
+use crate::journal::Unaccepted;
+use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
+use crate::session::NEVER;
+use crate::session::outbox::Launch;
+use crate::shard::calls::responses::{
+    RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down, too_busy,
 };
 use crate::shard::directory::Directory;
 use crate::shard::directory::channels::status;
-use crate::shard::directory::page_turn::PageOf;
-use crate::shard::directory::permits::CallerRole;
+use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::Slots;
-use crate::shard::road::parts::Parts;
+use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
+use crate::shard::road::in_flight::Parts;
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::Books;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
 use crate::time::Moment;
 use codec::control::{ErrorKind, Operation};
 use codec::identifiers::ChannelArn;
+use codec::signal::Action;
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
 pub(crate) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
@@ -262,3 +269,289 @@ impl Directory {
 /// The error for new channels where etcd is nearly full.
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
+
+// Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md,
+// ALEXA.
+//
+// In the books a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
+// outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
+
+const OFFER: Kind = Kind::Known(Action::SdpOffer);
+
+/// Sends the current master the waiting offers that it has not got, oldest first: those accepted before `before`.
+pub(crate) fn give_offers(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    before: u64,
+) {
+    let Some((master, calls)) = directory.give_calls(key, before) else {
+        return;
+    };
+    if sockets.web_socket(master).is_none() {
+        return;
+    }
+    for call in calls {
+        let launch = Launch {
+            action: Action::SdpOffer,
+            expires: NEVER,
+            order: call.order,
+            sender_bytes: u16::try_from(call.sender.len()).unwrap_or(u16::MAX),
+            call: true,
+            counted: !call.delivered,
+            accepted_us: None,
+        };
+        let Some(pushed) = sockets.push_kept(master, launch, &call.frame) else {
+            return;
+        };
+        if call.delivered {
+            books.count_copy_queued(pushed);
+        } else {
+            books.count_unkept();
+            books.count_queued(pushed);
+        }
+    }
+    sockets.touch(master);
+}
+
+/// The offer of a call that arrives.
+pub(crate) struct Offer<'a> {
+    pub(crate) caller: CallRef,
+    /// Its channel.
+    pub(crate) channel: ChannelKey,
+    /// The id that the master answers to.
+    pub(crate) sender: &'a str,
+    /// The offer itself, base64.
+    pub(crate) payload: &'a str,
+}
+
+impl Directory {
+    /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
+    /// with nothing, or one of an account or channel with more than its share makes room.
+    pub(crate) fn take_offer(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        offer: &Offer<'_>,
+        at: Moment,
+    ) {
+        let &Offer {
+            caller,
+            channel: key,
+            sender,
+            payload,
+        } = offer;
+        match self.room_for_offer(caller, key, sender) {
+            Err(refused) => return todo.answer(caller, refused),
+            Ok(Some(other)) => self.end_for_another(books, todo, other),
+            Ok(None) => drop(self.end_call(books, todo, key, sender, None)),
+        }
+        if !self.add_call(caller, key, (sender, payload), at) {
+            return;
+        }
+        books.count_received(OFFER);
+        books.count_call_waiting();
+        books.count_kept(1);
+        if caller.shard != self.shard() {
+            todo.push(Todo::OfferTaken(caller));
+        }
+        todo.push(Todo::GiveOffers(key));
+        todo.push(Todo::Arm(key));
+    }
+
+    /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it
+    /// always does.
+    fn room_for_offer(
+        &self,
+        caller: CallRef,
+        key: ChannelKey,
+        sender: &str,
+    ) -> Result<Option<Call>, Answer> {
+        if !self.has_call_place(caller) {
+            return Err(too_busy().into());
+        }
+        let Some(channel) = self.channel(key) else {
+            return Ok(None);
+        };
+        let calls = channel.live().map(|live| &live.calls);
+        if calls.is_some_and(|calls| calls.of(sender).is_some()) {
+            return Ok(None);
+        }
+        if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
+            return Err(over_limit(CHANNEL_FULL));
+        }
+        match self.room_for_call(channel.record.arn.account(), key) {
+            CallRoom::Free => Ok(None),
+            CallRoom::InPlaceOf(other) => Ok(Some(other)),
+            CallRoom::None => Err(over_limit(SHARD_FULL)),
+        }
+    }
+
+    /// The last bytes of offers of this channel were handed over to `master`.
+    pub(crate) fn offers_delivered(
+        &mut self,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        master: SessionKey,
+        orders: &[u64],
+    ) {
+        let sent = |order: &&u64| self.offer_was_sent(key, master, **order);
+        if orders.iter().filter(sent).count() > 0 {
+            todo.push(Todo::GiveOffers(key));
+        }
+    }
+
+    /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
+    pub(crate) fn offer_came_back(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        master: SessionKey,
+        launch: &Launch,
+    ) {
+        let waits = self.offer_returned(key, master, launch.order);
+        if launch.counted && waits {
+            books.count_kept(1);
+        } else if launch.counted {
+            books.count_ended(OFFER, Outcome::Withdrawn);
+        }
+    }
+}
+
+fn over_limit(message: &'static str) -> Answer {
+    let kind = ErrorKind::ClientLimitExceeded;
+    Fault::new(Check::AlexaCallsFull, kind, message).into()
+}
+
+const CHANNEL_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
+const SHARD_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
+
+// The end of an Alexa call: answered, in favour of another, expired, withdrawn, failed.
+
+impl Directory {
+    /// Ends the call that waits for an answer to `sender`: with the answer, or with nothing because a newer call of the
+    /// same sender takes its place. False when none waits.
+    pub(crate) fn end_call(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        sender: &str,
+        answer: Option<&str>,
+    ) -> bool {
+        let Some(call) = self.take_call(key, |calls| calls.take(sender)) else {
+            return false;
+        };
+        let outcome = if answer.is_some() {
+            Outcome::Withdrawn
+        } else {
+            Outcome::Overwritten
+        };
+        close_call(books, &call, outcome);
+        answer_offer(todo, &call, Answer::Answer(answer.map(Into::into)));
+        true
+    }
+
+    /// Answers calls whose time is over with nothing.
+    pub(crate) fn expire_calls(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        at: Moment,
+    ) {
+        while let Some(call) = self.take_call(key, |calls| calls.take_expired(at.now)) {
+            close_call(books, &call, Outcome::Expired);
+            answer_offer(todo, &call, Answer::Answer(None));
+        }
+    }
+
+    /// A caller on this shard hung up: its call is withdrawn.
+    pub(crate) fn withdraw_local(
+        &mut self,
+        books: &mut Books,
+        caller: CallRef,
+        identity: &Identity,
+    ) {
+        if let Some(key) = self.key_of(identity) {
+            self.take_back_offer(books, caller, key);
+        }
+    }
+
+    /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
+    pub(crate) fn withdraw_offer(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        caller: CallRef,
+    ) {
+        let call = self.call_of(caller);
+        if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(books, caller, key)) {
+            answer_offer(todo, &call, Answer::Answer(None));
+        }
+    }
+
+    fn take_back_offer(
+        &mut self,
+        books: &mut Books,
+        caller: CallRef,
+        key: ChannelKey,
+    ) -> Option<Waiting> {
+        let call = self.take_call(key, |calls| calls.take_of_caller(caller));
+        self.rest(key);
+        let call = call?;
+        close_call(books, &call, Outcome::Withdrawn);
+        Some(call)
+    }
+
+    /// Ends every call of a channel with a fault: the channel is deleted, or the process ends.
+    pub(crate) fn fail_calls(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        fault: &Fault,
+    ) {
+        while let Some(call) = self.take_call(key, Calls::take_any) {
+            close_call(books, &call, Outcome::Withdrawn);
+            answer_offer(todo, &call, Answer::Fault(fault.clone()));
+        }
+    }
+
+    /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
+    pub(crate) fn end_for_another(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        (key, order): Call,
+    ) {
+        if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+            books.count_call_over();
+            if call.never_left() {
+                books.count_unkept();
+                books.count_unaccepted(OFFER, Unaccepted::NoRoom);
+            }
+            answer_offer(todo, &call, over_limit(MADE_ROOM));
+        }
+        self.rest(key);
+    }
+}
+
+/// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
+fn close_call(books: &mut Books, call: &Waiting, outcome: Outcome) {
+    books.count_call_over();
+    if call.never_left() {
+        books.count_kept_ended(OFFER, outcome);
+    }
+}
+
+/// Answers the caller of a call that waited.
+fn answer_offer(todo: &mut TodoList, call: &Waiting, answer: Answer) {
+    todo.push(Todo::OfferAnswer(call.caller, Box::new(answer)));
+}
+
+const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \
+                         later.";

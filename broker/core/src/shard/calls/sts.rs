@@ -2,30 +2,28 @@
 //!
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
-mod assume;
-mod federate;
-pub(crate) mod rates;
-mod session;
-pub(crate) mod web_identity;
-
-use crate::auth::{Caller, SealError, Temporary};
+use crate::auth::{
+    Assumption, Caller, Denial, Grant, PolicyQuestion, RoleFault, RoleGrant, RootGrant, SealError,
+    SessionGrant, SessionTag, TOKEN_BYTES_MAX, Temporary, assume, assumed_role_id,
+    federated_user_arn,
+};
 use crate::check::Check;
-use crate::event::{Purpose, Requested};
+use crate::event::{AuthFailure, Purpose, Requested};
 use crate::id::{Account, SessionKey};
 use crate::settings::Rate;
-use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::{RATE_EXCEEDED, UNAUDITABLE};
-use crate::shard::calls::respond::{self, Rejected, Response, StsFault};
+use crate::shard::calls::responses::{
+    self, RATE_EXCEEDED, Rejected, Response, StsFault, UNAUDITABLE,
+};
+use crate::shard::calls::web_identity::{UnsignedForm, answer_sign_in};
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
 use crate::time::Moment;
-use codec::policy::Policy;
+use codec::policy::{Action, Policy};
 use codec::sts::{
-    self, AssumeRole, CallerIdentity, Error, ErrorKind, Keys, Request, assumed_role,
-    caller_identity,
+    self, AssumeRole, CallerIdentity, Error, ErrorKind, Granted, Keys, Request, assumed_role,
+    caller_identity, federation_token, session_token,
 };
-use web_identity::{UnsignedForm, answer_sign_in};
 
 /// A call that makes temporary credentials: its answer's request id, and whether that is in a line of the log.
 struct Granting<'a> {
@@ -38,10 +36,10 @@ struct Granting<'a> {
 }
 
 /// Everything that a call for temporary credentials takes.
-struct Grantor<'a> {
+pub(crate) struct Grantor<'a> {
     books: &'a mut Books,
     gate: &'a mut Gate,
-    caller: &'a Caller,
+    pub(crate) caller: &'a Caller,
     /// The request id.
     id: &'a str,
     now_s: u64,
@@ -85,7 +83,7 @@ pub(crate) fn answer_sts(
 }
 
 /// Answers a call that was read.
-fn answer_parsed(
+pub(crate) fn answer_parsed(
     sockets: &mut Sockets,
     books: &mut Books,
     gate: &mut Gate,
@@ -122,7 +120,7 @@ fn answer_parsed(
                 body: &body,
                 close: signed.close,
             };
-            respond::respond_as(sockets, books, signed.key, &granting.id, &answer, at);
+            responses::respond_as(sockets, books, signed.key, &granting.id, &answer, at);
         }
         Err(fault) => {
             let evidence = Evidence {
@@ -135,7 +133,7 @@ fn answer_parsed(
             if granting.audited {
                 rejected = rejected.audited(&granting.id);
             }
-            respond::refuse_sts(sockets, books, signed.key, &fault, rejected, at);
+            responses::refuse_sts(sockets, books, signed.key, &fault, rejected, at);
         }
     }
 }
@@ -150,7 +148,7 @@ pub(crate) fn refuse_rate(
 ) {
     let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
     let fault = StsFault::new(Check::RateAddress, error);
-    respond::refuse_sts(sockets, books, key, &fault, rejected, at);
+    responses::refuse_sts(sockets, books, key, &fault, rejected, at);
 }
 
 const fn requested(request: &Request) -> Requested {
@@ -255,7 +253,7 @@ fn audit_grant(
 }
 
 /// The session that a request asks for, as the log names it.
-fn session_of(request: &Request) -> Option<Box<str>> {
+pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     match request {
         Request::GetFederationToken { name, .. } => Some(name.clone()),
         Request::AssumeRole(request) => {
@@ -272,7 +270,7 @@ fn session_of(request: &Request) -> Option<Box<str>> {
 }
 
 /// The ARN of the role that a request asks for.
-fn role_of(request: &Request) -> Option<&str> {
+pub(crate) fn role_of(request: &Request) -> Option<&str> {
     match request {
         Request::AssumeRole(request) => Some(request.role.as_str()),
         Request::AssumeRoleWithWebIdentity(request) => Some(request.role.role.as_str()),
@@ -317,7 +315,7 @@ fn keys(temporary: &Temporary, expires_s: u64) -> Keys<'_> {
 }
 
 /// Why a request that cannot be understood is refused.
-fn check_of(kind: ErrorKind) -> Check {
+pub(crate) fn check_of(kind: ErrorKind) -> Check {
     match kind {
         ErrorKind::MissingAction | ErrorKind::InvalidAction => Check::OperationUnknown,
         ErrorKind::PackedPolicyTooLarge | ErrorKind::MalformedPolicyDocument => {
@@ -340,3 +338,230 @@ fn check_of(kind: ErrorKind) -> Check {
         | ErrorKind::IdpRejectedClaim => Check::ArgumentInvalid,
     }
 }
+
+// AssumeRole: the rights of a role.
+
+impl Grantor<'_> {
+    /// Makes temporary credentials with the rights of a role, as far as the policies of the request have them too.
+    /// `write` appends the answer under a request id.
+    pub(crate) fn assume(
+        &mut self,
+        request: &AssumeRole,
+        write: impl FnOnce(&mut Vec<u8>, &Granted<'_>, &str),
+    ) -> Result<Vec<u8>, StsFault> {
+        let assumption = self.allowed(request)?;
+        let policy = session_policy(request.policy.as_deref())?;
+        let policies = request.policy_arns.iter();
+        let policies = policies.map(|arn| self.named_policy(request, arn));
+        let policies: Vec<&str> = policies.collect::<Result<_, _>>()?;
+        let role = RoleGrant {
+            account: request.role.account(),
+            role: request.role.name(),
+            via: &assumption.via,
+            session_name: &request.session_name,
+            source_identity: assumption.source_identity.as_deref(),
+            tags: &assumption.tags,
+            policies: &policies,
+            policy: policy.as_ref(),
+        };
+        let grant = self.session_grant(assumption.duration_s, Some(role));
+        let sealed = self.gate.seal_session(&grant);
+        let temporary = sealed.map_err(|error| unsealed(error, TOO_LONG))?;
+        let account = request.role.account();
+        let (name, session) = (request.role.name(), &request.session_name);
+        let bytes = temporary.session_token.reveal().len();
+        let answer = Granted {
+            keys: keys(&temporary, grant.expires_s),
+            arn: &format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
+            id: &assumed_role_id(request.role.as_str(), session),
+            packed_policy_percent: u8::try_from(bytes * 100 / TOKEN_BYTES_MAX).unwrap_or(100),
+            source_identity: assumption.source_identity.as_deref(),
+        };
+        let mut out = Vec::new();
+        write(&mut out, &answer, self.id);
+        Ok(out)
+    }
+
+    /// The session that the caller may have. Where no signature is asked for, every role is there for everybody.
+    fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, StsFault> {
+        let Some(credentials) = self.gate.credentials() else {
+            return Ok(unasked(request));
+        };
+        let mut steps = 0;
+        let assumption = assume(self.caller, credentials, request, &mut steps);
+        self.books.count_policy_steps(steps);
+        assumption.map_err(|fault| match fault {
+            RoleFault::Denied(denial) => self.denied(request, denial),
+            RoleFault::Invalid(message) => StsFault::new(
+                Check::ArgumentInvalid,
+                Error::new(ErrorKind::InvalidParameterValue, message),
+            ),
+            RoleFault::Duration { message, ground } => StsFault {
+                check: Check::ArgumentInvalid,
+                error: Error::new(ErrorKind::ValidationError, message),
+                policy: Some(ground.into()),
+            },
+            RoleFault::TooLong => unsealed(SealError::TooLong, TOO_LONG),
+        })
+    }
+
+    /// The refusal, which is the same whether there is such a role or not.
+    fn denied(&mut self, request: &AssumeRole, denial: Denial) -> StsFault {
+        self.books.count_auth_failure(AuthFailure::Policy);
+        let message = self.caller.denial(denial.action, request.role.as_str());
+        StsFault {
+            check: denial.check,
+            error: Error::new(ErrorKind::AccessDenied, message),
+            policy: denial.ground,
+        }
+    }
+
+    /// The name of a policy of the role's account; refused when there is none.
+    fn named_policy<'r>(&self, request: &AssumeRole, arn: &'r str) -> Result<&'r str, StsFault> {
+        let (owner, name) = arn
+            .strip_prefix("arn:aws:iam::")
+            .and_then(|rest| rest.split_once(":policy/"))
+            .unwrap_or_default();
+        let is_known = owner == request.role.account()
+            && self
+                .gate
+                .credentials()
+                .is_none_or(|credentials| credentials.policy(name).is_some());
+        if is_known {
+            return Ok(name);
+        }
+        let message = "PolicyArns: each must be arn:aws:iam::ACCOUNT:policy/NAME, with the account of the role and \
+                       the name of a policy of the credentials file.";
+        let error = Error::new(ErrorKind::InvalidParameterValue, message);
+        Err(StsFault::new(Check::ArgumentInvalid, error))
+    }
+}
+
+/// The session as it was asked for.
+fn unasked(request: &AssumeRole) -> Assumption {
+    let tags = request.tags.iter().map(|tag| SessionTag {
+        key: tag.key.clone(),
+        value: tag.value.clone(),
+        transitive: false,
+    });
+    Assumption {
+        via: Vec::new(),
+        tags: tags.collect(),
+        source_identity: request.source_identity.clone(),
+        duration_s: request.duration_s.unwrap_or(codec::sts::DURATION_S_DEFAULT),
+    }
+}
+
+const TOO_LONG: &str =
+    "The policies, tags and roles of the session take more room than a session token has.";
+
+// GetFederationToken: a part of the caller's rights under a name.
+
+impl Grantor<'_> {
+    /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
+    pub(crate) fn federate(
+        &mut self,
+        name: &str,
+        policy: Option<&str>,
+        duration_s: u32,
+    ) -> Result<Vec<u8>, StsFault> {
+        let caller = self.caller;
+        let arn = federated_user_arn(caller.account(), name);
+        let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
+        self.books.count_policy_steps(ruling.steps);
+        if let Some(check) = ruling.denied {
+            self.books.count_auth_failure(AuthFailure::Policy);
+            let message = caller.denial(Action::GetFederationToken, &arn);
+            return Err(StsFault {
+                check,
+                error: Error::new(ErrorKind::AccessDenied, message),
+                policy: caller.ground_of(&ruling),
+            });
+        }
+        let read = session_policy(policy)?;
+        let until = self.now_s + u64::from(duration_s);
+        let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
+        let (parent_access_key_id, parent_secret) = match caller.root_grant() {
+            RootGrant::Key {
+                access_key_id,
+                secret,
+            } => (access_key_id, secret),
+            RootGrant::SignIn(_) => ("", ""), // temporary credentials were refused above
+        };
+        let grant = Grant {
+            account: caller.account(),
+            parent_access_key_id,
+            parent_secret,
+            name,
+            policy: read.as_ref(),
+            expires_s,
+        };
+        let too_long = "The policy must be at most 2048 bytes of UTF-8.";
+        let sealed = self.gate.seal(&grant);
+        let temporary = sealed.map_err(|error| unsealed(error, too_long))?;
+        let user_id = format!("{}:{name}", caller.account());
+        let token = Granted {
+            keys: keys(&temporary, expires_s),
+            arn: &arn,
+            id: &user_id,
+            packed_policy_percent: packed_percent(policy.unwrap_or_default()),
+            source_identity: None,
+        };
+        let mut out = Vec::new();
+        federation_token(&mut out, &token, self.id);
+        Ok(out)
+    }
+}
+
+/// The part of the room for a policy that one takes, in per cent.
+fn packed_percent(policy: &str) -> u8 {
+    let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
+    u8::try_from(percent.min(100)).unwrap_or(100)
+}
+
+// GetSessionToken: the caller's own rights for a while.
+
+impl<'a> Grantor<'a> {
+    /// Makes temporary credentials with the caller's rights. Policies are not asked. Source: STS API Reference,
+    /// "GetSessionToken": *No permissions are required for users to perform this operation*.
+    pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, StsFault> {
+        if !self.caller.is_long_term() {
+            self.books.count_auth_failure(AuthFailure::Policy);
+            let message = "Cannot call GetSessionToken with session credentials";
+            return Err(StsFault {
+                check: Check::PolicyNoAllow,
+                error: Error::new(ErrorKind::AccessDenied, message),
+                policy: Some(WITH_OWN_KEYS.into()),
+            });
+        }
+        let grant = self.session_grant(duration_s, None);
+        let sealed = self.gate.seal_session(&grant);
+        let temporary = sealed.map_err(|error| unsealed(error, "The session is too long."))?;
+        let mut out = Vec::new();
+        session_token(&mut out, &keys(&temporary, grant.expires_s), self.id);
+        Ok(out)
+    }
+
+    /// The grant of a session that begins now, and ends with the principal that it hangs on if not before.
+    pub(crate) fn session_grant<'g>(
+        &self,
+        duration_s: u32,
+        role: Option<RoleGrant<'g>>,
+    ) -> SessionGrant<'g>
+    where
+        'a: 'g,
+    {
+        let caller = self.caller;
+        let until = self.now_s + u64::from(duration_s);
+        SessionGrant {
+            root: caller.root_grant(),
+            issued_s: self.now_s,
+            expires_s: until.min(caller.root_expires_s().unwrap_or(u64::MAX)),
+            role,
+        }
+    }
+}
+
+/// The reason for which temporary keys get no others.
+const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
+                             with those";

@@ -3,33 +3,28 @@
 //! The connection moves to its channel's home, as an upgrade does, and waits there: so no other shard takes part. What
 //! it waits for is looked at when an input is over that changed something of the channel, and at once when it comes.
 
-pub(crate) mod polls;
-
 use crate::channel::Channel;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
-use crate::limits::recheck::RECHECK_CLOSE_MS;
+use crate::limits::RECHECK_CLOSE_MS;
 use crate::session::Session;
 use crate::session::http::{Admission, Asks, AwaitedWake, HttpStage};
-use crate::shard::Fault;
-use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::{absent, nobody};
-use crate::shard::calls::respond::{self, Refusal, Rejected, Response};
+use crate::shard::calls::responses::{self, Refusal, Rejected, Response, absent, nobody};
 use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
 use crate::shard::directory::Directory;
-use crate::shard::end::drain;
-use crate::shard::end::recheck::{self, Asked};
+use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
 use crate::shard::gate::Gate;
-use crate::shard::road::parts::Parts;
+use crate::shard::recheck::{self, Asked};
+use crate::shard::road::in_flight::Parts;
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Fault, disconnect};
 use crate::time::{Moment, Now, Wall};
 use codec::calendar::rfc3339;
 use codec::control::ErrorKind;
 use codec::identifiers::ChannelArn;
-use polls::{Change, Room};
 
 /// The answer that a channel has for its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +49,7 @@ pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at
         ..
     } = parts;
     let evidence = Evidence::of_admission(admission);
-    if drain::refuses_in_drain(sockets, books, key, Purpose::Wake, &evidence, at) {
+    if disconnect::refuses_in_drain(sockets, books, key, Purpose::Wake, &evidence, at) {
         return;
     }
     if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
@@ -72,7 +67,7 @@ pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at
     let rejected = Rejected::new(Purpose::Wake, &evidence, close);
     let channel = match directory.channel_to_wake(&admission.arn, at) {
         Ok(channel) => channel,
-        Err(fault) => return respond::respond_error(sockets, books, key, &fault, rejected, at),
+        Err(fault) => return responses::respond_error(sockets, books, key, &fault, rejected, at),
     };
     if let Some(older) = directory.end_wait(channel) {
         end(sockets, books, &older, Ending::Replaced, at);
@@ -83,7 +78,7 @@ pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at
     }
     let account = Account::of(&admission.arn);
     let Some(payer) = directory.room_to_wait(account) else {
-        return respond::respond_error(sockets, books, key, &full(), rejected, at);
+        return responses::respond_error(sockets, books, key, &full(), rejected, at);
     };
     if let Some(payer) = payer {
         end(sockets, books, &payer, Ending::MadeRoom, at);
@@ -106,7 +101,7 @@ pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at
 }
 
 /// Looks at a channel of which something has changed: its device has its answer, or waits on.
-pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, Change), at: Moment) {
+pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, PollChange), at: Moment) {
     let Parts {
         sockets,
         directory,
@@ -117,10 +112,10 @@ pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, Change), at
         return;
     };
     let arn = directory.channel(channel).map(|it| it.record.arn.clone());
-    let (Some(arn), Change::State) = (arn, change) else {
+    let (Some(arn), PollChange::State) = (arn, change) else {
         let why = match change {
-            Change::Deleted => Ending::Deleted,
-            Change::State => Ending::Over, // another node has it
+            PollChange::Deleted => Ending::Deleted,
+            PollChange::State => Ending::Over, // another node has it
         };
         if let Some(waited) = directory.end_wait(channel) {
             end(sockets, books, &waited, why, at);
@@ -264,10 +259,10 @@ fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, a
         Ending::Over => answer_nothing(sockets, books, session, awaited.close, at),
         Ending::Deleted => {
             let fault = absent(Check::ChannelDeleting);
-            respond::respond_error(sockets, books, session, &fault, rejected, at);
+            responses::respond_error(sockets, books, session, &fault, rejected, at);
         }
         Ending::MadeRoom => {
-            respond::respond_error(sockets, books, session, &full(), rejected, at);
+            responses::respond_error(sockets, books, session, &full(), rejected, at);
         }
         Ending::Replaced => {
             let (error_type, check) = (
@@ -286,7 +281,7 @@ fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, a
                 refusal: Some(refusal),
                 ..Response::json(Purpose::Wake, &body, awaited.close)
             };
-            respond::respond(sockets, books, session, &answer, at);
+            responses::respond(sockets, books, session, &answer, at);
         }
     }
     sockets.requests_go_on(session);
@@ -308,7 +303,7 @@ fn answer(
     let (name, until) = (arn.name(), rfc3339(until.0));
     let body = format!(r#"{{"channel":"{name}","until":"{until}"}}"#);
     let answer = Response::json(Purpose::Wake, body.as_bytes(), close);
-    respond::respond(sockets, books, key, &answer, at);
+    responses::respond(sockets, books, key, &answer, at);
 }
 
 /// Answers that there is nothing.
@@ -324,7 +319,7 @@ pub(crate) fn answer_nothing(
         content_type: "",
         ..Response::json(Purpose::Wake, b"", close)
     };
-    respond::respond(sockets, books, key, &answer, at);
+    responses::respond(sockets, books, key, &answer, at);
 }
 
 /// The refusal where as many devices wait as may.
@@ -347,9 +342,9 @@ impl Directory {
     /// Room for a device of this account: `None` when there is none, else with the device that makes room for it.
     fn room_to_wait(&mut self, account: Account) -> Option<Option<Waited>> {
         match self.polls().room(account) {
-            Room::Free => Some(None),
-            Room::InPlaceOf(other) => Some(self.end_wait(other)),
-            Room::None => None,
+            PollRoom::Free => Some(None),
+            PollRoom::InPlaceOf(other) => Some(self.end_wait(other)),
+            PollRoom::None => None,
         }
     }
 

@@ -5,31 +5,31 @@ use crate::channel::Life;
 use crate::channel::members::Joined;
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
-use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
+use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::{EndReason, Superseded};
 use crate::machine::Output;
 use crate::presence::Cause;
 use crate::record::Record;
-use crate::session::NEVER;
-use crate::session::http::{Admission, Asks};
+use crate::session::http::{Admission, Asks, HttpStage};
 use crate::session::web_socket::{Role, Terms, WebSocket};
+use crate::session::{NEVER, Session, SessionState};
 use crate::settings::GoAway;
-use crate::shard::Fault;
-use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::{NO_PLACE, RATE_EXCEEDED, absent, nobody};
-use crate::shard::calls::respond::{self, Rejected};
-use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, purpose_of, refuse_upgrade};
-use crate::shard::directory::Directory;
-use crate::shard::directory::changes::ChangeStep;
+use crate::shard::calls::responses::{
+    self, NO_PLACE, RATE_EXCEEDED, Rejected, absent, nobody, too_busy,
+};
+use crate::shard::connect::public_pages;
+use crate::shard::connect::upgrades::{
+    self, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
+};
 use crate::shard::directory::members::NoSlot;
-use crate::shard::end::drain;
-use crate::shard::road::directions::slot_of;
-use crate::shard::road::parts::Parts;
-use crate::shard::road::presence;
-use crate::shard::shares::admitted::{Holder, Member, Standing};
+use crate::shard::directory::{ChangeStep, Directory};
+use crate::shard::road::in_flight::{Parts, slot_of};
+use crate::shard::road::service_messages;
+use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
 use crate::time::{Moment, Now, Wall};
 use codec::control::ErrorKind;
 use codec::http::{Meta, switching_protocols};
@@ -46,7 +46,7 @@ pub(crate) fn holder_of(
     at: Moment,
 ) -> Option<Holder> {
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+    if disconnect::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return None;
     }
     let holder = sockets.holder_of(&admission.caller, admission.arn.account());
@@ -57,7 +57,7 @@ pub(crate) fn holder_of(
             NO_PLACE,
         );
         let rejected = Rejected::last(purpose, &evidence);
-        respond::respond_error(sockets, books, key, &fault, rejected, at);
+        responses::respond_error(sockets, books, key, &fault, rejected, at);
         return None;
     }
     Some(holder)
@@ -111,7 +111,7 @@ pub(crate) fn admit(
     match joined {
         Err(fault) => {
             let rejected = Rejected::last(purpose, &evidence);
-            respond::respond_error(sockets, books, key, &fault, rejected, at);
+            responses::respond_error(sockets, books, key, &fault, rejected, at);
             false
         }
         Ok((channel, caller, joined)) => {
@@ -132,7 +132,7 @@ pub(crate) fn admit(
                 directory.master_came(channel, at);
             }
             welcome(sockets, books, todo, newcomer, at);
-            let greeting = presence::greeting(sockets, directory, (channel, key), at);
+            let greeting = service_messages::greeting(sockets, directory, (channel, key), at);
             if let Some(state) = greeting {
                 sockets.tell_viewer(books, key, state);
             }
@@ -388,3 +388,114 @@ impl Sockets {
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
+
+// A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
+
+impl Sockets {
+    /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
+    ///
+    /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
+    pub(crate) fn hand_over(
+        &mut self,
+        key: SessionKey,
+        home: ShardId,
+        admission: Admission,
+        unread: &[u8],
+        at: Moment,
+    ) {
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
+        http.deadline = deadline;
+        self.charge(key);
+        self.output(Output::HandOver(key, home));
+        self.arm(key, deadline);
+    }
+
+    /// A session for a connection that left and is back, or that comes from another shard.
+    pub(crate) fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
+        let deadline = at.now.after(self.settings().timeouts.head_ms);
+        let mut session = Session::accepted(peer, deadline);
+        session.place = ConnectionRole::Http;
+        if let SessionState::Http(http) = &mut session.state {
+            http.stage = HttpStage::AwaitHead;
+        }
+        let key = self
+            .add_session(session, true)
+            .expect("a process has fewer descriptors than a table has slots");
+        self.arm(key, deadline);
+        key
+    }
+}
+
+pub(crate) fn release_parcel(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+) -> Box<Parcel> {
+    let session = sockets
+        .remove_session(key)
+        .expect("the edge releases what was just announced");
+    books.unload(session.outbox.load());
+    let peer = session.peer();
+    let SessionState::Http(http) = session.state else {
+        unreachable!("only a request is handed over")
+    };
+    let load = match http.stage {
+        HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
+            admission: *admission,
+            unread,
+        },
+        HttpStage::AwaitTunnel(mut onward) => {
+            onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
+            ParcelLoad::Onward(*onward)
+        }
+        HttpStage::AwaitAdmin(mut bytes) => {
+            bytes.extend_from_slice(&http.buffer);
+            ParcelLoad::Admin(bytes)
+        }
+        HttpStage::AwaitTls
+        | HttpStage::AwaitHead
+        | HttpStage::AwaitBody(_)
+        | HttpStage::AwaitReply(..)
+        | HttpStage::AwaitWake(_)
+        | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
+    };
+    Box::new(Parcel { peer, load })
+}
+
+/// Takes in a connection from another shard: its admission, and what it sent behind the request.
+pub(crate) fn adopt_parcel(
+    sockets: &mut Sockets,
+    parcel: Parcel,
+    at: Moment,
+) -> (SessionKey, Admission, Vec<u8>) {
+    let key = sockets.take_session(parcel.peer, at);
+    let ParcelLoad::Upgrade { admission, unread } = parcel.load else {
+        unreachable!("what goes to another node passes no other shard")
+    };
+    (key, admission, unread)
+}
+
+pub(crate) fn bounce_parcel(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: Parcel,
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    match parcel.load {
+        ParcelLoad::Upgrade { admission, .. } => {
+            let purpose = upgrades::purpose_of(&admission);
+            let evidence = Evidence::of_admission(&admission);
+            let fault = too_busy();
+            let rejected = Rejected::last(purpose, &evidence);
+            responses::respond_error(sockets, books, key, &fault, rejected, at);
+        }
+        ParcelLoad::Admin(_) => public_pages::refuse_admin_page(sockets, books, key, at),
+        ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),
+    }
+    key
+}

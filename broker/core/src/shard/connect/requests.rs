@@ -1,133 +1,543 @@
-//! HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
+//! A whole request head or body: which call or upgrade it is, or why it is refused.
 
-use crate::id::SessionKey;
-use crate::session::http::HttpStage;
-use crate::session::{NEVER, Sending, Session};
+use crate::auth::Caller;
+use crate::check::Check;
+use crate::event::{Purpose, Requested, UpgradeRole};
+use crate::id::{Identity, SessionKey};
+use crate::machine::{Output, Shown};
+use crate::placement::Home;
+use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
+use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
+use crate::shard::calls::role_alias;
+use crate::shard::connect::upgrades::{self, UpgradeRefusal};
+use crate::shard::connect::{Step, ends_with, public_pages};
+use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::{Fault, disconnect, tunnel};
 use crate::time::Moment;
-use codec::http::{Body, Head, HeadError};
+use codec::control::{Call, ErrorKind, Operation};
+use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
+use codec::sigv4::Refusal;
+use codec::sts;
+use std::sync::Arc;
 
-/// The result of one step through the bytes.
-pub(crate) enum Step {
-    /// More bytes are needed, or a call's answer.
-    Wait,
-    /// This many bytes were used; there may be more to do.
-    Used(usize),
-    /// The connection became a WebSocket: what follows this many bytes are frames.
-    Frames(usize),
-    /// The connection ends or has left: no byte more.
-    Over,
+/// A whole request head.
+pub(crate) struct Request<'a> {
+    head: Head<'a>,
+    text: &'a [u8],
+    /// Its length.
+    bytes: usize,
+    /// The bytes that came behind it.
+    after: &'a [u8],
 }
 
-/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
-pub(crate) fn ends_with(head: &Head<'_>) -> bool {
-    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
-    !head.keep_alive() || !no_body
+/// The next step of a whole head.
+pub(crate) enum HeadStep<'a> {
+    /// It is dealt with.
+    Done(Step),
+    /// It asks for a WebSocket.
+    Upgrade(Request<'a>),
+    /// A device asks whether somebody waits for it.
+    Wake(Request<'a>),
+    /// It begins a call.
+    Call(Request<'a>),
+    /// It is on a connection to the credentials provider, which began with this.
+    Provider(Request<'a>, Arc<Shown>),
+    /// It asks for keys of a certificate, on a connection that was not asked for one.
+    Stranger(Request<'a>),
 }
 
-impl Sockets {
-    /// The TLS handshake is over: the first head is awaited.
-    pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
-        let deadline = at.now.after(self.settings().timeouts.head_ms);
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        http.stage = HttpStage::AwaitHead;
-        http.deadline = deadline;
-        self.arm(key, deadline);
-        self.place(key, crate::event::ConnectionRole::Http);
-    }
-}
-
-impl Sockets {
-    /// Arms an HTTP connection for what it awaits next.
-    pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
-        let head_ms = self.settings().timeouts.head_ms;
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        let awaits_head = matches!(http.stage, HttpStage::AwaitHead) && !http.queued && !waits;
-        if http.served && awaits_head && !http.begun && !http.buffer.is_empty() {
-            (http.begun, http.deadline) = (true, at.now.after(head_ms)); // the next request has begun
+/// Looks at a whole head; what needs no signature is answered.
+pub(crate) fn take_head<'a>(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    bytes: &'a [u8],
+    after: &'a [u8],
+    at: Moment,
+) -> HeadStep<'a> {
+    sockets.note_method(key, bytes);
+    let head = match Head::parse(bytes, &sockets.rules().head) {
+        Ok(head) => head,
+        Err(error) => {
+            let (fault, evidence) = (error.into(), Evidence::default());
+            let purpose = Purpose::Unknown;
+            let rejected = Rejected::last(purpose, &evidence);
+            return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
         }
-        let over = http.ended && !http.awaits_reply() && !http.has_more(waits);
-        let answer_due = if blocked { http.answer_due } else { NEVER };
-        let deadline = http.deadline.min(answer_due);
-        if over {
-            return self.close_when_sent(key, at);
-        }
-        self.arm(key, deadline);
+    };
+    let request = Request {
+        head,
+        text: bytes,
+        bytes: bytes.len(),
+        after,
+    };
+    if let Some(shown) = sockets.shown(key) {
+        return HeadStep::Provider(request, shown);
     }
+    if let Some((check, text)) = sockets.rules().origins.refusal(&request.head) {
+        let fault = HeadFault::new(check, 403, text);
+        let purpose = match request.head.header("upgrade") {
+            Some(_) => upgrade_of(&request.head),
+            None => Purpose::Unknown,
+        };
+        let evidence = Evidence::of_head(&request.head);
+        let rejected = Rejected::last(purpose, &evidence);
+        return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
+    }
+    match upgrade(&request.head) {
+        Ok(Some(_)) => return HeadStep::Upgrade(request),
+        Ok(None) => {}
+        Err(error) => {
+            let purpose = upgrade_of(&request.head);
+            let evidence = Evidence::of_head(&request.head);
+            let fault = error.into();
+            let rejected = Rejected::last(purpose, &evidence);
+            return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
+        }
+    }
+    if is_wake(&request.head) && sockets.settings().presence.wake_poll {
+        return HeadStep::Wake(request);
+    }
+    if public_pages::is_admin_page(sockets, key, &request.head) {
+        let whole = [request.text, request.after].concat();
+        return HeadStep::Done(public_pages::pass_on_admin_page(
+            sockets, books, key, whole, at,
+        ));
+    }
+    if request.head.method() == "POST" {
+        return HeadStep::Call(request);
+    }
+    if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(|it| it.peer().tls) {
+        return HeadStep::Stranger(request);
+    }
+    HeadStep::Done(answer_head(sockets, books, key, &request, at))
+}
 
-    pub(crate) fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
-        if let Some(http) = self.http(key)
-            && !rest.is_empty()
+/// Answers a head that is neither an upgrade nor a call.
+fn answer_head(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    match request.head.method() {
+        "OPTIONS" => answer_preflight(sockets, books, key, request, at),
+        _ if public_pages::is_probe(&request.head) => {
+            let close = ends_with(&request.head);
+            public_pages::answer_probe(sockets, books, key, close, at);
+            next(request, close)
+        }
+        _ if is_wake(&request.head) => unknown_operation(sockets, books, key, request, at),
+        "GET"
+            if request
+                .head
+                .query()
+                .is_some_and(|query| query.contains("X-Amz-ChannelARN")) =>
         {
-            http.buffer.extend_from_slice(rest);
+            let message = "This request must ask for a WebSocket: Upgrade: websocket.";
+            let fault = HeadFault::new(Check::NotWebsocket, 400, message);
+            let purpose = upgrade_of(&request.head);
+            let evidence = Evidence::of_head(&request.head);
+            let rejected = Rejected::last(purpose, &evidence);
+            refuse_step(sockets, books, key, fault, rejected, at)
         }
+        "GET" | "HEAD" if public_pages::is_visit(sockets.settings(), &request.head) => {
+            let close = ends_with(&request.head);
+            public_pages::answer_visit(sockets, books, key, &request.head, close, at);
+            next(request, close)
+        }
+        _ => unknown_operation(sockets, books, key, request, at),
     }
 }
 
-/// The next part of the bytes of an HTTP connection.
-pub(crate) enum Part {
-    /// Nothing that could be handled.
-    None(Step),
-    /// A head of this number of bytes.
-    Head(usize),
-    /// Bytes that cannot be a head.
-    NoHead(HeadError),
-    /// A body of this number of bytes.
-    Body(usize),
-}
-
-impl Sockets {
-    /// Looks at what comes next; `waits`: it is not answered in this visit.
-    pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
-        let limits = self.rules().head;
-        let session = self.session(key);
-        let answers_wait = session.is_some_and(Session::answers_wait);
-        let unheard = session.is_some_and(|it| it.sending == Sending::WithheldForGood);
-        let Some(http) = self.http(key) else {
-            return Part::None(Step::Over);
-        };
-        match &http.stage {
-            HttpStage::AwaitTls
-            | HttpStage::AwaitReply(..)
-            | HttpStage::AwaitWake(_)
-            | HttpStage::AwaitHandover(..)
-            | HttpStage::AwaitTunnel(_)
-            | HttpStage::AwaitAdmin(_)
-            | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
-            HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
-            // No answer would leave: nothing more is done for it.
-            HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
-            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
-                self.wait_for_turn(key);
-                Part::None(Step::Wait)
+/// Takes an upgrade, or the question of a device: it is returned if it is to be admitted here, goes to the shard or
+/// node that has its channel, or is refused.
+pub(crate) fn take_upgrade(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Option<Admission> {
+    let asked = upgrade(&request.head).ok()?;
+    let purpose = match asked {
+        Some(_) => upgrade_of(&request.head),
+        None => Purpose::Wake,
+    };
+    // The node that passed it on asks the next owner.
+    if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
+        sockets.close_when_sent(key, at);
+        return None;
+    }
+    let evidence = Evidence::of_head(&request.head);
+    if disconnect::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+        return None;
+    }
+    let peer = sockets.session(key)?.peer();
+    let from = (&request.head, peer);
+    match upgrades::admission(sockets.settings(), books, gate, from, asked.as_ref(), at) {
+        Err(refusal) => {
+            let evidence = match refusal {
+                UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
+                UpgradeRefusal::Refused(..) | UpgradeRefusal::Denied(..) => evidence,
+            };
+            let refused = (&evidence, &refusal);
+            upgrades::refuse_upgrade(sockets, books, key, purpose, refused, at);
+        }
+        // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
+        Ok(_) if sockets.http(key).is_some_and(|http| http.ends_behind) => {
+            sockets.close_when_sent(key, at);
+        }
+        Ok(admission) => {
+            if purpose == Purpose::Wake {
+                sockets.output(Output::KeepAlive(key));
             }
-            HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
-                Ok(None) => Part::None(Step::Wait),
-                Ok(Some(end)) => Part::Head(end.min(rest.len())),
-                Err(error) => Part::NoHead(error),
+            let identity = Identity::of(&admission.arn);
+            let home = sockets.placement().home(&identity, at.now);
+            match home {
+                Home::Here(shard) if shard == sockets.shard() => return Some(admission),
+                Home::Here(shard) => {
+                    sockets.hand_over(key, shard, admission, request.after, at);
+                }
+                Home::There(_) | Home::Nobody => {
+                    let whole = [request.text, request.after].concat();
+                    let counted = sockets.count_onward();
+                    let onward = tunnel::of_upgrade(admission, whole, counted);
+                    tunnel::pass_on(sockets, books, key, home, onward, at);
+                }
+            }
+        }
+    }
+    None
+}
+
+fn answer_preflight(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let head = &request.head;
+    let close = !head.keep_alive();
+    let id = books.request_id();
+    let asked = head.header("access-control-request-headers");
+    sockets.push_control(books, key, |out| {
+        preflight(
+            out,
+            &Meta {
+                wall_ms: at.wall.0,
+                request_id: &id,
+                close,
             },
-            HttpStage::AwaitBody(awaited) if awaited.length > rest.len() => Part::None(Step::Wait),
-            HttpStage::AwaitBody(awaited) => Part::Body(awaited.length),
+            asked,
+        )
+    });
+    books.count_request(Requested::Unknown, 200);
+    sockets.next_request(key, close, at);
+    // A preflight has no body; the end of one that announces a body cannot be found.
+    match head.body() {
+        Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
+        Ok(Body::Length(_)) | Err(_) => {
+            sockets.close_when_sent(key, at);
+            Step::Over
         }
     }
 }
 
-impl Sockets {
-    /// Whether the answer to this head has a body, also when the head cannot be understood.
-    pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
-        //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
-        //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
-        let line = head.strip_prefix(b"\r\n").unwrap_or(head);
-        if let Some(http) = self.http(key) {
-            http.bodiless = line.starts_with(b"HEAD ");
+fn unknown_operation(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let close = ends_with(&request.head);
+    let message = "There is no such operation: see the path, and that the method is POST.";
+    let kind = ErrorKind::UnknownOperation;
+    let fault = Fault::new(Check::OperationUnknown, kind, message);
+    let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
+    let rejected = Rejected::new(purpose, &evidence, close);
+    responses::respond_error(sockets, books, key, &fault, rejected, at);
+    next(request, close)
+}
+
+/// Answers on a connection to the credentials provider.
+pub(crate) fn answer_provider(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    (key, shown): (SessionKey, &Shown),
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let close = ends_with(&request.head);
+    let asked = (&request.head, close);
+    role_alias::answer(sockets, books, gate, (key, shown), asked, at);
+    next(request, close)
+}
+
+/// Refuses a request for keys of a certificate on a connection that was not asked for one, where others are: its
+/// server name is missing, or not one of those.
+pub(crate) fn refuse_stranger(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    if !role_alias::is_open(sockets, gate) {
+        return answer_head(sockets, books, key, request, at);
+    }
+    let close = ends_with(&request.head);
+    role_alias::refuse_stranger(sockets, books, key, (&request.head, close), at);
+    next(request, close)
+}
+
+fn next(request: &Request<'_>, close: bool) -> Step {
+    if close {
+        Step::Over
+    } else {
+        Step::Used(request.bytes)
+    }
+}
+
+/// A POST: its path names the operation, its body is awaited.
+pub(crate) fn begin_call(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Step {
+    let head = &request.head;
+    let length = match head.body() {
+        Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+        Ok(Body::None) => 0, // a POST without any length is an error
+        Err(error) => {
+            let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
+            let rejected = Rejected::last(purpose, &evidence);
+            return refuse_step(sockets, books, key, error.into(), rejected, at);
+        }
+    };
+    if length > sockets.settings().limits.body_bytes {
+        let message = "The request body is too large.";
+        let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
+        let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
+        let rejected = Rejected::last(purpose, &evidence);
+        return refuse_step(sockets, books, key, fault, rejected, at);
+    }
+    let is_form = || head.header("content-type").is_some_and(codec::sts::is_form);
+    let target = match Operation::from_path(head.path()) {
+        Some(operation) => Target::Api(operation),
+        None if head.path() == "/" && is_form() => Target::Sts,
+        None => return unknown_operation(sockets, books, key, request, at),
+    };
+    let purpose = purpose_of(target);
+    if disconnect::refuses_in_drain(sockets, books, key, purpose, &Evidence::of_head(head), at) {
+        return Step::Over;
+    }
+    let waits = request.after.len() < length;
+    if let Some(refused) = unsigned_form(sockets, gate, key, (head, target, length), at) {
+        match refused {
+            UnsignedForm::Read => {}
+            UnsignedForm::TooMany => {
+                let evidence = Evidence::of_head(head);
+                let rejected = Rejected::last(purpose, &evidence);
+                crate::shard::calls::sts::refuse_rate(sockets, books, key, rejected, at);
+                return Step::Over;
+            }
+        }
+    } else if waits && let Err(unsigned) = gate.precheck(head, target, at) {
+        // Its body is not waited for, so nobody knows where the next request begins.
+        let evidence = gate.evidence(Some(head));
+        let rejected = Rejected::last(purpose, &evidence);
+        responses::respond_unsigned(sockets, books, key, &unsigned, rejected, at);
+        return Step::Over;
+    }
+    // The node that passed it on has answered that.
+    if head.expects_continue() && waits && !sockets.is_inner(key) {
+        sockets.push_control(books, key, |out| out.extend_from_slice(CONTINUE));
+    }
+    let awaited = PendingBody {
+        target,
+        host: head.host().unwrap_or_default().into(),
+        close: !head.keep_alive(),
+        length,
+        head: (gate.asks_for_signatures() || sockets.placement().cluster().is_some())
+            .then(|| request.text.into()),
+    };
+    let deadline = at.now.after(sockets.settings().timeouts.body_ms);
+    let Some(http) = sockets.http(key) else {
+        return Step::Over;
+    };
+    http.stage = HttpStage::AwaitBody(Box::new(awaited));
+    http.deadline = deadline;
+    Step::Used(request.bytes)
+}
+
+pub(crate) fn refuse_step(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    fault: HeadFault,
+    rejected: Rejected<'_>,
+    at: Moment,
+) -> Step {
+    responses::refuse_head(sockets, books, key, &fault, rejected, at);
+    Step::Over
+}
+
+/// Whether a request is a device's question.
+fn is_wake(head: &Head<'_>) -> bool {
+    head.method() == "GET" && head.path() == "/wake"
+}
+
+/// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
+fn upgrade_of(head: &Head<'_>) -> Purpose {
+    let names_client = head
+        .query()
+        .is_some_and(|query| query.contains("X-Amz-ClientId="));
+    Purpose::Upgrade(if names_client {
+        UpgradeRole::Viewer
+    } else {
+        UpgradeRole::Master
+    })
+}
+
+// A whole request body: the call or the form that it is, or why it is refused.
+
+/// A body whose signature is good.
+pub(crate) enum SignedBody {
+    /// A call of the API.
+    Call(SignedCall),
+    /// A form of STS, of this caller; and whether the connection ends with the answer.
+    Form(Caller, bool),
+    /// A form that signs in with a provider's token, and has no signature; and whether the connection ends with the
+    /// answer.
+    SignIn(bool),
+}
+
+/// A call whose signature is good.
+pub(crate) struct SignedCall {
+    pub(crate) asked: PendingCall,
+    pub(crate) call: Call,
+    /// The request as it came, where other nodes may want it.
+    pub(crate) whole: Option<Vec<u8>>,
+}
+
+/// Reads a whole body; what is no call, or none that is signed, is answered.
+pub(crate) fn take_body(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    body: &mut [u8],
+    at: Moment,
+) -> Option<SignedBody> {
+    let peer = sockets.session(key)?.peer();
+    let http = sockets.http(key)?;
+    let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return None;
+    };
+    let PendingBody {
+        target,
+        host,
+        close,
+        length: _,
+        head,
+    } = *awaited;
+    let from = (target, peer);
+    let caller = match gate.authenticate(head.as_deref(), body, from, at) {
+        Ok(caller) => caller,
+        Err(unsigned)
+            if target == Target::Sts
+                && unsigned.refusal == Refusal::Missing
+                && gate.takes_unsigned(body.len())
+                && sts::is_web_identity(body) =>
+        {
+            return Some(SignedBody::SignIn(close));
+        }
+        Err(unsigned) => {
+            let head = head.as_deref();
+            let head = head.and_then(|text| gate.reread(text));
+            let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
+            let rejected = Rejected::new(purpose, &evidence, close);
+            responses::respond_unsigned(sockets, books, key, &unsigned, rejected, at);
+            return None;
+        }
+    };
+    let operation = match target {
+        Target::Api(operation) => operation,
+        Target::Sts => return Some(SignedBody::Form(caller, close)),
+    };
+    // Parsing changes the body, and another node wants it as it came.
+    let clustered = sockets.placement().cluster().is_some();
+    let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
+    match codec::control::parse(operation, body, &sockets.rules().calls) {
+        Ok(call) => {
+            let asked = PendingCall {
+                operation,
+                host,
+                close,
+                caller,
+                client_id: None,
+                channel: None,
+                subject: None,
+                place_kept: false,
+                held: 0,
+            };
+            Some(SignedBody::Call(SignedCall { asked, call, whole }))
+        }
+        Err(error) => {
+            let evidence = Evidence {
+                caller: Some(&caller),
+                ..Evidence::default()
+            };
+            let (purpose, fault) = (Purpose::Api(operation), error.into());
+            let rejected = Rejected::new(purpose, &evidence, close);
+            responses::respond_error(sockets, books, key, &fault, rejected, at);
+            None
         }
     }
+}
+
+// Forms of STS without a signature: sign-ins with a provider's token.
+
+/// A form without a signature that may be a sign-in with a provider's token.
+pub(crate) enum UnsignedForm {
+    /// Its body is read, which says whether it is one.
+    Read,
+    /// Its address has used up its rate.
+    TooMany,
+}
+
+/// Whether a request is a form without a signature that may be a sign-in; `None` for any other.
+pub(crate) fn unsigned_form(
+    sockets: &mut Sockets,
+    gate: &mut Gate,
+    key: SessionKey,
+    (head, target, length): (&Head<'_>, Target, usize),
+    at: Moment,
+) -> Option<UnsignedForm> {
+    if target != Target::Sts || !gate.takes_unsigned(length) {
+        return None;
+    }
+    let unsigned = gate.precheck(head, target, at).err()?;
+    if unsigned.refusal != Refusal::Missing {
+        return None;
+    }
+    let peer = sockets.session(key)?.peer();
+    Some(if gate.may_sign_in(peer, at) {
+        UnsignedForm::Read
+    } else {
+        UnsignedForm::TooMany
+    })
 }

@@ -8,18 +8,16 @@ use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::SessionKey;
-use crate::limits::devices::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
+use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
 use crate::machine::Peer;
 use crate::session::http::{Admission, Asks};
 use crate::settings::Settings;
 use crate::shard::Fault;
-use crate::shard::books::Books;
-use crate::shard::books::evidence::Evidence;
-use crate::shard::calls::refusals::absent;
-use crate::shard::calls::respond::{self, Rejected};
-use crate::shard::connect::requests::ends_with;
+use crate::shard::calls::responses::{self, Rejected, absent};
+use crate::shard::connect::ends_with;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use codec::http::{Head, Upgrade, decode, pairs};
@@ -242,12 +240,12 @@ pub(crate) fn refuse_upgrade(
     match refusal {
         UpgradeRefusal::Unsigned(unsigned) => {
             let rejected = Rejected::last(purpose, evidence);
-            respond::respond_unsigned(sockets, books, key, unsigned, rejected, at);
+            responses::respond_unsigned(sockets, books, key, unsigned, rejected, at);
         }
         UpgradeRefusal::Refused(fault, caller) => {
             let evidence = of(caller.as_ref());
             let rejected = Rejected::last(purpose, &evidence);
-            respond::respond_error(sockets, books, key, fault, rejected, at);
+            responses::respond_error(sockets, books, key, fault, rejected, at);
         }
         UpgradeRefusal::Denied(caller, action, arn, rests_on) => {
             let (check, policy) = &**rests_on;
@@ -262,7 +260,7 @@ pub(crate) fn refuse_upgrade(
             let fault = fault.by_policy(policy.clone());
             let evidence = of(Some(caller));
             let rejected = Rejected::last(purpose, &evidence).audited(&id);
-            respond::respond_error(sockets, books, key, &fault, rejected, at);
+            responses::respond_error(sockets, books, key, &fault, rejected, at);
         }
     }
 }

@@ -1,10 +1,20 @@
 //! The state of the test double.
 
-use crate::shard::dev::account_use::AccountUse;
-use crate::shard::dev::capture::{Capture, Copies};
+use crate::channel::rates::Rates;
+use crate::channel::{Channel, Route, Towards};
+use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::limits::{CAPTURES_PER_SECOND_MAX, FINDINGS_MAX, PARITY_BUCKETS_MAX};
+use crate::quota::SharedBucket;
+use crate::session::web_socket::MessageRates;
+use crate::settings::{Profile, Quotas, Settings, channels_per_account_strict};
 use crate::shard::dev::faults::Faults;
-use crate::shard::dev::parity::Parity;
+use crate::time::{Moment, Now, Wall};
+use ahash::RandomState;
+use codec::control::Operation;
+use codec::signal::Action;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The parts that only a shard under `--dev` has.
 #[derive(Default)]
@@ -24,3 +34,419 @@ pub struct StartDev {
     /// The use of the server's account by all shards.
     pub account_use: Option<Arc<AccountUse>>,
 }
+
+// Findings of what the strict profile would have refused, for tests while it is not enforced: under `--dev` only.
+//
+// The numbers are those of the table of settings, under the strict profile, and the buckets are those that enforce
+// them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
+
+/// Something that the strict profile would have refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule that it breaks.
+    pub rule: &'static str,
+    /// The channel's name; empty where there are too many channels with findings.
+    pub channel: Box<str>,
+    /// The number of times.
+    pub count: u64,
+    /// When first.
+    pub first: Wall,
+    /// The first occurrence, and the limit that it passes.
+    pub says: Box<str>,
+}
+
+/// The findings of a shard, and the buckets that they come from.
+#[derive(Debug)]
+pub(crate) struct Parity {
+    pub(crate) strict: Settings,
+    /// By the name of the channel, of each rule one.
+    pub(crate) found: HashMap<Box<str>, Vec<Finding>, RandomState>,
+    /// Of sessions, where they have buckets for quotas that are enforced.
+    pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
+    pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
+    floods: HashMap<ChannelKey, Flood, RandomState>,
+    /// Shared with the other shards, where there are any.
+    pub(crate) account_use: Option<Arc<AccountUse>>,
+}
+
+/// Messages of a channel that came too fast, counted by action beside its findings, where finding the finding would
+/// cost each of them more than all the rest.
+#[derive(Debug)]
+struct Flood {
+    channel: Box<str>,
+    /// `None` while there is no finding to add them to.
+    counts: [Option<u64>; Action::ALL.len()],
+}
+
+impl Parity {
+    /// Of a server in this region.
+    pub(crate) fn new(
+        region: &str,
+        hasher: &RandomState,
+        account_use: Option<Arc<AccountUse>>,
+    ) -> Self {
+        let mut strict = Settings::new(Profile::Strict, true);
+        strict.limits.channels_per_account = channels_per_account_strict(region);
+        Self {
+            strict,
+            account_use,
+            found: HashMap::with_hasher(hasher.clone()),
+            messages: HashMap::with_hasher(hasher.clone()),
+            channels: HashMap::with_hasher(hasher.clone()),
+            floods: HashMap::with_hasher(hasher.clone()),
+        }
+    }
+
+    /// Counts a finding. A client under load breaks a rule with each of its messages: only the first one costs text.
+    pub(crate) fn note(
+        &mut self,
+        rule: &'static str,
+        channel: &str,
+        at: Moment,
+        says: impl FnOnce() -> String,
+    ) {
+        if self.count(rule, channel) {
+            return;
+        }
+        let kept: usize = self.found.values().map(Vec::len).sum();
+        let channel = if kept < FINDINGS_MAX { channel } else { "" };
+        if self.count(rule, channel) {
+            return;
+        }
+        self.found.entry(channel.into()).or_default().push(Finding {
+            rule,
+            channel: channel.into(),
+            count: 1,
+            first: at.wall,
+            says: says().into(),
+        });
+    }
+
+    /// Whether there is such a finding, which is counted then.
+    fn count(&mut self, rule: &'static str, channel: &str) -> bool {
+        let of_channel = self.found.get_mut(channel);
+        let known = of_channel.and_then(|all| all.iter_mut().find(|finding| finding.rule == rule));
+        known.is_some_and(|finding| {
+            finding.count += 1;
+            true
+        })
+    }
+
+    /// Counts a message that came too fast; false where it is the first one of its channel and action.
+    pub(crate) fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
+        let counts = self.floods.get_mut(&channel).map(|flood| &mut flood.counts);
+        let count = counts.and_then(|counts| counts.get_mut(action.index())?.as_mut());
+        count.is_some_and(|count| {
+            *count += 1;
+            true
+        })
+    }
+
+    /// From here on its messages of this action are counted by [`Self::floods`], if it has a finding of its own.
+    pub(crate) fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
+        let rule = rate_rule(action);
+        let mut all = self.found.get(channel).into_iter().flatten();
+        if !all.any(|finding| finding.rule == rule) {
+            return;
+        }
+        if self.floods.len() >= PARITY_BUCKETS_MAX {
+            self.settle_floods();
+        }
+        let flood = self.floods.entry(key).or_insert_with(|| Flood {
+            channel: channel.into(),
+            counts: Default::default(),
+        });
+        if let Some(count) = flood.counts.get_mut(action.index()) {
+            *count = Some(0);
+        }
+    }
+
+    /// Adds what was counted beside the findings to them.
+    fn settle_floods(&mut self) {
+        let found = &mut self.found;
+        self.floods.retain(|_, flood| {
+            for finding in found.get_mut(&flood.channel).into_iter().flatten() {
+                let mut actions = Action::ALL.into_iter();
+                let action = actions.find(|action| rate_rule(*action) == finding.rule);
+                let count = action.and_then(|action| *flood.counts.get(action.index())?);
+                finding.count += count.unwrap_or_default();
+            }
+            false
+        });
+    }
+
+    /// The findings so far, by rule and channel.
+    pub(crate) fn findings(&mut self) -> Vec<Finding> {
+        self.settle_floods();
+        let mut found: Vec<Finding> = self.found.values().flatten().cloned().collect();
+        found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
+        found
+    }
+
+    /// Forgets those of channels whose names begin with this.
+    pub(crate) fn forget(&mut self, prefix: &str) {
+        self.found.retain(|channel, _| !channel.starts_with(prefix));
+        self.floods
+            .retain(|_, flood| !flood.channel.starts_with(prefix));
+    }
+
+    /// A connection is gone.
+    pub(crate) fn forget_session(&mut self, key: SessionKey) {
+        self.messages.remove(&key);
+    }
+
+    /// A channel is gone.
+    pub(crate) fn channel_went(&self, channel: &Channel) {
+        if let Some(account) = &self.account_use
+            && account.is_about(&Identity::of(&channel.record.arn))
+        {
+            account.channel_went();
+        }
+    }
+}
+
+/// The rule of messages of one connection that come too fast.
+pub(crate) fn rate_rule(action: Action) -> &'static str {
+    match action {
+        Action::SdpOffer => "rate_offer",
+        Action::SdpAnswer => "rate_answer",
+        Action::IceCandidate => "rate_candidate",
+    }
+}
+
+// The use of a server's account by all its shards together, counted for findings: under `--dev` only, beside the
+// quotas that the strict profile enforces by letters ([`crate::shard::directory::accounts`]).
+
+/// The use of one account in one region, one value for all shards. Others' are not counted.
+#[derive(Debug)]
+pub struct AccountUse {
+    /// As identities of its channels begin.
+    tenant: Box<str>,
+    /// The use of its rates: a bucket for each operation.
+    buckets: [SharedBucket; Operation::ALL.len()],
+    channels: AtomicU64,
+}
+
+impl AccountUse {
+    /// An account without channels.
+    #[must_use]
+    pub fn new(region: &str, account: &str) -> Self {
+        Self {
+            tenant: Identity::new(region, account, "").tenant().into(),
+            buckets: Default::default(),
+            channels: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether this is of that account and region.
+    pub(crate) fn is_about(&self, identity: &Identity) -> bool {
+        identity.as_str().starts_with(&*self.tenant)
+    }
+
+    /// Takes a token for a call; false when there is none.
+    pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
+        let bucket = self.buckets.get(operation.index());
+        let (Some(rate), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
+            return true;
+        };
+        bucket.take(rate, now)
+    }
+
+    /// A channel is there; how many there are with it.
+    pub(crate) fn channel_came(&self) -> u64 {
+        self.channels.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A channel is gone.
+    pub(crate) fn channel_went(&self) {
+        self.channels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
+
+/// Takes copies of messages. Never waits: what it has no room for it counts.
+pub trait Capture: Send {
+    /// A message was dealt with.
+    fn take(&mut self, copy: Captured);
+
+    /// This many more were too many for a second.
+    fn missed(&mut self, messages: u64);
+}
+
+/// A message, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// When.
+    pub at: Wall,
+    /// The channel's name.
+    pub channel: Box<str>,
+    /// Which way it went; `None` when it was refused before that was known.
+    pub towards: Option<Towards>,
+    /// The viewer at its other end, or the viewer that sent what was refused; empty for a master that did.
+    pub viewer: Box<str>,
+    /// Its action; `None` for what could not be understood.
+    pub action: Option<Action>,
+    /// The payload as it came, base64.
+    pub payload: Box<str>,
+    /// Its fate so far.
+    pub fate: Fate,
+}
+
+/// The fate of a message when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is on its way to a connected recipient.
+    Delivered,
+    /// It is kept for an absent one.
+    Kept,
+    /// A fault dropped it.
+    Dropped,
+    /// A fault ended its time to live.
+    Expired,
+    /// It answers an Alexa call, or comes too late for one.
+    Call,
+    /// It breaks a rule, or a fault has it refused.
+    Refused,
+    /// Its sender is too fast.
+    Throttled,
+}
+
+impl Fate {
+    /// The fate of a message by its route alone.
+    pub(crate) const fn of(route: Route) -> Self {
+        match route {
+            Route::To(_) => Self::Delivered,
+            Route::Keep(_) => Self::Kept,
+            Route::AnswersCall | Route::TooLateForCall => Self::Call,
+        }
+    }
+
+    /// The word of `/dev/messages`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Kept => "kept",
+            Self::Dropped => "dropped",
+            Self::Expired => "expired",
+            Self::Call => "call",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
+/// The destination of a shard's copies, and the number that went there in the current second.
+pub(crate) struct Copies {
+    to: Box<dyn Capture>,
+    second: u64,
+    taken: u32,
+}
+
+impl Copies {
+    pub(crate) fn new(to: Box<dyn Capture>) -> Self {
+        Self {
+            to,
+            second: 0,
+            taken: 0,
+        }
+    }
+
+    /// Whether there may be one more in this second.
+    fn has_room(&mut self, at: Moment) -> bool {
+        let second = at.now.0 / 1000;
+        if second != self.second {
+            (self.second, self.taken) = (second, 0);
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= CAPTURES_PER_SECOND_MAX
+    }
+}
+
+impl Copies {
+    /// Hands a copy over, if this second has room for it.
+    pub(crate) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
+        if self.has_room(at) {
+            self.to.take(copy());
+        } else {
+            self.to.missed(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod account_use_tests {
+
+    use super::*;
+    use crate::settings::{Profile, Settings};
+
+    #[test]
+    fn shards_take_from_the_same_buckets() {
+        let used = AccountUse::new("us-west-2", "123456789012");
+        let quotas = Settings::new(Profile::Strict, false).quotas;
+        let rate = quotas.account_list;
+        let mut taken = 0;
+        // The second shard's clock is behind.
+        for now in (0..).map(|number| Now(1_000 - 3 * (number % 2))) {
+            if !used.take(Operation::ListSignalingChannels, &quotas, now) {
+                break;
+            }
+            taken += 1;
+        }
+        assert_eq!(taken, rate.burst);
+        assert!(used.take(Operation::DescribeSignalingChannel, &quotas, Now(1_000)));
+        assert!(used.take(Operation::GetIceServerConfig, &quotas, Now(1_000)));
+        let second = Now(1_000 + 1_000 / u64::from(rate.rate));
+        assert!(used.take(Operation::ListSignalingChannels, &quotas, second));
+    }
+
+    #[test]
+    fn channels_of_one_account_and_region_are_meant() {
+        let used = AccountUse::new("us-west-2", "123456789012");
+        for (region, account, meant) in [
+            ("us-west-2", "123456789012", true),
+            ("us-west-2", "210987654321", false),
+            ("eu-west-1", "123456789012", false),
+        ] {
+            assert_eq!(used.is_about(&Identity::new(region, account, "c")), meant);
+        }
+        assert_eq!((used.channel_came(), used.channel_came()), (1, 2));
+        used.channel_went();
+        assert_eq!(used.channel_came(), 2);
+    }
+}
+
+#[cfg(test)]
+mod capture_tests {
+
+    use super::*;
+    use crate::time::Now;
+
+    struct Nowhere;
+
+    impl Capture for Nowhere {
+        fn take(&mut self, _: Captured) {}
+        fn missed(&mut self, _: u64) {}
+    }
+
+    #[test]
+    fn copies_of_a_second_are_limited() {
+        let mut copies = Copies::new(Box::new(Nowhere));
+        let at = |ms| Moment {
+            now: Now(ms),
+            ..Moment::default()
+        };
+        let mut taken = |ms| {
+            (0..2 * CAPTURES_PER_SECOND_MAX)
+                .filter(|_| copies.has_room(at(ms)))
+                .count()
+        };
+        assert_eq!(taken(0), CAPTURES_PER_SECOND_MAX as usize);
+        assert_eq!(taken(999), 0);
+        assert_eq!(taken(1000), CAPTURES_PER_SECOND_MAX as usize);
+    }
+}
+
+#[cfg(test)]
+mod parity_tests;

@@ -23,7 +23,7 @@ use crate::id::Identity;
 use crate::limits::RECORD_BYTES_MAX;
 use crate::record::Holding;
 use crate::settings::Rate;
-use crate::shard::calls::refusals::RATE_EXCEEDED;
+use crate::shard::calls::responses::RATE_EXCEEDED;
 use crate::shard::directory::Directory;
 use crate::shard::{Answer, Fault};
 use crate::time::Moment;

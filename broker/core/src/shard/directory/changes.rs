@@ -1,71 +1,512 @@
-//! The changes of channels that are under way.
+//! Changes of the registry: made durable first, then made, then answered. What follows when the store has reported one
+//! is in `commits.rs`.
+//!
+//! ```text
+//!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer
+//!               │                                                              │
+//!               └ a change of this channel is under way: waits behind it       └ the next one that waits
+//! ```
+//! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
+//! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
-use crate::id::{Account, CallRef, ChannelKey};
-use crate::limits::CHANGES_PER_SHARD_MAX;
-use crate::record::Record;
-use crate::registry::Store;
-use crate::shard::Query;
-use crate::shard::shares::places::Places;
-use crate::time::Wall;
-use ahash::RandomState;
-use std::collections::{HashMap, VecDeque};
+use crate::channel::Life;
+use crate::check::Check;
+use crate::id::{Account, CallRef, ChannelKey, Identity};
+use crate::journal::EndReason;
+use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
+use crate::record::{Record, Version};
+use crate::registry::{Change, StoreError, Submitted};
+use crate::shard::calls::responses::{absent, internal_failure, too_busy};
+use crate::shard::directory::waiting_callers::PollChange;
+use crate::shard::directory::{
+    BegunChange, ChangeStep, ChangeUnderWay, Directory, NoWait, Waiting,
+};
+use crate::shard::telemetry::Books;
+use crate::shard::todo::{Each, Todo, TodoList};
+use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
+use crate::time::{Moment, Wall};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
+use codec::identifiers::{ChannelArn, ChannelName};
+use std::collections::VecDeque;
 
-/// A change that the store has, and who waits for its end.
-#[derive(Debug)]
-pub(crate) struct ChangeUnderWay {
-    /// The caller that gets the result; a channel that was created by a connect has none.
-    pub(crate) caller: Option<CallRef>,
-    /// The account whose place it has, if it has one: the caller's, or the channel's.
-    pub(crate) account: Option<Account>,
-    pub(crate) step: ChangeStep,
-    /// Later changes of the same channel. Each has a place of its own.
-    pub(crate) waiting: Waiting,
-}
-
-/// The step that is made once a change is durable.
-#[derive(Debug)]
-pub(crate) enum ChangeStep {
-    Create,
-    Replace(Record),
-    Delete,
-}
-
-/// The changes under way: at most one for each channel.
-pub(crate) struct Changes {
-    pub(crate) store: Box<dyn Store>,
-    /// Changes that the store has not reported.
-    pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
-    /// Those, and the ones that wait behind them, by account.
-    pub(crate) places: Places<Account>,
-    /// Channels whose deletion is not durable yet.
-    pub(crate) deleting: u64,
-    /// When the youngest channel was made: a name made again at once is another channel all the same.
-    pub(crate) last_created: Wall,
-}
-
-impl Changes {
-    pub(crate) fn new(store: Box<dyn Store>, newest: Wall, hasher: RandomState) -> Self {
-        Self {
-            store,
-            under_way: HashMap::with_hasher(hasher),
-            places: Places::of(CHANGES_PER_SHARD_MAX),
-            deleting: 0,
-            last_created: newest,
+impl Directory {
+    /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
+    pub(crate) fn create(
+        &mut self,
+        books: &mut Books,
+        identity: &Identity,
+        create: CreateSignalingChannel,
+        held: u64,
+        at: Moment,
+    ) -> Result<BegunChange, Fault> {
+        if self.key_of(identity).is_some() {
+            let message = "A channel with this name exists already in this account and region.";
+            return Err(Fault::new(
+                Check::ChannelExists,
+                ErrorKind::ResourceInUse,
+                message,
+            ));
         }
+        let created = self.creation_time(at.wall);
+        let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
+            ChannelArn::build(
+                PARTITION,
+                identity.region(),
+                identity.account(),
+                name,
+                created.0,
+            )
+            .ok()
+        });
+        let record = Record {
+            arn: arn.ok_or_else(internal_failure)?,
+            ttl_seconds: create.ttl_seconds,
+            created,
+            version: books.version(),
+            tags: create.tags.into(),
+        };
+        let kind = ErrorKind::AccountChannelLimitExceeded;
+        self.has_bytes(identity.tenant(), held, record.bytes(), kind)?;
+        self.note_created(created);
+        let key = self.insert_channel(record, Life::Creating);
+        let key = key.ok_or_else(|| {
+            let message = "The server has as many channels as it may have.";
+            let kind = ErrorKind::AccountChannelLimitExceeded;
+            Fault::new(Check::ChannelsFull, kind, message)
+        })?;
+        Ok((key, ChangeStep::Create))
+    }
+
+    /// Begins a change of a channel; `None`: it waits for the change before. One that takes more bytes counts with them
+    /// from here on.
+    pub(crate) fn alter(
+        &mut self,
+        books: &mut Books,
+        caller: CallRef,
+        arn: ChannelArn,
+        alteration: Alteration,
+        (operation, held): (Operation, u64),
+    ) -> Result<Option<BegunChange>, Fault> {
+        let Some(key) = self.find(&arn) else {
+            return Err(self.not_found(&Identity::of(&arn), Some(&arn)));
+        };
+        if self.is_changing(key) {
+            let query = Query {
+                operation,
+                held,
+                caller: None,
+                client_id: None,
+                kind: QueryKind::Change(arn, alteration),
+            };
+            return match self.wait_behind(key, caller, query) {
+                Ok(()) => Ok(None),
+                Err(NoWait::Channel) => {
+                    let message = "Too many changes of this channel are under way. Try again.";
+                    let kind = ErrorKind::ClientLimitExceeded;
+                    Err(Fault::new(Check::ChangesFull, kind, message))
+                }
+                Err(NoWait::Account) => Err(too_busy()),
+            };
+        }
+        let channel = self.channel(key);
+        let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
+        let before = channel.record.bytes();
+        let step = match altered(&channel.record, alteration, || books.version())? {
+            Some(record) => {
+                let after = record.bytes();
+                if after > before {
+                    let (identity, kind) =
+                        (Identity::of(&record.arn), ErrorKind::ClientLimitExceeded);
+                    self.has_bytes(identity.tenant(), held, after - before, kind)?;
+                    self.reserve_record(key, &record);
+                }
+                ChangeStep::Replace(record)
+            }
+            None => {
+                self.begin_deletion(key);
+                ChangeStep::Delete
+            }
+        };
+        Ok(Some((key, step)))
+    }
+
+    /// Changes of a channel wait: behind the one under way, or for the end of the step before.
+    pub(crate) fn let_wait(
+        &mut self,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        mut waiting: Box<Waiting>,
+    ) {
+        if !self.wait_on(key, &mut waiting) {
+            todo.push(Todo::ServeWaiting(key, waiting));
+        }
+    }
+
+    /// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
+    pub(crate) fn delete(&mut self, todo: &mut TodoList, key: ChannelKey) -> bool {
+        if self.is_changing(key) {
+            return false;
+        }
+        if self.channel(key).is_none() {
+            return true;
+        }
+        self.begin_deletion(key);
+        self.submit(todo, (key, ChangeStep::Delete), None)
+    }
+
+    /// Hands a change to the store; `caller` gets its result. False when the store does not take it.
+    pub(crate) fn submit(
+        &mut self,
+        todo: &mut TodoList,
+        (key, step): BegunChange,
+        caller: Option<CallRef>,
+    ) -> bool {
+        if let ChangeStep::Create = step {
+            todo.push(Todo::ChannelCame(key));
+        }
+        let result = match self.submit_change((key, step), caller) {
+            None => return false,
+            Some(Ok(Submitted::Later)) => return true,
+            Some(Ok(Submitted::Kept)) => Ok(()),
+            Some(Err(error)) => Err(error),
+        };
+        let is_taken = result.is_ok();
+        todo.push(Todo::Committed(key, result));
+        is_taken
     }
 }
 
-/// Changes of one channel that wait for the one under way, in order.
-pub(crate) type Waiting = VecDeque<(CallRef, Box<Query>)>;
+/// The partition of channels that we create.
+const PARTITION: &str = "aws";
 
-/// A change that was begun and is to be submitted: of which channel, and what it is.
-pub(crate) type BegunChange = (ChannelKey, ChangeStep);
+// The changes of channels from their submission to the store until it has reported them, and those that wait behind
+// them.
 
-/// Why a change cannot wait for the one under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoWait {
-    /// As many changes of its channel wait as may.
-    Channel,
-    /// Its account has no place for one more.
-    Account,
+impl Directory {
+    /// Whether a change of a channel is under way.
+    pub(crate) fn is_changing(&self, key: ChannelKey) -> bool {
+        self.changes.under_way.contains_key(&key)
+    }
+
+    /// Whether a change of any channel is under way.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changes.under_way.is_empty()
+    }
+
+    /// The number of channels whose deletion is not durable yet.
+    pub(crate) fn deleting(&self) -> u64 {
+        self.changes.deleting
+    }
+
+    /// The creation time of a channel that is made at `at`. It distinguishes the channel from an earlier one of its
+    /// name, also when both fall into one millisecond or the clock was set back.
+    pub(crate) fn creation_time(&self, at: Wall) -> Wall {
+        at.max(Wall(self.changes.last_created.0.saturating_add(1)))
+    }
+
+    /// A channel was created at this time: those that follow are younger.
+    pub(crate) fn note_created(&mut self, created: Wall) {
+        self.changes.last_created = self.changes.last_created.max(created);
+    }
+
+    /// Adds a change to those that wait for the one under way.
+    ///
+    /// # Errors
+    /// See [`NoWait`].
+    pub(crate) fn wait_behind(
+        &mut self,
+        key: ChannelKey,
+        caller: CallRef,
+        query: Query,
+    ) -> Result<(), NoWait> {
+        let changes = &mut self.changes;
+        let waiting = changes.under_way.get_mut(&key).map(|it| &mut it.waiting);
+        let waiting = waiting.filter(|all| all.len() < CHANGES_WAITING_PER_CHANNEL_MAX);
+        let waiting = waiting.ok_or(NoWait::Channel)?;
+        if !changes.places.take(caller.account) {
+            return Err(NoWait::Account);
+        }
+        waiting.push_back((caller, Box::new(query)));
+        Ok(())
+    }
+
+    /// Changes of a channel wait behind the one under way; false when there is none.
+    pub(crate) fn wait_on(&mut self, key: ChannelKey, waiting: &mut Waiting) -> bool {
+        let Some(next) = self.changes.under_way.get_mut(&key) else {
+            return false;
+        };
+        next.waiting.append(waiting);
+        true
+    }
+
+    /// The next of the changes that waited: it waits no longer.
+    pub(crate) fn next_waiting(&mut self, waiting: &mut Waiting) -> Option<(CallRef, Box<Query>)> {
+        let (caller, query) = waiting.pop_front()?;
+        self.changes.places.give_back(caller.account);
+        Some((caller, query))
+    }
+
+    /// A channel is to be deleted: no client may connect any more. The change follows
+    /// ([`Directory::submit_change`]).
+    pub(crate) fn begin_deletion(&mut self, key: ChannelKey) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.state = Life::Deleting;
+            self.changes.deleting += 1;
+        }
+    }
+
+    /// Hands a change to the store, under way from here on; `caller` gets its result. `None` when the channel is gone.
+    pub(crate) fn submit_change(
+        &mut self,
+        (key, step): BegunChange,
+        caller: Option<CallRef>,
+    ) -> Option<Result<Submitted, StoreError>> {
+        let channel = self.channels.get(key)?;
+        let change = match &step {
+            ChangeStep::Create => Change::Put(&channel.record),
+            ChangeStep::Replace(record) => Change::Put(record),
+            ChangeStep::Delete => Change::Remove(&channel.record.arn),
+        };
+        let of_channel = || Account::of(&channel.record.arn);
+        let account = caller.map_or_else(of_channel, |caller| caller.account);
+        let changes = &mut self.changes;
+        let has_place = changes.places.take(account);
+        let submitted = if has_place {
+            changes.store.submit(key, change)
+        } else {
+            Err(StoreError::Busy)
+        };
+        let changing = ChangeUnderWay {
+            caller,
+            account: has_place.then_some(account),
+            step,
+            waiting: VecDeque::new(),
+        };
+        changes.under_way.insert(key, changing);
+        Some(submitted)
+    }
+
+    /// The creation of a channel is under way, which somebody else hands to the store together with others.
+    pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
+        let kept = ChangeUnderWay {
+            caller: None,
+            account: None,
+            step: ChangeStep::Create,
+            waiting: VecDeque::new(),
+        };
+        self.changes.under_way.insert(key, kept);
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
+        let change = self.changes.under_way.get(&key);
+        change.is_some_and(|it| {
+            matches!(it.step, ChangeStep::Create) && it.caller.is_none() && it.account.is_none()
+        })
+    }
+
+    /// A change is under way no longer, whatever became of it.
+    pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
+        let changes = &mut self.changes;
+        let changing = changes.under_way.remove(&key)?;
+        if let Some(account) = changing.account {
+            changes.places.give_back(account);
+        }
+        if let ChangeStep::Delete = changing.step {
+            changes.deleting -= 1;
+        }
+        Some(changing)
+    }
+}
+
+// The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
+
+impl Directory {
+    /// The store has reported a change.
+    pub(crate) fn committed(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        result: Result<(), StoreError>,
+        at: Moment,
+    ) {
+        let Some(changing) = self.take_change(key) else {
+            return;
+        };
+        let ChangeUnderWay {
+            caller,
+            step,
+            waiting,
+            ..
+        } = changing;
+        let answer = match result {
+            Ok(()) => self.make(books, todo, key, step, at),
+            Err(error) => {
+                let fault = refusal(&error);
+                if let StoreError::Failed(text) = error {
+                    books.diary().trouble(at.now, text);
+                }
+                self.unmake(books, todo, key, &step);
+                fault.into()
+            }
+        };
+        if let Some(caller) = caller {
+            todo.answer(caller, answer);
+        }
+        if !waiting.is_empty() {
+            todo.push(Todo::ServeWaiting(key, Box::new(waiting)));
+        }
+    }
+
+    /// Makes a change that is durable.
+    fn make(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        step: ChangeStep,
+        at: Moment,
+    ) -> Answer {
+        let Some(channel) = self.channel(key) else {
+            return absent(Check::ChannelAbsent).into();
+        };
+        match step {
+            ChangeStep::Create => {
+                let record = channel.record.clone();
+                self.activate(key);
+                Answer::Record(record, ChannelStatus::Active)
+            }
+            ChangeStep::Replace(record) => {
+                if record.tags != channel.record.tags {
+                    todo.push(Todo::TagsChanged(key));
+                }
+                self.replace_record(key, record, at.now);
+                Answer::Done
+            }
+            ChangeStep::Delete => {
+                let end = (absent(Check::ChannelDeleting), EndReason::ChannelDeleted);
+                self.end_channel(books, todo, key, &end);
+                Answer::Done
+            }
+        }
+    }
+
+    /// Takes back a change that is not durable.
+    fn unmake(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        step: &ChangeStep,
+    ) {
+        let state = self.channel(key).map(|channel| channel.state);
+        match step {
+            ChangeStep::Create if state == Some(Life::Creating) => {
+                if let Some(channel) = self.remove_channel(books, key) {
+                    todo.push(Todo::ChannelWent(Box::new((key, channel))));
+                }
+            }
+            ChangeStep::Create => {}
+            ChangeStep::Replace(record) => self.not_replaced(key, record),
+            ChangeStep::Delete => self.activate(key),
+        }
+    }
+
+    /// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, a
+    /// bounded number in a turn, what was kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
+    pub(crate) fn end_channel(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        (fault, reason): &(Fault, EndReason),
+    ) {
+        self.fail_calls(books, todo, key, fault);
+        let change = if *reason == EndReason::ChannelDeleted {
+            PollChange::Deleted
+        } else {
+            PollChange::State
+        };
+        self.polls_mut().note(key, change);
+        let Some(channel) = self.remove_channel(books, key) else {
+            return;
+        };
+        let members = channel
+            .live()
+            .map_or_else(Vec::new, |live| live.members.all());
+        todo.push(Todo::ChannelWent(Box::new((key, channel))));
+        todo.each(Each::close(members, *reason));
+    }
+}
+
+/// The refusal of a change that is not durable.
+fn refusal(error: &StoreError) -> Fault {
+    let (check, message) = match error {
+        StoreError::Busy => (
+            Check::ChangesFull,
+            "Too many changes are under way. Try again.",
+        ),
+        StoreError::Failed(_) => (
+            Check::StoreFailed,
+            "The registry takes no changes at the moment. Try again later.",
+        ),
+    };
+    Fault::new(check, ErrorKind::ServiceUnavailable, message)
+}
+
+// The record of a channel after an alteration.
+
+/// The record that an alteration makes of another; `None` when the channel ends.
+pub(crate) fn altered(
+    record: &Record,
+    alteration: Alteration,
+    version: impl FnOnce() -> Version,
+) -> Result<Option<Record>, Fault> {
+    let mut next = record.clone();
+    match alteration {
+        Alteration::Update(current, ttl_seconds) => {
+            check_version(record, Some(&current))?;
+            next.ttl_seconds = ttl_seconds;
+            next.version = version();
+        }
+        Alteration::Tag(tags) => {
+            let mut all = next.tags.into_vec();
+            for tag in tags {
+                set_tag(&mut all, tag);
+            }
+            next.tags = all.into();
+            if next.tags.len() > TAGS_MAX {
+                let message = format!("A channel has at most {TAGS_MAX} tags.");
+                let kind = ErrorKind::TagsPerResourceExceededLimit;
+                return Err(Fault::new(Check::TagsFull, kind, message));
+            }
+        }
+        Alteration::Untag(keys) => {
+            let mut left = next.tags.into_vec();
+            left.retain(|tag| !keys.contains(&tag.key));
+            next.tags = left.into();
+        }
+        Alteration::Delete(version) => {
+            check_version(record, version.as_deref())?;
+            return Ok(None);
+        }
+    }
+    Ok(Some(next))
+}
+
+fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
+    match tags.iter_mut().find(|old| old.key == tag.key) {
+        Some(old) => old.value = tag.value,
+        None => tags.push(tag),
+    }
+}
+
+fn check_version(record: &Record, version: Option<&str>) -> Result<(), Fault> {
+    if version.is_none_or(|version| version == record.version.as_str()) {
+        return Ok(());
+    }
+    let message = "CurrentVersion is not the version of the channel. Describe it again.";
+    let check = Check::ChannelVersionStale;
+    Err(Fault::new(check, ErrorKind::VersionMismatch, message))
 }

@@ -6,8 +6,8 @@ use crate::channel::rates::Metered;
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
-use crate::shard::calls::wake::polls::{Change, Polls};
 use crate::shard::directory::Directory;
+use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
 
 /// Why a connection gets no slot.
@@ -160,7 +160,7 @@ impl Directory {
     /// Something has changed about a channel that those who watch it get to know, if anybody does.
     #[inline]
     pub(crate) fn changed(&mut self, key: ChannelKey, cause: Cause, reason: Option<EndReason>) {
-        self.polls.note(key, Change::State);
+        self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
         if channel.is_some_and(|channel| self.news.is_watched(channel.hooks)) {
             self.news.changed(key, (cause, reason.map(Into::into)));

@@ -1,8 +1,7 @@
 //! The slots of a shard, and what is to be done about them.
 
-use crate::cluster::maps::slot_map::SlotMap;
-use crate::cluster::maps::slot_set::SlotSet;
 use crate::cluster::message::{Held, SlotOrder};
+use crate::cluster::slot_maps::{SlotMap, SlotSet};
 use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{CallRef, ChannelKey, Identity, Slot};
 use crate::limits::{ALONE_CLOSE_MS, CLOSES_PER_TURN};

@@ -11,14 +11,14 @@ use crate::limits::BRIEF_MS;
 use crate::presence::Cause;
 use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
-use crate::shard::books::Books;
-use crate::shard::books::recorder::notes::Passed;
-use crate::shard::books::recorder::{Leaver, Passage};
-use crate::shard::calls::alexa;
+use crate::shard::calls::home;
 use crate::shard::directory::Directory;
-use crate::shard::road::directions::{kept_launch, kept_message, slot_of, towards, viewer_of};
-use crate::shard::road::parts::Parts;
+use crate::shard::flight_recorder::{Leaver, Passage, Passed};
+use crate::shard::road::in_flight::{
+    Parts, kept_launch, kept_message, slot_of, towards, viewer_of,
+};
 use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::Books;
 use crate::shard::todo::{Gone, Left, Todo, TodoList};
 use crate::time::Moment;
 use std::collections::VecDeque;
@@ -277,7 +277,7 @@ pub(crate) fn push_kept(
         role,
     } = recipient;
     if *role == Role::Master {
-        alexa::give_offers(sockets, directory, books, channel, rank);
+        home::give_offers(sockets, directory, books, channel, rank);
     }
     for message in messages {
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);

@@ -1,10 +1,9 @@
 //! The configured bounds of connections, in the form in which the codec takes them.
 
-mod origins;
-
-use crate::settings::Settings;
-use codec::http::HeadLimits;
-use origins::Origins;
+use crate::check::Check;
+use crate::settings::{Auth, Settings, host_text};
+use codec::http::{Head, HeadLimits};
+use std::net::IpAddr;
 
 /// The URL of the page that says why a request was refused, up to its id; `None` except in development.
 fn why_url(settings: &Settings) -> Option<Box<str>> {
@@ -52,5 +51,277 @@ impl Bounds {
             outbox_bytes: settings.outbox_bytes_of_shard(),
             why_url: why_url(settings),
         }
+    }
+}
+
+// Which pages of browsers may use a server without signatures.
+//
+// A browser lets any page send requests and open WebSockets to loopback, and says in `Origin` which page it is (RFC
+// 6454 section 7). Where requests are signed, no page can do anything without keys, and any may try, as with AWS.
+// Without signatures (`--dev`, auth none) only pages of loopback may, and those that the operator names. `Host` is
+// checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
+// itself there.
+
+/// The requirements on `Origin` and `Host`.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    /// Whether anything is.
+    guarded: bool,
+    /// Origins that the operator names, as browsers write them.
+    named: Vec<String>,
+    /// Hosts by which clients may know us, beside loopback and addresses.
+    hosts: Vec<String>,
+    /// Of these, those whose pages may use the server, on any port: ours are served by the admin listener.
+    own: Vec<String>,
+    /// Hosts below this domain too.
+    domain: Option<String>,
+}
+
+impl Origins {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let advertise = &settings.advertise;
+        let endpoints = [&advertise.wss, &advertise.https].into_iter().flatten();
+        let urls = settings.dev_origins.iter().chain(endpoints);
+        let hosts =
+            urls.filter_map(|url| Some(host_of(url.split_once("://")?.1).to_ascii_lowercase()));
+        let own: Vec<String> = settings
+            .dev_hosts
+            .iter()
+            .map(|host| host_text(host))
+            .collect();
+        Self {
+            guarded: settings.auth == Auth::None,
+            named: settings.dev_origins.clone(),
+            hosts: hosts.chain(own.clone()).collect(),
+            own,
+            domain: advertise.domain.as_deref().map(str::to_ascii_lowercase),
+        }
+    }
+
+    /// The check that a request does not pass, and the text of its refusal, if it is refused.
+    pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
+        if !self.guarded {
+            return None;
+        }
+        if head
+            .header("origin")
+            .is_some_and(|origin| !self.takes(origin))
+        {
+            return Some((Check::OriginForeign, FOREIGN_ORIGIN));
+        }
+        // A request without Host is another fault (RFC 9112 section 3.2).
+        let host = head.host().map(host_of);
+        host.is_some_and(|host| !self.is_ours(host))
+            .then_some((Check::HostForeign, FOREIGN_HOST))
+    }
+
+    fn takes(&self, origin: &str) -> bool {
+        if self
+            .named
+            .iter()
+            .any(|named| named.eq_ignore_ascii_case(origin))
+        {
+            return true;
+        }
+        let web = ["http://", "https://"];
+        let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
+        rest.map(host_of).is_some_and(|host| {
+            is_loopback(host) || self.own.iter().any(|own| own.eq_ignore_ascii_case(host))
+        })
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        // An address cannot be given to another machine by its name.
+        if is_loopback(host) || address(host).is_some() {
+            return true;
+        }
+        let host = host.to_ascii_lowercase();
+        let below = |domain: &str| {
+            host.strip_suffix(domain)
+                .is_some_and(|label| label.is_empty() || label.ends_with('.'))
+        };
+        self.hosts.contains(&host) || self.domain.as_deref().is_some_and(below)
+    }
+}
+
+/// The host of `HOST` or `HOST:PORT`.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) | None => authority,
+    }
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bracketed {
+        Some(host) => host.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
+    }
+}
+
+/// Names of loopback resolve to nothing else (RFC 6761 section 6.3).
+fn is_loopback(host: &str) -> bool {
+    let named = host.to_ascii_lowercase();
+    named == "localhost"
+        || named.ends_with(".localhost")
+        || address(host).is_some_and(|address| address.to_canonical().is_loopback())
+}
+
+const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: allowed are pages of \
+                              localhost and \
+    loopback addresses. Start the server with --dev-origin ORIGIN to allow this one, or --dev-host NAME for every port \
+    of a host.";
+
+const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [advertise]: a foreign page may have \
+                            given its own \
+    name to this address. Start the server with --dev-host NAME or --dev-origin http://NAME to allow this one.";
+
+#[cfg(test)]
+mod origins_tests {
+
+    use super::*;
+    use codec::http::HeadLimits;
+
+    fn refused(settings: &Settings, lines: &str) -> Option<&'static str> {
+        let text = format!("POST /describeSignalingChannel HTTP/1.1\r\n{lines}\r\n\r\n");
+        let limits = HeadLimits {
+            head_bytes: 4096,
+            header_lines: 64,
+        };
+        let head = Head::parse(text.as_bytes(), &limits).unwrap();
+        let refusal = Origins::of(settings).refusal(&head);
+        refusal.map(|(_, text)| text)
+    }
+
+    fn dev() -> Settings {
+        Settings::new(crate::settings::Profile::Default, true)
+    }
+
+    #[test]
+    fn pages_of_loopback_may_and_others_may_not() {
+        let origin =
+            |origin: &str| refused(&dev(), &format!("Host: localhost\r\nOrigin: {origin}"));
+        for ours in [
+            "http://localhost",
+            "https://localhost:3000",
+            "http://LOCALHOST:1",
+            "http://app.localhost:8080",
+            "http://127.0.0.1:5173",
+            "https://127.8.9.10",
+            "http://[::1]:3000",
+        ] {
+            assert_eq!(origin(ours), None, "{ours}");
+        }
+        for foreign in [
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://evillocalhost",
+            "http://127.0.0.1.evil.example",
+            "http://192.0.2.1",
+            "http://[2001:db8::1]",
+            "http://localhost@evil.example",
+            "http://localhost:x@evil.example:80",
+            "http://127.0.0.1:80@evil.example",
+            "null",
+            "file://",
+            "localhost",
+        ] {
+            assert_eq!(origin(foreign), Some(FOREIGN_ORIGIN), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_loopback_addresses_or_named() {
+        let host = |host: &str| refused(&dev(), &format!("Host: {host}"));
+        for ours in [
+            "localhost",
+            "localhost:8080",
+            "m-1.localhost:8443",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "192.0.2.7:8080",
+        ] {
+            assert_eq!(host(ours), None, "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:8080",
+            "broker",
+            "127.0.0.1.nip.io:80",
+        ] {
+            assert_eq!(host(foreign), Some(FOREIGN_HOST), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_names_may() {
+        let mut settings = dev();
+        settings.dev_origins = vec!["https://app.example:3000".into(), "null".into()];
+        settings.advertise.wss = Some("wss://kvs.test:8443".into());
+        let check = |lines: &str| refused(&settings, lines);
+        for lines in [
+            "Host: localhost\r\nOrigin: https://app.example:3000",
+            "Host: localhost\r\nOrigin: null",
+            "Host: app.example:8080",
+            "Host: KVS.test:8443",
+        ] {
+            assert_eq!(check(lines), None, "{lines}");
+        }
+        let foreign = "Host: localhost\r\nOrigin: https://app.example";
+        assert_eq!(check(foreign), Some(FOREIGN_ORIGIN), "another port");
+        settings.advertise.domain = Some("kvs.example".into());
+        assert_eq!(refused(&settings, "Host: m-1.kvs.example"), None);
+        assert_eq!(refused(&settings, "Host: kvs.example"), None);
+        assert_eq!(
+            refused(&settings, "Host: evilkvs.example"),
+            Some(FOREIGN_HOST)
+        );
+    }
+
+    #[test]
+    fn hosts_of_a_development_server_may_on_every_port() {
+        let mut settings = dev();
+        settings.dev_hosts = vec![
+            "Bench.test".into(),
+            "192.0.2.7".into(),
+            "2001:db8::7".into(),
+        ];
+        for host in ["bench.test", "192.0.2.7", "[2001:db8::7]"] {
+            for lines in [
+                format!("Host: {host}:8080\r\nOrigin: http://{host}:8090"),
+                format!("Host: {host}\r\nOrigin: https://{host}"),
+            ] {
+                assert_eq!(refused(&settings, &lines), None, "{lines}");
+            }
+        }
+        for (lines, refusal) in [
+            (
+                "Host: localhost\r\nOrigin: http://192.0.2.8:8090",
+                FOREIGN_ORIGIN,
+            ),
+            (
+                "Host: localhost\r\nOrigin: http://bench.test.evil.example",
+                FOREIGN_ORIGIN,
+            ),
+            (
+                "Host: localhost\r\nOrigin: ftp://bench.test",
+                FOREIGN_ORIGIN,
+            ),
+            ("Host: other.test", FOREIGN_HOST),
+        ] {
+            assert_eq!(refused(&settings, lines), Some(refusal), "{lines}");
+        }
+    }
+
+    #[test]
+    fn with_signatures_any_page_may_try() {
+        let lines = "Host: evil.example\r\nOrigin: https://evil.example";
+        assert_eq!(refused(&Settings::default(), lines), None);
+        let mut signed = dev();
+        signed.auth = Auth::Sigv4;
+        assert_eq!(refused(&signed, lines), None);
     }
 }

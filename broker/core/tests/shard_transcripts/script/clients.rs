@@ -3,8 +3,8 @@
 use super::Script;
 use crate::shard_transcripts::client::{Client, peer};
 use crate::shard_transcripts::words::{CHANNEL, arn, upgrade};
+use broker_core::clock_jump::Leap;
 use broker_core::id::SessionKey;
-use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::Now;

@@ -5,8 +5,8 @@ use crate::driver::log::strangers::Strangers;
 use crate::names::{Name, Names};
 use crate::system::now;
 use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
 use broker_core::cluster::message::{Cause, Gain, Held, SlotOrder};
-use broker_core::cluster::node::authority::Standing;
 use broker_core::cluster::types::NodeId;
 use tracing::{info, warn};
 

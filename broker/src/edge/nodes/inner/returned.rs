@@ -13,7 +13,7 @@ use crate::edge::connections::connection::{Connection, has_left};
 use crate::edge::io::Io;
 use crate::edge::nodes::inner::{Inner, Inners, Introduced, close};
 use crate::edge::nodes::lease::Lease;
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use codec::proxy::{Entry, Introduction};
 
 impl Inners {

@@ -20,7 +20,7 @@ use crate::edge::nodes::tunnel::stock::Stock;
 use crate::edge::nodes::tunnel::upgrade::Upgrade;
 use crate::edge::nodes::tunnel::{Departed, Settled, Stage, Tunnel, TunnelEvent, Tunnels};
 use crate::edge::tls::{Held, Read};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::NodeId;
 use broker_core::machine::Machine;
 use broker_core::time::Now;

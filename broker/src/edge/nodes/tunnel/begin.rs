@@ -13,7 +13,7 @@ use crate::edge::nodes::tunnel::{
     Departed, Ending, Returned, Room, Settled, Side, Stage, Tunnel, Tunnels,
 };
 use crate::edge::tls::{Read, Tls};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure};
 use codec::proxy::{

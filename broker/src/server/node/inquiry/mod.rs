@@ -16,7 +16,7 @@ mod words;
 use crate::edge::Post;
 use crate::server::node::desk::{Desk, Mailboxes};
 use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
-use broker_core::cluster::maps::slot_map::SlotMap;
+use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::{CallRef, ShardId};
 use broker_core::record::Holding;
 use broker_core::shard::{Answer, PageQuestion, Question, Reply, Shard};

@@ -74,7 +74,7 @@ const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 mod tests {
 
     use super::*;
-    use broker_core::cluster::maps::slot_set::SlotSet;
+    use broker_core::cluster::slot_maps::SlotSet;
     use broker_core::id::Slot;
     use broker_core::record::{Listed, VERSION_BYTES, Version};
     use broker_core::time::Wall;

@@ -4,7 +4,7 @@
 //! that its task reads the end, or fails to write, and closes the descriptor.
 
 use crate::side::shared::Shared;
-use broker_core::crowd::{Crowd, Origin};
+use broker_core::address_shares::{Crowd, Origin};
 use broker_core::time::Now;
 use socket2::SockRef;
 use std::collections::BTreeMap;

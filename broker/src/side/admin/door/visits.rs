@@ -7,7 +7,7 @@
 use crate::edge::TakeAdmin;
 use crate::limits::{LAN_CONNECTIONS_MAX, LEAVING_MAX};
 use crate::side::admin::door::inside::{Inside, Place};
-use broker_core::crowd::Origin;
+use broker_core::address_shares::Origin;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

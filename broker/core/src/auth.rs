@@ -1,0 +1,485 @@
+//! Identity and permissions of callers: principals, roles, temporary credentials, and the signature check that joins
+//! them.
+//!
+//! # Theory of operation
+//! ```text
+//! request ─ Authenticator::check ──▶ Caller ─ decide(question)────────────────── ──▶ allowed | the check that failed
+//!              │                       │ policies of the principal or role, and for temporary credentials
+//!              │                       │ those they were asked for with: each must allow, none may deny
+//!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
+//!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
+//! ```
+//! The order is fixed: the signature, then the token, then its end, then (by the code that knows the request) the
+//! policies, and existence last. There is no clock, no I/O and no randomness here: moments, files' contents and nonces
+//! are arguments.
+
+mod assume_role;
+mod caller;
+mod connection_caller;
+mod credentials;
+mod device_registry;
+mod devices;
+mod grant;
+#[cfg(test)]
+mod model;
+mod policy_question;
+pub mod provider;
+mod provider_token;
+mod session;
+mod session_keys;
+mod sign_in;
+
+use crate::check::Check;
+use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
+pub use assume_role::{Assumption, Denial, RoleFault, assume};
+pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
+use codec::http::Head;
+use codec::sigv4::{
+    AccessKey, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys, Verifier,
+    Window,
+};
+pub use connection_caller::{Gone, HeldCaller, InForce, Recheck, RecheckSum, SharedSessions};
+pub use credentials::{Credentials, CredentialsError, Principal, Role, Secret};
+pub use devices::{
+    Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, SignIns, ThingAuthority,
+    ThingRefusal, Things, alias_arn, certificate_id,
+};
+use grant::{OpenedRole, OpenedRoot};
+pub use policy_question::{
+    Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags,
+};
+use session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
+use session_keys::OpenedSession;
+pub use session_keys::{
+    Grant, NONCE_BYTES, Nonces, Opened, OpenedToken, RoleGrant, RootGrant, SealError, SessionGrant,
+    SessionKeys, SessionTag, TOKEN_BYTES_MAX, Temporary,
+};
+pub use sign_in::{Claim, PROVIDER_BYTES_MAX, SignIn, ThingIdentity, Vouched, WebIdentity};
+use std::fmt;
+use std::sync::Arc;
+
+// From a request to its caller.
+
+/// The operator's requirements on signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureRules {
+    /// The region that requests must be scoped to, and the one whose channels exist; `None`: any.
+    pub region: Option<Arc<str>>,
+    /// The most by which the clock of a caller may be off, in seconds.
+    pub clock_tolerance_s: u64,
+    /// Whether a principal's own tolerance counts; not so under the strict profile.
+    pub own_tolerances: bool,
+}
+
+/// Checks signatures. Exists per shard: it owns the memory and the derived keys that this takes.
+pub struct Authenticator {
+    rules: SignatureRules,
+    verifier: Verifier,
+    keys: SigningKeys,
+    credentials: Arc<Credentials>,
+    session_keys: Arc<SessionKeys>,
+}
+
+/// Why a signature is refused: what the caller reads, and the check, by which operators learn more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// The refusal that the caller reads.
+    pub refusal: Refusal,
+    /// Why.
+    pub check: Check,
+}
+
+impl From<Refusal> for Unsigned {
+    fn from(refusal: Refusal) -> Self {
+        let check = match refusal {
+            Refusal::Missing => Check::SignatureMissing,
+            Refusal::Malformed(_) => Check::SignatureMalformed,
+            Refusal::Duplicate(_) => Check::ParameterTwice,
+            Refusal::Expired {
+                window: Window::Tolerance(_),
+                ..
+            } => Check::SignatureExpired,
+            Refusal::Expired {
+                window: Window::Expires(_),
+                ..
+            } => Check::UrlExpired,
+            Refusal::Early { .. } => Check::SignatureEarly,
+            Refusal::Scope(SignatureScope::Service(_)) => Check::ScopeService,
+            Refusal::Scope(SignatureScope::Region) => Check::ScopeRegion,
+            Refusal::Scope(SignatureScope::Terminator | SignatureScope::Date { .. }) => {
+                Check::ScopeMalformed
+            }
+            Refusal::UnknownKey => Check::UnknownKey,
+            Refusal::Token => Check::TokenMismatch,
+            Refusal::TokenExpired => Check::TokenExpired,
+            Refusal::Mismatch => Check::SignatureMismatch,
+        };
+        Self { refusal, check }
+    }
+}
+
+/// The owner of the key that a request names, before its signature is checked.
+enum Signer {
+    Principal(Arc<Principal>),
+    Federated(Arc<Principal>, OpenedToken),
+    Session(Box<Holder>),
+}
+
+/// The owner of a session's key: the token, with what it names.
+struct Holder {
+    opened: OpenedSession,
+    owner: Owner,
+}
+
+/// The rights of a session.
+#[expect(clippy::large_enum_variant, reason = "it is boxed with its holder")]
+enum Owner {
+    /// Those of a principal.
+    Principal(Arc<Principal>),
+    /// Those of a role, however the session began.
+    Role(Root, HeldRole),
+}
+
+/// The role of a session, and the bound that it has.
+struct HeldRole {
+    role: Arc<Role>,
+    named: OpenedRole,
+    scope: Scope,
+}
+
+impl Authenticator {
+    /// The same with this many derived keys at most.
+    #[must_use]
+    pub fn keeping(self, keys: usize) -> Self {
+        Self {
+            keys: SigningKeys::new(keys),
+            ..self
+        }
+    }
+
+    /// An authenticator of one shard.
+    #[must_use]
+    pub fn new(
+        rules: SignatureRules,
+        credentials: Arc<Credentials>,
+        session_keys: Arc<SessionKeys>,
+    ) -> Self {
+        Self {
+            rules,
+            verifier: Verifier::new(),
+            keys: SigningKeys::new(SIGNING_KEYS_PER_SHARD_MAX),
+            credentials,
+            session_keys,
+        }
+    }
+
+    /// Switches to other credentials, and forgets what it derived from the old ones. Returns these, so that the
+    /// caller can drop them where that stalls nobody.
+    pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
+        self.keys.clear();
+        std::mem::replace(&mut self.credentials, credentials)
+    }
+
+    /// Whether tokens that these keys sealed are opened here.
+    #[must_use]
+    pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
+        Arc::ptr_eq(&self.session_keys, session_keys)
+    }
+
+    /// Refuses what no key and no body could make right, so that such a request's body is not waited for. `now_s` is in
+    /// seconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// As [`Verifier::read`].
+    pub fn precheck(
+        &mut self,
+        head: &Head<'_>,
+        service: Service,
+        now_s: u64,
+    ) -> Result<(), Unsigned> {
+        let claim = self
+            .verifier
+            .read(head, &scope_rules(&self.rules, service, now_s))?;
+        Ok(check_region(&self.rules, service, claim.region())?)
+    }
+
+    /// Identifies the signer of a request with this whole body: the signature first, then the token, then the end of
+    /// the key.
+    ///
+    /// # Errors
+    /// As [`Self::precheck`] and [`codec::sigv4::Claim::verify`]. A token that is not ours, and one whose parent
+    /// is gone or has another secret, are an unknown key.
+    pub fn check(
+        &mut self,
+        head: &Head<'_>,
+        body: &[u8],
+        service: Service,
+        now_s: u64,
+    ) -> Result<Caller, Unsigned> {
+        let rules = scope_rules(&self.rules, service, now_s);
+        let claim = self.verifier.read(head, &rules)?;
+        check_region(&self.rules, service, claim.region())?;
+        let (id, token) = (claim.access_key_id(), claim.session_token());
+        let signer = find(&self.credentials, &self.session_keys, id, token);
+        let key = signer
+            .as_ref()
+            .map(|signer| signer.key(token, self.rules.own_tolerances));
+        let verified = claim.verify(key.as_ref().ok(), body, &mut self.keys);
+        verified.map_err(|refusal| refined(refusal, &signer))?;
+        let region = self.rules.region.clone();
+        match signer {
+            Ok(Signer::Principal(principal)) => Ok(Caller::principal(principal, region)),
+            Ok(Signer::Federated(parent, opened)) => {
+                let session = federated(parent, opened, id);
+                Ok(Caller::session(session, region))
+            }
+            Ok(Signer::Session(holder)) => Ok(Caller::session(holder.session(id), region)),
+            Err(check) => Err(Unsigned {
+                refusal: Refusal::UnknownKey,
+                check,
+            }),
+        }
+    }
+
+    /// The number of bytes hashed to check signatures: see [`Verifier::hashed_bytes`].
+    #[must_use]
+    pub const fn hashed_bytes(&self) -> u64 {
+        self.verifier.hashed_bytes()
+    }
+
+    /// The region that exists here; `None`: any does.
+    #[must_use]
+    pub const fn region(&self) -> Option<&Arc<str>> {
+        self.rules.region.as_ref()
+    }
+
+    /// The credentials of those who may sign.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The canonical request and the string to sign of the last request, as far as they were written: see
+    /// [`Verifier::canonical_request`].
+    #[must_use]
+    pub fn compared(&self) -> (&[u8], &[u8]) {
+        (
+            self.verifier.canonical_request(),
+            self.verifier.string_to_sign(),
+        )
+    }
+}
+
+/// Why a request is refused, as far as it depends on whose key it names: callers do not learn that.
+fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
+    let unsigned = Unsigned::from(refusal);
+    let check = match (unsigned.check, signer) {
+        (Check::UnknownKey, Err(check)) => *check,
+        (Check::TokenExpired, Ok(Signer::Principal(_))) => Check::KeyExpired,
+        (check, _) => check,
+    };
+    Unsigned { check, ..unsigned }
+}
+
+impl Signer {
+    fn key<'a>(&'a self, token: Option<&'a [u8]>, own_tolerances: bool) -> AccessKey<'a> {
+        let tolerance = |principal: &Principal| {
+            let own = principal.clock_tolerance_s;
+            own.filter(|_| own_tolerances)
+        };
+        match self {
+            Self::Principal(principal) => AccessKey {
+                secret_access_key: principal.secret.reveal(),
+                session_token: principal.session_token.as_ref().map(|token| token.reveal()),
+                expires_s: principal.expires_s,
+                clock_tolerance_s: tolerance(principal),
+            },
+            Self::Federated(parent, opened) => AccessKey {
+                secret_access_key: opened.secret_access_key.reveal(),
+                // It was opened, so it is base64, and it is the right one.
+                session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
+                expires_s: Some(ends(parent, opened)),
+                clock_tolerance_s: tolerance(parent),
+            },
+            Self::Session(holder) => AccessKey {
+                secret_access_key: holder.opened.secret_access_key.reveal(),
+                session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
+                expires_s: Some(holder.ends()),
+                clock_tolerance_s: match &holder.owner {
+                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| own_tolerances),
+                    Owner::Principal(principal) => tolerance(principal),
+                },
+            },
+        }
+    }
+}
+
+impl Holder {
+    /// A session does not outlive the principal that it hangs on.
+    fn ends(&self) -> u64 {
+        let end = match &self.owner {
+            Owner::Principal(principal) => principal.expires_s,
+            Owner::Role(root, _) => root.expires_s(),
+        };
+        self.opened.grant.expires_s.min(end.unwrap_or(u64::MAX))
+    }
+
+    fn session(self, id: &str) -> Session {
+        let expires_s = self.ends();
+        let Self { opened, owner } = self;
+        let (source, scope) = match owner {
+            Owner::Principal(principal) => (Source::User(principal), Scope::All),
+            Owner::Role(root, held) => {
+                let HeldRole { role, named, scope } = held;
+                let label = format!("{}/{}", role.name, named.session_name);
+                let session = RoleSession {
+                    role,
+                    name: named.session_name,
+                    label,
+                    root,
+                    via: named.via,
+                    tags: named.tags,
+                    source_identity: named.source_identity,
+                };
+                (Source::Role(session), scope)
+            }
+        };
+        Session {
+            source,
+            scope,
+            key_id: SessionKeyId::of(id),
+            issued_s: Some(opened.grant.issued_s),
+            expires_s,
+        }
+    }
+}
+
+/// The session of a federated user.
+fn federated(parent: Arc<Principal>, opened: OpenedToken, id: &str) -> Session {
+    let expires_s = ends(&parent, &opened);
+    let scope = opened.policy.map_or(Scope::Nothing, |policy| {
+        Scope::Within(vec![Arc::new(policy)])
+    });
+    Session {
+        source: Source::Federated(parent, opened.name),
+        scope,
+        key_id: SessionKeyId::of(id),
+        issued_s: None,
+        expires_s,
+    }
+}
+
+fn find(
+    credentials: &Credentials,
+    session_keys: &SessionKeys,
+    access_key_id: &str,
+    token: Option<&[u8]>,
+) -> Result<Signer, Check> {
+    if let Some(principal) = credentials.find(access_key_id) {
+        return Ok(Signer::Principal(Arc::clone(principal)));
+    }
+    let token = token.ok_or(Check::UnknownKey)?;
+    let opened = session_keys.open(access_key_id, token);
+    let opened = match opened.ok_or(Check::TokenUnsealed)? {
+        Opened::Federated(opened) => opened,
+        Opened::Session(opened) => return find_session(credentials, session_keys, *opened),
+    };
+    let parent = credentials.find(&opened.parent_access_key_id);
+    let parent = parent.ok_or(Check::TokenOrphaned)?;
+    let is_its =
+        parent.account == opened.account && session_keys.was_issued_with(&opened, &parent.secret);
+    if !is_its {
+        return Err(Check::TokenOrphaned);
+    }
+    Ok(Signer::Federated(Arc::clone(parent), opened))
+}
+
+/// The owner of a session, if all that it names is there.
+fn find_session(
+    credentials: &Credentials,
+    session_keys: &SessionKeys,
+    mut opened: OpenedSession,
+) -> Result<Signer, Check> {
+    let root = match &opened.grant.root {
+        OpenedRoot::Key { access_key_id } => {
+            let root = credentials.find(access_key_id);
+            let root = root
+                .filter(|root| session_keys.was_begun_with(&opened, access_key_id, &root.secret));
+            root.map(|root| Root::Principal(Arc::clone(root)))
+        }
+        OpenedRoot::SignIn(sign_in) => credentials
+            .knows(sign_in)
+            .then(|| Root::SignIn(Arc::new(sign_in.clone()))),
+    };
+    let root = root.ok_or(Check::TokenOrphaned)?;
+    let owner = match (opened.grant.role.take(), root) {
+        (None, Root::Principal(principal)) => Owner::Principal(principal),
+        (None, Root::SignIn(_)) => return Err(Check::TokenOrphaned), // none is made
+        (Some(named), root) => {
+            let held = held(credentials, named).ok_or(Check::RoleGone)?;
+            Owner::Role(root, held)
+        }
+    };
+    Ok(Signer::Session(Box::new(Holder { opened, owner })))
+}
+
+/// The role of a token with its bound; `None` when the role, one by which it was reached or a policy is gone.
+fn held(credentials: &Credentials, named: OpenedRole) -> Option<HeldRole> {
+    let role = Arc::clone(credentials.role(&named.account, &named.role)?);
+    if !named.via.iter().all(|name| credentials.has_role(name)) {
+        return None;
+    }
+    let policies = named.policies.iter();
+    let policies = policies.map(|name| credentials.policy(name).map(Arc::clone));
+    let mut policies: Vec<_> = policies.collect::<Option<_>>()?;
+    let is_bounded = !policies.is_empty();
+    let scope = match &named.policy {
+        Err(()) => Scope::Nothing,
+        Ok(None) if !is_bounded => Scope::All,
+        Ok(own) => {
+            policies.extend(own.clone().map(Arc::new));
+            Scope::Within(policies)
+        }
+    };
+    Some(HeldRole { role, named, scope })
+}
+
+/// A grant does not outlive its parent.
+fn ends(parent: &Principal, opened: &OpenedToken) -> u64 {
+    opened.expires_s.min(parent.expires_s.unwrap_or(u64::MAX))
+}
+
+fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestRules<'_> {
+    let region = match service {
+        Service::KinesisVideo => rules.region.as_deref(),
+        Service::Sts => None, // see `check_region`
+    };
+    RequestRules {
+        service,
+        region,
+        now_s,
+        clock_tolerance_s: rules.clock_tolerance_s,
+    }
+}
+
+/// Requests to STS may be scoped to [`STS_GLOBAL_REGION`] as well.
+fn check_region(rules: &SignatureRules, service: Service, scoped: &str) -> Result<(), Refusal> {
+    let is_ours = rules.region.as_deref().is_none_or(|ours| ours == scoped);
+    if is_ours || (service == Service::Sts && scoped == STS_GLOBAL_REGION) {
+        return Ok(());
+    }
+    Err(Refusal::Scope(SignatureScope::Region))
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Authenticator({} principals)", self.credentials.len())
+    }
+}
+
+/// The region that older SDKs sign for, whatever their own: that of the global endpoint. Source: AWS SDKs and Tools
+/// Reference Guide, "AWS STS Regional endpoints", `legacy`.
+const STS_GLOBAL_REGION: &str = "us-east-1";
+
+#[cfg(test)]
+mod authenticator_tests;

@@ -1,0 +1,468 @@
+use super::{Grant, PolicyQuestion, RootGrant, Secret, Temporary, *};
+use aws_lc_rs::digest::{SHA256, digest};
+use codec::http::HeadLimits;
+use codec::policy::{Action, Policy};
+use codec::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::sigv4::{SigningKey, Stamp};
+use data_encoding::HEXLOWER;
+
+const NOW: u64 = 1_800_000_000;
+const REGION: &str = "us-west-2";
+const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000";
+const ALLOW_ALL: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
+
+fn principal(id: &str) -> Principal {
+    Principal {
+        name: format!("name-{id}"),
+        account: "123456789012".into(),
+        access_key_id: id.into(),
+        secret: format!("secret-of-{id}").into(),
+        session_token: None,
+        expires_s: None,
+        clock_tolerance_s: None,
+        policies: vec![Arc::new(Policy::parse(ALLOW_ALL).unwrap())],
+    }
+}
+
+fn authenticator(principals: Vec<Principal>) -> Authenticator {
+    let rules = SignatureRules {
+        region: Some(REGION.into()),
+        clock_tolerance_s: 300,
+        own_tolerances: true,
+    };
+    let credentials = Arc::new(Credentials::new(principals).unwrap());
+    Authenticator::new(rules, credentials, Arc::new(session_keys()))
+}
+
+fn session_keys() -> SessionKeys {
+    SessionKeys::new(&[7; 32], None)
+}
+
+/// A request head, signed in the header at `signed_s`.
+struct Signed<'a> {
+    id: &'a str,
+    secret: &'a str,
+    token: Option<&'a str>,
+    region: &'a str,
+    service: &'a str,
+    signed_s: u64,
+}
+
+impl Signed<'static> {
+    fn of(id: &'static str, secret: &'static str) -> Self {
+        Self {
+            id,
+            secret,
+            token: None,
+            region: REGION,
+            service: "kinesisvideo",
+            signed_s: NOW,
+        }
+    }
+}
+
+impl Signed<'_> {
+    fn head(&self, body: &[u8]) -> String {
+        let moment = Stamp::from_epoch(self.signed_s).to_string();
+        let (day, host) = (&moment[..8], "localhost");
+        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
+        let hash = |bytes: &[u8]| HEXLOWER.encode(digest(&SHA256, bytes).as_ref());
+        let canonical = format!(
+            "POST\n/x\n\nhost:{host}\nx-amz-date:{moment}\n\nhost;x-amz-date\n{}",
+            hash(body)
+        );
+        let text = format!(
+            "AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}",
+            hash(canonical.as_bytes())
+        );
+        let key = SigningKey::derive(self.secret, day, self.region, self.service);
+        let signature = HEXLOWER.encode(&key.sign(text.as_bytes()));
+        let token = self
+            .token
+            .map(|token| format!("X-Amz-Security-Token: {token}\r\n"));
+        format!(
+            "POST /x HTTP/1.1\r\nHost: {host}\r\nX-Amz-Date: {moment}\r\n{}Authorization: AWS4-HMAC-SHA256 \
+             Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}\r\n\r\n",
+            token.unwrap_or_default(),
+            self.id
+        )
+    }
+
+    fn check(
+        &self,
+        authenticator: &mut Authenticator,
+        service: Service,
+    ) -> Result<Caller, Unsigned> {
+        let text = self.head(b"body");
+        check(authenticator, &text, b"body", service, NOW)
+    }
+}
+
+fn check(
+    authenticator: &mut Authenticator,
+    text: &str,
+    body: &[u8],
+    service: Service,
+    now_s: u64,
+) -> Result<Caller, Unsigned> {
+    let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+    let checked = authenticator.check(&head, body, service, now_s);
+    if checked.is_ok() {
+        authenticator.precheck(&head, service, now_s).unwrap();
+    }
+    checked
+}
+
+fn grant<'a>(parent: &'a str, policy: Option<&'a Policy>) -> Grant<'a> {
+    Grant {
+        account: "123456789012",
+        parent_access_key_id: parent,
+        parent_secret: Box::leak(format!("secret-of-{parent}").into_boxed_str()),
+        name: "browser",
+        policy,
+        expires_s: NOW + 60,
+    }
+}
+
+/// A presigned upgrade by temporary credentials.
+fn upgrade(temporary: &Temporary, now_s: u64) -> String {
+    let upgrade = Upgrade {
+        host: "localhost",
+        channel_arn: ARN,
+        client_id: Some("v1"),
+        expires_s: 299,
+        now_s,
+    };
+    let keys = Keys {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: Some(temporary.session_token.reveal()),
+    };
+    let target = Signer::new(keys, REGION).presign(&upgrade);
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+fn refusal(result: Result<Caller, Unsigned>) -> Refusal {
+    unsigned(result).refusal
+}
+
+const fn unsigned_as(refusal: Refusal, check: Check) -> Unsigned {
+    Unsigned { refusal, check }
+}
+
+#[test]
+fn what_was_compared_is_that_of_the_last_request() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let compared = |authenticator: &Authenticator| {
+        let (canonical, string) = authenticator.compared();
+        (canonical.to_vec(), string.to_vec())
+    };
+    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
+    assert_eq!(refusal(wrong), Refusal::Mismatch);
+    let (canonical, string) = compared(&authenticator);
+    assert!(canonical.starts_with(b"POST\n/x\n") && string.starts_with(b"AWS4-HMAC-SHA256\n"));
+    let unsigned = "POST /y HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let missing = check(
+        &mut authenticator,
+        unsigned,
+        b"",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(missing), Refusal::Missing);
+    assert_eq!(compared(&authenticator), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_token_of_another_issuer_is_not_an_unknown_key() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let others = SessionKeys::new(&[9; 32], None);
+    let temporary = others.seal(&[1; 32], &grant("AKIDA", None)).unwrap();
+    let text = upgrade(&temporary, NOW);
+    let refused = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW);
+    let unsealed = unsigned_as(Refusal::UnknownKey, Check::TokenUnsealed);
+    assert_eq!(unsigned(refused), unsealed);
+}
+
+fn unsigned(result: Result<Caller, Unsigned>) -> Unsigned {
+    result.map(|caller| caller.arn()).unwrap_err()
+}
+
+#[test]
+fn a_principal_is_found_by_its_signature() {
+    let mut authenticator = authenticator(vec![principal("AKIDA"), principal("AKIDB")]);
+    let caller = Signed::of("AKIDB", "secret-of-AKIDB")
+        .check(&mut authenticator, Service::KinesisVideo)
+        .unwrap();
+    assert_eq!(caller.arn(), "arn:aws:iam::123456789012:user/name-AKIDB");
+    assert_eq!(
+        (caller.name(), caller.account()),
+        ("name-AKIDB", "123456789012")
+    );
+    assert!(may(&caller, Action::ConnectAsMaster, ARN, None));
+    let text = Signed::of("AKIDA", "secret-of-AKIDA").head(b"body");
+    let other_body = check(
+        &mut authenticator,
+        &text,
+        b"other",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(other_body), Refusal::Mismatch);
+}
+
+#[test]
+fn wrong_secrets_and_unknown_keys_have_different_errors() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
+    assert_eq!(refusal(wrong), Refusal::Mismatch);
+    let unknown = Signed::of("AKIDX", "another").check(&mut authenticator, Service::KinesisVideo);
+    assert_eq!(
+        unsigned(unknown),
+        unsigned_as(Refusal::UnknownKey, Check::UnknownKey)
+    );
+}
+
+#[test]
+fn fixed_tokens_and_ends_of_principals_hold() {
+    let fixed = Principal {
+        session_token: Some(Secret::from("token")),
+        expires_s: Some(NOW + 1),
+        ..principal("AKIDA")
+    };
+    let mut authenticator = authenticator(vec![fixed]);
+    let mut signer = Signed::of("AKIDA", "secret-of-AKIDA");
+    assert_eq!(
+        refusal(signer.check(&mut authenticator, Service::KinesisVideo)),
+        Refusal::Token
+    );
+    signer.token = Some("token");
+    assert!(
+        signer
+            .check(&mut authenticator, Service::KinesisVideo)
+            .is_ok()
+    );
+    let text = signer.head(b"");
+    let late = check(
+        &mut authenticator,
+        &text,
+        b"",
+        Service::KinesisVideo,
+        NOW + 1,
+    );
+    let expired = unsigned_as(Refusal::TokenExpired, Check::KeyExpired);
+    assert_eq!(unsigned(late), expired, "a key of a principal, not a token");
+}
+
+#[test]
+fn temporary_credentials_need_no_stored_state() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let policy = r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+        "Condition": {"StringEquals": {"kinesisvideo:ClientId": "v1"}}}}"#;
+    let policy = Policy::parse_session(policy).unwrap();
+    let temporary = session_keys()
+        .seal(&[1; 32], &grant("AKIDA", Some(&policy)))
+        .unwrap();
+    let text = upgrade(&temporary, NOW);
+    let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
+    assert_eq!(
+        caller.arn(),
+        "arn:aws:sts::123456789012:federated-user/browser"
+    );
+    assert_eq!(caller.user_id(), "123456789012:browser");
+    assert!(matches!(
+        caller.root_grant(),
+        RootGrant::Key {
+            access_key_id: "AKIDA",
+            ..
+        }
+    ));
+    assert_eq!(caller.expires_s(), Some(NOW + 60));
+    assert!(may(&caller, Action::ConnectAsViewer, ARN, Some("v1")));
+    assert!(!may(&caller, Action::ConnectAsViewer, ARN, Some("v2")));
+    assert!(!may(&caller, Action::ConnectAsMaster, ARN, None));
+
+    let last = check(
+        &mut authenticator,
+        &text,
+        b"",
+        Service::KinesisVideo,
+        NOW + 59,
+    );
+    assert!(last.is_ok());
+    let late = check(
+        &mut authenticator,
+        &text,
+        b"",
+        Service::KinesisVideo,
+        NOW + 60,
+    );
+    assert_eq!(refusal(late), Refusal::TokenExpired);
+    let forged = Temporary {
+        secret_access_key: "another".into(),
+        ..temporary
+    };
+    let forged = check(
+        &mut authenticator,
+        &upgrade(&forged, NOW),
+        b"",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(forged), Refusal::Mismatch);
+}
+
+#[test]
+fn a_token_is_worth_no_more_than_its_parent() {
+    let ending = Principal {
+        expires_s: Some(NOW + 10),
+        ..principal("AKIDA")
+    };
+    let other_account = Principal {
+        account: "210987654321".into(),
+        ..principal("AKIDB")
+    };
+    let mut authenticator = authenticator(vec![ending, other_account]);
+    let keys = session_keys();
+    let seal = |parent| keys.seal(&[1; 32], &grant(parent, None)).unwrap();
+    let mut ask = |parent, now_s| {
+        let text = upgrade(&seal(parent), NOW);
+        check(&mut authenticator, &text, b"", Service::KinesisVideo, now_s)
+    };
+    assert!(ask("AKIDA", NOW + 9).is_ok());
+    let expired = unsigned_as(Refusal::TokenExpired, Check::TokenExpired);
+    assert_eq!(unsigned(ask("AKIDA", NOW + 10)), expired);
+    let orphaned = unsigned_as(Refusal::UnknownKey, Check::TokenOrphaned);
+    assert_eq!(unsigned(ask("AKIDB", NOW)), orphaned);
+    assert_eq!(unsigned(ask("AKIDGONE", NOW)), orphaned);
+    let old = authenticator.replace_credentials(Arc::new(Credentials::default()));
+    assert_eq!(old.len(), 2);
+    let gone = check(
+        &mut authenticator,
+        &upgrade(&seal("AKIDA"), NOW),
+        b"",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(gone), Refusal::UnknownKey);
+}
+
+#[test]
+fn a_token_ends_with_the_secret_of_its_parent() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let temporary = session_keys()
+        .seal(&[1; 32], &grant("AKIDA", None))
+        .unwrap();
+    let text = upgrade(&temporary, NOW);
+    let mut with = |principal: Principal| {
+        let credentials = Credentials::new(vec![principal]).unwrap();
+        authenticator.replace_credentials(Arc::new(credentials));
+        check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW)
+    };
+    assert!(with(principal("AKIDA")).is_ok());
+    let rotated = Principal {
+        secret: "another".into(),
+        ..principal("AKIDA")
+    };
+    assert_eq!(refusal(with(rotated)), Refusal::UnknownKey);
+    let renamed = Principal {
+        access_key_id: "AKIDB".into(),
+        ..principal("AKIDA")
+    };
+    assert_eq!(refusal(with(renamed)), Refusal::UnknownKey);
+    // Fields beside the secret do not matter.
+    let fewer = Principal {
+        policies: Vec::new(),
+        ..principal("AKIDA")
+    };
+    assert!(with(fewer).is_ok());
+}
+
+#[test]
+fn no_policy_is_no_rights_and_federation_ends_there() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let all = Policy::parse_session(ALLOW_ALL).unwrap();
+    for (policy, may_connect) in [(None, false), (Some(&all), true)] {
+        let temporary = session_keys()
+            .seal(&[1; 32], &grant("AKIDA", policy))
+            .unwrap();
+        let text = upgrade(&temporary, NOW);
+        let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
+        assert_eq!(
+            may(&caller, Action::ConnectAsMaster, ARN, None),
+            may_connect
+        );
+        assert!(may(&caller, Action::GetCallerIdentity, "*", None));
+        assert!(!may(&caller, Action::GetFederationToken, "*", None));
+    }
+}
+
+#[test]
+fn a_clock_may_be_off_as_far_as_the_key_says_unless_strict() {
+    let slow = Principal {
+        clock_tolerance_s: Some(3600),
+        ..principal("AKIDA")
+    };
+    let mut authenticator = authenticator(vec![slow, principal("AKIDB")]);
+    let late = |id, secret| Signed {
+        signed_s: NOW - 3600,
+        ..Signed::of(id, secret)
+    };
+    let lenient = late("AKIDA", "secret-of-AKIDA");
+    assert!(
+        lenient
+            .check(&mut authenticator, Service::KinesisVideo)
+            .is_ok()
+    );
+    let other = late("AKIDB", "secret-of-AKIDB").check(&mut authenticator, Service::KinesisVideo);
+    assert!(matches!(refusal(other), Refusal::Expired { .. }));
+    authenticator.rules.own_tolerances = false;
+    let strict = lenient.check(&mut authenticator, Service::KinesisVideo);
+    assert!(matches!(refusal(strict), Refusal::Expired { .. }));
+}
+
+#[test]
+fn scopes_are_of_this_region_and_sts_may_be_global() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    for (region, service, checked, right) in [
+        (REGION, "kinesisvideo", Service::KinesisVideo, true),
+        ("us-east-1", "kinesisvideo", Service::KinesisVideo, false),
+        (REGION, "sts", Service::KinesisVideo, false),
+        (REGION, "sts", Service::Sts, true),
+        ("us-east-1", "sts", Service::Sts, true),
+        ("eu-west-1", "sts", Service::Sts, false),
+    ] {
+        let signer = Signed {
+            region,
+            service,
+            ..Signed::of("AKIDA", "secret-of-AKIDA")
+        };
+        let result = signer.check(&mut authenticator, checked);
+        assert_eq!(result.is_ok(), right, "{region} {service}");
+        if let Err(refusal) = result {
+            let unsigned = refusal;
+            assert!(
+                matches!(unsigned.refusal, Refusal::Scope(_)),
+                "{unsigned:?}"
+            );
+            let text = signer.head(b"");
+            let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+            assert_eq!(authenticator.precheck(&head, checked, NOW), Err(refusal));
+        }
+    }
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let authenticator = authenticator(vec![principal("AKIDA")]);
+    let shown = format!("{authenticator:?} {:?}", authenticator.credentials);
+    assert!(!shown.contains("secret-of"), "{shown}");
+}
+
+fn may(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>) -> bool {
+    let question = PolicyQuestion {
+        client_id,
+        ..PolicyQuestion::new(action, resource)
+    };
+    caller.decide(&question).denied.is_none()
+}

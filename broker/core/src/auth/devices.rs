@@ -1,0 +1,588 @@
+//! Things: devices that sign in with a certificate, and the role aliases that they may ask for.
+//!
+//! ```text
+//! certificate ─ registry, by fingerprint ──▶ inactive: refused | its things, its policies
+//!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
+//! ```
+//! The registry is looked up first, so that a certificate of any issuer can be switched off there. Whether a thing
+//! may use an alias is decided by IoT policies.
+//!
+//! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
+//! provider".
+
+use crate::auth::credentials::decide_all;
+use crate::auth::device_registry;
+pub use crate::auth::device_registry::{Registry, RegistryBuilder, RegistryError};
+use crate::auth::sign_in::{ThingIdentity, Vouched};
+use crate::limits::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
+use crate::machine::{Certified, ShownCertificate};
+use codec::calendar::rfc3339;
+use codec::policy::{Action, Context, Decision, Key, KeyName, Policy, Request, Value};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The role alias that devices ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleAlias {
+    /// The name; `[\w=,@-]{1,128}`, unique.
+    pub name: Box<str>,
+    /// The name of the role.
+    pub role: Box<str>,
+    /// The account of both.
+    pub account: Box<str>,
+    /// The life of its keys, in seconds.
+    pub duration_s: u32,
+}
+
+impl RoleAlias {
+    /// The ARN, as IoT policies and conditions name it.
+    #[must_use]
+    pub fn arn(&self, region: &str) -> String {
+        alias_arn(region, &self.account, &self.name)
+    }
+}
+
+/// The ARN of a role alias, whether there is one or not.
+#[must_use]
+pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
+    format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
+}
+
+/// All devices that may sign in. Shared by all shards, within the credentials.
+#[derive(Debug, Default)]
+pub struct Things {
+    /// Server names whose connections are asked for a certificate, in lower case.
+    pub hosts: Box<[Box<str>]>,
+    /// Policies of certificates that have none of their own.
+    pub policies: Box<[Arc<Policy>]>,
+    /// Certificates by fingerprint.
+    pub registry: Registry,
+    /// Authorities whose certificates name their thing.
+    pub authorities: Box<[ThingAuthority]>,
+    /// The number of sign-ins of each thing within the hour.
+    pub sign_ins: SignIns,
+}
+
+/// An authority that vouches for things.
+#[derive(Clone, Debug)]
+pub struct ThingAuthority {
+    /// SHA-256 of its public key.
+    pub key: [u8; 32],
+    /// The names that it may give, with `*` for any letters; all, if there is none.
+    pub names: Option<Box<str>>,
+    /// Serial numbers that it has revoked, in their order.
+    pub revoked: Box<[Box<[u8]>]>,
+    /// Policies of its certificates.
+    pub policies: Box<[Arc<Policy>]>,
+    /// Its subject, for operators.
+    pub subject: Box<str>,
+    /// Its last second, since 1970 UTC.
+    pub ends_s: u64,
+    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    pub list_ends_s: Option<u64>,
+}
+
+/// The thing that a certificate stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Identified<'a> {
+    /// The certificate's fingerprint.
+    pub certificate: &'a [u8; 32],
+    /// The thing that the request names; `None` if it names none.
+    pub name: Option<&'a str>,
+    /// The thing's type.
+    pub thing_type: Option<&'a str>,
+    /// The authority that vouches for it; `None` for one of the registry.
+    pub vouched: Option<&'a Certified>,
+    policies: &'a [Arc<Policy>],
+}
+
+/// Why a certificate is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThingRefusal<'a> {
+    /// It is not valid before this second since 1970 UTC.
+    NotYet(u64),
+    /// It ended with this second since 1970 UTC.
+    Ended(u64),
+    /// The registry says so.
+    Inactive,
+    /// It is not in the registry, and no authority vouches for it, since …
+    Unknown(&'a str),
+    /// Its authority may not give this name.
+    ForeignName(&'a str),
+    /// The thing is switched off as a whole.
+    NameInactive,
+    /// It is not one of the certificate's things, of which this is one.
+    Name(Option<&'a str>),
+}
+
+impl ThingRefusal<'_> {
+    /// Whether the certificate is valid, and the thing's name is what is wrong.
+    #[must_use]
+    pub const fn is_about_name(self) -> bool {
+        match self {
+            Self::Name(_) => true,
+            Self::NotYet(_)
+            | Self::Ended(_)
+            | Self::Inactive
+            | Self::Unknown(_)
+            | Self::ForeignName(_)
+            | Self::NameInactive => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ThingRefusal<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotYet(from_s) => {
+                let from = rfc3339(from_s.saturating_mul(1000));
+                write!(out, "the certificate is not valid yet, but from {from}")
+            }
+            Self::Ended(last_s) => {
+                let last = rfc3339(last_s.saturating_mul(1000));
+                write!(out, "the certificate has ended: it was valid until {last}")
+            }
+            Self::Inactive => out.write_str("the certificate is inactive in the registry"),
+            Self::Unknown(why) => {
+                write!(out, "the certificate is not in the registry, and {why}")
+            }
+            Self::ForeignName(name) => {
+                write!(
+                    out,
+                    "the certificate's authority may not give the name {name}"
+                )
+            }
+            Self::NameInactive => out.write_str("the thing is inactive in the registry"),
+            Self::Name(own) => {
+                out.write_str("the certificate is not of the thing that was named")?;
+                own.map_or(Ok(()), |own| write!(out, ", but of {own}"))
+            }
+        }
+    }
+}
+
+impl Things {
+    /// The thing that a certificate stands for, where the request names `wanted` or none.
+    ///
+    /// # Errors
+    /// See [`ThingRefusal`].
+    pub fn identify<'a>(
+        &'a self,
+        shown: &'a ShownCertificate,
+        wanted: Option<&str>,
+        now_s: u64,
+    ) -> Result<Identified<'a>, ThingRefusal<'a>> {
+        if now_s < shown.not_before_s {
+            return Err(ThingRefusal::NotYet(shown.not_before_s));
+        }
+        if now_s > shown.not_after_s {
+            return Err(ThingRefusal::Ended(shown.not_after_s));
+        }
+        let certificate = &shown.fingerprint;
+        let identified = match self.registry.lookup(certificate, wanted) {
+            device_registry::Lookup::Inactive => return Err(ThingRefusal::Inactive),
+            device_registry::Lookup::Other => {
+                let own = self.registry.things_of(certificate).next();
+                return Err(ThingRefusal::Name(own));
+            }
+            device_registry::Lookup::Found(found) => self.listed(certificate, &found),
+            device_registry::Lookup::Unknown => self.vouched(shown, wanted)?,
+        };
+        if identified.vouched.is_none() && self.is_switched_off(certificate, identified.name) {
+            return Err(ThingRefusal::NameInactive);
+        }
+        Ok(identified)
+    }
+
+    /// A thing by each certificate that may stand for it: those that the registry lists, otherwise those of any
+    /// authority that may give the name, otherwise one without policies of its own. For questions that operators ask.
+    ///
+    /// # Errors
+    /// It is switched off as a whole, or all of its certificates are.
+    pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
+        if self.registry.is_inactive(name) {
+            return Err(ThingRefusal::NameInactive);
+        }
+        let mut listed = self.registry.certificates_of(name).peekable();
+        if listed.peek().is_some() {
+            let found = listed.filter_map(|it| match self.registry.lookup(it, Some(name)) {
+                device_registry::Lookup::Found(found) => Some(self.listed(it, &found)),
+                device_registry::Lookup::Unknown
+                | device_registry::Lookup::Inactive
+                | device_registry::Lookup::Other => None,
+            });
+            let found: Vec<_> = found.collect();
+            return if found.is_empty() {
+                Err(ThingRefusal::Inactive)
+            } else {
+                Ok(found)
+            };
+        }
+        let by = |policies| Identified {
+            certificate: &[0; 32],
+            name: Some(name),
+            thing_type: None,
+            vouched: None,
+            policies,
+        };
+        let vouching = self.authorities.iter().filter(|it| it.may_give(name));
+        let mut all: Vec<_> = vouching.map(|it| by(&it.policies)).collect();
+        if all.is_empty() {
+            all.push(by(&self.policies));
+        }
+        Ok(all)
+    }
+
+    /// A certificate of the registry.
+    fn listed<'a>(
+        &'a self,
+        certificate: &'a [u8; 32],
+        found: &device_registry::Found<'a>,
+    ) -> Identified<'a> {
+        Identified {
+            certificate,
+            name: found.name,
+            thing_type: found.thing_type,
+            vouched: None,
+            policies: found.policies.unwrap_or(&self.policies),
+        }
+    }
+
+    /// Whether the thing of a certificate of the registry is switched off; without a name, all that it has.
+    fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
+        match name {
+            Some(name) => self.registry.is_inactive(name),
+            None => {
+                let mut things = self.registry.things_of(certificate);
+                things.all(|name| self.registry.is_inactive(name))
+            }
+        }
+    }
+
+    fn vouched<'a>(
+        &'a self,
+        shown: &'a ShownCertificate,
+        wanted: Option<&str>,
+    ) -> Result<Identified<'a>, ThingRefusal<'a>> {
+        let refused = |why| ThingRefusal::Unknown(why);
+        let vouched = shown.vouched.as_ref().map_err(|why| refused(why))?;
+        let authority = self.authority(vouched);
+        let authority =
+            authority.ok_or_else(|| refused("no authority of this server vouches for it"))?;
+        if let Some(pattern) = &authority.names
+            && !is_like(&vouched.name, pattern)
+        {
+            return Err(ThingRefusal::ForeignName(&vouched.name));
+        }
+        if self.registry.is_inactive(&vouched.name) {
+            return Err(ThingRefusal::NameInactive);
+        }
+        if wanted.is_some_and(|wanted| *wanted != *vouched.name) {
+            return Err(ThingRefusal::Name(Some(&vouched.name)));
+        }
+        Ok(Identified {
+            certificate: &shown.fingerprint,
+            name: wanted.map(|_| &*vouched.name),
+            thing_type: None,
+            vouched: Some(vouched),
+            policies: &authority.policies,
+        })
+    }
+
+    fn authority(&self, vouched: &Certified) -> Option<&ThingAuthority> {
+        let mut all = self.authorities.iter();
+        all.find(|authority| authority.key == vouched.authority)
+    }
+
+    /// Whether keys that were given to a thing still hold: its certificate, and its name with it, are let in still.
+    /// The name in a certificate of an authority counts also where the request for the keys did not have it.
+    #[must_use]
+    pub fn knows(&self, identity: &ThingIdentity) -> bool {
+        let certificate = &identity.certificate;
+        let name = identity.name.as_deref();
+        match (self.registry.lookup(certificate, name), &identity.authority) {
+            (device_registry::Lookup::Found(_), _) => !self.is_switched_off(certificate, name),
+            (device_registry::Lookup::Unknown, Some(vouched)) => {
+                let name = name.or(vouched.unnamed.as_deref());
+                let is_off = name.is_some_and(|name| self.registry.is_inactive(name));
+                let mut authorities = self.authorities.iter();
+                !is_off && authorities.any(|it| it.vouches(vouched, name))
+            }
+            (device_registry::Lookup::Unknown, None)
+            | (device_registry::Lookup::Inactive | device_registry::Lookup::Other, _) => false,
+        }
+    }
+}
+
+impl ThingAuthority {
+    /// Whether a certificate is its own, it has not revoked it, and may give the name.
+    fn vouches(&self, vouched: &Vouched, name: Option<&str>) -> bool {
+        if vouched.authority != self.key {
+            return false;
+        }
+        let is_revoked = self
+            .revoked
+            .binary_search_by(|it| (**it).cmp(&vouched.serial))
+            .is_ok();
+        !is_revoked && name.is_none_or(|name| self.may_give(name))
+    }
+
+    /// Whether it may give a certificate this name.
+    fn may_give(&self, name: &str) -> bool {
+        let mut patterns = self.names.iter();
+        patterns.all(|pattern| is_like(name, pattern))
+    }
+}
+
+impl Identified<'_> {
+    /// Asks its IoT policies whether it may use a role alias, from this address at this second. Adds the work to
+    /// `steps`; the text says which statement refuses.
+    #[must_use]
+    pub fn may_use(
+        &self,
+        alias_arn: &str,
+        (address, asked_s): (IpAddr, u64),
+        steps: &mut u64,
+    ) -> (Decision, String) {
+        let context = ThingContext {
+            thing: self,
+            certificate: certificate_id(self.certificate),
+            address,
+            asked_s,
+        };
+        let request = Request {
+            action: Action::AssumeRoleWithCertificate,
+            resource: alias_arn,
+            client_id: None,
+            context: &context,
+        };
+        let mut ground = None;
+        let decision = decide_all(self.policies, &request, steps, &mut ground);
+        if decision == Decision::Allow {
+            return (decision, String::new());
+        }
+        let named = ground.and_then(|(place, ground)| Some((self.policies.get(place)?, ground)));
+        let Some((policy, ground)) = named else {
+            let names: Vec<&str> = self.policies.iter().map(|policy| policy.name()).collect();
+            let names = names.join(", ");
+            let why =
+                format!("{names}: no statement for iot:AssumeRoleWithCertificate on {alias_arn}");
+            return (decision, why);
+        };
+        let (name, number) = (policy.name(), ground.statement);
+        let why = match policy.failed_key(ground) {
+            None => format!("{name}, statement {number}, denies it"),
+            Some(key) => format!(
+                "{name}, statement {number}, allows it, but its condition on {key} does not hold"
+            ),
+        };
+        (decision, why)
+    }
+}
+
+/// The values of the condition keys of IoT policies.
+struct ThingContext<'a> {
+    thing: &'a Identified<'a>,
+    certificate: String,
+    address: IpAddr,
+    asked_s: u64,
+}
+
+impl Context for ThingContext<'_> {
+    fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
+        if nth > 0 {
+            return Value::Absent;
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "what is not of a thing or of its connection is absent"
+        )]
+        match key.name {
+            KeyName::ThingName => self.thing.name.map_or(Value::Absent, Value::Text),
+            KeyName::ThingTypeName => self.thing.thing_type.map_or(Value::Absent, Value::Text),
+            KeyName::AwsCertificateId => Value::Text(&self.certificate),
+            KeyName::SourceIp => Value::Address(self.address),
+            KeyName::SecureTransport => Value::Flag(true),
+            KeyName::CurrentTime => Value::Date(self.asked_s),
+            KeyName::EpochTime => Value::Number(self.asked_s),
+            _ => Value::Absent,
+        }
+    }
+}
+
+/// The id of a certificate, as AWS writes it: its fingerprint in hexadecimal digits.
+#[must_use]
+pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(fingerprint)
+}
+
+/// Whether a name is of a pattern, in which `*` stands for any letters.
+fn is_like(name: &str, pattern: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return name == pattern;
+    };
+    let Some(mut name) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return name.ends_with(part);
+        }
+        match name.find(part) {
+            Some(at) => name = name.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    true
+}
+
+// Sign-ins of each thing within the hour: one whose clock is ahead asks for new keys again and again.
+//
+// ```text
+// place = tag 32 | hour 20 | count 12 bits        four places in each of 16,384 sets, the same for all shards
+// ```
+// A place is taken for an hour, and then by whichever thing of its set comes first. Things that find no place are not
+// counted: those that ask often are among the first of the next hour.
+
+/// Sign-ins of things by certificate and name, shared by all shards. One of each set of credentials: a reload begins
+/// again.
+#[derive(Debug)]
+pub struct SignIns {
+    places: Box<[AtomicU64]>,
+}
+
+/// The content of a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    tag: u64,
+    hour: u64,
+    count: u64,
+}
+
+impl Default for SignIns {
+    fn default() -> Self {
+        let places = std::iter::repeat_with(AtomicU64::default);
+        Self {
+            places: places.take(SIGN_INS_COUNTED_MAX).collect(),
+        }
+    }
+}
+
+impl SignIns {
+    /// Counts one of a thing; true for the first beyond [`SIGN_INS_PER_HOUR`], once an hour.
+    pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
+        let key = key_of(certificate, name);
+        let hour = (now_s / 3600) & HOURS;
+        let set = usize::try_from(key % SETS).unwrap_or_default() * WAYS;
+        let places = self.places.get(set..set + WAYS).unwrap_or_default();
+        let tag = (key >> 32) | 1; // never that of an empty place
+        let order = Ordering::Relaxed;
+        // Its own place first, then one that nobody needs any more.
+        let own = |place: Place| place.tag == tag;
+        let free = |place: Place| place.tag == 0 || place.hour != hour;
+        for fits in [&own as &dyn Fn(Place) -> bool, &free] {
+            for word in places {
+                let counted = word.fetch_update(order, order, |bits| {
+                    let place = Place::of(bits);
+                    let count = match place.hour == hour && own(place) {
+                        true => (place.count + 1).min(COUNTS),
+                        false => 1,
+                    };
+                    fits(place).then(|| Place { tag, hour, count }.bits())
+                });
+                if let Ok(before) = counted {
+                    let before = Place::of(before);
+                    let so_far = if own(before) && before.hour == hour {
+                        before.count
+                    } else {
+                        0
+                    };
+                    return so_far == SIGN_INS_PER_HOUR;
+                }
+            }
+        }
+        false
+    }
+}
+
+impl Place {
+    const fn of(bits: u64) -> Self {
+        Self {
+            tag: bits >> 32,
+            hour: bits >> 12 & HOURS,
+            count: bits & COUNTS,
+        }
+    }
+
+    const fn bits(self) -> u64 {
+        self.tag << 32 | self.hour << 12 | self.count
+    }
+}
+
+/// The certificate's fingerprint, which is random, and the name by FNV-1a.
+fn key_of(certificate: &[u8; 32], name: Option<&str>) -> u64 {
+    let first = certificate.first_chunk::<8>().copied().unwrap_or_default();
+    let name = name.unwrap_or_default().bytes();
+    let name = name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    u64::from_be_bytes(first) ^ name
+}
+
+/// Places that one thing may take.
+const WAYS: usize = 4;
+
+const SETS: u64 = (SIGN_INS_COUNTED_MAX / WAYS) as u64;
+
+/// The bits of an hour, and of a count, which stays at its largest value.
+const HOURS: u64 = (1 << 20) - 1;
+const COUNTS: u64 = (1 << 12) - 1;
+
+const _: () = assert!(SIGN_INS_COUNTED_MAX.is_multiple_of(WAYS) && SIGN_INS_PER_HOUR < COUNTS);
+
+#[cfg(test)]
+mod sign_ins_tests {
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn certificate(number: u64) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        bytes
+    }
+
+    /// The numbers of the sign-ins that exceed, of this many.
+    fn exceeding(sign_ins: &SignIns, name: &str, now_s: u64, times: u64) -> Vec<u64> {
+        let exceeds = |_: &u64| sign_ins.exceeds(&certificate(7), Some(name), now_s);
+        (1..=times).filter(exceeds).collect()
+    }
+
+    #[test]
+    fn the_first_beyond_the_rate_is_told_once_an_hour_for_each_thing() {
+        let sign_ins = SignIns::default();
+        assert_eq!(exceeding(&sign_ins, "cam-1", NOW, 10_000), [21]);
+        assert_eq!(exceeding(&sign_ins, "cam-2", NOW, 20), [0; 0]);
+        assert_eq!(exceeding(&sign_ins, "cam-2", NOW, 20), [1]);
+        assert_eq!(exceeding(&sign_ins, "cam-1", NOW + 3600, 30), [21]);
+    }
+
+    #[test]
+    fn things_that_find_no_place_are_not_counted_until_the_next_hour() {
+        let sign_ins = SignIns::default();
+        let same_set = |nth: u64| certificate(nth << 32);
+        let ask = |nth, now_s| sign_ins.exceeds(&same_set(nth), None, now_s);
+        for nth in 0..8 {
+            let told = (1..=100).filter(|_| ask(nth << 1, NOW)).count();
+            assert_eq!(told, usize::from(nth < 4), "{nth}");
+        }
+        assert_eq!((1..=100).filter(|_| ask(14, NOW + 3600)).count(), 1);
+        assert_eq!(sign_ins.places.len() * 8, 512 << 10);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The grant of temporary credentials, and its bytes in a token.
+
+use crate::auth::credentials::Secret;
+use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
+use crate::auth::sign_in::SignIn;
+use crate::wire::{self, at_most};
+use codec::control::TAGS_MAX;
+use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
+use codec::sts::POLICY_ARNS_MAX;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The grant of temporary credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// The account: 12 digits.
+    pub account: &'a str,
+    /// The access key id of the principal that requested it.
+    pub parent_access_key_id: &'a str,
+    /// That principal's secret: only while it is the same, the grant counts.
+    pub parent_secret: &'a str,
+    /// The federated user's name: 2 to 32 bytes.
+    pub name: &'a str,
+    /// The policy, at most [`SESSION_POLICY_BYTES_MAX`] bytes; `None`: no rights.
+    pub policy: Option<&'a Policy>,
+    /// When it ends, in seconds since 1970 UTC.
+    pub expires_s: u64,
+}
+
+/// A token that was opened: what [`Grant`] has, and the secret. Its signature and its end are still to be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedToken {
+    /// See [`Grant::account`].
+    pub account: String,
+    /// See [`Grant::parent_access_key_id`].
+    pub parent_access_key_id: String,
+    /// See [`Grant::name`].
+    pub name: String,
+    /// See [`Grant::policy`].
+    pub policy: Option<Policy>,
+    /// See [`Grant::expires_s`].
+    pub expires_s: u64,
+    /// The secret access key that signs requests.
+    pub secret_access_key: Secret,
+    /// The fingerprint of the principal's secret that asked for it; `None` in tokens of version 1.
+    pub(crate) issuer: Option<Issuer>,
+}
+
+/// The fingerprint of a principal's secret, by which session key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Issuer {
+    pub(crate) key: [u8; FINGERPRINT_BYTES],
+    pub(crate) tag: [u8; ISSUER_BYTES],
+}
+
+/// The grant as bytes: its end, then each part behind its length; `None` when one is too long.
+pub(crate) fn write_grant(grant: &Grant<'_>) -> Option<Vec<u8>> {
+    let mut bytes = grant.expires_s.to_be_bytes().to_vec();
+    for (part, bytes_max) in [
+        (grant.account.as_bytes(), ACCOUNT_BYTES_MAX),
+        (grant.parent_access_key_id.as_bytes(), ID_BYTES_MAX),
+        (grant.name.as_bytes(), NAME_BYTES_MAX),
+        (
+            grant.policy.map_or(&[][..], Policy::bytes),
+            SESSION_POLICY_BYTES_MAX,
+        ),
+    ] {
+        let length = u16::try_from(part.len()).ok();
+        let length = length.filter(|_| part.len() <= bytes_max)?;
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(part);
+    }
+    Some(bytes)
+}
+
+/// The grant of a token of this version; its secret was derived, and its issuer is added by the caller.
+pub(crate) fn read_grant(
+    version: u8,
+    bytes: &[u8],
+    secret_access_key: Secret,
+) -> Option<OpenedToken> {
+    let (expires_s, mut rest) = bytes.split_first_chunk::<8>()?;
+    let mut part = || {
+        let (length, behind) = rest.split_first_chunk::<2>()?;
+        let (part, behind) = behind.split_at_checked(u16::from_be_bytes(*length).into())?;
+        rest = behind;
+        Some(part)
+    };
+    let text = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
+    Some(OpenedToken {
+        account: text(part()?)?,
+        parent_access_key_id: text(part()?)?,
+        name: text(part()?)?,
+        policy: read_grant_policy(version, part()?),
+        expires_s: u64::from_be_bytes(*expires_s),
+        secret_access_key,
+        issuer: None,
+    })
+}
+
+/// The policy of a token: its bytes, before version 3 its text. `None`: no rights.
+fn read_grant_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
+    if bytes.is_empty() {
+        return None;
+    }
+    if version == VERSION {
+        return Policy::of_bytes(bytes);
+    }
+    Policy::parse_session(std::str::from_utf8(bytes).ok()?).ok()
+}
+
+const ACCOUNT_BYTES_MAX: usize = 12;
+const ID_BYTES_MAX: usize = 128;
+const NAME_BYTES_MAX: usize = 32;
+
+pub(crate) const GRANT_BYTES_MAX: usize =
+    8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
+
+// The grant of sessions of principals and roles, and its form in a token: see [`crate::wire`].
+
+/// The grant of a session. [`ReadGrant`] has the same form.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SessionGrant<'a> {
+    /// The beginning: of the caller, or of the first of a chain of roles.
+    pub root: RootGrant<'a>,
+    /// When it is issued, in seconds since 1970 UTC.
+    pub issued_s: u64,
+    /// When it ends.
+    pub expires_s: u64,
+    /// The role; `None`: the principal itself.
+    pub role: Option<RoleGrant<'a>>,
+}
+
+/// The beginning of a session. [`OpenedRoot`] has the same form.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum RootGrant<'a> {
+    /// The key of a principal.
+    Key {
+        /// Its id.
+        access_key_id: &'a str,
+        /// The principal's secret: only while it is the same, the grant counts.
+        #[serde(skip)]
+        secret: &'a str,
+    },
+    /// A token or a certificate.
+    SignIn(&'a SignIn),
+}
+
+/// The session of a role.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RoleGrant<'a> {
+    /// The role's account.
+    pub account: &'a str,
+    /// The role.
+    pub role: &'a str,
+    /// The roles by which it was reached, each once.
+    pub via: &'a [Box<str>],
+    /// The name of the session.
+    pub session_name: &'a str,
+    /// The person or program behind it.
+    pub source_identity: Option<&'a str>,
+    /// Its tags.
+    pub tags: &'a [SessionTag],
+    /// The names of policies that bound it.
+    pub policies: &'a [&'a str],
+    /// A policy that bounds it.
+    #[serde(serialize_with = "write_policy")]
+    pub policy: Option<&'a Policy>,
+}
+
+/// A tag of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTag {
+    /// 1 to 128 characters.
+    pub key: Box<str>,
+    /// 0 to 256 characters.
+    pub value: Box<str>,
+    /// It goes on to roles that the session assumes.
+    pub transitive: bool,
+}
+
+/// The grant of a token: [`SessionGrant`] without the secret.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ReadGrant {
+    pub(crate) root: OpenedRoot,
+    pub(crate) issued_s: u64,
+    pub(crate) expires_s: u64,
+    pub(crate) role: Option<OpenedRole>,
+}
+
+/// The beginning of a token's session.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) enum OpenedRoot {
+    Key { access_key_id: Box<str> },
+    SignIn(SignIn),
+}
+
+/// The role of a token.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct OpenedRole {
+    pub(crate) account: Box<str>,
+    pub(crate) role: Box<str>,
+    #[serde(deserialize_with = "at_most::<_, _, _, CHAIN_MAX>")]
+    pub(crate) via: Vec<Box<str>>,
+    pub(crate) session_name: Box<str>,
+    pub(crate) source_identity: Option<Box<str>>,
+    #[serde(deserialize_with = "at_most::<_, _, _, TAGS_MAX>")]
+    pub(crate) tags: Vec<SessionTag>,
+    #[serde(deserialize_with = "at_most::<_, _, _, POLICY_ARNS_MAX>")]
+    pub(crate) policies: Vec<Box<str>>,
+    /// `Err`: there is one, which cannot be read.
+    #[serde(deserialize_with = "read_policy")]
+    pub(crate) policy: Result<Option<Policy>, ()>,
+}
+
+/// The grant as bytes; `None` when its policy is too long.
+pub(crate) fn write_session(grant: &SessionGrant<'_>) -> Option<Vec<u8>> {
+    let policy = grant.role.and_then(|role| role.policy);
+    let fits = |policy: &Policy| policy.bytes().len() <= SESSION_POLICY_BYTES_MAX;
+    policy.is_none_or(fits).then(|| wire::write(grant))
+}
+
+/// The grant of these bytes, which are of a token that is not too long.
+pub(crate) fn read_session(bytes: &[u8]) -> Option<ReadGrant> {
+    wire::read(bytes, bytes.len())
+}
+
+fn write_policy<S: Serializer>(policy: &Option<&Policy>, to: S) -> Result<S::Ok, S::Error> {
+    policy.map(Policy::bytes).serialize(to)
+}
+
+fn read_policy<'b, D: Deserializer<'b>>(from: D) -> Result<Result<Option<Policy>, ()>, D::Error> {
+    let bytes = Option::<&[u8]>::deserialize(from)?;
+    let read = bytes.map(|bytes| Policy::of_bytes(bytes).ok_or(()));
+    Ok(read.transpose())
+}
+
+/// Most roles between the first key of a chain and its last role.
+pub(crate) const CHAIN_MAX: usize = 8;

@@ -1,0 +1,395 @@
+//! OpenID providers: whose tokens people and programs sign in with.
+//!
+//! # Theory of operation
+//! ```text
+//! token ─ Unverified::read ──▶ header and claims, bounded ─ Provider::verify ──▶ WebIdentity | TokenFault
+//!                                 │ size, header, iss                │ exp, aud, the other claims, and the
+//!                                 ▼                                  │ signature last, by one key of KeySet
+//!                              the provider, by its issuer ──────────┘
+//! ```
+//! The cheap and public comes first: what is not for this service or has ended costs no signature check, and asks no
+//! provider for keys. Keys come from a file or from the provider itself; fetching them is not done here.
+//!
+//! Moments are arguments: the library that checks signatures is kept from looking at its clock.
+//!
+//! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
+//! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
+
+pub use crate::auth::provider_token::{AccountFault, TokenFault, Unverified, Wanted};
+use crate::auth::sign_in::WebIdentity;
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A provider of the credentials file. Shared by all shards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provider {
+    /// The account that has it: 12 digits.
+    pub account: Box<str>,
+    /// Its issuer without `https://`; unique.
+    pub issuer: Box<str>,
+    /// The client ids whose tokens are let in.
+    pub client_ids: Vec<Box<str>>,
+    /// The algorithms that its keys may be used with.
+    pub algorithms: Algorithms,
+    /// The source of its keys.
+    pub keys: KeySource,
+    /// Names of the claims that policies and trusts of the file ask for, beside `sub` and `aud`, in small letters.
+    pub claims: Vec<Box<str>>,
+}
+
+/// The source of a provider's keys.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeySource {
+    /// A file beside the credentials file, which was read.
+    File(Arc<KeySet>),
+    /// The provider's own documents.
+    Discovery(Discovery),
+}
+
+/// The way to a provider's documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// The certificates, in PEM, that vouch for its server; `None`: those that the system trusts.
+    pub ca: Option<Box<[u8]>>,
+    /// Hosts beside that of the issuer that may have its keys.
+    pub hosts: Vec<Box<str>>,
+    /// Whether its server may have an address of a private network.
+    pub private: bool,
+}
+
+/// Algorithms of signatures, each once; those with shared secrets are never among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Algorithms(Vec<Algorithm>);
+
+impl Default for Algorithms {
+    /// Those that nearly every provider signs with.
+    fn default() -> Self {
+        Self(vec![Algorithm::RS256, Algorithm::ES256])
+    }
+}
+
+impl Algorithms {
+    /// The algorithms of these names; `None` when one is not known or is no algorithm with a public key.
+    pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
+        let all: Option<Vec<_>> = names.into_iter().map(named).collect();
+        let mut some = Vec::new();
+        for algorithm in all? {
+            if !some.contains(&algorithm) {
+                some.push(algorithm);
+            }
+        }
+        (!some.is_empty()).then_some(Self(some))
+    }
+
+    /// The names that [`Self::of_names`] knows.
+    pub const NAMES: &'static [&'static str] = &[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+    ];
+
+    pub(crate) fn has(&self, algorithm: Algorithm) -> bool {
+        self.0.contains(&algorithm)
+    }
+}
+
+impl Provider {
+    /// Whether a session of this identity still counts: its client is let in. A policy that asks since for a claim that
+    /// was not kept decides for the worse: see [`codec::policy::Value::Lost`].
+    pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
+        self.account == identity.account && self.client_ids.contains(&identity.audience)
+    }
+
+    /// The issuer as tokens and discovery documents have it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.issuer)
+    }
+
+    /// The host of the issuer, with its port if it names one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.issuer.split('/').next().unwrap_or_default()
+    }
+}
+
+/// The algorithm of a name, if it is one with a public key.
+pub(crate) fn named(name: &str) -> Option<Algorithm> {
+    let known = Algorithms::NAMES.contains(&name);
+    known.then(|| name.parse().ok()).flatten()
+}
+
+// The keys of a provider, from the JSON in which it publishes them.
+//
+// Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
+
+/// The keys of a provider that tokens may be signed with.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    keys: Vec<SigningKey>,
+    /// Keys that the document has beside them.
+    dropped: usize,
+}
+
+/// Public key of a provider.
+#[derive(Clone)]
+pub(crate) struct SigningKey {
+    id: Option<Box<str>>,
+    /// As published: by its kind, its curve and its `alg`.
+    algorithms: Vec<Algorithm>,
+    pub(crate) key: DecodingKey,
+    /// As it was published, to tell keys apart.
+    source: Jwk,
+}
+
+/// Why a document is no set of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySetFault {
+    /// It is longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
+    TooLong,
+    /// It is no JSON object with a list `keys`.
+    Malformed,
+    /// It has more than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
+    TooMany,
+    /// None of its keys may sign tokens.
+    NoneUsable,
+}
+
+/// The document, whose keys are read one by one: one of a kind that is not known spoils no other.
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// Reads a document. Keys that are not for signatures, RSA keys below 2,048 bits and shared secrets are dropped.
+    ///
+    /// # Errors
+    /// See [`KeySetFault`].
+    pub fn parse(text: &[u8]) -> Result<Self, KeySetFault> {
+        if text.len() > crate::limits::KEY_SET_BYTES_MAX {
+            return Err(KeySetFault::TooLong);
+        }
+        let document: Document =
+            serde_json::from_slice(text).map_err(|_| KeySetFault::Malformed)?;
+        let count = document.keys.len();
+        if count > crate::limits::KEYS_OF_PROVIDER_MAX {
+            return Err(KeySetFault::TooMany);
+        }
+        let keys = document.keys.into_iter().filter_map(signing_key);
+        let keys: Vec<_> = keys.collect();
+        if keys.is_empty() {
+            return Err(KeySetFault::NoneUsable);
+        }
+        let dropped = count - keys.len();
+        Ok(Self { keys, dropped })
+    }
+
+    /// The number of keys that tokens may be signed with.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The number of keys that were dropped.
+    #[must_use]
+    pub const fn dropped(&self) -> usize {
+        self.dropped
+    }
+
+    /// The keys of this id, or any if there is none, that may be used with the algorithm.
+    pub(crate) fn fitting<'k>(
+        &'k self,
+        id: Option<&'k str>,
+        algorithm: Algorithm,
+        allowed: &'k Algorithms,
+    ) -> impl Iterator<Item = &'k SigningKey> {
+        self.keys.iter().filter(move |key| {
+            id.is_none_or(|id| key.id.as_deref() == Some(id))
+                && key.algorithms.contains(&algorithm)
+                && allowed.has(algorithm)
+        })
+    }
+}
+
+impl PartialEq for KeySet {
+    fn eq(&self, other: &Self) -> bool {
+        let sources = self.keys.iter().map(|key| &key.source);
+        sources.eq(other.keys.iter().map(|key| &key.source))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?} {:?}", self.id, self.algorithms)
+    }
+}
+
+impl fmt::Display for KeySetFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::limits::{KEY_SET_BYTES_MAX, KEYS_OF_PROVIDER_MAX};
+        match self {
+            Self::TooLong => write!(out, "allowed at most {KEY_SET_BYTES_MAX} bytes"),
+            Self::Malformed => out.write_str("allowed a JSON object with a list \"keys\" (RFC 7517)"),
+            Self::TooMany => write!(out, "allowed at most {KEYS_OF_PROVIDER_MAX} keys"),
+            Self::NoneUsable => out.write_str(
+                "it has no key for signatures: allowed are RSA of 2,048 bits or more, P-256, P-384 and Ed25519, \
+                 without \"use\" or with \"sig\"",
+            ),
+        }
+    }
+}
+
+/// A key that tokens may be signed with; `None` for any other.
+fn signing_key(value: Value) -> Option<SigningKey> {
+    let source: Jwk = serde_json::from_value(value).ok()?;
+    let common = &source.common;
+    let signs = common
+        .public_key_use
+        .as_ref()
+        .is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
+    let verifies = |all: &Vec<KeyOperations>| all.contains(&KeyOperations::Verify);
+    if !signs || !common.key_operations.as_ref().is_none_or(verifies) {
+        return None;
+    }
+    let by_kind = by_kind(&source.algorithm)?;
+    let algorithms = match common.key_algorithm {
+        None => by_kind.to_vec(),
+        Some(its) => {
+            let its: Algorithm = its.to_string().parse().ok()?;
+            by_kind.contains(&its).then(|| vec![its])?
+        }
+    };
+    Some(SigningKey {
+        id: common.key_id.as_deref().map(Into::into),
+        algorithms,
+        key: DecodingKey::from_jwk(&source).ok()?,
+        source,
+    })
+}
+
+/// The algorithms of a kind of key that is strong enough; the library may learn of more kinds.
+fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
+    if let AlgorithmParameters::RSA(rsa) = parameters {
+        return is_strong(&rsa.n, &rsa.e).then_some(RSA);
+    }
+    if let AlgorithmParameters::EllipticCurve(point) = parameters {
+        let coordinates = [&*point.x, &*point.y];
+        if point.curve == EllipticCurve::P256 {
+            return is_point(&coordinates, 32).then_some(&[Algorithm::ES256]);
+        }
+        let is_p384 = point.curve == EllipticCurve::P384 && is_point(&coordinates, 48);
+        return is_p384.then_some(&[Algorithm::ES384]);
+    }
+    if let AlgorithmParameters::OctetKeyPair(pair) = parameters {
+        let is_ed25519 = pair.curve == EllipticCurve::Ed25519 && is_point(&[&pair.x], 32);
+        return is_ed25519.then_some(&[Algorithm::EdDSA]);
+    }
+    None
+}
+
+/// Whether an RSA key has 2,048 to 8,192 bits, and an exponent that is cheap to use.
+fn is_strong(modulus: &str, exponent: &str) -> bool {
+    let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+    let (Some(modulus), Some(exponent)) = (bytes(modulus), bytes(exponent)) else {
+        return false;
+    };
+    let zeros: u64 = modulus.iter().take_while(|byte| **byte == 0).count() as u64;
+    let first = modulus.iter().find(|byte| **byte != 0);
+    let bits = first.map_or(0, |first| {
+        (modulus.len() as u64 - zeros) * 8 - u64::from(first.leading_zeros())
+    });
+    (2048..=8192).contains(&bits) && (1..=4).contains(&exponent.len())
+}
+
+/// Whether each coordinate has this many bytes.
+fn is_point(coordinates: &[&str], bytes: usize) -> bool {
+    let mut decoded = coordinates
+        .iter()
+        .map(|text| BASE64URL_NOPAD.decode(text.as_bytes()));
+    decoded.all(|coordinate| coordinate.is_ok_and(|some| some.len() == bytes))
+}
+
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
+// The keys of providers that were fetched: a snapshot for all shards, replaced whole.
+
+/// The keys of every provider that is asked for them, by issuer. One per process, shared as `Arc<Keyring>`.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring {
+    by_issuer: BTreeMap<Box<str>, ProviderKeys>,
+}
+
+/// The keys of one provider, and the wish for newer ones.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderKeys {
+    /// The last good ones; `None` before the first, and when they are too old.
+    keys: Option<Arc<KeySet>>,
+    /// Set by shards, taken by the task that fetches; the same in each snapshot.
+    wish: Arc<AtomicBool>,
+}
+
+impl Keyring {
+    /// A snapshot of these.
+    #[must_use]
+    pub fn of(entries: impl IntoIterator<Item = (Box<str>, ProviderKeys)>) -> Self {
+        Self {
+            by_issuer: entries.into_iter().collect(),
+        }
+    }
+
+    /// The keys of a provider in force, from its file or fetched.
+    #[must_use]
+    pub fn keys_of<'k>(&'k self, provider: &'k Provider) -> Option<&'k KeySet> {
+        match &provider.keys {
+            KeySource::File(keys) => Some(keys),
+            KeySource::Discovery(_) => {
+                let entry = self.by_issuer.get(&provider.issuer)?;
+                entry.keys.as_deref()
+            }
+        }
+    }
+
+    /// Asks for newer keys of a provider: a token named one that is not known, and its other claims fit.
+    pub fn wish(&self, provider: &Provider) {
+        if let Some(entry) = self.by_issuer.get(&provider.issuer) {
+            entry.wish.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ProviderKeys {
+    /// The same provider with these keys.
+    #[must_use]
+    pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
+        let wish = Arc::clone(&self.wish);
+        Self { keys, wish }
+    }
+
+    /// Whether newer keys were asked for since the last call.
+    #[must_use]
+    pub fn take_wish(&self) -> bool {
+        self.wish.swap(false, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,374 @@
+//! One channel: its master, its viewers, pending messages, and the Alexa calls that wait.
+//!
+//! A pure state machine over session keys. It says *where* a message goes; its caller moves the bytes. No socket, no
+//! session state and no other channel appears here.
+
+pub(crate) mod alexa_calls;
+pub(crate) mod members;
+pub(crate) mod pending;
+pub(crate) mod rates;
+
+use crate::id::{CallerId, SessionKey, TimerId};
+use crate::record::Record;
+use crate::settings::Quotas;
+use crate::time::Now;
+use alexa_calls::Calls;
+use codec::signal::{Action, Role};
+use members::Members;
+use pending::Pending;
+pub use pending::Towards;
+use rates::{Metered, Rates};
+use std::ops::{Deref, DerefMut};
+
+/// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// The channel's record.
+    pub record: Record,
+    /// Its state.
+    pub state: Life,
+    /// The hooks that watch it, by their bits: see [`crate::settings::Hook`].
+    pub hooks: u16,
+    /// Its owner wants its viewers notified of the master.
+    pub tells_viewers: bool,
+    /// Its place in the shard's timer wheel.
+    pub timer: TimerId,
+    /// Connections that were admitted and are not gone: its members, and those that are ending.
+    pub connections: u32,
+    live: Option<Box<Live>>,
+    /// Its rates, while any of them is used up in part.
+    rates: Option<Box<Rates>>,
+}
+
+/// The states of a channel. A change that is not durable yet shows only in these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Not durable yet: its name is taken, and callers do not see it.
+    Creating,
+    /// In use.
+    Active,
+    /// Its end is not durable yet: no client may connect any more.
+    Deleting,
+}
+
+// Bytes of each of a million channels, and of each in use, before their names and the tables around them.
+const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 104);
+
+/// The state of a channel in use.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// The connected members.
+    pub members: Members,
+    /// Messages for members who are not connected.
+    pub pending: Pending,
+    /// Alexa calls without an answer.
+    pub calls: Calls,
+    order: u64,
+}
+
+impl Live {
+    /// The next place in the channel's order of acceptance.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    /// When the next kept message or waiting call expires, or a slot was held for too long.
+    #[must_use]
+    pub(crate) fn next_expiry(&self) -> Option<Now> {
+        let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
+        let held = self.members.next_overdue();
+        [pending, calls, held].into_iter().flatten().min()
+    }
+}
+
+impl Channel {
+    /// A channel without connections.
+    #[must_use]
+    pub(crate) fn new(record: Record, state: Life) -> Self {
+        Self {
+            record,
+            state,
+            hooks: 0,
+            tells_viewers: false,
+            timer: TimerId::default(),
+            connections: 0,
+            live: None,
+            rates: None,
+        }
+    }
+
+    /// Whether one more of this is within the channel's rate, and within the part of its caller, if that has one.
+    #[must_use]
+    pub(crate) fn may(
+        &self,
+        what: Metered,
+        caller: Option<CallerId>,
+        quotas: &Quotas,
+        now: Now,
+    ) -> bool {
+        let rates = self.rates.as_deref();
+        rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
+    }
+
+    /// Counts one of this; false, and nothing counted, when it is over that.
+    pub(crate) fn count(
+        &mut self,
+        what: Metered,
+        caller: Option<CallerId>,
+        quotas: &Quotas,
+        now: Now,
+    ) -> bool {
+        if what.rate(quotas).is_none() {
+            return true;
+        }
+        let rates = self.rates.get_or_insert_default();
+        rates.take(what, caller, quotas, now)
+    }
+
+    /// When something of it is due: what is kept or waits, or rates that can be forgotten.
+    pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
+        let live = self.live.as_deref().and_then(Live::next_expiry);
+        let rates = self
+            .rates
+            .as_deref_mut()
+            .map(|rates| rates.settle(quotas, now));
+        if rates == Some(None) {
+            self.rates = None;
+        }
+        live.into_iter().chain(rates.flatten()).min()
+    }
+
+    /// The state that it has while in use.
+    #[must_use]
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.live.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
+        self.live.as_deref_mut()
+    }
+
+    /// The same; the channel is in use from here on.
+    pub(crate) fn wake(&mut self) -> &mut Live {
+        self.live.get_or_insert_default()
+    }
+
+    /// Gives back what an unused channel does not need.
+    pub(crate) fn rest(&mut self) {
+        let unused = |live: &Live| {
+            live.members.is_empty() && live.pending.is_empty() && live.calls.is_empty()
+        };
+        if self.live.as_deref().is_some_and(unused) {
+            self.live = None;
+        }
+    }
+
+    /// The end of the time that messages accepted at `now` are kept.
+    #[must_use]
+    pub(crate) fn expiry(&self, now: Now) -> Now {
+        now.after(u64::from(self.record.ttl_seconds) * 1000)
+    }
+}
+
+// The recipient of a message: codec/PROTOCOL.md, ROUTE.
+
+/// The destination of a message: a small value, never the message itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// To this connection.
+    To(SessionKey),
+    /// The recipient is not connected: it is kept.
+    Keep(Towards),
+    /// It answers an Alexa call.
+    AnswersCall,
+    /// A candidate for an Alexa call, which does not trickle: dropped.
+    TooLateForCall,
+}
+
+impl Live {
+    /// The way of a message by its sender's role. `recipient` is the viewer's id that a master named.
+    ///
+    /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are
+    /// allowed.
+    #[must_use]
+    pub(crate) fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
+        match from {
+            Role::Viewer => self
+                .members
+                .to_master()
+                .map_or(Route::Keep(Towards::Master), Route::To),
+            Role::Master => {
+                if !self.calls.is_empty() && self.calls.of(recipient).is_some() {
+                    match action {
+                        Action::SdpAnswer => return Route::AnswersCall,
+                        Action::IceCandidate => return Route::TooLateForCall,
+                        Action::SdpOffer => {}
+                    }
+                }
+                self.members
+                    .to_viewer(recipient)
+                    .map_or(Route::Keep(Towards::Viewer), Route::To)
+            }
+        }
+    }
+}
+
+// A list that is nearly always empty.
+
+/// A list of one word while it is empty, where a `Vec` takes three: a channel in use has several.
+#[derive(Debug)]
+pub(crate) struct Rare<T>(
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in every channel"
+    )]
+    Option<Box<Vec<T>>>,
+);
+
+impl<T> Default for Rare<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Rare<T> {
+    pub(crate) fn push(&mut self, item: T) {
+        self.0.get_or_insert_default().push(item);
+    }
+
+    /// Takes the item at `place` out.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn remove(&mut self, place: usize) -> T {
+        let list = self.0.as_mut().expect("the place of an item");
+        let item = list.remove(place);
+        self.shrink();
+        item
+    }
+
+    /// Takes all items out.
+    pub(crate) fn take(&mut self) -> Vec<T> {
+        self.0.take().map_or_else(Vec::new, |list| *list)
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        if let Some(list) = &mut self.0 {
+            list.retain(keep);
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.0.take_if(|list| list.is_empty());
+    }
+}
+
+impl<T> Deref for Rare<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.0.as_ref().map_or(&[], |list| list)
+    }
+}
+
+impl<T> DerefMut for Rare<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.0.as_mut().map_or(&mut [], |list| list)
+    }
+}
+
+#[cfg(test)]
+mod route_tests {
+
+    use super::*;
+    use crate::channel::alexa_calls::Waiting;
+    use crate::channel::members::Slot;
+    use crate::id::{CallRef, ShardId};
+    use crate::time::Now;
+
+    fn key(slot: u32) -> SessionKey {
+        SessionKey::new(slot, 0)
+    }
+
+    #[test]
+    fn the_table_of_routes() {
+        let mut live = Live::default();
+        let routes = |live: &Live| {
+            [
+                live.route(Role::Viewer, Action::SdpOffer, "v1"),
+                live.route(Role::Master, Action::SdpAnswer, "v1"),
+                live.route(Role::Master, Action::SdpAnswer, "alexa"),
+                live.route(Role::Master, Action::IceCandidate, "alexa"),
+            ]
+        };
+        let (to_master, to_viewer) = (Route::Keep(Towards::Master), Route::Keep(Towards::Viewer));
+        assert_eq!(routes(&live), [to_master, to_viewer, to_viewer, to_viewer]);
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        live.members
+            .join(Slot::Master, key(1), (10, &hasher), Now(0))
+            .unwrap();
+        live.members
+            .join(Slot::Viewer("v1".into()), key(2), (10, &hasher), Now(0))
+            .unwrap();
+        live.members
+            .join(Slot::Viewer("alexa".into()), key(3), (10, &hasher), Now(0))
+            .unwrap();
+        assert_eq!(
+            routes(&live),
+            [key(1), key(2), key(3), key(3)].map(Route::To)
+        );
+        let caller = CallRef {
+            shard: ShardId(0),
+            session: key(9),
+            serial: 0,
+            account: crate::id::Account(0),
+            change: false,
+        };
+        let (sender, frame) = ("alexa".into(), Box::default());
+        live.calls.add(Waiting {
+            caller,
+            sender,
+            expires: Now(1),
+            order: 1,
+            frame,
+            given: Some(key(1)),
+            had: Vec::new(),
+            delivered: true,
+        });
+        assert_eq!(
+            routes(&live)[2..],
+            [Route::AnswersCall, Route::TooLateForCall]
+        );
+        assert_eq!(
+            live.route(Role::Viewer, Action::SdpOffer, "v2"),
+            Route::To(key(1)),
+            "a viewer reaches the master only"
+        );
+    }
+}
+
+#[cfg(test)]
+mod rare_tests {
+
+    use super::*;
+
+    #[test]
+    fn an_empty_list_is_one_word_and_owns_nothing() {
+        let mut list = Rare::default();
+        assert_eq!(size_of::<Rare<[u64; 9]>>(), 8);
+        (0..5).for_each(|number| list.push(number));
+        list.retain(|number| number % 2 == 0);
+        assert_eq!(list.to_vec(), [0, 2, 4]);
+        assert_eq!(list.remove(1), 2);
+        list[1] = 7;
+        assert_eq!((list.remove(1), list.remove(0)), (7, 0));
+        assert!(list.is_empty() && list.0.is_none());
+        (0..3).for_each(|number| list.push(number));
+        assert_eq!(list.take(), [0, 1, 2]);
+        assert!(list.is_empty() && list.0.is_none() && list.take().is_empty());
+        list.retain(|_| false);
+    }
+}

@@ -1,0 +1,423 @@
+//! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
+//!
+//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, which a key of etcd names; the *epoch* is
+//! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
+//!
+//! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
+//!   it serves the slot ([`plan`](crate::cluster::slot_claims), [`silence`](crate::cluster::liveness)). The claim's transaction compares the epoch and the
+//!   registration.
+//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`](crate::cluster::authority)).
+//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`](crate::cluster::slot_departures)).
+//!
+//! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
+//! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
+//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md, 0026-another-history.md,
+//! 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`types`] [`message`] [`limits`] [`spans`] | the words, what goes in and out, bounds, the parts of a lease |
+//! | [`etcd`] | calls of etcd, and what is known of its keys |
+//! | [`node`] | what each input changes; registration, the silence of others, until when this node may admit |
+//! | [`slots`] | the own slots: claimed, loaded, served, given |
+//! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
+//! | [`secret`] [`proof`] | the keys that all nodes derive from one secret; the proof in a registration |
+
+pub mod authority;
+pub mod etcd;
+pub mod etcd_view;
+pub mod limits;
+pub mod liveness;
+pub mod message;
+mod registration;
+pub mod secret;
+pub mod slot_claims;
+pub mod slot_departures;
+pub mod slot_maps;
+pub mod slots;
+mod tick;
+pub mod tunnels;
+pub mod types;
+
+use crate::time::Now;
+use authority::{Authority, Standing};
+use etcd::{Calls, Purpose};
+use etcd_view::View;
+use limits::{GAP_MS, NODES_MAX, Spans};
+use liveness::Silence;
+use message::{Answer, Call, Heard, Held, Input, Output, Question, SlotOrder};
+use registration::Registering;
+use slot_claims::{Candidates, Claims, Plan};
+use slot_departures::Transfers;
+use slots::{Slots, Stage};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use types::{
+    Address, EtcdId, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot,
+    SlotRecord,
+};
+
+// One node's part of the cluster: what each input changes. The effects of etcd's replies are in `etcd::replies`, how
+// slots come and leave is in `slots`.
+//
+// | module | what it is |
+// |---|---|
+// | [`authority`] | until when this node may admit |
+// | [`silence`] | which nodes answer, and what |
+// | `registration` | the registration under a lease, and the right to the node's name |
+// | `namesake` | whether another process of this node's name lives |
+// | `duties` | what follows from time alone, and the decisions after each input |
+
+/// The configuration of a process at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The node and this start of it.
+    pub me: Owner,
+    /// The address of this process, which it has: it listens there.
+    pub address: Address,
+    /// Slots of the cluster: [`crate::cluster::limits::SLOTS`], fewer in tests.
+    pub slots: u16,
+    /// The spans of the lease that etcd is asked for.
+    pub spans: Spans,
+    /// The state that the data directory kept; the default when the operator accepts etcd as it is.
+    pub memory: Memory,
+    /// Decides what chance decides.
+    pub seed: u64,
+}
+
+/// The state of etcd that the data directory keeps from one start to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The highest revision that anybody showed.
+    pub newest: Revision,
+    /// Which etcd cluster it was.
+    pub etcd: Option<EtcdId>,
+    /// etcd showed another history, and no operator accepted it.
+    pub other_history: bool,
+}
+
+/// One node's part of the cluster. One per process, in none of the shards.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) me: Owner,
+    pub(crate) address: Address,
+    pub(crate) times: Times,
+    pub(crate) obstacles: Obstacles,
+    pub(crate) view: View,
+    pub(crate) silence: Silence,
+    pub(crate) authority: Authority,
+    pub(crate) plan: Plan,
+    pub(crate) claims: Claims,
+    pub(crate) slots: Slots,
+    pub(crate) transfers: Transfers,
+    pub(crate) calls: Calls,
+    pub(crate) registering: Registering,
+    pub(crate) outputs: VecDeque<Output>,
+}
+
+/// When a node does what it does by itself.
+#[derive(Debug)]
+pub(crate) struct Times {
+    pub(crate) spans: Spans,
+    pub(crate) last_tick: Now,
+    pub(crate) next_round: Now,
+}
+
+/// The obstacles that keep a node from acting.
+#[derive(Debug)]
+pub(crate) struct Obstacles {
+    /// etcd showed another history.
+    pub(crate) other_history: bool,
+    /// A shard hangs: this node neither registers nor answers.
+    pub(crate) stuck: bool,
+    /// Another process may have this node's name.
+    pub(crate) awaits_name: bool,
+    pub(crate) ended: bool,
+}
+
+impl Cluster {
+    /// A process that starts at `now` and knows nothing but what its data directory kept.
+    #[must_use]
+    pub fn new(config: &Config, now: Now) -> Self {
+        let (memory, spans) = (config.memory, config.spans);
+        Self {
+            me: config.me,
+            address: config.address,
+            times: Times {
+                spans,
+                last_tick: now,
+                next_round: now,
+            },
+            obstacles: Obstacles {
+                other_history: memory.other_history,
+                stuck: false,
+                awaits_name: false,
+                ended: false,
+            },
+            view: View::new(config.slots, memory.newest, memory.etcd),
+            silence: Silence::new(config.slots, spans),
+            authority: Authority::new(spans),
+            plan: Plan::new(config.me, config.slots, spans, now, config.seed),
+            claims: Claims::default(),
+            slots: Slots::new(config.slots),
+            transfers: Transfers::new(config.me),
+            calls: Calls::default(),
+            registering: Registering::new(config.me, config.address, now),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input; then [`Self::poll_output`] until it returns `None`.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        if self.obstacles.ended {
+            return;
+        }
+        if now.since(self.times.last_tick) > GAP_MS {
+            self.gap(now);
+        }
+        match input {
+            Input::Tick { stuck } => self.tick(stuck, now),
+            Input::Reply(id, reply) => self.replied(id, reply, now),
+            Input::Changed(watch, changes) => self.changed(watch, &changes, now),
+            Input::WatchEnded(watch) => self.watch_ended(watch, now),
+            Input::Question(from, question) => self.answer(from, question, now),
+            Input::Answer(from, answer) => self.answered(from, &answer, now),
+            Input::Found { from, asked, heard } => self.found(from, asked, heard, now),
+            Input::Refused(node) => self.silence.parts(node),
+            Input::Goodbye(node, incarnation) => {
+                if self
+                    .silence
+                    .word(node)
+                    .is_none_or(|word| word.incarnation == incarnation)
+                {
+                    self.silence.parts(node);
+                }
+            }
+            Input::Loaded { held, whole } => self.loaded(held, whole, now),
+            Input::Parcel(from, parcel) => self.offered(from, parcel, now),
+            Input::ParcelAnswer { from, id, taken } => self.parcel_answered(from, id, taken, now),
+            Input::Write(slot, number) => self.write(slot, number, now),
+            Input::Drain => self.drain(now),
+            Input::Rebalance => self.rebalance(now),
+        }
+        self.settle(now);
+    }
+
+    /// Gives a node its key, before an input names it and in the order of numbers. Where all nodes have the same
+    /// numbers none need be given.
+    pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
+        self.view.set_key(node, key);
+    }
+
+    /// etcd granted a lease, whose spans count from now on.
+    pub(crate) fn set_spans(&mut self, spans: Spans) {
+        self.times.spans = spans;
+        self.silence.set_spans(spans);
+        self.authority.set_spans(spans);
+        self.plan.set_spans(spans);
+    }
+
+    /// Removes and returns the next output.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether a client of `slot` is admitted at `now`, and under which epoch.
+    #[must_use]
+    pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
+        let own = self.slots.own(slot)?;
+        let epoch = own.epoch;
+        let serves = own.stage == Stage::Ready && now < self.authority.valid_until();
+        (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
+    }
+
+    /// Admissions to slots that are served are valid before this moment.
+    #[must_use]
+    pub fn valid_until(&self) -> Now {
+        self.authority.valid_until()
+    }
+
+    /// Why this node serves, or does not.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.authority.standing()
+    }
+
+    /// Whether etcd answered lately: without it nothing is taken, given or written.
+    #[must_use]
+    pub fn has_etcd(&self, now: Now) -> bool {
+        self.authority.has_etcd(now)
+    }
+
+    /// Whether a channel that is not in this node's own slots does not exist: etcd showed the slots within a lease, or
+    /// no peer may have taken any since.
+    #[must_use]
+    pub fn knows_absence(&self, now: Now) -> bool {
+        !self.authority.is_outdated(now) || !self.may_be_taken()
+    }
+
+    /// The number of slots that this process owns, whether it serves them or not.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.slots.count()
+    }
+
+    /// The number of owned slots whose channels it holds.
+    #[must_use]
+    pub fn served(&self) -> usize {
+        self.slots.iter().filter(|(_, own)| own.is_held()).count()
+    }
+
+    /// Whether it gives all its slots away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.transfers.is_draining()
+    }
+
+    /// The number of changes of slots that it has seen: owners and epochs.
+    #[must_use]
+    pub fn slot_changes(&self) -> u64 {
+        self.slots.changes
+    }
+
+    /// Whether `node` is registered as a peer, as far as is known.
+    #[must_use]
+    pub fn is_registered(&self, node: NodeId) -> bool {
+        self.view.registration(node).is_some()
+    }
+
+    /// The registered nodes that are not of this one's cluster, and why: what they registered does not count.
+    pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
+        let strangers = self.view.strangers();
+        strangers.map(|(node, registration)| (node, registration.kinship))
+    }
+
+    /// Whether no other node answers this one, while others are registered: then it takes nothing of others.
+    #[must_use]
+    pub fn is_cut_off(&self, now: Now) -> bool {
+        Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
+    }
+
+    /// Whether another process may have this node's name, so that this one waits.
+    #[must_use]
+    pub fn awaits_name(&self) -> bool {
+        self.obstacles.awaits_name
+    }
+
+    /// The lease of this process's registration, while it is registered.
+    #[must_use]
+    pub fn lease(&self) -> Option<LeaseId> {
+        let registration = self.registering.current(&self.view)?;
+        Some(registration.lease)
+    }
+
+    /// Whether `node` answered lately.
+    #[must_use]
+    pub fn hears(&self, node: NodeId, now: Now) -> bool {
+        self.silence.reaches(node, now)
+    }
+
+    /// The process that last answered under a node's name, for one that looks for its namesake; under the own name this
+    /// process.
+    #[must_use]
+    pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
+        let own = (self.me.incarnation, now);
+        let last = match node == self.me.node {
+            true => Some(own),
+            false => self.silence.last(node),
+        };
+        last.map(|(incarnation, asked)| Heard {
+            incarnation,
+            ago_ms: now.since(asked),
+        })
+    }
+
+    /// The record of a slot, as far as this node knows: it says where to find the slot's channels.
+    #[must_use]
+    pub fn record(&self, slot: Slot) -> SlotRecord {
+        self.view.slot(slot)
+    }
+
+    /// Whether the roster has `node` here, as far as is known.
+    #[must_use]
+    pub fn expects(&self, node: NodeId) -> bool {
+        self.view.roster(node) == Some(RosterState::Here)
+    }
+
+    /// Whether this node asks `node`: it is here, registered, or owns a slot, as far as is known.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn asks(&self, node: NodeId) -> bool {
+        let owns = |record: &SlotRecord| record.owner.is_some_and(|owner| owner.node == node);
+        self.expects(node)
+            || self.view.registration(node).is_some()
+            || self.view.slots().iter().any(owns)
+    }
+
+    /// The state of etcd that the data directory is to keep.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory {
+            newest: self.view.newest(),
+            etcd: self.view.etcd(),
+            other_history: self.obstacles.other_history,
+        }
+    }
+
+    fn answer(&mut self, from: NodeId, question: Question, now: Now) {
+        if self.obstacles.stuck {
+            return;
+        }
+        let serves = if self.authority.says_that_it_serves(now) {
+            self.slots.held()
+        } else {
+            Arc::from([])
+        };
+        let answer = Answer {
+            asked: question.asked,
+            asker: question.asker,
+            incarnation: self.me.incarnation,
+            has_etcd: self.authority.has_etcd(now),
+            stopping: self.transfers.is_draining(),
+            serves,
+            changes: self.view.changes_after(question.complete),
+            newest: self.view.newest(),
+        };
+        self.outputs.push_back(Output::Tell(from, answer));
+    }
+
+    /// An answer counts only after the slot changes that it shows were applied. One to another process of this node's
+    /// name says what is served, but proves nothing of this one: its times may be of another clock.
+    fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
+        if from.index() >= NODES_MAX || from == self.me.node {
+            return;
+        }
+        for &(slot, record) in &answer.changes {
+            self.view.learn(slot, record);
+        }
+        self.view.raise(answer.newest);
+        if answer.asker == self.me.incarnation {
+            self.silence.answers(from, answer, now);
+        } else {
+            self.silence.serves(&answer.serves, now);
+        }
+    }
+
+    fn write(&mut self, slot: Slot, number: u32, now: Now) {
+        match self.admits(slot, now) {
+            Some(held) if self.can_act(now) => self.write_record(held, number, now),
+            Some(_) | None => self.outputs.push_back(Output::WriteRefused(slot, number)),
+        }
+    }
+
+    /// Gives the shards an order.
+    pub(crate) fn order(&mut self, order: SlotOrder) {
+        self.outputs.push_back(Output::Order(order));
+    }
+
+    /// Sends a call of etcd.
+    pub(crate) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
+        let id = self.calls.send(purpose, &call, self.view.newest(), now);
+        self.outputs.push_back(Output::Etcd(id, call));
+    }
+}

@@ -1,0 +1,438 @@
+//! Going on: until when this node may admit, and when it is alone.
+//!
+//! ```text
+//!            first registration           nobody answers, and somebody could take
+//!  Starting ───────────────────► Answered ───────────────────────────────────► Alone
+//!                                 │    ▲                                        │
+//!      nobody answers, and nobody │    │ somebody answers                       │ somebody answers
+//!      is known who could take    ▼    │                                        ▼
+//!                               Exception            Answered, or after the second time in 10 minutes Held
+//! ```
+//! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
+//!
+//! etcd's answers count from the older of two moments: the question to which it showed the slots, and the keepalive
+//! that began the lease again. A claim waits for the lease, so an owner has stopped by then.
+//!
+//! A node that was alone, or stopped for as long, may come back while others take its slots. No claim is made against a
+//! registration, so it admits once etcd shows its own, and by answers of peers only if none of them has etcd. An etcd
+//! that is full takes neither: then the node says to its peers, which all answer, that it serves, before it does.
+
+use crate::cluster::limits::{
+    ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
+};
+use crate::time::Now;
+
+/// Whether a node may serve what it owns, and until when. One per process.
+#[derive(Debug)]
+pub struct Authority {
+    standing: Standing,
+    valid_until: Now,
+    /// When the newest question was sent to which etcd showed the slots.
+    etcd: Option<Now>,
+    /// The same, as far as nobody could take a slot: etcd kept the registration, or took no claims.
+    protected: Option<Now>,
+    /// The end of the last gap in the ticks.
+    gap: Option<Now>,
+    /// When this node was last alone.
+    alone_at: Option<Now>,
+    held_until: Option<Now>,
+    /// Since when it says that it serves, to come back without a registration.
+    announced: Option<Now>,
+    /// Its last right to admit ended without another one: others may take its slots.
+    lapsed: bool,
+    spans: Spans,
+}
+
+/// The grounds of a decision: what the rest of the node knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds {
+    /// When the newest question was sent that a peer answered.
+    pub peers: Option<Now>,
+    /// Whether this process has etcd, or a peer that answers it.
+    pub etcd_is_near: bool,
+    /// Since when the lease of this process's registration runs, by the last keepalive that was answered.
+    pub lease: Option<Now>,
+    /// Whether etcd takes no registration, and so no claim, since it is full.
+    pub is_full: bool,
+    /// Whether every node that is registered beside this one answers it.
+    pub has_all_peers: bool,
+    /// Whether any peer may take.
+    pub may_be_taken: bool,
+}
+
+/// Why a node serves, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It never registered: it serves nothing.
+    Starting,
+    /// etcd or a peer answers.
+    Answered,
+    /// Nobody answers, and as far as this node knows nobody can take: it goes on.
+    Exception,
+    /// It was stopped, and waits for one round of questions.
+    Asking,
+    /// Nobody answers, and somebody may take.
+    Alone,
+    /// It was alone twice in a short time, and waits although somebody answers.
+    Held,
+}
+
+impl Authority {
+    /// Of a process that never registered.
+    #[must_use]
+    pub fn new(spans: Spans) -> Self {
+        Self {
+            standing: Standing::Starting,
+            valid_until: Now(0),
+            etcd: None,
+            protected: None,
+            gap: None,
+            alone_at: None,
+            held_until: None,
+            announced: None,
+            lapsed: true,
+            spans,
+        }
+    }
+
+    /// etcd granted a lease with these spans.
+    pub fn set_spans(&mut self, spans: Spans) {
+        self.spans = spans;
+    }
+
+    /// Admissions are valid before this moment.
+    #[must_use]
+    pub fn valid_until(&self) -> Now {
+        self.valid_until
+    }
+
+    /// Why the node serves, or does not.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// etcd showed the slots in answer to a question sent at `asked`.
+    pub fn etcd_answers(&mut self, asked: Now) {
+        if self.gap.is_none_or(|gap| asked >= gap) {
+            self.etcd = self.etcd.max(Some(asked));
+        }
+    }
+
+    /// etcd has another history: whatever it answered does not count.
+    pub fn lose_etcd(&mut self) {
+        self.etcd = None;
+        self.protected = None;
+    }
+
+    /// When the newest question was sent to which etcd showed the slots.
+    #[must_use]
+    pub fn etcd_asked(&self) -> Option<Now> {
+        self.etcd
+    }
+
+    /// Whether etcd answered lately.
+    #[must_use]
+    pub fn has_etcd(&self, now: Now) -> bool {
+        self.etcd
+            .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
+    }
+
+    /// Whether etcd's last answer that shows the slots is older than a lease: slots may have moved since.
+    #[must_use]
+    pub fn is_outdated(&self, now: Now) -> bool {
+        self.etcd
+            .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
+    }
+
+    /// The process registered for the first time, or again.
+    pub fn registers(&mut self) {
+        if self.standing == Standing::Starting {
+            self.standing = Standing::Alone;
+        }
+    }
+
+    /// The process was stopped until `now`.
+    pub fn gap(&mut self, now: Now) {
+        self.lose_etcd();
+        self.gap = Some(now);
+        self.lapsed |= self.valid_until <= now;
+        self.valid_until = Now(0);
+        match self.standing {
+            Standing::Answered | Standing::Exception => self.standing = Standing::Asking,
+            Standing::Starting | Standing::Asking | Standing::Alone | Standing::Held => {}
+        }
+    }
+
+    /// Decides until when the node may admit. True when it has just become alone.
+    pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
+        let may_be_taken = grounds.may_be_taken;
+        self.announce(grounds, now);
+        self.protect(grounds);
+        let until = self
+            .answered(grounds)
+            .map_or(Now(0), |asked| asked.after(self.spans.hearing_ms()));
+        match self.standing {
+            Standing::Starting => return false,
+            Standing::Held if self.held_until.is_some_and(|held| now < held) => return false,
+            Standing::Held | Standing::Alone if until > now => {
+                return self.answered_again(until, now);
+            }
+            Standing::Alone | Standing::Held => return false,
+            Standing::Answered | Standing::Exception | Standing::Asking => {}
+        }
+        let asking = self
+            .gap
+            .is_some_and(|gap| now.since(gap) < ROUND_MS + GAP_MS / 2);
+        if until > now.after(TICK_MS) || (until > now && may_be_taken) {
+            self.standing = Standing::Answered;
+            self.valid_until = until;
+        } else if asking {
+            self.valid_until = until;
+            self.standing = Standing::Asking;
+        } else if !may_be_taken {
+            self.standing = Standing::Exception;
+            self.valid_until = now.after(GAP_MS).max(until);
+        } else {
+            return self.becomes_alone(now);
+        }
+        self.lapsed &= self.valid_until <= now;
+        false
+    }
+
+    fn announce(&mut self, grounds: &Grounds, now: Now) {
+        let is_refused = grounds.is_full && grounds.lease.is_none();
+        let is_held = self.held_until.is_some_and(|held| now < held);
+        let announces = self.lapsed && is_refused && grounds.has_all_peers && !is_held;
+        let since = *self.announced.get_or_insert(now);
+        self.announced = announces.then_some(since);
+    }
+
+    /// etcd's answers count while nobody can take a slot: from a keepalive on a claim waits for the lease. Where etcd
+    /// is full none is made, except as soon as it has room: a node that comes back has said first that it serves, and
+    /// etcd has shown the slots since.
+    fn protect(&mut self, grounds: &Grounds) {
+        let asked = match (grounds.lease, self.announced) {
+            (Some(lease), _) => self.etcd.min(Some(lease)),
+            (None, Some(since)) => self.etcd.filter(|it| it.since(since) >= ANNOUNCED_MS),
+            (None, None) => self.etcd.filter(|_| grounds.is_full && !self.lapsed),
+        };
+        self.protected = self.protected.max(asked);
+    }
+
+    /// When the newest question was sent whose answer lets this node admit.
+    fn answered(&self, grounds: &Grounds) -> Option<Now> {
+        let counts = !self.lapsed || !grounds.etcd_is_near;
+        self.protected.max(grounds.peers.filter(|_| counts))
+    }
+
+    /// Whether this node says to others that it serves: it does, or is about to.
+    ///
+    /// One that comes back while etcd takes no registration is protected by its word alone: etcd may take claims again
+    /// at any moment.
+    #[must_use]
+    pub fn says_that_it_serves(&self, now: Now) -> bool {
+        now < self.valid_until || self.announced.is_some()
+    }
+
+    fn becomes_alone(&mut self, now: Now) -> bool {
+        let is_again = self
+            .alone_at
+            .is_some_and(|before| now.since(before) < ALONE_AGAIN_MS);
+        self.held_until = is_again.then_some(Now(0));
+        self.alone_at = Some(now);
+        self.lapsed = true;
+        self.valid_until = Now(0);
+        self.standing = Standing::Alone;
+        true
+    }
+
+    fn answered_again(&mut self, until: Now, now: Now) -> bool {
+        if self.standing == Standing::Alone && self.held_until.is_some() {
+            self.standing = Standing::Held;
+            self.held_until = Some(now.after(self.spans.lease_ms()));
+            return false;
+        }
+        self.held_until = None;
+        self.lapsed = false;
+        self.standing = Standing::Answered;
+        self.valid_until = until;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    /// Grounds of a registered node whose peers have no etcd.
+    fn on(peers: Option<Now>, may_be_taken: bool) -> Grounds {
+        Grounds {
+            peers,
+            etcd_is_near: false,
+            lease: Some(Now(u64::MAX)),
+            is_full: false,
+            has_all_peers: false,
+            may_be_taken,
+        }
+    }
+
+    /// A node that registered at 0 and was answered then.
+    fn answered() -> Authority {
+        let mut authority = Authority::new(Spans::of_lease(10_000));
+        authority.registers();
+        authority.etcd_answers(Now(0));
+        assert!(!authority.decide(&on(None, true), Now(0)));
+        assert_eq!(authority.standing(), Standing::Answered);
+        authority
+    }
+
+    #[test]
+    fn nothing_is_served_before_the_first_registration() {
+        let mut authority = Authority::new(Spans::of_lease(10_000));
+        authority.etcd_answers(Now(5));
+        authority.decide(&on(Some(Now(5)), false), Now(6));
+        assert_eq!(authority.standing(), Standing::Starting);
+        assert_eq!(authority.valid_until(), Now(0));
+    }
+
+    #[test]
+    fn an_answer_counts_from_its_question_on() {
+        let mut authority = answered();
+        assert_eq!(authority.valid_until(), Now(8_000));
+        assert!(!authority.decide(&on(Some(Now(3_000)), true), Now(7_900)));
+        assert_eq!(authority.valid_until(), Now(11_000));
+        assert!(authority.decide(&on(Some(Now(3_000)), true), Now(11_000)));
+        assert_eq!(authority.standing(), Standing::Alone);
+        assert_eq!(authority.valid_until(), Now(0));
+    }
+
+    /// A registration that is gone protects nothing: etcd's answers count up to the last keepalive.
+    #[test]
+    fn an_answer_of_etcd_counts_from_the_last_keepalive_on() {
+        let mut authority = answered();
+        let with = |lease, is_full| Grounds {
+            lease,
+            is_full,
+            ..on(None, true)
+        };
+        authority.etcd_answers(Now(3_000));
+        authority.decide(&with(Some(Now(2_000)), false), Now(3_000));
+        assert_eq!(authority.valid_until(), Now(10_000));
+        authority.etcd_answers(Now(5_000));
+        authority.decide(&with(None, false), Now(5_000));
+        assert_eq!(authority.valid_until(), Now(10_000), "unregistered");
+        authority.decide(&with(None, true), Now(5_000));
+        assert_eq!(authority.valid_until(), Now(13_000), "nobody can claim");
+    }
+
+    #[test]
+    fn where_nobody_can_take_a_node_goes_on_tick_by_tick() {
+        let mut authority = answered();
+        for now in [7_800, 9_000, 60_000] {
+            assert!(!authority.decide(&on(None, false), Now(now)));
+            assert_eq!(authority.standing(), Standing::Exception);
+            assert!(authority.valid_until() >= Now(now + GAP_MS));
+        }
+        assert!(authority.decide(&on(None, true), Now(60_500)));
+        assert_eq!(authority.standing(), Standing::Alone);
+    }
+
+    #[test]
+    fn a_node_that_was_alone_twice_waits_a_ttl() {
+        let mut authority = answered();
+        assert!(authority.decide(&on(None, true), Now(8_000)));
+        authority.decide(&on(Some(Now(9_000)), true), Now(9_100));
+        assert_eq!(authority.valid_until(), Now(17_000));
+        assert!(authority.decide(&on(Some(Now(9_000)), true), Now(17_000)));
+        authority.decide(&on(Some(Now(18_000)), true), Now(18_100));
+        assert_eq!(authority.standing(), Standing::Held);
+        assert_eq!(authority.valid_until(), Now(0));
+        authority.decide(&on(Some(Now(28_000)), true), Now(28_100));
+        assert_eq!(authority.standing(), Standing::Answered);
+    }
+
+    #[test]
+    fn a_stopped_process_asks_before_it_decides() {
+        let mut authority = answered();
+        authority.gap(Now(30_000));
+        assert_eq!(authority.valid_until(), Now(0));
+        authority.etcd_answers(Now(29_000));
+        assert!(!authority.decide(&on(None, false), Now(30_500)));
+        assert_eq!(authority.standing(), Standing::Asking);
+        assert_eq!(authority.valid_until(), Now(0));
+        assert!(authority.decide(&on(None, true), Now(32_000)));
+    }
+
+    /// Others may be taking its slots: their answers are no proof, nor what etcd showed before its registration.
+    #[test]
+    fn after_it_was_alone_a_node_admits_by_its_registration() {
+        let mut authority = answered();
+        assert!(authority.decide(&on(None, true), Now(8_000)));
+        let taken = Grounds {
+            etcd_is_near: true,
+            lease: None,
+            ..on(Some(Now(9_000)), true)
+        };
+        authority.decide(&taken, Now(9_100));
+        authority.etcd_answers(Now(9_100));
+        authority.decide(&taken, Now(9_200));
+        assert_eq!(authority.standing(), Standing::Alone);
+        let registered = Grounds {
+            lease: Some(Now(9_050)),
+            ..taken
+        };
+        authority.decide(&registered, Now(9_300));
+        assert_eq!(authority.valid_until(), Now(17_050));
+        authority.decide(&taken, Now(9_400));
+        assert_eq!(authority.valid_until(), Now(17_050), "it goes on as before");
+    }
+
+    /// etcd may take claims again at any moment: a node is protected by its word to its peers.
+    #[test]
+    fn where_etcd_takes_no_registration_a_node_says_first_that_it_serves() {
+        let mut authority = answered();
+        assert!(authority.decide(&on(None, true), Now(8_000)));
+        let refused = Grounds {
+            etcd_is_near: true,
+            lease: None,
+            is_full: true,
+            has_all_peers: true,
+            ..on(Some(Now(9_000)), true)
+        };
+        authority.etcd_answers(Now(9_100));
+        authority.decide(&refused, Now(9_100));
+        assert!(authority.says_that_it_serves(Now(9_100)));
+        assert_eq!(authority.valid_until(), Now(0));
+        authority.etcd_answers(Now(14_099));
+        authority.decide(&refused, Now(15_000));
+        assert_eq!(authority.standing(), Standing::Alone, "asked too early");
+        authority.etcd_answers(Now(14_100));
+        authority.decide(&refused, Now(15_000));
+        assert_eq!(authority.valid_until(), Now(22_100));
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_for_long_was_alone() {
+        for (until, goes_on) in [(7_999, true), (8_000, false)] {
+            let mut authority = answered();
+            authority.gap(Now(until));
+            let peers = Grounds {
+                etcd_is_near: true,
+                ..on(Some(Now(until)), true)
+            };
+            authority.decide(&peers, Now(until + 10));
+            assert_eq!(authority.valid_until() > Now(until), goes_on, "{until}");
+        }
+    }
+
+    #[test]
+    fn what_etcd_showed_is_outdated_after_a_lease() {
+        let mut authority = Authority::new(Spans::of_lease(10_000));
+        assert!(authority.is_outdated(Now(0)));
+        authority.etcd_answers(Now(5));
+        assert!(!authority.is_outdated(Now(10_005)));
+        assert!(authority.is_outdated(Now(10_006)));
+    }
+}

@@ -1,0 +1,344 @@
+//! The answers of other nodes, and the nodes that do not answer.
+//!
+//! Only answers count, each from the moment its question was *sent*: a question that arrives proves nothing, since old
+//! ones lie in socket buffers. For taking a slot the words count from when they *arrive*. Both err on the safe side.
+
+use crate::cluster::limits::{NODES_MAX, Spans};
+use crate::cluster::message::{Answer, Held};
+use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
+use crate::time::Now;
+
+/// A node's knowledge of its peers from asking them. One per process.
+#[derive(Debug)]
+pub struct Silence {
+    peers: Vec<Peer>,
+    /// By slot: when an answer last said that it is served, and at which epoch.
+    served: Vec<Option<(Epoch, Now)>>,
+    /// Answers to questions of before this moment do not count: the process was stopped.
+    gap: Now,
+    spans: Spans,
+}
+
+/// The answers of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peer {
+    /// When an uninterrupted series of questions began.
+    asked_since: Option<Now>,
+    /// When the newest question was sent that it answered.
+    answered: Option<Now>,
+    word: Option<Word>,
+    /// When the question was sent that `word` answers: an older answer does not replace it.
+    word_asked: Now,
+    parting: Parting,
+    /// As far as etcd and silence could say, its slots were free to take.
+    written_off: bool,
+}
+
+/// A peer's statement about itself in its newest answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Its process.
+    pub incarnation: Incarnation,
+    /// Whether it had etcd.
+    pub has_etcd: bool,
+    /// Whether it was stopping.
+    pub stopping: bool,
+}
+
+/// The departure of a peer, if it left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Parting {
+    #[default]
+    None,
+    /// It said goodbye, or its host refused the connection.
+    Gone,
+}
+
+impl Silence {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new(slots: u16, spans: Spans) -> Self {
+        Self {
+            peers: Vec::new(),
+            served: vec![None; usize::from(slots)],
+            gap: Now(0),
+            spans,
+        }
+    }
+
+    /// etcd granted a lease with these spans.
+    pub fn set_spans(&mut self, spans: Spans) {
+        self.spans = spans;
+    }
+
+    /// A question is sent to `peer`.
+    pub fn asks(&mut self, peer: NodeId, now: Now) {
+        if let Some(known) = self.grow(peer) {
+            known.asked_since.get_or_insert(now);
+        }
+    }
+
+    /// The process was stopped until `now`: nothing from before counts.
+    pub fn gap(&mut self, now: Now) {
+        self.gap = now;
+        for peer in &mut self.peers {
+            peer.asked_since = None;
+            peer.answered = None;
+        }
+    }
+
+    /// Somebody said to a process of this node's name that these slots are served.
+    pub fn serves(&mut self, serves: &[Held], now: Now) {
+        for held in serves {
+            if let Some(place) = self.served.get_mut(held.slot.index()) {
+                *place = Some((held.epoch, now));
+            }
+        }
+    }
+
+    /// Takes in an answer, after the slot changes that it shows were applied.
+    pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
+        self.serves(&answer.serves, now);
+        let gap = self.gap;
+        let Some(known) = self.grow(peer) else { return };
+        if known.word_asked > answer.asked {
+            return;
+        }
+        known.word_asked = answer.asked;
+        known.word = Some(Word {
+            incarnation: answer.incarnation,
+            has_etcd: answer.has_etcd,
+            stopping: answer.stopping,
+        });
+        known.parting = Parting::None;
+        known.written_off = false;
+        if answer.asked >= gap {
+            known.answered = Some(answer.asked);
+        }
+    }
+
+    /// The peer ends, or nothing listens on its host.
+    pub fn parts(&mut self, peer: NodeId) {
+        if let Some(known) = self.grow(peer) {
+            known.parting = Parting::Gone;
+        }
+    }
+
+    /// Notes whether the slots of `peer` could be taken, as of a moment when etcd answered.
+    pub fn write_off(&mut self, peer: NodeId, written_off: bool) {
+        if let Some(known) = self.grow(peer) {
+            known.written_off = written_off;
+        }
+    }
+
+    /// Whether `peer` answered a question sent within the reach.
+    #[must_use]
+    pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
+        self.answered_within(peer, self.spans.hearing_ms(), now)
+    }
+
+    /// Whether `peer` answered a question that was sent less than this long ago.
+    #[must_use]
+    pub fn answered_within(&self, peer: NodeId, span_ms: u64, now: Now) -> bool {
+        let answered = self.peer(peer).answered;
+        answered.is_some_and(|asked| now.since(asked) < span_ms)
+    }
+
+    /// Whether a peer has etcd by its own word of lately, also where this process was stopped since.
+    #[must_use]
+    pub fn peers_have_etcd(&self, now: Now) -> bool {
+        self.peers.iter().any(|peer| {
+            let is_of_lately = now.since(peer.word_asked) < self.spans.hearing_ms();
+            is_of_lately && peer.word.is_some_and(|word| word.has_etcd)
+        })
+    }
+
+    /// Whether `peer` was asked for as long as an answer counts, without an interruption, and none counts.
+    #[must_use]
+    pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
+        self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
+    }
+
+    /// When the newest question was sent that any peer answered.
+    #[must_use]
+    pub fn newest_answered(&self) -> Option<Now> {
+        self.peers.iter().filter_map(|peer| peer.answered).max()
+    }
+
+    /// Whether `peer` answered this process at all.
+    #[must_use]
+    pub fn ever_answered(&self, peer: NodeId) -> bool {
+        self.peer(peer).word.is_some()
+    }
+
+    /// The process of `peer` that answered last, and when the question was sent that it answered.
+    #[must_use]
+    pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
+        let known = self.peer(peer);
+        known.word.map(|word| (word.incarnation, known.word_asked))
+    }
+
+    /// The statement of `peer` about itself in its newest answer.
+    #[must_use]
+    pub fn word(&self, peer: NodeId) -> Option<Word> {
+        self.peer(peer).word
+    }
+
+    /// Whether `peer` may hold a side of the cluster on which slots can be taken, as far as its last word goes.
+    ///
+    /// A peer that left, or whose own slots were free to take when etcd last answered, cannot; nor one that had no
+    /// etcd either. One that never answered can.
+    #[must_use]
+    pub fn may_take(&self, peer: NodeId) -> bool {
+        let known = self.peer(peer);
+        if known.parting == Parting::Gone || known.written_off {
+            return false;
+        }
+        known.word.is_none_or(|word| word.has_etcd)
+    }
+
+    /// Whether `owner` was asked for a lease and never answered that it serves `slot` at `epoch`.
+    #[must_use]
+    pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
+        let silence_ms = self.spans.lease_ms();
+        self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
+    }
+
+    /// Whether `peer` was asked for this many milliseconds without an interruption.
+    #[must_use]
+    pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
+        self.peer(peer)
+            .asked_since
+            .is_some_and(|since| now.since(since) >= span_ms)
+    }
+
+    /// Whether `peer`, as of a moment, had been asked for a lease and answered none of those questions.
+    #[must_use]
+    pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
+        let silence_ms = self.spans.lease_ms();
+        let answered = self.peer(peer).answered;
+        self.asked_for(peer, as_of, silence_ms)
+            && answered.is_none_or(|asked| as_of.since(asked) >= silence_ms)
+    }
+
+    fn unserved_for(&self, slot: Slot, epoch: Epoch, now: Now, silence_ms: u64) -> bool {
+        match self.served.get(slot.index()).copied().flatten() {
+            Some((of, at)) => of != epoch || now.since(at) >= silence_ms,
+            None => true,
+        }
+    }
+
+    fn grow(&mut self, peer: NodeId) -> Option<&mut Peer> {
+        if peer.index() >= NODES_MAX {
+            return None;
+        }
+        if self.peers.len() <= peer.index() {
+            self.peers.resize(peer.index() + 1, Peer::default());
+        }
+        self.peers.get_mut(peer.index())
+    }
+
+    fn peer(&self, peer: NodeId) -> Peer {
+        self.peers.get(peer.index()).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::cluster::types::Revision;
+    use std::sync::Arc;
+
+    const SPANS: Spans = Spans::of_lease(10_000);
+    const PEER: NodeId = NodeId(1);
+    const ASKER: Incarnation = Incarnation {
+        directory: 9,
+        start: 1,
+    };
+    const HELD: Held = Held {
+        slot: Slot(0),
+        epoch: Revision(5),
+    };
+
+    fn answer(asked: u64, serves: &[Held]) -> Answer {
+        Answer {
+            asked: Now(asked),
+            asker: ASKER,
+            incarnation: Incarnation {
+                directory: 1,
+                start: 1,
+            },
+            has_etcd: true,
+            stopping: false,
+            serves: Arc::from(serves),
+            changes: Vec::new(),
+            newest: Revision(5),
+        }
+    }
+
+    #[test]
+    fn an_answer_reaches_as_far_as_its_question() {
+        let mut silence = Silence::new(1, SPANS);
+        silence.answers(PEER, &answer(1_000, &[]), Now(5_000));
+        assert!(silence.reaches(PEER, Now(8_999)));
+        assert!(!silence.reaches(PEER, Now(9_000)));
+        silence.answers(PEER, &answer(500, &[]), Now(8_000));
+        assert_eq!(silence.newest_answered(), Some(Now(1_000)));
+    }
+
+    #[test]
+    fn a_slot_is_silent_when_its_owner_was_asked_for_a_ttl() {
+        let mut silence = Silence::new(1, SPANS);
+        let is_silent =
+            |silence: &Silence, now| silence.is_silent(PEER, Slot(0), HELD.epoch, Now(now));
+        assert!(!is_silent(&silence, 60_000), "never asked");
+        silence.asks(PEER, Now(1_000));
+        assert!(!is_silent(&silence, 10_999));
+        assert!(is_silent(&silence, 11_000));
+        silence.answers(PEER, &answer(3_000, &[HELD]), Now(4_000));
+        assert!(!is_silent(&silence, 13_999));
+        silence.answers(PEER, &answer(5_000, &[]), Now(6_000));
+        assert!(is_silent(&silence, 14_000), "it answers without serving");
+    }
+
+    #[test]
+    fn a_peer_is_gone_as_of_a_moment() {
+        let mut silence = Silence::new(1, SPANS);
+        silence.asks(PEER, Now(0));
+        silence.answers(PEER, &answer(2_000, &[]), Now(2_100));
+        assert!(!silence.is_gone(PEER, Now(11_900)));
+        assert!(silence.is_gone(PEER, Now(12_000)));
+        assert!(!silence.is_gone(NodeId(2), Now(60_000)), "never asked");
+    }
+
+    #[test]
+    fn nothing_from_before_a_gap_counts() {
+        let mut silence = Silence::new(1, SPANS);
+        silence.asks(PEER, Now(0));
+        silence.answers(PEER, &answer(0, &[]), Now(10));
+        silence.gap(Now(4_000));
+        silence.answers(PEER, &answer(3_000, &[]), Now(4_000));
+        assert!(!silence.reaches(PEER, Now(4_000)));
+        assert!(!silence.asked_for(PEER, Now(60_000), 10_000));
+        assert!(silence.ever_answered(PEER));
+    }
+
+    #[test]
+    fn a_peer_without_etcd_or_on_its_way_out_cannot_take() {
+        let mut silence = Silence::new(1, SPANS);
+        assert!(silence.may_take(PEER), "it never answered");
+        silence.answers(PEER, &answer(0, &[]), Now(1));
+        assert!(silence.may_take(PEER));
+        silence.parts(PEER);
+        assert!(!silence.may_take(PEER));
+        let without = Answer {
+            has_etcd: false,
+            ..answer(2, &[])
+        };
+        silence.answers(PEER, &answer(1, &[]), Now(2));
+        assert!(silence.may_take(PEER), "it answers again");
+        silence.answers(PEER, &without, Now(3));
+        assert!(!silence.may_take(PEER));
+    }
+}

@@ -1,0 +1,512 @@
+//! The registration: a key under a lease, which says that this process is there.
+//!
+//! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
+//! made, with its lease.
+
+use crate::cluster::etcd_view::View;
+use crate::cluster::limits::Spans;
+use crate::cluster::message::{Compare, Heard, Transaction};
+use crate::cluster::types::{
+    Address, Incarnation, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
+};
+use crate::time::Now;
+
+/// The state of one process's registration.
+#[derive(Debug)]
+pub(crate) struct Registering {
+    me: Owner,
+    address: Address,
+    namesake: Namesake,
+    /// A lease for the next attempt.
+    granted: Option<LeaseId>,
+    /// A lease, and when the newest keepalive was sent that etcd answered, or the call that granted it.
+    kept: Option<(LeaseId, Now)>,
+    /// A lease that no longer exists, whatever the view shows.
+    gone: Option<LeaseId>,
+    /// etcd refused an attempt since it was last read: as full as it is, it takes no claims either.
+    refused: bool,
+    /// The roster had this node while it was registered.
+    joined: bool,
+    /// The newest registration of this process that was noticed.
+    noticed: Revision,
+    /// Since when another process's registration under this name is in the way.
+    foreign_since: Option<Now>,
+}
+
+/// The right of this process to its node's name, by the roster and the registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It may register, or is registered.
+    Own,
+    /// Another process had the name, and may be gone.
+    Occupied,
+    /// Another process has the name.
+    Taken,
+    /// The node was removed.
+    Removed,
+}
+
+impl Registering {
+    /// Of a process that starts at `now`, and listens at `address`.
+    #[must_use]
+    pub(crate) fn new(me: Owner, address: Address, now: Now) -> Self {
+        Self {
+            me,
+            address,
+            namesake: Namesake::new(me.incarnation, now),
+            granted: None,
+            kept: None,
+            gone: None,
+            refused: false,
+            joined: false,
+            noticed: Revision(0),
+            foreign_since: None,
+        }
+    }
+
+    /// The registration of this process, as far as is known.
+    #[must_use]
+    pub(crate) fn current(&self, view: &View) -> Option<Registration> {
+        view.registered(self.me)
+            .filter(|registration| self.gone != Some(registration.lease))
+    }
+
+    /// Whether the view shows a registration of this process that was not noticed before, however it came there: the
+    /// reply to its transaction may be lost.
+    pub(crate) fn notices(&mut self, view: &View) -> bool {
+        let newest = self
+            .current(view)
+            .map_or(self.noticed, |registration| registration.revision);
+        let is_new = newest > self.noticed;
+        self.noticed = newest;
+        is_new
+    }
+
+    /// Whether etcd refused the last attempt.
+    #[must_use]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// etcd refused a lease, or the registration.
+    pub(crate) fn refused(&mut self) {
+        self.refused = true;
+    }
+
+    /// etcd was read.
+    pub(crate) fn was_read(&mut self) {
+        self.refused = false;
+    }
+
+    /// A lease was granted, in answer to a call of `asked`.
+    pub(crate) fn granted(&mut self, lease: LeaseId, asked: Now) {
+        self.granted = Some(lease);
+        self.kept = Some((lease, asked));
+    }
+
+    /// etcd keeps a lease, in answer to a keepalive of `asked`.
+    pub(crate) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
+        self.kept = Some((lease, asked));
+    }
+
+    /// Since when the lease of this process's registration runs, as far as etcd has answered; none without one.
+    #[must_use]
+    pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
+        let current = self.current(view)?;
+        let (lease, asked) = self.kept?;
+        (lease == current.lease).then_some(asked)
+    }
+
+    /// A lease that can be used for the next attempt.
+    #[must_use]
+    pub(crate) fn has_lease(&self) -> bool {
+        self.granted.is_some()
+    }
+
+    /// A lease no longer exists.
+    pub(crate) fn lease_gone(&mut self, lease: LeaseId) {
+        self.gone = Some(lease);
+    }
+
+    /// A node says which process last answered it under this node's name.
+    pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
+        self.namesake.found(is_peer, asked, heard, now);
+    }
+
+    /// Returns this process's right to its name.
+    ///
+    /// Of two processes that had joined the later registration counts: the other one ends. A process that starts has
+    /// the name at once where the one before ran at its address, since it listens there itself, and left the same
+    /// directory or no registration. Elsewhere that one may live: then this one ends, or waits until neither etcd nor
+    /// any node has had an answer of it for a lease.
+    pub(crate) fn place(
+        &mut self,
+        view: &View,
+        is_answered: bool,
+        spans: Spans,
+        now: Now,
+    ) -> Place {
+        let is_member = view.roster(self.me.node).is_some();
+        if self.joined && !is_member {
+            return Place::Removed;
+        }
+        let other = view.written(self.me.node);
+        let other = other.filter(|other| other.incarnation != self.me.incarnation);
+        let Some(other) = other else {
+            self.foreign_since = None;
+            self.joined |= is_member && view.registered(self.me).is_some();
+            return self.unregistered(view, spans, now);
+        };
+        if self.joined {
+            if other.kinship == Kinship::Peer {
+                return Place::Taken;
+            }
+            if is_answered {
+                return Place::Own;
+            }
+        } else if self.is_restart(view, other) {
+            return Place::Own;
+        }
+        let since = *self.foreign_since.get_or_insert(now);
+        let patience_ms = 2 * spans.lease_ms() + spans.absence_ms();
+        if self.namesake.lives() || now.since(since) >= patience_ms {
+            Place::Taken
+        } else {
+            Place::Occupied
+        }
+    }
+
+    /// Its right to the name while no other process is registered under it.
+    fn unregistered(&self, view: &View, spans: Spans, now: Now) -> Place {
+        let node = self.me.node;
+        let was_here = view.roster(node) == Some(RosterState::Here);
+        if self.joined || !was_here || self.is_at_home(view) {
+            return Place::Own;
+        }
+        if self.namesake.lives() {
+            return Place::Taken;
+        }
+        let mut others = view.nodes().filter(|other| *other != node);
+        let has_peers = others.any(|other| view.registration(other).is_some());
+        // One that lives registers again within this time.
+        let is_absent = view.absent_ms(node) >= spans.absence_ms();
+        let silence_ms = spans.lease_ms();
+        if is_absent && self.namesake.is_silent(has_peers, silence_ms, now) {
+            Place::Own
+        } else {
+            Place::Occupied
+        }
+    }
+
+    /// Whether the other process was this one's predecessor: the same directory, which is locked, and the same address.
+    fn is_restart(&self, view: &View, other: Registration) -> bool {
+        other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
+    }
+
+    /// Whether the roster has this process's address, or none.
+    fn is_at_home(&self, view: &View) -> bool {
+        let address = view.address(self.me.node);
+        address.is_none_or(|address| address == self.address)
+    }
+
+    /// The next attempt: under the lease that was granted, if the registration and the roster are as the view has them.
+    pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
+        let lease = self.granted.take()?;
+        let registration = Key::Registration(self.me.node);
+        let roster = Key::Roster(self.me.node);
+        let at = |key, at| Compare { key, at };
+        let incarnation = self.me.incarnation;
+        let own = Value::Registration {
+            incarnation,
+            lease,
+            kinship: Kinship::Peer,
+        };
+        let mut puts = vec![(registration, own)];
+        // Also if the roster has it already: the addresses there are those of the process that is registered.
+        if !is_stopping {
+            puts.push((roster, Value::Roster(RosterState::Here, self.address)));
+        }
+        Some(Transaction {
+            compares: vec![
+                at(registration, view.registration_at(self.me.node)),
+                at(roster, view.roster_at(self.me.node)),
+            ],
+            puts,
+            reads: true,
+        })
+    }
+}
+
+// Another process of this node's name, such as one on a copy of its data directory: whether it lives, as the other
+// nodes say.
+//
+// etcd alone cannot say: a registration outlives its process by a lease, and a process outlives its registration when
+// etcd stands still.
+
+/// The signs of life of other processes of this node's name, from the start of this one on.
+#[derive(Debug)]
+pub(crate) struct Namesake {
+    me: Incarnation,
+    started: Now,
+    /// The last moment at which one may have answered.
+    sign: Now,
+    /// When the newest question was sent that another node has replied to.
+    replied: Option<Now>,
+    lives: bool,
+}
+
+impl Namesake {
+    /// Nothing is known by a process that starts now.
+    pub(crate) fn new(me: Incarnation, now: Now) -> Self {
+        Self {
+            me,
+            started: now,
+            sign: now,
+            replied: None,
+            lives: false,
+        }
+    }
+
+    /// A node was asked at `asked`, and says which process last answered it under this name; `is_peer`: another node.
+    pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
+        if is_peer {
+            self.replied = self.replied.max(Some(asked));
+        }
+        let Some(heard) = heard.filter(|heard| heard.incarnation != self.me) else {
+            return;
+        };
+        // The reply was under way for a while, at most since it was asked for.
+        let latest = Now(now.0.saturating_sub(heard.ago_ms));
+        self.sign = self.sign.max(latest);
+        self.lives |= self.started.after(heard.ago_ms) <= asked;
+    }
+
+    /// Whether one has certainly answered after this process had started.
+    pub(crate) fn lives(&self) -> bool {
+        self.lives
+    }
+
+    /// Whether none has answered for `silence_ms`, as another node said within that time, if there is any to ask.
+    pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
+        let replied = self
+            .replied
+            .is_some_and(|asked| now.since(asked) < silence_ms);
+        !self.lives && now.since(self.sign) >= silence_ms && (replied || !has_peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::cluster::types::{Change, Incarnation, NodeId};
+
+    const ME: Owner = Owner {
+        node: NodeId(0),
+        incarnation: Incarnation {
+            directory: 1,
+            start: 1,
+        },
+    };
+
+    const HOME: Address = Address(1);
+    const SPANS: Spans = Spans::of_lease(10_000);
+    const PATIENCE_MS: u64 = 22_000;
+
+    /// Applies what a transaction puts, as of a revision.
+    fn made(view: &mut View, transaction: &Transaction, revision: u64) {
+        let put = |&(key, value): &(Key, Value)| Change {
+            revision: Revision(revision),
+            key,
+            value: Some(value),
+        };
+        let changes: Vec<Change> = transaction.puts.iter().map(put).collect();
+        view.apply_changes(&changes, Now(0));
+    }
+
+    /// The keys that a registration under this lease puts.
+    fn put_by(registering: &mut Registering, view: &mut View, lease: u64) -> Vec<Key> {
+        registering.granted(LeaseId(lease), Now(0));
+        let attempt = registering.attempt(view, false).unwrap();
+        made(view, &attempt, lease + 1);
+        assert_eq!(registering.place(view, true, SPANS, Now(0)), Place::Own);
+        attempt.puts.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[test]
+    fn each_registration_writes_the_addresses_of_its_process_too() {
+        let mut view = View::new(1, Revision(0), None);
+        let mut registering = Registering::new(ME, HOME, Now(0));
+        let both = [Key::Registration(ME.node), Key::Roster(ME.node)];
+        for lease in 1..4 {
+            assert_eq!(put_by(&mut registering, &mut view, lease), both);
+        }
+        registering.granted(LeaseId(9), Now(0));
+        let attempt = registering.attempt(&view, true).unwrap();
+        assert_eq!(attempt.puts.len(), 1, "a node that drains stays away");
+    }
+
+    #[test]
+    fn a_stranger_takes_no_name_from_a_process_whose_peers_answer() {
+        let mut view = View::new(1, Revision(0), None);
+        let mut registering = Registering::new(ME, HOME, Now(0));
+        put_by(&mut registering, &mut view, 1);
+        let other = |kinship| Transaction {
+            puts: vec![(
+                Key::Registration(ME.node),
+                Value::Registration {
+                    incarnation: Incarnation {
+                        directory: 2,
+                        start: 1,
+                    },
+                    lease: LeaseId(7),
+                    kinship,
+                },
+            )],
+            ..Transaction::default()
+        };
+        made(&mut view, &other(Kinship::Unproven), 8);
+        assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Own);
+        assert_eq!(
+            registering.place(&view, false, SPANS, Now(0)),
+            Place::Occupied
+        );
+        let late = Now(PATIENCE_MS);
+        assert_eq!(registering.place(&view, false, SPANS, late), Place::Taken);
+        made(&mut view, &other(Kinship::Peer), 9);
+        assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Taken);
+    }
+
+    /// A view of another process of this node's name: of this directory, at this address; registered, or once.
+    fn occupied(directory: u32, at: Address, is_registered: bool) -> View {
+        let mut view = View::new(1, Revision(0), None);
+        let incarnation = Incarnation {
+            directory,
+            start: 8,
+        };
+        let registration = Value::Registration {
+            incarnation,
+            lease: LeaseId(7),
+            kinship: Kinship::Peer,
+        };
+        let roster = Value::Roster(RosterState::Here, at);
+        for (key, value) in [
+            (Key::Roster(ME.node), Some(roster)),
+            (
+                Key::Registration(ME.node),
+                is_registered.then_some(registration),
+            ),
+        ] {
+            let revision = Revision(2);
+            let change = Change {
+                revision,
+                key,
+                value,
+            };
+            view.apply_changes(&[change], Now(0));
+        }
+        view.renew_currency(Now(0));
+        view
+    }
+
+    #[test]
+    fn only_a_restart_in_place_has_the_name_at_once() {
+        let away = Address(2);
+        for (directory, at, is_registered, expected) in [
+            (1, HOME, true, Place::Own),
+            (1, HOME, false, Place::Own),
+            (2, HOME, false, Place::Own),
+            (2, HOME, true, Place::Occupied),
+            (1, away, true, Place::Occupied),
+            (1, away, false, Place::Occupied),
+            (2, away, false, Place::Occupied),
+        ] {
+            let view = occupied(directory, at, is_registered);
+            let mut registering = Registering::new(ME, HOME, Now(0));
+            let place = registering.place(&view, false, SPANS, Now(0));
+            assert_eq!(place, expected, "{directory} at {at:?}, {is_registered}");
+            let incarnation = Incarnation {
+                directory: 1,
+                start: 8,
+            };
+            let ago_ms = 0;
+            let heard = Heard {
+                incarnation,
+                ago_ms,
+            };
+            registering.found(true, Now(1), Some(heard), Now(1));
+            let place = registering.place(&view, false, SPANS, Now(1));
+            let ends = expected == Place::Occupied;
+            assert_eq!(place == Place::Taken, ends, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_without_an_answer_gives_the_name_to_a_start_elsewhere() {
+        let mut view = occupied(1, Address(2), false);
+        let mut registering = Registering::new(ME, HOME, Now(0));
+        let mut place = |view: &View, now| registering.place(view, false, SPANS, Now(now));
+        assert_eq!(place(&view, 10_000), Place::Occupied, "the view is old");
+        view.current_at(Now(2_000));
+        assert_eq!(place(&view, 9_999), Place::Occupied);
+        assert_eq!(place(&view, 10_000), Place::Own);
+    }
+}
+
+#[cfg(test)]
+mod namesake_tests {
+
+    use super::*;
+
+    const ME: Incarnation = Incarnation {
+        directory: 1,
+        start: 2,
+    };
+    const LEASE_MS: u64 = 10_000;
+
+    fn heard(start: u64, ago_ms: u64) -> Option<Heard> {
+        let incarnation = Incarnation { start, ..ME };
+        Some(Heard {
+            incarnation,
+            ago_ms,
+        })
+    }
+
+    #[test]
+    fn one_that_answered_after_the_start_lives() {
+        for (started, asked, ago_ms, lives) in [
+            (5_000, 7_000, 1_000, true),
+            (5_000, 7_000, 2_000, true),
+            (5_000, 7_000, 2_001, false),
+            (5_000, 7_000, u64::MAX, false),
+        ] {
+            let mut namesake = Namesake::new(ME, Now(started));
+            namesake.found(true, Now(asked), heard(1, ago_ms), Now(asked + 10));
+            assert_eq!(namesake.lives(), lives, "{ago_ms} ms ago");
+        }
+        let mut namesake = Namesake::new(ME, Now(5_000));
+        namesake.found(true, Now(7_000), heard(ME.start, 0), Now(7_010));
+        assert!(!namesake.lives(), "it is this process itself");
+    }
+
+    #[test]
+    fn it_is_silent_when_nobody_heard_it_for_a_lease() {
+        let mut namesake = Namesake::new(ME, Now(0));
+        assert!(!namesake.is_silent(false, LEASE_MS, Now(9_999)));
+        assert!(namesake.is_silent(false, LEASE_MS, Now(10_000)));
+        assert!(
+            !namesake.is_silent(true, LEASE_MS, Now(60_000)),
+            "none said so"
+        );
+        namesake.found(true, Now(1_000), heard(1, 2_000), Now(3_000));
+        assert!(!namesake.is_silent(true, LEASE_MS, Now(10_999)));
+        assert!(
+            !namesake.is_silent(true, LEASE_MS, Now(11_000)),
+            "of before"
+        );
+        namesake.found(true, Now(10_500), heard(1, 11_500), Now(10_600));
+        assert!(namesake.is_silent(true, LEASE_MS, Now(11_000)));
+        namesake.found(false, Now(20_400), None, Now(20_400));
+        assert!(!namesake.is_silent(true, LEASE_MS, Now(20_500)), "no peer");
+    }
+}

@@ -1,0 +1,677 @@
+//! Maps of slots: from a channel to its slot and the slot's owner, as shards read them.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`slot_map`] | the slot of a channel, and the owner of each slot: one map per process |
+//! | [`fixed_map`] | the owners of a cluster whose slots do not move, as a file names them |
+//! | [`slot_set`] | some of the slots |
+//! | [`tunnels`] | connections to owners of slots, and which of them are closed when another node is the owner |
+
+use crate::cluster::limits::{NODES_MAX, SLOTS};
+use crate::cluster::types::{NodeId, Slot};
+use crate::id::Identity;
+use crate::time::Now;
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeSet;
+use std::hash::Hasher;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+
+// From a channel to the node that owns it: the slot that its identity hashes to, and who owns that.
+
+/// Which node owns which slot, as one node sees it. One per process, shared by its shards, which read it; only what
+/// follows the cluster writes to it.
+#[derive(Debug)]
+pub struct SlotMap {
+    /// Unknown until etcd has said it.
+    key: OnceLock<[u64; 2]>,
+    own: NodeId,
+    names: Box<[OnceLock<Box<str>>]>,
+    owners: Box<[AtomicU16]>,
+    /// Whether each slot's owner has it from the one before.
+    given: Box<[AtomicBool]>,
+    /// Whether each slot was this node's and is so no more.
+    left: Box<[AtomicBool]>,
+    /// The epoch of presence of each slot that this node serves, else 0.
+    presence: Box<[AtomicU64]>,
+    /// Counts the changes of those.
+    presence_changes: AtomicU64,
+    /// Counts the changes of owners.
+    changes: AtomicU64,
+    /// Up to when this node may admit to its own slots, by the clock of its shards.
+    valid_until: AtomicU64,
+    /// Whether a channel that is not in this node's own slots does not exist.
+    knows_absence: AtomicBool,
+    /// Number of nodes that own slots or could.
+    nodes: AtomicU16,
+    is_fixed: bool,
+}
+
+impl SlotMap {
+    /// A map that does not change once its slots are assigned, in which `own` is this node's place in `names`. `key` is
+    /// the same on every node.
+    #[must_use]
+    pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
+        let map = Self::empty(own, true);
+        for (node, name) in (0..).zip(names) {
+            map.name_node(NodeId(node), name);
+        }
+        map.set_key(key);
+        map.set_valid_until(FOR_EVER);
+        map
+    }
+
+    /// A map that changes, of a node that knows nothing yet: no slot has an owner, and nothing is admitted.
+    #[must_use]
+    pub fn unknown(own: NodeId) -> Self {
+        Self::empty(own, false)
+    }
+
+    fn empty(own: NodeId, is_fixed: bool) -> Self {
+        let owners = (0..SLOTS).map(|_| AtomicU16::new(NOBODY));
+        Self {
+            key: OnceLock::new(),
+            own,
+            names: (0..NODES_MAX).map(|_| OnceLock::new()).collect(),
+            owners: owners.collect(),
+            given: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
+            left: (0..SLOTS).map(|_| AtomicBool::new(false)).collect(),
+            presence: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            presence_changes: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            valid_until: AtomicU64::new(0),
+            knows_absence: AtomicBool::new(is_fixed),
+            nodes: AtomicU16::new(1),
+            is_fixed,
+        }
+    }
+
+    /// The key of the hash is known from here on. It never changes: a second one is not taken.
+    pub fn set_key(&self, key: &[u8; 16]) {
+        self.key.get_or_init(|| numbers(key));
+    }
+
+    /// A node has this name from here on. It never changes: a second one is not taken.
+    pub fn name_node(&self, node: NodeId, name: Box<str>) {
+        if let Some(place) = self.names.get(node.index()) {
+            place.get_or_init(|| name);
+        }
+    }
+
+    /// From here on `slot` is owned by `node`; `None`: by nobody who serves it.
+    pub fn assign(&self, slot: Slot, node: Option<NodeId>) {
+        let place = slot.index();
+        if let (Some(owner), Some(left)) = (self.owners.get(place), self.left.get(place)) {
+            let former = owner.swap(node.map_or(NOBODY, |node| node.0), Ordering::AcqRel);
+            let is_own = node == Some(self.own);
+            if is_own || former == self.own.0 {
+                left.store(!is_own, Ordering::Release);
+            }
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The owner that `slot` has, or gets next, was given it by the one before; else it took it.
+    pub fn set_given(&self, slot: Slot, is_given: bool) {
+        if let Some(given) = self.given.get(slot.index()) {
+            given.store(is_given, Ordering::Release);
+        }
+    }
+
+    /// Whether the owner of a slot was given it by the one before.
+    #[must_use]
+    pub fn is_given(&self, slot: Slot) -> bool {
+        let given = self.given.get(slot.index());
+        given.is_some_and(|given| given.load(Ordering::Acquire))
+    }
+
+    /// Whether this node had a slot and has it no more.
+    #[must_use]
+    pub fn has_left(&self, slot: Slot) -> bool {
+        let left = self.left.get(slot.index());
+        left.is_some_and(|left| left.load(Ordering::Acquire))
+    }
+
+    /// The number of changes of owners so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// This node serves a slot with this epoch of presence from here on; 0: it does not.
+    pub fn set_presence(&self, slot: Slot, epoch: u64) {
+        if let Some(presence) = self.presence.get(slot.index()) {
+            presence.store(epoch, Ordering::Release);
+            self.presence_changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The epoch of presence of a slot, 0 where this node does not serve it.
+    #[must_use]
+    pub fn presence(&self, slot: Slot) -> u64 {
+        let presence = self.presence.get(slot.index());
+        presence.map_or(0, |presence| presence.load(Ordering::Acquire))
+    }
+
+    /// The number of changes of those epochs so far.
+    #[must_use]
+    pub fn presence_changes(&self) -> u64 {
+        self.presence_changes.load(Ordering::Acquire)
+    }
+
+    /// The slots that this node serves, with their epochs of presence: runs of slots from one to another that have the
+    /// same, in order.
+    #[must_use]
+    pub fn presences(&self) -> Vec<(Slot, Slot, u64)> {
+        let mut runs: Vec<(Slot, Slot, u64)> = Vec::new();
+        for slot in (0..SLOTS).map(Slot) {
+            match (self.presence(slot), runs.last_mut()) {
+                (0, _) => {}
+                (epoch, Some((_, last, of))) if *of == epoch && last.0 + 1 == slot.0 => {
+                    *last = slot
+                }
+                (epoch, _) => runs.push((slot, slot, epoch)),
+            }
+        }
+        runs
+    }
+
+    /// This node may admit to its own slots before this moment.
+    pub fn set_valid_until(&self, until: Now) {
+        self.valid_until.store(until.0, Ordering::Release);
+    }
+
+    /// From here on it is known, or not, that a channel that is not in this node's own slots does not exist.
+    pub fn set_knows_absence(&self, knows: bool) {
+        self.knows_absence.store(knows, Ordering::Release);
+    }
+
+    /// Whether a channel that is not in this node's own slots does not exist.
+    #[must_use]
+    pub fn knows_absence(&self) -> bool {
+        self.knows_absence.load(Ordering::Acquire)
+    }
+
+    /// There are this many registered nodes.
+    pub fn set_nodes(&self, nodes: u16) {
+        self.nodes.store(nodes.max(1), Ordering::Release);
+    }
+
+    /// The number of registered nodes, this one included: 1 at least.
+    #[must_use]
+    pub fn nodes(&self) -> u16 {
+        self.nodes.load(Ordering::Acquire)
+    }
+
+    /// The node that has a channel at `now`; `None` when nobody has, or this node may not serve what it owns.
+    #[must_use]
+    pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
+        let owner = self.owners.get(self.slot(identity)?.index())?;
+        let node = Some(owner.load(Ordering::Acquire)).filter(|node| *node != NOBODY)?;
+        let node = NodeId(node);
+        (node != self.own || self.is_valid(now)).then_some(node)
+    }
+
+    /// Whether this node may admit to its own slots at `now`.
+    #[must_use]
+    pub fn is_valid(&self, now: Now) -> bool {
+        now < Now(self.valid_until.load(Ordering::Acquire))
+    }
+
+    /// Whether any slot has an owner.
+    #[must_use]
+    pub fn has_owners(&self) -> bool {
+        let has_one = |owner: &AtomicU16| owner.load(Ordering::Relaxed) != NOBODY;
+        self.key.get().is_some() && self.owners.iter().any(has_one)
+    }
+
+    /// The node that has a slot, as far as is known.
+    #[must_use]
+    pub fn owner_of(&self, slot: Slot) -> Option<NodeId> {
+        let owner = self.owners.get(slot.index())?.load(Ordering::Acquire);
+        (owner != NOBODY).then_some(NodeId(owner))
+    }
+
+    /// The other nodes that have any slot.
+    #[must_use]
+    pub fn others(&self) -> Vec<NodeId> {
+        let owners = (0..SLOTS).filter_map(|slot| self.owner_of(Slot(slot)));
+        let others: BTreeSet<NodeId> = owners.filter(|node| *node != self.own).collect();
+        others.into_iter().collect()
+    }
+
+    /// Whether owners never change.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn own(&self) -> NodeId {
+        self.own
+    }
+
+    /// The name of a node; empty for one that is not known.
+    #[must_use]
+    pub fn name(&self, node: NodeId) -> &str {
+        let name = self.names.get(node.index()).and_then(OnceLock::get);
+        name.map_or("", |name| name)
+    }
+
+    /// The slot of a channel; `None` while the key of the hash is not known.
+    #[must_use]
+    pub fn slot(&self, identity: &Identity) -> Option<Slot> {
+        Some(hash(*self.key.get()?, identity))
+    }
+}
+
+/// The slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that nobody outside can aim
+/// at one slot.
+#[must_use]
+pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
+    hash(numbers(key), identity)
+}
+
+#[expect(
+    deprecated,
+    reason = "the hash of hash maps may change between versions of Rust; this one is SipHash-2-4 forever"
+)]
+fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
+    let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
+    hasher.write(identity.as_str().as_bytes());
+    let place = hasher.finish() % u64::from(SLOTS);
+    Slot(u16::try_from(place).unwrap_or(0))
+}
+
+/// The owner of a slot that nobody has: the number of no node.
+const NOBODY: u16 = u16::MAX;
+const _: () = assert!(NODES_MAX < NOBODY as usize);
+
+/// The end of validity on a node with a fixed map.
+const FOR_EVER: Now = Now(u64::MAX);
+
+/// The key as the hash takes it.
+fn numbers(key: &[u8; 16]) -> [u64; 2] {
+    let (low, high) = key.split_at(8);
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |n, byte| n << 8 | u64::from(*byte))
+    };
+    [number(low), number(high)]
+}
+
+// Which node owns which slots, as an operator wrote it down: for a cluster whose owners do not change.
+//
+// ```text
+// # node  inner address     slots
+// n1      10.0.0.1:7443     0-1365
+// n2      10.0.0.2:7443     1366-2730
+// n3      10.0.0.3:7443     2731-4095
+// ```
+
+/// The nodes of a cluster and what each owns. Every slot has one owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedMap {
+    /// Name and inner address of each node, by [`NodeId`].
+    pub nodes: Vec<(Box<str>, SocketAddr)>,
+    owners: Vec<NodeId>,
+}
+
+impl FixedMap {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The error says what is allowed, and in which line or for which slot.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
+        let mut owners = vec![None; usize::from(SLOTS)];
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if !line.is_empty() {
+                let fault = |rule| format!("line {}: {rule}", number + 1);
+                read_line(line, &mut nodes, &mut owners).map_err(fault)?;
+            }
+        }
+        if let Some(slot) = owners.iter().position(Option::is_none) {
+            return Err(format!(
+                "slot {slot}: allowed one node for each of the slots 0-4095"
+            ));
+        }
+        let owners = owners.into_iter().flatten().collect();
+        Ok(Self { nodes, owners })
+    }
+
+    /// The node of this name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<NodeId> {
+        let place = self.nodes.iter().position(|(known, _)| **known == *name)?;
+        Some(NodeId(u16::try_from(place).ok()?))
+    }
+
+    /// The map as the node `own` uses it, with the cluster's key of the hash.
+    #[must_use]
+    pub fn slot_map(&self, key: &[u8; 16], own: NodeId) -> SlotMap {
+        let names = self.nodes.iter().map(|(name, _)| name.clone()).collect();
+        let map = SlotMap::new(key, own, names);
+        for (slot, owner) in (0..).zip(&self.owners) {
+            map.assign(Slot(slot), Some(*owner));
+        }
+        map
+    }
+}
+
+fn read_line(
+    line: &str,
+    nodes: &mut Vec<(Box<str>, SocketAddr)>,
+    owners: &mut [Option<NodeId>],
+) -> Result<(), String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [name, address, slots] = words[..] else {
+        return Err("allowed a name, an address and slots, such as n1 10.0.0.1:7443 0-2047".into());
+    };
+    let name = crate::settings::value::node(name)?;
+    let address = crate::settings::value::socket(address)?;
+    if nodes.len() >= NODES_MAX {
+        return Err(format!("allowed {NODES_MAX} nodes at most"));
+    }
+    if nodes
+        .iter()
+        .any(|(known, at)| **known == *name || *at == address)
+    {
+        return Err("allowed each name and each address once".into());
+    }
+    let node = NodeId(u16::try_from(nodes.len()).unwrap_or(u16::MAX));
+    for range in slots.split(',') {
+        let (first, last) = bounds(range).ok_or("allowed slots of 0 to 4095, such as 0-99,200")?;
+        for slot in first..=last {
+            match owners.get_mut(usize::from(slot)) {
+                Some(owner @ None) => *owner = Some(node),
+                Some(Some(_)) | None => return Err(format!("slot {slot}: allowed one node")),
+            }
+        }
+    }
+    nodes.push((name.into(), address));
+    Ok(())
+}
+
+fn bounds(range: &str) -> Option<(u16, u16)> {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < SLOTS).then_some((first, last))
+}
+
+// A set of slots.
+
+/// Some slots of a cluster, a bit each.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "&[u8]")]
+pub struct SlotSet([u64; WORDS]);
+
+impl Default for SlotSet {
+    /// None.
+    fn default() -> Self {
+        Self([0; WORDS])
+    }
+}
+
+impl SlotSet {
+    /// All of them.
+    #[must_use]
+    pub fn all() -> Self {
+        Self([u64::MAX; WORDS])
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, slot: Slot) {
+        let (word, bit) = (slot.index() / BITS, slot.index() % BITS);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= 1 << bit;
+        }
+    }
+
+    /// Whether it has this one.
+    #[must_use]
+    pub fn has(&self, slot: Slot) -> bool {
+        let (word, bit) = (slot.index() / BITS, slot.index() % BITS);
+        self.0.get(word).is_some_and(|word| word & (1 << bit) != 0)
+    }
+
+    /// Adds those of another set.
+    pub fn add(&mut self, other: &Self) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word |= other;
+        }
+    }
+
+    /// Keeps those that another set has too.
+    pub fn keep(&mut self, other: &Self) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word &= other;
+        }
+    }
+
+    /// The first slot that is not in it.
+    #[must_use]
+    pub fn first_missing(&self) -> Option<Slot> {
+        (0..SLOTS).map(Slot).find(|slot| !self.has(*slot))
+    }
+}
+
+impl Serialize for SlotSet {
+    /// As bytes, the least significant of each word first.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.0.map(u64::to_le_bytes).as_flattened())
+    }
+}
+
+impl TryFrom<&[u8]> for SlotSet {
+    type Error = &'static str;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        let (words, rest) = bytes.as_chunks();
+        match (<&[_; WORDS]>::try_from(words), rest) {
+            (Ok(words), []) => Ok(Self(words.map(u64::from_le_bytes))),
+            (_, _) => Err("a set has a bit for each slot"),
+        }
+    }
+}
+
+const BITS: usize = 64;
+const WORDS: usize = SLOTS as usize / BITS;
+const _: () = assert!(WORDS * BITS == SLOTS as usize);
+
+#[cfg(test)]
+mod slot_map_tests {
+
+    use super::*;
+
+    fn map() -> SlotMap {
+        let key = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        SlotMap::new(&key, NodeId(0), vec!["n1".into(), "n2".into()])
+    }
+
+    /// Source: the vectors of the authors of SipHash (`vectors.h` of the reference implementation), key and input
+    /// 00 01 02 …; computed here for an input of 15 bytes as in the appendix of the paper, a129ca6149be45e5.
+    #[test]
+    #[expect(deprecated, reason = "as above")]
+    fn the_hash_is_siphash_2_4() {
+        let key = *map().key.get().unwrap();
+        let mut hasher = std::hash::SipHasher::new_with_keys(key[0], key[1]);
+        hasher.write(&(0..15).collect::<Vec<u8>>());
+        assert_eq!(hasher.finish(), 0xa129_ca61_49be_45e5);
+    }
+
+    #[test]
+    fn slots_spread_and_stay() {
+        let map = map();
+        let mut seen = vec![0u32; usize::from(SLOTS)];
+        for number in 0..40_960 {
+            let identity = Identity::new("r", "1", &format!("channel{number}"));
+            seen[map.slot(&identity).unwrap().index()] += 1;
+        }
+        assert!(seen.iter().all(|&count| count < 40));
+        assert!(seen.iter().filter(|&&count| count == 0).count() < 10);
+        // Fixed forever: a version that computed another slot would lose every channel.
+        let fixed = Identity::new("us-west-2", "123456789012", "cam.1");
+        assert_eq!(map.slot(&fixed), Some(Slot(FIXED)));
+        let key = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        assert_eq!(slot_of(&key, &fixed), Slot(FIXED));
+    }
+
+    #[test]
+    fn a_slot_has_the_owner_it_was_assigned() {
+        let map = map();
+        let identity = Identity::new("r", "1", "cam");
+        let slot = map.slot(&identity).unwrap();
+        assert_eq!(map.owner(&identity, Now(0)), None);
+        map.assign(slot, Some(NodeId(1)));
+        assert_eq!(map.owner(&identity, Now(0)), Some(NodeId(1)));
+        assert_eq!((map.name(NodeId(1)), map.name(NodeId(7))), ("n2", ""));
+        map.assign(slot, None);
+        assert_eq!(map.owner(&identity, Now(0)), None);
+        map.assign(Slot(SLOTS), Some(NodeId(1)));
+    }
+
+    #[test]
+    fn the_others_are_those_that_have_a_slot() {
+        let map = SlotMap::unknown(NodeId(0));
+        assert_eq!((map.others(), map.owner_of(Slot(1))), (Vec::new(), None));
+        for (slot, node) in [(1, 2), (2, 1), (3, 0), (4, 2)] {
+            map.assign(Slot(slot), Some(NodeId(node)));
+        }
+        assert_eq!(map.others(), [NodeId(1), NodeId(2)]);
+        assert_eq!(map.owner_of(Slot(1)), Some(NodeId(2)));
+    }
+
+    #[test]
+    fn own_slots_are_served_as_long_as_the_node_may() {
+        let map = SlotMap::unknown(NodeId(0));
+        let identity = Identity::new("r", "1", "cam");
+        assert_eq!(map.slot(&identity), None, "the key is not known");
+        map.set_key(&[7; 16]);
+        let slot = map.slot(&identity).unwrap();
+        assert!(!map.has_owners());
+        map.assign(slot, Some(NodeId(0)));
+        assert!(map.has_owners());
+        assert_eq!(map.owner(&identity, Now(0)), None);
+        map.set_valid_until(Now(10));
+        assert_eq!(map.owner(&identity, Now(9)), Some(NodeId(0)));
+        assert_eq!(map.owner(&identity, Now(10)), None);
+        map.assign(slot, Some(NodeId(1)));
+        assert_eq!(
+            map.owner(&identity, Now(10)),
+            Some(NodeId(1)),
+            "others are asked"
+        );
+    }
+
+    /// Computed by another implementation of the hash.
+    const FIXED: u16 = 87;
+}
+
+#[cfg(test)]
+mod fixed_map_tests {
+
+    use super::*;
+
+    #[test]
+    fn every_slot_has_the_node_of_its_line() {
+        let text = "# two nodes\nn1 127.0.0.1:1 0-99,101-4095\n\n n2\t[::1]:2 100 # one\n";
+        let map = FixedMap::parse(text).unwrap();
+        assert_eq!(
+            (map.node("n1"), map.node("n2")),
+            (Some(NodeId(0)), Some(NodeId(1)))
+        );
+        assert_eq!(map.node("n3"), None);
+        assert_eq!((map.owners[99], map.owners[100]), (NodeId(0), NodeId(1)));
+        assert_eq!(map.nodes[1], ("n2".into(), "[::1]:2".parse().unwrap()));
+        assert_eq!(map.slot_map(&[0; 16], NodeId(1)).own(), NodeId(1));
+    }
+
+    #[test]
+    fn a_wrong_map_is_refused_with_its_line() {
+        let n1 = "n1 127.0.0.1:1 0-4095\n";
+        for (text, rule) in [
+            ("", "slot 0: allowed one node for each"),
+            (
+                "n1 127.0.0.1:1 0-4094",
+                "slot 4095: allowed one node for each",
+            ),
+            (
+                "n1 127.0.0.1:1",
+                "line 1: allowed a name, an address and slots",
+            ),
+            ("n1 127.0.0.1:1 0-1 2-3", "line 1: allowed a name"),
+            (
+                "N1 127.0.0.1:1 0-1",
+                "line 1: allowed 1 to 63 of the characters",
+            ),
+            ("n1 127.0.0.1 0-1", "line 1: allowed ADDR:PORT"),
+            ("n1 127.0.0.1:1 0-4096", "line 1: allowed slots"),
+            ("n1 127.0.0.1:1 5-4", "line 1: allowed slots"),
+            ("n1 127.0.0.1:1 0-1,1", "line 1: slot 1: allowed one node"),
+            (
+                "n1 127.0.0.1:1 0\nn1 127.0.0.1:2 1",
+                "line 2: allowed each name",
+            ),
+            (
+                "n1 127.0.0.1:1 0\nn2 127.0.0.1:1 1",
+                "line 2: allowed each name",
+            ),
+        ] {
+            let refused = FixedMap::parse(text).unwrap_err();
+            assert!(refused.starts_with(rule), "{text}: {refused}");
+        }
+        let two = format!("{n1}n2 127.0.0.1:2 7");
+        assert_eq!(
+            FixedMap::parse(&two),
+            Err("line 2: slot 7: allowed one node".into())
+        );
+    }
+}
+
+#[cfg(test)]
+mod slot_set_tests {
+
+    use super::*;
+    use crate::wire;
+
+    const SET_BYTES: usize = SLOTS as usize / 8;
+
+    #[test]
+    fn a_set_has_what_was_added_and_what_both_have() {
+        let (mut even, mut small) = (SlotSet::default(), SlotSet::default());
+        for number in 0..SLOTS {
+            if number % 2 == 0 {
+                even.insert(Slot(number));
+            }
+            if number < 100 {
+                small.insert(Slot(number));
+            }
+        }
+        assert_eq!(even.first_missing(), Some(Slot(1)));
+        let mut both = even.clone();
+        both.keep(&small);
+        let mut any = even.clone();
+        any.add(&small);
+        for number in 0..SLOTS {
+            let (is_even, is_small) = (number % 2 == 0, number < 100);
+            assert_eq!(both.has(Slot(number)), is_even && is_small);
+            assert_eq!(any.has(Slot(number)), is_even || is_small);
+        }
+        assert_eq!(wire::read(&wire::write(&any), SET_BYTES + 2), Some(any));
+        assert_eq!(SlotSet::all().first_missing(), None);
+    }
+
+    #[test]
+    fn bytes_of_another_length_are_no_set() {
+        for length in [0, 1, SET_BYTES - 1, SET_BYTES + 1] {
+            let bytes = wire::write(&vec![0_u8; length]);
+            assert_eq!(wire::read::<SlotSet>(&bytes, bytes.len()), None);
+        }
+    }
+}

@@ -1,0 +1,573 @@
+//! The slots that this process owns: what etcd says is its own is loaded, then served.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`plan`] `claims` | who takes which slot, and when; the next claim, and when one that failed is tried again |
+//! | [`candidates`] | the nodes that slots may go to |
+//! | `ownership` | own slots as the view has them: loaded and served, or released |
+//! | [`transfer`] `departures` | which slots are given, and to whom; how each leaves |
+//! | `parcels` | pending messages that came with a slot |
+
+use crate::cluster::Cluster;
+use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, PARCEL_KEPT_MS, PARCELS_MAX, SHUN_MS};
+use crate::cluster::message::{
+    Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
+    Target,
+};
+use crate::cluster::types::{Epoch, NodeId, ParcelId, Revision, Slot, SlotRecord};
+use crate::time::Now;
+use std::sync::Arc;
+
+/// The state of the own slots. One per process.
+#[derive(Debug)]
+pub struct Slots {
+    own: Vec<Option<Own>>,
+    loading: usize,
+    count: usize,
+    /// When a load last succeeded, or could first be tried: slots that wait behind others are overdue by this.
+    progress: Now,
+    /// By slot: until when it is left to others, since its records could not be read.
+    shunned: Vec<Option<Now>>,
+    held: Arc<[Held]>,
+    held_is_old: bool,
+    /// Parcels of other nodes, for slots that they give to this one.
+    pub(crate) parcels: Parcels,
+    /// Changes of slots that were seen so far, also of others' slots.
+    pub(crate) changes: u64,
+}
+
+/// One own slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Since which epoch it is owned.
+    pub epoch: Epoch,
+    /// The stage that it has reached.
+    pub stage: Stage,
+}
+
+/// The stage of an own slot, between its load and its transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Other slots are loaded first, or the load is tried again.
+    Waiting {
+        /// Tried since, with etcd answering.
+        since: Option<Now>,
+    },
+    /// Its records are read.
+    Loading {
+        /// Tried since, with etcd answering.
+        since: Now,
+    },
+    /// Served, while the node may.
+    Ready,
+    /// Its owner-less value is being written.
+    Vacating,
+    /// Its pending messages are with another node, which has not answered.
+    Offered {
+        /// The parcel.
+        parcel: ParcelId,
+        /// The other node.
+        target: Target,
+        /// Since when.
+        since: Now,
+    },
+    /// The transaction of its transfer is under way, or its outcome is unknown.
+    Leaving {
+        /// The parcel.
+        parcel: ParcelId,
+        /// Since when.
+        since: Now,
+    },
+}
+
+impl Own {
+    /// Whether the node holds the slot's channels: it serves them, or keeps them still for a transfer.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        match self.stage {
+            Stage::Ready | Stage::Offered { .. } | Stage::Leaving { .. } => true,
+            Stage::Waiting { .. } | Stage::Loading { .. } | Stage::Vacating => false,
+        }
+    }
+
+    /// The parcel that may be in another node's hands.
+    #[must_use]
+    pub fn parcel(&self) -> Option<ParcelId> {
+        match self.stage {
+            Stage::Offered { parcel, .. } | Stage::Leaving { parcel, .. } => Some(parcel),
+            Stage::Waiting { .. } | Stage::Loading { .. } | Stage::Ready | Stage::Vacating => None,
+        }
+    }
+}
+
+impl Slots {
+    /// None of `slots` is owned.
+    #[must_use]
+    pub fn new(slots: u16) -> Self {
+        Self {
+            own: vec![None; usize::from(slots)],
+            loading: 0,
+            count: 0,
+            progress: Now(0),
+            shunned: vec![None; usize::from(slots)],
+            held: Arc::from([]),
+            held_is_old: false,
+            parcels: Parcels::default(),
+            changes: 0,
+        }
+    }
+
+    /// The state of a slot, if it is owned.
+    #[must_use]
+    pub fn own(&self, slot: Slot) -> Option<Own> {
+        self.own.get(slot.index()).copied().flatten()
+    }
+
+    /// The number of owned slots.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// All own slots in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, Own)> {
+        (0u16..)
+            .zip(&self.own)
+            .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
+    }
+
+    /// The slots whose channels this node holds, in order.
+    pub fn held(&mut self) -> Arc<[Held]> {
+        if self.held_is_old {
+            let held = self.iter().filter(|(_, own)| own.is_held());
+            self.held = held
+                .map(|(slot, Own { epoch, .. })| Held { slot, epoch })
+                .collect();
+            self.held_is_old = false;
+        }
+        self.held.clone()
+    }
+
+    /// The slot is owned from `epoch` on.
+    pub fn gain(&mut self, slot: Slot, epoch: Epoch, now: Now) {
+        if self.loading == 0 {
+            self.progress = now;
+        }
+        let stage = Stage::Waiting { since: None };
+        self.set(slot, Some(Own { epoch, stage }));
+    }
+
+    /// The slot is no longer owned.
+    pub fn lose(&mut self, slot: Slot) {
+        self.set(slot, None);
+    }
+
+    /// An own slot comes to another stage.
+    pub fn enter(&mut self, slot: Slot, stage: Stage) {
+        if let Some(own) = self.own(slot) {
+            self.set(slot, Some(Own { stage, ..own }));
+        }
+    }
+
+    /// The next slots to load, as many as may be loaded at a time.
+    pub fn start_loads(&mut self, now: Now) -> Vec<Held> {
+        if self.loading >= LOADS_MAX || self.count == 0 {
+            return Vec::new();
+        }
+        let waiting = self.iter().filter_map(|(slot, own)| match own.stage {
+            Stage::Waiting { since } => Some((slot, own.epoch, since)),
+            Stage::Loading { .. } | Stage::Ready | Stage::Vacating => None,
+            Stage::Offered { .. } | Stage::Leaving { .. } => None,
+        });
+        let next: Vec<_> = waiting.take(LOADS_MAX - self.loading).collect();
+        for &(slot, _, since) in &next {
+            let since = since.unwrap_or(now);
+            self.enter(slot, Stage::Loading { since });
+        }
+        next.into_iter()
+            .map(|(slot, epoch, _)| Held { slot, epoch })
+            .collect()
+    }
+
+    /// The records of a slot are there, or were not read. True when it is served from here on.
+    pub fn loaded(&mut self, held: Held, whole: bool, now: Now) -> bool {
+        let Some(own) = self.own(held.slot).filter(|own| own.epoch == held.epoch) else {
+            return false;
+        };
+        let Stage::Loading { since } = own.stage else {
+            return false;
+        };
+        if whole {
+            self.progress = now;
+            self.enter(held.slot, Stage::Ready);
+        } else {
+            let since = Some(since);
+            self.enter(held.slot, Stage::Waiting { since });
+        }
+        whole
+    }
+
+    /// Slots that could not be loaded for too long. While etcd does not answer (`has_etcd`), the span begins again.
+    ///
+    /// A slot that waits behind others is overdue only if none of them is loaded: many slots take their time.
+    pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
+        if !has_etcd {
+            self.progress = now;
+        }
+        let progress = self.progress;
+        let mut overdue = Vec::new();
+        for (number, place) in (0u16..).zip(&mut self.own) {
+            let Some(own) = place else { continue };
+            let tried = match &mut own.stage {
+                Stage::Waiting { since } => since.as_mut(),
+                Stage::Loading { since } => Some(since),
+                Stage::Ready | Stage::Vacating => continue,
+                Stage::Offered { .. } | Stage::Leaving { .. } => continue,
+            };
+            let since = match tried {
+                Some(since) if has_etcd => *since,
+                Some(since) => {
+                    *since = now;
+                    now
+                }
+                None => progress,
+            };
+            if now.since(since) >= LOAD_MAX_MS {
+                let (slot, epoch) = (Slot(number), own.epoch);
+                overdue.push(Held { slot, epoch });
+            }
+        }
+        overdue
+    }
+
+    /// The slot is left to others for a while.
+    pub fn shun(&mut self, slot: Slot, now: Now) {
+        if let Some(place) = self.shunned.get_mut(slot.index()) {
+            *place = Some(now.after(SHUN_MS));
+        }
+    }
+
+    /// Whether the slot is left to others.
+    #[must_use]
+    pub fn is_shunned(&self, slot: Slot, now: Now) -> bool {
+        let until = self.shunned.get(slot.index()).copied().flatten();
+        until.is_some_and(|until| now < until)
+    }
+
+    fn set(&mut self, slot: Slot, next: Option<Own>) {
+        let Some(place) = self.own.get_mut(slot.index()) else {
+            return;
+        };
+        let is_loading =
+            |own: &Option<Own>| own.is_some_and(|own| matches!(own.stage, Stage::Loading { .. }));
+        self.loading -= usize::from(is_loading(place));
+        self.loading += usize::from(is_loading(&next));
+        self.count -= usize::from(place.is_some());
+        self.count += usize::from(next.is_some());
+        *place = next;
+        self.held_is_old = true;
+    }
+}
+
+// The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
+// messages and parcels.
+
+impl Cluster {
+    pub(crate) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
+        if self.slots.loaded(held, whole, now) {
+            let record = self.view.slot(held.slot);
+            let (parcel, late) = self.slots.parcels.take(held.slot, record);
+            self.order(SlotOrder::Serve(held, parcel, record.presence));
+            for id in late {
+                self.order(SlotOrder::Merge(held, id));
+            }
+        }
+    }
+
+    pub(crate) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
+        let id = parcel.id;
+        let own = self.slots.own(parcel.slot);
+        let taken = match parcel.sent {
+            ParcelSent::Ahead => {
+                own.is_none()
+                    && self.can_act(now)
+                    && !self.transfers.is_draining()
+                    && self.view.slot(parcel.slot).epoch <= parcel.epoch
+                    && self.keeps(parcel, now)
+            }
+            ParcelSent::Late => match own.filter(|own| own.epoch > parcel.epoch) {
+                Some(Own {
+                    epoch,
+                    stage: Stage::Ready,
+                }) => {
+                    let held = Held {
+                        slot: parcel.slot,
+                        epoch,
+                    };
+                    self.order(SlotOrder::Merge(held, id));
+                    true
+                }
+                Some(Own {
+                    stage: Stage::Waiting { .. } | Stage::Loading { .. },
+                    ..
+                }) => self.keeps(parcel, now),
+                Some(_) | None => false,
+            },
+        };
+        if !taken {
+            self.outputs.push_back(Output::Discard(id));
+        }
+        self.outputs.push_back(Output::Receipt {
+            to: from,
+            id,
+            taken,
+        });
+    }
+
+    fn keeps(&mut self, parcel: Parcel, now: Now) -> bool {
+        let kept = self.slots.parcels.keep(parcel, now);
+        if let Ok(Some(earlier)) = kept {
+            self.outputs.push_back(Output::Discard(earlier));
+        }
+        kept.is_ok()
+    }
+
+    /// Serves on after a transfer that was not made.
+    pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
+        let own = self.slots.own(slot);
+        if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
+            self.slots.enter(slot, Stage::Ready);
+            self.order(SlotOrder::Resume(Held { slot, epoch }, packed));
+        }
+    }
+
+    /// Brings the own slots in line with the view.
+    pub(crate) fn reconcile(&mut self, now: Now) {
+        let changed = self.view.take_changed();
+        self.slots.changes += changed.len() as u64;
+        for (slot, former) in changed {
+            let record = self.view.slot(slot);
+            let is_mine = record.owner == Some(self.me);
+            if let Some(owner) = record.owner.filter(|_| former.epoch == Revision(0)) {
+                self.plan.first_taken(owner.node, now);
+            }
+            match self.slots.own(slot) {
+                Some(own) if own.epoch == record.epoch => {}
+                Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
+                    // Retaken under a new epoch: the transfer was not made, and cannot be made any more.
+                    self.gain(slot, record, former, now);
+                    self.slots.enter(slot, Stage::Ready);
+                    let epoch = record.epoch;
+                    self.order(SlotOrder::Resume(Held { slot, epoch }, Packed::Kept));
+                }
+                Some(own) => {
+                    self.release(slot, own, record, now);
+                    if is_mine {
+                        self.gain(slot, record, former, now);
+                    }
+                }
+                None if is_mine => self.gain(slot, record, former, now),
+                None => {}
+            }
+            if !is_mine {
+                for id in self.slots.parcels.forget(slot, record) {
+                    self.outputs.push_back(Output::Discard(id));
+                }
+            }
+        }
+    }
+
+    fn gain(&mut self, slot: Slot, record: SlotRecord, former: SlotRecord, now: Now) {
+        let epoch = record.epoch;
+        self.slots.gain(slot, epoch, now);
+        let taking = self.plan.take(slot);
+        let gain = if record.parcel.is_some() {
+            Gain::Received(former.owner.map(|owner| owner.node))
+        } else {
+            Gain::Claimed(taking.unwrap_or(Taking {
+                from: Some(self.me.node),
+                reason: Reason::Kept,
+            }))
+        };
+        self.outputs
+            .push_back(Output::Gained(Held { slot, epoch }, gain));
+    }
+
+    fn release(&mut self, slot: Slot, own: Own, record: SlotRecord, now: Now) {
+        self.slots.lose(slot);
+        let epoch = own.epoch;
+        let held = Held { slot, epoch };
+        let Some(owner) = record.owner else {
+            self.order(SlotOrder::Release(held, Cause::NotLoaded));
+            return;
+        };
+        if own.parcel().is_some() && own.parcel() == record.parcel {
+            self.transfers.gave(now);
+            self.order(SlotOrder::Release(held, Cause::Transferred));
+            return;
+        }
+        // Pending messages follow the slot, unless they may have been delivered elsewhere.
+        let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
+        let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
+        let id = follows.then(|| self.transfers.next_parcel());
+        self.order(SlotOrder::Release(held, Cause::Superseded(id)));
+        if let Some(id) = id {
+            let sent = ParcelSent::Late;
+            let parcel = Parcel {
+                id,
+                slot,
+                epoch,
+                sent,
+            };
+            self.outputs.push_back(Output::Send(owner.node, parcel));
+        }
+    }
+
+    /// The process ends: everything is released.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        let own: Vec<(Slot, Own)> = self.slots.iter().collect();
+        for (slot, Own { epoch, .. }) in own {
+            self.slots.lose(slot);
+            let held = Held { slot, epoch };
+            self.order(SlotOrder::Release(held, Cause::Ends));
+        }
+        self.obstacles.ended = true;
+        self.outputs.push_back(Output::Exit(ending));
+    }
+}
+
+// Parcels of other nodes, kept until etcd shows whether their slot came here with them.
+
+/// The parcels that one process keeps: at most [`PARCELS_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct Parcels {
+    kept: Vec<(Parcel, Now)>,
+}
+
+impl Parcels {
+    /// Keeps a parcel, in place of an earlier one of the same slot and giver, whose transfer was given up.
+    ///
+    /// # Errors
+    /// The parcel that is to be dropped: `parcel` itself, when there is no room or a later one came before it.
+    pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
+        let is_same = |kept: &Parcel| {
+            kept.slot == parcel.slot && kept.id.giver == parcel.id.giver && kept.sent == parcel.sent
+        };
+        let until = now.after(PARCEL_KEPT_MS);
+        if let Some((kept, kept_until)) = self.kept.iter_mut().find(|(kept, _)| is_same(kept)) {
+            if kept.id > parcel.id {
+                return Err(parcel.id);
+            }
+            let earlier = (kept.id != parcel.id).then_some(kept.id);
+            (*kept, *kept_until) = (parcel, until);
+            return Ok(earlier);
+        }
+        if self.kept.len() >= PARCELS_MAX {
+            return Err(parcel.id);
+        }
+        self.kept.push((parcel, until));
+        Ok(None)
+    }
+
+    /// Takes the parcels that are delivered when a slot is served under `record`: first the one that the record names.
+    ///
+    /// The others that were sent ahead belong to transfers that were given up.
+    pub(crate) fn take(
+        &mut self,
+        slot: Slot,
+        record: SlotRecord,
+    ) -> (Option<ParcelId>, Vec<ParcelId>) {
+        let mut named = None;
+        let mut late = Vec::new();
+        for (parcel, _) in self.kept.extract_if(.., |(parcel, _)| parcel.slot == slot) {
+            if record.parcel == Some(parcel.id) {
+                named = Some(parcel.id);
+            } else if parcel.sent == ParcelSent::Late {
+                late.push(parcel.id);
+            }
+        }
+        (named, late)
+    }
+
+    /// Takes the parcels of a slot that came to another owner.
+    pub(crate) fn forget(&mut self, slot: Slot, record: SlotRecord) -> Vec<ParcelId> {
+        let is_void =
+            |(parcel, _): &mut (Parcel, Now)| parcel.slot == slot && parcel.epoch < record.epoch;
+        let void = self.kept.extract_if(.., is_void);
+        void.map(|(parcel, _)| parcel.id).collect()
+    }
+
+    /// Takes the parcels whose time is over.
+    pub(crate) fn expire(&mut self, now: Now) -> Vec<ParcelId> {
+        let expired = self.kept.extract_if(.., |(_, until)| *until <= now);
+        expired.map(|(parcel, _)| parcel.id).collect()
+    }
+}
+
+#[cfg(test)]
+mod parcels_tests {
+
+    use super::*;
+    use crate::cluster::types::{Incarnation, Revision};
+
+    fn parcel(number: u32, sent: ParcelSent) -> Parcel {
+        let giver = Incarnation {
+            directory: 1,
+            start: 1,
+        };
+        Parcel {
+            id: ParcelId { giver, number },
+            slot: Slot(1),
+            epoch: Revision(5),
+            sent,
+        }
+    }
+
+    fn record(epoch: u64, parcel: Option<ParcelId>) -> SlotRecord {
+        SlotRecord {
+            epoch: Revision(epoch),
+            parcel,
+            ..SlotRecord::default()
+        }
+    }
+
+    #[test]
+    fn only_the_parcel_that_the_slot_names_is_delivered() {
+        let (ahead, late) = (parcel(1, ParcelSent::Ahead), parcel(2, ParcelSent::Late));
+        for (named, delivered) in [(None, None), (Some(ahead.id), Some(ahead.id))] {
+            let mut parcels = Parcels::default();
+            assert_eq!(parcels.keep(ahead, Now(0)), Ok(None));
+            assert_eq!(parcels.keep(late, Now(0)), Ok(None));
+            let taken = parcels.take(Slot(1), record(6, named));
+            assert_eq!(taken, (delivered, vec![late.id]));
+            assert_eq!(parcels.take(Slot(1), record(6, named)), (None, Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_giver_has_one_parcel_of_a_slot() {
+        let mut parcels = Parcels::default();
+        let [first, second] = [1, 2].map(|number| parcel(number, ParcelSent::Ahead));
+        assert_eq!(parcels.keep(first, Now(0)), Ok(None));
+        assert_eq!(parcels.keep(second, Now(0)), Ok(Some(first.id)));
+        assert_eq!(parcels.keep(second, Now(0)), Ok(None));
+        assert_eq!(parcels.keep(first, Now(0)), Err(first.id));
+        assert_eq!(parcels.forget(Slot(1), record(5, None)), []);
+        assert_eq!(parcels.forget(Slot(1), record(6, None)), [second.id]);
+    }
+
+    #[test]
+    fn parcels_have_a_bound_in_number_and_time() {
+        let mut parcels = Parcels::default();
+        for number in 0..=PARCELS_MAX {
+            let slot = Slot(u16::try_from(number).unwrap());
+            let parcel = Parcel {
+                slot,
+                ..parcel(1, ParcelSent::Ahead)
+            };
+            assert_eq!(parcels.keep(parcel, Now(0)).is_ok(), number < PARCELS_MAX);
+        }
+        assert_eq!(parcels.expire(Now(PARCEL_KEPT_MS - 1)), []);
+        assert_eq!(parcels.expire(Now(PARCEL_KEPT_MS)).len(), PARCELS_MAX);
+    }
+}

@@ -1,0 +1,317 @@
+//! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
+//! input.
+
+use crate::cluster::Cluster;
+use crate::cluster::authority::{Grounds, Standing};
+use crate::cluster::etcd::Purpose;
+use crate::cluster::limits::{ANNOUNCED_GAP_MS, GRACE_MS, ROUND_MS};
+use crate::cluster::message::{
+    Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
+};
+use crate::cluster::registration::Place;
+use crate::cluster::types::{
+    Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
+};
+use crate::time::Now;
+
+impl Cluster {
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, stuck: bool, now: Now) {
+        self.times.last_tick = now;
+        self.obstacles.stuck = stuck;
+        for call in self.calls.overdue(now) {
+            if !matches!(
+                call.purpose,
+                Purpose::Progress | Purpose::KeepAlive(_) | Purpose::Write(..)
+            ) {
+                self.calls.want_read();
+            }
+        }
+        if now >= self.times.next_round {
+            self.times.next_round = now.after(ROUND_MS);
+            self.ask(now);
+            self.write_off(now);
+            if !self.obstacles.other_history {
+                self.call_etcd(now);
+            }
+        } else if !self.obstacles.other_history && self.an_owner_is_absent() {
+            // Absence counts as far as the watch has shown: what it lags behind is added to the outage.
+            self.ask_progress(now);
+        }
+        if !self.obstacles.other_history {
+            self.calls.end_blind_watch(now);
+            self.read(now);
+            self.register(now);
+        }
+        for id in self.slots.parcels.expire(now) {
+            self.outputs.push_back(Output::Discard(id));
+        }
+        self.give_up_unloaded(now);
+        self.check_transfers(now);
+    }
+
+    /// The process was stopped until `now`: nothing from before counts, and everybody is asked at once.
+    pub(crate) fn gap(&mut self, now: Now) {
+        self.times.last_tick = now;
+        self.silence.gap(now);
+        self.authority.gap(now);
+        self.plan.gap();
+        self.view.lose_currency();
+        self.calls.gap();
+        self.times.next_round = now;
+    }
+
+    /// Follows up any input: own slots as the view has them, the right to serve, loads, claims, transfers.
+    pub(crate) fn settle(&mut self, now: Now) {
+        if self.obstacles.ended {
+            return;
+        }
+        self.reconcile(now);
+        if let Some(ending) = self.unwelcome() {
+            self.revoke(now);
+            return self.end(ending);
+        }
+        match self.place(now) {
+            Place::Removed => return self.end(Ending::Removed),
+            Place::Taken => return self.end(Ending::NameTaken),
+            Place::Own | Place::Occupied => {}
+        }
+        if self.registering.notices(&self.view) {
+            self.view.renew_currency(now);
+            self.authority.registers();
+        }
+        let grounds = Grounds {
+            peers: self.silence.newest_answered(),
+            etcd_is_near: self.silence.peers_have_etcd(now) || self.authority.has_etcd(now),
+            lease: self.registering.kept_since(&self.view),
+            is_full: self.registering.is_refused() && !self.obstacles.stuck,
+            has_all_peers: self.has_all_peers(now),
+            may_be_taken: self.may_be_taken(),
+        };
+        if self.authority.decide(&grounds, now) {
+            self.order(SlotOrder::CloseAll);
+        }
+        for held in self.slots.start_loads(now) {
+            self.outputs.push_back(Output::Load(held));
+        }
+        if self.can_act(now) {
+            self.claim(now);
+            self.transfer(now);
+        }
+        self.finish_drain(now);
+    }
+
+    /// Whether every node that is registered beside this one answers it, without an interruption.
+    fn has_all_peers(&self, now: Now) -> bool {
+        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
+        others.all(|node| {
+            let answers = self.silence.answered_within(node, ANNOUNCED_GAP_MS, now);
+            self.view.registration(node).is_none() || answers
+        })
+    }
+
+    fn place(&mut self, now: Now) -> Place {
+        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
+        let is_answered = others.any(|node| self.silence.reaches(node, now));
+        let spans = self.times.spans;
+        let registering = &mut self.registering;
+        let place = registering.place(&self.view, is_answered, spans, now);
+        self.obstacles.awaits_name = place == Place::Occupied;
+        place
+    }
+
+    /// Why a process that starts must not join: those that registered before it are not of its cluster.
+    ///
+    /// One that has joined goes on, and of two that start at once the later one ends.
+    fn unwelcome(&self) -> Option<Ending> {
+        if self.authority.standing() != Standing::Starting {
+            return None;
+        }
+        let own = self.view.registered(self.me);
+        let is_before = |registration: &Registration| {
+            own.is_none_or(|own| registration.revision < own.revision)
+        };
+        let mut is_stranger = false;
+        for (node, registration) in self.view.strangers() {
+            let directory = registration.incarnation.directory;
+            let is_mine = node == self.me.node && directory == self.me.incarnation.directory;
+            if is_mine || !is_before(&registration) {
+                continue;
+            }
+            if let Kinship::OtherVersion(inner) = registration.kinship {
+                return Some(Ending::OtherVersion { inner });
+            }
+            is_stranger = true;
+        }
+        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
+        let has_peer = others.any(|node| self.view.registration(node).is_some());
+        (is_stranger && !has_peer).then_some(Ending::Unproven)
+    }
+
+    /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
+    pub(crate) fn can_act(&self, now: Now) -> bool {
+        !self.obstacles.stuck
+            && !self.obstacles.other_history
+            && self.authority.has_etcd(now)
+            && self.registering.current(&self.view).is_some()
+    }
+
+    /// Writes a channel's record under its slot's epoch: one of an earlier owner fails.
+    pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
+        let transaction = Transaction {
+            compares: vec![at(Key::Slot(held.slot), held.epoch)],
+            puts: vec![(Key::Record(held.slot, number), Value::Record)],
+            reads: false,
+        };
+        let purpose = Purpose::Write(held.slot, number);
+        self.call(purpose, Call::Transaction(transaction), now);
+    }
+
+    /// Sends a read if one is due.
+    pub(crate) fn read(&mut self, now: Now) {
+        if self.calls.read_is_due(now) {
+            self.call(Purpose::Read, Call::Read, now);
+        }
+    }
+
+    /// The next step towards a registration, if there is none.
+    pub(crate) fn register(&mut self, now: Now) {
+        let is_waiting =
+            self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
+        let is_registered = self.registering.current(&self.view).is_some();
+        if is_waiting
+            || is_registered
+            || self.obstacles.stuck
+            || self.obstacles.ended
+            || self.calls.is_unsure()
+        {
+            return;
+        }
+        if self.place(now) != Place::Own {
+            return;
+        }
+        if !self.registering.has_lease() {
+            return self.call(Purpose::Grant, Call::Grant, now);
+        }
+        let is_stopping = self.transfers.is_draining();
+        if let Some(attempt) = self.registering.attempt(&self.view, is_stopping) {
+            self.call(Purpose::Register, Call::Transaction(attempt), now);
+        }
+    }
+
+    /// Asks every node that is here, registered, or owns a slot.
+    ///
+    /// While another process may have this node's name, it only asks for that one: nodes have one connection for each
+    /// name, and answers go to the address that the roster has.
+    fn ask(&mut self, now: Now) {
+        if self.place(now) == Place::Occupied {
+            return self.seek(now);
+        }
+        let owning = self.owning();
+        let complete = self.view.complete();
+        for node in self.view.nodes().filter(|node| *node != self.me.node) {
+            let is_asked = owning[node.index()]
+                || self.view.roster(node) == Some(RosterState::Here)
+                || self.view.registration(node).is_some();
+            if is_asked {
+                self.silence.asks(node, now);
+                let question = Question {
+                    asked: now,
+                    asker: self.me.incarnation,
+                    complete,
+                };
+                self.outputs.push_back(Output::Ask(node, question));
+            }
+        }
+    }
+
+    fn seek(&mut self, now: Now) {
+        for node in self.view.nodes() {
+            let is_here = self.view.roster(node) == Some(RosterState::Here);
+            if is_here || self.view.registration(node).is_some() {
+                self.outputs.push_back(Output::Seek(node, now));
+            }
+        }
+    }
+
+    /// A node says which process last answered it under this node's name.
+    pub(crate) fn found(&mut self, from: NodeId, asked: Now, heard: Option<Heard>, now: Now) {
+        let is_peer = from != self.me.node;
+        self.registering.found(is_peer, asked, heard, now);
+    }
+
+    /// By node: whether it owns a slot, as far as is known.
+    fn owning(&self) -> Vec<bool> {
+        let mut owning = vec![false; self.view.nodes().count()];
+        for owner in self.view.slots().iter().filter_map(|record| record.owner) {
+            if let Some(place) = owning.get_mut(owner.node.index()) {
+                *place = true;
+            }
+        }
+        owning
+    }
+
+    /// Whether a node owns slots, but is not registered: its slots may have to be taken.
+    fn an_owner_is_absent(&self) -> bool {
+        let owning = self.view.nodes().zip(self.owning());
+        let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
+        owners.any(|node| self.view.registration(node).is_none())
+    }
+
+    /// Notes whose slots could be taken, as of when etcd last answered.
+    fn write_off(&mut self, now: Now) {
+        let Some(as_of) = self.authority.etcd_asked() else {
+            return;
+        };
+        if !self.authority.has_etcd(now) || self.obstacles.other_history {
+            return;
+        }
+        for node in self.view.nodes() {
+            let is_gone = self.silence.is_gone(node, as_of)
+                && self.view.absent_ms(node) >= self.times.spans.absence_ms()
+                && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, as_of));
+            self.silence.write_off(node, is_gone);
+        }
+    }
+
+    /// Whether any node of the roster may be on a side of the cluster that takes slots.
+    pub(crate) fn may_be_taken(&self) -> bool {
+        self.view.nodes().any(|node| {
+            node != self.me.node
+                && self.view.roster(node) == Some(RosterState::Here)
+                && self.silence.may_take(node)
+        })
+    }
+
+    fn call_etcd(&mut self, now: Now) {
+        if let Some(registration) = self
+            .registering
+            .current(&self.view)
+            .filter(|_| !self.obstacles.stuck)
+        {
+            let lease = registration.lease;
+            self.call(Purpose::KeepAlive(lease), Call::KeepAlive(lease), now);
+        }
+        self.ask_progress(now);
+        self.leave_roster(now);
+    }
+
+    fn ask_progress(&mut self, now: Now) {
+        if let Some(watch) = self.calls.watch() {
+            self.call(Purpose::Progress, Call::Progress(watch), now);
+        }
+    }
+}
+
+pub(crate) fn at(key: Key, at: Revision) -> Compare {
+    Compare { key, at }
+}
+
+/// The value of a slot that gets this owner after `former`.
+pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
+    Value::Slot {
+        owner: Some(owner),
+        parcel,
+        presence: former.presence.saturating_add(1),
+    }
+}

@@ -1,0 +1,221 @@
+//! Tunnels to the owners of channels: where each leads, and which are to be closed since another node has the channel,
+//! or since this one ends.
+//!
+//! A client that only waits learns nothing from an owner that hangs or is gone, and no byte of its own would show it.
+//! So a tunnel is closed when the map names another owner. The owner of before has closed it already if it could: it
+//! closes its connections before it gives a slot away, and when it wakes after others took one. So the number of the
+//! owner is enough: one that lost a slot and has it again has closed what led to it before.
+//!
+//! The clients of tunnels that are closed come back at once, as new connections. They are spread over a time, in which
+//! the masters come first: the viewers that come back find them.
+
+use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
+use crate::cluster::slot_maps::SlotMap;
+use crate::cluster::types::{NodeId, Slot};
+use crate::time::Now;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The tunnels of a shard of a node, each by a number.
+#[derive(Debug, Default)]
+pub struct Tunnels {
+    /// The end of each, until it is closed.
+    leads: BTreeMap<u32, Lead>,
+    /// Those whose owner has the channel, as far as is known.
+    groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
+    /// Those that are to be closed, the oldest first.
+    leaving: VecDeque<Leaving>,
+    /// Those that are being closed and are not gone.
+    closing: BTreeSet<u32>,
+    /// The count of changes of the map at the last look.
+    changes: u64,
+}
+
+/// The end of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// The slot of its channel.
+    pub slot: Slot,
+    /// The node that it is connected to.
+    pub node: NodeId,
+    /// Whether its client is the channel's master.
+    pub is_master: bool,
+}
+
+/// Why a tunnel is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Another node has its channel.
+    Lost,
+    /// This node ends.
+    Drain,
+}
+
+/// Tunnels that lost their owner at one moment, or all of them when this node begins to end.
+#[derive(Debug)]
+struct Leaving {
+    cause: Cause,
+    began: Now,
+    span_ms: u64,
+    /// In the order in which they are closed.
+    places: Vec<u32>,
+    closed: usize,
+}
+
+impl Tunnels {
+    /// A tunnel was made; its owner may have lost the slot on the way there.
+    pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
+        self.leave(place);
+        self.leads.insert(place, lead);
+        let group = self.groups.entry((lead.slot, lead.node)).or_default();
+        group.insert((lead.is_master, place));
+        if is_lost(map, lead.slot, lead.node) {
+            self.look(map, now);
+        }
+    }
+
+    /// A tunnel has ended; one that is not known is none of these.
+    pub fn leave(&mut self, place: u32) {
+        self.closing.remove(&place);
+        let Some(Lead {
+            slot,
+            node,
+            is_master,
+        }) = self.leads.remove(&place)
+        else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(&(slot, node)) {
+            group.remove(&(is_master, place));
+            if group.is_empty() {
+                self.groups.remove(&(slot, node));
+            }
+        }
+    }
+
+    /// Finds those whose channel another node has, if the map has changed. Takes time in the number of slots that
+    /// tunnels lead to.
+    pub fn follow(&mut self, map: &SlotMap, now: Now) {
+        if map.changes() != self.changes {
+            self.look(map, now);
+        }
+    }
+
+    fn look(&mut self, map: &SlotMap, now: Now) {
+        self.changes = map.changes();
+        for given in [true, false] {
+            let is_one = |&(slot, node): &(Slot, NodeId)| {
+                is_lost(map, slot, node) && map.is_given(slot) == given
+            };
+            let lost = self.groups.extract_if(.., |group, _| is_one(group));
+            let lost = lost.flat_map(|(_, group)| group).collect();
+            let span_ms = if given { GIVEN_CLOSE_MS } else { LOST_CLOSE_MS };
+            self.close(Cause::Lost, lost, (now, span_ms));
+        }
+    }
+
+    /// This node ends: all are to be closed, over this time.
+    pub fn leave_all(&mut self, span_ms: u64, now: Now) {
+        let all = std::mem::take(&mut self.groups).into_values().flatten();
+        self.close(Cause::Drain, all.collect(), (now, span_ms));
+    }
+
+    fn close(&mut self, cause: Cause, mut tunnels: Vec<(bool, u32)>, (began, span_ms): (Now, u64)) {
+        if tunnels.is_empty() {
+            return;
+        }
+        tunnels.sort_unstable_by_key(|&(is_master, place)| (Reverse(is_master), place));
+        self.leaving.push_back(Leaving {
+            cause,
+            began,
+            span_ms,
+            places: tunnels.into_iter().map(|(_, place)| place).collect(),
+            closed: 0,
+        });
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leads.is_empty() && self.closing.is_empty()
+    }
+
+    /// The next one that is to be closed by `now`, and why.
+    pub fn next(&mut self, now: Now) -> Option<(u32, Cause)> {
+        loop {
+            let leaving = self
+                .leaving
+                .iter_mut()
+                .find(|leaving| leaving.due() <= now)?;
+            let (place, cause) = (leaving.places.get(leaving.closed).copied(), leaving.cause);
+            leaving.closed += 1;
+            self.leaving
+                .retain(|leaving| leaving.closed < leaving.places.len());
+            // Of one that ended meanwhile the place is free, or leads somewhere else.
+            if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
+                self.leads.remove(&place);
+                self.closing.insert(place);
+                return Some((place, cause));
+            }
+        }
+    }
+
+    /// Whether a tunnel has no owner any more, or leaves.
+    fn has_no_owner(&self, place: u32) -> bool {
+        let lead = self.leads.get(&place);
+        lead.is_some_and(|lead| {
+            let group = self.groups.get(&(lead.slot, lead.node));
+            !group.is_some_and(|group| group.contains(&(lead.is_master, place)))
+        })
+    }
+
+    /// When the next one is to be closed.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Now> {
+        self.leaving.iter().map(Leaving::due).min()
+    }
+
+    /// Checks that each is listed by its owner, or is to be closed.
+    ///
+    /// # Panics
+    /// When one is not.
+    pub fn invariants(&self) {
+        let mut listed = 0;
+        for ((slot, node), group) in &self.groups {
+            assert!(!group.is_empty(), "a group without tunnels");
+            for (is_master, place) in group {
+                let lead = Lead {
+                    slot: *slot,
+                    node: *node,
+                    is_master: *is_master,
+                };
+                assert_eq!(self.leads.get(place), Some(&lead), "tunnel {place}");
+            }
+            listed += group.len();
+        }
+        let closing = &mut self.closing.iter();
+        assert!(
+            closing.all(|place| !self.leads.contains_key(place)),
+            "a tunnel that is closed twice"
+        );
+        let leaving = self.leaving.iter();
+        let leaving: usize = leaving.map(|it| it.places.len() - it.closed).sum();
+        assert!(
+            self.leads.len() <= listed + leaving,
+            "a tunnel that nobody would close"
+        );
+    }
+}
+
+impl Leaving {
+    /// When the next one is closed.
+    fn due(&self) -> Now {
+        let all = self.places.len().max(1) as u64;
+        self.began.after(self.span_ms * self.closed as u64 / all)
+    }
+}
+
+/// Whether another node than this one has a slot.
+fn is_lost(map: &SlotMap, slot: Slot, node: NodeId) -> bool {
+    map.owner_of(slot).is_some_and(|owner| owner != node)
+}

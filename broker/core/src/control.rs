@@ -1,0 +1,398 @@
+//! Answers of API calls beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
+//! configuration, request and time.
+
+use crate::id::Identity;
+use crate::machine::Peer;
+use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
+use crate::time::Wall;
+use aws_lc_rs::hmac;
+use codec::control::{IceServer, Protocol};
+use codec::signal::Role;
+use std::net::Ipv4Addr;
+
+// GetSignalingChannelEndpoint: where a client connects. See codec/PROTOCOL.md, EP.
+
+/// The request's part in the answer, beside the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointRequest<'a> {
+    /// The protocols asked for, each once.
+    pub protocols: &'a [Protocol],
+    /// The role in which the client will connect.
+    pub role: Role,
+    /// The `Host` field of the request.
+    pub host: &'a str,
+    /// The connection that asks.
+    pub peer: Peer,
+}
+
+/// Writes the response body.
+pub fn endpoint(
+    out: &mut Vec<u8>,
+    settings: &Settings,
+    asked: &EndpointRequest<'_>,
+    identity: &Identity,
+) {
+    let urls: Vec<(Protocol, String)> = asked
+        .protocols
+        .iter()
+        .map(|&protocol| (protocol, url(settings, asked, identity, protocol)))
+        .collect();
+    let pairs: Vec<(Protocol, &str)> = urls
+        .iter()
+        .map(|(protocol, url)| (*protocol, url.as_str()))
+        .collect();
+    codec::control::endpoint(out, &pairs);
+}
+
+/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`.
+#[must_use]
+pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
+    let asked = EndpointRequest {
+        protocols: &[],
+        role,
+        host,
+        peer: Peer {
+            remote: (Ipv4Addr::LOCALHOST, 0).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        },
+    };
+    url(settings, &asked, identity, Protocol::Wss)
+}
+
+fn url(
+    settings: &Settings,
+    asked: &EndpointRequest<'_>,
+    identity: &Identity,
+    protocol: Protocol,
+) -> String {
+    let web_socket = protocol == Protocol::Wss;
+    let advertise = &settings.advertise;
+    let fixed = if web_socket {
+        &advertise.wss
+    } else {
+        &advertise.https
+    };
+    if let Some(domain) = &advertise.domain {
+        let label = match (web_socket, asked.role) {
+            (false, _) => "r",
+            (true, Role::Master) => "m",
+            (true, Role::Viewer) => "v",
+        };
+        let scheme = if web_socket { "wss" } else { "https" };
+        let named = settings.cluster.direct_node();
+        let hex = named.map_or_else(|| hex(identity.as_str()), node_label);
+        return format!("{scheme}://{label}-{hex}.{domain}");
+    }
+    if let Some(fixed) = fixed {
+        return fixed.clone();
+    }
+    let own = settings.listen.get(usize::from(asked.peer.listener));
+    let own = own.copied().filter(|_| settings.plain);
+    let listener = own.unwrap_or_else(|| listener(settings, asked.peer));
+    let (scheme, default_port) = match (listener.scheme, web_socket) {
+        (Scheme::Https, true) => ("wss", 443),
+        (Scheme::Https, false) => ("https", 443),
+        (Scheme::Http, true) => ("ws", 80),
+        (Scheme::Http, false) => ("http", 80),
+    };
+    let (host, port) = (host_name(asked.host), listener.addr.port());
+    if port == default_port {
+        [scheme, "://", host].concat()
+    } else {
+        [scheme, "://", host, ":", &port.to_string()].concat()
+    }
+}
+
+/// The TLS listener that the request came in on, else the first one, else the plain one it came in on.
+fn listener(settings: &Settings, peer: Peer) -> Listen {
+    let own = settings.listen.get(usize::from(peer.listener)).copied();
+    let first = settings.listen.iter().copied();
+    let secure = own
+        .into_iter()
+        .chain(first)
+        .find(|listen| listen.scheme == Scheme::Https);
+    let fallback = || settings.listen.first().copied();
+    let nothing = Listen {
+        scheme: Scheme::Http,
+        addr: ([127, 0, 0, 1], 80).into(),
+    };
+    secure.or(own).or_else(fallback).unwrap_or(nothing)
+}
+
+/// The host without its port. An IPv6 address keeps its brackets.
+pub(crate) fn host_name(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
+            host.get(..colon).unwrap_or(host)
+        }
+        Some(_) | None => host,
+    }
+}
+
+/// The label of a node in the hosts of its channels, with `[cluster] direct`: behind `m-`, `v-` or `r-`, and before the
+/// domain.
+#[must_use]
+pub fn node_label(node: &str) -> String {
+    hex(node)
+}
+
+/// The first four bytes of SHA-256, in hex: stable across restarts and machines.
+fn hex(text: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
+}
+
+// GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
+
+/// Writes the response body: one entry per configured server, or the STUN entry that clients need in order to start at
+/// all.
+pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
+    let entries: Vec<Entry> = if servers.is_empty() {
+        vec![Entry::placeholder(
+            vec![format!("stun:{}:3478", host_name(host))],
+            TTL_SECONDS_MAX,
+        )]
+    } else {
+        servers
+            .iter()
+            .map(|server| Entry::of(server, name, wall))
+            .collect()
+    };
+    let servers: Vec<IceServer<'_>> = entries.iter().map(Entry::borrow).collect();
+    codec::control::ice(out, &servers);
+}
+
+struct Entry {
+    uris: Vec<String>,
+    username: String,
+    password: String,
+    ttl_seconds: u32,
+}
+
+impl Entry {
+    fn of(server: &Ice, name: &str, wall: Wall) -> Self {
+        let (uris, ttl_seconds) = (server.urls.clone(), server.ttl_seconds);
+        match &server.credential {
+            IceCredential::None => Self::placeholder(uris, ttl_seconds),
+            IceCredential::Fixed { username, password } => Self {
+                uris,
+                username: username.clone(),
+                password: password.clone(),
+                ttl_seconds,
+            },
+            IceCredential::Secrets(secrets) => {
+                let username = format!("{}:{name}", wall.0 / 1000 + u64::from(ttl_seconds));
+                let password = password(secrets.first().map_or("", String::as_str), &username);
+                Self {
+                    uris,
+                    username,
+                    password,
+                    ttl_seconds,
+                }
+            }
+        }
+    }
+
+    /// An entry without credentials. They are written all the same: the C SDK refuses an entry that lacks them, and
+    /// another client splits the username at its colon.
+    fn placeholder(uris: Vec<String>, ttl_seconds: u32) -> Self {
+        Self {
+            uris,
+            username: "0:none".into(),
+            password: "none".into(),
+            ttl_seconds,
+        }
+    }
+
+    fn borrow(&self) -> IceServer<'_> {
+        let Self {
+            uris,
+            username,
+            password,
+            ttl_seconds,
+        } = self;
+        IceServer {
+            uris,
+            username,
+            password,
+            ttl_seconds: *ttl_seconds,
+        }
+    }
+}
+
+/// The password of a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2): base64(HMAC-SHA1(secret,
+/// name)).
+fn password(secret: &str, username: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let tag = hmac::sign(&key, username.as_bytes());
+    let mut text = Vec::new();
+    codec::base64::encode(&mut text, tag.as_ref());
+    text.into_iter().map(char::from).collect()
+}
+
+/// The longest Ttl of the service's model, in seconds.
+const TTL_SECONDS_MAX: u32 = 86_400;
+
+#[cfg(test)]
+mod endpoint_tests {
+
+    use super::*;
+    use crate::settings::Profile;
+
+    fn urls(settings: &Settings, host: &str, listener: u16, role: Role) -> Vec<String> {
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 9).into(),
+            listener,
+            tls: listener == 1,
+            inner: false,
+        };
+        let asked = EndpointRequest {
+            protocols: &[],
+            role,
+            host,
+            peer,
+        };
+        let identity = Identity::new("us-west-2", "123456789012", "demo");
+        [Protocol::Wss, Protocol::Https]
+            .map(|protocol| url(settings, &asked, &identity, protocol))
+            .to_vec()
+    }
+
+    #[test]
+    fn without_configuration_it_is_the_host_of_the_request_and_the_tls_port() {
+        let mut settings = Settings::new(Profile::Default, true);
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Viewer),
+            ["wss://localhost:8443", "https://localhost:8443"]
+        );
+        assert_eq!(
+            urls(&settings, "[::1]:8080", 0, Role::Viewer)[0],
+            "wss://[::1]:8443"
+        );
+        assert_eq!(
+            urls(&settings, "cam.example", 1, Role::Viewer)[0],
+            "wss://cam.example:8443"
+        );
+        settings.listen[1].addr.set_port(443);
+        assert_eq!(
+            urls(&settings, "127.0.0.1:8080", 0, Role::Viewer),
+            ["wss://127.0.0.1", "https://127.0.0.1"]
+        );
+        settings.listen.truncate(1);
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Master),
+            ["ws://localhost:8080", "http://localhost:8080"]
+        );
+    }
+
+    #[test]
+    fn a_node_may_be_named_in_the_place_of_the_channel() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.domain = Some("signal.example".into());
+        settings.cluster.node = Some("n1".into());
+        let of_channel = urls(&settings, "x", 0, Role::Master);
+        settings.cluster.direct = true;
+        let label = node_label("n1");
+        assert_eq!(label.len(), 8);
+        let expected = [
+            format!("wss://m-{label}.signal.example"),
+            format!("https://r-{label}.signal.example"),
+        ];
+        assert_eq!(urls(&settings, "x", 0, Role::Master), expected);
+        assert_ne!(of_channel, expected);
+        assert_ne!(node_label("n2"), label);
+    }
+
+    #[test]
+    fn an_advertised_domain_has_a_name_per_channel_and_role() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.domain = Some("signal.example".into());
+        let (master, viewer) = (
+            urls(&settings, "x", 0, Role::Master),
+            urls(&settings, "x", 0, Role::Viewer),
+        );
+        let hex = master[0]
+            .strip_prefix("wss://m-")
+            .and_then(|rest| rest.strip_suffix(".signal.example"))
+            .unwrap();
+        assert!(hex.len() == 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(
+            viewer,
+            [
+                format!("wss://v-{hex}.signal.example"),
+                format!("https://r-{hex}.signal.example")
+            ]
+        );
+    }
+
+    #[test]
+    fn fixed_endpoints_are_returned_as_they_are() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.wss = Some("wss://one.example".into());
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Viewer),
+            ["wss://one.example", "https://localhost:8443"]
+        );
+    }
+}
+
+#[cfg(test)]
+mod ice_tests {
+
+    use super::*;
+
+    fn body(servers: &[Ice]) -> serde_json::Value {
+        let mut out = Vec::new();
+        ice(
+            &mut out,
+            servers,
+            "localhost:8080",
+            "v1",
+            Wall(1_700_000_000_000),
+        );
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn with_nothing_configured_there_is_one_usable_entry() {
+        let entry = &body(&[])["IceServerList"][0];
+        assert_eq!(entry["Uris"][0], "stun:localhost:3478");
+        assert_eq!(
+            (entry["Username"].as_str(), entry["Ttl"].as_u64()),
+            (Some("0:none"), Some(86_400))
+        );
+    }
+
+    #[test]
+    fn a_shared_secret_mints_what_turn_servers_check() {
+        let urls = vec!["turn:turn.example:3478?transport=udp".to_string()];
+        let secrets = IceCredential::Secrets(vec!["north".into(), "old".into()]);
+        let entry = &body(&[Ice {
+            urls,
+            credential: secrets,
+            ttl_seconds: 300,
+        }])["IceServerList"][0];
+        assert_eq!(entry["Username"], "1700000300:v1");
+        // printf '1700000300:v1' | openssl dgst -sha1 -hmac north -binary | base64
+        assert_eq!(entry["Password"], "EnU2n6SDaCtcvZUq0gaSoPPxsBs=");
+    }
+
+    #[test]
+    fn fixed_credentials_are_passed_on() {
+        let credential = IceCredential::Fixed {
+            username: "u".into(),
+            password: "p".into(),
+        };
+        let entry = &body(&[Ice {
+            urls: vec!["turns:t:443".into()],
+            credential,
+            ttl_seconds: 60,
+        }])["IceServerList"][0];
+        assert_eq!(
+            (entry["Username"].as_str(), entry["Password"].as_str()),
+            (Some("u"), Some("p"))
+        );
+    }
+}

@@ -1,0 +1,538 @@
+//! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds the shards up.
+
+mod access;
+mod histogram;
+mod purpose;
+
+use crate::check::ByCheck;
+use crate::journal::{ConnectionEnd, END_REASONS, EndReason, UNACCEPTED, Unaccepted};
+use access::status_index;
+pub use access::{
+    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
+    UPGRADE_ROLES, UpgradeOutcome, UpgradeRole, sign_ins,
+};
+use codec::signal::{Action, Role};
+pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
+pub use purpose::{PURPOSES, Purpose};
+use strum::{EnumCount, IntoStaticStr, VariantNames};
+
+/// The kind that a received message is counted as: an action, or `unknown` when it could not be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message with a known action.
+    Known(Action),
+    /// Anything else.
+    Unknown,
+}
+
+impl Kind {
+    /// All kinds in the order of [`Kind::index`], with the label each has in the metrics.
+    pub const LABELS: [&'static str; KINDS] =
+        ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
+
+    /// The action, if it is known.
+    #[must_use]
+    pub const fn action(self) -> Option<Action> {
+        match self {
+            Self::Known(action) => Some(action),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The kind's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Known(Action::SdpOffer) => 0,
+            Self::Known(Action::SdpAnswer) => 1,
+            Self::Known(Action::IceCandidate) => 2,
+            Self::Unknown => 3,
+        }
+    }
+}
+
+/// The number of kinds.
+pub const KINDS: usize = 4;
+
+/// The outcome of a received message. Exactly one of these, in the end, for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum Outcome {
+    /// Its last byte was handed to the kernel, or to an Alexa caller.
+    Delivered,
+    /// Nobody came for it in time.
+    Expired,
+    /// A newer one took its place, or the bounded candidate list dropped it.
+    Overwritten,
+    /// Its channel was deleted, its Alexa caller hung up, it came too late for its Alexa call, the server drained, or
+    /// it was held back and a newer connection of its sender has sent since.
+    Withdrawn,
+    /// It breaks a rule.
+    Refused,
+    /// Its sender is too fast.
+    Throttled,
+    /// There was no room to keep it.
+    Overflow,
+    /// It was kept, and made room for a channel or an account that held less; or it is longer than the client that came
+    /// for it can take.
+    Evicted,
+}
+
+impl Outcome {
+    /// All labels in the order of [`Outcome::index`].
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
+
+    /// The outcome of a message that is not accepted.
+    #[must_use]
+    pub const fn of(reason: Unaccepted) -> Self {
+        match reason {
+            Unaccepted::TooLong
+            | Unaccepted::NoPayload
+            | Unaccepted::NotBase64
+            | Unaccepted::NotJson
+            | Unaccepted::Malformed
+            | Unaccepted::UnknownAction
+            | Unaccepted::UnknownRecipient
+            | Unaccepted::MasterOffer
+            | Unaccepted::FaultInjected
+            | Unaccepted::TooLongForRecipient => Self::Refused,
+            Unaccepted::TooFast => Self::Throttled,
+            Unaccepted::NoRoom => Self::Overflow,
+        }
+    }
+
+    /// The word in metrics, pages and the log.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+
+    /// The outcome's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The number of outcomes.
+pub const OUTCOMES: usize = Outcome::COUNT;
+
+/// The role of a connection, as the gauge `heliograph_connections{role}` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum ConnectionRole {
+    /// Its TLS handshake is under way.
+    Handshake,
+    /// It speaks HTTP.
+    Http,
+    /// The current master of a channel.
+    Master,
+    /// A current viewer.
+    Viewer,
+    /// A newer connection took its place.
+    Superseded,
+}
+
+/// The number of roles.
+pub const CONNECTION_ROLES: usize = ConnectionRole::COUNT;
+
+impl ConnectionRole {
+    /// The labels in the order of [`ConnectionRole::index`].
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
+
+    /// The place's index in a table of gauges.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The counters of one shard, and the sum over shards. Gauges that can be read off a table are not counted here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages taken in, by kind.
+    pub received: [u64; KINDS],
+    /// Messages ended, by kind and outcome.
+    pub outcomes: [[u64; OUTCOMES]; KINDS],
+    /// Messages that were not accepted, by reason: of each outcome that has reasons as many as in `outcomes`.
+    pub unaccepted: [u64; UNACCEPTED],
+    /// Messages kept for an absent recipient.
+    pub pending_messages: u64,
+    /// Bytes of the same.
+    pub pending_bytes: u64,
+    /// Messages in outboxes, not yet handed over whole.
+    pub outbox_messages: u64,
+    /// Bytes of messages in outboxes.
+    pub outbox_bytes: u64,
+    /// Bytes of control frames and HTTP answers in outboxes.
+    pub control_bytes: u64,
+    /// Alexa calls that wait for their answer.
+    pub waiting_calls: u64,
+    /// Upgrades by role and outcome.
+    pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
+    /// HTTP requests by what they were for and the status of their answer, in the order of [`STATUS`].
+    pub requests: [[u64; STATUSES]; REQUESTED],
+    /// Refusals by signature or policy.
+    pub auth_failures: [u64; AUTH_FAILURES],
+    /// Refusals by check.
+    pub refusals: ByCheck,
+    /// Frames delivered that are longer than each of [`LARGE_FRAMES`].
+    pub large_frames: [u64; LARGE_FRAMES.len()],
+    /// From the read that brought a message to its last byte's being handed to the kernel. Messages that were kept for
+    /// an absent recipient, or given back, are not in it.
+    pub delivery: Histogram,
+    /// From a viewer's admission to the delivery of its first SDP_ANSWER.
+    pub session_setup: Histogram,
+    /// WebSocket connections that ended, by reason.
+    pub connection_ends: [u64; END_REASONS],
+    /// Answered or not, superseded, short.
+    pub sessions: Sessions,
+    /// Refusals that were not written to the log because there were too many.
+    pub log_suppressed: u64,
+    /// Changes that were refused because their audit entry had no place in the log.
+    pub audit_refused: u64,
+    /// Steps of matching patterns of policies: see [`codec::policy::Policy::decide`].
+    pub policy_steps: u64,
+    /// Bytes hashed to check signatures: see [`codec::sigv4::Verifier::hashed_bytes`].
+    pub hashed_bytes: u64,
+}
+
+/// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics
+/// contract.
+pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
+
+impl Counters {
+    /// A message was taken in.
+    pub fn receive(&mut self, kind: Kind) {
+        if let Some(count) = self.received.get_mut(kind.index()) {
+            *count += 1;
+        }
+    }
+
+    /// A message ended.
+    pub fn end(&mut self, kind: Kind, outcome: Outcome) {
+        self.end_many(kind, outcome, 1);
+    }
+
+    /// Several messages of a kind ended alike.
+    pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
+        if let Some(count) = self
+            .outcomes
+            .get_mut(kind.index())
+            .and_then(|row| row.get_mut(outcome.index()))
+        {
+            *count += many;
+        }
+    }
+
+    /// A message was not accepted.
+    pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
+        self.end(kind, Outcome::of(reason));
+        if let Some(count) = self.unaccepted.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+
+    /// An upgrade was answered.
+    pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
+        let row = self.upgrades.get_mut(role.index());
+        if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
+            *count += 1;
+        }
+    }
+
+    /// An HTTP request was answered with `status`.
+    pub fn request(&mut self, requested: Requested, status: u16) {
+        let row = self.requests.get_mut(requested.index());
+        if let Some(count) = row.and_then(|row| row.get_mut(status_index(status))) {
+            *count += 1;
+        }
+    }
+
+    /// Somebody was not let in.
+    pub fn auth_failure(&mut self, failure: AuthFailure) {
+        if let Some(count) = self.auth_failures.get_mut(failure.index()) {
+            *count += 1;
+        }
+    }
+
+    /// A WebSocket connection ended.
+    pub fn connection_end(&mut self, reason: EndReason) {
+        if let Some(count) = self.connection_ends.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+
+    /// A frame of `bytes` was delivered.
+    pub fn frame(&mut self, bytes: usize) {
+        for (count, over) in self.large_frames.iter_mut().zip(LARGE_FRAMES) {
+            *count += u64::from(bytes > over);
+        }
+    }
+
+    /// Adds another shard's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, one) in self.received.iter_mut().zip(other.received) {
+            *sum += one;
+        }
+        add_rows(&mut self.outcomes, &other.outcomes);
+        for (sum, one) in self.unaccepted.iter_mut().zip(other.unaccepted) {
+            *sum += one;
+        }
+        add_rows(&mut self.upgrades, &other.upgrades);
+        add_rows(&mut self.requests, &other.requests);
+        for (sum, one) in self.auth_failures.iter_mut().zip(other.auth_failures) {
+            *sum += one;
+        }
+        for (sum, one) in self.large_frames.iter_mut().zip(other.large_frames) {
+            *sum += one;
+        }
+        self.refusals.add(&other.refusals);
+        for (sum, one) in self.connection_ends.iter_mut().zip(other.connection_ends) {
+            *sum += one;
+        }
+        self.sessions.add(&other.sessions);
+        self.delivery.add(&other.delivery);
+        self.session_setup.add(&other.session_setup);
+        self.log_suppressed += other.log_suppressed;
+        self.audit_refused += other.audit_refused;
+        self.policy_steps += other.policy_steps;
+        self.hashed_bytes += other.hashed_bytes;
+        self.pending_messages += other.pending_messages;
+        self.pending_bytes += other.pending_bytes;
+        self.outbox_messages += other.outbox_messages;
+        self.outbox_bytes += other.outbox_bytes;
+        self.control_bytes += other.control_bytes;
+        self.waiting_calls += other.waiting_calls;
+    }
+
+    /// The balance of the conservation law: received minus ended minus the gauges. Always 0.
+    #[must_use]
+    pub fn unaccounted(&self) -> i128 {
+        let received: u64 = self.received.iter().sum();
+        let ended: u64 = self.outcomes.iter().flatten().sum();
+        i128::from(received)
+            - i128::from(ended)
+            - i128::from(self.pending_messages)
+            - i128::from(self.outbox_messages)
+    }
+
+    /// Whether each message that was not accepted has its reason: of each outcome that has reasons, they add up to it.
+    #[must_use]
+    pub fn all_have_their_reason(&self) -> bool {
+        [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
+            .into_iter()
+            .all(|outcome| {
+                let ended = self
+                    .outcomes
+                    .iter()
+                    .filter_map(|row| row.get(outcome.index()));
+                let reasons = Unaccepted::ALL.iter().zip(self.unaccepted);
+                let of_outcome = reasons.filter(|(reason, _)| Outcome::of(**reason) == outcome);
+                ended.sum::<u64>() == of_outcome.map(|(_, count)| count).sum::<u64>()
+            })
+    }
+}
+
+fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u64; N]; M]) {
+    for (sum, one) in sums.iter_mut().flatten().zip(ones.iter().flatten()) {
+        *sum += one;
+    }
+}
+
+// Counters of sessions: answered or not, their places taken over, short ones. A service whose connections are all well
+// may still be one whose masters are mute.
+
+/// The outcome of a viewer's connection. Exactly one of these at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum SessionOutcome {
+    /// An answer was handed to it.
+    Answered,
+    /// It offered, and left or fell silent without an answer.
+    Unanswered,
+    /// It sent no offer.
+    NoOffer,
+    /// It offered, and the broker ended it before an answer.
+    CutShort,
+}
+
+/// The number of outcomes.
+const SESSION_OUTCOMES: usize = SessionOutcome::COUNT;
+
+impl SessionOutcome {
+    /// The labels in the order of [`Sessions::outcomes`].
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
+
+    fn of(end: &ConnectionEnd) -> Self {
+        let by_itself = matches!(
+            end.reason,
+            EndReason::PeerClosed
+                | EndReason::PeerGone
+                | EndReason::Unanswered
+                | EndReason::Idle
+                | EndReason::Age
+        );
+        match (end.offered_ms, end.answered_ms) {
+            (_, Some(_)) => Self::Answered,
+            (None, None) => Self::NoOffer,
+            (Some(_), None) if by_itself => Self::Unanswered,
+            (Some(_), None) => Self::CutShort,
+        }
+    }
+}
+
+/// The roles by which connections are counted, in the order of their counters.
+pub const ROLES: [&str; 2] = ["master", "viewer"];
+
+/// The counters of one shard's sessions, and their sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Connections of viewers that ended, by outcome.
+    pub outcomes: [u64; SESSION_OUTCOMES],
+    /// Connections whose place a newer one took, by role.
+    pub superseded: [u64; ROLES.len()],
+    /// Connections that ended within [`SHORT_MS`] of their admission, by role.
+    pub short: [u64; ROLES.len()],
+}
+
+/// Milliseconds that a short connection lasts at most. A viewer's may be, once it is answered; a master's is not meant
+/// to be.
+pub const SHORT_MS: u64 = 10_000;
+
+impl Sessions {
+    /// A connection ended.
+    pub fn ended(&mut self, end: &ConnectionEnd) {
+        if end.role == Role::Viewer {
+            self.outcomes[SessionOutcome::of(end) as usize] += 1;
+        }
+        if end.duration_ms <= SHORT_MS {
+            self.short[place(end.role)] += 1;
+        }
+    }
+
+    /// A newer connection took the place of one with this role.
+    pub fn superseded(&mut self, role: Role) {
+        self.superseded[place(role)] += 1;
+    }
+
+    /// Adds another shard's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.outcomes[..], &other.outcomes[..]),
+            (&mut self.superseded, &other.superseded),
+            (&mut self.short, &other.short),
+        ];
+        for (sums, others) in pairs {
+            sums.iter_mut()
+                .zip(others)
+                .for_each(|(sum, one)| *sum += one);
+        }
+    }
+}
+
+fn place(role: Role) -> usize {
+    match role {
+        Role::Master => 0,
+        Role::Viewer => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn every_kind_and_outcome_has_its_own_counter_and_label() {
+        let mut counters = Counters::default();
+        counters.receive(Kind::Unknown);
+        counters.unaccepted(Kind::Unknown, Unaccepted::NotJson);
+        assert_eq!(counters.received[3], 1);
+        assert!(counters.all_have_their_reason());
+        assert_eq!(counters.outcomes[3][4], 1);
+        assert_eq!(counters.unaccounted(), 0);
+        assert_eq!(
+            Kind::LABELS[Kind::Known(Action::IceCandidate).index()],
+            Action::IceCandidate.as_str()
+        );
+        assert_eq!(Outcome::LABELS[Outcome::Overflow.index()], "overflow");
+        counters.end(Kind::Unknown, Outcome::Overflow);
+        assert!(!counters.all_have_their_reason());
+    }
+
+    #[test]
+    fn sums_add_each_field() {
+        let mut one = Counters {
+            pending_messages: 1,
+            outbox_messages: 2,
+            ..Counters::default()
+        };
+        one.receive(Kind::Known(Action::SdpOffer));
+        one.upgrade(UpgradeRole::Viewer, UpgradeOutcome::Forbidden);
+        one.request(Requested::Unknown, 404);
+        one.auth_failure(AuthFailure::Policy);
+        one.unaccepted(Kind::Unknown, Unaccepted::TooFast);
+        one.connection_end(EndReason::Drain);
+        one.frame(10_241);
+        one.frame(18_751);
+        one.delivery.observe(7, 1);
+        let mut sum = one.clone();
+        sum.add(&one);
+        assert_eq!(
+            (sum.received[0], sum.pending_messages, sum.outbox_messages),
+            (2, 2, 4)
+        );
+        assert_eq!(sum.unaccounted(), -6);
+        assert_eq!(sum.unaccepted[Unaccepted::TooFast.index()], 2);
+        assert_eq!(sum.upgrades[1][3], 2);
+        assert_eq!(sum.requests[REQUESTED - 1][5], 2);
+        assert_eq!(sum.auth_failures[AUTH_FAILURES - 1], 2);
+        assert_eq!(sum.connection_ends[EndReason::Drain.index()], 2);
+        assert_eq!(sum.large_frames, [4, 2]);
+        assert_eq!((sum.delivery.count(), sum.session_setup.count()), (2, 0));
+    }
+}
+
+#[cfg(test)]
+mod sessions_tests {
+
+    use super::*;
+
+    #[test]
+    fn each_end_has_one_outcome() {
+        let end = |role, offered_ms, answered_ms, reason, duration_ms| ConnectionEnd {
+            role,
+            client_id: None,
+            channel: None,
+            remote: ([127, 0, 0, 1], 9).into(),
+            duration_ms,
+            messages_in: 0,
+            messages_out: 0,
+            offered_ms,
+            answered_ms,
+            reason,
+            refused_by: None,
+        };
+        let mut sessions = Sessions::default();
+        let (left, drained) = (EndReason::PeerGone, EndReason::Drain);
+        for (offered, answered, reason) in [
+            (Some(1), Some(2), left),
+            (None, Some(2), drained),
+            (Some(1), None, left),
+            (None, None, left),
+            (Some(1), None, drained),
+        ] {
+            sessions.ended(&end(Role::Viewer, offered, answered, reason, SHORT_MS + 1));
+        }
+        sessions.ended(&end(Role::Master, None, None, left, SHORT_MS));
+        sessions.superseded(Role::Viewer);
+        assert_eq!(sessions.outcomes, [2, 1, 1, 1]);
+        assert_eq!((sessions.short, sessions.superseded), ([1, 0], [0, 1]));
+        let mut sum = sessions.clone();
+        sum.add(&sessions);
+        assert_eq!(sum.outcomes, [4, 2, 2, 2]);
+        assert_eq!((sum.short, sum.superseded), ([2, 0], [0, 2]));
+        assert_eq!(SessionOutcome::LABELS[SESSION_OUTCOMES - 1], "cut_short");
+    }
+}

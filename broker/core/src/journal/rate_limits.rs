@@ -1,0 +1,429 @@
+//! One shard's way to the journal: what peers can cause at will is limited here.
+
+use crate::id::Account;
+use crate::journal::refusals::{Budget, Share};
+use crate::journal::{
+    Audit, ConnectionEnd, Entry, Forbidden, Journal, Refused, Superseded, UnacceptedMessage,
+};
+use crate::limits::{
+    DENIALS_LOGGED_PER_PREFIX, DENIALS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT,
+    ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
+    UNACCEPTED_LOGGED_PER_ACCOUNT, UNACCEPTED_LOGGED_PER_SECOND,
+};
+use crate::time::Now;
+use std::fmt;
+use std::net::IpAddr;
+
+/// One shard's way to the journal: what peers can cause at will is limited here.
+pub struct Diary {
+    journal: Box<dyn Journal>,
+    refusals: Budget,
+    /// By the network that they came from: one that floods hides no other.
+    denials: Limiter<Prefix>,
+    /// Ends of connections, by the account of their channel.
+    ends: Limiter<Account>,
+    /// Messages that were not accepted, by the account of their channel.
+    unaccepted: Limiter<Account>,
+    /// Connections whose place was taken, by the account of their channel.
+    superseded: Limiter<Account>,
+    troubles: Limiter<()>,
+    nodes: Limiter<()>,
+    /// Requests that another node did not answer since the last line about one.
+    unanswered: u64,
+    suppressed: u64,
+    /// Changes that were not begun since their entry had no place.
+    unauditable: u64,
+}
+
+/// This many entries within one second of the clock, and of one holder as many as it may have.
+#[derive(Debug)]
+struct Limiter<K> {
+    most: u32,
+    of_one_most: u32,
+    second: u64,
+    noted: u32,
+    /// The holders of this second's entries, each with its number of them: at most as many as may be.
+    holders: Vec<(K, u32)>,
+    /// Entries that were not noted since the last one that was.
+    untold: u64,
+}
+
+impl<K: Copy + PartialEq> Limiter<K> {
+    const fn new(most: u32, of_one_most: u32) -> Self {
+        Self {
+            most,
+            of_one_most,
+            second: 0,
+            noted: 0,
+            holders: Vec::new(),
+            untold: 0,
+        }
+    }
+
+    /// Whether one more of a holder is noted; counted if it is not.
+    fn lets(&mut self, now: Now, holder: K) -> bool {
+        let second = now.0 / 1000;
+        if second != self.second {
+            (self.second, self.noted) = (second, 0);
+            self.holders.clear();
+        }
+        let known = self.holders.iter_mut().find(|(known, _)| *known == holder);
+        let lets = self.noted < self.most
+            && known
+                .as_ref()
+                .is_none_or(|(_, noted)| *noted < self.of_one_most);
+        if !lets {
+            self.untold += 1;
+            return false;
+        }
+        self.noted += 1;
+        match known {
+            Some((_, noted)) => *noted += 1,
+            None => self.holders.push((holder, 1)),
+        }
+        true
+    }
+
+    /// The number that was not noted since this was asked.
+    fn take_untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
+    }
+}
+
+/// The network of a peer, by which the log shares its lines out: the /24 network of an IPv4 address, the /48 of an IPv6
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prefix {
+    /// An IPv4 network.
+    V4([u8; 3]),
+    /// An IPv6 network.
+    V6([u8; 6]),
+}
+
+impl Prefix {
+    /// The network of an address. An IPv4-mapped IPv6 address is one of IPv4.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                Self::V4([a, b, c])
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, ..] = address.octets();
+                Self::V6([a, b, c, d, e, f])
+            }
+        }
+    }
+}
+
+impl Diary {
+    /// A diary that nothing was written in.
+    #[must_use]
+    pub fn new(journal: Box<dyn Journal>) -> Self {
+        Self {
+            journal,
+            refusals: Budget::default(),
+            denials: Limiter::new(DENIALS_LOGGED_PER_SECOND, DENIALS_LOGGED_PER_PREFIX),
+            ends: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
+            unaccepted: Limiter::new(UNACCEPTED_LOGGED_PER_SECOND, UNACCEPTED_LOGGED_PER_ACCOUNT),
+            superseded: Limiter::new(ENDS_LOGGED_PER_SECOND, ENDS_LOGGED_PER_ACCOUNT),
+            troubles: Limiter::new(
+                STORE_TROUBLES_LOGGED_PER_SECOND,
+                STORE_TROUBLES_LOGGED_PER_SECOND,
+            ),
+            nodes: Limiter::new(
+                NODE_TROUBLES_LOGGED_PER_SECOND,
+                NODE_TROUBLES_LOGGED_PER_SECOND,
+            ),
+            unanswered: 0,
+            suppressed: 0,
+            unauditable: 0,
+        }
+    }
+
+    /// Keeps a place for the entry of an account's change; false, and counted, when there is none: then the change is
+    /// refused. A place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
+    pub fn keep_place(&mut self, account: Account) -> bool {
+        let kept = self.journal.keep_place(account);
+        self.unauditable += u64::from(!kept);
+        kept
+    }
+
+    /// Notes a change in the place that was kept for it.
+    pub fn changed(&mut self, account: Account, audit: Audit) {
+        self.journal.note_kept(account, Entry::Audit(audit));
+    }
+
+    /// The change for which a place was kept was not made.
+    pub fn unchanged(&mut self, account: Account) {
+        self.journal.give_back(account);
+    }
+
+    /// The number of changes that were refused since their entry had no place.
+    #[must_use]
+    pub fn unauditable(&self) -> u64 {
+        self.unauditable
+    }
+
+    /// Notes a failure of the store: [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them, the others are counted.
+    pub fn trouble(&mut self, now: Now, error: Box<str>) {
+        if self.troubles.lets(now, ()) {
+            self.journal.note(Entry::StoreTrouble { error });
+        } else {
+            self.suppressed += 1;
+        }
+    }
+
+    /// Notes that other credentials refuse this many of all open connections.
+    pub fn forbidden(&mut self, forbidden: Forbidden) {
+        self.journal.note(Entry::Forbidden(forbidden));
+    }
+
+    /// Notes that another node did not answer a request: [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, which count the
+    /// requests before them that had none.
+    pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
+        self.unanswered += 1;
+        if self.nodes.lets(now, ()) {
+            self.journal.note(Entry::NodeTrouble {
+                node: node.into(),
+                why,
+                requests: std::mem::take(&mut self.unanswered),
+            });
+        }
+    }
+
+    /// The number of entries that were not noted since the start, since there were too many within a second.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    /// Notes the end of a connection to a channel of an account: [`ENDS_LOGGED_PER_SECOND`] of them, and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] of one account. The others are counted, and their number is noted with the next one.
+    pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
+        if !self.ends.lets(now, account) {
+            self.suppressed += 1;
+            return;
+        }
+        match self.ends.take_untold() {
+            0 => {}
+            ends => self.journal.note(Entry::EndsSuppressed { ends }),
+        }
+        self.journal.note(Entry::ConnectionEnd(end));
+    }
+
+    /// Notes a message that was not accepted, made only if it is noted, with the number of those before it that were
+    /// not: [`UNACCEPTED_LOGGED_PER_SECOND`] of them, and [`UNACCEPTED_LOGGED_PER_ACCOUNT`] of one account.
+    pub fn unaccepted(
+        &mut self,
+        now: Now,
+        account: Account,
+        message: impl FnOnce(u64) -> UnacceptedMessage,
+    ) {
+        if !self.unaccepted.lets(now, account) {
+            self.suppressed += 1;
+            return;
+        }
+        let message = message(self.unaccepted.take_untold());
+        self.journal.note(Entry::Unaccepted(Box::new(message)));
+    }
+
+    /// Notes that a newer connection took the place of another, made only if it is noted, with the number of those
+    /// before it that were not: as many as of ends, [`ENDS_LOGGED_PER_SECOND`] and [`ENDS_LOGGED_PER_ACCOUNT`].
+    pub fn superseded(
+        &mut self,
+        now: Now,
+        account: Account,
+        superseded: impl FnOnce(u64) -> Superseded,
+    ) {
+        if !self.superseded.lets(now, account) {
+            self.suppressed += 1;
+            return;
+        }
+        let superseded = superseded(self.superseded.take_untold());
+        self.journal.note(Entry::Superseded(Box::new(superseded)));
+    }
+
+    /// Notes a refusal, made only if it is noted: the first of each group within a window, and a few more. The others
+    /// are counted, and [`Diary::window_over`] notes their numbers.
+    pub fn refused(&mut self, now: Now, share: Share<'_>, refused: impl FnOnce() -> Refused) {
+        self.window_over(now);
+        if self.refusals.lets(share) {
+            self.journal.note(Entry::Refused(Box::new(refused())));
+        } else {
+            self.suppressed += 1;
+        }
+    }
+
+    /// When [`Diary::window_over`] has numbers to note.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Now> {
+        self.refusals.next_due()
+    }
+
+    /// Notes the numbers of the refusals that were not noted within the last window, once it is over.
+    pub fn window_over(&mut self, now: Now) {
+        if let Some((refusals, counts)) = self.refusals.counts_until(now) {
+            self.journal.note(Entry::Suppressed { refusals, counts });
+        }
+    }
+
+    /// Notes that a policy refused something, or that a change was refused: [`DENIALS_LOGGED_PER_SECOND`] of them, and
+    /// [`DENIALS_LOGGED_PER_PREFIX`] of one network. Each is a refusal too, which is counted where it is not noted.
+    pub fn denied(&mut self, now: Now, audit: Audit) {
+        if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
+            self.journal.note(Entry::Audit(audit));
+        } else {
+            self.suppressed += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Diary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Diary")
+            .field("suppressed", &self.suppressed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::check::Check;
+    use crate::journal::{EndReason, RefusalCount, Subject};
+    use crate::limits::{REFUSAL_WINDOW_MS, REFUSALS_REPEATED_PER_NETWORK};
+    use crate::time::Wall;
+    use codec::signal::Role;
+    use crossbeam_channel::{Receiver, Sender, unbounded};
+    use std::net::SocketAddr;
+
+    struct Kept(Sender<Entry>);
+
+    impl Journal for Kept {
+        fn note(&mut self, entry: Entry) {
+            self.0.send(entry).unwrap();
+        }
+    }
+
+    fn remote(network: u8) -> SocketAddr {
+        ([192, 0, network, 1], 9).into()
+    }
+
+    fn refused(remote: SocketAddr) -> Refused {
+        let check = Check::ChannelAbsent;
+        Refused::unread(
+            "r",
+            Wall(7),
+            404,
+            "ResourceNotFoundException",
+            check,
+            remote,
+        )
+    }
+
+    fn note(diary: &mut Diary, now: u64, network: u8) {
+        let remote = remote(network);
+        let share = Share {
+            remote: remote.ip(),
+            check: Check::ChannelAbsent,
+            subject: Subject::Channel("cam".into()),
+        };
+        diary.refused(Now(now), share, || refused(remote));
+    }
+
+    #[test]
+    fn refusals_are_limited_by_the_window_and_what_was_left_out_is_counted() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        let most = u64::from(REFUSALS_REPEATED_PER_NETWORK) + 1;
+        for _ in 0..most + 3 {
+            note(&mut diary, REFUSAL_WINDOW_MS - 1, 1);
+        }
+        assert_eq!((diary.suppressed(), kept.len() as u64), (3, most));
+        assert_eq!(diary.next_due(), Some(Now(REFUSAL_WINDOW_MS)));
+        note(&mut diary, REFUSAL_WINDOW_MS - 1, 2);
+        diary.window_over(Now(REFUSAL_WINDOW_MS - 1));
+        assert_eq!(kept.try_iter().count() as u64, most + 1);
+        note(&mut diary, REFUSAL_WINDOW_MS, 1);
+        let entries: Vec<Entry> = kept.try_iter().collect();
+        let counts = [RefusalCount {
+            check: Some(Check::ChannelAbsent),
+            subject: Subject::Channel("cam".into()),
+            refusals: 3,
+        }];
+        let suppressed = Entry::Suppressed {
+            refusals: 3,
+            counts: counts.into(),
+        };
+        let next = Entry::Refused(Box::new(refused(remote(1))));
+        assert_eq!(entries, [suppressed, next]);
+        diary.window_over(Now(9 * REFUSAL_WINDOW_MS));
+        assert!(kept.is_empty() && diary.next_due().is_none());
+    }
+
+    #[test]
+    fn one_network_hides_no_other() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        for _ in 0..1000 {
+            note(&mut diary, 1_000, 1);
+        }
+        note(&mut diary, 1_500, 2);
+        let from = |kept: &Receiver<Entry>, network| {
+            let entries = kept.try_iter();
+            let entry = Entry::Refused(Box::new(refused(remote(network))));
+            entries.filter(|one| *one == entry).count()
+        };
+        let noted = REFUSALS_REPEATED_PER_NETWORK as usize + 2;
+        assert_eq!(kept.len(), noted);
+        assert_eq!(from(&kept, 2), 1);
+        note(&mut diary, 1_000 + REFUSAL_WINDOW_MS, 1);
+        assert_eq!(from(&kept, 1), 1, "a new window");
+    }
+
+    #[test]
+    fn ends_of_one_account_hide_no_others_and_are_counted() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        let end = ConnectionEnd {
+            role: Role::Master,
+            client_id: None,
+            channel: None,
+            remote: remote(1),
+            duration_ms: 1,
+            messages_in: 0,
+            messages_out: 0,
+            offered_ms: None,
+            answered_ms: None,
+            reason: EndReason::PeerGone,
+            refused_by: None,
+        };
+        let mut ended = |at, account| diary.ended(Now(at), Account(account), end.clone());
+        (0..1000).for_each(|_| ended(1_000, 1));
+        ended(1_999, 2);
+        ended(2_000, 1);
+        assert_eq!(
+            diary.suppressed(),
+            1000 - u64::from(ENDS_LOGGED_PER_ACCOUNT)
+        );
+        let ends = u64::from(ENDS_LOGGED_PER_ACCOUNT) + 2;
+        let entries: Vec<Entry> = kept.try_iter().collect();
+        assert_eq!(entries.len() as u64, ends + 1);
+        let counted = |entry: &&Entry| matches!(entry, Entry::EndsSuppressed { ends: 950 });
+        assert_eq!(entries.iter().filter(counted).count(), 1);
+        assert!(diary.ends.holders.len() == 1, "a second has begun");
+    }
+
+    #[test]
+    fn networks_are_those_that_one_holder_has() {
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("192.0.2.254"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.9"));
+        assert_ne!(of("192.0.2.1"), of("192.0.3.1"));
+        assert_eq!(of("2001:db8:1::1"), of("2001:db8:1:ffff::2"));
+        assert_ne!(of("2001:db8:1::1"), of("2001:db8:2::1"));
+    }
+}

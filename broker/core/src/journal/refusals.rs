@@ -1,0 +1,447 @@
+//! The record of a refused request, for operators alone.
+
+use crate::check::Check;
+use crate::journal::Prefix;
+use crate::limits::{
+    REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
+    REFUSALS_REPEATED_PER_NETWORK,
+};
+use crate::time::{Now, Wall};
+use codec::identifiers::ChannelName;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// A refused request or upgrade. Texts from the wire are as the request gave them, cut at [`NAMED_CHARS_MAX`]
+/// characters; none is a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The request id that the answer carries.
+    pub request_id: Box<str>,
+    /// When it was answered.
+    pub at: Wall,
+    /// The status of the answer.
+    pub status: u16,
+    /// The error type of the answer, such as `ResourceNotFoundException`.
+    pub error_type: &'static str,
+    /// Why.
+    pub check: Check,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// The request: an operation's name, `upgrade`, or `head` when that much was not understood.
+    pub what: &'static str,
+    /// The same as policies call it: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
+    pub action: Option<&'static str>,
+    /// Its statements about itself.
+    pub claims: Claims,
+    /// The number of the fault that a test made and that refused it; under `--dev` only.
+    pub fault: Option<u64>,
+    /// The policy and the statement that refuse it, if a policy refused it.
+    pub policy: Option<Box<str>>,
+    /// The texts that the signature was compared with, if it came to that and was not right.
+    pub explain: Option<Box<Explain>>,
+}
+
+impl Refused {
+    /// A refusal of which no request is known but its address.
+    #[must_use]
+    pub fn unread(
+        request_id: &str,
+        at: Wall,
+        status: u16,
+        error_type: &'static str,
+        check: Check,
+        remote: SocketAddr,
+    ) -> Self {
+        Self {
+            request_id: request_id.into(),
+            at,
+            status,
+            error_type,
+            check,
+            remote,
+            what: "head",
+            action: None,
+            claims: Claims::default(),
+            fault: None,
+            policy: None,
+            explain: None,
+        }
+    }
+}
+
+/// The statements of a refused request about itself, true or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The name of the channel that it names; its text, if that is no ARN.
+    pub channel: Option<Box<str>>,
+    /// The viewer's client id that it names.
+    pub client_id: Option<Box<str>>,
+    /// The session of the temporary credentials that it asks for: `ROLE/SESSION`, or a federated user's name.
+    pub session: Option<Box<str>>,
+    /// The access key id that it is signed with.
+    pub key_id: Option<Box<str>>,
+    /// The signer; where the signature was not found right, the owner of that key id.
+    pub principal: Option<Box<str>>,
+    /// When it was signed, minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
+    /// negative number may be its age.
+    pub clock_skew_s: Option<i64>,
+    /// The certificate or the token that it comes with or that its keys hang on, and the role that it asks for.
+    pub sign_in: Option<Box<Presented>>,
+}
+
+/// The certificate or the token of a sign-in, believed or not, and the role that it asks for. A token is named by its
+/// issuer and subject and is never noted itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presented {
+    /// The certificate: the SHA-256 of its DER in hexadecimal digits, as AWS's `certificateId`.
+    pub certificate: Option<Box<str>>,
+    /// The thing that a device says to be.
+    pub thing: Option<Box<str>>,
+    /// The issuer of the token, without `https://`.
+    pub issuer: Option<Box<str>>,
+    /// The claim `sub` of the token.
+    pub subject: Option<Box<str>>,
+    /// The ARN of the role that it asks for.
+    pub role: Option<Box<str>>,
+}
+
+impl Presented {
+    /// All that is known, each under its name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
+        let Self {
+            certificate,
+            thing,
+            issuer,
+            subject,
+            role,
+        } = self;
+        [
+            ("certificate", certificate.as_deref()),
+            ("thing", thing.as_deref()),
+            ("issuer", issuer.as_deref()),
+            ("subject", subject.as_deref()),
+            ("role", role.as_deref()),
+        ]
+    }
+}
+
+/// The texts that a signature was compared with. Values that are secret are cut to eight characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes of it. It ends early where a header that was signed
+    /// did not come.
+    pub canonical_request: Box<str>,
+    /// The scope in the string to sign: day, region, service.
+    pub scope: Box<str>,
+}
+
+/// Most characters of a text from the wire that are noted.
+pub const NAMED_CHARS_MAX: usize = 256;
+
+/// Most bytes that are noted of a canonical request, and of a scope.
+pub const EXPLAINED_BYTES_MAX: usize = 2048;
+
+// The budget of notes about refusals: which of them a shard notes, and how the others are counted.
+//
+// A refusal belongs to a group: its network, its check, and the channel that it names, or its key if it names none.
+// Names that do not exist are one group of their network, since anybody can invent more of them. Within a window the
+// first refusal of each group is noted, so a client that storms hides no other behind its address; and a network may
+// repeat a few, so that somebody who tries things out sees each try. What is not noted is counted in its group, and
+// the counts are an entry once the window is over. Groups that a network has beyond its share are counted as others.
+
+/// The thing that a refusal is about, as far as its request names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject<'a> {
+    /// A channel by its name.
+    Channel(Cow<'a, str>),
+    /// The key of a request that names no channel, by its id of at most [`KEY_ID_BYTES_MAX`] bytes.
+    Key(Cow<'a, str>),
+    /// Nothing that has a name, or several things.
+    Other,
+}
+
+/// The address, check and subject of a refusal, by which it has its share of the notes.
+#[derive(Clone, Debug)]
+pub struct Share<'a> {
+    /// The address that asked.
+    pub remote: IpAddr,
+    /// Why it was refused.
+    pub check: Check,
+    /// The subject of the request.
+    pub subject: Subject<'a>,
+}
+
+/// Refusals of one check and subject that were not noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalCount {
+    /// Their check; `None` where those of several groups were counted together.
+    pub check: Option<Check>,
+    /// Their subject.
+    pub subject: Subject<'static>,
+    /// Their number.
+    pub refusals: u64,
+}
+
+/// The notes of one shard within a window: at most [`REFUSAL_GROUPS_MAX`] first ones, and [`REFUSALS_REPEATED_MAX`]
+/// more.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    window: u64,
+    networks: BTreeMap<Prefix, Network>,
+    groups: usize,
+    repeated: u32,
+    /// Refusals of groups that had no place.
+    others: u64,
+    /// All refusals that were not noted.
+    untold: u64,
+}
+
+/// One network: at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
+#[derive(Debug, Default)]
+struct Network {
+    groups: Vec<Group>,
+    repeated: u32,
+}
+
+#[derive(Debug)]
+struct Group {
+    check: Check,
+    subject: Subject<'static>,
+    /// Refusals that were not noted.
+    untold: u64,
+}
+
+impl<'a> Subject<'a> {
+    /// Of a request that names this channel and is signed with this key, true or not. Texts that are no names are
+    /// nothing.
+    #[must_use]
+    pub fn of(channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
+        let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
+        let key_id = key_id.filter(|id| !id.is_empty() && id.len() <= KEY_ID_BYTES_MAX);
+        match (channel, key_id) {
+            (Some(name), _) => Self::Channel(name.into()),
+            (None, Some(id)) => Self::Key(id.into()),
+            (None, None) => Self::Other,
+        }
+    }
+
+    /// The same for longer.
+    #[must_use]
+    pub fn into_owned(self) -> Subject<'static> {
+        match self {
+            Self::Channel(name) => Subject::Channel(name.into_owned().into()),
+            Self::Key(id) => Subject::Key(id.into_owned().into()),
+            Self::Other => Subject::Other,
+        }
+    }
+
+    /// Whether a refusal by this check is about a name that does not exist.
+    #[must_use]
+    pub fn is_absent(&self, check: Check) -> bool {
+        let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
+        let absent_key = check == Check::UnknownKey && !matches!(self, Self::Channel(_));
+        absent_channel || absent_key
+    }
+}
+
+impl Budget {
+    /// The counts of the window before this moment's, once, if it left any out.
+    pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
+        let window = now.0 / REFUSAL_WINDOW_MS;
+        if window == self.window {
+            return None;
+        }
+        let over = std::mem::replace(
+            self,
+            Self {
+                window,
+                ..Self::default()
+            },
+        );
+        let groups = over.networks.into_values().flat_map(|it| it.groups);
+        let of_groups = groups.map(|group| RefusalCount {
+            check: Some(group.check),
+            subject: group.subject,
+            refusals: group.untold,
+        });
+        let others = RefusalCount {
+            check: None,
+            subject: Subject::Other,
+            refusals: over.others,
+        };
+        let counts = of_groups.chain([others]).filter(|count| count.refusals > 0);
+        let counts: Box<[RefusalCount]> = counts.collect();
+        (over.untold > 0).then_some((over.untold, counts))
+    }
+
+    /// The end of the window, if some of its refusals were not noted.
+    pub(crate) fn next_due(&self) -> Option<Now> {
+        (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
+    }
+
+    /// Whether one more is noted; counted if it is not.
+    pub(crate) fn lets(&mut self, share: Share<'_>) -> bool {
+        let noted = self.has_place(share);
+        self.untold += u64::from(!noted);
+        noted
+    }
+
+    fn has_place(&mut self, share: Share<'_>) -> bool {
+        let absent = share.subject.is_absent(share.check);
+        let prefix = Prefix::of(share.remote);
+        let has_room = self.groups < REFUSAL_GROUPS_MAX;
+        if !has_room && !self.networks.contains_key(&prefix) {
+            self.others += 1;
+            return false;
+        }
+        let network = self.networks.entry(prefix).or_default();
+        let mut known = network.groups.iter_mut();
+        let known = known
+            .find(|group| group.check == share.check && (absent || group.subject == share.subject));
+        let Some(group) = known else {
+            if !has_room || network.groups.len() >= REFUSAL_GROUPS_PER_NETWORK {
+                self.others += 1;
+                return false;
+            }
+            network.groups.push(Group {
+                check: share.check,
+                subject: share.subject.into_owned(),
+                untold: 0,
+            });
+            self.groups += 1;
+            return true;
+        };
+        if group.subject != share.subject {
+            group.subject = Subject::Other;
+        }
+        let lets = network.repeated < REFUSALS_REPEATED_PER_NETWORK
+            && self.repeated < REFUSALS_REPEATED_MAX;
+        if lets {
+            network.repeated += 1;
+            self.repeated += 1;
+        } else {
+            group.untold += 1;
+        }
+        lets
+    }
+}
+
+/// The longest id of a key that exists.
+pub const KEY_ID_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod budget_tests {
+
+    use super::*;
+
+    fn share(network: u8, check: Check, channel: &str) -> Share<'static> {
+        Share {
+            remote: [192, 0, network, 7].into(),
+            check,
+            subject: Subject::of(Some(channel), None).into_owned(),
+        }
+    }
+
+    fn mismatch(network: u8, channel: &str) -> Share<'static> {
+        share(network, Check::SignatureMismatch, channel)
+    }
+
+    /// The counts of the first window.
+    fn counts(mut budget: Budget) -> Vec<(Option<Check>, Subject<'static>, u64)> {
+        let (sum, counts) = budget.counts_until(Now(REFUSAL_WINDOW_MS)).unwrap();
+        assert_eq!(budget.counts_until(Now(REFUSAL_WINDOW_MS + 1)), None);
+        let counts: Vec<_> = counts
+            .into_iter()
+            .map(|count| (count.check, count.subject, count.refusals))
+            .collect();
+        assert_eq!(sum, counts.iter().map(|(_, _, count)| count).sum::<u64>());
+        counts
+    }
+
+    #[test]
+    fn a_client_that_storms_hides_no_other_behind_its_address() {
+        let mut budget = Budget::default();
+        let storm = (0..1000).filter(|_| budget.lets(mismatch(1, "stormy")));
+        let storm = storm.count();
+        assert_eq!(storm, 1 + REFUSALS_REPEATED_PER_NETWORK as usize);
+        for number in 1..REFUSAL_GROUPS_PER_NETWORK {
+            assert!(budget.lets(mismatch(1, &format!("cam-{number}"))));
+        }
+        assert!(!budget.lets(mismatch(1, "one-too-many")));
+        assert!(budget.lets(mismatch(2, "one-too-many")));
+        let stormy = Subject::Channel("stormy".into());
+        let wanted = [
+            (Some(Check::SignatureMismatch), stormy, 1000 - storm as u64),
+            (None, Subject::Other, 1),
+        ];
+        assert_eq!(counts(budget), wanted);
+    }
+
+    #[test]
+    fn another_check_of_the_same_channel_is_another_group() {
+        let mut budget = Budget::default();
+        let noted = (0..1000)
+            .filter(|_| budget.lets(mismatch(1, "cam")))
+            .count();
+        assert!(noted < 1000);
+        assert!(budget.lets(share(1, Check::RateConnect, "cam")));
+    }
+
+    #[test]
+    fn names_that_do_not_exist_are_one_group() {
+        let mut budget = Budget::default();
+        let noted = (0..1000)
+            .filter(|number| {
+                budget.lets(share(
+                    1,
+                    Check::ChannelAbsent,
+                    &format!("invented-{number}"),
+                ))
+            })
+            .count();
+        assert_eq!(noted, 1 + REFUSALS_REPEATED_PER_NETWORK as usize);
+        assert_eq!(budget.groups, 1);
+        assert!(budget.lets(mismatch(1, "cam")));
+        let rest = 1000 - noted as u64;
+        assert_eq!(
+            counts(budget),
+            [(Some(Check::ChannelAbsent), Subject::Other, rest)]
+        );
+        // The same name in all of them is reported.
+        let mut budget = Budget::default();
+        let gone = (0..1000).filter(|_| budget.lets(share(1, Check::ChannelAbsent, "gone")));
+        assert_eq!(gone.count(), noted);
+        let gone = Subject::Channel("gone".into());
+        assert_eq!(counts(budget), [(Some(Check::ChannelAbsent), gone, rest)]);
+    }
+
+    #[test]
+    fn groups_and_repeats_are_bounded_and_a_window_gives_them_back() {
+        let mut budget = Budget::default();
+        let networks = || (0..=255).flat_map(|network| (0..3).map(move |number| (network, number)));
+        for _ in 0..50 {
+            for (network, number) in networks() {
+                budget.lets(mismatch(network, &format!("cam-{number}")));
+            }
+        }
+        assert_eq!(budget.groups, REFUSAL_GROUPS_MAX);
+        assert_eq!(budget.repeated, REFUSALS_REPEATED_MAX);
+        let all = 50 * networks().count() as u64;
+        let noted = REFUSAL_GROUPS_MAX as u64 + u64::from(REFUSALS_REPEATED_MAX);
+        let (sum, counts) = budget.counts_until(Now(REFUSAL_WINDOW_MS)).unwrap();
+        assert_eq!(sum, all - noted);
+        assert!(counts.len() <= REFUSAL_GROUPS_MAX + 1);
+        assert!(budget.lets(mismatch(255, "cam-2")));
+    }
+
+    #[test]
+    fn texts_that_are_no_names_are_nothing() {
+        let long = "x".repeat(KEY_ID_BYTES_MAX + 1);
+        assert_eq!(Subject::of(Some("%zz"), Some(&long)), Subject::Other);
+        assert_eq!(Subject::of(None, Some("AKID")), Subject::Key("AKID".into()));
+        let cam = Subject::Channel("cam".into());
+        assert_eq!(Subject::of(Some("cam"), Some("AKID")), cam);
+    }
+}

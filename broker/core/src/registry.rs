@@ -1,0 +1,349 @@
+//! The registry: channel records that outlive the process.
+//!
+//! A record lives in its home shard's memory; a [`Store`] makes changes durable. `encoding` says how a
+//! record is written as bytes. Absent: sessions and messages.
+
+use crate::id::{ChannelKey, ShardId};
+use crate::record::{Record, VERSION_BYTES, Version};
+use crate::time::Wall;
+use codec::control::{TAGS_MAX, Tag};
+use codec::identifiers::ChannelArn;
+use std::fmt;
+
+// The store of the registry, a small trait.
+
+/// One change to the registry.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// A record is new, or takes the place of the one with the same identity.
+    Put(&'a Record),
+    /// The channel is gone.
+    Remove(&'a ChannelArn),
+}
+
+/// Why a change could not be kept. The call that asked for it is answered with `ServiceUnavailable`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// More changes are under way than are taken at once. Nothing is wrong: the next try may succeed.
+    Busy,
+    /// The store fails: what, with the remedy.
+    Failed(Box<str>),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too many changes are under way: try again"),
+            Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The state of a change that was handed to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is kept, as well as this store keeps anything.
+    Kept,
+    /// A later letter with the same key says whether it is kept.
+    Later,
+}
+
+/// The recipient of the result of a change that is kept later: the shard, and the channel there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The channel's home.
+    pub shard: ShardId,
+    /// The channel.
+    pub channel: ChannelKey,
+}
+
+/// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only. Never
+/// blocks.
+pub trait Store: Send {
+    /// Takes over a change of the channel `of`, of which no other change is under way.
+    ///
+    /// # Errors
+    /// When the change cannot be kept; it is not made.
+    fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
+}
+
+// A record as bytes.
+//
+// ```text
+//  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
+//  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
+// ```
+// A field that is added makes another format, which is read beside this one; a format that is not known is refused,
+// since leaving a field out would lose it with the next change. That bytes are those that were written is the store's
+// business: whatever does not fit here was written by another program.
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// A format of a later version of this program, by its number.
+    Format(u8),
+    /// They end within a field, or go on after the last.
+    Length,
+    /// A text is not UTF-8.
+    Text,
+    /// The ARN is none.
+    Arn,
+    /// The version is not of letters and digits.
+    Version,
+    /// More tags than a channel can have.
+    Tags,
+    /// The record has the key of another channel.
+    Key,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(found) => write!(
+                f,
+                "format {found}, and this version reads format {FORMAT}: use the version that wrote it"
+            ),
+            Self::Length => f.write_str("it ends too early or too late"),
+            Self::Text => f.write_str("a text is not UTF-8"),
+            Self::Arn => f.write_str("its ARN is none of a channel"),
+            Self::Version => f.write_str("its version is not of letters and digits"),
+            Self::Tags => f.write_str("it has more tags than a channel can have"),
+            Self::Key => f.write_str("it belongs to another channel than its key"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+/// Longest record in bytes: the longest ARN of a request and the most and longest tags, of four bytes a character.
+pub const ENCODED_BYTES_MAX: usize = 80 << 10;
+
+/// The key of a channel's record: two ARNs of one identity cannot both be alive.
+#[must_use]
+pub fn key(arn: &ChannelArn) -> &str {
+    arn.identity()
+}
+
+/// A record as bytes, at most [`ENCODED_BYTES_MAX`].
+///
+/// # Panics
+/// When a text of it is longer than any that the rules of the API let in.
+#[must_use]
+pub fn encode(record: &Record) -> Box<[u8]> {
+    let Record {
+        arn,
+        ttl_seconds,
+        created,
+        version,
+        tags,
+    } = record;
+    let mut bytes = Vec::with_capacity(64 + arn.as_str().len() + tags.len() * 32);
+    bytes.push(FORMAT);
+    put_text(&mut bytes, arn.as_str());
+    bytes.extend(ttl_seconds.to_le_bytes());
+    bytes.extend(created.0.to_le_bytes());
+    bytes.extend(version.as_str().as_bytes());
+    put_length(&mut bytes, tags.len());
+    for Tag { key, value } in tags.iter() {
+        put_text(&mut bytes, key);
+        put_text(&mut bytes, value);
+    }
+    bytes.into()
+}
+
+/// The record of a key.
+///
+/// # Errors
+/// [`RecordError`]; no field of what is refused should be used.
+pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
+    let mut rest = Rest(bytes);
+    match rest.take(1)? {
+        [FORMAT] => {}
+        other => return Err(RecordError::Format(other.first().copied().unwrap_or(0))),
+    }
+    let arn = ChannelArn::parse(rest.text()?, false).map_err(|_| RecordError::Arn)?;
+    if self::key(&arn) != key {
+        return Err(RecordError::Key);
+    }
+    let ttl_seconds = u32::from_le_bytes(rest.array()?);
+    let created = Wall(u64::from_le_bytes(rest.array()?));
+    let version: [u8; VERSION_BYTES] = rest.array()?;
+    let version = Version::from_bytes(version).ok_or(RecordError::Version)?;
+    let count = rest.length()?;
+    if count > TAGS_MAX {
+        return Err(RecordError::Tags);
+    }
+    let mut tags = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (key, value) = (rest.text()?.into(), rest.text()?.into());
+        tags.push(Tag { key, value });
+    }
+    if !rest.0.is_empty() {
+        return Err(RecordError::Length);
+    }
+    Ok(Record {
+        arn,
+        ttl_seconds,
+        created,
+        version,
+        tags: tags.into(),
+    })
+}
+
+/// The bytes that are still to be read.
+struct Rest<'b>(&'b [u8]);
+
+impl<'b> Rest<'b> {
+    fn take(&mut self, len: usize) -> Result<&'b [u8], RecordError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(RecordError::Length)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let taken = self.take(N)?;
+        taken.try_into().map_err(|_| RecordError::Length)
+    }
+
+    fn length(&mut self) -> Result<usize, RecordError> {
+        Ok(u16::from_le_bytes(self.array()?).into())
+    }
+
+    fn text(&mut self) -> Result<&'b str, RecordError> {
+        let len = self.length()?;
+        std::str::from_utf8(self.take(len)?).map_err(|_| RecordError::Text)
+    }
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    put_length(bytes, text.len());
+    bytes.extend(text.as_bytes());
+}
+
+/// # Panics
+/// When a text is longer than any that the rules of the API let in.
+fn put_length(bytes: &mut Vec<u8>, len: usize) {
+    let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
+    bytes.extend(len.to_le_bytes());
+}
+
+const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod encoding_tests {
+
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_bytes_of_format_1_are_these() {
+        let record = sample();
+        let mut expected = vec![1, 70, 0];
+        expected.extend(b"arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000");
+        expected.extend([60, 0, 0, 0, 0, 0x68, 0xe5, 0xcf, 0x8b, 1, 0, 0]);
+        expected.extend(b"0123456789ABCDEFGHIJ");
+        expected.extend([1, 0, 4, 0]);
+        expected.extend(b"site");
+        expected.extend([5, 0]);
+        expected.extend("Köln".as_bytes());
+        assert_eq!(*encode(&record), *expected);
+        same(&decode(key(&record.arn), &expected).unwrap(), &record);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_what_is_wrong() {
+        let record = sample();
+        let (key, bytes) = (key(&record.arn), encode(&record).into_vec());
+        let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = bytes.clone();
+            change(&mut bytes);
+            decode(key, &bytes).unwrap_err()
+        };
+        assert_eq!(refused(&|bytes| bytes[0] = 2), RecordError::Format(2));
+        assert_eq!(refused(&|bytes| bytes[0] = 0), RecordError::Format(0));
+        assert_eq!(refused(&|bytes| bytes.push(0)), RecordError::Length);
+        assert_eq!(refused(&|bytes| bytes[3] = b'x'), RecordError::Arn);
+        assert_eq!(refused(&|bytes| bytes[3] = 0xff), RecordError::Text);
+        let version_at = 3 + record.arn.as_str().len() + 12;
+        assert_eq!(
+            refused(&|bytes| bytes[version_at] = b'-'),
+            RecordError::Version
+        );
+        let tags_at = version_at + VERSION_BYTES;
+        assert_eq!(refused(&|bytes| bytes[tags_at] = 51), RecordError::Tags);
+        assert_eq!(
+            decode("us-west-2:123456789012:channel/other", &bytes).unwrap_err(),
+            RecordError::Key
+        );
+        for len in 0..bytes.len() {
+            assert_eq!(
+                decode(key, &bytes[..len]).unwrap_err(),
+                RecordError::Length,
+                "{len} bytes"
+            );
+        }
+        let text = RecordError::Format(2).to_string();
+        assert!(text.contains("use the version that wrote it"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            name in "[a-zA-Z0-9_.-]{1,256}",
+            partition in "[a-z-]{1,10}",
+            numbers in (any::<u32>(), any::<u64>(), 0..1_000_000_000_000_000u64),
+            seed in any::<u64>(),
+            tags in proptest::collection::vec(("\\PC{1,128}", "\\PC{0,256}"), 0..=TAGS_MAX),
+        ) {
+            let (ttl_seconds, created, time) = numbers;
+            let arn = format!("arn:{partition}:kinesisvideo:eu-1:1:channel/{name}/{time}");
+            let tag = |(key, value): (String, String)| Tag { key: key.into(), value: value.into() };
+            let record = Record {
+                arn: ChannelArn::parse(&arn, false).unwrap(),
+                ttl_seconds,
+                created: Wall(created),
+                version: Version::draw(&mut fastrand::Rng::with_seed(seed)),
+                tags: tags.into_iter().map(tag).collect::<Vec<_>>().into(),
+            };
+            let bytes = encode(&record);
+            prop_assert!(bytes.len() <= ENCODED_BYTES_MAX);
+            same(&decode(key(&record.arn), &bytes).unwrap(), &record);
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0..200_usize
+        ) {
+            let sample = sample();
+            let key = key(&sample.arn);
+            drop(decode(key, &bytes));
+            let mut changed = encode(&sample).into_vec();
+            let at = at % changed.len();
+            changed.splice(at.., bytes);
+            if let Ok(record) = decode(key, &changed) {
+                prop_assert_eq!(&*encode(&record), &*changed);
+            }
+        }
+    }
+
+    fn sample() -> Record {
+        let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000";
+        Record {
+            arn: ChannelArn::parse(arn, true).unwrap(),
+            ttl_seconds: 60,
+            created: Wall(1_700_000_000_000),
+            version: Version::from_bytes(*b"0123456789ABCDEFGHIJ").unwrap(),
+            tags: vec![Tag {
+                key: "site".into(),
+                value: "Köln".into(),
+            }]
+            .into(),
+        }
+    }
+
+    fn same(left: &Record, right: &Record) {
+        assert_eq!(format!("{left:?}"), format!("{right:?}"));
+    }
+}

@@ -1,0 +1,480 @@
+//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
+//! keys.
+
+pub(crate) mod http;
+pub(crate) mod outbox;
+pub(crate) mod web_socket;
+
+use crate::event::ConnectionRole;
+use crate::id::{ChannelKey, TimerId};
+use crate::journal::EndReason;
+use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
+use crate::machine::Peer;
+use crate::settings::Timeouts;
+use crate::time::Now;
+use http::{Http, HttpStage};
+use outbox::Outbox;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use web_socket::{Due, Role, Tally, Terms, WebSocket};
+
+/// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// See [`Self::peer`].
+    remote: Remote,
+    listener: u16,
+    tls: bool,
+    inner: bool,
+    /// The state of the connection.
+    pub state: SessionState,
+    /// Bytes that wait for the socket.
+    pub outbox: Outbox,
+    /// Its place in the shard's timer wheel.
+    pub timer: TimerId,
+    /// Which gauge counts it.
+    pub place: ConnectionRole,
+    /// Whether the bytes that wait go out.
+    pub sending: Sending,
+    /// Its socket had no room, and it has not taken everything since.
+    pub behind: bool,
+    /// It was cut off since it does not read.
+    pub cut: bool,
+    /// Bytes that are counted in the shard's books of connections that are behind.
+    pub weight: u32,
+}
+
+/// An address, in 16 bytes where the standard type takes 32: those of IPv6 are boxed.
+#[derive(Debug)]
+enum Remote {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+/// Whether bytes that wait for a socket go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// They do, once they are announced.
+    Idle,
+    /// They are announced: an [`crate::machine::Output::Send`] is under way.
+    Announced,
+    /// They are withheld for a time.
+    Withheld,
+    /// They are withheld until the connection ends.
+    WithheldForGood,
+}
+
+/// The states of a connection, in the order of its life.
+#[derive(Debug)]
+pub(crate) enum SessionState {
+    /// Requests are awaited, or a call's answer.
+    Http(Box<Http>),
+    /// Frames are awaited.
+    Open(WebSocket),
+    /// Our close frame is queued; the peer's is awaited, everything else it sends is discarded.
+    AwaitCloseEcho(Box<WebSocket>, Now),
+    /// The edge has to close or to abort; it says so when the descriptor is free.
+    AwaitGone(Box<Ending>),
+}
+
+/// The end of a connection.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// A close that takes longer than this is aborted; never, once it was aborted.
+    pub deadline: Now,
+    /// Its channel and role: what it does not send goes back there.
+    pub was: Option<(ChannelKey, Role)>,
+    /// The log's figures of a WebSocket that has ended.
+    pub tally: Option<Tally>,
+    /// Why it ends: the first thing that happened.
+    pub reason: Option<EndReason>,
+    /// Of one that may not be open any more: what refuses it.
+    pub refused_by: Option<Box<str>>,
+    /// See [`Session::peer_is_done`].
+    pub peer_is_done: bool,
+}
+
+impl Session {
+    /// A connection that was just accepted: its TLS handshake or its first head is awaited until `deadline`.
+    #[must_use]
+    pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
+        Self {
+            remote: match peer.remote {
+                SocketAddr::V4(remote) => Remote::V4(remote),
+                SocketAddr::V6(remote) => Remote::V6(Box::new(remote)),
+            },
+            listener: peer.listener,
+            tls: peer.tls,
+            inner: peer.inner,
+            state: SessionState::Http(Box::new(Http::new(
+                if peer.tls {
+                    HttpStage::AwaitTls
+                } else {
+                    HttpStage::AwaitHead
+                },
+                deadline,
+            ))),
+            outbox: Outbox::default(),
+            timer: TimerId::default(),
+            place: if peer.tls {
+                ConnectionRole::Handshake
+            } else {
+                ConnectionRole::Http
+            },
+            sending: Sending::Idle,
+            behind: false,
+            cut: false,
+            weight: 0,
+        }
+    }
+
+    /// The peer at the other end.
+    #[must_use]
+    pub(crate) fn peer(&self) -> Peer {
+        Peer {
+            remote: self.remote(),
+            listener: self.listener,
+            tls: self.tls,
+            inner: self.inner,
+        }
+    }
+
+    /// The address of the other end.
+    #[must_use]
+    pub(crate) fn remote(&self) -> SocketAddr {
+        match &self.remote {
+            Remote::V4(remote) => SocketAddr::V4(*remote),
+            Remote::V6(remote) => SocketAddr::V6(**remote),
+        }
+    }
+
+    /// The open WebSocket, if it is one.
+    #[must_use]
+    pub(crate) fn open(&self) -> Option<&WebSocket> {
+        match &self.state {
+            SessionState::Open(web_socket) => Some(web_socket),
+            SessionState::Http(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn open_mut(&mut self) -> Option<&mut WebSocket> {
+        match &mut self.state {
+            SessionState::Open(web_socket) => Some(web_socket),
+            SessionState::Http(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => None,
+        }
+    }
+
+    /// Whether the next request must wait: this many bytes of answers wait for the peer, or the answer is withheld.
+    #[must_use]
+    pub(crate) fn answers_wait(&self) -> bool {
+        self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
+    }
+
+    fn answer_is_delayed(&self) -> bool {
+        matches!(self.state, SessionState::Http(_)) && self.sending == Sending::Withheld
+    }
+
+    /// The bytes that the edge may take: those that wait, unless they are withheld.
+    #[inline]
+    #[must_use]
+    pub(crate) fn unsent(&self) -> &[u8] {
+        match self.sending {
+            Sending::Idle | Sending::Announced => self.outbox.unsent(),
+            Sending::Withheld | Sending::WithheldForGood => &[],
+        }
+    }
+
+    /// The edge took the bytes that were announced, or they were taken back.
+    #[inline]
+    pub(crate) fn was_taken(&mut self) {
+        if self.sending == Sending::Announced {
+            self.sending = Sending::Idle;
+        }
+    }
+
+    /// Whether nothing of it is due: its bytes are withheld, and it is open, or ends when they no longer are.
+    #[must_use]
+    pub(crate) fn stands_still(&self) -> bool {
+        let for_a_time = match self.sending {
+            Sending::Idle | Sending::Announced => return false,
+            Sending::Withheld => true,
+            Sending::WithheldForGood => false,
+        };
+        match &self.state {
+            SessionState::Http(_) | SessionState::Open(_) => true,
+            SessionState::AwaitGone(ending) => for_a_time && ending.deadline != NEVER,
+            SessionState::AwaitCloseEcho(..) => false,
+        }
+    }
+
+    /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,
+    /// nothing but those answers is; while a call is under way, nothing at all.
+    #[must_use]
+    pub(crate) fn http_due(&self, http: &Http) -> Now {
+        let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
+        if http.awaits_reply() {
+            http.deadline
+        } else if http.queued || (awaits_head && self.answers_wait()) {
+            http.answer_due
+        } else {
+            http.answer_due.min(http.deadline)
+        }
+    }
+
+    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take, of an HTTP
+    /// connection; of an unfinished message of a WebSocket. What it holds beyond what each may.
+    #[must_use]
+    pub(crate) fn held(&self) -> usize {
+        let answers = self.outbox.bytes();
+        let waiting = if self.outbox.in_flight() || answers >= ANSWER_BYTES_MAX {
+            answers
+        } else {
+            0 // goes out at the end of the turn
+        };
+        let held = match &self.state {
+            SessionState::Http(http) => http.held() + waiting,
+            SessionState::AwaitGone(ending) if ending.was.is_none() => waiting,
+            SessionState::Open(web_socket) => web_socket.receiver.kept_bytes(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver.kept_bytes(),
+            SessionState::AwaitGone(_) => 0,
+        };
+        if held > REQUEST_BYTES_FREE { held } else { 0 }
+    }
+
+    /// The channel that a WebSocket belongs to, or belonged to.
+    #[must_use]
+    pub(crate) fn channel(&self) -> Option<ChannelKey> {
+        match &self.state {
+            SessionState::Open(web_socket) => Some(web_socket.channel),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket.channel),
+            SessionState::AwaitGone(ending) => ending.was.as_ref().map(|(channel, _)| *channel),
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// The channel and the role of a WebSocket, or those that it had.
+    #[must_use]
+    pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {
+        let of = |web_socket: &WebSocket| Some((web_socket.channel, web_socket.role.clone()));
+        match &self.state {
+            SessionState::Open(web_socket) => of(web_socket),
+            SessionState::AwaitCloseEcho(web_socket, _) => of(web_socket),
+            SessionState::AwaitGone(ending) => ending.was.clone(),
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// The log's figures, written when it ends, if it was admitted as a WebSocket.
+    pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
+        match &mut self.state {
+            SessionState::Open(web_socket) => Some(&mut web_socket.tally),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(&mut web_socket.tally),
+            SessionState::AwaitGone(ending) => ending.tally.as_mut(),
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// The same, not to be changed.
+    #[must_use]
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        match &self.state {
+            SessionState::Open(web_socket) => Some(&web_socket.tally),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(&web_socket.tally),
+            SessionState::AwaitGone(ending) => ending.tally.as_ref(),
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// Why a WebSocket ends, if that is known.
+    #[must_use]
+    pub(crate) fn reason(&self) -> Option<EndReason> {
+        match &self.state {
+            SessionState::Open(web_socket) => web_socket.reason(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.reason(),
+            SessionState::AwaitGone(ending) => ending.reason,
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// Takes what refuses a WebSocket that may not be open any more.
+    pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
+        match &mut self.state {
+            SessionState::Open(web_socket) => web_socket.held.take_refused(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.held.take_refused(),
+            SessionState::AwaitGone(ending) => ending.refused_by.take(),
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// Whether the peer sends nothing more: it began the end of the WebSocket by its close frame (RFC 6455 section
+    /// 5.5.1), and no ping of ours is under way that it might answer all the same.
+    #[must_use]
+    pub(crate) fn peer_is_done(&self) -> bool {
+        let done = |web_socket: &WebSocket| {
+            web_socket.reason() == Some(EndReason::PeerClosed) && !web_socket.awaits_pong()
+        };
+        match &self.state {
+            SessionState::Open(web_socket) => done(web_socket),
+            SessionState::AwaitCloseEcho(web_socket, _) => done(web_socket),
+            SessionState::AwaitGone(ending) => ending.peer_is_done,
+            SessionState::Http(_) => false,
+        }
+    }
+
+    /// A WebSocket ends for this reason, unless it had one before.
+    pub(crate) fn because(&mut self, reason: EndReason) {
+        match &mut self.state {
+            SessionState::Open(web_socket) => web_socket.because(reason),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.because(reason),
+            SessionState::AwaitGone(ending) if ending.tally.is_some() => {
+                ending.reason.get_or_insert(reason);
+            }
+            SessionState::AwaitGone(_) | SessionState::Http(_) => {}
+        }
+    }
+
+    /// Whether a device waits for somebody who waits for it.
+    #[must_use]
+    pub(crate) fn awaits_wake(&self) -> bool {
+        matches!(&self.state, SessionState::Http(http) if matches!(http.stage, HttpStage::AwaitWake(_)))
+    }
+
+    /// The HTTP state, if it is one.
+    pub(crate) fn http_mut(&mut self) -> Option<&mut Http> {
+        match &mut self.state {
+            SessionState::Http(http) => Some(http),
+            SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => None,
+        }
+    }
+}
+
+/// No deadline.
+pub(crate) const NEVER: Now = Now(u64::MAX);
+
+// For every state of a connection, the event that ends it when its peer is silent.
+
+/// The event that ends a state in which nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The shard, at this moment at the latest: its timer wheel calls for the session by then.
+    Until(Now),
+    /// The shard's next turn: requests of it wait to be answered.
+    OwnTurn,
+    /// The edge. It has to abort the connection, reads and writes nothing more, and reports the end with the kernel's
+    /// last completions, for which no peer is needed.
+    Aborted,
+}
+
+impl Session {
+    /// Returns the event that ends its state if nothing happens.
+    ///
+    /// A state that is added does not compile without an answer here; the simulation checks after every step that each
+    /// answer is armed.
+    #[must_use]
+    pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
+        match &self.state {
+            SessionState::Http(http) => match &http.stage {
+                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;
+                // the longest wait of a call; as long as the device asked for; `head` again, twice; the next look
+                // for an owner.
+                HttpStage::AwaitTls
+                | HttpStage::AwaitHead
+                | HttpStage::AwaitBody(_)
+                | HttpStage::AwaitReply(..)
+                | HttpStage::AwaitWake(_)
+                | HttpStage::AwaitHandover(..)
+                | HttpStage::AwaitTunnel(_)
+                | HttpStage::AwaitAdmin(_)
+                | HttpStage::AwaitOwner(_) => match self.http_due(http) {
+                    NEVER if http.queued => Wait::OwnTurn,
+                    due => Wait::Until(due),
+                },
+            },
+            // `idle` at the latest.
+            SessionState::Open(web_socket) => match web_socket.due(timeouts, now) {
+                Due::At(next) => Wait::Until(next),
+                Due::Ping
+                | Due::GoAway
+                | Due::Idle
+                | Due::Unanswered
+                | Due::Old
+                | Due::SlowMessage => Wait::Until(now),
+            },
+            // `close`, twice: for the peer's close frame, then for the rest of what is to be sent and its end.
+            SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
+            SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
+            SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn a_peer_is_who_it_was() {
+        for remote in [
+            "192.0.2.7:443".parse().unwrap(),
+            SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 65_535, 3, 4)),
+        ] {
+            let peer = Peer {
+                remote,
+                listener: 700,
+                tls: true,
+                inner: true,
+            };
+            let kept = Session::accepted(peer, Now(0)).peer();
+            assert_eq!(
+                (kept.remote, kept.listener, kept.tls, kept.inner),
+                (remote, 700, true, true)
+            );
+        }
+    }
+
+    #[test]
+    fn who_began_the_end_is_done_unless_it_may_answer_a_ping() {
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 9).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let terms = Terms {
+            notices: true,
+            wss: false,
+            presence: false,
+            ends: NEVER,
+        };
+        let done = |reason, pinged| {
+            let mut session = Session::accepted(peer, Now(1));
+            assert!(!session.peer_is_done());
+            let channel = ChannelKey::default();
+            let mut web_socket = WebSocket::new(channel, Role::Master, terms, Now(0));
+            if pinged {
+                web_socket.pinged(Now(2));
+            }
+            session.state = SessionState::Open(web_socket);
+            assert!(!session.peer_is_done());
+            session.because(reason);
+            session.peer_is_done()
+        };
+        assert!(done(EndReason::PeerClosed, false));
+        assert!(!done(EndReason::PeerClosed, true));
+        assert!(!done(EndReason::Operator, false));
+    }
+
+    #[test]
+    fn a_session_stays_small() {
+        // The cost of each of a million idle viewers, in bytes, before the tables around it.
+        // 16 of them are the caller's, which is asked again when the credentials are others.
+        assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
+    }
+}

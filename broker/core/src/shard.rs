@@ -1,0 +1,511 @@
+//! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
+//!
+//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Books`] (the
+//! counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
+//! WebSocket left its channel, a call has its answer, a deadline of a channel moved) it leaves in a list
+//! ([`todo`](Todo)), and the shard does it before the next step. This file hands each input to its first step; the
+//! shard's loops are in `rounds`:
+//! ```text
+//!  handle(Received)
+//!    ├─ rounds::received   HTTP: one head or body a step; WebSocket: one frame a step
+//!    │    ├─ requests   what comes next of the bytes; turns: how many of them now
+//!    │    ├─ heads      a head or body → a call or an upgrade
+//!    │    ├─ calls      a call → a question to the channel's home; answers: its answer as an HTTP response
+//!    │    ├─ home       the questions, answered where the channel lives; changes: durable before they are made
+//!    │    ├─ admission  an upgrade → here or handed over → 101; handover: on the way; tunnel: to another node
+//!    │    └─ road       frame → message → route → the recipient's outbox, or kept, or refused
+//!    │         ├─ frames     its steps on the sender's side
+//!    │         └─ relay      its steps on the recipient's side
+//!    └─ rounds::work_off   what the step left; what that leaves comes first
+//!  handle(Sent)    road: delivered
+//!  handle(Gone)    leave: a connection's slot; unsent: what it had not sent
+//!  handle(Tick)    rounds::due: deadlines, slots that come and go, the end of the process
+//! ```
+//! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
+
+mod calls;
+mod connect;
+mod dev;
+mod directory;
+mod disconnect;
+mod event_loop;
+mod flight_recorder;
+mod gate;
+mod operator;
+mod operator_requests;
+mod recheck;
+mod road;
+mod shares;
+mod sign_in_rates;
+mod slot_moves;
+mod sockets;
+mod start;
+mod telemetry;
+mod todo;
+mod todo_dispatch;
+mod trace;
+#[cfg(test)]
+mod transitions;
+mod tunnel;
+
+pub use crate::channel::Towards;
+use crate::event::Counters;
+use crate::id::{NodeId, SessionKey};
+use crate::machine::{
+    Input, Intake, Machine, Output, Peer, Shown, TunnelFailure, Tunnelled, TurnedAway,
+};
+use crate::refusal_id::RefusalIds;
+use crate::session::http::Asks;
+use crate::session::{NEVER, Session};
+use crate::shard::calls::wake;
+use crate::shard::connect::admission;
+use crate::time::{Moment, Now};
+use ahash::RandomState;
+pub use calls::channel_pages::{PagePart, PageQuestion};
+pub use calls::letters::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
+use dev::Scripted;
+pub use dev::{
+    AccountUse, Capture, Captured, Chance, Corruption, DeliveryAct, Fate, FaultAct, FaultCounts,
+    FaultError, FaultMatch, FaultRule, Finding, Glob, MessageAct, RequestAct, Reset, ResetStep,
+    SessionAct, SharedRule, StartDev,
+};
+use directory::slots::Slots;
+pub use directory::slots::{NodesAnswer, ShardOrder, SlotOrders};
+use directory::{Directory, DirectoryStart};
+pub use flight_recorder::Passage;
+use flight_recorder::Recorder;
+use gate::Gate;
+pub use operator::{
+    ChannelLine, ChannelView, Connections, ImportPart, PeerView, PendingView, Question, Reply,
+    SessionStep,
+};
+use road::{Double, Production};
+pub use shares::Shares;
+use sockets::Sockets;
+pub use start::{Start, StartKeys};
+use std::net::SocketAddr;
+use telemetry::Books;
+pub use telemetry::Snapshot;
+use todo::TodoList;
+pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
+
+/// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
+/// has all of them.
+pub struct Shard {
+    /// The steps that the test double may change, from the start on the same.
+    double: &'static dyn Double,
+    /// The loop over frames, compiled for this double.
+    frames: Frames,
+    sockets: Sockets,
+    directory: Directory,
+    books: Books,
+    gate: Gate,
+    /// The list of what steps left.
+    todo: TodoList,
+    /// Inputs since the start, which debug builds count.
+    inputs: usize,
+}
+
+/// A loop over the frames of one receive.
+type Frames = fn(&mut Shard, SessionKey, &mut [u8], Moment);
+
+impl Shard {
+    /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules
+    /// out.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        let Start {
+            settings,
+            id,
+            placement,
+            seeds: [a, b, c, d],
+            records,
+            newest,
+            store,
+            journal,
+            keys,
+            connections,
+            waiting_calls,
+            wake_polls,
+            dev,
+            slot_orders,
+            readiness,
+            audience,
+            epoch,
+        } = start;
+        let hasher = RandomState::with_seeds(a, b, c, d);
+        let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
+        let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
+        let sockets = Sockets::new(
+            settings.clone(),
+            id,
+            placement,
+            readiness,
+            connections,
+            hasher.clone(),
+        );
+        let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));
+        let gate = Gate::new(keys, &settings.account_id, sockets.rules().head);
+        let placement = sockets.placement().clone();
+        let slots = placement.map().zip(slot_orders);
+        let slots = slots.map(|(map, orders)| Box::new(Slots::new(map, orders)));
+        let place = (id, placement);
+        let (double, frames) = if settings.dev {
+            Self::steps::<Scripted>(&Scripted)
+        } else {
+            Self::steps::<Production>(&Production)
+        };
+        let start = DirectoryStart {
+            store,
+            newest,
+            waiting_calls,
+            wake_polls,
+            slots,
+            audience,
+            epoch,
+        };
+        let directory = Directory::new(settings, place, hasher.clone(), start);
+        let mut shard = Self {
+            double,
+            frames,
+            sockets,
+            directory,
+            books: Books::new(journal, recorder, random, refusal_ids),
+            gate,
+            todo: TodoList::default(),
+            inputs: 0,
+        };
+        shard.directory.load(records);
+        dev::begin(&mut shard.sockets, &shard.directory, dev, &hasher);
+        shard
+    }
+
+    /// The steps with a double, which they are compiled for where a message passes.
+    fn steps<D: Double + Default>(double: &'static D) -> (&'static dyn Double, Frames) {
+        (double, Self::frames_with::<D>)
+    }
+
+    /// The bytes that wait for a connection, also those that are withheld from it.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn queued(&self, session: SessionKey) -> &[u8] {
+        let session = self.sockets.session(session);
+        session.map_or(&[], |session| session.outbox.unsent())
+    }
+
+    /// Sessions and channels that nobody would look at again although something of them is due at some time: none,
+    /// ever.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn forgotten(&mut self, now: Now) -> usize {
+        let sockets = &self.sockets;
+        let keys = (0..sockets.places()).filter_map(|place| sockets.session_at(place));
+        let mut forgotten = keys
+            .filter(|key| sockets.forgets_session(*key, now))
+            .count();
+        self.directory.each_timer(now, |timer, next| {
+            forgotten += usize::from(sockets.forgets_channel(timer, next));
+        });
+        forgotten
+    }
+}
+
+impl Machine for Shard {
+    type Letter = Letter;
+    type Parcel = Box<Parcel>;
+    type Snapshot = Snapshot;
+    type Question = Question;
+    type Reply = Reply;
+
+    fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        self.sockets.open_session(peer, false, at)
+    }
+
+    fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        self.sockets.open_session(peer, true, at)
+    }
+
+    fn release(&mut self, session: SessionKey) -> Self::Parcel {
+        let parcel = admission::release_parcel(&mut self.sockets, &mut self.books, session);
+        self.check();
+        parcel
+    }
+
+    fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
+        let sockets = &mut self.sockets;
+        let (key, admission, mut unread) = admission::adopt_parcel(sockets, *parcel, at);
+        if let Asks::Wake { .. } = admission.asks {
+            wake::begin(self.road_parts(), key, &admission, at);
+            self.receive_requests(key, &mut unread, at);
+        } else if self.admit(key, &admission, at) && !unread.is_empty() {
+            self.settle(at);
+            self.receive_frames(key, &mut unread, at);
+        }
+        self.work_off(at);
+        self.check();
+        key
+    }
+
+    fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
+        let key = admission::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at);
+        self.check();
+        key
+    }
+
+    fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
+        tunnel::tunnelled(parcel)
+    }
+
+    fn bounce_tunnel(
+        &mut self,
+        parcel: Self::Parcel,
+        failed: (NodeId, TunnelFailure),
+        unsent: Vec<u8>,
+        at: Moment,
+    ) -> SessionKey {
+        let (sockets, books) = (&mut self.sockets, &mut self.books);
+        let key = tunnel::bounce(sockets, books, *parcel, failed, unsent, at);
+        self.check();
+        key
+    }
+
+    fn answered(
+        &mut self,
+        parcel: Self::Parcel,
+        answer: &[u8],
+        rest: Vec<u8>,
+        at: Moment,
+    ) -> SessionKey {
+        let (sockets, books) = (&mut self.sockets, &mut self.books);
+        let key = tunnel::answered(sockets, books, &parcel, (answer, rest), at);
+        self.check();
+        key
+    }
+
+    fn brings_one_call(&mut self, session: SessionKey) {
+        self.sockets.bring_one_call(session);
+    }
+
+    fn tunnel_enters(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
+        let (sockets, _, books, _, todo) = self.parts();
+        let enters = tunnel::enters(sockets, books, todo, (parcel, to), at);
+        self.work_off(at);
+        self.check();
+        enters
+    }
+
+    fn tunnel_left(&mut self, place: u32) {
+        self.sockets.tunnel_left(place);
+    }
+
+    fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
+        connect::turned_away(&mut self.books, remote, why, at)
+    }
+
+    fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
+        connect::handshake_failed(&self.sockets, &mut self.books, session, why, at);
+    }
+
+    fn showed(&mut self, session: SessionKey, shown: Shown) {
+        self.sockets.showed(session, shown);
+    }
+
+    fn has_room(&self) -> bool {
+        self.sockets.has_room()
+    }
+
+    fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
+        let (sockets, _, books, _, todo) = self.parts();
+        match input {
+            Input::Secured { session } => sockets.secured(session, at),
+            Input::Received { session, bytes } => self.received(session, bytes, at),
+            Input::Sent { session, bytes } => sockets.sent(books, todo, session, bytes, at),
+            Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
+            Input::Gone { session } => sockets.gone(books, todo, session, at),
+            Input::Letter(letter) => self.take_in(letter, at),
+            Input::Refused(letter) => sockets.refused(todo, letter),
+            Input::Tick => self.tick(at),
+        }
+        self.work_off(at);
+        self.look_at_drain(at);
+        self.check();
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Letter>> {
+        self.sockets.next_output()
+    }
+
+    fn deadline(&self) -> Option<Now> {
+        let drain = self.sockets.next_drain_step();
+        let waiting = self.sockets.waiting_requests() > 0
+            || self.sockets.has_more_to_close()
+            || self.directory.has_pages_due();
+        let waiting = waiting.then_some(Now(0));
+        let faults = self.sockets.next_fault();
+        let slots = self.directory.slots();
+        let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
+        let tunnels = self.sockets.next_closed_tunnel();
+        // Compared as moments, not as options: this is asked in every turn.
+        let mut due = self.sockets.next_deadline().unwrap_or(NEVER);
+        let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
+        also(drain);
+        also(waiting);
+        also(faults);
+        also(slots);
+        also(tunnels);
+        also(self.books.next_due());
+        also(self.gate.next_walk());
+        also(self.directory.news().next_due());
+        also(self.directory.viewer_news().next_due());
+        Some(due).filter(|due| *due != NEVER)
+    }
+
+    fn leap(&mut self, until: Now) {
+        self.sockets.leap(until);
+    }
+
+    fn peer_is_done(&self, session: SessionKey) -> bool {
+        let session = self.sockets.session(session);
+        session.is_some_and(Session::peer_is_done)
+    }
+
+    fn intake(&self, session: SessionKey) -> Intake {
+        self.sockets.intake_of(session)
+    }
+
+    #[inline]
+    fn unsent(&self, session: SessionKey) -> &[u8] {
+        let session = self.sockets.session(session);
+        session.map(Session::unsent).unwrap_or_default()
+    }
+
+    fn launched(&mut self, session: SessionKey, bytes: usize) {
+        self.sockets.launched(session, bytes);
+        self.sockets.falls_behind(&self.directory, session);
+    }
+
+    fn refusable(letter: &Letter) -> bool {
+        letter.is_refusable()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            connections: self.sockets.connections(),
+            channels: self.directory.len() as u64,
+            deleting: self.directory.deleting(),
+            record_bytes: self.directory.record_bytes(),
+            timers: self.sockets.timers() as u64,
+            records_read: self.directory.records_read(),
+            call_places: self.directory.call_places() as u64,
+            waiting_devices: self.directory.polls().len() as u64,
+            parked: self.sockets.without_owner() as u64,
+            request_bytes: self.sockets.request_bytes() as u64,
+            requests_refused: self.sockets.payers(),
+            recorded_since_us: trace::since(self.books.recorder()),
+            slow_setups: self.books.slow_setups(),
+            counters: Counters {
+                hashed_bytes: self.gate.hashed_bytes(),
+                ..self.books.counters()
+            },
+        }
+    }
+
+    fn inspect(&mut self, question: Question, at: Moment) -> Reply {
+        let reply = self.answer_operator(question, at);
+        // The end of a channel answers its waiting calls: what is behind them begins.
+        self.work_off(at);
+        self.check();
+        reply
+    }
+
+    fn work(&self) -> u64 {
+        self.work_done()
+    }
+
+    fn stood_still(&mut self, since: Now, at: Moment) {
+        self.sockets.stood_still(since, at.now);
+    }
+
+    #[inline]
+    fn may_begin_web_socket(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"GET ")
+    }
+
+    fn ends_behind(&mut self, session: SessionKey) {
+        if let Some(http) = self.sockets.http(session) {
+            http.ends_behind = true;
+        }
+    }
+
+    fn flushed(&mut self, at: Moment) {
+        self.books.flushed(at);
+    }
+}
+
+impl Shard {
+    #[inline]
+    fn parts(
+        &mut self,
+    ) -> (
+        &mut Sockets,
+        &mut Directory,
+        &mut Books,
+        &mut Gate,
+        &mut TodoList,
+    ) {
+        let Self {
+            sockets,
+            directory,
+            books,
+            gate,
+            todo,
+            inputs: _,
+            double: _,
+            frames: _,
+        } = self;
+        (sockets, directory, books, gate, todo)
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.sockets.shard())
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(NEVER.0 == u64::MAX);
+
+// The invariants of the parts, checked in debug builds.
+
+impl Shard {
+    /// Checks that each part keeps its promise: after every input, when all that it left is worked off. The connections
+    /// of a shard with many are checked less often, so that the time for it stays the same.
+    #[inline]
+    pub(crate) fn check(&mut self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        self.books.invariants();
+        self.directory.invariants();
+        self.gate.invariants();
+        self.directory.polls().invariants();
+        let polls = self.directory.polls().sessions();
+        for session in polls.take(PLACES_CHECKED_PER_INPUT) {
+            let session = self.sockets.session(session);
+            let waits = session.is_some_and(Session::awaits_wake);
+            assert!(waits, "a device has an answer and waits");
+        }
+        self.inputs += 1;
+        let places = self.sockets.places();
+        let between = places.div_ceil(PLACES_CHECKED_PER_INPUT).max(1);
+        if self.inputs.is_multiple_of(between) {
+            self.sockets.invariants();
+        }
+    }
+}
+
+/// Places of sessions that an input of a debug build may cost a look at, on average.
+const PLACES_CHECKED_PER_INPUT: usize = 128;

@@ -1,0 +1,204 @@
+//! Pages of an account's channels: each shard sends a part, the caller's merges them.
+//!
+//! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its
+//! part of [`LIST_MERGED_MAX`]. Beyond the last name that a shard with more has sent, the merged names may have gaps:
+//! the page ends there, and its token says so.
+
+use crate::id::{CallRef, Identity, ShardId};
+use crate::limits::LIST_MERGED_MAX;
+use crate::record::Listed;
+use crate::session::http::{Expected, HttpStage};
+pub use crate::shard::calls::letters::{PagePart, PageQuestion};
+use crate::shard::calls::responses::too_busy;
+use crate::shard::directory::Directory;
+use crate::shard::directory::waiting_callers::{PageOf, PageWork};
+use crate::shard::sockets::Sockets;
+use crate::shard::todo::TodoList;
+use crate::shard::{Answer, Query, QueryKind};
+use crate::time::{Moment, Now};
+use codec::control::Operation;
+
+/// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
+pub(crate) fn merges_later(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    caller: CallRef,
+    answer: &mut Answer,
+    at: Moment,
+) -> bool {
+    let Answer::Page(page, more) = answer else {
+        return false;
+    };
+    let has_room = directory.page_turn().has_room(at);
+    let http = sockets.http(caller.session);
+    let Some(HttpStage::AwaitReply(
+        _,
+        Expected::Pages {
+            missing: 1,
+            records,
+            complete_to,
+            ..
+        },
+    )) = http.map(|http| &mut http.stage)
+    else {
+        return false;
+    };
+    if has_room {
+        let merged = records.len() + page.len();
+        directory.page_turn().merged(merged);
+        return false;
+    }
+    *complete_to = add(records, complete_to.take(), std::mem::take(page), *more);
+    directory.page_turn().later(PageWork::Merge(caller));
+    true
+}
+
+/// Begins the next list that waits, if the turn has room. Who hung up meanwhile gets none. False when there is none.
+pub(crate) fn begin_list(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    todo: &mut TodoList,
+    at: Moment,
+) -> bool {
+    let parts = directory.parts();
+    let Some((caller, question)) = directory.lists().next(parts) else {
+        return false;
+    };
+    if !sockets.awaits(caller) {
+        directory.lists().end(caller);
+    } else if sockets.http(caller.session).is_some_and(|http| http.ended) {
+        directory.lists().end(caller);
+        sockets.drop_call(caller.session, at);
+    } else if directory.slots().is_some() {
+        directory.ask_nodes(todo, caller, question);
+    } else {
+        sockets.ask_shards(todo, caller, &question);
+    }
+    true
+}
+
+impl Sockets {
+    /// Asks every shard for its part of a page.
+    fn ask_shards(&mut self, todo: &mut TodoList, caller: CallRef, question: &PageQuestion) {
+        let shards = self.placement().shards();
+        let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
+        for of in (0..shards).map(ShardId) {
+            let kind = QueryKind::Page {
+                of,
+                prefix: question.prefix.clone(),
+                after: question.after.clone(),
+                limit: share,
+            };
+            let query = Query {
+                operation: Operation::ListSignalingChannels,
+                held: 0,
+                caller: None,
+                client_id: None,
+                kind,
+            };
+            self.send_query(todo, caller, query);
+        }
+    }
+}
+
+impl Directory {
+    /// Sends a part of a page, in this turn or in a later one.
+    pub(crate) fn send_page(
+        &mut self,
+        todo: &mut TodoList,
+        caller: CallRef,
+        of: PageOf,
+        at: Moment,
+    ) {
+        if !self.page_turn().has_room_for_more(at) {
+            return self.page_turn().later(PageWork::Send(caller, of));
+        }
+        let (page, more) = self.page_in_turn(&of);
+        todo.answer(caller, Answer::Page(page, more));
+    }
+
+    /// Adds a list to those that wait, or refuses one.
+    pub(crate) fn ask_for_list(
+        &mut self,
+        todo: &mut TodoList,
+        caller: CallRef,
+        question: PageQuestion,
+    ) {
+        if let Some(refused) = self.lists().ask(caller, question) {
+            todo.answer(refused, too_busy());
+        }
+    }
+
+    /// Asks for the parts of all nodes that have channels.
+    fn ask_nodes(&mut self, todo: &mut TodoList, caller: CallRef, question: PageQuestion) {
+        let slots = self.slots_mut();
+        if !slots.is_some_and(|slots| slots.list(caller, question)) {
+            todo.answer(caller, too_busy());
+        }
+    }
+
+    /// Goes on with the next page that waited, if the turn has room. False when there is none.
+    pub(crate) fn work_on_page(&mut self, todo: &mut TodoList, at: Moment) -> bool {
+        match self.page_turn().next(at) {
+            Some(PageWork::Send(caller, of)) => {
+                let (page, more) = self.page_in_turn(&of);
+                todo.answer(caller, Answer::Page(page, more));
+            }
+            Some(PageWork::Merge(caller)) => {
+                todo.answer(caller, Answer::Page(Vec::new(), false));
+            }
+            None => return false,
+        }
+        true
+    }
+
+    /// This shard's part of a page: its channels of slots that it serves.
+    pub(crate) fn part(&mut self, question: &PageQuestion, now: Now) -> PagePart {
+        let PageQuestion {
+            prefix,
+            after,
+            limit,
+        } = question;
+        let (mut records, more) = self.page(prefix, after.as_deref(), *limit);
+        let last = records.last().filter(|_| more);
+        let complete_to = last.map(|last| last.arn.name().into());
+        records.retain(|listed| self.serves(&Identity::of(&listed.arn), now));
+        let slots = self.slots().map(|slots| slots.served(now));
+        PagePart {
+            records,
+            complete_to,
+            slots: slots.unwrap_or_default(),
+        }
+    }
+}
+
+/// Adds a shard's part to those that have come. Returns up to which name all have answer everything.
+pub(crate) fn add(
+    records: &mut Vec<Listed>,
+    complete_to: Option<Box<str>>,
+    page: Vec<Listed>,
+    more: bool,
+) -> Option<Box<str>> {
+    let last = page.last().filter(|_| more).map(|last| last.arn.name());
+    let complete_to = match (complete_to, last) {
+        (Some(before), Some(last)) if *last < *before => Some(last.into()),
+        (None, Some(last)) => Some(last.into()),
+        (complete_to, _) => complete_to,
+    };
+    records.extend(page);
+    complete_to
+}
+
+/// Makes one page of all parts; returns whether there is more.
+pub(crate) fn merge(records: &mut Vec<Listed>, complete_to: Option<&str>, limit: usize) -> bool {
+    records.sort_by(|one, other| one.arn.name().cmp(other.arn.name()));
+    if let Some(last) = complete_to {
+        records.truncate(records.partition_point(|listed| listed.arn.name() <= last));
+    }
+    let more = complete_to.is_some() || records.len() > limit;
+    records.truncate(limit);
+    more
+}
+
+#[cfg(test)]
+mod tests;

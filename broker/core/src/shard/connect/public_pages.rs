@@ -1,0 +1,324 @@
+//! The page for browsers at `/` of a client listener under `--dev`: what runs here, and where to go on.
+//!
+//! Only a request that accepts HTML gets it. API clients send none to `/`, and tools get the error of any unknown
+//! operation.
+
+use crate::check::Check;
+use crate::control::host_name;
+use crate::event::{Purpose, Requested};
+use crate::id::SessionKey;
+use crate::machine::{Output, Peer};
+use crate::session::http::HttpStage;
+use crate::settings::Settings;
+use crate::shard::calls::responses::{self, NO_ROOM, Rejected, Response};
+use crate::shard::connect::Step;
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::{Fault, disconnect};
+use crate::time::Moment;
+use codec::control::ErrorKind;
+use codec::http::{Head, Meta, respond};
+use std::fmt::Write as _;
+
+/// Whether a request is a browser's visit that is answered by the page.
+pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
+    let accepts = |accept: &str| accept.contains("text/html");
+    settings.dev
+        && matches!(head.method(), "GET" | "HEAD")
+        && head.path() == "/"
+        && head.header("accept").is_some_and(accepts)
+}
+
+pub(crate) fn answer_visit(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    head: &Head<'_>,
+    close: bool,
+    at: Moment,
+) {
+    let Some(peer) = sockets.session(key).map(|session| session.peer()) else {
+        return;
+    };
+    let page = page(sockets.settings(), head.host().unwrap_or_default(), peer);
+    let answer = Response {
+        purpose: Purpose::Unknown,
+        status: 200,
+        refusal: None,
+        content_type: "text/html; charset=utf-8",
+        body: page.as_bytes(),
+        close,
+    };
+    responses::respond(sockets, books, key, &answer, at);
+}
+
+/// The page. `host` is the request's: by what name the visitor reached us.
+fn page(settings: &Settings, host: &str, peer: Peer) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let host = if host.bytes().all(is_plain) {
+        host
+    } else {
+        "localhost"
+    };
+    let scheme = if peer.tls { "https" } else { "http" };
+    let mut page = String::from(HEAD);
+    if let Some(exposure) = settings.exposure() {
+        let _ = write!(page, "<p><strong>{exposure}</strong></p>");
+    }
+    match settings.admin_url(host_name(host)) {
+        Some(admin) => {
+            let _ = write!(
+                page,
+                "<p><a class=\"main\" href=\"{admin}/try\">Try it</a> a camera and its viewer in this browser</p>\
+                 <p><a href=\"{admin}/\">Console</a> connections, channels and refusals</p>"
+            );
+        }
+        None => page
+            .push_str("<p>The admin listener is off, and with it the page to try the service.</p>"),
+    }
+    let _ = write!(
+        page,
+        "<p>With the AWS CLI; README.md continues under \"First session\":</p>\
+         <pre>aws --endpoint-url {scheme}://{host} kinesisvideo \\\n  \
+         create-signaling-channel --channel-name porch</pre>\
+         </main>\n"
+    );
+    page
+}
+
+/// No byte comes from elsewhere, and no script runs.
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Heliograph</title>\
+<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\
+<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
+<style>:root{color-scheme:light dark}\
+body{font:16px/1.6 system-ui,sans-serif;margin:12vh auto 2rem;max-width:38rem;padding:0 1.2rem}\
+h1{margin:0;font-size:1.7rem}pre{overflow-x:auto;padding:.8rem 1rem;border:1px solid #8886;border-radius:8px}\
+a{color:LinkText;font-weight:600;margin-right:.4rem}\
+a.main{display:inline-block;padding:.35rem .9rem;border-radius:8px;background:#2159d6;color:#fff;text-decoration:none}\
+</style><main><h1>Heliograph</h1>\
+<p>A signaling service for WebRTC, in development mode. Clients of Amazon Kinesis Video Streams WebRTC signaling use \
+this address as their endpoint.</p>";
+
+// Pages of the admin listener that are asked for on a TLS listener: under `--lan` a phone finds them at the address
+// and port where it connects as a client.
+//
+// The shard looks at the first line of a request and passes the connection on with it; who may see what is decided by
+// the side thread, which answers. None of these paths is one of the client API.
+
+/// Whether a request, which is no upgrade, is for a page that the side thread serves here.
+pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
+    let peer = sockets.session(key).map(|session| session.peer());
+    peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
+        && is_page(sockets.settings(), head)
+}
+
+fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
+    let path = head.path();
+    match head.method() {
+        "GET" | "HEAD" if path == "/" => head.query().is_none() && is_visit(settings, head),
+        "GET" | "HEAD" | "POST" | "DELETE" => {
+            PAGES.contains(&path) || FOLDERS.iter().any(|folder| path.starts_with(folder))
+        }
+        _ => false,
+    }
+}
+
+/// Announces that a connection goes to the side thread; its release follows, when the answers before it are sent.
+pub(crate) fn pass_on_admin_page(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    whole: Vec<u8>,
+    at: Moment,
+) -> Step {
+    let evidence = Evidence::default();
+    if disconnect::refuses_in_drain(sockets, books, key, Purpose::Unknown, &evidence, at) {
+        return Step::Over;
+    }
+    let deadline = at.now.after(sockets.settings().timeouts.head_ms);
+    if let Some(http) = sockets.http(key) {
+        http.stage = HttpStage::AwaitAdmin(whole);
+        http.deadline = deadline;
+        sockets.charge(key);
+        sockets.output(Output::Admin(key));
+        sockets.arm(key, deadline);
+    }
+    Step::Over
+}
+
+/// The side thread has no room for the connection, or closed it without an answer.
+pub(crate) fn refuse_admin_page(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let fault = Fault::new(
+        Check::ConnectionsFull,
+        ErrorKind::ServiceUnavailable,
+        NO_ROOM,
+    );
+    let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
+    let rejected = Rejected::last(purpose, &evidence);
+    responses::respond_error(sockets, books, key, &fault, rejected, at);
+}
+
+/// Pages, and what they fetch. What an operator needs beside them (metrics, backups) is on the admin listener alone.
+const PAGES: [&str; 5] = ["/try", "/overview", "/events", "/channels", "/refusals"];
+const FOLDERS: [&str; 7] = [
+    "/try/",
+    "/pair/",
+    "/assets/",
+    "/channels/",
+    "/refusals/",
+    "/sessions/",
+    "/dev/",
+];
+
+// `GET /ping` of a client listener: whether this node is ready for clients, for load balancers, which do not reach the
+// admin listener.
+//
+// It needs no signature and shows nothing but its status. It is counted and not logged: each balancer asks every
+// second or so.
+
+/// Whether a request is a probe.
+pub(crate) fn is_probe(head: &Head<'_>) -> bool {
+    matches!(head.method(), "GET" | "HEAD") && head.path() == "/ping"
+}
+
+/// 200 or 503, without a body.
+pub(crate) fn answer_probe(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    close: bool,
+    at: Moment,
+) {
+    let status = if sockets.readiness().is_ready() {
+        200
+    } else {
+        503
+    };
+    let close = close || sockets.drains();
+    let id = books.request_id();
+    let meta = Meta {
+        wall_ms: at.wall.0,
+        request_id: &id,
+        close,
+    };
+    sockets.push_control(books, key, |out| {
+        respond(out, &meta, status, None, "", b"");
+    });
+    books.count_request(Requested::Ping, status);
+    sockets.next_request(key, close, at);
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::settings::Profile;
+
+    fn shown(settings: &Settings, host: &str, tls: bool) -> String {
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 9).into(),
+            listener: 0,
+            tls,
+            inner: false,
+        };
+        page(settings, host, peer)
+    }
+
+    #[test]
+    fn the_page_leads_on_by_addresses_that_the_visitor_can_reach() {
+        let mut settings = Settings::new(Profile::Default, true);
+        let page = shown(&settings, "localhost:8080", false);
+        assert!(
+            page.contains("href=\"http://127.0.0.1:8090/try\""),
+            "{page}"
+        );
+        assert!(
+            page.contains("--endpoint-url http://localhost:8080 "),
+            "{page}"
+        );
+        settings.admin.listen = Some("0.0.0.0:9091".parse().unwrap());
+        let page = shown(&settings, "bench.test:8443", true);
+        assert!(page.contains("href=\"http://bench.test:9091/\""), "{page}");
+        assert!(
+            page.contains("--endpoint-url https://bench.test:8443 "),
+            "{page}"
+        );
+        assert!(!page.contains("--allow-remote"), "{page}");
+        settings.allow_remote = true;
+        assert!(shown(&settings, "localhost", false).contains("--allow-remote"));
+        settings.admin.listen = None;
+        assert!(!shown(&settings, "localhost", false).contains("href=\"http"));
+    }
+
+    #[test]
+    fn a_host_cannot_bring_markup() {
+        let settings = Settings::new(Profile::Default, true);
+        let page = shown(&settings, "a\"><script>", false);
+        assert!(
+            !page.contains("<script>") && page.contains("http://localhost "),
+            "{page}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod admin_pages_tests {
+
+    use super::*;
+    use crate::settings::Profile;
+    use codec::control::Operation;
+    use codec::http::HeadLimits;
+    use strum::VariantArray as _;
+
+    fn meant(line: &str, accept: &str) -> bool {
+        let settings = Settings::new(Profile::Default, true);
+        let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+        let limits = HeadLimits {
+            head_bytes: 4096,
+            header_lines: 64,
+        };
+        is_page(&settings, &Head::parse(text.as_bytes(), &limits).unwrap())
+    }
+
+    #[test]
+    fn pages_go_to_the_side_thread_and_calls_stay() {
+        for line in [
+            "GET /try",
+            "HEAD /try",
+            "POST /pair/CODE",
+            "GET /events?topics=overview",
+            "DELETE /dev/faults/1",
+        ] {
+            assert!(meant(line, "*/*"), "{line}");
+        }
+        for line in [
+            "GET /",
+            "POST /",
+            "POST /?X-Amz-ChannelARN=a",
+            "GET /backup",
+            "POST /backup",
+            "GET /metrics",
+            "GET /trying",
+            "OPTIONS /try",
+            "PUT /try",
+            "GET //try",
+        ] {
+            assert!(!meant(line, "*/*"), "{line}");
+        }
+        assert!(meant("GET /", "text/html"));
+        assert!(!meant("GET /?X-Amz-ChannelARN=a", "text/html"));
+    }
+
+    #[test]
+    fn no_call_of_clients_has_such_a_path() {
+        for operation in Operation::VARIANTS {
+            let path = operation.path();
+            assert!(!meant(&format!("POST {path}"), "*/*"), "{path}");
+        }
+    }
+}

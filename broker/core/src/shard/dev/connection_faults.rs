@@ -1,0 +1,366 @@
+//! Faults of connections: they fall silent, or end.
+
+use crate::check::Check;
+use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::FAULTS_DUE_PER_TICK;
+use crate::machine::Output;
+use crate::session::http::Admission;
+use crate::session::{NEVER, Session};
+use crate::shard::calls::BegunCall;
+use crate::shard::calls::responses::{self, JSON, Refusal, Response};
+use crate::shard::dev::faults::{FaultAct, Later, RequestAct, SessionAct, SharedRule, Subject};
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::todo::TodoList;
+use crate::time::{Moment, Now};
+use codec::control::{Call, Operation, Selector};
+use codec::signal::Role;
+use codec::ws::close;
+
+impl Sockets {
+    /// When a fault has something to do.
+    pub(crate) fn next_fault(&self) -> Option<Now> {
+        self.dev()
+            .faults
+            .as_deref()
+            .and_then(|faults| faults.held.next())
+    }
+
+    /// A connection is gone.
+    pub(crate) fn forget_faults(&mut self, key: SessionKey) {
+        if let Some(faults) = &mut self.dev_mut().faults {
+            faults.held.forget(key);
+            self.show(key);
+        }
+    }
+
+    pub(crate) fn mute(&mut self, key: SessionKey, until: Now) {
+        let Some(mut faults) = self.dev_mut().faults.take() else {
+            return;
+        };
+        (faults.held).forget_gone(|session| self.session(session).is_some());
+        if self.session(key).is_some() {
+            let until = faults.held.mute(key, until);
+            self.withhold(key, until == NEVER);
+        }
+        self.dev_mut().faults = Some(faults);
+    }
+
+    /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
+    fn unmute(&mut self, key: SessionKey, at: Moment) {
+        self.show(key);
+        let timeouts = &self.settings().timeouts;
+        let from = self.waits_from(at);
+        let (answer_due, deadline) = (
+            from.after(timeouts.answer_ms),
+            from.after(timeouts.keep_alive_ms),
+        );
+        if let Some(http) = self.http(key) {
+            if http.answer_due != NEVER {
+                http.answer_due = answer_due;
+            }
+            http.deadline = http.deadline.max(deadline);
+            if !http.buffer.is_empty() {
+                self.requests_go_on(key);
+            }
+        }
+        self.touch(key);
+        self.arm(key, at.now.after(1));
+        let close_due = from.after(self.settings().timeouts.close_ms);
+        if self.put_off_end(key, close_due) {
+            self.output(Output::Close(key));
+        }
+    }
+}
+
+impl Sockets {
+    /// Takes a fault in. True when it is one about sessions: it acts on those that are open.
+    pub(crate) fn add_fault(&mut self, rule: SharedRule, at: Moment) -> bool {
+        let Some(faults) = &mut self.dev_mut().faults else {
+            return false;
+        };
+        let about_sessions = matches!(rule.act, FaultAct::Session(_));
+        faults.add(rule, at.now);
+        about_sessions
+    }
+
+    /// The next thing that faults held back until now.
+    pub(crate) fn take_held(&mut self, at: Moment) -> Option<Later> {
+        let faults = self.dev_mut().faults.as_deref_mut()?;
+        faults.held.take_due(at.now)
+    }
+
+    /// Connections that faults kept silent until now are sent something again, a bounded number.
+    pub(crate) fn unmute_due(&mut self, at: Moment) {
+        for _ in 0..FAULTS_DUE_PER_TICK {
+            let due = self.dev_mut().faults.as_deref_mut();
+            match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
+                Some(key) => self.unmute(key, at),
+                None => break,
+            }
+        }
+    }
+}
+
+/// Has a fault act on an open WebSocket of a channel of this name.
+pub(crate) fn on_session(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    name: Option<&str>,
+    at: Moment,
+) {
+    let session = sockets.session(key).and_then(Session::open);
+    let Some(web_socket) = session.filter(|it| !it.superseded) else {
+        return;
+    };
+    let subject = Subject {
+        channel: name,
+        role: Some(web_socket.role.on_wire()),
+        client_id: web_socket.role.client_id(),
+        ..Subject::default()
+    };
+    let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
+    if let Some(FaultAct::Session(on)) = rule.as_deref().map(|rule| &rule.act) {
+        act_on_session(sockets, books, todo, key, on, at);
+    }
+}
+
+/// Acts on an open WebSocket that has its slot; on no other connection.
+pub(crate) fn act_on_session(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    act: &SessionAct,
+    at: Moment,
+) {
+    if sockets.web_socket(key).is_none_or(|it| it.superseded) {
+        return;
+    }
+    match act {
+        SessionAct::GoAway { grace_ms } => {
+            sockets.go_away(books, key, at);
+            let (end, text) = (at.now.after(*grace_ms), "Going away");
+            close_later(sockets, end, key, close::GOING_AWAY, text);
+        }
+        SessionAct::Close {
+            code,
+            reason,
+            after_ms: 0,
+        } => {
+            let ending = (EndReason::Operator, *code, &**reason);
+            sockets.close_with(books, todo, key, ending, at);
+        }
+        SessionAct::Close {
+            code,
+            reason,
+            after_ms,
+        } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
+        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
+        SessionAct::ReconnectIce => {
+            sockets.reconnect(books, key, at);
+        }
+        SessionAct::Reset => {
+            sockets.because(key, EndReason::Operator);
+            sockets.output(Output::Reset(key));
+            sockets.abort(books, todo, key, at);
+        }
+    }
+}
+
+fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
+    if let Some(faults) = &mut sockets.dev_mut().faults {
+        faults.held.close_at(when, key, code, reason.into());
+    }
+}
+
+// Faults of requests: calls of the API, and upgrades.
+
+/// Has a fault act on a request for a WebSocket; true when the request is dealt with.
+pub(crate) fn on_connect(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    admission: &Admission,
+    at: Moment,
+) -> bool {
+    let client_id = admission.client_id.as_deref();
+    let role = client_id.map_or(Role::Master, |_| Role::Viewer);
+    let subject = Subject {
+        channel: Some(admission.arn.name()),
+        role: Some(role),
+        client_id,
+        ..Subject::default()
+    };
+    let connects = |act: &FaultAct| matches!(act, FaultAct::Connect(_));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
+    let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
+        return false;
+    };
+    let evidence = Evidence {
+        fault: rule.as_deref().map(|rule| rule.number),
+        ..Evidence::of_admission(admission)
+    };
+    let role = match role {
+        Role::Master => UpgradeRole::Master,
+        Role::Viewer => UpgradeRole::Viewer,
+    };
+    let request = Disturbed {
+        key,
+        purpose: Purpose::Upgrade(role),
+        evidence: &evidence,
+        close: true,
+    };
+    disturb(sockets, books, todo, &request, act, at)
+}
+
+/// Has a fault act on a call; true when the call is dealt with.
+pub(crate) fn on_call(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    begun: &BegunCall,
+    at: Moment,
+) -> bool {
+    let BegunCall { key, asked, call } = begun;
+    let subject = Subject {
+        channel: channel_of(call),
+        operation: Some(asked.operation),
+        ..Subject::default()
+    };
+    let calls = |act: &FaultAct| matches!(act, FaultAct::Api(_));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
+    let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
+        return false;
+    };
+    let purpose = Purpose::Api(asked.operation);
+    let evidence = Evidence {
+        fault: rule.as_deref().map(|rule| rule.number),
+        ..Evidence::of_call(asked)
+    };
+    let request = Disturbed {
+        key: *key,
+        purpose,
+        evidence: &evidence,
+        close: asked.close,
+    };
+    disturb(sockets, books, todo, &request, act, at)
+}
+
+/// A request that a fault acts on.
+struct Disturbed<'a> {
+    /// Its connection.
+    key: SessionKey,
+    purpose: Purpose,
+    evidence: &'a Evidence<'a>,
+    /// The connection ends with the answer.
+    close: bool,
+}
+
+/// The name of the channel that a call is about.
+fn channel_of(call: &Call) -> Option<&str> {
+    match call {
+        Call::Create(create) => Some(create.name.as_str()),
+        Call::Describe(describe) => Some(selected(&describe.channel)),
+        Call::MediaStorage(storage) => Some(selected(&storage.channel)),
+        Call::List(_) | Call::MappedResource(_) => None,
+        Call::Update(_)
+        | Call::Delete(_)
+        | Call::Tag(_)
+        | Call::Untag(_)
+        | Call::ListTags(_)
+        | Call::Endpoint(_)
+        | Call::UpdateMediaStorage(_)
+        | Call::Ice(_)
+        | Call::Alexa(_)
+        | Call::Join(_)
+        | Call::JoinAsViewer(_) => call.arn().map(codec::identifiers::ChannelArn::name),
+    }
+}
+
+fn selected(channel: &Selector) -> &str {
+    match channel {
+        Selector::ByName(name) => name.as_str(),
+        Selector::ByArn(arn) => arn.name(),
+    }
+}
+
+/// Acts on a request; true when it is dealt with.
+fn disturb(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    request: &Disturbed<'_>,
+    act: &RequestAct,
+    at: Moment,
+) -> bool {
+    let &Disturbed {
+        key,
+        purpose,
+        evidence,
+        close,
+    } = request;
+    match act {
+        RequestAct::Refuse {
+            error,
+            status,
+            message,
+        } => {
+            let status = |operation| status.unwrap_or_else(|| error.status(operation));
+            let operation: Option<Operation> = match purpose {
+                Purpose::Api(operation) => Some(operation),
+                Purpose::Upgrade(role) => {
+                    books.count_upgrade(role, outcome_of(status(None), error.name));
+                    None
+                }
+                Purpose::Sts(_) | Purpose::Wake | Purpose::RoleAlias | Purpose::Unknown => None,
+            };
+            let body = error.body(operation, message);
+            let answer = Response {
+                purpose,
+                status: status(operation),
+                refusal: Some(Refusal {
+                    error_type: error.name,
+                    check: Check::FaultInjected,
+                    evidence,
+                }),
+                content_type: JSON,
+                body: &body,
+                close,
+            };
+            responses::respond(sockets, books, key, &answer, at);
+            true
+        }
+        RequestAct::Delay(ms) => {
+            sockets.mute(key, at.now.after(*ms));
+            false
+        }
+        RequestAct::Hang => {
+            sockets.mute(key, NEVER);
+            true
+        }
+        RequestAct::Reset => {
+            sockets.output(Output::Reset(key));
+            sockets.abort(books, todo, key, at);
+            true
+        }
+    }
+}
+
+/// The outcome that an upgrade which a fault refuses is counted as.
+fn outcome_of(status: u16, error_type: &str) -> UpgradeOutcome {
+    match status {
+        401 => UpgradeOutcome::Unauthenticated,
+        403 => UpgradeOutcome::Forbidden,
+        404 => UpgradeOutcome::NotFound,
+        500.. => UpgradeOutcome::Unavailable,
+        _ if error_type.contains("Limit") => UpgradeOutcome::Limited,
+        _ => UpgradeOutcome::Invalid,
+    }
+}

@@ -1,0 +1,138 @@
+use super::*;
+use crate::id::ShardId;
+use crate::journal::end_reasons::grouped;
+use crate::machine::Machine;
+use crate::placement::Placement;
+use crate::record::{Record, Version};
+use crate::shard::{Question, Reply, Shard, Start, StartDev};
+use codec::identifiers::ChannelArn;
+
+const HASHER: RandomState = RandomState::with_seeds(1, 2, 3, 4);
+
+#[test]
+fn findings_have_a_bound_and_are_forgotten_by_prefix() {
+    let mut parity = Parity::new("us-west-2", &HASHER, None);
+    for number in 0..FINDINGS_MAX + 5 {
+        parity.note(
+            "viewers",
+            &format!("c{number}"),
+            Moment::default(),
+            String::new,
+        );
+    }
+    parity.note("viewers", "c0", Moment::default(), String::new);
+    let found = parity.findings();
+    assert_eq!(
+        found.len(),
+        FINDINGS_MAX + 1,
+        "and one for all further channels"
+    );
+    let count = |channel: &str| {
+        found
+            .iter()
+            .find(|it| &*it.channel == channel)
+            .map(|it| it.count)
+    };
+    assert_eq!((count("c0"), count("")), (Some(2), Some(5)));
+    parity.forget("c");
+    assert_eq!(parity.findings().len(), 1);
+}
+
+/// Those that are counted beside a finding are in it when it is read, and gone when it is forgotten.
+#[test]
+fn messages_of_a_flood_are_counted_with_their_finding() {
+    let mut parity = Parity::new("us-west-2", &HASHER, None);
+    let (key, action) = (ChannelKey::new(3, 1), Action::IceCandidate);
+    let send = |parity: &mut Parity, channel: &str| {
+        if !parity.floods(key, action) {
+            parity.note(rate_rule(action), channel, Moment::default(), String::new);
+            parity.begin_flood(key, channel, action);
+        }
+    };
+    for _ in 0..5 {
+        send(&mut parity, "cam");
+    }
+    let found = |parity: &mut Parity| -> Vec<(&'static str, u64)> {
+        let all = parity.findings().into_iter();
+        all.map(|finding| (finding.rule, finding.count)).collect()
+    };
+    assert_eq!(found(&mut parity), [("rate_candidate", 5)]);
+    assert!(
+        !parity.floods(key, Action::SdpOffer),
+        "of this action alone"
+    );
+    send(&mut parity, "cam");
+    assert_eq!(found(&mut parity), [("rate_candidate", 6)]);
+    send(&mut parity, "cam");
+    parity.forget("ca");
+    assert_eq!(found(&mut parity), []);
+    send(&mut parity, "cam");
+    assert_eq!(found(&mut parity), [("rate_candidate", 1)]);
+    // Of a channel without a finding of its own each is counted where the others' are.
+    for number in 0..FINDINGS_MAX {
+        let channel = format!("c{number}");
+        parity.note("viewers", &channel, Moment::default(), String::new);
+    }
+    parity.forget("cam");
+    send(&mut parity, "late");
+    assert!(!parity.floods(key, action));
+}
+
+#[test]
+fn the_rule_of_payloads_is_named_for_the_number_of_the_table() {
+    assert_eq!(
+        Parity::new("", &HASHER, None).strict.limits.payload_bytes,
+        10_240
+    );
+    assert_eq!(
+        (grouped(13_014), grouped(999)),
+        ("13,014".into(), "999".into())
+    );
+}
+
+#[test]
+fn channels_of_the_account_are_counted_on_all_shards_together() {
+    let settings = Settings {
+        region: "eu-west-1".into(),
+        ..Settings::new(Profile::Default, true)
+    };
+    let account_use = Arc::new(AccountUse::new("eu-west-1", &settings.account_id));
+    for _ in 0..4_998 {
+        account_use.channel_came(); // on other shards
+    }
+    let record = |name: &str| Record {
+        arn: ChannelArn::parse(
+            &format!("arn:aws:kinesisvideo:eu-west-1:123456789012:channel/{name}/17"),
+            false,
+        )
+        .unwrap(),
+        ttl_seconds: 60,
+        created: Wall(0),
+        version: Version::draw(&mut fastrand::Rng::with_seed(1)),
+        tags: Vec::new().into(),
+    };
+    let settings = Arc::new(settings);
+    let found = |names: &[&str]| {
+        let placement = Placement::new([1, 2, 3, 4], 1);
+        let start = Start {
+            records: names.iter().map(|name| record(name)).collect(),
+            dev: StartDev {
+                copies: None,
+                account_use: Some(Arc::clone(&account_use)),
+            },
+            ..Start::bare(settings.clone(), ShardId(0), placement, [5, 6, 7, 8])
+        };
+        let reply = Shard::new(start).inspect(Question::Parity, Moment::default());
+        let Reply::Findings(found) = reply else {
+            panic!("{reply:?} is no list of findings");
+        };
+        found
+    };
+    assert_eq!(found(&["a", "b"]), []);
+    let one_more = found(&["c"]);
+    let says = one_more
+        .iter()
+        .map(|finding| (finding.rule, &*finding.says));
+    let wanted = "5,001 channels of the account; the cloud service takes 5,000";
+    assert_eq!(says.collect::<Vec<_>>(), [("channels", wanted)]);
+}

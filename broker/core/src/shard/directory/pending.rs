@@ -1,0 +1,490 @@
+//! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
+
+use crate::channel::alexa_calls::{Calls, Waiting};
+use crate::channel::members::Slot;
+use crate::channel::pending::{Full, KeyName, Message, Room};
+use crate::channel::{Channel, Live, Towards};
+use crate::event::{Kind, Outcome};
+use crate::id::{Account, CallRef, ChannelKey, SessionKey};
+use crate::journal::Unaccepted;
+use crate::presence::Cause;
+use crate::session::outbox::Unsent;
+use crate::shard::directory::Directory;
+use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
+use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::telemetry::Books;
+use crate::time::Moment;
+use codec::signal::{Action, Delivery};
+use std::collections::{BTreeSet, VecDeque};
+
+impl Directory {
+    /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it
+    /// evicted. The gauge of kept messages counts it already, or the caller does.
+    ///
+    /// # Errors
+    /// [`Full`] when the channel has no room, or the shard none and the channel its share.
+    pub(crate) fn store(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        name: KeyName<'_>,
+        message: Message,
+        at: Moment,
+    ) -> Result<(), Full> {
+        let most = self.settings.limits.pending_bytes_per_channel;
+        let what = (message.action, message.frame.len());
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Err(Full);
+        };
+        let Live {
+            members, pending, ..
+        } = channel.wake();
+        let growth = pending
+            .growth(name, what, most, |viewer| members.viewer(viewer).is_none())
+            .filter(|growth| self.make_room(books, key, *growth, at))
+            .ok_or(Full)?;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Err(Full);
+        };
+        let Live {
+            members, pending, ..
+        } = channel.wake();
+        let gone = |viewer: &str| members.viewer(viewer).is_none();
+        let before = pending.bytes();
+        let room = Room {
+            channel_bytes: most,
+            shard_bytes: growth,
+        };
+        let kept = pending.keep(name, message, room, gone, |old| {
+            let whose = (key, name.towards, &**name.viewer);
+            books.drop_kept(whose, old, Lost::Overwritten, at);
+        });
+        if let Ok(Some((towards, viewer, messages))) = &kept {
+            for message in messages {
+                let whose = (key, *towards, &**viewer);
+                books.drop_kept(whose, message, Lost::Evicted, at);
+            }
+        }
+        self.kept_changed(books, key, before);
+        if kept.is_ok() && name.towards == Towards::Master {
+            self.polls.note(key, PollChange::State);
+        }
+        kept.map(|_| ())
+    }
+
+    /// Keeps messages that come back from an outbox, before everything newer. A key that is there stays that of its
+    /// caller.
+    pub(crate) fn put_back(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        name: KeyName<'_>,
+        messages: Vec<Message>,
+        at: Moment,
+    ) {
+        let KeyName {
+            towards, viewer, ..
+        } = name;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        books.count_kept(messages.len());
+        let pending = &mut channel.wake().pending;
+        let before = pending.bytes();
+        let name = KeyName {
+            caller: pending.caller_of(name),
+            ..name
+        };
+        let all = pending.take_with(towards, viewer, messages);
+        self.kept_changed(books, key, before);
+        for message in all {
+            let (action, bytes) = (message.action, message.frame.len());
+            if self.store(books, key, name, message, at).is_err() {
+                books.count_unkept();
+                books.count_unaccepted(Kind::Known(action), Unaccepted::NoRoom);
+                let passed = Passed {
+                    action: Some(action),
+                    towards,
+                    passage: Passage::Evicted,
+                    bytes,
+                };
+                books.note().went(at, key, passed, viewer, None);
+            }
+        }
+    }
+
+    /// Whether those who watch a channel get to know of this message for its absent master: an offer, or the first of a
+    /// viewer. On a channel that a hook can wake it is kept for as long as is configured at least.
+    pub(crate) fn begins_to_wait(
+        &self,
+        key: ChannelKey,
+        (towards, viewer): (Towards, &str),
+        message: &mut Message,
+        at: Moment,
+    ) -> bool {
+        let channel = self.channel(key).filter(|_| towards == Towards::Master);
+        let Some(channel) = channel.filter(|channel| self.news.is_watched(channel.hooks)) else {
+            return false;
+        };
+        if channel.hooks & self.waking != 0 {
+            let least = at.now.after(self.settings.presence.wake_ttl_ms);
+            message.expires = message.expires.max(least);
+        }
+        let mut waiting = channel
+            .live()
+            .into_iter()
+            .flat_map(|live| live.pending.for_master());
+        message.action == Action::SdpOffer || waiting.all(|kept| **kept.viewer != *viewer)
+    }
+
+    /// Ends the kept messages of a channel whose time is over.
+    pub(crate) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        let before = live.pending.bytes();
+        live.pending.expire(at.now, |towards, viewer, message| {
+            books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
+        });
+        self.kept_changed(books, key, before);
+    }
+
+    /// Takes what is kept for a member of a channel, oldest first: for its master in groups, each with the rank that
+    /// waiting calls are given before. What it does not get in time has expired.
+    pub(crate) fn take_kept(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        slot: &Slot,
+        at: Moment,
+    ) -> Vec<(u64, VecDeque<Message>)> {
+        self.expire_kept(books, key, at);
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return Vec::new();
+        };
+        let before = live.pending.bytes();
+        let groups = match slot {
+            Slot::Master => live.pending.take_for_master(),
+            Slot::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
+        };
+        self.kept_changed(books, key, before);
+        groups
+    }
+
+    /// A channel kept `before` bytes until now: the books of the shard follow.
+    fn kept_changed(&mut self, books: &mut Books, key: ChannelKey, before: usize) {
+        let Some(channel) = self.channels.get(key) else {
+            return;
+        };
+        let after = channel.live().map_or(0, |live| live.pending.bytes());
+        if before == after {
+            return;
+        }
+        let account = Account::of(&channel.record.arn);
+        if after < before && self.news.is_watched(channel.hooks) {
+            self.news.changed(key, (Cause::Served, None));
+        }
+        self.kept.shares.change(account, key, before, after);
+        books.count_kept_bytes(before, after);
+    }
+
+    /// A channel that ends keeps nothing any more; it is out of the table already.
+    pub(crate) fn kept_withdrawn(&mut self, books: &mut Books, key: ChannelKey, channel: &Channel) {
+        let Some(live) = channel.live() else { return };
+        for (_, _, message) in live.pending.messages() {
+            books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
+        }
+        let bytes = live.pending.bytes();
+        let account = Account::of(&channel.record.arn);
+        self.kept.shares.change(account, key, bytes, 0);
+        books.count_kept_bytes(bytes, 0);
+    }
+
+    /// Everything that a channel keeps is withdrawn.
+    pub(crate) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let Some(live) = channel.live_mut() else {
+            return;
+        };
+        let before = live.pending.bytes();
+        for message in live.pending.take_all() {
+            books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
+        }
+        channel.rest();
+        self.kept_changed(books, key, before);
+    }
+
+    /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than
+    /// this channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a
+    /// largest one.
+    fn make_room(&mut self, books: &mut Books, key: ChannelKey, more: usize, at: Moment) -> bool {
+        let most = self.kept.most as u64;
+        while books.pending_bytes() + more as u64 > most {
+            let Some(channel) = self.channels.get(key) else {
+                return false;
+            };
+            let own = channel.live().map_or(0, |live| live.pending.bytes());
+            let account = Account::of(&channel.record.arn);
+            let Some(payer) = self.kept.shares.payer(account, own, more) else {
+                return false;
+            };
+            self.evict(books, payer, at);
+        }
+        true
+    }
+
+    fn evict(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let pending = &mut channel.wake().pending;
+        let before = pending.bytes();
+        let evicted = pending.evict();
+        debug_assert!(evicted.is_some(), "who pays holds something");
+        self.kept_changed(books, key, before);
+        if let Some((towards, viewer, message)) = evicted {
+            let whose = (key, towards, &*viewer);
+            books.drop_kept(whose, &message, Lost::Evicted, at);
+        }
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.rest();
+        }
+    }
+}
+
+/// Why a kept message is dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lost {
+    /// A newer one took its place.
+    Overwritten,
+    /// Nobody came for it in time.
+    Expired,
+    /// It made room for another channel's, or for another viewer's.
+    Evicted,
+}
+
+impl Books {
+    /// Counts and notes a kept message that is dropped: of which channel, which way it went, and the viewer at its end.
+    pub(crate) fn drop_kept(
+        &mut self,
+        (channel, towards, viewer): (ChannelKey, Towards, &str),
+        message: &Message,
+        why: Lost,
+        at: Moment,
+    ) {
+        let (outcome, passage) = match why {
+            Lost::Overwritten => (Outcome::Overwritten, Passage::Overwritten),
+            Lost::Expired => (Outcome::Expired, Passage::Expired),
+            Lost::Evicted => (Outcome::Evicted, Passage::Evicted),
+        };
+        self.count_kept_ended(Kind::Known(message.action), outcome);
+        let passed = Passed::of(message, towards, passage);
+        self.note().went(at, channel, passed, viewer, None);
+    }
+}
+
+// The Alexa calls that wait: each is at its channel, and counted for its account ([`Waits`](crate::shard::directory::waiting_callers::Waits)).
+// Both change together, here.
+
+impl Directory {
+    /// Whether a caller's call could be taken in: one of another shard needs a place.
+    pub(crate) fn has_call_place(&self, caller: CallRef) -> bool {
+        caller.shard == self.shard || self.waits.has_place()
+    }
+
+    /// Whether one more call fits on a channel of `account`.
+    pub(crate) fn room_for_call(&self, account: &str, channel: ChannelKey) -> CallRoom {
+        self.waits.room(account, channel)
+    }
+
+    /// A call waits at its channel from here on; false when that is gone. A caller on another shard has a place until
+    /// it confirms that the call is over.
+    pub(crate) fn add_call(
+        &mut self,
+        caller: CallRef,
+        key: ChannelKey,
+        (sender, payload): (&str, &str),
+        at: Moment,
+    ) -> bool {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return false;
+        };
+        let most_ms = self.settings.timeouts.alexa_wait_max_ms;
+        let wait_ms = wait_ms(channel.record.ttl_seconds, most_ms);
+        let order = channel.wake().next_order();
+        self.waits.begin(channel.record.arn.account(), (key, order));
+        let mut frame = Vec::new();
+        Delivery {
+            action: Action::SdpOffer,
+            payload: payload.as_bytes(),
+            sender: Some(sender),
+        }
+        .write(&mut frame);
+        channel.wake().calls.add(Waiting {
+            caller,
+            sender: sender.into(),
+            expires: at.now.after(wait_ms),
+            order,
+            frame: frame.into_boxed_slice(),
+            given: None,
+            had: Vec::new(),
+            delivered: false,
+        });
+        if caller.shard != self.shard {
+            self.waits.hold(caller, (key, order));
+        }
+        self.changed(key, Cause::Waiting, None);
+        true
+    }
+
+    /// Takes one of a channel's calls out: it waits no longer.
+    pub(crate) fn take_call(
+        &mut self,
+        key: ChannelKey,
+        take: impl FnOnce(&mut Calls) -> Option<Waiting>,
+    ) -> Option<Waiting> {
+        let channel = self.channels.get_mut(key)?;
+        let call = take(&mut channel.live_mut()?.calls)?;
+        let account = channel.record.arn.account();
+        self.waits.end(account, (key, call.order));
+        if call.given.is_none() && self.news.is_watched(channel.hooks) {
+            self.news.changed(key, (Cause::Served, None));
+        }
+        Some(call)
+    }
+
+    /// The current master of a channel, and the calls accepted before `before` whose offers it has not got, oldest
+    /// first. Each is for it once it was taken from the iterator.
+    pub(crate) fn give_calls(
+        &mut self,
+        key: ChannelKey,
+        before: u64,
+    ) -> Option<(SessionKey, impl Iterator<Item = &Waiting>)> {
+        let channel = self.channels.get_mut(key)?;
+        let is_watched = self.news.is_watched(channel.hooks);
+        let live = channel.live_mut()?;
+        let master = live.members.to_master()?;
+        if is_watched && live.calls.all().any(|call| call.given.is_none()) {
+            self.news.changed(key, (Cause::Served, None));
+        }
+        let calls = live.calls.all();
+        let left = calls.filter(move |call| call.given.is_none() && call.order < before);
+        let given = left.filter_map(move |call| {
+            call.given = Some(master);
+            (!call.had.contains(&master)).then_some(&*call)
+        });
+        Some((master, given))
+    }
+
+    /// The master is another one, or gone: offers it had and did not answer are for the next. `unsent`: what comes back
+    /// from its outbox.
+    pub(crate) fn offers_lost_their_master(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        unsent: &[Unsent],
+    ) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        let Live { calls, members, .. } = live;
+        let stays = members.gave_way(master);
+        for call in calls.all().filter(|call| call.delivered) {
+            let order = call.order;
+            let comes_back = |one: &Unsent| one.launch.call && one.launch.order == order;
+            let had = call.given.take_if(|given| *given == master).is_some();
+            if had && stays && !unsent.iter().any(comes_back) {
+                call.was_had(master);
+            }
+        }
+        self.changed(key, Cause::Waiting, None);
+    }
+
+    /// A connection of the master's slot has left: nothing is remembered of what it had.
+    pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            let calls = live.calls.all();
+            calls.for_each(|call| call.had.retain(|had| *had != master));
+        }
+    }
+
+    /// The last byte of an offer was handed over to `master`. True when it is for the next master all the same: this
+    /// one is no longer the channel's.
+    pub(crate) fn offer_was_sent(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        order: u64,
+    ) -> bool {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return false;
+        };
+        let current = live.members.master() == Some(master);
+        let stays = live.members.gave_way(master);
+        let Some(call) = live.calls.by_order(order) else {
+            return false;
+        };
+        call.delivered = true;
+        // Another master may have it by now.
+        let returns = !current && call.given == Some(master);
+        if returns {
+            call.given = None;
+            if stays {
+                call.was_had(master);
+            }
+        }
+        if returns {
+            self.changed(key, Cause::Waiting, None);
+        }
+        returns
+    }
+
+    /// An offer came back from the outbox of `master`; false when its call does not wait any more.
+    pub(crate) fn offer_returned(
+        &mut self,
+        key: ChannelKey,
+        master: SessionKey,
+        order: u64,
+    ) -> bool {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        let call = live.and_then(|live| live.calls.by_order(order));
+        let waits = call.is_some();
+        if let Some(call) = call {
+            call.given.take_if(|given| *given == master);
+        }
+        self.changed(key, Cause::Waiting, None);
+        waits
+    }
+
+    /// The call of a caller on another shard that has a place.
+    pub(crate) fn call_of(&self, caller: CallRef) -> Option<Call> {
+        self.waits.of(caller)
+    }
+
+    /// The caller's shard has said that the call is over.
+    pub(crate) fn free_call_place(&mut self, caller: CallRef) {
+        self.waits.free(caller);
+    }
+
+    /// The number of places that callers on other shards have.
+    pub(crate) fn call_places(&self) -> usize {
+        self.waits.places()
+    }
+
+    /// The channels that have waiting calls, in the order of their keys.
+    pub(crate) fn channels_with_calls(&self) -> BTreeSet<ChannelKey> {
+        self.waits.channels()
+    }
+}
+
+/// Milliseconds that a call waits: as long as its channel keeps messages, or as long as is configured.
+pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+    let ttl_ms = u64::from(ttl_seconds) * 1000;
+    if most_ms == 0 {
+        ttl_ms
+    } else {
+        ttl_ms.min(most_ms)
+    }
+}

@@ -1,0 +1,248 @@
+//! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
+
+use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
+use crate::channel::Life;
+use crate::check::Check;
+use crate::id::{CallerId, Identity};
+use crate::session::http::Admission;
+use crate::shard::calls::responses::absent;
+use crate::shard::connect::upgrades::action_of;
+use crate::shard::directory::Directory;
+use crate::shard::telemetry::Books;
+use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
+use codec::control::{Call, Operation, StreamSelector, Tag};
+use codec::identifiers::ChannelArn;
+use codec::policy::{Action, KeyName};
+
+impl Directory {
+    /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
+    /// channel that is named is judged where it lives, by [`Directory::forbids_named`]; one of an ARN is there once
+    /// more, by [`Directory::forbids_tagged`], where policies depend on its tags.
+    pub(crate) fn forbids(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        call: &Call,
+    ) -> Option<Answer> {
+        let operation = call.operation();
+        if let Some(arn) = call.arn() {
+            let question = PolicyQuestion {
+                client_id: named_client_id(call),
+                request_tags: tags_of_call(call),
+                resource_tags: ResourceTags::Elsewhere,
+                ..PolicyQuestion::new(operation.policy_action(), arn.as_str())
+            };
+            let denied = denial(books, caller, operation, &question);
+            let hidden = || absent(Check::AccountHidden).into();
+            return denied.or_else(|| (!caller.sees(arn)).then(hidden));
+        }
+        let resource = if let Call::Create(create) = call {
+            unborn(&self.named(caller, create.name.as_str()), "channel")
+        } else if let Call::MappedResource(mapped) = call {
+            match &mapped.stream {
+                StreamSelector::ByArn(arn) => arn.as_ref().to_owned(),
+                StreamSelector::ByName(name) => {
+                    unborn(&self.named(caller, name.as_str()), "stream")
+                }
+            }
+        } else if operation == Operation::ListSignalingChannels {
+            "*".to_owned()
+        } else {
+            return None;
+        };
+        let question = PolicyQuestion {
+            request_tags: tags_of_call(call),
+            ..PolicyQuestion::new(operation.policy_action(), &resource)
+        };
+        denial(books, caller, operation, &question)
+    }
+
+    /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
+    pub(crate) fn forbids_named(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        operation: Operation,
+        identity: &Identity,
+    ) -> Option<Answer> {
+        let channel = self.named_channel(identity);
+        let action = operation.policy_action();
+        match channel.filter(|channel| channel.state != Life::Creating) {
+            Some(channel) => {
+                let question = PolicyQuestion {
+                    resource_tags: ResourceTags::Known(&channel.record.tags),
+                    ..PolicyQuestion::new(action, channel.record.arn.as_str())
+                };
+                denial(books, caller, operation, &question)
+            }
+            None => {
+                let resource = unborn(identity, "channel");
+                denial(
+                    books,
+                    caller,
+                    operation,
+                    &PolicyQuestion::new(action, &resource),
+                )
+            }
+        }
+    }
+
+    /// Refuses a call about a channel of an ARN, if the caller's policies name tags of channels and do not allow it
+    /// with those of this one. A channel that is not there has none.
+    pub(crate) fn forbids_tagged(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        query: &Query,
+    ) -> Option<Answer> {
+        if !caller.reads(KeyName::ResourceTag) {
+            return None;
+        }
+        let (arn, request_tags) = match &query.kind {
+            QueryKind::Look(_, Some(arn)) | QueryKind::Offer { arn, .. } => {
+                (arn, RequestTags::None)
+            }
+            QueryKind::Change(arn, alteration) => (arn, tags_of_alteration(alteration)),
+            QueryKind::Look(_, None)
+            | QueryKind::Create(..)
+            | QueryKind::Page { .. }
+            | QueryKind::Permit(_)
+            | QueryKind::Count { .. } => return None,
+        };
+        let question = PolicyQuestion {
+            client_id: query.client_id.as_deref(),
+            request_tags,
+            resource_tags: ResourceTags::Known(self.tags(arn)),
+            ..PolicyQuestion::new(query.operation.policy_action(), arn.as_str())
+        };
+        denial(books, caller, query.operation, &question)
+    }
+
+    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels, and the policy and
+    /// statement that refuse it.
+    pub(crate) fn forbids_tagged_upgrade(
+        &self,
+        books: &mut Books,
+        admission: &Admission,
+    ) -> Option<(Check, Option<Box<str>>)> {
+        let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
+        if !caller.reads(KeyName::ResourceTag) {
+            return None;
+        }
+        let question = PolicyQuestion {
+            client_id,
+            resource_tags: ResourceTags::Known(self.tags(&admission.arn)),
+            ..PolicyQuestion::new(action_of(client_id), admission.arn.as_str())
+        };
+        let ruling = caller.decide(&question);
+        books.count_policy_steps(ruling.steps);
+        Some((ruling.denied?, caller.ground_of(&ruling)))
+    }
+
+    /// The tags of a channel that lives here; none, if it does not.
+    fn tags(&self, arn: &ChannelArn) -> &[Tag] {
+        let channel = self.find(arn).and_then(|key| self.channel(key));
+        channel.map_or(&[], |channel| &channel.record.tags)
+    }
+
+    /// The channel of a name in our region and the caller's account.
+    pub(crate) fn named(&self, caller: &Caller, name: &str) -> Identity {
+        Identity::new(&self.settings.region, caller.account(), name)
+    }
+}
+
+/// The role in which a caller counts where those of a channel share something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallerRole {
+    /// As all others: no signature proves who calls.
+    Anyone,
+    /// As the channel's master, since it may connect as that.
+    Master,
+    /// For itself.
+    Viewer(CallerId),
+}
+
+impl CallerRole {
+    /// The caller, if it has a part of its own.
+    pub(crate) fn caller(self) -> Option<CallerId> {
+        match self {
+            Self::Anyone | Self::Master => None,
+            Self::Viewer(caller) => Some(caller),
+        }
+    }
+}
+
+impl Directory {
+    /// The role of a caller on this channel. It follows from the rights of its key, not from what a request names:
+    /// masters of the C SDK send a ClientId as viewers do.
+    pub(crate) fn caller_role(
+        &self,
+        books: &mut Books,
+        caller: &Caller,
+        arn: &ChannelArn,
+    ) -> CallerRole {
+        let Some(identity) = caller.identity() else {
+            return CallerRole::Anyone;
+        };
+        let question = PolicyQuestion {
+            resource_tags: ResourceTags::Known(self.tags(arn)),
+            ..PolicyQuestion::new(Action::ConnectAsMaster, arn.as_str())
+        };
+        let ruling = caller.decide(&question);
+        books.count_policy_steps(ruling.steps);
+        match ruling.denied {
+            None => CallerRole::Master,
+            Some(_) => CallerRole::Viewer(CallerId::of_hash(self.hasher.hash_one(identity))),
+        }
+    }
+}
+
+/// The client id that a call names for its policies.
+pub(crate) fn named_client_id(call: &Call) -> Option<&str> {
+    let Call::Ice(ice) = call else {
+        return None;
+    };
+    ice.client_id.as_ref().map(|id| id.as_str())
+}
+
+fn tags_of_call(call: &Call) -> RequestTags<'_> {
+    if let Call::Create(create) = call {
+        RequestTags::Set(&create.tags)
+    } else if let Call::Tag(tag) = call {
+        RequestTags::Set(&tag.tags)
+    } else if let Call::Untag(untag) = call {
+        RequestTags::Removed(&untag.keys)
+    } else {
+        RequestTags::None
+    }
+}
+
+fn tags_of_alteration(alteration: &Alteration) -> RequestTags<'_> {
+    match alteration {
+        Alteration::Tag(tags) => RequestTags::Set(tags),
+        Alteration::Untag(keys) => RequestTags::Removed(keys),
+        Alteration::Update(..) | Alteration::Delete(_) => RequestTags::None,
+    }
+}
+
+fn denial(
+    books: &mut Books,
+    caller: &Caller,
+    operation: Operation,
+    question: &PolicyQuestion<'_>,
+) -> Option<Answer> {
+    let ruling = caller.decide(question);
+    books.count_policy_steps(ruling.steps);
+    let message = || caller.denial(question.action, question.resource);
+    let fault = |check| {
+        let fault = Fault::new(check, operation.denied(), message());
+        fault.by_policy(caller.ground_of(&ruling))
+    };
+    ruling.denied.map(|check| fault(check).into())
+}
+
+/// The resource of a channel that does not exist yet: policies say `channel/NAME/*`.
+fn unborn(identity: &Identity, what: &str) -> String {
+    let (region, account, name) = (identity.region(), identity.account(), identity.name());
+    format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")
+}

@@ -1,0 +1,758 @@
+//! The Alexa calls that wait on one shard: their accounts, which makes room when there is none, and which of them
+//! another shard still has to confirm the end of.
+//!
+//! ```text
+//!  the caller's shard          the channel's home
+//!    QueryKind ───────────────────►  taken in
+//!    ◄─────────── CallTaken    the place per pair of shards is free again; one of this table is held
+//!    CallWithdrawn ─────────►  only when the caller hangs up: the call ends, if it still waits
+//!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, wanted or not
+//!    CallOver ──────────────►  the place of this table is free
+//! ```
+//! A place is held until its `CallOver` is read, so the mailboxes never hold more answers than there are places on all
+//! shards, nor more of `CallWithdrawn` and of `CallOver` than there are on the reader's.
+
+use crate::id::{Account, CallRef, ChannelKey, SessionKey};
+use crate::limits::{
+    CALL_PLACES_PER_WAITING_CALL, LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, lists_under_way,
+    lists_waiting,
+};
+use crate::shard::PageQuestion;
+use crate::shard::shares::Shares;
+use crate::time::Moment;
+use ahash::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+/// One call at its channel: its channel, and its place in the channel's order of acceptance.
+pub(crate) type Call = (ChannelKey, u64);
+
+/// The waiting calls of one shard's channels.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    /// Calls without an answer, by the account of their channel.
+    accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
+    waiting: usize,
+    /// At most this many wait.
+    most: usize,
+    /// Calls of other shards that were taken in and not confirmed to be over, and where they are or were.
+    places: HashMap<CallRef, Call, RandomState>,
+}
+
+/// The room for one more call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallRoom {
+    /// There is room.
+    Free,
+    /// There is, once this call of an account or channel with more than its share has ended.
+    InPlaceOf(Call),
+    /// There is none, and no other holder has more than the caller would have.
+    None,
+}
+
+impl Waits {
+    pub(crate) fn new(most: usize, hasher: RandomState) -> Self {
+        Self {
+            accounts: BTreeMap::new(),
+            waiting: 0,
+            most,
+            places: HashMap::with_hasher(hasher),
+        }
+    }
+
+    /// Whether one more call of another shard may wait.
+    pub(crate) fn has_place(&self) -> bool {
+        self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.most
+    }
+
+    /// The number of places that are held.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The number of calls that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// The number of those on a channel of `account`.
+    pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
+        let calls = self.accounts.get(account);
+        calls.map_or(0, |calls| of(calls, channel).count())
+    }
+
+    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one
+    /// that has less: first between accounts, then between the channels of one.
+    ///
+    /// Looks at each account and at the calls of one: at most twice as many as may wait.
+    pub(crate) fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
+        if self.waiting < self.most {
+            return CallRoom::Free;
+        }
+        let own = self.accounts.get(account);
+        let own_calls = own.map_or(0, BTreeSet::len);
+        let fullest = self.accounts.values().max_by_key(|calls| calls.len());
+        let Some(fullest) = fullest.filter(|calls| calls.len() > own_calls + 1) else {
+            let here = own.map_or(0, |calls| of(calls, channel).count());
+            let most = own.and_then(fullest_channel);
+            return match most {
+                Some((calls, newest)) if calls > here + 1 => CallRoom::InPlaceOf(newest),
+                Some(_) | None => CallRoom::None,
+            };
+        };
+        fullest_channel(fullest).map_or(CallRoom::None, |(_, newest)| CallRoom::InPlaceOf(newest))
+    }
+
+    /// A call waits from here on.
+    pub(crate) fn begin(&mut self, account: &str, call: Call) {
+        let calls = match self.accounts.get_mut(account) {
+            Some(calls) => calls,
+            None => self.accounts.entry(account.into()).or_default(),
+        };
+        self.waiting += usize::from(calls.insert(call));
+        debug_assert!(self.waiting <= self.most, "more calls wait than may");
+    }
+
+    /// A call waits no more.
+    pub(crate) fn end(&mut self, account: &str, call: Call) {
+        let Some(calls) = self.accounts.get_mut(account) else {
+            return;
+        };
+        self.waiting -= usize::from(calls.remove(&call));
+        if calls.is_empty() {
+            self.accounts.remove(account);
+        }
+    }
+
+    /// A caller knows that its call waits: it will report once that the call is over.
+    pub(crate) fn hold(&mut self, caller: CallRef, call: Call) {
+        self.places.insert(caller, call);
+    }
+
+    /// The call of a caller that waits.
+    pub(crate) fn of(&self, caller: CallRef) -> Option<Call> {
+        self.places.get(&caller).copied()
+    }
+
+    /// The caller's shard has said that the call is over.
+    pub(crate) fn free(&mut self, caller: CallRef) {
+        self.places.remove(&caller);
+    }
+
+    /// The channels that have waiting calls, each once, in the order of their keys.
+    pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
+        let calls = self.accounts.values().flatten();
+        calls.map(|(channel, _)| *channel).collect()
+    }
+}
+
+/// The calls of one channel.
+fn of(calls: &BTreeSet<Call>, channel: ChannelKey) -> impl Iterator<Item = &Call> {
+    calls.range((channel, 0)..=(channel, u64::MAX))
+}
+
+/// The number of calls on the channel that has most of these, and the newest of them.
+fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
+    let mut counts: BTreeMap<ChannelKey, (usize, Call)> = BTreeMap::new();
+    for call in calls {
+        let (count, newest) = counts.entry(call.0).or_insert((0, *call));
+        *count += 1;
+        *newest = *call;
+    }
+    counts.into_values().max_by_key(|(count, _)| *count)
+}
+
+// Lists that callers of a shard wait for. Each account has one under way at a time and the accounts take turns, so a
+// list waits for one of each other account, however many those ask for. Where several nodes have channels an account
+// has a few, since most of the time of a list is spent in waiting for other nodes. A list whose caller hung up is
+// dropped when its turn comes, before any work.
+//
+// A list is under way until all parts of it have come: those of a caller who hung up are work for other shards all
+// the same.
+
+/// The lists of a shard's callers.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    under_way_max: usize,
+    /// Of one account.
+    of_account_max: usize,
+    waiting_max: usize,
+    /// With the number of parts that are missing: few enough to look through.
+    under_way: Vec<(CallRef, usize)>,
+    waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
+    /// Accounts with lists that wait, and fewer under way than one account may have, in turn.
+    turns: VecDeque<Account>,
+    shares: Shares<Account, Account>,
+    waits: usize,
+}
+
+impl Lists {
+    /// None, in a process of this many shards; `of_nodes` where several nodes have channels.
+    pub(crate) fn among(shards: usize, of_nodes: bool) -> Self {
+        Self {
+            under_way_max: lists_under_way(shards),
+            of_account_max: if of_nodes { LISTS_OF_AN_ACCOUNT } else { 1 },
+            waiting_max: lists_waiting(shards),
+            under_way: Vec::new(),
+            waiting: BTreeMap::new(),
+            turns: VecDeque::new(),
+            shares: Shares::default(),
+            waits: 0,
+        }
+    }
+
+    /// Adds a list to those that wait. When they are too many, the newest of the account with most does not fit: this
+    /// one, unless its account has fewer. Returns the caller that is to be refused.
+    pub(crate) fn ask(&mut self, caller: CallRef, question: PageQuestion) -> Option<CallRef> {
+        let account = caller.account;
+        let mut displaced = None;
+        if self.waits >= self.waiting_max {
+            let own = self.waiting.get(&account).map_or(0, VecDeque::len);
+            let Some(largest) = self.shares.payer(account, own, 1) else {
+                return Some(caller);
+            };
+            displaced = self.pop(largest, VecDeque::pop_back);
+        }
+        let waiting = self.waiting.entry(account).or_default();
+        waiting.push_back((caller, question));
+        let after = waiting.len();
+        self.shares.change(account, account, after - 1, after);
+        self.waits += 1;
+        self.take_turn(account);
+        displaced.map(|(caller, _)| caller)
+    }
+
+    /// Whether [`Self::next`] has one.
+    pub(crate) fn due(&self) -> bool {
+        self.under_way.len() < self.under_way_max && !self.turns.is_empty()
+    }
+
+    /// The next list to be made, if one more may be under way: of `parts` answers.
+    pub(crate) fn next(&mut self, parts: usize) -> Option<(CallRef, PageQuestion)> {
+        if self.under_way.len() >= self.under_way_max {
+            return None;
+        }
+        let account = self.turns.pop_front()?;
+        let (caller, question) = self.pop(account, VecDeque::pop_front)?;
+        self.under_way.push((caller, parts));
+        self.take_turn(account);
+        Some((caller, question))
+    }
+
+    /// A part of a list has come, if it is of one.
+    pub(crate) fn part_came(&mut self, caller: CallRef) {
+        let mut all = self.under_way.iter_mut();
+        let Some((_, missing)) = all.find(|(list, _)| *list == caller) else {
+            return;
+        };
+        *missing -= 1;
+        if *missing == 0 {
+            self.end(caller);
+        }
+    }
+
+    /// A list is under way no longer: it is whole, or nobody was asked for it.
+    pub(crate) fn end(&mut self, caller: CallRef) {
+        self.under_way.retain(|(list, _)| *list != caller);
+        self.take_turn(caller.account);
+    }
+
+    /// Puts an account at the end of those whose turn comes, if it is not among them and may be.
+    fn take_turn(&mut self, account: Account) {
+        let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
+        let all = self.under_way.iter();
+        let own = all.filter(|(list, _)| list.account == account).count();
+        if waits && own < self.of_account_max {
+            self.turns.push_back(account);
+        }
+    }
+
+    fn pop<T>(
+        &mut self,
+        account: Account,
+        pop: impl FnOnce(&mut VecDeque<(CallRef, PageQuestion)>) -> Option<T>,
+    ) -> Option<T> {
+        let waiting = self.waiting.get_mut(&account)?;
+        let popped = pop(waiting)?;
+        let after = waiting.len();
+        if after == 0 {
+            self.waiting.remove(&account);
+            self.turns.retain(|turn| *turn != account);
+        }
+        self.shares.change(account, account, after + 1, after);
+        self.waits -= 1;
+        Some(popped)
+    }
+}
+
+// The part of a turn that pages may take.
+
+/// The remainder of a turn for pages, and the work that waits for the next one: at most as much as there are lists
+/// under way on all shards.
+#[derive(Debug, Default)]
+pub(crate) struct PageTurn {
+    /// The moment of the turn: all inputs of one turn have the same.
+    at: Moment,
+    /// Records looked at or merged before it, and in all.
+    before: u64,
+    records: u64,
+    waiting: VecDeque<PageWork>,
+    /// Channel records that pages have looked at.
+    records_read: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum PageWork {
+    Send(CallRef, PageOf),
+    /// All parts of this call's page have come.
+    Merge(CallRef),
+}
+
+/// Which part of a page a shard is asked for: see [`crate::shard::QueryKind::Page`].
+#[derive(Debug)]
+pub(crate) struct PageOf {
+    pub(crate) prefix: Box<str>,
+    pub(crate) after: Option<Box<str>>,
+    pub(crate) limit: usize,
+}
+
+impl PageTurn {
+    /// Whether work waits.
+    pub(crate) fn due(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether the turn of `at` has room for more records.
+    pub(crate) fn has_room(&mut self, at: Moment) -> bool {
+        if self.at != at {
+            (self.at, self.before) = (at, self.records);
+        }
+        self.records - self.before < RECORDS_PER_TURN
+    }
+
+    /// Whether it has room for more than the work that waits.
+    pub(crate) fn has_room_for_more(&mut self, at: Moment) -> bool {
+        !self.due() && self.has_room(at)
+    }
+
+    /// Records of parts that have come were merged.
+    pub(crate) fn merged(&mut self, records: usize) {
+        self.records += records as u64;
+    }
+
+    /// Work that waits for a turn with room.
+    pub(crate) fn later(&mut self, work: PageWork) {
+        self.waiting.push_back(work);
+    }
+
+    /// The work that has waited longest, if the turn has room.
+    pub(crate) fn next(&mut self, at: Moment) -> Option<PageWork> {
+        if self.due() && self.has_room(at) {
+            self.waiting.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Records that were looked at in turns, or merged, since the start.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Channel records that pages have looked at.
+    pub(crate) fn records_read(&self) -> u64 {
+        self.records_read
+    }
+
+    /// A page has looked at this many records.
+    pub(crate) fn count_read(&mut self, records: usize) {
+        self.records_read += records as u64;
+    }
+
+    /// The same, of the turn.
+    pub(crate) fn count_in_turn(&mut self, records: u64) {
+        self.records += records;
+    }
+}
+
+// The devices that wait on one shard, each at its channel, until somebody waits for them.
+//
+// Accounts share the places. When all are taken, a device of the account with most makes room for one of an account
+// with fewer.
+
+/// The waiting devices of one shard's channels: at most one a channel.
+#[derive(Debug)]
+pub(crate) struct Polls {
+    waiting: BTreeMap<ChannelKey, (SessionKey, Account)>,
+    shares: Shares,
+    /// At most this many wait.
+    most: usize,
+    /// The channels of those of which something has changed in this input. Each is one of `waiting`.
+    changed: BTreeMap<ChannelKey, PollChange>,
+}
+
+/// A change of a channel whose device waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PollChange {
+    /// Something is kept, or a master is there, or the channel is another node's.
+    State,
+    /// It is deleted.
+    Deleted,
+}
+
+/// The room for one more device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PollRoom {
+    /// There is room.
+    Free,
+    /// There is, once the device of this channel has its answer.
+    InPlaceOf(ChannelKey),
+    /// There is none, and no other account has more than the asker's would have.
+    None,
+}
+
+impl Polls {
+    /// Nobody waits; at most this many may.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            shares: Shares::default(),
+            most,
+            changed: BTreeMap::new(),
+        }
+    }
+
+    /// Whether no device waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The number of devices that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The connection that waits on a channel.
+    pub(crate) fn of(&self, channel: ChannelKey) -> Option<SessionKey> {
+        self.waiting.get(&channel).map(|(session, _)| *session)
+    }
+
+    /// All connections that wait.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
+        self.waiting.values().map(|(session, _)| *session)
+    }
+
+    /// Whether one more device of an account may wait.
+    pub(crate) fn room(&self, account: Account) -> PollRoom {
+        if self.waiting.len() < self.most {
+            return PollRoom::Free;
+        }
+        let payer = self.shares.payer(account, 0, 1);
+        payer.map_or(PollRoom::None, PollRoom::InPlaceOf)
+    }
+
+    /// A device waits from here on. The caller has ended the one that waited on the channel before.
+    pub(crate) fn begin(&mut self, account: Account, channel: ChannelKey, session: SessionKey) {
+        let before = self.waiting.insert(channel, (session, account));
+        debug_assert!(before.is_none(), "two devices wait on one channel");
+        debug_assert!(
+            self.waiting.len() <= self.most,
+            "more devices wait than may"
+        );
+        self.shares.change(account, channel, 0, 1);
+    }
+
+    /// A connection waits no more; false when it did not.
+    pub(crate) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
+        if self.of(channel) != Some(session) {
+            return false;
+        }
+        if let Some((_, account)) = self.waiting.remove(&channel) {
+            self.shares.change(account, channel, 1, 0);
+        }
+        self.changed.remove(&channel);
+        true
+    }
+
+    /// Something has changed of a channel: its device is looked at when the input is over, if one waits.
+    #[inline]
+    pub(crate) fn note(&mut self, channel: ChannelKey, change: PollChange) {
+        if !self.waiting.is_empty() && self.waiting.contains_key(&channel) {
+            let last = self.changed.entry(channel).or_insert(change);
+            if change == PollChange::Deleted {
+                *last = change;
+            }
+        }
+    }
+
+    /// The next channel of which something has changed.
+    pub(crate) fn next_changed(&mut self) -> Option<(ChannelKey, PollChange)> {
+        self.changed.pop_first()
+    }
+
+    /// Whether there is such a channel.
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Checks what holds between two inputs.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn invariants(&self) {
+        assert!(self.changed.is_empty(), "a device is not looked at");
+        assert_eq!(
+            self.shares.bytes(),
+            self.waiting.len(),
+            "the shares of devices"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::id::{SessionKey, ShardId};
+
+    fn waits(most: usize) -> Waits {
+        Waits::new(most, RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    fn channel(number: u32) -> ChannelKey {
+        ChannelKey::new(number, 0)
+    }
+
+    #[test]
+    fn the_account_with_most_calls_makes_room_for_one_with_fewer() {
+        let mut waits = waits(6);
+        for order in 0..4 {
+            waits.begin("greedy", (channel(1), order));
+        }
+        assert_eq!(waits.room("greedy", channel(1)), CallRoom::Free);
+        waits.begin("greedy", (channel(2), 9));
+        waits.begin("other", (channel(3), 1));
+        // The account with five of six: the newest on its fullest channel.
+        let newest = CallRoom::InPlaceOf((channel(1), 3));
+        assert_eq!(waits.room("third", channel(4)), newest);
+        assert_eq!(waits.room("other", channel(3)), newest);
+        // Within its own account the same rule holds between channels.
+        assert_eq!(waits.room("greedy", channel(5)), newest);
+        assert_eq!(waits.room("greedy", channel(2)), newest);
+        assert_eq!(waits.room("greedy", channel(1)), CallRoom::None);
+    }
+
+    #[test]
+    fn equal_shares_are_left_alone() {
+        let mut waits = waits(4);
+        for (account, number) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
+            waits.begin(account, (channel(number), 1));
+        }
+        assert_eq!(waits.room("a", channel(1)), CallRoom::None);
+        assert_eq!(waits.room("b", channel(9)), CallRoom::None);
+        assert_eq!(
+            waits.room("c", channel(5)),
+            CallRoom::InPlaceOf((channel(4), 1)),
+            "who has none is below its share"
+        );
+        waits.end("b", (channel(3), 1));
+        waits.end("b", (channel(3), 1));
+        assert_eq!(waits.room("a", channel(1)), CallRoom::Free);
+        assert_eq!(waits.channels().len(), 3);
+    }
+
+    #[test]
+    fn places_are_held_until_the_caller_confirms() {
+        let mut waits = waits(2);
+        let caller = |serial| CallRef {
+            shard: ShardId(1),
+            session: SessionKey::new(1, 1),
+            serial,
+            account: crate::id::Account(0),
+            change: false,
+        };
+        for serial in 0..4 {
+            assert!(waits.has_place());
+            waits.hold(caller(serial), (channel(1), serial.into()));
+        }
+        assert!(!waits.has_place());
+        assert_eq!(waits.of(caller(2)), Some((channel(1), 2)));
+        waits.free(caller(2));
+        assert_eq!(waits.of(caller(2)), None);
+        assert!(waits.has_place() && waits.places() == 3);
+    }
+}
+
+#[cfg(test)]
+mod lists_tests {
+
+    use super::*;
+    use crate::id::{SessionKey, ShardId};
+    use crate::limits::LISTS_WAITING_MAX;
+
+    fn call(account: u64, serial: u32) -> CallRef {
+        CallRef {
+            shard: ShardId(0),
+            session: SessionKey::new(serial, 0),
+            serial,
+            account: Account(account),
+            change: false,
+        }
+    }
+
+    fn ask(lists: &mut Lists, account: u64, serial: u32) -> Option<CallRef> {
+        let question = PageQuestion {
+            prefix: "".into(),
+            after: None,
+            limit: 1,
+        };
+        lists.ask(call(account, serial), question)
+    }
+
+    fn next(lists: &mut Lists) -> Option<(u64, u32)> {
+        let (caller, _) = lists.next(2)?;
+        Some((caller.account.0, caller.serial))
+    }
+
+    fn comes(lists: &mut Lists, (account, serial): (u64, u32)) {
+        (0..2).for_each(|_| lists.part_came(call(account, serial)));
+    }
+
+    #[test]
+    fn accounts_take_turns_with_one_list_each() {
+        let mut lists = Lists::among(1, false);
+        (0..3).for_each(|serial| assert_eq!(ask(&mut lists, 1, serial), None));
+        assert_eq!(next(&mut lists), Some((1, 0)));
+        assert!(
+            next(&mut lists).is_none() && !lists.due(),
+            "one of an account"
+        );
+        ask(&mut lists, 2, 10);
+        ask(&mut lists, 2, 11);
+        assert_eq!(
+            next(&mut lists),
+            Some((2, 10)),
+            "at once, before those of 1"
+        );
+        comes(&mut lists, (1, 0));
+        comes(&mut lists, (2, 10));
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut lists)).collect();
+        assert_eq!(order, [(1, 1), (2, 11)]);
+        lists.part_came(call(1, 1));
+        assert_eq!(next(&mut lists), None, "its other part is missing");
+        lists.part_came(call(1, 1));
+        assert_eq!(next(&mut lists), Some((1, 2)));
+    }
+
+    #[test]
+    fn who_has_most_lists_waiting_makes_room() {
+        let mut lists = Lists::among(1, false);
+        let most = u32::try_from(LISTS_WAITING_MAX).unwrap();
+        (0..most).for_each(|serial| assert_eq!(ask(&mut lists, 1, serial), None));
+        assert_eq!(ask(&mut lists, 1, most), Some(call(1, most)), "its own");
+        let newest = call(1, most - 1);
+        assert_eq!(
+            ask(&mut lists, 2, most + 1),
+            Some(newest),
+            "the newest of 1"
+        );
+        assert_eq!(lists.waits, LISTS_WAITING_MAX);
+        assert_eq!(
+            [next(&mut lists), next(&mut lists)],
+            [Some((1, 0)), Some((2, most + 1))]
+        );
+    }
+
+    #[test]
+    fn as_many_as_there_may_be_are_under_way() {
+        let mut lists = Lists::among(1, false);
+        let most = lists_under_way(1);
+        for account in 0..=most as u64 {
+            ask(&mut lists, account, u32::try_from(account).unwrap());
+        }
+        let begun = std::iter::from_fn(|| next(&mut lists)).count();
+        assert_eq!((begun, lists.due()), (most, false));
+        lists.end(call(0, 0));
+        lists.end(call(0, 0));
+        assert!(lists.due() && next(&mut lists).is_some() && next(&mut lists).is_none());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_lists_that_were_made() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut lists = Lists::among(1, false);
+        for serial in 0..20_000 {
+            ask(&mut lists, random.u64(..7), serial);
+            while random.bool()
+                && let Some((account, serial)) = next(&mut lists)
+            {
+                if random.bool() {
+                    comes(&mut lists, (account, serial));
+                } else {
+                    lists.end(call(account, serial));
+                }
+            }
+        }
+        while let Some(list) = next(&mut lists) {
+            comes(&mut lists, list);
+        }
+        assert!(lists.waiting.is_empty() && lists.turns.is_empty() && lists.under_way.is_empty());
+        assert_eq!((lists.waits, lists.shares.largest()), (0, None));
+    }
+}
+
+#[cfg(test)]
+mod polls_tests {
+
+    use super::*;
+
+    fn channel(number: u32) -> ChannelKey {
+        ChannelKey::new(number, 0)
+    }
+
+    fn session(number: u32) -> SessionKey {
+        SessionKey::new(number, 0)
+    }
+
+    #[test]
+    fn the_account_with_most_makes_room_for_one_with_fewer() {
+        let mut polls = Polls::new(3);
+        for number in 0..3 {
+            assert_eq!(polls.room(Account(1)), PollRoom::Free);
+            polls.begin(Account(1), channel(number), session(number));
+        }
+        assert_eq!(polls.room(Account(1)), PollRoom::None, "all of one account");
+        let PollRoom::InPlaceOf(payer) = polls.room(Account(2)) else {
+            panic!("who has none finds room");
+        };
+        let of = polls.of(payer).unwrap();
+        assert!(polls.end(payer, of) && !polls.end(payer, of));
+        polls.begin(Account(2), channel(7), session(7));
+        assert_eq!(
+            polls.room(Account(2)),
+            PollRoom::None,
+            "two and one of three"
+        );
+        polls.invariants();
+    }
+
+    #[test]
+    fn only_channels_whose_device_waits_are_looked_at() {
+        let mut polls = Polls::new(3);
+        polls.note(channel(1), PollChange::State);
+        assert_eq!(polls.next_changed(), None);
+        polls.begin(Account(1), channel(1), session(1));
+        polls.note(channel(2), PollChange::State);
+        polls.note(channel(1), PollChange::Deleted);
+        polls.note(channel(1), PollChange::State);
+        assert_eq!(
+            polls.next_changed(),
+            Some((channel(1), PollChange::Deleted))
+        );
+        polls.note(channel(1), PollChange::State);
+        assert!(!polls.end(channel(1), session(2)), "an older one is over");
+        assert!(polls.end(channel(1), session(1)) && polls.is_empty());
+        assert_eq!(polls.next_changed(), None);
+        polls.invariants();
+    }
+}

@@ -1,0 +1,604 @@
+//! Ends: of connections, of what is due, and of the process.
+
+use crate::check::Check;
+use crate::event::{ConnectionRole, Purpose};
+use crate::id::{Account, ChannelKey, SessionKey};
+use crate::journal::EndReason;
+use crate::limits::PIPELINED_BYTES_MAX;
+use crate::machine::{Intake, Output};
+use crate::session::http::HttpStage;
+use crate::session::web_socket::{Due, Role, WebSocket};
+use crate::session::{NEVER, Sending, Session, SessionState, Wait};
+use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
+use crate::shard::calls::wake;
+use crate::shard::directory::Directory;
+use crate::shard::shares::Standing;
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
+use crate::shard::{Fault, tunnel};
+use crate::time::Moment;
+use codec::control::ErrorKind;
+use codec::ws::{self, Opcode};
+
+// The end of connections: the part of it that belongs to the connection. What concerns its channel and its calls is
+// left to the shard ([`Todo`]).
+
+impl Sockets {
+    /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
+    pub(crate) fn close(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        reason: EndReason,
+        at: Moment,
+    ) {
+        let (code, text) = reason.close();
+        self.close_with(books, todo, key, (reason, code, text), at);
+    }
+
+    /// The same with this code and text.
+    pub(crate) fn close_with(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        (reason, code, text): (EndReason, u16, &str),
+        at: Moment,
+    ) {
+        if self.web_socket(key).is_none() {
+            return;
+        }
+        self.because(key, reason);
+        self.leave(books, todo, key, at);
+        self.push_control(books, key, |out| codec::ws::close_frame(out, code, text));
+        let wait_ms = self.settings().timeouts.close_ms;
+        let deadline = self.waits_from(at).after(wait_ms);
+        self.await_close_echo(key, deadline);
+    }
+
+    /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
+    pub(crate) fn cut_slow(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        if self.web_socket(key).is_some() {
+            self.close(books, todo, key, EndReason::SlowConsumer, at);
+            self.cut_off(books, todo, key, at);
+        }
+    }
+
+    /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves
+    /// here.
+    pub(crate) fn finish(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.depart(books, todo, key, at);
+        self.close_when_sent(key, at);
+    }
+
+    /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
+    pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
+        let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
+        let session = self.session(key);
+        let waits = session.is_some_and(|session| session.sending == Sending::Withheld);
+        if self.await_gone(key, deadline) {
+            if !waits {
+                self.output(Output::Close(key));
+            }
+            self.arm(key, deadline);
+        }
+    }
+
+    /// Ends the connection at once, once.
+    pub(crate) fn abort(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        let state = self.session(key).map(|session| &session.state);
+        if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
+            return;
+        }
+        self.depart(books, todo, key, at);
+        self.await_gone(key, NEVER);
+        self.output(Output::Abort(key));
+    }
+
+    /// The peer will send no more.
+    pub(crate) fn peer_ended(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let answers_wait = session.answers_wait();
+        match &session.state {
+            SessionState::Http(_) => self.sends_no_more(books, todo, key, answers_wait, at),
+            // The node that passed it on may end: its client gets all that was begun, and a close frame.
+            SessionState::Open(_) if session.peer().inner => {
+                self.close(books, todo, key, EndReason::PeerGone, at);
+                self.finish(books, todo, key, at);
+            }
+            SessionState::Open(_) => {
+                self.because(key, EndReason::PeerGone);
+                self.abort(books, todo, key, at);
+            }
+            SessionState::AwaitCloseEcho(..) => self.finish(books, todo, key, at),
+            SessionState::AwaitGone(_) => {}
+        }
+    }
+
+    /// The peer of an HTTP connection will send no more: it ends with the last answer, or at once if it waits for that
+    /// of an Alexa call, or as a device.
+    fn sends_no_more(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        answers_wait: bool,
+        at: Moment,
+    ) {
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        http.ended = true;
+        if http.awaits_reply() {
+            if self.hang_up(todo, key) || self.leave_wait(todo, key) {
+                self.abort(books, todo, key, at);
+            }
+        } else if !http.has_more(answers_wait) {
+            self.close_when_sent(key, at);
+        }
+    }
+
+    /// The edge has closed the connection.
+    pub(crate) fn gone(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        self.depart(books, todo, key, at);
+        let Some(mut session) = self.remove_session(key) else {
+            return;
+        };
+        books.unload(session.outbox.load());
+        let (peer, tally) = (session.peer(), session.tally().copied());
+        let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
+        let refused_by = session.take_refused();
+        let last_frame = session.open().map(WebSocket::last_frame);
+        let Some((channel, role)) = session.membership() else {
+            return;
+        };
+        todo.push(Todo::Gone(Box::new(Gone {
+            session: key,
+            channel,
+            role,
+            peer,
+            tally,
+            last_frame,
+            reason,
+            refused_by,
+            unsent: session.outbox.drain(),
+        })));
+    }
+
+    /// The older connection of a slot falls silent; what it was not sent is for the newer one.
+    pub(crate) fn supersede(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        older: SessionKey,
+        at: Moment,
+    ) {
+        self.place(older, ConnectionRole::Superseded);
+        self.becomes(older, Standing::Superseded);
+        let Some(web_socket) = self.web_socket(older) else {
+            return;
+        };
+        web_socket.superseded = true;
+        let (channel, role) = (web_socket.channel, web_socket.role.clone());
+        let returned = self.take_back(books, older, at);
+        todo.push(Todo::Left(Box::new(Left {
+            session: older,
+            channel,
+            role,
+            end: None,
+            from: self.waits_from(at),
+            returned: Some(returned),
+        })));
+    }
+
+    /// A connection has the slot again that it lost; false when it is closing itself.
+    pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
+        let Some(web_socket) = self.web_socket(session) else {
+            return false;
+        };
+        web_socket.superseded = false;
+        let (place, standing) = match web_socket.role {
+            Role::Master => (ConnectionRole::Master, Standing::Master),
+            Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
+        };
+        self.place(session, place);
+        self.becomes(session, standing);
+        self.arm_open(session, at.now);
+        true
+    }
+
+    /// Takes a connection out of its channel, and out of its calls, if it is in any.
+    fn depart(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+        self.leave(books, todo, key, at);
+        self.hang_up(todo, key);
+        self.leave_wait(todo, key);
+        self.note_unanswered(books, key);
+    }
+
+    /// An open WebSocket leaves its channel: it is offline from here on.
+    fn leave(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+        self.stops_being_behind(key);
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let Some(web_socket) = session.open() else {
+            return;
+        };
+        let (channel, role) = (web_socket.channel, web_socket.role.clone());
+        let superseded = web_socket.superseded;
+        let is_viewer = role.client_id().is_some();
+        let end = MemberEnd {
+            remote: session.remote(),
+            opened: web_socket.opened(),
+            spoke: web_socket.spoke(),
+            reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
+        };
+        self.becomes(key, Standing::Ending);
+        let returned = (!superseded).then(|| self.take_back(books, key, at));
+        todo.push(Todo::Left(Box::new(Left {
+            session: key,
+            channel,
+            role,
+            end: Some(end),
+            from: self.waits_from(at),
+            returned,
+        })));
+        self.forget_closing(is_viewer, key);
+    }
+
+    /// Takes back what no byte of has left a connection that is no longer its slot's.
+    fn take_back(&mut self, books: &mut Books, key: SessionKey, at: Moment) -> Returned {
+        let until = self.waits_from(at).after(self.settings().timeouts.close_ms);
+        let Some(taken) = self.take_unsent(key) else {
+            return Returned::default();
+        };
+        books.unload(taken.freed);
+        Returned {
+            unsent: taken.unsent,
+            begun: taken.begun.then_some(until),
+        }
+    }
+
+    /// Why a connection ends that the edge cuts off without a word of ours: the end of the process, or a socket that
+    /// failed.
+    fn cut_off_reason(&self) -> EndReason {
+        if self.drains() {
+            EndReason::Drain
+        } else {
+            EndReason::PeerGone
+        }
+    }
+}
+
+// Connections that do not take what waits for them: see [`crate::shard::sockets`].
+
+impl Sockets {
+    /// A socket had no room for what was to be sent.
+    pub(crate) fn falls_behind(&mut self, directory: &Directory, key: SessionKey) {
+        let session = self.session(key);
+        let channel = session.and_then(Session::channel);
+        let channel = channel.and_then(|channel| directory.channel(channel));
+        let account = channel.map(|channel| Account::of(&channel.record.arn));
+        self.begin_behind(key, account);
+    }
+
+    /// Connections that are behind hold too much: the slowest is closed. False when there is none, or when they do not.
+    pub(crate) fn shed(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) -> bool {
+        let slowest = self.slowest().filter(|_| self.too_far_behind());
+        if let Some(slowest) = slowest {
+            self.cut_slow(books, todo, slowest, at);
+        }
+        slowest.is_some()
+    }
+
+    /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what
+    /// its peer does not read. When that is much on all such connections together, they are not waited for.
+    pub(crate) fn cut_off(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        at: Moment,
+    ) {
+        if self.note_cut(key) {
+            self.abort(books, todo, key, at);
+        }
+    }
+}
+
+// Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
+
+/// Milliseconds between two looks at a connection that stands still: nothing of it is due meanwhile.
+const STILL_LOOK_MS: u64 = 1000;
+
+pub(crate) fn session_due(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(session) = sockets.session(key) else {
+        return;
+    };
+    if session.stands_still() {
+        return sockets.arm(key, at.now.after(STILL_LOOK_MS));
+    }
+    match session.waits(&sockets.settings().timeouts, at.now) {
+        Wait::Until(later) if later > at.now => return sockets.arm(key, later),
+        Wait::Until(_) => {}
+        Wait::OwnTurn | Wait::Aborted => return,
+    }
+    match &session.state {
+        SessionState::Http(_) => request_overdue(sockets, books, todo, key, at),
+        SessionState::Open(_) => open_due(sockets, books, todo, key, at),
+        SessionState::AwaitCloseEcho(..) | SessionState::AwaitGone(_) => {
+            sockets.abort(books, todo, key, at)
+        }
+    }
+}
+
+/// A head or body did not come in time: 408 if any of it came, else the connection just ends.
+fn request_overdue(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    if http.answer_due <= at.now && !http.awaits_reply() {
+        return sockets.abort(books, todo, key, at); // it does not take what it was answered
+    }
+    match &http.stage {
+        HttpStage::AwaitTls => sockets.abort(books, todo, key, at),
+        HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
+        HttpStage::AwaitHead => {
+            let message = "The request head did not come in time.";
+            let fault = HeadFault::new(Check::HeadTimeout, 408, message);
+            let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
+            let rejected = Rejected::last(purpose, &evidence);
+            responses::refuse_head(sockets, books, key, &fault, rejected, at)
+        }
+        HttpStage::AwaitBody(awaited) => {
+            let message = "The request body did not come in time.";
+            let fault = HeadFault::new(Check::BodyTimeout, 408, message);
+            let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
+            let rejected = Rejected::last(purpose, &evidence);
+            responses::refuse_head(sockets, books, key, &fault, rejected, at)
+        }
+        HttpStage::AwaitReply(..) => reply_overdue(sockets, books, todo, key),
+        HttpStage::AwaitWake(awaited) => {
+            let left_ms = awaited.left_ms;
+            wake::due(sockets, books, todo, (key, left_ms), at)
+        }
+        HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
+            sockets.abort(books, todo, key, at)
+        }
+        HttpStage::AwaitOwner(_) => tunnel::look_again(sockets, books, key, at),
+    }
+}
+
+/// A call was not answered in time: its caller gets 503, and a later answer is dropped.
+fn reply_overdue(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, key: SessionKey) {
+    sockets.hang_up(todo, key);
+    sockets.note_unanswered(books, key);
+    if let Some(caller) = sockets.awaiting(key) {
+        todo.push(Todo::Overdue(caller));
+    }
+}
+
+/// The error for a call that was not answered in time.
+pub(crate) fn overdue() -> Fault {
+    let message = "The call took too long. Whether it changed anything is not known.";
+    Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message)
+}
+
+fn open_due(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    key: SessionKey,
+    at: Moment,
+) {
+    let paused = sockets.intake_of(key) == Intake::Paused;
+    let from = sockets.waits_from(at);
+    let Some((web_socket, settings)) = sockets.web_socket_and_settings(key) else {
+        return;
+    };
+    if from > at.now {
+        web_socket.outlive_silence(from);
+    }
+    match web_socket.due(&settings.timeouts, at.now) {
+        Due::At(next) => return sockets.arm(key, next),
+        Due::Ping => {
+            web_socket.pinged(from);
+            sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
+        }
+        // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
+        Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, at.now) => {
+            web_socket.pinged(at.now);
+        }
+        Due::GoAway => sockets.go_away(books, key, at),
+        Due::Idle => sockets.close(books, todo, key, EndReason::Idle, at),
+        Due::Unanswered => sockets.close(books, todo, key, EndReason::Unanswered, at),
+        Due::Old if web_socket.is_asked() => todo.push(Todo::AskAgain(key)),
+        Due::Old => {
+            let reason = web_socket.end();
+            sockets.close(books, todo, key, reason, at);
+        }
+        Due::SlowMessage => sockets.close(books, todo, key, EndReason::SlowMessage, at),
+    }
+    sockets.arm_open(key, at.now);
+}
+
+impl Directory {
+    /// Ends what is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
+    pub(crate) fn channel_due(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+        at: Moment,
+    ) {
+        if self.channel(key).is_none() {
+            return;
+        }
+        self.expire_kept(books, key, at);
+        self.expire_calls(books, todo, key, at);
+        // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
+        let stuck = Vec::from_iter(std::iter::from_fn(|| self.take_overdue(key, at.now)));
+        todo.each(Each::abort(stuck, Some(EndReason::SupersededStuck)));
+        while let Some(older) = self.take_for_vacancy(key, at.now) {
+            todo.push(Todo::Close(older, EndReason::SupersededVacant));
+        }
+        self.rest(key);
+        todo.push(Todo::Arm(key));
+    }
+}
+
+impl Sockets {
+    /// Sends GO_AWAY to a client, once, if it may get it.
+    pub(crate) fn go_away(&mut self, books: &mut Books, key: SessionKey, at: Moment) {
+        let Some(web_socket) = self.web_socket(key) else {
+            return;
+        };
+        if !web_socket.superseded && web_socket.tell_to_go() {
+            books.note().told_to_go(at, web_socket.channel, key);
+            self.push_control(books, key, |out| {
+                out.extend_from_slice(codec::signal::GO_AWAY)
+            });
+        }
+    }
+
+    /// The intake of a session's socket: paused, once or many times.
+    pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
+        let Some(session) = self.session(key) else {
+            return Intake::Paused;
+        };
+        match &session.state {
+            SessionState::Http(http) => {
+                let full = match http.stage {
+                    HttpStage::AwaitReply(..) | HttpStage::AwaitWake(_) => {
+                        http.buffer.len() >= PIPELINED_BYTES_MAX
+                    }
+                    HttpStage::AwaitHead => session.answers_wait(),
+                    HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
+                    // Bytes that come are for its next shard or node: the edge keeps them.
+                    HttpStage::AwaitHandover(..)
+                    | HttpStage::AwaitTunnel(_)
+                    | HttpStage::AwaitAdmin(_)
+                    | HttpStage::AwaitOwner(_) => true,
+                };
+                if full || http.queued {
+                    Intake::Paused
+                } else {
+                    Intake::Once
+                }
+            }
+            SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => Intake::Many,
+        }
+    }
+}
+
+// The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the
+// waiting calls are answered.
+//
+// Devices that wait have their answer in the first half.
+// ```text
+//  0 ─────────── ½ ────── ¾ ────── end
+//  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
+// ```
+// A walk goes over the table's slots in proportion to the time that has passed; one step takes a bounded number, and
+// the rest at once in the next turn. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
+
+/// No new connection or call is taken from here on.
+pub(crate) fn begin_drain(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    within_ms: u64,
+    at: Moment,
+) {
+    if sockets.begin_drain(within_ms, at.now) {
+        sockets.step_drain(books, todo, at);
+    }
+}
+
+/// Refuses a request and ends its connection while the process is about to end; false when it is not.
+pub(crate) fn refuses_in_drain(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    evidence: &Evidence<'_>,
+    at: Moment,
+) -> bool {
+    if sockets.drains() {
+        let fault = shutting_down();
+        let rejected = Rejected::last(purpose, evidence);
+        responses::respond_error(sockets, books, key, &fault, rejected, at);
+    }
+    sockets.drains()
+}
+
+impl Sockets {
+    /// Goes on with a drain as far as the time that has passed.
+    pub(crate) fn step_drain(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
+        let Some(step) = self.drain_step(at.now) else {
+            return;
+        };
+        for place in step.told {
+            if let Some(key) = self.session_at(place) {
+                self.go_away(books, key, at);
+                wake::over(self, books, todo, key, at);
+            }
+        }
+        for place in step.closed {
+            if let Some(key) = self.session_at(place) {
+                self.close(books, todo, key, EndReason::Drain, at);
+            }
+        }
+        if step.ends_calls {
+            todo.push(Todo::FailCalls);
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! The flight recorder: a ring of small notes of what happened on the shard's channels, the oldest overwritten.
+//!
+//! A note is four words, taken from what the step has in its registers: no clock is read, nothing is
+//! allocated, and nothing is decided by what a message says. Who a connection was is found out when notes are read
+//! ([`crate::shard::trace`]): those that are open have their sessions, and each one that left has notes of
+//! its own with its name and address. So the ring needs no other memory, and what it knows of a connection lasts as
+//! long as its notes.
+
+use crate::channel::Towards;
+use crate::channel::pending::Message;
+use crate::id::{ChannelKey, SessionKey};
+use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
+use crate::session::web_socket::Role;
+use crate::time::{Moment, Now};
+use ahash::RandomState;
+use codec::signal::Action;
+use codec::ws::Excess;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
+
+/// The ring of one shard.
+pub(crate) struct Recorder {
+    /// As many as configured, a power of two; none when nothing is recorded.
+    notes: Box<[Words]>,
+    /// Notes written since the start: the serial number of the next one.
+    written: u64,
+    hasher: RandomState,
+}
+
+impl Recorder {
+    /// A ring of this many notes: 0 or a power of two. The memory is taken as notes come.
+    pub(crate) fn new(notes: usize, hasher: RandomState) -> Self {
+        debug_assert!(notes == 0 || notes.is_power_of_two());
+        Self {
+            notes: vec![[0; 4]; notes].into_boxed_slice(),
+            written: 0,
+            hasher,
+        }
+    }
+
+    /// A message went from one connection to another.
+    #[inline]
+    pub(crate) fn relayed(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        passed: Passed,
+        from: SessionKey,
+        to: SessionKey,
+    ) {
+        let detail = passed.detail();
+        let [low, high] = halves(passed.bytes);
+        self.put([
+            micros(at),
+            channel.pack() | tag(Tag::Message, detail),
+            from.pack() | low,
+            to.pack() | high,
+        ]);
+    }
+
+    /// A message came from a connection and did not go on to another. `viewer` is whom a master named.
+    pub(crate) fn came(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        passed: Passed,
+        from: SessionKey,
+        viewer: Option<&str>,
+    ) {
+        self.came_against(at, channel, passed, from, (viewer, 0));
+    }
+
+    /// The same of a message that is longer than `most`: noted where no viewer is named.
+    pub(crate) fn came_against(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        passed: Passed,
+        from: SessionKey,
+        (viewer, most): (Option<&str>, usize),
+    ) {
+        let name = viewer.map_or(0, |id| self.put_name(channel, id));
+        let mark = viewer.map_or(most as u64 & LOW, |id| self.mark(id));
+        let [low, high] = halves(passed.bytes);
+        self.put([
+            micros(at) | name << SHIFT,
+            channel.pack() | tag(Tag::Message, passed.detail()),
+            from.pack() | low,
+            mark | high,
+        ]);
+    }
+
+    /// Something became of a message that had come before, from or for `viewer`; `session` is the one that got it, or
+    /// had it.
+    pub(crate) fn went(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        passed: Passed,
+        viewer: &str,
+        session: Option<SessionKey>,
+    ) {
+        let mark = self.mark(viewer);
+        let [low, high] = halves(passed.bytes);
+        self.put([
+            micros(at),
+            channel.pack() | tag(Tag::Message, passed.detail()),
+            mark | low,
+            session.map_or(NOBODY, SessionKey::pack) | high,
+        ]);
+    }
+
+    /// A connection was admitted.
+    pub(crate) fn joined(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        session: SessionKey,
+        role: &Role,
+    ) {
+        let detail = u8::from(*role != Role::Master);
+        self.put([
+            micros(at),
+            channel.pack() | tag(Tag::Joined, detail),
+            session.pack(),
+            0,
+        ]);
+    }
+
+    /// A connection left its channel.
+    pub(crate) fn left(&mut self, at: Moment, channel: ChannelKey, who: &Leaver<'_>) {
+        let name = who.role.client_id();
+        let length = name.map_or(0, |id| self.put_name(channel, id));
+        let (kind, [low, high]) = match who.remote.ip() {
+            IpAddr::V4(ip) => (4, [u64::from(ip.to_bits()), 0]),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, h] = ip.segments().map(u64::from);
+                let word = |[a, b, c, d]: [u64; 4]| a << 48 | b << 32 | c << 16 | d;
+                (6, [word([e, f, g, h]), word([a, b, c, d])])
+            }
+        };
+        self.put([
+            u64::from(who.remote.port()),
+            channel.pack() | tag(Tag::Address, kind),
+            low,
+            high,
+        ]);
+        let ms = usize::try_from(at.now.since(who.opened)).unwrap_or(usize::MAX);
+        let [low, high] = halves(ms);
+        self.put([
+            micros(at) | length << SHIFT,
+            channel.pack() | tag(Tag::Left, who.reason.code().get()),
+            who.session.pack() | low,
+            lengths(who.reason) | high,
+        ]);
+    }
+
+    /// A connection lost its slot to another.
+    pub(crate) fn superseded(
+        &mut self,
+        at: Moment,
+        channel: ChannelKey,
+        older: SessionKey,
+        newer: SessionKey,
+    ) {
+        self.put([
+            micros(at),
+            channel.pack() | tag(Tag::Superseded, 0),
+            older.pack(),
+            newer.pack(),
+        ]);
+    }
+
+    /// GO_AWAY was sent to a connection.
+    pub(crate) fn told_to_go(&mut self, at: Moment, channel: ChannelKey, session: SessionKey) {
+        self.put([
+            micros(at),
+            channel.pack() | tag(Tag::ToldToGo, 0),
+            session.pack(),
+            0,
+        ]);
+    }
+
+    /// The mark that replaces a client id in notes: 48 bits of its hash.
+    pub(crate) fn mark(&self, client_id: &str) -> u64 {
+        self.hasher.hash_one(client_id) >> 16
+    }
+
+    /// Whether anything is recorded.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
+    /// The serial number that the next note gets.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The serial number of the oldest note that is left.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.written.saturating_sub(self.notes.len() as u64)
+    }
+
+    /// The note of a serial number, unless it was overwritten or is not written yet.
+    pub(crate) fn get(&self, serial: u64) -> Option<Words> {
+        let there = serial >= self.oldest() && serial < self.written;
+        let note = self.notes.get(self.place(serial));
+        note.filter(|_| there).copied()
+    }
+
+    /// Puts a client id into as many notes as it takes; its length.
+    fn put_name(&mut self, channel: ChannelKey, id: &str) -> u64 {
+        for piece in id.as_bytes().chunks(NAME_BYTES) {
+            let mut words = [0; 3];
+            for (word, bytes) in words.iter_mut().zip(piece.chunks(8)) {
+                let mut whole = [0; 8];
+                for (to, from) in whole.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
+                *word = u64::from_le_bytes(whole);
+            }
+            let [first, second, third] = words;
+            let length = u8::try_from(piece.len()).unwrap_or_default();
+            let head = channel.pack() | tag(Tag::Name, length);
+            self.put([first, head, second, third]);
+        }
+        id.len() as u64
+    }
+
+    #[inline]
+    fn put(&mut self, words: Words) {
+        let place = self.place(self.written);
+        if let Some(note) = self.notes.get_mut(place) {
+            *note = words;
+            self.written += 1;
+        }
+    }
+
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the mask cuts off what does not fit"
+    )]
+    fn place(&self, serial: u64) -> usize {
+        serial as usize & self.notes.len().wrapping_sub(1)
+    }
+}
+
+/// A connection that leaves.
+pub(crate) struct Leaver<'a> {
+    pub(crate) session: SessionKey,
+    pub(crate) role: &'a Role,
+    pub(crate) remote: SocketAddr,
+    pub(crate) opened: Now,
+    pub(crate) reason: EndReason,
+}
+
+/// The time of a turn in microseconds since the start. The clock of microseconds wraps, that of milliseconds does not.
+#[inline]
+pub(crate) fn micros(at: Moment) -> u64 {
+    let ms = at.now.0.wrapping_mul(1000);
+    #[expect(clippy::cast_possible_truncation, reason = "as the other clock wraps")]
+    let within = at.micros.wrapping_sub(ms as u32);
+    // Both clocks are read at once; of a pair that does not fit, the milliseconds count.
+    let within = if within < 1000 { within } else { 0 };
+    (ms + u64::from(within)) & LOW
+}
+
+// One note: what its four words hold.
+//
+// ```text
+//  word 0   time in µs: 48 | length of the name in the notes before: 16
+//  word 1   channel: 48    | tag: 8 | detail: 8
+//  word 2   who: 48        | length of the message, low 16 bits
+//  word 3   whom: 48       | high 16 bits
+// ```
+// If nobody is named, `whom` of a message that is too long has the limit, and of a connection that left for one the
+// lengths of [`Excess`]. Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they
+// belong to: a reader that goes backwards meets that one first.
+
+/// One note.
+pub(crate) type Words = [u64; 4];
+
+/// The kinds of notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Tag {
+    /// Bytes of a client id; the detail says how many.
+    Name = 1,
+    /// An address; the detail is 4 or 6.
+    Address,
+    /// A connection was admitted; the detail is 1 for a viewer.
+    Joined,
+    /// A connection left its channel; the detail is the reason, the length the time since its admission in ms.
+    Left,
+    /// A connection lost its slot to another.
+    Superseded,
+    /// GO_AWAY was sent.
+    ToldToGo,
+    /// Something of a message; the detail is that of [`Passed`].
+    Message,
+}
+
+/// The passage of a message at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It came, and went into its recipient's outbox.
+    Relayed,
+    /// It came, and is kept, since its recipient is not there.
+    Kept,
+    /// It came, and answered an Alexa call.
+    AnsweredCall,
+    /// It came, and the Alexa call that it is for is over, or takes no candidates.
+    TooLateForCall,
+    /// It came, and had been held back on its way: a newer connection of its sender has sent since, or its time was
+    /// over.
+    Late,
+    /// It was kept, and went into its recipient's outbox.
+    Delivered,
+    /// It was in an outbox, and its connection ended before it was sent.
+    Returned,
+    /// It was kept, and a newer one took its place.
+    Overwritten,
+    /// It was kept, and no recipient connected in time.
+    Expired,
+    /// It was kept, or came back to be, and there was no room for it.
+    Evicted,
+    /// It came, and was not accepted.
+    Unaccepted(Unaccepted),
+}
+
+impl Passage {
+    #[inline]
+    const fn number(self) -> u8 {
+        match self {
+            Self::Relayed => 0,
+            Self::Kept => 1,
+            Self::AnsweredCall => 2,
+            Self::TooLateForCall => 3,
+            Self::Late => 4,
+            Self::Delivered => 5,
+            Self::Returned => 6,
+            Self::Overwritten => 7,
+            Self::Expired => 8,
+            Self::Evicted => 9,
+            Self::Unaccepted(reason) => 10 + reason as u8,
+        }
+    }
+
+    fn of_number(number: u8) -> Option<Self> {
+        let number = usize::from(number);
+        let reason = |place| Unaccepted::ALL.get(place).copied().map(Self::Unaccepted);
+        let plain = PASSAGES.get(number).copied();
+        plain.or_else(|| number.checked_sub(PASSAGES.len()).and_then(reason))
+    }
+}
+
+/// A message in a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// `None` when it could not be understood.
+    pub(crate) action: Option<Action>,
+    pub(crate) towards: Towards,
+    pub(crate) passage: Passage,
+    /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
+    pub(crate) bytes: usize,
+}
+
+impl Passed {
+    /// The passage of a kept message.
+    pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
+        Self {
+            action: Some(message.action),
+            towards,
+            passage,
+            bytes: message.frame.len(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn detail(&self) -> u8 {
+        let action = match self.action {
+            Some(Action::SdpOffer) => 0,
+            Some(Action::SdpAnswer) => 1,
+            Some(Action::IceCandidate) => 2,
+            None => 3,
+        };
+        let towards = match self.towards {
+            Towards::Master => 0,
+            Towards::Viewer => 4,
+        };
+        action | towards | self.passage.number() << 3
+    }
+
+    pub(crate) fn of_detail(detail: u8, bytes: usize) -> Self {
+        let actions = [Action::SdpOffer, Action::SdpAnswer, Action::IceCandidate];
+        let passage = Passage::of_number(detail >> 3);
+        Self {
+            action: actions.get(usize::from(detail & 3)).copied(),
+            towards: if detail & 4 == 0 {
+                Towards::Master
+            } else {
+                Towards::Viewer
+            },
+            passage: passage.unwrap_or(Passage::Unaccepted(Unaccepted::Malformed)),
+            bytes,
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn tag(tag: Tag, detail: u8) -> u64 {
+    (tag as u64) << SHIFT | u64::from(detail) << 56
+}
+
+/// A length of 32 bits, in the upper 16 bits of two words.
+#[inline]
+pub(crate) fn halves(length: usize) -> [u64; 2] {
+    let length = (length as u64).min(u64::from(u32::MAX));
+    [length << SHIFT, length >> 16 << SHIFT]
+}
+
+/// The lengths of a message that was too big, 24 bits each; 0 for any other reason.
+pub(crate) fn lengths(reason: EndReason) -> u64 {
+    let excess = reason.excess();
+    u64::from(excess.bytes()) | u64::from(excess.most()) << 24
+}
+
+/// The reason of a code in a note, and of those lengths.
+pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
+    let length = |bits: u64| bits & Excess::GREATEST as u64;
+    let excess = Excess::new(length(lengths), length(lengths >> 24));
+    EndReason::of_code(NonZeroU8::new(code)?, excess)
+}
+
+/// The place where the upper 16 bits of a word begin.
+pub(crate) const SHIFT: u32 = 48;
+
+/// The lower bits of a word.
+pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
+
+/// In place of a connection: none.
+pub(crate) const NOBODY: u64 = LOW;
+
+/// Bytes of a client id in one note.
+pub(crate) const NAME_BYTES: usize = 24;
+
+/// In the order of their numbers.
+pub(crate) const PASSAGES: [Passage; 10] = [
+    Passage::Relayed,
+    Passage::Kept,
+    Passage::AnsweredCall,
+    Passage::TooLateForCall,
+    Passage::Late,
+    Passage::Delivered,
+    Passage::Returned,
+    Passage::Overwritten,
+    Passage::Expired,
+    Passage::Evicted,
+];
+
+const _: () = assert!(
+    PASSAGES.len() + UNACCEPTED <= 32,
+    "a detail has five bits for it"
+);
+
+const _: () = assert!(size_of::<Words>() == crate::limits::NOTE_BYTES);
+
+#[cfg(test)]
+mod tests;

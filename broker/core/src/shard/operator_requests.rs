@@ -1,0 +1,343 @@
+//! Questions of operators.
+
+use crate::channel::{Channel, Live};
+use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
+use crate::limits::{LIST_PAGE_MAX, WAITERS_TOLD_MAX};
+use crate::presence::{Cause, Master, Presence, Waiter};
+use crate::session::web_socket::WebSocket;
+use crate::settings::Settings;
+use crate::shard::dev::state::Parity;
+use crate::shard::dev::{Reset, ResetStep, connection_faults};
+use crate::shard::directory::Directory;
+use crate::shard::directory::pending::wait_ms;
+use crate::shard::operator::{self, Question, Reply, read_presence, view};
+use crate::shard::sockets::Sockets;
+use crate::shard::trace::{self, TraceQuestion};
+use crate::shard::{PageQuestion, Shard};
+use crate::time::{Moment, Now, Wall};
+use codec::signal::Action;
+
+impl Shard {
+    /// Answers a question of an operator, or takes one step of what it asks for.
+    pub(crate) fn answer_operator(&mut self, question: Question, at: Moment) -> Reply {
+        let (sockets, directory, books, _, todo) = self.parts();
+        match question {
+            Question::Page {
+                prefix,
+                after,
+                limit,
+                viewer,
+                presence,
+            } => {
+                let limit = limit.min(LIST_PAGE_MAX);
+                let after = after.as_ref();
+                let mut reply = directory.inspect_page(&prefix, after, limit, viewer.as_deref());
+                if let (true, Reply::Page(lines, _)) = (presence, &mut reply) {
+                    read_presence(sockets, directory, lines, at);
+                }
+                reply
+            }
+            Question::Part(question) => {
+                let limit = question.limit.min(LIST_PAGE_MAX);
+                let question = PageQuestion { limit, ..question };
+                Reply::Part(Box::new(directory.part(&question, at.now)))
+            }
+            Question::Count(tenant) => Reply::Count(directory.held_by(&tenant)),
+            Question::Channel(identity) => {
+                let key = directory.key_of(&identity);
+                let view = key.and_then(|key| view(sockets, directory, key, at));
+                Reply::Channel(view.map(Box::new))
+            }
+            Question::Trace {
+                identity,
+                from,
+                limit,
+            } => {
+                let recorder = books.recorder();
+                let wanted = TraceQuestion {
+                    identity,
+                    from,
+                    limit,
+                };
+                let step = trace::step(sockets, directory, recorder, &wanted, at);
+                Reply::Trace(step.map(Box::new))
+            }
+            Question::Session(session, before) => {
+                let recorder = books.recorder();
+                let step =
+                    operator::look_up_connection(sockets, directory, recorder, session, before);
+                Reply::Session(Box::new(step))
+            }
+            Question::ReconnectIce {
+                channel: Some(identity),
+                from: _,
+            } => {
+                let members = directory.members_of(&identity).unwrap_or_default();
+                sockets.reconnect_members(books, members, at)
+            }
+            Question::ReconnectIce {
+                channel: None,
+                from,
+            } => sockets.reconnect_some(books, from, at),
+            Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
+                self.ask_double(question, at)
+            }
+            Question::Import(records) => operator::begin_import(sockets, directory, &records, at),
+            Question::ImportWithdrawn(records) => {
+                operator::withdraw_import(directory, books, todo, &records, at)
+            }
+            Question::Disconnect { channel, which } => {
+                let closed = operator::disconnect(sockets, directory, todo, &channel, &which);
+                Reply::Disconnected(closed)
+            }
+        }
+    }
+}
+
+// Questions of operators about the test double: faults, findings, and the end of a test's channels.
+
+impl Shard {
+    /// Answers a question about the double, or takes one step of what it asks for. Without `--dev` there is nothing.
+    pub(crate) fn ask_double(&mut self, question: Question, at: Moment) -> Reply {
+        if let Question::Reset(reset) = question {
+            return Reply::Reset(if self.sockets.settings().dev {
+                self.reset(reset, at)
+            } else {
+                ResetStep::default()
+            });
+        }
+        if let Question::AddFault(rule) = question {
+            if self.sockets.add_fault(rule, at) {
+                self.disturb_sessions(at);
+            }
+            return Reply::Done;
+        }
+        let parity = self.sockets.dev_mut().parity.as_deref_mut();
+        Reply::Findings(parity.map(Parity::findings).unwrap_or_default())
+    }
+
+    /// A fault about sessions acts on those that are open.
+    fn disturb_sessions(&mut self, at: Moment) {
+        for slot in 0..self.sockets.places() {
+            let (sockets, directory, books, _, todo) = self.parts();
+            let Some(key) = sockets.session_at(slot) else {
+                continue;
+            };
+            let channel = sockets.web_socket(key).map(|it| it.channel);
+            let channel = channel.and_then(|key| directory.channel(key));
+            let name = channel.map(|channel| channel.record.arn.name());
+            connection_faults::on_session(sockets, books, todo, key, name, at);
+            self.settle(at);
+        }
+    }
+
+    /// Ends channels that a test has used, a bounded number.
+    fn reset(&mut self, mut reset: Reset, at: Moment) -> ResetStep {
+        let mut done = ResetStep::default();
+        let (sockets, directory, _, _, todo) = self.parts();
+        reset.begin(sockets, todo);
+        let channels = reset.channels(directory);
+        self.settle(at);
+        for identity in channels {
+            let (sockets, directory, books, _, todo) = self.parts();
+            if let Some(key) = done.end(sockets, directory, todo, identity) {
+                sockets.withdraw_held(books, key);
+            }
+            self.settle(at);
+        }
+        done.deleting = reset.deleting(&self.directory);
+        done
+    }
+}
+
+// The presence of watched channels, told when an input was worked off.
+
+impl Shard {
+    /// Tells those who watch what has changed.
+    #[inline]
+    pub(crate) fn tell_presence(&mut self, at: Moment) {
+        if self.directory.news().is_due(at.now) {
+            self.tell_changed(at);
+        }
+    }
+
+    #[cold]
+    fn tell_changed(&mut self, at: Moment) {
+        let mut news = std::mem::take(self.directory.news_mut());
+        let is_read = news.is_watched(0);
+        let (sockets, directory) = (&self.sockets, &self.directory);
+        news.tell(at, |key, (cause, reason), sequence| {
+            let channel = directory.channel(key)?;
+            if channel.hooks == 0 && !is_read {
+                return None;
+            }
+            let presence = presence(sockets, directory, channel, (cause, at))?;
+            Some(Box::new(Presence {
+                reason,
+                sequence,
+                ..presence
+            }))
+        });
+        *self.directory.news_mut() = news;
+    }
+}
+
+/// The presence of a channel as it is now. Its sequence is greater than those of all states before; it has no cause of
+/// its own.
+pub(crate) fn watched_presence(
+    sockets: &Sockets,
+    directory: &mut Directory,
+    key: ChannelKey,
+    at: Moment,
+) -> Option<Presence> {
+    let sequence = directory.news_mut().next_sequence();
+    let channel = directory.channel(key)?;
+    let presence = presence(sockets, directory, channel, (Cause::Watched, at))?;
+    Some(Presence {
+        sequence,
+        ..presence
+    })
+}
+
+/// The presence of a channel; `None` when there is nothing to send of it.
+fn presence(
+    sockets: &Sockets,
+    directory: &Directory,
+    channel: &Channel,
+    (cause, at): (Cause, Moment),
+) -> Option<Presence> {
+    let wall = |now: Now| Wall(at.wall.0.saturating_sub(at.now.since(now)));
+    let mut presence = Presence::nobody(&channel.record, channel.hooks, cause);
+    let identity = Identity::of(&channel.record.arn);
+    (presence.slot, presence.epoch) = directory.presence_epoch(&identity)?;
+    presence.at = at.wall;
+    let Some(live) = channel.live() else {
+        return Some(presence);
+    };
+    let master = |session: SessionKey| {
+        let session = sockets.session(session)?;
+        let since = session.open().map(WebSocket::opened);
+        Some(Master {
+            since: wall(since.unwrap_or(at.now)),
+            remote: session.remote(),
+        })
+    };
+    presence.master = live.members.master().and_then(master);
+    presence.viewers = u32::try_from(live.members.viewers()).unwrap_or(u32::MAX);
+    let waiting = waiting(live, channel, directory.settings());
+    if cause == Cause::Waiting && waiting.is_empty() {
+        return None;
+    }
+    presence.more = u32::try_from(waiting.len().saturating_sub(WAITERS_TOLD_MAX)).ok()?;
+    let waiting = told(waiting).into_iter();
+    presence.waiting = waiting.map(|one| one.waiter(at)).collect();
+    Some(presence)
+}
+
+/// Somebody who waits for a master.
+#[derive(Clone, Copy, Debug)]
+struct Waits<'a> {
+    client_id: &'a str,
+    action: Action,
+    caller: Option<CallerId>,
+    /// When that was accepted.
+    since: Now,
+    expires: Now,
+    /// Nobody of the same caller waits for less time.
+    is_newest: bool,
+}
+
+impl Waits<'_> {
+    fn waiter(&self, at: Moment) -> Waiter {
+        let until = Wall(at.wall.0 + self.expires.since(at.now));
+        Waiter {
+            client_id: self.client_id.into(),
+            action: self.action,
+            caller: self.caller,
+            since: Wall(until.0.saturating_sub(self.expires.since(self.since))),
+            until,
+        }
+    }
+}
+
+/// Those who are named, oldest first: of too many the newest of each caller, then the oldest. So no caller hides from
+/// those who watch that another one waits.
+fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
+    all.sort_by_key(|one| one.since);
+    if all.len() > WAITERS_TOLD_MAX {
+        let mut callers = Vec::new();
+        for one in all.iter_mut().rev() {
+            one.is_newest = !callers.contains(&one.caller);
+            if one.is_newest {
+                callers.push(one.caller);
+            }
+        }
+        all.sort_by_key(|one| match one.is_newest {
+            true => (false, u64::MAX - one.since.0),
+            false => (true, one.since.0),
+        });
+        all.truncate(WAITERS_TOLD_MAX);
+        all.sort_by_key(|one| one.since);
+    }
+    all
+}
+
+/// Those who wait for a master.
+fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Waits<'a>> {
+    let ttl = u64::from(channel.record.ttl_seconds) * 1000;
+    let kept_ms = if channel.hooks & settings.waking_hooks() == 0 {
+        ttl
+    } else {
+        ttl.max(settings.presence.wake_ttl_ms)
+    };
+    let called_ms = wait_ms(
+        channel.record.ttl_seconds,
+        settings.timeouts.alexa_wait_max_ms,
+    );
+    let waits = |client_id, (action, caller), expires: Now, for_ms: u64| Waits {
+        client_id,
+        action,
+        caller,
+        since: Now(expires.0.saturating_sub(for_ms)),
+        expires,
+        is_newest: false,
+    };
+    let kept = live.pending.for_master().map(|kept| {
+        let what = (kept.message.action, kept.caller);
+        waits(&**kept.viewer, what, kept.message.expires, kept_ms)
+    });
+    // A master that had an offer before has it still.
+    let master = live.members.master();
+    let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
+    let calls = live.calls.iter();
+    let calls = calls.filter(|call| call.given.is_none() && !has(&call.had));
+    let calls = calls.map(|call| {
+        let what = (Action::SdpOffer, None);
+        waits(&*call.sender, what, call.expires, called_ms)
+    });
+    kept.chain(calls).collect()
+}
+
+#[cfg(test)]
+mod presence_tests {
+
+    use super::*;
+
+    #[test]
+    fn no_caller_hides_that_another_one_waits() {
+        let waits = |since: u64, caller: u64| Waits {
+            client_id: "v",
+            action: Action::SdpOffer,
+            caller: Some(CallerId::of_hash(caller)),
+            since: Now(since),
+            expires: Now(since + 60),
+            is_newest: false,
+        };
+        let many = (0..40).map(|since| waits(since, 1));
+        let all = many.chain([waits(20, 2), waits(41, 3)]).collect();
+        let told = told(all);
+        let since: Vec<_> = told.iter().map(|one| one.since.0).collect();
+        let oldest: Vec<_> = (0..13).chain([20, 39, 41]).collect();
+        assert_eq!(since, oldest, "the newest of each, and the oldest");
+    }
+}

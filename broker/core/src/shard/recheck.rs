@@ -1,0 +1,294 @@
+//! Open connections are asked again whether they may be open: when the credentials are others, or the tags of their
+//! channel. See codec/PROTOCOL.md, CON.
+
+use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
+use crate::id::SessionKey;
+use crate::journal::Forbidden;
+use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
+use crate::machine::Peer;
+use crate::record::Record;
+use crate::session::Session;
+use crate::session::web_socket::{Held, Refused, WebSocket};
+use crate::shard::connect::upgrades::action_of;
+use crate::shard::directory::Directory;
+use crate::shard::gate::{Gate, Stage};
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::Books;
+use crate::time::{Moment, Now};
+use crate::work_units;
+use codec::policy::KeyName;
+
+/// Keeps the caller of a connection that was just admitted. True when it may not be what it is: it was let in by
+/// credentials of before, on its way between two shards.
+pub(crate) fn hold(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    (key, caller): (SessionKey, &Caller),
+    at: Moment,
+) -> bool {
+    if !sockets.settings().auth_recheck {
+        return false;
+    }
+    let is_recent = gate.walk().is_some_and(|walk| walk.is_recent(at.now));
+    let held = caller.held();
+    let (Some(held), Some(in_force)) = (held, gate.in_force(at)) else {
+        return false;
+    };
+    let held = if is_recent {
+        held
+    } else {
+        held.shared(in_force.sessions)
+    };
+    if let Some(web_socket) = sockets.web_socket(key) {
+        web_socket.held = Held::Caller(held);
+    }
+    is_recent && refuses(sockets, directory, books, (gate, key), at)
+}
+
+/// Asks whether an open connection may still be open. If not, it keeps why, and is to be closed.
+pub(crate) fn refuses(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    (gate, key): (&mut Gate, SessionKey),
+    at: Moment,
+) -> bool {
+    let session = sockets.session(key);
+    let answer = session.and_then(|session| ask(session, directory, books, gate, at));
+    let Some(answer) = answer else {
+        return false;
+    };
+    let Some(web_socket) = sockets.web_socket(key) else {
+        return false;
+    };
+    match answer {
+        Ok(caller) => web_socket.held = Held::Caller(caller),
+        Err(refused) => {
+            web_socket.held = Held::Refused(Box::new(refused));
+            return true;
+        }
+    }
+    if web_socket.is_asked() {
+        let (notices, opened) = (web_socket.takes_notices(), web_socket.opened());
+        let ends = sockets.age_end(notices, opened);
+        if let Some(web_socket) = sockets.web_socket(key) {
+            web_socket.may_stay(ends);
+        }
+        sockets.arm_open(key, at.now);
+    }
+    false
+}
+
+/// The caller of an open connection by the credentials in force, or why it may not be open. `None` of one without a
+/// caller, and of what is no open WebSocket.
+fn ask(
+    session: &Session,
+    directory: &Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) -> Option<Result<HeldCaller, Refused>> {
+    let web_socket = session.open()?;
+    let asked = Asked {
+        held: web_socket.held.caller()?,
+        client_id: web_socket.role.client_id(),
+        since: web_socket.opened(),
+        peer: session.peer(),
+    };
+    let record = &directory.channel(web_socket.channel)?.record;
+    judge(&asked, record, books, gate, at)
+}
+
+/// The caller of a request that was allowed and is not over.
+pub(crate) struct Asked<'a> {
+    pub(crate) held: &'a HeldCaller,
+    /// Of a viewer; `None` for the master and its device.
+    pub(crate) client_id: Option<&'a str>,
+    /// When it asked.
+    pub(crate) since: Now,
+    pub(crate) peer: Peer,
+}
+
+/// The caller by the credentials in force, or why it may not connect to a channel any more. `None` where no signature
+/// is asked for.
+pub(crate) fn judge(
+    asked: &Asked<'_>,
+    record: &Record,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) -> Option<Result<HeldCaller, Refused>> {
+    let (peer, mut in_force) = (asked.peer, gate.in_force(at)?);
+    let origin = Origin {
+        address: peer.remote.ip().to_canonical(),
+        tls: peer.tls,
+        asked_s: at.wall.0.saturating_sub(at.now.since(asked.since)) / 1000,
+        headers: None,
+    };
+    let caller = match asked.held.again(&mut in_force, origin) {
+        Ok(caller) => caller,
+        Err(gone) => return Some(Err(Refused(gone.to_string().into()))),
+    };
+    let client_id = asked.client_id;
+    let question = PolicyQuestion {
+        client_id,
+        resource_tags: ResourceTags::Known(&record.tags),
+        ..PolicyQuestion::new(action_of(client_id), record.arn.as_str())
+    };
+    let ruling = caller.decide(&question);
+    books.count_policy_steps(ruling.steps);
+    if ruling.denied.is_some() {
+        return Some(Err(Refused(caller.ground_of(&ruling).unwrap_or_default())));
+    }
+    if !caller.sees(&record.arn) {
+        return Some(Err(Refused(HIDDEN.into())));
+    }
+    caller.held().map(Ok)
+}
+
+/// A channel has other tags: those of its connections whose policies read them are asked again within the time for
+/// that.
+pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: Moment) {
+    for key in members {
+        let held = sockets.web_socket(key).map(|it| &it.held);
+        let held = held.and_then(Held::caller);
+        if held.is_some_and(|held| held.reads(KeyName::ResourceTag)) {
+            ends_by(sockets, key, at.now.after(RECHECK_CLOSE_MS), at);
+        }
+    }
+}
+
+/// Goes on with asking all open connections, if that is due.
+pub(crate) fn step(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) {
+    let due = gate.next_walk().filter(|due| *due <= at.now);
+    let stage = gate.walk().filter(|_| due.is_some());
+    match stage.map(|walk| walk.stage) {
+        Some(Stage::Counting(from, sum)) => {
+            count(sockets, directory, books, (gate, from, sum), at);
+        }
+        Some(Stage::Summing(_, is_known)) => add_up(sockets, gate, is_known, at),
+        Some(Stage::Marking(from, by)) => mark(sockets, gate, (from, by), at),
+        Some(Stage::Over) | None => {}
+    }
+}
+
+/// Asks the next connections, at most [`RECHECKS_PER_TURN`], and fewer where policies take long. Behind the last one
+/// the sums of this shard are known.
+fn count(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    (gate, from, mut sum): (&mut Gate, usize, RecheckSum),
+    at: Moment,
+) {
+    let (mut place, mut asked, before) = (from, 0, books.work());
+    let last = sockets.places();
+    let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
+    let is_long = |books: &Books| books.work() - before >= work_units::TICK;
+    while place < to && asked < RECHECKS_PER_TURN && !is_long(books) {
+        let key = sockets.session_at(place);
+        place += 1;
+        let Some(session) = key.and_then(|key| sockets.session(key)) else {
+            continue;
+        };
+        if session.open().is_none() {
+            continue;
+        }
+        sum.connections += 1;
+        let answer = ask(session, directory, books, gate, at);
+        asked += usize::from(answer.is_some());
+        let web_socket = key.and_then(|key| sockets.web_socket(key));
+        let (Some(web_socket), Some(answer)) = (web_socket, answer) else {
+            continue;
+        };
+        web_socket.was_asked(answer.is_err());
+        sum.forbidden += u64::from(answer.is_err());
+        if let Ok(caller) = answer {
+            web_socket.held = Held::Caller(caller);
+        }
+    }
+    let shards = sockets.placement().shards().into();
+    let Some(walk) = gate.walk() else {
+        return;
+    };
+    if place < last {
+        walk.stage = Stage::Counting(place, sum);
+        return;
+    }
+    walk.looks_again(at.now);
+    let all = gate
+        .credentials()
+        .and_then(|all| all.recheck().counted(sum, shards));
+    if let Some(all) = all.filter(|all| all.forbidden > 0) {
+        books.diary().forbidden(Forbidden {
+            connections: all.connections,
+            forbidden: all.forbidden,
+            waits: all.is_most(),
+        });
+    }
+}
+
+/// Looks whether all shards have counted, and how many connections are refused.
+fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
+    let shards = sockets.placement().shards().into();
+    let recheck = gate.credentials().map(|all| all.recheck());
+    let sum = recheck.and_then(|recheck| recheck.result(shards));
+    if let Some(recheck) = recheck.filter(|_| sum.is_some_and(RecheckSum::is_most)) {
+        recheck.waits(!is_known);
+    }
+    let Some(walk) = gate.walk() else {
+        return;
+    };
+    match sum {
+        None => walk.looks_again(at.now),
+        Some(sum) if sum.forbidden == 0 => walk.end(),
+        Some(sum) if sum.is_most() && !is_known => walk.waits(),
+        Some(_) => walk.marks(is_known),
+    }
+}
+
+/// Gives those that are refused an end, spread over the time that is left.
+fn mark(sockets: &mut Sockets, gate: &mut Gate, (from, by): (usize, Now), at: Moment) {
+    let last = sockets.places();
+    let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
+    for place in from..to {
+        let key = sockets.session_at(place);
+        let is_forbidden = |key: &SessionKey| {
+            let open = sockets.session(*key).and_then(Session::open);
+            open.is_some_and(WebSocket::is_forbidden)
+        };
+        if let Some(key) = key.filter(is_forbidden) {
+            ends_by(sockets, key, by, at);
+        }
+    }
+    if let Some(walk) = gate.walk() {
+        walk.stage = if to < last {
+            Stage::Marking(to, by)
+        } else {
+            Stage::Over
+        };
+    }
+}
+
+/// Has a connection asked again at some moment until then, as far as possible from those of others.
+fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
+    let end = sockets.spread_until(by, at.now);
+    if let Some(web_socket) = sockets.web_socket(key) {
+        web_socket.ask_by(end);
+        sockets.arm(key, end);
+    }
+}
+
+/// The reason of one whose principal is now of another account.
+const HIDDEN: &str = "its caller is of another account or region than the channel";
+
+#[cfg(test)]
+mod tests;

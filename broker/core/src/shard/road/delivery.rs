@@ -1,0 +1,440 @@
+//! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused. No allocation on
+//! the way to a connected recipient.
+
+use crate::channel::pending::{Full, KeyName};
+use crate::channel::{Route, Towards};
+use crate::event::{Kind, Outcome};
+use crate::id::SessionKey;
+use crate::journal::Unaccepted;
+use crate::limits::LATE_AFTER_MS;
+use crate::presence::Cause;
+use crate::session::Session;
+use crate::session::outbox::Launch;
+use crate::session::web_socket::{Role, WebSocket};
+use crate::shard::directory::Directory;
+use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::road::Aside;
+use crate::shard::road::in_flight::{Parts, Passing, Sender, Undelivered, away_from};
+use crate::shard::road::service_messages::{StatusOf, decline, status};
+use crate::shard::sockets::Sockets;
+use crate::shard::sockets::outboxes::NoRoom;
+use crate::shard::telemetry::Books;
+use crate::shard::todo::{Declined, Todo, TodoList};
+use crate::time::{Moment, Now};
+use codec::base64;
+use codec::signal::{Action, Delivery, Request, StatusFault};
+
+/// Why a message that was understood is not passed on.
+pub(crate) enum Unadmitted {
+    /// This sender is too fast.
+    TooFast(Sender),
+    /// Its sender has no open WebSocket any more.
+    Ended,
+}
+
+/// Counts a message that was understood, and finds its sender.
+///
+/// # Errors
+/// [`Unadmitted`]: it is not passed on.
+#[inline(always)]
+pub(crate) fn admit(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    from: SessionKey,
+    request: &Request<'_>,
+    at: Moment,
+) -> Result<Sender, Unadmitted> {
+    let kind = Kind::Known(request.action);
+    books.count_received(kind);
+    let Some((web_socket, settings)) = sockets.web_socket_and_settings(from) else {
+        books.count_ended(kind, Outcome::Withdrawn);
+        return Err(Unadmitted::Ended);
+    };
+    let sender = Sender {
+        session: from,
+        channel: web_socket.channel,
+        role: web_socket.role.clone(),
+    };
+    if web_socket
+        .rates
+        .take(request.action, &settings.quotas, at.now)
+    {
+        if let Role::Viewer(_) = sender.role
+            && request.action == Action::SdpOffer
+        {
+            web_socket.tally.offered(at.now);
+        }
+        return Ok(sender);
+    }
+    Err(Unadmitted::TooFast(sender))
+}
+
+/// A message whose sender is too fast: counted, and answered if it can be.
+pub(crate) fn throttle(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    sender: &Sender,
+    request: &Request<'_>,
+    at: Moment,
+) {
+    let (bytes, viewer) = undelivered(sender, request);
+    let declined = Declined {
+        from: sender.session,
+        channel: sender.channel,
+        kind: Kind::Known(request.action),
+        towards: away_from(&sender.role),
+        reason: Unaccepted::TooFast,
+        bytes,
+        most: 0,
+    };
+    decline(books, todo, declined, viewer, at);
+    let of = StatusOf {
+        sender: sender.session,
+        correlation_id: request.correlation_id,
+    };
+    status(sockets, books, todo, of, StatusFault::RateExceeded, at);
+}
+
+/// Of a message that ends before it has a route: the length of its frame, and the viewer that a master named.
+pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
+    let viewer = sender.role.client_id();
+    let delivery = Delivery {
+        action: request.action,
+        payload: request.payload,
+        sender: viewer,
+    };
+    let recipient = request.recipient.map(|id| id.as_str());
+    let named = recipient.filter(|_| viewer.is_none());
+    (delivery.frame_bytes(), named)
+}
+
+/// Message → route.
+///
+/// # Errors
+/// [`Aside`] when the channel is gone.
+#[inline(always)]
+pub(crate) fn route<'a>(
+    directory: &mut Directory,
+    books: &mut Books,
+    sender: &'a Sender,
+    request: &Request<'a>,
+    at: Moment,
+) -> Result<(Route, Passing<'a>), Aside> {
+    let viewer = match &sender.role {
+        Role::Master => None,
+        Role::Viewer(id) => Some(&**id),
+    };
+    let recipient = request.recipient.map_or("", |id| id.as_str());
+    let asked = (sender.role.on_wire(), request.action, recipient);
+    let Some(accepted) = directory.accept(sender.channel, asked, at.now) else {
+        let kind = Kind::Known(request.action);
+        books.count_ended(kind, Outcome::Withdrawn);
+        return Err(Aside::Handled);
+    };
+    let launch = Launch {
+        action: request.action,
+        expires: accepted.expires,
+        order: accepted.order,
+        sender_bytes: u16::try_from(viewer.map_or(0, str::len)).unwrap_or(u16::MAX),
+        call: false,
+        counted: true,
+        accepted_us: Some(at.micros),
+    };
+    let passing = Passing {
+        from: sender.session,
+        channel: sender.channel,
+        launch,
+        delivery: Delivery {
+            action: request.action,
+            payload: request.payload,
+            sender: viewer,
+        },
+        recipient,
+        correlation_id: request.correlation_id,
+    };
+    Ok((accepted.route, passing))
+}
+
+/// Route → the recipient's outbox; or kept, or the answer of a call.
+#[inline(always)]
+pub(crate) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
+    let refused = match route {
+        Route::To(to) => return deliver(sockets, books, todo, to, passing, at),
+        Route::Keep(_) => {
+            let undelivered = passing.undelivered(sockets);
+            let kept = directory.keep(books, todo, undelivered, at);
+            kept.map_err(|Full| {
+                passing.decline(books, todo, Unaccepted::NoRoom, at);
+                StatusFault::TooManyUndelivered
+            })
+        }
+        Route::AnswersCall => answer_call(directory, books, todo, passing, at),
+        Route::TooLateForCall => return passing.too_late(books, at),
+    };
+    if let Err(fault) = refused {
+        status(sockets, books, todo, passing.status_of(), fault, at);
+    }
+}
+
+/// Route → the recipient's outbox, unless it is full.
+#[inline]
+pub(crate) fn deliver(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    if sockets.too_far_behind() {
+        return deliver_after_shedding(sockets, books, todo, to, passing, at);
+    }
+    push(sockets, books, todo, to, passing, at);
+}
+
+/// Connections that are behind hold too much: the slowest is closed, and the message goes on when that is done. It
+/// comes here again if they still do.
+#[cold]
+fn deliver_after_shedding(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    if sockets.shed(books, todo, at) {
+        todo.push(Todo::HandOn(Box::new(passing.deferred()), Route::To(to)));
+    } else {
+        push(sockets, books, todo, to, passing, at);
+    }
+}
+
+#[inline(always)]
+fn push(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    let bytes = passing.delivery.frame_bytes();
+    let room = (bytes, books.outbox_bytes());
+    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
+    match sockets.push_message(to, passing.launch, room, write) {
+        Ok(()) => {}
+        Err(NoRoom::Gone) => return passing.end(books, Outcome::Withdrawn),
+        Err(NoRoom::Connection) => {
+            return deliver_after_cutting(sockets, books, todo, to, passing, at);
+        }
+        Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
+        Err(NoRoom::TooLong) => return too_long(sockets, books, todo, to, passing, at),
+    }
+    let passed = passing.passed(Passage::Relayed, bytes);
+    books
+        .note()
+        .relayed(at, passing.channel, passed, passing.from, to);
+    books.count_queued(bytes);
+}
+
+/// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent. Another
+/// connection may have the slot then.
+#[cold]
+fn deliver_after_cutting(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    sockets.cut_slow(books, todo, to, at);
+    let route = Route::Keep(passing.towards());
+    todo.push(Todo::HandOn(Box::new(passing.deferred()), route));
+    let role = match passing.towards() {
+        Towards::Master => Role::Master,
+        Towards::Viewer => Role::Viewer(passing.recipient.into()),
+    };
+    todo.push(Todo::Deliver(passing.channel, role));
+}
+
+impl Directory {
+    /// Route → kept for an absent recipient.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room: the message is the caller's to end.
+    pub(crate) fn keep(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        undelivered: Undelivered,
+        at: Moment,
+    ) -> Result<(), Full> {
+        let Undelivered {
+            from,
+            caller,
+            channel,
+            towards,
+            viewer,
+            mut message,
+        } = undelivered;
+        let waits = self.begins_to_wait(channel, (towards, &viewer), &mut message, at);
+        let kind = Kind::Known(message.action);
+        if self.channel(channel).is_none() {
+            books.count_ended(kind, Outcome::Withdrawn);
+            return Ok(());
+        }
+        let kept = Passed::of(&message, towards, Passage::Kept);
+        let name = KeyName {
+            towards,
+            viewer: &viewer,
+            caller,
+        };
+        let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
+        self.store(books, channel, name, message, at)?;
+        books.count_kept(1);
+        books.note().came(at, channel, kept, from, named);
+        if waits {
+            self.changed(channel, Cause::Waiting, None);
+        }
+        todo.push(Todo::Arm(channel));
+        Ok(())
+    }
+}
+
+/// There is no room for a message, neither on the way to its recipient nor among those that are kept.
+#[cold]
+fn overflow(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    passing.decline(books, todo, Unaccepted::NoRoom, at);
+    let fault = StatusFault::TooManyUndelivered;
+    status(sockets, books, todo, passing.status_of(), fault, at);
+}
+
+/// The recipient cannot take a message as long: it would lose its connection by it.
+#[cold]
+fn too_long(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    to: SessionKey,
+    passing: &Passing<'_>,
+    at: Moment,
+) {
+    let excess = sockets.excess_for(to, passing.delivery.frame_bytes());
+    passing.decline_too_long(books, todo, excess, at);
+    let fault = StatusFault::Payload {
+        payload_bytes: passing.delivery.payload.len().saturating_sub(excess),
+    };
+    status(sockets, books, todo, passing.status_of(), fault, at);
+}
+
+/// Route → the caller of a waiting call.
+///
+/// # Errors
+/// The refusal of an answer that is too long.
+pub(crate) fn answer_call(
+    directory: &mut Directory,
+    books: &mut Books,
+    todo: &mut TodoList,
+    passing: &Passing<'_>,
+    at: Moment,
+) -> Result<(), StatusFault> {
+    let payload = passing.delivery.payload;
+    if directory.settings().strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
+        let declined = Declined {
+            bytes: payload.len(),
+            most: ALEXA_ANSWER_BYTES_STRICT,
+            ..passing.declined(Unaccepted::TooLong)
+        };
+        decline(books, todo, declined, None, at);
+        return Err(StatusFault::Payload {
+            payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
+        });
+    }
+    let (channel, sender) = (passing.channel, passing.recipient);
+    if directory.end_call(books, todo, channel, sender, Some(base64::text(payload))) {
+        passing.end(books, Outcome::Delivered);
+        passing.note(books, Passage::AnsweredCall, at);
+    } else {
+        passing.too_late(books, at);
+    }
+    Ok(())
+}
+
+/// Longest answer to an Alexa call under the strict profile, in characters. Source: SendAlexaOfferToMaster, "Answer".
+const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
+
+// Messages that were held back on their way: by a node that stood still and had them from their sender, or by this
+// process, which stood still itself. They must not arrive behind newer ones of the same sender's next connection.
+//
+// ```text
+//  a connection that lost its slot:  | sends as before |  late from here on
+//                                    lost             + LATE_AFTER_MS
+//  one that lives through a standstill of the shard:
+//                                    | nothing is read |  late what is read |  as before
+//                                    since           until               + HELD_READ_MS
+// ```
+// A late message is read and ends here: *withdrawn* if a newer connection of its sender has sent since, *expired* if
+// its time to live is over, counted from the moment after which it was held. Else it goes on. Only this shard's clock
+// is asked.
+
+/// Counts and notes a message that comes too late.
+#[cold]
+pub(crate) fn end_late(
+    books: &mut Books,
+    sender: &Sender,
+    request: &Request<'_>,
+    outcome: Outcome,
+    at: Moment,
+) {
+    books.count_ended(Kind::Known(request.action), outcome);
+    let (bytes, viewer) = undelivered(sender, request);
+    let passed = Passed {
+        action: Some(request.action),
+        towards: away_from(&sender.role),
+        passage: Passage::Late,
+        bytes,
+    };
+    books
+        .note()
+        .came(at, sender.channel, passed, sender.session, viewer);
+}
+
+/// The end of what a connection sends now, if it is late.
+#[cold]
+pub(crate) fn late_outcome(
+    sockets: &Sockets,
+    directory: &Directory,
+    sender: &Sender,
+    at: Moment,
+) -> Option<Outcome> {
+    let open = |key: SessionKey| sockets.session(key).and_then(Session::open);
+    let web_socket = open(sender.session)?;
+    let spoke = |key| open(key).is_some_and(WebSocket::spoke);
+    let lost = directory.lost_slot(sender.channel, sender.session, spoke);
+    let long_ago = |since: &Now| at.now.since(*since) > LATE_AFTER_MS;
+    let silenced = lost.map(|(since, _)| since).filter(long_ago);
+    let standstill = sockets.standstill();
+    let was_held = web_socket.opened() < standstill.until && at.now < standstill.read_by;
+    let held = was_held.then_some(standstill.since);
+    let since = held.into_iter().chain(silenced).min()?;
+    if lost.is_some_and(|(_, overtaken)| overtaken) {
+        return Some(Outcome::Withdrawn);
+    }
+    let expiry = directory.channel(sender.channel)?.expiry(since);
+    (expiry <= at.now).then_some(Outcome::Expired)
+}

@@ -1,0 +1,286 @@
+//! A message on its way, and what is noted of it.
+
+use crate::channel::Towards;
+use crate::channel::members::Slot;
+use crate::channel::pending::Message;
+use crate::event::{Kind, Outcome};
+use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::journal::Unaccepted;
+use crate::session::Session;
+use crate::session::outbox::Launch;
+use crate::session::web_socket::Role;
+use crate::shard::directory::Directory;
+use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::road::service_messages::{StatusOf, decline};
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::Books;
+use crate::shard::todo::{Declined, Deferred, TodoList};
+use crate::time::Moment;
+use codec::identifiers::CorrelationId;
+use codec::signal::Delivery;
+use std::rc::Rc;
+
+/// The sender of a message.
+pub(crate) struct Sender {
+    pub(crate) session: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) role: Role,
+}
+
+/// A message on its way: what is known of it beside its bytes.
+pub(crate) struct Passing<'a> {
+    pub(crate) from: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) launch: Launch,
+    pub(crate) delivery: Delivery<'a>,
+    pub(crate) recipient: &'a str,
+    pub(crate) correlation_id: Option<CorrelationId<'a>>,
+}
+
+impl Passing<'_> {
+    /// It for a note.
+    #[inline]
+    pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
+        Passed {
+            action: Some(self.launch.action),
+            towards: self.towards(),
+            passage,
+            bytes,
+        }
+    }
+
+    /// It for a status to its sender.
+    pub(crate) fn status_of(&self) -> StatusOf<'_> {
+        StatusOf {
+            sender: self.from,
+            correlation_id: self.correlation_id,
+        }
+    }
+
+    pub(crate) fn towards(&self) -> Towards {
+        if self.delivery.sender.is_some() {
+            Towards::Master
+        } else {
+            Towards::Viewer
+        }
+    }
+
+    /// Notes what became of it, when that is not that it goes to another connection.
+    pub(crate) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
+        let passed = self.passed(passage, self.delivery.frame_bytes());
+        books
+            .note()
+            .came(at, self.channel, passed, self.from, self.viewer());
+    }
+
+    /// It as one that is not accepted.
+    pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
+        Declined {
+            from: self.from,
+            channel: self.channel,
+            kind: Kind::Known(self.launch.action),
+            towards: self.towards(),
+            reason,
+            bytes: self.delivery.frame_bytes(),
+            most: 0,
+        }
+    }
+
+    /// It is not accepted.
+    pub(crate) fn decline(
+        &self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        reason: Unaccepted,
+        at: Moment,
+    ) {
+        decline(books, todo, self.declined(reason), self.viewer(), at);
+    }
+
+    /// It is longer by this many bytes than its recipient can take.
+    pub(crate) fn decline_too_long(
+        &self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        excess: usize,
+        at: Moment,
+    ) {
+        let mut declined = self.declined(Unaccepted::TooLongForRecipient);
+        declined.bytes = self.delivery.text_bytes();
+        declined.most = declined.bytes.saturating_sub(excess);
+        decline(books, todo, declined, self.viewer(), at);
+    }
+
+    /// The viewer that it names, where a master sends it.
+    fn viewer(&self) -> Option<&str> {
+        Some(self.recipient).filter(|_| self.delivery.sender.is_none())
+    }
+
+    /// Counts how it ended.
+    pub(crate) fn end(&self, books: &mut Books, outcome: Outcome) {
+        books.count_ended(Kind::Known(self.launch.action), outcome);
+    }
+
+    /// It is for an Alexa call that is over, or that takes no candidates.
+    pub(crate) fn too_late(&self, books: &mut Books, at: Moment) {
+        self.end(books, Outcome::Withdrawn);
+        self.note(books, Passage::TooLateForCall, at);
+    }
+
+    /// It as it is kept for an absent recipient.
+    pub(crate) fn undelivered(&self, sockets: &Sockets) -> Undelivered {
+        let sender = sockets.session(self.from).and_then(Session::open);
+        let mut frame = Vec::with_capacity(self.delivery.frame_bytes());
+        self.delivery.write(&mut frame);
+        Undelivered {
+            from: self.from,
+            caller: sender.and_then(|sender| sender.caller),
+            channel: self.channel,
+            towards: self.towards(),
+            viewer: self.delivery.sender.unwrap_or(self.recipient).into(),
+            message: kept_message(self.launch, frame.into_boxed_slice()),
+        }
+    }
+
+    /// It as it goes on when the step is over.
+    #[cold]
+    pub(crate) fn deferred(&self) -> Deferred {
+        Deferred {
+            from: self.from,
+            channel: self.channel,
+            sender: self.delivery.sender.map(Into::into),
+            launch: self.launch,
+            payload: self.delivery.payload.into(),
+            recipient: self.recipient.into(),
+            correlation_id: self.correlation_id.map(|id| id.as_str().into()),
+        }
+    }
+}
+
+impl Deferred {
+    /// It on its way.
+    pub(crate) fn passing(&self) -> Passing<'_> {
+        let id = self.correlation_id.as_deref();
+        Passing {
+            from: self.from,
+            channel: self.channel,
+            launch: self.launch,
+            delivery: Delivery {
+                action: self.launch.action,
+                payload: &self.payload,
+                sender: self.sender.as_deref(),
+            },
+            recipient: &self.recipient,
+            correlation_id: id.and_then(|id| CorrelationId::parse(id).ok()),
+        }
+    }
+}
+
+/// A message for a recipient that is not there.
+pub(crate) struct Undelivered {
+    pub(crate) from: SessionKey,
+    /// The caller that its sender connected as.
+    pub(crate) caller: Option<CallerId>,
+    pub(crate) channel: ChannelKey,
+    pub(crate) towards: Towards,
+    /// The viewer at its other end.
+    pub(crate) viewer: Rc<str>,
+    pub(crate) message: Message,
+}
+
+// The directions of messages: to and from a role, and the viewer at the other end.
+
+/// The members' slot of a role.
+pub(crate) fn slot_of(role: &Role) -> Slot {
+    match role {
+        Role::Master => Slot::Master,
+        Role::Viewer(id) => Slot::Viewer(id.clone()),
+    }
+}
+
+/// The direction of messages for a role.
+pub(crate) fn towards(role: &Role) -> Towards {
+    match role {
+        Role::Master => Towards::Master,
+        Role::Viewer(_) => Towards::Viewer,
+    }
+}
+
+/// The direction of messages of a role.
+pub(crate) fn away_from(role: &Role) -> Towards {
+    match role {
+        Role::Master => Towards::Viewer,
+        Role::Viewer(_) => Towards::Master,
+    }
+}
+
+/// The viewer at the other end of a message for `role`, or at this one. In a frame for a master the sender's id is
+/// before the closing quote and brace.
+pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
+    if let Role::Viewer(id) = role {
+        return id;
+    }
+    let end = frame.len().saturating_sub(2);
+    let begin = end.saturating_sub(usize::from(sender_bytes));
+    frame
+        .get(begin..end)
+        .and_then(|id| std::str::from_utf8(id).ok())
+        .unwrap_or_default()
+}
+
+/// A message as it is kept until its recipient connects.
+pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
+    let Launch {
+        action,
+        expires,
+        order,
+        sender_bytes,
+        call: _,
+        counted: _,
+        accepted_us: _,
+    } = launch;
+    Message {
+        action,
+        expires,
+        order,
+        sender_bytes,
+        frame,
+    }
+}
+
+/// A message that was kept, on its way to its recipient.
+pub(crate) fn kept_launch(message: &Message) -> Launch {
+    Launch {
+        action: message.action,
+        expires: message.expires,
+        order: message.order,
+        sender_bytes: message.sender_bytes,
+        call: false,
+        counted: true,
+        accepted_us: None,
+    }
+}
+
+// The parts of a shard that a step takes together where it may do anything but check signatures.
+
+/// The parts of a shard without its gate, and the list of what steps leave. For the steps that pass a message or a call
+/// on, and for those through the shard's double; any other step takes the parts that it changes one by one.
+pub(crate) struct Parts<'a> {
+    pub(crate) sockets: &'a mut Sockets,
+    pub(crate) directory: &'a mut Directory,
+    pub(crate) books: &'a mut Books,
+    pub(crate) todo: &'a mut TodoList,
+}
+
+impl Parts<'_> {
+    /// The same for a step within this one.
+    #[inline(always)]
+    pub(crate) fn lend(&mut self) -> Parts<'_> {
+        Parts {
+            sockets: self.sockets,
+            directory: self.directory,
+            books: self.books,
+            todo: self.todo,
+        }
+    }
+}

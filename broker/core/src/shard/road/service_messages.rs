@@ -1,0 +1,224 @@
+//! Messages that are refused, and STATUS_RESPONSE to their senders.
+
+use crate::channel::Channel;
+use crate::event::Kind;
+use crate::id::{Account, ChannelKey, SessionKey};
+use crate::journal::{Unaccepted, UnacceptedMessage};
+use crate::presence::{MasterState, VIEWERS_TOLD_PER_TURN};
+use crate::session::Session;
+use crate::session::web_socket::WebSocket;
+use crate::shard::directory::Directory;
+use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::road::in_flight::away_from;
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::Books;
+use crate::shard::todo::{Declined, Todo, TodoList};
+use crate::time::{Moment, Wall};
+use codec::identifiers::CorrelationId;
+use codec::signal::{Action, Fault, FaultKind, Presence, StatusFault};
+
+/// A message that breaks a rule: counted, and answered if it can be.
+pub(crate) fn refuse_message(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    from: SessionKey,
+    fault: &Fault<'_>,
+    at: Moment,
+) {
+    let kind = match fault.kind {
+        FaultKind::MasterOffer => Kind::Known(Action::SdpOffer),
+        FaultKind::Malformed
+        | FaultKind::UnsupportedAction
+        | FaultKind::NoPayload
+        | FaultKind::PayloadTooLong(_)
+        | FaultKind::PayloadAlphabet
+        | FaultKind::Recipient
+        | FaultKind::NotJson => Kind::Unknown,
+    };
+    books.count_received(kind);
+    let rules = sockets.rules().messages;
+    let (reason, bytes) = Unaccepted::of(fault.kind);
+    let too_long = reason == Unaccepted::TooLong;
+    let Some(web_socket) = sockets.web_socket(from) else {
+        return books.count_unaccepted(kind, reason);
+    };
+    let declined = Declined {
+        from,
+        channel: web_socket.channel,
+        kind,
+        towards: away_from(&web_socket.role),
+        reason,
+        bytes,
+        most: if too_long { rules.payload_bytes } else { 0 },
+    };
+    decline(books, todo, declined, None, at);
+    if let Some(answer) = fault.kind.status(&rules) {
+        let of = StatusOf {
+            sender: from,
+            correlation_id: fault.correlation_id,
+        };
+        status(sockets, books, todo, of, answer, at);
+    }
+}
+
+/// The message that a STATUS_RESPONSE is about.
+#[derive(Clone, Copy)]
+pub(crate) struct StatusOf<'a> {
+    /// The connection that sent it.
+    pub(crate) sender: SessionKey,
+    /// The sender's name for it; without one there is no status.
+    pub(crate) correlation_id: Option<CorrelationId<'a>>,
+}
+
+/// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
+pub(crate) fn status(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    of: StatusOf<'_>,
+    fault: StatusFault,
+    at: Moment,
+) {
+    status_with(sockets, books, todo, of, at, |out, id| fault.write(out, id));
+}
+
+/// STATUS_RESPONSE as `write` writes it; nothing for a sender that was closed meanwhile, since no data frame follows a
+/// close frame (RFC 6455 section 5.5.1).
+pub(crate) fn status_with(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    of: StatusOf<'_>,
+    at: Moment,
+    write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
+) {
+    let to = of.sender;
+    let Some(correlation_id) = of
+        .correlation_id
+        .filter(|_| sockets.web_socket(to).is_some())
+    else {
+        return;
+    };
+    if !sockets.has_control_room(books, to) {
+        return sockets.cut_slow(books, todo, to, at);
+    }
+    sockets.push_control(books, to, |out| write(out, correlation_id));
+}
+
+// A message that is not accepted: counted by its reason, noted for operators, and logged within the limit of its
+// account.
+
+/// Counts and notes a message that is not accepted; its line in the log is left to the shard. `viewer` is the one that
+/// a master named.
+#[cold]
+pub(crate) fn decline(
+    books: &mut Books,
+    todo: &mut TodoList,
+    declined: Declined,
+    viewer: Option<&str>,
+    at: Moment,
+) {
+    books.count_unaccepted(declined.kind, declined.reason);
+    let passed = Passed {
+        action: declined.kind.action(),
+        towards: declined.towards,
+        passage: Passage::Unaccepted(declined.reason),
+        bytes: declined.bytes,
+    };
+    let about = (viewer, declined.most);
+    let note = books.note();
+    note.came_against(at, declined.channel, passed, declined.from, about);
+    todo.push(Todo::Unaccepted(Box::new(declined)));
+}
+
+/// Notes the line of a message that was not accepted in the log, unless its sender or its channel is gone.
+pub(crate) fn log_declined(
+    sockets: &Sockets,
+    channel: Option<&Channel>,
+    books: &mut Books,
+    declined: &Declined,
+    at: Moment,
+) {
+    let sender = sockets.session(declined.from);
+    let role = sender.and_then(Session::membership);
+    let (Some(sender), Some((_, role)), Some(channel)) = (sender, role, channel) else {
+        return;
+    };
+    let arn = &channel.record.arn;
+    let line = |unlogged| UnacceptedMessage {
+        channel: arn.name().into(),
+        role: role.on_wire(),
+        client_id: role.client_id().map(Box::from),
+        remote: sender.remote(),
+        action: declined.kind.action(),
+        reason: declined.reason,
+        bytes: declined.bytes,
+        most: declined.most,
+        unlogged,
+    };
+    books.diary().unaccepted(at.now, Account::of(arn), line);
+}
+
+// PRESENCE: a channel's viewers that ask for it learn whether its master is there. See codec/PROTOCOL.md, PRES. Beside
+// the road: no message waits for one, and one that finds no room is left out.
+
+/// The present state for a viewer that has its place, or has it again, if it asks for it.
+pub(crate) fn greeting(
+    sockets: &Sockets,
+    directory: &mut Directory,
+    (channel, viewer): (ChannelKey, SessionKey),
+    at: Moment,
+) -> Option<Presence> {
+    let asks = |session: &Session| session.open().is_some_and(WebSocket::gets_presence);
+    if !directory.tells_viewers(channel) || !sockets.session(viewer).is_some_and(asks) {
+        return None;
+    }
+    let master = directory.channel(channel).and_then(|it| it.live());
+    let master = master.and_then(|live| live.members.master());
+    let master = master.map(|master| {
+        let opened = sockets.session(master).and_then(Session::open);
+        let for_ms = opened.map_or(0, |open| at.now.since(open.opened()));
+        Wall(at.wall.0.saturating_sub(for_ms))
+    });
+    let state = directory.state_for_viewer(channel, master, at);
+    let epoch = directory.epoch_for_viewers(channel)?;
+    Some(message(state, epoch))
+}
+
+impl Directory {
+    /// The states that viewers are to be sent now, with as many of them as a turn has room for.
+    pub(crate) fn states_for_viewers(&mut self, at: Moment) -> Vec<(Presence, Vec<SessionKey>)> {
+        let (mut states, mut room) = (Vec::new(), VIEWERS_TOLD_PER_TURN);
+        while room > 0
+            && let Some(round) = self.take_round(at, room)
+        {
+            room -= round.viewers.len().max(1);
+            if let Some(epoch) = self.epoch_for_viewers(round.channel) {
+                states.push((message(round.state, epoch), round.viewers));
+            }
+        }
+        states
+    }
+}
+
+fn message(state: MasterState, epoch: u64) -> Presence {
+    Presence {
+        master: state.there,
+        since_ms: state.since.map(|since| since.0),
+        epoch,
+        sequence: state.sequence,
+    }
+}
+
+impl Sockets {
+    /// Tells a viewer, if it asks for it and takes what it is sent.
+    pub(crate) fn tell_viewer(&mut self, books: &mut Books, viewer: SessionKey, message: Presence) {
+        let takes = |session: &Session| {
+            !session.behind && session.open().is_some_and(WebSocket::gets_presence)
+        };
+        if self.session(viewer).is_some_and(takes) && self.has_control_room(books, viewer) {
+            self.push_control(books, viewer, |out| message.write(out));
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! The slots that this shard serves its channels of, where slots go from one node to another: which are served, which
+//! channels are in each, and what is still to be done about them.
+//!
+//! ```text
+//!             Serve: channels come, with messages of a parcel        Pause: connections are closed
+//!   Absent ──────────────────────────────────────────────► Served ────────────────────────────────► Still
+//!     ▲                                                     │  ▲                                       │  │
+//!     │          Release: connections are closed            │  │                 Resume                │  │
+//!     ├─────────────────────────────────────────────────────┘  └───────────────────────────────────────┘  │
+//!     └───────────────────────────────────────────────────────────────────────────────────────────────────┘
+//!                                                     Release
+//! ```
+//! A slot's messages are *packed* when no connection of it has begun one and not ended it: what a connection did not
+//! hand over is kept again by then, and goes along.
+
+use crate::channel::pending::{KeyName, Message};
+use crate::channel::{Channel, Life, Towards};
+use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
+use crate::cluster::types::ParcelId;
+use crate::event::{Kind, Outcome};
+use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
+use crate::journal::EndReason;
+use crate::limits::{PARCEL_BYTES_MAX, SLOT_LOOK_MS, SLOT_STILL_MS};
+use crate::record::Record;
+use crate::session::web_socket::Role;
+use crate::shard::Fault;
+use crate::shard::calls::responses::nobody;
+use crate::shard::directory::slots::{Packing, ShardOrder, Stage};
+use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
+use crate::shard::telemetry::Books;
+use crate::shard::todo::{Each, Todo, TodoList};
+use crate::time::{Moment, Now};
+use crate::wire;
+use codec::identifiers::ChannelArn;
+use codec::signal::Action;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+// Slots that come, stay and go: what becomes of their channels, connections and kept messages.
+
+impl Directory {
+    /// Carries out an order about a slot.
+    pub(crate) fn obey(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        order: ShardOrder,
+        at: Moment,
+    ) {
+        let ShardOrder {
+            order,
+            records,
+            messages,
+        } = order;
+        match order {
+            SlotOrder::Serve(held, _, presence) => {
+                // The remainder of an earlier time on this node goes first, if its release is not over.
+                if self.drop_slot(todo, held.slot) {
+                    let order = ShardOrder {
+                        order,
+                        records,
+                        messages,
+                    };
+                    return todo.push(Todo::Obey(Box::new(order)));
+                }
+                if let Some(slots) = self.slots_mut() {
+                    slots.come(held.slot, presence);
+                }
+                self.serve(books, held, records, at);
+                unpack(todo, held, messages);
+            }
+            SlotOrder::Merge(held, _) => unpack(todo, held, messages),
+            SlotOrder::Pause(held, parcel) => {
+                self.enter(held.slot, Stage::Still);
+                self.pack_when_still(todo, (held, parcel), false, at);
+            }
+            SlotOrder::Resume(held, packed) => self.resume(books, held, packed),
+            SlotOrder::Release(held, Cause::Superseded(Some(parcel))) => {
+                self.enter(held.slot, Stage::Still);
+                self.pack_when_still(todo, (held, parcel), true, at);
+            }
+            SlotOrder::Release(held, Cause::Transferred | Cause::Superseded(None))
+            | SlotOrder::Release(held, Cause::NotLoaded | Cause::Ends) => {
+                self.drop_slot(todo, held.slot);
+            }
+            SlotOrder::CloseAll => {
+                if let Some(slots) = self.slots_mut() {
+                    slots.close_all(at.now);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, books: &mut Books, held: Held, records: Vec<Record>, at: Moment) {
+        let whole = records.len();
+        let mut came = 0;
+        for record in records {
+            // A new channel is younger than all that were here before; a clock far ahead is not followed.
+            let created = record.created.min(at.wall);
+            self.note_created(created);
+            came += usize::from(self.insert_channel(record, Life::Active).is_some());
+        }
+        if came < whole {
+            let lost = whole - came;
+            let text =
+                format!("{lost} channels of a slot have no room: this shard has as many as it may");
+            books.diary().trouble(at.now, text.into());
+        }
+        if let Some((bytes, most)) = self.record_bytes_exceeded() {
+            let text = format!(
+                "the channels of this shard's slots take {bytes} bytes of memory, and {most} are its part of \
+                 record_bytes_total: they are served, but no more is taken until it is raised or some are deleted"
+            );
+            books.diary().trouble(at.now, text.into());
+        }
+        if let Some(slots) = self.slots_mut() {
+            slots.begin(held);
+        }
+    }
+
+    fn resume(&mut self, books: &mut Books, held: Held, packed: Packed) {
+        let Some(slots) = self.slots_mut() else {
+            return;
+        };
+        slots.stop_packing(held.slot);
+        if packed == Packed::Withdrawn {
+            for key in slots.channels(held.slot) {
+                self.withdraw(books, key);
+            }
+        }
+        if let Some(slots) = self.slots_mut() {
+            slots.begin(held);
+        }
+    }
+
+    /// Closes a slot's connections; its messages are packed when none of them has begun one any more.
+    fn pack_when_still(
+        &mut self,
+        todo: &mut TodoList,
+        (held, parcel): (Held, ParcelId),
+        releases: bool,
+        at: Moment,
+    ) {
+        let Some(slots) = self.slots_mut() else {
+            return;
+        };
+        slots.pack(Packing {
+            held,
+            parcel,
+            look: at.now,
+            until: at.now.after(SLOT_STILL_MS),
+            aborted: false,
+            releases,
+        });
+        todo.each(Each::Still(slots.channels(held.slot).into_iter()));
+    }
+
+    /// The slot of a channel may go: its calls and connections end, the master's first, so that the viewers that come
+    /// back find it.
+    pub(crate) fn still_channel(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: ChannelKey,
+    ) {
+        self.fail_calls(books, todo, key, &nobody());
+        let live = self.channel(key).and_then(Channel::live);
+        let Some(members) = live.map(|live| &live.members) else {
+            return;
+        };
+        let all = members.master().into_iter().chain(members.all());
+        todo.each(Each::close(all.collect(), EndReason::Drain));
+    }
+
+    /// Packs the messages of a slot whose connections have ended what they began.
+    pub(crate) fn look_at_packing(
+        &mut self,
+        todo: &mut TodoList,
+        mut packing: Packing,
+        at: Moment,
+    ) {
+        let busy = self.busy(packing.held.slot);
+        let is_late = at.now >= packing.until;
+        if busy.is_empty() || (is_late && packing.aborted) {
+            let messages = pack(self, packing.held.slot, at);
+            if let Some(slots) = self.slots_mut() {
+                slots.packed(&packing, messages);
+            }
+            if packing.releases {
+                self.drop_slot(todo, packing.held.slot);
+            }
+            return;
+        }
+        if is_late {
+            // Their unsent messages come back in the next turn.
+            packing.aborted = true;
+            packing.until = at.now.after(SLOT_STILL_MS / 4);
+            todo.each(Each::abort(busy, None));
+        }
+        packing.look = at.now.after(SLOT_LOOK_MS);
+        if let Some(slots) = self.slots_mut() {
+            slots.pack(packing);
+        }
+    }
+
+    /// The connections of a slot that have begun a message and not ended it, and those that are to be closed yet.
+    fn busy(&self, slot: Slot) -> Vec<SessionKey> {
+        let Some(slots) = self.slots() else {
+            return Vec::new();
+        };
+        let channels = slots.channels(slot).into_iter();
+        let live = channels.filter_map(|key| self.channel(key)?.live());
+        let members = live.map(|live| &live.members);
+        members
+            .flat_map(|members| members.holders().chain(members.all()))
+            .collect()
+    }
+
+    /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages. False
+    /// when it has none.
+    fn drop_slot(&mut self, todo: &mut TodoList, slot: Slot) -> bool {
+        let Some(slots) = self.slots_mut() else {
+            return false;
+        };
+        slots.stop_packing(slot);
+        slots.enter(slot, Stage::Absent);
+        let channels = slots.channels(slot);
+        let has_channels = !channels.is_empty();
+        todo.each(Each::Drop(channels.into_iter()));
+        has_channels
+    }
+
+    /// The slot of a channel goes, and with it the channel.
+    pub(crate) fn drop_channel(&mut self, books: &mut Books, todo: &mut TodoList, key: ChannelKey) {
+        if let Some(changing) = self.take_change(key) {
+            self.answer_change(todo, key, changing);
+        }
+        let end = (nobody(), EndReason::Drain);
+        self.end_channel(books, todo, key, &end);
+    }
+
+    /// Answers those who asked for a change whose outcome is not known here any more.
+    fn answer_change(&mut self, todo: &mut TodoList, key: ChannelKey, changing: ChangeUnderWay) {
+        let ChangeUnderWay {
+            caller,
+            step,
+            mut waiting,
+            ..
+        } = changing;
+        match &step {
+            ChangeStep::Create | ChangeStep::Delete => {}
+            ChangeStep::Replace(record) => self.not_replaced(key, record),
+        }
+        let next = || self.next_waiting(&mut waiting);
+        let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
+        let fault = Fault {
+            message: MOVED.into(),
+            ..nobody()
+        };
+        for caller in caller.into_iter().chain(waiting) {
+            todo.answer(caller, fault.clone());
+        }
+    }
+
+    fn enter(&mut self, slot: Slot, stage: Stage) {
+        if let Some(slots) = self.slots_mut() {
+            slots.enter(slot, stage);
+        }
+    }
+}
+
+/// Leaves a parcel's messages to be put into their slot.
+fn unpack(todo: &mut TodoList, held: Held, messages: Option<Arc<[u8]>>) {
+    if let Some(messages) = messages {
+        todo.push(Todo::Unpack(held.slot, messages, 0));
+    }
+}
+
+const MOVED: &str =
+    "Another server has this channel now. Whether the change was made is not known.";
+
+// The kept messages of a slot as bytes, on their way to the node that gets it.
+//
+// They follow each other in the order of their channel's acceptance, each a [`PackedMessage`] by [`wire`]. Each shard
+// of the giver packs its own, and the parts follow each other; each shard of the receiver takes its own out. What the
+// giver counts as withdrawn, the receiver counts as received. The message between nodes that brings a parcel says
+// which form this is.
+
+/// The messages of this shard's channels of a slot. They stay here as well, until it is known who has the slot.
+pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
+    let mut out = Vec::new();
+    let Some(slots) = directory.slots() else {
+        return out;
+    };
+    for channel in slots
+        .channels(slot)
+        .into_iter()
+        .filter_map(|key| directory.channel(key))
+    {
+        let Some(live) = channel.live() else { continue };
+        let mut messages: Vec<_> = live.pending.messages().collect();
+        messages.sort_by_key(|(_, _, message)| message.order);
+        for (towards, viewer, message) in messages {
+            let before = out.len();
+            let left_ms = message.expires.since(at.now);
+            let packed = PackedMessage {
+                towards,
+                action: message.action,
+                left_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+                sender_bytes: message.sender_bytes,
+                arn: Cow::Borrowed(&channel.record.arn),
+                viewer,
+                frame: &message.frame,
+            };
+            out = wire::append(out, &packed);
+            if out.len() > PARCEL_BYTES_MAX {
+                out.truncate(before);
+                return out;
+            }
+        }
+    }
+    out
+}
+
+impl Directory {
+    /// Takes in the message of a parcel that begins at this byte, if it is for a channel of this shard: it is kept, and
+    /// delivered if its recipient is here. The others follow when that is done.
+    pub(crate) fn unpack(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        (slot, parcel, from): (Slot, Arc<[u8]>, usize),
+        at: Moment,
+    ) {
+        let bytes = parcel.get(from..).unwrap_or_default();
+        if bytes.is_empty() {
+            return;
+        }
+        let Some((packed, rest)) = wire::first::<PackedMessage<'_>>(bytes) else {
+            let text = "a parcel of kept messages ends in what is none: another version wrote it";
+            return books.diary().trouble(at.now, text.into());
+        };
+        let next = parcel.len() - rest.len();
+        let identity = Identity::of(&packed.arn);
+        if self.is_home(&identity, slot) {
+            self.keep_packed(books, todo, &identity, packed, at);
+        }
+        todo.push(Todo::Unpack(slot, parcel, next));
+    }
+
+    fn keep_packed(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        identity: &Identity,
+        packed: PackedMessage<'_>,
+        at: Moment,
+    ) {
+        let kind = Kind::Known(packed.action);
+        books.count_received(kind);
+        let key = self.key_of(identity);
+        let found = key.and_then(|key| Some((key, self.channel(key)?)));
+        let found = found.filter(|(_, channel)| channel.record.arn == *packed.arn);
+        let found = found.map(|(key, channel)| (key, channel.expiry(at.now)));
+        let Some((key, expires)) = found else {
+            return books.count_ended(kind, Outcome::Withdrawn);
+        };
+        let expires = expires.min(at.now.after(packed.left_ms.into()));
+        let Some(order) = self.next_order(key) else {
+            return books.count_ended(kind, Outcome::Withdrawn);
+        };
+        let message = packed.message(order, expires);
+        let viewer: Rc<str> = packed.viewer.into();
+        let towards = packed.towards;
+        let name = KeyName {
+            towards,
+            viewer: &viewer,
+            caller: None, // the other node had another hash for it
+        };
+        self.put_back(books, key, name, vec![message], at);
+        let role = match towards {
+            Towards::Master => Role::Master,
+            Towards::Viewer => Role::Viewer(viewer),
+        };
+        todo.push(Todo::Deliver(key, role));
+        todo.push(Todo::Arm(key));
+    }
+}
+
+/// A message of a parcel. The parcel's length bounds it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PackedMessage<'b> {
+    towards: Towards,
+    action: Action,
+    left_ms: u32,
+    sender_bytes: u16,
+    arn: Cow<'b, ChannelArn>,
+    viewer: &'b str,
+    #[serde(serialize_with = "wire::bytes::serialize")]
+    frame: &'b [u8],
+}
+
+impl PackedMessage<'_> {
+    fn message(&self, order: u64, expires: Now) -> Message {
+        Message {
+            action: self.action,
+            expires,
+            order,
+            sender_bytes: self.sender_bytes,
+            frame: self.frame.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod parcel_tests {
+
+    use super::*;
+    use proptest::prelude::*;
+
+    type Packed = (bool, usize, (u32, u16, String, Vec<u8>));
+
+    fn packed<'b>(arn: &'b ChannelArn, of: &'b Packed) -> PackedMessage<'b> {
+        let (to_viewer, action, (left_ms, sender_bytes, viewer, frame)) = of;
+        PackedMessage {
+            towards: if *to_viewer {
+                Towards::Viewer
+            } else {
+                Towards::Master
+            },
+            action: Action::ALL[*action],
+            left_ms: *left_ms,
+            sender_bytes: *sender_bytes,
+            arn: Cow::Borrowed(arn),
+            viewer,
+            frame,
+        }
+    }
+
+    proptest! {
+        /// And one that is cut off is none: what was packed before it came first.
+        #[test]
+        fn messages_follow_each_other_as_they_were_packed(
+            parts in proptest::collection::vec((any::<bool>(), 0..3_usize, any::<(u32, u16, String, Vec<u8>)>()), 1..4),
+            foreign in any::<Vec<u8>>(),
+        ) {
+            let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/17";
+            let arn = ChannelArn::parse(arn, true).unwrap();
+            let all: Vec<_> = parts.iter().map(|of| packed(&arn, of)).collect();
+            let (mut bytes, mut last) = (Vec::new(), 0);
+            for message in &all {
+                last = bytes.len();
+                bytes = wire::append(bytes, message);
+            }
+            let mut rest = &bytes[..];
+            for message in &all {
+                let (came, behind) = wire::first::<PackedMessage<'_>>(rest).unwrap();
+                prop_assert_eq!(&came, message);
+                rest = behind;
+            }
+            prop_assert!(rest.is_empty());
+            for end in last..bytes.len() {
+                prop_assert_eq!(wire::first::<PackedMessage<'_>>(&bytes[last..end]), None);
+            }
+            let _ = wire::first::<PackedMessage<'_>>(&foreign);
+        }
+    }
+}

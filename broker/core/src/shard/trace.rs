@@ -1,0 +1,368 @@
+//! The recorder's notes of one channel, for operators: read backwards, a bounded number of notes in each step.
+//!
+//! A step gives events, newest first, and says where the next one begins. Names of connections that left come with
+//! their end, which a reader that goes backwards meets before anything else of them; those that are connected come
+//! with the first step.
+
+use crate::channel::{Channel, Life, Towards};
+use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::journal::{EndReason, Unaccepted};
+use crate::limits::INSPECTED_NOTES_PER_STEP;
+use crate::session::Session;
+use crate::shard::directory::Directory;
+use crate::shard::flight_recorder::{
+    LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
+};
+use crate::shard::sockets::Sockets;
+use crate::time::{Moment, Wall};
+use codec::signal::{Action, Role};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
+
+/// The beginning of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TracePlace {
+    /// The channel, as the first step found it: one of the same name that came after it is another.
+    channel: ChannelKey,
+    /// The serial number behind the first note that is looked at. A question is as short as any other without it, and
+    /// each letter has its length.
+    before: NonZeroU64,
+}
+
+/// One step of a trace.
+#[derive(Clone, Debug)]
+pub struct TraceStep {
+    /// When it was read, by both clocks: the calendar, and microseconds since the start.
+    pub read: (Wall, u64),
+    /// Since when there are notes, in microseconds since the start; `None` when nothing is recorded.
+    pub since_us: Option<u64>,
+    /// The connected peers, superseded connections included; in the first step only.
+    pub connected: Vec<TracePeer>,
+    /// The events, newest first.
+    pub events: Vec<TraceEvent>,
+    /// The beginning of the next step, if there is more to read.
+    pub next: Option<TracePlace>,
+}
+
+/// A connection in a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracePeer {
+    /// Which connection it is.
+    pub session: SessionKey,
+    /// A viewer's client id; `None` for a master.
+    pub client_id: Option<Box<str>>,
+    /// The mark that replaces the client id where no connection is named: see [`TraceKind::Message`].
+    pub mark: Option<u64>,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// When it was admitted, in microseconds since the start, to the millisecond.
+    pub opened_us: u64,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// The number of its note on this shard: no two events have the same, and they are ordered by it.
+    pub serial: u64,
+    /// When, in microseconds since the start.
+    pub at_us: u64,
+    /// The kind of event.
+    pub kind: TraceKind,
+}
+
+/// The kinds of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TraceKind {
+    /// A connection was admitted.
+    Joined(SessionKey, Role),
+    /// A connection left the channel; its peer is known from here.
+    Left(Box<TracePeer>, Option<EndReason>),
+    /// A connection lost its slot to the second one.
+    Superseded(SessionKey, SessionKey),
+    /// GO_AWAY was sent to it.
+    ToldToGo(SessionKey),
+    /// Something of a message.
+    Message {
+        /// `None` when it could not be understood.
+        action: Option<Action>,
+        /// Which way it goes.
+        towards: Towards,
+        /// The outcome.
+        passage: Passage,
+        /// The length of its frame towards the recipient; 0 when it has none. Of one whose payload is too long, that of
+        /// the payload.
+        bytes: usize,
+        /// The longest payload that is allowed, of one whose payload is too long; else 0.
+        most: usize,
+        /// The connection that sent it, when it came.
+        from: Option<SessionKey>,
+        /// The connection that got it, or had it.
+        to: Option<SessionKey>,
+        /// The client id at its other end, where no connection of that viewer is named.
+        mark: Option<u64>,
+        /// That client id, where a master wrote it.
+        viewer: Option<Box<str>>,
+    },
+}
+
+/// The part of a channel's notes that is wanted.
+pub(crate) struct TraceQuestion {
+    pub(crate) identity: Identity,
+    /// The place that an earlier step has come to; `None` for the newest notes.
+    pub(crate) from: Option<TracePlace>,
+    /// Notes that one step looks at, at most.
+    pub(crate) limit: usize,
+}
+
+/// Reads one step of a channel's notes; `None` when the channel does not live here.
+pub(crate) fn step(
+    sockets: &Sockets,
+    directory: &Directory,
+    recorder: &Recorder,
+    wanted: &TraceQuestion,
+    at: Moment,
+) -> Option<TraceStep> {
+    let &TraceQuestion {
+        ref identity,
+        from,
+        limit,
+    } = wanted;
+    let key = directory.key_of(identity)?;
+    let exists = |channel: &&Channel| channel.state != Life::Creating;
+    let channel = directory.channel(key).filter(exists)?;
+    let before = match from {
+        Some(place) if place.channel != key => return None,
+        Some(place) => place.before.get(),
+        None => recorder.written(),
+    };
+    let connected = if from.is_none() {
+        connected(sockets, recorder, channel)
+    } else {
+        Vec::new()
+    };
+    let (events, before) = backwards(recorder, key, before, limit);
+    let left = NonZeroU64::new(before).filter(|before| before.get() > recorder.oldest());
+    Some(TraceStep {
+        read: (at.wall, micros(at)),
+        since_us: since(recorder),
+        connected,
+        events,
+        next: left.map(|before| TracePlace {
+            channel: key,
+            before,
+        }),
+    })
+}
+
+/// Since when there are notes: the start, until the first one is overwritten; `None` when nothing is recorded.
+pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
+    let oldest = recorder.oldest();
+    if !recorder.is_on() || oldest == 0 {
+        return recorder.is_on().then_some(0);
+    }
+    let notes = (oldest..recorder.written()).filter_map(|serial| recorder.get(serial));
+    let mut timed =
+        notes.filter(|note| !matches!(tag_of(note), Some(Tag::Name | Tag::Address) | None));
+    Some(timed.next().map_or(0, |[first, ..]| first & LOW))
+}
+
+/// The channel and client id of a connection that left, if it did within one step's notes before a place; else where
+/// the step ended.
+pub(crate) fn left(
+    recorder: &Recorder,
+    session: SessionKey,
+    before: u64,
+) -> Result<(ChannelKey, Option<Box<str>>), u64> {
+    let mut serial = before;
+    for _ in 0..INSPECTED_NOTES_PER_STEP {
+        let note = serial
+            .checked_sub(1)
+            .and_then(|serial| recorder.get(serial));
+        let Some(note) = note else {
+            break;
+        };
+        serial -= 1;
+        let [_, channel, who, _] = note;
+        if tag_of(&note) == Some(Tag::Left)
+            && who & LOW == session.pack()
+            && let Some(TraceKind::Left(peer, _)) = event(recorder, serial, note)
+        {
+            let channel = ChannelKey::unpack(channel & LOW);
+            return Ok((channel, peer.client_id));
+        }
+    }
+    Err(serial)
+}
+
+fn connected(sockets: &Sockets, recorder: &Recorder, channel: &Channel) -> Vec<TracePeer> {
+    let members = channel
+        .live()
+        .map_or_else(Vec::new, |live| live.members.all());
+    let peers = members.into_iter().filter_map(|key| {
+        let session = sockets.session(key)?;
+        let web_socket = Session::open(session)?;
+        let client_id = web_socket.role.client_id();
+        Some(TracePeer {
+            session: key,
+            client_id: client_id.map(Box::from),
+            mark: client_id.map(|id| recorder.mark(id)),
+            remote: session.remote(),
+            opened_us: web_socket.opened().0.saturating_mul(1000),
+        })
+    });
+    peers.collect()
+}
+
+/// Up to `limit` events from a place on, and the place where the step ended.
+fn backwards(
+    recorder: &Recorder,
+    key: ChannelKey,
+    before: u64,
+    limit: usize,
+) -> (Vec<TraceEvent>, u64) {
+    let mut events = Vec::new();
+    let mut serial = before;
+    for _ in 0..INSPECTED_NOTES_PER_STEP {
+        let note = serial
+            .checked_sub(1)
+            .and_then(|serial| recorder.get(serial));
+        let Some(note) = note.filter(|_| events.len() < limit) else {
+            break;
+        };
+        serial -= 1;
+        let [first, channel, ..] = note;
+        if channel & LOW != key.pack() {
+            continue;
+        }
+        let Some(kind) = event(recorder, serial, note) else {
+            continue;
+        };
+        events.push(TraceEvent {
+            serial,
+            at_us: first & LOW,
+            kind,
+        });
+    }
+    (events, serial)
+}
+
+/// The event of a note; `None` for a note that belongs to another.
+fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
+    let [first, channel, who, whom] = note;
+    let [_, detail] = upper(channel);
+    let session = SessionKey::unpack(who & LOW);
+    let other = SessionKey::unpack(whom & LOW);
+    let length = usize::try_from(who >> SHIFT | whom >> SHIFT << 16).ok()?;
+    let name_bytes = usize::try_from(first >> SHIFT).ok()?;
+    Some(match tag_of(&note)? {
+        Tag::Name | Tag::Address => return None,
+        Tag::Joined if detail == 0 => TraceKind::Joined(session, Role::Master),
+        Tag::Joined => TraceKind::Joined(session, Role::Viewer),
+        Tag::Superseded => TraceKind::Superseded(session, other),
+        Tag::ToldToGo => TraceKind::ToldToGo(session),
+        Tag::Left => {
+            let remote = address(recorder.get(serial.checked_sub(1)?)?)?;
+            let client_id = match name_bytes {
+                0 => None,
+                _ => Some(name(recorder, serial - 1, name_bytes)?),
+            };
+            let peer = TracePeer {
+                session,
+                mark: client_id.as_deref().map(|id| recorder.mark(id)),
+                client_id,
+                remote,
+                opened_us: (first & LOW).saturating_sub(length as u64 * 1000),
+            };
+            TraceKind::Left(Box::new(peer), reason(detail, whom & LOW))
+        }
+        Tag::Message => {
+            let passed = Passed::of_detail(detail, length);
+            let came = matches!(
+                passed.passage,
+                Passage::Kept
+                    | Passage::Unaccepted(_)
+                    | Passage::AnsweredCall
+                    | Passage::TooLateForCall
+                    | Passage::Late
+            );
+            let relayed = passed.passage == Passage::Relayed;
+            let against = matches!(
+                passed.passage,
+                Passage::Unaccepted(Unaccepted::TooLong | Unaccepted::TooLongForRecipient)
+            );
+            let most = if against && name_bytes == 0 {
+                usize::try_from(whom & LOW).ok()?
+            } else {
+                0
+            };
+            let (from, to, mark) = if relayed {
+                (Some(session), Some(other), None)
+            } else if came {
+                (Some(session), None, (name_bytes > 0).then_some(whom & LOW))
+            } else {
+                let known = whom & LOW != NOBODY;
+                (None, known.then_some(other), Some(who & LOW))
+            };
+            TraceKind::Message {
+                action: passed.action,
+                towards: passed.towards,
+                passage: passed.passage,
+                bytes: passed.bytes,
+                most,
+                from,
+                to,
+                mark,
+                viewer: mark
+                    .filter(|_| came)
+                    .and_then(|_| name(recorder, serial, name_bytes)),
+            }
+        }
+    })
+}
+
+/// The name in the notes before a serial number; `None` when some of it was overwritten.
+fn name(recorder: &Recorder, before: u64, bytes: usize) -> Option<Box<str>> {
+    let first = before.checked_sub(bytes.div_ceil(NAME_BYTES) as u64)?;
+    let mut text = Vec::with_capacity(bytes);
+    for serial in first..before {
+        let note = recorder.get(serial)?;
+        let [one, channel, two, three] = note;
+        let [_, length] = upper(channel);
+        let words = [one, two, three].map(u64::to_le_bytes);
+        text.extend(words.as_flattened().iter().take(usize::from(length)));
+    }
+    let text = String::from_utf8(text).ok()?;
+    (text.len() == bytes).then(|| text.into_boxed_str())
+}
+
+fn address([first, channel, low, high]: Words) -> Option<SocketAddr> {
+    let [_, kind] = upper(channel);
+    let ip = if kind == 4 {
+        IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(low).ok()?))
+    } else {
+        IpAddr::V6(Ipv6Addr::from_bits(
+            u128::from(high) << 64 | u128::from(low),
+        ))
+    };
+    Some(SocketAddr::new(ip, u16::try_from(first).ok()?))
+}
+
+/// The tag and the detail of a note.
+fn upper(channel: u64) -> [u8; 2] {
+    let [.., tag, detail] = channel.to_le_bytes();
+    [tag, detail]
+}
+
+fn tag_of([_, channel, ..]: &Words) -> Option<Tag> {
+    let [tag, _] = upper(*channel);
+    let tags = [
+        Tag::Name,
+        Tag::Address,
+        Tag::Joined,
+        Tag::Left,
+        Tag::Superseded,
+        Tag::ToldToGo,
+        Tag::Message,
+    ];
+    tags.get(usize::from(tag.checked_sub(1)?)).copied()
+}

@@ -1,0 +1,449 @@
+//! Requests for channels of other nodes: who owns the channel, what goes to that node, and the answer when it does not.
+//!
+//! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
+//! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
+//! gets the request as it came. A connection that another node passed on stays here, whatever it asks for: no request
+//! travels in circles. Its answers end the connection (`respond.rs`), so that the next request is looked at by the node
+//! that the client is connected to.
+
+use crate::auth::Caller;
+use crate::check::Check;
+use crate::cluster::tunnels::Lead;
+use crate::event::{Purpose, UpgradeRole};
+use crate::id::{Identity, NodeId, SessionKey};
+use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
+use crate::machine::{Output, TunnelFailure, Tunnelled};
+use crate::placement::Home;
+use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
+use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
+use crate::shard::calls::wake;
+use crate::shard::connect::upgrades;
+use crate::shard::directory::Directory;
+use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::todo::TodoList;
+use crate::shard::{Fault, Parcel, ParcelLoad};
+use crate::time::{Moment, Now};
+use codec::control::{Call, ErrorKind, Operation};
+use codec::http::{HeadScanner, ends_connection};
+
+/// An upgrade for another node; `bytes`: its head and what followed.
+pub(crate) fn of_upgrade(admission: Admission, bytes: Vec<u8>, counted: OnwardCount) -> Onward {
+    Onward {
+        purpose: upgrades::purpose_of(&admission),
+        identity: Identity::of(&admission.arn),
+        until: None,
+        channel: admission.arn.name().into(),
+        client_id: admission.client_id,
+        caller: admission.caller,
+        bytes,
+        call: None,
+        counted,
+    }
+}
+
+impl Directory {
+    /// The channel that a call names.
+    pub(crate) fn identity_of(&self, caller: &Caller, call: &Call) -> Option<Identity> {
+        let named = || Some(self.named(caller, call.channel_name()?));
+        call.arn().map(Identity::of).or_else(named)
+    }
+}
+
+/// A call, and the channel that it names, if it names one.
+pub(crate) struct NamedCall<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: &'a Call,
+    pub(crate) identity: Option<Identity>,
+    /// The request as it came.
+    pub(crate) whole: Vec<u8>,
+}
+
+/// Whether a call is answered by this node; if not, it is passed on or refused.
+pub(crate) fn call_is_here(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    named: NamedCall<'_>,
+    at: Moment,
+) -> bool {
+    let NamedCall {
+        caller,
+        call,
+        identity,
+        whole,
+    } = named;
+    let Some(identity) = identity else {
+        // All nodes list channels together, where they ask each other.
+        let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
+        if !is_here {
+            let fault = unavailable(Check::ListIncomplete, LIST);
+            let evidence = Evidence {
+                caller: Some(caller),
+                ..Evidence::default()
+            };
+            let purpose = Purpose::Api(call.operation());
+            let rejected = Rejected::last(purpose, &evidence);
+            responses::respond_error(sockets, books, key, &fault, rejected, at);
+        }
+        return is_here;
+    };
+    let home = sockets.placement().home(&identity, at.now);
+    if matches!(home, Home::Here(_)) {
+        return true;
+    }
+    // An offer waits for its master for as long as its caller likes.
+    let is_short = call.operation() != Operation::SendAlexaOfferToMaster;
+    let onward = Onward {
+        purpose: Purpose::Api(call.operation()),
+        identity,
+        until: None,
+        channel: call.channel_name().unwrap_or_default().into(),
+        client_id: None,
+        caller: caller.clone(),
+        call: is_short.then_some(whole.len()),
+        bytes: whole,
+        counted: sockets.count_onward(),
+    };
+    pass_on(sockets, books, key, home, onward, at);
+    false
+}
+
+/// Passes a request on to the node that owns its channel. Where owners change, one without an owner waits for one, and
+/// so does one of another node that knows another owner: one of the two is behind. Else it is refused.
+pub(crate) fn pass_on(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    home: Home,
+    onward: Onward,
+    at: Moment,
+) {
+    match home {
+        Home::There(node) if !sockets.is_inner(key) => {
+            announce(sockets, books, key, node, onward, at);
+        }
+        Home::There(_) if is_of_next_owner(sockets, home, &onward) => {
+            sockets.close_when_sent(key, at);
+            sockets.charge(key);
+        }
+        Home::There(_) | Home::Nobody | Home::Here(_) => {
+            let fault = without_owner(home);
+            wait_for_owner(sockets, books, key, (onward, None), &fault, at);
+        }
+    }
+}
+
+/// Whether an upgrade that another node passed on is closed without a byte: its slot was here and is another node's.
+/// The one that passed it on asks that one. Where the slot is still to come it waits, and so does a call, which is not
+/// repeated.
+fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
+    let map = sockets.placement().cluster();
+    let slot = sockets.placement().slot(&onward.identity);
+    let has_left = map.zip(slot).is_some_and(|(map, slot)| map.has_left(slot));
+    matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
+}
+
+/// Whether a request begins a WebSocket, or is a device's: it may be repeated.
+fn is_upgrade(onward: &Onward) -> bool {
+    !matches!(onward.purpose, Purpose::Api(_))
+}
+
+/// The refusal of a request that is passed on to nobody.
+fn without_owner(home: Home) -> Fault {
+    match home {
+        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::Nobody | Home::Here(_) => nobody(),
+    }
+}
+
+/// A request waits for a node that has its channel and answers. Where owners do not change, when its time is over, and
+/// when too many wait, it is refused: with `fault`. So is each while the process is about to end.
+fn wait_for_owner(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    (mut onward, failed): (Onward, Option<(NodeId, Now)>),
+    fault: &Fault,
+    at: Moment,
+) {
+    if sockets.drains() {
+        return refuse(sockets, books, key, &onward, &shutting_down(), at);
+    }
+    let until = *onward
+        .until
+        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
+    if !sockets.owners_change() || at.now >= until || !sockets.may_wait(key) {
+        return refuse(sockets, books, key, &onward, fault, at);
+    }
+    let next = at.now.after(OWNER_LOOK_MS);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitOwner(Box::new(Ownerless { onward, failed }));
+    http.deadline = next;
+    sockets.charge(key);
+    sockets.arm(key, next);
+}
+
+/// Looks for the owner that a request waits for.
+pub(crate) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
+    sockets.ends_waiting(key);
+    let is_inner = sockets.is_inner(key);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let HttpStage::AwaitOwner(ownerless) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return;
+    };
+    let Ownerless { onward, failed } = *ownerless;
+    let placement = sockets.placement();
+    let home = placement.home(&onward.identity, at.now);
+    let failed = failed.filter(|(node, _)| home == Home::There(*node));
+    let fault = match home {
+        Home::Here(_) => return ask_again(sockets, key, onward.bytes),
+        Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
+        Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| at.now >= again) => {
+            return announce(sockets, books, key, node, onward, at);
+        }
+        Home::There(_) if is_inner && is_of_next_owner(sockets, home, &onward) => {
+            sockets.close_when_sent(key, at);
+            return sockets.charge(key);
+        }
+        Home::There(_) if failed.is_some() => unreachable_owner(),
+        Home::There(_) | Home::Nobody => without_owner(home),
+    };
+    wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
+    sockets.charge(key);
+}
+
+/// A request is taken in again, as if it had just come: its channel is here now.
+fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
+    if let Some(http) = sockets.http(key) {
+        bytes.append(&mut http.buffer); // pipelined behind the request
+        http.buffer = bytes;
+        http.scanner = HeadScanner::new();
+    }
+    sockets.charge(key);
+    sockets.wait_for_turn(key);
+}
+
+/// Announces that a connection goes to another node; its release follows, when the answers before it are sent. One for
+/// which nobody would make room is refused before that.
+fn announce(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    node: NodeId,
+    mut onward: Onward,
+    at: Moment,
+) {
+    let holder = sockets.holder(&onward);
+    if !sockets.may_enter(holder, TUNNEL_PLACES) {
+        let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
+        return refuse(sockets, books, key, &onward, &fault, at);
+    }
+    let deadline = at.now.after(sockets.settings().timeouts.head_ms);
+    onward
+        .until
+        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitTunnel(Box::new(onward));
+    http.deadline = deadline;
+    sockets.charge(key);
+    sockets.output(Output::Tunnel(key, node));
+    sockets.arm(key, deadline);
+}
+
+/// The bytes that go to the other node, or to the side thread.
+pub(crate) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
+    let (bytes, repeats, call) = match &mut parcel.load {
+        // A call may have been carried out; an upgrade ends with its connection.
+        ParcelLoad::Onward(onward) => {
+            let repeats = is_upgrade(onward);
+            (&mut onward.bytes, repeats, onward.call)
+        }
+        ParcelLoad::Admin(bytes) => (bytes, false, None),
+        ParcelLoad::Upgrade { .. } => return None,
+    };
+    Some(Tunnelled {
+        peer: parcel.peer,
+        bytes: std::mem::take(bytes),
+        repeats,
+        call,
+    })
+}
+
+/// Takes the places of a tunnel, if there are some or others make room. No WebSocket begins while the process is about
+/// to end.
+pub(crate) fn enters(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    todo: &mut TodoList,
+    (parcel, (place, node)): (&Parcel, (u32, NodeId)),
+    at: Moment,
+) -> bool {
+    let ParcelLoad::Onward(onward) = &parcel.load else {
+        return true; // a page of the admin listener, which has places of its own
+    };
+    if sockets.drains() && is_upgrade(onward) {
+        return false;
+    }
+    let holder = sockets.holder(onward);
+    let enters = sockets.make_room(books, todo, (holder, TUNNEL_PLACES), at);
+    if enters {
+        let standing = match onward.purpose {
+            Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
+            Purpose::Upgrade(UpgradeRole::Viewer)
+            | Purpose::Api(_)
+            | Purpose::Sts(_)
+            | Purpose::Wake
+            | Purpose::RoleAlias
+            | Purpose::Unknown => Standing::Viewer,
+        };
+        sockets.enters(Member::Tunnel(place), holder, standing);
+        if let Some(slot) = sockets.placement().slot(&onward.identity) {
+            let is_master = standing == Standing::Master;
+            let lead = Lead {
+                slot,
+                node,
+                is_master,
+            };
+            sockets.tunnel_leads(place, lead, at.now);
+        }
+    }
+    enters
+}
+
+/// The other node has answered a call: its client gets that, and what it sent behind the call has its turn.
+pub(crate) fn answered(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: &Parcel,
+    (answer, rest): (&[u8], Vec<u8>),
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    let close = ends_connection(answer) || sockets.drains();
+    sockets.push_control(books, key, |out| out.extend_from_slice(answer));
+    sockets.next_request(key, close, at);
+    if !close && !rest.is_empty() {
+        ask_again(sockets, key, rest);
+    }
+    sockets.await_rest(key, at);
+    key
+}
+
+/// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
+/// request, or nothing that may not be repeated, which is `unsent`; else it gets 503.
+pub(crate) fn bounce(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: Parcel,
+    (node, why): (NodeId, TunnelFailure),
+    unsent: Vec<u8>,
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    let ParcelLoad::Onward(mut onward) = parcel.load else {
+        unreachable!("only what was to be passed on comes back from there")
+    };
+    if sockets.drains() {
+        if onward.purpose == Purpose::Wake {
+            wake::answer_nothing(sockets, books, key, true, at);
+        } else {
+            refuse(sockets, books, key, &onward, &shutting_down(), at);
+        }
+        return key;
+    }
+    match why {
+        TunnelFailure::NoRoom => {
+            let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
+            refuse(sockets, books, key, &onward, &fault, at);
+        }
+        TunnelFailure::Connect
+        | TunnelFailure::Timeout
+        | TunnelFailure::Foreign
+        | TunnelFailure::Closed
+        | TunnelFailure::Drain
+        | TunnelFailure::Moved => {
+            // One that lost the channel closed the connection so that the next owner is asked.
+            if sockets.placement().home(&onward.identity, at.now) == Home::There(node) {
+                let map = sockets.placement().cluster();
+                let name = map.map_or("", |map| map.name(node));
+                books.diary().node_trouble(at.now, name, why.into());
+            }
+            let fault = unreachable_owner();
+            if unsent.is_empty() {
+                refuse(sockets, books, key, &onward, &fault, at);
+                return key;
+            }
+            onward.bytes = unsent;
+            let failed = Some((node, at.now.after(OWNER_RETRY_MS)));
+            wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
+        }
+    }
+    key
+}
+
+fn unreachable_owner() -> Fault {
+    unavailable(Check::OwnerUnreachable, UNREACHABLE)
+}
+
+fn refuse(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    onward: &Onward,
+    fault: &Fault,
+    at: Moment,
+) {
+    let evidence = Evidence {
+        channel: (!onward.channel.is_empty()).then_some(&onward.channel),
+        client_id: onward.client_id.as_deref(),
+        caller: Some(&onward.caller),
+        ..Evidence::default()
+    };
+    let purpose = onward.purpose;
+    let rejected = Rejected::last(purpose, &evidence);
+    responses::respond_error(sockets, books, key, fault, rejected, at);
+}
+
+fn unavailable(check: Check, message: &'static str) -> Fault {
+    Fault::new(check, ErrorKind::ServiceUnavailable, message)
+}
+
+impl Sockets {
+    /// The holder of the places of a tunnel.
+    fn holder(&self, onward: &Onward) -> Holder {
+        let account = onward.identity.account();
+        self.holder_of(&onward.caller, account)
+    }
+
+    /// Whether slots go from one node to another.
+    pub(crate) fn owners_change(&self) -> bool {
+        let map = self.placement().cluster();
+        map.is_some_and(|map| !map.is_fixed())
+    }
+
+    /// Whether this connection brings one call, and ends with its answer.
+    pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
+        self.http(key).is_some_and(|http| http.one_call)
+    }
+
+    /// Whether another node passed this connection on.
+    pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
+        self.session(key)
+            .is_some_and(|session| session.peer().inner)
+    }
+}
+
+const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";
+const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
+const LIST: &str = "Nodes with a fixed map do not list channels. Describe them by name.";
+
+// Other nodes: requests for their channels, and slots that come and go.
