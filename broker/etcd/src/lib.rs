@@ -43,38 +43,33 @@
 //! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.
 //! The core reads back what it changed of slots and registrations; `writer` says what becomes of records.
 
-mod additions;
-mod client;
 mod config;
 mod directory;
 mod driver;
-mod epochs;
-mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod import_export;
 pub mod limits;
 mod names;
 pub mod operator;
-mod parts;
+mod parcels;
 mod peers;
 mod rpc;
 mod schema;
 mod service;
-mod store;
 mod system;
 mod tcp;
+mod translate;
 mod wire;
 mod writer;
 
-#[cfg(feature = "fuzzing")]
-pub use crate::wire::fuzzing;
-pub use additions::{add, each_record};
 pub use config::{Config, InnerAddress, Options, TlsError, tls};
 pub use directory::DirectoryError;
 pub use driver::{
     Driver, Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,
 };
-pub use exchange::{ExchangeError, Existing, export, import};
+pub use import_export::{ExchangeError, Existing, add, each_record, export, import};
 pub use names::Name;
 pub use peers::{Mail, Mailbox, Peers};
-pub use service::{News, Service};
-pub use store::EtcdStore;
+pub use service::{EtcdStore, News, Service};
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};

@@ -1,12 +1,16 @@
 //! The interface of the driver to the process around it: orders for its shards, parcels, news, and its end.
 
+use crate::limits::CHANGES_MAX;
 use crate::names::Name;
 use broker_core::cluster::message::{Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
+use broker_core::id::{ChannelKey, Identity, ShardId};
 use broker_core::record::Record;
-use broker_core::registry::{StoreError, Ticket};
+use broker_core::registry::{Change, Store, StoreError, Submitted, Ticket, encode, key};
 use broker_core::time::Now;
 use std::net::SocketAddr;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// The process around the driver. Called on the driver's thread, in order; must not block.
 pub trait Service: Send + 'static {
@@ -90,4 +94,63 @@ pub enum News {
     ValidUntil(Now),
     /// Whether a channel that is not in this node's own slots does not exist: another node may have taken them.
     KnowsAbsence(bool),
+}
+
+// The registry's end of a node, for one shard.
+
+/// A change on its way to the node's thread.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) ticket: Ticket,
+    /// The channel, whose slot the node finds.
+    pub(crate) identity: Identity,
+    /// The record's key in the slot.
+    pub(crate) key: Box<str>,
+    /// `None` removes the record.
+    pub(crate) value: Option<Box<[u8]>>,
+}
+
+pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) {
+    mpsc::channel(CHANGES_MAX)
+}
+
+/// One shard's end of the registry on etcd. What becomes of each change is reported by [`crate::service::Service::written`].
+///
+/// A change is made if this node serves the channel's slot and etcd answers; otherwise it is refused within a second.
+/// One that was sent and has no answer is neither: it is reported when its outcome is known.
+#[derive(Debug)]
+pub struct EtcdStore {
+    shard: ShardId,
+    queue: mpsc::Sender<Submission>,
+}
+
+impl EtcdStore {
+    pub(crate) fn new(shard: ShardId, queue: mpsc::Sender<Submission>) -> Self {
+        Self { shard, queue }
+    }
+}
+
+impl Store for EtcdStore {
+    fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError> {
+        let (arn, value) = match change {
+            Change::Put(record) => (&record.arn, Some(encode(record))),
+            Change::Remove(arn) => (arn, None),
+        };
+        let submission = Submission {
+            ticket: Ticket {
+                shard: self.shard,
+                channel: of,
+            },
+            identity: Identity::of(arn),
+            key: key(arn).into(),
+            value,
+        };
+        match self.queue.try_send(submission) {
+            Ok(()) => Ok(Submitted::Later),
+            Err(TrySendError::Full(_)) => Err(StoreError::Busy),
+            Err(TrySendError::Closed(_)) => Err(StoreError::Failed(
+                "the node has ended: it takes no changes until it is restarted".into(),
+            )),
+        }
+    }
 }

@@ -8,23 +8,31 @@
 //! Both sides agree on the purpose of a connection by ALPN (RFC 7301), so that a connection for one purpose is refused
 //! where another is served.
 
-mod tickets;
-mod verifier;
-
-use crate::tickets::Tickets;
-use crate::verifier::Derived;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
-use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption, Tls12Resumption};
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    AlwaysResolvesClientRawPublicKeys, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls12Resumption, Tls13ClientSessionValue,
+};
 use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{
+    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
-use std::sync::Arc;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
+    PeerIncompatible, ServerConfig, SignatureScheme,
+};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +159,173 @@ pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
         Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
             | Error::AlertReceived(AlertDescription::AccessDenied)
     )
+}
+
+// Which keys of other nodes are accepted: those that this node derives itself.
+
+/// The public keys that are accepted, of either side.
+#[derive(Debug)]
+pub(crate) struct Derived {
+    keys: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Derived {
+    pub(crate) fn new(
+        keys: Vec<CertificateDer<'static>>,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
+        Self { keys, algorithms }
+    }
+
+    /// That the other side has the private half is proved by its signature.
+    fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
+        let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
+        let refusal = CertificateError::ApplicationVerificationFailure;
+        is_known.then_some(()).ok_or_else(|| refusal.into())
+    }
+
+    fn verify_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = SubjectPublicKeyInfoDer::from(shown.as_ref());
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+    }
+}
+
+impl ServerCertVerifier for Derived {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(end_entity)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls13RequiredForQuic.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+impl ClientCertVerifier for Derived {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+// The tickets with which a node resumes sessions with the others.
+
+/// Tickets kept for one node. As many connections to it can begin at once without a full handshake.
+pub(crate) const TICKETS_PER_NODE_MAX: usize = 64;
+
+/// Tickets by node, of one thread.
+///
+/// A connection uses one up and is given one, so there are as many as connections to that node were ever begun at once.
+/// The library's own store keeps eight: of a burst of connections, most would make full handshakes.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets(Mutex<HashMap<ServerName<'static>, Vec<Tls13ClientSessionValue>>>);
+
+impl Tickets {
+    fn by_node(
+        &self,
+    ) -> MutexGuard<'_, HashMap<ServerName<'static>, Vec<Tls13ClientSessionValue>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn insert_tls13_ticket(&self, node: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let mut by_node = self.by_node();
+        let kept = by_node.entry(node).or_default();
+        if kept.len() < TICKETS_PER_NODE_MAX {
+            kept.push(ticket);
+        }
+    }
+
+    fn take_tls13_ticket(&self, node: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.by_node().get_mut(node)?.pop()
+    }
+
+    // There is one group of keys to choose from, and one version.
+
+    fn set_kx_hint(&self, _node: ServerName<'static>, _group: NamedGroup) {}
+
+    fn kx_hint(&self, _node: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _node: ServerName<'static>, _session: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _node: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _node: &ServerName<'static>) {}
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-use super::*;
-use crate::tickets::TICKETS_PER_NODE_MAX;
+use super::{TICKETS_PER_NODE_MAX, *};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
 use std::io::{Read, Write};

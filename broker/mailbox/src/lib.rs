@@ -12,13 +12,11 @@
 //! are kept for which letters: broker/decisions/0005-mailboxes.md.
 
 #[cfg(not(model))]
-mod eventfd;
-#[cfg(not(model))]
-mod post;
+mod queue;
 #[cfg(any(not(model), test))]
 mod wake;
 
 #[cfg(not(model))]
-pub use post::Mailbox;
+pub use queue::Mailbox;
 #[cfg(any(not(model), test))]
 pub use wake::Sleep;

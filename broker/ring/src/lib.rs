@@ -33,8 +33,6 @@
 //! 4. Listeners and eventfds stay blocking descriptors: on others the kernel answers `EAGAIN` where it should wait.
 
 mod completion;
-mod enter;
-mod flight;
 mod memlock;
 mod operations;
 mod patience;

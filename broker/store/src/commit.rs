@@ -6,15 +6,14 @@
 //! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
 //!   until a restart.
 
-use crate::disk::{Disk, Fault, Live};
-use crate::error::{CommitError, Health, Refused, TogetherError};
+use crate::disk::{Disk, Fault, Live, Lock};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, PROBE_BYTES, PROBE_PAUSE, QUEUE_CHANGES_MAX,
     VALUE_BYTES_MAX,
 };
-use crate::lock::Lock;
 use crate::map::{Parts, ROWS, database};
 use crate::snapshot::{Gate, Snapshot, SnapshotError};
+use crate::{CommitError, Health, Refused, TogetherError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use redb::{Database, Durability};
 use std::fs::{self, File};

@@ -35,16 +35,113 @@
 
 mod commit;
 mod disk;
-mod error;
-mod head;
+mod file_check;
 pub mod limits;
-mod lock;
 mod map;
-mod overlay;
 mod snapshot;
 
 pub use commit::{Change, Committer, Done, Writer};
-pub use error::{CommitError, Health, OpenError, Refused, TogetherError};
-pub use lock::Lock;
+pub use disk::Lock;
 pub use map::{Fill, Store, create};
 pub use snapshot::{Snapshot, SnapshotError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+
+// Errors of opening, of queueing a change, and of committing it.
+
+/// Why a store cannot be opened or read. Each text says which file, what is wrong, and what to do. Nothing was written.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file is not what was written: bits changed, cut short, or no store at all.
+    #[error(
+        "the store {file} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
+         start with an empty store"
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// The fault that was found.
+        what: String,
+    },
+    /// The file was written by a later version of this program.
+    #[error(
+        "the store {file} has format {found}, and this version reads formats up to {known}: use the version that \
+         wrote it, or move it away to start with an empty store"
+    )]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its format number.
+        found: u64,
+        /// The highest one that this version reads.
+        known: u64,
+    },
+    /// Another process has the directory's store open.
+    #[error(
+        "the store is in use by another process, which holds {file}: stop that one, or use another directory"
+    )]
+    InUse {
+        /// The lock file.
+        file: PathBuf,
+    },
+    /// The system refused to read or write it.
+    #[error(
+        "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
+    )]
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+}
+
+/// The state of a running store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The last commit succeeded, or there was none.
+    Fine,
+    /// The last commit found no room on the disk. Each later one tries again; this ends by itself when there is room.
+    Full,
+    /// The disk failed. Nothing is written until the process is restarted: what a failed sync left on the disk is
+    /// unknown.
+    Failed,
+}
+
+/// Why a change was not committed. The map is as it was before the batch, but after [`Health::Failed`] it may be found
+/// changed when it is opened again: whether the disk kept what it could not confirm is unknown.
+#[derive(Clone, Debug, Error)]
+#[error("{text}")]
+pub struct CommitError {
+    /// The health of the store after it.
+    pub health: Health,
+    /// The failure, with the remedy; holds no key and no value.
+    pub text: Arc<str>,
+}
+
+/// Why a change was not taken. Nothing of it will be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// [`crate::limits::QUEUE_CHANGES_MAX`] changes wait already.
+    #[error("too many changes wait for the disk: try again")]
+    Busy,
+    /// The key or the value is longer than [`crate::limits`] allow.
+    #[error("the change is larger than the store takes")]
+    TooLarge,
+    /// The store has failed or was closed: it takes no change any more.
+    #[error("the store takes no changes any more: the server must be restarted")]
+    Closed,
+}
+
+/// Why changes of one commit were not made.
+#[derive(Clone, Debug, Error)]
+pub enum TogetherError {
+    /// They were not taken.
+    #[error(transparent)]
+    Refused(Refused),
+    /// The commit failed.
+    #[error(transparent)]
+    Commit(CommitError),
+}

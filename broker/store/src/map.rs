@@ -1,11 +1,10 @@
 //! Opening, checking and reading.
 
+use crate::OpenError;
 use crate::commit::{self, Done, Writer};
-use crate::disk::{Disk, Live};
-use crate::error::OpenError;
-use crate::head::Head;
+use crate::disk::{Disk, Live, Lock};
+use crate::file_check::Head;
 use crate::limits::CACHE_BYTES;
-use crate::lock::Lock;
 use crate::snapshot::{Snapshot, SnapshotError};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,

@@ -1,13 +1,13 @@
 //! The state of a node, for operators who ask.
 
 use crate::config::InnerAddress;
+use crate::driver::capacity::Capacity;
 use crate::driver::control::Control;
-use crate::driver::control::capacity::Capacity;
 use crate::driver::core::Core;
 use crate::driver::records::Records;
 use crate::names::Name;
-use crate::schema::translate::Translator;
 use crate::system::now;
+use crate::translate::Translator;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;

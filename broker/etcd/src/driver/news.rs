@@ -1,13 +1,12 @@
 //! News of the cluster for the process around the node: the places of channels, and the time until which they may be
 //! served.
 
-use crate::driver::post::Post;
-use crate::driver::post::hosts::is_none;
+use crate::driver::messages::{Post, is_none};
 use crate::names::{Names, shown};
 use crate::peers::Peers;
-use crate::schema::translate::Translator;
 use crate::service::{News, Service};
 use crate::system::now;
+use crate::translate::Translator;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{NodeId, Owner, Slot, SlotRecord};

@@ -4,9 +4,8 @@
 use crate::config::Options;
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::names::Name;
-use crate::operator::look::{Picture, Registered, Seen, look};
-use crate::operator::{FULL, Session, Why, block_on, is_full};
-use crate::schema::values::OrderWord;
+use crate::operator::{FULL, Picture, Registered, Seen, Session, Why, block_on, is_full, look};
+use crate::schema::OrderWord;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -122,9 +121,7 @@ async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64)
         let picture = look(&lines, &keys).await?;
         let registered = candidate(&picture, node)?;
         let to = [(node.clone(), registered.clone())];
-        if let Some(order) =
-            crate::operator::look::order(&lines, &keys, &to, OrderWord::Drain).await?
-        {
+        if let Some(order) = crate::operator::order(&lines, &keys, &to, OrderWord::Drain).await? {
             return Ok((registered, order));
         }
     }
@@ -175,8 +172,7 @@ async fn await_end(
                     // Another command's order took its place, perhaps before the node saw it.
                     let to = [(node.clone(), registered.clone())];
                     if let Ok((lines, keys)) = session.lines().await {
-                        let _ = crate::operator::look::order(&lines, &keys, &to, OrderWord::Drain)
-                            .await;
+                        let _ = crate::operator::order(&lines, &keys, &to, OrderWord::Drain).await;
                     }
                 }
                 let report = seen.report.as_ref().filter(|report| report.order >= order);

@@ -5,7 +5,7 @@
 use crate::config::Options;
 use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
 use crate::operator::{Why, answer};
-use crate::rpc::lines::Lines;
+use crate::rpc::connection::Lines;
 use httpdate::parse_http_date;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -59,7 +59,7 @@ pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
 }
 
 async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
-    let connecting = timeout(CONNECT, crate::client::link::connect(options, member)).await;
+    let connecting = timeout(CONNECT, crate::rpc::connection::connect(options, member)).await;
     let lines = connecting.map_err(|_| "no connection in time")??;
     let mut told = told(&lines).await?;
     let answer = answer_with_metrics(options, endpoint).await;

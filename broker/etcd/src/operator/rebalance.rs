@@ -3,9 +3,8 @@
 use crate::config::Options;
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::names::Name;
-use crate::operator::look::{self, Picture, Registered};
-use crate::operator::{FULL, Session, Why, block_on, is_full};
-use crate::schema::values::OrderWord;
+use crate::operator::{self, FULL, Picture, Registered, Session, Why, block_on, is_full};
+use crate::schema::OrderWord;
 use std::collections::BTreeMap;
 use std::fmt;
 use tokio::time::{Instant, sleep};
@@ -125,7 +124,7 @@ async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), Rebalan
         .filter_map(|(name, seen)| Some((name.clone(), seen.registered.clone()?)))
         .collect();
     // A node that registers again at this moment is asked the next time.
-    look::order(&lines, &keys, &nodes, OrderWord::Rebalance).await?;
+    operator::order(&lines, &keys, &nodes, OrderWord::Rebalance).await?;
     Ok(())
 }
 

@@ -4,8 +4,7 @@ use crate::config::Options;
 use crate::names::Name;
 use crate::operator::{Why, answer, block_on, connect};
 use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
-use crate::schema::keys::{Keys, Watched};
-use crate::schema::values::{self, SlotValue};
+use crate::schema::{self, Keys, SlotValue, Watched};
 use std::fmt;
 
 /// The fate of the slots of a node that is removed.
@@ -89,7 +88,7 @@ pub fn remove(
                     return Err(RemoveError::Registered);
                 }
                 Some(Watched::Slot(_)) => {
-                    let slot: Option<SlotValue> = values::read(&row.value).ok();
+                    let slot: Option<SlotValue> = schema::read(&row.value).ok();
                     let owner = slot.and_then(|slot| slot.owner);
                     owned += usize::from(owner.is_some_and(|owner| *owner.node == *node.as_str()));
                 }

@@ -3,12 +3,10 @@
 use crate::config::Options;
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
-use crate::operator::look::{Registered, look};
-use crate::operator::{Session, Why, answer, block_on, is_full};
+use crate::operator::{Registered, Session, Why, answer, block_on, is_full, look};
+use crate::rpc::connection::Lines;
 use crate::rpc::generated::RangeRequest;
-use crate::rpc::lines::Lines;
-use crate::schema::keys::{Keys, Watched};
-use crate::schema::values::{self, OrderWord, ReportValue};
+use crate::schema::{self, Keys, OrderWord, ReportValue, Watched};
 use crate::system::unix_ms;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::{Instant, sleep};
@@ -80,9 +78,7 @@ async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), Why> {
         if to.is_empty() {
             return Ok((Vec::new(), 0));
         }
-        if let Some(order) =
-            crate::operator::look::order(lines, keys, &to, OrderWord::Report).await?
-        {
+        if let Some(order) = crate::operator::order(lines, keys, &to, OrderWord::Report).await? {
             return Ok((to.into_iter().map(|(name, _)| name).collect(), order));
         }
     }
@@ -93,7 +89,7 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Wh
     let read = answer(lines.range(RangeRequest::range(keys.reports()))).await?;
     let rows = read.kvs.iter();
     let reports = rows.filter_map(|row| match keys.parse(&row.key) {
-        Some(Watched::Report(node)) => Some((node, values::read(&row.value).ok()?)),
+        Some(Watched::Report(node)) => Some((node, schema::read(&row.value).ok()?)),
         Some(Watched::Slot(_) | Watched::Registration(_) | Watched::Roster(_)) => None,
         Some(Watched::Order(_) | Watched::Meta) | None => None,
     });

@@ -5,13 +5,13 @@ use crate::limits::FOREIGN_KEYS_MAX;
 use crate::names::{Name, shown};
 use crate::operator::member::{self, EtcdMember};
 use crate::operator::{Why, answer, block_on, connect};
+use crate::rpc::connection::Lines;
 use crate::rpc::generated::{KeyValue, RangeRequest};
-use crate::rpc::lines::Lines;
-use crate::schema::keys::{Keys, Watched};
-use crate::schema::translate::meta;
-use crate::schema::values::{
-    self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
+use crate::schema::{
+    self, Keys, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
+    Watched,
 };
+use crate::translate::meta;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::Kinship;
@@ -157,7 +157,7 @@ impl Survey {
                         processes.insert(node.as_str().to_owned(), process);
                     })
                 }
-                Some(Watched::Slot(_)) => values::read(&row.value).map(|slot: SlotValue| {
+                Some(Watched::Slot(_)) => schema::read(&row.value).map(|slot: SlotValue| {
                     known += 1;
                     owners.push(slot.owner);
                 }),
@@ -173,16 +173,16 @@ impl Survey {
     }
 
     fn meta(&mut self, row: &KeyValue) -> Result<(), ValueError> {
-        let meta: MetaValue = values::read(&row.value)?;
+        let meta: MetaValue = schema::read(&row.value)?;
         let (id, slots) = (meta.id, meta.slots);
         self.meta = Some(Meta { id, slots });
         Ok(())
     }
 
     fn member(&mut self, node: &Name, row: &KeyValue) -> Result<(), ValueError> {
-        let value: RosterValue = values::read(&row.value)?;
+        let value: RosterValue = schema::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
-        status.is_here = value.state == values::RosterWord::Here;
+        status.is_here = value.state == schema::RosterWord::Here;
         status.inner = Some(value.inner());
         Ok(())
     }
@@ -192,8 +192,8 @@ impl Survey {
         node: &Name,
         row: &KeyValue,
         founded: Option<&(MetaValue, &ProofKeys)>,
-    ) -> Result<values::Process, ValueError> {
-        let value: RegistrationValue = values::read(&row.value)?;
+    ) -> Result<schema::Process, ValueError> {
+        let value: RegistrationValue = schema::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
         if let Some((meta, proofs)) = founded {
             let registrant = Registrant {
@@ -215,7 +215,7 @@ impl Survey {
         Ok(value.process)
     }
 
-    fn owner(&mut self, owner: Option<OwnerValue>, processes: &BTreeMap<String, values::Process>) {
+    fn owner(&mut self, owner: Option<OwnerValue>, processes: &BTreeMap<String, schema::Process>) {
         let Some(OwnerValue { node, process }) = owner else {
             self.vacant += 1;
             return;

@@ -2,10 +2,9 @@
 
 use crate::config::Options;
 use crate::names::Name;
-use crate::operator::look::{Picture, look};
-use crate::operator::{Session, Why, answer, block_on};
+use crate::operator::{Picture, Session, Why, answer, block_on, look};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
-use crate::schema::values;
+use crate::schema;
 use std::fmt;
 
 /// The lowest inner version before and after.
@@ -83,7 +82,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Upgrad
             return Ok(raised);
         }
         let changed =
-            values::with_number(text, "lowest", raised.to.into()).ok_or(UpgradeError::NoCluster)?;
+            schema::with_number(text, "lowest", raised.to.into()).ok_or(UpgradeError::NoCluster)?;
         // No other node than these may have registered, nor one of these again: none has been read since.
         let (first, end) = keys.registrations();
         let newest = picture.nodes.values();

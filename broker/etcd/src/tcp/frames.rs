@@ -10,7 +10,7 @@
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
 use crate::names::Name;
-use crate::tcp::shared::within;
+use crate::tcp::within;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

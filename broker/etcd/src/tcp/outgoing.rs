@@ -1,13 +1,13 @@
 //! The connection to one other node, and the queue before it.
 
 use crate::limits::{
-    NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX, QUEUE_BYTES_MAX, QUEUE_MAX,
+    ASKED_BYTES_MAX, NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX,
+    QUEUE_BYTES_MAX, QUEUE_MAX,
 };
 use crate::names::Name;
-use crate::peers::Mail;
+use crate::peers::{Mail, Reply};
 use crate::tcp::frames::{self, Hello, garbage};
-use crate::tcp::notes;
-use crate::tcp::shared::{Shared, within};
+use crate::tcp::{self, Shared, within};
 use rustls::pki_types::ServerName;
 use std::cell::{Cell, Ref, RefCell};
 use std::future::Future;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -241,7 +241,7 @@ impl Line {
             .and_then(|inner| inner.downcast_ref::<rustls::Error>())
             .is_some_and(link::is_of_another_cluster);
         let why = if is_other {
-            notes::Refusal::OtherCluster.to_string()
+            tcp::Refusal::OtherCluster.to_string()
         } else if error.kind() == io::ErrorKind::ConnectionRefused {
             "nothing listens there: its process does not run, or has another address".into()
         } else if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -299,3 +299,50 @@ const SERVER: &str = "node";
 const REPEATED: u32 = 6;
 
 const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis());
+
+// One message and the reply to it, over a connection that ends with them.
+
+/// Asks a node at the first address where it is. The reply goes into the mailbox.
+pub(crate) async fn ask(shared: Rc<Shared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
+    let hello = Hello {
+        from: shared.node.clone(),
+        to: of.clone(),
+        only_asks: true,
+    };
+    for address in at {
+        let asking = async {
+            let mut stream = connect(&shared, address, &hello).await?;
+            frames::write(&mut stream, &message).await?;
+            within(PEER_HELLO, "no reply in time", read(&mut stream)).await
+        };
+        // A node that cannot be asked is in the log of those that send it messages.
+        let replied: io::Result<Vec<u8>> = asking.await;
+        if let Ok(reply) = replied {
+            shared.mailbox.put(Mail::Message(of, reply));
+            return;
+        }
+    }
+}
+
+/// Passes on what a node asks, and replies.
+pub(crate) async fn reply(
+    shared: &Shared,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    from: &Name,
+) -> io::Result<()> {
+    let message = read(stream).await?;
+    let (reply, replied) = Reply::new();
+    shared
+        .mailbox
+        .put(Mail::Asked(from.clone(), message, reply));
+    let reply = replied.await.map_err(|_| garbage("nothing to reply to"))?;
+    frames::write(stream, &reply).await?;
+    stream.shutdown().await
+}
+
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let length = frames::read_length(stream).await?;
+    let length = length.filter(|length| *length <= ASKED_BYTES_MAX);
+    let length = length.ok_or_else(|| garbage("no message that is asked by"))?;
+    frames::read_message(stream, length).await
+}

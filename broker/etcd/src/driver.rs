@@ -1,0 +1,559 @@
+//! The node: a thread that gives the core what happens, and carries out what it wants.
+//!
+//! ```text
+//!  Handle ── commands ──►┌─ Node ───────────────────────────────────────────────┐
+//!  EtcdStore ─ changes ─►│ Core      the rules, and inputs that wait for them   │
+//!  Mailbox ──── mail ───►│ Control   leases, the watch, slots ┐                 │──► Service: orders, news
+//!  tasks ──── events ───►│ Records   loads, changes           ┴ Connection: etcd│
+//!                        │ Post      messages, the hosts of other nodes         │
+//!                        └──────────────────────────────────────────────────────┘
+//! ```
+//! One input of any kind, then all that it causes, then the next. `node` hands each to the part that it is for. A part
+//! has private fields; it takes what it needs of others as arguments, and returns what remains to be done, which only
+//! the node does.
+//!
+//! * `start`, `handle`: the thread, and the rest of the process' end of it;
+//! * `node`: the parts, and what goes from one to another;
+//! * `core`: the rules; `event`: reports of tasks;
+//! * `connection`, `control`, `records`: etcd;
+//! * `post`: other nodes;
+//! * `keeping`, `news`, `inspection`, `log`: what is kept, passed on, shown and logged.
+
+mod capacity;
+mod connection;
+mod control;
+mod core;
+mod handle;
+mod inspection;
+mod log;
+mod messages;
+mod news;
+mod orders;
+mod records;
+
+use crate::config::Config;
+use crate::directory::{Directory, Keeping, Kept};
+use crate::limits::EVENTS_MAX;
+use crate::names::{self, shown};
+use crate::operator::MemberStatus;
+use crate::peers::{Mail, Peers};
+use crate::rpc::calls::{self, Failure, Part};
+use crate::rpc::connection::Lines;
+use crate::rpc::generated::WatchResponse;
+use crate::rpc::streams::Renewal;
+use crate::schema::{self, OrderWord, ReportValue};
+use crate::service::{Service, Submission};
+use crate::system::{now, unix_ms};
+use crate::translate::Translator;
+use crate::wire::{self, Message};
+use crate::writer::Request;
+use broker_core::cluster;
+use broker_core::cluster::limits::{INNER_VERSION, SLOTS, Spans};
+use broker_core::cluster::message::{
+    Call, CallId, Ending, Held, Input, Output, Parcel, SlotOrder, Transaction, WatchId,
+};
+use broker_core::cluster::types::{Key, LeaseId, NodeId, Owner, Revision, Value};
+use capacity::Capacity;
+use connection::Connection;
+use control::Control;
+use core::Core;
+use handle::Command;
+pub use handle::{Driver, Handle, InquirySender, Inspector, ParcelSender, StartError};
+pub use inspection::{Inspection, NodeState};
+use log::Journal;
+use messages::{Delivery, Post};
+use news::Known;
+use orders::Orders;
+use records::{BatchOf, LoadOf, Records};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+// The node: its parts, and what goes from one to another.
+
+/// The components of a node.
+pub(crate) struct Parts<S, P> {
+    pub(crate) config: Config,
+    pub(crate) service: S,
+    pub(crate) peers: P,
+    pub(crate) translator: Translator,
+    pub(crate) directory: Directory,
+    pub(crate) kept: Kept,
+    pub(crate) seed: u64,
+}
+
+/// The node.
+pub(crate) struct Node<S, P> {
+    core: Core,
+    translator: Translator,
+    service: S,
+    post: Post<P>,
+    control: Control,
+    records: Records,
+    capacity: Capacity,
+    orders: Orders,
+    keeping: Keeping,
+    known: Known,
+    journal: Journal,
+}
+
+impl<S: Service, P: Peers> Node<S, P> {
+    pub(crate) fn new(parts: Parts<S, P>, events: &Events) -> Self {
+        let Parts {
+            config,
+            mut translator,
+            kept,
+            seed,
+            ..
+        } = parts;
+        let me = translator.me().clone();
+        let node = translator
+            .names
+            .number(&me)
+            .expect("this node is the first in the list");
+        let me = Owner {
+            node,
+            incarnation: kept.incarnation(),
+        };
+        let settings = cluster::Config {
+            me,
+            address: names::address(&config.inner.address),
+            slots: SLOTS,
+            spans: Spans::of_lease(config.lease_ms),
+            memory: kept.memory(),
+            seed,
+        };
+        let options = Arc::new(config.etcd);
+        let first = usize::try_from(seed % 1_024).unwrap_or(0);
+        let connection = |which, first| {
+            let options = Arc::clone(&options);
+            Connection::new(which, options, first, events.clone())
+        };
+        let control = connection(Which::Control, first);
+        let records = connection(Which::Records, first + 1);
+        Self {
+            core: Core::new(settings),
+            translator,
+            service: parts.service,
+            post: Post::new(parts.peers, events.clone()),
+            control: Control::new(control, config.lease_ms, &kept),
+            records: Records::new(records, me.incarnation),
+            capacity: Capacity::new(config.etcd_quota_bytes),
+            orders: Orders::default(),
+            keeping: Keeping::new(parts.directory, kept, events.clone()),
+            known: Known::default(),
+            journal: Journal::default(),
+        }
+    }
+
+    /// Does what is due by the clock.
+    pub(crate) fn tick(&mut self) {
+        self.core.inputs().tick();
+        self.control.look_after(self.core.inputs());
+        self.control.connect();
+        self.records.connect();
+        self.ask_meta();
+        self.post.look_up();
+        self.capacity.measure(self.control.connection());
+        self.records.expire(self.core.inputs(), &mut self.service);
+        self.post.send_parts_again(&mut self.translator);
+        self.log();
+        self.report();
+        let memory = self.core.cluster().memory();
+        self.keeping.remember(memory, self.control.cluster_id());
+    }
+
+    /// Takes the report of a task.
+    pub(crate) fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected(which, generation, result) => {
+                match which {
+                    Which::Control => self.control.connected(generation, result),
+                    Which::Records => self.records.connected(generation, result),
+                }
+                self.ask_meta();
+            }
+            Event::Called(generation, id, told) => {
+                let (translator, inputs) = (&mut self.translator, self.core.inputs());
+                self.control.told(generation, id, told, translator, inputs);
+            }
+            Event::Renewal(generation, lease, renewal) => {
+                let inputs = self.core.inputs();
+                self.control.renewed(generation, lease, renewal, inputs);
+            }
+            Event::Watched(generation, watch, seen) => {
+                let (translator, inputs) = (&mut self.translator, self.core.inputs());
+                self.control
+                    .watched(generation, watch, seen, translator, inputs);
+            }
+            Event::Loaded(generation, held, part) => {
+                let (inputs, service) = (self.core.inputs(), &mut self.service);
+                let load = LoadOf { generation, held };
+                self.records
+                    .loaded(load, part, &self.translator, inputs, service);
+            }
+            Event::Written(generation, lane, request, told) => {
+                let (inputs, service) = (self.core.inputs(), &mut self.service);
+                let batch = BatchOf { generation, lane };
+                self.records.written(batch, &request, told, inputs, service);
+            }
+            Event::Meta(generation, told) => {
+                let (translator, inputs) = (&mut self.translator, self.core.inputs());
+                let found = self.control.meta_told(generation, told, translator, inputs);
+                if found.is_err() {
+                    self.core.start_with_other_history();
+                }
+            }
+            Event::Reported(written) => self.orders.reported(written),
+            Event::LookedUp(name, found) => self.post.looked_up(&name, found),
+            Event::Measured(generation, told) => {
+                if let Some(news) = self.capacity.measured(generation, told) {
+                    self.service.learn(news);
+                }
+            }
+            Event::Kept(result) => self.keeping.written(result),
+        }
+    }
+
+    /// Takes mail of another node.
+    pub(crate) fn mail(&mut self, mail: Mail) {
+        match self.post.receive(mail, &mut self.translator) {
+            None => {}
+            Some(Delivery::Input(input)) => self.core.inputs().push(input),
+            Some(Delivery::Parcel(from, parcel, bytes)) => self.parcel(from, parcel, bytes),
+            Some(Delivery::Seek(from, asked, reply)) => {
+                let heard = self.core.cluster().heard(from, now());
+                let found = Message::Found(asked, heard);
+                reply.send(wire::encode(&found, &self.translator.names));
+            }
+            Some(Delivery::Inquiry(from, number, bytes)) => {
+                self.service.inquired(from, number, bytes);
+            }
+            Some(Delivery::Reply(from, number, bytes)) => {
+                self.service.replied(from, number, bytes);
+            }
+        }
+    }
+
+    /// Carries out a command of the process.
+    pub(crate) fn command(&mut self, command: Command) {
+        let translator = &mut self.translator;
+        match command {
+            Command::Drain => self.core.inputs().push(Input::Drain),
+            Command::Rebalance => self.core.inputs().push(Input::Rebalance),
+            Command::Stuck(stuck) => self.core.inputs().set_stuck(stuck),
+            Command::Parcel(to, parcel, bytes) => {
+                self.post.send_parcel(&to, parcel, bytes, translator);
+            }
+            Command::Inquiry(of, number, bytes) => {
+                let inquiry = Message::Inquiry(number, bytes);
+                self.post.send_to(&of, &inquiry, translator);
+            }
+            Command::Reply(to, number, bytes) => {
+                let reply = Message::Reply(number, bytes);
+                self.post.send_to(&to, &reply, translator);
+            }
+            Command::Inspect(reply) => {
+                // Nobody waits if the caller gave up.
+                let _ = reply.send(Inspection::of(
+                    &self.core,
+                    &self.translator,
+                    &self.control,
+                    &self.records,
+                    &self.capacity,
+                ));
+            }
+        }
+    }
+
+    /// Whether a change of a record may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.records.has_room()
+    }
+
+    /// Takes a change of a record.
+    pub(crate) fn submit(&mut self, change: Submission) {
+        let (inputs, service) = (self.core.inputs(), &mut self.service);
+        let slot_key = self.control.slot_key();
+        self.records.submit(change, slot_key, inputs, service);
+    }
+
+    /// Gives the core everything that waits, and does what it wants.
+    pub(crate) fn settle(&mut self) {
+        self.obey();
+        self.core.give_keys(&self.translator.names);
+        while self.core.handle_next() {
+            while let Some(output) = self.core.poll_output() {
+                self.output(output);
+            }
+        }
+        self.records.send(&self.translator);
+        self.publish();
+    }
+
+    /// Whether the node has come to its end: then [`Self::close`] and [`Self::exit`].
+    pub(crate) fn has_ended(&self) -> bool {
+        self.core.ending().is_some()
+    }
+
+    /// Refuses a change that was not taken.
+    pub(crate) fn refuse(&mut self, change: &Submission) {
+        records::refuse(change, &mut self.service);
+    }
+
+    /// Begins to end: changes without an outcome are refused. The future ends when the last messages have left.
+    pub(crate) fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.records.end(&mut self.service);
+        self.log();
+        self.post.finish()
+    }
+
+    /// Whether no call about slots and leases waits for its answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.control.is_idle()
+    }
+
+    /// The end of the process, unless its handle is gone.
+    pub(crate) fn exit(&mut self) {
+        if let Some(ending) = self.core.ending() {
+            let others = self.others(ending);
+            self.service.exit(ending, others);
+        }
+    }
+
+    /// The nodes that this process ends for, as operators know them.
+    fn others(&self, ending: Ending) -> Vec<String> {
+        match ending {
+            Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {
+                return Vec::new();
+            }
+            Ending::NameTaken => return self.shown([self.core.me().node].into_iter()),
+            Ending::Unproven | Ending::OtherVersion { .. } => {}
+        }
+        let strangers = self.core.cluster().strangers();
+        self.shown(strangers.map(|(node, _)| node))
+    }
+
+    fn shown(&self, nodes: impl Iterator<Item = NodeId>) -> Vec<String> {
+        let shown = nodes.filter_map(|node| {
+            let name = self.translator.names.name(node)?;
+            let address = self.translator.inner(node);
+            let address =
+                address.map_or_else(String::new, |inner| format!(" at {}", inner.address));
+            Some(format!("{name}{}", shown(&address)))
+        });
+        shown.collect()
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Etcd(id, Call::Transaction(transaction)) if writes_record(&transaction) => {
+                self.records.write(id, &transaction);
+            }
+            Output::Etcd(id, call) => {
+                let inputs = self.core.inputs();
+                self.control.call(id, call, &self.translator, inputs);
+            }
+            Output::Ask(to, question) => self.send(to, &Message::Question(question)),
+            Output::Seek(of, asked) => {
+                let seek = Message::Seek(asked);
+                self.post.ask(of, &seek, &self.translator);
+            }
+            Output::Tell(to, answer) => self.send(to, &Message::Answer(answer)),
+            Output::Farewell(to) => {
+                let me = self.core.me().incarnation;
+                self.send(to, &Message::Goodbye(me));
+            }
+            Output::Receipt { to, id, taken } => self.send(to, &Message::Receipt(id, taken)),
+            Output::Send(to, parcel) => {
+                if let Some(name) = self.translator.names.name(to) {
+                    self.service.send(name.clone(), parcel);
+                }
+            }
+            Output::Gained(held, gain) => self.journal.gained(held, gain),
+            Output::Load(held) => {
+                self.service.load(held);
+                let inputs = self.core.inputs();
+                self.records.load(held, &self.translator, inputs);
+            }
+            Output::Discard(id) => self.service.discard(id),
+            Output::Order(order) => {
+                if order == SlotOrder::CloseAll {
+                    warn!(
+                        "alone: neither etcd nor another node answers, so others may take the slots; connections are \
+                         closed until one of them answers: check the network of this machine"
+                    );
+                }
+                self.journal.order(order, self.core.cluster());
+                self.service.order(order);
+            }
+            Output::WriteRefused(_, number) => {
+                self.records.write_refused(number, &mut self.service);
+            }
+            Output::Exit(ending) => self.core.end(ending),
+        }
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message) {
+        self.post.send(to, message, &self.translator);
+    }
+
+    /// Another node offers a parcel.
+    fn parcel(&mut self, from: NodeId, parcel: Parcel, bytes: Vec<u8>) {
+        if self.service.keep(parcel.id, bytes) {
+            self.core.inputs().push(Input::Parcel(from, parcel));
+        } else {
+            self.send(from, &Message::Receipt(parcel.id, false));
+        }
+    }
+
+    /// Asks for the meta key, unless etcd has another history.
+    fn ask_meta(&mut self) {
+        if !self.core.cluster().memory().other_history {
+            self.control.ask_meta(&self.translator.keys);
+        }
+    }
+
+    /// Carries out an order of an operator that was seen, once.
+    fn obey(&mut self) {
+        let lowest = self.translator.lowest;
+        if lowest > INNER_VERSION {
+            self.core.end(Ending::Outdated { lowest });
+        }
+        let Some((revision, order)) = self.translator.take_order() else {
+            return;
+        };
+        let me = self.core.me().incarnation.into();
+        match self.orders.take(revision, &order, me) {
+            None => return,
+            Some(OrderWord::Drain) => self.service.drain(),
+            Some(OrderWord::Rebalance) => self.core.inputs().push(Input::Rebalance),
+            Some(OrderWord::Report) => {}
+        }
+        self.report();
+    }
+
+    /// Writes the report that is due.
+    fn report(&mut self) {
+        let Some(order) = self.orders.due() else {
+            return;
+        };
+        let connection = self.control.connection();
+        let (Some(_), Some(lease)) = (connection.up(), self.core.cluster().lease()) else {
+            return;
+        };
+        let key = self.translator.keys.report(self.translator.me());
+        let value = schema::write(&self.report_value(order));
+        self.orders.write(connection, lease, key, value);
+    }
+
+    fn report_value(&self, order: Revision) -> ReportValue {
+        let cluster = self.core.cluster();
+        let others = self.translator.names.all();
+        let reached = others.filter(|(node, _)| cluster.hears(*node, now()));
+        let reached = reached.map(|(_, name)| name.as_str().into()).collect();
+        let report = ReportValue::new(order.0, unix_ms(), self.service.waiting(), reached);
+        report.with_credentials(self.service.credentials())
+    }
+
+    fn log(&mut self) {
+        let (cluster, me) = (self.core.cluster(), self.core.me().node);
+        self.journal.write(cluster, me, &self.translator.names);
+    }
+
+    /// Passes on what has changed since the last time.
+    fn publish(&mut self) {
+        let service = &mut self.service;
+        self.known.slot_key(self.control.slot_key(), service);
+        self.known
+            .addresses(&mut self.translator, &mut self.post, service);
+        let (cluster, me) = (self.core.cluster(), self.core.me());
+        self.known
+            .cluster(cluster, me, &self.translator.names, service);
+    }
+}
+
+fn writes_record(transaction: &Transaction) -> bool {
+    let is_record = |(key, _): &(Key, Value)| matches!(key, Key::Record(..));
+    transaction.puts.iter().any(is_record)
+}
+
+// Reports of the node's tasks to its thread. A task has no state of the node: it makes one call or reads one stream,
+// and its report says over which connection.
+
+/// One report. Numbers are those of the connection.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// An attempt to connect has ended.
+    Connected(Which, u32, Result<Lines, Box<str>>),
+    /// A call about leases and slots was answered, or failed.
+    Called(u32, CallId, CallResult),
+    /// A keepalive of a lease was answered, or its stream has ended.
+    Renewal(u32, LeaseId, Renewal),
+    /// The watch has an answer, or has ended.
+    Watched(u32, WatchId, Result<WatchResponse, Failure>),
+    /// A page of a slot's records was read, or the load has ended.
+    Loaded(u32, Held, Part),
+    /// A batch of changes of records was answered, or failed.
+    Written(u32, usize, Box<Request>, CallResult),
+    /// The meta key was read or written.
+    Meta(u32, CallResult),
+    /// The report about this order was written, or a report was not.
+    Reported(Option<Revision>),
+    /// The look-up of a host's name has ended.
+    LookedUp(Box<str>, Resolved),
+    /// The report of a member of etcd.
+    Measured(u32, Result<MemberStatus, Box<str>>),
+    /// The data directory was written.
+    Kept(Result<(), Box<str>>),
+}
+
+/// The two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Control,
+    Records,
+}
+
+/// The result of a single call.
+pub(crate) type CallResult = Result<calls::Told, Failure>;
+
+/// The addresses of a name, from the system's resolver.
+pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
+
+/// Runs tasks that report to the node's thread. A clone for each part of the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Events(mpsc::Sender<Event>);
+
+impl Events {
+    /// The tasks' end and the node's: at most [`EVENTS_MAX`] wait between them.
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Runs a task on the node's thread, and reports its result.
+    pub(crate) fn spawn(&self, task: impl Future<Output = Event> + 'static) {
+        let events = self.0.clone();
+        tokio::task::spawn_local(async move {
+            let event = task.await;
+            // Nobody listens any more if the node has ended.
+            let _ = events.send(event).await;
+        });
+    }
+
+    /// Reports what each task with several reports is given.
+    pub(crate) fn reporter<T: 'static>(
+        &self,
+        name: impl Fn(T) -> Event + 'static,
+    ) -> impl AsyncFn(T) + 'static {
+        let shared = Rc::new((self.0.clone(), name));
+        async move |what| {
+            let (events, name) = &*shared;
+            let _ = events.send(name(what)).await;
+        }
+    }
+}

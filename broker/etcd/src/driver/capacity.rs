@@ -1,0 +1,148 @@
+//! The fill of etcd: asked of a member every [`SIZE_EVERY_MS`]. The process refuses new channels where it is nearly
+//! full: at its quota etcd takes no change of anybody, until an operator has made room.
+//!
+//! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
+//! before the file grows.
+
+use crate::driver::Event;
+use crate::driver::connection::Connection;
+use crate::limits::SIZE_EVERY_MS;
+use crate::operator::{MemberStatus, member};
+use crate::service::News;
+use crate::system::now;
+use broker_core::time::Now;
+use tracing::{info, warn};
+
+/// The last report of it.
+#[derive(Debug)]
+pub(crate) struct Capacity {
+    /// As it is configured, where no member reports one.
+    quota: u64,
+    /// When a member is asked next.
+    due: Now,
+    is_asked: bool,
+    /// The quota that the member of this connection said: it asks for one connection more to learn it of an etcd
+    /// before version 3.6, and does not change while it runs.
+    said: Option<(u32, Option<u64>)>,
+    fill: Option<(u64, u64)>,
+}
+
+impl Capacity {
+    pub(crate) fn new(quota: u64) -> Self {
+        Self {
+            quota,
+            due: Now(0),
+            is_asked: false,
+            said: None,
+            fill: None,
+        }
+    }
+
+    /// Bytes in use, and the quota, once a member has reported them.
+    pub(crate) fn fill(&self) -> Option<(u64, u64)> {
+        self.fill
+    }
+
+    /// Asks the member of this connection, if it is time.
+    pub(crate) fn measure(&mut self, connection: &Connection) {
+        let Some((generation, lines)) = connection.up() else {
+            return;
+        };
+        if self.is_asked || now() < self.due {
+            return;
+        }
+        self.is_asked = true;
+        self.due = now().after(SIZE_EVERY_MS);
+        let said = self.said.filter(|(of, _)| *of == generation);
+        let (options, member) = connection.member();
+        let lines = lines.clone();
+        connection.events().spawn(async move {
+            let mut told = member::told(&lines).await;
+            if let Ok(status) = &mut told
+                && status.quota.is_none()
+            {
+                let endpoint = options
+                    .endpoints
+                    .get(member)
+                    .map_or("", |endpoint| endpoint);
+                status.quota = match said {
+                    Some((_, quota)) => quota,
+                    None => member::quota(&options, endpoint).await,
+                };
+            }
+            Event::Measured(generation, told)
+        });
+    }
+
+    /// A member has answered, or not: what is wrong with it the connections report. Returns what the process learns.
+    pub(crate) fn measured(
+        &mut self,
+        generation: u32,
+        told: Result<MemberStatus, Box<str>>,
+    ) -> Option<News> {
+        self.is_asked = false;
+        let status = told.ok()?;
+        self.said = Some((generation, status.quota));
+        if !self.learn(&status) {
+            return None;
+        }
+        let is_nearly_full = self.is_nearly_full();
+        let (bytes, quota) = self.fill.unwrap_or_default();
+        if is_nearly_full {
+            warn!(
+                bytes,
+                quota,
+                "etcd is nearly full: new channels are refused with 503 until it is compacted and defragmented, or has \
+                 a larger --quota-backend-bytes"
+            );
+        } else {
+            info!(bytes, quota, "etcd has room again: new channels are made");
+        }
+        Some(News::NearlyFull(is_nearly_full))
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.fill
+            .is_some_and(|(used, quota)| used >= quota / 100 * 80)
+    }
+
+    /// A member's report. True if etcd has become nearly full by it, or no longer is.
+    fn learn(&mut self, status: &MemberStatus) -> bool {
+        let before = self.is_nearly_full();
+        // Before version 3.4 a member does not report what is in use.
+        let used = if status.used == 0 {
+            status.size
+        } else {
+            status.used
+        };
+        self.fill = Some((used, status.quota.unwrap_or(self.quota)));
+        self.is_nearly_full() != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn four_fifths_of_the_quota_that_is_reported_or_configured_are_nearly_full() {
+        let report = |size, used, quota| MemberStatus {
+            version: "3.5.13".into(),
+            etcd: 1,
+            leads: true,
+            has_leader: true,
+            size,
+            used,
+            quota,
+            alarms: Vec::new(),
+            ahead_s: None,
+        };
+        let mut capacity = Capacity::new(1_000);
+        assert!(!capacity.learn(&report(9_000, 799, None)));
+        assert_eq!(capacity.fill, Some((799, 1_000)));
+        assert!(capacity.learn(&report(9_000, 800, None)) && capacity.is_nearly_full());
+        assert!(!capacity.learn(&report(900, 0, None)), "it is so still");
+        assert!(capacity.learn(&report(900, 800, Some(2_000))) && !capacity.is_nearly_full());
+    }
+}

@@ -1,0 +1,602 @@
+//! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
+//! fill of etcd, reports about orders of operators.
+
+use crate::directory::Kept;
+use crate::driver::connection::Connection;
+use crate::driver::core::Inputs;
+use crate::driver::{CallResult, Event};
+use crate::limits::SILENT;
+use crate::rpc::calls::{self, Ask, Failure};
+use crate::rpc::connection::Lines;
+use crate::rpc::generated::{
+    Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse, WatchResponse,
+};
+use crate::rpc::streams::{self, Renewal};
+use crate::schema::{self, Keys, MetaValue};
+use crate::system::{random, unix_ms};
+use crate::translate::{Translator, Unreadable, header_of, meta as meta_in};
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
+use broker_core::cluster::types::{LeaseId, Revision};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// The connection, and what runs on it.
+#[derive(Debug)]
+pub(crate) struct Control {
+    connection: Connection,
+    meta: Meta,
+    /// The lease that is asked for, in seconds.
+    lease_s: i64,
+    lease: Option<Stream<LeaseId>>,
+    watch: Option<Stream<WatchId>>,
+    /// Single calls without an answer.
+    under_way: usize,
+    took: Duration,
+}
+
+/// This etcd is not that of the node's cluster: it has another history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OtherCluster;
+
+impl Control {
+    pub(crate) fn new(connection: Connection, lease_ms: u64, kept: &Kept) -> Self {
+        Self {
+            connection,
+            meta: Meta::new(kept),
+            lease_s: i64::try_from(lease_ms / 1_000).unwrap_or(i64::MAX),
+            lease: None,
+            watch: None,
+            under_way: 0,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// The connection, for calls that answer nothing to the rules.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether no single call waits for its answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way == 0
+    }
+
+    /// The time that etcd took for the last keepalive that it answered.
+    pub(crate) fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// The cluster's id, as far as it is known.
+    pub(crate) fn cluster_id(&self) -> Option<Box<str>> {
+        self.meta.id()
+    }
+
+    /// The key of the hash that finds a channel's slot, once the meta key was read.
+    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
+        self.meta.slot_key()
+    }
+
+    /// Connects if it is time.
+    pub(crate) fn connect(&mut self) {
+        self.connection.connect();
+    }
+
+    /// An attempt to connect has ended.
+    pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
+        self.connection.connected(generation, result);
+    }
+
+    /// Gives up the connection if it does not answer.
+    pub(crate) fn look_after(&mut self, inputs: &mut Inputs) {
+        let current = self.connection.up().map(|(generation, _)| generation);
+        if let Some(generation) = current.filter(|_| self.is_silent(Instant::now())) {
+            self.failed(generation, &Failure::late(), inputs);
+        }
+    }
+
+    /// Carries out a call of the rules.
+    pub(crate) fn call(
+        &mut self,
+        id: CallId,
+        call: Call,
+        translator: &Translator,
+        inputs: &mut Inputs,
+    ) {
+        let up = self.connection.up().filter(|_| self.meta.is_found());
+        let Some((generation, lines)) = up else {
+            return refuse(id, &call, inputs);
+        };
+        let lines = lines.clone();
+        let ask = match call {
+            Call::KeepAlive(lease) => return self.keep_alive(id, lease, (generation, lines)),
+            Call::Watch { watch, from } => {
+                let range = translator.keys.watched();
+                return self.watch(watch, range, from, (generation, lines));
+            }
+            Call::Progress(watch) => {
+                if let Some(stream) = self.watch.as_mut().filter(|open| open.is_of(&watch)) {
+                    stream.ask(id);
+                }
+                return;
+            }
+            Call::Grant => Ask::Grant(self.lease_s),
+            Call::Revoke(lease) => Ask::Revoke(lease),
+            Call::Read => {
+                let (first, end) = translator.keys.watched();
+                Ask::Read(first, end)
+            }
+            Call::Transaction(transaction) => {
+                Ask::Transaction(translator.transaction(&transaction, unix_ms()))
+            }
+        };
+        self.under_way += 1;
+        self.connection.events().spawn(async move {
+            let told = calls::ask(lines, ask).await;
+            Event::Called(generation, id, told)
+        });
+    }
+
+    /// Reads the meta key, or writes it if it is absent and this node may.
+    pub(crate) fn ask_meta(&mut self, keys: &Keys) {
+        if !self.meta.is_due() {
+            return;
+        }
+        let Some((generation, lines)) = self.connection.up() else {
+            return;
+        };
+        let Some(transaction) = self.meta.request(keys) else {
+            return;
+        };
+        let lines = lines.clone();
+        self.connection.events().spawn(async move {
+            let told = calls::ask(lines, Ask::Transaction(transaction)).await;
+            Event::Meta(generation, told)
+        });
+    }
+
+    /// The meta key was read or written.
+    ///
+    /// # Errors
+    /// The key is absent, or another cluster's, although the data directory knows a cluster.
+    pub(crate) fn meta_told(
+        &mut self,
+        generation: u32,
+        told: CallResult,
+        translator: &mut Translator,
+        inputs: &mut Inputs,
+    ) -> Result<(), OtherCluster> {
+        self.meta.answered();
+        let outcome = match told {
+            Ok(calls::Told::Outcome(outcome)) => outcome,
+            Ok(_) => return Ok(()),
+            Err(failure) => {
+                self.failed(generation, &failure, inputs);
+                return Ok(());
+            }
+        };
+        self.works(generation);
+        let rows = outcome.reads().next().unwrap_or_default();
+        let learned = match meta_in(&translator.keys, rows) {
+            Ok(found) => self.meta.learn(found, &translator.keys),
+            Err(unreadable) => Err(MetaError::Unusable(unreadable.to_string())),
+        };
+        match learned {
+            Ok(found) => {
+                translator.founded(found);
+                Ok(())
+            }
+            Err(MetaError::Unusable(why)) => {
+                self.connection.trouble_begins(&why);
+                Ok(())
+            }
+            Err(MetaError::OtherCluster) => {
+                self.connection.trouble_begins(OTHER_CLUSTER);
+                Err(OtherCluster)
+            }
+        }
+    }
+
+    fn keep_alive(&mut self, id: CallId, lease: LeaseId, (generation, lines): (u32, Lines)) {
+        if let Some(stream) = self.lease.as_mut().filter(|open| open.is_of(&lease)) {
+            return stream.ask(id);
+        }
+        let report = self
+            .connection
+            .events()
+            .reporter(move |renewal| Event::Renewal(generation, lease, renewal));
+        let keep = |requests| streams::keep(lines, lease, requests, report);
+        let mut stream = Stream::open(lease, keep);
+        // Opening the stream is a keepalive: no request is sent for it.
+        stream.note(id);
+        self.lease = Some(stream);
+    }
+
+    fn watch(
+        &mut self,
+        watch: WatchId,
+        range: (String, String),
+        from: Revision,
+        (generation, lines): (u32, Lines),
+    ) {
+        let report = self
+            .connection
+            .events()
+            .reporter(move |seen| Event::Watched(generation, watch, seen));
+        let follow = |requests| streams::follow(lines, range, from, requests, report);
+        self.watch = Some(Stream::open(watch, follow));
+    }
+
+    /// etcd grants a lease. A longer one than it was asked for is no fault, but lost nodes are noticed later.
+    fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
+        if granted_s != self.lease_s {
+            let asked_s = self.lease_s;
+            warn!(
+                "etcd grants leases of {granted_s} s, cluster.lease is {asked_s} s: a lost host is noticed by that"
+            );
+        }
+        let seconds = u64::try_from(granted_s).unwrap_or(0);
+        Reply::Granted(lease, seconds.saturating_mul(1_000))
+    }
+
+    /// A call was answered, or failed.
+    pub(crate) fn told(
+        &mut self,
+        generation: u32,
+        id: CallId,
+        told: CallResult,
+        translator: &mut Translator,
+        inputs: &mut Inputs,
+    ) {
+        self.under_way -= 1;
+        let reply = match told {
+            Ok(calls::Told::Granted(lease, granted_s)) => Ok(self.granted(lease, granted_s)),
+            Ok(calls::Told::Revoked) => return self.works(generation),
+            Ok(calls::Told::Read(read)) => translator
+                .snapshot(read.header.as_ref(), &read.kvs)
+                .map(Reply::Snapshot),
+            Ok(calls::Told::Outcome(outcome)) => reply_of(&outcome, translator),
+            Err(failure @ Failure::Refused(_)) => {
+                self.connection.trouble_begins(&failure.to_string());
+                return inputs.delay(Input::Reply(id, Reply::Refused));
+            }
+            Err(failure @ Failure::NotSent(_)) => {
+                inputs.delay(Input::Reply(id, Reply::Refused));
+                return self.failed(generation, &failure, inputs);
+            }
+            // Without a reply the rules count the outcome as unknown.
+            Err(failure @ Failure::Unknown(_)) => return self.failed(generation, &failure, inputs),
+        };
+        match reply {
+            Ok(reply) => {
+                self.works(generation);
+                inputs.push(Input::Reply(id, reply));
+            }
+            // The answer is not used: as if there had been none.
+            Err(unreadable) => self.connection.trouble_begins(&unreadable.to_string()),
+        }
+    }
+
+    /// A keepalive was answered, or the lease's stream has ended.
+    pub(crate) fn renewed(
+        &mut self,
+        generation: u32,
+        lease: LeaseId,
+        renewal: Renewal,
+        inputs: &mut Inputs,
+    ) {
+        let Some(stream) = self.lease.as_mut().filter(|open| open.is_of(&lease)) else {
+            return;
+        };
+        match renewal {
+            Renewal::Renewed => {
+                self.took = stream.waits_for().unwrap_or(self.took);
+                if let Some(id) = stream.answered() {
+                    inputs.push(Input::Reply(id, Reply::KeptAlive));
+                }
+            }
+            Renewal::Gone => {
+                let call = stream.answered();
+                self.lease = None;
+                if let Some(id) = call {
+                    inputs.push(Input::Reply(id, Reply::LeaseGone));
+                }
+            }
+            Renewal::Ended(failure) => {
+                self.lease = None;
+                self.failed(generation, &failure, inputs);
+            }
+        }
+    }
+
+    /// The watch has an answer, or has ended.
+    pub(crate) fn watched(
+        &mut self,
+        generation: u32,
+        watch: WatchId,
+        seen: Result<WatchResponse, Failure>,
+        translator: &mut Translator,
+        inputs: &mut Inputs,
+    ) {
+        let Some(stream) = self.watch.as_mut().filter(|open| open.is_of(&watch)) else {
+            return;
+        };
+        match seen {
+            Ok(answer) if answer.events.is_empty() => {
+                let (revision, _) = header_of(answer.header.as_ref());
+                if let Some(id) = stream.answered() {
+                    inputs.push(Input::Reply(id, Reply::Progress(revision)));
+                }
+            }
+            Ok(answer) => {
+                let mut changes = Vec::with_capacity(answer.events.len());
+                let rows = answer.events.iter().filter_map(|event| event.kv.as_ref());
+                for row in rows {
+                    match translator.change(row) {
+                        Ok(change) => changes.extend(change),
+                        Err(unreadable) => {
+                            self.connection.trouble_begins(&unreadable.to_string());
+                            return self.end_watch(inputs);
+                        }
+                    }
+                }
+                inputs.push(Input::Changed(watch, changes));
+            }
+            Err(failure) => {
+                self.end_watch(inputs);
+                if let Failure::Refused(_) = failure {
+                    info!("etcd: {failure}: all is read again");
+                } else {
+                    self.failed(generation, &failure, inputs);
+                }
+            }
+        }
+    }
+
+    fn end_watch(&mut self, inputs: &mut Inputs) {
+        if let Some(stream) = self.watch.take() {
+            inputs.push(Input::WatchEnded(stream.into_id()));
+        }
+    }
+
+    fn works(&mut self, generation: u32) {
+        self.connection.works(generation);
+        self.connection.trouble_ends();
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        let lease = self.lease.as_ref();
+        let watch = self.watch.as_ref();
+        lease.is_some_and(|stream| stream.is_silent(now))
+            || watch.is_some_and(|stream| stream.is_silent(now))
+    }
+
+    /// The connection is given up, unless it was given up already.
+    fn failed(&mut self, generation: u32, failure: &Failure, inputs: &mut Inputs) {
+        if self.connection.failed(generation, failure) {
+            self.lease = None;
+            self.end_watch(inputs);
+            self.connection.connect();
+        }
+    }
+}
+
+/// Nothing was sent. The rules learn it with the next tick.
+fn refuse(id: CallId, call: &Call, inputs: &mut Inputs) {
+    match call {
+        Call::Watch { watch, .. } => inputs.delay(Input::WatchEnded(*watch)),
+        Call::KeepAlive(_) | Call::Progress(_) => {}
+        Call::Grant | Call::Revoke(_) | Call::Read | Call::Transaction(_) => {
+            inputs.delay(Input::Reply(id, Reply::Refused));
+        }
+    }
+}
+
+/// The reply to a transaction.
+fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply, Unreadable> {
+    let header = outcome.header.as_ref();
+    let (revision, etcd) = header_of(header);
+    let read = outcome.reads().last();
+    let snapshot = read.map(|rows| translator.snapshot(header, rows));
+    let snapshot = snapshot.transpose()?;
+    Ok(Reply::Outcome {
+        committed: outcome.succeeded,
+        revision,
+        etcd,
+        snapshot,
+    })
+}
+
+const OTHER_CLUSTER: &str = "this etcd was emptied, or has another cluster of the same name than this node's data \
+                             directory: check [cluster] etcd and name, or restore etcd";
+
+// The meta key: what never changes in the life of a cluster, and the lowest inner version of its nodes. Nothing else
+// is asked of etcd until it is known.
+//
+// The first node writes it. A node that has seen etcd before never does: where the key is absent then, or is another
+// cluster's, etcd has another history.
+
+/// The key, as far as it is known.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    /// The id of the cluster that the data directory knows.
+    expected: Option<Box<str>>,
+    /// The directory has seen etcd before.
+    is_known: bool,
+    found: Option<MetaValue>,
+    is_asked: bool,
+}
+
+/// A key that cannot be used.
+#[derive(Debug)]
+pub(crate) enum MetaError {
+    /// It is absent or another cluster's, and this node has seen etcd before.
+    OtherCluster,
+    /// It cannot be read, or is of another version: the reason.
+    Unusable(String),
+}
+
+impl Meta {
+    pub(crate) fn new(kept: &Kept) -> Self {
+        Self {
+            expected: kept.cluster.clone(),
+            is_known: kept.cluster.is_some() || kept.memory().newest.0 > 0,
+            found: None,
+            is_asked: false,
+        }
+    }
+
+    /// The cluster's id, as far as it is known.
+    pub(crate) fn id(&self) -> Option<Box<str>> {
+        let found = self.found.as_ref().map(|meta| meta.id.clone());
+        found.or_else(|| self.expected.clone())
+    }
+
+    /// Whether etcd may be asked for more.
+    pub(crate) fn is_found(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// The key of the hash that finds a channel's slot.
+    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
+        self.found.as_ref().and_then(MetaValue::slot_key)
+    }
+
+    /// Whether it is unknown, and not being asked.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.is_found() && !self.is_asked
+    }
+
+    /// The transaction that reads the key, or writes it if it is absent and this node may; nothing without random bytes
+    /// for it. Then [`Self::answered`].
+    pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
+        let key = keys.meta();
+        let read = RequestOp::read(RangeRequest::key(key.as_str()));
+        let mut write = Vec::new();
+        if !self.is_known {
+            let proposal = MetaValue::new(random()?, SLOTS, random()?);
+            write.push(RequestOp::put(key.as_str(), schema::write(&proposal)));
+        }
+        write.push(read.clone());
+        self.is_asked = true;
+        Some(TxnRequest {
+            compare: vec![Compare::absent(key)],
+            success: write,
+            failure: vec![read],
+        })
+    }
+
+    /// A request has ended: another may be made.
+    pub(crate) fn answered(&mut self) {
+        self.is_asked = false;
+    }
+
+    /// The key was read; nothing if it is absent. Returns its value if it is that of this node's cluster.
+    pub(crate) fn learn(
+        &mut self,
+        found: Option<MetaValue>,
+        keys: &Keys,
+    ) -> Result<&MetaValue, MetaError> {
+        let is_expected = match (&self.expected, &found) {
+            (Some(expected), Some(found)) => found.id == *expected,
+            (_, None) => false,
+            (None, Some(_)) => true,
+        };
+        let Some(found) = found.filter(|_| is_expected) else {
+            return Err(MetaError::OtherCluster);
+        };
+        if found.slots != SLOTS || found.slot_key().is_none() {
+            return Err(MetaError::Unusable(format!(
+                "the key {} of etcd: it is of {} slots, and this version has {SLOTS}: use the version that wrote it",
+                keys.meta(),
+                found.slots
+            )));
+        }
+        Ok(self.found.insert(found))
+    }
+}
+
+// A stream of requests and answers to etcd: the keepalives of a lease, or a watch.
+
+/// An open stream. Dropping it ends its task.
+#[derive(Debug)]
+pub(crate) struct Stream<Id> {
+    id: Id,
+    requests: mpsc::Sender<()>,
+    /// Requests without an answer, the oldest first.
+    asked: VecDeque<(CallId, Instant)>,
+    _task: Task,
+}
+
+impl<Id: PartialEq> Stream<Id> {
+    /// Runs the task of a stream, which is given the receiver of its requests.
+    pub(crate) fn open<T: Future<Output = ()> + 'static>(
+        id: Id,
+        task: impl FnOnce(mpsc::Receiver<()>) -> T,
+    ) -> Self {
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        Self {
+            id,
+            requests,
+            asked: VecDeque::new(),
+            _task: Task(tokio::task::spawn_local(task(receiver))),
+        }
+    }
+
+    /// Whether it is the stream of this id.
+    pub(crate) fn is_of(&self, id: &Id) -> bool {
+        self.id == *id
+    }
+
+    pub(crate) fn into_id(self) -> Id {
+        self.id
+    }
+
+    /// Asks once more. The answer is taken for the oldest request, and answers may be left out.
+    pub(crate) fn ask(&mut self, call: CallId) {
+        if self.requests.try_send(()).is_ok() {
+            self.note(call);
+        }
+    }
+
+    /// Notes a request that opening the stream has made.
+    pub(crate) fn note(&mut self, call: CallId) {
+        self.asked.push_back((call, Instant::now()));
+    }
+
+    /// Whether an answer is overdue.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        self.asked
+            .front()
+            .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
+    }
+
+    /// The time since the oldest request without an answer.
+    pub(crate) fn waits_for(&self) -> Option<Duration> {
+        self.asked.front().map(|(_, asked)| asked.elapsed())
+    }
+
+    /// The request that an answer belongs to. Those after it are forgotten: they may have been answered together.
+    pub(crate) fn answered(&mut self) -> Option<CallId> {
+        let call = self.asked.pop_front().map(|(call, _)| call);
+        self.asked.clear();
+        call
+    }
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Requests that wait for a stream to take them: one a second is made.
+const REQUESTS_MAX: usize = 4;

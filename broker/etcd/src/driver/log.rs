@@ -1,0 +1,463 @@
+//! Lines of the log that say a thing once: what happened to slots and to the registration, and what is wrong with a
+//! connection.
+
+use crate::names::{Name, Names};
+use crate::system::now;
+use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
+use broker_core::cluster::limits::INNER_VERSION;
+use broker_core::cluster::message::{Cause, Gain, Held, Reason, SlotOrder, Taking};
+use broker_core::cluster::types::{Epoch, Kinship, NodeId, SlotRecord};
+use broker_core::time::Now;
+use std::collections::BTreeMap;
+use tracing::{info, warn};
+
+// Lines of each tick about this node: its slots, its registration, and another history of etcd.
+
+/// The events of the next lines, and the state that the last ones described.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    slots: SlotLog,
+    strangers: Strangers,
+    is_other_history: bool,
+    is_registered: bool,
+    awaits_name: bool,
+}
+
+impl Journal {
+    /// A slot has come to this process.
+    pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
+        self.slots.gained(held, gain);
+    }
+
+    /// The shards get an order: with some a slot is served, or is no longer this process's.
+    pub(crate) fn order(&mut self, order: SlotOrder, cluster: &Cluster) {
+        match order {
+            SlotOrder::Serve(held, ..) => self.slots.serves(held),
+            SlotOrder::Release(held, cause) => self.released(held, cause, cluster),
+            SlotOrder::Merge(..) | SlotOrder::Pause(..) | SlotOrder::Resume(..) => {}
+            SlotOrder::CloseAll => {}
+        }
+    }
+
+    fn released(&mut self, held: Held, cause: Cause, cluster: &Cluster) {
+        let record = cluster.record(held.slot);
+        let giving = match cluster.is_draining() {
+            true => Giving::Drain,
+            false => Giving::Rebalance,
+        };
+        self.slots.released(held, cause, record, giving);
+    }
+
+    /// Lines for what happened to slots since the last tick, and to the registration of this node, `me`.
+    pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
+        let name = |node| names.name(node).map(Name::as_str);
+        self.slots.write(name);
+        self.strangers.write(cluster, names, now());
+        let awaits_name = cluster.awaits_name();
+        if awaits_name && !self.awaits_name {
+            warn!(
+                "another process is registered under this node's name, or was at another address: this one waits \
+                 until neither etcd nor any node has had an answer of it for a lease, and ends if one has"
+            );
+        }
+        self.awaits_name = awaits_name;
+        let is_registered = cluster.is_registered(me) && cluster.standing() != Standing::Starting;
+        if is_registered != self.is_registered {
+            self.is_registered = is_registered;
+            if is_registered {
+                info!("registered in etcd as {}", name(me).unwrap_or_default());
+            } else {
+                warn!("not registered in etcd any more: it is tried again");
+            }
+        }
+        let memory = cluster.memory();
+        if memory.other_history && !self.is_other_history {
+            self.is_other_history = true;
+            warn!(
+                "etcd shows another history than was known, as after a restored backup or where its keys were \
+                 removed: clients are served, no slot is taken and nothing is written. Stop all nodes, see to etcd, \
+                 then start them with `heliograph serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
+            );
+        }
+    }
+}
+
+// Lines of the log about slots: from whom they came and why, to whom they went and why.
+//
+// The slots of a tick make one line for each transaction, former owner and reason; a transfer is a transaction for
+// each slot, so those of a tick to one node are one line. `deploy/log-schema.json` has the fields.
+
+/// Lines of one tick that keep transactions apart. Beyond it those of one owner and reason share a line: 41
+/// transactions claim all slots, but a node that was away for long may learn of thousands at once.
+const LINES_MAX: usize = 64;
+
+/// Events of slots since the last line of the log.
+#[derive(Debug, Default)]
+pub(crate) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
+
+/// An event of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Claimed(Taking),
+    Received(Option<NodeId>),
+    Served,
+    Transferred(Option<NodeId>, Giving),
+    /// A newer epoch has this owner.
+    Superseded(Option<NodeId>),
+    NotLoaded,
+    Ended,
+}
+
+/// Why this node gives slots away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Giving {
+    Drain,
+    Rebalance,
+}
+
+/// Slots: how many, and of which epochs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    slots: u64,
+    first: Epoch,
+    last: Epoch,
+}
+
+impl SlotLog {
+    /// A slot has come to this process.
+    pub(crate) fn gained(&mut self, held: Held, gain: Gain) {
+        match gain {
+            Gain::Claimed(taking) => {
+                self.add(What::Claimed(taking), Some(held.epoch), held.epoch);
+            }
+            Gain::Received(from) => self.add(What::Received(from), None, held.epoch),
+        }
+    }
+
+    /// A slot is served.
+    pub(crate) fn serves(&mut self, held: Held) {
+        self.add(What::Served, None, held.epoch);
+    }
+
+    /// A slot is no longer this process's: `record` is what it has become.
+    pub(crate) fn released(
+        &mut self,
+        held: Held,
+        cause: Cause,
+        record: SlotRecord,
+        giving: Giving,
+    ) {
+        let owner = record.owner.map(|owner| owner.node);
+        match cause {
+            Cause::Transferred => self.add(What::Transferred(owner, giving), None, record.epoch),
+            Cause::Superseded(_) => {
+                self.add(What::Superseded(owner), Some(record.epoch), record.epoch);
+            }
+            Cause::NotLoaded => self.add(What::NotLoaded, None, record.epoch),
+            Cause::Ends => self.add(What::Ended, None, held.epoch),
+        }
+    }
+
+    /// Writes the lines.
+    pub(crate) fn write<'n>(&mut self, name: impl Fn(NodeId) -> Option<&'n str>) {
+        for ((what, _), group) in std::mem::take(&mut self.0) {
+            write(what, group, |node| node.and_then(&name));
+        }
+    }
+
+    fn add(&mut self, what: What, transaction: Option<Epoch>, epoch: Epoch) {
+        let transaction = transaction
+            .filter(|_| self.0.len() < LINES_MAX || self.0.contains_key(&(what, transaction)));
+        let group = self.0.entry((what, transaction)).or_insert(Group {
+            slots: 0,
+            first: epoch,
+            last: epoch,
+        });
+        group.slots += 1;
+        group.first = group.first.min(epoch);
+        group.last = group.last.max(epoch);
+    }
+}
+
+fn write<'n>(what: What, group: Group, name: impl Fn(Option<NodeId>) -> Option<&'n str>) {
+    let (slots, epoch) = (group.slots, group.first.0);
+    let last_epoch = (group.last != group.first).then_some(group.last.0);
+    match what {
+        What::Claimed(Taking { from, reason }) => {
+            let reason = word(reason);
+            let former_owner = name(from);
+            info!(
+                slots,
+                epoch, last_epoch, former_owner, reason, "slots claimed"
+            );
+        }
+        What::Received(from) => {
+            let former_owner = name(from);
+            info!(slots, epoch, last_epoch, former_owner, "slots received");
+        }
+        What::Served => info!(slots, epoch, last_epoch, "slots served from here on"),
+        What::Transferred(to, giving) => {
+            let reason = match giving {
+                Giving::Drain => "drain",
+                Giving::Rebalance => "rebalance",
+            };
+            let owner = name(to);
+            info!(slots, epoch, last_epoch, owner, reason, "slots transferred");
+        }
+        What::Superseded(by) => {
+            let (owner, reason) = (name(by), "newer_epoch");
+            info!(slots, epoch, last_epoch, owner, reason, "slots released");
+        }
+        What::NotLoaded => {
+            let reason = "not_loaded";
+            info!(slots, epoch, last_epoch, reason, "slots released");
+        }
+        What::Ended => info!(slots, epoch, last_epoch, reason = "end", "slots released"),
+    }
+}
+
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NeverOwned => "never_owned",
+        Reason::Restarted => "restarted",
+        Reason::Silent => "silent",
+        Reason::Replaced => "replaced",
+        Reason::NotReclaimed => "not_reclaimed",
+        Reason::GivenUp => "given_up",
+        Reason::Kept => "kept",
+    }
+}
+
+// Lines of the log about nodes that are registered in etcd and are not of this node's cluster, and about a node that
+// no other one answers.
+
+/// The state that the last lines described.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers {
+    known: Vec<(NodeId, Kinship)>,
+    /// Since when no other node answers while others are registered.
+    cut_off: Option<Now>,
+    is_cut_off: bool,
+}
+
+impl Strangers {
+    /// Lines for what has changed.
+    pub(crate) fn write(&mut self, cluster: &Cluster, names: &Names, now: Now) {
+        let name = |node| names.name(node).map_or("", Name::as_str);
+        let strangers: Vec<_> = cluster.strangers().collect();
+        for (node, kinship) in &strangers {
+            if !self.known.contains(&(*node, *kinship)) {
+                warn!(node = name(*node), "{}", line(*kinship));
+            }
+        }
+        for (node, _) in &self.known {
+            if !strangers.iter().any(|(other, _)| other == node) {
+                info!(
+                    node = name(*node),
+                    "a node whose registration did not count is gone, or has one that counts"
+                );
+            }
+        }
+        self.known = strangers;
+        self.cut_off(cluster.is_cut_off(now), now);
+    }
+
+    fn cut_off(&mut self, is_cut_off: bool, now: Now) {
+        if !is_cut_off {
+            self.cut_off = None;
+            if std::mem::take(&mut self.is_cut_off) {
+                info!(
+                    "other nodes answer again, or none is registered: slots of others are taken as usual"
+                );
+            }
+            return;
+        }
+        let since = *self.cut_off.get_or_insert(now);
+        if !self.is_cut_off && now.since(since) >= CUT_OFF_MS {
+            self.is_cut_off = true;
+            warn!(
+                "no other node answers although others are registered: this node takes no slots of theirs until one \
+                 does; check cluster.listen and cluster.peers of each, the network between them, and that all have \
+                 the same cluster.secret_file"
+            );
+        }
+    }
+}
+
+fn line(kinship: Kinship) -> String {
+    match kinship {
+        Kinship::Peer => String::new(),
+        Kinship::Unproven => "a node is registered without a proof that is valid under this node's secret, cluster id \
+                              and slot hash key: it gets no slots, and those that it has are taken; stop it, and give \
+                              it this cluster's cluster.secret_file, or a cluster.name of its own"
+            .into(),
+        Kinship::OtherVersion(inner) => format!(
+            "a node is registered with inner version {inner}, and this node has {INNER_VERSION}: only neighbouring \
+             versions share a cluster, so it gets no slots; stop it, and upgrade one version at a time"
+        ),
+    }
+}
+
+/// Time without an answer of any other node before there is a line about it: nodes need some seconds to find each
+/// other.
+const CUT_OFF_MS: u64 = 10_000;
+
+#[cfg(test)]
+mod slots_tests {
+
+    use super::*;
+    use broker_core::cluster::types::{Incarnation, Owner, ParcelId, Revision, Slot};
+    use serde_json::{Value, json};
+    use std::io;
+    use std::sync::mpsc::{Sender, channel};
+    use tracing::subscriber::with_default;
+
+    struct Taken(Sender<Vec<u8>>);
+
+    impl io::Write for Taken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The fields of the lines that are written.
+    fn lines(log: &mut SlotLog) -> Vec<Value> {
+        let (to, from) = channel();
+        let writer = move || Taken(to.clone());
+        let lines = tracing_subscriber::fmt().with_writer(writer).json();
+        let names = ["n1", "n2", "n3"];
+        with_default(lines.finish(), || {
+            log.write(|node| names.get(node.index()).copied());
+        });
+        let line = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap();
+        from.try_iter()
+            .map(|bytes| line(bytes)["fields"].take())
+            .collect()
+    }
+
+    fn held(slot: u16, epoch: u64) -> Held {
+        let epoch = Revision(epoch);
+        Held {
+            slot: Slot(slot),
+            epoch,
+        }
+    }
+
+    fn owned_by(node: u16, epoch: u64) -> SlotRecord {
+        let incarnation = Incarnation {
+            directory: 1,
+            start: 1,
+        };
+        let node = NodeId(node);
+        SlotRecord {
+            epoch: Revision(epoch),
+            owner: Some(Owner { node, incarnation }),
+            ..SlotRecord::default()
+        }
+    }
+
+    fn claim(log: &mut SlotLog, slot: u16, epoch: u64, from: Option<u16>, reason: Reason) {
+        let from = from.map(NodeId);
+        log.gained(held(slot, epoch), Gain::Claimed(Taking { from, reason }));
+    }
+
+    #[test]
+    fn a_claim_has_a_line_for_each_transaction_former_owner_and_reason() {
+        let mut log = SlotLog::default();
+        for slot in 0..100 {
+            claim(&mut log, slot, 7, None, Reason::NeverOwned);
+        }
+        claim(&mut log, 100, 8, None, Reason::NeverOwned);
+        claim(&mut log, 101, 8, Some(1), Reason::Silent);
+        claim(&mut log, 102, 8, Some(2), Reason::Silent);
+        claim(&mut log, 103, 8, Some(2), Reason::Replaced);
+        let line = |slots, epoch, from: Option<&str>, reason| {
+            let mut line = json!({
+                "message": "slots claimed", "slots": slots, "epoch": epoch, "reason": reason,
+            });
+            if let Some(from) = from {
+                line["former_owner"] = from.into();
+            }
+            line
+        };
+        let wanted = [
+            line(100, 7, None, "never_owned"),
+            line(1, 8, None, "never_owned"),
+            line(1, 8, Some("n2"), "silent"),
+            line(1, 8, Some("n3"), "silent"),
+            line(1, 8, Some("n3"), "replaced"),
+        ];
+        assert_eq!(lines(&mut log), wanted);
+        assert_eq!(lines(&mut log), [json!(null); 0], "each once");
+    }
+
+    #[test]
+    fn what_is_given_or_lost_names_its_owner_and_why() {
+        let mut log = SlotLog::default();
+        for slot in 0..8 {
+            let epoch = 20 + u64::from(slot);
+            let giving = Giving::Drain;
+            log.released(
+                held(slot, 3),
+                Cause::Transferred,
+                owned_by(1, epoch),
+                giving,
+            );
+        }
+        log.released(
+            held(8, 3),
+            Cause::Transferred,
+            owned_by(1, 30),
+            Giving::Rebalance,
+        );
+        for slot in [9, 10] {
+            let giver = Incarnation {
+                directory: 1,
+                start: 1,
+            };
+            let cause = Cause::Superseded(Some(ParcelId { giver, number: 1 }));
+            log.released(held(slot, 3), cause, owned_by(2, 40), Giving::Rebalance);
+        }
+        let none = SlotRecord {
+            owner: None,
+            ..owned_by(0, 41)
+        };
+        log.released(held(11, 3), Cause::NotLoaded, none, Giving::Rebalance);
+        log.released(held(12, 3), Cause::Ends, owned_by(0, 3), Giving::Drain);
+        log.gained(held(13, 50), Gain::Received(Some(NodeId(1))));
+        log.serves(held(13, 50));
+        assert_eq!(
+            lines(&mut log),
+            [
+                json!({ "message": "slots received", "slots": 1, "epoch": 50, "former_owner": "n2" }),
+                json!({ "message": "slots served from here on", "slots": 1, "epoch": 50 }),
+                json!({ "message": "slots transferred", "slots": 8, "epoch": 20, "last_epoch": 27, "owner": "n2",
+                    "reason": "drain" }),
+                json!({ "message": "slots transferred", "slots": 1, "epoch": 30, "owner": "n2",
+                    "reason": "rebalance" }),
+                json!({ "message": "slots released", "slots": 2, "epoch": 40, "owner": "n3", "reason": "newer_epoch" }),
+                json!({ "message": "slots released", "slots": 1, "epoch": 41, "reason": "not_loaded" }),
+                json!({ "message": "slots released", "slots": 1, "epoch": 3, "reason": "end" }),
+            ]
+        );
+    }
+
+    #[test]
+    fn thousands_of_transactions_make_few_lines() {
+        let mut log = SlotLog::default();
+        for slot in 0..4_096 {
+            let from = Some(1 + slot % 2);
+            claim(&mut log, slot, u64::from(slot), from, Reason::Silent);
+        }
+        let lines = lines(&mut log);
+        assert_eq!(lines.len(), LINES_MAX + 2);
+        let slots = lines.iter().map(|line| line["slots"].as_u64().unwrap());
+        assert_eq!(slots.sum::<u64>(), 4_096);
+    }
+}

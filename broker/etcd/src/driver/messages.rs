@@ -1,0 +1,522 @@
+//! Messages to other nodes, and from them.
+
+use crate::driver::connection::Strange;
+use crate::driver::{Event, Events, Resolved};
+use crate::limits::{
+    HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
+};
+use crate::names::{Name, shown};
+use crate::parcels::Parcels;
+use crate::peers::{Mail, Peers, Reply};
+use crate::system::now;
+use crate::translate::Translator;
+use crate::wire::{self, Message};
+use broker_core::cluster::message::{Input, Parcel};
+use broker_core::cluster::types::NodeId;
+use broker_core::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use tracing::{info, warn};
+
+/// The carrier of messages, and what has to be known to use it.
+pub(crate) struct Post<P> {
+    peers: P,
+    hosts: Hosts,
+    parcels: Parcels,
+    strange: Strange,
+    events: Events,
+}
+
+/// The work that remains after a piece of mail came.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// An input of the rules.
+    Input(Input),
+    /// A parcel that a node offers, with its messages.
+    Parcel(NodeId, Parcel, Vec<u8>),
+    /// A node asks at this moment of its clock which process last answered under its name.
+    Seek(NodeId, Now, Reply),
+    /// The process of a node asks this one.
+    Inquiry(Name, u64, Vec<u8>),
+    /// The reply to an inquiry of this process.
+    Reply(Name, u64, Vec<u8>),
+}
+
+impl<P: Peers> Post<P> {
+    pub(crate) fn new(peers: P, events: Events) -> Self {
+        Self {
+            peers,
+            hosts: Hosts::default(),
+            parcels: Parcels::default(),
+            strange: Strange::default(),
+            events,
+        }
+    }
+
+    /// Sends a message to a node, if it has a name.
+    pub(crate) fn send(&mut self, to: NodeId, message: &Message, translator: &Translator) {
+        let Some(name) = translator.names.name(to) else {
+            return;
+        };
+        let bytes = wire::encode(message, &translator.names);
+        let at = translator.peers(to).map(|address| self.hosts.at(address));
+        self.peers.send(name, &at.unwrap_or_default(), bytes);
+    }
+
+    /// Asks a node for one message.
+    pub(crate) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
+        let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
+            return;
+        };
+        let bytes = wire::encode(message, &translator.names);
+        self.peers.ask(name, &self.hosts.at(address), bytes);
+    }
+
+    /// Sends a message to a node of this name.
+    pub(crate) fn send_to(&mut self, to: &Name, message: &Message, translator: &mut Translator) {
+        if let Ok(node) = translator.names.number(to) {
+            self.send(node, message, translator);
+        }
+    }
+
+    /// Sends a parcel, in parts if it is long.
+    pub(crate) fn send_parcel(
+        &mut self,
+        to: &Name,
+        parcel: Parcel,
+        bytes: Vec<u8>,
+        translator: &mut Translator,
+    ) {
+        if let Some(message) = self.parcels.begin(to, parcel, bytes) {
+            self.send_to(to, &message, translator);
+        }
+    }
+
+    /// Sends parts of parcels again that were lost.
+    pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
+        for (to, part) in self.parcels.again() {
+            self.send_to(&to, &part, translator);
+        }
+    }
+
+    /// Sends nothing from now on; ends when what was sent has left, or is lost.
+    pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.peers.finish()
+    }
+
+    /// The message of a node, and its number. One that cannot be read is noted.
+    fn read(
+        &mut self,
+        from: &Name,
+        bytes: &[u8],
+        translator: &mut Translator,
+    ) -> Option<(NodeId, Message)> {
+        let node = translator.names.number(from).ok()?;
+        match wire::decode(bytes, &mut translator.names) {
+            Ok(message) => Some((node, message)),
+            Err(why) => {
+                self.strange.note(node, from, why);
+                None
+            }
+        }
+    }
+
+    /// Takes mail. Nothing remains to be done about parts of parcels, nor about what cannot be read.
+    pub(crate) fn receive(&mut self, mail: Mail, translator: &mut Translator) -> Option<Delivery> {
+        match mail {
+            Mail::Message(from, bytes) => {
+                let (node, message) = self.read(&from, &bytes, translator)?;
+                self.message(node, &from, message, translator)
+            }
+            Mail::Asked(from, bytes, reply) => match self.read(&from, &bytes, translator)? {
+                (node, Message::Seek(asked)) => Some(Delivery::Seek(node, asked, reply)),
+                _ => None,
+            },
+            Mail::Refused(from) => {
+                let node = translator.names.number(&from).ok()?;
+                let address = translator.peers(node).unwrap_or_default();
+                let is_down = is_no_name(address);
+                self.doubt_host(node, translator);
+                is_down.then_some(Delivery::Input(Input::Refused(node)))
+            }
+            Mail::Unreached(from) => {
+                let node = translator.names.number(&from).ok()?;
+                self.doubt_host(node, translator);
+                None
+            }
+        }
+    }
+
+    fn message(
+        &mut self,
+        node: NodeId,
+        from: &Name,
+        message: Message,
+        translator: &Translator,
+    ) -> Option<Delivery> {
+        Some(match message {
+            Message::Question(question) => Delivery::Input(Input::Question(node, question)),
+            Message::Answer(answer) => Delivery::Input(Input::Answer(node, answer)),
+            Message::Goodbye(incarnation) => Delivery::Input(Input::Goodbye(node, incarnation)),
+            Message::Parcel(parcel, bytes) => Delivery::Parcel(node, parcel, bytes),
+            Message::Part(part) => {
+                let parcel = part.parcel;
+                let (answer, whole) = self.parcels.arrived(node, part);
+                if let Some(answer) = answer {
+                    self.send(node, &answer, translator);
+                }
+                Delivery::Parcel(node, parcel, whole?)
+            }
+            Message::PartTaken(id, number) => {
+                if let Some(next) = self.parcels.taken(from, id, number) {
+                    self.send(node, &next, translator);
+                }
+                return None;
+            }
+            Message::Receipt(id, taken) => {
+                self.parcels.forget(id);
+                let from = node;
+                Delivery::Input(Input::ParcelAnswer { from, id, taken })
+            }
+            Message::Found(asked, heard) => {
+                let from = node;
+                Delivery::Input(Input::Found { from, asked, heard })
+            }
+            // It comes over a connection of its own.
+            Message::Seek(_) => return None,
+            Message::Inquiry(number, inquiry) => Delivery::Inquiry(from.clone(), number, inquiry),
+            Message::Reply(number, reply) => Delivery::Reply(from.clone(), number, reply),
+        })
+    }
+
+    /// The addresses of a host and port; none if its name was not found so far.
+    pub(crate) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
+        self.hosts.at(of)
+    }
+
+    /// Learns the hosts that the roster has. Returns whether the addresses of a node have changed since the last call.
+    pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
+        let has_moved = translator.take_moved();
+        if has_moved {
+            self.hosts.know(translator.of_others());
+        }
+        self.hosts.take_changed() || has_moved
+    }
+
+    /// Looks up names that are due, on threads of the runtime.
+    pub(crate) fn look_up(&mut self) {
+        for name in self.hosts.due(now()) {
+            self.events.spawn(async move {
+                let found = tokio::net::lookup_host((&*name, 0)).await;
+                let found = found.map(|found| found.map(|at| at.ip()).collect());
+                let found = found.map_err(|error| error.to_string().into());
+                Event::LookedUp(name, found)
+            });
+        }
+    }
+
+    /// A look-up has ended.
+    pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
+        self.hosts.answered(name, found, now());
+    }
+
+    /// A connection to a node did not come about.
+    fn doubt_host(&mut self, node: NodeId, translator: &Translator) {
+        let inner = translator.inner(node).map(|inner| &*inner.address);
+        for address in inner.into_iter().chain(translator.peers(node)) {
+            self.hosts.doubt(address);
+        }
+    }
+}
+
+// The addresses of the hosts of nodes: the roster may have names in place of addresses.
+//
+// The system's resolver has no bound on its time, so it is asked on threads of its own, once for each name at a time:
+// one that hangs holds up nothing but the news of its name. Meanwhile, and while a name leads nowhere, its last
+// addresses are used on: an outage of DNS must not cut nodes off. The resolver does not say how long an answer holds,
+// so names are looked up again after a while, and soon when a node was not reached.
+//
+// Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
+// be the third of each tunnel.
+
+/// The names of the roster's hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    /// Two for each node at most.
+    names: BTreeMap<Box<str>, Host>,
+    /// Look-ups that have not ended, those of names that nobody has any more included.
+    under_way: usize,
+    /// An address has changed since [`Self::take_changed`].
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    /// The last addresses that were found.
+    addresses: Vec<IpAddr>,
+    /// Its look-up has not ended.
+    is_asked: bool,
+    /// When it began.
+    asked: Now,
+    /// When the next one is.
+    due: Now,
+    /// The log has it that it leads nowhere.
+    is_noted: bool,
+}
+
+impl Hosts {
+    /// These are the addresses that the roster has: host and port each.
+    pub(crate) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
+        let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
+        self.names.retain(|name, _| wanted.contains(&**name));
+        for name in wanted {
+            self.names.entry(name.into()).or_default();
+        }
+    }
+
+    /// The addresses that a host and port lead to; none if its name was not found so far.
+    pub(crate) fn at(&self, address: &str) -> Vec<SocketAddr> {
+        if let Ok(at) = address.parse() {
+            return vec![at];
+        }
+        let Some((name, port)) = address.rsplit_once(':') else {
+            return Vec::new();
+        };
+        let Ok(port) = port.parse() else {
+            return Vec::new();
+        };
+        let found = self.names.get(name).map(|host| &*host.addresses);
+        let found = found.unwrap_or_default().iter();
+        found.map(|ip| SocketAddr::new(*ip, port)).collect()
+    }
+
+    /// A node was not reached there: its name may lead elsewhere.
+    pub(crate) fn doubt(&mut self, address: &str) {
+        if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
+            host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
+        }
+    }
+
+    /// The names that are to be looked up now: [`Self::answered`] follows for each, some time.
+    pub(crate) fn due(&mut self, now: Now) -> Vec<Box<str>> {
+        let mut names = Vec::new();
+        for (name, host) in &mut self.names {
+            if host.is_asked {
+                let is_late = now.since(host.asked) >= LOOK_UP_LATE_MS;
+                if is_late {
+                    host.note(name, "the system's resolver does not answer");
+                }
+            } else if host.due <= now && self.under_way < LOOK_UPS_MAX {
+                self.under_way += 1;
+                host.is_asked = true;
+                (host.asked, host.due) = (now, now.after(LOOK_UP_EVERY_MS));
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// A look-up has ended.
+    pub(crate) fn answered(&mut self, name: &str, found: Resolved, now: Now) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(host) = self.names.get_mut(name).filter(|host| host.is_asked) else {
+            return;
+        };
+        host.is_asked = false;
+        host.due = now.after(LOOK_UP_EVERY_MS);
+        match found {
+            Ok(mut addresses) if !addresses.is_empty() => {
+                addresses.truncate(HOST_ADDRESSES_MAX);
+                self.changed |= host.found(name, addresses);
+            }
+            Ok(_) => host.leads_nowhere(name, "it has no address", now),
+            Err(why) => host.leads_nowhere(name, &why, now),
+        }
+    }
+
+    /// Whether an address has changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+}
+
+impl Host {
+    /// Returns whether it has others than before: a resolver gives the same ones in another order each time.
+    fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
+        let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
+        let is_other = as_set(&addresses) != as_set(&self.addresses);
+        if is_other || self.is_noted {
+            let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            info!("{} leads to {}", shown(name), all.join(" "));
+        }
+        if is_other {
+            self.addresses = addresses;
+        }
+        self.is_noted = false;
+        is_other
+    }
+
+    fn leads_nowhere(&mut self, name: &str, why: &str, now: Now) {
+        self.due = now.after(LOOK_UP_AGAIN_MS);
+        self.note(name, why);
+    }
+
+    fn note(&mut self, name: &str, why: &str) {
+        if std::mem::replace(&mut self.is_noted, true) {
+            return;
+        }
+        let rest = match self.addresses.len() {
+            0 => "no node is reached there",
+            _ => "its last addresses are used on",
+        };
+        let name = shown(name);
+        warn!("{name}, the host of a node, cannot be looked up: {why}; {rest}");
+    }
+}
+
+/// Whether a refusal there says that the node's process has ended. A name may lead to a host that the node has left.
+pub(crate) fn is_no_name(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok()
+}
+
+/// Whether it is no address at all: neither is its host one, nor a name.
+pub(crate) fn is_none(address: &str) -> bool {
+    !is_no_name(address) && name_of(address).is_none()
+}
+
+/// The name in host and port, if the host is none of an address.
+fn name_of(address: &str) -> Option<&str> {
+    if is_no_name(address) {
+        return None;
+    }
+    let (name, port) = address.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod hosts_tests {
+
+    use super::*;
+
+    const N1: &str = "n1.internal:7443";
+
+    fn ips(texts: &[&str]) -> Resolved {
+        Ok(texts.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    fn leads(hosts: &Hosts, address: &str) -> Vec<String> {
+        let found = hosts.at(address);
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_name_leads_to_its_addresses_and_an_address_to_itself() {
+        let mut hosts = Hosts::default();
+        hosts.know(
+            [
+                N1,
+                "n1.internal:7444",
+                "10.0.0.2:7443",
+                "[::1]:7443",
+                "x",
+                ":1",
+            ]
+            .into_iter(),
+        );
+        assert_eq!(hosts.due(Now(0)), ["n1.internal".into()]);
+        assert_eq!(leads(&hosts, N1), [""; 0]);
+        hosts.answered("n1.internal", ips(&["10.0.0.1", "fd00::1"]), Now(1));
+        assert!(hosts.take_changed() && !hosts.take_changed());
+        assert_eq!(leads(&hosts, N1), ["10.0.0.1:7443", "[fd00::1]:7443"]);
+        let peers = leads(&hosts, "n1.internal:7444");
+        assert_eq!(peers, ["10.0.0.1:7444", "[fd00::1]:7444"]);
+        assert_eq!(leads(&hosts, "10.0.0.2:7443"), ["10.0.0.2:7443"]);
+        assert_eq!(leads(&hosts, "[::1]:7443"), ["[::1]:7443"]);
+        for wrong in ["n2.internal:7443", "n1.internal", "n1.internal:x", ""] {
+            assert_eq!(leads(&hosts, wrong), [""; 0], "{wrong}");
+            assert_eq!(is_none(wrong), wrong != "n2.internal:7443", "{wrong}");
+        }
+        assert!(is_no_name("[::1]:1") && !is_no_name(N1) && !is_none("[::1]:1"));
+    }
+
+    #[test]
+    fn the_last_addresses_stay_while_a_name_leads_nowhere() {
+        let mut hosts = Hosts::default();
+        hosts.know([N1].into_iter());
+        hosts.due(Now(0));
+        hosts.answered("n1.internal", ips(&["10.0.0.1", "10.0.0.9"]), Now(1));
+        hosts.take_changed();
+        let mut at = 1 + LOOK_UP_EVERY_MS;
+        assert_eq!(hosts.due(Now(at - 1)), []);
+        for (found, after) in [
+            (Err("no such name".into()), LOOK_UP_AGAIN_MS),
+            (ips(&[]), LOOK_UP_AGAIN_MS),
+            (ips(&["10.0.0.9", "10.0.0.1"]), LOOK_UP_EVERY_MS),
+        ] {
+            assert_eq!(hosts.due(Now(at)).len(), 1);
+            hosts.answered("n1.internal", found, Now(at));
+            assert_eq!(leads(&hosts, N1), ["10.0.0.1:7443", "10.0.0.9:7443"]);
+            assert!(!hosts.take_changed());
+            at += after;
+            assert_eq!(hosts.due(Now(at - 1)), []);
+        }
+        hosts.due(Now(at));
+        hosts.answered("n1.internal", ips(&["10.0.0.2"]), Now(at));
+        assert_eq!(leads(&hosts, N1), ["10.0.0.2:7443"]);
+        assert!(hosts.take_changed());
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_delays_no_other_name_and_is_not_asked_again() {
+        let mut hosts = Hosts::default();
+        hosts.know([N1, "n2.internal:1"].into_iter());
+        assert_eq!(hosts.due(Now(0)).len(), 2);
+        hosts.answered("n2.internal", ips(&["10.0.0.2"]), Now(1));
+        for round in 1..10 {
+            let at = Now(round * (LOOK_UP_EVERY_MS + 1));
+            assert_eq!(hosts.due(at), ["n2.internal".into()]);
+            hosts.answered("n2.internal", ips(&["10.0.0.2"]), at);
+        }
+        assert!(hosts.names["n1.internal"].is_noted);
+        hosts.know(["n2.internal:1"].into_iter());
+        assert_eq!(hosts.under_way, 1);
+        hosts.answered("n1.internal", ips(&["10.0.0.1"]), Now(9));
+        assert_eq!((hosts.under_way, leads(&hosts, N1).len()), (0, 0));
+    }
+
+    #[test]
+    fn a_bounded_number_of_names_is_looked_up_at_a_time() {
+        let mut hosts = Hosts::default();
+        let all: Vec<String> = (0..=LOOK_UPS_MAX)
+            .map(|number| format!("n{number}:1"))
+            .collect();
+        hosts.know(all.iter().map(String::as_str));
+        let first = hosts.due(Now(0));
+        assert_eq!((first.len(), hosts.due(Now(1)).len()), (LOOK_UPS_MAX, 0));
+        let many: Vec<String> = (0..20).map(|last| format!("10.0.0.{last}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        hosts.answered(&first[0], ips(&many), Now(2));
+        assert_eq!(
+            hosts.at(&format!("{}:1", first[0])).len(),
+            HOST_ADDRESSES_MAX
+        );
+        assert_eq!(hosts.due(Now(3)).len(), 1);
+    }
+
+    #[test]
+    fn a_host_that_is_not_reached_is_looked_up_soon() {
+        let mut hosts = Hosts::default();
+        hosts.know([N1].into_iter());
+        hosts.due(Now(10));
+        hosts.answered("n1.internal", ips(&["10.0.0.1"]), Now(10));
+        for address in [N1, "10.0.0.1:7443", "n9.internal:7443"] {
+            hosts.doubt(address);
+        }
+        assert_eq!(hosts.due(Now(9 + LOOK_UP_AGAIN_MS)), []);
+        assert_eq!(hosts.due(Now(10 + LOOK_UP_AGAIN_MS)).len(), 1);
+        hosts.doubt(N1);
+        assert_eq!(hosts.due(Now(100_000)), [], "it is asked already");
+    }
+}

@@ -1,0 +1,450 @@
+//! The connection for records: loads of slots, and changes.
+//!
+//! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
+//! transaction that the [`Writer`] carries out with others.
+
+use crate::driver::connection::Connection;
+use crate::driver::core::Inputs;
+use crate::driver::{CallResult, Event};
+use crate::limits::NOTE_EVERY;
+use crate::names::{Name, shown};
+use crate::rpc::calls::{self, Ask, Failure, Part};
+use crate::rpc::connection::Lines;
+use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
+use crate::schema::Keys;
+use crate::service::{Service, Submission};
+use crate::system::now;
+use crate::translate::{Translator, header_of, revision_of};
+use crate::writer::{Answer, Change, Request, Settled, Writer};
+use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
+use broker_core::cluster::slot_maps::slot_of;
+use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision, Slot};
+use broker_core::record::Record;
+use broker_core::registry::{StoreError, Ticket, decode};
+use std::collections::HashMap;
+use tokio::time::Instant;
+use tracing::error;
+
+/// The connection, and what runs on it.
+#[derive(Debug)]
+pub(crate) struct Records {
+    connection: Connection,
+    loads: Loads,
+    /// Changes that the rules were asked about.
+    asked: HashMap<u32, Submission>,
+    next: u32,
+    writer: Writer<Ticket>,
+}
+
+/// A load of a slot's records, by the connection that it was begun on.
+#[derive(Clone, Copy)]
+pub(crate) struct LoadOf {
+    pub(crate) generation: u32,
+    pub(crate) held: Held,
+}
+
+/// A batch of changes, by the connection that it was sent on.
+#[derive(Clone, Copy)]
+pub(crate) struct BatchOf {
+    pub(crate) generation: u32,
+    pub(crate) lane: usize,
+}
+
+impl Records {
+    pub(crate) fn new(connection: Connection, process: Incarnation) -> Self {
+        Self {
+            connection,
+            loads: Loads::default(),
+            asked: HashMap::new(),
+            next: 0,
+            writer: Writer::new(process),
+        }
+    }
+
+    /// Whether another change may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.writer.has_room()
+    }
+
+    /// The current trouble of the connection, if there is any.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.connection.trouble()
+    }
+
+    /// Connects if it is time.
+    pub(crate) fn connect(&mut self) {
+        self.connection.connect();
+    }
+
+    /// An attempt to connect has ended.
+    pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
+        if self.connection.connected(generation, result) {
+            // Nothing need be asked over it for hours.
+            self.connection.trouble_ends();
+        }
+    }
+
+    /// Reads the records of a slot.
+    pub(crate) fn load(&self, held: Held, translator: &Translator, inputs: &mut Inputs) {
+        let Some((generation, lines)) = self.connection.up() else {
+            return inputs.delay(Input::Loaded { held, whole: false });
+        };
+        let range = translator.keys.records(held.slot);
+        let report = self
+            .connection
+            .events()
+            .reporter(move |part| Event::Loaded(generation, held, part));
+        tokio::task::spawn_local(calls::load(lines.clone(), range, report));
+    }
+
+    /// A shard wants a change. The rules say whether this node may make it; without the key that finds its slot it may
+    /// not.
+    pub(crate) fn submit(
+        &mut self,
+        submission: Submission,
+        slot_key: Option<[u8; 16]>,
+        inputs: &mut Inputs,
+        service: &mut impl Service,
+    ) {
+        let Some(key) = slot_key else {
+            return refuse(&submission, service);
+        };
+        let slot = slot_of(&key, &submission.identity);
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        self.asked.insert(number, submission);
+        inputs.push(Input::Write(slot, number));
+    }
+
+    /// The rules let a change be made.
+    pub(crate) fn write(&mut self, call: CallId, transaction: &Transaction) {
+        let record = transaction.puts.iter().find_map(|(key, _)| match key {
+            Key::Record(slot, number) => Some((*slot, *number)),
+            Key::Slot(_) | Key::Registration(_) | Key::Roster(_) => None,
+        });
+        let epoch = transaction.compares.first().map(|compare| compare.at);
+        let (Some((slot, number)), Some(epoch)) = (record, epoch) else {
+            return;
+        };
+        if let Some(submission) = self.asked.remove(&number) {
+            self.writer.take(Change {
+                call,
+                held: Held { slot, epoch },
+                key: submission.key.into(),
+                value: submission.value.map(Into::into),
+                ticket: submission.ticket,
+                since: now(),
+            });
+        }
+    }
+
+    /// The rules do not: the slot is not served here, or etcd does not answer.
+    pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl Service) {
+        if let Some(submission) = self.asked.remove(&number) {
+            refuse(&submission, service);
+        }
+    }
+
+    /// Sends what waits, while there is a connection.
+    pub(crate) fn send(&mut self, translator: &Translator) {
+        while let Some((generation, lines)) = self.connection.up() {
+            let Some((lane, request)) = self.writer.next(now()) else {
+                return;
+            };
+            let lines = lines.clone();
+            let transaction = transaction(&translator.keys, translator.me(), lane, &request);
+            let request = Box::new(request);
+            self.connection.events().spawn(async move {
+                let told = calls::ask(lines, Ask::Transaction(transaction)).await;
+                Event::Written(generation, lane, request, told)
+            });
+        }
+    }
+
+    /// Refuses changes that could not be sent in time.
+    pub(crate) fn expire(&mut self, inputs: &mut Inputs, service: &mut impl Service) {
+        let late = self.writer.expire(now());
+        settle(late, None, inputs, service);
+    }
+
+    /// Reports every change that has no outcome, at the end.
+    pub(crate) fn end(&mut self, service: &mut impl Service) {
+        let asked = std::mem::take(&mut self.asked).into_values();
+        let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
+        let sent = self.writer.end().into_iter();
+        left.extend(sent.map(|change| change.ticket));
+        for ticket in left {
+            service.written(ticket, Err(refused()));
+        }
+    }
+
+    /// A page of a slot's records was read, or the load has ended.
+    pub(crate) fn loaded(
+        &mut self,
+        load: LoadOf,
+        part: Part,
+        translator: &Translator,
+        inputs: &mut Inputs,
+        service: &mut impl Service,
+    ) {
+        let LoadOf { generation, held } = load;
+        match part {
+            Part::Rows(rows) => {
+                let (prefix, _) = translator.keys.records(held.slot);
+                let records = self.loads.page(held, &prefix, &rows);
+                service.records(held, records);
+            }
+            Part::Whole(revision) => self.loaded_whole(generation, held, revision, inputs),
+            Part::Failed(failure) => {
+                self.loads.is_spoilt(held);
+                inputs.delay(Input::Loaded { held, whole: false });
+                self.failed(generation, &failure);
+            }
+        }
+    }
+
+    /// A batch of changes was answered, or failed.
+    pub(crate) fn written(
+        &mut self,
+        batch: BatchOf,
+        request: &Request,
+        told: CallResult,
+        inputs: &mut Inputs,
+        service: &mut impl Service,
+    ) {
+        let BatchOf { generation, lane } = batch;
+        let (settled, etcd) = self.settled(generation, lane, request, &told);
+        settle(settled, etcd, inputs, service);
+        if let Err(failure) = told {
+            self.failed(generation, &failure);
+        }
+    }
+
+    fn loaded_whole(
+        &mut self,
+        generation: u32,
+        held: Held,
+        revision: Revision,
+        inputs: &mut Inputs,
+    ) {
+        self.connection.works(generation);
+        self.writer.knows(revision);
+        let is_spoilt = self.loads.is_spoilt(held);
+        let whole = !is_spoilt && revision >= held.epoch;
+        let loaded = Input::Loaded { held, whole };
+        if whole {
+            inputs.push(loaded);
+        } else {
+            inputs.delay(loaded);
+        }
+    }
+
+    /// A batch has its answer. Returns the changes that are settled by it, and which etcd said so.
+    fn settled(
+        &mut self,
+        generation: u32,
+        lane: usize,
+        request: &Request,
+        told: &CallResult,
+    ) -> (Vec<(Change<Ticket>, Settled)>, Option<EtcdId>) {
+        match told {
+            Ok(calls::Told::Outcome(outcome)) => {
+                self.connection.works(generation);
+                if request.lane.is_some() {
+                    // Removals are made also where etcd's quota is used up.
+                    self.connection.trouble_ends();
+                }
+                let settled = self
+                    .writer
+                    .answered(lane, &answer_of(outcome, request), now());
+                let (_, etcd) = header_of(outcome.header.as_ref());
+                (settled, Some(etcd))
+            }
+            Ok(_) => (Vec::new(), None),
+            Err(Failure::Refused(_)) => (self.writer.refused(lane, true, now()), None),
+            Err(Failure::NotSent(_)) => (self.writer.refused(lane, false, now()), None),
+            Err(Failure::Unknown(_)) => {
+                self.writer.unknown(lane, now());
+                (Vec::new(), None)
+            }
+        }
+    }
+
+    /// The connection is given up, unless it was given up already.
+    fn failed(&mut self, generation: u32, failure: &Failure) {
+        if self.connection.failed(generation, failure) {
+            self.connection.connect();
+        }
+    }
+}
+
+/// Refuses a change that was not made and will not be.
+pub(crate) fn refuse(change: &Submission, service: &mut impl Service) {
+    service.written(change.ticket, Err(refused()));
+}
+
+/// Reports outcomes: to the rules, and to the shard.
+fn settle(
+    settled: Vec<(Change<Ticket>, Settled)>,
+    etcd: Option<EtcdId>,
+    inputs: &mut Inputs,
+    service: &mut impl Service,
+) {
+    for (change, outcome) in settled {
+        let result = match outcome {
+            Settled::Made(_) => Ok(()),
+            Settled::Fenced(_) => Err(fenced()),
+            Settled::Refused => Err(refused()),
+        };
+        let reply = match (outcome, etcd) {
+            (Settled::Made(revision), Some(etcd)) => outcome_of(true, revision, etcd),
+            (Settled::Fenced(revision), Some(etcd)) => outcome_of(false, revision, etcd),
+            (Settled::Refused, _) | (_, None) => Reply::Refused,
+        };
+        inputs.push(Input::Reply(change.call, reply));
+        service.written(change.ticket, result);
+    }
+}
+
+fn outcome_of(committed: bool, revision: Revision, etcd: EtcdId) -> Reply {
+    Reply::Outcome {
+        committed,
+        revision,
+        etcd,
+        snapshot: None,
+    }
+}
+
+fn fenced() -> StoreError {
+    StoreError::Failed("the channel's slot or its record was changed by another node".into())
+}
+
+fn refused() -> StoreError {
+    StoreError::Failed(
+        "this node does not serve the channel's slot, or etcd takes no changes: try again later"
+            .into(),
+    )
+}
+
+// Batches of the [`crate::writer`] as transactions of etcd, and their answers.
+
+/// A batch as a transaction of etcd.
+pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
+    let lane = keys.lane(me, lane);
+    let is_at = |key: &str, revision: Revision| Compare::unchanged(key, revision.0.cast_signed());
+    let look = |key: String| {
+        RequestOp::read(RangeRequest {
+            keys_only: true,
+            ..RangeRequest::key(key)
+        })
+    };
+    let mut compares = Vec::new();
+    let mut makes = Vec::new();
+    let mut reads = Vec::new();
+    if let Some((revision, tag)) = &request.lane {
+        compares.push(is_at(&lane, *revision));
+        makes.push(RequestOp::put(lane.as_str(), tag.as_bytes()));
+        reads.push(RequestOp::read(RangeRequest::key(lane)));
+    }
+    for (slot, epoch) in &request.slots {
+        compares.push(is_at(&keys.slot(*slot), *epoch));
+        reads.push(look(keys.slot(*slot)));
+    }
+    for (slot, key, value) in &request.records {
+        let record = keys.record(*slot, key);
+        match value {
+            Some(value) => makes.push(RequestOp::put(record, &**value)),
+            None => {
+                let next = request.before.next().0.cast_signed();
+                compares.push(Compare::older(record.as_str(), next));
+                reads.push(look(record.clone()));
+                makes.push(RequestOp::delete(record));
+            }
+        }
+    }
+    TxnRequest {
+        compare: compares,
+        success: makes,
+        failure: reads,
+    }
+}
+
+/// The answer of etcd to a batch. The reads of one that was not made come in the order of [`transaction`].
+pub(crate) fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
+    let (revision, _) = header_of(outcome.header.as_ref());
+    let mut rows = outcome.reads().map(<[_]>::first);
+    let at = |row: Option<&KeyValue>| revision_of(row.map_or(0, |row| row.mod_revision));
+    let made = outcome.succeeded;
+    let mut answer = Answer {
+        made,
+        revision,
+        lane: (Revision(0), Box::default()),
+        slots: Vec::new(),
+        records: Vec::new(),
+    };
+    if made {
+        return answer;
+    }
+    if request.lane.is_some() {
+        let row = rows.next().flatten();
+        let value = row.map_or_else(Box::default, |row| {
+            String::from_utf8_lossy(&row.value).into_owned().into()
+        });
+        answer.lane = (at(row), value);
+    }
+    let revisions: Vec<Revision> = rows.map(at).collect();
+    let (slots, records) = revisions.split_at(request.slots.len().min(revisions.len()));
+    answer.slots = slots.to_vec();
+    answer.records = records.to_vec();
+    answer
+}
+
+// Loads of slots: the rows of etcd as records, and loads that brought rows which are none.
+
+/// Loads that brought rows which cannot be read.
+#[derive(Debug, Default)]
+pub(crate) struct Loads {
+    /// The number of such rows of each, and the line of the log about the first.
+    spoilt: HashMap<Held, (u64, String)>,
+    /// The time of the last line of the log about such a slot.
+    noted: HashMap<Slot, Instant>,
+}
+
+impl Loads {
+    /// The records of a page, whose keys begin with `prefix`. Rows that cannot be read spoil the load.
+    pub(crate) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
+        let mut records: Vec<Record> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = row.key.strip_prefix(prefix.as_bytes());
+            let key = key.unwrap_or_default();
+            let key = String::from_utf8_lossy(key);
+            match decode(&key, &row.value) {
+                Ok(record) => records.push(record),
+                Err(why) => {
+                    let first = || (0, format!("{}: {why}", shown(&key)));
+                    let (count, _) = self.spoilt.entry(held).or_insert_with(first);
+                    *count += 1;
+                }
+            }
+        }
+        records
+    }
+
+    /// A load ends. Returns whether rows spoilt it. The load is tried again, so the log has a line now and then.
+    pub(crate) fn is_spoilt(&mut self, held: Held) -> bool {
+        let Some((count, first)) = self.spoilt.remove(&held) else {
+            return false;
+        };
+        let (slot, now) = (held.slot, Instant::now());
+        let noted = self.noted.get(&slot);
+        if noted.is_none_or(|at| now.duration_since(*at) >= NOTE_EVERY) {
+            self.noted.insert(slot, now);
+            error!(
+                "slot {:03x} is not served, since etcd has {count} records in it that cannot be read, the first of \
+                 {first}",
+                slot.0
+            );
+        }
+        true
+    }
+}

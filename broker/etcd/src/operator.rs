@@ -1,0 +1,285 @@
+//! Commands of operators over etcd: they show the state of a cluster, remove nodes, and give orders to its nodes. Each
+//! call connects, asks and ends, within a bounded time.
+
+mod drain;
+pub(crate) mod member;
+mod rebalance;
+mod remove;
+mod reports;
+mod survey;
+mod upgrade;
+
+use crate::config::Options;
+use crate::limits::{CALL, CONNECT, PUTS_PER_BATCH};
+use crate::names::Name;
+use crate::rpc::calls::Failure;
+use crate::rpc::connection::Lines;
+use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest};
+use crate::schema::{
+    self, Keys, MetaValue, OrderValue, OrderWord, Process, RegistrationValue, ReportValue,
+    RosterValue, RosterWord, SlotValue, Watched,
+};
+pub use drain::{DrainError, DrainProgress, drain};
+pub use member::{EtcdMember, MemberStatus};
+pub use rebalance::{Parts, RebalanceError, rebalance};
+pub use remove::{RemoveError, Slots, remove};
+pub use reports::{NodeReport, Reports, reports};
+use std::collections::BTreeMap;
+use std::future::Future;
+pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
+use tokio::time::timeout;
+use tonic::Status;
+pub use upgrade::{Raised, UpgradeError, finish_upgrade};
+
+/// Why etcd cannot be asked, in one line.
+pub(crate) type Why = Box<str>;
+
+/// A connection to the first member that can be reached.
+pub(crate) async fn connect(options: &Options) -> Result<Lines, Why> {
+    let mut why: Why = "no member is configured".into();
+    for (member, endpoint) in options.endpoints.iter().enumerate() {
+        match timeout(CONNECT, crate::rpc::connection::connect(options, member)).await {
+            Ok(Ok(lines)) => return Ok(lines),
+            Ok(Err(error)) => why = format!("{endpoint}: {error}").into(),
+            Err(_) => why = format!("{endpoint}: no connection in time").into(),
+        }
+    }
+    Err(why)
+}
+
+/// A conversation that goes on over another connection when one fails.
+struct Session<'a> {
+    options: &'a Options,
+    keys: Keys,
+    lines: Option<Lines>,
+}
+
+impl<'a> Session<'a> {
+    fn new(options: &'a Options, cluster: &Name) -> Self {
+        Self {
+            options,
+            keys: Keys::new(cluster),
+            lines: None,
+        }
+    }
+
+    /// The connection, and the keys of the cluster.
+    async fn lines(&mut self) -> Result<(Lines, Keys), Why> {
+        let lines = match self.lines.take() {
+            Some(lines) => lines,
+            None => connect(self.options).await?,
+        };
+        self.lines = Some(lines.clone());
+        Ok((lines, self.keys.clone()))
+    }
+
+    /// The cluster as it is.
+    async fn look(&mut self) -> Result<Picture, Why> {
+        let (lines, keys) = self.lines().await?;
+        let looked = look(&lines, &keys).await;
+        if looked.is_err() {
+            self.lines = None;
+        }
+        looked
+    }
+}
+
+/// Whether etcd takes no changes since its quota is used up.
+fn is_full(why: &str) -> bool {
+    why.contains("database space exceeded")
+}
+
+/// The answer of a call, which is awaited for [`CALL`].
+async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Why> {
+    match timeout(CALL, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => Err(Failure::of(&status).to_string().into()),
+        Err(_) => Err(Failure::late().to_string().into()),
+    }
+}
+
+/// Runs a conversation on this thread.
+fn block_on<T, E: From<Why>>(conversation: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let built = builder.enable_all().build();
+    let runtime = built.map_err(|error| Why::from(error.to_string()))?;
+    // Connections are of one thread.
+    tokio::task::LocalSet::new().block_on(&runtime, conversation)
+}
+
+/// The error for an operator where [`is_full`].
+const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
+                    then try again";
+
+// The nodes of a cluster at one revision, as commands see them that ask nodes for something; and how they ask.
+
+/// The contents of the watched keys.
+#[derive(Debug, Default)]
+pub(crate) struct Picture {
+    /// The meta key as it is written, with its revision.
+    pub(crate) meta: Option<(MetaValue, Vec<u8>, i64)>,
+    pub(crate) nodes: BTreeMap<Name, Seen>,
+}
+
+/// One node.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Whether the roster expects it to run; nothing if it is no member.
+    pub(crate) is_here: Option<bool>,
+    pub(crate) registered: Option<Registered>,
+    /// The last order for it.
+    pub(crate) order: Option<OrderWord>,
+    pub(crate) report: Option<ReportValue>,
+    /// The slots of each of its processes.
+    slots: Vec<(Process, usize)>,
+}
+
+/// A registration.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) process: Process,
+    pub(crate) inner: u32,
+    /// The revision at which it was written.
+    pub(crate) at: i64,
+    lease: i64,
+}
+
+impl Seen {
+    /// Whether it runs and is expected to.
+    pub(crate) fn runs(&self) -> bool {
+        self.is_here == Some(true) && self.registered.is_some()
+    }
+
+    /// The number of slots that a process of it owns.
+    pub(crate) fn slots_of(&self, process: Process) -> usize {
+        let mut slots = self.slots.iter();
+        let found = slots.find(|(owner, _)| *owner == process);
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    /// The number of slots that its registered process owns.
+    pub(crate) fn slots(&self) -> usize {
+        let registered = self.registered.as_ref();
+        registered.map_or(0, |found| self.slots_of(found.process))
+    }
+}
+
+/// Reads the watched keys. One of ours that cannot be read is an error: what it would say is unknown.
+pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, Why> {
+    let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
+    let mut picture = Picture::default();
+    for row in read.kvs {
+        let taken = picture.take(keys, &row);
+        taken.map_err(|why| format!("the key {}: {why}", String::from_utf8_lossy(&row.key)))?;
+    }
+    Ok(picture)
+}
+
+impl Picture {
+    fn take(&mut self, keys: &Keys, row: &KeyValue) -> Result<(), schema::ValueError> {
+        match keys.parse(&row.key) {
+            None => {}
+            Some(Watched::Order(node)) => {
+                let value: Option<OrderValue> = schema::read(&row.value).ok();
+                self.node(node).order = value.map(|value| value.order);
+            }
+            Some(Watched::Meta) => {
+                let meta = schema::read(&row.value)?;
+                self.meta = Some((meta, row.value.clone(), row.mod_revision));
+            }
+            Some(Watched::Roster(node)) => {
+                let value: RosterValue = schema::read(&row.value)?;
+                self.node(node).is_here = Some(value.state == RosterWord::Here);
+            }
+            Some(Watched::Registration(node)) => {
+                let value: RegistrationValue = schema::read(&row.value)?;
+                self.node(node).registered = Some(Registered {
+                    process: value.process,
+                    inner: value.inner,
+                    at: row.mod_revision,
+                    lease: row.lease,
+                });
+            }
+            Some(Watched::Report(node)) => {
+                // One of a later version is as if it were not there.
+                self.node(node).report = schema::read(&row.value).ok();
+            }
+            Some(Watched::Slot(_)) => {
+                let value: SlotValue = schema::read(&row.value)?;
+                let owner = value.owner;
+                if let Some((node, process)) =
+                    owner.and_then(|owner| Some((Name::new(&owner.node)?, owner.process)))
+                {
+                    self.node(node).count(process);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, name: Name) -> &mut Seen {
+        self.nodes.entry(name).or_default()
+    }
+
+    /// The nodes that run and are expected to.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &Seen)> {
+        self.nodes.iter().filter(|(_, node)| node.runs())
+    }
+}
+
+impl Seen {
+    fn count(&mut self, process: Process) {
+        match self.slots.iter_mut().find(|(owner, _)| *owner == process) {
+            Some((_, count)) => *count += 1,
+            None => self.slots.push((process, 1)),
+        }
+    }
+}
+
+/// Gives an order to nodes, as they are registered. Returns the revision of the first, which reports name; nothing when
+/// one of them is not registered as it was.
+pub(crate) async fn order(
+    lines: &Lines,
+    keys: &Keys,
+    nodes: &[(Name, Registered)],
+    word: OrderWord,
+) -> Result<Option<u64>, Why> {
+    let mut first = None;
+    for some in nodes.chunks(PUTS_PER_BATCH) {
+        let compares = some
+            .iter()
+            .map(|(node, registered)| Compare::unchanged(keys.registration(node), registered.at));
+        let puts = some.iter().map(|(node, registered)| {
+            let value = schema::write(&OrderValue::new(registered.process, word));
+            RequestOp::put_under(registered.lease, keys.order(node), value)
+        });
+        let orders = TxnRequest {
+            compare: compares.collect(),
+            success: puts.collect(),
+            failure: Vec::new(),
+        };
+        let outcome = answer(lines.txn(orders)).await?;
+        if !outcome.succeeded {
+            return Ok(None);
+        }
+        let revision = outcome.header.map_or(0, |header| header.revision);
+        first = first.or_else(|| u64::try_from(revision).ok());
+    }
+    Ok(first)
+}
+
+// The lease that etcd grants.
+
+/// Asks for a lease of this many seconds, and gives it back. Returns the seconds that etcd grants: more where its
+/// elections take longer than two thirds of what was asked for.
+///
+/// # Errors
+/// Why it grants none, in one line.
+pub fn granted(options: &Options, seconds: i64) -> Result<i64, Box<str>> {
+    block_on(async {
+        let lines = connect(options).await?;
+        let lease = answer(lines.grant(seconds)).await?;
+        answer(lines.revoke(lease.id)).await?;
+        Ok::<_, Why>(lease.ttl)
+    })
+}

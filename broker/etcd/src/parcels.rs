@@ -1,0 +1,415 @@
+//! Parcels that are too long for one message: they go in parts, one after the other.
+//!
+//! ```text
+//!  giver                           receiver
+//!  part 0 of 8 ──────────────────► kept apart
+//!        ◄───────── taken: part 0
+//!  part 1 of 8 ─ ─ (lost)
+//!  part 1 of 8, again ───────────► …
+//!  part 7 of 8 ──────────────────► whole: offered to the core like any parcel, which says whether it is taken
+//! ```
+//! A parcel is whole or is none: nothing of it is used before its last part came. One whose parts stop coming is
+//! dropped on both sides; the core then offers another one.
+
+use crate::limits::{
+    PARCEL_MESSAGE_BYTES_MAX, PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX,
+};
+use crate::names::Name;
+use crate::system::now;
+use crate::wire::Message;
+use broker_core::cluster::message::Parcel;
+use broker_core::cluster::types::{NodeId, ParcelId};
+use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
+use broker_core::time::Now;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A part of a parcel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// The parcel.
+    pub(crate) parcel: Parcel,
+    /// Its number, from 0.
+    pub(crate) number: u16,
+    /// The number of the parcel's parts.
+    pub(crate) count: u16,
+    /// Its messages.
+    #[serde(with = "broker_core::wire::bytes")]
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Parcels that are being sent: at most [`SENDING_MAX`], of [`KEPT_PARCEL_BYTES_MAX`] together.
+#[derive(Debug, Default)]
+pub(crate) struct Sending(BTreeMap<ParcelId, Sent>);
+
+#[derive(Debug)]
+struct Sent {
+    to: Name,
+    parcel: Parcel,
+    bytes: Vec<u8>,
+    /// The part that is under way.
+    number: u16,
+    /// When it was sent.
+    at: Now,
+    /// When the first one was.
+    began: Now,
+}
+
+impl Sending {
+    /// Begins to send a parcel. Returns its first part; nothing if too many are being sent.
+    pub(crate) fn begin(
+        &mut self,
+        to: Name,
+        parcel: Parcel,
+        bytes: Vec<u8>,
+        now: Now,
+    ) -> Option<Part> {
+        let held: usize = self.0.values().map(|sent| sent.bytes.len()).sum();
+        if self.0.len() >= SENDING_MAX || held + bytes.len() > KEPT_PARCEL_BYTES_MAX {
+            return None;
+        }
+        let sent = Sent {
+            to,
+            parcel,
+            bytes,
+            number: 0,
+            at: now,
+            began: now,
+        };
+        let first = sent.part()?;
+        self.0.insert(parcel.id, sent);
+        Some(first)
+    }
+
+    /// A node has a part: the next one, if there is any.
+    pub(crate) fn taken(
+        &mut self,
+        from: &Name,
+        id: ParcelId,
+        number: u16,
+        now: Now,
+    ) -> Option<Part> {
+        let sent = self.0.get_mut(&id)?;
+        if sent.to != *from || sent.number != number {
+            return None;
+        }
+        sent.number += 1;
+        sent.at = now;
+        let next = sent.part();
+        if next.is_none() {
+            self.0.remove(&id);
+        }
+        next
+    }
+
+    /// The outcome of a parcel is known: nothing more is sent of it.
+    pub(crate) fn forget(&mut self, id: ParcelId) {
+        self.0.remove(&id);
+    }
+
+    /// The parts that nobody said to have, again. Parcels whose time is over are dropped.
+    pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
+        self.0
+            .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
+        let due = |sent: &&mut Sent| now.since(sent.at) >= PART_AGAIN_MS;
+        let again = |sent: &mut Sent| {
+            sent.at = now;
+            Some((sent.to.clone(), sent.part()?))
+        };
+        self.0.values_mut().filter(due).filter_map(again).collect()
+    }
+}
+
+impl Sent {
+    /// The part that is under way; nothing behind the last.
+    fn part(&self) -> Option<Part> {
+        let count = u16::try_from(self.bytes.len().div_ceil(PART_BYTES)).ok()?;
+        let bytes = self.bytes.chunks(PART_BYTES).nth(self.number.into())?;
+        Some(Part {
+            parcel: self.parcel,
+            number: self.number,
+            count,
+            bytes: bytes.to_vec(),
+        })
+    }
+}
+
+/// Parcels that are being received: their bytes are bounded as those of whole ones are.
+#[derive(Debug, Default)]
+pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), Received>);
+
+#[derive(Debug)]
+struct Received {
+    count: u16,
+    next: u16,
+    bytes: Vec<u8>,
+    /// When its last part came.
+    at: Now,
+}
+
+/// The outcome of a part that came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// One of several, or one that is there already: the giver learns that.
+    Taken,
+    /// The last: these are the messages of the parcel, and the giver learns that it came.
+    Whole(Vec<u8>),
+    /// One that does not follow the last one, or is of no parcel that a node sends.
+    Strange,
+    /// There is no room for the parcel.
+    Refused,
+}
+
+impl Receiving {
+    /// A part came.
+    pub(crate) fn add(&mut self, from: NodeId, part: Part, now: Now) -> Arrival {
+        let Part {
+            parcel,
+            number,
+            count,
+            bytes,
+        } = part;
+        let is_sound = number < count
+            && usize::from(count) <= PARTS_MAX
+            && !bytes.is_empty()
+            && bytes.len() <= PART_BYTES;
+        if !is_sound {
+            return Arrival::Strange;
+        }
+        let key = (from, parcel.id);
+        let held: usize = self.0.values().map(|received| received.bytes.len()).sum();
+        if number == 0 && !self.0.contains_key(&key) {
+            let (next, bytes) = (0, Vec::new());
+            let at = now;
+            let received = Received {
+                count,
+                next,
+                bytes,
+                at,
+            };
+            self.0.insert(key, received);
+        }
+        let Some(received) = self.0.get_mut(&key).filter(|it| it.count == count) else {
+            return Arrival::Strange;
+        };
+        if number < received.next {
+            return Arrival::Taken;
+        }
+        if number > received.next {
+            return Arrival::Strange;
+        }
+        if held + bytes.len() > KEPT_PARCEL_BYTES_MAX {
+            self.0.remove(&key);
+            return Arrival::Refused;
+        }
+        received.bytes.extend_from_slice(&bytes);
+        received.next += 1;
+        received.at = now;
+        if received.next < count {
+            return Arrival::Taken;
+        }
+        let whole = self.0.remove(&key);
+        whole.map_or(Arrival::Strange, |whole| Arrival::Whole(whole.bytes))
+    }
+
+    /// Drops what has not gone on for long.
+    pub(crate) fn expire(&mut self, now: Now) {
+        self.0
+            .retain(|_, received| now.since(received.at) < PARTS_KEPT_MS);
+    }
+}
+
+const _: () = assert!(PARTS_MAX * PART_BYTES >= PARCEL_BYTES_MAX);
+
+// Parcels of pending messages as messages between nodes: whole, or in parts if they are long.
+
+/// Parcels whose parts are under way, in both directions.
+#[derive(Debug, Default)]
+pub(crate) struct Parcels {
+    sending: Sending,
+    receiving: Receiving,
+}
+
+impl Parcels {
+    /// The message with which a parcel begins; nothing if too many are being sent.
+    pub(crate) fn begin(&mut self, to: &Name, parcel: Parcel, bytes: Vec<u8>) -> Option<Message> {
+        if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
+            return Some(Message::Parcel(parcel, bytes));
+        }
+        let first = self.sending.begin(to.clone(), parcel, bytes, now());
+        first.map(Message::Part)
+    }
+
+    /// A node has a part: the next one, if there is any.
+    pub(crate) fn taken(&mut self, from: &Name, id: ParcelId, number: u16) -> Option<Message> {
+        let next = self.sending.taken(from, id, number, now());
+        next.map(Message::Part)
+    }
+
+    /// A node has said what becomes of a parcel.
+    pub(crate) fn forget(&mut self, id: ParcelId) {
+        self.sending.forget(id);
+    }
+
+    /// The parts that were lost. Parcels that have not gone on for long are dropped, in both directions.
+    pub(crate) fn again(&mut self) -> Vec<(Name, Message)> {
+        let again = self.sending.again(now()).into_iter();
+        let again = again.map(|(to, part)| (to, Message::Part(part)));
+        self.receiving.expire(now());
+        again.collect()
+    }
+
+    /// A part of a parcel came. Returns the answer to it, if it gets one, and the parcel's bytes if that was the last.
+    pub(crate) fn arrived(
+        &mut self,
+        from: NodeId,
+        part: Part,
+    ) -> (Option<Message>, Option<Vec<u8>>) {
+        let (id, number) = (part.parcel.id, part.number);
+        let taken = Message::PartTaken(id, number);
+        match self.receiving.add(from, part, now()) {
+            Arrival::Taken => (Some(taken), None),
+            Arrival::Whole(bytes) => (Some(taken), Some(bytes)),
+            Arrival::Strange => (None, None),
+            Arrival::Refused => (Some(Message::Receipt(id, false)), None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use broker_core::cluster::message::ParcelSent;
+    use broker_core::cluster::types::{Incarnation, Revision, Slot};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn parcel(number: u32) -> Parcel {
+        let giver = Incarnation {
+            directory: 1,
+            start: 1,
+        };
+        Parcel {
+            id: ParcelId { giver, number },
+            slot: Slot(7),
+            epoch: Revision(5),
+            sent: ParcelSent::Ahead,
+        }
+    }
+
+    fn messages(length: usize) -> Vec<u8> {
+        let numbers = (0..251).cycle().take(length);
+        numbers.collect()
+    }
+
+    const FROM: NodeId = NodeId(1);
+
+    /// Thirty MiB, of which every third message between the nodes is lost, in both directions.
+    #[test]
+    fn a_parcel_arrives_whole_whatever_is_lost() {
+        let wanted = messages(30 << 20);
+        let (mut sending, mut receiving) = (Sending::default(), Receiving::default());
+        let mut now = Now(1_000);
+        let mut messages_sent = 0;
+        let mut is_lost = move || {
+            messages_sent += 1;
+            messages_sent % 3 == 0
+        };
+        let first = sending.begin(name("n2"), parcel(1), wanted.clone(), now);
+        let mut under_way: Vec<Part> = first.into_iter().collect();
+        let mut came = None;
+        while came.is_none() {
+            for part in std::mem::take(&mut under_way) {
+                if is_lost() {
+                    continue;
+                }
+                let (id, number) = (part.parcel.id, part.number);
+                match receiving.add(FROM, part, now) {
+                    Arrival::Taken => {
+                        if !is_lost() {
+                            under_way.extend(sending.taken(&name("n2"), id, number, now));
+                        }
+                    }
+                    Arrival::Whole(bytes) => came = Some(bytes),
+                    strange @ (Arrival::Strange | Arrival::Refused) => panic!("{strange:?}"),
+                }
+            }
+            if under_way.is_empty() && came.is_none() {
+                now = now.after(PART_AGAIN_MS);
+                under_way.extend(sending.again(now).into_iter().map(|(_, part)| part));
+                assert!(!under_way.is_empty(), "what is lost is sent again");
+            }
+        }
+        assert!(came == Some(wanted), "the same bytes in the same order");
+        assert!(receiving.0.is_empty());
+    }
+
+    #[test]
+    fn only_the_next_part_of_a_parcel_counts() {
+        let mut receiving = Receiving::default();
+        let part = |number, count, length| Part {
+            parcel: parcel(1),
+            number,
+            count,
+            bytes: messages(length),
+        };
+        for strange in [
+            part(1, 3, 1),
+            part(0, 0, 1),
+            part(3, 3, 1),
+            part(0, 3, 0),
+            part(0, 3, PART_BYTES + 1),
+            part(0, u16::MAX, 1),
+        ] {
+            assert_eq!(receiving.add(FROM, strange, Now(0)), Arrival::Strange);
+        }
+        assert_eq!(receiving.add(FROM, part(0, 3, 1), Now(0)), Arrival::Taken);
+        assert_eq!(receiving.add(FROM, part(0, 3, 9), Now(0)), Arrival::Taken);
+        assert_eq!(receiving.add(FROM, part(2, 3, 1), Now(0)), Arrival::Strange);
+        assert_eq!(receiving.add(FROM, part(1, 2, 1), Now(0)), Arrival::Strange);
+        let other = receiving.add(NodeId(2), part(1, 3, 1), Now(0));
+        assert_eq!(other, Arrival::Strange, "of another node");
+        assert_eq!(receiving.add(FROM, part(1, 3, 1), Now(0)), Arrival::Taken);
+        let whole = receiving.add(FROM, part(2, 3, 2), Now(0));
+        assert_eq!(whole, Arrival::Whole(vec![0, 0, 0, 1]));
+    }
+
+    #[test]
+    fn what_stops_is_dropped_and_there_is_a_bound() {
+        let (mut sending, mut receiving) = (Sending::default(), Receiving::default());
+        for number in 1..SENDING_MAX {
+            let id = parcel(u32::try_from(number).unwrap());
+            let first = sending.begin(name("n2"), id, messages(PART_BYTES + 1), Now(0));
+            let arrival = receiving.add(FROM, first.unwrap(), Now(0));
+            assert_eq!(arrival, Arrival::Taken);
+        }
+        let part = |number, length| Part {
+            parcel: parcel(number),
+            number: 0,
+            count: 2,
+            bytes: messages(length),
+        };
+        let last = receiving.add(FROM, part(1_000, PART_BYTES), Now(0));
+        assert_eq!(last, Arrival::Taken);
+        let beyond = receiving.add(FROM, part(1_001, 1), Now(0));
+        assert_eq!(beyond, Arrival::Refused);
+        let too_long = sending.begin(name("n2"), parcel(998), messages(PART_BYTES + 1), Now(0));
+        assert_eq!(too_long, None);
+        let last = sending.begin(name("n2"), parcel(0), messages(1), Now(0));
+        assert!(last.is_some());
+        let more = sending.begin(name("n2"), parcel(999), messages(1), Now(0));
+        assert_eq!(more, None);
+        assert_eq!(sending.taken(&name("n3"), parcel(0).id, 0, Now(0)), None);
+        assert_eq!(sending.taken(&name("n2"), parcel(0).id, 1, Now(0)), None);
+        sending.forget(parcel(0).id);
+        let again = sending.again(Now(PARTS_KEPT_MS - 1));
+        assert_eq!(again.len(), SENDING_MAX - 1);
+        assert_eq!(sending.again(Now(PARTS_KEPT_MS)), []);
+        assert!(sending.0.is_empty());
+        receiving.expire(Now(PARTS_KEPT_MS));
+        assert!(receiving.0.is_empty());
+    }
+}

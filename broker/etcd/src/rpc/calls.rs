@@ -1,0 +1,281 @@
+//! Calls of etcd over [`crate::rpc`], and the failures that they end with.
+//!
+//! * [`link`]: one connection to one member, and the attempts to get one;
+//! * [`calls`]: single calls; [`lease`], [`watch`]: streams; [`load`]: the records of a slot, page by page;
+//! * [`failure`]: what a failed call means: not sent, refused, or unknown.
+
+use crate::limits::{CALL, LOAD_ROWS};
+use crate::rpc::connection::Lines;
+use crate::rpc::generated::{KeyValue, RangeRequest, RangeResponse, TxnRequest, TxnResponse};
+use crate::translate::header_of;
+use broker_core::cluster::types::{LeaseId, Revision};
+use std::error::Error;
+use std::{fmt, io};
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+// Single calls of etcd: what has one answer.
+
+/// A single call.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// A lease of this many seconds.
+    Grant(i64),
+    /// The end of a lease.
+    Revoke(LeaseId),
+    /// A linearizable read of a range: first key, and the first beyond the last.
+    Read(String, String),
+    /// A transaction.
+    Transaction(TxnRequest),
+}
+
+/// The answer to a call.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// With its life without a keepalive, in seconds.
+    Granted(LeaseId, i64),
+    Revoked,
+    Read(RangeResponse),
+    Outcome(TxnResponse),
+}
+
+/// Asks, and waits for the answer for [`CALL`].
+pub(crate) async fn ask(lines: Lines, ask: Ask) -> Result<Told, Failure> {
+    match timeout(CALL, answer(lines, ask)).await {
+        Ok(result) => result.map_err(|error| Failure::of(&error)),
+        Err(_) => Err(Failure::late()),
+    }
+}
+
+async fn answer(lines: Lines, ask: Ask) -> Result<Told, Status> {
+    Ok(match ask {
+        Ask::Grant(seconds) => {
+            let granted = lines.grant(seconds).await?;
+            Told::Granted(LeaseId(granted.id.cast_unsigned()), granted.ttl)
+        }
+        Ask::Revoke(lease) => {
+            lines.revoke(lease.0.cast_signed()).await?;
+            Told::Revoked
+        }
+        Ask::Read(first, end) => Told::Read(lines.range(RangeRequest::range((first, end))).await?),
+        Ask::Transaction(transaction) => Told::Outcome(lines.txn(transaction).await?),
+    })
+}
+
+// The meaning of a failed call of etcd: nothing was changed, or nobody knows.
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// etcd refused it: nothing was changed, and nothing will be.
+    Refused(Box<str>),
+    /// Nothing was changed, and nothing will be: the connection, or the token that etcd gave its user, had ended
+    /// before. The connection is given up; the next one gets a token of its own.
+    NotSent(Box<str>),
+    /// It may have been carried out, or may be later. The connection is given up.
+    Unknown(Box<str>),
+}
+
+/// The connector's error when the channel wants a second connection: the first has ended, and the call that wants
+/// another was not sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent;
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection has ended")
+    }
+}
+
+impl Error for Spent {}
+
+impl Failure {
+    /// No answer in time.
+    pub(crate) fn late() -> Self {
+        Self::Unknown("it did not answer in time".into())
+    }
+
+    /// The meaning of the status of a call that failed.
+    ///
+    /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
+    /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.
+    pub(crate) fn of(status: &Status) -> Self {
+        if is_caused_by_spent(status) {
+            return Self::NotSent(Spent.to_string().into());
+        }
+        let is_of_etcd = status.message().starts_with("etcdserver: ");
+        let text = if is_of_etcd {
+            status.message().into()
+        } else {
+            broken(status)
+        };
+        let is_old = status.message() == "etcdserver: revision of auth store is old";
+        if is_of_etcd && (status.code() == Code::Unauthenticated || is_old) {
+            return Self::NotSent(text);
+        }
+        let is_refused = match status.code() {
+            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => is_of_etcd,
+            Code::PermissionDenied | Code::OutOfRange => is_of_etcd,
+            Code::ResourceExhausted => is_of_etcd,
+            Code::Unavailable => status.message() == "etcdserver: no leader",
+            Code::Ok | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => false,
+            Code::Unauthenticated | Code::AlreadyExists | Code::Aborted | Code::Unimplemented => {
+                false
+            }
+            Code::Internal | Code::DataLoss => false,
+        };
+        if is_refused {
+            Self::Refused(text)
+        } else {
+            Self::Unknown(text)
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(text) | Self::NotSent(text) | Self::Unknown(text) => f.write_str(text),
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> Box<str> {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text.into()
+}
+
+/// Why the client has no answer of etcd: in its words, and what caused it in the end.
+fn broken(status: &Status) -> Box<str> {
+    let mut cause = status.source();
+    while let Some(inner) = cause.and_then(Error::source) {
+        cause = Some(inner);
+    }
+    match cause {
+        Some(cause) => format!("{}: {cause}", status.message()).into(),
+        None => format!("{:?}: {}", status.code(), status.message()).into(),
+    }
+}
+
+fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if error.is::<Spent>() || inner.is_some_and(|inner| inner.is::<Spent>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+// The records of one slot, a page at a time, all of one revision.
+
+/// A page of a load, or its end.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Some rows, in the order of their keys.
+    Rows(Vec<KeyValue>),
+    /// That was all, as of this revision.
+    Whole(Revision),
+    /// It cannot go on: what came is not used.
+    Failed(Failure),
+}
+
+/// Reads a range, page by page; reports each page, then the end.
+///
+/// The first page is linearizable, so it shows at least the epoch under which the slot was taken; the others are of its
+/// revision, so that a channel that is removed meanwhile is in all of it or in none.
+pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: impl AsyncFn(Part)) {
+    let mut next = first.into_bytes();
+    let mut revision = None;
+    loop {
+        let read = RangeRequest {
+            limit: LOAD_ROWS,
+            revision: revision.map_or(0, |Revision(number)| number.cast_signed()),
+            ..RangeRequest::range((next, end.as_str()))
+        };
+        let page = match timeout(CALL, lines.range(read)).await {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => return report(Part::Failed(Failure::of(&error))).await,
+            Err(_) => return report(Part::Failed(Failure::late())).await,
+        };
+        let of = *revision.get_or_insert_with(|| header_of(page.header.as_ref()).0);
+        let (more, rows) = (page.more, page.kvs);
+        next = rows
+            .last()
+            .map_or_else(Vec::new, |row| [&row.key[..], b"\0"].concat());
+        let is_last = !more || rows.is_empty();
+        if !rows.is_empty() {
+            report(Part::Rows(rows)).await;
+        }
+        if is_last {
+            return report(Part::Whole(of)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod failure_tests {
+
+    use super::*;
+
+    #[test]
+    fn only_what_etcd_refuses_is_refused() {
+        let full = "etcdserver: mvcc: database space exceeded";
+        for (code, message, refused) in [
+            (Code::ResourceExhausted, full, true),
+            (
+                Code::ResourceExhausted,
+                "grpc: trying to send message larger than max",
+                false,
+            ),
+            (
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+                true,
+            ),
+            (Code::Unavailable, "etcdserver: no leader", true),
+            (Code::Unavailable, "etcdserver: leader changed", false),
+            (Code::Unavailable, "etcdserver: request timed out", false),
+            (Code::Unavailable, "tcp connect error", false),
+            (Code::Unknown, "etcdserver: x", false),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large",
+                false,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+                true,
+            ),
+        ] {
+            let failure = Failure::of(&Status::new(code, message));
+            let is_refused = matches!(failure, Failure::Refused(_));
+            assert_eq!(is_refused, refused, "{code:?} {message}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_has_ended_ends_its_connection() {
+        for (code, message) in [
+            (Code::Unauthenticated, "etcdserver: invalid auth token"),
+            (
+                Code::InvalidArgument,
+                "etcdserver: revision of auth store is old",
+            ),
+        ] {
+            let failure = Failure::of(&Status::new(code, message));
+            assert_eq!(failure, Failure::NotSent(message.into()));
+        }
+    }
+}

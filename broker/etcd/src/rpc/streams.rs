@@ -1,0 +1,101 @@
+//! Keepalives of a lease over one stream.
+//!
+//! A request that was queued is no answer: the lease lives on when the stream delivers an answer whose remaining time
+//! is above 0, and is gone when it is 0.
+
+use crate::rpc::calls::Failure;
+use crate::rpc::connection::{Lines, Questions};
+use crate::rpc::generated::{
+    LeaseKeepAliveRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse,
+};
+use broker_core::cluster::types::{LeaseId, Revision};
+use tokio::sync::mpsc;
+
+/// An answer of the stream, or its end.
+#[derive(Debug)]
+pub(crate) enum Renewal {
+    /// The lease lives on.
+    Renewed,
+    /// There is no such lease.
+    Gone,
+    /// The stream has ended.
+    Ended(Failure),
+}
+
+/// Sends a keepalive at once, and one for each request; reports what comes of them until the stream ends.
+pub(crate) async fn keep(
+    lines: Lines,
+    lease: LeaseId,
+    requests: mpsc::Receiver<()>,
+    report: impl AsyncFn(Renewal),
+) {
+    let id = lease.0.cast_signed();
+    let keepalive = LeaseKeepAliveRequest { id };
+    let questions = Questions::new(keepalive, keepalive, requests);
+    let mut answers = match lines.keep_alive(questions).await {
+        Ok(answers) => answers,
+        Err(status) => return report(Renewal::Ended(Failure::of(&status))).await,
+    };
+    loop {
+        match answers.message().await {
+            Ok(Some(answer)) if answer.ttl > 0 => report(Renewal::Renewed).await,
+            Ok(Some(_)) => return report(Renewal::Gone).await,
+            Ok(None) => {
+                let why = "the stream of keepalives ended";
+                return report(Renewal::Ended(Failure::Unknown(why.into()))).await;
+            }
+            Err(status) => return report(Renewal::Ended(Failure::of(&status))).await,
+        }
+    }
+}
+
+// A watch of slots, registrations and members over one stream.
+
+/// Watches a range from a revision on, and asks how far it is for each request. Reports each answer: changes in the
+/// order of their revisions, where a deleted key has no version; or none, and everything up to the revision of its
+/// header was delivered. The last report is the failure: the stream has ended, or what it wanted was compacted.
+///
+/// Large revisions come in parts, so that no message exceeds what is taken. What a part of a revision lacks when the
+/// stream ends is read afterwards: the core reads the whole before it watches again.
+pub(crate) async fn follow(
+    lines: Lines,
+    (first, end): (String, String),
+    from: Revision,
+    requests: mpsc::Receiver<()>,
+    report: impl AsyncFn(Result<WatchResponse, Failure>),
+) {
+    let create = WatchCreateRequest {
+        key: first.into(),
+        range_end: end.into(),
+        start_revision: from.0.cast_signed(),
+        fragment: true,
+    };
+    let questions = Questions::new(create, WatchProgressRequest {}, requests);
+    let mut answers = match lines.watch(questions).await {
+        Ok(answers) => answers,
+        Err(status) => return report(Err(Failure::of(&status))).await,
+    };
+    loop {
+        match answers.message().await {
+            Ok(Some(answer)) if answer.canceled => {
+                return report(Err(canceled(&answer))).await;
+            }
+            Ok(Some(answer)) if answer.created => {}
+            Ok(Some(answer)) => report(Ok(answer)).await,
+            Ok(None) => {
+                let why = "the stream of the watch ended";
+                return report(Err(Failure::Unknown(why.into()))).await;
+            }
+            Err(status) => return report(Err(Failure::of(&status))).await,
+        }
+    }
+}
+
+/// The connection is fine, the watch is not: nothing else on the connection is given up.
+fn canceled(answer: &WatchResponse) -> Failure {
+    let text = match answer.compact_revision {
+        0 => format!("the watch was cancelled: {}", answer.cancel_reason),
+        revision => format!("what was to be watched is compacted up to revision {revision}"),
+    };
+    Failure::Refused(text.into())
+}

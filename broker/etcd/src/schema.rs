@@ -1,0 +1,736 @@
+//! The keys and values of a cluster in etcd.
+//!
+//! * [`keys`]: the names of the keys; [`values`]: their values, as JSON;
+//! * [`translate`]: from keys and values to the types of the core, and back.
+
+use crate::config::InnerAddress;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::names::{Name, shown};
+use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
+use broker_core::cluster::secret::{ProofKeys, Registrant};
+use broker_core::cluster::types::{Incarnation, Kinship, ParcelId, Slot};
+use data_encoding::HEXLOWER;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+// The keys of a cluster in etcd.
+//
+// ```text
+//  /heliograph/<cluster>/c/<slot>/<region:account:name>   a channel's record          never watched
+//  /heliograph/<cluster>/live/<node>                      a registration, leased      ┐
+//  /heliograph/<cluster>/meta                             the format, the slot key    │
+//  /heliograph/<cluster>/order/<node>                     what an operator asks of it │ one range:
+//  /heliograph/<cluster>/report/<node>                    its answer to that          │ read and watched
+//  /heliograph/<cluster>/roster/<node>                    a member                    │
+//  /heliograph/<cluster>/s/<slot>                         a slot's owner              ┘
+//  /heliograph/<cluster>/w/<node>/<lane>                  the last batch of records   never watched
+// ```
+// A slot is three hexadecimal digits.
+
+/// Writes and reads the keys of one cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    prefix: Box<str>,
+}
+
+/// The subject of a watched key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Slot(Slot),
+    Registration(Name),
+    Roster(Name),
+    /// An order of an operator for a node.
+    Order(Name),
+    /// A node's report about its last order.
+    Report(Name),
+    Meta,
+}
+
+impl Keys {
+    pub(crate) fn new(cluster: &Name) -> Self {
+        Self {
+            prefix: format!("/heliograph/{cluster}/").into(),
+        }
+    }
+
+    pub(crate) fn slot(&self, slot: Slot) -> String {
+        format!("{}s/{:03x}", self.prefix, slot.0)
+    }
+
+    pub(crate) fn registration(&self, node: &Name) -> String {
+        format!("{}live/{node}", self.prefix)
+    }
+
+    pub(crate) fn roster(&self, node: &Name) -> String {
+        format!("{}roster/{node}", self.prefix)
+    }
+
+    pub(crate) fn order(&self, node: &Name) -> String {
+        format!("{}order/{node}", self.prefix)
+    }
+
+    pub(crate) fn report(&self, node: &Name) -> String {
+        format!("{}report/{node}", self.prefix)
+    }
+
+    pub(crate) fn meta(&self) -> String {
+        format!("{}meta", self.prefix)
+    }
+
+    pub(crate) fn lane(&self, node: &Name, lane: usize) -> String {
+        format!("{}w/{node}/{lane}", self.prefix)
+    }
+
+    pub(crate) fn record(&self, slot: Slot, identity: &str) -> String {
+        format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
+    }
+
+    /// The range of all registrations, the meta key, members and slots: first key, and the first beyond the last.
+    pub(crate) fn watched(&self) -> (String, String) {
+        (
+            format!("{}live/", self.prefix),
+            format!("{}s0", self.prefix),
+        )
+    }
+
+    /// The range of the records of one slot; the first key is the prefix of all of them.
+    pub(crate) fn records(&self, slot: Slot) -> (String, String) {
+        let start = format!("{}c/{:03x}/", self.prefix, slot.0);
+        let end = format!("{}c/{:03x}0", self.prefix, slot.0);
+        (start, end)
+    }
+
+    /// The range of the records of all slots.
+    pub(crate) fn all_records(&self) -> (String, String) {
+        (format!("{}c/", self.prefix), format!("{}c0", self.prefix))
+    }
+
+    /// The range of all registrations.
+    pub(crate) fn registrations(&self) -> (String, String) {
+        (
+            format!("{}live/", self.prefix),
+            format!("{}live0", self.prefix),
+        )
+    }
+
+    /// The range of all reports.
+    pub(crate) fn reports(&self) -> (String, String) {
+        (
+            format!("{}report/", self.prefix),
+            format!("{}report0", self.prefix),
+        )
+    }
+
+    /// The ranges between those of this version, except among the watched ones: what others have put below the prefix.
+    pub(crate) fn of_others(&self) -> [(String, String); 4] {
+        let prefix = &self.prefix;
+        let end = prefix.strip_suffix('/').unwrap_or(prefix);
+        let (_, watched_end) = self.watched();
+        [
+            (prefix.to_string(), format!("{prefix}c/")),
+            (format!("{prefix}c0"), format!("{prefix}live/")),
+            (watched_end, format!("{prefix}w/")),
+            (format!("{prefix}w0"), format!("{end}0")),
+        ]
+    }
+
+    /// The subject of a key; nothing for one that is not of this format.
+    pub(crate) fn parse(&self, key: &[u8]) -> Option<Watched> {
+        let key = std::str::from_utf8(key).ok()?;
+        let key = key.strip_prefix(&*self.prefix)?;
+        if key == "meta" {
+            return Some(Watched::Meta);
+        }
+        let (kind, rest) = key.split_once('/')?;
+        match kind {
+            "s" => slot_of(rest).map(Watched::Slot),
+            "live" => Name::new(rest).map(Watched::Registration),
+            "roster" => Name::new(rest).map(Watched::Roster),
+            "order" => Name::new(rest).map(Watched::Order),
+            "report" => Name::new(rest).map(Watched::Report),
+            _ => None,
+        }
+    }
+}
+
+fn slot_of(digits: &str) -> Option<Slot> {
+    let is_plain = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if digits.len() != 3 || !digits.bytes().all(is_plain) {
+        return None;
+    }
+    let number = u16::from_str_radix(digits, 16).ok()?;
+    (number < SLOTS).then_some(Slot(number))
+}
+
+// The values of the keys in etcd: JSON, so that operators can read them, each with the number of its format.
+//
+// Unknown fields are passed over, so that a later version may add some; another format is refused.
+
+/// The format that this version reads and writes.
+const FORMAT: u32 = 1;
+
+/// Why a value cannot be read.
+#[derive(Debug)]
+pub(crate) enum ValueError {
+    /// It is of a format of another version.
+    Format(u32),
+    /// It is no JSON, or lacks a field.
+    Json(serde_json::Error),
+    /// It has more bytes than any value of ours.
+    Length(usize),
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(found) => write!(
+                f,
+                "it has format {found}, and this version reads format {FORMAT}: use the version that wrote it"
+            ),
+            Self::Json(error) => write!(f, "it cannot be read: {}", shown(&error.to_string())),
+            Self::Length(bytes) => write!(
+                f,
+                "it cannot be read: it has {bytes} bytes, and a value of a cluster has at most {VALUE_BYTES_MAX}"
+            ),
+        }
+    }
+}
+
+/// A process of a node, as in [`Incarnation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    directory: u32,
+    pub(crate) start: u64,
+}
+
+impl From<Incarnation> for Process {
+    fn from(incarnation: Incarnation) -> Self {
+        Self {
+            directory: incarnation.directory,
+            start: incarnation.start,
+        }
+    }
+}
+
+impl From<Process> for Incarnation {
+    fn from(process: Process) -> Self {
+        Self {
+            directory: process.directory,
+            start: process.start,
+        }
+    }
+}
+
+/// A slot's owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotValue {
+    format: u32,
+    /// Absent: the last owner could not serve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<OwnerValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parcel: Option<ParcelValue>,
+    /// The epoch of its channels' presence; 0 of a version that has none.
+    #[serde(default)]
+    pub(crate) presence: u64,
+}
+
+/// A node and its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnerValue {
+    pub(crate) node: Box<str>,
+    #[serde(flatten)]
+    pub(crate) process: Process,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ParcelValue {
+    #[serde(flatten)]
+    giver: Process,
+    number: u32,
+}
+
+impl SlotValue {
+    pub(crate) fn new(owner: Option<OwnerValue>, parcel: Option<ParcelId>, presence: u64) -> Self {
+        let parcel = parcel.map(|id| ParcelValue {
+            giver: id.giver.into(),
+            number: id.number,
+        });
+        Self {
+            format: FORMAT,
+            owner,
+            parcel,
+            presence,
+        }
+    }
+
+    pub(crate) fn parcel(&self) -> Option<ParcelId> {
+        self.parcel.map(|parcel| ParcelId {
+            giver: parcel.giver.into(),
+            number: parcel.number,
+        })
+    }
+}
+
+/// A registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RegistrationValue {
+    format: u32,
+    #[serde(flatten)]
+    pub(crate) process: Process,
+    /// The program's, for operators.
+    pub(crate) version: Box<str>,
+    /// Its [`INNER_VERSION`].
+    #[serde(default = "first")]
+    pub(crate) inner: u32,
+    /// The proofs that its process has the cluster's secret, as hexadecimal digits: one for each line of the secret.
+    #[serde(default)]
+    proof: Vec<Box<str>>,
+}
+
+/// The inner version of programs that do not write theirs.
+fn first() -> u32 {
+    1
+}
+
+impl RegistrationValue {
+    /// Of this program, for a process with these keys.
+    pub(crate) fn new(registrant: &Registrant<'_>, keys: &ProofKeys) -> Self {
+        let proofs = keys.prove(registrant).into_iter();
+        let incarnation = registrant.incarnation;
+        Self {
+            format: FORMAT,
+            process: incarnation.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            inner: INNER_VERSION,
+            proof: proofs.map(|proof| HEXLOWER.encode(&proof).into()).collect(),
+        }
+    }
+
+    /// The relation of its process to the cluster of one with these keys; `registrant` is what it must prove.
+    pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
+        let proofs: Vec<Vec<u8>> = self
+            .proof
+            .iter()
+            .take(PROOFS_MAX)
+            .filter_map(|proof| HEXLOWER.decode(proof.as_bytes()).ok())
+            .collect();
+        keys.kinship(registrant, proofs.iter().map(Vec::as_slice), self.inner)
+    }
+}
+
+/// Proofs of a registration that are looked at: a secret has at most two lines.
+const PROOFS_MAX: usize = 2;
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RosterValue {
+    format: u32,
+    /// The address to which other nodes pass connections of clients on.
+    pub(crate) address: Box<str>,
+    /// All ports there, if there are several. Nodes of a version that does not know them use that of the address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<u16>,
+    /// The address to which other nodes send messages.
+    #[serde(default)]
+    pub(crate) peers: Box<str>,
+    pub(crate) state: RosterWord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RosterWord {
+    Here,
+    Away,
+}
+
+impl RosterValue {
+    pub(crate) fn new(inner: &InnerAddress, peers: &str, state: RosterWord) -> Self {
+        Self {
+            format: FORMAT,
+            address: inner.address.clone(),
+            ports: inner.several(),
+            peers: peers.into(),
+            state,
+        }
+    }
+
+    pub(crate) fn inner(&self) -> InnerAddress {
+        InnerAddress::new(&self.address, &self.ports)
+    }
+}
+
+/// The properties of a cluster, written by its first node. None but its lowest inner version and its epoch of presence
+/// ever changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MetaValue {
+    format: u32,
+    /// Drawn at random: the cluster of the same name on another etcd has another one.
+    pub(crate) id: Box<str>,
+    pub(crate) slots: u16,
+    /// The key of the hash that finds a channel's slot: 16 bytes as hexadecimal digits.
+    slot_key: Box<str>,
+    /// The lowest inner version of its nodes: one with a lower [`INNER_VERSION`] does not start. Operators raise it.
+    #[serde(default = "first")]
+    pub(crate) lowest: u32,
+    /// An epoch of presence that those of its slots must exceed: the last one of a broker whose channels it got.
+    #[serde(default)]
+    pub(crate) presence: u64,
+}
+
+impl MetaValue {
+    pub(crate) fn new(id: [u8; 8], slots: u16, slot_key: [u8; 16]) -> Self {
+        Self {
+            format: FORMAT,
+            id: HEXLOWER.encode(&id).into(),
+            slots,
+            slot_key: HEXLOWER.encode(&slot_key).into(),
+            lowest: INNER_VERSION,
+            presence: 0,
+        }
+    }
+
+    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
+        HEXLOWER
+            .decode(self.slot_key.as_bytes())
+            .ok()?
+            .try_into()
+            .ok()
+    }
+}
+
+/// An operator's order to a process. Written under the lease of its registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OrderValue {
+    format: u32,
+    /// The process that is meant: a later one of the node does not carry it out.
+    #[serde(flatten)]
+    pub(crate) process: Process,
+    pub(crate) order: OrderWord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OrderWord {
+    /// Give all slots away, then end.
+    Drain,
+    /// Give away what is above an equal part.
+    Rebalance,
+    /// Report alone.
+    Report,
+}
+
+impl OrderValue {
+    pub(crate) fn new(process: Process, order: OrderWord) -> Self {
+        Self {
+            format: FORMAT,
+            process,
+            order,
+        }
+    }
+}
+
+/// The report of a process about its last order; each second while it drains. Written under the lease of its
+/// registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportValue {
+    format: u32,
+    /// The revision of the order.
+    pub(crate) order: u64,
+    /// By its calendar, in milliseconds since 1970.
+    pub(crate) unix_ms: u64,
+    /// Messages that wait for peers.
+    pub(crate) waiting: u64,
+    /// The nodes that answered it lately.
+    pub(crate) reaches: Vec<Box<str>>,
+    /// The SHA-256 of its credentials files as hexadecimal digits, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) credentials: Option<Box<str>>,
+}
+
+impl ReportValue {
+    pub(crate) fn new(order: u64, unix_ms: u64, waiting: u64, reaches: Vec<Box<str>>) -> Self {
+        Self {
+            format: FORMAT,
+            order,
+            unix_ms,
+            waiting,
+            reaches,
+            credentials: None,
+        }
+    }
+
+    /// The same of a node with credentials files of this SHA-256.
+    pub(crate) fn with_credentials(self, sha256: Option<[u8; 32]>) -> Self {
+        let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
+        Self {
+            credentials,
+            ..self
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+/// Reads a value.
+pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(ValueError::Length(bytes.len()));
+    }
+    let FormatOnly { format } = serde_json::from_slice(bytes).map_err(ValueError::Json)?;
+    if format != FORMAT {
+        return Err(ValueError::Format(format));
+    }
+    serde_json::from_slice(bytes).map_err(ValueError::Json)
+}
+
+/// Writes a value.
+pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
+    serde_json::to_vec(value).expect("names and numbers are JSON")
+}
+
+/// A value with another number in a field; what later versions added to it stays.
+pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<u8>> {
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    value.as_object_mut()?.insert(field.into(), number.into());
+    serde_json::to_vec(&value).ok()
+}
+
+#[cfg(test)]
+mod keys_tests {
+
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        let node = Name::new("n1").unwrap();
+        let text = keys.slot(Slot(4_095));
+        assert_eq!(text, "/heliograph/prod/s/fff");
+        assert_eq!(
+            keys.parse(text.as_bytes()),
+            Some(Watched::Slot(Slot(4_095)))
+        );
+        let live = keys.registration(&node);
+        assert_eq!(live, "/heliograph/prod/live/n1");
+        assert_eq!(
+            keys.parse(live.as_bytes()),
+            Some(Watched::Registration(node.clone()))
+        );
+        let roster = keys.roster(&node);
+        assert_eq!(
+            keys.parse(roster.as_bytes()),
+            Some(Watched::Roster(node.clone()))
+        );
+        let order = keys.order(&node);
+        assert_eq!(order, "/heliograph/prod/order/n1");
+        assert_eq!(
+            keys.parse(order.as_bytes()),
+            Some(Watched::Order(node.clone()))
+        );
+        let report = keys.report(&node);
+        assert_eq!(keys.parse(report.as_bytes()), Some(Watched::Report(node)));
+        assert_eq!(keys.parse(keys.meta().as_bytes()), Some(Watched::Meta));
+        let record = keys.record(Slot(10), "eu-1:1:channel/x");
+        assert_eq!(record, "/heliograph/prod/c/00a/eu-1:1:channel/x");
+    }
+
+    #[test]
+    fn keys_of_others_are_passed_over() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        for text in [
+            "/heliograph/prod2/s/000",
+            "/heliograph/prod/s/00",
+            "/heliograph/prod/s/0000",
+            "/heliograph/prod/s/+00",
+            "/heliograph/prod/s/00A",
+            "/heliograph/prod/live/",
+            "/heliograph/prod/live/a/b",
+            "/heliograph/prod/metadata",
+            "/heliograph/prod/other/x",
+            "",
+        ] {
+            assert_eq!(keys.parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(keys.parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn one_range_holds_what_is_watched_and_no_record() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        let node = Name::new("n1").unwrap();
+        let (first, end) = keys.watched();
+        let inside = |key: &str| first.as_str() <= key && key < end.as_str();
+        for key in [
+            keys.slot(Slot(0)),
+            keys.slot(Slot(4_095)),
+            keys.registration(&node),
+            keys.roster(&node),
+            keys.order(&node),
+            keys.report(&node),
+            keys.meta(),
+        ] {
+            assert!(inside(&key), "{key}");
+        }
+        assert!(!inside(&keys.record(Slot(0), "eu-1:1:channel/x")));
+        assert!(!inside(&keys.lane(&node, 0)));
+        let (first, end) = keys.records(Slot(255));
+        let inside = |key: &str| first.as_str() <= key && key < end.as_str();
+        assert!(inside(&keys.record(Slot(255), "\u{10ffff}")));
+        assert!(!inside(&keys.record(Slot(256), "a")));
+        assert!(!inside(&keys.record(Slot(254), "a")));
+    }
+
+    #[test]
+    fn keys_of_others_are_between_ours() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        let node = Name::new("n1").unwrap();
+        let is_of_others = |key: &str| {
+            let mut ranges = keys.of_others().into_iter();
+            ranges.any(|(first, end)| first.as_str() <= key && key < end.as_str())
+        };
+        for name in [
+            "",
+            "a",
+            "c",
+            "c0",
+            "d/x",
+            "s0",
+            "t/1",
+            "w",
+            "w0",
+            "x",
+            "\u{10ffff}",
+        ] {
+            assert!(is_of_others(&format!("/heliograph/prod/{name}")), "{name}");
+        }
+        for key in [
+            keys.record(Slot(0), "eu-1:1:channel/x"),
+            keys.record(Slot(4_095), "\u{10ffff}"),
+            keys.registration(&node),
+            keys.roster(&node),
+            keys.meta(),
+            keys.slot(Slot(4_095)),
+            keys.lane(&node, 1),
+            "/heliograph/prod".into(),
+            "/heliograph/prod0".into(),
+            "/heliograph/prod2/x".into(),
+        ] {
+            assert!(!is_of_others(&key), "{key}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod values_tests {
+
+    use super::*;
+    use broker_core::cluster::secret::ClusterSecret;
+
+    const INCARNATION: Incarnation = Incarnation {
+        directory: 7,
+        start: 3,
+    };
+
+    #[test]
+    fn values_are_these_texts() {
+        let owner = OwnerValue {
+            node: "n1".into(),
+            process: INCARNATION.into(),
+        };
+        let parcel = ParcelId {
+            giver: INCARNATION,
+            number: 9,
+        };
+        let slot = SlotValue::new(Some(owner), Some(parcel), 5);
+        let text = String::from_utf8(write(&slot)).unwrap();
+        let owner = r#""owner":{"node":"n1","directory":7,"start":3}"#;
+        let parcel_text = r#""parcel":{"directory":7,"start":3,"number":9}"#;
+        assert_eq!(
+            text,
+            format!(r#"{{"format":1,{owner},{parcel_text},"presence":5}}"#)
+        );
+        let again: SlotValue = read(text.as_bytes()).unwrap();
+        assert_eq!(again, slot);
+        assert_eq!(again.parcel(), Some(parcel));
+        let none = write(&SlotValue::new(None, None, 6));
+        assert_eq!(none, br#"{"format":1,"presence":6}"#);
+        let (address, peers) = ("10.0.0.1:7443", "10.0.0.1:7444");
+        let inner = InnerAddress::new(address, &[7443]);
+        let roster = write(&RosterValue::new(&inner, peers, RosterWord::Away));
+        let expected =
+            br#"{"format":1,"address":"10.0.0.1:7443","peers":"10.0.0.1:7444","state":"away"}"#;
+        assert_eq!(roster, expected);
+        let again: RosterValue = read(&roster).unwrap();
+        assert_eq!(again.inner(), inner);
+        let inner = InnerAddress::new(address, &[7443, 7445]);
+        let roster = write(&RosterValue::new(&inner, peers, RosterWord::Here));
+        let ports = br#"{"format":1,"address":"10.0.0.1:7443","ports":[7443,7445],"#;
+        assert!(roster.starts_with(ports));
+        let again: RosterValue = read(&roster).unwrap();
+        assert_eq!(again.inner(), inner);
+        let meta = MetaValue::new([1; 8], 4_096, *b"0123456789abcdef");
+        let order = write(&OrderValue::new(INCARNATION.into(), OrderWord::Drain));
+        let expected = br#"{"format":1,"directory":7,"start":3,"order":"drain"}"#;
+        assert_eq!(order, expected);
+        let report = write(&ReportValue::new(9, 8, 7, vec!["n2".into()]));
+        let expected = br#"{"format":1,"order":9,"unix_ms":8,"waiting":7,"reaches":["n2"]}"#;
+        assert_eq!(report, expected);
+        let read_again: ReportValue = read(&report).unwrap();
+        let report = read_again.with_credentials(Some([0xab; 32]));
+        let sha256 = format!(r#","credentials":"{}"}}"#, "ab".repeat(32));
+        assert!(write(&report).ends_with(sha256.as_bytes()));
+        let again: MetaValue = read(&write(&meta)).unwrap();
+        assert_eq!(again.slot_key(), Some(*b"0123456789abcdef"));
+        let registrant = Registrant {
+            cluster: "0101010101010101",
+            slot_key: b"0123456789abcdef",
+            node: "n1",
+            incarnation: INCARNATION,
+        };
+        let keys = |digits: &str| {
+            let secret = ClusterSecret::parse(&digits.repeat(32)).unwrap();
+            secret.proof_keys("prod")
+        };
+        let written = write(&RegistrationValue::new(&registrant, &keys("0f")));
+        let registration: RegistrationValue = read(&written).unwrap();
+        assert_eq!(Incarnation::from(registration.process), INCARNATION);
+        let found = ["0f", "0e"].map(|own| registration.kinship(&registrant, &keys(own)));
+        assert_eq!(found, [Kinship::Peer, Kinship::Unproven]);
+        let without = br#"{"format":1,"directory":7,"start":3,"version":"1"}"#;
+        let registration: RegistrationValue = read(without).unwrap();
+        let found = registration.kinship(&registrant, &keys("0f"));
+        assert_eq!(found, Kinship::Unproven);
+    }
+
+    #[test]
+    fn other_formats_and_other_texts_are_refused() {
+        let refused = |text: &str| read::<SlotValue>(text.as_bytes()).unwrap_err().to_string();
+        assert!(refused(r#"{"format":2,"owner":7}"#).contains("format 2"));
+        for text in ["", "{}", "x", r#"{"format":1,"owner":{"node":"n1"}}"#] {
+            assert!(refused(text).contains("cannot be read"), "{text}");
+        }
+        let long = format!(r#"{{"format":1,"more":"{}"}}"#, "x".repeat(VALUE_BYTES_MAX));
+        assert!(refused(&long).contains("bytes"));
+        let lines = r#"{"format":1,"address":"","state":"a\nb\u001b"}"#;
+        let why = read::<RosterValue>(lines.as_bytes()).unwrap_err();
+        let why = why.to_string();
+        assert!(!why.contains(char::is_control), "{why:?}");
+        let later = r#"{"format":1,"added":{"a":[1]}}"#;
+        assert!(read::<SlotValue>(later.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn fields_that_are_not_known_stay_where_a_number_is_changed() {
+        let text = br#"{"format":1,"id":"a","added":{"x":[1]},"lowest":1}"#;
+        let changed = with_number(text, "lowest", 2).unwrap();
+        let changed: serde_json::Value = serde_json::from_slice(&changed).unwrap();
+        let expected = serde_json::json!({"format":1,"id":"a","added":{"x":[1]},"lowest":2});
+        assert_eq!(changed, expected);
+        assert_eq!(with_number(b"[]", "lowest", 2), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! Messages between nodes over TCP and TLS.
+//!
+//! ```text
+//!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
+//!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
+//! ```
+//! Each node connects to each of the others, and sends on its own connection alone: what it receives comes on theirs.
+//! So an answer takes another connection than its question, and a link that works in one direction alone counts as cut.
+//!
+//! TLS proves that the other side has the cluster's secret ([`link`]); in the hello behind it each side names itself
+//! and the node that it means. All holders of the secret are trusted to give their own names: any of them could derive
+//! the others' keys. TLS was chosen over an HMAC for each frame since parcels carry what clients sent: nobody else can
+//! read it, whatever `[cluster] link` is. A frame of another connection is refused by TLS.
+//!
+//! A process whose name another one may have asks over a connection of its own, of one message each way (`asked`): the
+//! connections of that name stay that one's.
+//!
+//! A message is lost when its node has no address, when its queue is full, and when the connection breaks or does not
+//! come about. A failed connection is tried again for the next message, after a pause.
+
+mod frames;
+mod incoming;
+mod outgoing;
+
+use crate::limits::{INCOMING_BYTES_MAX, MESSAGE_BYTES_MAX, NOTE_EVERY, OUTGOING_BYTES_MAX};
+use crate::names::Name;
+use crate::peers::{Mailbox, Peers};
+use broker_core::cluster::secret::ClusterSecret;
+use incoming::Places;
+use link::Purpose;
+use outgoing::Outgoing;
+use socket2::{Domain, Socket, Type};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::{fmt, io};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tracing::warn;
+
+/// The listener for other nodes: bound, so that its address is known, but not served yet.
+pub struct PeerListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    node: Name,
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    counts: Arc<PeerCounts>,
+}
+
+impl PeerListener {
+    /// The address, with the port that the system chose if it was 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Counts of messages, which go on after [`Self::start`].
+    #[must_use]
+    pub fn counts(&self) -> Arc<PeerCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Begins to serve, on the thread and the runtime of the driver.
+    #[must_use]
+    pub fn start(self, mailbox: Mailbox) -> TcpPeers {
+        let shared = Rc::new(Shared {
+            node: self.node,
+            acceptor: self.acceptor,
+            connector: self.connector,
+            mailbox,
+            notes: Notes::new(self.counts),
+            places: RefCell::default(),
+            incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
+        });
+        let accepting = incoming::accept(self.listener, Rc::clone(&shared));
+        TcpPeers {
+            accepting: tokio::task::spawn_local(accepting),
+            nodes: HashMap::new(),
+            asking: HashMap::new(),
+            outgoing: Arc::new(Semaphore::new(OUTGOING_BYTES_MAX)),
+            shared,
+        }
+    }
+}
+
+impl fmt::Debug for PeerListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerListener")
+            .field("address", &self.address)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A node's way to the others. One per process; ends with its owner.
+pub struct TcpPeers {
+    shared: Rc<Shared>,
+    accepting: JoinHandle<()>,
+    nodes: HashMap<Name, Outgoing>,
+    /// The last question to each node that is asked over a connection of its own.
+    asking: HashMap<Name, JoinHandle<()>>,
+    /// Bytes of all queues that are free.
+    outgoing: Arc<Semaphore>,
+}
+
+impl TcpPeers {
+    /// Listens for the nodes of this secret's cluster.
+    ///
+    /// # Errors
+    /// The address cannot be used, or the system gives no random bytes.
+    pub fn bind(
+        address: SocketAddr,
+        node: &Name,
+        secret: &ClusterSecret,
+        cluster: &str,
+    ) -> io::Result<PeerListener> {
+        let listener = listener(address)?;
+        let keys = link::Keys::derive(secret, cluster).map_err(io::Error::other)?;
+        let server = keys.server(Purpose::Messages).map_err(io::Error::other)?;
+        let client = keys.client(Purpose::Messages).map_err(io::Error::other)?;
+        Ok(PeerListener {
+            address: listener.local_addr()?,
+            listener,
+            node: node.clone(),
+            acceptor: TlsAcceptor::from(Arc::new(server)),
+            connector: TlsConnector::from(Arc::new(client)),
+            counts: Arc::default(),
+        })
+    }
+}
+
+/// A listening socket. The system completes more connections than its usual 128 while this process does other work.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl fmt::Debug for TcpPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpPeers")
+            .field("node", &self.shared.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peers for TcpPeers {
+    fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>) {
+        let counts = self.shared.notes.counts();
+        if at.is_empty() || message.len() > MESSAGE_BYTES_MAX {
+            counts.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_known = |node: &Outgoing| *node.addresses() == *at;
+        if !self.nodes.get(to).is_some_and(is_known) {
+            self.shared.places.borrow_mut().expect(to, at);
+            let stays = |node: &Outgoing| node.may_be_at(at);
+            if !self.nodes.get(to).is_some_and(stays) {
+                let node = Outgoing::start(Rc::clone(&self.shared), to.clone(), at);
+                self.nodes.insert(to.clone(), node);
+            }
+        }
+        let queued = self.nodes.get(to);
+        if !queued.is_some_and(|node| node.put(message, &self.outgoing)) {
+            counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>) {
+        let waits = |task: &JoinHandle<()>| !task.is_finished();
+        if self.asking.get(of).is_some_and(waits) {
+            return;
+        }
+        let asking = outgoing::ask(Rc::clone(&self.shared), of.clone(), at.to_vec(), message);
+        let task = tokio::task::spawn_local(asking);
+        self.asking.insert(of.clone(), task);
+    }
+
+    fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let nodes: Vec<Outgoing> = self.nodes.drain().map(|(_, node)| node).collect();
+        Box::pin(async move {
+            let endings: Vec<_> = nodes.into_iter().map(Outgoing::finish).collect();
+            for ending in endings {
+                ending.await;
+            }
+        })
+    }
+}
+
+impl Drop for TcpPeers {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        for task in self.asking.values() {
+            task.abort();
+        }
+    }
+}
+
+/// Connections that the system completes before they are accepted: a quarter of a second's worth.
+const BACKLOG: i32 = 1_024;
+
+// The state and the helpers that all connections of a node use.
+
+/// The state that all connections of a node share.
+pub(crate) struct Shared {
+    pub(crate) node: Name,
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) connector: TlsConnector,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) notes: Notes,
+    pub(crate) places: RefCell<Places>,
+    /// Bytes of messages on their way in that are free.
+    pub(crate) incoming: Arc<Semaphore>,
+}
+
+/// Waits no longer than that.
+pub(crate) async fn within<T>(
+    span: Duration,
+    what: &'static str,
+    future: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match timeout(span, future).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, what)),
+    }
+}
+
+// Counts of messages and connections, and lines of the log that are bounded in their rate.
+
+/// Counts of messages between nodes since the start. One per process; written by the driver's thread.
+#[derive(Debug, Default)]
+pub struct PeerCounts {
+    /// Messages that were given to the system.
+    pub sent: AtomicU64,
+    /// Messages that arrived and were given to this node.
+    pub received: AtomicU64,
+    /// Messages that were to be sent, or arrived, and are lost.
+    pub lost: AtomicU64,
+    /// Connections to this node that were refused: of strangers, or with something that no node sends.
+    pub refused: AtomicU64,
+}
+
+/// Why a connection to this node is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refusal {
+    /// It has another secret, or is of another cluster.
+    OtherCluster,
+    /// It speaks something else, or its end came first.
+    NoNode,
+    /// It did not say in time who it is.
+    Silent,
+    /// It means another node.
+    OtherNode,
+    /// It has this node's name.
+    SameName,
+    /// There are too many like it.
+    Crowded,
+    /// The bytes after its hello are none of the frames that a node sends.
+    Garbage,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherCluster => {
+                "it has another secret, or is of a cluster of another name: compare secret_file and name of [cluster] \
+                 on both nodes"
+            }
+            Self::NoNode => "what it sent is of no node of this version",
+            Self::Silent => "it did not say in time who it is",
+            Self::OtherNode => "it means another node: the address that it knows that node by is of this one",
+            Self::SameName => "it has this node's name: give each node a name of its own",
+            Self::Crowded => "too many connections came that did not say who they are",
+            Self::Garbage => "it sent what no node sends",
+        })
+    }
+}
+
+/// Counts, and the log.
+pub(crate) struct Notes {
+    counts: Arc<PeerCounts>,
+    /// When there was a line of each kind last, and how many were left out since.
+    lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
+}
+
+impl Notes {
+    pub(crate) fn new(counts: Arc<PeerCounts>) -> Self {
+        Self {
+            counts,
+            lines: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &PeerCounts {
+        &self.counts
+    }
+
+    /// A connection from `from` is refused: at most a line every [`NOTE_EVERY`] for each reason.
+    pub(crate) fn refused(&self, from: SocketAddr, why: Refusal) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        let mut lines = self.lines.borrow_mut();
+        let now = Instant::now();
+        if let Some((last, left_out)) = lines.get_mut(&why)
+            && now.duration_since(*last) < NOTE_EVERY
+        {
+            *left_out += 1;
+            return;
+        }
+        let left_out = lines
+            .insert(why, (now, 0))
+            .map_or(0, |(_, left_out)| left_out);
+        warn!(
+            "a connection of {from} to this node is refused: {why}; {left_out} more since the last such line"
+        );
+    }
+
+    /// Why connections were refused so far.
+    #[cfg(test)]
+    pub(crate) fn reasons(&self) -> Vec<Refusal> {
+        self.lines.borrow().keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

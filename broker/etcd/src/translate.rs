@@ -1,0 +1,404 @@
+//! From what is in etcd to the words of the core, and back.
+
+use crate::config::{Config, InnerAddress};
+use crate::limits::ADDRESS_BYTES_MAX;
+use crate::names::{self, Name, Names, TooManyNodes};
+use crate::rpc::generated::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
+use crate::schema::{
+    self, Keys, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord,
+    SlotValue, ValueError, Watched,
+};
+use broker_core::cluster::limits::NODES_MAX;
+use broker_core::cluster::message::{Compare, Transaction};
+use broker_core::cluster::secret::{ProofKeys, Registrant};
+use broker_core::cluster::types::{
+    Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot,
+    Value,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The knowledge of one process about the keys of its cluster that the core lacks: names, addresses, the meta key.
+#[derive(Debug)]
+pub(crate) struct Translator {
+    pub(crate) keys: Keys,
+    pub(crate) names: Names,
+    /// The id of the cluster's meta key, once it was read.
+    cluster: Option<Box<str>>,
+    /// The key of the hash that finds a channel's slot, once the meta key was read.
+    slot_key: [u8; 16],
+    proofs: ProofKeys,
+    me: Name,
+    inner: InnerAddress,
+    peers: Box<str>,
+    /// The address of each node for messages.
+    mail_to: BTreeMap<NodeId, Box<str>>,
+    addresses: BTreeMap<NodeId, InnerAddress>,
+    /// An address has changed since [`Self::take_moved`].
+    moved: bool,
+    /// The last order for this node, until [`Self::take_order`].
+    order: Option<(Revision, OrderValue)>,
+    /// The highest inner version that the meta key wants.
+    pub(crate) lowest: u32,
+    /// Epochs of presence that are written exceed this one.
+    presence: u64,
+}
+
+/// A key of ours whose value is not: nothing is concluded from what was read with it.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    key: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Value(ValueError),
+    Name,
+    Address,
+    TooMany,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the key {} of etcd: ", self.key)?;
+        match &self.why {
+            Why::Value(error) => error.fmt(f),
+            Why::Name => f.write_str("it names a node by what is no name"),
+            Why::Address => write!(f, "its address has more than {ADDRESS_BYTES_MAX} bytes"),
+            Why::TooMany => write!(
+                f,
+                "this process has seen {NODES_MAX} names of nodes, and takes no more: end the membership of those that \
+                 are gone (`heliograph cluster remove`), then restart this node"
+            ),
+        }
+    }
+}
+
+impl From<ValueError> for Why {
+    fn from(error: ValueError) -> Self {
+        Self::Value(error)
+    }
+}
+
+impl From<TooManyNodes> for Why {
+    fn from(_: TooManyNodes) -> Self {
+        Self::TooMany
+    }
+}
+
+impl Translator {
+    pub(crate) fn new(config: &Config, cluster: &Name, me: Name) -> Self {
+        Self {
+            keys: Keys::new(cluster),
+            names: Names::new(me.clone()),
+            cluster: None,
+            slot_key: [0; 16],
+            proofs: config.proofs.clone(),
+            me,
+            inner: config.inner.clone(),
+            peers: config.peers.clone(),
+            mail_to: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            moved: false,
+            order: None,
+            lowest: 0,
+            presence: config.presence,
+        }
+    }
+
+    /// Takes the meta key that was read: before any other key is.
+    pub(crate) fn founded(&mut self, meta: &MetaValue) {
+        self.lowest = self.lowest.max(meta.lowest);
+        self.presence = self.presence.max(meta.presence);
+        self.cluster = Some(meta.id.clone());
+        self.slot_key = meta.slot_key().unwrap_or_default();
+    }
+
+    /// The contents that the registration of a process of a node proves.
+    fn registrant<'a>(&'a self, node: &'a Name, incarnation: Incarnation) -> Registrant<'a> {
+        Registrant {
+            cluster: self.cluster.as_deref().unwrap_or_default(),
+            slot_key: &self.slot_key,
+            node: node.as_str(),
+            incarnation,
+        }
+    }
+
+    /// The address of a node for messages, as its roster entry says.
+    pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
+        self.mail_to.get(&node).map(|address| &**address)
+    }
+
+    /// The address of a node for connections of clients, as its roster entry says.
+    pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
+        self.addresses.get(&node)
+    }
+
+    /// The addresses of all nodes for connections of clients.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
+        self.addresses.iter().map(|(node, inner)| (*node, inner))
+    }
+
+    /// The addresses of all nodes but this one, of both kinds.
+    pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
+        let inner = self.addresses.iter();
+        let inner = inner.map(|(node, inner)| (node, &*inner.address));
+        let peers = self.mail_to.iter();
+        let all = inner.chain(peers.map(|(node, address)| (node, &**address)));
+        all.filter_map(|(node, address)| (*node != OWN).then_some(address))
+    }
+
+    /// Whether an address has changed since the last call.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// The order for this node that was seen last, with its revision.
+    pub(crate) fn take_order(&mut self) -> Option<(Revision, OrderValue)> {
+        self.order.take()
+    }
+
+    /// All watched keys as of one revision. Those of another cluster of the same name are of another history, for which
+    /// the core has the id of etcd.
+    pub(crate) fn snapshot(
+        &mut self,
+        header: Option<&ResponseHeader>,
+        rows: &[KeyValue],
+    ) -> Result<Snapshot, Unreadable> {
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            entries.extend(self.change(row)?);
+        }
+        let (revision, EtcdId(etcd)) = header_of(header);
+        let found = meta(&self.keys, rows)?.map(|meta| meta.id);
+        let etcd = EtcdId(if found == self.cluster { etcd } else { !etcd });
+        Ok(Snapshot {
+            revision,
+            etcd,
+            entries,
+        })
+    }
+
+    /// A watched key's last change; nothing for the meta key and keys of others. A key without a version is one that
+    /// was deleted.
+    pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
+        let Some(watched) = self.keys.parse(&row.key) else {
+            return Ok(None);
+        };
+        let value = (row.version > 0).then_some(&*row.value);
+        if watched == Watched::Order(self.me.clone()) {
+            self.note_order(value, revision_of(row.mod_revision));
+            return Ok(None);
+        }
+        let lease = LeaseId(row.lease.cast_unsigned());
+        match self.key_and_value(watched, value, lease) {
+            Ok(Some((key, value))) => Ok(Some(Change {
+                revision: revision_of(row.mod_revision),
+                key,
+                value,
+            })),
+            Ok(None) => Ok(None),
+            Err(why) => Err(Unreadable {
+                key: String::from_utf8_lossy(&row.key).into_owned(),
+                why,
+            }),
+        }
+    }
+
+    /// An order of a later version is not for this one, and spoils nothing.
+    fn note_order(&mut self, value: Option<&[u8]>, revision: Revision) {
+        let order = value.and_then(|bytes| schema::read(bytes).ok());
+        if let Some(order) = order {
+            self.order = Some((revision, order));
+        }
+    }
+
+    fn key_and_value(
+        &mut self,
+        watched: Watched,
+        value: Option<&[u8]>,
+        lease: LeaseId,
+    ) -> Result<Option<(Key, Option<Value>)>, Why> {
+        Ok(Some(match watched {
+            // One that cannot be read is reported where it is read as a whole.
+            Watched::Meta => {
+                let meta: Option<MetaValue> = value.and_then(|bytes| schema::read(bytes).ok());
+                if let Some(meta) = meta {
+                    self.lowest = self.lowest.max(meta.lowest);
+                    self.presence = self.presence.max(meta.presence);
+                }
+                return Ok(None);
+            }
+            Watched::Order(_) | Watched::Report(_) => return Ok(None),
+            Watched::Slot(slot) => {
+                let value = value.map(|bytes| self.slot_value(bytes)).transpose()?;
+                (Key::Slot(slot), value)
+            }
+            Watched::Registration(name) => {
+                let value = value.map(schema::read::<RegistrationValue>).transpose()?;
+                let value = value.map(|value| {
+                    let incarnation = value.process.into();
+                    let registrant = self.registrant(&name, incarnation);
+                    Value::Registration {
+                        incarnation,
+                        lease,
+                        kinship: value.kinship(&registrant, &self.proofs),
+                    }
+                });
+                (Key::Registration(self.names.number(&name)?), value)
+            }
+            Watched::Roster(name) => {
+                let value = value.map(schema::read::<RosterValue>).transpose()?;
+                let node = self.names.number(&name)?;
+                if let Some(value) = &value {
+                    if value.address.len().max(value.peers.len()) > ADDRESS_BYTES_MAX {
+                        return Err(Why::Address);
+                    }
+                    let inner = value.inner();
+                    self.moved |= self.addresses.get(&node) != Some(&inner)
+                        || self.mail_to.get(&node) != Some(&value.peers);
+                    self.mail_to.insert(node, value.peers.clone());
+                    self.addresses.insert(node, inner);
+                }
+                let value = value.map(|value| {
+                    let state = match value.state {
+                        RosterWord::Here => RosterState::Here,
+                        RosterWord::Away => RosterState::Away,
+                    };
+                    Value::Roster(state, names::address(&value.address))
+                });
+                (Key::Roster(node), value)
+            }
+        }))
+    }
+
+    fn slot_value(&mut self, bytes: &[u8]) -> Result<Value, Why> {
+        let value: SlotValue = schema::read(bytes)?;
+        let (parcel, presence) = (value.parcel(), value.presence);
+        let owner = match value.owner {
+            None => None,
+            Some(OwnerValue { node, process }) => {
+                let name = Name::new(&node).ok_or(Why::Name)?;
+                Some(Owner {
+                    node: self.names.number(&name)?,
+                    incarnation: process.into(),
+                })
+            }
+        };
+        Ok(Value::Slot {
+            owner,
+            parcel,
+            presence,
+        })
+    }
+
+    /// A transaction of the core as one of etcd, at a moment of the calendar in milliseconds since 1970. Records have
+    /// their own ([`crate::writer`]).
+    pub(crate) fn transaction(&self, transaction: &Transaction, wall_ms: u64) -> TxnRequest {
+        let compares = transaction.compares.iter();
+        let puts = transaction.puts.iter();
+        let mut request = TxnRequest {
+            compare: compares.filter_map(|it| self.compare(it)).collect(),
+            success: puts
+                .filter_map(|(key, it)| self.put(*key, *it, wall_ms))
+                .collect(),
+            failure: Vec::new(),
+        };
+        if transaction.reads {
+            let read = RequestOp::read(RangeRequest::range(self.keys.watched()));
+            request.success.push(read.clone());
+            request.failure.push(read);
+        }
+        request
+    }
+
+    fn compare(&self, compare: &Compare) -> Option<generated::Compare> {
+        let key = self.key(compare.key)?;
+        Some(generated::Compare::unchanged(
+            key,
+            compare.at.0.cast_signed(),
+        ))
+    }
+
+    fn put(&self, key: Key, value: Value, wall_ms: u64) -> Option<RequestOp> {
+        let text = self.key(key)?;
+        Some(match value {
+            Value::Slot {
+                owner,
+                parcel,
+                presence,
+            } => {
+                let owner = match owner {
+                    None => None,
+                    Some(owner) => Some(OwnerValue {
+                        node: self.names.name(owner.node)?.as_str().into(),
+                        process: owner.incarnation.into(),
+                    }),
+                };
+                let presence = presence.max(self.presence.saturating_add(1)).max(wall_ms);
+                RequestOp::put(
+                    text,
+                    schema::write(&SlotValue::new(owner, parcel, presence)),
+                )
+            }
+            Value::Registration {
+                incarnation, lease, ..
+            } => {
+                let registrant = self.registrant(&self.me, incarnation);
+                let value = RegistrationValue::new(&registrant, &self.proofs);
+                RequestOp::put_under(lease.0.cast_signed(), text, schema::write(&value))
+            }
+            Value::Roster(state, _) => {
+                let word = match state {
+                    RosterState::Here => RosterWord::Here,
+                    RosterState::Away => RosterWord::Away,
+                };
+                let value = RosterValue::new(&self.inner, &self.peers, word);
+                RequestOp::put(text, schema::write(&value))
+            }
+            Value::Record => return None,
+        })
+    }
+
+    fn key(&self, key: Key) -> Option<String> {
+        match key {
+            Key::Slot(slot) => Some(self.keys.slot(slot)),
+            Key::Registration(node) => Some(self.keys.registration(self.names.name(node)?)),
+            Key::Roster(node) => Some(self.keys.roster(self.names.name(node)?)),
+            Key::Record(..) => None,
+        }
+    }
+
+    /// This node's name.
+    pub(crate) fn me(&self) -> &Name {
+        &self.me
+    }
+}
+
+/// This node, in the list of names.
+const OWN: NodeId = NodeId(0);
+
+/// The meta key among rows that were read, if it is there.
+pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
+    let row = rows
+        .iter()
+        .find(|row| keys.parse(&row.key) == Some(Watched::Meta));
+    let read = |row: &KeyValue| schema::read(&row.value);
+    row.map(read).transpose().map_err(|error| Unreadable {
+        key: keys.meta(),
+        why: error.into(),
+    })
+}
+
+/// The revision and the cluster that an answer carries.
+pub(crate) fn header_of(header: Option<&ResponseHeader>) -> (Revision, EtcdId) {
+    let revision = header.map_or(0, |header| header.revision);
+    let cluster = header.map_or(0, |header| header.cluster_id);
+    (revision_of(revision), EtcdId(cluster))
+}
+
+/// A revision of etcd is never negative.
+pub(crate) fn revision_of(number: i64) -> Revision {
+    Revision(u64::try_from(number).unwrap_or(0))
+}
