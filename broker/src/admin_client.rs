@@ -2,7 +2,7 @@
 
 use crate::config::{self, AdminFlags};
 use crate::failure::Failure;
-use crate::files::token::{TOKEN_FILE, token};
+use crate::files::{TOKEN_FILE, token};
 use crate::terminal::plain;
 use broker_core::settings::Admin;
 use serde_json::Value;

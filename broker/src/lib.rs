@@ -31,37 +31,31 @@
 //! | [`etcd`] | several nodes |
 
 mod admin_client;
-pub mod backup;
-pub mod certificate;
+mod backup_stream;
+mod channel_documents;
 pub mod channels;
-pub mod cluster_admin;
+pub mod commands;
 pub mod config;
 mod data_dir;
+pub mod dev_certificate;
 pub mod devices;
-pub mod doctor;
 pub mod edge;
-pub mod env;
+mod etcd_options;
 mod failure;
 mod files;
-mod finding;
-pub mod hook_test;
 pub mod hooks;
-mod lan;
 mod limits;
 pub mod memory;
-pub mod policy_test;
+mod presence_epoch;
 pub mod providers;
 mod qr;
 pub mod registry;
-pub mod seccomp;
 pub mod server;
+mod session_key;
 pub mod side;
 mod terminal;
-pub mod things;
 pub mod tls_files;
-pub mod trace;
 pub mod version;
-pub mod why;
 
 pub use broker_etcd as etcd;
 pub use failure::Failure;

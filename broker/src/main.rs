@@ -1,11 +1,11 @@
 //! The binary `broker`: flags, configuration, then the server.
 
+use broker::commands::{
+    backup, cluster, devices, doctor, env, hook_test, policy_test, seccomp, trace, why,
+};
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::server::{self, Checked};
-use broker::{
-    Failure, backup, channels, cluster_admin, doctor, env, hook_test, policy_test, print, seccomp,
-    side, things, trace, version, why,
-};
+use broker::{Failure, channels, print, side, version};
 use clap::Parser;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fmt::Display;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Channels(flags) => channels::run(flags, &mut std::io::stdout()),
-        Command::Things(flags) => things::run(flags, &mut std::io::stdout()),
+        Command::Things(flags) => devices::run(flags, &mut std::io::stdout()),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Policy(flags) => match policy_test::run(flags, &mut std::io::stdout()) {
             Ok(true) => Ok(()),
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Command::SeccompProfile(flags) => seccomp::run(flags).and_then(|text| print(&text)),
         Command::Version(flags) => print(&version::text(flags)),
         Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
-        Command::Cluster(flags) => cluster_admin::run(flags, &mut std::io::stdout()),
+        Command::Cluster(flags) => cluster::run(flags, &mut std::io::stdout()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,19 +1,15 @@
 //! The credentials file: principals, roles and policies. All errors are found in one pass; what looks forgotten is a
 //! warning.
 
-mod aliases;
+mod devices;
 mod files;
-mod names;
 mod providers;
-mod registry;
 mod roles;
-mod things;
 
 use crate::config::document::{Document, Raw, Section, text};
-use crate::config::draft::Findings;
-use crate::config::error::{ConfigError, ValuePlace};
+use crate::config::draft::{ConfigError, Findings, ValuePlace};
 use crate::devices::Devices;
-use crate::files::stamp::Stamp;
+use crate::files::Stamp;
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{Credentials, Principal, RoleAlias, Secret};
 use broker_core::limits::{PRINCIPALS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
@@ -21,14 +17,13 @@ use broker_core::settings::value::{self, Checked, letters};
 use codec::calendar;
 use codec::policy::{Action, KeyName, Policy, PolicyError};
 use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
+use devices::WrittenThings;
 use files::{Files, SecretFile};
-use names::{policies_of, policy_names, user_name};
-use roles::WrittenRole;
+use roles::{WrittenRole, policies_of, policy_names, user_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
-use things::WrittenThings;
 
 /// The contents of a credentials file.
 #[derive(Clone, Debug)]
@@ -77,11 +72,11 @@ pub fn load_credentials(
                 .extend(providers::provider(section, named, &mut files));
         });
         top.named_tables("role_alias", |name, section| {
-            let alias = aliases::alias(section, name, &book.roles);
+            let alias = roles::alias(section, name, &book.roles);
             book.aliases.extend(alias);
         });
         top.section("things", |section| {
-            book.things = things::things(section, &book.policies, &mut files);
+            book.things = devices::things(section, &book.policies, &mut files);
         });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);
@@ -286,7 +281,7 @@ impl Book {
             }
         }
         for alias in &self.aliases {
-            if let Some(remark) = aliases::remark(alias, &self.roles) {
+            if let Some(remark) = roles::remark(alias, &self.roles) {
                 let name = &alias.name;
                 warn(
                     &format!("role_alias.{name}"),
@@ -296,7 +291,7 @@ impl Book {
         }
         if let Some(written) = &self.things {
             used.extend(&written.policies);
-            for remark in things::remarks(written, now_s()) {
+            for remark in devices::remarks(written, now_s()) {
                 warn("things", format!("things {remark}"));
             }
         }

@@ -3,8 +3,7 @@
 //! A [`Document`] is a text with what was found in it so far, a [`Section`] is one of its tables. A section names the
 //! keys it knows by asking for them; what is left in the table when it ends is unknown.
 
-use crate::config::draft::Findings;
-use crate::config::error::{Fault, ValuePlace};
+use crate::config::draft::{Fault, Findings, ValuePlace};
 use broker_core::settings::value::Checked;
 use std::ops::Range;
 use toml::Spanned;

@@ -1,9 +1,13 @@
 //! The configuration file, read by the table of keys.
 
 use crate::config::document::{Raw, Section, digits, list, text};
-use crate::config::entries::{hooks, ice};
+use crate::files;
+use crate::hooks::address;
 use broker_core::settings::value::{self, Checked};
-use broker_core::settings::{Field, KEYS, Key, Kind, RATE_MAX, Rate, Settings};
+use broker_core::settings::{
+    Field, HOOKS_MAX, Hook, Ice, IceCredential, KEYS, Key, Kind, RATE_MAX, Rate, Settings,
+};
+use std::path::{Path, PathBuf};
 
 /// Reads the whole file into `settings`, which hold the defaults.
 pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
@@ -18,8 +22,8 @@ pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
             }),
         }
     }
-    top.tables("hook", |nth, section| hooks::read(nth, section, settings));
-    top.tables("ice", |_, section| settings.ice.extend(ice::read(section)));
+    top.tables("hook", |nth, section| read_hook(nth, section, settings));
+    top.tables("ice", |_, section| settings.ice.extend(read_ice(section)));
 }
 
 /// Reads the tables within a table.
@@ -87,3 +91,209 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
     let number = value::number(&digits(value), &(least..=RATE_MAX.into()))?;
     Ok(u32::try_from(number).unwrap_or(RATE_MAX))
 }
+
+// Lists of tables, which have no defaults: an entry of `[[hook]]`, an entry of `[[ice]]`.
+
+// The entries of `[[hook]]`.
+
+/// Reads the entry of this place, if it has what an entry needs.
+pub(crate) fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings) {
+    if nth == HOOKS_MAX {
+        section.fault(format!("allowed at most {HOOKS_MAX} hooks"));
+    }
+    let others: Vec<_> = settings.hooks.iter().map(|hook| &*hook.name).collect();
+    let name = section.text("name", |text| name(text, &others));
+    let allow_plain = section.read("allow_plain", switch).unwrap_or(false);
+    let url = section.text("url", |text| address::check(text, allow_plain));
+    let events = section.read("events", events);
+    let channels = section.text("channels", pattern);
+    let tag = section.text("tag", tag);
+    let secret_file = section.text("secret_file", path);
+    let client_cert: Option<PathBuf> = section.text("client_cert", path);
+    let client_key: Option<PathBuf> = section.text("client_key", path);
+    let ca = section.text("ca", path);
+    let timeout = section.text("timeout", |text| value::duration(text, TIMEOUT_MS));
+    let retry = section.text("retry_for", |text| value::duration(text, RETRY_MS));
+    let include = section.read("include", include).unwrap_or_default();
+    if section.has("client_cert") != section.has("client_key") {
+        section.fault("allowed client_cert and client_key together");
+    }
+    if !section.has("channels") && !section.has("tag") {
+        section.fault("allowed entries with channels, tag or both");
+    }
+    for key in ["name", "url", "events", "secret_file"] {
+        if !section.has(key) {
+            section.fault("allowed entries with name, url, events and secret_file");
+            break;
+        }
+    }
+    let needed = (name, url, events, secret_file);
+    let (Some(name), Some(url), Some((wakes, presence)), Some(secret_file)) = needed else {
+        return;
+    };
+    settings.hooks.push(Hook {
+        name,
+        url: url.into(),
+        wakes,
+        presence,
+        channels,
+        tag,
+        secret_file,
+        client: client_cert.zip(client_key),
+        ca,
+        timeout_ms: timeout.unwrap_or(TIMEOUT_MS_DEFAULT),
+        retry_ms: retry.unwrap_or(RETRY_MS_DEFAULT),
+        include_remote: include.contains(&"remote"),
+        include_client_id: include.contains(&"client_id"),
+        allow_plain,
+    });
+}
+
+fn name(text: &str, others: &[&str]) -> Checked<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(plain) {
+        return Err(format!(
+            "allowed 1 to {NAME_BYTES_MAX} of the characters a-z A-Z 0-9 _ . -"
+        ));
+    }
+    if others.contains(&text) {
+        return Err("allowed a name that no other hook has".into());
+    }
+    Ok(text.into())
+}
+
+fn events(value: &Raw<'_>) -> Checked<(bool, bool)> {
+    let one = |text: &str| match text {
+        "wake" => Ok((true, false)),
+        "presence" => Ok((false, true)),
+        _ => Err("allowed wake, presence".to_owned()),
+    };
+    let events = list(value, 1, "events: wake, presence", |event| text(event, one))?;
+    Ok(events
+        .iter()
+        .fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1)))
+}
+
+fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
+    let one = |text: &str| match text {
+        "remote" => Ok("remote"),
+        "client_id" => Ok("client_id"),
+        _ => Err("allowed remote, client_id".to_owned()),
+    };
+    list(value, 0, "remote, client_id", |entry| text(entry, one))
+}
+
+fn pattern(text: &str) -> Checked<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-*".contains(&byte);
+    if text.is_empty() || text.len() > PATTERN_BYTES_MAX || !text.bytes().all(plain) {
+        return Err(format!(
+            "allowed 1 to {PATTERN_BYTES_MAX} of the characters of a channel's name, and * for any text"
+        ));
+    }
+    Ok(text.into())
+}
+
+fn tag(text: &str) -> Checked<(String, String)> {
+    let parts = text.split_once('=');
+    let parts = parts.filter(|(key, _)| !key.is_empty());
+    let (key, value) = parts.ok_or("allowed a key and a value of a tag: key=value")?;
+    Ok((key.into(), value.into()))
+}
+
+fn path(text: &str) -> Checked<PathBuf> {
+    Ok(value::filled(text)?.into())
+}
+
+fn switch(value: &Raw<'_>) -> Checked<bool> {
+    value.as_bool().ok_or_else(|| "allowed true, false".into())
+}
+
+/// It is a label of metrics and a part of paths.
+const NAME_BYTES_MAX: usize = 32;
+/// Longest pattern: as long as the longest name of a channel.
+const PATTERN_BYTES_MAX: usize = 256;
+const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
+const TIMEOUT_MS_DEFAULT: u64 = 5_000;
+const RETRY_MS: std::ops::RangeInclusive<u64> = 0..=600_000;
+const RETRY_MS_DEFAULT: u64 = 60_000;
+
+// The entries of `[[ice]]`.
+
+/// Reads one entry.
+pub(crate) fn read_ice(section: &mut Section<'_, '_>) -> Option<Ice> {
+    let urls = section.read("urls", urls).unwrap_or_default();
+    let secrets = section.read("secret", secrets);
+    let from_file = section.text("secret_file", |path| secret_file(Path::new(path)));
+    let username = section.text("username", value::ice_word);
+    let password = section.text("password", value::ice_word);
+    let ttl_ms = section.text("ttl", |text| value::duration(text, ICE_TTL_MS_LEAST..=DAY));
+    let ttl_seconds = u32::try_from(ttl_ms.unwrap_or(ICE_TTL_MS) / 1000).ok()?;
+
+    let rule = match ["username", "password", "secret", "secret_file"].map(|key| section.has(key)) {
+        [true, true, false, false] | [false, false, true, false] | [false, false, false, true] => {
+            None
+        }
+        [false, false, false, false] => urls.iter().any(|url| url.starts_with("turn")).then_some(
+            "allowed without username and password, secret or secret_file for stun: URLs only",
+        ),
+        [_, _, _, _] => Some("allowed one of username with password, secret, secret_file"),
+    };
+    if let Some(rule) = rule {
+        section.fault(rule);
+    }
+    if !section.has("urls") {
+        section.fault("allowed entries with urls");
+    }
+    let credential = match (username, password, secrets.or(from_file)) {
+        (Some(username), Some(password), _) => IceCredential::Fixed { username, password },
+        (_, _, Some(secrets)) => IceCredential::Secrets(secrets),
+        (_, _, None) => IceCredential::None,
+    };
+    Some(Ice {
+        urls,
+        credential,
+        ttl_seconds,
+    })
+}
+
+/// Source: C SDK, `MAX_ICE_CONFIG_URI_COUNT` 4: it takes more for an error.
+fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
+    let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
+    if urls.len() > 4 {
+        return Err("allowed a list of 1 to 4 URLs".into());
+    }
+    Ok(urls)
+}
+
+/// One secret, or several during a rotation.
+fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
+    if value.is_str() {
+        return Ok(vec![text(value, value::ice_word)?]);
+    }
+    list(value, 1, "secrets", |secret| text(secret, value::ice_word))
+}
+
+/// One secret a line.
+fn secret_file(path: &Path) -> Checked<Vec<String>> {
+    let read = files::read_text(path, SECRET_BYTES_MAX)
+        .map_err(|error| format!("must be a readable file: {error}"))?;
+    let lines = read
+        .content
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let secrets = lines.map(value::ice_word).collect::<Checked<Vec<_>>>()?;
+    if secrets.is_empty() {
+        return Err("must be a file with one secret a line".into());
+    }
+    Ok(secrets)
+}
+
+const DAY: u64 = 86_400_000;
+/// GetIceServerConfig allows 30 s, but the C SDK asks again 30 s before the end, and refuses what has no more than that
+/// (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
+const ICE_TTL_MS_LEAST: u64 = 60_000;
+/// Source: GetIceServerConfig, `Ttl`; what AWS answers.
+const ICE_TTL_MS: u64 = 300_000;
+/// Longest file of secrets: more than a rotation needs.
+const SECRET_BYTES_MAX: usize = 64 * 1024;

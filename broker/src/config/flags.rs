@@ -1,16 +1,12 @@
 //! The command line.
 
-mod things;
-
-use crate::config::{KeyFlags, PolicyFlags};
+use crate::config::KeyFlags;
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::identifiers::{ChannelArn, ChannelName, ClientId};
-use std::net::Ipv4Addr;
+use codec::policy::Action;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-pub use things::{
-    ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
-};
 
 /// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
 #[derive(Clone, Debug, Parser)]
@@ -417,4 +413,177 @@ fn client_id(text: &str) -> Result<String, String> {
 fn expires(text: &str) -> Result<u32, String> {
     let number = value::number(text, &(1..=604_800))?;
     u32::try_from(number).map_err(|_| "too large".into())
+}
+
+// The flags of `heliograph things`.
+
+/// The flags of `heliograph things`.
+#[derive(Args, Clone, Debug)]
+pub struct ThingsFlags {
+    /// The command.
+    #[command(subcommand)]
+    pub command: ThingsCommand,
+}
+
+/// The operations of `heliograph things`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ThingsCommand {
+    /// Write certificate and key of a test device of `serve --dev`, and print the variables of the C SDK for them
+    Issue(ThingsIssueFlags),
+    /// Say which thing a certificate stands for and which role aliases it may use, or why it is refused
+    Check(ThingsCheckFlags),
+    /// Make the registry of [things] from what the AWS CLI prints of things and certificates
+    Import(ThingsImportFlags),
+}
+
+/// The flags of `heliograph things issue`.
+#[derive(Args, Clone, Debug)]
+pub struct ThingsIssueFlags {
+    /// The name of the thing
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The data directory of the broker
+    #[arg(long, value_name = "DIR", default_value = "heliograph-data")]
+    pub data_dir: PathBuf,
+    /// The directory for both files
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+    /// The role alias that the device asks for
+    #[arg(long, value_name = "ALIAS", default_value = "camera")]
+    pub role_alias: String,
+}
+
+/// The flags of `heliograph things check`.
+#[derive(Args, Clone, Debug)]
+pub struct ThingsCheckFlags {
+    /// The certificate of a device, with its chain if it has one
+    #[arg(value_name = "CERT.pem")]
+    pub certificate: PathBuf,
+    /// The credentials file
+    #[arg(long, value_name = "FILE")]
+    pub credentials: PathBuf,
+    /// The thing's name that the device sends
+    #[arg(long, value_name = "NAME")]
+    pub thing: Option<String>,
+    /// The region of the server
+    #[arg(long, value_name = "REGION", default_value = "us-west-2")]
+    pub region: String,
+}
+
+/// The flags of `heliograph things import`.
+#[derive(Args, Clone, Debug)]
+pub struct ThingsImportFlags {
+    /// Files of JSON of list-things, list-certificates, and {"thingName": NAME, "principals": [ARN]}; and PEM files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The registry to write instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+// The flags of `heliograph policy`.
+
+/// The flags of `heliograph policy`.
+#[derive(Args, Clone, Debug)]
+pub struct PolicyFlags {
+    /// The command.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// The operations of `heliograph policy`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say whether a principal, or a session of a role, may do something by a credentials file, and which statement
+    /// decides; exit with 0 when it may, with 1 when not, with 2 when the question or the file is wrong. With a thing
+    /// or a claim, also say whether the role lets that one sign in. Whether the channel exists is not looked at
+    Test(PolicyTestFlags),
+}
+
+/// The flags of `heliograph policy test`.
+#[derive(Args, Clone, Debug)]
+pub struct PolicyTestFlags {
+    /// The credentials file
+    #[arg(long, value_name = "FILE")]
+    pub credentials: PathBuf,
+    /// A principal or a role of that file; role/NAME or user/NAME where both have the name
+    #[arg(long = "as", value_name = "NAME")]
+    pub who: String,
+    /// The action: ConnectAsMaster, kinesisvideo:ConnectAsMaster, sts:AssumeRole
+    #[arg(long, value_name = "ACTION", value_parser = action)]
+    pub action: Action,
+    /// The ARN that it is done to: of a channel, with /* in place of its time to create it; * to list channels
+    #[arg(long, value_name = "ARN", value_parser = arn)]
+    pub resource: String,
+    /// The client id of a viewer [default: none]
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// Tag of the channel; repeatable [default: none]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub tag: Vec<(String, String)>,
+    /// The thing whose certificate signed in, for a role [default: none]
+    #[arg(long, value_name = "NAME", conflicts_with = "claim")]
+    pub thing: Option<String>,
+    /// A PEM file with the thing's certificate and its chain [default: all that the file knows of the thing]
+    #[arg(long, value_name = "FILE", requires = "thing")]
+    pub cert: Option<PathBuf>,
+    /// The role alias that the thing asks for [default: the first of the role]
+    #[arg(long, value_name = "NAME", requires = "thing")]
+    pub alias: Option<String>,
+    /// Claim of the token that signed in, for a role: id.example.com:sub=ada; repeatable [default: none]
+    #[arg(long, value_name = "ISSUER:NAME=VALUE", value_parser = claim)]
+    pub claim: Vec<(String, String, String)>,
+    /// The address of the client
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub source_ip: IpAddr,
+    /// The client does not use TLS
+    #[arg(long)]
+    pub plain: bool,
+    /// The region of the server
+    #[arg(long, value_name = "NAME", default_value = "us-west-2")]
+    pub region: String,
+    /// The account of principals and roles without one: 12 digits
+    #[arg(long, value_name = "ID", default_value = "123456789012")]
+    pub account_id: String,
+    /// Answer as JSON: decision, decided_by, who, signs_in, action, resource
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn action(text: &str) -> Result<Action, String> {
+    let mut all = Action::ALL.into_iter();
+    let found = all.find(|action| action.name() == text || action.as_str() == text);
+    found.ok_or_else(|| {
+        let names: Vec<_> = Action::ALL.iter().map(|action| action.name()).collect();
+        format!("allowed {}", names.join(", "))
+    })
+}
+
+fn arn(text: &str) -> Result<String, String> {
+    if text == "*"
+        || text
+            .strip_prefix("arn:")
+            .is_some_and(|rest| rest.split(':').count() >= 5)
+    {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "allowed * and an ARN, such as arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*"
+            .into(),
+    )
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("allowed KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn claim(text: &str) -> Result<(String, String, String), String> {
+    let rule = "allowed ISSUER:NAME=VALUE, the issuer without https://";
+    let (key, value) = text.split_once('=').ok_or(rule)?;
+    let (issuer, name) = key.rsplit_once(':').ok_or(rule)?;
+    if issuer.is_empty() || name.is_empty() || issuer.starts_with("https://") {
+        return Err(rule.to_owned());
+    }
+    Ok((issuer.to_owned(), name.to_owned(), value.to_owned()))
 }

@@ -1,7 +1,6 @@
 //! The flags of `heliograph serve` that override keys of the configuration file, made from the table of keys.
 
-use crate::config::draft::Findings;
-use crate::config::error::ValuePlace;
+use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
 use clap::builder::{ArgPredicate, PathBufValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};

@@ -1,12 +1,10 @@
 //! The meaning of `--lan`: a TLS listener on the machine's address in the local network, and that address among the
 //! names of the development server.
 
-use crate::config::draft::Findings;
-use crate::config::error::ValuePlace;
-use crate::lan::Networks;
+use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Listen, Scheme, Settings};
-use std::io;
 use std::net::Ipv4Addr;
+use std::{fs, io};
 
 /// Lets devices of the local network in, at `wanted` or at the machine's only address there.
 pub(crate) fn apply(
@@ -45,6 +43,203 @@ pub(crate) fn apply(
 
 /// The port of the TLS listener where no listener is named: that of `--dev`.
 const TLS_PORT: u16 = 8443;
+
+// The addresses of this machine in its local networks, and the one that `--lan` takes.
+//
+// The kernel's tables are read as text: `/proc/net/fib_trie` has the addresses, `/proc/net/route` the networks of each
+// interface and the default routes.
+
+/// The IPv4 addresses of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Networks(Vec<Local>);
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Local {
+    address: Ipv4Addr,
+    /// The interface of its network; empty when no route names one.
+    interface: String,
+    /// Whether that interface has a default route.
+    is_default: bool,
+}
+
+impl Networks {
+    /// Those of this process's network namespace.
+    ///
+    /// # Errors
+    /// The kernel's tables cannot be read.
+    pub(crate) fn read() -> io::Result<Self> {
+        let trie = fs::read_to_string("/proc/net/fib_trie")?;
+        let routes = fs::read_to_string("/proc/net/route")?;
+        Ok(Self::parse(&trie, &routes))
+    }
+
+    /// These addresses, each on an interface without a route.
+    #[cfg(test)]
+    pub(crate) fn of(addresses: &[Ipv4Addr]) -> Self {
+        let local = |address: &Ipv4Addr| Local {
+            address: *address,
+            interface: String::new(),
+            is_default: false,
+        };
+        Self(addresses.iter().map(local).collect())
+    }
+
+    fn parse(trie: &str, routes: &str) -> Self {
+        let routes: Vec<Route<'_>> = routes.lines().filter_map(Route::parse).collect();
+        let local = |address: Ipv4Addr| {
+            let direct = routes.iter().filter(|route| route.has(address));
+            let interface = direct.max_by_key(|route| route.mask);
+            let interface = interface.map_or("", |route| route.interface);
+            Local {
+                address,
+                interface: interface.to_owned(),
+                is_default: routes
+                    .iter()
+                    .any(|route| route.is_default() && route.interface == interface),
+            }
+        };
+        Self(own_addresses(trie).into_iter().map(local).collect())
+    }
+
+    /// The address that devices of the local network reach: the wanted one, if this machine has it, else the only one
+    /// that fits. Of several, those on an interface with a default route are preferred.
+    ///
+    /// # Errors
+    /// No address fits, or several do, or `wanted` is not a private one of this machine: as text, with what is allowed.
+    pub(crate) fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
+        if let Some(wanted) = wanted {
+            return self.check(wanted);
+        }
+        let all = self.0.iter();
+        let usual = || {
+            all.clone()
+                .filter(|it| is_lan(it.address) && !is_virtual(&it.interface))
+        };
+        let mut fitting: Vec<&Local> = usual().filter(|it| it.is_default).collect();
+        if fitting.is_empty() {
+            fitting = usual().collect();
+        }
+        match fitting[..] {
+            [one] => Ok(one.address),
+            [] => Err(
+                "this machine has no private IPv4 address on a network interface: connect it to the network of \
+                 the device, or name an address with --lan=ADDRESS"
+                    .into(),
+            ),
+            [..] => Err(format!(
+                "several addresses of this machine fit: {}; choose one with --lan=ADDRESS",
+                listed(&fitting)
+            )),
+        }
+    }
+
+    fn check(&self, wanted: Ipv4Addr) -> Result<Ipv4Addr, String> {
+        let ours: Vec<&Local> = self.0.iter().filter(|it| is_lan(it.address)).collect();
+        if !is_lan(wanted) {
+            return Err(
+                "must be a private IPv4 address; for others see --allow-remote and --dev-host"
+                    .into(),
+            );
+        }
+        if ours.iter().any(|it| it.address == wanted) {
+            return Ok(wanted);
+        }
+        Err(match ours[..] {
+            [] => "must be a private IPv4 address of this machine, which has none".into(),
+            [..] => format!("must be an address of this machine: {}", listed(&ours)),
+        })
+    }
+}
+
+/// A line of `/proc/net/route`. Its numbers are in the machine's own byte order.
+struct Route<'t> {
+    interface: &'t str,
+    destination: u32,
+    gateway: u32,
+    mask: u32,
+}
+
+impl<'t> Route<'t> {
+    fn parse(line: &'t str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |place: usize| {
+            let word = u32::from_str_radix(words.get(place)?, 16).ok()?;
+            Some(u32::from_be_bytes(word.to_ne_bytes()))
+        };
+        Some(Self {
+            interface: words.first()?,
+            destination: number(1)?,
+            gateway: number(2)?,
+            mask: number(7)?,
+        })
+    }
+
+    fn is_default(&self) -> bool {
+        self.destination == 0 && self.mask == 0
+    }
+
+    /// Whether an address is in this network, to which the interface is joined.
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.gateway == 0 && self.mask != 0 && address.to_bits() & self.mask == self.destination
+    }
+}
+
+/// The addresses of this machine, each once: an entry `|-- ADDRESS` that is followed by `/32 host LOCAL`.
+fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
+    let mut found = Vec::new();
+    let mut entry = None;
+    for line in trie.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            entry = address.parse().ok();
+        } else if let (Some(address), "/32 host LOCAL") = (entry, line)
+            && !found.contains(&address)
+        {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// Whether an address is one of a local network: private (RFC 1918), link-local (RFC 3927) or shared (RFC 6598).
+fn is_lan(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)
+}
+
+/// Whether an interface joins containers, virtual machines or a private network: no phone is there.
+fn is_virtual(interface: &str) -> bool {
+    VIRTUAL.iter().any(|name| interface.starts_with(name))
+}
+
+fn listed(addresses: &[&Local]) -> String {
+    let one = |it: &&Local| match &*it.interface {
+        "" => it.address.to_string(),
+        interface => format!("{} ({interface})", it.address),
+    };
+    addresses.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The beginnings of such interfaces' names.
+const VIRTUAL: [&str; 17] = [
+    "br-",
+    "cali",
+    "cilium",
+    "cni",
+    "docker",
+    "flannel",
+    "lo",
+    "lxc",
+    "lxdbr",
+    "podman",
+    "tailscale",
+    "tap",
+    "tun",
+    "veth",
+    "virbr",
+    "vmnet",
+    "wg",
+];
 
 #[cfg(test)]
 mod tests {
@@ -106,5 +301,101 @@ mod tests {
         let mut settings = Settings::new(Profile::Default, true);
         settings.admin.listen = None;
         assert_eq!(with_lan(settings).1, 1);
+    }
+}
+
+#[cfg(test)]
+mod lan_tests {
+
+    use super::*;
+
+    const TRIE: &str = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 192.168.1.0\n        /24 link UNICAST\n     \
+        |-- 192.168.1.20\n        /32 host LOCAL\n     |-- 192.168.1.255\n        /32 link BROADCAST\n     \
+        |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 172.17.0.1\n        /32 host LOCAL\n     \
+        |-- 10.8.0.2\n        /32 host LOCAL\nLocal:\n     |-- 192.168.1.20\n        /32 host LOCAL\n";
+
+    /// Interface, destination, gateway and mask.
+    type Line = (&'static str, [u8; 4], [u8; 4], [u8; 4]);
+
+    /// A table with these lines.
+    fn routes(lines: &[Line]) -> String {
+        let hex = |octets: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(octets));
+        let line = |(interface, to, by, mask): &Line| {
+            let (to, by, mask) = (hex(*to), hex(*by), hex(*mask));
+            format!("{interface}\t{to}\t{by}\t0003\t0\t0\t0\t{mask}\t0\t0\t0\n")
+        };
+        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n".to_owned();
+        head + &lines.iter().map(line).collect::<String>()
+    }
+
+    const NONE: [u8; 4] = [0; 4];
+    const WLAN: Line = ("wlan0", [192, 168, 1, 0], NONE, [255, 255, 255, 0]);
+    const DOCKER: Line = ("docker0", [172, 17, 0, 0], NONE, [255, 255, 0, 0]);
+    const CABLE: Line = ("eth0", [10, 8, 0, 0], NONE, [255, 255, 255, 0]);
+    const BY_WLAN: Line = ("wlan0", NONE, [192, 168, 1, 1], NONE);
+    const BY_CABLE: Line = ("eth0", NONE, [10, 8, 0, 1], NONE);
+
+    fn choose(lines: &[Line], wanted: Option<[u8; 4]>) -> Result<String, String> {
+        let networks = Networks::parse(TRIE, &routes(lines));
+        let chosen = networks.choose(wanted.map(Ipv4Addr::from))?;
+        Ok(chosen.to_string())
+    }
+
+    #[test]
+    fn the_address_with_the_default_route_is_taken() {
+        let all = [WLAN, DOCKER, CABLE, BY_WLAN];
+        assert_eq!(choose(&all, None).unwrap(), "192.168.1.20");
+        let all = [WLAN, DOCKER, CABLE, BY_CABLE];
+        assert_eq!(choose(&all, None).unwrap(), "10.8.0.2");
+    }
+
+    #[test]
+    fn of_several_the_operator_chooses() {
+        for all in [
+            vec![WLAN, DOCKER, CABLE, BY_WLAN, BY_CABLE],
+            vec![WLAN, DOCKER, CABLE],
+        ] {
+            let said = choose(&all, None).unwrap_err();
+            assert!(
+                said.contains(
+                    "192.168.1.20 (wlan0), 10.8.0.2 (eth0); choose one with --lan=ADDRESS"
+                ),
+                "{said}"
+            );
+            assert!(!said.contains("172.17"), "{said}");
+            assert_eq!(choose(&all, Some([10, 8, 0, 2])).unwrap(), "10.8.0.2");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_or_of_no_local_network_is_refused() {
+        let all = [WLAN, DOCKER, BY_WLAN];
+        let said = choose(&all, Some([192, 168, 1, 21])).unwrap_err();
+        assert!(said.contains("192.168.1.20 (wlan0)"), "{said}");
+        for other in [
+            [0, 0, 0, 0],
+            [127, 0, 0, 1],
+            [203, 0, 113, 1],
+            [172, 32, 0, 1],
+        ] {
+            let said = choose(&all, Some(other)).unwrap_err();
+            assert!(said.contains("a private IPv4 address"), "{other:?}: {said}");
+        }
+        assert_eq!(
+            choose(&[DOCKER], Some([172, 17, 0, 1])).unwrap(),
+            "172.17.0.1"
+        );
+    }
+
+    #[test]
+    fn without_a_local_network_there_is_none() {
+        let networks = Networks::parse("|-- 127.0.0.1\n /32 host LOCAL\n", "");
+        let said = networks.choose(None).unwrap_err();
+        assert!(said.contains("no private IPv4 address"), "{said}");
+        assert_eq!(
+            Networks::parse("", "nonsense\n\n"),
+            Networks::default(),
+            "a table that is not understood has no address"
+        );
     }
 }

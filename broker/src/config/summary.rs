@@ -1,11 +1,9 @@
 //! Readable summaries: of a configuration, and of permissions.
 
-mod of_devices;
-
 use crate::config::credentials::Loaded;
 use crate::memory;
 use broker_core::auth::provider::{KeySource, Provider};
-use broker_core::auth::{Credentials, Principal, Role};
+use broker_core::auth::{Credentials, Principal, Role, RoleAlias, ThingAuthority, Things};
 use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
 use codec::policy::{Action, Policy};
@@ -78,7 +76,7 @@ pub fn credentials_summary(loaded: &Loaded) -> String {
             .map(|line| ("principal", line))
             .chain(roles.map(|line| ("role", line)))
             .chain(providers)
-            .chain(of_devices::lines(&loaded.credentials))
+            .chain(device_lines(&loaded.credentials))
             .chain(warnings.map(|line| ("warning", line))),
     )
 }
@@ -180,3 +178,75 @@ const ROLES_TOLD_MAX: usize = 100;
 
 /// Most principals of a trust that are listed.
 const TRUSTED_TOLD_MAX: usize = 5;
+
+// Lines on the devices of a credentials file: role aliases, the registry, authorities.
+
+/// A line for each role alias, for `[things]`, and for each authority; of very many aliases only the first.
+pub(crate) fn device_lines(credentials: &Credentials) -> Vec<(&'static str, String)> {
+    let more = credentials.aliases().count();
+    let more = more.saturating_sub(ALIASES_TOLD_MAX);
+    let more = (more > 0).then(|| format!("… and {more} more"));
+    let aliases = credentials.aliases().take(ALIASES_TOLD_MAX);
+    let aliases = aliases.map(of_alias).chain(more);
+    let aliases = aliases.map(|line| ("role alias", line));
+    let things = credentials.things();
+    let authorities = things.iter().flat_map(|things| &things.authorities);
+    let authorities = authorities.map(|authority| ("authority", of_authority(authority)));
+    let things = things.map(|things| ("things", of_things(things)));
+    aliases.chain(things).chain(authorities).collect()
+}
+
+fn of_alias(alias: &RoleAlias) -> String {
+    let RoleAlias {
+        name,
+        role,
+        account,
+        duration_s,
+    } = alias;
+    let span = Span(u64::from(*duration_s) * 1000);
+    format!("{name}, account {account}: role {role} for {span}")
+}
+
+fn of_things(things: &Things) -> String {
+    let hosts = things.hosts.join(" ");
+    let (registry, authorities) = (&things.registry, things.authorities.len());
+    let mut text = format!(
+        "at {hosts}, {} certificates by the registry",
+        registry.len()
+    );
+    let off = registry.switched_off();
+    if off > 0 {
+        let _ = write!(text, ", {off} names switched off"); // a String takes all
+    }
+    let _ = write!(text, ", {authorities} authorities");
+    text + &rights(&things.policies)
+}
+
+fn of_authority(authority: &ThingAuthority) -> String {
+    let ThingAuthority {
+        key: _,
+        names,
+        revoked,
+        policies,
+        subject,
+        ends_s,
+        list_ends_s,
+    } = authority;
+    let names = names.as_deref().unwrap_or("*");
+    let mut text = format!(
+        "{subject}, names {names}, until {}",
+        Stamp::from_epoch(*ends_s)
+    );
+    if let Some(ends_s) = list_ends_s {
+        let revoked = revoked.len();
+        let _ = write!(
+            text,
+            ", {revoked} revoked, list until {}",
+            Stamp::from_epoch(*ends_s)
+        );
+    }
+    text + &rights(policies)
+}
+
+/// Most role aliases that are listed one by one.
+const ALIASES_TOLD_MAX: usize = 100;

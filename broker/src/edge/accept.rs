@@ -6,12 +6,12 @@
 //! answers, so that nobody waits in the backlog without one; and when descriptors run out all the same, the accept ends
 //! with an error and pauses as well. Never is it armed again at once after an error.
 
-use crate::edge::answers::{remote, say_and_close, unavailable};
-use crate::edge::connections::connection::Connection;
-use crate::edge::letters::post::{Handover, Travelling};
+use crate::edge::Edge;
+use crate::edge::connection::Connection;
+use crate::edge::inner::{Arrival, Called, Introduced};
+use crate::edge::io::{remote, say_and_close, unavailable};
+use crate::edge::letters::{Handover, Travelling};
 use crate::edge::listeners::listener_place;
-use crate::edge::nodes::inner::{Arrival, Called, Introduced};
-use crate::edge::shard::Edge;
 use crate::edge::tls::Tls;
 use broker_core::address_shares::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};

@@ -1,13 +1,24 @@
 //! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds.
 
-use crate::edge::handshakes::Handshakes;
-use crate::edge::letters::counts::EdgeCounts;
-use crate::edge::limits::{ENCRYPT_BYTES, LAUNCH_BYTES};
+use crate::edge::counters::EdgeCounts;
+use crate::edge::limits::{
+    ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
+};
+use crate::edge::links::LinkEnd;
 use crate::edge::start::{Descriptors, EdgeSettings};
 use crate::edge::tls::Kind;
 use crate::edge::turn::Turn;
+use broker_core::address_shares::canonical;
+use broker_core::id::SessionKey;
+use broker_core::time::Wall;
 use broker_core::work_units;
+use codec::http::{ErrorHead, Meta, respond};
 use ring::Ring;
+use socket2::SockRef;
+use std::collections::VecDeque;
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// The ring of one shard, and what belongs to its use. Each step that does input or output is given it.
@@ -95,4 +106,122 @@ impl Spares {
             self.buffers.push(flight);
         }
     }
+}
+
+// The handshakes that wait for a step, and the steps of a turn: those of clients and of other nodes share them.
+
+/// The connection whose handshake bytes wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shaking {
+    /// A client's.
+    Session(SessionKey),
+    /// Another node's.
+    Link(LinkEnd),
+}
+
+/// Handshakes of one shard whose bytes were put aside.
+#[derive(Default)]
+pub(crate) struct Handshakes {
+    waiting: VecDeque<Shaking>,
+    /// Steps taken in this turn.
+    steps: u32,
+}
+
+impl Handshakes {
+    /// Begins a turn.
+    pub(crate) fn begin(&mut self) {
+        self.steps = 0;
+    }
+
+    /// The next one that may take a step in this turn, the oldest first.
+    pub(crate) fn next(&mut self) -> Option<Shaking> {
+        if self.steps >= HANDSHAKE_STEPS_PER_TURN {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Whether one more has to wait: this turn has had its share of steps, or others wait already.
+    #[inline]
+    pub(crate) fn wait(&self) -> bool {
+        self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()
+    }
+
+    /// Puts one behind all others.
+    pub(crate) fn push(&mut self, handshake: Shaking) {
+        self.waiting.push_back(handshake);
+    }
+
+    /// Counts a step.
+    pub(crate) fn stepped(&mut self) {
+        self.steps += 1;
+    }
+
+    /// Whether none waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+// Answers to connections that no session serves: no room, or no TLS where it is spoken.
+
+/// The whole answer to a connection that there is no room for.
+pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
+    let body = br#"{"message":"The service has no room for another connection."}"#;
+    refusal(out, wall, request_id, 503, "ServiceUnavailable", body);
+}
+
+/// The answer to a request of plain HTTP on a TLS listener.
+pub(crate) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
+    let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
+    refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
+}
+
+fn refusal(
+    out: &mut Vec<u8>,
+    wall: Wall,
+    request_id: &str,
+    status: u16,
+    error_type: &str,
+    body: &[u8],
+) {
+    let meta = Meta {
+        wall_ms: wall.0,
+        request_id,
+        close: true,
+    };
+    respond(
+        out,
+        &meta,
+        status,
+        Some(ErrorHead {
+            error_type,
+            why: None,
+            retry_after_s: None,
+        }),
+        "application/json",
+        body,
+    );
+}
+
+/// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the
+/// end. Never waits.
+pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
+    let socket = SockRef::from(socket);
+    let _ = socket.set_nonblocking(true);
+    let mut scratch = [0; 1024];
+    for _ in 0..REFUSAL_READ_BYTES / scratch.len() {
+        if !matches!((&*socket).read(&mut scratch), Ok(1..)) {
+            break;
+        }
+    }
+    // A client that does not get it had left, or gets a reset, which means the same.
+    let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    let _ = socket.shutdown(Shutdown::Write);
+}
+
+/// The other end, as it is shown and counted: a client of IPv4 at a listener on `[::]` is one of IPv4.
+pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
+    let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
+    Some(canonical(remote))
 }

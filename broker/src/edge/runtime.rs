@@ -15,9 +15,8 @@
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
-use crate::edge::shard::Edge;
 use crate::edge::start::{ShardConfig, ShardEvent};
-use crate::edge::{ShardHandle, ShardThread};
+use crate::edge::{Edge, ShardHandle, ShardThread};
 use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
 use broker_core::time::Now;

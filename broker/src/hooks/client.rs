@@ -1,19 +1,25 @@
 //! Requests to one receiver: no redirects, no proxy, and of the answer nothing but its status.
 
+use crate::files;
 use crate::hooks::queue::Answer;
-use crate::hooks::secret::Secrets;
 use crate::limits::{HOOK_ANSWER_BYTES_MAX, HOOK_FLIGHTS_MAX, HOOK_LOOKUPS_MAX};
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, Uri, header};
+use base64_simd::STANDARD;
+use broker_core::settings::{Hook, Settings};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +27,7 @@ use std::time::Duration;
 use std::{io, vec};
 use tokio::sync::Semaphore;
 use tower_service::Service;
+use zeroize::Zeroizing;
 
 /// The connections to one receiver, and the secrets that its requests are signed with. A clone is another way to them.
 #[derive(Clone)]
@@ -185,3 +192,205 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest error that is shown.
 const ERROR_BYTES_MAX: usize = 160;
+
+// The files of a hook: its secrets, the certificate that its receiver is shown, the authorities of the receiver's own.
+
+/// A file of a hook that is not as it should be.
+pub(crate) struct HookFault {
+    /// The key of the configuration that names it.
+    pub(crate) key: String,
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The rule that it breaks.
+    pub(crate) rule: String,
+}
+
+/// The files of all hooks.
+#[must_use]
+pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
+    let of_hook = |hook: &Hook| {
+        let client = hook.client.iter().flat_map(|(cert, key)| [cert, key]);
+        let all = [&hook.secret_file].into_iter().chain(client);
+        all.chain(&hook.ca).cloned().collect::<Vec<_>>()
+    };
+    settings.hooks.iter().flat_map(of_hook).collect()
+}
+
+/// A client for each hook, with what its files hold.
+///
+/// # Errors
+/// Every fault.
+pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>> {
+    let (mut clients, mut faults) = (Vec::new(), Vec::new());
+    for (nth, hook) in settings.hooks.iter().enumerate() {
+        match client(hook) {
+            Ok(client) => clients.push(client),
+            Err((key, path, rule)) => faults.push(HookFault {
+                key: format!("hook[{nth}].{key}"),
+                path,
+                rule,
+            }),
+        }
+    }
+    if faults.is_empty() {
+        Ok(clients)
+    } else {
+        Err(faults)
+    }
+}
+
+type Broken = (&'static str, PathBuf, String);
+
+fn client(hook: &Hook) -> Result<Client, Broken> {
+    let broken = |key, path: &Path| {
+        let path = path.to_owned();
+        move |rule| (key, path, rule)
+    };
+    let secrets = self::read(&hook.secret_file);
+    let secrets = secrets.map_err(broken("secret_file", &hook.secret_file))?;
+    let mut roots = RootCertStore::empty();
+    match &hook.ca {
+        Some(path) => {
+            for certificate in certificates(path).map_err(broken("ca", path))? {
+                let added = roots.add(certificate).map_err(|error| error.to_string());
+                added.map_err(broken("ca", path))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())
+        .map_err(broken("secret_file", &hook.secret_file))?
+        .with_root_certificates(roots);
+    let tls = match &hook.client {
+        None => tls.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = certificates(cert).map_err(broken("client_cert", cert))?;
+            let private = private_key(key).map_err(broken("client_key", key))?;
+            let tls = tls.with_client_auth_cert(chain, private);
+            let rule = |error| format!("must be the certificate of client_key: {error}");
+            tls.map_err(rule).map_err(broken("client_cert", cert))?
+        }
+    };
+    Ok(Client::new(
+        tls,
+        secrets,
+        Duration::from_millis(hook.timeout_ms),
+    ))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = files::read_regular(path, PEM_BYTES_MAX);
+    let read = read.map_err(|error| format!("must be a readable file: {error}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read.content).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) | Err(_) => Err("must be a PEM file with certificates".into()),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let read = files::read_regular(path, PEM_BYTES_MAX);
+    let read = read.map_err(|error| format!("must be a readable file: {error}"))?;
+    if read.is_open_to_others() {
+        return Err("must be a file that only its owner and group may read: chmod 600".into());
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read.content);
+    key.map_err(|_| "must be a PEM file with a private key".into())
+}
+
+/// Longest file of certificates: a hundred authorities.
+const PEM_BYTES_MAX: usize = 1 << 20;
+
+// The secrets of a hook, and the signatures of its requests.
+//
+// Source: Standard Webhooks specification 1.0.0, "Signature scheme": HMAC-SHA256 over `id.timestamp.body`, in base64
+// behind `v1,`; secrets are written as `whsec_` and 24 to 64 bytes in base64. With two secrets, each signs: a receiver
+// takes a request that any of its own verifies.
+
+/// The keys of a hook: one, or two during a rotation.
+pub(crate) struct Secrets(Vec<Key>);
+
+impl Secrets {
+    /// The value of `webhook-signature`.
+    pub(crate) fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
+        let mut signed = format!("{id}.{timestamp_s}.").into_bytes();
+        signed.extend_from_slice(body);
+        let one = |key| format!("v1,{}", STANDARD.encode_to_string(sign(key, &signed)));
+        self.0.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The secrets of a file, one a line.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn read(path: &Path) -> Result<Secrets, String> {
+    let read = files::read_regular_text(path, FILE_BYTES_MAX)
+        .map_err(|error| format!("must be a readable file: {error}"))?;
+    if read.is_open_to_others() {
+        return Err("must be a file that only its owner and group may read: chmod 600".into());
+    }
+    let lines = read.content.lines().map(str::trim);
+    let secrets: Option<Vec<_>> = lines.filter(|line| !line.is_empty()).map(key).collect();
+    match secrets {
+        Some(keys) if (1..=SECRETS_MAX).contains(&keys.len()) => Ok(Secrets(keys)),
+        Some(_) | None => Err(format!(
+            "must be a file with one secret a line, at most {SECRETS_MAX}: whsec_ and {} to {} bytes in base64 (echo \
+             whsec_$(openssl rand -base64 32))",
+            SECRET_BYTES.start(),
+            SECRET_BYTES.end()
+        )),
+    }
+}
+
+fn key(line: &str) -> Option<Key> {
+    let text = line.strip_prefix("whsec_")?;
+    let bytes = Zeroizing::new(STANDARD.decode_to_vec(text).ok()?);
+    SECRET_BYTES
+        .contains(&bytes.len())
+        .then(|| Key::new(HMAC_SHA256, &bytes))
+}
+
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// The secret in force and the one before or after it.
+const SECRETS_MAX: usize = 2;
+
+/// Two secrets with their line ends, and room for blanks.
+const FILE_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod secret_tests {
+
+    use super::*;
+
+    /// Source: the test vector of the specification's reference libraries.
+    #[test]
+    fn the_vector_of_the_specification() {
+        let key = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let body = br#"{"test": 2432232314}"#;
+        let signature =
+            Secrets(vec![key]).signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn only_secrets_of_the_right_form_and_length() {
+        let of = |bytes: usize| format!("whsec_{}", STANDARD.encode_to_string(vec![7; bytes]));
+        for (line, right) in [
+            (of(24), true),
+            (of(64), true),
+            (of(23), false),
+            (of(65), false),
+            (of(32).replace("whsec_", ""), false),
+            ("whsec_not base64".into(), false),
+        ] {
+            assert_eq!(key(&line).is_some(), right, "{line}");
+        }
+    }
+}

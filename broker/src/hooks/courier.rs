@@ -1,19 +1,19 @@
 //! The courier: takes what shards tell, and brings it to the receivers. One task of the side thread.
 
-use crate::edge::clock::calendar;
+use crate::edge::turn::calendar;
 use crate::hooks::client::{Client, Letter};
-use crate::hooks::job::{Half, Job, Key, What};
-use crate::hooks::queue::{Answer, Outcome, Queue};
-use crate::hooks::report::HooksReport;
-use crate::hooks::terms::Terms;
+use crate::hooks::event::{self, Terms};
+use crate::hooks::queue::{Answer, Half, Job, Key, Outcome, Queue, What};
 use crate::hooks::wake::{Act, WakeResult, Wakes};
-use crate::hooks::{Order, address, event};
+use crate::hooks::{Order, address};
+use broker_core::event::Histogram;
 use broker_core::id::Account;
 use broker_core::presence::{Cause, Presence, Told};
 use broker_core::settings::{Hook, Settings, mask_of};
 use broker_core::time::Wall;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strum::EnumCount;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -452,3 +452,43 @@ const SAY_EVERY_MS: u64 = 5_000;
 
 /// States of shards that one turn takes, beside the first.
 const TOLD_PER_TURN: usize = 256;
+
+// The figures of hooks, as the courier keeps them and others read them.
+
+/// The figures of all hooks at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct HooksReport {
+    /// Of each, in the order of the configuration.
+    pub hooks: Vec<HookReport>,
+    /// Ends of calling for a master, by [`WakeResult`].
+    pub wakes: [u64; WakeResult::COUNT],
+    /// From the first kept message to the master, of those that came.
+    pub wake_seconds: Histogram,
+}
+
+/// The figures of one hook.
+#[derive(Clone, Debug, Default)]
+pub struct HookReport {
+    /// Its name.
+    pub name: String,
+    /// Requests and jobs by what became of them: [`Outcome`].
+    pub outcomes: [u64; Outcome::COUNT],
+    /// Channels of which something waits or is in flight.
+    pub waiting: u64,
+    /// For how long the oldest of it has waited, in milliseconds.
+    pub oldest_ms: u64,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// The receiver answered 410: nothing is sent until a reload.
+    pub off: bool,
+    /// Why the last request failed, as long as none has succeeded since.
+    pub error: Option<String>,
+}
+
+impl HookReport {
+    pub(crate) fn count(&mut self, outcome: Outcome, times: usize) {
+        if let Some(count) = self.outcomes.get_mut(outcome as usize) {
+            *count += times as u64;
+        }
+    }
+}

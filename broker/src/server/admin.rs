@@ -1,31 +1,37 @@
 //! The state that the admin listener shows, and the token of those it answers.
 
-use crate::data_dir::session_key;
-use crate::edge::Post;
+use crate::edge::{Post, TakeAdmin};
 use crate::failure::Failure;
-use crate::files::token;
+use crate::qr::Qr;
 use crate::server::check;
-use crate::server::environment::environment;
-use crate::server::node::Node;
+use crate::server::cluster::node::Node;
+use crate::server::disk_registry::Registry;
+use crate::server::random::random;
+use crate::server::ready::environment;
 use crate::server::records::Records;
-use crate::server::records::registry::Registry;
 use crate::side::{
-    BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, Inspect, Log, Look, MoveClocks,
-    ProcessState, Readers, Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
+    BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, InForce, Inspect, Lan, Lender,
+    Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper, ShardLook,
+    Shows, Survey, Tries, Whom, visits,
 };
 use crate::tls_files::NotAfter;
-use broker_core::auth::SessionKeys;
+use crate::{files, session_key};
+use broker_core::auth::{Nonces, SessionKeys};
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
 use broker_core::registry::{Ticket, encode, key};
 use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
 use broker_core::time::Moment;
+use data_encoding::HEXLOWER;
 use mailbox::Mailbox;
 use rustix::fs::statvfs;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Mutex;
 
 /// The secrets of the process that the admin listener knows or tells something of.
 pub(crate) struct Secrets<'a> {
@@ -224,7 +230,7 @@ pub(crate) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
         let path = path.display();
         Failure::Configuration(format!("admin.token_file = {path}: {rule}"))
     };
-    token::token(path).map(Some).map_err(refused)
+    files::token(path).map(Some).map_err(refused)
 }
 
 /// Time for which `/metrics` and the inspector wait for the shards, at most.
@@ -234,3 +240,78 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// Time for the shards to do all that is due when their clocks are moved, at most.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
+
+// The parts of `/try` beside the settings: a channel, and the lender of sessions where requests are signed.
+
+/// Gives the admin listener these parts, and the credentials in force.
+pub(crate) fn prepare_try_page(
+    shows: &mut Shows,
+    in_force: Option<InForce>,
+    session_keys: &Arc<SessionKeys>,
+    log: &Log,
+) -> Result<(), Failure> {
+    let (channel, seed) = (random()?, random()?);
+    let lender = |credentials| {
+        // No shard has this number.
+        let nonces = Nonces::new(&seed, u16::MAX);
+        let session_keys = Arc::clone(session_keys);
+        Mutex::new(Lender::new(
+            credentials,
+            session_keys,
+            nonces,
+            log.journal(),
+        ))
+    };
+    let [first, second, ..] = channel;
+    shows.tries = Tries {
+        channel: format!("try-{}", HEXLOWER.encode(&[first, second])),
+        lender: in_force.clone().map(lender),
+    };
+    shows.in_force = in_force;
+    Ok(())
+}
+
+// The start of `--lan`: the way of connections from shards to the pages, and the first code for a phone.
+
+/// The end for shards, and the maker of codes; the other end is among what the side thread shows. Nothing without
+/// `--lan`.
+pub(crate) fn open_lan(
+    settings: &Settings,
+    shows: &mut Shows,
+) -> (Option<TakeAdmin>, Option<Pairing>) {
+    if settings.lan.is_none() {
+        return (None, None);
+    }
+    let (take, visits) = visits();
+    let pairing = Pairing::default();
+    shows.lan = Some(Lan {
+        visits,
+        pairing: pairing.clone(),
+    });
+    (Some(take), Some(pairing))
+}
+
+/// Shows a code on stderr, if that is a terminal: elsewhere it is a log, where no secret belongs.
+pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
+    let mut out = std::io::stderr().lock();
+    let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {
+        return;
+    };
+    let code = pairing.code(Instant::now());
+    if let Some(text) = code.and_then(|code| invitation(settings, &format!("{base}/pair/{code}"))) {
+        let _ = out.write_all(text.as_bytes());
+    }
+}
+
+fn invitation(settings: &Settings, url: &str) -> Option<String> {
+    let mut text = format!("\n{}\n", Qr::new(url)?.terminal());
+    let _ = writeln!(text, "  On a phone in the same network: {url}");
+    let _ = writeln!(
+        text,
+        "  Accept the certificate there, and press Use this device. The code serves once, within five minutes."
+    );
+    if let Some(page) = settings.try_url() {
+        let _ = writeln!(text, "  Another code: Open on my phone, at {page}\n");
+    }
+    Some(text)
+}

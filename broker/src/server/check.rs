@@ -5,11 +5,10 @@
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
-use crate::files;
-use crate::files::token::token;
-use crate::hooks::keys::{self, HookFault};
+use crate::files::{self, token};
+use crate::hooks::client::{self, HookFault};
 use crate::server::cluster;
-use crate::side::accounts::client_of;
+use crate::side::admin::accounts::client_of;
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
 use broker_core::settings::Settings;
@@ -56,7 +55,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         }
         cluster(&settings, &mut draft);
         // Entries that are wrong have other places in the list.
-        let hooks = (!draft.has_faults_of("hook[")).then(|| keys::clients(&settings));
+        let hooks = (!draft.has_faults_of("hook[")).then(|| client::clients(&settings));
         for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
             draft.fault(&key, path.display(), rule);
         }
@@ -197,7 +196,7 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
 
 /// The files by which etcd is reached.
 fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
-    for fault in crate::files::etcd::options(etcd).err().unwrap_or_default() {
+    for fault in crate::etcd_options::options(etcd).err().unwrap_or_default() {
         draft.fault(fault.key, fault.path.display(), fault.rule);
     }
 }

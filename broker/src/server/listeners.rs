@@ -4,17 +4,18 @@
 //! In reading order: this page; `socket` (options); `twin` (the second loopback address of a development server);
 //! `owner` (who has a port that is in use).
 
-mod owner;
-mod socket;
-pub(crate) mod twin;
-
 use crate::failure::Failure;
-use broker_core::settings::{Cluster, Settings};
-use socket::{Busy, alone, local, probe, shared, when_free};
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use crate::terminal::plain;
+use broker_core::settings::{Cluster, Settings, overlap};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use twin::{Both, bind_both, is_wanted as has_twin, is_without_ipv6};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// One configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
@@ -181,7 +182,7 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
         reason = "an enum of std: three of its kinds have a remedy that we know"
     )]
     match error.kind() {
-        io::ErrorKind::AddrInUse => match owner::of(addr) {
+        io::ErrorKind::AddrInUse => match self::of(addr) {
             Some(owner) => format!(
                 "the port is in use: choose a free one, or port 0 for any ({flags}): {owner} has it"
             ),
@@ -205,11 +206,260 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
+// The second loopback address of a development server: what listens on 127.0.0.1 listens on ::1 too, at the same port.
+//
+// The hosts file of many systems gives `localhost` both addresses, or `::1` first, and clients that try one address
+// alone (node 18, for one) reach whichever comes first.
+
+/// The sockets on 127.0.0.1 and perhaps on ::1.
+pub(crate) struct Both<T> {
+    /// On 127.0.0.1, with the port that the system picked, if it was 0.
+    pub(crate) addr: SocketAddr,
+    /// The sockets there.
+    pub(crate) first: T,
+    /// The sockets on ::1; `None` on a machine without that address.
+    pub(crate) twin: Option<T>,
+}
+
+/// Whether the listener at `addr` gets a twin on ::1: under `--dev` on 127.0.0.1, unless another listener has it.
+pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
+    let mut others = settings.listen.iter().map(|listen| listen.addr);
+    let twin = twin_of(addr);
+    let has_it = |other: SocketAddr| other.port() != 0 && overlap(other, twin);
+    settings.dev
+        && addr.ip() == Ipv4Addr::LOCALHOST
+        && !others.any(has_it)
+        && !settings.admin.listen.is_some_and(has_it)
+}
+
+/// Has `bind` listen at `addr` and at the same port of ::1. `bind` returns the actual address.
+///
+/// A port that the system picks is picked again while it is taken on ::1, [`PICKS_MAX`] times in all.
+///
+/// # Errors
+/// The address that cannot be had, and why.
+pub(crate) fn bind_both<T>(
+    addr: SocketAddr,
+    bind: impl Fn(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
+) -> Result<Both<T>, (SocketAddr, io::Error)> {
+    let mut picks = 0;
+    loop {
+        picks += 1;
+        let picks_again = addr.port() == 0 && picks < PICKS_MAX;
+        let (actual, first) = bind(addr, Busy::Wait).map_err(|error| (addr, error))?;
+        let twin = twin_of(actual);
+        let busy = if picks_again { Busy::Fail } else { Busy::Wait };
+        let twin = match bind(twin, busy) {
+            Ok((_, twin)) => Some(twin),
+            Err(error) if is_absent(&error) => None,
+            Err(error) if picks_again && error.kind() == io::ErrorKind::AddrInUse => continue,
+            Err(error) => return Err((twin, error)),
+        };
+        return Ok(Both {
+            addr: actual,
+            first,
+            twin,
+        });
+    }
+}
+
+/// The same port of ::1.
+fn twin_of(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), addr.port())
+}
+
+/// Whether the machine has no ::1: IPv6 is off, for the process, for loopback or for all.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || is_without_ipv6(error)
+}
+
+/// Whether sockets of this family cannot be made at all.
+pub(crate) fn is_without_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Picks of a port that is free on both addresses. One fails where somebody has that port of ::1 alone.
+const PICKS_MAX: usize = 16;
+
+// One listening socket: its options, and the wait for a port that becomes free.
+
+/// The answer to a port that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// Further tries, for [`FREE_WITHIN`].
+    Wait,
+    /// The error.
+    Fail,
+}
+
+/// Tries again while the port is in use: the kernel closes the sockets of an `io_uring` some milliseconds after the
+/// process that had them is gone, so one that is started in place of a killed one comes early.
+pub(crate) fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + FREE_WITHIN;
+    loop {
+        match bind() {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && busy == Busy::Wait
+                    && Instant::now() < until =>
+            {
+                thread::sleep(TRY_EVERY);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether nobody has the address and port, shared or not.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
+    socket(addr)?.bind(&addr.into())
+}
+
+/// A socket that listens alone.
+pub(crate) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
+    bind_and_listen(socket(addr)?, addr, tcp_user_ms)
+}
+
+/// One of several with the same address.
+pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
+    let socket = socket(addr)?;
+    socket.set_reuse_port(true)?;
+    bind_and_listen(socket, addr, tcp_user_ms)
+}
+
+/// The address of a socket, with the port that the system picked.
+pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
+    let addr = socket.local_addr()?.as_socket();
+    addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// The socket listens. It stays blocking: the shard's ring waits in it.
+fn bind_and_listen(socket: Socket, addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
+    // Both of these hold for what is accepted.
+    socket.set_tcp_nodelay(true)?;
+    if tcp_user_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if matches!(addr.ip(), IpAddr::V6(ip) if ip.is_unspecified()) {
+        // [::] takes clients of IPv4 too, whatever `net.ipv6.bindv6only` says.
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+/// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// The time for which a start waits for a port that is in use.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const TRY_EVERY: Duration = Duration::from_millis(5);
+
+// Which process has a port: what `/proc` tells this user of it, for the refusal of a port that is in use.
+//
+// The kernel lists listening sockets by inode (`/proc/net/tcp`, proc(5)), and each process its descriptors. Those of
+// other users can be read by root alone.
+
+/// The process that listens at `addr` or at what covers it, as `heliograph (pid 1234)`.
+pub(crate) fn of(addr: SocketAddr) -> Option<String> {
+    let inodes = inodes(addr);
+    let until = Instant::now() + LOOK_MAX;
+    let processes = fs::read_dir("/proc").ok()?.take(ENTRIES_MAX).flatten();
+    let mut numbers = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .take_while(|_| Instant::now() < until);
+    let number = numbers.find(|number| has_one_of(*number, &inodes, until))?;
+    let comm = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+    // A process may name itself as it likes.
+    Some(format!("{} (pid {number})", plain(comm.trim_end())))
+}
+
+/// The sockets that listen there.
+fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
+    let mut inodes = BTreeSet::new();
+    for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
+        let Ok(file) = File::open(table) else {
+            continue;
+        };
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        let listening = lines.take(ENTRIES_MAX).filter_map(|line| listening(&line));
+        inodes.extend(
+            listening
+                .filter(|(at, _)| overlap(*at, addr))
+                .map(|(_, inode)| inode),
+        );
+    }
+    inodes
+}
+
+/// Whether a process has one of these sockets open.
+fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
+        return false; // of another user, or it has ended
+    };
+    descriptors
+        .flatten()
+        .take(ENTRIES_MAX)
+        .take_while(|_| Instant::now() < until)
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| socket_inode(&link))
+        .any(|inode| inodes.contains(&inode))
+}
+
+/// `socket:[4711]`.
+fn socket_inode(link: &Path) -> Option<u64> {
+    let text = link.to_str()?.strip_prefix("socket:[")?;
+    text.strip_suffix(']')?.parse().ok()
+}
+
+/// Address and inode of a line of the table, if it is of a listening socket.
+fn listening(line: &str) -> Option<(SocketAddr, u64)> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let (local, state) = (words.next()?, words.nth(1)?);
+    let inode = words.nth(5)?.parse().ok()?;
+    let (ip, port) = local.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    (state == LISTEN).then_some((SocketAddr::new(address(ip)?, port), inode))
+}
+
+/// An address as the kernel prints it: words of four bytes, each a number of the machine's byte order.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(8 * at..8 * at + 8)?, 16).ok();
+    let bytes = |at: usize| word(at).map(u32::to_ne_bytes);
+    match hex.len() {
+        8 => bytes(0).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes))),
+        32 => {
+            let words = [bytes(0)?, bytes(1)?, bytes(2)?, bytes(3)?];
+            let whole: [u8; 16] = words.concat().try_into().ok()?;
+            Some(IpAddr::V6(Ipv6Addr::from(whole)))
+        }
+        _ => None,
+    }
+}
+
+/// The state TCP_LISTEN of the kernel's `tcp_states.h`.
+const LISTEN: &str = "0A";
+
+/// Sockets, processes, and descriptors of one process that are looked at. What is beyond is not found, and the refusal
+/// names the command that finds it.
+const ENTRIES_MAX: usize = 1 << 17;
+
+/// And for how long: the process is about to end.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
 #[cfg(test)]
 mod tests {
 
-    use super::*;
-    use crate::server::listeners::socket::TRY_EVERY;
+    use super::{TRY_EVERY, *};
     use broker_core::settings::Profile;
     use socket2::Socket;
     use std::net::TcpStream;
@@ -382,5 +632,149 @@ mod tests {
         assert_eq!(admins[0], addr);
         assert_eq!(admins[1].to_string(), format!("[::1]:{}", addr.port()));
         assert_eq!(admins.len(), 2);
+    }
+}
+
+#[cfg(test)]
+mod twin_tests {
+
+    use super::*;
+    use broker_core::settings::{Listen, Profile, Scheme};
+    use std::cell::Cell;
+
+    fn dev(listen: &[&str], admin: &str) -> Settings {
+        let listen = listen.iter().map(|addr| Listen {
+            scheme: Scheme::Http,
+            addr: addr.parse().unwrap(),
+        });
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.listen = listen.collect();
+        settings.admin.listen = Some(admin.parse().unwrap());
+        settings
+    }
+
+    #[test]
+    fn a_development_server_on_127_0_0_1_has_a_twin_that_no_other_listener_has() {
+        let wanted = |settings: &Settings, addr: &str| has_twin(settings, addr.parse().unwrap());
+        let plain = dev(&["127.0.0.1:8080"], "127.0.0.1:8090");
+        assert!(wanted(&plain, "127.0.0.1:8080") && wanted(&plain, "127.0.0.1:8090"));
+        assert!(wanted(&plain, "127.0.0.1:0"));
+        for other in ["127.0.0.2:8080", "0.0.0.0:8080", "[::1]:8080", "[::]:8080"] {
+            assert!(!wanted(&plain, other), "{other}");
+        }
+        for (explicit, is) in [
+            ("[::1]:8080", false),
+            ("[::]:8080", false),
+            ("[::1]:0", true),
+        ] {
+            let both = dev(&["127.0.0.1:8080", explicit], "127.0.0.1:8090");
+            assert_eq!(wanted(&both, "127.0.0.1:8080"), is, "{explicit}");
+        }
+        let admin = dev(&["127.0.0.1:8080"], "[::1]:8080");
+        assert!(!wanted(&admin, "127.0.0.1:8080"));
+        let mut serious = plain;
+        serious.dev = false;
+        assert!(!wanted(&serious, "127.0.0.1:8080"));
+    }
+
+    /// Binds as the kernel does where only these errors are in its way: on 127.0.0.1 none, on ::1 the given one.
+    fn kernel(
+        picked: &Cell<u16>,
+        on_twin: impl Fn(u16) -> Option<i32>,
+    ) -> impl Fn(SocketAddr, Busy) -> io::Result<(SocketAddr, IpAddr)> {
+        move |mut addr, _| {
+            if addr.port() == 0 {
+                picked.set(picked.get() + 1);
+                addr.set_port(picked.get());
+            }
+            let error = on_twin(addr.port()).filter(|_| addr.is_ipv6());
+            let failed = error.map(io::Error::from_raw_os_error);
+            failed.map_or_else(|| Ok((addr, addr.ip())), Err)
+        }
+    }
+
+    #[test]
+    fn a_machine_without_the_address_has_no_twin() {
+        for error in [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT] {
+            let picked = Cell::new(0);
+            let bind = kernel(&picked, |_| Some(error));
+            let both = bind_both(([127, 0, 0, 1], 0).into(), bind).unwrap();
+            assert_eq!((both.addr.port(), both.twin), (1, None));
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_on_the_twin_is_picked_again_a_bounded_number_of_times() {
+        let picked = Cell::new(60_000);
+        let busy = |port| (port < 60_003).then_some(libc::EADDRINUSE);
+        let both = bind_both(([127, 0, 0, 1], 0).into(), kernel(&picked, busy)).unwrap();
+        assert_eq!(both.addr.port(), 60_003);
+        assert_eq!(both.twin, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        picked.set(60_000);
+        let always = kernel(&picked, |_| Some(libc::EADDRINUSE));
+        let (addr, error) = bind_both(([127, 0, 0, 1], 0).into(), always).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!((addr.ip(), picked.get()), (twin_of(addr).ip(), 60_016));
+    }
+
+    #[test]
+    fn a_configured_port_that_is_taken_on_the_twin_is_refused() {
+        let picked = Cell::new(0);
+        let bind = kernel(&picked, |_| Some(libc::EADDRINUSE));
+        let (addr, error) = bind_both(([127, 0, 0, 1], 8080).into(), bind)
+            .err()
+            .unwrap();
+        assert_eq!(addr, "[::1]:8080".parse().unwrap());
+        assert_eq!((error.kind(), picked.get()), (io::ErrorKind::AddrInUse, 0));
+    }
+}
+
+#[cfg(test)]
+mod owner_tests {
+
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_process_of_a_port_is_found_by_its_address_or_one_that_covers_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut at = listener.local_addr().unwrap();
+        let us = format!(" (pid {})", std::process::id());
+        let found = of(at).unwrap();
+        assert!(found.ends_with(&us) && found.len() > us.len(), "{found}");
+        at.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        assert!(of(at).unwrap().ends_with(&us));
+        drop(listener);
+        assert_eq!(of(at), None);
+        match TcpListener::bind("[::1]:0") {
+            Ok(listener) => {
+                let found = of(listener.local_addr().unwrap()).unwrap();
+                assert!(found.ends_with(&us), "{found}");
+            }
+            Err(error) => eprintln!("skipped: no ::1: {error}"),
+        }
+    }
+
+    /// Lines of a machine with the byte order of x86.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn lines_of_the_table_are_read() {
+        let four = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 \
+                    0000000000000000 100 0 0 10 0";
+        let at = "127.0.0.1:8080".parse().unwrap();
+        assert_eq!(listening(four), Some((at, 4711)));
+        let six = four.replace("0100007F", "00000000000000000000000001000000");
+        assert_eq!(listening(&six), Some(("[::1]:8080".parse().unwrap(), 4711)));
+        for other in [
+            four.replace(" 0A ", " 01 "),
+            four.replace("0100007F", "0100007"),
+            four.replace("4711", "-"),
+            four.replace("0100007F", "€€€"),
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"
+                .into(),
+            String::new(),
+        ] {
+            assert_eq!(listening(&other), None, "{other}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::edge::ShardThread;
 use crate::failure::Failure;
-use crate::server::{connections, edge_settings, listeners, threads};
+use crate::server::{connections, edge_settings, listeners, shards};
 use broker_core::settings::Settings;
 use std::net::{SocketAddr, TcpListener};
 
@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when it does not.
 pub(crate) fn io_uring() -> Result<(), Failure> {
-    threads::probe()
+    shards::probe()
 }
 
 /// The number of client connections that the limit of open files leaves room for.
@@ -32,7 +32,7 @@ pub(crate) fn shards(settings: &Settings) -> Result<usize, Failure> {
     let connections = settings.limits.connections;
     let edge = edge_settings(&settings, connections);
     let limit = ring::raise_memlock();
-    let threads = threads::prepare(&mut settings, &edge.ring, limit)?;
+    let threads = shards::prepare(&mut settings, &edge.ring, limit)?;
     threads.into_iter().for_each(ShardThread::end);
     Ok(settings.shards)
 }

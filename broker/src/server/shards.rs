@@ -2,7 +2,7 @@
 
 use crate::devices::Devices;
 use crate::edge::{
-    Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
+    self, Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
     ShardThread, TakeAdmin,
 };
 use crate::failure::Failure;
@@ -20,9 +20,11 @@ use broker_core::settings::{Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
+use ring::{MEMLOCK_BYTES_MIN, Unsupported};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::vec;
+use std::time::{Duration, Instant};
+use std::{io, thread, vec};
 use zeroize::Zeroizing;
 
 /// The parts with which all shards are started.
@@ -156,5 +158,346 @@ impl Shards<'_> {
             },
             epoch: self.epoch,
         })
+    }
+}
+
+// The shards' threads and rings: created before anything is served, as many as locked memory allows.
+//
+// The locked memory that a ring is charged depends on the kernel, and the rest of the limit on the user's other
+// processes: both are learned by trying. So all rings are made before the first shard starts; those that do not fit
+// are left out (`--dev`), or the start is refused with the number that would fit.
+
+/// Makes the thread of each shard. Fewer than asked for, with a line in the log, if `settings` allow that; their
+/// number is corrected. `limit` is the limit of locked memory in bytes, `None` for none.
+///
+/// # Errors
+/// [`Failure::Fatal`] with the remedy when one cannot be made.
+pub(crate) fn prepare(
+    settings: &mut Settings,
+    ring: &ring::Settings,
+    limit: Option<u64>,
+) -> Result<Vec<ShardThread<Shard>>, Failure> {
+    if !settings.cpus.is_empty() && !edge::can_pin() {
+        tracing::warn!(
+            "shards are not pinned to CPUs: the machine's are read below /sys/devices/system, which cannot be read; \
+             mount sysfs at /sys"
+        );
+        settings.cpus.clear();
+    }
+    let wanted = settings.shards;
+    let one = |index: usize| {
+        let id = u16::try_from(index).map_err(|_| io::Error::other("more than can be numbered"))?;
+        edge::prepare(ShardId(id), settings.cpu(index), ring)
+    };
+    let (threads, refused) = if limit.is_none_or(|_| is_room_for_a_try()) {
+        as_many_as_fit(wanted, one)
+    } else {
+        (Vec::new(), Some(io::Error::from_raw_os_error(libc::ENOMEM)))
+    };
+    let Some(error) = refused else {
+        return Ok(threads);
+    };
+    let limit = match limit {
+        Some(limit) if is_short_of_locked_memory(&error) => limit,
+        Some(_) | None => return Err(other(threads.len(), wanted, &error)),
+    };
+    let fit = threads.len();
+    if fit > 0 && settings.fewer_shards {
+        tracing::warn!(
+            "{fit} of {wanted} shards are started: the limit of locked memory, {}, has no room for more: raise it: {}",
+            mib(limit),
+            ring::memlock_remedy(limit.saturating_mul(wanted as u64).div_ceil(fit as u64))
+        );
+        settings.shards = fit;
+        return Ok(threads);
+    }
+    let need = Need::learn(threads, limit);
+    Err(Failure::Fatal(need.refusal(wanted, limit)))
+}
+
+/// Asks whether this machine allows any ring.
+///
+/// # Errors
+/// [`Failure::Fatal`] with the remedy when it does not.
+pub(crate) fn probe() -> Result<(), Failure> {
+    let until = Instant::now() + RELEASE_MAX;
+    loop {
+        match ring::probe() {
+            Err(Unsupported::MemlockTaken(_)) if Instant::now() < until => {
+                thread::sleep(RELEASE_STEP);
+            }
+            asked => return asked.map_err(|obstacle| Failure::Fatal(obstacle.to_string())),
+        }
+    }
+}
+
+/// Whether there is room for the first, small ring by which the runtime asks what the kernel can do: where it gets
+/// none it panics, and blames the kernel.
+fn is_room_for_a_try() -> bool {
+    let until = Instant::now() + RELEASE_MAX;
+    loop {
+        if ring::lockable_bytes(TRY_BYTES).is_ok_and(|left| left >= TRY_BYTES) {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(RELEASE_STEP);
+    }
+}
+
+/// Makes up to `wanted`; the error is what kept the next one from being made.
+fn as_many_as_fit<T>(
+    wanted: usize,
+    make: impl Fn(usize) -> io::Result<T>,
+) -> (Vec<T>, Option<io::Error>) {
+    let mut made = Vec::with_capacity(wanted);
+    for index in 0..wanted {
+        match patiently(|| make(index)) {
+            Ok(one) => made.push(one),
+            Err(error) => return (made, Some(error)),
+        }
+    }
+    (made, None)
+}
+
+/// Tries again for a moment when memory or threads are short: the kernel gives back what a process or thread that has
+/// just ended had some milliseconds after its end, and the runtime's own start holds some for as long.
+fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + RELEASE_MAX;
+    loop {
+        match make() {
+            Err(error) if passes(&error) && Instant::now() < until => {
+                thread::sleep(RELEASE_STEP);
+            }
+            made => return made,
+        }
+    }
+}
+
+/// Whether it was the limit that kept a ring from being made: memory itself can be short too, also under a limit that
+/// this process need not keep.
+fn is_short_of_locked_memory(error: &io::Error) -> bool {
+    let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
+    error.raw_os_error() == Some(libc::ENOMEM)
+        && ring::lockable_bytes(shard).is_ok_and(|left| left < shard)
+}
+
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
+}
+
+/// Why a shard that is not kept out by the limit of locked memory cannot be made.
+fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            ": raise the limit of open files (`ulimit -n`, LimitNOFILE= in the unit, --ulimit nofile= of the container)"
+        }
+        Some(libc::EAGAIN) => {
+            ": raise the limit of threads (`ulimit -u`, TasksMax= in the unit, --pids-limit of the container)"
+        }
+        Some(libc::ENOMEM) => {
+            ": the machine has no memory left, or the limit of the cgroup is too low (MemoryMax= in the unit, --memory \
+             of the \
+             container)"
+        }
+        Some(_) | None => "",
+    };
+    let number = index + 1;
+    Failure::Fatal(format!(
+        "shard {number} of {wanted} cannot be made: {error}{remedy}"
+    ))
+}
+
+/// Locked memory as it was measured, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Need {
+    /// The number of shards that fit.
+    fit: usize,
+    /// The need of one of them.
+    shard: u64,
+    /// The bytes that other processes of this user hold.
+    others: u64,
+}
+
+impl Need {
+    /// Ends the threads that fitted, and learns from what that gives back.
+    fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
+        let fit = threads.len();
+        // More than this never separates two measurements: a shard takes less than the least limit.
+        let most = (fit + 1) * usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
+        let left = || ring::lockable_bytes(most).unwrap_or(0) as u64;
+        let with = left();
+        threads.into_iter().for_each(ShardThread::end);
+        let without = settled(left);
+        Self::of(fit, limit, with, without)
+    }
+
+    /// From what is left of the limit `with` the shards that fit, and `without` them.
+    fn of(fit: usize, limit: u64, with: u64, without: u64) -> Self {
+        let taken = without.saturating_sub(with);
+        Self {
+            fit,
+            // Not even one fits: the number that any kernel takes.
+            shard: taken
+                .checked_div(fit as u64)
+                .filter(|&shard| shard > 0)
+                .unwrap_or(MEMLOCK_BYTES_MIN),
+            others: limit.saturating_sub(without),
+        }
+    }
+
+    /// The error text: the need, the limit and the remedy.
+    fn refusal(self, wanted: usize, limit: u64) -> String {
+        let need = self.shard * wanted as u64;
+        let others = if self.others < OTHERS_MIN {
+            String::new()
+        } else {
+            let held = mib(self.others);
+            format!(", and other processes of this user hold {held} of it")
+        };
+        let fewer = match self.fit {
+            0 => String::new(),
+            fit => format!("--shards {fit}, or "),
+        };
+        let shards = if wanted == 1 {
+            "shard needs"
+        } else {
+            "shards need"
+        };
+        let raise = mib_up(need + self.others);
+        format!(
+            "{wanted} {shards} {} MiB of locked memory, the limit is {}{others}: {fewer}raise it to {raise} MiB: {}",
+            mib_up(need),
+            mib(limit),
+            ring::memlock_remedy(raise * MIB),
+        )
+    }
+}
+
+/// Measures again until two figures in a row agree, for a bounded time.
+fn settled(measure: impl Fn() -> u64) -> u64 {
+    let until = Instant::now() + RELEASE_MAX;
+    let mut last = measure();
+    loop {
+        thread::sleep(RELEASE_STEP);
+        let next = measure();
+        if next == last || Instant::now() > until {
+            return next;
+        }
+        last = next;
+    }
+}
+
+/// In MiB where that is a whole number of them, else in KiB.
+fn mib(bytes: u64) -> String {
+    if bytes.is_multiple_of(MIB) {
+        format!("{} MiB", bytes / MIB)
+    } else {
+        format!("{} KiB", bytes / 1024)
+    }
+}
+
+/// In MiB, rounded up: enough, as a limit.
+fn mib_up(bytes: u64) -> u64 {
+    bytes.div_ceil(MIB)
+}
+
+/// Time for the kernel to give locked memory back, at most, and the interval at which that is checked.
+const RELEASE_MAX: Duration = Duration::from_millis(400);
+const RELEASE_STEP: Duration = Duration::from_millis(20);
+
+/// Of locked memory: several times what the smallest ring takes.
+const TRY_BYTES: usize = 64 * 1024;
+
+/// Less than this is not worth a word: rings that are being given back.
+const OTHERS_MIN: u64 = 128 * 1024;
+
+const MIB: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod threads_tests {
+
+    use super::*;
+    use std::cell::Cell;
+
+    const KIB: u64 = 1024;
+
+    fn refuse(errno: i32) -> io::Error {
+        io::Error::from_raw_os_error(errno)
+    }
+
+    #[test]
+    fn a_shard_in_the_middle_that_cannot_be_made_ends_the_start_with_the_remedy() {
+        for (errno, remedy) in [
+            (libc::EMFILE, "LimitNOFILE="),
+            (libc::ENFILE, "LimitNOFILE="),
+            (libc::EAGAIN, "TasksMax="),
+            (libc::ENOMEM, "MemoryMax="),
+            (libc::EIO, "Input/output error"),
+        ] {
+            let (made, error) = as_many_as_fit(8, |index| match index {
+                3 => Err(refuse(errno)),
+                index => Ok(index),
+            });
+            assert_eq!(made, [0, 1, 2]);
+            let Failure::Fatal(text) = other(made.len(), 8, &error.unwrap()) else {
+                panic!("exit code 1")
+            };
+            assert!(text.starts_with("shard 4 of 8 cannot be made: "), "{text}");
+            assert!(text.contains(remedy), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_about_to_be_given_back_is_waited_for() {
+        let refusals = Cell::new(3);
+        let (made, error) = as_many_as_fit(2, |index| {
+            if refusals.get() > 0 {
+                refusals.set(refusals.get() - 1);
+                return Err(refuse(libc::ENOMEM));
+            }
+            Ok(index)
+        });
+        assert_eq!(made, [0, 1]);
+        assert!(error.is_none());
+        let (made, error) = as_many_as_fit(2, |index| match index {
+            0 => Ok(index),
+            _ => Err(refuse(libc::ENOMEM)),
+        });
+        assert_eq!(made, [0]);
+        assert_eq!(error.unwrap().raw_os_error(), Some(libc::ENOMEM));
+    }
+
+    #[test]
+    fn the_error_names_the_need_the_room_and_other_holders() {
+        let alone = Need::of(5, 8 * MIB, 300 * KIB, 8 * MIB - 8 * KIB);
+        let text = alone.refusal(8, 8 * MIB);
+        let expected = "8 shards need 13 MiB of locked memory, the limit is 8 MiB: --shards 5, or raise it to 13 MiB: \
+                        in this shell `sudo prlimit --memlock=13631488 --pid $$`; ";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("LimitMEMLOCK=13312K"), "{text}");
+
+        let beside = Need::of(2, 8 * MIB, 100 * KIB, 500 * KIB);
+        let text = beside.refusal(8, 8 * MIB);
+        assert!(
+            text.starts_with(
+                "8 shards need 2 MiB of locked memory, the limit is 8 MiB, and other processes of this user hold 7692 \
+                 KiB of it: \
+                 --shards 2, or raise it to 10 MiB: "
+            ),
+            "{text}"
+        );
+
+        let none = Need::of(0, 600 * KIB, 40 * KIB, 40 * KIB);
+        let text = none.refusal(1, 600 * KIB);
+        assert!(
+            text.starts_with(
+                "1 shard needs 1 MiB of locked memory, the limit is 600 KiB, and other processes of this user hold 560 \
+                 KiB of it: \
+                 raise it to 2 MiB: "
+            ),
+            "{text}"
+        );
     }
 }

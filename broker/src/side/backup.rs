@@ -7,10 +7,10 @@
 //! forged, is in it only for a request with the admin token; where none is configured, `heliograph backup` reads the
 //! file itself, if its user may.
 
-use crate::backup::wire::{self, Part};
-use crate::data_dir::epoch;
+use crate::backup_stream::{self, Part};
+use crate::presence_epoch;
 use crate::side::admin::access::Access;
-use crate::side::admin::answer::Fault;
+use crate::side::admin::http::Fault;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -56,11 +56,11 @@ impl Backups {
 
     /// The first bytes of a stream, and the source of the others.
     fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
-        let mut head = wire::MAGIC.to_vec();
+        let mut head = backup_stream::MAGIC.to_vec();
         if with_key {
             let key = (self.what.session_key)();
             let key = key.map_err(|error| format!("session.key cannot be read: {error}"))?;
-            wire::put(&mut head, &Part::SessionKey(&key));
+            backup_stream::put(&mut head, &Part::SessionKey(&key));
         }
         let snapshot = (self.what.snapshot)()?;
         Ok((head, snapshot))
@@ -89,7 +89,8 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
     let with_key = access.is_borne(&headers);
     let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
     let begun = tokio::task::spawn_blocking(move || -> Result<_, String> {
-        let last = epoch::kept(&backups.what.data_dir).map_err(|error| error.to_string())?;
+        let last =
+            presence_epoch::kept(&backups.what.data_dir).map_err(|error| error.to_string())?;
         let (head, snapshot) = backups.begin(with_key)?;
         Ok((head, snapshot, last))
     })
@@ -117,12 +118,14 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
     let mut response = Body::from_stream(Chunks(chunks)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     if let Ok(path) = HeaderValue::from_bytes(data_dir.as_os_str().as_encoded_bytes()) {
-        response.headers_mut().insert(wire::DATA_DIR_HEADER, path);
+        response
+            .headers_mut()
+            .insert(backup_stream::DATA_DIR_HEADER, path);
     }
     if let Some(epoch) = last {
         response
             .headers_mut()
-            .insert(wire::EPOCH_HEADER, epoch.into());
+            .insert(backup_stream::EPOCH_HEADER, epoch.into());
     }
     Ok(response)
 }
@@ -139,13 +142,13 @@ fn pump(
     let (mut chunk, mut rows, mut more) = (head, 0, true);
     while more {
         let read = snapshot.read(|key, value| {
-            wire::put(&mut chunk, &Part::Row(key, value));
+            backup_stream::put(&mut chunk, &Part::Row(key, value));
             rows += 1;
             chunk.len() < CHUNK_BYTES
         });
         more = read.map_err(io::Error::other)?;
         if !more {
-            wire::put(&mut chunk, &Part::End(rows));
+            backup_stream::put(&mut chunk, &Part::End(rows));
         }
         if began.elapsed() > BACKUP_MAX {
             return Err(io::Error::other("it takes too long"));
@@ -236,7 +239,7 @@ mod tests {
     /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
-        use crate::side::{History, Shared, Shows, StatusBoard, pages};
+        use crate::side::{History, Shared, Shows, StatusBoard, admin};
         use std::io::{Read, Write};
         use std::net::TcpStream;
         let (backups, dir) = backups("backup-turns");
@@ -294,7 +297,11 @@ mod tests {
             .unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            tokio::spawn(pages::serve(vec![listener], StatusBoard::default(), shows));
+            tokio::spawn(crate::side::admin::serve(
+                vec![listener],
+                StatusBoard::default(),
+                shows,
+            ));
             tokio::task::spawn_blocking(asks).await.unwrap();
         });
         drop(runtime);
@@ -311,7 +318,7 @@ mod tests {
             true
         });
         assert_eq!(rows.unwrap(), 200);
-        let mut reader = wire::Reader::new(&stream[..]).unwrap();
+        let mut reader = backup_stream::Reader::new(&stream[..]).unwrap();
         let mut seen = 0;
         let count = loop {
             match reader.next().unwrap() {

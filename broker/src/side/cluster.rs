@@ -1,13 +1,20 @@
 //! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
 //! where the nodes agree in etcd on who owns what.
 
-use crate::side::admin::answer::{Answer, Fault};
+use crate::side::admin::http::{Answer, Fault};
+use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
+use crate::side::shared_state::Shared;
+use crate::side::try_sessions::InForce;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json as value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// Asks the node; blocks for a second at most. `None` when it has ended or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
@@ -152,3 +159,177 @@ const NONE: Fault = Fault::new(
     "this node follows no etcd, so it has no cluster to show",
 );
 const NODE_SILENT: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
+
+// Whether the nodes of a cluster have the same credentials files. A node that was forgotten when they changed still
+// lets in anyone who was removed, by way of itself.
+
+/// This node's credentials files, and the other nodes whose files differ. A clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Agreement {
+    in_force: Option<InForce>,
+    nodes: Option<NodePages>,
+    differing: Shared<Differing>,
+}
+
+/// The other nodes whose files differ, by name.
+#[derive(Debug, Default)]
+struct Differing(BTreeMap<String, Differs>);
+
+#[derive(Debug)]
+struct Differs {
+    sha256: String,
+    since: Instant,
+    is_told: bool,
+}
+
+impl Agreement {
+    pub(crate) fn new(in_force: Option<InForce>, nodes: Option<NodePages>) -> Self {
+        Self {
+            in_force,
+            nodes,
+            differing: Shared::default(),
+        }
+    }
+
+    /// The credentials in force; `None` where no signature is asked for.
+    pub(crate) fn credentials(&self) -> Option<&InForce> {
+        self.in_force.as_ref()
+    }
+
+    /// The SHA-256 of this node's files as hexadecimal digits; `None` where no signature is asked for.
+    fn own(&self) -> Option<String> {
+        let files = self.in_force.as_ref()?.borrow().files()?;
+        Some(HEXLOWER.encode(&files))
+    }
+
+    /// This node's part, for other nodes.
+    pub(crate) fn own_json(&self) -> Value {
+        value!({ "sha256": self.own() })
+    }
+
+    /// This node's files, and the nodes with other ones; `None` where no signature is asked for.
+    pub(crate) fn json(&self) -> Option<Value> {
+        let differing = self.differing.lock();
+        let differ = differing.0.iter().map(|(node, it)| {
+            let elapsed = it.since.elapsed();
+            let (seconds, is_late) = (elapsed.as_secs(), elapsed >= LATE);
+            value!({ "node": node, "sha256": it.sha256, "seconds": seconds, "late": is_late })
+        });
+        Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
+    }
+
+    /// For how many seconds the files of each node have differed: 0 of this one, whose name is empty outside of a
+    /// cluster, and nothing of others that have the same.
+    pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
+        let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
+        let differing = self.differing.lock();
+        let others = differing.0.iter();
+        let others = others.map(|(node, it)| (node.clone(), it.since.elapsed().as_secs()));
+        std::iter::once((own.into(), 0)).chain(others).collect()
+    }
+
+    /// Asks the other nodes again and again, for as long as the process runs.
+    pub(crate) async fn follow(self) {
+        let Some(nodes) = self.nodes.clone().filter(|_| self.in_force.is_some()) else {
+            return;
+        };
+        loop {
+            sleep(LOOK_EVERY).await;
+            // Too much is asked of the other nodes: the next look finds room.
+            let Ok(replies) = nodes.ask(PATH, "").await else {
+                continue;
+            };
+            let Some(own) = self.own() else { continue };
+            let late = self.differing.lock().take(&own, replies, Instant::now());
+            if !late.is_empty() {
+                tracing::warn!(
+                    nodes = late.join(" "),
+                    "credentials files of other nodes differ from this one's for more than a minute: anyone who was \
+                     removed from one still gets in by way of the others; copy the files of one node to all"
+                );
+            }
+        }
+    }
+}
+
+impl Differing {
+    /// Takes the replies of the other nodes. Gives those whose files have differed for [`LATE`], each once. A node that
+    /// does not answer is not judged.
+    fn take(&mut self, own: &str, replies: NodeReplies, now: Instant) -> Vec<String> {
+        let mut known = std::mem::take(&mut self.0);
+        for NodeReply { node, status, body } in replies.replies {
+            let sha256 = body["sha256"].as_str().filter(|it| it.len() == own.len());
+            let Some(sha256) = sha256.filter(|it| status == 200 && *it != own) else {
+                continue;
+            };
+            let former = known.remove(&node);
+            let differs = Differs {
+                sha256: sha256.into(),
+                since: former.as_ref().map_or(now, |it| it.since),
+                is_told: former.is_some_and(|it| it.is_told),
+            };
+            self.0.insert(node, differs);
+        }
+        let mut late = Vec::new();
+        for (node, it) in &mut self.0 {
+            if !it.is_told && now.duration_since(it.since) >= LATE {
+                it.is_told = true;
+                late.push(node.clone());
+            }
+        }
+        late
+    }
+}
+
+/// The path that other nodes are asked for.
+pub(crate) const PATH: &str = "/credentials";
+
+/// Time between two looks at the other nodes.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Files that differ for as long as this were forgotten: nodes read theirs within seconds of one another.
+const LATE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod agreement_tests {
+
+    use super::*;
+
+    fn replies(of: &[(&str, u16, &str)]) -> NodeReplies {
+        let reply = |(node, status, sha256): &(&str, u16, &str)| NodeReply {
+            node: (*node).into(),
+            status: *status,
+            body: value!({ "sha256": sha256 }),
+        };
+        NodeReplies {
+            replies: of.iter().map(reply).collect(),
+            missing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_differs_for_a_minute_is_told_of_once() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut differing = Differing::default();
+        let mut look = |of: &[(&str, u16, &str)], at| differing.take("aa", replies(of), after(at));
+        assert!(look(&[("n2", 200, "bb"), ("n3", 200, "aa")], 0).is_empty());
+        assert!(look(&[("n2", 200, "cc"), ("n3", 404, "bb")], 59).is_empty());
+        assert_eq!(look(&[("n2", 200, "cc"), ("n3", 200, "bb")], 60), ["n2"]);
+        assert!(look(&[("n2", 200, "cc")], 70).is_empty(), "once");
+        assert!(look(&[("n2", 200, "aa")], 80).is_empty());
+        assert!(look(&[("n2", 200, "bb")], 90).is_empty(), "another time");
+        assert_eq!(look(&[("n2", 200, "bb")], 150), ["n2"]);
+    }
+
+    #[test]
+    fn nodes_without_an_answer_are_not_judged() {
+        let mut differing = Differing::default();
+        let now = Instant::now();
+        differing.take("aa", replies(&[("n2", 200, "bb")]), now);
+        assert_eq!(differing.0.len(), 1);
+        let others = [("n2", 404, "bb"), ("n3", 200, "long"), ("n4", 503, "bb")];
+        differing.take("aa", replies(&others), now);
+        assert!(differing.0.is_empty());
+    }
+}

@@ -7,7 +7,7 @@ use crate::limits::{
     EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX,
     STATES_BYTES_WAITING_MAX, STATES_WAITING_MAX,
 };
-use crate::side::shared::Shared;
+use crate::side::shared_state::Shared;
 use axum::body::Bytes;
 use broker_core::id::Identity;
 use serde_json::{Value, json as value};

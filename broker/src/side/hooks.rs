@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
-use crate::side::admin::answer::{Answer, Fault};
+use crate::side::admin::http::{Answer, Fault};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};

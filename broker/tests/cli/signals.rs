@@ -100,10 +100,10 @@ fn a_second_signal_ends_a_drain_at_once_with_exit_code_1() {
 fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
     let (directory, other) = (directory(), directory());
     let first =
-        broker::certificate::development(directory.as_ref(), &[], std::time::SystemTime::now())
+        broker::dev_certificate::development(directory.as_ref(), &[], std::time::SystemTime::now())
             .unwrap();
     let second =
-        broker::certificate::development(other.as_ref(), &[], std::time::SystemTime::now())
+        broker::dev_certificate::development(other.as_ref(), &[], std::time::SystemTime::now())
             .unwrap();
     let (cert, key) = (
         first.files.cert.to_str().unwrap(),

@@ -3,9 +3,8 @@
 //! Each is stamped before it is opened, so that no later change of it is missed, and hashed as it is read: by the
 //! SHA-256 of all, nodes see whether theirs are equal.
 
-use crate::config::error::{Fault, ValuePlace};
-use crate::files::stamp::{Stamp, stamp};
-use crate::files::{self, Content, ReadError, authorities};
+use crate::config::draft::{Fault, ValuePlace};
+use crate::files::{self, Content, ReadError, Stamp, stamp};
 use aws_lc_rs::digest::{self, Context, Digest, SHA256};
 use broker_core::auth::provider::KeySet;
 use broker_core::limits::KEY_SET_BYTES_MAX;
@@ -152,7 +151,7 @@ impl Files {
         let path = self.beside(written)?;
         let read = self.text(&path, CERTIFICATES_BYTES_MAX)?;
         let pem = read.content.as_bytes();
-        authorities::roots(Some(pem)).map_err(|rule| format!("{}: {rule}", path.display()))?;
+        files::roots(Some(pem)).map_err(|rule| format!("{}: {rule}", path.display()))?;
         Ok(pem.into())
     }
 

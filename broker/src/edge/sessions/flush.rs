@@ -4,7 +4,7 @@
 //! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
-use crate::edge::connections::connection::{Connection, Receive, Stage, ring_key};
+use crate::edge::connection::{Connection, Receive, Stage, ring_key};
 use crate::edge::io::Io;
 use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
 use crate::edge::sessions::Sessions;

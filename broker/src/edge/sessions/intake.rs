@@ -1,9 +1,7 @@
 //! Receiving: handles the completion of a receive.
 
-use crate::edge::answers;
-use crate::edge::connections::connection::{Connection, Receive, Stage, Standing, has_left};
-use crate::edge::handshakes::Shaking;
-use crate::edge::io::Io;
+use crate::edge::connection::{Connection, Receive, Stage, Standing, has_left};
+use crate::edge::io::{self, Io, Shaking};
 use crate::edge::limits::LINGER_BYTES;
 use crate::edge::sessions::Sessions;
 use crate::edge::tls::Read;
@@ -206,9 +204,9 @@ impl<M: Machine> Sessions<M> {
         if tls.met_plain_http() {
             let mut answer = Vec::new();
             let why = TurnedAway::PlainHttp;
-            let remote = answers::remote(&connection.socket);
+            let remote = io::remote(&connection.socket);
             let id = remote.map(|remote| self.machine.turned_away(remote, why, io.turn.at()));
-            answers::not_tls(
+            io::not_tls(
                 &mut answer,
                 io.turn.at().wall,
                 id.as_deref().unwrap_or_default(),

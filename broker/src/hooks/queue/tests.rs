@@ -1,7 +1,6 @@
 //! Order, retries and bounds of what waits for a receiver.
 
-use super::*;
-use crate::hooks::job::What;
+use super::{What, *};
 use crate::limits::HOOK_WAITING_MAX;
 use broker_core::presence::{Cause, Presence, Waiter};
 use broker_core::time::Wall;

@@ -1,10 +1,10 @@
 //! The certificate of TLS listeners: found and read at start, and read again on a reload; the log reminds of its end.
 
-use crate::certificate::{self, DevCertificate};
 use crate::data_dir::DataDir;
+use crate::dev_certificate::{self, DevCertificate};
 use crate::edge::Post;
 use crate::failure::Failure;
-use crate::files::stamp::Stamp;
+use crate::files::Stamp;
 use crate::server::mailboxes::post_to_all;
 use crate::server::reload::{Subject, stamps};
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
@@ -114,7 +114,8 @@ fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<Pa
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));
     }
-    let found = certificate::development(data_dir.path(), &settings.dev_hosts, SystemTime::now());
+    let found =
+        dev_certificate::development(data_dir.path(), &settings.dev_hosts, SystemTime::now());
     let DevCertificate { ca, files, made } = found
         .map_err(|error| Failure::fatal("the development certificate cannot be written", &error))?;
     if made {

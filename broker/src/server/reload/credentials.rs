@@ -4,10 +4,11 @@ use crate::config::{Loaded, load_credentials};
 use crate::devices::Devices;
 use crate::edge::Post;
 use crate::failure::Failure;
-use crate::files::stamp::Stamp;
+use crate::files::Stamp;
+use crate::providers::{self, Fetcher};
 use crate::server::mailboxes::post_to_all;
 use crate::server::reload::Subject;
-use crate::side::InForce;
+use crate::side::{InForce, Shows};
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Letter, Shard};
@@ -151,4 +152,29 @@ impl Subject for CredentialsFile {
         tracing::info!(principals, "credentials in force");
         Ok(())
     }
+}
+
+// The task that fetches keys of OpenID providers, and its way to the shards.
+
+/// The task, which is to be run on the side thread, and the credentials in force; `None` where no signature is asked
+/// for.
+pub(crate) fn fetcher(
+    settings: &Settings,
+    who: Option<&InitialCredentials>,
+    mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    shows: &mut Shows,
+) -> (Option<Fetcher>, Option<InForce>) {
+    let Some(in_force) = who.map(|found| found.file.in_force()) else {
+        return (None, None);
+    };
+    let mailboxes = Arc::clone(mailboxes);
+    let hand_over = Box::new(move |keyring| {
+        post_to_all(&mailboxes, || {
+            Post::Letter(Letter::Keyring(Arc::clone(&keyring)))
+        });
+    });
+    let place = (settings.data_dir.clone(), settings.dev);
+    let (fetcher, figures, known) = providers::fetcher(in_force.clone(), place, hand_over);
+    (shows.providers, shows.known) = (Some(figures), Some(known));
+    (Some(fetcher), Some(in_force))
 }

@@ -8,7 +8,7 @@
 //! ```
 //! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 
-use crate::side::admin::answer::Fault;
+use crate::side::admin::http::Fault;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};

@@ -1,8 +1,8 @@
 //! `GET /channels/{name}`: one channel in full. Every text of the wire is escaped by the JSON library.
 
-use crate::side::admin::answer::{Answer, Fault, SILENT, rfc3339};
-use crate::side::inspect::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
-use crate::side::presence::entry::entry;
+use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
+use crate::side::channels::presence::entry;
+use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use broker_core::id::{Identity, ShardId};

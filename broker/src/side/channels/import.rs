@@ -8,10 +8,9 @@
 
 use crate::channels::Plan;
 use crate::limits::IMPORT_BODY_BYTES_MAX;
-use crate::side::admin::answer::{Answer, Fault, SILENT};
-use crate::side::admin::door::Seat;
-use crate::side::admin::request::{is_json, parameter};
-use crate::side::inspect::inspector::Inspector;
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
+use crate::side::inspector::Inspector;
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;

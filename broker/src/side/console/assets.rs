@@ -1,6 +1,6 @@
 //! The console's files: bytes of the binary, the same for everybody.
 
-use crate::side::admin::answer::Fault;
+use crate::side::admin::http::Fault;
 use aws_lc_rs::digest;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};

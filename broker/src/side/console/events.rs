@@ -13,15 +13,13 @@
 //! snapshot follows) and a comment every 15 s.
 
 use crate::limits::TOPICS_MAX;
-use crate::side::admin::answer::Fault;
-use crate::side::admin::door::Seat;
-use crate::side::console::hub::Hub;
-use crate::side::console::sources::Sources;
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::Fault;
 use crate::side::console::stream::Body;
-use crate::side::console::topic::Topic;
-use crate::side::inspect::inspector::Inspector;
+use crate::side::console::topics::{Hub, Sources, Topic};
+use crate::side::inspector::Inspector;
 use crate::side::refusals::Refusals;
-use crate::side::status::Status;
+use crate::side::shared_state::Status;
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -1,9 +1,8 @@
 //! The service in figures: rates and quantiles between two looks at the shards, and those of the last hour.
 
 use crate::edge::Scraped;
-use crate::edge::clock::calendar;
-use crate::side::shared::Shared;
-use crate::side::status::Status;
+use crate::edge::turn::calendar;
+use crate::side::shared_state::{Shared, Status};
 use broker_core::event::{CONNECTION_ROLES, Counters, Histogram, sign_ins};
 use broker_core::id::ShardId;
 use broker_core::shard::Snapshot;

@@ -5,9 +5,8 @@
 //! missed.
 
 use crate::limits::EVENT_PIECE_BYTES;
-use crate::side::admin::door::Seat;
-use crate::side::console::sources::Sources;
-use crate::side::console::topic::Watch;
+use crate::side::admin::connections::Seat;
+use crate::side::console::topics::{Sources, Watch};
 use crate::side::feed::{Event, Next, event};
 use axum::body::Bytes;
 use futures_core::Stream;

@@ -4,8 +4,8 @@
 //! that did not answer in time is right again with the next request.
 
 use crate::edge::Shift;
-use crate::side::admin::answer::{Answer, SILENT, rfc3339};
-use crate::side::dev::body::Body;
+use crate::side::admin::http::{Answer, SILENT, rfc3339};
+use crate::side::dev::request::Body;
 use crate::side::refusals::Refusals;
 use axum::body::Bytes;
 use axum::extract::State;

@@ -2,11 +2,11 @@
 //!
 //! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
 
-use crate::side::admin::answer::{Answer, SILENT, rfc3339};
-use crate::side::channels::paging::merged;
+use crate::side::admin::http::{Answer, SILENT, rfc3339};
+use crate::side::channels::list::merged;
 use crate::side::dev::fault_rule;
-use crate::side::dev::query::Parameters;
-use crate::side::inspect::inspector::Inspector;
+use crate::side::dev::request::Parameters;
+use crate::side::inspector::Inspector;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use broker_core::id::Identity;

@@ -3,11 +3,11 @@
 //! A rule is one value for all shards, with its counts; a shard that was silent when it was made (503) may learn of it
 //! later, when it has ended already, and does nothing.
 
-use crate::side::admin::answer::{Answer, Fault, SILENT, fault_id};
-use crate::side::dev::body::Body;
+use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
-use crate::side::dev::fault_rule::{self, allowed};
-use crate::side::inspect::shards::Shards;
+use crate::side::dev::fault_rule;
+use crate::side::dev::request::Body;
+use crate::side::inspector::Shards;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -83,7 +83,7 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
 
 /// `GET /dev/faults/allowed`: what a fault may say.
 async fn allowed() -> Json<Value> {
-    Json(allowed::document())
+    Json(fault_rule::document())
 }
 
 /// `POST /dev/faults`.

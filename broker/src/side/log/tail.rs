@@ -2,7 +2,7 @@
 
 use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_KEPT_MAX};
 use crate::side::feed::{Bell, Feed, Position};
-use crate::side::shared::Shared;
+use crate::side::shared_state::Shared;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,8 +1,7 @@
 //! The metrics of the shards' edges: connections, sockets, turns.
 
 use crate::edge::EdgeCounts;
-use crate::side::metrics::exposition::{Row, Samples, counter, gauge, seconds};
-use crate::side::metrics::view::View;
+use crate::side::metrics::exposition::{Row, Samples, View, counter, gauge, seconds};
 use broker_core::machine::TunnelFailure;
 use strum::VariantNames;
 

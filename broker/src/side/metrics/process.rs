@@ -3,11 +3,10 @@
 use crate::hooks::HooksReport;
 use crate::providers::ProvidersReport;
 use crate::side::cluster::{ClusterView, MESSAGES};
-use crate::side::metrics::exposition::{Row, counter, gauge};
-use crate::side::metrics::things::AuthoritiesReport;
-use crate::side::metrics::view::labelled;
+use crate::side::metrics::exposition::{Row, counter, gauge, labelled};
+use crate::side::metrics::integrations::AuthoritiesReport;
 use crate::side::process::{cpu_time, open_files_max};
-use crate::side::status::Status;
+use crate::side::shared_state::Status;
 use crate::version::COMMIT_LABEL;
 use strum::VariantArray;
 

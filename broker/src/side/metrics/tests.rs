@@ -3,8 +3,8 @@
 use super::*;
 use crate::edge::EdgeCounts;
 use crate::side::metrics::exposition::Kind;
-use crate::side::metrics::{edge, machine, process};
-use crate::side::status::Status;
+use crate::side::metrics::{edge, process, signaling};
+use crate::side::shared_state::Status;
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
 use broker_core::id::ShardId;
 use codec::sigv4::Reason;
@@ -283,7 +283,7 @@ fn the_build_is_described() {
 #[test]
 fn names_follow_the_rules_of_prometheus() {
     let mut seen = std::collections::BTreeSet::new();
-    let shards = machine::METRICS.iter().chain(edge::METRICS);
+    let shards = signaling::METRICS.iter().chain(edge::METRICS);
     let shards = shards.map(|row| (row.name, row.help, row.kind));
     let process = process::METRICS.iter();
     let process = process.map(|row| (row.name, row.help, row.kind));

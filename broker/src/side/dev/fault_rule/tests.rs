@@ -1,5 +1,4 @@
-use super::*;
-use crate::side::dev::fault_rule::allowed::document;
+use super::{document, *};
 use serde_json::json;
 
 fn read(value: &Value) -> Result<FaultRule, String> {

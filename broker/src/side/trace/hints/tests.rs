@@ -1,5 +1,4 @@
-use super::*;
-use crate::side::trace::hints::text::Span;
+use super::{Span, *};
 
 /// A viewer of ten seconds that offered after 3 ms.
 fn offered() -> Facts {

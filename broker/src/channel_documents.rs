@@ -1,0 +1,558 @@
+//! The documents: what the AWS CLI prints of channels, and tags with the ARN of their channel.
+//!
+//! ```text
+//!  {"ChannelInfoList": [CHANNEL, …]}            aws kinesisvideo list-signaling-channels
+//!  {"ChannelInfo": CHANNEL}                     aws kinesisvideo describe-signaling-channel
+//!  {"ChannelARN": ARN, "Tags": {KEY: VALUE}}    aws kinesisvideo list-tags-for-resource, with a --query
+//! ```
+//! Members that are not known are ignored: the service may add some.
+
+use crate::failure::Failure;
+use crate::files::{ReadError, read_text};
+use crate::terminal::plain;
+use broker_core::record::{Record, Tags, Version};
+use broker_core::time::Wall;
+use codec::control::{Tag, checked_tags, message_ttl_seconds};
+use codec::identifiers::ChannelArn;
+use serde::{Deserialize, Serialize};
+use serde_json::ser::PrettyFormatter;
+use serde_json::{Deserializer, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A channel as `ChannelInfo` has it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", expecting = "a JSON object of a channel")]
+pub(crate) struct Channel<'t> {
+    #[serde(borrow)]
+    pub(crate) channel_name: Cow<'t, str>,
+    #[serde(borrow, rename = "ChannelARN")]
+    pub(crate) channel_arn: Cow<'t, str>,
+    #[serde(borrow)]
+    pub(crate) channel_type: Cow<'t, str>,
+    #[serde(borrow)]
+    pub(crate) channel_status: Cow<'t, str>,
+    pub(crate) creation_time: CreationTime<'t>,
+    pub(crate) single_master_configuration: Option<SingleMaster>,
+    #[serde(borrow, default)]
+    pub(crate) version: Cow<'t, str>,
+}
+
+/// A moment as the AWS CLI prints it: version 1 the number of the service's answer, version 2 a text.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(
+    untagged,
+    expecting = "a CreationTime must be seconds since 1970 as a number, or a text of RFC 3339"
+)]
+pub(crate) enum CreationTime<'t> {
+    Seconds(f64),
+    #[serde(borrow)]
+    Text(Cow<'t, str>),
+}
+
+impl CreationTime<'_> {
+    /// Seconds since 1970; `None` for a text that is no moment, and for a number that no ARN can have.
+    pub(crate) fn seconds(&self) -> Option<f64> {
+        match self {
+            Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
+            Self::Text(text) => {
+                let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+                let seconds = moment.unix_timestamp() as f64;
+                Some(seconds + f64::from(moment.millisecond()) / 1000.0)
+            }
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SingleMaster {
+    pub(crate) message_ttl_seconds: Option<i64>,
+}
+
+/// The tags of one channel.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChannelTags {
+    #[serde(rename = "ChannelARN")]
+    pub(crate) channel_arn: String,
+    #[serde(rename = "Tags")]
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// One document.
+#[derive(Debug)]
+pub(crate) enum Document<'t> {
+    Channels(Vec<Channel<'t>>),
+    Tags(ChannelTags),
+}
+
+/// The members that tell documents apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", expecting = "a JSON object")]
+struct Members<'t> {
+    #[serde(borrow)]
+    channel_info_list: Option<Vec<Channel<'t>>>,
+    #[serde(borrow)]
+    channel_info: Option<Channel<'t>>,
+    #[serde(rename = "ChannelARN")]
+    channel_arn: Option<String>,
+    #[serde(default)]
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// Gives each document of a text with its number, from 1.
+///
+/// # Errors
+/// The place of the first thing that is no such document, what is wrong with it, and what is allowed. Documents before
+/// it were given.
+pub(crate) fn documents<'t>(
+    text: &'t str,
+    mut give: impl FnMut(u32, Document<'t>),
+) -> Result<(), String> {
+    let mut reader = Deserializer::from_str(text);
+    let mut number = 0;
+    while reader.end().is_err() {
+        number += 1;
+        let members = serde_path_to_error::deserialize::<_, Members<'_>>(&mut reader);
+        let members = members.map_err(|error| {
+            let path = error.path().to_string();
+            let place = match path.trim_end_matches(['?', '.']) {
+                "" => String::new(),
+                known => format!(", {known}"),
+            };
+            format!("document {number}{place}: {}: {ALLOWED}", error.inner())
+        })?;
+        let document = members.document();
+        give(
+            number,
+            document.ok_or_else(|| format!("document {number}: it is none of these: {ALLOWED}"))?,
+        );
+    }
+    if number == 0 {
+        return Err(format!("it holds no document: {ALLOWED}"));
+    }
+    Ok(())
+}
+
+impl<'t> Members<'t> {
+    /// The document, if the members are those of one kind.
+    fn document(self) -> Option<Document<'t>> {
+        match self {
+            Self {
+                channel_info_list: Some(channels),
+                channel_info: None,
+                channel_arn: None,
+                tags: None,
+            } => Some(Document::Channels(channels)),
+            Self {
+                channel_info_list: None,
+                channel_info: Some(channel),
+                channel_arn: None,
+                tags: None,
+            } => Some(Document::Channels(vec![channel])),
+            Self {
+                channel_info_list: None,
+                channel_info: None,
+                channel_arn: Some(channel_arn),
+                tags,
+            } => Some(Document::Tags(ChannelTags {
+                channel_arn,
+                tags: tags.unwrap_or_default(),
+            })),
+            Self { .. } => None,
+        }
+    }
+}
+
+/// A creation time has at most 15 digits, of milliseconds.
+const SECONDS_END: f64 = 1e12;
+
+const ALLOWED: &str = "allowed are the JSON documents of list-signaling-channels and describe-signaling-channel, and \
+                       {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";
+
+// The records that files of documents ask for, checked whole.
+
+/// The channels that files ask for, by region, account and name.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered<'f> {
+    pub(crate) channels: BTreeMap<Box<str>, Wanted<'f>>,
+    pub(crate) faults: Faults,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Wanted<'f> {
+    pub(crate) record: Record,
+    pub(crate) source: Source<'f>,
+    /// A document has given its tags.
+    tagged: bool,
+}
+
+/// Tags whose channel may come in a later file.
+type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
+
+/// Reads all files. `random` draws the versions of channels whose own cannot be kept.
+pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Gathered<'f> {
+    let mut gathered = Gathered::default();
+    let mut untied = Untied::new();
+    for file in files {
+        let text = match read_text(file, FILE_BYTES_MAX) {
+            Ok(text) => text,
+            Err(ReadError::TooLong(most)) => {
+                let text = format!("it is too long: allowed are {most} bytes, and several files");
+                gathered.faults.of_file(file, &text);
+                continue;
+            }
+            Err(error) => {
+                let text = format!("{error}: allowed is a file of JSON documents that can be read");
+                gathered.faults.of_file(file, &text);
+                continue;
+            }
+        };
+        gathered.read(file, &text.content, &mut untied, random);
+    }
+    gathered.tie_all(&untied);
+    gathered
+}
+
+/// Reads one text, which faults name so.
+pub(crate) fn gather_text<'f>(
+    name: &'f Path,
+    text: &str,
+    random: &mut fastrand::Rng,
+) -> Gathered<'f> {
+    let (mut gathered, mut untied) = (Gathered::default(), Untied::new());
+    gathered.read(name, text, &mut untied, random);
+    gathered.tie_all(&untied);
+    gathered
+}
+
+impl<'f> Gathered<'f> {
+    fn read(
+        &mut self,
+        file: &'f Path,
+        text: &str,
+        untied: &mut Untied<'f>,
+        random: &mut fastrand::Rng,
+    ) {
+        let read = documents(text, |document, found| {
+            let source = Source { file, document };
+            match found {
+                Document::Channels(channels) => {
+                    for channel in &channels {
+                        self.take(source, channel, random);
+                    }
+                }
+                Document::Tags(tags) => untied.push((source, tags)),
+            }
+        });
+        if let Err(text) = read {
+            self.faults.of_file(file, &text);
+        }
+    }
+
+    fn tie_all(&mut self, untied: &Untied<'f>) {
+        for (source, tags) in untied {
+            self.tie(*source, tags);
+        }
+    }
+
+    fn take(&mut self, source: Source<'f>, channel: &Channel<'_>, random: &mut fastrand::Rng) {
+        let fault = match record(channel, random) {
+            Ok(record) => self.add(source, record),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = fault {
+            self.faults
+                .of_channel(source, &channel.channel_name, &fault);
+        }
+    }
+
+    fn add(&mut self, source: Source<'f>, record: Record) -> Result<(), String> {
+        let count = self.channels.len();
+        match self.channels.entry(record.arn.identity().into()) {
+            Entry::Occupied(entry) => {
+                let Wanted {
+                    record: known,
+                    source: first,
+                    ..
+                } = entry.get();
+                differences(known, &record, false).map_or(Ok(()), |differences| {
+                    let (file, document) = (first.file.display(), first.document);
+                    Err(format!(
+                        "it comes twice with other values ({differences}), first in {file} (document {document}): \
+                         allowed once, or with equal values"
+                    ))
+                })
+            }
+            Entry::Vacant(_) if count >= CHANNELS_MAX => Err(format!(
+                "it is one too many: allowed are {CHANNELS_MAX} channels in all files together"
+            )),
+            Entry::Vacant(entry) => {
+                entry.insert(Wanted {
+                    record,
+                    source,
+                    tagged: false,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a channel its tags.
+    fn tie(&mut self, source: Source<'f>, given: &ChannelTags) {
+        let arn = ChannelArn::parse(&given.channel_arn, false);
+        let name = arn.as_ref().map_or(&*given.channel_arn, ChannelArn::name);
+        let fault = match &arn {
+            Ok(arn) => tied(&mut self.channels, arn, given),
+            Err(error) => Err(format!("the ARN of its tags is none: {error}")),
+        };
+        if let Err(fault) = fault {
+            self.faults.of_channel(source, name, &fault);
+        }
+    }
+}
+
+fn tied(
+    channels: &mut BTreeMap<Box<str>, Wanted<'_>>,
+    arn: &ChannelArn,
+    given: &ChannelTags,
+) -> Result<(), String> {
+    let wanted = channels
+        .get_mut(arn.identity())
+        .filter(|wanted| wanted.record.arn == *arn);
+    let wanted = wanted.ok_or_else(|| {
+        format!(
+            "there are tags for {arn}, which no document has as a channel: allowed are tags of channels that a \
+             document of list-signaling-channels or describe-signaling-channel in one of the files has"
+        )
+    })?;
+    let pairs = given.tags.iter().map(|(key, value)| (&**key, &**value));
+    let tags: Tags = checked_tags(pairs)
+        .map_err(|error| error.message.into_owned())?
+        .into();
+    if wanted.tagged && !same_tags(&wanted.record.tags, &tags) {
+        return Err("its tags come twice with other values: allowed once, or equal".into());
+    }
+    (wanted.record.tags, wanted.tagged) = (tags, true);
+    Ok(())
+}
+
+/// The record that a document asks for, without tags; else what is wrong, and what is allowed.
+fn record(channel: &Channel<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
+    let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
+    if arn.name() != channel.channel_name {
+        return Err(format!(
+            "its ARN names another channel, {}: allowed is the ARN of this channel",
+            arn.name()
+        ));
+    }
+    if channel.channel_type != "SINGLE_MASTER" {
+        return Err(format!(
+            "ChannelType is {:?}: allowed is SINGLE_MASTER, the only type that this service has",
+            channel.channel_type
+        ));
+    }
+    if channel.channel_status != "ACTIVE" {
+        return Err(format!(
+            "ChannelStatus is {:?}: allowed is ACTIVE: list it again when it is, or leave it out",
+            channel.channel_status
+        ));
+    }
+    let created_ms = arn
+        .creation_time()
+        .parse()
+        .map_err(|_| "its ARN has no creation time")?;
+    check_created(channel, created_ms)?;
+    let single_master = channel.single_master_configuration.as_ref();
+    let ttl = single_master.and_then(|configuration| configuration.message_ttl_seconds);
+    let ttl_seconds = message_ttl_seconds(ttl).map_err(|error| error.message.into_owned())?;
+    let version = channel.version.as_bytes().try_into().ok();
+    let version = version.and_then(Version::from_bytes);
+    Ok(Record {
+        arn,
+        ttl_seconds,
+        created: Wall(created_ms),
+        version: version.unwrap_or_else(|| Version::draw(random)),
+        tags: Tags::default(),
+    })
+}
+
+/// The ARN has milliseconds and is what clients keep, so it wins; but both are of one channel.
+fn check_created(channel: &Channel<'_>, created_ms: u64) -> Result<(), String> {
+    let seconds = channel.creation_time.seconds().ok_or(
+        "CreationTime is no moment: allowed are seconds since 1970 as a number, or a text of RFC 3339",
+    )?;
+    let of_arn = created_ms as f64 / 1000.0;
+    // Also for what is no number.
+    if (seconds - of_arn).abs() <= CREATED_APART_MAX_S {
+        return Ok(());
+    }
+    Err(format!(
+        "CreationTime is {seconds:.3} s after 1970, but its ARN says {of_arn:.3}: allowed is a second between them"
+    ))
+}
+
+/// The members in which two records of one name differ, beside their versions; `None` when there is none.
+pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Option<String> {
+    let mut names = Vec::new();
+    if one.arn != other.arn {
+        names.push(format!("ARN {} and {}", one.arn, other.arn));
+    }
+    if one.ttl_seconds != other.ttl_seconds {
+        let (one, other) = (one.ttl_seconds, other.ttl_seconds);
+        names.push(format!("MessageTtlSeconds {one} and {other}"));
+    }
+    if with_tags && !same_tags(&one.tags, &other.tags) {
+        names.push(format!("{} and {} tags", one.tags.len(), other.tags.len()));
+    }
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Whether they are the same, in any order.
+fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
+    let sorted = |tags: &[Tag]| {
+        let pairs = tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
+        pairs.collect::<BTreeMap<_, _>>()
+    };
+    one.len() == other.len() && sorted(one) == sorted(other)
+}
+
+/// The difference of `CreationTime` and ARN that is taken for rounding, in seconds.
+const CREATED_APART_MAX_S: f64 = 1.0;
+
+// Channels as documents that an import takes, in the form in which the AWS CLI prints them.
+
+/// A document of all channels.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct List<'r> {
+    channel_info_list: Vec<Channel<'r>>,
+}
+
+/// Writes a list of all channels, then the tags of each that has some.
+pub(crate) fn write(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
+    let channel_info_list = records.iter().map(channel).collect();
+    document(&List { channel_info_list }, out)?;
+    for record in records.iter().filter(|record| !record.tags.is_empty()) {
+        let pair = |tag: &codec::control::Tag| (tag.key.to_string(), tag.value.to_string());
+        let tags = ChannelTags {
+            channel_arn: record.arn.to_string(),
+            tags: record.tags.iter().map(pair).collect(),
+        };
+        document(&tags, out)?;
+    }
+    out.flush()
+}
+
+fn channel(record: &Record) -> Channel<'_> {
+    let seconds = record.created.0 as f64 / 1000.0;
+    Channel {
+        channel_name: Cow::Borrowed(record.arn.name()),
+        channel_arn: Cow::Borrowed(record.arn.as_str()),
+        channel_type: Cow::Borrowed("SINGLE_MASTER"),
+        channel_status: Cow::Borrowed("ACTIVE"),
+        creation_time: CreationTime::Seconds(seconds),
+        single_master_configuration: Some(SingleMaster {
+            message_ttl_seconds: Some(record.ttl_seconds.into()),
+        }),
+        version: Cow::Borrowed(record.version.as_str()),
+    }
+}
+
+fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let format = PrettyFormatter::with_indent(b"    ");
+    value.serialize(&mut Serializer::with_formatter(&mut *out, format))?;
+    out.write_all(b"\n")
+}
+
+// Faults of files, in the order found; the first ones are kept.
+
+/// The place of something: its file and the document's number in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'f> {
+    pub(crate) file: &'f Path,
+    pub(crate) document: u32,
+}
+
+/// Faults of the files of one import.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    shown: Vec<String>,
+    count: usize,
+}
+
+impl Faults {
+    /// Something is wrong with a file as a whole, or at a place that `text` begins with.
+    pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
+        self.add(|| format!("{}: {}", file.display(), plain(text)));
+    }
+
+    /// Something is wrong with a channel: `text` says what, and what is allowed.
+    pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
+        let Source { file, document } = source;
+        self.add(|| {
+            let (file, name) = (file.display(), plain(&shortened(name)));
+            format!(
+                "{file}: channel {name} (document {document}): {}",
+                plain(text)
+            )
+        });
+    }
+
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.shown.len() < FAULTS_SHOWN_MAX {
+            self.shown.push(text());
+        }
+    }
+
+    /// The number of faults.
+    pub(crate) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Ends the command if there is a fault: a line each, and `outcome`.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`].
+    pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let more = self.count - self.shown.len();
+        if more > 0 {
+            self.shown.push(format!("{more} more faults are not shown"));
+        }
+        self.shown.push(outcome.into());
+        Err(Failure::Configuration(
+            std::mem::take(&mut self.shown).join("\n"),
+        ))
+    }
+}
+
+/// A name as far as a channel's can be long: that of a file may be anything.
+fn shortened(name: &str) -> String {
+    let most = codec::limits::WORD_BYTES;
+    match name.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.into(),
+    }
+}
+
+// Bounds of an import. Beyond one of them nothing is imported, and the fault names it.
+
+/// Bytes of one file: a million channels as the AWS CLI prints them, some 500 bytes each. It is held in memory whole.
+pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
+
+/// Channels of all files of an import together: those that one node was measured with. Some 400 bytes each in memory,
+/// and their tags.
+pub(crate) const CHANNELS_MAX: usize = 1_000_000;
+
+/// Faults that are shown; of further ones only the number.
+pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

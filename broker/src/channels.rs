@@ -1,0 +1,268 @@
+//! `heliograph channels`: channels move in from the cloud service and back, as the JSON documents of the AWS CLI.
+//!
+//! ```text
+//!  FILE… ─► document ─► gather (checked whole) ─► compared with the data directory ─► one commit
+//!                      └─────► POST /import of a broker that runs (`online`): the same
+//!  data directory ─► export ─► stdout
+//! ```
+//! Devices and apps keep ARNs, so a channel keeps its own, with the creation time in it.
+
+use crate::admin_client::AdminListener;
+use crate::channel_documents::{self, Gathered, differences, gather, gather_text};
+use crate::config::{AdminFlags, ChannelsCommand, ChannelsFlags};
+use crate::data_dir::{DataDir, Reach};
+use crate::failure::Failure;
+use crate::registry;
+use crate::terminal::{self, counted};
+use broker_core::limits::IMPORTED_MAX;
+use broker_core::record::Record;
+use broker_core::registry::{encode, key};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Runs a command; what there is to say goes to `out`.
+///
+/// # Errors
+/// [`Failure::Configuration`] for files that cannot be imported, and a directory that cannot be used;
+/// [`Failure::Fatal`] when a broker uses it, or the machine does not do its part. Nothing is imported then.
+pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let data_dir = &flags.data_dir;
+    match &flags.command {
+        ChannelsCommand::Import {
+            files,
+            dry_run,
+            asked,
+        } if is_meant(asked)? => terminal::write(out, &import_online(files, asked, *dry_run)?),
+        ChannelsCommand::Import {
+            files,
+            dry_run: false,
+            asked: _,
+        } => terminal::write(out, &import(files, data_dir)?),
+        ChannelsCommand::Import {
+            files,
+            dry_run: true,
+            asked: _,
+        } => try_import(files, data_dir, out),
+        ChannelsCommand::Export => export(data_dir, out),
+    }
+}
+
+fn import(files: &[PathBuf], data_dir: &Path) -> Result<String, Failure> {
+    let mut plan = Plan::of_files(files)?;
+    let directory = DataDir::open(data_dir, Reach::Nothing);
+    let directory = directory.map_err(|failure| in_use(failure, data_dir))?;
+    let store = registry::open(directory.path(), |record| plan.compare(&record))
+        .map_err(|error| Failure::Fatal(error.to_string()))?;
+    let (make, there) = plan.finish()?;
+    store
+        .put(&mut |put| {
+            let mut rows = make.iter();
+            rows.try_for_each(|record| put(key(&record.arn), &encode(record)))
+        })
+        .map_err(|error| {
+            let directory = data_dir.display();
+            Failure::Fatal(format!(
+                "{directory}: the channels cannot be written: {error}"
+            ))
+        })?;
+    let made = counted(make.len(), "channel");
+    let directory = data_dir.display();
+    Ok(format!("{directory}: {made} made, {there} there already\n"))
+}
+
+/// Says what an import would do. Nothing is made, not even the directory.
+fn try_import(files: &[PathBuf], data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let gathered = gather(files, &mut random()?);
+    let mut plan = Plan { gathered, there: 0 };
+    if has_store(data_dir) {
+        let _locked = locked(data_dir)?;
+        registry::open(data_dir, |record| plan.compare(&record))
+            .map_err(|error| Failure::Fatal(error.to_string()))?;
+    }
+    let (make, there) = (counted(plan.wanted(), "channel"), plan.there);
+    let faults = counted(plan.gathered.faults.count(), "fault");
+    let text = format!("{make} would be made, {there} there already, {faults}\n");
+    terminal::write(out, &text)?;
+    plan.finish().map(drop)
+}
+
+fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    if !has_store(data_dir) {
+        return Err(Failure::Configuration(format!(
+            "--data-dir {}: must be the data directory of a broker, with its store.redb",
+            data_dir.display()
+        )));
+    }
+    let _locked = locked(data_dir)?;
+    let mut records: Vec<Record> = Vec::new();
+    registry::open(data_dir, |record| records.push(record))
+        .map_err(|error| Failure::Fatal(error.to_string()))?;
+    match channel_documents::write(&records, &mut BufWriter::new(out)) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Fatal(format!("stdout: {error}")))
+        }
+        _ => Ok(()), // a reader may have enough
+    }
+}
+
+/// Channels to make, and those of them that were found to be there.
+pub(crate) struct Plan<'f> {
+    gathered: Gathered<'f>,
+    there: usize,
+}
+
+impl<'f> Plan<'f> {
+    /// Reads files, which must be without a fault.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with all faults.
+    pub(crate) fn of_files(files: &'f [PathBuf]) -> Result<Self, Failure> {
+        let mut gathered = gather(files, &mut random()?);
+        gathered.faults.none_or(NOTHING_WRITTEN)?;
+        Ok(Self { gathered, there: 0 })
+    }
+
+    /// Reads a text, which must be without a fault; faults name it so.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with all faults.
+    pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
+        let mut gathered = gather_text(name, text, &mut random()?);
+        gathered.faults.none_or(NOTHING_WRITTEN)?;
+        Ok(Self { gathered, there: 0 })
+    }
+
+    /// The channels that are to be made, unless they are there.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.gathered.channels.values().map(|wanted| &wanted.record)
+    }
+
+    /// Channels that are to be made.
+    fn wanted(&self) -> usize {
+        self.gathered.channels.len()
+    }
+
+    /// Looks at a channel that is there.
+    pub(crate) fn compare(&mut self, found: &Record) {
+        let Gathered { channels, faults } = &mut self.gathered;
+        let Some(wanted) = channels.remove(found.arn.identity()) else {
+            return;
+        };
+        match differences(&wanted.record, found, true) {
+            None => self.there += 1,
+            Some(differences) => {
+                let text = format!(
+                    "it is there with other values ({differences}): allowed is a channel that is not there, or that \
+                     is equal: delete that one, or leave this one out"
+                );
+                faults.of_channel(wanted.source, found.arn.name(), &text);
+            }
+        }
+    }
+
+    /// Whether what was looked at fits.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with all faults.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        self.gathered.faults.none_or(NOTHING_WRITTEN)
+    }
+
+    /// The records to make, and how many were there already.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with all faults.
+    pub(crate) fn finish(self) -> Result<(Vec<Record>, usize), Failure> {
+        let Gathered {
+            channels,
+            mut faults,
+        } = self.gathered;
+        faults.none_or(NOTHING_WRITTEN)?;
+        let records = channels.into_values().map(|wanted| wanted.record);
+        Ok((records.collect(), self.there))
+    }
+}
+
+fn has_store(data_dir: &Path) -> bool {
+    data_dir.join("store.redb").is_file()
+}
+
+fn locked(data_dir: &Path) -> Result<DataDir, Failure> {
+    DataDir::of_stopped(data_dir).map_err(|failure| in_use(failure, data_dir))
+}
+
+/// The failure to lock a directory, which is a broker's.
+fn in_use(failure: Failure, data_dir: &Path) -> Failure {
+    match failure {
+        Failure::Fatal(_) => Failure::Fatal(format!(
+            "the data directory {} is in use by another process, a broker that runs or a command: stop it first",
+            data_dir.display()
+        )),
+        Failure::Configuration(_) | Failure::Impatience => failure,
+    }
+}
+
+fn random() -> Result<fastrand::Rng, Failure> {
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
+    Ok(fastrand::Rng::with_seed(u64::from_ne_bytes(seed)))
+}
+
+const NOTHING_WRITTEN: &str = "nothing was written";
+
+// The import into a broker that runs, by its admin listener: the files are checked here, and once more there.
+
+/// Whether the flags mean a broker that runs.
+///
+/// # Errors
+/// [`Failure::Configuration`]: they have something that only such a one needs.
+pub(crate) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
+    let others = asked.token_file.is_some() || asked.config.is_some();
+    if asked.admin.is_none() && others {
+        let rule = "--token-file and --config: allowed with --admin URL, of a broker that runs";
+        return Err(Failure::Configuration(rule.into()));
+    }
+    Ok(asked.admin.is_some())
+}
+
+/// Has a broker that runs make the channels of these files, or say what it would do.
+pub(crate) fn import_online(
+    files: &[PathBuf],
+    asked: &AdminFlags,
+    dry_run: bool,
+) -> Result<String, Failure> {
+    let listener = AdminListener::of(asked)?;
+    let plan = Plan::of_files(files)?;
+    let records: Vec<Record> = plan.records().cloned().collect();
+    let channels = records.len();
+    if channels > IMPORTED_MAX {
+        return Err(Failure::Configuration(format!(
+            "{channels} channels: allowed are {IMPORTED_MAX} while the broker runs, all in one commit: import them in \
+             parts, or stop the broker and name its --data-dir"
+        )));
+    }
+    let mut body = Vec::new();
+    let written = channel_documents::write(&records, &mut body).map(|()| String::from_utf8(body));
+    let body = written.ok().and_then(Result::ok).unwrap_or_default();
+    let target = if dry_run {
+        "/import?dry_run=true"
+    } else {
+        "/import"
+    };
+    let answer = listener.post_json(target, &body)?;
+    let answer = answer.map_err(|refusal| match refusal.status.as_str() {
+        "400" => Failure::Configuration(refusal.why),
+        _ => refusal.into(),
+    })?;
+    let number = |name: &str| answer[name].as_u64().unwrap_or_default();
+    let made = counted(
+        usize::try_from(number("made")).unwrap_or_default(),
+        "channel",
+    );
+    let (there, host) = (number("there"), &listener.host);
+    let verb = if dry_run { "would be made" } else { "made" };
+    Ok(format!(
+        "http://{host}: {made} {verb}, {there} there already\n"
+    ))
+}

@@ -1,0 +1,91 @@
+//! The subcommands that are not the server, each on a page of its own; here, the directory that a backup or an export is
+//! written to: complete, or absent.
+
+pub mod backup;
+pub mod cluster;
+mod cluster_check;
+mod cluster_dns;
+mod cluster_status;
+pub mod devices;
+pub mod doctor;
+pub mod env;
+pub mod hook_test;
+pub mod policy_test;
+pub mod seccomp;
+pub mod trace;
+pub mod why;
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A directory under another name until it is whole; removed if it never is.
+pub(crate) struct Folder {
+    target: PathBuf,
+    partial: PathBuf,
+    is_whole: bool,
+}
+
+impl Folder {
+    /// Begins a directory that only its owner may enter. `target` must be absent, or an empty directory.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::DirectoryNotEmpty`] when it is neither, or what the system refused.
+    pub(crate) fn begin(target: &Path) -> io::Result<Self> {
+        match fs::read_dir(target) {
+            Ok(mut entries) => match entries.next() {
+                None => {}
+                Some(_) => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut partial = name.to_owned();
+        partial.push(format!(".partial-{}", std::process::id()));
+        let partial = target.with_file_name(partial);
+        DirBuilder::new().mode(0o700).create(&partial)?;
+        Ok(Self {
+            target: target.into(),
+            partial,
+            is_whole: false,
+        })
+    }
+
+    /// The directory that the files are written to.
+    pub(crate) fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Writes a file that only its owner may read, onto the disk.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.partial.join(name))?;
+        file.write_all(content)?;
+        file.sync_all()
+    }
+
+    /// Renames the directory to its final name; it is on the disk when this returns.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        File::open(&self.partial)?.sync_all()?;
+        fs::rename(&self.partial, &self.target)?; // takes the place of an empty directory
+        self.is_whole = true;
+        let parent = self
+            .target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! `heliograph backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker
+//! or of the data directory of one that is stopped.
+//!
+//! ```text
+//! running:  POST /backup ──► stream of rows (wire) ──┐
+//! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key, presence.epoch}
+//!                                                        ──► verified ──► synced ──► DIR
+//! ```
+//! The broker never writes where a request says: the command that asks writes, with the rights of its user. A backup
+//! holds the registry, the key of temporary credentials and the last epoch of presence, nothing that operators wrote
+//! themselves (configuration, credentials, certificates).
+
+use crate::admin_client::AdminListener;
+use crate::backup_stream::{self, Part, Reader};
+use crate::commands::Folder;
+use crate::config::BackupFlags;
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+use crate::{presence_epoch, registry, session_key};
+use serde_json::json;
+use std::fs;
+use std::io::{self, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Makes a backup. What there is to say of it, with a line's end.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no backup to
+/// be had. In either case there is no directory, not even a part of it.
+pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
+    let directory = flags.directory.display();
+    let folder = Folder::begin(&flags.directory).map_err(|error| {
+        Failure::Configuration(format!(
+            "{directory}: must be a directory that is absent or empty, in one that can be written: {error}"
+        ))
+    })?;
+    let copied = match &flags.data_dir {
+        Some(data_dir) => stopped(data_dir, &folder)?,
+        None => running(flags, &folder)?,
+    };
+    let (channels, last) = (copied.channels, copied.epoch);
+    let key = match copied.key {
+        SessionKeyText::Found(_) | SessionKeyText::Missing(_) if flags.without_session_key => None,
+        SessionKeyText::Found(key) => Some(key),
+        SessionKeyText::Missing(why) => {
+            return Err(Failure::Fatal(format!(
+                "the key of temporary credentials cannot be read: {why}: run the command as the broker's user, or with \
+                 the --token-file of its admin listener; or leave the key out with --without-session-key, which ends \
+                 temporary credentials at a restore"
+            )));
+        }
+    };
+    let unwritten = |error: io::Error| {
+        Failure::Fatal(format!(
+            "{directory}: the backup cannot be written: {error}"
+        ))
+    };
+    if let Some(key) = &key {
+        let written = folder.write(session_key::NAME, key.as_bytes());
+        written.map_err(unwritten)?;
+    }
+    if let Some(last) = last {
+        let written = folder.write(presence_epoch::NAME, presence_epoch::text(last).as_bytes());
+        written.map_err(unwritten)?;
+    }
+    verify(&folder, channels)?;
+    folder.finish().map_err(unwritten)?;
+    let with_key = key.is_some();
+    Ok(if flags.json {
+        let text =
+            json!({ "directory": flags.directory, "channels": channels, "sessionKey": with_key });
+        format!("{text}\n")
+    } else {
+        let and = if with_key {
+            " and the session key"
+        } else {
+            ", no session key"
+        };
+        format!("{directory}: {channels} channels{and}\n")
+    })
+}
+
+/// The parts of a data directory beside the rows, which are in the folder.
+struct Copied {
+    channels: u64,
+    key: SessionKeyText,
+    /// The last epoch of presence, if there was one.
+    epoch: Option<u64>,
+}
+
+/// The text of `session.key`.
+enum SessionKeyText {
+    Found(Zeroizing<String>),
+    /// Why not.
+    Missing(String),
+}
+
+impl SessionKeyText {
+    fn of(data_dir: &Path) -> Self {
+        match session_key::text(data_dir) {
+            Ok(text) => Self::Found(text),
+            Err(error) => Self::Missing(format!(
+                "{}: {error}",
+                data_dir.join(session_key::NAME).display()
+            )),
+        }
+    }
+}
+
+/// Asks a running broker.
+fn running(flags: &BackupFlags, folder: &Folder) -> Result<Copied, Failure> {
+    let listener = AdminListener::of(&flags.asked)?;
+    let host = &listener.host;
+    let Answer {
+        body,
+        data_dir,
+        epoch,
+    } = ask(&listener)?;
+    let (mut sent, mut rows) = (None, 0);
+    let made = Reader::new(body).and_then(|mut reader| {
+        store::create(folder.path(), &mut |insert| {
+            loop {
+                match reader.next()? {
+                    Part::SessionKey(text) => sent = Some(Zeroizing::new(text.to_owned())),
+                    Part::Row(key, value) => insert(key, value)?,
+                    Part::End(count) => {
+                        rows = count;
+                        return Ok(());
+                    }
+                }
+            }
+        })
+    });
+    made.map_err(|error| Failure::Fatal(format!("no backup from http://{host}: {error}")))?;
+    let key = match (sent, data_dir) {
+        (Some(text), _) => SessionKeyText::Found(text),
+        (None, Some(data_dir)) => SessionKeyText::of(&data_dir),
+        (None, None) => SessionKeyText::Missing(
+            "the broker gives it only to clients that show its token".into(),
+        ),
+    };
+    Ok(Copied {
+        channels: rows,
+        key,
+        epoch,
+    })
+}
+
+/// Copies the directory of a broker that does not run.
+fn stopped(data_dir: &Path, folder: &Folder) -> Result<Copied, Failure> {
+    if !data_dir.join("store.redb").is_file() {
+        return Err(Failure::Configuration(format!(
+            "--data-dir {}: must be the data directory of a broker, with its store.redb",
+            data_dir.display()
+        )));
+    }
+    let _locked = DataDir::of_stopped(data_dir)?;
+    let store =
+        registry::open(data_dir, |_| {}).map_err(|error| Failure::Fatal(error.to_string()))?;
+    let mut rows = 0;
+    let made = store
+        .snapshot()
+        .map_err(io::Error::other)
+        .and_then(|mut snapshot| {
+            store::create(folder.path(), &mut |insert| {
+                let mut failed = None;
+                let read = snapshot.read(|key, value| {
+                    rows += 1;
+                    failed = insert(key, value).err();
+                    failed.is_none()
+                });
+                match (read, failed) {
+                    (Ok(_), None) => Ok(()),
+                    (_, Some(error)) => Err(error),
+                    (Err(error), None) => Err(io::Error::other(error)),
+                }
+            })
+        });
+    made.map_err(|error| {
+        Failure::Fatal(format!(
+            "{}: the backup cannot be written: {error}",
+            data_dir.display()
+        ))
+    })?;
+    Ok(Copied {
+        channels: rows,
+        key: SessionKeyText::of(data_dir),
+        epoch: presence_epoch::kept(data_dir)?,
+    })
+}
+
+/// Reads what was written as a start would.
+fn verify(folder: &Folder, channels: u64) -> Result<(), Failure> {
+    let mut found = 0;
+    let opened = registry::open(folder.path(), |_| found += 1);
+    drop(opened.map_err(|error| Failure::Fatal(format!("the backup is not right: {error}")))?);
+    if found != channels {
+        let text = format!("the backup is not right: {found} of {channels} channels are in it");
+        return Err(Failure::Fatal(text));
+    }
+    // The files that opening it has left.
+    fs::remove_file(folder.path().join("store.lock"))
+        .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
+}
+
+// The request to a running broker: `POST /backup` at its admin listener.
+
+/// An answer of 200: its body follows.
+pub(crate) struct Answer {
+    /// The body, not yet read: up to the end of the connection.
+    pub(crate) body: BufReader<TcpStream>,
+    /// The data directory of the broker, if it is on this machine.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Its last epoch of presence, if there was one.
+    pub(crate) epoch: Option<u64>,
+}
+
+/// Asks for a backup.
+///
+/// # Errors
+/// [`Failure::Fatal`]: what went wrong, with what to do.
+pub(crate) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
+    let answer = listener.ask("POST", "/backup").map_err(|error| {
+        Failure::Fatal(format!(
+            "the broker at http://{} does not answer: {error}: if none runs, copy its directory with --data-dir DIR; \
+             if its admin listener is elsewhere, name it by --admin URL",
+            listener.host
+        ))
+    })?;
+    if answer.status != "200" {
+        return Err(listener.refusal(answer)?.into());
+    }
+    let data_dir = answer.header(backup_stream::DATA_DIR_HEADER);
+    let is_local = answer.peer.ip().is_loopback();
+    let data_dir = data_dir.filter(|_| is_local).map(PathBuf::from);
+    let epoch = answer.header(backup_stream::EPOCH_HEADER);
+    Ok(Answer {
+        epoch: epoch.and_then(|epoch| epoch.parse().ok()),
+        body: answer.body,
+        data_dir,
+    })
+}

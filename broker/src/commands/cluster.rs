@@ -1,0 +1,284 @@
+//! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change
+//! there. Each command asks etcd itself; what nodes are to do is asked through it.
+//!
+//! In reading order: `status`, `check` with `nodes`, `dns` and `haproxy`; `moves` (drain, rebalance, the end of an
+//! upgrade); `exchange` (records from a data directory into etcd, and back); `place`, `table`.
+
+use crate::channels::Plan;
+use crate::commands::cluster_status::{self, Place, table};
+use crate::commands::{Folder, cluster_check, cluster_dns};
+use crate::config::{ClusterCommand, ClusterFlags};
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+use crate::presence_epoch;
+use crate::terminal::{Finding, counted, plain, write};
+use broker_etcd::operator::{
+    DrainError, DrainProgress, Parts, RebalanceError, RemoveError, Slots, UpgradeError,
+    drain as drained, finish_upgrade as upgraded, rebalance as rebalanced, remove,
+};
+use broker_etcd::{ExchangeError, Existing};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Runs a command; what there is to say goes to `out`.
+///
+/// # Errors
+/// [`Failure::Configuration`] when the operator has something to set right, [`Failure::Fatal`] when etcd or the machine
+/// has, or a check found an error.
+pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(config) = &flags.config else {
+        let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
+        return Err(Failure::Configuration(text.into()));
+    };
+    let place = Place::of(config)?;
+    let text = match &flags.command {
+        ClusterCommand::Status => cluster_status::text(&place, &place.survey()?),
+        ClusterCommand::Check => return cluster_check::run(&place, out),
+        ClusterCommand::Remove { node, lost } => removed(&place, node, *lost)?,
+        ClusterCommand::Import { from, replace } => match &from[..] {
+            [directory] if directory.is_dir() || *replace => import(&place, directory, *replace)?,
+            files => import_files(&place, files, *replace)?,
+        },
+        ClusterCommand::Export { directory } => export(&place, directory)?,
+        ClusterCommand::Drain { node } => return drain(&place, node, out),
+        ClusterCommand::Rebalance => return rebalance(&place, out),
+        ClusterCommand::FinishUpgrade => finish_upgrade(&place)?,
+        ClusterCommand::Dns { haproxy: false } => cluster_dns::text(&place, &place.survey()?)?,
+        ClusterCommand::Dns { haproxy: true } => {
+            cluster_dns::haproxy_text(&place, &place.survey()?)?
+        }
+    };
+    write(out, &text)
+}
+
+/// Everything that [`ClusterCommand::Check`] looks at.
+///
+/// # Errors
+/// [`Failure::Configuration`] for a configuration that names no etcd, or files that cannot be used.
+pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
+    Place::of(config).map(|place| cluster_check::findings(&place))
+}
+
+fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {
+    let slots = if lost { Slots::Lost } else { Slots::Given };
+    match remove(&place.etcd, &place.name, node, slots) {
+        Ok(0) => Ok(format!("{node} is removed\n")),
+        Ok(slots) => Ok(format!(
+            "{node} is removed; the other nodes take its {slots} slots\n"
+        )),
+        Err(error) => {
+            let text = format!("{}: {}", plain(node), plain(&error.to_string()));
+            Err(match error {
+                RemoveError::Etcd(_) | RemoveError::Changed => Failure::Fatal(text),
+                RemoveError::Name
+                | RemoveError::Owner(_)
+                | RemoveError::Registered
+                | RemoveError::Unknown => Failure::Configuration(text),
+            })
+        }
+    }
+}
+
+// `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
+
+/// A node gives its slots away and ends: a line each time that something changed.
+pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    let shown = plain(node);
+    let mut broken = None;
+    let mut say = |progress: DrainProgress| {
+        let DrainProgress {
+            slots,
+            waiting,
+            after,
+        } = progress;
+        let waiting = match waiting {
+            Some(waiting) => format!("{waiting} messages wait"),
+            None => "does not answer so far".into(),
+        };
+        let text = format!(
+            "{shown}: {slots} slots left, {waiting}, {} s\n",
+            after.as_secs()
+        );
+        broken = broken.take().or_else(|| write(out, &text).err());
+    };
+    let result = drained(&place.etcd, &place.name, node, &mut say);
+    broken.map_or(Ok(()), Err)?;
+    match result {
+        Ok(after) => {
+            let seconds = after.as_secs_f64();
+            let text =
+                format!("{shown} has given all slots to other nodes in {seconds:.1} s, and ends\n");
+            write(out, &text)
+        }
+        Err(error) => {
+            let text = format!("{shown}: {}", plain(&error.to_string()));
+            Err(match error {
+                DrainError::Name | DrainError::Unknown | DrainError::Away => {
+                    Failure::Configuration(text)
+                }
+                DrainError::Absent | DrainError::Last => Failure::Configuration(text),
+                DrainError::Etcd(_) | DrainError::Full | DrainError::Silent => Failure::Fatal(text),
+                DrainError::Left(_) | DrainError::Late(_) => Failure::Fatal(text),
+            })
+        }
+    }
+}
+
+/// Equal parts for all nodes that run: the parts before, each time that they changed, and at the end.
+pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut broken = None;
+    let mut before: Option<Parts> = None;
+    let mut say = |parts: &Parts| {
+        let text = match &before {
+            None => format!("before: {}\n", line(parts)),
+            Some(_) => format!("        {}\n", line(parts)),
+        };
+        before.get_or_insert_with(|| parts.clone());
+        broken = broken.take().or_else(|| write(out, &text).err());
+    };
+    let result = rebalanced(&place.etcd, &place.name, &mut say);
+    broken.map_or(Ok(()), Err)?;
+    let before = before.unwrap_or_default();
+    match result {
+        Ok(parts) => write(out, &comparison(&before, &parts)),
+        Err(error) => {
+            if let RebalanceError::Still(parts) | RebalanceError::Late(parts) = &error {
+                write(out, &comparison(&before, parts))?;
+            }
+            let text = plain(&error.to_string());
+            Err(match error {
+                RebalanceError::Name | RebalanceError::Nobody => Failure::Configuration(text),
+                RebalanceError::Etcd(_) | RebalanceError::Full => Failure::Fatal(text),
+                RebalanceError::Still(_) | RebalanceError::Late(_) => Failure::Fatal(text),
+            })
+        }
+    }
+}
+
+fn line(parts: &Parts) -> String {
+    let parts = parts.iter();
+    let parts = parts.map(|(node, slots)| format!("{} {slots}", plain(node)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn comparison(before: &Parts, after: &Parts) -> String {
+    let head = ["node", "slots before", "after"].map(str::to_owned);
+    let rows = after.iter().map(|(node, slots)| {
+        let before = before
+            .get(node)
+            .map_or_else(|| "-".into(), ToString::to_string);
+        [plain(node), before, slots.to_string()]
+    });
+    let rows: Vec<_> = [head].into_iter().chain(rows).collect();
+    table(&rows)
+}
+
+/// Nodes of the former inner version may not start any more.
+pub(crate) fn finish_upgrade(place: &Place) -> Result<String, Failure> {
+    match upgraded(&place.etcd, &place.name) {
+        Ok(raised) if raised.from == raised.to => Ok(format!(
+            "nothing to finish: all nodes have inner version {}, which is the lowest allowed\n",
+            raised.to
+        )),
+        Ok(raised) => Ok(format!(
+            "the lowest inner version was {}, and is {}: older programs do not start any more\n",
+            raised.from, raised.to
+        )),
+        Err(error) => {
+            let text = plain(&error.to_string());
+            Err(match error {
+                UpgradeError::Etcd(_) | UpgradeError::Changed => Failure::Fatal(text),
+                UpgradeError::Name | UpgradeError::NoCluster | UpgradeError::Nobody => {
+                    Failure::Configuration(text)
+                }
+                UpgradeError::Absent(_) | UpgradeError::Older(..) => Failure::Configuration(text),
+            })
+        }
+    }
+}
+
+// `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a
+// single node can be started from.
+
+/// From the data directory of a broker that does not run.
+pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<String, Failure> {
+    if !directory.join("store.redb").is_file() {
+        let directory = directory.display();
+        return Err(Failure::Configuration(format!(
+            "{directory}: must be the data directory of a broker, with its store.redb"
+        )));
+    }
+    let _locked = DataDir::of_stopped(directory)?;
+    let epoch = presence_epoch::kept(directory)?.unwrap_or_default();
+    let existing = if replace {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    let count = broker_etcd::import(&place.etcd, &place.name, (directory, epoch), existing);
+    let count = count.map_err(|error| failure(&error, directory))?;
+    Ok(format!("{count} channels are in etcd\n"))
+}
+
+/// From documents, beside the channels that are in etcd.
+pub(crate) fn import_files(
+    place: &Place,
+    files: &[PathBuf],
+    replace: bool,
+) -> Result<String, Failure> {
+    if replace {
+        let text = "--replace goes with the data directory of a broker alone, not with files";
+        return Err(Failure::Configuration(text.into()));
+    }
+    let mut plan = Plan::of_files(files)?;
+    let etcd = Path::new("etcd");
+    broker_etcd::each_record(&place.etcd, &place.name, |record| plan.compare(&record))
+        .map_err(|error| failure(&error, etcd))?;
+    let (make, there) = plan.finish()?;
+    broker_etcd::add(&place.etcd, &place.name, &make).map_err(|(done, error)| {
+        let all = make.len();
+        let more =
+            format!("{done} of {all} channels were made: the same command again makes the others");
+        match failure(&error, etcd) {
+            Failure::Configuration(said) => Failure::Configuration(format!("{said}: {more}")),
+            said @ (Failure::Fatal(_) | Failure::Impatience) => {
+                Failure::Fatal(format!("{said}: {more}"))
+            }
+        }
+    })?;
+    let made = counted(make.len(), "channel");
+    Ok(format!("etcd: {made} made, {there} there already\n"))
+}
+
+/// Into a directory that is absent or empty.
+pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure> {
+    let shown = directory.display();
+    let folder = Folder::begin(directory).map_err(|error| {
+        Failure::Configuration(format!(
+            "{shown}: must be a directory that is absent or empty, in one that can be written: {error}"
+        ))
+    })?;
+    let count = broker_etcd::export(&place.etcd, &place.name, folder.path());
+    let (count, epoch) = count.map_err(|error| failure(&error, directory))?;
+    let kept = folder.write(presence_epoch::NAME, presence_epoch::text(epoch).as_bytes());
+    kept.map_err(|error| Failure::Fatal(format!("{shown}: cannot be written: {error}")))?;
+    let finished = folder.finish();
+    finished.map_err(|error| Failure::Fatal(format!("{shown}: cannot be written: {error}")))?;
+    Ok(format!("{shown}: {count} channels\n"))
+}
+
+fn failure(error: &ExchangeError, directory: &Path) -> Failure {
+    let said = plain(&error.to_string());
+    match error {
+        ExchangeError::NotEmpty => Failure::Configuration(
+            "the cluster has channels in etcd already: --replace removes them first, or use another name".into(),
+        ),
+        ExchangeError::Name | ExchangeError::Nodes | ExchangeError::NoCluster => {
+            Failure::Configuration(said)
+        }
+        ExchangeError::Etcd(_) | ExchangeError::Record(..) => Failure::Fatal(said),
+        ExchangeError::Open(_) | ExchangeError::Read(_) | ExchangeError::Disk(_) => {
+            Failure::Fatal(format!("{}: {said}", directory.display()))
+        }
+    }
+}

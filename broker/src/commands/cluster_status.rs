@@ -1,0 +1,293 @@
+//! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, and which nodes
+//! answer the others.
+
+use crate::failure::Failure;
+use crate::server::cluster::secret as cluster_secret;
+use crate::terminal::plain;
+use crate::{config, etcd_options};
+use broker_core::cluster::secret::ProofKeys;
+use broker_core::cluster::types::Kinship;
+use broker_core::settings::Settings;
+use broker_etcd::Options;
+use broker_etcd::operator::{EtcdMember, NodeStatus, Reports, Survey, reports, survey};
+use std::path::Path;
+
+/// The output of the command. It asks the nodes which others answer them.
+pub(crate) fn text(place: &Place, survey: &Survey) -> String {
+    let founded = match &survey.meta {
+        Some(meta) => format!("id {}, {} slots", plain(&meta.id), meta.slots),
+        None => "not founded: its first node does that, or an import".into(),
+    };
+    let mut text = format!("cluster {}: {founded}\n", place.name);
+    text += &format!("slots: {}\n", slots(survey));
+    if !survey.nodes.is_empty() {
+        let reports = reports(&place.etcd, &place.name);
+        text += "\n";
+        text += &nodes(survey, reports.as_ref().unwrap_or(&Reports::new()));
+        if let Err(why) = reports {
+            text += &format!("the nodes cannot be asked: {}\n", plain(&why));
+        }
+    }
+    text += &format!("\netcd, at revision {}:\n", survey.revision);
+    let members: Vec<_> = survey.members.iter().map(member).collect();
+    text += &table(&members);
+    for line in &survey.unreadable {
+        text += &format!("unreadable: {}\n", plain(line));
+    }
+    text
+}
+
+fn slots(survey: &Survey) -> String {
+    let owned: usize = survey.nodes.values().map(|node| node.slots).sum();
+    format!(
+        "{owned} have an owner, {} were released, {} were never owned",
+        survey.vacant, survey.unclaimed
+    )
+}
+
+fn nodes(survey: &Survey, reports: &Reports) -> String {
+    let head = [
+        "node",
+        "address",
+        "member",
+        "registered",
+        "answers",
+        "slots",
+    ];
+    let head = head.map(str::to_owned);
+    let nodes = survey.nodes.iter();
+    let rows = nodes.map(|(name, status)| node(name, status, answers(name, reports)));
+    let rows: Vec<_> = [head].into_iter().chain(rows).collect();
+    table(&rows)
+}
+
+/// Which of the nodes that report a registered node answers.
+fn answers(name: &str, reports: &Reports) -> String {
+    let others = reports.iter().filter(|(other, _)| ***other != *name);
+    let asking: Vec<_> = others
+        .filter_map(|(other, report)| Some((other, report.as_ref()?)))
+        .collect();
+    if !reports.contains_key(name) || asking.is_empty() {
+        return "-".into();
+    }
+    let unanswered = asking
+        .iter()
+        .filter(|(_, report)| !report.reaches.contains(name));
+    let unanswered: Vec<String> = unanswered.map(|(other, _)| plain(other)).collect();
+    let answered = asking.len() - unanswered.len();
+    match &unanswered[..] {
+        [] => format!("{answered} of {answered}"),
+        some => format!("{answered} of {}, not {}", asking.len(), some.join(" ")),
+    }
+}
+
+fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
+    let member = match (&node.inner, node.is_here) {
+        (None, _) => "no",
+        (Some(_), true) => "here",
+        (Some(_), false) => "away",
+    };
+    let registered = match (&node.registration, node.stranger) {
+        (Some(found), _) => format!("version {}, start {}", plain(&found.version), found.start),
+        (None, Some(Kinship::OtherVersion(inner))) => format!("ignored: inner version {inner}"),
+        (None, Some(_)) => "ignored: no valid proof".to_owned(),
+        (None, None) => "no".to_owned(),
+    };
+    let slots = match node.stale {
+        0 => node.slots.to_string(),
+        stale => format!(
+            "{}, {stale} of a process that is not registered",
+            node.slots
+        ),
+    };
+    let address = node.inner.as_ref();
+    let address = address.map_or_else(|| "-".into(), |inner| plain(&inner.to_string()));
+    let member = member.to_owned();
+    [plain(name), address, member, registered, answers, slots]
+}
+
+fn member(member: &EtcdMember) -> [String; 4] {
+    let endpoint = member.endpoint.to_string();
+    match &member.status {
+        Err(why) => [
+            endpoint,
+            "does not answer".into(),
+            plain(why),
+            String::new(),
+        ],
+        Ok(status) => {
+            let role = match (status.leads, status.has_leader) {
+                (true, _) => "leader",
+                (false, true) => "follower",
+                (false, false) => "without a leader",
+            };
+            let quota = match status.quota {
+                Some(quota) => format!("of {}", bytes(quota)),
+                None => "quota unknown".into(),
+            };
+            let size = format!(
+                "{} {quota}, {} in use",
+                bytes(status.size),
+                bytes(status.used)
+            );
+            let alarms = status
+                .alarms
+                .iter()
+                .map(|alarm| format!("; {}", plain(alarm)));
+            let size = [size].into_iter().chain(alarms).collect();
+            [endpoint, plain(&status.version), role.to_owned(), size]
+        }
+    }
+}
+
+// The cluster that a command is about.
+
+/// A cluster, and how its etcd is reached.
+pub(crate) struct Place {
+    pub(crate) settings: Settings,
+    pub(crate) name: String,
+    pub(crate) etcd: Options,
+}
+
+impl Place {
+    /// Of the configuration file.
+    pub(crate) fn of(config: &Path) -> Result<Self, Failure> {
+        let mut draft = config::draft_of(config, "cluster");
+        let mut etcd = None;
+        if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
+            if cluster.etcd.is_on() {
+                match etcd_options::options(&cluster.etcd) {
+                    Ok(options) => etcd = Some(options),
+                    Err(faults) => {
+                        for fault in faults {
+                            draft.fault(fault.key, fault.path.display(), fault.rule);
+                        }
+                    }
+                }
+            } else {
+                draft.fault(
+                    "cluster.etcd",
+                    "",
+                    "must name the members of etcd, which this command asks",
+                );
+            }
+        }
+        let settings = draft.finish(Vec::new());
+        let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
+        let place = settings.cluster.name.clone().zip(etcd);
+        let (name, etcd) =
+            place.ok_or_else(|| Failure::Configuration("[cluster] is needed".into()))?;
+        Ok(Self {
+            settings,
+            name,
+            etcd,
+        })
+    }
+
+    /// The keys of proofs in registrations, where this user can read the secret.
+    pub(crate) fn proofs(&self) -> Option<ProofKeys> {
+        let path = self.settings.cluster.secret_file.as_ref()?;
+        let secret = cluster_secret(path).ok()?;
+        Some(secret.proof_keys(&self.name))
+    }
+
+    /// Reads the state of the cluster from etcd.
+    pub(crate) fn survey(&self) -> Result<Survey, Failure> {
+        survey(&self.etcd, &self.name, self.proofs().as_ref())
+            .map_err(|why| Failure::Fatal(format!("etcd: {why}")))
+    }
+}
+
+// Columns of text.
+
+/// Lines of columns, each as wide as its longest text; none ends with blanks.
+pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = text.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; COLUMNS]| {
+        let cells = row.iter().zip(widths);
+        let cells = cells.map(|(text, width)| format!("{text:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A number of bytes in the largest unit below it.
+pub(crate) fn bytes(number: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.iter().find(|(shift, _)| number >= 1 << shift) {
+        None => format!("{number} B"),
+        Some((shift, unit)) => {
+            let tenths = ((number >> (shift - 10)) * 10) >> 10;
+            match (tenths / 10, tenths % 10) {
+                (whole, 0) => format!("{whole} {unit}"),
+                (whole, tenth) => format!("{whole}.{tenth} {unit}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use broker_etcd::operator::NodeReport;
+
+    #[test]
+    fn a_node_that_answers_nobody_is_seen() {
+        let hears = |names: &[&str]| {
+            let reaches = names.iter().map(|name| (*name).into()).collect();
+            Some(NodeReport {
+                reaches,
+                ..NodeReport::default()
+            })
+        };
+        let reports = Reports::from([
+            ("n1".into(), hears(&["n2"])),
+            ("n2".into(), hears(&["n1"])),
+            ("n3".into(), hears(&[])),
+            ("n4".into(), None),
+        ]);
+        for (node, expected) in [
+            ("n1", "1 of 2, not n3"),
+            ("n3", "0 of 2, not n1 n2"),
+            ("n4", "0 of 3, not n1 n2 n3"),
+            ("n5", "-"),
+        ] {
+            assert_eq!(answers(node, &reports), expected, "{node}");
+        }
+        let alone = Reports::from([("n1".into(), hears(&[])), ("n2".into(), None)]);
+        assert_eq!(answers("n1", &alone), "-");
+    }
+}
+
+#[cfg(test)]
+mod table_tests {
+
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = [["a", "long", ""], ["bbb", "c", "d"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "a    long\nbbb  c     d\n");
+    }
+
+    #[test]
+    fn sizes_have_one_digit_after_the_point() {
+        for (number, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1 << 31, "2 GiB"),
+            (1_610_612_736, "1.5 GiB"),
+            (u64::MAX, "17179869183.9 GiB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+    }
+}

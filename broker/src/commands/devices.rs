@@ -1,0 +1,458 @@
+//! `heliograph things`: devices that sign in with certificates.
+//!
+//! * [`import`]: what the AWS CLI prints of things and certificates, as the registry of `[things]`.
+//! * [`check`]: what a server would make of a certificate.
+//! * [`issue`]: a certificate for a test device of `serve --dev`; no server in production has an authority.
+
+use crate::config::{
+    Loaded, ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
+    load_credentials,
+};
+use crate::devices::{AUTHORITY, DEV_HOST, fingerprint, is_thing_name, issue as sign};
+use crate::failure::Failure;
+use crate::files::{self, write_whole};
+use crate::terminal;
+use broker_core::auth::{Credentials, Identified, alias_arn, certificate_id};
+use broker_core::machine::ShownCertificate;
+use broker_core::settings::Settings;
+use codec::policy::Decision;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use serde::Deserialize;
+use serde_json::Deserializer;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::SystemTime;
+use x509_parser::parse_x509_certificate;
+use x509_parser::public_key::PublicKey;
+
+/// Runs a command; what there is to say goes to `out`.
+///
+/// # Errors
+/// [`Failure::Configuration`] for what the operator must set right, [`Failure::Fatal`] when the machine does not do its
+/// part.
+pub fn run(flags: &ThingsFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = match &flags.command {
+        ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
+        ThingsCommand::Check(checked) => check(checked, SystemTime::now())?,
+        ThingsCommand::Import(imported) => import(imported)?,
+    };
+    terminal::write(out, &text)
+}
+
+// `heliograph things import`: what the AWS CLI prints of things and certificates, as the registry of `[things]`.
+//
+// ```text
+//  {"things": [{"thingName", "thingTypeName"}, …]}                  aws iot list-things
+//  {"thingName": NAME, "principals": [ARN, …]}                      aws iot list-thing-principals, with the name
+//  {"certificates": [{"certificateId", "status"}, …]}               aws iot list-certificates
+//  -----BEGIN CERTIFICATE-----                                      a certificate: its id is checked
+// ```
+// A certificate's id is the SHA-256 of its DER. That is checked against every PEM file given, since all hangs on it.
+
+/// One document. Members that are not known are ignored: the service may add some.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    things: Option<Vec<Thing>>,
+    certificates: Option<Vec<Certificate>>,
+    thing_name: Option<String>,
+    principals: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Thing {
+    thing_name: String,
+    thing_type_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    certificate_id: String,
+    status: String,
+}
+
+/// Everything that the files say.
+#[derive(Default)]
+struct Gathered {
+    types: BTreeMap<String, Option<String>>,
+    /// By certificate.
+    things: BTreeMap<String, BTreeSet<String>>,
+    inactive: BTreeSet<String>,
+    listed: BTreeSet<String>,
+    /// Of PEM files, with their names.
+    shown: Vec<(String, String)>,
+    faults: Vec<String>,
+}
+
+/// Writes the registry, or returns it as text.
+///
+/// # Errors
+/// [`Failure::Configuration`] with the faults; nothing is written then.
+pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
+    let mut gathered = Gathered::default();
+    for file in &flags.files {
+        if let Err(fault) = gathered.read(file) {
+            gathered.faults.push(format!("{}: {fault}", file.display()));
+        }
+    }
+    gathered.check();
+    if !gathered.faults.is_empty() {
+        let more = gathered.faults.len().saturating_sub(FAULTS_SHOWN_MAX);
+        gathered.faults.truncate(FAULTS_SHOWN_MAX);
+        if more > 0 {
+            gathered.faults.push(format!("and {more} more"));
+        }
+        let faults = gathered.faults.join("\n");
+        return Err(Failure::Configuration(format!(
+            "{faults}\nnothing was written"
+        )));
+    }
+    let (text, lines) = gathered.registry();
+    let Some(out) = &flags.out else {
+        return Ok(text);
+    };
+    write_whole(out, &text, 0o600)
+        .map_err(|error| Failure::fatal("the registry cannot be written", &error))?;
+    Ok(format!("{}: {lines} certificates\n", out.display()))
+}
+
+impl Gathered {
+    fn read(&mut self, file: &Path) -> Result<(), String> {
+        let read = files::read_regular_text(file, FILE_BYTES_MAX).map_err(|it| it.to_string())?;
+        if read.content.contains("-----BEGIN CERTIFICATE-----") {
+            for certificate in CertificateDer::pem_slice_iter(read.content.as_bytes()) {
+                let certificate = certificate.map_err(|_| "it is no PEM".to_owned())?;
+                let id = certificate_id(&fingerprint(&certificate));
+                self.shown.push((id, file.display().to_string()));
+            }
+            return Ok(());
+        }
+        let documents = Deserializer::from_str(&read.content).into_iter::<Document>();
+        for (number, document) in (1..).zip(documents) {
+            let document =
+                document.map_err(|error| format!("document {number}: {error}: {ALLOWED}"))?;
+            self.take(document)
+                .map_err(|fault| format!("document {number}: {fault}"))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, document: Document) -> Result<(), String> {
+        match document {
+            Document {
+                things: Some(things),
+                certificates: None,
+                ..
+            } => {
+                for thing in things {
+                    self.types
+                        .insert(named(thing.thing_name)?, thing.thing_type_name);
+                }
+            }
+            Document {
+                certificates: Some(certificates),
+                things: None,
+                ..
+            } => {
+                for certificate in certificates {
+                    let id = certificate_of(&certificate.certificate_id)?;
+                    self.listed.insert(id.clone());
+                    if certificate.status != "ACTIVE" {
+                        self.inactive.insert(id);
+                    }
+                }
+            }
+            Document {
+                thing_name: Some(name),
+                principals: Some(principals),
+                things: None,
+                certificates: None,
+            } => {
+                let name = named(name)?;
+                for arn in principals {
+                    // Others are identities of Cognito, which sign in with tokens.
+                    if let Some((_, id)) = arn.split_once(":cert/") {
+                        self.things
+                            .entry(certificate_of(id)?)
+                            .or_default()
+                            .insert(name.clone());
+                    }
+                }
+            }
+            Document { .. } => return Err(format!("it is none of these: {ALLOWED}")),
+        }
+        Ok(())
+    }
+
+    /// Notes certificates whose id is not what it should be.
+    fn check(&mut self) {
+        for (id, file) in &self.shown {
+            if !self.things.contains_key(id) && !self.listed.contains(id) {
+                self.faults.push(format!(
+                    "{file}: the SHA-256 of its certificate is {id}, which no document names: ids of certificates must \
+                     be that of their DER"
+                ));
+            }
+        }
+    }
+
+    /// The lines, and their number.
+    fn registry(&self) -> (String, usize) {
+        let (mut text, mut lines) = (String::from(HEAD), 0);
+        for (id, things) in &self.things {
+            for thing in things {
+                lines += 1;
+                let thing_type = self
+                    .types
+                    .get(thing)
+                    .and_then(Option::as_deref)
+                    .unwrap_or_default();
+                let line = if self.inactive.contains(id) {
+                    format!("{id},{thing},{thing_type},inactive")
+                } else {
+                    format!("{id},{thing},{thing_type}")
+                };
+                let _ = writeln!(text, "{}", line.trim_end_matches(',')); // a String takes all
+            }
+        }
+        (text, lines)
+    }
+}
+
+fn named(name: String) -> Result<String, String> {
+    if is_thing_name(&name) {
+        return Ok(name);
+    }
+    Err(format!(
+        "thing {name}: must be 1 to 128 of the characters a-z A-Z 0-9 : _ -"
+    ))
+}
+
+fn certificate_of(id: &str) -> Result<String, String> {
+    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id {
+        return Ok(id.to_ascii_lowercase());
+    }
+    Err(format!(
+        "certificate {id}: its id must be 64 hexadecimal digits"
+    ))
+}
+
+const ALLOWED: &str = "allowed are list-things, list-certificates, and {\"thingName\": NAME, \"principals\": [ARN, …]}";
+
+/// The first line of a registry.
+const HEAD: &str = "# SHA-256 of the DER, thing name, thing type, inactive, policy\n";
+
+/// Most faults that are shown.
+const FAULTS_SHOWN_MAX: usize = 20;
+
+/// Longest file: a million things with their principals.
+const FILE_BYTES_MAX: usize = 1 << 30;
+
+// `heliograph things check`: what a server with this credentials file would make of a certificate.
+
+/// The answer as text.
+///
+/// # Errors
+/// [`Failure::Configuration`] when the certificate would be refused, or a file cannot be read.
+pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
+    let path = &flags.certificate;
+    let account = Settings::default().account_id;
+    let (loaded, shown) = shown(path, &flags.credentials, &account, now)?;
+    let wrong = |rule: &str| Failure::Configuration(format!("{}: {rule}", path.display()));
+    let id = certificate_id(&shown.fingerprint);
+    let things = loaded.credentials.things();
+    let things = things.ok_or_else(|| wrong(NO_THINGS))?;
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let own = shown.vouched.as_ref().ok().map(|vouched| &*vouched.name);
+    let listed: Vec<&str> = things.registry.things_of(&shown.fingerprint).collect();
+    let names: Vec<Option<&str>> = match (&flags.thing, &*listed, own) {
+        (Some(thing), ..) => vec![Some(thing)],
+        (None, [], own) => vec![own],
+        (None, listed, _) => listed.iter().copied().map(Some).collect(),
+    };
+    let origin = (Ipv4Addr::LOCALHOST.into(), since.as_secs());
+    let mut text = format!("certificate {id}\n");
+    for name in names {
+        let thing = things.identify(&shown, name, origin.1);
+        let thing = thing.map_err(|refusal| wrong(&format!("certificate {id}: {refusal}")))?;
+        tell(
+            &mut text,
+            &thing,
+            &loaded.credentials,
+            &flags.region,
+            origin,
+        );
+    }
+    Ok(text)
+}
+
+/// A credentials file, and a certificate as a server with it would judge it.
+///
+/// # Errors
+/// [`Failure::Configuration`] when a handshake refuses the certificate, or a file cannot be read.
+pub(crate) fn shown(
+    certificate: &Path,
+    credentials: &Path,
+    account: &str,
+    now: SystemTime,
+) -> Result<(Loaded, ShownCertificate), Failure> {
+    let path = certificate.display();
+    let wrong = |rule: &str| Failure::Configuration(format!("{path}: {rule}"));
+    let read = files::read_regular(certificate, PEM_BYTES_MAX);
+    let read = read.map_err(|error| wrong(&error.to_string()))?;
+    let chain = CertificateDer::pem_slice_iter(&read.content).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| wrong("must be a PEM file with a certificate"))?;
+    let leaf = chain
+        .first()
+        .ok_or_else(|| wrong("must be a PEM file with a certificate"))?;
+    let id = certificate_id(&fingerprint(leaf));
+    let refused = |why: &str| {
+        wrong(&format!(
+            "certificate {id}: the handshake refuses it: {why}"
+        ))
+    };
+    handshake(leaf).map_err(|why| refused(&why))?;
+    let loaded = load_credentials(credentials, account, None)
+        .map_err(|error| Failure::Configuration(error.to_string()))?;
+    let devices = loaded.devices.as_ref().ok_or_else(|| {
+        let file = credentials.display();
+        Failure::Configuration(format!("{file}: {NO_THINGS}"))
+    })?;
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let shown = devices.judge(&chain, UnixTime::since_unix_epoch(since));
+    let shown = shown.ok_or_else(|| wrong("the certificate cannot be read"))?;
+    Ok((loaded, shown))
+}
+
+/// Adds a thing with the aliases that it may use.
+fn tell(
+    text: &mut String,
+    thing: &Identified<'_>,
+    credentials: &Credentials,
+    region: &str,
+    origin: (IpAddr, u64),
+) {
+    let by = match thing.vouched {
+        Some(_) => "an authority",
+        None => "the registry",
+    };
+    let name = thing.name.unwrap_or("none");
+    let _ = writeln!(text, "thing {name}, by {by}"); // a String takes all
+    for alias in credentials.aliases() {
+        let arn = alias_arn(region, &alias.account, &alias.name);
+        let (decision, why) = thing.may_use(&arn, origin, &mut 0);
+        let name = &alias.name;
+        let _ = match decision {
+            Decision::Allow => writeln!(text, "  role alias {name}: allowed, role {}", alias.role),
+            Decision::Deny | Decision::Open | Decision::NoMatch => {
+                writeln!(text, "  role alias {name}: refused: {why}")
+            }
+        };
+    }
+}
+
+/// Checks what the handshake asks of a certificate, by the library that shakes hands.
+fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
+    ParsedCertificate::try_from(leaf)
+        .map_err(|error| format!("{error}; allowed are certificates of X.509 version 3"))?;
+    let (_, parsed) = parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
+    let key = parsed.public_key();
+    if let Ok(PublicKey::RSA(rsa)) = key.parsed()
+        && rsa.key_size() < RSA_BITS_MIN
+    {
+        let bits = rsa.key_size();
+        return Err(format!(
+            "its RSA key has {bits} bits, allowed are {RSA_BITS_MIN} and more"
+        ));
+    }
+    let provider = aws_lc_rs::default_provider();
+    let known = provider.signature_verification_algorithms.all;
+    let curve = key.algorithm.parameters.as_ref().map(|it| it.as_bytes());
+    let id = [
+        key.algorithm.algorithm.as_bytes(),
+        curve.unwrap_or_default(),
+    ];
+    let is_known = known.iter().any(|algorithm| {
+        let wanted = algorithm.public_key_alg_id();
+        let wanted: &[u8] = wanted.as_ref();
+        id.iter()
+            .all(|part| part.is_empty() || wanted.windows(part.len()).any(|it| it == *part))
+    });
+    if !is_known {
+        return Err(format!(
+            "its key is of the kind {}, which is not verified",
+            key.algorithm.algorithm
+        ));
+    }
+    Ok(())
+}
+
+const NO_THINGS: &str = "has no [things], so no certificate is asked for";
+
+/// The shortest RSA key that signatures are verified with.
+const RSA_BITS_MIN: usize = 2048;
+
+/// Longest file of a certificate and its chain.
+const PEM_BYTES_MAX: usize = 1 << 20;
+
+// `heliograph things issue`: certificate and key of a test device.
+
+/// Writes both files and returns the variables by which the C SDK finds them.
+pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
+    let ThingsIssueFlags {
+        name,
+        data_dir,
+        out,
+        role_alias,
+    } = flags;
+    if !is_thing_name(name) {
+        let rule = "must be 1 to 128 of the characters a-z A-Z 0-9 : _ -";
+        return Err(Failure::Configuration(format!("NAME = {name}: {rule}")));
+    }
+    if !data_dir.join(AUTHORITY).exists() {
+        let rule = "must be the data directory of a broker that was started with --dev and has a TLS listener: \
+                    certificates of devices in production come from an authority of your own (deploy/INSTALL.md)";
+        return Err(Failure::Configuration(format!(
+            "--data-dir {}: {rule}",
+            data_dir.display()
+        )));
+    }
+    let fatal = |error: &io::Error| Failure::fatal("the certificate cannot be issued", error);
+    let issued = sign(data_dir, name, now).map_err(|error| fatal(&error))?;
+    fs::create_dir_all(out).map_err(|error| fatal(&error))?;
+    let out = out.canonicalize().map_err(|error| fatal(&error))?;
+    let file = name.replace(':', "_");
+    let (certificate, key) = (
+        out.join(format!("{file}.cert.pem")),
+        out.join(format!("{file}.private.key")),
+    );
+    let written = write_whole(&key, &issued.key, 0o600)
+        .and_then(|()| write_whole(&certificate, &issued.certificate, 0o644));
+    written.map_err(|error| fatal(&error))?;
+    let mut text = String::new();
+    for (variable, value) in [
+        ("AWS_IOT_CORE_CREDENTIAL_ENDPOINT", DEV_HOST.to_owned()),
+        ("AWS_IOT_CORE_CERT", certificate.display().to_string()),
+        ("AWS_IOT_CORE_PRIVATE_KEY", key.display().to_string()),
+        ("AWS_IOT_CORE_ROLE_ALIAS", role_alias.clone()),
+        ("AWS_IOT_CORE_THING_NAME", name.clone()),
+    ] {
+        let quoted = value.replace('\'', r"'\''");
+        let _ = writeln!(text, "export {variable}='{quoted}'"); // a String takes all
+    }
+    Ok(text)
+}

@@ -1,0 +1,600 @@
+//! `heliograph doctor`: what keeps a broker from running on this machine, or may before long, a line each with the
+//! remedy. It leaves nothing behind, and does not disturb a broker that runs.
+//!
+//! In reading order: this page; `line`; `machine` (kernel, limits, CPUs, clock), `files` (configuration, certificate,
+//! data directory), `running` (the broker that runs, or the ports that one would need).
+
+use crate::admin_client::{AdminListener, reached};
+use crate::commands::cluster;
+use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
+use crate::failure::Failure;
+use crate::server::{self, Checked, preflight};
+use crate::terminal::{Finding, Level, count, counted, json, plain, write};
+use crate::tls_files::TlsLoader;
+use crate::{data_dir, session_key};
+use broker_core::settings::{Scheme, Settings};
+use rustix::fs::statvfs;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use store::Store;
+
+/// Looks at everything, and prints a line each; with `--ready` only asks the broker that runs.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something must be set right, [`Failure::Fatal`] after a warning, or when the broker
+/// that was asked is not ready.
+pub fn run(flags: &DoctorFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    if flags.ready {
+        return ready(&AdminListener::of(&flags.asked)?.at_once(), out);
+    }
+    let lines = lines(flags);
+    let text = if flags.json {
+        format!("{}\n", json(&document(&lines)))
+    } else {
+        lines.iter().map(Line::text).collect()
+    };
+    write(out, &text)?;
+    let findings: Vec<_> = lines.into_iter().map(|line| line.finding).collect();
+    let warnings = count(&findings, Level::Warning, "warning");
+    match (count(&findings, Level::Error, "failure"), warnings) {
+        (None, None) => Ok(()),
+        (None, Some(warnings)) => Err(Failure::Fatal(warnings)),
+        (Some(failures), None) => Err(Failure::Configuration(failures)),
+        (Some(failures), Some(warnings)) => {
+            Err(Failure::Configuration(format!("{failures}, {warnings}")))
+        }
+    }
+}
+
+fn lines(flags: &DoctorFlags) -> Vec<Line> {
+    let config = flags.asked.config.as_deref();
+    let flags_of_serve = ServeFlags {
+        dev: config.is_none(),
+        config: config.map(Into::into),
+        ..ServeFlags::default()
+    };
+    let cpus = Cpus::of_this_process();
+    let mut lines = of_kernel();
+    lines.push(clock());
+    let draft = config::draft(&flags_of_serve, &cpus);
+    match server::check(draft, SystemTime::now()) {
+        Err(error) => lines.extend(faults(&error)),
+        Ok(checked) => {
+            lines.extend(of_configuration(config, &checked));
+            let settings = &checked.settings;
+            lines.push(descriptors(settings));
+            lines.push(cpus_line(settings, &cpus));
+            lines.extend(of_data_dir(&settings.data_dir));
+            lines.extend(of_broker(flags, settings));
+            if let Some(config) = config.filter(|_| settings.cluster.etcd.is_on()) {
+                lines.extend(of_cluster(config));
+            }
+        }
+    }
+    lines
+}
+
+/// The broker that runs with this configuration; else whether one could.
+fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
+    let is_asked = settings.admin.listen.is_some() || flags.asked.admin.is_some();
+    let asked = is_asked.then(|| AdminListener::of(&flags.asked).map(AdminListener::at_once));
+    match asked.map(|asked| asked.map(|asked| (status(&asked), asked))) {
+        Some(Err(failure)) => return vec![Line::error("broker", failure.to_string())],
+        Some(Ok((Ok(status), asked))) => return of_running(&asked, &status, settings),
+        Some(Ok((Err(error), asked))) if error.kind() == io::ErrorKind::TimedOut => {
+            let text = format!("http://{}: {error}", asked.host);
+            return vec![Line::error("broker", text)];
+        }
+        Some(Ok((Err(_), _))) | None => {}
+    }
+    let mut lines = vec![
+        Line::ok("broker", "none answers with this configuration"),
+        shards(settings),
+        of_lock(&settings.data_dir),
+    ];
+    let is_free = lines.iter().all(|line| line.finding.level != Level::Error);
+    if is_free {
+        lines.extend(of_contents(&settings.data_dir));
+    }
+    lines.extend(of_ports(settings));
+    lines
+}
+
+fn of_cluster(config: &std::path::Path) -> Vec<Line> {
+    let check = "cluster";
+    match cluster::findings(config) {
+        Ok(findings) => {
+            let lines = findings.into_iter();
+            lines.map(|finding| Line { check, finding }).collect()
+        }
+        Err(failure) => vec![Line::error(check, failure.to_string())],
+    }
+}
+
+/// `{"checks":[{"check":"kernel","level":"ok","text":"…"}],"level":"ok"}`, where the last is the worst of all.
+fn document(lines: &[Line]) -> serde_json::Value {
+    let worst = lines.iter().map(|line| line.finding.level).max();
+    let checks: Vec<_> = lines
+        .iter()
+        .map(|Line { check, finding }| {
+            json!({ "check": check, "level": word(finding.level), "text": finding.text })
+        })
+        .collect();
+    json!({ "checks": checks, "level": word(worst.unwrap_or(Level::Ok)) })
+}
+
+// The broker that runs, by its admin listener; or the ports that one would need.
+
+/// The status of a broker that answers, such as `ok` or `draining`.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] where a process does not answer; any other where none is that could.
+pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
+    let answer = listener.ask("GET", "/ready")?;
+    let text = answer.text(STATUS_BYTES_MAX)?;
+    let document: Value = serde_json::from_str(&text)?;
+    let status = document["status"].as_str().map(plain);
+    status.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Asks whether a broker is ready.
+///
+/// # Errors
+/// [`Failure::Fatal`] when it is not, or does not answer.
+pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
+    let host = &listener.host;
+    match status(listener) {
+        Ok(status) if status == READY => write(out, "ready\n"),
+        Ok(status) => Err(Failure::Fatal(format!(
+            "the broker at http://{host} is not ready: {status}"
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Failure::Fatal(format!(
+            "the broker at http://{host} does not answer: {error}"
+        ))),
+        Err(_) => Err(Failure::Fatal(format!(
+            "no broker answers at http://{host}: is it running? If its admin listener is elsewhere, name it by --admin \
+             URL"
+        ))),
+    }
+}
+
+/// A broker that runs: whether it is ready, its version, and whether its listeners accept.
+pub(crate) fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
+    let host = &listener.host;
+    let version = version(listener).map_or_else(
+        || "of a version that is shown with its token alone".to_owned(),
+        |version| format!("version {version}"),
+    );
+    let mut lines = vec![match status {
+        READY => Line::ok("broker", format!("one runs and is ready, {version}")),
+        _ => Line::error(
+            "broker",
+            format!(
+                "one runs, {version}, and is not ready: {status}: `curl -i http://{host}/ready`, and its log"
+            ),
+        ),
+    }];
+    for listen in &settings.listen {
+        let addr = reached(listen.addr);
+        let reaches = TcpStream::connect_timeout(&addr, CONNECT_MAX);
+        lines.push(match reaches {
+            Ok(_) => Line::ok("listen", format!("{listen} accepts connections")),
+            Err(error) => Line::error(
+                "listen",
+                format!(
+                    "{listen} does not accept connections: {error}: does the broker that runs have this configuration? \
+                     `ss -ltnp sport = :{}`",
+                    addr.port()
+                ),
+            ),
+        });
+    }
+    lines
+}
+
+/// The ports that a start needs: each is bound as a start does, and given back.
+pub(crate) fn of_ports(settings: &Settings) -> Vec<Line> {
+    let all = preflight::listeners(settings).into_iter();
+    all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
+        .collect()
+}
+
+/// The version of a broker, by its metrics.
+fn version(listener: &AdminListener) -> Option<String> {
+    let answer = listener.ask("GET", "/metrics").ok()?;
+    let text = answer.text(METRICS_BYTES_MAX).ok()?;
+    let mut lines = text.lines();
+    let labels = lines.find_map(|line| line.strip_prefix("heliograph_build_info{"))?;
+    let (_, rest) = labels.split_once("version=\"")?;
+    Some(plain(rest.split_once('"')?.0))
+}
+
+/// The status of a broker that is ready.
+const READY: &str = "ok";
+
+/// Time for a listener of this machine to accept, at most.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of a status, and of metrics, that are read at most.
+const STATUS_BYTES_MAX: u64 = 4 << 10;
+const METRICS_BYTES_MAX: u64 = 16 << 20;
+
+// The configuration and what it names: credentials, certificate, data directory.
+
+/// The faults for which a start would be refused.
+pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
+    let text = error.to_string();
+    let lines = text.lines();
+    lines
+        .map(|line| Line::error("configuration", line))
+        .collect()
+}
+
+/// A configuration without faults.
+pub(crate) fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
+    let settings = &checked.settings;
+    let name = config.map_or_else(
+        || "that of `heliograph serve --dev`; name a file by --config".to_owned(),
+        |path| format!("{} has no faults", path.display()),
+    );
+    let mut lines = vec![Line::ok("configuration", name)];
+    if let Some(loaded) = &checked.credentials {
+        let count = loaded.credentials.len();
+        let warnings = loaded.warnings.iter();
+        lines.extend(warnings.map(|warning| Line::warning("credentials", warning)));
+        if loaded.warnings.is_empty() {
+            lines.push(Line::ok("credentials", counted(count, "principal")));
+        }
+    }
+    lines.extend(of_certificate(settings, &checked.warnings));
+    lines
+}
+
+/// The certificate that TLS listeners present, its names and its end.
+fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
+    let check = "certificate";
+    let mut lines: Vec<_> = warnings
+        .iter()
+        .map(|warning| Line::warning(check, warning))
+        .collect();
+    let is_used = settings.port(Scheme::Https).is_some();
+    let Some(files) = settings.tls.clone().filter(|_| is_used) else {
+        let text = match is_used {
+            true => "the development certificate: made at the start, for this machine's names",
+            false => "none, since there is no listener with TLS",
+        };
+        lines.push(Line::ok(check, text));
+        return lines;
+    };
+    let now = SystemTime::now();
+    match TlsLoader::new(files).and_then(|mut loader| loader.load(now)) {
+        Err(why) => lines.push(Line::error(check, why)),
+        Ok(presented) => match presented.expiry.notice(now) {
+            Some((_, notice)) if warnings.iter().any(|it| it.contains(&*notice)) => {}
+            Some((_, notice)) => lines.push(Line::warning(check, notice)),
+            None => lines.push(Line::ok(check, presented.expiry.text())),
+        },
+    }
+    lines
+}
+
+/// Room on the file system of the data directory, and how long it takes to write for good.
+pub(crate) fn of_data_dir(data_dir: &Path) -> Vec<Line> {
+    let Some(place) = existing(data_dir) else {
+        let text = format!("{} has no parent that exists", data_dir.display());
+        return vec![Line::error("disk", text)];
+    };
+    let state = statvfs(place).ok();
+    let free = state.map(|state| state.f_bavail.saturating_mul(state.f_frsize));
+    let disk = free.map(|free| room(free, place));
+    let fsync = match fsync_time(place) {
+        Ok(time) => fsync(time),
+        Err(error) => {
+            let text = format!("{}: must be writable: {error}", place.display());
+            Line::error("fsync", text)
+        }
+    };
+    disk.into_iter().chain([fsync]).collect()
+}
+
+fn room(free: u64, place: &Path) -> Line {
+    let text = format!("{} MiB free at {}", free >> 20, place.display());
+    let remedy = "make room, or name a place on another disk by data_dir";
+    match free {
+        0..FREE_LEAST => Line::error(
+            "disk",
+            format!("{text}: too little for the store: {remedy}"),
+        ),
+        FREE_LEAST..FREE_USUAL => Line::warning(
+            "disk",
+            format!("{text}: soon too little for the store: {remedy}"),
+        ),
+        _ => Line::ok("disk", text),
+    }
+}
+
+fn fsync(time: Duration) -> Line {
+    let ms = time.as_secs_f64() * 1_000.0;
+    let text = format!("{ms:.1} ms, which each change of a channel waits for");
+    if time <= FSYNC_MAX {
+        return Line::ok("fsync", text);
+    }
+    let remedy = "name a place on another disk by data_dir, or end what else writes there";
+    Line::warning("fsync", format!("{text}: {remedy}"))
+}
+
+/// Whether a start could have the data directory.
+pub(crate) fn of_lock(data_dir: &Path) -> Line {
+    let free = || format!("{} is free to use", data_dir.display());
+    Line::of(
+        "data_dir",
+        data_dir::may_be_opened(data_dir).map(|()| free()),
+    )
+}
+
+/// Whether a start could read the channels and the key of temporary credentials, where a directory has them.
+pub(crate) fn of_contents(data_dir: &Path) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let file = data_dir.join("store.redb");
+    if file.exists() {
+        lines.push(match Store::verify(data_dir) {
+            Ok(()) => Line::ok("store", format!("{} is sound", file.display())),
+            Err(error) => Line::error("store", error.to_string()),
+        });
+    }
+    let key = data_dir.join(session_key::NAME);
+    if key.exists()
+        && let Err(error) = session_key::text(data_dir)
+    {
+        lines.push(Line::error(
+            "data_dir",
+            format!("{}: {error}", key.display()),
+        ));
+    }
+    lines
+}
+
+/// The directory, or the nearest one above it that exists.
+fn existing(data_dir: &Path) -> Option<&Path> {
+    let named = |path: &&Path| !path.as_os_str().is_empty();
+    let mut above = data_dir.ancestors().filter(named);
+    above
+        .find(|path| path.is_dir())
+        .or_else(|| data_dir.is_relative().then_some(Path::new(".")))
+}
+
+/// The middle one of some times in which bytes in a new file are on the disk.
+fn fsync_time(place: &Path) -> io::Result<Duration> {
+    let path = place.join(format!(".heliograph-doctor-{}", std::process::id()));
+    let mut options = File::options();
+    let mut file = options.create_new(true).write(true).open(&path)?;
+    let mut once = || {
+        let began = Instant::now();
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+        Ok(began.elapsed())
+    };
+    let times: io::Result<Vec<_>> = (0..FSYNCS).map(|_| once()).collect();
+    fs::remove_file(&path)?;
+    let mut times = times?;
+    times.sort_unstable();
+    Ok(times.get(FSYNCS / 2).copied().unwrap_or_default())
+}
+
+/// The store, its copy while it is made smaller, and some years of growth of a small fleet.
+const FREE_USUAL: u64 = 1 << 30;
+
+/// Less than this is full.
+const FREE_LEAST: u64 = 64 << 20;
+
+/// The number of times.
+const FSYNCS: usize = 5;
+
+/// More than this is a disk that turns, or that others keep busy.
+const FSYNC_MAX: Duration = Duration::from_millis(50);
+
+// The machine: kernel, limits of the process, CPUs, and whether its clock is right.
+
+/// The kernel's release, and whether it allows a ring with the broker's flags: one is made.
+pub(crate) fn of_kernel() -> Vec<Line> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+    let release = release.unwrap_or_else(|_| "of an unknown release".into());
+    let works = || "a ring with the broker's flags can be made".to_owned();
+    vec![
+        Line::ok("kernel", format!("Linux {}", release.trim())),
+        Line::of("io_uring", preflight::io_uring().map(|()| works())),
+    ]
+}
+
+/// Open files, against the connections that are configured.
+pub(crate) fn descriptors(settings: &Settings) -> Line {
+    let check = "descriptors";
+    let wanted = settings.limits.connections;
+    match preflight::descriptors(settings) {
+        // A tenth less is as good; and a machine of development is not asked for as many.
+        Ok(room) if room >= wanted / 10 * 9 || settings.dev => {
+            Line::ok(check, format!("room for {room} connections"))
+        }
+        Ok(room) => Line::warning(
+            check,
+            format!(
+                "the limit of open files leaves room for {room} connections, limits.connections allows {wanted}: raise \
+                 it (`ulimit -Hn {}`, LimitNOFILE= in the unit, --ulimit nofile= of the container), or lower \
+                 limits.connections",
+                // A twentieth of the rest stays free.
+                wanted.saturating_mul(20) / 19 + DESCRIPTORS_BESIDE
+            ),
+        ),
+        Err(failure) => Line::error(check, failure.to_string()),
+    }
+}
+
+/// Locked memory, threads and memory: each shard is made.
+pub(crate) fn shards(settings: &Settings) -> Line {
+    let (check, wanted) = ("locked memory", settings.shards);
+    match preflight::shards(settings) {
+        Ok(room) if room >= wanted => {
+            Line::ok(check, format!("room for {}", counted(room, "shard")))
+        }
+        Ok(room) => Line::warning(
+            check,
+            format!(
+                "room for {room} of {wanted} shards: raise its limit (`ulimit -Hl`, LimitMEMLOCK= in the unit, \
+                 --ulimit memlock= of the container), or start with --shards {room}"
+            ),
+        ),
+        Err(failure) => Line::error(check, failure.to_string()),
+    }
+}
+
+/// Shards, against the CPUs that the process may use and its cgroup's quota.
+pub(crate) fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
+    let (shards, count) = (settings.shards, cpus.count);
+    let text = format!("{} on {}", counted(shards, "shard"), counted(count, "CPU"));
+    if shards <= count {
+        return Line::ok("cpus", text);
+    }
+    Line::warning(
+        "cpus",
+        format!(
+            "{text}, by the process's affinity and its cgroup's quota: shards wait for each \
+             other: set shards = {count}, or give it more (CPUQuota= in the unit, --cpus of the container)"
+        ),
+    )
+}
+
+/// Whether the machine's clock follows others, by the word of systemd: signatures and certificates have times.
+pub(crate) fn clock() -> Line {
+    let check = "clock";
+    match answer_of(
+        "timedatectl",
+        &["show", "--property=NTPSynchronized", "--value"],
+    ) {
+        Some(answer) if answer.trim() == "yes" => Line::ok(check, "it is synchronized"),
+        Some(answer) if answer.trim() == "no" => Line::warning(
+            check,
+            "it is not synchronized: clients whose clocks are right are refused once it is off by five minutes: \
+             `timedatectl set-ntp true`",
+        ),
+        Some(_) | None => Line::ok(
+            check,
+            "not known: timedatectl does not say whether it is synchronized; in a container it is the host's",
+        ),
+    }
+}
+
+/// The first bytes that a program writes, if it ends well and in time.
+fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let until = Instant::now() + ANSWER_MAX;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < until => thread::sleep(LOOK_EVERY),
+            Ok(Some(ended)) => break Some(ended),
+            Ok(None) | Err(_) => break None,
+        }
+    };
+    if ended.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let mut text = String::new();
+    let out = child.stdout.take()?;
+    out.take(ANSWER_BYTES_MAX).read_to_string(&mut text).ok()?;
+    ended.filter(|ended| ended.success()).map(|_| text)
+}
+
+/// Descriptors of a process of a few shards beside connections, for the number that a remedy names.
+const DESCRIPTORS_BESIDE: usize = 1_024;
+
+/// Time for another program to answer, and the interval at which that is checked.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// More than this is no answer.
+const ANSWER_BYTES_MAX: u64 = 256;
+
+// One line of what was found.
+
+/// A finding about one thing.
+pub(crate) struct Line {
+    /// The thing, such as `ports`.
+    pub(crate) check: &'static str,
+    pub(crate) finding: Finding,
+}
+
+impl Line {
+    pub(crate) fn ok(check: &'static str, text: impl Into<String>) -> Self {
+        let finding = crate::terminal::ok(text);
+        Self { check, finding }
+    }
+
+    pub(crate) fn warning(check: &'static str, text: impl Into<String>) -> Self {
+        let finding = crate::terminal::warning(text);
+        Self { check, finding }
+    }
+
+    pub(crate) fn error(check: &'static str, text: impl Into<String>) -> Self {
+        let finding = crate::terminal::error(text);
+        Self { check, finding }
+    }
+
+    /// Well, or a failure of what a start does.
+    pub(crate) fn of(check: &'static str, done: Result<String, Failure>) -> Self {
+        match done {
+            Ok(text) => Self::ok(check, text),
+            Err(failure) => Self::error(check, failure.to_string()),
+        }
+    }
+
+    /// As the operator reads it.
+    pub(crate) fn text(&self) -> String {
+        let level = word(self.finding.level);
+        let text = plain(&self.finding.text);
+        format!("{level:<4}  {:<13}  {text}\n", self.check)
+    }
+}
+
+/// The word for a level.
+pub(crate) const fn word(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "ok",
+        Level::Warning => "warn",
+        Level::Error => "fail",
+    }
+}
+
+#[cfg(test)]
+mod files_tests {
+
+    use super::*;
+    use crate::terminal::Level;
+
+    #[test]
+    fn little_room_and_a_slow_disk_are_said() {
+        let level = |free| room(free, Path::new("/")).finding.level;
+        assert_eq!(level(FREE_LEAST - 1), Level::Error);
+        assert_eq!(level(FREE_LEAST), Level::Warning);
+        assert_eq!(level(FREE_USUAL), Level::Ok);
+        assert_eq!(fsync(FSYNC_MAX).finding.level, Level::Ok);
+        assert_eq!(fsync(FSYNC_MAX * 2).finding.level, Level::Warning);
+    }
+
+    #[test]
+    fn the_nearest_directory_that_exists_is_looked_at() {
+        let here = std::env::temp_dir();
+        assert_eq!(existing(&here), Some(here.as_path()));
+        let further = here.join("absent-by-name").join("data");
+        assert_eq!(existing(&further), Some(here.as_path()));
+        assert_eq!(existing(Path::new("absent-by-name")), Some(Path::new(".")));
+    }
+}

@@ -1,0 +1,126 @@
+//! `heliograph env`: the environment for clients of a running broker, in the form of a shell, a file or a CI service.
+
+use crate::admin_client::AdminListener;
+use crate::config::{EnvFlags, EnvFormat};
+use crate::failure::Failure;
+use crate::files::TOKEN_FILE;
+use crate::server::ready::NAMES;
+use crate::terminal::is_obeyed;
+use serde_json::{Map, Value};
+
+/// Asks the broker; returns what is to be printed.
+///
+/// # Errors
+/// The broker does not answer, or is not one for tests.
+pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
+    let listener = AdminListener::of(&flags.asked)?;
+    match listener.get("/dev/environment")?? {
+        Value::Object(mut variables) => {
+            variables.retain(|name, value| is_ours(name, value));
+            if let Some(path) = listener.token_file.as_deref() {
+                let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                let whole = whole.display().to_string();
+                if !whole.contains(is_obeyed) {
+                    variables.insert(TOKEN_FILE.into(), whole.into());
+                }
+            }
+            Ok(written(flags.format, &variables))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Failure::Fatal(format!(
+                "http://{} is not the admin listener of a broker",
+                listener.host
+            )))
+        }
+    }
+}
+
+/// Whether a shell may have a variable. Who listens at that port may be anybody on this machine, and what this command
+/// prints is evaluated: nothing else enters the environment, and no value ends a line.
+fn is_ours(name: &str, value: &Value) -> bool {
+    let text = value.as_str();
+    NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
+}
+
+fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
+    if format == EnvFormat::Json {
+        return format!("{:#}\n", Value::Object(variables.clone()));
+    }
+    let line = |(name, value): (&String, &Value)| {
+        let value = value.as_str().unwrap_or_default();
+        match format {
+            EnvFormat::Sh => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+            EnvFormat::Dotenv => format!("{name}={}\n", dotenv(value)),
+            EnvFormat::Github | EnvFormat::Json => format!("{name}={value}\n"),
+        }
+    };
+    variables.iter().map(line).collect()
+}
+
+/// A value in quotes. A shell and some readers of such files replace some characters between double quotes; between
+/// single quotes there are none, but they cannot hold one.
+fn dotenv(value: &str) -> String {
+    let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
+    if value.contains(replaced) && !value.contains('\'') {
+        return format!("'{value}'");
+    }
+    let mut quoted = String::from('"');
+    for c in value.chars() {
+        if replaced(c) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn only_variables_that_a_broker_gives_enter_an_environment() {
+        for (name, value, ours) in [
+            ("AWS_REGION", Value::from("us-west-2"), true),
+            ("HELIOGRAPH_ADMIN", Value::from("http://127.0.0.1:1"), true),
+            ("LD_PRELOAD", Value::from("/tmp/x.so"), false),
+            (TOKEN_FILE, Value::from("/etc/other.secret"), false),
+            ("AWS_CONFIG_FILE", Value::from("/tmp/x"), false),
+            ("A;reboot;B", Value::from("x"), false),
+            ("AWS_REGION", Value::from("a\nLD_PRELOAD=x"), false),
+            ("AWS_REGION", Value::from("a\u{1b}[2J"), false),
+            ("AWS_REGION", Value::from("a\u{9b}2J"), false),
+            ("AWS_REGION", Value::from("a\u{202e}b"), false),
+            ("AWS_REGION", Value::from(7), false),
+        ] {
+            assert_eq!(is_ours(name, &value), ours, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn each_format_quotes_as_its_reader_does() {
+        let variables = Map::from_iter([("A".to_owned(), Value::from("it's"))]);
+        for (format, text) in [
+            (EnvFormat::Sh, "export A='it'\\''s'\n"),
+            (EnvFormat::Dotenv, "A=\"it's\"\n"),
+            (EnvFormat::Github, "A=it's\n"),
+            (EnvFormat::Json, "{\n  \"A\": \"it's\"\n}\n"),
+        ] {
+            assert_eq!(written(format, &variables), text);
+        }
+    }
+
+    /// A shell reads such a file as well (`set -a; . ./.env`): nothing in it runs.
+    #[test]
+    fn a_file_of_variables_runs_nothing_in_a_shell() {
+        for value in ["$(id)`id`\"x\\", "it's $(id) `id` \"x\" \\"] {
+            let variables = Map::from_iter([("A".to_owned(), Value::from(value))]);
+            let script = written(EnvFormat::Dotenv, &variables) + "printf %s \"$A\"";
+            let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), value);
+        }
+    }
+}

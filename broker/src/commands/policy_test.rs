@@ -1,0 +1,389 @@
+//! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
+
+use crate::commands::devices;
+use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
+use crate::failure::Failure;
+use crate::terminal;
+use broker_core::auth::provider::Provider;
+use broker_core::auth::{
+    Caller, Claim, Credentials, Identified, Origin, PolicyQuestion, ResourceTags, Role, RoleAlias,
+    RoleFault, SignIn, ThingIdentity, Things, WebIdentity, assume,
+};
+use broker_core::machine::ShownCertificate;
+use codec::control::Tag;
+use codec::policy::Decision;
+use codec::sts::{AssumeRole, RoleArn};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Answers to `out`; whether it is allowed.
+///
+/// # Errors
+/// [`Failure::Configuration`] for a credentials file with a fault, one without this name, and a question that cannot
+/// be meant; [`Failure::Fatal`] when the answer cannot be written.
+pub fn run(flags: &PolicyFlags, out: &mut dyn Write) -> Result<bool, Failure> {
+    let PolicyCommand::Test(flags) = &flags.command;
+    let (loaded, shown) = match &flags.cert {
+        Some(path) => {
+            let account = &flags.account_id;
+            let shown = devices::shown(path, &flags.credentials, account, SystemTime::now())?;
+            (shown.0, Some(shown.1))
+        }
+        None => {
+            let loaded = load_credentials(&flags.credentials, &flags.account_id, None);
+            let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
+            (loaded, None)
+        }
+    };
+    let asked = asked(flags, &loaded.credentials, shown.as_ref())?;
+    let origin = Origin {
+        address: flags.source_ip.to_canonical(),
+        tls: !flags.plain,
+        asked_s: now_s(),
+        headers: None,
+    };
+    let signs_in = asked.role.zip(asked.sign_in).map(|(role, sign_in)| {
+        let entry = Entry {
+            credentials: &loaded.credentials,
+            role: &role,
+            region: &flags.region,
+            origin: &origin,
+            shown: shown.as_ref(),
+        };
+        entry.refusal(&sign_in)
+    });
+    let answer = answer(flags, asked.caller.from_origin(origin), signs_in);
+    let text = if flags.json {
+        format!("{:#}\n", answer.json(flags))
+    } else {
+        answer.text()
+    };
+    terminal::write(out, &text)?;
+    Ok(answer.is_allowed())
+}
+
+/// The one who is asked about.
+struct Asked {
+    caller: Caller,
+    /// The role, if it is a session of one.
+    role: Option<Arc<Role>>,
+    /// The certificate or the token that begins the session.
+    sign_in: Option<SignIn>,
+}
+
+/// The answer to a question.
+struct Answer {
+    who: String,
+    may: bool,
+    decided_by: Box<str>,
+    /// Of one that signs in to a role: why the role does not let it.
+    signs_in: Option<Option<String>>,
+}
+
+impl Answer {
+    fn is_allowed(&self) -> bool {
+        self.may && !matches!(self.signs_in, Some(Some(_)))
+    }
+
+    const fn word(&self) -> &'static str {
+        if self.may { "allowed" } else { "denied" }
+    }
+
+    fn text(&self) -> String {
+        let signs_in = match &self.signs_in {
+            None => String::new(),
+            Some(None) => "signs in: allowed\n".to_owned(),
+            Some(Some(why)) => format!("signs in: denied: {why}\n"),
+        };
+        format!("{}: {}\n{signs_in}", self.word(), self.decided_by)
+    }
+
+    fn json(&self, flags: &PolicyTestFlags) -> Value {
+        json!({
+            "decision": self.word(),
+            "decided_by": self.decided_by,
+            "who": self.who,
+            "signs_in": self.signs_in.as_ref().map(|refusal| match refusal {
+                None => json!({ "decision": "allowed" }),
+                Some(why) => json!({ "decision": "denied", "decided_by": why }),
+            }),
+            "action": flags.action.as_str(),
+            "resource": flags.resource,
+        })
+    }
+}
+
+fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<String>>) -> Answer {
+    let tag = |(key, value): &(String, String)| Tag {
+        key: key.as_str().into(),
+        value: value.as_str().into(),
+    };
+    let tags: Vec<Tag> = flags.tag.iter().map(tag).collect();
+    let question = PolicyQuestion {
+        client_id: flags.client_id.as_deref(),
+        resource_tags: ResourceTags::Known(&tags),
+        ..PolicyQuestion::new(flags.action, &flags.resource)
+    };
+    let ruling = caller.decide(&question);
+    let decided_by = match ruling.denied {
+        Some(_) => caller.ground_of(&ruling),
+        None => caller.allowed_by(&question),
+    };
+    Answer {
+        who: caller.arn(),
+        may: ruling.denied.is_none(),
+        signs_in,
+        decided_by: decided_by.unwrap_or_else(|| "everybody may".into()),
+    }
+}
+
+fn asked(
+    flags: &PolicyTestFlags,
+    credentials: &Credentials,
+    shown: Option<&ShownCertificate>,
+) -> Result<Asked, Failure> {
+    let region = Some(Arc::from(flags.region.as_str()));
+    let (of_user, of_role, name) = match flags.who.split_once('/') {
+        Some(("user", name)) => (true, false, name),
+        Some(("role", name)) => (false, true, name),
+        _ => (true, true, &*flags.who),
+    };
+    let mut principals = credentials.principals().filter(|_| of_user);
+    let principal = principals.find(|principal| principal.name == name);
+    let principal = principal.and_then(|it| credentials.find(&it.access_key_id));
+    let role = credentials.roles().filter(|_| of_role);
+    let role = role.into_iter().find(|role| role.name == name);
+    let role = role.and_then(|role| credentials.role(&role.account, &role.name));
+    let sign_in = sign_in(flags, role, credentials, shown)?;
+    let fault = match (principal, role) {
+        (Some(_), Some(_)) => {
+            format!(
+                "a principal and a role have the name {name}: allowed user/{name} and role/{name}"
+            )
+        }
+        (Some(_), None) if sign_in.is_some() => {
+            format!(
+                "{name} is a principal, which signs by its key: --thing and --claim are of roles"
+            )
+        }
+        (Some(principal), None) => {
+            return Ok(Asked {
+                caller: Caller::supposed_principal(Arc::clone(principal), region),
+                role: None,
+                sign_in: None,
+            });
+        }
+        (None, Some(role)) => {
+            let of = Arc::clone(role);
+            return Ok(Asked {
+                caller: Caller::supposed_session(of, sign_in.clone(), now_s(), region),
+                role: Some(Arc::clone(role)),
+                sign_in,
+            });
+        }
+        (None, None) => format!("no principal and no role has the name {name}"),
+    };
+    let file = flags.credentials.display();
+    Err(Failure::Configuration(format!("{file}: --as: {fault}")))
+}
+
+/// The certificate or the token that begins the session.
+fn sign_in(
+    flags: &PolicyTestFlags,
+    role: Option<&Arc<Role>>,
+    credentials: &Credentials,
+    shown: Option<&ShownCertificate>,
+) -> Result<Option<SignIn>, Failure> {
+    if let Some(name) = &flags.thing {
+        let is_its = |alias: &&RoleAlias| role.is_some_and(|role| *alias.role == *role.name);
+        let first = credentials.aliases().find(is_its);
+        let alias = flags
+            .alias
+            .as_deref()
+            .or_else(|| first.map(|alias| &*alias.name));
+        let things = credentials.things();
+        let found = things.map(|things| identities(things, name, shown, now_s()));
+        let found = found.and_then(Result::ok).unwrap_or_default();
+        let first = found.first();
+        return Ok(Some(SignIn::Thing(ThingIdentity {
+            certificate: first.map_or([0; 32], |it| *it.certificate),
+            name: Some(name.as_str().into()),
+            thing_type: first.and_then(|it| it.thing_type).map(Into::into),
+            alias: alias.unwrap_or_default().into(),
+            authority: None,
+        })));
+    }
+    let Some((provider, ..)) = flags.claim.first() else {
+        return Ok(None);
+    };
+    if flags.claim.iter().any(|(issuer, ..)| issuer != provider) {
+        let rule = "--claim: allowed are claims of one issuer, whose token it is";
+        return Err(Failure::Configuration(rule.into()));
+    }
+    let mut identity = WebIdentity {
+        account: flags.account_id.as_str().into(),
+        provider: provider.as_str().into(),
+        subject: "".into(),
+        audience: sole_client(credentials, provider),
+        claims: Vec::new(),
+    };
+    for (_, name, value) in &flags.claim {
+        match name.as_str() {
+            "sub" => identity.subject = value.as_str().into(),
+            "aud" => identity.audience = value.as_str().into(),
+            _ => add_claim(&mut identity.claims, name, value),
+        }
+    }
+    // The token has no others that a policy may ask for.
+    let named = role.into_iter().flat_map(|role| &role.policies);
+    for claim in named.flat_map(|policy| policy.claims()) {
+        let name = claim.strip_prefix(&**provider);
+        if let Some(name) = name.and_then(|name| name.strip_prefix(':')) {
+            absent_claim(&mut identity.claims, name);
+        }
+    }
+    Ok(Some(SignIn::Web(identity)))
+}
+
+fn absent_claim(claims: &mut Vec<Claim>, name: &str) {
+    if !claims.iter().any(|claim| &*claim.name == name) {
+        claims.push(Claim {
+            name: name.into(),
+            values: Vec::new(),
+        });
+    }
+}
+
+/// The client id of a provider that has one.
+fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {
+    match credentials.provider(issuer).map(|it| &*it.client_ids) {
+        Some([sole]) => sole.clone(),
+        Some(_) | None => "".into(),
+    }
+}
+
+/// One more value of a claim.
+fn add_claim(claims: &mut Vec<Claim>, name: &str, value: &str) {
+    match claims.iter_mut().find(|claim| &*claim.name == name) {
+        Some(claim) => claim.values.push(value.into()),
+        None => claims.push(Claim {
+            name: name.into(),
+            values: vec![value.into()],
+        }),
+    }
+}
+
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+// Whether somebody gets a session of a role: by the provider or the thing's policies first, then by the role's trust.
+
+/// Somebody who asks for a session of a role.
+pub(crate) struct Entry<'a> {
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) role: &'a Role,
+    pub(crate) region: &'a str,
+    pub(crate) origin: &'a Origin,
+    /// The certificate of a thing, if one is asked about.
+    pub(crate) shown: Option<&'a ShownCertificate>,
+}
+
+/// A thing by the certificate that is asked about, or by each that may stand for it.
+pub(crate) fn identities<'a>(
+    things: &'a Things,
+    name: &'a str,
+    shown: Option<&'a ShownCertificate>,
+    now_s: u64,
+) -> Result<Vec<Identified<'a>>, String> {
+    let found = match shown {
+        Some(shown) => things.identify(shown, Some(name), now_s).map(|it| vec![it]),
+        None => things.supposed(name),
+    };
+    found.map_err(|refusal| refusal.to_string())
+}
+
+impl Entry<'_> {
+    /// The reason for which it gets none; `None`: it gets one.
+    pub(crate) fn refusal(&self, sign_in: &SignIn) -> Option<String> {
+        let refused = match sign_in {
+            SignIn::Thing(thing) => self.of_thing(thing),
+            SignIn::Web(identity) => self.of_token(identity),
+        };
+        refused.or_else(|| self.of_trust(sign_in))
+    }
+
+    /// The registry and the IoT policies of `[things]`.
+    fn of_thing(&self, thing: &ThingIdentity) -> Option<String> {
+        let Some(things) = self.credentials.things() else {
+            return Some("the file has no [things]".to_owned());
+        };
+        let Some(alias) = self.credentials.alias(&thing.alias) else {
+            return Some(match &*thing.alias {
+                "" => format!("no role alias is of role {}", self.role.name),
+                name => format!("there is no [role_alias.{name}]"),
+            });
+        };
+        if *alias.role != *self.role.name {
+            return Some(format!(
+                "role alias {} is of role {}",
+                alias.name, alias.role
+            ));
+        }
+        let name = thing.name.as_deref().unwrap_or_default();
+        self.of_policies(things, name, &alias.arn(self.region))
+    }
+
+    fn of_policies(&self, things: &Things, name: &str, arn: &str) -> Option<String> {
+        let found = match identities(things, name, self.shown, self.origin.asked_s) {
+            Ok(found) => found,
+            Err(why) => return Some(why),
+        };
+        let from = (self.origin.address, self.origin.asked_s);
+        let refused = found.iter().filter_map(|thing| {
+            let (decision, why) = thing.may_use(arn, from, &mut 0);
+            (decision != Decision::Allow).then_some(why)
+        });
+        let refused: Vec<String> = refused.collect();
+        let why = refused.first()?;
+        Some(if refused.len() == found.len() {
+            why.clone()
+        } else {
+            format!("{why}; another certificate of the thing may: ask with --cert FILE")
+        })
+    }
+
+    /// The provider and the client of a token.
+    fn of_token(&self, identity: &WebIdentity) -> Option<String> {
+        let Some(provider) = self.credentials.provider(&identity.provider) else {
+            return Some(format!(
+                "there is no [oidc_provider.\"{}\"]",
+                identity.provider
+            ));
+        };
+        let Provider { client_ids, .. } = &**provider;
+        let is_known = client_ids.contains(&identity.audience);
+        (!is_known).then(|| format!("{:?} is no client id of the provider", identity.audience))
+    }
+
+    fn of_trust(&self, sign_in: &SignIn) -> Option<String> {
+        let Role { account, .. } = self.role;
+        let request = AssumeRole::new(RoleArn::parse(&self.role.arn())?, "policy-test");
+        let region = Some(Arc::from(self.region));
+        let caller = Caller::signing_in(sign_in.clone(), account, region);
+        let caller = caller.from_origin(self.origin.clone());
+        match assume(&caller, self.credentials, &request, &mut 0) {
+            Ok(_) => None,
+            Err(RoleFault::Denied(denial)) => denial.ground.map(Into::into),
+            Err(RoleFault::Invalid(why)) => Some(why.to_owned()),
+            Err(RoleFault::Duration { ground, .. }) => Some(ground),
+            Err(RoleFault::TooLong) => Some("the session is too long".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

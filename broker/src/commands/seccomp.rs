@@ -1,0 +1,43 @@
+//! `heliograph seccomp-profile`: the seccomp profile of `deploy/`, for containers of a binary that came without it.
+
+use crate::config::SeccompFlags;
+use crate::failure::Failure;
+use crate::files;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+/// Returns what is to be printed: the profile, or nothing when it was written to a file.
+///
+/// # Errors
+/// The file cannot be written, or is there with another content.
+pub fn run(flags: &SeccompFlags) -> Result<String, Failure> {
+    match &flags.output {
+        None => Ok(PROFILE.into()),
+        Some(path) => write(path).map(|()| String::new()),
+    }
+}
+
+fn write(path: &Path) -> Result<(), Failure> {
+    let name = path.display();
+    let made = File::options().write(true).create_new(true).open(path);
+    match made.and_then(|mut file| file.write_all(PROFILE.as_bytes())) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let read = files::read_regular(path, PROFILE.len());
+            if read.is_ok_and(|read| *read.content == PROFILE.as_bytes()) {
+                return Ok(());
+            }
+            Err(Failure::Configuration(format!(
+                "--output {name}: the file exists with another content: it must be absent or have this profile: name \
+                 another file, or remove it"
+            )))
+        }
+        Err(error) => Err(Failure::Configuration(format!(
+            "--output {name}: must be a file that can be created and written: {error}"
+        ))),
+    }
+}
+
+/// The same file that the repository ships and its tests apply.
+const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

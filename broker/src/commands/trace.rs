@@ -1,0 +1,360 @@
+//! `heliograph trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
+
+use crate::admin_client::AdminListener;
+use crate::config::TraceFlags;
+use crate::failure::Failure;
+use crate::terminal::{self, plain};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+/// Asks, and writes the answer; with `--follow` again every second, and writes what is new.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no such
+/// channel, no answer, or nobody who reads what is written.
+pub fn run(flags: &TraceFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut printer = Printer::default();
+    let mut last = Value::Null;
+    let listener = AdminListener::of(&flags.asked)?;
+    loop {
+        let trace = ask(&listener, flags)?;
+        let text = match (flags.json, flags.follow) {
+            (true, _) if trace == last => String::new(),
+            (true, _) => format!("{}\n", terminal::json(&trace)),
+            (false, false) => whole(&trace),
+            (false, true) => printer.news(&trace),
+        };
+        if !terminal::is_read(out, &text)? || !flags.follow {
+            return Ok(());
+        }
+        last = trace;
+        thread::sleep(EVERY);
+    }
+}
+
+fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
+    // Names and client ids have no character that would have to be escaped.
+    let client = flags.client.as_deref().unwrap_or_default();
+    let name = &flags.channel;
+    let target = format!("/channels/{name}/trace?limit={EVENTS}&client={client}");
+    listener.get(&target)?.map_err(Failure::from)
+}
+
+/// Between two looks of `--follow`.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Events in an answer: as many as there may be.
+const EVENTS: usize = 5_000;
+
+// A trace as people read it. What comes from the wire is escaped: it must not move a terminal's cursor.
+
+/// The whole trace: who the masters were, then each viewer with what happened and what that suggests.
+pub(crate) fn whole(trace: &Value) -> String {
+    let mut out = head(trace);
+    for master in list(&trace["master"]) {
+        line(&mut out, &format!("master  {}", connection(master)));
+        for hint in list(&master["hints"]) {
+            line(&mut out, &format!("    * {}", plain(text(hint))));
+        }
+    }
+    for viewer in list(&trace["viewers"]) {
+        line(&mut out, "");
+        line(
+            &mut out,
+            &format!("viewer {}  {}", name(viewer), connection(viewer)),
+        );
+        for event in list(&viewer["events"]) {
+            let what = what(event);
+            line(&mut out, &format!("{}  {what}", moment(event)));
+        }
+        for hint in list(&viewer["hints"]) {
+            line(&mut out, &format!("    * {}", plain(text(hint))));
+        }
+    }
+    if list(&trace["viewers"]).is_empty() {
+        line(&mut out, "no viewer in this time");
+    }
+    if trace["truncated"] == true {
+        line(&mut out, "older events were left out");
+    }
+    out
+}
+
+/// The events and hints of a followed trace that were printed already.
+#[derive(Default)]
+pub(crate) struct Printer {
+    /// The serial numbers below this one were seen.
+    next: Option<u64>,
+    /// The last hints of each connection.
+    hints: BTreeMap<String, Vec<String>>,
+}
+
+impl Printer {
+    /// Returns the lines of events and hints since the last call, below the head at the first one.
+    pub(crate) fn news(&mut self, trace: &Value) -> String {
+        let mut out = if self.next.is_none() {
+            head(trace)
+        } else {
+            String::new()
+        };
+        let from = self.next.unwrap_or_default();
+        let mut events = Vec::new();
+        for viewer in list(&trace["viewers"]) {
+            for event in list(&viewer["events"]) {
+                let serial = event["serial"].as_u64().unwrap_or_default();
+                if serial >= from {
+                    events.push((serial, viewer, event));
+                }
+            }
+        }
+        events.sort_by_key(|(serial, ..)| *serial);
+        let newest = events.last().map(|(serial, ..)| serial + 1);
+        self.next = Some(newest.unwrap_or(from).max(from));
+        for (_, viewer, event) in &events {
+            let (name, what) = (name(viewer), what(event));
+            line(&mut out, &format!("{name}  {}  {what}", moment(event)));
+        }
+        for viewer in list(&trace["viewers"]) {
+            self.hint(&mut out, viewer);
+        }
+        let known: Vec<String> = list(&trace["viewers"]).iter().map(key).collect();
+        self.hints
+            .retain(|connection, _| known.contains(connection));
+        out
+    }
+
+    /// Hints that a viewer did not have the last time; those that only count on (a wait that goes on) once.
+    fn hint(&mut self, out: &mut String, viewer: &Value) {
+        let hints: Vec<String> = list(&viewer["hints"])
+            .iter()
+            .map(|hint| plain(text(hint)))
+            .collect();
+        let known = self.hints.entry(key(viewer)).or_default();
+        let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+        for hint in &hints {
+            if !known.iter().any(|other| kind(other) == kind(hint)) {
+                line(out, &format!("{}  * {hint}", name(viewer)));
+            }
+        }
+        *known = hints;
+    }
+}
+
+fn key(viewer: &Value) -> String {
+    format!("{} {}", viewer["connection"], viewer["clientId"])
+}
+
+fn head(trace: &Value) -> String {
+    let mut out = String::new();
+    let channel = plain(text(&trace["channel"]));
+    let since = match trace["reachesBackTo"].as_str() {
+        Some(since) => format!("what its shard knows since {}", plain(since)),
+        None => "nothing is recorded: [recorder] notes = 0".to_owned(),
+    };
+    line(&mut out, &format!("channel {channel}, {since}"));
+    out
+}
+
+fn connection(one: &Value) -> String {
+    if one["connection"].is_null() {
+        return "was not connected".to_owned();
+    }
+    let remote = plain(text(&one["remote"]));
+    let joined = plain(text(&one["joined"]));
+    let says = one["says"].as_str().or_else(|| one["reason"].as_str());
+    let until = match (one["left"].as_str(), says) {
+        (Some(left), says) => format!("to {} ({})", plain(left), plain(says.unwrap_or("?"))),
+        (None, _) if one["superseded"] == true => "until now, superseded".to_owned(),
+        (None, _) => "until now".to_owned(),
+    };
+    format!("{remote}  {joined} {until}")
+}
+
+fn name(viewer: &Value) -> String {
+    viewer["clientId"]
+        .as_str()
+        .map_or_else(|| "?".to_owned(), plain)
+}
+
+fn moment(event: &Value) -> String {
+    format!("{:>11.1} ms", event["ms"].as_f64().unwrap_or_default())
+}
+
+/// One event: what happened, which way it went, how long it is, and what became of it.
+fn what(event: &Value) -> String {
+    let action = plain(text(&event["action"]));
+    let away = match event["from"].as_str() {
+        Some("viewer") => "to the master",
+        Some(_) => "to the viewer",
+        None => "",
+    };
+    let bytes = event["bytes"]
+        .as_u64()
+        .map_or_else(String::new, |bytes| format!("{bytes} B"));
+    let says = event["says"].as_str().or_else(|| event["reason"].as_str());
+    let says = says.map(plain);
+    let more = ["route", "after", "why", "by"].map(|member| match &event[member] {
+        Value::Null => String::new(),
+        Value::String(text) => plain(text),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
+    });
+    let more = more.concat();
+    match text(&event["kind"]) {
+        "message" => {
+            let end = match more.as_str() {
+                "to" => "relayed",
+                other => other,
+            };
+            let says = says.map_or_else(String::new, |says| format!(": {says}"));
+            format!("{action:<13} {away}  {bytes:>7}  {end}{says}")
+                .trim_end()
+                .to_owned()
+        }
+        "delivered" => format!("{action:<13} {away}  {bytes:>7}  delivered, was kept"),
+        "returned" => format!("{action:<13} {away}  {bytes:>7}  came back unsent"),
+        "dropped" => format!("{action:<13} {away}  {bytes:>7}  dropped: {more}"),
+        "left" => format!("left: {}", says.unwrap_or_default()),
+        "superseded" => format!("superseded by connection {more} of the same client id"),
+        "go_away" => "GO_AWAY".to_owned(),
+        other => plain(other),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn line(out: &mut String, text: &str) {
+    let written = writeln!(out, "{text}");
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+#[cfg(test)]
+mod text_tests {
+
+    use super::*;
+    use serde_json::json;
+
+    fn trace() -> Value {
+        json!({
+            "channel": "cam", "recording": true, "reachesBackTo": "2026-11-20T12:00:00.000Z", "truncated": true,
+            "master": [{
+                "connection": 1, "remote": "10.0.0.1:2", "joined": "2026-11-20T12:00:02.000Z", "left": null,
+                "reason": null, "superseded": true, "refused": 0,
+                "hints": ["2 messages were not accepted: it is not one JSON object"],
+            }],
+            "viewers": [{
+                "connection": 2, "clientId": "v1", "remote": "10.0.0.3:4", "joined": "2026-11-20T12:00:01.000Z",
+                "left": "2026-11-20T12:00:09.000Z", "reason": "peer_closed", "says": "the client closed it",
+                "events": [
+                    { "kind": "join", "ms": 0.0, "serial": 4 },
+                    {
+                        "kind": "message", "action": "SDP_OFFER", "from": "viewer", "bytes": 6372, "route": "kept",
+                        "ms": 3.1, "serial": 5,
+                    },
+                    {
+                        "kind": "delivered", "action": "SDP_OFFER", "from": "viewer", "bytes": 6372, "after": "kept",
+                        "ms": 1000.0, "serial": 7,
+                    },
+                    {
+                        "kind": "message", "action": "SDP_ANSWER", "from": "master", "bytes": 4000, "route": "to",
+                        "ms": 1062.4, "serial": 8,
+                    },
+                    {
+                        "kind": "message", "action": "unknown", "from": "viewer", "bytes": 40112, "route": "refused",
+                        "reason": "too_long", "says": "messagePayload of 40,112 characters; 32,768 are allowed",
+                        "ms": 2000.0, "serial": 9,
+                    },
+                    {
+                        "kind": "left", "reason": "peer_closed", "says": "the client closed it", "ms": 8000.0,
+                        "serial": 12,
+                    },
+                ],
+                "hints": ["the offer waited 997 ms: no master was connected"],
+            }],
+        })
+    }
+
+    #[test]
+    fn a_trace_reads_from_the_top() {
+        let wanted = "\
+channel cam, what its shard knows since 2026-11-20T12:00:00.000Z
+master  10.0.0.1:2  2026-11-20T12:00:02.000Z until now, superseded
+    * 2 messages were not accepted: it is not one JSON object
+
+viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (the client closed it)
+        0.0 ms  join
+        3.1 ms  SDP_OFFER     to the master   6372 B  kept
+     1000.0 ms  SDP_OFFER     to the master   6372 B  delivered, was kept
+     1062.4 ms  SDP_ANSWER    to the viewer   4000 B  relayed
+     2000.0 ms  unknown       to the master  40112 B  refused: messagePayload of 40,112 characters; 32,768 are allowed
+     8000.0 ms  left: the client closed it
+    * the offer waited 997 ms: no master was connected
+older events were left out
+";
+        assert_eq!(whole(&trace()), wanted);
+    }
+
+    #[test]
+    fn what_is_followed_is_printed_once() {
+        let (mut printer, mut trace) = (Printer::default(), trace());
+        let first = printer.news(&trace);
+        assert_eq!(first.lines().count(), 1 + 6 + 1, "{first}");
+        assert_eq!(printer.news(&trace), "");
+        trace["viewers"][0]["hints"][0] = "the offer waited 998 ms: no master was connected".into();
+        assert_eq!(printer.news(&trace), "", "the same hint");
+        let events = trace["viewers"][0]["events"].as_array_mut().unwrap();
+        events.push(json!({ "kind": "go_away", "ms": 9000.0, "serial": 13 }));
+        assert_eq!(printer.news(&trace), "v1       9000.0 ms  GO_AWAY\n");
+        trace["viewers"][0]["hints"][0] = "another".into();
+        assert_eq!(printer.news(&trace), "v1  * another\n");
+    }
+
+    #[test]
+    fn nothing_of_the_wire_reaches_the_terminal_as_it_is() {
+        let wild = "v\r\n\x1b[2J\0\x7f\u{9b}1m\u{202e}<script>";
+        let mut trace = trace();
+        trace["viewers"][0]["clientId"] = wild.into();
+        trace["viewers"][0]["says"] = wild.into();
+        trace["viewers"][0]["hints"][0] = wild.into();
+        trace["viewers"][0]["events"][1]["action"] = wild.into();
+        trace["viewers"][0]["events"][1]["route"] = wild.into();
+        trace["viewers"][0]["events"][0]["kind"] = wild.into();
+        for text in [whole(&trace), Printer::default().news(&trace)] {
+            let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(bad), "{text:?}");
+            assert!(
+                text.contains("\\u{1b}[2J") && text.contains("<script>"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_is_off_says_so() {
+        let off = json!({ "channel": "cam", "recording": false, "reachesBackTo": null, "viewers": [], "master": [] });
+        let text = whole(&off);
+        assert!(text.contains("[recorder] notes = 0"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_no_failure() {
+        for odd in [
+            json!(null),
+            json!([1]),
+            json!({ "viewers": [1, { "events": [{}] }], "master": "x" }),
+        ] {
+            assert!(!whole(&odd).is_empty() && !Printer::default().news(&odd).is_empty());
+        }
+    }
+}

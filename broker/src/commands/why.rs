@@ -1,0 +1,225 @@
+//! `heliograph why`: why a request was refused, as its broker's admin listener reports it.
+
+use crate::admin_client::AdminListener;
+use crate::config::WhyFlags;
+use crate::failure::Failure;
+use crate::terminal;
+use codec::http::encode;
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Asks for one refusal by its id, or for those that fit. What was found, with a line's end.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nothing was found, or
+/// nobody answers.
+pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
+    let document = ask(flags)?;
+    let found = match &flags.id {
+        Some(_) => vec![&document],
+        None => document["refusals"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .collect(),
+    };
+    if found.is_empty() {
+        let kept = plain(&document["since"]).unwrap_or_else(|| "the start".into());
+        let elsewhere = flags.channel.as_deref().map_or_else(String::new, |channel| {
+            let channel = terminal::plain(channel);
+            format!(
+                "an API call with a wrong signature names no channel, but its key and address (--key, --remote), and a \
+                 TLS handshake that failed its address alone (--check tls_distrusted); `heliograph trace {channel}` \
+                 says what happened in its sessions; "
+            )
+        });
+        return Err(Failure::Fatal(format!(
+            "no such refusal since {kept}: {elsewhere}the log, the metric heliograph_refusals_total and the request id \
+             of the answer (heliograph why ID) go further back"
+        )));
+    }
+    Ok(if flags.json {
+        format!("{}\n", terminal::json(&document))
+    } else {
+        let texts: Vec<String> = found.into_iter().map(self::refusal).collect();
+        texts.join("\n")
+    })
+}
+
+fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
+    AdminListener::of(&flags.asked)?
+        .get(&target(flags))?
+        .map_err(|refusal| {
+            if refusal.status == "404" && flags.id.is_some() {
+                Failure::Fatal(refusal.why)
+            } else {
+                refusal.into()
+            }
+        })
+}
+
+fn target(flags: &WhyFlags) -> String {
+    let mut target = String::from("/refusals");
+    if let Some(id) = &flags.id {
+        target.push('/');
+        encode(&mut target, id.trim());
+        return target;
+    }
+    target.push_str(&format!("?limit={}", flags.limit));
+    for (name, text) in [
+        ("channel", &flags.channel),
+        ("client", &flags.client),
+        ("key", &flags.key),
+        ("remote", &flags.remote),
+        ("check", &flags.check),
+        ("text", &flags.text),
+        ("since", &flags.since),
+    ] {
+        if let Some(text) = text {
+            target.push_str(&format!("&{name}="));
+            encode(&mut target, text);
+        }
+    }
+    target
+}
+
+// A refusal as people read it. Characters that could move a terminal's cursor are escaped.
+
+/// One refusal of the admin listener.
+pub(crate) fn refusal(row: &Value) -> String {
+    let part = |name: &str| plain(&row[name]);
+    let or = |name: &str, other: &str| part(name).unwrap_or_else(|| other.to_owned());
+    let mut out = format!(
+        "{}  {} {}",
+        or("at", "-"),
+        or("status", "-"),
+        or("check", "-")
+    );
+    if let Some(operation) = part("operation") {
+        out.push_str(&format!("  {operation}"));
+    }
+    if let Some(remote) = part("remote") {
+        out.push_str(&format!("  from {remote}"));
+    }
+    let _ = writeln!(
+        out,
+        "\n  {}\n  What to do: {}",
+        or("says", "-"),
+        or("do", "-")
+    );
+    let named: Vec<String> = [
+        ("channel", "channel"),
+        ("clientId", "client"),
+        ("session", "session"),
+        ("keyId", "key"),
+        ("principal", "principal"),
+        ("certificate", "certificate"),
+        ("thing", "thing"),
+        ("issuer", "token of"),
+        ("subject", "for subject"),
+        ("role", "asks for role"),
+        ("clockSkewSeconds", "clock skew in seconds:"),
+        ("fault", "by fault"),
+    ]
+    .into_iter()
+    .filter_map(|(name, word)| Some(format!("{word} {}", part(name)?)))
+    .collect();
+    if !named.is_empty() {
+        let _ = writeln!(out, "  {}", named.join(", "));
+    }
+    if let Some(policy) = part("policy") {
+        let _ = writeln!(out, "  Reason: {policy}");
+    }
+    let _ = write!(
+        out,
+        "  id {}, shard {}",
+        or("requestId", "-"),
+        or("shard", "-")
+    );
+    if row["source"] == "id" {
+        out.push_str("; read from the id alone, since its line is not kept any more");
+    }
+    out.push('\n');
+    if row["explain"].is_null() && row["check"] == "signature_mismatch" && row["source"] != "id" {
+        let _ = writeln!(
+            out,
+            "  heliograph why {} prints the canonical request",
+            or("requestId", "ID")
+        );
+    }
+    if let Some(text) = row["explain"]["canonicalRequest"].as_str() {
+        out.push_str("  The canonical request that the signature was compared with:\n");
+        for line in text.split('\n') {
+            let _ = writeln!(out, "    {}", terminal::plain(line));
+        }
+    }
+    out
+}
+
+/// A member of a document without quotes; `None` for one that is absent or null.
+pub(crate) fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(terminal::plain(text)),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Some(terminal::json(value))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::config::{Arguments, Command};
+    use clap::Parser;
+
+    fn flags(line: &[&str]) -> Box<WhyFlags> {
+        let line = ["heliograph", "why"].iter().chain(line);
+        let Command::Why(flags) = Arguments::try_parse_from(line).unwrap().command else {
+            panic!("it is why")
+        };
+        flags.into()
+    }
+
+    #[test]
+    fn parameters_are_escaped() {
+        assert_eq!(target(&flags(&["a/b?c "])), "/refusals/a%2Fb%3Fc");
+        assert_eq!(target(&flags(&[])), "/refusals?limit=20");
+        let line = ["--client", "v&1", "--remote", "::1", "--limit", "3"];
+        assert_eq!(
+            target(&flags(&line)),
+            "/refusals?limit=3&client=v%261&remote=%3A%3A1"
+        );
+    }
+}
+
+#[cfg(test)]
+mod text_tests {
+
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_refusal_reads_as_sentences() {
+        let row = json!({
+            "requestId": "0-1", "at": "2026-01-02T03:04:05.000Z", "shard": 1, "status": 403,
+            "check": "signature_mismatch", "says": "It differs.", "do": "Compare.",
+            "operation": "ConnectAsViewer", "channel": "cam", "clientId": "v\u{1b}[2J\n1", "keyId": null,
+            "principal": null, "remote": "10.0.0.1:9", "clockSkewSeconds": -312, "fault": "f7",
+            "policy": "viewers, statement 2, denies it", "source": "kept",
+            "explain": {"canonicalRequest": "GET\n/\u{7}\nhost:h"},
+        });
+        assert_eq!(
+            refusal(&row),
+            "2026-01-02T03:04:05.000Z  403 signature_mismatch  ConnectAsViewer  from 10.0.0.1:9\n\
+             \x20 It differs.\n  What to do: Compare.\n\
+             \x20 channel cam, client v\\u{1b}[2J\\n1, clock skew in seconds: -312, by fault f7\n\
+             \x20 Reason: viewers, statement 2, denies it\n\
+             \x20 id 0-1, shard 1\n\
+             \x20 The canonical request that the signature was compared with:\n    GET\n    /\\u{7}\n    host:h\n"
+        );
+        let alone = json!({"requestId": "0-1", "check": "draining", "source": "id"});
+        assert!(refusal(&alone).contains("read from the id alone"));
+    }
+}

@@ -1,0 +1,224 @@
+//! From flags and file to [`Settings`].
+//!
+//! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
+//! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` and
+//! `entries` (the file), `rules` and `check` (rules that join keys), `credentials` (who may do what: a file of its
+//! own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `error`, `json`,
+//! `summary`, `cpus`.
+//!
+//! All faults are found in one go. Nothing outside this folder knows that there was a file.
+
+mod credentials;
+mod document;
+mod draft;
+mod file;
+mod flags;
+mod json;
+mod key_flags;
+mod lan;
+mod rules;
+mod summary;
+
+use crate::files;
+use broker_core::limits::SHARDS_MAX;
+use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
+pub use credentials::{Loaded, load_credentials};
+use document::Document;
+use draft::Findings;
+pub use draft::{ConfigError, Draft, Fault, ValuePlace};
+pub use flags::{
+    AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
+    ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, HookTestFlags, PolicyCommand,
+    PolicyFlags, PolicyTestFlags, PresignFlags, SeccompFlags, ServeFlags, ThingsCheckFlags,
+    ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags, TraceFlags, VersionFlags,
+    WhyFlags,
+};
+pub use json::json;
+pub use key_flags::KeyFlags;
+use lan::Networks;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+pub use summary::{credentials_summary, summary};
+
+/// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
+/// names in turn are not looked at.
+#[must_use]
+pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
+    let Some(path) = &flags.config else {
+        return settle(None, "", flags, machine);
+    };
+    match files::read_text(path, FILE_BYTES_MAX) {
+        Ok(read) => settle(Some(path), &read.content, flags, machine).of_file(path),
+        Err(error) => {
+            let rule = format!("{}: cannot be read: {error}", path.display());
+            let mut findings = Findings::default();
+            findings.fault("", "", rule);
+            Draft::new(Some(path), None, findings)
+        }
+    }
+}
+
+/// The accounts that a file lets use the console, as it is now; everything else of it is left alone. The admin listener
+/// of the process, which a flag may have set, decides with it what is allowed.
+///
+/// # Errors
+/// Every fault of that table.
+pub(crate) fn accounts_of(
+    file: &Path,
+    listen: Option<SocketAddr>,
+) -> Result<Option<Oidc>, ConfigError> {
+    let keys = listen.map(|at| KeyFlags::of("admin.listen", at.to_string()));
+    let flags = ServeFlags {
+        config: Some(file.into()),
+        keys: keys.unwrap_or_default(),
+        ..ServeFlags::default()
+    };
+    let mut draft = draft(&flags, &Cpus::of_this_process());
+    draft.only("admin.oidc");
+    Ok(draft.finish(Vec::new())?.admin.oidc)
+}
+
+/// One table of a file, for commands that run beside the server. Faults elsewhere are not looked at: flags of `serve`
+/// may set them right.
+pub(crate) fn draft_of(file: &Path, table: &str) -> Draft {
+    let flags = ServeFlags {
+        config: Some(file.into()),
+        ..ServeFlags::default()
+    };
+    let mut draft = draft(&flags, &Cpus::of_this_process());
+    draft.only(table);
+    draft
+}
+
+/// The settings of a file's content, overridden by the flags. The files that it names are not looked at.
+///
+/// # Errors
+/// Every fault of the text and the flags.
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    flags: &ServeFlags,
+    machine: &Cpus,
+) -> Result<Settings, ConfigError> {
+    settle(Some(path), text, flags, machine).finish(Vec::new())
+}
+
+fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -> Draft {
+    let mut settings = Settings::default();
+    let read = Document::new(text).read(|top| {
+        let given = flags.keys.text("profile").or_else(|| top.peek("profile"));
+        let profile = given.and_then(|text| value::word(text).ok());
+        settings = Settings::new(profile.unwrap_or(Profile::Default), flags.dev);
+        (settings.shards, settings.cpus) = (0, Vec::new());
+        file::read(top, &mut settings);
+    });
+    let mut findings = match read {
+        Ok(findings) => findings,
+        Err(findings) => return Draft::new(file, None, findings),
+    };
+    rules::certificate(&mut settings, &mut findings);
+    flags.keys.apply(&mut settings, &mut findings);
+    (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
+    settings.accept_etcd = flags.accept_etcd;
+    (settings.plain, settings.ready_file) = (flags.plain, flags.ready_file.clone());
+    if let Some(wanted) = flags.lan {
+        lan::apply(wanted, Networks::read(), &mut settings, &mut findings);
+    }
+    if settings.data_dir == Path::new(IN_MEMORY) {
+        (settings.data_dir, settings.data_dir_ends) = (memory_directory(), true);
+    }
+    settings.fewer_shards = settings.dev && settings.shards == 0;
+    (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
+    let is_written = findings.place_of("limits.channels_per_account") != ValuePlace::Default;
+    if settings.strict() && !is_written {
+        settings.limits.channels_per_account = channels_per_account_strict(&settings.region);
+    }
+    rules::check(&settings, machine, &mut findings);
+    Draft::new(file, Some(settings), findings)
+}
+
+/// A directory of its own in memory. Where the machine has no such place, the start takes another one.
+fn memory_directory() -> PathBuf {
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanos = started.map_or(0, |since| since.as_nanos());
+    Path::new("/dev/shm").join(format!("heliograph-{}-{nanos}", std::process::id()))
+}
+
+/// The data directory of those who want none.
+const IN_MEMORY: &str = ":memory:";
+
+/// Longest configuration file; a hundred times the documented sample.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+// The CPUs that this process may use.
+
+/// The CPUs of the affinity mask, and how many of them the process may keep busy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpus {
+    /// The affinity mask, in rising order; at least one.
+    pub allowed: Vec<usize>,
+    /// The mask's size or the cgroup's CPU quota (version 1 or 2), whichever is less; at least 1.
+    pub count: usize,
+}
+
+impl Cpus {
+    /// Reads the mask from `/proc/self/status`; std knows the quota. Without `/proc` the CPUs are taken to begin at 0.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let count = thread::available_parallelism().map_or(1, usize::from);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let allowed = allowed(&status).unwrap_or_else(|| (0..count).collect());
+        Self { allowed, count }
+    }
+
+    /// `shards` and `cpus` with the defaults of this machine where they are not written (0 shards, no CPUs).
+    pub(crate) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
+        let cpus = match cpus.is_empty() {
+            true => self.allowed.clone(),
+            false => cpus,
+        };
+        let shards = match shards {
+            0 => self.count.min(cpus.len()).clamp(1, SHARDS_MAX),
+            written => written,
+        };
+        (shards, cpus)
+    }
+}
+
+fn allowed(status: &str) -> Option<Vec<usize>> {
+    let mut lists = status.lines();
+    let list = lists.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    value::cpus(list?.trim()).ok()
+}
+
+#[cfg(test)]
+mod cpus_tests {
+
+    use super::*;
+
+    #[test]
+    fn the_mask_is_read() {
+        let status =
+            "Name:\tbroker\nCpus_allowed:\tf\nCpus_allowed_list:\t0-1,4\nMems_allowed:\t1\n";
+        assert_eq!(allowed(status), Some(vec![0, 1, 4]));
+        assert_eq!(allowed("Name:\tbroker\n"), None);
+    }
+
+    #[test]
+    fn this_process_may_use_some() {
+        let cpus = Cpus::of_this_process();
+        assert!(!cpus.allowed.is_empty() && cpus.count >= 1);
+    }
+
+    #[test]
+    fn shards_follow_the_quota_the_list_or_the_operator() {
+        let machine = Cpus {
+            allowed: vec![2, 3, 6, 7],
+            count: 3,
+        };
+        assert_eq!(machine.resolve(0, vec![]), (3, vec![2, 3, 6, 7]));
+        assert_eq!(machine.resolve(0, vec![6, 7]), (2, vec![6, 7]));
+        assert_eq!(machine.resolve(8, vec![6, 7]), (8, vec![6, 7]));
+    }
+}

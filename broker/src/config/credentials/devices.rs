@@ -1,0 +1,434 @@
+//! Devices of a credentials file: who is asked for a certificate, the registry, and authorities.
+
+use crate::config::credentials::files::Files;
+use crate::config::credentials::roles::{policies_of, policy_names};
+use crate::config::document::{Section, list, text};
+use crate::devices::{Authority, Devices, NameSource, is_thing_name};
+use broker_core::auth::{Registry, RegistryBuilder, SignIns, ThingAuthority, Things};
+use broker_core::settings::value::{self, Checked};
+use codec::policy::{Action, Policy};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+
+/// Policies by name.
+type Known = BTreeMap<String, Option<Arc<Policy>>>;
+
+/// Devices that may sign in, as the file has them.
+pub(crate) struct WrittenThings {
+    pub(crate) things: Things,
+    pub(crate) devices: Devices,
+    /// The policies that they name.
+    pub(crate) policies: Vec<String>,
+}
+
+/// The authorities of one table, for the core and for the edge.
+#[derive(Default)]
+struct Authorities {
+    core: Vec<ThingAuthority>,
+    edge: Vec<Authority>,
+    policies: Vec<String>,
+}
+
+/// The table of devices. `None` when it does not load.
+pub(crate) fn things(
+    section: &mut Section<'_, '_>,
+    known: &Known,
+    files: &mut Files,
+) -> Option<WrittenThings> {
+    let hosts = section.read("hosts", |value| {
+        let hosts = list(value, 1, "server names", |value| text(value, host))?;
+        match hosts.len() {
+            ..=HOSTS_MAX => Ok(hosts),
+            _ => Err(format!("allowed at most {HOSTS_MAX} server names")),
+        }
+    });
+    let names = section.read("policies", |value| policy_names(value, known));
+    let max = section.read("max", |value| {
+        let rule = || format!("allowed a number from 1 to {REGISTRY_MAX}");
+        let number = value.as_integer().and_then(|it| it.as_str().parse().ok());
+        number
+            .filter(|number| (1..=REGISTRY_MAX).contains(number))
+            .ok_or_else(rule)
+    });
+    let max = max.unwrap_or(REGISTRY_MAX_DEFAULT);
+    let registry = section.read_with_faults("registry", |value| {
+        let written = text(value, Ok).map_err(|rule| vec![rule])?;
+        read(written, (known, max), files)
+    });
+    let own = names.clone().unwrap_or_default();
+    let all = authorities(section, names.as_deref(), known, files);
+    if !section.has("hosts") {
+        section.fault("hosts needed");
+    }
+    if section.has_faults() {
+        return None;
+    }
+    let mut policies = own.clone();
+    policies.extend(all.policies);
+    let registry: Option<(Registry, Vec<String>)> = registry;
+    let (registry, named) = registry.unwrap_or_default();
+    policies.extend(named);
+    let hosts: Vec<Box<str>> = hosts?;
+    Some(WrittenThings {
+        things: Things {
+            hosts: hosts.clone().into(),
+            policies: policies_of(&own, known).into(),
+            registry,
+            authorities: all.core.into(),
+            sign_ins: SignIns::default(),
+        },
+        devices: Devices {
+            hosts,
+            authorities: all.edge,
+        },
+        policies,
+    })
+}
+
+/// The authorities of the table of devices, and of those within it.
+fn authorities(
+    section: &mut Section<'_, '_>,
+    names: Option<&[String]>,
+    known: &Known,
+    files: &mut Files,
+) -> Authorities {
+    let own = names.unwrap_or_default();
+    let mut all = Authorities::default();
+    if section.has("ca") {
+        authority(section, own, known, files, &mut all);
+    } else {
+        for key in ["name", "names", "crl", "crl_grace"] {
+            if section.has(key) {
+                section.fault(format!("allowed {key} together with ca"));
+            }
+            // Read all the same, so that they are not unknown.
+            section.read(key, |_| Ok(()));
+        }
+        section.read("ca", |_| Ok(()));
+    }
+    section.tables("authority", |_, section| {
+        let names = section.read("policies", |value| policy_names(value, known));
+        let names = names.unwrap_or_else(|| own.to_owned());
+        if section.has("ca") {
+            authority(section, &names, known, files, &mut all);
+        } else {
+            section.fault("ca needed");
+            for key in ["ca", "name", "names", "crl", "crl_grace"] {
+                section.read(key, |_| Ok(()));
+            }
+        }
+    });
+    all
+}
+
+/// Adds the authorities of a table.
+fn authority(
+    section: &mut Section<'_, '_>,
+    own: &[String],
+    known: &Known,
+    files: &mut Files,
+    all: &mut Authorities,
+) {
+    let certificates = section.text("ca", |text| certificates(files, text));
+    let name = section.text("name", |text| {
+        let rule = || "allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
+        NameSource::named(text).ok_or_else(rule)
+    });
+    let names = section.text("names", pattern);
+    let lists = section.read("crl", |value| {
+        let lists = list(value, 1, "files", |value| {
+            text(value, |text| Ok(text.to_owned()))
+        })?;
+        lists.iter().try_fold(Vec::new(), |mut lists, written| {
+            lists.extend(revocation_lists(files, written)?);
+            Ok(lists)
+        })
+    });
+    let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
+    if !section.has("name") {
+        section.fault("name needed, which says where certificates have their thing's name");
+    }
+    let (Some(certificates), Some(name)) = (certificates, name) else {
+        return;
+    };
+    let lists = lists.unwrap_or_default();
+    let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
+    for certificate in &certificates {
+        match Authority::new(certificate, &lists, name, grace_s) {
+            Err(fault) => section.fault(format!("ca: {fault}")),
+            Ok(authority) => {
+                all.core.push(ThingAuthority {
+                    key: authority.key,
+                    names: names.clone(),
+                    revoked: authority.revoked.clone().into(),
+                    policies: policies_of(own, known).into(),
+                    subject: authority.subject.as_str().into(),
+                    ends_s: authority.validity_s.1,
+                    list_ends_s: authority.list_ends_s,
+                });
+                all.edge.push(authority);
+            }
+        }
+    }
+    all.policies.extend_from_slice(own);
+}
+
+/// Remarks on devices that are valid but look forgotten or careless.
+pub(crate) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
+    let WrittenThings {
+        things, devices, ..
+    } = written;
+    let mut remarks = Vec::new();
+    if things.registry.is_empty() && devices.authorities.is_empty() {
+        remarks
+            .push("have neither a registry nor an authority, so no device may sign in".to_owned());
+    }
+    let of_authorities = things.authorities.iter().map(|it| &it.policies);
+    let allows = |policies: &[Arc<Policy>]| {
+        let mut actions = policies
+            .iter()
+            .flat_map(|policy| policy.allowed_somewhere());
+        actions.any(|action| action == Action::AssumeRoleWithCertificate)
+    };
+    if !std::iter::once(&things.policies)
+        .chain(of_authorities)
+        .any(|it| allows(it))
+    {
+        let remark = "have no policy that allows iot:AssumeRoleWithCertificate, so no device gets keys but those with \
+                      a policy of their own";
+        remarks.push(remark.to_owned());
+    }
+    for authority in &devices.authorities {
+        let subject = &authority.subject;
+        if !authority.is_checked {
+            let remark = "have no revocation list of the authority";
+            remarks.push(format!(
+                "{remark} {subject}: certificates of stolen devices stay valid"
+            ));
+        }
+    }
+    let endings = devices.endings(now_s);
+    remarks.extend(endings.into_iter().map(|ending| format!("have {ending}")));
+    remarks
+}
+
+fn certificates(files: &mut Files, written: &str) -> Checked<Vec<CertificateDer<'static>>> {
+    let (content, path) = files.bytes(written, PEM_BYTES_MAX)?;
+    let all = CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    match all {
+        Ok(all) if (1..=AUTHORITIES_MAX).contains(&all.len()) => Ok(all),
+        Ok(_) | Err(_) => Err(format!(
+            "{}: allowed a PEM file with 1 to {AUTHORITIES_MAX} certificates",
+            path.display()
+        )),
+    }
+}
+
+fn revocation_lists(
+    files: &mut Files,
+    written: &str,
+) -> Checked<Vec<CertificateRevocationListDer<'static>>> {
+    let (content, path) = files.bytes(written, CRL_BYTES_MAX)?;
+    if content.first() == Some(&DER_SEQUENCE) {
+        return Ok(vec![content.into()]);
+    }
+    let all = CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        Ok(_) | Err(_) => Err(format!(
+            "{}: allowed a PEM or DER file with revocation lists",
+            path.display()
+        )),
+    }
+}
+
+/// A server name, in lower case.
+fn host(text: &str) -> Checked<Box<str>> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    let is_label = |label: &str| !label.is_empty() && label.len() <= 63;
+    let is_name =
+        text.len() <= 127 && text.bytes().all(is_allowed) && text.split('.').all(is_label);
+    let is_address = text.parse::<std::net::IpAddr>().is_ok();
+    if !is_name || is_address {
+        let rule = "allowed host names of up to 127 letters, which devices send as server name: no addresses, no ports";
+        return Err(rule.into());
+    }
+    Ok(text.to_ascii_lowercase().into())
+}
+
+/// A pattern of names of things.
+fn pattern(text: &str) -> Checked<Box<str>> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(is_allowed) {
+        return Err("allowed a pattern of thing names with *, such as \"plant2-*\"".into());
+    }
+    Ok(text.into())
+}
+
+/// Most server names. Each connection's is compared with all.
+const HOSTS_MAX: usize = 16;
+
+/// Most authorities of one file.
+const AUTHORITIES_MAX: usize = 64;
+
+/// Longest file of authorities.
+const PEM_BYTES_MAX: usize = 1 << 20;
+
+/// Longest file of revocation lists: about a million entries.
+const CRL_BYTES_MAX: usize = 64 << 20;
+
+/// Begins DER, and no PEM.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// By how long a revocation list may be overdue.
+const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
+
+/// The longest that it may.
+const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+
+// The registry of devices: a file of lines that is read one by one, so that a million of them take no memory but what
+// they come to.
+//
+// ```text
+// SHA-256 of the DER, thing name[, thing type][, inactive][, policy]      a certificate and one of its things
+// , thing name, , inactive                                                a thing that is switched off as a whole
+// ```
+// Blank lines and those that begin with `#` mean nothing.
+
+/// Policies by name.
+type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
+
+/// Reads a registry of at most `max` lines; returns the names of the policies in it as well.
+///
+/// # Errors
+/// All faults, [`FAULTS_MAX`] at most, each with its line.
+pub(crate) fn read(
+    written: &str,
+    (known, max): (&KnownPolicies, usize),
+    files: &mut Files,
+) -> Result<(Registry, Vec<String>), Vec<String>> {
+    let (file, at) = files.open(written).map_err(|rule| vec![rule])?;
+    let path = at.display();
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut registry = RegistryBuilder::new(max);
+    let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
+    let mut used = BTreeSet::new();
+    while faults.len() < FAULTS_MAX {
+        line.clear();
+        match next_line(&mut reader, &mut line) {
+            Ok(true) => number += 1,
+            Ok(false) => break,
+            Err(error) => return Err(vec![format!("{path}: cannot be read: {error}")]),
+        }
+        match take(&line, known, &mut registry) {
+            Ok(None) => {}
+            Ok(Some(policy)) if used.contains(policy) => {}
+            Ok(Some(policy)) => drop(used.insert(policy.to_owned())),
+            Err(rule) => {
+                faults.push(format!("{path}:{number}: {rule}"));
+                if rule.contains(TOO_MANY) {
+                    break; // the others are too many as well
+                }
+            }
+        }
+    }
+    if faults.is_empty() {
+        files.closed(&at, reader.into_inner());
+        return Ok((registry.finish(), used.into_iter().collect()));
+    }
+    Err(faults)
+}
+
+/// Appends the next line, within its bound. False at the end.
+fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    let mut bounded = std::io::Read::take(reader, LINE_BYTES_MAX + 1);
+    if bounded.read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.len() as u64 > LINE_BYTES_MAX {
+        let rule = format!("a line has more than {LINE_BYTES_MAX} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, rule));
+    }
+    Ok(true)
+}
+
+/// Adds a line to the registry. Returns the policy that it names.
+fn take<'l>(
+    line: &'l [u8],
+    known: &KnownPolicies,
+    registry: &mut RegistryBuilder,
+) -> Result<Option<&'l str>, String> {
+    let line = std::str::from_utf8(line)
+        .map_err(|_| FORM.to_owned())?
+        .trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let mut fields = line.split(',').map(str::trim);
+    let (fingerprint, name) = (fields.next().unwrap_or_default(), fields.next());
+    let (thing_type, state) = (fields.next(), fields.next());
+    let (policy, more) = (fields.next(), fields.next());
+    let name = name.filter(|name| is_thing_name(name)).ok_or(FORM)?;
+    let thing_type = thing_type.filter(|text| !text.is_empty());
+    if thing_type.is_some_and(|text| !is_thing_name(text)) || more.is_some() {
+        return Err(FORM.to_owned());
+    }
+    let is_inactive = match state.unwrap_or_default() {
+        "" | "active" => false,
+        "inactive" => true,
+        _ => return Err(FORM.to_owned()),
+    };
+    if fingerprint.is_empty() {
+        if !is_inactive {
+            return Err(FORM.to_owned());
+        }
+        registry
+            .switch_off(name)
+            .map_err(|error| error.to_string())?;
+        return Ok(None);
+    }
+    let fingerprint = digits(fingerprint).ok_or(FORM)?;
+    let policy = policy.filter(|text| !text.is_empty());
+    let own = match policy {
+        None => None,
+        Some(name) => match known.get(name) {
+            None => return Err(format!("there is no [policy.{name}]")),
+            Some(policy) => policy.as_ref(), // one that does not load was reported
+        },
+    };
+    let added = registry.add(fingerprint, (name, thing_type), is_inactive, own);
+    added.map_err(|error| error.to_string())?;
+    Ok(policy)
+}
+
+/// 64 hexadecimal digits.
+fn digits(text: &str) -> Option<[u8; 32]> {
+    let mut fingerprint = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut fingerprint);
+    decoded.ok().map(|_| fingerprint)
+}
+
+/// The form of a line.
+const FORM: &str = "allowed SHA-256 in 64 hexadecimal digits, thing name[, thing type][, inactive][, policy]; without \
+                    the digits a thing that is inactive";
+
+/// Begins the fault of a line for which there is no room.
+const TOO_MANY: &str = "allowed at most";
+
+/// Longest line, in bytes: four times the longest names.
+const LINE_BYTES_MAX: u64 = 1024;
+
+/// Most faults of one file that are reported.
+const FAULTS_MAX: usize = 20;
+
+/// Lines of a registry that states no other number: 64 MiB and the names.
+pub(crate) const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
+
+/// The largest such number.
+pub(crate) const REGISTRY_MAX: usize = 10_000_000;

@@ -1,0 +1,463 @@
+//! The data directory: made if absent, closed to others, and one process at a time.
+//!
+//! ```text
+//!  directory    0700; under --dev 0711, so that others reach dev-ca.pem by its path
+//!  files        0600; dev-ca.pem 0644
+//! ```
+//! Under any umask. What is more open, of an earlier version or by a copy, is tightened at start. A directory that
+//! holds other files too keeps its mode: those may be meant for others.
+
+use crate::dev_certificate;
+use crate::failure::Failure;
+use rustix::process::geteuid;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use store::Lock;
+
+/// A locked data directory. The lock ends with the process, whatever ends it.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: Lock,
+    /// It ends with the process.
+    ends: bool,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.ends
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the data directory could not be removed");
+        }
+    }
+}
+
+impl DataDir {
+    /// Makes the directory if it is absent, takes rights from others that they should not have, and locks it.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when it cannot be made or written, or belongs to another user; [`Failure::Fatal`]
+    /// when another process has it.
+    pub(crate) fn open(path: &Path, reach: Reach) -> Result<Self, Failure> {
+        make(path, reach).map_err(|error| unusable(path, &error))?;
+        check_owner(path)?;
+        let locked = Self::lock(path, false)?;
+        tighten(path, reach);
+        Ok(locked)
+    }
+
+    /// Locks the directory of a broker that does not run, for a command that reads it.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when it cannot be written, [`Failure::Fatal`] when another process has it.
+    pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
+        Self::lock(path, false)
+    }
+
+    /// A new directory that only this user may enter, removed at the end of the process: this one, or one of the same
+    /// name in the first of `others` that can be written, with a line in the log that says so.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] with each place and why it cannot be written.
+    pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
+        let name = path.file_name().unwrap_or_default();
+        let others = others.iter().map(|parent| parent.join(name));
+        let mut refused = String::new();
+        for place in std::iter::once(path.to_owned()).chain(others) {
+            match make_private(&place) {
+                Ok(()) => {
+                    if !refused.is_empty() {
+                        let place = place.display();
+                        tracing::warn!(
+                            "--data-dir :memory: is not in memory: {refused}; its files are in {place}"
+                        );
+                    }
+                    return Self::lock(&place, true);
+                }
+                Err(error) => {
+                    let parent = place.parent().unwrap_or(&place).display();
+                    let comma = if refused.is_empty() { "" } else { ", " };
+                    refused.push_str(&format!("{comma}{parent} cannot be written ({error})"));
+                }
+            }
+        }
+        Err(Failure::Fatal(format!(
+            "--data-dir :memory: finds no place: {refused}: it needs a directory with {} KiB free: make one \
+             writable, set TMPDIR, or name a directory by --data-dir",
+            ROOM_BYTES / 1024
+        )))
+    }
+
+    fn lock(path: &Path, ends: bool) -> Result<Self, Failure> {
+        let lock = Lock::take(&path.join("lock")).map_err(|error| not_locked(path, error))?;
+        Ok(Self {
+            path: path.into(),
+            _lock: lock,
+            ends,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The access of other users to a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// None.
+    Nothing,
+    /// To files whose path they know and which they may read: the development certificate's authority.
+    Known,
+}
+
+impl Reach {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Nothing => 0o700,
+            Self::Known => 0o711,
+        }
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    let name = path.display();
+    Failure::Configuration(format!(
+        "data_dir = {name}: must be a directory that can be created and written: {error}"
+    ))
+}
+
+/// Makes a directory and its parents, if it is absent.
+fn make(path: &Path, reach: Reach) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(reach.mode()).create(path) {
+        // The umask took from the mode what it is not to take.
+        Ok(()) => set_mode(path, reach.mode()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::create_dir_all(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a process of the user `own` may keep its data in a directory of `owner`. Root may read everything anyway,
+/// and made it where a volume is mounted for a group (`fsGroup` of Kubernetes).
+fn may_use(own: u32, owner: u32) -> bool {
+    owner == own || owner == ROOT
+}
+
+fn check_owner(path: &Path) -> Result<(), Failure> {
+    let owner = fs::metadata(path)
+        .map_err(|error| unusable(path, &error))?
+        .uid();
+    let own = geteuid().as_raw();
+    if may_use(own, owner) {
+        return Ok(());
+    }
+    let name = path.display();
+    Err(Failure::Configuration(format!(
+        "data_dir = {name}: must belong to the broker's user, whose number is {own}, or to root: it belongs to user \
+         {owner}: start the broker as that user, chown the directory, or name another one by --data-dir"
+    )))
+}
+
+/// Whether [`DataDir::open`] would take a directory, which may be absent. Nothing is made.
+///
+/// # Errors
+/// As there.
+pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    check_owner(path)?;
+    match File::open(path.join("lock")) {
+        Ok(file) => Lock::of(file)
+            .map(drop)
+            .map_err(|error| not_locked(path, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
+fn not_locked(path: &Path, error: TryLockError) -> Failure {
+    match error {
+        TryLockError::WouldBlock => Failure::Fatal(format!(
+            "the data directory {} is in use by another process: stop that one, or give this one another --data-dir",
+            path.display()
+        )),
+        TryLockError::Error(error) => unusable(path, &error),
+    }
+}
+
+/// Takes rights from others that they should not have: one line in the log, if there were any.
+fn tighten(path: &Path, reach: Reach) {
+    let mut taken = Vec::new();
+    for name in FILES {
+        let file = path.join(name);
+        if fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
+            taken.extend(narrowed(&file, PRIVATE_FILE, name));
+        }
+    }
+    if is_for_the_broker_alone(path) {
+        taken.extend(narrowed(path, reach.mode(), "the directory"));
+    } else if fs::metadata(path).is_ok_and(|found| found.mode() & !reach.mode() & 0o777 != 0) {
+        tracing::warn!(
+            "data_dir = {}: others may enter it, and it holds files that are not the broker's: give the broker a \
+             directory of its own, or chmod 700",
+            path.display()
+        );
+    }
+    if !taken.is_empty() {
+        let taken = taken.join(", ");
+        tracing::info!(data_dir = %path.display(), "others could read what is the broker's alone: {taken}");
+    }
+}
+
+/// Cuts the mode of a file or directory down to `most`; what was done, if there was something to do.
+fn narrowed(path: &Path, most: u32, name: &str) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.mode() & 0o7777;
+    let narrow = mode & (most | 0o7000);
+    if narrow == mode {
+        return None;
+    }
+    Some(match set_mode(path, narrow) {
+        Ok(()) => format!("{name} had mode {mode:04o} and has {narrow:04o}"),
+        Err(error) => format!("{name} has mode {mode:04o}, which cannot be changed ({error})"),
+    })
+}
+
+/// Sets it on what is opened: `seccomp.json` allows no change by a path.
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    File::open(path)?.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Whether everything in a directory was put there by a broker, or by the file system.
+fn is_for_the_broker_alone(path: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(path) else {
+        return false;
+    };
+    entries.all(|entry| {
+        let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
+        name == "lost+found"
+            || name == dev_certificate::AUTHORITY
+            || FILES.iter().any(|file| name == *file)
+    })
+}
+
+/// Makes a directory that only this user may enter, with room in it. Removed again where there is none.
+fn make_private(path: &Path) -> io::Result<()> {
+    remove_leftovers(path);
+    DirBuilder::new().mode(Reach::Nothing.mode()).create(path)?;
+    let room = path.join("room");
+    let written = fs::write(&room, vec![0; ROOM_BYTES]).and_then(|()| fs::remove_file(&room));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(path);
+    }
+    written
+}
+
+/// The places for the files of `--data-dir :memory:` that cannot be in memory.
+pub(crate) fn places_on_disk() -> Vec<PathBuf> {
+    let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
+    places.dedup(); // without TMPDIR they are one
+    places
+}
+
+/// Removes the temporary directories beside this one whose processes were killed.
+fn remove_leftovers(path: &Path) {
+    let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(process_of);
+        let gone = process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists());
+        if gone && is_left(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path()); // another user's stays
+        }
+    }
+}
+
+/// The process of a temporary directory of this name: `heliograph-`, its number, and when it started, in nanoseconds.
+/// Nobody gives such a name to a directory that is to stay.
+fn process_of(name: &str) -> Option<u32> {
+    let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
+    let digits = started.len() >= 18 && started.bytes().all(|byte| byte.is_ascii_digit());
+    process.parse().ok().filter(|_| digits)
+}
+
+/// Whether no process has the lock of a data directory. One may be of another container that shares this file system
+/// and has process numbers of its own.
+fn is_left(path: &Path) -> bool {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let lock = path.join("lock");
+    // Whatever else has that name might keep who opens it waiting.
+    let is_file = fs::symlink_metadata(&lock).map(|found| found.is_file());
+    match is_file {
+        Err(error) => is_dir && error.kind() == io::ErrorKind::NotFound && is_old(path),
+        Ok(is_file) => {
+            is_dir && is_file && File::open(&lock).is_ok_and(|file| Lock::of(file).is_ok())
+        }
+    }
+}
+
+/// Whether a directory without a lock is not one that was made just now.
+fn is_old(path: &Path) -> bool {
+    let made = fs::metadata(path).and_then(|found| found.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
+}
+
+/// The files of a broker in its data directory, except the authority of its development certificate.
+const FILES: [&str; 20] = [
+    "lock",
+    "store.redb",
+    "store.redb.new",
+    "store.lock",
+    "store.room",
+    "session.key",
+    "session.key.part",
+    "presence.epoch",
+    "presence.epoch.part",
+    "dev-cert.pem",
+    "dev-key.pem",
+    "device-ca.pem",
+    "device-ca.pem.part",
+    "device-ca.key",
+    "device-ca.key.part",
+    "oidc-keys.json",
+    "oidc-keys.json.part",
+    "cluster.lock",
+    "cluster.json",
+    "cluster.json.new",
+];
+
+/// Of files that only the broker's user may read.
+const PRIVATE_FILE: u32 = 0o600;
+
+const ROOT: u32 = 0;
+
+/// The bytes that a directory must have room for: keys, certificates and the first records of a broker under test.
+const ROOM_BYTES: usize = 256 * 1024;
+
+/// From the making of a directory to its lock.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Beyond the numbers that Linux gives to processes.
+    const NOBODY: u32 = u32::MAX;
+
+    #[test]
+    fn directories_of_killed_processes_are_removed_and_nothing_else() {
+        let parent = std::env::temp_dir().join(format!("leftovers-{}", std::process::id()));
+        fs::create_dir_all(&parent).unwrap();
+        let make = |name: &str, locked: bool| {
+            let path = parent.join(name);
+            fs::create_dir(&path).unwrap();
+            if locked {
+                fs::write(path.join("lock"), "").unwrap();
+            }
+            path
+        };
+        let killed = make(&format!("heliograph-{NOBODY}-1795236066869557548"), true);
+        let served = make(&format!("heliograph-{NOBODY}-1795236066869557549"), true);
+        let lock = File::open(served.join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        let others = [
+            served,
+            make(&format!("heliograph-{NOBODY}-1795236066869557550"), false),
+            make(&format!("heliograph-{NOBODY}-data"), true),
+            make(&format!("heliograph-{NOBODY}"), true),
+            make(
+                &format!("heliograph-{}-1795236066869557551", std::process::id()),
+                true,
+            ),
+        ];
+        let (link, target) = (
+            parent.join(format!("heliograph-{NOBODY}-1795236066869557552")),
+            make("target", true),
+        );
+        symlink(&target, &link).unwrap();
+        let started = DataDir::temporary(&parent.join("heliograph-1-1"), &[]).unwrap();
+        assert!(!killed.exists(), "its process was killed");
+        for other in others.iter().chain([&link, &target]) {
+            assert!(other.exists(), "{} stays", other.display());
+        }
+        let own = started.path().to_owned();
+        drop(started);
+        assert!(!own.exists(), "it ends with the process");
+        fs::remove_dir_all(&parent).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_used_by_its_owner_and_one_of_root_by_all_who_may_write_it() {
+        for (own, owner, may) in [
+            (0, 0, true),
+            (1000, 1000, true),
+            (1000, 0, true),
+            (0, 1000, false),
+            (1000, 1001, false),
+        ] {
+            assert_eq!(may_use(own, owner), may, "{own} {owner}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_other_files_keeps_its_mode_and_the_files_of_the_broker_are_closed() {
+        let path = std::env::temp_dir().join(format!("heliograph-shared-{}", std::process::id()));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let open_to = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        fs::create_dir(&path).unwrap();
+        for (name, before) in [
+            ("store.redb", 0o644),
+            ("notes", 0o644),
+            ("dev-ca.pem", 0o644),
+        ] {
+            fs::write(path.join(name), "").unwrap();
+            open_to(&path.join(name), before).unwrap();
+        }
+        open_to(&path, 0o755).unwrap();
+        // A link is not followed out of the directory.
+        symlink(path.join("notes"), path.join("session.key")).unwrap();
+        tighten(&path, Reach::Nothing);
+        for (name, after) in [
+            ("store.redb", 0o600),
+            ("notes", 0o644),
+            ("dev-ca.pem", 0o644),
+        ] {
+            assert_eq!(mode(&path.join(name)), after, "{name}");
+        }
+        assert_eq!(mode(&path), 0o755);
+        fs::remove_file(path.join("notes")).unwrap();
+        tighten(&path, Reach::Known);
+        assert_eq!(mode(&path), 0o711);
+        open_to(&path, 0o2775).unwrap();
+        tighten(&path, Reach::Nothing);
+        assert_eq!(mode(&path), 0o2700);
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_passed_over_and_none_is_an_error_with_all() {
+        let parent = std::env::temp_dir().join(format!("fallback-{}", std::process::id()));
+        fs::create_dir_all(&parent).unwrap();
+        let (absent, full) = (parent.join("absent"), PathBuf::from("/dev/full"));
+        let own = absent.join("heliograph-1-2");
+        let started = DataDir::temporary(&own, &[full.clone(), parent.clone()]).unwrap();
+        assert_eq!(started.path(), parent.join("heliograph-1-2"));
+        assert_eq!(fs::read_dir(started.path()).unwrap().count(), 1, "the lock");
+        drop(started);
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+        let error = DataDir::temporary(&own, &[full]).unwrap_err().to_string();
+        for part in ["absent cannot be written (", "/dev/full cannot", "TMPDIR"] {
+            assert!(error.contains(part), "{error}");
+        }
+        fs::remove_dir_all(&parent).unwrap();
+    }
+}

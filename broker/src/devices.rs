@@ -1,0 +1,576 @@
+//! Certificates of devices: which connections are asked for one, and what is found out about it.
+//!
+//! ```text
+//! first bytes ─ the server name: one of `hosts`? ─▶ no: as ever
+//!                                                └▶ yes: a configuration that asks for a certificate and takes any,
+//!                                                   or none; the handshake proves that the client has its key
+//! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or why none does
+//! ```
+//! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
+//! decides, by the registry first.
+
+use crate::files::write_whole;
+use broker_core::machine::{Certified, Shown, ShownCertificate};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme, version,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use std::{fmt, fs, io};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::{parse_x509_certificate, parse_x509_crl};
+
+/// The names at which certificates are asked for, and the authorities of devices.
+#[derive(Debug)]
+pub struct Devices {
+    /// Server names, in lower case.
+    pub hosts: Vec<Box<str>>,
+    /// Authorities, by whose order the first that vouches for a certificate counts.
+    pub authorities: Vec<Authority>,
+}
+
+impl Devices {
+    /// The facts about a certificate that a client showed with its chain; `None` for one that cannot be read.
+    #[must_use]
+    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<ShownCertificate> {
+        let (leaf, others) = chain.split_first()?;
+        let (_, parsed) = parse_x509_certificate(leaf).ok()?;
+        let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
+        let validity = parsed.validity();
+        Some(ShownCertificate {
+            fingerprint: fingerprint(leaf),
+            not_before_s: seconds(validity.not_before.timestamp()),
+            not_after_s: seconds(validity.not_after.timestamp()),
+            vouched: self.vouched(leaf, others, now).map_err(Into::into),
+        })
+    }
+
+    /// Authorities that have ended or will within a month, and overdue revocation lists, as a remark says it.
+    #[must_use]
+    pub fn endings(&self, now_s: u64) -> Vec<String> {
+        let of_authorities = self.authorities.iter().filter_map(|authority| {
+            let (subject, (_, last_s)) = (&authority.subject, authority.validity_s);
+            if last_s < now_s {
+                return Some(format!(
+                    "the authority {subject}, which has ended: it vouches for nothing"
+                ));
+            }
+            let days = (last_s - now_s) / DAY_S;
+            (days < ENDS_SOON_DAYS)
+                .then(|| format!("the authority {subject}, which ends in {days} days"))
+        });
+        let of_lists = self.authorities.iter().filter_map(|authority| {
+            let overdue_s = now_s.checked_sub(authority.list_ends_s?)?;
+            let (subject, hours) = (&authority.subject, overdue_s / 3600);
+            Some(format!(
+                "a revocation list of the authority {subject} that should have been replaced {hours} hours ago: beyond \
+                 crl_grace its certificates are refused"
+            ))
+        });
+        of_authorities.chain(of_lists).collect()
+    }
+
+    fn vouched(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Certified, String> {
+        if others.len() >= CHAIN_CERTIFICATES_MAX {
+            return Err(format!(
+                "its chain has more than {CHAIN_CERTIFICATES_MAX} certificates"
+            ));
+        }
+        let bytes = others.iter().fold(leaf.len(), |sum, it| sum + it.len());
+        if bytes > CHAIN_BYTES_MAX {
+            return Err(format!("its chain has more than {CHAIN_BYTES_MAX} bytes"));
+        }
+        let mut why = String::from("no authority vouches for it");
+        for authority in &self.authorities {
+            match authority.vouch(leaf, others, now) {
+                Ok(vouched) => return Ok(vouched),
+                Err(AuthorityFault::NotItsIssuer) => {}
+                Err(fault) => why = fault.to_string(),
+            }
+        }
+        Err(why)
+    }
+}
+
+/// Most certificates that a device shows: its own, and three between it and its authority.
+const CHAIN_CERTIFICATES_MAX: usize = 4;
+
+/// An authority that ends sooner is reported.
+const ENDS_SOON_DAYS: u64 = 30;
+
+const DAY_S: u64 = 24 * 60 * 60;
+
+/// Most bytes of them.
+const CHAIN_BYTES_MAX: usize = 16 * 1024;
+
+// The server configuration of the names whose connections are asked for a certificate.
+
+/// The names, and what connections to them are served with. One of each shard, replaced whole.
+#[derive(Debug)]
+pub struct Door {
+    devices: Arc<Devices>,
+    config: Arc<ServerConfig>,
+}
+
+impl Door {
+    /// Connections to these names, with the certificate that all others are presented.
+    ///
+    /// Nothing is kept of a session: each handshake shows the certificate, and a ticket of another name opens
+    /// nothing here.
+    ///
+    /// # Errors
+    /// The library refuses its own protocol versions.
+    pub fn new(devices: Arc<Devices>, ordinary: &ServerConfig) -> Result<Self, Error> {
+        let provider = Arc::clone(ordinary.crypto_provider());
+        let ask = Arc::new(Ask {
+            provider: Arc::clone(&provider),
+        });
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
+        let mut config = builder
+            .with_client_cert_verifier(ask)
+            .with_cert_resolver(Arc::clone(&ordinary.cert_resolver));
+        config.ignore_client_order = ordinary.ignore_client_order;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(Self {
+            devices,
+            config: Arc::new(config),
+        })
+    }
+
+    /// The configuration for a connection that asks for this server name; `None` for an ordinary one.
+    #[must_use]
+    pub fn opens(&self, server_name: &str) -> Option<&Arc<ServerConfig>> {
+        let mut hosts = self.devices.hosts.iter();
+        let is_one = hosts.any(|host| host.eq_ignore_ascii_case(server_name));
+        is_one.then_some(&self.config)
+    }
+
+    /// The beginning of a connection: its server name and its certificate.
+    #[must_use]
+    pub fn shown(&self, server_name: &str, chain: Option<&[CertificateDer<'_>]>) -> Shown {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = UnixTime::since_unix_epoch(now.unwrap_or_default());
+        Shown {
+            server_name: server_name.to_ascii_lowercase().into(),
+            certificate: chain.and_then(|chain| self.devices.judge(chain, now)),
+        }
+    }
+}
+
+/// Asks for a certificate, and takes any, or none, whose key signs the handshake.
+#[derive(Debug)]
+struct Ask {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for Ask {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: clients that do not find their authority among them would show nothing.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion()) // judged after the handshake
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+// An authority of devices: its certificate, its revocation list, and where its certificates name their thing.
+
+/// An authority whose certificates name their thing.
+#[derive(Debug)]
+pub struct Authority {
+    /// SHA-256 of its public key.
+    pub key: [u8; 32],
+    /// The serial numbers that it has revoked, in their order.
+    pub revoked: Vec<Box<[u8]>>,
+    /// It has a revocation list.
+    pub is_checked: bool,
+    /// Its first and its last second, since 1970 UTC.
+    pub validity_s: (u64, u64),
+    /// Its subject, as the log names it.
+    pub subject: String,
+    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    pub list_ends_s: Option<u64>,
+    /// By how many seconds its lists may be overdue.
+    grace_s: u64,
+    name: NameSource,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+/// Why an authority does not vouch for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorityFault {
+    /// It did not sign it.
+    NotItsIssuer,
+    /// It did, and refuses it for this reason.
+    Refused(String),
+    /// Its revocation list has the certificate.
+    Revoked,
+    /// The certificate names no thing.
+    Name(&'static str),
+    /// Its own certificate is not valid at this moment.
+    NotValid,
+    /// Its revocation list is too old.
+    Stale,
+}
+
+impl fmt::Display for AuthorityFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotItsIssuer => out.write_str("no authority vouches for it"),
+            Self::Refused(why) => write!(out, "its authority does not vouch for it: {why}"),
+            Self::Revoked => out.write_str("its authority has revoked it (`crl` of [things])"),
+            Self::Name(why) => out.write_str(why),
+            Self::NotValid => out.write_str("its authority's own certificate is not valid now"),
+            Self::Stale => out.write_str("the revocation list of its authority is too old"),
+        }
+    }
+}
+
+impl Authority {
+    /// An authority of this certificate, with those of the lists that are its own. A list that should have been
+    /// replaced longer than `grace_s` ago is too old.
+    ///
+    /// # Errors
+    /// The fault of the certificate or of a list.
+    pub fn new(
+        certificate: &CertificateDer<'static>,
+        lists: &[CertificateRevocationListDer<'static>],
+        name: NameSource,
+        grace_s: u64,
+    ) -> Result<Self, String> {
+        let (_, parsed) = parse_x509_certificate(certificate)
+            .map_err(|error| format!("a certificate cannot be read: {error}"))?;
+        let (mut own, mut revoked, mut list_ends_s) = (Vec::new(), Vec::new(), None::<u64>);
+        for list in lists {
+            let (_, read) = parse_x509_crl(list)
+                .map_err(|error| format!("a revocation list cannot be read: {error}"))?;
+            if read.issuer().as_raw() != parsed.subject().as_raw() {
+                continue;
+            }
+            own.push(list.clone());
+            let next = read.next_update().map(|next| seconds(next.timestamp()));
+            list_ends_s = list_ends_s.into_iter().chain(next).min();
+            let serials = read.iter_revoked_certificates();
+            revoked.extend(serials.map(|it| Box::<[u8]>::from(serial(it.raw_serial()))));
+        }
+        revoked.sort_unstable();
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("a certificate is not of an authority: {error}"))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let is_checked = !own.is_empty();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(own)
+            .build()
+            .map_err(|error| format!("a revocation list cannot be used: {error}"))?;
+        let validity = parsed.validity();
+        Ok(Self {
+            key: fingerprint(parsed.public_key().raw),
+            revoked,
+            is_checked,
+            validity_s: (
+                seconds(validity.not_before.timestamp()),
+                seconds(validity.not_after.timestamp()),
+            ),
+            subject: parsed.subject().to_string(),
+            list_ends_s,
+            grace_s,
+            name,
+            verifier,
+        })
+    }
+
+    /// Vouches for a certificate, or says why not.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(crate) fn vouch(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Certified, AuthorityFault> {
+        let verified = self.verifier.verify_client_cert(leaf, others, now);
+        verified.map_err(|error| {
+            use CertificateError::{BadSignature, Revoked, UnknownIssuer};
+            if let Error::InvalidCertificate(UnknownIssuer | BadSignature) = error {
+                return AuthorityFault::NotItsIssuer;
+            }
+            if let Error::InvalidCertificate(Revoked) = error {
+                return AuthorityFault::Revoked;
+            }
+            AuthorityFault::Refused(error.to_string())
+        })?;
+        let (first_s, last_s) = self.validity_s;
+        if !(first_s..=last_s).contains(&now.as_secs()) {
+            return Err(AuthorityFault::NotValid);
+        }
+        let overdue_s = |ends_s| now.as_secs().saturating_sub(ends_s);
+        if self
+            .list_ends_s
+            .is_some_and(|ends_s| overdue_s(ends_s) > self.grace_s)
+        {
+            return Err(AuthorityFault::Stale);
+        }
+        let parsed = parse_x509_certificate(leaf);
+        let (_, parsed) = parsed.map_err(|error| AuthorityFault::Refused(error.to_string()))?;
+        Ok(Certified {
+            authority: self.key,
+            serial: serial(parsed.raw_serial()).into(),
+            name: self.name.of(&parsed).map_err(AuthorityFault::Name)?,
+        })
+    }
+}
+
+/// SHA-256.
+pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der);
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest.as_ref());
+    fingerprint
+}
+
+/// A serial number without the zeros before it, which certificates and lists may have or not.
+fn serial(raw: &[u8]) -> &[u8] {
+    let zeros = raw.iter().take_while(|byte| **byte == 0).count();
+    raw.get(zeros..).unwrap_or_default()
+}
+
+fn seconds(timestamp: i64) -> u64 {
+    u64::try_from(timestamp).unwrap_or(0)
+}
+
+// The name of a thing within its certificate.
+
+/// The place of a thing's name in certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameSource {
+    /// The common name of the subject.
+    CommonName,
+    /// The alternative name that is a DNS name.
+    Dns,
+    /// The alternative name that is a URI.
+    Uri,
+}
+
+impl NameSource {
+    /// The place as the configuration has it.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        match text {
+            "subject.CN" => Some(Self::CommonName),
+            "san.dns" => Some(Self::Dns),
+            "san.uri" => Some(Self::Uri),
+            _ => None,
+        }
+    }
+
+    /// The name in a certificate: exactly one, of the form that names of things have.
+    pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
+        let names = match self {
+            Self::CommonName => {
+                let names = certificate.subject().iter_common_name();
+                names.map(|name| name.as_str().ok()).collect()
+            }
+            Self::Dns => alternatives(certificate, |name| {
+                let GeneralName::DNSName(name) = name else {
+                    return None;
+                };
+                Some(*name)
+            }),
+            Self::Uri => alternatives(certificate, |name| {
+                let GeneralName::URI(name) = name else {
+                    return None;
+                };
+                Some(*name)
+            }),
+        };
+        let names: Vec<&str> = names.ok_or("its thing's name cannot be read")?;
+        match names[..] {
+            [] => Err("it has no name of a thing where the configuration says"),
+            [name] if is_thing_name(name) => Ok(name.into()),
+            [_] => Err(
+                "its name is none of a thing: allowed 1 to 128 of the characters a-z A-Z 0-9 : _ -",
+            ),
+            _ => Err("it has several names where the configuration says"),
+        }
+    }
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "as the common name, which may be no text"
+)]
+fn alternatives<'a>(
+    certificate: &'a X509Certificate<'a>,
+    of_kind: impl Fn(&'a GeneralName<'a>) -> Option<&'a str>,
+) -> Option<Vec<&'a str>> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Some(Vec::new());
+    };
+    Some(
+        names
+            .value
+            .general_names
+            .iter()
+            .filter_map(of_kind)
+            .collect(),
+    )
+}
+
+/// Whether a text may be the name of a thing. Source: AWS IoT API Reference, `ThingName`.
+#[must_use]
+pub(crate) fn is_thing_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-".contains(&byte);
+    (1..=THING_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+/// Longest name of a thing. Source: AWS IoT API Reference, `ThingName`.
+const THING_NAME_BYTES_MAX: usize = 128;
+
+// The authority of test devices, which `serve --dev` makes at its first start.
+
+/// A certificate and its key, in PEM.
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// The authority of a data directory, made if there is none.
+///
+/// # Errors
+/// It cannot be read or written.
+pub(crate) fn development(
+    directory: &Path,
+    now: SystemTime,
+) -> io::Result<CertificateDer<'static>> {
+    let (certificate, key) = (directory.join(AUTHORITY), directory.join(AUTHORITY_KEY));
+    if !certificate.exists() || !key.exists() {
+        let made = make(now).map_err(io::Error::other)?;
+        write_whole(&key, &made.key, 0o600)?;
+        write_whole(&certificate, &made.certificate, 0o600)?;
+    }
+    CertificateDer::from_pem_file(&certificate).map_err(io::Error::other)
+}
+
+/// A certificate for a test device, of the authority of a data directory.
+///
+/// # Errors
+/// There is no authority, or it cannot be read.
+pub(crate) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
+    let key = fs::read_to_string(directory.join(AUTHORITY_KEY))?;
+    let sign = || -> Result<Issued, rcgen::Error> {
+        let issuer = Issuer::new(authority(now), KeyPair::from_pem(&key)?);
+        let mut params = params(name, now, DEVICE_VALID);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        Ok(Issued {
+            certificate: params.signed_by(&key, &issuer)?.pem(),
+            key: key.serialize_pem(),
+        })
+    };
+    sign().map_err(io::Error::other)
+}
+
+fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    Ok(Issued {
+        certificate: authority(now).self_signed(&key)?.pem(),
+        key: key.serialize_pem(),
+    })
+}
+
+/// The authority. What it issues names it by its subject and its key alone.
+fn authority(now: SystemTime) -> CertificateParams {
+    let name = "Heliograph authority of test devices";
+    let mut params = params(name, now, AUTHORITY_VALID);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn params(name: &str, now: SystemTime, valid: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = ((now - DAY).into(), (now + valid).into());
+    params
+}
+
+/// The file of the authority's certificate in a data directory.
+pub(crate) const AUTHORITY: &str = "device-ca.pem";
+
+/// The file of its key.
+const AUTHORITY_KEY: &str = "device-ca.key";
+
+/// The server name at which `serve --dev` asks for certificates.
+pub(crate) const DEV_HOST: &str = "credentials.localhost";
+
+/// A device whose clock is a day late can still sign in.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+const DEVICE_VALID: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const AUTHORITY_VALID: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The edge: the only part of a shard that does I/O.
+//!
+//! It owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. What a byte
+//! means is the machine's business; how it gets here and out again is ours.
+//!
+//! ```text
+//!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
+//!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
+//!          completions.rs   letters/             leaving.rs
+//!                │             │         │            │
+//!                └─────────────┴─────────┴────────────┴── sessions/: Machine::handle, outputs mark connections
+//! ```
+//!
+//! `Edge` (`shard.rs`) has four parts, each with its own state: `Io` (the ring, the turn, counters and bounds), which
+//! every step is given; `Sessions` (the machine, with the connections of clients, the tunnels and the mail);
+//! `Listeners`; `Inners` (connections of other nodes that have not said whose they are). A part knows none beside it: a
+//! step that another part has to go on with returns what remains to be done.
+//!
+//! In reading order: this page; `letters/post.rs` (what travels between shards); `start.rs` (what a shard is made
+//! of); `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`, `handshakes.rs`; `shard.rs` (the parts);
+//! `completions.rs`, `accept.rs`, `letters/`, `leaving.rs` (the steps of a turn that need several of them);
+//! `sessions/` (bytes to the machine and away, and the rule of its seam); `connections/` (what is kept of connections,
+//! who makes room when there is none, the edge's own deadlines); `nodes/` (connections between the nodes of a cluster);
+//! `tls/` (the engine of an encrypted one).
+//!
+//! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
+//! and asks for an abort).
+
+mod accept;
+mod connection;
+mod connections;
+mod counters;
+pub mod entropy;
+mod eviction;
+mod inner;
+mod inner_calls;
+mod io;
+mod letters;
+mod limits;
+mod links;
+mod listeners;
+mod runtime;
+mod sessions;
+mod start;
+mod steps;
+mod tls;
+mod tls_engine;
+mod tunnels;
+pub(crate) mod turn;
+
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
+use broker_core::time::Moment;
+pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
+use crossbeam_channel::Sender;
+use inner::Inners;
+use io::Io;
+use letters::Mail;
+pub use letters::{Handover, Post, Scraped, Travelling};
+pub use links::{LinkTls, Links};
+use listeners::Listeners;
+use ring::Ring;
+use sessions::Sessions;
+pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
+use std::sync::{Arc, OnceLock};
+use tunnels::Tunnels;
+pub use turn::Shift;
+
+/// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
+/// Dropped before that, it ends.
+pub struct ShardThread<M: Machine> {
+    handle: ShardHandle,
+    work: Sender<runtime::Work<M>>,
+}
+
+impl<M: Machine + 'static> ShardThread<M> {
+    /// Starts the shard and returns when all its listeners accept.
+    ///
+    /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends
+    /// the process.
+    ///
+    /// # Errors
+    /// The ring failed, or a TLS listener lacks its configuration.
+    pub fn start<F>(self, config: ShardConfig<M>, make_machine: F) -> std::io::Result<ShardHandle>
+    where
+        F: FnOnce() -> M + Send + 'static,
+    {
+        if config.tls.is_none() && config.listeners.iter().any(|listener| listener.tls) {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "a TLS listener without a certificate",
+            ));
+        }
+        if config.listeners.len() > usize::from(u16::MAX) {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "more listeners than can be numbered",
+            ));
+        }
+        runtime::start(self, config, Box::new(make_machine))
+    }
+
+    /// Ends the thread and waits for it. The kernel gives the memory of its rings back some milliseconds later.
+    pub fn end(self) {
+        drop(self.work);
+        // It has done nothing, so there is nothing that can have failed.
+        let _ = self.handle.join();
+    }
+}
+
+/// A running shard.
+pub struct ShardHandle {
+    executor: glommio::ExecutorJoinHandle<std::io::Result<()>>,
+    /// Why it ended, if an error ended it; written before [`ShardEvent::Ended`].
+    failure: Arc<OnceLock<String>>,
+}
+
+impl ShardHandle {
+    /// The error that ended the shard. Unlike [`Self::join`] it does not wait for its thread, which may be stuck in its
+    /// own end.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Waits for the shard's end.
+    ///
+    /// # Errors
+    /// Why it ended, unless it was stopped: its ring failed, or it panicked (where panics unwind).
+    pub fn join(self) -> std::io::Result<()> {
+        self.executor.join().map_err(std::io::Error::from)?
+    }
+}
+
+/// Whether threads can be pinned: the runtime reads the machine's CPUs in sysfs, which some sandboxes lack, and panics
+/// without it.
+pub fn can_pin() -> bool {
+    glommio::CpuSet::online().is_ok()
+}
+
+/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its executor and its
+/// ring.
+///
+/// # Errors
+/// The kernel refuses one of them (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it,
+/// `EMFILE`.
+pub fn prepare<M: Machine + 'static>(
+    id: ShardId,
+    cpu: Option<usize>,
+    ring: &ring::Settings,
+) -> std::io::Result<ShardThread<M>> {
+    runtime::prepare(id, cpu, *ring)
+}
+
+// One shard's edge: its parts.
+
+/// Everything one shard owns. Lives on its thread, from spawn to stop.
+pub(crate) struct Edge<M: Machine> {
+    pub(crate) io: Io,
+    pub(crate) sessions: Sessions<M>,
+    pub(crate) listeners: Listeners,
+    pub(crate) inners: Inners,
+    /// The caller that waits until all is done that is due since the clocks were moved.
+    pub(crate) shifted: Option<Sender<(ShardId, Moment)>>,
+}
+
+impl<M: Machine> Edge<M> {
+    /// An edge with nothing armed. Call it on the shard's own thread.
+    pub(crate) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
+        let mail = Mail::new(id, config.mailboxes, config.events);
+        let inners = Inners::new(config.links.clone());
+        let tunnels = Tunnels::new(id, config.links, config.admin);
+        Self {
+            io: Io::new(ring, config.settings, config.descriptors),
+            sessions: Sessions::new(machine, mail, tunnels),
+            listeners: Listeners::new(config.listeners, config.tls, config.devices),
+            inners,
+            shifted: None,
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The edge's state of one connection: 48 bytes, under the machine's own key.
+//!
+//! Its life, by what it awaits:
+//! ```text
+//!        HandOver, Tunnel, Admin      nothing armed, nothing in flight
+//!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, or a tunnel)
+//!    │ Close                │
+//!    ▼                      ▼ Abort, Stop
+//!   Closing ─ all sent ─► Lingering ─ end, or too much ─► Shut ─ final completions ─► Gone
+//!    └── Abort, Stop, a broken socket, a peer that is done ──┘
+//! ```
+
+use crate::edge::limits::{CALM_RECEIVES, FILLED_IN_A_ROW};
+use crate::edge::tls::Tls;
+use broker_core::id::{NodeId, SessionKey, ShardId};
+use broker_core::time::Now;
+use ring::Key;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::connect_unspec;
+use socket2::{SockRef, TcpKeepalive};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
+/// system call, without waiting.
+pub(crate) fn has_left(socket: &OwnedFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    poll(&mut polled, Some(&now))
+        .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(ends)))
+}
+
+/// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
+pub(crate) struct Connection {
+    pub(crate) socket: OwnedFd,
+    pub(crate) generation: u32,
+    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) stage: Stage,
+    pub(crate) receive: Receive,
+    pub(crate) standing: Standing,
+    /// In the list of those to flush at the end of this turn.
+    pub(crate) dirty: bool,
+    /// A send of the ring is in flight.
+    pub(crate) sending: bool,
+    /// The peer sends no more.
+    pub(crate) ended: bool,
+    /// Nothing can be sent any more.
+    pub(crate) broken: bool,
+    /// Receive buffers taken in the turn `turn`.
+    pub(crate) taken: u8,
+    /// Up to [`CALM_RECEIVES`] the receives that left room in their buffer, since the peer last flooded; from there on
+    /// the number of those in a row that filled it is added.
+    pub(crate) conduct: u8,
+    pub(crate) turn: u32,
+    /// Plaintext bytes of the send in flight.
+    pub(crate) launched: u32,
+    /// Bytes read and thrown away while lingering.
+    pub(crate) discarded: u32,
+    /// When the edge looks at its own deadlines of this connection; the end of time when it has none.
+    pub(crate) due: Now,
+}
+
+const _: () = assert!(size_of::<Option<Connection>>() <= 48);
+
+/// The stage of a connection, by what it awaits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The machine's next output.
+    Open,
+    /// The end of what is armed or in flight; then it goes there.
+    Leaving(Destination),
+    /// The last byte of what is unsent.
+    Closing,
+    /// The peer's end. Ours was sent.
+    Lingering,
+    /// The final completions. Nothing is read or written any more.
+    Shut,
+}
+
+/// The destination of a connection that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// Another shard.
+    Shard(ShardId),
+    /// Another node, by a tunnel.
+    Node(NodeId),
+    /// The side thread, which serves the pages of the admin listener.
+    Admin,
+}
+
+/// Whether a connection makes room for others when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A guest: the machine has not admitted it, and nothing was received from the peer.
+    Silent,
+    /// A guest that has sent something.
+    Guest,
+    /// It is never evicted: the machine admitted it, or it comes from another shard, or it ends.
+    Admitted,
+}
+
+/// The receive on the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receive {
+    /// Not at all.
+    Idle,
+    /// Not yet again: it is in the list of those to arm.
+    Listed,
+    /// Not yet again: its bytes wait for a place among this turn's handshake steps.
+    Queued,
+    /// A single receive is armed.
+    Once,
+    /// A multishot receive is armed.
+    Many,
+    /// A receive is armed and being cancelled; its final completion comes.
+    Cancelling,
+}
+
+impl Receive {
+    /// Whether the kernel holds a receive on the socket.
+    pub(crate) fn armed(self) -> bool {
+        match self {
+            Self::Idle | Self::Listed | Self::Queued => false,
+            Self::Once | Self::Many | Self::Cancelling => true,
+        }
+    }
+}
+
+impl Connection {
+    /// A connection with nothing armed.
+    pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
+        Self {
+            socket,
+            generation: session.generation(),
+            tls,
+            stage: Stage::Open,
+            receive: Receive::Idle,
+            standing: Standing::Admitted,
+            dirty: false,
+            sending: false,
+            ended: false,
+            broken: false,
+            taken: 0,
+            conduct: 0,
+            turn: 0,
+            launched: 0,
+            discarded: 0,
+            due: NEVER,
+        }
+    }
+
+    /// Whether the kernel holds nothing of it.
+    pub(crate) fn at_rest(&self) -> bool {
+        !self.sending && !self.receive.armed()
+    }
+
+    /// Whether the machine may be given bytes of it.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Whether it may go on only when nothing is armed on it.
+    #[inline]
+    pub(crate) fn awaits_rest(&self) -> bool {
+        match self.stage {
+            Stage::Leaving(_) | Stage::Closing | Stage::Shut => true,
+            Stage::Open | Stage::Lingering => false,
+        }
+    }
+
+    /// Makes the kernel send RST in place of FIN, where it can.
+    pub(crate) fn reset(&self) {
+        let _ = connect_unspec(&self.socket);
+    }
+
+    /// Makes the kernel look each minute whether the peer is there. One that cannot ends with the session's wait.
+    pub(crate) fn keep_alive(&self) {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(60))
+            .with_retries(2);
+        let _ = SockRef::from(&self.socket).set_tcp_keepalive(&keepalive);
+    }
+
+    /// Whether its TLS handshake is under way.
+    pub(crate) fn handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.handshaking())
+    }
+
+    /// Notes whether a receive filled its buffer, and returns whether the peer has just become a flood: see
+    /// [`FILLED_IN_A_ROW`].
+    pub(crate) fn filled(&mut self, whole: bool) -> bool {
+        if !whole {
+            self.conduct = (self.conduct + 1).min(CALM_RECEIVES);
+        } else if self.is_calm() {
+            self.conduct += 1;
+        }
+        let floods = self.conduct == CALM_RECEIVES + FILLED_IN_A_ROW;
+        if floods {
+            self.conduct = 0;
+        }
+        floods
+    }
+
+    /// Whether the peer may have more than one buffer at a time: see [`CALM_RECEIVES`].
+    pub(crate) fn is_calm(&self) -> bool {
+        self.conduct >= CALM_RECEIVES
+    }
+
+    /// Counts receive buffers of this turn and returns whether the last of its share was among them.
+    pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
+        if self.turn != turn {
+            (self.turn, self.taken) = (turn, 0);
+        }
+        self.taken = self.taken.saturating_add(buffers);
+        self.taken >= most
+    }
+}
+
+/// No deadline.
+pub(crate) const NEVER: Now = Now(u64::MAX);
+
+/// The ring's key of a session.
+pub(crate) fn ring_key(session: SessionKey) -> Key {
+    Key::new(session.pack())
+}
+
+/// The session of a ring's key.
+pub(crate) fn session(key: Key) -> SessionKey {
+    SessionKey::unpack(key.bits())
+}
+
+// The shard's connections, by the machine's session keys.
+//
+// Slots come in chunks that never move: a table that grows copies nothing, and a machine that counts its slots from 0
+// upwards makes a dense one.
+
+/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and stays.
+#[derive(Default)]
+pub(crate) struct Table {
+    chunks: Vec<Chunk>,
+    len: usize,
+}
+
+type Chunk = Box<[Option<Connection>]>;
+
+/// Slots of a chunk: 12 KiB, a size that the allocator has.
+const CHUNK: usize = 256;
+
+impl Table {
+    /// The number of connections.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The connection of this session; `None` when it is gone, also when its slot has another one by now.
+    pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
+        let slot = self
+            .chunks
+            .get(session.slot() / CHUNK)?
+            .get(session.slot() % CHUNK)?;
+        slot.as_ref()
+            .filter(|connection| connection.generation == session.generation())
+    }
+
+    /// As [`Self::get`], to be changed.
+    pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
+        let slot = self
+            .chunks
+            .get_mut(session.slot() / CHUNK)?
+            .get_mut(session.slot() % CHUNK)?;
+        slot.as_mut()
+            .filter(|connection| connection.generation == session.generation())
+    }
+
+    /// Takes a connection in.
+    ///
+    /// # Panics
+    /// When the slot is taken: the machine gave a key out whose session was not reported as gone.
+    pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection) {
+        while self.chunks.len() <= session.slot() / CHUNK {
+            self.chunks.push((0..CHUNK).map(|_| None).collect());
+        }
+        let slot = &mut self.chunks[session.slot() / CHUNK][session.slot() % CHUNK];
+        assert!(slot.is_none(), "the machine gave a slot out twice");
+        *slot = Some(connection);
+        self.len += 1;
+    }
+
+    /// Takes a connection out.
+    pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
+        self.get(session)?;
+        self.len -= 1;
+        self.chunks[session.slot() / CHUNK][session.slot() % CHUNK].take()
+    }
+
+    /// The keys of all connections, by slot.
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        let slots = self.chunks.iter().flatten().enumerate();
+        let key = |(slot, connection): (usize, &Option<Connection>)| {
+            let generation = connection.as_ref()?.generation;
+            Some(SessionKey::new(u32::try_from(slot).ok()?, generation))
+        };
+        slots.filter_map(key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    /// The end of a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the
+    /// machine has its session, and that a deadline.
+    #[derive(Debug, PartialEq, Eq)]
+    enum EndedBy {
+        /// A deadline of the session: it then says [`broker_core::machine::Output::Close`] or `Abort`.
+        Session,
+        /// The kernel, which completes what is armed on a socket that was shut down or is being cancelled.
+        Kernel,
+    }
+
+    #[test]
+    fn a_peer_is_calm_after_a_number_of_receives_until_it_floods() {
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut connection = Connection::new(SessionKey::unpack(0), socket.into(), None);
+        for _ in 0..2 {
+            for _ in 0..CALM_RECEIVES {
+                assert!(!connection.is_calm());
+                // Those that fill their buffer do not count, and are no flood: they are single ones.
+                assert!((0..1_000).all(|_| !connection.filled(true)));
+                assert!(!connection.filled(false));
+            }
+            for _ in 0..1_000 {
+                assert!((1..FILLED_IN_A_ROW).all(|_| !connection.filled(true)));
+                assert!(!connection.filled(false) && connection.is_calm());
+            }
+            assert!((1..FILLED_IN_A_ROW).all(|_| !connection.filled(true)));
+            assert!(connection.filled(true), "a row of full buffers");
+        }
+    }
+
+    #[test]
+    fn no_stage_lasts_as_long_as_its_peer_likes() {
+        // A stage that is added does not compile without an answer.
+        let ended_by = |stage| match stage {
+            Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering => EndedBy::Session,
+            Stage::Shut => EndedBy::Kernel,
+        };
+        let leaving = Stage::Leaving(Destination::Shard(ShardId(1)));
+        assert_eq!(ended_by(leaving), EndedBy::Session);
+        assert_eq!(ended_by(Stage::Shut), EndedBy::Kernel);
+    }
+}
+
+#[cfg(test)]
+mod table_tests {
+
+    use super::*;
+    use std::fs::File;
+
+    fn connection(session: SessionKey) -> Connection {
+        Connection::new(session, File::open("/dev/null").unwrap().into(), None)
+    }
+
+    #[test]
+    fn a_key_finds_its_own_generation_only() {
+        let mut table = Table::default();
+        let (old, young) = (SessionKey::new(2000, 1), SessionKey::new(2000, 2));
+        table.insert(old, connection(old));
+        assert!(table.get(old).is_some() && table.get(young).is_none());
+        assert!(table.remove(young).is_none());
+        assert!(table.remove(old).is_some() && table.get(old).is_none());
+        table.insert(young, connection(young));
+        assert!(table.get_mut(old).is_none() && table.get_mut(young).is_some());
+        assert_eq!((table.len(), table.keys()), (1, vec![young]));
+    }
+
+    #[test]
+    #[should_panic(expected = "twice")]
+    fn a_slot_holds_one_connection() {
+        let mut table = Table::default();
+        let key = SessionKey::new(0, 0);
+        table.insert(key, connection(key));
+        table.insert(key, connection(key));
+    }
+
+    #[test]
+    fn a_key_beyond_the_table_finds_nothing() {
+        assert!(Table::default().get(SessionKey::new(5, 0)).is_none());
+    }
+}

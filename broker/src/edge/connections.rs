@@ -1,0 +1,464 @@
+//! The connections of a shard's clients: their state, their deadlines, and which one makes room for another.
+//!
+//! Nothing here sends bytes, or gives the machine any. In reading order: `connection.rs` and `table.rs` (one, and all
+//! of them), this page (lists of those that something is to be done for), `reading.rs` (what is armed on them),
+//! `room.rs` (newcomers, and which one makes room), `overdue.rs` (deadlines), `end.rs`.
+
+use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
+use crate::edge::counters::EdgeCounts;
+use crate::edge::io::Io;
+use crate::edge::limits::{
+    BUFFERS_PER_PEER, LEAVING_BYTES, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER,
+};
+use crate::edge::links::Lease;
+use crate::edge::tls::Held;
+use broker_core::address_shares::Crowd;
+use broker_core::id::SessionKey;
+use broker_core::machine::{Intake, Machine};
+use broker_core::time::Now;
+use ring::Ring;
+use socket2::SockRef;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+/// The connections of one shard, by the machine's session keys.
+#[derive(Default)]
+pub(crate) struct Connections {
+    pub(crate) table: Table,
+    /// Those to flush at the end of this turn, each once.
+    touched: Vec<SessionKey>,
+    /// Those whose receive is to be armed again, in turn.
+    listed: VecDeque<SessionKey>,
+    /// Bytes as they came from the sockets of connections that were already leaving: they travel with them.
+    /// Nearly always empty.
+    unread: BTreeMap<SessionKey, Vec<u8>>,
+    /// Those of other nodes that come back when their WebSocket is over.
+    leases: BTreeMap<SessionKey, Box<Lease>>,
+    pub(crate) deadlines: Deadlines,
+    /// Connections that the machine has not let in, by address.
+    pub(crate) guests: Crowd<SessionKey>,
+    /// Handshakes under way by address.
+    pub(crate) shaking: Crowd<SessionKey>,
+}
+
+impl Connections {
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// The keys of all.
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        self.table.keys()
+    }
+
+    /// The connection of a session; see [`Table::get`].
+    #[inline]
+    pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
+        self.table.get(session)
+    }
+
+    /// As [`Self::get`], to be changed.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, session: SessionKey) -> Option<&mut Connection> {
+        self.table.get_mut(session)
+    }
+
+    /// Takes a connection in under the machine's key.
+    pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection, io: &mut Io) {
+        if let Some(tls) = &connection.tls {
+            io.counts.handshaking += u64::from(tls.handshaking());
+        }
+        self.table.insert(session, connection);
+        self.recharge(session, &mut io.counts);
+        self.limit_record(session, io);
+        io.counts.connections = self.table.len() as u64;
+    }
+
+    /// Takes a connection out; nothing may be armed on it.
+    pub(crate) fn remove(
+        &mut self,
+        session: SessionKey,
+        counts: &mut EdgeCounts,
+    ) -> Option<Connection> {
+        if let Some(connection) = self.table.get_mut(session) {
+            self.deadlines.clear(session, connection);
+        }
+        self.settle_guest(session);
+        self.unread.remove(&session);
+        self.leases.remove(&session);
+        let mut connection = self.table.remove(session)?;
+        debug_assert!(
+            connection.at_rest(),
+            "the kernel still holds something of it"
+        );
+        if let Some(tls) = &mut connection.tls {
+            let before = tls.discharge();
+            counts.count_held(before, Held::default());
+            counts.handshaking -= u64::from(connection.handshaking());
+        }
+        self.shaking.leave(session);
+        counts.connections = self.table.len() as u64;
+        debug_assert!(
+            !self.is_empty()
+                || (self.guests.is_empty()
+                    && self.shaking.is_empty()
+                    && self.unread.is_empty()
+                    && self.leases.is_empty()
+                    && self.deadlines.next().is_none()),
+            "of who is gone nothing is kept"
+        );
+        Some(connection)
+    }
+
+    /// Moves a connection on. Never back: one that is closing does not leave, one that is shut stays shut.
+    pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
+        let Some(connection) = self.get_mut(session) else {
+            return;
+        };
+        let onward = match (connection.stage, to) {
+            (Stage::Open, Stage::Leaving(_) | Stage::Closing)
+            | (Stage::Leaving(_), Stage::Closing) => true,
+            (
+                Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut,
+                _,
+            ) => false,
+        };
+        if onward {
+            connection.stage = to;
+            if let Stage::Leaving(_) = to {
+                self.limit_leaving(session, io);
+            }
+            self.touch(session);
+        }
+    }
+
+    /// Puts a connection on the list of those to flush in this turn.
+    #[inline]
+    pub(crate) fn touch(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && !std::mem::replace(&mut connection.dirty, true)
+        {
+            self.touched.push(session);
+        }
+    }
+
+    /// Takes the list of those to flush; [`Self::keep_touched`] brings it back when it is empty.
+    pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// A connection of that list is flushed now: its stage.
+    #[inline]
+    pub(crate) fn untouch(&mut self, session: SessionKey) -> Option<Stage> {
+        let connection = self.get_mut(session)?;
+        connection.dirty = false;
+        Some(connection.stage)
+    }
+
+    /// Keeps the larger of the two lists' memory, and what was touched meanwhile.
+    pub(crate) fn keep_touched(&mut self, mut touched: Vec<SessionKey>) {
+        touched.append(&mut self.touched);
+        self.touched = touched;
+    }
+
+    /// Lists a connection whose receive is over but should go on, behind all others.
+    pub(crate) fn list(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && connection.receive == Receive::Idle
+        {
+            connection.receive = Receive::Listed;
+            self.listed.push_back(session);
+        }
+    }
+
+    /// Whether a list of this turn or the next is not empty.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.touched.is_empty() || !self.listed.is_empty()
+    }
+
+    /// Puts bytes aside that came while a connection was leaving. False when there are too many.
+    pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
+        let unread = self.unread.entry(session).or_default();
+        unread.extend_from_slice(bytes);
+        unread.len() <= LEAVING_BYTES
+    }
+
+    /// A connection between nodes comes back when its WebSocket is over.
+    pub(crate) fn lend(&mut self, session: SessionKey, lease: Box<Lease>) {
+        self.leases.insert(session, lease);
+    }
+
+    /// Its state then, if it does.
+    pub(crate) fn lease(&mut self, session: SessionKey) -> Option<&mut Lease> {
+        self.leases.get_mut(&session).map(|lease| &mut **lease)
+    }
+
+    /// Takes its state then.
+    pub(crate) fn take_lease(&mut self, session: SessionKey) -> Option<Box<Lease>> {
+        self.leases.remove(&session)
+    }
+
+    /// Takes what was put aside.
+    pub(crate) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
+        self.unread.remove(&session).unwrap_or_default()
+    }
+}
+
+// Reading: what is armed on the socket of a connection, and each peer's share of a turn.
+
+impl Connections {
+    /// Sees to it that a connection is read as it should be: armed, listed, paused, or awaited at its end.
+    ///
+    /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor
+    /// paused after it would be forgotten.
+    pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        let wanted = match connection.stage {
+            Stage::Open if connection.ended => return,
+            Stage::Open if connection.handshaking() => Intake::Once,
+            Stage::Open => machine.intake(session),
+            Stage::Lingering if !connection.ended => Intake::Once,
+            Stage::Leaving(_) => Intake::Paused,
+            Stage::Closing | Stage::Lingering | Stage::Shut => return,
+        };
+        if wanted == Intake::Paused
+            && let Some(tls) = &mut connection.tls
+        {
+            tls.pause();
+        }
+        let socket = connection.socket.as_fd();
+        let key = ring_key(session);
+        match (wanted, connection.receive) {
+            (Intake::Once, Receive::Idle) => {
+                ring.receive_once(socket, key);
+                connection.receive = Receive::Once;
+            }
+            (Intake::Many, Receive::Idle) => {
+                if connection.is_calm() {
+                    ring.receive_many(socket, key);
+                    connection.receive = Receive::Many;
+                } else {
+                    ring.receive_once(socket, key);
+                    connection.receive = Receive::Once;
+                }
+                self.settle_guest(session);
+            }
+            (Intake::Paused, Receive::Once | Receive::Many) => {
+                ring.cancel_receive(key);
+                connection.receive = Receive::Cancelling;
+            }
+            (Intake::Paused, Receive::Idle)
+            | (Intake::Once | Intake::Many, Receive::Once | Receive::Many)
+            | (_, Receive::Listed | Receive::Queued | Receive::Cancelling) => {}
+        }
+    }
+
+    /// Arms some of the listed receives again. All buffers of this turn are back by now.
+    pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
+        for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
+            let Some(session) = self.listed.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.get_mut(session)
+                && connection.receive == Receive::Listed
+            {
+                connection.receive = Receive::Idle;
+                self.watch(session, machine, ring);
+            }
+        }
+    }
+
+    /// One receive buffer of a peer was served, which took this much work: many small messages count as more buffers.
+    #[inline]
+    pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
+        let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
+        let turn = io.turn.number();
+        if let Some(connection) = self.get_mut(session)
+            && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
+        {
+            self.cap(session, io);
+        }
+    }
+
+    /// One peer has had its share of a turn: its receive is cancelled, and armed again behind all others.
+    pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
+        if let Some(connection) = self.get_mut(session)
+            && connection.receive == Receive::Many
+        {
+            io.counts.capped += 1;
+            connection.receive = Receive::Cancelling;
+            io.ring.cancel_receive(ring_key(session));
+        }
+    }
+}
+
+// The edge's own deadlines.
+//
+// Deadlines of sessions are the machine's, which asks for an abort. The edge's own are those of what no machine sees:
+// a TLS record that is begun and not ended, and a connection that was handed over and cannot leave. So every stage
+// ends:
+//
+// | stage | ends by |
+// |---|---|
+// | open | the machine's deadline of the session's state; an unfinished record by `EdgeSettings::record_ms` |
+// | leaving | `EdgeSettings::leaving_ms`; the machine has released the session |
+// | closing, lingering | the machine's deadline of the session's end |
+// | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
+
+/// The edge's own deadlines of one shard's connections. A connection has one at most, which it knows
+/// ([`Connection::due`]).
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    all: BTreeSet<(Now, SessionKey)>,
+}
+
+impl Deadlines {
+    /// Has the edge look at a connection at `due`, unless it does so earlier.
+    fn set(&mut self, session: SessionKey, connection: &mut Connection, due: Now) {
+        if due < connection.due {
+            self.all.remove(&(connection.due, session));
+            connection.due = due;
+            self.all.insert((due, session));
+        }
+    }
+
+    /// Takes back what [`Self::set`] wanted.
+    pub(crate) fn clear(&mut self, session: SessionKey, connection: &mut Connection) {
+        let due = std::mem::replace(&mut connection.due, NEVER);
+        self.all.remove(&(due, session));
+    }
+
+    /// The first, and its connection.
+    pub(crate) fn next(&self) -> Option<(Now, SessionKey)> {
+        self.all.first().copied()
+    }
+
+    /// The connections that have one.
+    pub(crate) fn sessions(&self) -> Vec<SessionKey> {
+        self.all.iter().map(|&(_, session)| session).collect()
+    }
+}
+
+impl Connections {
+    /// A connection is to leave and may not: from here on that has an end.
+    pub(crate) fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
+        if let Some(connection) = self.table.get_mut(session) {
+            let due = io.turn.at().now.after(io.settings.leaving_ms);
+            self.deadlines.clear(session, connection);
+            self.deadlines.set(session, connection, due);
+        }
+    }
+
+    /// A record of a connection may be unfinished: from its first byte on that has an end.
+    pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
+        if let Some(connection) = self.table.get_mut(session)
+            && connection.stage == Stage::Open
+            && let Some(begun) = connection.tls.as_ref().and_then(|tls| tls.begun())
+        {
+            let due = begun.after(io.settings.record_ms);
+            self.deadlines.set(session, connection, due);
+        }
+    }
+
+    /// Cuts off connections whose time is over.
+    pub(crate) fn end_overdue(&mut self, io: &mut Io) {
+        for _ in 0..OVERDUE_PER_TURN {
+            let Some((due, session)) = self.deadlines.next() else {
+                return;
+            };
+            if due > io.turn.at().now {
+                return;
+            }
+            self.end_if_late(session, io);
+        }
+    }
+
+    /// Cuts a connection off whose deadline is over, unless it has another one by now.
+    fn end_if_late(&mut self, session: SessionKey, io: &mut Io) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        self.deadlines.clear(session, connection);
+        let late = match connection.stage {
+            Stage::Leaving(_) => true,
+            Stage::Open => {
+                let begun = connection.tls.as_ref().and_then(|tls| tls.begun());
+                begun.is_some_and(|begun| begun.after(io.settings.record_ms) <= io.turn.at().now)
+            }
+            Stage::Closing | Stage::Lingering | Stage::Shut => false,
+        };
+        if late {
+            io.counts.overdue += 1;
+            self.cut(session, &mut io.counts);
+        } else {
+            self.limit_record(session, io);
+        }
+    }
+
+    /// When the first of these deadlines is due.
+    pub(crate) fn next_overdue(&self) -> Option<Now> {
+        self.deadlines.next().map(|(due, _)| due)
+    }
+}
+
+// The end of a connection without another byte.
+
+impl Connections {
+    /// The machine wants a connection gone at once: its time is over.
+    pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        self.give_up_handshake(session, GivenUp::Late, counts);
+        self.cut(session, counts);
+    }
+
+    /// Ends a connection without another byte. What is armed on it completes now.
+    pub(crate) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        self.give_up_handshake(session, GivenUp::Failed, counts);
+        let Some(connection) = self.get_mut(session) else {
+            return;
+        };
+        if connection.stage != Stage::Shut {
+            connection.stage = Stage::Shut;
+            if !connection.at_rest() {
+                let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+            }
+            if let Some(tls) = &mut connection.tls {
+                tls.let_go();
+            }
+            self.recharge(session, counts); // what is on its way out is not counted against those who stay
+            self.settle_guest(session);
+        }
+        self.touch(session);
+    }
+
+    /// A handshake under way is over, since the connection is.
+    pub(crate) fn give_up_handshake(
+        &mut self,
+        session: SessionKey,
+        why: GivenUp,
+        counts: &mut EdgeCounts,
+    ) {
+        let connection = self.get_mut(session);
+        let Some(tls) = connection.and_then(|connection| connection.tls.as_mut()) else {
+            return;
+        };
+        if tls.give_up() {
+            self.handshake_over(session, counts);
+            match why {
+                GivenUp::Failed => counts.handshakes.failed += 1,
+                GivenUp::Late => counts.handshakes.timeout += 1,
+            }
+        }
+    }
+}
+
+/// Why a handshake is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GivenUp {
+    Failed,
+    /// It took too long.
+    Late,
+}

@@ -1,0 +1,234 @@
+//! Which connection makes room for another, for a handshake, or for the bytes of unfinished TLS records.
+//!
+//! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted here: the machine
+//! closes one for another by the shares of accounts, and leaves places for those that it has not admitted. These are
+//! *guests*, kept by address in a [`Crowd`](broker_core::address_shares::Crowd), and so are the handshakes under way.
+
+use crate::edge::connection::{Stage, Standing};
+use crate::edge::connections::Connections;
+use crate::edge::counters::EdgeCounts;
+use crate::edge::io::{Io, remote};
+use crate::edge::limits::RELIEF_PART;
+use broker_core::address_shares::Origin;
+use broker_core::id::SessionKey;
+use broker_core::time::Now;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+impl Connections {
+    /// Keeps account of a connection that was just accepted.
+    pub(crate) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool, now: Now) {
+        if let Some(connection) = self.table.get_mut(session) {
+            connection.standing = Standing::Silent;
+            self.guests.enter(session, origin, now);
+            if tls {
+                self.shaking.enter(session, origin, now);
+            }
+        }
+    }
+
+    /// A connection that came from another shard, or came back, and was refused makes room as those that were not
+    /// admitted do: its end takes as long as its peer likes, up to a deadline.
+    pub(crate) fn note_refused(&mut self, session: SessionKey, now: Now) {
+        if let Some(connection) = self.get(session)
+            && connection.stage == Stage::Closing
+            && let Some(remote) = remote(&connection.socket)
+        {
+            self.welcome(session, Origin::of(remote.ip()), false, now);
+            self.note_first_bytes(session);
+        }
+    }
+
+    /// Ends a guest for a newcomer from `origin`. False when none can be evicted.
+    pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
+        let victim = self.guests.victim(origin, io.turn.at().now);
+        self.evict(victim, &mut io.counts)
+    }
+
+    /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
+    pub(crate) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
+        let now = io.turn.at().now;
+        let most = io.settings.handshakes_per_address;
+        if most != 0 && self.shaking.count(origin) >= most {
+            let victim = self.shaking.victim_of(origin, now);
+            return self.evict(victim, &mut io.counts);
+        }
+        if self.shaking.len() < io.settings.handshakes {
+            return true;
+        }
+        let victim = self.shaking.victim(origin, now);
+        self.evict(victim, &mut io.counts)
+    }
+
+    fn evict(&mut self, victim: Option<SessionKey>, counts: &mut EdgeCounts) -> bool {
+        let Some(victim) = victim else {
+            return false;
+        };
+        counts.evicted += 1;
+        self.cut(victim, counts);
+        true
+    }
+
+    /// A connection is not to be evicted any more: the machine admitted it, or it ends.
+    pub(crate) fn settle_guest(&mut self, session: SessionKey) {
+        if let Some(connection) = self.get_mut(session)
+            && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
+        {
+            self.guests.leave(session);
+        }
+    }
+
+    /// The first bytes of a connection came.
+    pub(crate) fn note_first_bytes(&mut self, session: SessionKey) {
+        if let Some(connection) = self.get_mut(session)
+            && connection.standing == Standing::Silent
+        {
+            connection.standing = Standing::Guest;
+            self.guests.spoke(session);
+            self.shaking.spoke(session);
+        }
+    }
+
+    /// The handshake of a connection is over, well or not.
+    pub(crate) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        counts.handshaking -= 1;
+        self.shaking.leave(session);
+    }
+
+    /// Brings the counters of unfinished records up to date with what a connection holds.
+    pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
+        if let Some(connection) = self.get_mut(session)
+            && let Some(tls) = &mut connection.tls
+        {
+            let (before, after) = tls.recharge();
+            counts.count_held(before, after);
+        }
+    }
+
+    /// Holds the two budgets of unfinished records: the address that holds most pays.
+    pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
+        let most = io.settings.handshake_bytes;
+        if let Some(excess) = excess(io.counts.handshake_bytes, most) {
+            let sessions = self.shaking.members().map(|(session, _)| session).collect();
+            self.relieve(sessions, excess, &mut io.counts);
+        }
+        let most = io.settings.partial_record_bytes;
+        if let Some(excess) = excess(io.counts.partial_record_bytes, most) {
+            let sessions = self.deadlines.sessions();
+            self.relieve(sessions, excess, &mut io.counts);
+        }
+    }
+
+    fn relieve(&mut self, sessions: Vec<SessionKey>, excess: u64, counts: &mut EdgeCounts) {
+        let holder = |session| {
+            let connection = self.get(session)?;
+            let tls = connection.tls.as_ref()?;
+            let bytes = tls.held_bytes();
+            (bytes > 0).then_some(Holder {
+                session,
+                origin: tls.origin(),
+                guest: connection.standing != Standing::Admitted,
+                bytes,
+                begun: tls.begun().unwrap_or_default(),
+            })
+        };
+        let holders: Vec<_> = sessions.into_iter().filter_map(holder).collect();
+        for payer in payers(holders, excess) {
+            self.evict(Some(payer.session), counts);
+        }
+    }
+}
+
+/// The bytes that must come free where more than `most` are held; see [`RELIEF_PART`].
+pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
+    let most = most as u64;
+    (held > most).then(|| held - (most - most / RELIEF_PART))
+}
+
+/// A holder of bytes of unfinished records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    pub(crate) session: SessionKey,
+    pub(crate) origin: Origin,
+    pub(crate) guest: bool,
+    pub(crate) bytes: u64,
+    pub(crate) begun: Now,
+}
+
+/// The holders that end so that `excess` bytes come free: guests before all others, of the address that holds most, the
+/// largest holder, the oldest first.
+pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
+    let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
+    for holder in holders {
+        let group = groups.entry((holder.guest, holder.origin)).or_default();
+        group.push(holder);
+    }
+    let mut largest: BinaryHeap<_> = groups
+        .iter_mut()
+        .map(|(&(guest, origin), group)| {
+            group.sort_by_key(|holder| (holder.bytes, Reverse(holder.begun)));
+            let bytes: u64 = group.iter().map(|holder| holder.bytes).sum();
+            (guest, bytes, origin)
+        })
+        .collect();
+    let (mut payers, mut freed) = (Vec::new(), 0);
+    while freed < excess
+        && let Some((guest, bytes, origin)) = largest.pop()
+    {
+        let Some(payer) = groups.get_mut(&(guest, origin)).and_then(Vec::pop) else {
+            continue;
+        };
+        freed += payer.bytes;
+        payers.push(payer);
+        largest.push((guest, bytes - payer.bytes, origin));
+    }
+    payers
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    fn holder(slot: u32, origin: u32, guest: bool, bytes: u64, begun: u64) -> Holder {
+        Holder {
+            session: SessionKey::new(slot, 0),
+            origin: Origin::V4(origin),
+            guest,
+            bytes,
+            begun: Now(begun),
+        }
+    }
+
+    fn slots(payers: &[Holder]) -> Vec<usize> {
+        payers.iter().map(|payer| payer.session.slot()).collect()
+    }
+
+    #[test]
+    fn the_address_that_holds_most_pays_its_largest_and_oldest_first() {
+        let holders = vec![
+            holder(0, 7, true, 9_000, 1),
+            holder(1, 8, true, 5_000, 5),
+            holder(2, 8, true, 5_000, 4),
+            holder(3, 8, true, 100, 1),
+        ];
+        assert_eq!(slots(&payers(holders.clone(), 1)), [2]);
+        assert_eq!(slots(&payers(holders.clone(), 5_001)), [2, 0]);
+        assert_eq!(
+            slots(&payers(holders, 1 << 40)),
+            [2, 0, 1, 3],
+            "all there are"
+        );
+    }
+
+    #[test]
+    fn who_was_let_in_pays_last() {
+        let holders = vec![
+            holder(0, 7, false, 16_000, 1),
+            holder(1, 7, false, 16_000, 2),
+            holder(2, 8, true, 10, 3),
+        ];
+        assert_eq!(slots(&payers(holders.clone(), 5)), [2]);
+        assert_eq!(slots(&payers(holders, 11)), [2, 0]);
+    }
+}

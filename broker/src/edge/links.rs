@@ -1,0 +1,368 @@
+//! Connections between nodes, as the edge knows them: who they are, their names in the ring, and their places.
+//!
+//! They are no sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which no
+//! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
+//! what is found nowhere is a link's. So links cost the others nothing.
+
+use broker_core::id::{NodeId, ShardId};
+use codec::proxy::{CHALLENGE_BYTES, LinkKey};
+use ring::Key;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+
+/// This node's part of the links of a cluster. One per process.
+#[derive(Debug)]
+pub struct Links {
+    /// The key that headers are signed with.
+    pub key: LinkKey,
+    /// This node's name.
+    pub own: Box<str>,
+    /// Name and inner addresses of each node, by [`NodeId`]. Read for each tunnel.
+    nodes: RwLock<Vec<Option<Reached>>>,
+    /// TLS between nodes; `None` where they speak without.
+    pub tls: Option<LinkTls>,
+}
+
+/// TLS between nodes, for all shards.
+#[derive(Debug)]
+pub struct LinkTls {
+    /// For connections of other nodes to this one.
+    pub server: Arc<ServerConfig>,
+    /// For connections to other nodes: one for each shard, which remembers its own tickets.
+    pub clients: Vec<Arc<ClientConfig>>,
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "read once for each tunnel, written when a node is reached elsewhere than before"
+)]
+type RwLock<T> = std::sync::RwLock<T>;
+
+/// The name and the addresses of a node.
+#[derive(Clone, Debug)]
+struct Reached {
+    name: Arc<str>,
+    /// Addresses of its host; each has every port.
+    hosts: Box<[SocketAddr]>,
+    ports: Box<[u16]>,
+}
+
+/// Which of a node's addresses a shard uses next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    port: usize,
+    host: usize,
+}
+
+/// The next address of each node for one shard. It connects to all ports of a node in turn, since from one address to
+/// one port of another there are about 28,000 connections.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Vec<Turn>);
+
+impl Turns {
+    /// The next one's, of a shard that begins at a place of its own.
+    fn take(&mut self, shard: ShardId, node: NodeId) -> Turn {
+        while self.0.len() <= node.index() {
+            let (port, host) = (shard.index(), 0);
+            self.0.push(Turn { port, host });
+        }
+        let turn = &mut self.0[node.index()];
+        let taken = *turn;
+        turn.port = turn.port.wrapping_add(1);
+        taken
+    }
+
+    /// A node was not reached: another address of its host is tried, if it has several.
+    pub(crate) fn failed(&mut self, node: NodeId) {
+        if let Some(turn) = self.0.get_mut(node.index()) {
+            turn.host = turn.host.wrapping_add(1);
+        }
+    }
+}
+
+impl Links {
+    /// The links of a node that knows no other.
+    #[must_use]
+    pub fn new(key: LinkKey, own: Box<str>, tls: Option<LinkTls>) -> Self {
+        let nodes = RwLock::default();
+        Self {
+            key,
+            own,
+            nodes,
+            tls,
+        }
+    }
+
+    /// A node is reached there from here on: at these ports of each of the addresses.
+    pub fn put(&self, node: NodeId, name: &str, hosts: &[SocketAddr], ports: &[u16]) {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let places = nodes.len().max(node.index() + 1);
+        nodes.resize(places, None);
+        nodes[node.index()] = Some(Reached {
+            name: name.into(),
+            hosts: hosts.into(),
+            ports: ports.into(),
+        });
+    }
+
+    /// The name of a node.
+    pub(crate) fn name(&self, node: NodeId) -> Option<Arc<str>> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let reached = nodes.get(node.index())?.as_ref()?;
+        Some(Arc::clone(&reached.name))
+    }
+
+    /// The address to which a shard connects for a node, the next one in turn; `None` for a node that is not known.
+    pub(crate) fn address(
+        &self,
+        node: NodeId,
+        shard: ShardId,
+        turns: &mut Turns,
+    ) -> Option<SocketAddr> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let reached = nodes.get(node.index())?.as_ref()?;
+        let turn = turns.take(shard, node);
+        let host = turn.host.checked_rem(reached.hosts.len())?;
+        let port = turn.port.checked_rem(reached.ports.len())?;
+        let mut address = *reached.hosts.get(host)?;
+        address.set_port(*reached.ports.get(port)?);
+        Some(address)
+    }
+
+    /// Whether a node is reached at this address.
+    pub(crate) fn is_at(&self, node: NodeId, address: SocketAddr) -> bool {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let reached = nodes.get(node.index()).and_then(Option::as_ref);
+        reached.is_some_and(|reached| {
+            let mut hosts = reached.hosts.iter();
+            hosts.any(|host| host.ip() == address.ip()) && reached.ports.contains(&address.port())
+        })
+    }
+
+    /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
+    pub(crate) fn client(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+    ) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
+        let client = self.tls.as_ref()?.clients.get(shard.index())?;
+        let name = ServerName::try_from(format!("node-{}", node.index())).ok()?;
+        Some((client, name))
+    }
+}
+
+/// The end of a link that a key of the ring names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEnd {
+    /// The client's side of a tunnel.
+    Client(u32),
+    /// The owner's side of a tunnel.
+    Owner(u32),
+    /// A connection of another node whose header is awaited.
+    Inner(u32),
+}
+
+/// The ring's key of a link's end.
+pub(crate) fn link_key(end: LinkEnd) -> Key {
+    let (kind, place) = match end {
+        LinkEnd::Client(place) => (0, place),
+        LinkEnd::Owner(place) => (1, place),
+        LinkEnd::Inner(place) => (2, place),
+    };
+    Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
+}
+
+/// The link's end of a ring's key; `None` for one of a session.
+pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
+    let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
+    let place = u32::try_from(rest & PLACES).ok()?;
+    match (slot, rest >> PLACE_BITS) {
+        (LINK_SLOT, 0) => Some(LinkEnd::Client(place)),
+        (LINK_SLOT, 1) => Some(LinkEnd::Owner(place)),
+        (LINK_SLOT, 2) => Some(LinkEnd::Inner(place)),
+        (_, _) => None,
+    }
+}
+
+/// Things under numbers that are used again. A number is free when nothing of it is armed or in flight.
+pub(crate) struct Places<T> {
+    places: Vec<Option<Box<T>>>,
+    free: Vec<u32>,
+    len: usize,
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T> Places<T> {
+    /// The number of things, those that are borrowed included.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A number for one more, which [`Self::put_back`] brings; `None` when all are used.
+    pub(crate) fn claim(&mut self) -> Option<u32> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                let place = u32::try_from(self.places.len()).ok()?;
+                if u64::from(place) >= PLACES {
+                    return None;
+                }
+                self.places.push(None);
+                place
+            }
+        };
+        self.len += 1;
+        Some(place)
+    }
+
+    /// Takes the thing out to work on it; `None` for a number that nothing has.
+    pub(crate) fn borrow(&mut self, place: u32) -> Option<Box<T>> {
+        self.places.get_mut(place as usize)?.take()
+    }
+
+    /// Brings it, for the first time or again.
+    pub(crate) fn put_back(&mut self, place: u32, thing: Box<T>) {
+        if let Some(slot) = self.places.get_mut(place as usize) {
+            *slot = Some(thing);
+        }
+    }
+
+    /// The thing was borrowed and has ended: its number is free.
+    pub(crate) fn release(&mut self, place: u32) {
+        self.len -= 1;
+        self.free.push(place);
+    }
+
+    /// The thing, to be looked at.
+    pub(crate) fn get(&self, place: u32) -> Option<&T> {
+        self.places.get(place as usize)?.as_deref()
+    }
+
+    /// The numbers of all.
+    pub(crate) fn all(&self) -> Vec<u32> {
+        let used = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, thing)| thing.is_some());
+        used.filter_map(|(place, _)| u32::try_from(place).ok())
+            .collect()
+    }
+}
+
+const SLOT_BITS: u32 = 24;
+const PLACE_BITS: u32 = 28;
+const PLACES: u64 = (1 << PLACE_BITS) - 1;
+
+/// The slot of a session that would be the 16,777,216th of one shard: a process has no as many descriptors.
+const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
+
+// The memory of a connection between nodes while it is a client's.
+
+/// The state that a connection is to have when it comes back from a client; see `inner/returned.rs`.
+pub(crate) struct Lease {
+    /// The owner's challenge on it.
+    pub(crate) challenge: [u8; CHALLENGE_BYTES],
+    /// The number of the upgrade on it.
+    pub(crate) number: u64,
+    /// The owner has said that it is free.
+    pub(crate) said: bool,
+}
+
+// Connections between nodes: where the others are and how they prove who they are, connections that another node
+// passes on to this one, and those that this node passes on.
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::edge::connection::ring_key;
+    use broker_core::id::SessionKey;
+
+    #[test]
+    fn a_shard_uses_the_ports_of_a_node_in_turn_and_another_address_after_a_failure() {
+        let key = LinkKey::derive(&[7; 32], "test");
+        let links = Links::new(key, "n0".into(), None);
+        let (one, other) = ("10.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap());
+        links.put(NodeId(2), "n2", &[one, other], &[7443, 7445, 7446]);
+        links.put(NodeId(1), "n1", &[one], &[7443]);
+        links.put(NodeId(3), "n3", &[], &[7443]);
+        let mut turns = Turns::default();
+        let mut next = |node| {
+            let found = links.address(NodeId(node), ShardId(1), &mut turns);
+            found.map(|at| at.to_string()).unwrap_or_default()
+        };
+        let times = [0; 4];
+        assert_eq!(
+            times.map(|_| next(2)),
+            [
+                "10.0.0.1:7445",
+                "10.0.0.1:7446",
+                "10.0.0.1:7443",
+                "10.0.0.1:7445"
+            ]
+        );
+        assert_eq!(next(1), "10.0.0.1:7443");
+        assert_eq!([next(0), next(3), next(4)], ["", "", ""]);
+        turns.failed(NodeId(2));
+        turns.failed(NodeId(1));
+        turns.failed(NodeId(9));
+        let mut next = |node| links.address(NodeId(node), ShardId(1), &mut turns);
+        assert_eq!(next(2), Some("[::1]:7446".parse().unwrap()));
+        assert_eq!(next(1), Some("10.0.0.1:7443".parse().unwrap()));
+        for (node, address, is_at) in [
+            (2, "10.0.0.1:7446", true),
+            (2, "[::1]:7443", true),
+            (2, "10.0.0.1:7444", false),
+            (1, "[::1]:7443", false),
+            (0, "10.0.0.1:7443", false),
+        ] {
+            let found = links.is_at(NodeId(node), address.parse().unwrap());
+            assert_eq!(found, is_at, "{address} of {node}");
+        }
+        assert_eq!(links.name(NodeId(2)).as_deref(), Some("n2"));
+        assert_eq!(links.name(NodeId(0)), None);
+    }
+
+    #[test]
+    fn keys_of_links_are_those_of_no_session() {
+        for place in [0, 1, 0x0fff_ffff] {
+            for end in [
+                LinkEnd::Client(place),
+                LinkEnd::Owner(place),
+                LinkEnd::Inner(place),
+            ] {
+                let key = link_key(end);
+                assert_eq!(link_end(key), Some(end));
+                assert_eq!(SessionKey::unpack(key.bits()).slot(), 0xff_ffff);
+            }
+        }
+        for (slot, generation) in [(0, 0), (0, 0xff_ffff), (0xff_fffe, 0xff_ffff)] {
+            assert_eq!(link_end(ring_key(SessionKey::new(slot, generation))), None);
+        }
+    }
+
+    #[test]
+    fn a_place_is_used_again_when_it_is_free() {
+        let mut places = Places::default();
+        let one = places.claim().unwrap();
+        places.put_back(one, Box::new("a"));
+        let two = places.claim().unwrap();
+        assert_eq!((one, two, places.len(), places.all()), (0, 1, 2, vec![0]));
+        assert_eq!(places.borrow(one).as_deref(), Some(&"a"));
+        assert!(places.borrow(one).is_none() && places.get(one).is_none());
+        places.release(one);
+        assert_eq!((places.claim(), places.len()), (Some(one), 2));
+    }
+}

@@ -1,0 +1,287 @@
+//! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not
+//! at all.
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::process;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// A file's content. It may be a secret, so it is wiped when dropped.
+pub(crate) struct Content<T: zeroize::Zeroize> {
+    /// All of it.
+    pub(crate) content: Zeroizing<T>,
+    /// The bits of its permissions.
+    mode: u32,
+}
+
+/// Why a file was not read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    /// The system refuses, or a text is not UTF-8.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+    /// Only a regular file is allowed.
+    #[error("it is not a regular file")]
+    NotRegular,
+    /// It is longer than this number of bytes.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
+    text(read(&File::open(path)?, bytes_max)?)
+}
+
+/// The same from a regular file only.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn read_regular_text(
+    path: &Path,
+    bytes_max: usize,
+) -> Result<Content<String>, ReadError> {
+    text(read_regular(path, bytes_max)?)
+}
+
+/// Reads at most `bytes_max` bytes from a regular file.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
+    read(&open_regular(path)?, bytes_max)
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
+    // Without waiting: to open a pipe that nobody writes to would otherwise never end.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(ReadError::NotRegular);
+    }
+    Ok(file)
+}
+
+fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
+    let about = file.metadata()?;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let expected = usize::try_from(about.len()).unwrap_or(bytes_max);
+    let mut content = Zeroizing::new(Vec::with_capacity(expected.min(bytes_max) + 1));
+    file.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > bytes_max {
+        return Err(ReadError::TooLong(bytes_max));
+    }
+    Ok(Content {
+        content,
+        mode: about.permissions().mode(),
+    })
+}
+
+fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
+    let bytes = std::mem::take(&mut *read.content);
+    let content = String::from_utf8(bytes).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "stream did not contain valid UTF-8",
+        )
+    })?;
+    Ok(Content {
+        content: Zeroizing::new(content),
+        mode: read.mode,
+    })
+}
+
+/// Writes a file whole or not at all, in a directory that no other process writes to: on the disk when this returns.
+pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    write_beside(path, ".part", text, mode, File::sync_all)
+}
+
+/// The same for a file that other processes may write at the same time, and that means nothing after a crash.
+pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let ending = format!(".{}", process::id());
+    write_beside(path, &ending, text, mode, |_| Ok(()))
+}
+
+/// Writes beside the place of a file, under its name with this ending, then puts it there, for those whom `mode` and
+/// the process's mask allow. What is beside it, an earlier process may have left, or somebody put there a link to a
+/// file of ours: it is removed, not followed.
+fn write_beside(
+    path: &Path,
+    ending: &str,
+    text: &str,
+    mode: u32,
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    let unfinished = path.with_file_name(name);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(mode);
+    let written = file.open(&unfinished).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        finish(&file)?;
+        fs::rename(&unfinished, path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+impl<T: zeroize::Zeroize> Content<T> {
+    /// Whether everybody may read or write the file.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        self.mode & 0o006 != 0
+    }
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(error) => error,
+            ReadError::NotRegular | ReadError::TooLong(_) => {
+                Self::new(io::ErrorKind::InvalidData, error.to_string())
+            }
+        }
+    }
+}
+
+// Authorities of certificates, from a text that was read.
+
+/// The authorities that vouch for a server: those of a PEM text, or those that the system trusts.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let Some(pem) = pem else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let rule = || "allowed a PEM file with certificates of authorities".to_owned();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|_| rule())?;
+    if found.is_empty() {
+        return Err(rule());
+    }
+    for certificate in found {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{}: {error}", rule()))?;
+    }
+    Ok(roots)
+}
+
+// The state of a file, by which a look sees that it has changed.
+
+/// A file as a look finds it: `None` when there is none.
+pub(crate) type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+
+/// The change time as well as the modification time: permissions that are given later make a file readable.
+pub(crate) fn stamp(file: &Path) -> Stamp {
+    let metadata = fs::metadata(file).ok()?;
+    Some((
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ))
+}
+
+// The file of the admin listener's token: one line. Read by the server, and by subcommands that ask it.
+
+/// The variable of the environment that names the file. It is none of those that a broker under test answers with,
+/// which any process may answer with that has the port: who takes this one over sends what is in the file.
+pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
+
+/// The token of a file.
+///
+/// # Errors
+/// The rule that the file breaks.
+pub(crate) fn token(path: &Path) -> Result<String, String> {
+    let read = read_text(path, TOKEN_BYTES_MAX)
+        .map_err(|error| format!("must be a readable file: {error}"))?;
+    let token = read.content.trim();
+    if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "must have one line of at least {TOKEN_MIN} printable ASCII characters"
+        ));
+    }
+    Ok(token.to_owned())
+}
+
+/// Shortest admin token.
+const TOKEN_MIN: usize = 16;
+
+/// Longest file of an admin token.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn files_are_read_within_their_bound() {
+        let folder = std::env::temp_dir().join(format!("heliograph-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file");
+        fs::write(&path, "12345").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let read = read_text(&path, 5).unwrap();
+        assert!(read.content.as_str() == "12345" && read.is_open_to_others());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(!read_regular_text(&path, 5).unwrap().is_open_to_others());
+        for error in [read_text(&path, 4).err(), read_regular_text(&path, 4).err()] {
+            assert_eq!(error.unwrap().to_string(), "it is longer than 4 bytes");
+        }
+        fs::write(&path, [0xff; 5]).unwrap();
+        assert_eq!(
+            read_regular(&path, 5).unwrap().content.as_slice(),
+            [0xff; 5]
+        );
+        let error = read_text(&path, 5).err().unwrap().to_string();
+        assert_eq!(error, "stream did not contain valid UTF-8");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Also a pipe, which would wait for its writer, and what never ends.
+    #[test]
+    fn only_what_may_be_read_is_read() {
+        let pipe = std::env::temp_dir().join(format!("heliograph-pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), Path::new("/")] {
+            let error = read_regular(path, 5).err().unwrap();
+            assert!(matches!(error, ReadError::NotRegular), "{error}");
+        }
+        fs::remove_file(&pipe).unwrap();
+        let endless = read_text(Path::new("/dev/zero"), 5).err().unwrap();
+        assert!(matches!(endless, ReadError::TooLong(5)), "{endless}");
+        let folder = read_text(Path::new("/"), 5).err().unwrap();
+        assert_eq!(folder.to_string(), "Is a directory (os error 21)");
+    }
+}

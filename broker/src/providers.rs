@@ -1,0 +1,592 @@
+//! Keys of OpenID providers: fetched from the providers themselves, kept for a restart, handed to the shards.
+//!
+//! ```text
+//!  shards ── wish for newer keys ──► Fetcher ── when: schedule ──► client ──► discovery document ──► keys
+//!                                       │                           address: who may be asked
+//!                                       ├──► kept: a file of the data directory
+//!                                       └──► shards: a Keyring in a letter; report: metrics
+//! ```
+//! No address comes from a token: the issuer is the operator's, and where its keys are is what its own document says,
+//! on its own host or one that the operator wrote. Redirects and proxies are not followed.
+//!
+//! Source: OpenID Connect Discovery 1.0, section 4, "Obtaining OpenID Provider Configuration Information".
+
+mod client;
+mod discovery;
+pub(crate) mod exchange;
+
+use crate::edge::turn::calendar;
+use crate::files;
+use broker_core::auth::Credentials;
+use broker_core::auth::provider::{Discovery, KeySet, KeySource, Keyring, Provider, ProviderKeys};
+use broker_core::limits::{KEY_SET_BYTES_MAX, PROVIDERS_MAX};
+use client::{Fetched, Reach, fetch};
+pub use discovery::Endpoints;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+// The task that fetches: one of the side thread, for all providers whose keys are not in a file.
+
+/// The keys of all providers that are asked for them. One per process that asks for signatures.
+pub struct Fetcher {
+    /// The credentials in force, which name the providers.
+    in_force: InForce,
+    /// Hands a snapshot to every shard.
+    hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
+    report: watch::Sender<ProvidersReport>,
+    /// The same keys for the side thread, with the places at which people sign in.
+    known: watch::Sender<Known>,
+    directory: PathBuf,
+    dev: bool,
+    entries: BTreeMap<Box<str>, Entry>,
+    flights: JoinSet<Landed>,
+    began: Instant,
+    /// Something changed since it was last published, at that moment of [`Self::now`].
+    is_news: bool,
+    published: Option<u64>,
+}
+
+struct Entry {
+    provider: Arc<Provider>,
+    schedule: Schedule,
+    /// The wish of shards, and the last good keys.
+    ring: ProviderKeys,
+    keys: Option<Arc<KeySet>>,
+    kept: Option<KeptKeys>,
+    /// As of the last good fetch of this process.
+    endpoints: Option<Result<Endpoints, String>>,
+    fetches: [u64; 2],
+    error: Option<String>,
+}
+
+/// The latest knowledge of providers that are asked for their keys.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Their keys.
+    pub keyring: Arc<Keyring>,
+    /// The places at which people sign in, by issuer, or why they cannot.
+    pub endpoints: BTreeMap<Box<str>, Result<Endpoints, String>>,
+}
+
+/// The latest of what is known.
+pub type Knowledge = watch::Receiver<Known>;
+
+/// The end of a fetch.
+struct Landed {
+    issuer: Box<str>,
+    outcome: Result<Fetched, String>,
+}
+
+/// The credentials in force.
+type InForce = watch::Receiver<Arc<Credentials>>;
+
+/// The latest figures of all providers.
+pub type Figures = watch::Receiver<ProvidersReport>;
+
+/// A fetcher, which is to be run on the side thread, and its figures.
+pub(crate) fn fetcher(
+    in_force: InForce,
+    (directory, dev): (PathBuf, bool),
+    hand_over: Box<dyn Fn(Arc<Keyring>) + Send + Sync>,
+) -> (Fetcher, Figures, Knowledge) {
+    let (report, figures) = watch::channel(ProvidersReport::default());
+    let (known, knowledge) = watch::channel(Known::default());
+    let fetcher = Fetcher {
+        in_force,
+        hand_over,
+        report,
+        known,
+        directory,
+        dev,
+        entries: BTreeMap::new(),
+        flights: JoinSet::new(),
+        began: Instant::now(),
+        is_news: false,
+        published: None,
+    };
+    (fetcher, figures, knowledge)
+}
+
+impl Fetcher {
+    /// Works until the process ends.
+    pub async fn run(mut self) {
+        let mut kept = Kept::read(&self.directory).0;
+        self.take_providers(&mut kept);
+        loop {
+            self.let_old_keys_go();
+            self.launch();
+            self.publish();
+            let has_work = self.is_news || !self.entries.is_empty();
+            tokio::select! {
+                Some(landed) = self.flights.join_next(), if !self.flights.is_empty() => {
+                    if let Ok(landed) = landed {
+                        self.landed(landed).await;
+                    }
+                }
+                changed = self.in_force.changed() => {
+                    if changed.is_err() {
+                        return; // the process ends
+                    }
+                    self.take_providers(&mut kept);
+                }
+                () = tokio::time::sleep(LOOK_EVERY), if has_work => {}
+            }
+        }
+    }
+
+    /// Takes the providers of the credentials in force. Keys of those that stay are kept; those that changed are asked
+    /// again at once.
+    fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
+        let credentials = Arc::clone(&self.in_force.borrow_and_update());
+        let mut before = std::mem::take(&mut self.entries);
+        if before.is_empty() && credentials.providers().next().is_none() {
+            return;
+        }
+        for provider in credentials.providers() {
+            if !matches!(provider.keys, KeySource::Discovery(_)) {
+                continue;
+            }
+            let known = before.remove(&provider.issuer);
+            let mut entry =
+                known.unwrap_or_else(|| Entry::new(provider, kept.remove(&provider.issuer)));
+            if entry.provider.keys != provider.keys {
+                entry.schedule.restart();
+            }
+            entry.provider = Arc::clone(provider);
+            self.entries.insert(provider.issuer.clone(), entry);
+        }
+        self.is_news = true;
+    }
+
+    /// Begins what is due.
+    fn launch(&mut self) {
+        let now = self.now();
+        for (issuer, entry) in &mut self.entries {
+            if entry.ring.take_wish() {
+                entry.schedule.wish(now);
+            }
+            let provider = Arc::clone(&entry.provider);
+            let KeySource::Discovery(discovery) = &provider.keys else {
+                continue;
+            };
+            if self.flights.len() == FLIGHTS_MAX || !entry.schedule.begin(now) {
+                continue;
+            }
+            let (issuer, reach) = (issuer.clone(), Reach::of(discovery.private, self.dev));
+            let discovery: Discovery = discovery.clone();
+            self.flights.spawn(async move {
+                let outcome = fetch(&provider, discovery, reach).await;
+                Landed { issuer, outcome }
+            });
+        }
+    }
+
+    async fn landed(&mut self, Landed { issuer, outcome }: Landed) {
+        let now = self.now();
+        let Some(entry) = self.entries.get_mut(&issuer) else {
+            return; // it was taken out of the file meanwhile
+        };
+        let is_good = outcome.is_ok();
+        if !entry.schedule.ended(now, is_good) {
+            return;
+        }
+        entry.take(outcome);
+        if is_good {
+            self.keep().await;
+        }
+        self.is_news = true;
+    }
+
+    /// Keys of providers that have been silent for too long serve no more.
+    fn let_old_keys_go(&mut self) {
+        let now_s = now_s();
+        for (issuer, entry) in &mut self.entries {
+            if entry.keys.is_some() && !entry.kept.as_ref().is_some_and(|kept| kept.serves(now_s)) {
+                tracing::error!(%issuer, "its last keys are a day old: its tokens let nobody in until it answers");
+                entry.keys = None;
+                self.is_news = true;
+            }
+        }
+    }
+
+    /// Hands the keys to the shards, and the figures to who reads them, if there is news: once in a while only, since
+    /// each is a letter to every shard.
+    fn publish(&mut self) {
+        let now = self.now();
+        if !self.is_news || self.published.is_some_and(|at| now < at + PUBLISH_EVERY_MS) {
+            return;
+        }
+        (self.is_news, self.published) = (false, Some(now));
+        let rings = self
+            .entries
+            .iter()
+            .map(|(issuer, entry)| (issuer.clone(), entry.ring.with(entry.keys.clone())));
+        let keyring = Arc::new(Keyring::of(rings));
+        (self.hand_over)(Arc::clone(&keyring));
+        let endpoints = self
+            .entries
+            .iter()
+            .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.endpoints.clone()?)));
+        let endpoints = endpoints.collect();
+        self.known.send_replace(Known { keyring, endpoints });
+        let providers = self.entries.values().map(Entry::report);
+        let providers = providers.collect();
+        self.report.send_replace(ProvidersReport { providers });
+    }
+
+    /// Writes the last good keys of all providers where a later process finds them.
+    async fn keep(&self) {
+        let kept = self
+            .entries
+            .iter()
+            .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.kept.clone()?)));
+        let (kept, directory) = (Kept(kept.collect()), self.directory.clone());
+        let written = tokio::task::spawn_blocking(move || kept.write(&directory)).await;
+        let error = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!("keys of providers are not kept for a restart: {error}");
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Entry {
+    fn new(provider: &Arc<Provider>, kept: Option<KeptKeys>) -> Self {
+        let kept = kept.filter(|kept| kept.serves(now_s()));
+        let keys = kept
+            .as_ref()
+            .and_then(|kept| KeySet::parse(kept.keys.as_bytes()).ok());
+        Self {
+            provider: Arc::clone(provider),
+            schedule: Schedule::default(),
+            ring: ProviderKeys::default(),
+            keys: keys.map(Arc::new),
+            kept,
+            endpoints: None,
+            fetches: [0; 2],
+            error: None,
+        }
+    }
+
+    /// Takes the outcome of a fetch. What fails leaves the last good keys.
+    fn take(&mut self, outcome: Result<Fetched, String>) {
+        let issuer = &self.provider.issuer;
+        match outcome {
+            Ok(Fetched {
+                text,
+                keys,
+                endpoints,
+            }) => {
+                self.endpoints = Some(endpoints);
+                let (count, dropped) = (keys.len(), keys.dropped());
+                if self.error.take().is_some() || self.keys.as_deref() != Some(&keys) {
+                    tracing::info!(%issuer, keys = count, dropped, "keys of a provider in force");
+                }
+                self.kept = Some(KeptKeys {
+                    fetched_s: now_s(),
+                    keys: String::from_utf8_lossy(&text).into_owned(),
+                });
+                self.keys = Some(Arc::new(keys));
+                self.fetches[0] += 1;
+            }
+            Err(error) => {
+                if self.error.as_ref() != Some(&error) {
+                    tracing::warn!(%issuer, "no keys of the provider: {error}");
+                }
+                self.error = Some(error);
+                self.fetches[1] += 1;
+            }
+        }
+    }
+
+    fn report(&self) -> ProviderReport {
+        ProviderReport {
+            issuer: self.provider.issuer.clone(),
+            keys: self.keys.as_ref().map_or(0, |keys| keys.len()),
+            fetches: self.fetches,
+            fetched_s: self.kept.as_ref().map(|kept| kept.fetched_s),
+            error: self.error.clone(),
+        }
+    }
+}
+
+impl KeptKeys {
+    /// Whether they are young enough. Those of a time to come are not: the clock was wrong then or is now.
+    fn serves(&self, now_s: u64) -> bool {
+        (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
+    }
+}
+
+/// Now, in seconds since 1970 UTC.
+fn now_s() -> u64 {
+    calendar().0 / 1000
+}
+
+/// Wishes of shards are looked for as often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Shards get letters at most as often.
+const PUBLISH_EVERY_MS: u64 = 500;
+
+/// Providers that are asked at the same time; each is asked once at a time.
+const FLIGHTS_MAX: usize = 8;
+
+/// Time for which the last good keys serve while their provider does not answer, in seconds.
+const SERVES_S: u64 = 24 * 60 * 60;
+
+// When a provider is asked for its keys: a state machine in milliseconds of any clock.
+
+/// The moments of one provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    /// The next fetch; 0 is at once.
+    due: u64,
+    /// The begin of the last one.
+    began: Option<u64>,
+    in_flight: bool,
+    /// The fetch under way is of an entry that is no longer in force.
+    is_stale: bool,
+    /// The begin of the hour of the last wish that did not wait, and how many did not since.
+    hour: Option<u64>,
+    at_once: u8,
+}
+
+impl Schedule {
+    /// Begins a fetch if one is due and none is under way.
+    pub(crate) fn begin(&mut self, now: u64) -> bool {
+        if self.in_flight || now < self.due {
+            return false;
+        }
+        self.in_flight = true;
+        self.is_stale = false;
+        self.began = Some(now);
+        true
+    }
+
+    /// The fetch has ended; false when its outcome does not count.
+    pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
+        self.in_flight = false;
+        if self.is_stale {
+            return false;
+        }
+        self.due = now + if well { EVERY_MS } else { AGAIN_MS };
+        true
+    }
+
+    /// The provider's entry is another one: it is asked at once.
+    pub(crate) fn restart(&mut self) {
+        self.due = 0;
+        self.is_stale = self.in_flight;
+    }
+
+    /// Newer keys are wished for. Wishes are met once a minute; the first few in an hour do not wait for it, since a
+    /// provider that has just been asked may have other keys a moment later.
+    pub(crate) fn wish(&mut self, now: u64) {
+        if self.in_flight || self.due <= now {
+            return;
+        }
+        let soonest = self.began.map_or(0, |began| began + WISH_MS);
+        if soonest > now && self.may_hurry(now) {
+            self.due = now;
+        }
+        self.due = self.due.min(soonest.max(now));
+    }
+
+    /// Counts one more wish that does not wait, if the hour has one left.
+    fn may_hurry(&mut self, now: u64) -> bool {
+        if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
+            (self.hour, self.at_once) = (Some(now), 0);
+        }
+        let may = self.at_once < AT_ONCE_MAX;
+        self.at_once += u8::from(may);
+        may
+    }
+}
+
+/// Keys are at most as old while their provider answers.
+const EVERY_MS: u64 = 60 * 60 * 1000;
+
+/// A provider that did not answer is asked again.
+const AGAIN_MS: u64 = 30_000;
+
+/// Tokens with unknown keys have their provider asked at most as often, except [`AT_ONCE_MAX`].
+const WISH_MS: u64 = 60_000;
+
+/// Wishes of an hour that are met at once.
+const AT_ONCE_MAX: u8 = 3;
+
+const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
+
+// The last good keys of providers in a file of the data directory, so that a restart while a provider is down lets
+// nobody out.
+//
+// The keys are public, but who may write the file decides who is let in: it is as private as the directory.
+
+/// The kept keys, by issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Kept(pub(crate) BTreeMap<Box<str>, KeptKeys>);
+
+/// The keys of one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptKeys {
+    /// When they were fetched, in seconds since 1970 UTC.
+    pub(crate) fetched_s: u64,
+    /// As they were published.
+    pub(crate) keys: String,
+}
+
+impl Kept {
+    /// The keys that an earlier process kept; none if they cannot be read, which is logged.
+    pub(crate) fn read(directory: &Path) -> Self {
+        let path = directory.join(FILE);
+        if !path.exists() {
+            return Self::default();
+        }
+        let read = files::read_regular_text(&path, BYTES_MAX).map_err(|error| error.to_string());
+        let parsed = read.and_then(|read| {
+            serde_json::from_str(&read.content).map_err(|error| error.to_string())
+        });
+        parsed.unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), "kept keys of providers are not used: {error}");
+            Self::default()
+        })
+    }
+
+    /// Replaces the kept keys.
+    ///
+    /// # Errors
+    /// The file cannot be written; what was there before stays.
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
+        let text = serde_json::to_string(self).map_err(io::Error::other)?;
+        files::write_whole(&directory.join(FILE), &text, 0o600)
+    }
+}
+
+const FILE: &str = "oidc-keys.json";
+
+/// Longest file: keys as text in JSON take up to twice their bytes.
+const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
+
+// The figures of providers whose keys are fetched.
+
+/// All providers, in the order of their issuers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProvidersReport {
+    /// Each of them.
+    pub providers: Vec<ProviderReport>,
+}
+
+/// One provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderReport {
+    /// Its issuer without `https://`.
+    pub issuer: Box<str>,
+    /// The number of its keys in force.
+    pub keys: usize,
+    /// Fetches that brought keys, and those that did not.
+    pub fetches: [u64; 2],
+    /// When keys were fetched last, in seconds since 1970 UTC.
+    pub fetched_s: Option<u64>,
+    /// Why the last fetch brought none, if it did not.
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod schedule_tests {
+
+    use super::*;
+
+    #[test]
+    fn an_hour_after_good_keys_and_half_a_minute_after_none() {
+        let mut one = Schedule::default();
+        assert!(one.begin(5));
+        assert!(!one.begin(6), "one request at a time");
+        let _ = one.ended(10, true);
+        assert!(!one.begin(10 + EVERY_MS - 1));
+        assert!(one.begin(10 + EVERY_MS));
+        let _ = one.ended(4_000_000, false);
+        assert!(!one.begin(4_000_000 + AGAIN_MS - 1) && one.begin(4_000_000 + AGAIN_MS));
+    }
+
+    #[test]
+    fn the_outcome_of_an_entry_that_was_replaced_does_not_count() {
+        let mut one = Schedule::default();
+        assert!(one.begin(5));
+        one.restart();
+        assert!(!one.begin(6));
+        assert!(!one.ended(10, true));
+        assert!(one.begin(10) && one.ended(20, true));
+        assert!(!one.begin(21));
+        one.restart();
+        assert!(one.begin(22));
+    }
+
+    #[test]
+    fn wishes_are_met_at_once_three_times_an_hour_and_else_once_a_minute() {
+        let mut one = Schedule::default();
+        assert!(one.begin(0));
+        one.wish(50);
+        let _ = one.ended(100, true);
+        assert!(!one.begin(150), "the fetch was under way");
+        for at in [200, 300, 400] {
+            for _ in 0..1000 {
+                one.wish(at); // all are one
+            }
+            assert!(one.begin(at));
+            let _ = one.ended(at + 50, true);
+        }
+        one.wish(500);
+        assert!(!one.begin(400 + WISH_MS - 1));
+        assert!(one.begin(400 + WISH_MS));
+        let _ = one.ended(WISH_MS + 500, true);
+        assert!(!one.begin(3 * WISH_MS), "nobody wished since");
+        one.wish(3 * WISH_MS);
+        assert!(one.begin(3 * WISH_MS), "a minute was over");
+        let _ = one.ended(3 * WISH_MS + 50, true);
+        // An hour after the first that did not wait there are three again, behind one that has no need to.
+        for at in [200, 300, 400, 500].map(|at| at + EVERY_MS) {
+            one.wish(at);
+            assert!(one.begin(at), "{at}");
+            let _ = one.ended(at + 50, true);
+        }
+        one.wish(EVERY_MS + 600);
+        assert!(!one.begin(EVERY_MS + 700));
+    }
+}
+
+#[cfg(test)]
+mod kept_tests {
+
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let directory =
+            std::env::temp_dir().join(format!("heliograph-kept-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        assert_eq!(Kept::read(&directory), Kept::default());
+        let keys = KeptKeys {
+            fetched_s: 7,
+            keys: "{\"keys\": []}".into(),
+        };
+        let kept = Kept([("id.example.com".into(), keys)].into());
+        kept.write(&directory).unwrap();
+        assert_eq!(Kept::read(&directory), kept);
+        fs::write(directory.join(FILE), "{").unwrap();
+        assert_eq!(Kept::read(&directory), Kept::default());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

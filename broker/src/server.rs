@@ -1,0 +1,367 @@
+//! The process: what is started in which order, what is printed when it runs, and how it ends.
+//!
+//! ```text
+//!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──►
+//! registry
+//!                                                            ┌───────────────────────────────────────────────────────┘
+//!                                                            └─► side thread ──► shards ──► `ready …`
+//!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
+//!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
+//! ```
+//! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
+//! Rings come before all that depends on the number of shards, which locked memory may lower (`threads.rs`). Nothing is
+//! written to stdout but the `ready` line.
+//!
+//! `check` refuses a start, `preflight` says beforehand what else would; `listeners`, `threads`, `shards`, `records`
+//! and `admin` prepare what runs; `ready`, `supervisor` and `lan` say that it does; `watch` is the main thread from
+//! then on, `reload` its files that may change, `cluster` and `node` its part of a cluster.
+
+mod admin;
+mod check;
+pub(crate) mod cluster;
+mod disk_registry;
+mod listeners;
+mod mailboxes;
+pub(crate) mod preflight;
+mod random;
+pub(crate) mod ready;
+mod records;
+mod reload;
+mod shards;
+mod supervisor;
+mod watch;
+
+use crate::data_dir::{self, DataDir, Reach};
+use crate::devices::{self, Authority, Devices, NameSource};
+use crate::edge::EdgeSettings;
+use crate::failure::Failure;
+use crate::hooks::Courier;
+use crate::providers::Fetcher;
+use crate::server::cluster::node;
+use crate::server::reload::{accounts, hooks};
+use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
+use crate::tls_files::NotAfter;
+use crate::{memory, session_key};
+use admin::Secrets;
+use broker_core::auth::SessionKeys;
+use broker_core::placement::Placement;
+use broker_core::settings::{Listen, Scheme, Settings};
+use broker_core::shard::AccountUse;
+pub use check::{Checked, check};
+use cluster::Cluster;
+use crossbeam_channel::{Sender, unbounded};
+use listeners::Bound;
+use mailboxes::mailboxes;
+use random::seeds;
+use records::Records;
+use reload::Reloader;
+use reload::accounts::AccountsFile;
+use reload::certificate::{Certificate, InitialCertificate};
+use reload::credentials::{CredentialsFile, InitialCredentials, fetcher};
+use shards::Shards;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use supervisor::Supervisor;
+use watch::{Follower, Rounds, Watch};
+
+/// Runs the server until a signal ends it and it has drained.
+///
+/// [`crate::side::block_signals`] must have been called on this thread.
+///
+/// # Errors
+/// Why it did not start, or did not end well.
+pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
+    let connections = connections(&settings)?;
+    let cluster = Cluster::find(&settings)?;
+    let memlock = ring::raise_memlock();
+    shards::probe()?;
+    let (mut bound, admin_listeners) = bind(&mut settings)?;
+    let data_dir = data_dir(&mut settings)?;
+    let edge = edge_settings(&settings, connections);
+    let threads = shards::prepare(&mut settings, &edge.ring, memlock)?;
+    listeners::keep(&mut bound, settings.shards);
+
+    let settings = Arc::new(settings);
+    let mailboxes = mailboxes(settings.shards)?;
+    let (not_after, status) = (NotAfter::default(), StatusBoard::default());
+    let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
+    let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after, tickets)?;
+    let who = CredentialsFile::find(&settings, &mailboxes)?;
+    let session_keys = session_keys(&data_dir, cluster.as_ref())?;
+    let placement = placement(settings.shards, cluster.as_ref())?;
+    let around = (&data_dir, &mailboxes, &status);
+    let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
+    let ((commands, told), (events, happened)) = (unbounded(), unbounded());
+    let secrets = Secrets::new(admin::token(&settings)?, &session_keys, not_after);
+    let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
+    let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
+    let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
+    admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
+    let accounts = accounts::prepare(&settings, &mut shows)?;
+    let (history, (admin, pairing)) = (
+        shows.history.clone(),
+        admin::open_lan(&settings, &mut shows),
+    );
+    let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
+    let captures = page.as_ref().and_then(|page| page.shows.captures());
+    let tasks = (hooks.courier.take(), fetcher);
+    start_side(page, tasks, &status, commands)?;
+
+    let shards = Shards {
+        settings: &settings,
+        placement,
+        mailboxes: &mailboxes,
+        tls: tls.as_ref().map(|found| Arc::clone(&found.config)),
+        devices: devices(who.as_ref(), &settings, &data_dir)?,
+        credentials: who.as_ref().map(|found| Arc::clone(&found.credentials)),
+        session_keys,
+        registry: &mut registry,
+        edge,
+        events,
+        log,
+        captures,
+        account_use: account_use(&settings),
+        links: cluster.map(|cluster| cluster.links),
+        admin,
+        readiness: status.readiness(),
+        audience: (hooks.hooks.clone(), teller),
+        epoch,
+    };
+    let shards = shards.start(threads, bound)?;
+    announce(&settings, who.as_ref(), connections, &data_dir);
+    let supervisor = tell_all(&settings, tls.as_ref(), pairing.as_ref())?;
+    Watch {
+        shards,
+        rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
+        mailboxes,
+        follower: Follower::new(registry.node(), &status, who.as_ref()),
+        status,
+        told,
+        happened,
+        hooks: hooks.hooks.clone(),
+        reloader: reloader(tls, who, hooks, accounts),
+        supervisor,
+        drain_ms: settings.timeouts.drain_ms,
+    }
+    .until_the_end()?;
+    registry.close();
+    Ok(())
+}
+
+/// Starts the side thread.
+fn start_side(
+    page: Option<AdminPage>,
+    tasks: (Option<Courier>, Option<Fetcher>),
+    status: &StatusBoard,
+    commands: Sender<Command>,
+) -> Result<(), Failure> {
+    side::start(page, tasks, status.clone(), commands)
+        .map_err(|error| Failure::fatal("the side thread cannot be started", &error))
+}
+
+/// The devices of the credentials file; of a development server that asks for no signature, those of the authority in
+/// its data directory.
+fn devices(
+    who: Option<&InitialCredentials>,
+    settings: &Settings,
+    data_dir: &DataDir,
+) -> Result<Option<Arc<Devices>>, Failure> {
+    if let Some(found) = who {
+        return Ok(found.devices.clone());
+    }
+    if !settings.dev || settings.port(Scheme::Https).is_none() {
+        return Ok(None);
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::Fatal(format!(
+            "the authority of test devices cannot be used: {error}"
+        ))
+    };
+    let certificate = devices::development(data_dir.path(), SystemTime::now());
+    let certificate = certificate.map_err(|error| failed(&error))?;
+    let authority = Authority::new(&certificate, &[], NameSource::CommonName, 0);
+    Ok(Some(Arc::new(Devices {
+        hosts: vec![devices::DEV_HOST.into()],
+        authorities: vec![authority.map_err(|error| failed(&error))?],
+    })))
+}
+
+/// Says that the server runs: on stdout, to the service manager, and to a phone.
+fn tell_all(
+    settings: &Settings,
+    tls: Option<&InitialCertificate>,
+    pairing: Option<&Pairing>,
+) -> Result<Supervisor, Failure> {
+    let ca = tls.and_then(|found| found.ca.as_deref());
+    ready::tell(settings, ca)?;
+    let supervisor = Supervisor::of_environment();
+    supervisor.ready();
+    admin::invite_phone(settings, pairing);
+    Ok(supervisor)
+}
+
+/// The reloader of the files that may change.
+fn reloader(
+    tls: Option<InitialCertificate>,
+    who: Option<InitialCredentials>,
+    hooks: hooks::Started,
+    accounts: Option<AccountsFile>,
+) -> Reloader {
+    let mut reloader = Reloader::default();
+    tls.into_iter()
+        .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
+    who.into_iter()
+        .for_each(|found| reloader.watch(Box::new(found.file), found.read));
+    hooks.watch(&mut reloader);
+    accounts
+        .into_iter()
+        .for_each(|file| file.watch(&mut reloader));
+    reloader
+}
+
+/// Opens the data directory; one that ends with the process may be elsewhere than the settings have it, and is written
+/// into them.
+fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
+    let data_dir = if settings.data_dir_ends {
+        DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
+    } else {
+        let reach = if settings.dev {
+            Reach::Known
+        } else {
+            Reach::Nothing
+        };
+        DataDir::open(&settings.data_dir, reach)?
+    };
+    settings.data_dir = data_dir.path().into();
+    Ok(data_dir)
+}
+
+/// The use of the server's account, one value for all shards, under `--dev`.
+fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
+    let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
+    settings.dev.then(|| Arc::new(of_settings()))
+}
+
+/// Logs memory, shards, connections and exposure when everything runs.
+fn announce(
+    settings: &Settings,
+    who: Option<&InitialCredentials>,
+    connections: usize,
+    data_dir: &DataDir,
+) {
+    let (mut terms, records) = (memory::budget(settings), memory::records(settings));
+    let credentials = who.map(|found| &*found.credentials);
+    terms.extend(credentials.and_then(memory::things));
+    tracing::info!("memory: {}", memory::sum(&terms, &records));
+    for term in terms.iter().chain([&records]) {
+        tracing::debug!("memory: {term}");
+    }
+    tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
+    if let Some(exposure) = settings.exposure() {
+        tracing::warn!("{exposure} No signature is checked.");
+    }
+}
+
+fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
+    EdgeSettings {
+        connections,
+        handshakes: settings.limits.handshakes_per_shard,
+        handshakes_per_address: settings.limits.handshakes_per_address,
+        // Bytes that a turn receives wait in outboxes until its end, whichever peers read: an eighth of the outboxes is
+        // left for that.
+        turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
+        turn_cpu: std::env::var_os(TURN_CPU).is_some(),
+        tcp_user_ms: settings.timeouts.tcp_user_ms,
+        ..EdgeSettings::for_shards(settings.shards)
+    }
+}
+
+/// The keys that seal temporary credentials. In a cluster the file is made too, for backups and for a node that is the
+/// whole service again, but not used.
+fn session_keys(
+    data_dir: &DataDir,
+    cluster: Option<&Cluster>,
+) -> Result<Arc<SessionKeys>, Failure> {
+    let own = session_key::open(data_dir.path())?;
+    let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
+    Ok(shared.unwrap_or_else(|| Arc::new(own)))
+}
+
+fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Failure> {
+    let shards = u16::try_from(shards).map_err(|_| Failure::Fatal("too many shards".into()))?;
+    let placement = Placement::new(seeds()?, shards);
+    Ok(match cluster {
+        Some(cluster) => placement.in_cluster(Arc::clone(&cluster.map)),
+        None => placement,
+    })
+}
+
+/// The number of client connections that the process takes: as configured, or as the descriptors allow.
+fn connections(settings: &Settings) -> Result<usize, Failure> {
+    let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
+    let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
+    let twins = settings.listen.iter().filter(has_twin).count();
+    let listeners = settings.listen.len() + twins + usize::from(settings.cluster.is_on());
+    let follows = usize::from(settings.cluster.etcd.is_on());
+    let ours = side::admin_descriptors(open_files, settings.lan.is_some())
+        + DESCRIPTORS
+        + follows * node::DESCRIPTORS
+        + settings.shards * (DESCRIPTORS_PER_SHARD + listeners);
+    let least = ours + CONNECTIONS_MIN;
+    if open_files < least {
+        return Err(Failure::Fatal(format!(
+            "the limit of open files is {open_files}, and {} shards need {least} at least: raise it (`ulimit -n`, \
+             LimitNOFILE= in the unit, or --ulimit nofile= of the container)",
+            settings.shards
+        )));
+    }
+    // A twentieth stays free: a multishot accept takes a whole backlog before anybody can count.
+    let connections = settings
+        .limits
+        .connections
+        .min((open_files - ours) / 20 * 19);
+    if open_files < DESCRIPTORS_USUAL {
+        tracing::warn!(
+            "the limit of open files is {open_files}, which allows {connections} client connections: raise it to \
+             {DESCRIPTORS_USUAL} or more (`ulimit -Hn`, LimitNOFILE= in the unit, or --ulimit nofile= of the container)"
+        );
+    }
+    Ok(connections)
+}
+
+/// Binds all listeners and writes their actual addresses into the settings.
+fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>), Failure> {
+    let mut all = Vec::with_capacity(settings.listen.len() + 1);
+    for place in 0..settings.listen.len() {
+        let bound = listeners::bind(settings, settings.listen[place].addr)?;
+        settings.listen[place].addr = bound.addr;
+        all.push(bound);
+    }
+    // Behind those of clients, whose places in the list discovery knows.
+    let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
+    all.extend(listeners::bind_inner(
+        &mut settings.cluster,
+        shards,
+        tcp_user_ms,
+    )?);
+    let Some(addr) = settings.admin.listen else {
+        return Ok((all, None));
+    };
+    let (addr, admin) = listeners::bind_admin(settings, addr)?;
+    settings.admin.listen = Some(addr);
+    Ok((all, Some(admin)))
+}
+
+/// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
+const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
+
+/// Descriptors that the process needs beside client connections and those of the admin listener, which has its own so
+/// that operators get in while clients fill theirs: streams, lock, store, the runtime.
+const DESCRIPTORS: usize = 32;
+/// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
+const DESCRIPTORS_PER_SHARD: usize = 16;
+/// Fewer open files than this are worth a warning: the least that distributions give a process.
+const DESCRIPTORS_USUAL: usize = 1024;
+/// Fewer connections than this are not worth starting for.
+const CONNECTIONS_MIN: usize = 32;

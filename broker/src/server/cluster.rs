@@ -1,0 +1,174 @@
+//! This node's part of a cluster: its secret, the map of slots, and where the other nodes are.
+
+mod inquiries;
+pub(crate) mod node;
+pub(crate) mod slot_orders;
+
+use crate::edge::{LinkTls, Links};
+use crate::failure::Failure;
+use crate::files;
+use broker_core::auth::SessionKeys;
+use broker_core::cluster::secret::ClusterSecret;
+use broker_core::cluster::slot_maps::{FixedMap, SlotMap};
+use broker_core::id::NodeId;
+use broker_core::settings::{Link, Settings};
+use link::{Keys, Purpose};
+use std::path::Path;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// This node's part of a cluster, for its shards and their edges.
+pub(crate) struct Cluster {
+    /// The owners of all channels.
+    pub(crate) map: Arc<SlotMap>,
+    /// The links to other nodes.
+    pub(crate) links: Arc<Links>,
+    /// The keys that seal temporary credentials: the same on each node.
+    pub(crate) session_keys: Arc<SessionKeys>,
+    /// The secrets that keys of TLS tickets are derived from: the same on each node.
+    pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
+    /// Names and secret of a node that follows the cluster, where owners change.
+    pub(crate) etcd: Option<EtcdPart>,
+}
+
+/// The names of the cluster and of this node, and the secret, where the nodes agree in etcd on the owners of channels.
+pub(crate) struct EtcdPart {
+    /// The cluster's name.
+    pub(crate) name: String,
+    /// This node's.
+    pub(crate) node: String,
+    /// The secret that all nodes share.
+    pub(crate) secret: ClusterSecret,
+}
+
+impl Cluster {
+    /// Reads the files that the settings name; `None` where one process is the whole service.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when one of them changed since it was checked, and is wrong.
+    pub(crate) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
+        let cluster = &settings.cluster;
+        let (Some(name), Some(node), Some(secret_file)) =
+            (&cluster.name, &cluster.node, &cluster.secret_file)
+        else {
+            return Ok(None);
+        };
+        let secret = secret(secret_file).map_err(|rule| wrong("secret_file", secret_file, rule))?;
+        let tls = tls(settings, &secret, name)?;
+        let Some(map_file) = &cluster.map_file else {
+            let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
+            let (session_keys, ticket_keys) =
+                (session_keys(&secret, name), secret.ticket_keys(name));
+            let etcd = EtcdPart {
+                name: name.clone(),
+                node: node.clone(),
+                secret,
+            };
+            return Ok(Some(Self {
+                // The first of the nodes that a node knows.
+                map: Arc::new(SlotMap::unknown(NodeId(0))),
+                links: Arc::new(links),
+                session_keys,
+                ticket_keys,
+                etcd: Some(etcd),
+            }));
+        };
+        let fixed = map(map_file, node).map_err(|rule| wrong("map_file", map_file, rule))?;
+        let own = fixed
+            .node(node)
+            .ok_or_else(|| wrong("map_file", map_file, String::new()))?;
+        let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
+        for (number, (name, address)) in (0..).zip(&fixed.nodes) {
+            links.put(NodeId(number), name, &[*address], &[address.port()]);
+        }
+        Ok(Some(Self {
+            map: Arc::new(fixed.slot_map(&secret.slot_key(name), own)),
+            links: Arc::new(links),
+            session_keys: session_keys(&secret, name),
+            ticket_keys: secret.ticket_keys(name),
+            etcd: None,
+        }))
+    }
+}
+
+/// A file that was right when it was checked.
+pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
+    Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
+}
+
+fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
+    let keys = secret.session_keys(cluster);
+    let current = keys.first().expect("there is a secret that is used");
+    let previous = keys.get(1).map(|key| &**key);
+    Arc::new(SessionKeys::new(current, previous))
+}
+
+/// The secret of a file.
+///
+/// # Errors
+/// The rule that the file breaks.
+pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
+    let read = files::read_text(path, SECRET_BYTES_MAX)
+        .map_err(|error| format!("must be a readable file: {error}"))?;
+    if read.is_open_to_others() {
+        let path = path.display();
+        tracing::warn!("{path}: everybody on this machine may read or change it: chmod 600");
+    }
+    let secret = ClusterSecret::parse(&read.content);
+    secret.ok_or_else(|| {
+        "must be a file with one line of 64 hexadecimal digits, or two while it is replaced".into()
+    })
+}
+
+/// The map of a file, in which this node is.
+///
+/// # Errors
+/// The rule that the file breaks.
+pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
+    let read = files::read_text(path, MAP_BYTES_MAX)
+        .map_err(|error| format!("must be a readable file: {error}"))?;
+    let map = FixedMap::parse(&read.content)?;
+    match map.node(node) {
+        Some(_) => Ok(map),
+        None => Err(format!("must be a map with a line for this node, {node}")),
+    }
+}
+
+/// Longest file of a secret: the digits of two, and room for blanks.
+const SECRET_BYTES_MAX: usize = 1024;
+
+/// Longest map: a line for each slot.
+const MAP_BYTES_MAX: usize = 1 << 20;
+
+// TLS between the nodes of a cluster.
+
+/// TLS for connections that are passed on, if links are encrypted.
+///
+/// # Errors
+/// [`Failure::Fatal`] when the system gives no random bytes.
+pub(crate) fn tls(
+    settings: &Settings,
+    secret: &ClusterSecret,
+    cluster: &str,
+) -> Result<Option<LinkTls>, Failure> {
+    match settings.cluster.link() {
+        Link::Plain => Ok(None),
+        Link::Tls => derive(settings.shards, secret, cluster)
+            .map(Some)
+            .map_err(|error| {
+                Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"))
+            }),
+    }
+}
+
+fn derive(shards: usize, secret: &ClusterSecret, cluster: &str) -> Result<LinkTls, rustls::Error> {
+    let keys = Keys::derive(secret, cluster)?;
+    let server = keys.server(Purpose::Tunnel)?;
+    let clients: Result<Vec<_>, _> = (0..shards)
+        .map(|_| keys.client(Purpose::Tunnel).map(Arc::new))
+        .collect();
+    Ok(LinkTls {
+        server: Arc::new(server),
+        clients: clients?,
+    })
+}

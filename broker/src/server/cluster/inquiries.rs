@@ -1,0 +1,728 @@
+//! Inquiries to all other nodes, and replies to theirs: pages of channels, the holdings of an account, and pages of
+//! operators.
+//!
+//! ```text
+//!  a shard: list ──► begin: a part of its own shards; an inquiry to each node that has a slot
+//!                                                             │
+//!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own shards ──► reply
+//! ```
+//! One thread, which waits for nobody but its own shards, for a moment. Each question is a *round*: it ends when all
+//! have replied, or when its time is over. An inquiry that gets no reply is sent again, except one that changes
+//! something, which is sent once. The end of a round is in `page` for pages of channels, in this file for the others.
+
+use crate::edge::Post;
+use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
+use crate::server::cluster::slot_orders::{Desk, Mailboxes};
+use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
+use broker_core::check::Check;
+use broker_core::cluster::slot_maps::SlotMap;
+use broker_core::id::{CallRef, NodeId, ShardId};
+use broker_core::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, LISTS_OF_NODES_MAX};
+use broker_core::record::Holding;
+use broker_core::shard::{Answer, Fault, PagePart, PageQuestion, Question, Reply, Shard};
+use broker_core::wire;
+use broker_etcd::{InquirySender, Name};
+use codec::control::ErrorKind;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// An event for the thread.
+pub(crate) enum Event {
+    /// A call wants a page.
+    List(CallRef, PageQuestion),
+    /// A call wants to know what an account has on other nodes: `region:account:`.
+    Count(CallRef, Box<str>),
+    /// An operator wants what the admin listeners of other nodes have at this path.
+    Get(String, oneshot::Sender<NodeReplies>),
+    /// An operator posts to a path of the node of this name.
+    Post(Name, String, Posted, oneshot::Sender<NodeReplies>),
+    /// Another node wants to know something.
+    Inquired(Name, u64, Vec<u8>),
+    /// Another node replies.
+    Replied(Name, u64, Vec<u8>),
+}
+
+/// Events that wait for the thread. One more is lost, or refused.
+pub(crate) const EVENTS_MAX: usize = 256;
+
+/// Paths that other nodes ask for and that wait for the admin listener. One more is answered 503.
+pub(crate) const PATHS_MAX: usize = 16;
+
+/// Calls that wait until a page can be gathered for them. The next one is answered 503.
+const PAGES_WAITING_MAX: usize = 128;
+
+/// Paths of other nodes that are asked for or posted to at a time, and counts. One more is refused; a count is that of
+/// this node.
+const GETS_MAX: usize = 8;
+const COUNTS_MAX: usize = 256;
+
+/// Time for a page of channels, for one of operators, and for a count, at most.
+const PAGE_MAX: Duration = Duration::from_secs(3);
+const GET_MAX: Duration = Duration::from_secs(2);
+const COUNT_MAX: Duration = Duration::from_millis(500);
+
+/// After this long without a reply a node is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Time for this node's own shards to answer, at most.
+const SHARDS_MAX: Duration = Duration::from_secs(1);
+
+/// The thread's state.
+pub(crate) struct Inquiries {
+    desk: Weak<Desk>,
+    map: Arc<SlotMap>,
+    shards: Survey<Shard, (ShardId, Reply)>,
+    others: InquirySender,
+    admin: mpsc::Sender<AskedPath>,
+    rounds: BTreeMap<u64, Round>,
+    waiting: VecDeque<Page>,
+    /// The number of the next inquiry. The first is drawn: replies to those of an earlier process are not this one's.
+    next: u64,
+}
+
+/// Something that other nodes are asked.
+pub(crate) struct Round {
+    what: What,
+    inquiry: Vec<u8>,
+    /// Nodes whose reply has not come.
+    missing: Vec<Name>,
+    until: Instant,
+    /// When those are asked again, or a page is begun again.
+    again: Instant,
+}
+
+/// The question of a round, with its caller and the replies so far.
+enum What {
+    Page(Page),
+    /// The channels of an account, so far.
+    Count(CallRef, Holding),
+    /// The answers of admin listeners to a request, so far.
+    Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
+}
+
+impl Inquiries {
+    pub(crate) fn new(
+        desk: &Arc<Desk>,
+        (map, mailboxes): (Arc<SlotMap>, Mailboxes),
+        (others, next): (InquirySender, u64),
+        admin: mpsc::Sender<AskedPath>,
+    ) -> Self {
+        Self {
+            desk: Arc::downgrade(desk),
+            map,
+            shards: Survey::new(mailboxes),
+            others,
+            admin,
+            rounds: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            next,
+        }
+    }
+
+    /// Goes on until nobody is left who could ask.
+    pub(crate) fn run(mut self, events: &Receiver<Event>) {
+        loop {
+            let event = match self.next_due() {
+                Some(due) => events.recv_deadline(due),
+                None => events.recv().map_err(RecvTimeoutError::from),
+            };
+            match event {
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look(Instant::now());
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let rounds = self.rounds.values();
+        let rounds = rounds.map(|round| round.again.min(round.until));
+        rounds.chain(self.next_page_due()).min()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::List(caller, question) => self.list(caller, question),
+            Event::Count(caller, prefix) => self.count(caller, prefix),
+            Event::Get(path, to) => self.get(&Inquiry::Get(path), to),
+            Event::Post(name, path, posted, to) => self.post(name, path, posted, to),
+            Event::Inquired(from, number, inquiry) => self.inquired(from, number, &inquiry),
+            Event::Replied(from, number, reply) => self.replied(&from, number, &reply),
+        }
+    }
+
+    /// Does what is due, and begins pages that there is room for.
+    fn look(&mut self, now: Instant) {
+        let due = |round: &Round| round.again.min(round.until) <= now;
+        let numbers = self.rounds.iter().filter(|(_, round)| due(round));
+        let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
+        for number in numbers {
+            let Some(mut round) = self.rounds.remove(&number) else {
+                continue;
+            };
+            if round.until <= now {
+                self.end(round);
+            } else if let (What::Page(_), true) = (&round.what, round.missing.is_empty()) {
+                self.begin_page_again(round);
+            } else {
+                round.again = now + AGAIN;
+                self.ask(number, round);
+            }
+        }
+        self.look_at_waiting(now);
+    }
+
+    /// Begins a round with all other nodes that have a slot.
+    fn begin(&mut self, what: What, inquiry: &Inquiry, missing: Vec<Name>, until: Instant) {
+        let again = Instant::now() + AGAIN;
+        self.begin_round(what, inquiry, missing, (until, again));
+    }
+
+    fn begin_round(
+        &mut self,
+        what: What,
+        inquiry: &Inquiry,
+        missing: Vec<Name>,
+        (until, again): (Instant, Instant),
+    ) {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        let round = Round {
+            what,
+            inquiry: inquiry.bytes(),
+            missing,
+            until,
+            again,
+        };
+        self.ask(number, round);
+    }
+
+    /// Asks those who have not replied.
+    fn ask(&mut self, number: u64, round: Round) {
+        for name in &round.missing {
+            // A node that was not asked is asked again.
+            let _ = self
+                .others
+                .inquire(name.clone(), number, round.inquiry.clone());
+        }
+        self.go_on(number, round);
+    }
+
+    /// The other nodes that have a slot.
+    fn nodes(&self) -> Vec<Name> {
+        let others = self.map.others().into_iter();
+        others
+            .filter_map(|node| Name::new(self.map.name(node)))
+            .collect()
+    }
+
+    fn count(&mut self, caller: CallRef, prefix: Box<str>) {
+        let counts = self.rounds.values();
+        let counts = counts.filter(|round| matches!(round.what, What::Count(..)));
+        if counts.count() >= COUNTS_MAX {
+            return self.answer(caller, Answer::Holding(Holding::default()));
+        }
+        let (inquiry, nodes) = (Inquiry::Count(prefix), self.nodes());
+        let until = Instant::now() + COUNT_MAX;
+        self.begin(
+            What::Count(caller, Holding::default()),
+            &inquiry,
+            nodes,
+            until,
+        );
+    }
+
+    /// Without room `to` is dropped.
+    fn get(&mut self, inquiry: &Inquiry, to: oneshot::Sender<NodeReplies>) {
+        if self.has_room() {
+            let (nodes, until) = (self.nodes(), Instant::now() + GET_MAX);
+            self.begin(What::Get(to, Vec::new()), inquiry, nodes, until);
+        }
+    }
+
+    /// Without room `to` is dropped. It is sent once: without a reply nobody knows whether it was carried out.
+    fn post(&mut self, of: Name, path: String, posted: Posted, to: oneshot::Sender<NodeReplies>) {
+        if self.has_room() {
+            let inquiry = Inquiry::Post(path, posted);
+            let until = Instant::now() + GET_MAX;
+            self.begin_round(
+                What::Get(to, Vec::new()),
+                &inquiry,
+                vec![of],
+                (until, until),
+            );
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let gets = self.rounds.values();
+        let gets = gets.filter(|round| matches!(round.what, What::Get(..)));
+        gets.count() < GETS_MAX
+    }
+
+    fn replied(&mut self, from: &Name, number: u64, reply: &[u8]) {
+        let Some(mut round) = self.rounds.remove(&number) else {
+            return;
+        };
+        if let Some(place) = round.missing.iter().position(|name| name == from)
+            && let Some(reply) = InquiryReply::read(reply)
+            && round.what.add(from, reply)
+        {
+            round.missing.swap_remove(place);
+        }
+        self.go_on(number, round);
+    }
+
+    /// Ends a round that all have replied to.
+    fn go_on(&mut self, number: u64, mut round: Round) {
+        if round.missing.is_empty() && self.is_whole(&mut round) {
+            return self.end(round);
+        }
+        self.rounds.insert(number, round);
+    }
+
+    /// A round is over: all have replied, or its time is.
+    fn end(&self, round: Round) {
+        match round.what {
+            What::Page(page) => self.end_page(page, &round.missing),
+            What::Count(caller, sum) => self.answer(caller, Answer::Holding(sum)),
+            What::Get(to, replies) => {
+                let missing = round.missing.iter().map(|name| name.as_str().into());
+                let missing = missing.collect();
+                // The operator may have gone.
+                let _ = to.send(NodeReplies { replies, missing });
+            }
+        }
+    }
+
+    fn inquired(&mut self, from: Name, number: u64, inquiry: &[u8]) {
+        match Inquiry::read(inquiry) {
+            Some(Inquiry::Page(question)) => {
+                if let Some(part) = self.own_part(&question) {
+                    let reply = InquiryReply::Page(Box::new(part));
+                    self.others.reply(from, number, reply.bytes());
+                }
+            }
+            Some(Inquiry::Count(prefix)) => {
+                if let Some(count) = self.own_count(&prefix) {
+                    let reply = InquiryReply::Count(count);
+                    self.others.reply(from, number, reply.bytes());
+                }
+            }
+            Some(Inquiry::Get(path)) => self.ask_admin(from, number, path, None),
+            Some(Inquiry::Post(path, posted)) => {
+                self.ask_admin(from, number, path, Some(posted));
+            }
+            None => {}
+        }
+    }
+
+    fn ask_admin(&self, from: Name, number: u64, path: String, posted: Option<Posted>) {
+        let (others, to) = (self.others.clone(), from.clone());
+        let reply = Box::new(move |status, body: &_| {
+            let mut bytes = InquiryReply::admin(status, body).bytes();
+            if bytes.len() > REPLY_BYTES_MAX {
+                bytes = unavailable(TOO_LONG);
+            }
+            others.reply(to, number, bytes);
+        });
+        let asked = AskedPath {
+            path,
+            posted,
+            reply,
+        };
+        if self.admin.try_send(asked).is_err() {
+            self.others.reply(from, number, unavailable(BUSY));
+        }
+    }
+
+    fn own_count(&mut self, prefix: &str) -> Option<Holding> {
+        let answers = self.ask_shards(&Question::Count(prefix.into()))?;
+        let mut answers = answers.into_iter();
+        answers.try_fold(Holding::default(), |sum, answer| {
+            if let Reply::Count(count) = answer {
+                Some(sum.and(count))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The answers of this node's own shards; `None` when one does not answer.
+    fn ask_shards(&mut self, question: &Question) -> Option<Vec<Reply>> {
+        let post = |to| Post::Inspect(Box::new(question.clone()), to);
+        let answers = self.shards.ask(self.shards.all(), SHARDS_MAX, post);
+        let answers = answers.into_iter();
+        answers
+            .map(|(_, answer)| answer.map(|(_, reply)| reply))
+            .collect()
+    }
+
+    fn answer(&self, caller: CallRef, answer: Answer) {
+        if let Some(desk) = self.desk.upgrade() {
+            desk.answer((caller, Box::new(answer)));
+        }
+    }
+}
+
+impl What {
+    /// Adds a reply; false if it is none to this question.
+    fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
+        match (self, reply) {
+            (Self::Page(page), InquiryReply::Page(part)) => page.add(*part),
+            (Self::Count(_, sum), InquiryReply::Count(count)) => *sum = sum.and(count),
+            (Self::Get(_, replies), InquiryReply::Admin(status, document)) => {
+                let Ok(body) = serde_json::from_str(&document) else {
+                    return false;
+                };
+                let node = from.as_str().into();
+                replies.push(NodeReply { node, status, body });
+            }
+            (_, _) => return false,
+        }
+        true
+    }
+}
+
+fn unavailable(why: &str) -> Vec<u8> {
+    InquiryReply::admin(503, &json!({ "error": why })).bytes()
+}
+
+const BUSY: &str = "the admin listener of the node that has the channel is busy, or off";
+const TOO_LONG: &str = "the answer is too long to be passed on: ask the node that has the channel";
+
+// Pages of channels. One is whole when for every slot a node has said that it serves it, since the call came; while
+// slots move that is asked for again. What is not whole in time is refused, never shortened.
+
+/// While a slot moves, a page is begun again after this long.
+const MOVED: Duration = Duration::from_millis(100);
+
+/// A page that a call wants.
+pub(crate) struct Page {
+    caller: CallRef,
+    question: PageQuestion,
+    until: Instant,
+    parts: Vec<PagePart>,
+    /// The page, once it is whole.
+    whole: Option<Answer>,
+    /// The owner of the first slot that is in no part, if it is known.
+    lacking: Option<NodeId>,
+}
+
+impl Page {
+    /// Adds the part of another node.
+    pub(crate) fn add(&mut self, part: PagePart) {
+        self.parts.push(part);
+    }
+}
+
+impl Inquiries {
+    pub(crate) fn list(&mut self, caller: CallRef, question: PageQuestion) {
+        if self.waiting.len() >= PAGES_WAITING_MAX {
+            return self.answer(caller, busy());
+        }
+        self.waiting.push_back(Page {
+            caller,
+            question,
+            until: Instant::now() + PAGE_MAX,
+            parts: Vec::new(),
+            whole: None,
+            lacking: None,
+        });
+    }
+
+    pub(crate) fn next_page_due(&self) -> Option<Instant> {
+        self.waiting.front().map(|page| page.until)
+    }
+
+    /// Begins pages that there is room for; refuses those that have waited for too long.
+    pub(crate) fn look_at_waiting(&mut self, now: Instant) {
+        while let Some(page) = self.waiting.pop_front_if(|page| page.until <= now) {
+            self.answer(page.caller, busy());
+        }
+        let pages = self.rounds.values();
+        let pages = pages.filter(|round| matches!(round.what, What::Page(_)));
+        let mut free = LISTS_OF_NODES_MAX.saturating_sub(pages.count());
+        while free > 0
+            && let Some(page) = self.waiting.pop_front()
+        {
+            self.begin_page(page);
+            free -= 1;
+        }
+    }
+
+    fn begin_page(&mut self, mut page: Page) {
+        let missing = self.nodes();
+        let share = (LIST_MERGED_MAX / (missing.len() + 1)).max(1);
+        let question = PageQuestion {
+            limit: page.question.limit.min(share),
+            ..page.question.clone()
+        };
+        page.parts.extend(self.own_part(&question));
+        let (inquiry, until) = (Inquiry::Page(question), page.until);
+        self.begin(What::Page(page), &inquiry, missing, until);
+    }
+
+    pub(crate) fn begin_page_again(&mut self, round: Round) {
+        if let What::Page(page) = round.what {
+            self.begin_page(page);
+        }
+    }
+
+    /// The part of this node; `None` when a shard does not answer.
+    pub(crate) fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
+        let share = (LIST_MERGED_MAX / self.shards.all().len().max(1)).max(1);
+        let of_shard = PageQuestion {
+            limit: question.limit.min(share),
+            ..question.clone()
+        };
+        let answers = self.ask_shards(&Question::Part(of_shard))?.into_iter();
+        let parts = answers.map(|answer| {
+            if let Reply::Part(part) = answer {
+                Some(*part)
+            } else {
+                None
+            }
+        });
+        let parts: Option<Vec<PagePart>> = parts.collect();
+        Some(PagePart::of_node(parts?, question.limit))
+    }
+
+    /// Whether a round that all have replied to can end. A page is begun again soon when it lacks a slot.
+    pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
+        let What::Page(page) = &mut round.what else {
+            return true;
+        };
+        let parts = std::mem::take(&mut page.parts);
+        let found = PagePart::of_nodes(parts, page.question.limit);
+        let lacking = found.slots.first_missing();
+        // The next page begins behind the last record of this one.
+        let has_no_end = found.records.is_empty() && found.complete_to.is_some();
+        if lacking.is_none() && !has_no_end {
+            page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));
+            return true;
+        }
+        // The parts that were found count: in a drain some slot is always on its way, but none for long.
+        page.parts = vec![found];
+        page.lacking = lacking.and_then(|slot| self.map.owner_of(slot));
+        round.again = Instant::now() + MOVED;
+        false
+    }
+
+    pub(crate) fn end_page(&self, page: Page, missing: &[Name]) {
+        let Page {
+            caller,
+            whole,
+            lacking,
+            ..
+        } = page;
+        let answer = whole.unwrap_or_else(|| {
+            let names = missing.iter().map(Name::as_str);
+            let lacking = lacking.map(|node| self.map.name(node));
+            incomplete(names.chain(lacking).collect())
+        });
+        self.answer(caller, answer);
+    }
+}
+
+/// The answer without the parts of these nodes.
+fn incomplete(mut nodes: Vec<&str>) -> Answer {
+    nodes.sort_unstable();
+    nodes.dedup();
+    let why = if nodes.is_empty() {
+        "some channels have no server".into()
+    } else {
+        format!("no answer from {}", nodes.join(", "))
+    };
+    let text = format!("The list of channels would be incomplete: {why}. Try again.");
+    Fault::new(Check::ListIncomplete, ErrorKind::ServiceUnavailable, text).into()
+}
+
+fn busy() -> Answer {
+    let text = "The server is busy. Try again.";
+    Fault::new(Check::MailboxFull, ErrorKind::ServiceUnavailable, text).into()
+}
+
+// Inquiries and replies as bytes. A further kind goes at the end of its `enum`: an earlier version replies nothing.
+
+/// A question or request of another node.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Inquiry {
+    /// Its part of a page.
+    Page(PageQuestion),
+    /// The channels of an account: `region:account:`.
+    Count(Box<str>),
+    /// The admin listener's answer at this path.
+    Get(String),
+    /// That its admin listener takes this at a path, once.
+    Post(String, Posted),
+}
+
+impl Inquiry {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        wire::write(self)
+    }
+
+    /// The inquiry of these bytes; `None` if this version knows none such.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut inquiry = wire::read(bytes, BYTES_MAX)?;
+        if let Self::Page(question) = &mut inquiry {
+            question.limit = question.limit.clamp(1, LIST_PAGE_MAX);
+        }
+        Some(inquiry)
+    }
+}
+
+/// The answer to an inquiry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum InquiryReply {
+    /// To [`Inquiry::Page`].
+    Page(Box<PagePart>),
+    /// To [`Inquiry::Count`].
+    Count(Holding),
+    /// Status and document of an admin listener; the document is JSON.
+    Admin(u16, Box<str>),
+}
+
+impl InquiryReply {
+    pub(crate) fn admin(status: u16, document: &Value) -> Self {
+        Self::Admin(status, document.to_string().into())
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        wire::write(self)
+    }
+
+    /// The reply of these bytes; `None` if they are none.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        wire::read(bytes, REPLY_BYTES_MAX)
+    }
+}
+
+/// Bytes of a reply, at most: of a page of an operator, which is refused there if it is longer. One of channels is a
+/// quarter.
+pub(crate) const REPLY_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of an inquiry, at most: what an admin listener takes of a request.
+const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
+
+#[cfg(test)]
+mod words_tests {
+
+    use super::*;
+    use broker_core::cluster::slot_maps::SlotSet;
+    use broker_core::id::Slot;
+    use broker_core::record::{Listed, VERSION_BYTES, Version};
+    use broker_core::time::Wall;
+    use codec::control::ChannelStatus;
+    use codec::identifiers::ChannelArn;
+    use serde_json::json;
+
+    fn listed() -> Listed {
+        let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/17";
+        Listed {
+            arn: ChannelArn::parse(arn, true).unwrap(),
+            ttl_seconds: 60,
+            created: Wall(17),
+            version: Version::from_bytes([b'v'; VERSION_BYTES]).unwrap(),
+            status: ChannelStatus::Deleting,
+        }
+    }
+
+    fn part(channels: usize) -> InquiryReply {
+        let mut slots = SlotSet::default();
+        slots.insert(Slot(4095));
+        InquiryReply::Page(Box::new(PagePart {
+            records: vec![listed(); channels],
+            complete_to: Some("cam".into()),
+            slots,
+        }))
+    }
+
+    /// Cut off anywhere, with a byte more, and with any byte changed: refused, or something else, but read.
+    fn bear(bytes: &[u8], read: impl Fn(&[u8]) -> Option<String>) {
+        for at in 0..bytes.len() {
+            assert_eq!(read(&bytes[..at]), None, "{at} bytes");
+            for byte in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.to_vec();
+                changed[at] = byte;
+                read(&changed);
+            }
+        }
+        assert_eq!(read(&[bytes, &[0]].concat()), None);
+    }
+
+    #[test]
+    fn inquiries_arrive_as_they_were_sent() {
+        let page = |after: Option<&str>, limit| {
+            Inquiry::Page(PageQuestion {
+                prefix: "us-west-2:1:c".into(),
+                after: after.map(Into::into),
+                limit,
+            })
+        };
+        let posted = Posted {
+            body: "{\"role\":\"all\"}".into(),
+            remote: ([127, 0, 0, 1], 9).into(),
+        };
+        for inquiry in [
+            page(None, 1),
+            page(Some("us-west-2:1:cam"), LIST_PAGE_MAX),
+            Inquiry::Count("us-west-2:1:".into()),
+            Inquiry::Get("/channels?prefix=a%22".into()),
+            Inquiry::Post("/log".into(), posted),
+        ] {
+            let bytes = inquiry.bytes();
+            bear(&bytes, |bytes| {
+                Inquiry::read(bytes).map(|read| format!("{read:?}"))
+            });
+            assert_eq!(Inquiry::read(&bytes), Some(inquiry));
+        }
+        for (asked, limit) in [(0, 1), (usize::MAX, LIST_PAGE_MAX)] {
+            let read = Inquiry::read(&page(None, asked).bytes());
+            assert_eq!(read, Some(page(None, limit)));
+        }
+        let long = Inquiry::Get("/".repeat(BYTES_MAX));
+        assert_eq!(Inquiry::read(&long.bytes()), None);
+        for former in ["{\"get\":\"/live\"}", "{\"count\":\"us-west-2:1:\"}"] {
+            assert_eq!(Inquiry::read(former.as_bytes()), None, "{former}");
+        }
+    }
+
+    #[test]
+    fn replies_arrive_as_they_were_sent() {
+        let holding = Holding {
+            channels: 7,
+            bytes: 1 << 33,
+        };
+        let document = json!({ "error": "no such channel" });
+        for reply in [
+            part(1),
+            InquiryReply::Count(holding),
+            InquiryReply::admin(404, &document),
+        ] {
+            let bytes = reply.bytes();
+            let read = |bytes: &[u8]| InquiryReply::read(bytes).map(|read| format!("{read:?}"));
+            assert_eq!(read(&bytes), Some(format!("{reply:?}")));
+            bear(&bytes, read);
+        }
+        assert!(InquiryReply::read(&part(LIST_PAGE_MAX).bytes()).is_some());
+        assert!(InquiryReply::read(&part(LIST_PAGE_MAX + 1).bytes()).is_none());
+        let mut unknown = part(1).bytes();
+        let text = listed().version.as_str().to_owned();
+        let at = unknown
+            .windows(text.len())
+            .position(|bytes| bytes == text.as_bytes());
+        unknown[at.unwrap()] = b'-';
+        assert!(
+            InquiryReply::read(&unknown).is_none(),
+            "no version has such a character"
+        );
+    }
+}

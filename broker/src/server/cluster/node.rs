@@ -1,0 +1,365 @@
+//! This node where the nodes agree in etcd on who owns what: a thread that follows the cluster, and the shards' ends of
+//! it.
+//!
+//! ```text
+//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► desk.rs ──► Letter::Slots
+//!                                    ▲                            │              ◄────── served, packed
+//!                                    └── parcels ── desk.rs       └──► the map of slots, links
+//! ```
+
+use crate::data_dir::DataDir;
+use crate::edge::turn::shards_now;
+use crate::edge::{Links, Post};
+use crate::etcd_options::{self, EtcdFault};
+use crate::failure::Failure;
+use crate::server::cluster::EtcdPart;
+use crate::server::cluster::inquiries::{self, Event, Inquiries};
+use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards};
+use crate::server::random::seeds;
+use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView};
+use broker_core::cluster::authority::Standing;
+use broker_core::cluster::slot_maps::SlotMap;
+use broker_core::cluster::types::Kinship;
+use broker_core::id::ShardId;
+use broker_core::placement::Placement;
+use broker_core::readiness::Readiness;
+use broker_core::registry::Store;
+use broker_core::settings::Settings;
+use broker_core::shard::{Shard, SlotOrders};
+use broker_etcd::{
+    Config, Driver, Handle, InnerAddress, Inspection, Name, NodeState, Options, PeerCounts,
+    PeerListener, TcpPeers,
+};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use mailbox::Mailbox;
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Builder;
+use tokio::sync::{mpsc, oneshot};
+
+/// Descriptors that it may need beside those of clients and shards.
+pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
+
+/// The running node. Dropped, it ends as if its process were killed.
+pub(crate) struct Node {
+    handle: Handle,
+    desk: Arc<Desk>,
+    map: Arc<SlotMap>,
+    news: Receiver<NodeNews>,
+    /// Messages that wait for peers.
+    waiting: Arc<AtomicU64>,
+    /// The credentials in force, for its reports to operators.
+    in_force: Arc<OnceLock<InForce>>,
+    /// The cluster's name, and this node's.
+    names: (String, String),
+    /// Messages between nodes that were sent, received and lost, and refused connections.
+    counts: Arc<PeerCounts>,
+    pages: NodePages,
+}
+
+impl Node {
+    /// Starts the node's thread. etcd need not answer: nothing is served until it does.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when a file is wrong, [`Failure::Fatal`] when the machine does not let it start.
+    pub(crate) fn start(
+        settings: &Settings,
+        (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
+        (part, map, links): (&EtcdPart, &Arc<SlotMap>, &Arc<Links>),
+        placement: &Placement,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    ) -> Result<Self, Failure> {
+        let listen = settings
+            .cluster
+            .listen
+            .ok_or_else(|| fatal(&"cluster.listen is not set"))?;
+        let carrier = carrier(settings, part)?;
+        let config = Config {
+            cluster: part.name.as_str().into(),
+            node: part.node.as_str().into(),
+            inner: InnerAddress::new(
+                &settings.cluster.advertised(listen),
+                &settings.cluster.ports,
+            ),
+            peers: settings.cluster.advertised(carrier.address()).into(),
+            directory: data_dir.path().into(),
+            proofs: part.secret.proof_keys(&part.name),
+            etcd: options(settings)?,
+            etcd_quota_bytes: settings.cluster.etcd_quota_bytes as u64,
+            lease_ms: settings.cluster.lease_ms,
+            presence: epoch,
+            accept_etcd: settings.accept_etcd,
+        };
+        let (inquiries, asked) = bounded(inquiries::EVENTS_MAX);
+        let asking = inquiries.clone();
+        let shared = (Arc::clone(map), Arc::clone(mailboxes));
+        let desk = Arc::new(Desk::new(
+            shared.clone(),
+            inquiries.clone(),
+            Journal::open(&part.node)?,
+        ));
+        let (report, news) = unbounded();
+        let (waiting, in_force) = (Arc::default(), Arc::default());
+        let shards = Shards {
+            desk: Arc::clone(&desk),
+            map: Arc::clone(map),
+            links: Arc::clone(links),
+            placement: placement.clone(),
+            mailboxes: Arc::clone(mailboxes),
+            report,
+            waiting: Arc::clone(&waiting),
+            in_force: Arc::clone(&in_force),
+            readiness,
+            loading: HashMap::new(),
+            kept: HashMap::new(),
+            kept_bytes: 0,
+            inquiries,
+        };
+        let counts = carrier.counts();
+        let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
+        let handle = handle.map_err(|error| fatal(&error))?;
+        // Set once, here.
+        let _ = desk.parcels.set(handle.parcels());
+        let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
+        let others = (handle.inquiries(), first_number()?);
+        let inquiries = Inquiries::new(&desk, shared, others, paths);
+        inquire(inquiries, asked).map_err(|error| fatal(&error))?;
+        Ok(Self {
+            handle,
+            desk,
+            map: Arc::clone(map),
+            news,
+            waiting,
+            in_force,
+            names: (part.name.clone(), part.node.clone()),
+            counts,
+            pages: pages(&part.node, asking, asked_paths, Arc::clone(map)),
+        })
+    }
+
+    /// The registry's end of one shard.
+    pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
+        Box::new(self.handle.store(shard))
+    }
+
+    /// One shard's end of what the node wants of it.
+    pub(crate) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
+        let desk = Arc::clone(&self.desk);
+        Box::new(End { desk, shard })
+    }
+
+    /// The reports of the node: that an operator wants it to end, and, once, its end.
+    pub(crate) fn news(&self) -> Receiver<NodeNews> {
+        self.news.clone()
+    }
+
+    /// Sets the number of messages that wait for peers, for the reports to operators.
+    pub(crate) fn waiting(&self, messages: u64) {
+        self.waiting.store(messages, Ordering::Relaxed);
+    }
+
+    /// Says which credentials are in force from here on, for the reports to operators. Called once.
+    pub(crate) fn reports_on(&self, in_force: InForce) {
+        let _ = self.in_force.set(in_force);
+    }
+
+    /// Begins to give all slots to other nodes; the end of that is reported. False when the node has ended.
+    pub(crate) fn drain(&self) -> bool {
+        self.handle.drain()
+    }
+
+    /// Whether a shard hangs: then this node does not renew its registration. False when that was not taken.
+    pub(crate) fn stuck(&self, stuck: bool) -> bool {
+        let taken = self.handle.stuck(stuck);
+        if !taken {
+            tracing::error!(
+                "the thread that follows the cluster takes no commands: it has ended, or too many wait"
+            );
+        }
+        taken
+    }
+
+    /// The requests that operators may make of the node.
+    pub(crate) fn page(&self) -> ClusterPage {
+        let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
+        let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
+        let look = move || {
+            let inspection = inspector.inspect()?;
+            Some(view((&cluster, &node), inspection, &counts))
+        };
+        ClusterPage {
+            look: Arc::new(look),
+            rebalance: Arc::new(move || asked.rebalance()),
+        }
+    }
+
+    /// Pages of operators over all nodes.
+    pub(crate) fn pages(&self) -> NodePages {
+        self.pages.clone()
+    }
+
+    /// Whether clients can be served: here, or by way of another node.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.map.has_owners()
+    }
+}
+
+/// Why a node does not start.
+fn fatal(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Fatal(format!("the node cannot join its cluster: {error}"))
+}
+
+/// Listens for messages of other nodes.
+fn carrier(settings: &Settings, part: &EtcdPart) -> Result<PeerListener, Failure> {
+    let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is invalid"))?;
+    let peers = settings.cluster.peers().ok_or_else(|| {
+        fatal(&"there is no port behind that of cluster.listen: set cluster.peers")
+    })?;
+    TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
+        Failure::Configuration(format!(
+            "cluster.peers = {peers}: must be an address of this machine with a free port; unless set, it is the \
+             port behind that of cluster.listen: {error}"
+        ))
+    })
+}
+
+/// Starts the thread that asks other nodes and answers them.
+fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
+    let thread = Builder::new().name("inquiries".into());
+    thread.spawn(move || inquiries.run(&asked)).map(drop)
+}
+
+/// The admin listener's requests to other nodes, and theirs to it.
+fn pages(
+    own: &str,
+    asking: Sender<Event>,
+    asked: mpsc::Receiver<AskedPath>,
+    map: Arc<SlotMap>,
+) -> NodePages {
+    let posting = asking.clone();
+    NodePages {
+        own: own.into(),
+        owner: Arc::new(move |channel| {
+            let owner = map.owner(channel, shards_now())?;
+            Some(map.name(owner).into())
+        }),
+        post: Arc::new(move |node, path, posted| {
+            let (to, replies) = oneshot::channel();
+            // As below; a node of the map has a name.
+            if let Some(node) = Name::new(node) {
+                let _ = posting.try_send(Event::Post(node, path, posted, to));
+            }
+            replies
+        }),
+        ask: Arc::new(move |path| {
+            let (to, replies) = oneshot::channel();
+            // Without room `to` is dropped, and the caller learns that nothing comes.
+            let _ = asking.try_send(Event::Get(path, to));
+            replies
+        }),
+        asked: Arc::new(tokio::sync::Mutex::new(asked)),
+    }
+}
+
+/// The number of the first inquiry to other nodes.
+fn first_number() -> Result<u64, Failure> {
+    let [number, ..] = seeds()?;
+    Ok(number)
+}
+
+/// The options of the connection to etcd, from files that were right when they were checked.
+fn options(settings: &Settings) -> Result<Options, Failure> {
+    etcd_options::options(&settings.cluster.etcd).map_err(|faults| {
+        let fault =
+            |fault: &EtcdFault| format!("{} = {}: {}", fault.key, fault.path.display(), fault.rule);
+        let faults: Vec<String> = faults.iter().map(fault).collect();
+        Failure::Configuration(faults.join("\n"))
+    })
+}
+
+// The state of the node, for operators.
+
+/// Converts an inspection to the view that the admin listener shows.
+pub(crate) fn view(
+    (cluster, node): (&str, &str),
+    inspection: Inspection,
+    counts: &PeerCounts,
+) -> ClusterView {
+    let mut nodes: Vec<NodeView> = inspection.nodes.iter().map(of_node).collect();
+    let mut vacant = 0;
+    for (owner, epoch) in &inspection.slots {
+        let found = owner.as_ref().and_then(|owner| {
+            let mut nodes = nodes.iter_mut();
+            nodes.find(|node| node.name == owner.as_str())
+        });
+        match found {
+            Some(node) => {
+                node.slots += 1;
+                node.newest_epoch = node.newest_epoch.max(epoch.0);
+            }
+            None => vacant += 1,
+        }
+    }
+    ClusterView {
+        cluster: cluster.into(),
+        node: node.into(),
+        standing: word(inspection.standing),
+        has_etcd: inspection.has_etcd,
+        other_history: inspection.other_history,
+        cut_off: inspection.is_cut_off,
+        trouble: inspection.trouble,
+        owned: inspection.owned as u64,
+        served: inspection.served as u64,
+        vacant,
+        slot_changes: inspection.slot_changes,
+        valid_ms: inspection.valid_ms,
+        etcd_seconds: inspection.etcd_took.as_secs_f64(),
+        etcd_fill: inspection.etcd_fill.unwrap_or_default(),
+        messages: [&counts.sent, &counts.received, &counts.lost].map(read),
+        refused: read(&counts.refused),
+        nodes,
+    }
+}
+
+fn read(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+fn of_node(node: &NodeState) -> NodeView {
+    NodeView {
+        name: node.name.as_str().into(),
+        address: node.inner.as_ref().map(|inner| inner.address.clone()),
+        ports: node
+            .inner
+            .as_ref()
+            .map_or_else(Vec::new, |inner| inner.ports.to_vec()),
+        is_here: node.is_here,
+        is_registered: node.is_registered,
+        stranger: node.stranger.map(stranger),
+        is_heard: node.is_heard,
+        slots: 0,
+        newest_epoch: 0,
+    }
+}
+
+/// Why a registration does not count.
+fn stranger(kinship: Kinship) -> String {
+    match kinship {
+        Kinship::Peer => String::new(),
+        Kinship::Unproven => "no valid proof".into(),
+        Kinship::OtherVersion(inner) => format!("inner version {inner}"),
+    }
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Starting => "starting",
+        Standing::Answered => "serving",
+        Standing::Exception => "alone, by exception",
+        Standing::Asking => "asking",
+        Standing::Alone => "alone",
+        Standing::Held => "held back",
+    }
+}

@@ -1,0 +1,611 @@
+//! Between the node's thread and the shards: orders about slots on their way to each shard, and what shards report of
+//! them. Locks are held for moments, and no message of a client passes here.
+
+use crate::edge::turn::shards_now;
+use crate::edge::{Links, Post};
+use crate::failure::Failure;
+use crate::server::cluster::inquiries::Event;
+use crate::server::mailboxes::post;
+use crate::side::InForce;
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::message::{Cause, Ending, Held, Parcel, ParcelSent, SlotOrder};
+use broker_core::cluster::slot_maps::SlotMap;
+use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
+use broker_core::id::{CallRef, Identity, ShardId, Slot};
+use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
+use broker_core::placement::Placement;
+use broker_core::readiness::Readiness;
+use broker_core::record::Record;
+use broker_core::registry::{StoreError, Ticket};
+use broker_core::shard::{Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders};
+use broker_core::time::Now;
+use broker_etcd::{Name, News, ParcelSender, Service};
+use crossbeam_channel::Sender;
+use mailbox::Mailbox;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "held for moments, a few times for each slot that moves: no message waits for it"
+)]
+type Mutex<T> = std::sync::Mutex<T>;
+
+/// Those of all shards.
+pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
+
+/// One per process.
+pub(crate) struct Desk {
+    map: Arc<SlotMap>,
+    mailboxes: Mailboxes,
+    queues: Box<[Mutex<Queue>]>,
+    own: Mutex<Own>,
+    pub(crate) journal: Journal,
+    /// The sender of parcels; set once the node runs.
+    pub(crate) parcels: OnceLock<ParcelSender>,
+    /// Questions to all nodes, for the thread that asks them.
+    inquiries: Sender<Event>,
+}
+
+/// Orders for one shard, of each slot of this node a few at most; and answers to its calls' questions to all nodes.
+#[derive(Default)]
+struct Queue {
+    orders: VecDeque<ShardOrder>,
+    answers: VecDeque<NodesAnswer>,
+    /// A letter that says so, or that the map has changed, is under way, or the shard takes them one by one.
+    is_told: bool,
+}
+
+/// The slots of this node, as its shards have them.
+struct Own {
+    slots: Vec<Serving>,
+    /// Messages that shards pack, by slot: those of a newer parcel take the place of older ones.
+    packing: HashMap<Slot, Packing>,
+}
+
+/// The shards' progress with a slot.
+#[derive(Clone, Copy)]
+enum Serving {
+    /// Nobody is admitted.
+    Not,
+    /// This many shards have not taken their channels in.
+    Begins(Epoch, usize),
+    /// All have: the map says that the slot is here.
+    All,
+}
+
+/// The messages of one slot.
+struct Packing {
+    parcel: ParcelId,
+    /// Shards whose part has not come.
+    missing: usize,
+    bytes: Vec<u8>,
+    to: Option<(Name, Parcel)>,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        (map, mailboxes): (Arc<SlotMap>, Mailboxes),
+        inquiries: Sender<Event>,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            map,
+            queues: mailboxes.iter().map(|_| Mutex::default()).collect(),
+            mailboxes,
+            own: Mutex::new(Own {
+                slots: vec![Serving::Not; SLOTS.into()],
+                packing: HashMap::new(),
+            }),
+            journal,
+            parcels: OnceLock::new(),
+            inquiries,
+        }
+    }
+
+    /// The number of shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// An order for one shard.
+    pub(crate) fn order(&self, shard: usize, order: ShardOrder) {
+        self.put(shard, |queue| queue.orders.push_back(order));
+    }
+
+    /// The same for each, with the messages of a parcel if it names one.
+    pub(crate) fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
+        for shard in 0..self.shards() {
+            let messages = messages.cloned();
+            let order = ShardOrder {
+                messages,
+                ..order.into()
+            };
+            self.order(shard, order);
+        }
+    }
+
+    /// The answer of all nodes together to a call's question.
+    pub(crate) fn answer(&self, (caller, answer): NodesAnswer) {
+        self.put(caller.shard.index(), |queue| {
+            queue.answers.push_back((caller, answer));
+        });
+    }
+
+    /// Has every shard look at the map: tunnels may have lost their owners.
+    fn wake_shards(&self) {
+        for shard in 0..self.shards() {
+            self.put(shard, |_| ());
+        }
+    }
+
+    fn put(&self, shard: usize, put: impl FnOnce(&mut Queue)) {
+        let Some(queue) = self.queues.get(shard) else {
+            return;
+        };
+        let mut queue = lock(queue);
+        put(&mut queue);
+        if !std::mem::replace(&mut queue.is_told, true) {
+            drop(queue);
+            post(&self.mailboxes, shard, Post::Letter(Letter::Slots));
+        }
+    }
+
+    /// The shards are about to take in a slot's channels, or to serve it on.
+    pub(crate) fn begins(&self, held: Held) {
+        let shards = self.shards();
+        let mut own = self.own();
+        own.packing.remove(&held.slot);
+        own.set(held.slot, Serving::Begins(held.epoch, shards));
+    }
+
+    /// Nobody is admitted to a slot from here on.
+    pub(crate) fn ends(&self, slot: Slot) {
+        let mut own = self.own();
+        own.set(slot, Serving::Not);
+        self.map.assign(slot, None);
+        self.journal.stops(slot);
+    }
+
+    /// The shards are about to pack a slot's messages as this parcel.
+    pub(crate) fn packs(&self, slot: Slot, parcel: ParcelId) {
+        let missing = self.shards();
+        let (bytes, to) = (Vec::new(), None);
+        let packing = Packing {
+            parcel,
+            missing,
+            bytes,
+            to,
+        };
+        self.own().packing.insert(slot, packing);
+    }
+
+    /// A parcel is not wanted any more.
+    pub(crate) fn forgets_packing(&self, slot: Slot) {
+        self.own().packing.remove(&slot);
+    }
+
+    /// A parcel goes to this node, as soon as it is packed.
+    pub(crate) fn sends(&self, to: Name, parcel: Parcel) {
+        let mut own = self.own();
+        if let Some(packing) = own.packing.get_mut(&parcel.slot)
+            && packing.parcel == parcel.id
+        {
+            packing.to = Some((to, parcel));
+            self.send_if_packed(&mut own, parcel.slot);
+        }
+    }
+
+    /// A slot has this owner: what this node serves itself is known better from its shards.
+    pub(crate) fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
+        let own = self.own();
+        let is_served = matches!(own.slots.get(slot.index()), Some(Serving::All));
+        self.map.set_given(slot, is_given);
+        if owner != Some(self.map.own()) {
+            self.map.assign(slot, owner);
+            drop(own);
+            self.wake_shards();
+        } else if !is_served {
+            self.map.assign(slot, None);
+        }
+    }
+
+    fn send_if_packed(&self, own: &mut Own, slot: Slot) {
+        let is_packed = |packing: &Packing| packing.missing == 0 && packing.to.is_some();
+        if !own.packing.get(&slot).is_some_and(is_packed) {
+            return;
+        }
+        let Some(Packing { bytes, to, .. }) = own.packing.remove(&slot) else {
+            return;
+        };
+        let (Some((to, parcel)), Some(parcels)) = (to, self.parcels.get()) else {
+            return;
+        };
+        // A node that lost thousands of slots at once would send more parcels than wait for the cluster's thread.
+        if bytes.is_empty() && parcel.sent == ParcelSent::Late {
+            return;
+        }
+        if !parcels.send(to, parcel, bytes) {
+            tracing::warn!(
+                slot = slot.0,
+                "kept messages of a slot could not be sent: too much waits for the node"
+            );
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        lock(&self.own)
+    }
+}
+
+impl Own {
+    fn set(&mut self, slot: Slot, serving: Serving) {
+        if let Some(place) = self.slots.get_mut(slot.index()) {
+            *place = serving;
+        }
+    }
+}
+
+/// One shard's end.
+pub(crate) struct End {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) shard: ShardId,
+}
+
+impl SlotOrders for End {
+    fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
+        let Some(queue) = self.desk.queues.get(self.shard.index()) else {
+            return (None, None);
+        };
+        let mut queue = lock(queue);
+        let (order, answer) = (queue.orders.pop_front(), queue.answers.pop_front());
+        queue.is_told = order.is_some() || answer.is_some();
+        (order, answer)
+    }
+
+    fn served(&mut self, held: Held) {
+        let mut own = self.desk.own();
+        let Some(Serving::Begins(epoch, missing)) = own.slots.get(held.slot.index()).copied()
+        else {
+            return;
+        };
+        if epoch != held.epoch {
+            return;
+        }
+        if missing > 1 {
+            return own.set(held.slot, Serving::Begins(epoch, missing - 1));
+        }
+        own.set(held.slot, Serving::All);
+        self.desk.journal.serves(held);
+        self.desk.map.assign(held.slot, Some(self.desk.map.own()));
+        drop(own);
+        self.desk.wake_shards();
+    }
+
+    fn admitted(&mut self, held: Held) {
+        self.desk.journal.admits(held);
+    }
+
+    fn packed(&mut self, held: Held, parcel: ParcelId, mut messages: Vec<u8>) {
+        let mut own = self.desk.own();
+        if let Some(packing) = own.packing.get_mut(&held.slot)
+            && packing.parcel == parcel
+            && packing.missing > 0
+        {
+            packing.missing -= 1;
+            if packing.bytes.len() + messages.len() <= PARCEL_BYTES_MAX {
+                packing.bytes.append(&mut messages);
+            }
+            self.desk.send_if_packed(&mut own, held.slot);
+        }
+    }
+
+    fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
+        let event = Event::List(caller, question);
+        self.desk.inquiries.try_send(event).is_ok()
+    }
+
+    fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
+        let event = Event::Count(caller, tenant.into());
+        self.desk.inquiries.try_send(event).is_ok()
+    }
+}
+
+/// Nobody panics while holding one of these, and what is in them is whole at all times.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// Hands the orders of the node's thread to the shards, and puts what it learns where they read it.
+
+/// A report of the node to the main thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeNews {
+    /// An operator wants the process to end in order.
+    Drain,
+    /// It has ended, because of these other nodes if there are any.
+    Ended(Ending, Vec<String>),
+}
+
+/// The shards, as the node's thread sees them.
+pub(crate) struct Shards {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) map: Arc<SlotMap>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) placement: Placement,
+    pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) report: Sender<NodeNews>,
+    /// Messages that wait for peers.
+    pub(crate) waiting: Arc<AtomicU64>,
+    /// The credentials in force, once they are known.
+    pub(crate) in_force: Arc<OnceLock<InForce>>,
+    /// The state of the store, as shards read it.
+    pub(crate) readiness: Readiness,
+    /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
+    pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
+    /// Messages of parcels that may be used.
+    pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
+    pub(crate) kept_bytes: usize,
+    /// Inquiries and replies of other nodes, for the thread that handles them.
+    pub(crate) inquiries: Sender<Event>,
+}
+
+impl Service for Shards {
+    /// The records and the messages that an order names are kept here, and go along to the shards.
+    fn order(&mut self, order: SlotOrder) {
+        match order {
+            SlotOrder::Serve(held, parcel, presence) => self.serve(held, parcel, presence),
+            SlotOrder::Merge(_, parcel) => {
+                if let Some(messages) = self.take_kept(parcel) {
+                    self.desk.order_all(order, Some(&messages));
+                }
+            }
+            SlotOrder::Pause(held, parcel) => {
+                self.desk.ends(held.slot);
+                self.desk.packs(held.slot, parcel);
+                self.desk.order_all(order, None);
+            }
+            SlotOrder::Resume(held, _) => {
+                self.desk.begins(held);
+                self.desk.order_all(order, None);
+            }
+            SlotOrder::Release(held, cause) => self.release(held, cause),
+            SlotOrder::CloseAll => self.desk.order_all(order, None),
+        }
+    }
+
+    fn load(&mut self, held: Held) {
+        self.desk.journal.owns(held);
+        let shards = vec![Vec::new(); self.desk.shards()];
+        self.loading.insert(held.slot, (held, shards));
+    }
+
+    fn records(&mut self, held: Held, records: Vec<Record>) {
+        let Some((_, shards)) = (self.loading.get_mut(&held.slot)).filter(|(of, _)| *of == held)
+        else {
+            return;
+        };
+        for record in records {
+            let home = self.placement.shard(&Identity::of(&record.arn));
+            if let Some(records) = shards.get_mut(home.index()) {
+                records.push(record);
+            }
+        }
+    }
+
+    fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool {
+        let former = self.take_kept(parcel);
+        drop(former);
+        if self.kept_bytes + messages.len() > KEPT_PARCEL_BYTES_MAX {
+            return false;
+        }
+        self.kept_bytes += messages.len();
+        self.kept.insert(parcel, messages.into());
+        true
+    }
+
+    fn discard(&mut self, parcel: ParcelId) {
+        drop(self.take_kept(parcel));
+    }
+
+    fn send(&mut self, to: Name, parcel: Parcel) {
+        self.desk.sends(to, parcel);
+    }
+
+    fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
+        let Ticket { shard, channel } = ticket;
+        let letter = Post::Letter(Letter::Committed(channel, result));
+        post(&self.mailboxes, shard.index(), letter);
+    }
+
+    fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn credentials(&self) -> Option<[u8; 32]> {
+        self.in_force.get()?.borrow().files()
+    }
+
+    fn learn(&mut self, news: News) {
+        match news {
+            News::SlotKey(key) => self.map.set_key(&key),
+            News::Node {
+                node,
+                name,
+                hosts,
+                ports,
+            } => {
+                self.map.name_node(node, name.as_str().into());
+                self.links.put(node, name.as_str(), &hosts, &ports);
+            }
+            News::Owner {
+                slot,
+                owner,
+                is_given,
+            } => self.desk.owned_by(slot, owner, is_given),
+            News::Registered(nodes) => self.map.set_nodes(nodes),
+            News::KnowsAbsence(knows) => self.map.set_knows_absence(knows),
+            News::NearlyFull(full) => self.readiness.set_store_nearly_full(full),
+            News::ValidUntil(until) => {
+                self.desk.journal.valid(until);
+                self.map.set_valid_until(as_shards_count(until));
+            }
+        }
+    }
+
+    // An item that finds no room is lost, and asked for again.
+    fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>) {
+        let _ = self
+            .inquiries
+            .try_send(Event::Inquired(from, number, inquiry));
+    }
+
+    fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>) {
+        let _ = self.inquiries.try_send(Event::Replied(from, number, reply));
+    }
+
+    // Nobody takes the reports of a process that is past its end.
+    fn drain(&mut self) {
+        let _ = self.report.send(NodeNews::Drain);
+    }
+
+    fn exit(&mut self, ending: Ending, others: Vec<String>) {
+        let _ = self.report.send(NodeNews::Ended(ending, others));
+    }
+}
+
+impl Shards {
+    fn serve(&mut self, held: Held, parcel: Option<ParcelId>, presence: u64) {
+        let messages = parcel.and_then(|parcel| self.take_kept(parcel));
+        let loaded = self.loading.remove(&held.slot);
+        let Some((_, shards)) = loaded.filter(|(of, _)| *of == held) else {
+            return tracing::error!(
+                slot = held.slot.0,
+                "a slot without its records is not served"
+            );
+        };
+        self.map.set_presence(held.slot, presence);
+        self.desk.begins(held);
+        for (shard, records) in shards.into_iter().enumerate() {
+            let order = ShardOrder {
+                order: SlotOrder::Serve(held, parcel, presence),
+                records,
+                messages: messages.clone(),
+            };
+            self.desk.order(shard, order);
+        }
+    }
+
+    fn release(&mut self, held: Held, cause: Cause) {
+        self.loading.remove(&held.slot);
+        match cause {
+            // The process ends, and drains as a single node does: clients are served until then.
+            Cause::Ends => return,
+            Cause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
+            Cause::Transferred | Cause::Superseded(None) | Cause::NotLoaded => {
+                self.desk.forgets_packing(held.slot);
+            }
+        }
+        self.map.set_presence(held.slot, 0);
+        self.desk.ends(held.slot);
+        self.desk.order_all(SlotOrder::Release(held, cause), None);
+    }
+
+    fn take_kept(&mut self, parcel: ParcelId) -> Option<Arc<[u8]>> {
+        let messages = self.kept.remove(&parcel)?;
+        self.kept_bytes -= messages.len();
+        Some(messages)
+    }
+}
+
+/// A moment of the node's clock, which goes on while the machine sleeps, by the clock of the shards, which does not.
+///
+/// A moment that has passed becomes 0, not the present: a turn that goes on may have begun before the present.
+///
+/// The clock of the shards is read first: a pause between the two makes the result earlier, never later.
+fn as_shards_count(until: Now) -> Now {
+    let shards = shards_now();
+    match until.since(boottime()) {
+        0 => Now(0),
+        left_ms => shards.after(left_ms),
+    }
+}
+
+// For tests: what becomes of slots on this node, a line each, in a file that the environment names. The lines of all
+// nodes of a machine together show whether two of them admitted to one slot.
+//
+// ```text
+// 81234567 n1/4711 owns 17 230       it has the slot under this epoch, and loads it
+// 81234590 n1/4711 serves 17 230     every shard admits to it
+// 81234601 n1/4711 admits 17 230     a connection to one of its channels
+// 81240003 n1/4711 stops 17          nobody is admitted from here on
+// 81234599 n1/4711 valid 81242599    nobody is admitted at this moment and later, unless a later line says otherwise
+// ```
+// Moments are milliseconds of the clock that goes on while the machine sleeps, the same for all nodes of a machine.
+// Each line is one write to a file that is only appended to: lines of several threads stay whole, and none is lost
+// with the process.
+
+/// One per process. Without the variable it does nothing.
+pub(crate) struct Journal(Option<(File, String)>);
+
+impl Journal {
+    /// Opens the file, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn open(node: &str) -> Result<Self, Failure> {
+        let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
+            return Ok(Self(None));
+        };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|error| Failure::Fatal(format!("{SLOT_JOURNAL}: {error}")))?;
+        let process = format!("{node}/{}", std::process::id());
+        Ok(Self(Some((file, process))))
+    }
+
+    pub(crate) fn owns(&self, held: Held) {
+        self.line("owns", format_args!("{} {}", held.slot.0, held.epoch.0));
+    }
+
+    pub(crate) fn serves(&self, held: Held) {
+        self.line("serves", format_args!("{} {}", held.slot.0, held.epoch.0));
+    }
+
+    pub(crate) fn admits(&self, held: Held) {
+        self.line("admits", format_args!("{} {}", held.slot.0, held.epoch.0));
+    }
+
+    pub(crate) fn stops(&self, slot: Slot) {
+        self.line("stops", format_args!("{}", slot.0));
+    }
+
+    pub(crate) fn valid(&self, until: Now) {
+        self.line("valid", format_args!("{}", until.0));
+    }
+
+    fn line(&self, what: &str, rest: std::fmt::Arguments<'_>) {
+        let Some((file, process)) = &self.0 else {
+            return;
+        };
+        let line = format!("{} {process} {what} {rest}\n", boottime().0);
+        let mut file = file;
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            tracing::error!("{SLOT_JOURNAL}: {error}");
+        }
+    }
+}
+
+/// The clock that goes on while the machine sleeps.
+pub(crate) fn boottime() -> Now {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
+    Now(seconds * 1_000 + milliseconds)
+}
+
+/// In the environment: the file of the lines.
+const SLOT_JOURNAL: &str = "HELIOGRAPH_SLOT_JOURNAL";

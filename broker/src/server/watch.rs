@@ -1,0 +1,622 @@
+//! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
+
+use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
+use crate::failure::Failure;
+use crate::hooks::{Hooks, Order};
+use crate::server::cluster::node::Node;
+use crate::server::cluster::slot_orders::NodeNews;
+use crate::server::mailboxes::post_to_all;
+use crate::server::reload::Reloader;
+use crate::server::reload::credentials::InitialCredentials;
+use crate::server::supervisor::Supervisor;
+use crate::side::{Command, History, Shared, Status, StatusBoard, Survey, give_memory_back};
+use broker_core::cluster::limits::INNER_VERSION;
+use broker_core::cluster::message::Ending;
+use broker_core::id::ShardId;
+use broker_core::shard::{Letter, Shard, Snapshot};
+use crossbeam_channel::{Receiver, never, select};
+use mailbox::Mailbox;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A running server, as the main thread sees it.
+pub(crate) struct Watch<'n> {
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    pub(crate) status: StatusBoard,
+    pub(crate) told: Receiver<Command>,
+    pub(crate) happened: Receiver<ShardEvent>,
+    /// The files that are read again when the operator says so or when they change.
+    pub(crate) reloader: Reloader,
+    /// The ways to the courier of hooks, if there are any.
+    pub(crate) hooks: Option<Hooks>,
+    /// The service manager.
+    pub(crate) supervisor: Supervisor,
+    pub(crate) rounds: Rounds,
+    /// The node of a cluster, if this is one.
+    pub(crate) follower: Follower<'n>,
+    pub(crate) drain_ms: u64,
+}
+
+/// The periodic work beside waiting.
+pub(crate) struct Rounds {
+    pulse: Pulse,
+    /// Made of the pulse's answers.
+    history: Shared<History>,
+    /// Messages that wait for peers, by shard, as of its last answer.
+    waiting: Vec<u64>,
+    /// The next one.
+    due: Instant,
+    /// The next reminder of the operator.
+    remind: Instant,
+}
+
+/// The event that ended a wait.
+enum News {
+    Command(Command),
+    Shard(ShardEvent),
+    /// An operator wants the node of the cluster to end in order.
+    Drain,
+    /// The node of the cluster has ended.
+    Node(Ending, Vec<String>),
+    /// Its thread has ended without a word: it panicked.
+    NodeDied,
+    /// The wait's time is over.
+    Late,
+}
+
+impl Watch<'_> {
+    /// Waits for a signal, then drains, stops and joins the shards.
+    pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
+        self.serve()?;
+        self.status.set(Status::Draining);
+        self.supervisor.stopping();
+        if let Some(hooks) = &self.hooks {
+            hooks.order(Order::Draining);
+        }
+        self.give_slots()?;
+        tracing::info!(
+            within_ms = self.drain_ms,
+            "draining: press Ctrl-C again to stop now, or send SIGTERM again"
+        );
+        post_to_all(&self.mailboxes, || {
+            Post::Letter(Letter::Drain(self.drain_ms))
+        });
+        let drained = self.wait_for_all(
+            Duration::from_millis(self.drain_ms) + DRAIN_SLACK,
+            |event| match event {
+                ShardEvent::Drained(_) => true,
+                ShardEvent::Ended(_) => false,
+            },
+        )?;
+        if !drained {
+            tracing::warn!("not every shard drained in time");
+        }
+        post_to_all(&self.mailboxes, || Post::Stop);
+        let ended = self.wait_for_all(STOP_MAX, |event| match event {
+            ShardEvent::Drained(_) => false,
+            ShardEvent::Ended(_) => true,
+        })?;
+        if !ended {
+            return Err(Failure::Fatal(
+                "not every shard ended in time; connections were cut off".into(),
+            ));
+        }
+        for (shard, handle) in self.shards.into_iter().enumerate() {
+            handle
+                .join()
+                .map_err(|error| Failure::fatal(&format!("shard {shard} ended badly"), &error))?;
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+
+    /// Until the first signal to end.
+    fn serve(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.next(Instant::now() + REMIND_EVERY) {
+                News::Command(Command::End) | News::Drain => return Ok(()),
+                News::Command(Command::Reload) => {
+                    self.supervisor.reloading();
+                    self.reloader.reload_all();
+                    self.supervisor.ready();
+                }
+                News::Shard(ShardEvent::Drained(_)) | News::Late => {}
+                News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
+                News::Node(ending, others) => return Err(failure(ending, &others)),
+                News::NodeDied => return Err(died()),
+            }
+        }
+    }
+
+    /// In a cluster whose owners change: gives the slots of this node to others. Clients of other nodes' channels are
+    /// served meanwhile.
+    fn give_slots(&mut self) -> Result<(), Failure> {
+        if !self.follower.drain() {
+            return Ok(());
+        }
+        tracing::info!(
+            "giving all slots to other nodes: press Ctrl-C again to stop now, or send SIGTERM again"
+        );
+        let until = Instant::now() + GIVING_MAX;
+        loop {
+            match self.next(until) {
+                News::Command(Command::End) => return Err(Failure::Impatience),
+                News::Command(Command::Reload) | News::Drain => {}
+                News::Shard(ShardEvent::Drained(_)) => {}
+                News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
+                News::Node(ending, others) => {
+                    report(ending, &others);
+                    if ending.leaves_slots() {
+                        // No other node awaits those clients: the rest of the end is not spread as far.
+                        self.drain_ms /= 2;
+                    }
+                    return Ok(());
+                }
+                News::NodeDied => {
+                    tracing::warn!("{}", died());
+                    return Ok(());
+                }
+                News::Late => {
+                    tracing::warn!("not every slot was given away in time");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// A shard ended by itself.
+    fn died(&self, id: ShardId) -> Failure {
+        let shard = id.0;
+        let handle = self.shards.get(id.index());
+        let why = handle.and_then(ShardHandle::failure).unwrap_or("no error");
+        Failure::Fatal(format!(
+            "shard {shard} died: {why}; the process ends, so that a supervisor starts it whole again"
+        ))
+    }
+
+    /// Until every shard has reported what `wanted` looks for, or `limit` is over: whether they all have.
+    fn wait_for_all(
+        &mut self,
+        limit: Duration,
+        wanted: impl Fn(ShardEvent) -> bool,
+    ) -> Result<bool, Failure> {
+        let until = Instant::now() + limit;
+        let mut left = self.shards.len();
+        while left > 0 {
+            match self.next(until) {
+                News::Command(Command::End) => return Err(Failure::Impatience),
+                News::Command(Command::Reload) | News::Drain => {}
+                News::Shard(event) if wanted(event) => left -= 1,
+                News::Shard(ShardEvent::Drained(_)) | News::Node(..) | News::NodeDied => {}
+                News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
+                News::Late => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next news, or [`News::Late`] at `until`. Does its rounds meanwhile.
+    fn next(&mut self, until: Instant) -> News {
+        loop {
+            let wake = until.min(self.rounds.due);
+            let limit = wake.saturating_duration_since(Instant::now());
+            let news = select! {
+                recv(self.told) -> command => command.map_or(News::Late, News::Command),
+                recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
+                recv(self.follower.news) -> news => match news {
+                    Ok(NodeNews::Drain) => News::Drain,
+                    Ok(NodeNews::Ended(ending, others)) => News::Node(ending, others),
+                    Err(_) => {
+                        self.follower.news = never();
+                        News::NodeDied
+                    }
+                },
+                default(limit) => News::Late,
+            };
+            let now = Instant::now();
+            if now >= self.rounds.due {
+                self.go_round(now);
+            }
+            match news {
+                News::Late if now < until => {}
+                News::Command(_) | News::Shard(_) | News::Drain | News::Late => return news,
+                News::Node(..) | News::NodeDied => return news,
+            }
+        }
+    }
+
+    /// Once a second: are the shards well, have files changed, is there memory to give back?
+    fn go_round(&mut self, now: Instant) {
+        self.rounds.due = now + ROUND_EVERY;
+        for finding in self.rounds.look(now) {
+            match finding {
+                ShardChange::Silent(shard, silence) => {
+                    tracing::warn!(
+                        shard,
+                        ?silence,
+                        "the shard does not answer: it is stuck or has no CPU"
+                    );
+                }
+                ShardChange::Back(shard, silence) => {
+                    tracing::warn!(shard, ?silence, "the shard answers again");
+                }
+            }
+        }
+        if self.rounds.pulse.is_well(now) {
+            self.supervisor.alive();
+        }
+        let waiting = self.rounds.waiting.iter().sum();
+        self.follower
+            .look(&self.rounds.pulse, &self.status, waiting, now);
+        self.reloader.look();
+        give_memory_back();
+        if now >= self.rounds.remind {
+            self.rounds.remind = now + REMIND_EVERY;
+            self.reloader.remind();
+        }
+    }
+}
+
+impl Rounds {
+    /// Collects what shards answered and asks again.
+    fn look(&mut self, now: Instant) -> Vec<ShardChange> {
+        let mut history = self.history.lock();
+        let waiting = &mut self.waiting;
+        let findings = self.pulse.poll(now, |answer| {
+            if let Some(waiting) = waiting.get_mut(answer.shard.index()) {
+                *waiting = answer.snapshot.counters.pending_messages;
+            }
+            history.note(answer);
+        });
+        history.close(now);
+        findings
+    }
+
+    /// The first one is a second from `now`.
+    pub(crate) fn new(
+        mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+        history: Shared<History>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            waiting: vec![0; mailboxes.len()],
+            pulse: Pulse::new(mailboxes, now),
+            history,
+            due: now + ROUND_EVERY,
+            remind: now + REMIND_EVERY,
+        }
+    }
+}
+
+/// Shards end their drain by themselves; this is for one that hangs.
+const DRAIN_SLACK: Duration = Duration::from_secs(2);
+/// Stop cuts connections off, so it takes no time to speak of.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// The interval of the rounds: three calls of stat and a datagram cost nothing to speak of.
+const ROUND_EVERY: Duration = Duration::from_secs(1);
+/// The interval of reminders to the operator.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+// Liveness of shards: each is asked for its counters every two seconds, and replies between two turns.
+
+/// The liveness of each shard. One per process, on the main thread.
+pub(crate) struct Pulse {
+    survey: Survey<Shard, Scraped<Snapshot>>,
+    shards: Vec<Rhythm>,
+}
+
+#[derive(Clone, Copy)]
+struct Rhythm {
+    /// When it was asked last, or the answer before.
+    asked: Instant,
+    /// The silence at which it is reported next; doubles each time.
+    report_at: Duration,
+}
+
+/// A change that a poll found, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShardChange {
+    /// This shard has not answered for so long.
+    Silent(usize, Duration),
+    /// This shard was silent, and has answered.
+    Back(usize, Duration),
+}
+
+impl Pulse {
+    /// With all shards well at `now`.
+    pub(crate) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
+        let rhythm = Rhythm {
+            asked: now,
+            report_at: SILENT,
+        };
+        Self {
+            shards: vec![rhythm; mailboxes.len()],
+            survey: Survey::new(mailboxes),
+        }
+    }
+
+    /// Collects answers, which `note` gets, and asks the shards that are due. Returns shards that stopped or resumed
+    /// answering.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        mut note: impl FnMut(Scraped<Snapshot>),
+    ) -> Vec<ShardChange> {
+        let mut findings = Vec::new();
+        for (shard, rhythm) in self.shards.iter_mut().enumerate() {
+            let silence = self.survey.silence(shard, now);
+            if let Some(answer) = self.survey.take(shard) {
+                note(answer);
+                if rhythm.report_at > SILENT {
+                    findings.push(ShardChange::Back(shard, silence.unwrap_or_default()));
+                }
+                rhythm.report_at = SILENT;
+            } else if let Some(silence) = silence.filter(|silence| *silence > rhythm.report_at) {
+                rhythm.report_at *= 2;
+                findings.push(ShardChange::Silent(shard, silence));
+            }
+            let waits = self.survey.silence(shard, now).is_some();
+            if waits || now.saturating_duration_since(rhythm.asked) >= ASK_EVERY {
+                if !waits {
+                    rhythm.asked = now;
+                }
+                // One that owes an answer gets no second question.
+                self.survey.post(shard, now, Post::Scrape);
+            }
+        }
+        findings
+    }
+
+    /// Whether no shard is stuck.
+    pub(crate) fn is_well(&self, now: Instant) -> bool {
+        let stuck = |shard| self.survey.silence(shard, now) >= Some(STUCK);
+        !self.survey.all().any(stuck)
+    }
+}
+
+/// A shard that sleeps is woken for it: half of the time it may rest as deeply as it can.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// A turn takes milliseconds. A shard that is silent for longer than this is reported, and again each time it has
+/// doubled.
+const SILENT: Duration = Duration::from_secs(1);
+/// A shard that is silent for so long is stuck: the service manager's watchdog is no longer fed.
+const STUCK: Duration = Duration::from_secs(10);
+
+// The main thread's part in a cluster whose owners change: it says when a shard hangs, how much waits and when the
+// process is to end, and learns of the node's own end.
+
+/// One per process; without a node it does nothing.
+pub(crate) struct Follower<'n> {
+    node: Option<&'n Node>,
+    /// Reports of the node.
+    pub(crate) news: Receiver<NodeNews>,
+    is_stuck: bool,
+}
+
+impl<'n> Follower<'n> {
+    /// With a node clients are served as soon as it says so, without one from here on.
+    pub(crate) fn new(
+        node: Option<&'n Node>,
+        status: &StatusBoard,
+        who: Option<&InitialCredentials>,
+    ) -> Self {
+        if let (Some(node), Some(who)) = (node, who) {
+            node.reports_on(who.file.in_force());
+        }
+        if node.is_none() {
+            status.set(Status::Ok);
+        }
+        Self {
+            node,
+            news: node.map_or_else(never, Node::news),
+            is_stuck: false,
+        }
+    }
+
+    /// Once a second: are the shards well, can clients be served, and how many messages wait?
+    pub(crate) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, waiting: u64, now: Instant) {
+        let Some(node) = self.node else { return };
+        node.waiting(waiting);
+        let is_stuck = !pulse.is_well(now);
+        if is_stuck != self.is_stuck && node.stuck(is_stuck) {
+            self.is_stuck = is_stuck;
+        }
+        if status.status() == Status::Starting && node.is_ready() {
+            status.set(Status::Ok);
+            tracing::info!("ready: the channels of the cluster can be reached");
+        }
+    }
+
+    /// Begins to give all slots to other nodes. True when their end is to be awaited, for [`GIVING_MAX`] at most.
+    pub(crate) fn drain(&self) -> bool {
+        self.node.is_some_and(Node::drain)
+    }
+}
+
+/// The node has ended by itself, because of these other nodes if there are any.
+pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
+    let others = others.join(", ");
+    match ending {
+        Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
+        Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
+        Ending::NameTaken => Failure::Configuration(format!(
+            "cluster.node: another process runs under this name: {others}; give each machine a name that no other node \
+             has, and a data directory of its own: one that was copied from another node must be emptied. Where that \
+             process is to end, stop it first, and start this one again"
+        )),
+        Ending::Unproven => Failure::Configuration(format!(
+            "cluster.secret_file: of the nodes that are registered in etcd under cluster.name none has a proof that is \
+             valid under this secret, for this cluster's id and slot hash key: {others}; give this node the secret of \
+             those, or a cluster.name that they do not have. Where the secret was changed, stop all nodes first"
+        )),
+        Ending::OtherVersion { inner } => Failure::Configuration(format!(
+            "this program has inner version {INNER_VERSION}, and a registered node has {inner}: {others}; only \
+             neighbouring versions share a cluster: upgrade all nodes one version at a time, or stop all of them first"
+        )),
+        Ending::Outdated { lowest } => Failure::Configuration(format!(
+            "this program is too old for its cluster, whose nodes have agreed on inner version {lowest}; this one has \
+             {INNER_VERSION}: install the version of the other nodes"
+        )),
+    }
+}
+
+/// The node's thread panicked, so nobody renews this process's right to serve, and its slots are others' soon.
+pub(crate) fn died() -> Failure {
+    let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
+    Failure::Fatal(why.into())
+}
+
+/// The node has given its slots away, or could not.
+pub(crate) fn report(ending: Ending, others: &[String]) {
+    match ending {
+        Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
+        Ending::Drained { left } => tracing::warn!(
+            left,
+            "slots that no other node took: their channels are away until another node takes them"
+        ),
+        Ending::Removed | Ending::NameTaken | Ending::Outdated { .. } => {
+            tracing::warn!("{}", failure(ending, others))
+        }
+        Ending::Unproven | Ending::OtherVersion { .. } => {
+            tracing::warn!("{}", failure(ending, others))
+        }
+    }
+}
+
+/// Time for giving all slots away, at most. The node gives up earlier when 25 s pass without a slot given; it nearly
+/// always takes some seconds.
+pub(crate) const GIVING_MAX: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::server::watch;
+    use crossbeam_channel::unbounded;
+    use std::thread;
+
+    /// A process without shards, whose node reports this. It ends when a test takes too long.
+    fn watch(news: Receiver<NodeNews>) -> Watch<'static> {
+        let mailboxes: Arc<[Mailbox<Post<Shard>>]> = Arc::from([]);
+        let (now, status) = (Instant::now(), StatusBoard::default());
+        let (commands, told) = unbounded();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_secs(10));
+            let _ = commands.send(Command::End);
+        });
+        let mut follower = Follower::new(None, &status, None);
+        follower.news = news;
+        Watch {
+            hooks: None,
+            shards: Vec::new(),
+            rounds: Rounds::new(Arc::clone(&mailboxes), History::shared(0, now), now),
+            mailboxes,
+            told,
+            happened: never(),
+            reloader: Reloader::default(),
+            supervisor: Supervisor::of_environment(),
+            follower,
+            status,
+            drain_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_that_dies_ends_the_process() {
+        let (reports, news) = unbounded();
+        drop(reports);
+        assert_eq!(watch(news).serve(), Err(watch::died()));
+    }
+
+    #[test]
+    fn a_node_that_says_how_it_ended_did_not_die() {
+        let (reports, news) = unbounded();
+        let ended = NodeNews::Ended(Ending::Removed, Vec::new());
+        reports.send(ended).unwrap();
+        drop(reports);
+        let mut watch = watch(news);
+        let why = watch::failure(Ending::Removed, &[]);
+        assert_eq!(watch.serve(), Err(why));
+        let all_drained = watch.wait_for_all(Duration::from_secs(1), |_| true);
+        assert_eq!(all_drained, Ok(true));
+    }
+}
+
+#[cfg(test)]
+mod pulse_tests {
+
+    use super::*;
+    use crate::edge::EdgeCounts;
+    use broker_core::id::ShardId;
+
+    fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16) {
+        let Some(Post::Scrape(to)) = mailbox.try_take() else {
+            panic!("shard {shard} was not asked")
+        };
+        let answer = Scraped {
+            shard: ShardId(shard),
+            snapshot: Snapshot::default(),
+            edge: EdgeCounts::default(),
+        };
+        to.try_send(answer).unwrap();
+    }
+
+    #[test]
+    fn a_shard_that_hangs_is_reported_and_not_queried_twice() {
+        let mailboxes: Vec<_> = (0..2).map(|_| Mailbox::new(8, 4).unwrap()).collect();
+        let mailboxes: Arc<[_]> = mailboxes.into();
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
+        assert_eq!(pulse.poll(at(1), drop), []);
+        assert!(
+            mailboxes.iter().all(Mailbox::is_empty),
+            "asked every other second"
+        );
+        assert_eq!(pulse.poll(at(2), drop), []);
+        answer(&mailboxes[0], 0);
+        assert_eq!(pulse.poll(at(3), drop), []);
+        let silent = |seconds| ShardChange::Silent(1, Duration::from_secs(seconds));
+        for second in 4..12 {
+            let told: &[ShardChange] = match second {
+                4 => &[silent(2)],
+                5 => &[silent(3)],
+                7 => &[silent(5)],
+                11 => &[silent(9)],
+                _ => &[],
+            };
+            assert_eq!(pulse.poll(at(second), drop), told);
+            assert!(pulse.is_well(at(second)), "busy, perhaps");
+            if second % 2 == 0 {
+                answer(&mailboxes[0], 0);
+            }
+        }
+        assert_eq!(pulse.poll(at(12), drop), []);
+        assert!(!pulse.is_well(at(12)), "stuck");
+        answer(&mailboxes[1], 1);
+        assert!(mailboxes[1].is_empty(), "asked once in all that time");
+        let back = ShardChange::Back(1, Duration::from_secs(11));
+        assert_eq!(pulse.poll(at(13), drop), [back]);
+        assert!(pulse.is_well(at(13)));
+    }
+
+    #[test]
+    fn a_shard_whose_mailbox_is_full_is_silent_too() {
+        let mailboxes: Arc<[_]> = [Mailbox::new(2, 1).unwrap()].into();
+        while mailboxes[0].post_always(Post::Stop).is_ok() {}
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
+        for second in 2..12 {
+            pulse.poll(at(second), drop);
+        }
+        assert!(!pulse.is_well(at(12)));
+        while let Some(Post::Stop) = mailboxes[0].try_take() {}
+        assert!(mailboxes[0].is_empty(), "no letter of ours among them");
+        pulse.poll(at(12), drop);
+        answer(&mailboxes[0], 0);
+        pulse.poll(at(13), drop);
+        assert!(pulse.is_well(at(13)));
+    }
+}

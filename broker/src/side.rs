@@ -1,0 +1,230 @@
+//! The side thread: a tokio runtime for requests of operators, never on a message's way.
+//!
+//! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
+//! listener.
+//!
+//! | place | what it is |
+//! |---|---|
+//! | this page, `status`, `shared`, `process`, `feed` | its start, and what all rooms use |
+//! | `admin` | who gets in, and how a connection is served |
+//! | `accounts` | people who get in with an account of an OpenID provider |
+//! | `pages` `rules` `shows` | the table of all pages, what holds for each, and what they show |
+//! | `inspect` | questions to the shards and to other nodes |
+//! | `channels` `presence` `trace` `refusals` | what and who is there, what happened, and why not |
+//! | `console` | the operator's pages: files, figures, events |
+//! | `metrics` `log` | for programs that watch |
+//! | `try_page` `phones` | a camera and a viewer in a browser; devices of the local network |
+//! | `hooks` | how receivers of events do |
+//! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
+
+pub(crate) mod admin;
+mod backup;
+mod channels;
+mod cluster;
+mod console;
+mod dev;
+mod feed;
+mod hooks;
+mod inspector;
+mod lan;
+mod log;
+mod metrics;
+mod process;
+mod recent_refusals;
+mod refusals;
+mod shared_state;
+mod survey;
+mod trace;
+mod try_page;
+mod try_sessions;
+
+use crate::hooks::{Courier, Hooks};
+use crate::providers::{Fetcher, Figures, Knowledge};
+pub use admin::accounts::{Admission, Console};
+pub use admin::connections::{Visits, admin_descriptors, visits};
+pub use backup::Backup;
+use broker_core::settings::Settings;
+pub use channels::import::{Commit, Creation};
+pub use channels::presence::{Readers, Teller};
+pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
+pub use console::Look;
+pub use console::history::{History, ShardLook};
+use crossbeam_channel::Sender;
+pub use dev::{Captures, DevTools, MoveClocks};
+pub use inspector::{
+    AskedPath, FindOwner, Inspect, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply, Whom,
+};
+pub use lan::{Lan, Pairing};
+pub use log::tail::LogTail;
+pub use log::{Log, log_to_stderr};
+pub use metrics::{BUDGETS, ProcessState, Report, Scrape, Scraper};
+pub use process::{
+    avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
+    unblock_signals,
+};
+pub use refusals::Refusals;
+pub use shared_state::{Shared, Status, StatusBoard};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::{io, thread};
+pub use survey::Survey;
+use tokio::signal::unix::{SignalKind, signal};
+pub use trace::failed_sessions::Troubled;
+pub use try_sessions::{InForce, Lender, Tries};
+
+/// A signal from the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// SIGTERM or SIGINT: drain and end.
+    End,
+    /// SIGHUP: read the files again that may change.
+    Reload,
+}
+
+/// Starts the side thread, with the courier of hooks and the fetcher of
+/// providers' keys on it. It ends with the process. Signals are sent as `commands`; a
+/// second `End` is sent like the first.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub fn start(
+    admin: Option<AdminPage>,
+    (courier, fetcher): (Option<Courier>, Option<Fetcher>),
+    status: StatusBoard,
+    commands: Sender<Command>,
+) -> io::Result<()> {
+    let (ready, started) = crossbeam_channel::bounded(1);
+    let run = move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        runtime.block_on(async move {
+            let opened = open(admin, &status);
+            let signals = opened.and_then(|()| {
+                let signals = (
+                    signal(SignalKind::terminate())?,
+                    signal(SignalKind::interrupt())?,
+                    signal(SignalKind::hangup())?,
+                );
+                process::unblock_signals()?;
+                Ok(signals)
+            });
+            match signals {
+                Ok((terminate, interrupt, hangup)) => {
+                    let _ = ready.send(Ok(()));
+                    courier.map(|courier| tokio::spawn(courier.run()));
+                    fetcher.map(|fetcher| tokio::spawn(fetcher.run()));
+                    listen(terminate, interrupt, hangup, commands).await;
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        });
+    };
+    thread::Builder::new().name("side".into()).spawn(run)?;
+    started
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the side thread ended at its start")))
+}
+
+/// Starts to serve the admin listener, on the runtime that runs this.
+fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
+    let Some(AdminPage { listeners, shows }) = admin else {
+        return Ok(());
+    };
+    let listeners = listeners.into_iter();
+    let listeners = listeners.map(tokio::net::TcpListener::from_std);
+    let listeners = listeners.collect::<io::Result<_>>()?;
+    let status = status.clone();
+    tokio::spawn(async move {
+        admin::serve(listeners, status, shows).await;
+    });
+    Ok(())
+}
+
+async fn listen(
+    mut terminate: tokio::signal::unix::Signal,
+    mut interrupt: tokio::signal::unix::Signal,
+    mut hangup: tokio::signal::unix::Signal,
+    commands: Sender<Command>,
+) {
+    loop {
+        let command = tokio::select! {
+            _ = terminate.recv() => Command::End,
+            _ = interrupt.recv() => Command::End,
+            _ = hangup.recv() => Command::Reload,
+        };
+        if commands.send(command).is_err() {
+            return; // nobody is left to act on it: the process ends
+        }
+    }
+}
+
+// The sources of the admin listener's pages, as the start hands them over.
+
+/// The admin listener and what it shows.
+pub struct AdminPage {
+    /// Bound, listening, nonblocking: one an address.
+    pub listeners: Vec<TcpListener>,
+    /// The sources of its pages, and the tokens that open them.
+    pub shows: Shows,
+}
+
+/// The sources of the admin listener's pages.
+pub struct Shows {
+    /// Collects the metrics.
+    pub scrape: Scrape,
+    /// Answers the inspector.
+    pub inspect: Inspect,
+    /// Looks at the shards for figures.
+    pub look: Look,
+    /// The figures of the last hour.
+    pub history: Shared<History>,
+    /// The last lines of the log.
+    pub log: Arc<LogTail>,
+    /// The kept refusals, and the reader of refusals' ids.
+    pub refusals: Refusals,
+    /// Viewers whose session did not go well.
+    pub troubled: Arc<Troubled>,
+    /// The way to the store for channels that move in, if they are on this disk.
+    pub imports: Option<Commit>,
+    /// The sources of a backup.
+    pub backup: Backup,
+    /// The configuration, its listeners with their actual ports.
+    pub settings: Arc<Settings>,
+    /// The channel that `/try` proposes, and the issuer of its sessions.
+    pub tries: Tries,
+    /// The credentials in force, where requests are signed.
+    pub in_force: Option<InForce>,
+    /// The states of channels that shards tell while somebody reads them.
+    pub readers: Readers,
+    /// The ways to the courier of hooks, if any are configured.
+    pub hooks: Option<Hooks>,
+    /// The figures of OpenID providers, where signatures are asked for.
+    pub providers: Option<Figures>,
+    /// Their keys, and the places at which people sign in, there.
+    pub known: Option<Knowledge>,
+    /// The accounts that may use the console, if any are configured.
+    pub accounts: Option<Console>,
+    /// The bearer token that requests need, if one is configured.
+    pub token: Option<String>,
+    /// The pages for devices of the local network, under `--lan`.
+    pub lan: Option<Lan>,
+    /// The tools of `/dev`, under `--dev`.
+    pub dev: Option<DevTools>,
+    /// The requests behind `/cluster`, where the nodes agree in etcd on who owns what.
+    pub cluster: Option<ClusterPage>,
+    /// The requests between the nodes, there.
+    pub nodes: Option<NodePages>,
+}
+
+impl Shows {
+    /// The receiver of the shards' copies of messages, if these can be requested.
+    #[must_use]
+    pub fn captures(&self) -> Option<Captures> {
+        self.dev.as_ref().and_then(|dev| dev.captures.clone())
+    }
+}

@@ -1,0 +1,219 @@
+//! The pages of the admin listener: which there are, and what each of them needs.
+
+pub(crate) mod access;
+pub(crate) mod account_sessions;
+pub(crate) mod accounts;
+mod connection_limits;
+pub(crate) mod connections;
+pub(crate) mod http;
+mod rules;
+mod sign_in;
+
+use crate::config;
+use crate::providers::Knowledge;
+use crate::side::channels::{self, presence};
+use crate::side::cluster::{self, Agreement};
+use crate::side::console::topics::{Hub, Sources};
+use crate::side::console::{Overview, assets, events};
+use crate::side::inspector::{Inspector, Shards};
+use crate::side::lan::LanAccess;
+use crate::side::metrics::Metrics;
+use crate::side::shared_state::{Status, StatusBoard};
+use crate::side::trace::{Traces, failed_sessions};
+use crate::side::try_page::{self, TryPage};
+use crate::side::try_sessions::{InForce, Tries, TrySessions};
+use crate::side::{Shows, backup, console, dev, hooks, refusals};
+use access::Access;
+use accounts::{Accounts, Console};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use broker_core::settings::Settings;
+use connections::Door;
+use http::Fault;
+use rules::Rules;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Serves `listeners` forever, within the bounds of [`Door`].
+pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
+    let access = Access::new(shows.token.clone(), &shows.settings.admin);
+    let (visits, lan) = match shows.lan {
+        Some(lan) => {
+            let access = LanAccess::new(lan.pairing, shows.token, &shows.settings);
+            (Some(lan.visits), Some(access))
+        }
+        None => (None, None),
+    };
+    let settings = shows.settings;
+    let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
+    let shards = Shards::new(shows.inspect, settings.shards);
+    let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
+    let inspector = Inspector::new(shards, shows.nodes, &settings);
+    let traces = Traces::new(inspector.clone());
+    let figures = (shows.look, shows.history, agreement.clone());
+    let sources = Sources {
+        hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
+        overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
+        status,
+        refusals: Arc::new(shows.refusals),
+        troubled: shows.troubled,
+        inspector,
+    };
+    let tries = of_tries(
+        shows.tries,
+        (&access, lan.is_some()),
+        &sources.inspector,
+        &settings,
+    );
+    let pairing = lan.as_ref().map(|lan| lan.pairing.clone());
+    let routes = Router::new()
+        .merge(of_process(sources.status.clone(), Arc::clone(&settings)))
+        .merge(of_console(&sources))
+        .merge(crate::side::metrics::routes(Metrics::new(
+            shows.scrape,
+            Arc::clone(&sources.hub),
+            sources.status.clone(),
+            (shows.hooks.clone(), shows.providers, agreement.clone()),
+        )))
+        .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
+        .merge(channels::routes(sources.inspector.clone(), shows.imports))
+        .merge(presence::routes(sources.inspector.clone()))
+        .merge(crate::side::trace::routes(traces.clone()))
+        .merge(refusals::routes(Arc::clone(&sources.refusals)))
+        .merge(cluster::routes(shows.cluster))
+        .merge(backup::routes(shows.backup, access.clone()))
+        .merge(dev::routes(
+            shows.dev,
+            sources.inspector.clone(),
+            Arc::clone(&sources.refusals),
+        ))
+        .merge(tries)
+        .merge(crate::side::lan::routes(pairing, &settings))
+        .merge(crate::side::admin::sign_in::routes(accounts.clone()))
+        .fallback(|| async { NO_SUCH_PAGE });
+    let rules = Rules::new(access, accounts.clone(), lan);
+    let routes = rules.hold_for(routes);
+    accounts.map(|accounts| tokio::spawn(accounts.watch()));
+    let own = sources.inspector.node().map(Into::into);
+    let presence = Arc::clone(sources.hub.presence());
+    tokio::spawn(shows.readers.feed(presence, own));
+    follow(sources, traces, agreement);
+    if let Some(visits) = visits {
+        tokio::spawn(connections::serve(Door::of_lan(visits), routes.clone()));
+    }
+    connections::serve(Door::new(listeners), routes).await;
+}
+
+/// The accounts that may use the console, where some are configured and requests are signed.
+fn of_accounts(
+    console: Option<Console>,
+    in_force: &Option<InForce>,
+    known: Option<Knowledge>,
+    settings: &Settings,
+) -> Option<Accounts> {
+    let (console, who) = console.zip(in_force.clone())?;
+    let origins = &settings.admin.origins;
+    Some(Accounts::new(console, who, known?, origins))
+}
+
+/// The routes of `/try`.
+fn of_tries(
+    tries: Tries,
+    (access, has_phones): (&Access, bool),
+    inspector: &Inspector,
+    settings: &Arc<Settings>,
+) -> Router {
+    let tries = Arc::new(tries);
+    let page = TryPage {
+        settings: Arc::clone(settings),
+        wants_token: access.wants_token(),
+        has_phones,
+        channel: tries.channel.as_str().into(),
+    };
+    let sessions = TrySessions {
+        tries,
+        access: access.clone(),
+        inspector: inspector.clone(),
+        settings: Arc::clone(settings),
+    };
+    try_page::routes(page, sessions)
+}
+
+/// Starts what goes on beside requests.
+fn follow(sources: Sources, traces: Traces, agreement: Agreement) {
+    let (hub, refusals) = (Arc::clone(&sources.hub), Arc::clone(&sources.refusals));
+    tokio::spawn(events::feed_refusals(hub, refusals));
+    let inspector = sources.inspector.clone();
+    tokio::spawn(channels::answer_nodes(
+        inspector,
+        traces.clone(),
+        agreement.clone(),
+    ));
+    tokio::spawn(agreement.follow());
+    tokio::spawn(failed_sessions::explain(
+        Arc::clone(&sources.troubled),
+        traces,
+    ));
+    tokio::spawn(events::feed(sources));
+}
+
+fn of_console(sources: &Sources) -> Router {
+    let (figures, troubled) = (Arc::clone(&sources.overview), Arc::clone(&sources.troubled));
+    Router::new()
+        .route("/", get(assets::index))
+        .route("/assets/{*path}", get(assets::asset))
+        .merge(console::routes(figures, troubled))
+        .merge(events::routes(sources.clone()))
+}
+
+/// The routes of the process's state and of the settings by which it runs.
+fn of_process(status: StatusBoard, settings: Arc<Settings>) -> Router {
+    let of_settings = Router::new()
+        .route("/config", get(config))
+        .with_state(settings);
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .with_state(status)
+        .merge(of_settings)
+}
+
+async fn live(State(board): State<StatusBoard>) -> Json<Value> {
+    told(board.status())
+}
+
+async fn ready(State(board): State<StatusBoard>) -> (StatusCode, Json<Value>) {
+    let status = board.status();
+    let code = match status {
+        Status::Ok => StatusCode::OK,
+        Status::Starting | Status::Draining | Status::StoreFailed => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    (code, told(status))
+}
+
+async fn config(State(settings): State<Arc<Settings>>) -> Json<Value> {
+    Json(config::json(&settings))
+}
+
+/// `{"status":"…"}`.
+fn told(status: Status) -> Json<Value> {
+    Json(value!({ "status": status.as_str() }))
+}
+
+const NO_SUCH_PAGE: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
+     /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
+     /sessions/{shard}/{connection}, /ice/reconnect, /import, /backup",
+);
+
+// The admin listener itself: who gets in, what each may ask for, and how a connection is served. What it shows is in
+// the folders beside this one.
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! People's accounts: who is let in to the console by an OpenID provider, beside the holders of the admin token.
+//!
+//! ```text
+//!  browser ── /account/sign-in ──► SignIns: state, nonce, verifier ── 303, cookie with the state ──► provider's page
+//!     ▲                                                                                                    │
+//!     │    provider ◄── code, verifier, secret ── exchange ◄── taken once, by its state ◄── /account/callback
+//!     │       └── id token ──► signature, audience, nonce, claim ──► Sessions ── cookie ──► the console
+//!     └── 303 to /
+//! ```
+//! * A sign-in belongs to one browser: the callback has the state in its query and in a cookie. Its code is exchanged
+//!   by the server, with a verifier that no page ever has.
+//! * A session ends after eight hours, with *Sign out*, with the process, and as soon as a reload lets its account in
+//!   no more: it remembers by which rule it was opened, and that must still be the one in force.
+//! * A session is bound to the origin at which it was opened. A request that changes something needs that in `Origin`,
+//!   beside the cookie. Its event streams end with it.
+//! * Nothing that a browser sends says where it is sent: the provider's page is that of its discovery document, the
+//!   callback is at an origin that the operator wrote or on loopback, and from there it goes to `/`.
+//!
+//! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
+//! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (names of cookies).
+
+use crate::limits::CONSOLE_EXCHANGES_MAX;
+use crate::providers::Knowledge;
+use crate::side::admin::access::Refusal;
+use crate::side::admin::account_sessions::{Account, Basis, Sessions, SignIns};
+use crate::side::admin::connections;
+use crate::side::admin::sign_in::{self, Place};
+use crate::side::shared_state::Shared;
+use crate::side::try_sessions::InForce;
+use axum::http::{HeaderMap, Method, header};
+use broker_core::auth::provider::Provider;
+use broker_core::settings::Oidc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, watch};
+use zeroize::Zeroizing;
+
+/// The accounts that may use the console, as the start hands them over.
+pub struct Console {
+    /// The rule in force.
+    pub admission: watch::Receiver<Option<Arc<Admission>>>,
+    /// Whether providers may be on loopback.
+    pub dev: bool,
+}
+
+/// The rule of the configuration, with the client's secret. A reload replaces it.
+pub struct Admission {
+    /// The rule as the file has it.
+    pub oidc: Oidc,
+    /// The content of the file that it names.
+    pub secret: Option<Zeroizing<String>>,
+}
+
+/// The sign-ins and sessions of the console; a clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Accounts(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) console: Console,
+    credentials: InForce,
+    pub(crate) known: Knowledge,
+    pub(crate) origins: Vec<String>,
+    pub(crate) exchanges: Semaphore,
+    pub(crate) sign_ins: Shared<SignIns>,
+    pub(crate) sessions: Shared<Sessions>,
+}
+
+/// The rule in force with the provider that it names.
+pub(crate) struct Terms {
+    pub(crate) basis: Arc<Basis>,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) admission: Arc<Admission>,
+}
+
+impl Accounts {
+    /// Those of a listener with these origins.
+    pub(crate) fn new(
+        console: Console,
+        credentials: InForce,
+        known: Knowledge,
+        origins: &[String],
+    ) -> Self {
+        Self(Arc::new(Inner {
+            console,
+            credentials,
+            known,
+            origins: origins.to_vec(),
+            exchanges: Semaphore::new(CONSOLE_EXCHANGES_MAX),
+            sign_ins: Shared::default(),
+            sessions: Shared::default(),
+        }))
+    }
+
+    /// The account that a request is of. What changes something must come from a page of the origin that the session
+    /// was opened at.
+    ///
+    /// # Errors
+    /// It has no session that is in force, or comes from elsewhere.
+    pub(crate) fn admit(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        now: Instant,
+    ) -> Result<Account, Refusal> {
+        let place = Place::of(headers, &self.0.origins).ok_or(Refusal::Token)?;
+        let session = sign_in::find(headers, &place.session_cookie()).ok_or(Refusal::Token)?;
+        let basis = self.terms().map(|terms| terms.basis);
+        let account = self.0.sessions.lock().find(session, &place.origin, now);
+        let (account, opened_by) = account.ok_or(Refusal::Token)?;
+        if basis.as_ref() != Some(&opened_by) {
+            return Err(Refusal::Token); // `watch` ends it, and says so
+        }
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        if !reads && !is_from(headers, &place.origin) {
+            return Err(Refusal::Origin);
+        }
+        Ok(account)
+    }
+
+    /// Ends sessions whose time is over, or whose account is let in no more, with their event streams. Forever.
+    pub(crate) async fn watch(self) {
+        let mut admission = self.0.console.admission.clone();
+        let mut credentials = self.0.credentials.clone();
+        loop {
+            let basis = self.terms().map(|terms| terms.basis);
+            let ended = self.0.sessions.lock().sweep(basis, Instant::now());
+            for account in ended {
+                let Account {
+                    issuer, subject, ..
+                } = &account;
+                tracing::info!(%issuer, subject = sign_in::cut(subject), "a session of the console is over");
+            }
+            tokio::select! {
+                changed = admission.changed() => if changed.is_err() { return },
+                changed = credentials.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+        }
+    }
+
+    /// The account's connection became an event stream, which is to end with its session.
+    pub(crate) fn holds_stream(&self, account: &Account, stream: connections::Line) {
+        self.0.sessions.lock().hold(account, stream);
+    }
+
+    /// The rule in force, while the credentials file has its provider and it is known which client the console is.
+    pub(crate) fn terms(&self) -> Option<Terms> {
+        let admission = self.0.console.admission.borrow().clone()?;
+        let credentials = Arc::clone(&self.0.credentials.borrow());
+        let oidc = &admission.oidc;
+        let provider = credentials.provider(&oidc.provider)?;
+        let client_id = client_of(oidc, provider)?;
+        let basis = Basis {
+            issuer: provider.issuer.clone(),
+            client_id: client_id.into(),
+            claim: oidc.claim.as_str().into(),
+            value: oidc.value.as_str().into(),
+        };
+        Some(Terms {
+            basis: Arc::new(basis),
+            provider: Arc::clone(provider),
+            admission,
+        })
+    }
+}
+
+/// The client that the console is to a provider.
+pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'c str> {
+    match (&oidc.client_id, &*provider.client_ids) {
+        (Some(client_id), _) => Some(client_id),
+        (None, [sole]) => Some(sole),
+        (None, _) => None,
+    }
+}
+
+/// Whether a browser says that a page of this origin sends the request.
+fn is_from(headers: &HeaderMap, origin: &str) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let sole = origins.next().filter(|_| origins.next().is_none());
+    sole.is_some_and(|sole| sole.as_bytes() == origin.as_bytes())
+}
+
+const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,179 @@
+//! The forms of answers: JSON documents, refusals, dates and ids in them.
+
+use axum::Json;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use broker_core::time::Wall;
+use codec::http::{decode, pairs};
+use serde_json::{Value, json as value};
+use std::borrow::Cow;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A document, or why there is none.
+pub(crate) type Answer = Result<Json<Value>, Fault>;
+
+/// The refusal of a request: a status, and a text for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
+
+impl Fault {
+    pub(crate) const fn new(code: StatusCode, text: &'static str) -> Self {
+        Self(code, Cow::Borrowed(text))
+    }
+
+    /// A request that cannot be meant.
+    pub(crate) const fn bad(text: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+}
+
+/// A reader of requests says in words why one cannot be meant.
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Self(StatusCode::BAD_REQUEST, text.into())
+    }
+}
+
+/// `{"error":"…"}`.
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        (self.0, Json(value!({ "error": self.1 }))).into_response()
+    }
+}
+
+/// The id of the fault of this number, as `/dev/faults` gives it.
+pub(crate) fn fault_id(number: u64) -> String {
+    format!("f{number}")
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub(crate) fn rfc3339(at: Wall) -> String {
+    codec::calendar::rfc3339(at.0)
+}
+
+/// A shard does not answer.
+pub(crate) const SILENT: Fault =
+    Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
+
+/// The type of documents and of refusals.
+pub(crate) const JSON: &str = "application/json";
+
+// Parts of requests that several pages read.
+
+/// The first parameter of a name, decoded; an empty one is as good as none.
+pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
+    let found = pairs(query).find(|(other, _)| *other == name);
+    let text = found.map(|(_, text)| decode(text)).transpose();
+    let text = text.map_err(|_| Fault::bad("the query is not percent-encoded UTF-8"))?;
+    Ok(text.map(String::from).filter(|text| !text.is_empty()))
+}
+
+/// A moment of RFC 3339 in UTC, with or without a fraction of the second: `2026-01-02T03:04:05Z`.
+pub(crate) fn moment(text: &str) -> Option<Wall> {
+    let text = text.strip_suffix(['Z', 'z'])?;
+    let moment = OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).ok()?;
+    let ms = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000);
+    ms.ok().map(Wall)
+}
+
+/// A page of another origin cannot send this type without being asked whether it may.
+pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Fault::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "Content-Type: allowed application/json",
+    ))
+}
+
+/// The host by which the request names this listener, without its port.
+pub(crate) fn host_name(headers: &HeaderMap) -> &str {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    // Text within a policy must not end its directive.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let host = host.filter(|host| host.bytes().all(is_plain) && host.parse::<Authority>().is_ok());
+    host.map_or("localhost", |host| match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    })
+}
+
+#[cfg(test)]
+mod request_tests {
+
+    use super::*;
+
+    fn named(host: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        host_name(&headers).to_owned()
+    }
+
+    #[test]
+    fn a_host_cannot_end_a_directive() {
+        for (host, name) in [
+            ("localhost:8090", "localhost"),
+            ("bench.test", "bench.test"),
+            ("[2001:db8::7]:8090", "[2001:db8::7]"),
+            ("a; script-src *", "localhost"),
+            ("a,b", "localhost"),
+            ("", "localhost"),
+        ] {
+            assert_eq!(named(host), name, "{host}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read_in_utc_or_not_at_all() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:01Z", 1000),
+            ("2026-11-20T12:00:01Z", 1_795_176_001_000),
+            ("2026-11-20t12:00:01z", 1_795_176_001_000),
+            ("2026-11-20 12:00:01Z", 1_795_176_001_000),
+            ("2026-11-20T12:00:01.5Z", 1_795_176_001_500),
+            ("2026-11-20T12:00:01.1234567Z", 1_795_176_001_123),
+        ] {
+            assert_eq!(moment(text), Some(Wall(ms)), "{text}");
+        }
+        let large = i64::MAX;
+        for text in [
+            "",
+            "Z",
+            "2026-02-30T12:00:01Z",
+            "2026-11-20T24:00:00Z",
+            "2026-11-20T12:00:01",
+            "2026-11-20T12:00:01+01:00",
+            "2026-11-20T12:00:01+01:00Z",
+            "2026-11-20T12:00:01.5é0Z",
+            "2026-1-20T12:00:0001Z",
+            "1969-12-31T23:59:59Z",
+            "99999999-1-1T0:0:0Z",
+            "1-1-1T1:1:99999999Z",
+            &format!("{large}-01-01T00:00:00Z"),
+            &format!("2026-01-01T{large}:00:00Z"),
+            &format!("2026-{large}-{large}T00:{large}:{large}Z"),
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_read() {
+        let check = |kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            is_json(&headers).is_ok()
+        };
+        assert!(check("application/json") && check("Application/JSON; charset=utf-8"));
+        assert!(!check("text/plain") && !check("application/jsonp"));
+        assert!(is_json(&HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The rules for every page of the admin listener: who may see it, and what each answer has.
+
+use crate::limits::ADMIN_BODY_BYTES_MAX;
+use crate::side::admin::access::{self, Access, Refusal};
+use crate::side::admin::account_sessions::Account;
+use crate::side::admin::accounts::Accounts;
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::{Fault, JSON};
+use crate::side::lan::{self, LanAccess};
+use crate::side::log::line;
+use axum::Router;
+use axum::body::{HttpBody, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// The checks of who may see pages.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    access: Access,
+    /// People who sign in with accounts, where some are let in.
+    accounts: Option<Accounts>,
+    /// For devices of the local network, under `--lan`.
+    lan: Option<LanAccess>,
+}
+
+impl Rules {
+    pub(crate) const fn new(
+        access: Access,
+        accounts: Option<Accounts>,
+        lan: Option<LanAccess>,
+    ) -> Self {
+        Self {
+            access,
+            accounts,
+            lan,
+        }
+    }
+
+    /// The pages, behind these rules.
+    pub(crate) fn hold_for(self, pages: Router) -> Router {
+        pages
+            .layer(middleware::from_fn_with_state(self, authorise))
+            .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+            .layer(middleware::map_response(errors_as_json))
+            .layer(middleware::map_response(for_browsers))
+            .layer(middleware::from_fn(last_answer))
+    }
+}
+
+/// Answers requests that the rules allow, and says why it does not answer others.
+async fn authorise(
+    State(rules): State<Rules>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let refusal = match &rules.lan {
+        Some(lan) if seat.is_of_lan() => lan.check(method, path, request.headers(), Instant::now()),
+        Some(_) | None => rules.access.check(method, path, request.headers()),
+    };
+    let Err(mut refusal) = refusal else {
+        return next.run(request).await;
+    };
+    if let Some(accounts) = rules.accounts.as_ref().filter(|_| !seat.is_of_lan())
+        && refusal == Refusal::Token
+    {
+        match accounts.admit(method, request.headers(), Instant::now()) {
+            Ok(account) => return for_account(accounts, account, &seat, request, next).await,
+            Err(other) => refusal = other,
+        }
+    }
+    if refusal == Refusal::Unpaired && *method == Method::GET && access::is_page(path) {
+        return lan::unpaired();
+    }
+    let fault = refusal.answer();
+    let is_token = fault.0 == StatusCode::UNAUTHORIZED;
+    let scheme = is_token.then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+    (scheme, fault).into_response()
+}
+
+/// Answers a request of an account. What may change something is logged with who asked for it, and a stream ends with
+/// the session.
+async fn for_account(
+    accounts: &Accounts,
+    account: Account,
+    seat: &Seat,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    let mut change = (!reads && path != SIGN_OUT).then(|| Change {
+        account: account.clone(),
+        operation: format!("{method} {path}"),
+        remote: seat.remote(),
+        status: None,
+    });
+    request.extensions_mut().insert(account.clone());
+    let response = next.run(request).await;
+    if let Some(change) = &mut change {
+        change.status = Some(response.status());
+    }
+    drop(change);
+    if let Some(stream) = seat.stream() {
+        accounts.holds_stream(&account, stream);
+    }
+    response
+}
+
+/// A request of an account that may change something: logged when it is over, also when its caller has left.
+struct Change {
+    account: Account,
+    operation: String,
+    remote: SocketAddr,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        let outcome = match &self.status {
+            None => "unanswered",
+            Some(status) if status.is_success() => "ok",
+            Some(status) => status.as_str(),
+        };
+        line::by_account(self.account.names(), &self.operation, outcome, self.remote);
+    }
+}
+
+/// One request a connection: who has been answered keeps no place from others. What is not read is counted.
+async fn last_answer(
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(bytes) = response.body().size_hint().exact() {
+        seat.answers(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// Gives refusals by the framework itself (a method, a path that is no UTF-8, a long body) the form of every other
+/// refusal.
+async fn errors_as_json(response: Response) -> Response {
+    let (status, headers) = (response.status(), response.headers());
+    let kind = headers.get(header::CONTENT_TYPE);
+    let is_ours = kind.is_some_and(|kind| OUR_KINDS.iter().any(|ours| kind == ours));
+    if is_ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let text = "not with this method: the header Allow names others";
+        return Fault::new(status, text).into_response();
+    }
+    let text = to_bytes(response.into_body(), ADMIN_BODY_BYTES_MAX).await;
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    Fault(status, text.into()).into_response()
+}
+
+/// Adds the headers for browsers, except those that an answer sets itself: nothing but our own files and requests, no
+/// frames, nothing kept.
+async fn for_browsers(mut response: Response) -> Response {
+    for (name, value) in BROWSER_HEADERS {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+pub(crate) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri \
+         'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// The path whose line is written where the session ends.
+const SIGN_OUT: &str = "/account/sign-out";
+
+/// Types of bodies that no refusal of the framework has: errors, and pages that say what to do.
+const OUR_KINDS: [&str; 2] = [JSON, "text/html; charset=utf-8"];

@@ -1,0 +1,759 @@
+//! `/account…`: who is signed in, the way to the provider and back, and the end.
+
+use crate::edge::turn::calendar;
+use crate::providers::Endpoints;
+use crate::providers::exchange::{Code, exchange};
+use crate::side::admin::access::{CALLBACK, the_host};
+use crate::side::admin::account_sessions::{self, Account, SESSION_LIFE, SIGN_IN_LIFE, SignIn};
+use crate::side::admin::accounts::{Accounts, Terms};
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::Fault;
+use crate::side::log::line;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::extract::{ConnectInfo, RawQuery, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use broker_core::address_shares::Origin;
+use broker_core::auth::provider::{AccountFault, KeySource, Unverified, Wanted};
+use codec::http::{decode, encode, pairs};
+use serde_json::{Value, json as value};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The pages; none where no accounts are configured.
+pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
+    let Some(accounts) = accounts else {
+        return Router::new();
+    };
+    Router::new()
+        .route("/account", get(account))
+        .route("/account/sign-in", get(sign_in))
+        .route(CALLBACK, get(callback))
+        .route("/account/sign-out", post(sign_out))
+        .with_state(accounts)
+}
+
+/// `GET /account`: the provider, and the account whose session the request has.
+async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<Value> {
+    let now = Instant::now();
+    let account = accounts.admit(&Method::GET, &headers, now).ok();
+    let account = account.map(|account| {
+        let left = account.until.saturating_duration_since(now).as_secs();
+        value!({ "issuer": account.issuer, "subject": account.subject, "secondsLeft": left })
+    });
+    let provider = accounts.terms().map(|terms| terms.basis.issuer.clone());
+    Json(value!({ "provider": provider, "account": account }))
+}
+
+/// `GET /account/sign-in`: sends the browser to the provider.
+async fn sign_in(
+    State(accounts): State<Accounts>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Result<Response, Notice> {
+    let place = Place::of(&headers, &accounts.0.origins).ok_or_else(elsewhere)?;
+    let terms = accounts.terms().ok_or_else(off)?;
+    let endpoints = accounts.endpoints(&terms)?;
+    let sign_in = SignIn::new(&place.origin, &terms.basis).ok_or_else(no_randomness)?;
+    let to = address(&endpoints, &place, &terms, &sign_in);
+    let mut sign_ins = accounts.0.sign_ins.lock();
+    let from = Origin::of(seat.remote().ip());
+    let state = sign_ins.begin(sign_in, from, Instant::now());
+    drop(sign_ins);
+    let state = state.ok_or_else(no_randomness)?;
+    let to = HeaderValue::try_from(format!("{to}&state={}", &*state)).ok();
+    let cookie = state_cookie(&place, &state, SIGN_IN_LIFE.as_secs());
+    let (to, cookie) = to.zip(cookie).ok_or_else(no_randomness)?;
+    Ok(redirect(to, [Some(cookie), None]))
+}
+
+/// The provider's page with the request, up to its state.
+fn address(endpoints: &Endpoints, place: &Place, terms: &Terms, sign_in: &SignIn) -> String {
+    let mut to = endpoints.authorization.to_string();
+    to.push(if to.contains('?') { '&' } else { '?' });
+    to.push_str("response_type=code&code_challenge_method=S256");
+    for (name, text) in [
+        ("client_id", &*terms.basis.client_id),
+        ("redirect_uri", &*place.callback()),
+        ("scope", &*terms.admission.oidc.scope()),
+        ("nonce", &*sign_in.nonce),
+        (
+            "code_challenge",
+            &*account_sessions::challenge(&sign_in.verifier),
+        ),
+    ] {
+        to.push('&');
+        to.push_str(name);
+        to.push('=');
+        encode(&mut to, text);
+    }
+    to
+}
+
+/// `GET /account/callback`: the browser is back. Whatever comes of it, its sign-in is over.
+async fn callback(
+    State(accounts): State<Accounts>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let Some(place) = Place::of(&headers, &accounts.0.origins) else {
+        return elsewhere().into_response();
+    };
+    let over = state_cookie(&place, "", 0);
+    let query = query.unwrap_or_default();
+    match finish(&accounts, &place, &query, &headers, &seat).await {
+        Ok(session) => redirect(HeaderValue::from_static("/"), [over, Some(session)]),
+        Err(notice) => {
+            let mut response = notice.into_response();
+            let headers = response.headers_mut();
+            over.map(|cookie| headers.append(header::SET_COOKIE, cookie));
+            response
+        }
+    }
+}
+
+/// The cookie of a session, if all is right.
+async fn finish(
+    accounts: &Accounts,
+    place: &Place,
+    query: &str,
+    headers: &HeaderMap,
+    seat: &Seat,
+) -> Result<HeaderValue, Notice> {
+    let state = only(query, "state").unwrap_or_default();
+    let known = find(headers, &place.state_cookie()).unwrap_or_default();
+    if state.is_empty() || verify_slices_are_equal(state.as_bytes(), known.as_bytes()).is_err() {
+        return Err(Notice::new(StatusCode::BAD_REQUEST, NOT_BEGUN));
+    }
+    let taken = accounts.0.sign_ins.lock().take(&state, Instant::now());
+    let sign_in = taken.filter(|sign_in| sign_in.origin == place.origin);
+    let sign_in = sign_in.ok_or_else(|| Notice::new(StatusCode::BAD_REQUEST, OVER))?;
+    let terms = accounts.terms().ok_or_else(off)?;
+    if terms.basis != sign_in.basis {
+        return Err(Notice::new(StatusCode::CONFLICT, CHANGED));
+    }
+    let result = subject(accounts, place, query, &terms, &sign_in).await;
+    let subject = result.inspect_err(|notice| {
+        let (issuer, reason, remote) = (&terms.basis.issuer, notice.text(), seat.remote());
+        tracing::warn!(%issuer, %remote, "nobody was signed in to the console: {}", cut(reason));
+    })?;
+    if accounts.terms().is_none_or(|now| now.basis != terms.basis) {
+        return Err(Notice::new(StatusCode::CONFLICT, CHANGED));
+    }
+    let mut sessions = accounts.0.sessions.lock();
+    let opened = sessions.open(&subject, &terms.basis, &place.origin, Instant::now());
+    drop(sessions);
+    let (text, account) = opened.ok_or_else(no_randomness)?;
+    line::by_account(account.names(), "SignIn", "ok", seat.remote());
+    session_cookie(place, &text, SESSION_LIFE.as_secs()).ok_or_else(no_randomness)
+}
+
+/// The subject that the provider vouches for.
+async fn subject(
+    accounts: &Accounts,
+    place: &Place,
+    query: &str,
+    terms: &Terms,
+    sign_in: &SignIn,
+) -> Result<Box<str>, Notice> {
+    let endpoints = accounts.endpoints(terms)?;
+    let refused = |text: String| Notice::new(StatusCode::BAD_GATEWAY, text);
+    match only(query, "iss") {
+        Some(iss) if iss != terms.provider.url() => {
+            return Err(refused("the answer is of another provider (iss)".into()));
+        }
+        None if endpoints.names_issuer || has(query, "iss") => {
+            return Err(refused(
+                "the answer does not name its provider (iss)".into(),
+            ));
+        }
+        Some(_) | None => {}
+    }
+    if has(query, "error") {
+        let word = only(query, "error").filter(|word| is_word(word));
+        let word = word.unwrap_or_else(|| "without a reason".into());
+        return Err(Notice::new(
+            StatusCode::FORBIDDEN,
+            format!("the provider refused the sign-in: {word}"),
+        ));
+    }
+    let code = only(query, "code").filter(|code| (1..=CODE_BYTES_MAX).contains(&code.len()));
+    let code = code.ok_or_else(|| refused("the answer of the provider has no code".into()))?;
+    let turn = accounts.0.exchanges.try_acquire();
+    let _turn = turn.map_err(|_| Notice::new(StatusCode::SERVICE_UNAVAILABLE, BUSY))?;
+    let KeySource::Discovery(discovery) = &terms.provider.keys else {
+        return Err(off());
+    };
+    let redirect_uri = place.callback();
+    let code = Code {
+        code: &code,
+        verifier: &sign_in.verifier,
+        redirect_uri: &redirect_uri,
+        client_id: &terms.basis.client_id,
+        secret: terms.admission.secret.as_ref().map(|text| text.as_str()),
+    };
+    let dev = accounts.0.console.dev;
+    let token = exchange(&endpoints, discovery.clone(), dev, code).await;
+    let token = token
+        .map_err(|error| refused(format!("the provider gave no token for the code: {error}")))?;
+    accounts.verified(terms, &token, &sign_in.nonce)
+}
+
+impl Accounts {
+    /// The places of the provider, once it has answered.
+    fn endpoints(&self, terms: &Terms) -> Result<Endpoints, Notice> {
+        let known = self.0.known.borrow();
+        let found = known.endpoints.get(&terms.basis.issuer).cloned();
+        let code = StatusCode::SERVICE_UNAVAILABLE;
+        match found {
+            Some(Ok(endpoints)) => Ok(endpoints),
+            Some(Err(rule)) => {
+                let text = format!("nobody can sign in at the provider: {rule}");
+                Err(Notice::new(code, text).with("provider", &terms.basis.issuer))
+            }
+            None => Err(Notice::new(code, SILENT).with("provider", &terms.basis.issuer)),
+        }
+    }
+
+    /// The subject of an id token that is right.
+    fn verified(&self, terms: &Terms, token: &str, nonce: &str) -> Result<Box<str>, Notice> {
+        let (basis, provider) = (&terms.basis, &terms.provider);
+        let keyring = Arc::clone(&self.0.known.borrow().keyring);
+        let wanted = Wanted {
+            client_id: &basis.client_id,
+            nonce,
+            claim: &basis.claim,
+            value: &basis.value,
+        };
+        let read = Unverified::read(token).map_err(AccountFault::Token);
+        let verified = read.and_then(|token| {
+            let keys = keyring.keys_of(provider);
+            provider.verify_account(&token, keys, &wanted, calendar().0 / 1000)
+        });
+        verified.map_err(|fault| match &fault {
+            AccountFault::Token(token) if token.asks_for_keys() => {
+                keyring.wish(provider);
+                let text = format!("{fault}: try again in a minute");
+                Notice::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            AccountFault::Token(_) | AccountFault::Nonce => {
+                let text = format!("the provider's token is not valid: {fault}");
+                Notice::new(StatusCode::BAD_GATEWAY, text)
+            }
+            AccountFault::Stranger(subject) => {
+                stranger(terms, subject, "this account may not use the console")
+            }
+            AccountFault::Unchecked(subject) => {
+                let text = "the provider has not checked this account's address (email_verified)";
+                stranger(terms, subject, text)
+            }
+        })
+    }
+}
+
+/// The refusal of an account, with what is wanted of it.
+fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
+    let basis = &terms.basis;
+    tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not let in to the console");
+    Notice::new(StatusCode::FORBIDDEN, text)
+        .with("issuer", &basis.issuer)
+        .with("subject", subject)
+        .with("wanted", &format!("{} = {}", basis.claim, basis.value))
+}
+
+/// `POST /account/sign-out`: ends the session of the request, and its streams.
+async fn sign_out(
+    State(accounts): State<Accounts>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    account: Option<Extension<Account>>,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
+    let Some(Extension(account)) = account else {
+        return Err(NO_SESSION);
+    };
+    accounts.0.sessions.lock().end(&account);
+    line::by_account(account.names(), "SignOut", "ok", seat.remote());
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let place = Place::of(&headers, &accounts.0.origins);
+    if let Some(cookie) = place.and_then(|place| session_cookie(&place, "", 0)) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+fn session_cookie(place: &Place, value: &str, life_s: u64) -> Option<HeaderValue> {
+    let cookie = Cookie {
+        name: &place.session_cookie(),
+        value,
+        path: "/",
+        life_s,
+        same_site: "Strict",
+        secure: place.secure,
+    };
+    cookie.header()
+}
+
+/// `Lax`: it comes with the navigation from the provider's page, which is of another site.
+fn state_cookie(place: &Place, value: &str, life_s: u64) -> Option<HeaderValue> {
+    let cookie = Cookie {
+        name: &place.state_cookie(),
+        value,
+        path: CALLBACK,
+        life_s,
+        same_site: "Lax",
+        secure: place.secure,
+    };
+    cookie.header()
+}
+
+fn redirect(to: HeaderValue, cookies: [Option<HeaderValue>; 2]) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, to);
+    for cookie in cookies.into_iter().flatten() {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// A parameter that is there once, decoded.
+fn only(query: &str, name: &str) -> Option<String> {
+    let mut found = pairs(query).filter(|(other, _)| *other == name);
+    let (_, text) = found.next().filter(|_| found.next().is_none())?;
+    decode(text).ok().map(String::from)
+}
+
+fn has(query: &str, name: &str) -> bool {
+    pairs(query).any(|(other, _)| other == name)
+}
+
+/// Whether a word of a query may be shown. Source: RFC 6749, section 4.1.2.1; the characters are those of its words.
+fn is_word(word: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    (1..=64).contains(&word.len()) && word.bytes().all(plain)
+}
+
+fn elsewhere() -> Notice {
+    let text = "people sign in at one of the https origins of the configuration, or at localhost on the machine itself";
+    Notice::new(StatusCode::FORBIDDEN, text)
+}
+
+fn off() -> Notice {
+    Notice::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no accounts are let in at the moment: use the token, or see the broker's log",
+    )
+}
+
+fn no_randomness() -> Notice {
+    Notice::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the sign-in cannot be made",
+    )
+}
+
+const NOT_BEGUN: &str = "this sign-in was not begun in this browser, or not within ten minutes, or another one was \
+                         begun since: begin again";
+const OVER: &str = "this sign-in was used already, or is over: begin again";
+const CHANGED: &str = "the configuration changed meanwhile: begin again";
+const BUSY: &str = "others are signing in at this moment: begin again in some seconds";
+const SILENT: &str = "the provider has not answered yet: try again in a minute, or use the token";
+const NO_SESSION: Fault = Fault::new(StatusCode::CONFLICT, "nobody is signed in with an account");
+
+/// Longest code.
+const CODE_BYTES_MAX: usize = 4096;
+
+// The page that says why nobody was signed in.
+
+/// Why nobody was signed in, in a sentence or two for the person who tried.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    code: StatusCode,
+    text: String,
+    /// Names and values of what it is about, shown below each other.
+    facts: Vec<(&'static str, String)>,
+}
+
+impl Notice {
+    pub(crate) fn new(code: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+            facts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.facts.push((name, value.into()));
+        self
+    }
+
+    /// The text alone, for the log.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl IntoResponse for Notice {
+    fn into_response(self) -> Response {
+        let facts = self.facts.iter();
+        let facts =
+            facts.map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", escaped(value)));
+        let page = PAGE
+            .replace("{facts}", &facts.collect::<String>())
+            .replace("{text}", &escaped(&self.text));
+        let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+        (self.code, kind, page).into_response()
+    }
+}
+
+/// A text as the content of an element.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // Not the first of a placeholder.
+            '{' => out.push_str("&#123;"),
+            // Neither ends of lines nor what turns the direction of a text around.
+            letter if letter.is_control() || is_of_direction(letter) => out.push('\u{fffd}'),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+const fn is_of_direction(letter: char) -> bool {
+    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The first characters of a text of a provider, for the log.
+pub(crate) fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(TEXT_CHARS_MAX);
+    let end = end.map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
+}
+
+const TEXT_CHARS_MAX: usize = 128;
+
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Not signed in · Heliograph</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" type="image/svg+xml" href="/assets/icon.svg">
+<link rel="stylesheet" href="/assets/style.css">
+</head>
+<body>
+<header><a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">Heliograph</a></header>
+<main>
+<section class="card login">
+<h1>Not signed in</h1>
+<p role="alert">{text}</p>
+<dl>{facts}</dl>
+<p><a href="/">Back to the console</a></p>
+</section>
+</main>
+</body>
+</html>
+"#;
+
+// The place of a browser when it asks: one of the operator's https origins, or loopback.
+
+/// The place of a request, with the names of its cookies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// As browsers write it in `Origin`.
+    pub(crate) origin: String,
+    /// Whether cookies go over TLS only.
+    pub(crate) secure: bool,
+    /// The port on loopback, where all ports share their cookies.
+    port: u16,
+}
+
+impl Place {
+    /// The place of a request by its `Host`; `None` for one at which nobody signs in.
+    pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
+        let host = the_host(headers)?.to_str().ok()?;
+        let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
+        if let Some(origin) = origins.iter().find(is_named) {
+            return Some(Self {
+                origin: origin.clone(),
+                secure: true,
+                port: 0,
+            });
+        }
+        let authority: Authority = host.parse().ok()?;
+        if host.contains('@') || !is_loopback(authority.host()) {
+            return None;
+        }
+        Some(Self {
+            origin: format!("http://{}", host.to_ascii_lowercase()),
+            secure: false,
+            port: authority.port_u16().unwrap_or(80),
+        })
+    }
+
+    /// The address to which the provider sends the browser back.
+    pub(crate) fn callback(&self) -> String {
+        format!("{}{CALLBACK}", self.origin)
+    }
+
+    /// The name of the cookie of a session. `__Host-`: browsers take it from this very host alone, over TLS.
+    pub(crate) fn session_cookie(&self) -> String {
+        match self.secure {
+            true => "__Host-heliograph-session".into(),
+            false => format!("heliograph-session-{}", self.port),
+        }
+    }
+
+    /// The name of the cookie of a sign-in, which is for one path: `__Secure-` is what such a cookie can have.
+    pub(crate) fn state_cookie(&self) -> String {
+        match self.secure {
+            true => "__Secure-heliograph-state".into(),
+            false => format!("heliograph-state-{}", self.port),
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+// Cookies: found in requests, written for answers.
+//
+// Source: RFC 6265bis, sections 4.1 and 4.2.
+
+/// The value of the cookie of this name; `None` when there are two, since it is not known whose the other one is.
+pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let texts = lines.filter_map(|line| line.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';'));
+    let mut found = pairs.filter_map(|pair| {
+        let (other, value) = pair.trim().split_once('=')?;
+        (other == name).then_some(value)
+    });
+    let sole = found.next().filter(|_| found.next().is_none());
+    sole.filter(|value| (1..=VALUE_BYTES_MAX).contains(&value.len()))
+}
+
+/// A cookie, and the rules for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cookie<'c> {
+    pub(crate) name: &'c str,
+    /// Empty, with a life of 0, to remove it.
+    pub(crate) value: &'c str,
+    pub(crate) path: &'c str,
+    pub(crate) life_s: u64,
+    /// `Strict` or `Lax`.
+    pub(crate) same_site: &'static str,
+    /// Over TLS only.
+    pub(crate) secure: bool,
+}
+
+impl Cookie<'_> {
+    /// The header's value.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        let Self {
+            name,
+            value,
+            path,
+            life_s,
+            same_site,
+            secure,
+        } = self;
+        let secure = if *secure { "; Secure" } else { "" };
+        let text = format!(
+            "{name}={value}; Path={path}; Max-Age={life_s}; HttpOnly; SameSite={same_site}{secure}"
+        );
+        let mut header = HeaderValue::try_from(text).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+}
+
+/// Longest value that is one of ours.
+const VALUE_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn parameters_count_once() {
+        assert_eq!(only("a=1&b=%2f", "b").as_deref(), Some("/"));
+        assert_eq!(only("a=1&a=2", "a"), None);
+        assert_eq!(only("a=%ff", "a"), None);
+        assert_eq!(only("b=1", "a"), None);
+        assert!(has("a=1&a=2", "a") && !has("b", "a"));
+    }
+
+    #[test]
+    fn only_words_of_an_error_are_shown() {
+        assert!(is_word("access_denied"));
+        for odd in ["", "Access denied", "<b>", "a b"] {
+            assert!(!is_word(odd), "{odd}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod notice_tests {
+
+    use super::*;
+    use axum::body::to_bytes;
+
+    #[tokio::test]
+    async fn texts_of_a_provider_stay_texts() {
+        let notice = Notice::new(StatusCode::FORBIDDEN, "<b>no</b>")
+            .with("subject", "\"><script>{text}\u{202e}\n&'");
+        let response = notice.into_response();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        let page = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        assert!(page.contains("&lt;b&gt;no&lt;/b&gt;"), "{page}");
+        let shown = "<dd>&quot;&gt;&lt;script&gt;&#123;text}\u{fffd}\u{fffd}&amp;&#39;</dd>";
+        assert!(page.contains(shown), "{page}");
+        assert!(!page.contains("{text}") && !page.contains("<script"));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("é"), "é");
+        assert_eq!(cut(&"é".repeat(200)).chars().count(), TEXT_CHARS_MAX);
+    }
+}
+
+#[cfg(test)]
+mod origin_tests {
+
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn place(hosts: &[&'static str]) -> Option<Place> {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append("host", HeaderValue::from_static(host));
+        }
+        let origins = ["https://ops.example.com", "http://plain.example.com"];
+        Place::of(&headers, &origins.map(str::to_owned))
+    }
+
+    #[test]
+    fn people_sign_in_at_https_origins_and_on_loopback() {
+        for (host, origin, secure) in [
+            ("ops.example.com", "https://ops.example.com", true),
+            ("localhost:8090", "http://localhost:8090", false),
+            ("LocalHost", "http://localhost", false),
+            ("127.0.0.1:8090", "http://127.0.0.1:8090", false),
+            ("[::1]:8090", "http://[::1]:8090", false),
+        ] {
+            let place = place(&[host]).unwrap();
+            assert_eq!((&*place.origin, place.secure), (origin, secure), "{host}");
+            assert_eq!(place.callback(), format!("{origin}/account/callback"));
+        }
+        for host in [
+            "plain.example.com",
+            "ops.example.com:444",
+            "ops.example.com.evil.example",
+            "evil.example",
+            "localhost.evil.example",
+            "user@127.0.0.1",
+            "192.0.2.7:8090",
+            "",
+        ] {
+            assert_eq!(place(&[host]), None, "{host}");
+        }
+        assert_eq!(place(&["localhost", "ops.example.com"]), None);
+        assert_eq!(place(&[]), None);
+    }
+
+    #[test]
+    fn cookies_of_other_ports_of_loopback_are_others() {
+        let names = |host| {
+            let place = place(&[host]).unwrap();
+            [place.session_cookie(), place.state_cookie()]
+        };
+        assert_eq!(
+            names("localhost:8090"),
+            ["heliograph-session-8090", "heliograph-state-8090"]
+        );
+        assert_eq!(
+            names("ops.example.com"),
+            ["__Host-heliograph-session", "__Secure-heliograph-state"]
+        );
+    }
+}
+
+#[cfg(test)]
+mod cookie_tests {
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name_and_only_once() {
+        for (lines, value) in [
+            (&["a=1"][..], Some("1")),
+            (&["b=2; a=1;c=3"], Some("1")),
+            (&["b=2", "a=x=y"], Some("x=y")),
+            (&["aa=1; A=2; a"], None),
+            (&["a="], None),
+            (&["a=1; a=1"], None),
+            (&["a=1", "a=2"], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::COOKIE, HeaderValue::from_static(line));
+            }
+            assert_eq!(find(&headers, "a"), value, "{lines:?}");
+        }
+        let mut headers = HeaderMap::new();
+        let long = format!("a={}", "x".repeat(VALUE_BYTES_MAX + 1));
+        headers.append(header::COOKIE, HeaderValue::try_from(long).unwrap());
+        assert_eq!(find(&headers, "a"), None);
+    }
+
+    #[test]
+    fn cookies_are_kept_from_pages_and_from_the_clear() {
+        let cookie = Cookie {
+            name: "__Host-x",
+            value: "v",
+            path: "/",
+            life_s: 60,
+            same_site: "Strict",
+            secure: true,
+        };
+        let header = cookie.header().unwrap();
+        assert!(header.is_sensitive());
+        assert_eq!(
+            header,
+            "__Host-x=v; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
+        );
+        let plain = Cookie {
+            secure: false,
+            same_site: "Lax",
+            ..cookie
+        };
+        assert_eq!(
+            plain.header().unwrap(),
+            "__Host-x=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The pages of channels, and what operators do to them: here and, where several nodes agree in etcd, on all of them.
+
+pub(crate) mod channel;
+mod connections;
+pub(crate) mod import;
+pub(crate) mod list;
+pub(crate) mod presence;
+
+use crate::side::admin::http::Fault;
+use crate::side::cluster::{self, Agreement};
+use crate::side::inspector::{AskedPath, Inspector, NodePages, Posted};
+use crate::side::trace::{self, Traces};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use codec::http::decode;
+use serde_json::{Value, json as value};
+
+/// The pages.
+pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> Router {
+    let shards = inspector.shards.clone();
+    let of_shards = Router::new()
+        .route("/sessions/{shard}/{connection}", get(connections::one))
+        .with_state(shards);
+    Router::new()
+        .route("/channels", get(list::list))
+        .route("/channels/{name}", get(channel::one))
+        .route("/channels/{name}/disconnect", post(connections::disconnect))
+        .route("/ice/reconnect", post(connections::reconnect))
+        .with_state(inspector.clone())
+        .merge(import::routes(imports, inspector))
+        .merge(of_shards)
+}
+
+// Answers to other nodes: what this one has at a path, and what they post to it.
+
+/// Answers other nodes, one after the other, for as long as the process runs.
+pub(crate) async fn answer_nodes(inspector: Inspector, traces: Traces, agreement: Agreement) {
+    let Some(nodes) = inspector.nodes.clone() else {
+        return;
+    };
+    let mut asked = nodes.asked.lock().await;
+    while let Some(asked) = asked.recv().await {
+        let AskedPath {
+            path,
+            posted,
+            reply,
+        } = asked;
+        let answer = match posted {
+            None if path.split('?').next() == Some(cluster::PATH) => Ok(agreement.own_json()),
+            None => own(&inspector, &traces, &path).await,
+            Some(posted) => own_post(&inspector, &nodes, &path, &posted).await,
+        };
+        match answer {
+            Ok(document) => reply(StatusCode::OK.as_u16(), &document),
+            Err(Fault(code, text)) => reply(code.as_u16(), &value!({ "error": text })),
+        }
+    }
+}
+
+/// This node's answer to what is posted to a path of its channels.
+async fn own_post(
+    inspector: &Inspector,
+    nodes: &NodePages,
+    path: &str,
+    posted: &Posted,
+) -> Result<Value, Fault> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let name = path.strip_prefix("/channels/");
+    let name = name.and_then(|rest| rest.strip_suffix("/disconnect"));
+    let name = name.ok_or(NO_SUCH_PAGE)?;
+    let name = decode(name).map_err(|_| NO_SUCH_PAGE)?;
+    let channel = inspector.identity(&name, query)?;
+    connections::by_owner(inspector, nodes, &channel, posted).await
+}
+
+/// This node's document at a path.
+async fn own(inspector: &Inspector, traces: &Traces, path: &str) -> Result<Value, Fault> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut parts = path.split('/').skip(1);
+    let (place, name, what) = (parts.next(), parts.next(), parts.next());
+    if (place, name) == (Some("presence"), None) {
+        return crate::side::channels::presence::own_page(inspector, query).await;
+    }
+    if place != Some("channels") || parts.next().is_some() {
+        return Err(NO_SUCH_PAGE);
+    }
+    let name = name.map(decode).transpose().map_err(|_| NO_SUCH_PAGE)?;
+    match (name, what) {
+        (None, _) => crate::side::channels::list::own_page(inspector, query).await,
+        (Some(name), None) => {
+            channel::own_document(inspector, &inspector.identity(&name, query)?).await
+        }
+        (Some(name), Some("trace")) => trace::own_trace(traces, &name, query).await,
+        (Some(_), Some(_)) => Err(NO_SUCH_PAGE),
+    }
+}
+
+const NO_SUCH_PAGE: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "this node has no such page for others",
+);

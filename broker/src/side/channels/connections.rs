@@ -1,0 +1,256 @@
+//! `POST /channels/{name}/disconnect`: the operator closes connections of a channel, on the node that serves it.
+
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
+use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, NodePages, Posted, Shards};
+use crate::side::log::line;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use broker_core::id::{Identity, SessionKey, ShardId};
+use broker_core::shard::{Connections, Question, Reply};
+use codec::http::encode;
+use codec::identifiers::ChannelArn;
+use serde::Deserialize;
+use serde_json::{Map, Value, json as value};
+
+pub(crate) async fn disconnect(
+    State(inspector): State<Inspector>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), Fault> {
+    is_json(&headers)?;
+    connections(&body)?;
+    let posted = Posted {
+        body: String::from_utf8_lossy(&body).into_owned(),
+        remote: seat.remote(),
+    };
+    let query = query.unwrap_or_default();
+    let (code, document) = answer(&inspector, (&name, &query), posted).await?;
+    Ok((code, Json(document)))
+}
+
+/// The answer of this node, or of the one that has the channel: it is asked once, whatever comes of it.
+async fn answer(
+    inspector: &Inspector,
+    (name, query): (&str, &str),
+    posted: Posted,
+) -> Result<(StatusCode, Value), Fault> {
+    let channel = inspector.identity(name, query)?;
+    let Some(nodes) = inspector.scope(query)? else {
+        return Ok((StatusCode::OK, here(inspector, &channel, &posted).await?));
+    };
+    let owner = (nodes.owner)(&channel).ok_or(MOVES)?;
+    if *owner != *nodes.own {
+        return nodes.post(&owner, path(&channel), posted).await;
+    }
+    let document = by_owner(inspector, nodes, &channel, &posted).await?;
+    Ok((StatusCode::OK, document))
+}
+
+/// The path of a channel's page on another node.
+fn path(channel: &Identity) -> String {
+    let mut path = format!("/channels/{}/disconnect?region=", channel.name());
+    encode(&mut path, channel.region());
+    path.push_str("&account=");
+    encode(&mut path, channel.account());
+    path
+}
+
+/// Closes connections of a channel that this node has. It may have gone to another one meanwhile.
+pub(crate) async fn by_owner(
+    inspector: &Inspector,
+    nodes: &NodePages,
+    channel: &Identity,
+    posted: &Posted,
+) -> Result<Value, Fault> {
+    let document = here(inspector, channel, posted).await;
+    let owner = (nodes.owner)(channel);
+    match document {
+        Err(Fault(StatusCode::NOT_FOUND, _)) if owner.is_none_or(|owner| *owner != *nodes.own) => {
+            Err(MOVES)
+        }
+        document => document,
+    }
+}
+
+/// Closes connections of a channel of this node.
+async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Result<Value, Fault> {
+    let which = connections(posted.body.as_bytes())?;
+    let question = Question::Disconnect {
+        channel: channel.clone(),
+        which: which.clone(),
+    };
+    match inspector.shards.ask_home(channel.clone(), question).await {
+        None => Err(SILENT),
+        Some((_, Reply::Disconnected(Some(closed)))) => {
+            line::disconnected(channel, &which, closed, posted.remote);
+            Ok(value!({ "connections": closed }))
+        }
+        Some(_) => Err(NO_SUCH_CHANNEL),
+    }
+}
+
+/// `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id means viewers.
+fn connections(body: &[u8]) -> Result<Connections, Fault> {
+    // By way of a map: serde would take a list for a struct, too.
+    let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
+    let wanted = serde_json::from_value(Value::Object(body)).map_err(|_| BAD_BODY)?;
+    let Wanted { client_id, role } = wanted;
+    match (client_id, role) {
+        (Some(id), None | Some(Role::Viewer)) => Ok(Connections::Viewer(id)),
+        (None, Some(Role::Viewer)) => Ok(Connections::Viewers),
+        (None, Some(Role::Master)) => Ok(Connections::Masters),
+        (None, Some(Role::All)) => Ok(Connections::All),
+        (Some(_), Some(Role::Master | Role::All)) | (None, None) => Err(BAD_BODY),
+    }
+}
+
+/// The body of a request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    client_id: Option<Box<str>>,
+    role: Option<Role>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Master,
+    Viewer,
+    All,
+}
+
+const MOVES: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "no node serves the channel's slot for the moment, and nothing was closed: try again, or see /cluster",
+);
+
+const BAD_BODY: Fault = Fault::bad(
+    "the body must be {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
+);
+
+// `POST /ice/reconnect`: clients fetch ICE servers again, of one channel or of all.
+
+/// `POST /ice/reconnect[?channel=]`: has clients fetch ICE servers again, a bounded number in each step.
+pub(crate) async fn reconnect(
+    State(inspector): State<Inspector>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = query.unwrap_or_default();
+    let channel = match parameter(&query, "channel")? {
+        None => None,
+        Some(name) if name.starts_with("arn:") => {
+            let arn = ChannelArn::parse(&name, false);
+            let arn = arn.map_err(|_| Fault::bad("channel: must be a name or an ARN"))?;
+            Some(Identity::of(&arn))
+        }
+        Some(name) => Some(inspector.identity(&name, &query)?),
+    };
+    let (mut connections, mut from) = (0, Some(0));
+    while let Some(first) = from.take() {
+        let question = Question::ReconnectIce {
+            channel: channel.clone(),
+            from: first,
+        };
+        let answers = match &channel {
+            Some(identity) => {
+                let answer = inspector.shards.ask_home(identity.clone(), question).await;
+                answer.map(|answer| vec![answer])
+            }
+            None => inspector.shards.ask_all(question).await,
+        };
+        for (_, reply) in answers.ok_or(SILENT)? {
+            if let Reply::Reconnected(told, next) = reply {
+                connections += told;
+                from = from.max(next);
+            }
+        }
+    }
+    Ok(Json(value!({ "connections": connections })))
+}
+
+// `GET /sessions/{shard}/{connection}`: whose connection a number was, as exemplars of `/metrics` and traces name it.
+
+pub(crate) async fn one(
+    State(shards): State<Shards>,
+    Path((shard, connection)): Path<(String, String)>,
+) -> Answer {
+    let numbers = shard.parse().ok().zip(connection.parse::<u64>().ok());
+    let known = |(shard, _): &(u16, u64)| shards.has(ShardId(*shard));
+    let (shard, connection) = numbers.filter(known).ok_or(BAD_NUMBERS)?;
+    let session = SessionKey::unpack(connection);
+    let mut before = None;
+    loop {
+        let question = Question::Session(session, before);
+        let step = match shards.ask_one(ShardId(shard), question).await {
+            Some(Reply::Session(step)) => *step,
+            Some(_) | None => return Err(SILENT),
+        };
+        if let Some((identity, client_id)) = step.found {
+            return Ok(Json(value!({
+                "shard": shard,
+                "connection": connection,
+                "channel": identity.name(),
+                "region": identity.region(),
+                "account": identity.account(),
+                "clientId": client_id,
+            })));
+        }
+        before = step.next;
+        if before.is_none() {
+            return Err(UNKNOWN);
+        }
+    }
+}
+
+const BAD_NUMBERS: Fault = Fault::bad(
+    "the path must be /sessions/SHARD/CONNECTION, with two numbers as an exemplar has them",
+);
+const UNKNOWN: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "no such connection: it left longer ago than the recorder's notes reach, or its channel is gone",
+);
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn a_body_says_which_connections() {
+        let read = |body: &str| connections(body.as_bytes()).ok();
+        for (body, which) in [
+            ("{\"role\":\"all\"}", Some(Connections::All)),
+            (
+                "{\"role\":\"master\",\"clientId\":null}",
+                Some(Connections::Masters),
+            ),
+            ("{\"role\":\"viewer\"}", Some(Connections::Viewers)),
+            (
+                "{\"clientId\":\"v\"}",
+                Some(Connections::Viewer("v".into())),
+            ),
+            (
+                "{\"clientId\":\"v\",\"role\":\"viewer\"}",
+                Some(Connections::Viewer("v".into())),
+            ),
+            ("{\"clientId\":\"v\",\"role\":\"all\"}", None),
+            ("{\"clientId\":7}", None),
+            ("{\"role\":\"nobody\"}", None),
+            ("{\"role\":\"all\",\"more\":1}", None),
+            ("{}", None),
+            ("[]", None),
+            ("[null,\"all\"]", None),
+            ("", None),
+            ("{\"role\":\"all\"", None),
+        ] {
+            assert_eq!(read(body), which, "{body}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! `GET /presence`: the channels on which anybody is connected or waits, by name, a page at a time.
+
+use crate::hooks::event::Shown;
+use crate::limits::STATES_TOLD_WAITING_MAX;
+use crate::side::admin::http::{Answer, Fault, parameter};
+use crate::side::channels::list::{Listing, Search, gather, limit_of, place_of};
+use crate::side::feed::{Event, Feed, event};
+use crate::side::inspector::Inspector;
+use axum::extract::{RawQuery, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use broker_core::cluster::slot_maps::SlotMap;
+use broker_core::id::Identity;
+use broker_core::presence::{Audience, Cause, Presence, Told};
+use broker_core::shard::ChannelLine;
+use codec::identifiers::{ChannelArn, ChannelName};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The page.
+pub(crate) fn routes(inspector: Inspector) -> Router {
+    Router::new()
+        .route("/presence", get(list))
+        .with_state(inspector)
+}
+
+/// `GET /presence?after=&limit=&scope=`: of all nodes, unless the scope is `node`.
+async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
+    let query = query.unwrap_or_default();
+    let limit = limit_of(&query)?;
+    let own = own_page(&inspector, &query);
+    Ok(Json(PAGES.of_all(&inspector, &query, limit, own).await?))
+}
+
+/// The page of this node.
+pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
+    let after = parameter(query, "after")?;
+    let after = after.map(|after| place(inspector, &after).ok_or(BAD_AFTER));
+    let search = Search {
+        prefix: "",
+        after: after.transpose()?,
+        viewer: None,
+        presence: true,
+        limit: limit_of(query)?,
+    };
+    let is_used: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| line.presence.is_some();
+    let (lines, more) = gather(inspector, search, Some(is_used)).await?;
+    let states = lines
+        .iter()
+        .filter_map(|(_, line)| line.presence.as_deref());
+    let entries = states.map(|presence| entry(presence, inspector.node()));
+    let last = lines.last().filter(|_| more);
+    Ok(PAGES.page(entries.collect(), last.map(|(_, line)| &line.identity)))
+}
+
+/// The channel after which a page begins: the `next` of the page before, or the name of one of the configured account.
+fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
+    match ChannelName::parse(after) {
+        Ok(_) => Some(inspector.own(after)),
+        Err(_) => place_of(after),
+    }
+}
+
+/// Pages of states.
+const PAGES: Listing = Listing {
+    path: "/presence",
+    entries: "presence",
+    next: "next",
+    channel: "/channel",
+    place: |identity| identity.as_str().to_owned(),
+};
+const BAD_AFTER: Fault =
+    Fault::bad("after: must be the next of the page before, or a channel's name");
+
+// The presence of channels: states of them, read a page at a time, or followed as shards tell them.
+//
+// `list` is `GET /presence`, `entry` the form of a state, `readers` the way of states from the shards to the event
+// streams.
+
+// A state as it is shown: as `channel.presence` has it, with addresses and client ids, which operators see anyway.
+
+/// A state that was read.
+pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
+    crate::hooks::event::state(node, presence, Shown::ALL).into()
+}
+
+/// The event of a state that a shard told, with what has changed.
+pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
+    let told = crate::hooks::event::changed(node, presence, Shown::ALL);
+    event("presence", &told.into())
+}
+
+/// The gist of a state: its members, without its number and its times.
+pub(crate) fn gist(entry: &Value) -> Value {
+    let waiting = entry["waiting"].as_array().into_iter().flatten();
+    let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
+    let waiting: Vec<_> = waiting.collect();
+    serde_json::json!([
+        entry["node"],
+        entry["epoch"],
+        entry["master"]["remote"],
+        entry["viewers"],
+        waiting,
+        entry["waitingMore"],
+    ])
+}
+
+// The way of states from the shards to those who read them: a bounded queue, used only while somebody does.
+
+/// The end of the way, at the event streams.
+#[derive(Debug)]
+pub struct Readers {
+    told: mpsc::Receiver<Told>,
+    teller: Teller,
+    /// The slots that this node serves, in a cluster.
+    slots: Option<Arc<SlotMap>>,
+}
+
+/// The beginning of the way, at the shards; a clone is another beginning of the same.
+#[derive(Clone, Debug)]
+pub struct Teller {
+    tell: mpsc::Sender<Told>,
+    is_read: Arc<AtomicBool>,
+}
+
+impl Readers {
+    /// A way that nobody uses yet; `slots` are those of this node, in a cluster.
+    #[must_use]
+    pub fn new(slots: Option<Arc<SlotMap>>) -> Self {
+        let (tell, told) = mpsc::channel(STATES_TOLD_WAITING_MAX);
+        let is_read = Arc::default();
+        Self {
+            told,
+            teller: Teller { tell, is_read },
+            slots,
+        }
+    }
+
+    /// The beginning of the way.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
+    /// Sends what shards tell to the streams, for as long as the process runs. Of channels that went to another node
+    /// with their slots nothing comes any more: the streams begin again.
+    pub(crate) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
+        self.feed_and_look(feed, node, LOOK_EVERY).await;
+    }
+
+    async fn feed_and_look(mut self, feed: Arc<Feed>, node: Option<Box<str>>, look: Duration) {
+        let changes = |slots: &Option<Arc<SlotMap>>| slots.as_ref().map(|it| it.presence_changes());
+        let (mut some, mut known) = (Vec::new(), changes(&self.slots));
+        let mut every = interval(look);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = self.told.recv_many(&mut some, TOLD_PER_TURN) => {}
+                _ = every.tick() => {
+                    let now = changes(&self.slots);
+                    if std::mem::replace(&mut known, now) != now {
+                        feed.lose();
+                    }
+                }
+            }
+            for told in some.drain(..) {
+                match told {
+                    Told::Presence(presence) => send(&feed, &presence, node.as_deref()),
+                    Told::Lost => feed.lose(),
+                }
+            }
+        }
+    }
+}
+
+fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
+    if let Ok(arn) = ChannelArn::parse(&presence.arn, false) {
+        feed.send_state(Identity::of(&arn), || self::told(presence, node));
+    }
+}
+
+impl Teller {
+    /// Says whether anybody reads. What shards tell is for nobody until then.
+    pub(crate) fn set_read(&self, is_read: bool) {
+        self.is_read.store(is_read, Ordering::Relaxed);
+    }
+
+    /// The audience of a shard: those who read, and the hooks, if there are any.
+    #[must_use]
+    pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
+        Box::new(Ears {
+            readers: self.clone(),
+            hooks,
+        })
+    }
+}
+
+/// Both who listen to a shard.
+struct Ears {
+    readers: Teller,
+    hooks: Option<Box<dyn Audience>>,
+}
+
+impl Audience for Ears {
+    /// Both have room for it, or it comes back: a listener that gets it twice has the newer one of two states.
+    fn tell(&mut self, told: Told) -> Result<(), Told> {
+        let place = match self.readers.tell.try_reserve() {
+            Ok(place) if self.is_read() && concerns_readers(&told) => Some(place),
+            Err(TrySendError::Full(())) if self.is_read() => return Err(told),
+            Ok(_) | Err(TrySendError::Full(()) | TrySendError::Closed(())) => None,
+        };
+        let copy = place.as_ref().map(|_| told.clone());
+        match &mut self.hooks {
+            Some(hooks) if concerns_hooks(&told) => hooks.tell(told)?,
+            Some(_) | None => {}
+        }
+        if let (Some(place), Some(copy)) = (place, copy) {
+            place.send(copy);
+        }
+        Ok(())
+    }
+
+    fn is_read(&self) -> bool {
+        self.readers.is_read.load(Ordering::Relaxed)
+    }
+}
+
+fn concerns_hooks(told: &Told) -> bool {
+    match told {
+        Told::Presence(presence) => presence.hooks != 0,
+        Told::Lost => true,
+    }
+}
+
+/// That a hook watches a channel no longer is said as if nobody were there, which is for that hook alone.
+fn concerns_readers(told: &Told) -> bool {
+    match told {
+        Told::Presence(presence) => presence.cause != Cause::Unwatched,
+        Told::Lost => true,
+    }
+}
+
+/// Slots are looked at as often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// States that the streams are sent in one turn.
+const TOLD_PER_TURN: usize = 256;
+
+#[cfg(test)]
+mod readers_tests {
+
+    use super::*;
+    use crate::side::feed::{Bell, Next};
+    use broker_core::id::Account;
+    use broker_core::time::Wall;
+
+    struct Hook(std::sync::mpsc::SyncSender<Told>);
+
+    impl Audience for Hook {
+        fn tell(&mut self, told: Told) -> Result<(), Told> {
+            self.0.try_send(told).map_err(|error| match error {
+                std::sync::mpsc::TrySendError::Full(told)
+                | std::sync::mpsc::TrySendError::Disconnected(told) => told,
+            })
+        }
+    }
+
+    fn state(hooks: u16, cause: Cause) -> Told {
+        Told::Presence(Box::new(Presence {
+            name: "c".into(),
+            arn: "arn:aws:kinesisvideo:r:123456789012:channel/c/7".into(),
+            account: Account(0),
+            hooks,
+            slot: None,
+            epoch: 1,
+            sequence: 1,
+            at: Wall(0),
+            cause,
+            reason: None,
+            master: None,
+            viewers: 0,
+            waiting: Vec::new(),
+            more: 0,
+        }))
+    }
+
+    #[test]
+    fn each_gets_what_concerns_it_and_all_or_nobody_do() {
+        let mut readers = Readers::new(None);
+        let (hook, heard) = std::sync::mpsc::sync_channel(1);
+        let mut ears = readers.teller().of_shard(Some(Box::new(Hook(hook))));
+        let (known, other) = (state(1, Cause::MasterJoined), state(0, Cause::MasterJoined));
+        assert_eq!(ears.tell(known.clone()), Ok(()));
+        assert!(readers.told.try_recv().is_err(), "nobody reads");
+        readers.teller().set_read(true);
+        assert_eq!(
+            ears.tell(known.clone()),
+            Err(known.clone()),
+            "the hook has no room"
+        );
+        assert!(readers.told.try_recv().is_err(), "the shard tells it again");
+        assert_eq!(heard.try_recv(), Ok(known.clone()));
+        assert_eq!(ears.tell(other.clone()), Ok(()));
+        assert_eq!(
+            (readers.told.try_recv(), heard.try_recv().is_err()),
+            (Ok(other), true)
+        );
+        assert_eq!(ears.tell(state(1, Cause::Unwatched)), Ok(()));
+        assert!(readers.told.try_recv().is_err() && heard.try_recv().is_ok());
+        (0..STATES_TOLD_WAITING_MAX)
+            .for_each(|_| assert!(ears.tell(state(0, Cause::Served)).is_ok()));
+        assert_eq!(
+            ears.tell(known.clone()),
+            Err(known),
+            "the readers have no room"
+        );
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn streams_begin_again_when_slots_have_moved() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let slots = Arc::new(SlotMap::unknown(broker_core::id::NodeId(0)));
+        let readers = Readers::new(Some(Arc::clone(&slots)));
+        let feed = Feed::of_channels(&Bell::default());
+        let mut stream = feed.watch();
+        runtime.block_on(async {
+            let look = Duration::from_millis(1);
+            tokio::spawn(readers.feed_and_look(Arc::clone(&feed), None, look));
+            tokio::time::sleep(3 * look).await;
+            assert_eq!(stream.next(), Next::Nothing);
+            slots.set_presence(broker_core::id::Slot(7), 3);
+            let lagged = async {
+                while stream.next() == Next::Nothing {
+                    tokio::time::sleep(look).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), lagged)
+                .await
+                .unwrap();
+        });
+    }
+}

@@ -1,0 +1,156 @@
+//! `GET /overview`: what runs, its figures of this second, and those of the last hour.
+
+pub(crate) mod assets;
+pub(crate) mod events;
+pub(crate) mod history;
+mod stream;
+pub(crate) mod topics;
+
+use crate::edge::turn::calendar;
+use crate::side::cluster::Agreement;
+use crate::side::shared_state::{Shared, StatusBoard};
+use crate::side::trace::failed_sessions::Troubled;
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use broker_core::auth::RecheckSum;
+use broker_core::settings::Settings;
+use history::{History, Meter, ShardLook};
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Looks at every shard; blocks for a bounded time.
+pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
+
+/// The figures of the process, shared by all who ask: shards are looked at once a second at most.
+pub(crate) struct Overview {
+    live: Arc<tokio::sync::Mutex<Live>>,
+    history: Shared<History>,
+    agreement: Agreement,
+    status: StatusBoard,
+    node: Value,
+}
+
+struct Live {
+    look: Look,
+    meter: Meter,
+    /// The figures of the last look.
+    latest: Option<(Instant, Value)>,
+}
+
+impl Overview {
+    pub(crate) fn new(
+        (look, history, agreement): (Look, Shared<History>, Agreement),
+        status: StatusBoard,
+        settings: &Settings,
+    ) -> Self {
+        let live = Live {
+            look,
+            meter: Meter::new(Instant::now()),
+            latest: None,
+        };
+        Self {
+            live: Arc::new(tokio::sync::Mutex::new(live)),
+            history,
+            agreement,
+            status,
+            node: node(settings),
+        }
+    }
+
+    /// The figures of this second.
+    pub(crate) async fn now(&self) -> Value {
+        let status = self.status.status();
+        let mut live = Arc::clone(&self.live).lock_owned().await;
+        if let Some((at, figures)) = &live.latest
+            && at.elapsed() < FRESH
+        {
+            return figures.clone();
+        }
+        if live.meter.looked.elapsed() > STALE {
+            // Nobody has asked for a while: the rates are those since the last point of the history.
+            live.meter = self.history.lock().meter();
+        }
+        let credentials = self.agreement.json();
+        let look = move || {
+            let looks = (live.look)();
+            let point = live.meter.point(Instant::now(), calendar().0, &looks);
+            let mut figures = point.json(status);
+            if let Some(credentials) = credentials {
+                figures["credentials"] = credentials;
+            }
+            live.latest = Some((Instant::now(), figures.clone()));
+            figures
+        };
+        let figures = tokio::task::spawn_blocking(look).await;
+        figures.unwrap_or_default()
+    }
+
+    /// The whole document.
+    pub(crate) async fn document(&self) -> Value {
+        let status = self.status.status();
+        let now = self.now().await;
+        let history = self.history.lock().json();
+        let mut document = value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history });
+        if let Some(sum) = self.forbidden() {
+            document["forbidden"] =
+                value!({ "connections": sum.connections, "forbidden": sum.forbidden });
+        }
+        document
+    }
+
+    /// The connections that a reload of credentials refuses and that stay for the moment, since they are more than
+    /// half of all.
+    fn forbidden(&self) -> Option<RecheckSum> {
+        let credentials = self.agreement.credentials()?;
+        credentials.borrow().recheck().waiting()
+    }
+}
+
+/// The sources of the page.
+#[derive(Clone)]
+struct OverviewPage {
+    overview: Arc<Overview>,
+    troubled: Arc<Troubled>,
+}
+
+/// The page.
+pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
+    Router::new()
+        .route("/overview", get(page))
+        .with_state(OverviewPage { overview, troubled })
+}
+
+async fn page(State(page): State<OverviewPage>) -> Json<Value> {
+    let mut document = page.overview.document().await;
+    document["troubled"] = page.troubled.json();
+    Json(document)
+}
+
+/// The properties of the node that do not change while the process runs.
+fn node(settings: &Settings) -> Value {
+    let profile: &str = settings.profile.into();
+    value!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": crate::version::COMMIT_LABEL,
+        "profile": profile,
+        "dev": settings.dev,
+        "try": settings.has_try_page(),
+        "accounts": settings.admin.oidc.is_some(),
+        "region": settings.region,
+        "accountId": settings.account_id,
+        "shards": settings.shards,
+        "startedAt": calendar().0,
+    })
+}
+
+/// Figures are this old at most: less than a second, so that a page which asks once a second gets new ones each time.
+const FRESH: Duration = Duration::from_millis(900);
+/// Rates over more than this are not those of the moment.
+const STALE: Duration = Duration::from_secs(5);
+
+// The console: its files, the figures of its first page, and the events that keep its pages up to date.
+//
+// `events` is the page that streams are asked for; `hub` has the feeds that they are fed from, `sources` the state
+// that each begins with, `stream` one of them, `topic` what it may be about.

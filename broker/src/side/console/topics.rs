@@ -1,0 +1,406 @@
+//! The feeds of streams: one for each topic, and one for each channel that is watched.
+
+use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
+use crate::side::admin::http::Fault;
+use crate::side::channels::channel;
+use crate::side::channels::presence::{Teller, gist};
+use crate::side::console::Overview;
+use crate::side::feed::{Bell, End, Event, Feed, Position, event, fitting};
+use crate::side::inspector::Inspector;
+use crate::side::log::tail::LogTail;
+use crate::side::refusals::Refusals;
+use crate::side::shared_state::{Shared, Status, StatusBoard};
+use crate::side::trace::failed_sessions::Troubled;
+use broker_core::id::Identity;
+use serde_json::{Value, json as value};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// The feeds of all streams.
+pub(crate) struct Hub {
+    /// Rung by every feed.
+    bell: Bell,
+    overview: Arc<Feed>,
+    log: Arc<LogTail>,
+    refusals: Arc<Feed>,
+    troubled: Arc<Feed>,
+    /// Of the process as a whole.
+    notices: Arc<Feed>,
+    /// The states of channels, as shards tell them.
+    presence: Arc<Feed>,
+    teller: Teller,
+    /// The channels that are watched by name for who is on them, with the last that was found out by asking.
+    named: Shared<Vec<(Weak<Identity>, Value)>>,
+    channels: Shared<BTreeMap<Identity, Watched>>,
+    places: Arc<Semaphore>,
+}
+
+/// A channel that is watched, or was within the last second.
+struct Watched {
+    feed: Arc<Feed>,
+    /// The last state sent, without what changes with time alone.
+    sent: Option<Value>,
+    at: Instant,
+}
+
+impl Hub {
+    pub(crate) fn new(log: Arc<LogTail>, teller: Teller) -> Self {
+        let bell = log.bell().clone();
+        Self {
+            overview: Feed::of_states(&bell),
+            log,
+            refusals: Feed::of_events(&bell),
+            troubled: Feed::of_states(&bell),
+            notices: Feed::of_states(&bell),
+            presence: Feed::of_channels(&bell),
+            teller,
+            named: Shared::default(),
+            channels: Shared::default(),
+            places: Arc::new(Semaphore::new(STREAMS_MAX)),
+            bell,
+        }
+    }
+
+    /// Counts what was sent in the second that ends. Shards tell of all channels only while somebody reads it.
+    pub(crate) fn tick(&self, now: Instant) {
+        self.log.tick(now);
+        self.refusals.tick(now);
+        self.teller.set_read(self.presence.is_watched());
+    }
+
+    /// A place for a stream; `None` when there is none.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Says that the process is about to end.
+    pub(crate) fn send_draining(&self) {
+        self.notices.send("draining", || value!({}));
+    }
+
+    /// Sends the sessions that did not go well.
+    pub(crate) fn send_troubled(&self, sessions: impl FnOnce() -> Value) {
+        self.troubled.send("troubled", sessions);
+    }
+
+    /// Whether a stream is about the figures.
+    pub(crate) fn wants_overview(&self) -> bool {
+        self.overview.is_watched()
+    }
+
+    /// Sends the figures.
+    pub(crate) fn send_overview(&self, figures: Value) {
+        self.overview.send("overview", || figures);
+    }
+
+    /// The number of open streams.
+    pub(crate) fn streams(&self) -> usize {
+        STREAMS_MAX - self.places.available_permits()
+    }
+
+    /// A receiver for streams, which sees when any feed has news.
+    pub(crate) fn listen(&self) -> watch::Receiver<()> {
+        self.bell.listen()
+    }
+
+    /// The feed of refusals.
+    pub(crate) fn refusals(&self) -> &Feed {
+        &self.refusals
+    }
+
+    /// The lines that are kept, with a position behind them.
+    pub(crate) fn log_lines(&self, position: &mut Position) -> Vec<Value> {
+        self.log.kept(position)
+    }
+
+    /// A topic of a stream; `None` when it is a channel, and too many others are watched.
+    pub(crate) fn watch(&self, topic: Topic) -> Option<Watch> {
+        let position = match &topic {
+            Topic::Overview => self.overview.watch(),
+            Topic::Log => self.log.watch(),
+            Topic::Refusals => self.refusals.watch(),
+            Topic::Troubled => self.troubled.watch(),
+            Topic::Channel(channel) => self.watch_channel(channel)?,
+            Topic::Presence => self.watch_presence(None),
+            Topic::PresenceOf(channel) => self.watch_presence(Some(self.name(channel)?)),
+            Topic::Notices => self.notices.watch(),
+        };
+        Some(Watch {
+            topic,
+            position,
+            begun: false,
+        })
+    }
+
+    fn watch_channel(&self, channel: &Identity) -> Option<Position> {
+        let mut channels = self.channels.lock();
+        channels.retain(|_, watched| watched.feed.is_watched());
+        if channels.len() >= WATCHED_CHANNELS_MAX && !channels.contains_key(channel) {
+            return None;
+        }
+        let watched = channels.entry(channel.clone()).or_insert_with(|| Watched {
+            feed: Feed::of_states(&self.bell),
+            sent: None,
+            at: Instant::now(),
+        });
+        Some(watched.feed.watch())
+    }
+
+    /// A channel that is watched by its name; `None` when too many others are.
+    fn name(&self, channel: &Identity) -> Option<Arc<Identity>> {
+        let mut named = self.named.lock();
+        named.retain(|(channel, _)| channel.strong_count() > 0);
+        let known = named.iter().filter_map(|(known, _)| known.upgrade());
+        let known = known.into_iter().find(|known| **known == *channel);
+        if known.is_some() || named.len() >= WATCHED_CHANNELS_MAX {
+            return known;
+        }
+        let channel = Arc::new(channel.clone());
+        named.push((Arc::downgrade(&channel), Value::Null));
+        Some(channel)
+    }
+
+    fn watch_presence(&self, only: Option<Arc<Identity>>) -> Position {
+        let position = self.presence.watch_only(only);
+        self.teller.set_read(true);
+        position
+    }
+
+    /// The feed of who is on channels.
+    pub(crate) fn presence(&self) -> &Arc<Feed> {
+        &self.presence
+    }
+
+    /// The channels that are watched by their names for who is on them.
+    pub(crate) fn named(&self) -> Vec<Arc<Identity>> {
+        let named = self.named.lock();
+        named
+            .iter()
+            .filter_map(|(channel, _)| channel.upgrade())
+            .collect()
+    }
+
+    /// Sends who is on a channel of another node, if that has changed.
+    pub(crate) fn update_presence(&self, channel: &Identity, state: &Value) {
+        let mut named = self.named.lock();
+        let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
+        let Some((_, sent)) = named.iter_mut().find(|(known, _)| is_it(known)) else {
+            return;
+        };
+        let gist = gist(state);
+        if std::mem::replace(sent, gist.clone()) != gist {
+            self.presence
+                .send_state(channel.clone(), || event("presence", state));
+        }
+    }
+
+    /// The channels that streams are about.
+    pub(crate) fn watched(&self) -> Vec<Identity> {
+        let mut channels = self.channels.lock();
+        channels.retain(|_, watched| watched.feed.is_watched());
+        channels.keys().cloned().collect()
+    }
+
+    /// Sends a channel's state if it has changed.
+    pub(crate) fn update(&self, channel: &Identity, state: Value) {
+        let mut channels = self.channels.lock();
+        let Some(watched) = channels.get_mut(channel) else {
+            return;
+        };
+        let steady = without_ages(&state);
+        if watched.sent.as_ref() != Some(&steady) || watched.at.elapsed() > REFRESH {
+            watched.feed.send_event(|| channel_event(state));
+            (watched.sent, watched.at) = (Some(steady), Instant::now());
+        }
+    }
+}
+
+/// The event of a channel's state. Of thousands of viewers it has the first.
+pub(crate) fn channel_event(state: Value) -> Event {
+    fitting("channel", state, "/channel/viewers", End::First)
+}
+
+/// A document without its ages and the number of its state, which change while nothing happens.
+fn without_ages(document: &Value) -> Value {
+    match document {
+        Value::Object(members) => {
+            let lasting = members
+                .iter()
+                .filter(|(name, _)| !name.ends_with("AgeSeconds"));
+            let lasting = lasting.filter(|(name, _)| *name != "ageSeconds" && *name != "sequence");
+            let lasting = lasting.map(|(name, value)| (name.clone(), without_ages(value)));
+            Value::Object(lasting.collect())
+        }
+        Value::Array(items) => items.iter().map(without_ages).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => document.clone(),
+    }
+}
+
+/// The time after which a watched channel's state is sent again for its ages alone.
+const REFRESH: Duration = Duration::from_secs(10);
+
+// The topics of streams, and a stream's position in each of its own.
+
+/// A topic that a stream may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// Figures of the service.
+    Overview,
+    /// Lines of the log.
+    Log,
+    /// Requests that were refused.
+    Refusals,
+    /// Viewers whose session did not go well.
+    Troubled,
+    /// One channel.
+    Channel(Identity),
+    /// The presence of all channels of this node.
+    Presence,
+    /// That of one channel.
+    PresenceOf(Identity),
+    /// Of the process as a whole; every stream has it.
+    Notices,
+}
+
+/// A topic of a stream.
+pub(crate) struct Watch {
+    pub(crate) topic: Topic,
+    pub(crate) position: Position,
+    /// Whether its state was sent.
+    pub(crate) begun: bool,
+}
+
+// The current state of each topic: a stream begins with it, and starts from it again when it has missed something.
+
+/// The sources of the topics' states; a clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) status: StatusBoard,
+    pub(crate) overview: Arc<Overview>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) troubled: Arc<Troubled>,
+    pub(crate) inspector: Inspector,
+}
+
+impl Sources {
+    /// The state of a topic; the position is where it ends.
+    pub(crate) async fn state(&self, topic: &Topic, position: &mut Position) -> Option<Event> {
+        position.move_to_end();
+        Some(match topic {
+            Topic::Notices => {
+                let drains = self.status.status() == Status::Draining;
+                return drains.then(|| event("draining", &value!({})));
+            }
+            Topic::Overview => {
+                let mut state = self.overview.document().await;
+                state["topic"] = "overview".into();
+                event("snapshot", &state)
+            }
+            Topic::Log => {
+                let lines = self.hub.log_lines(position);
+                let state = value!({ "topic": "log", "lines": lines });
+                fitting("snapshot", state, "/lines", End::Last)
+            }
+            Topic::Refusals => {
+                let mut state = self.refusals.state(self.hub.refusals());
+                position.move_to_end();
+                state["topic"] = "refusals".into();
+                fitting("snapshot", state, "/refusals", End::First)
+            }
+            Topic::Troubled => {
+                let sessions = self.troubled.json();
+                event(
+                    "snapshot",
+                    &value!({ "topic": "troubled", "sessions": sessions }),
+                )
+            }
+            Topic::Channel(channel) => channel_event(self.channel_state(channel).await),
+            Topic::Presence => event("resync", &value!({ "read": "/presence" })),
+            Topic::PresenceOf(channel) => match self.presence_of(channel).await {
+                Ok(state) => event("presence", &state),
+                Err(Fault(code, text)) => event(
+                    "absent",
+                    &value!({ "name": channel.name(), "error": text, "status": code.as_u16() }),
+                ),
+            },
+        })
+    }
+
+    /// The presence of a channel, whichever node has it.
+    pub(crate) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
+        let mut document = channel::document(&self.inspector, channel).await?;
+        Ok(document["presence"].take())
+    }
+
+    /// A channel's document under its name, or why there is none.
+    pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
+        let name = channel.name();
+        match channel::document(&self.inspector, channel).await {
+            Ok(document) => value!({ "name": name, "channel": document, "error": null }),
+            Err(Fault(code, text)) => {
+                value!({ "name": name, "channel": null, "error": text, "status": code.as_u16() })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::side::channels::presence::Readers;
+    use crate::side::feed::Next;
+
+    fn channel(name: &str) -> Identity {
+        Identity::new("r", "a", name)
+    }
+
+    #[test]
+    fn sixteen_channels_are_watched_and_those_of_closed_pages_make_room() {
+        let hub = Hub::new(Arc::default(), Readers::new(None).teller());
+        let name = |number: usize| channel(&format!("c{number}"));
+        let mut watches: Vec<_> = (0..WATCHED_CHANNELS_MAX)
+            .map(|number| hub.watch_channel(&name(number)).unwrap())
+            .collect();
+        assert!(hub.watch_channel(&channel("more")).is_none());
+        let known = hub.watch_channel(&name(3));
+        assert!(known.is_some(), "it is watched already");
+        watches.remove(5);
+        assert!(hub.watch_channel(&channel("more")).is_some());
+        assert_eq!(hub.watched().len(), WATCHED_CHANNELS_MAX - 1);
+    }
+
+    #[test]
+    fn states_are_told_only_while_somebody_reads() {
+        let teller = Readers::new(None).teller();
+        let hub = Hub::new(Arc::default(), teller.clone());
+        let audience = teller.of_shard(None);
+        assert!(!audience.is_read());
+        let watch = hub.watch(Topic::PresenceOf(channel("one")));
+        hub.tick(Instant::now());
+        assert!(audience.is_read() && watch.is_some());
+        assert_eq!(*hub.named()[0], channel("one"));
+        drop(watch);
+        hub.tick(Instant::now());
+        assert!(!audience.is_read() && hub.named().is_empty());
+    }
+
+    #[test]
+    fn a_channel_is_sent_when_it_changes() {
+        let hub = Hub::new(Arc::default(), Readers::new(None).teller());
+        let one = channel("one");
+        let mut from = hub.watch_channel(&one).unwrap();
+        let state = |viewers: u32, age: f64| {
+            value!({ "viewers": [viewers], "master": { "lastFrameAgeSeconds": age },
+                     "pending": [{ "ageSeconds": age }] })
+        };
+        let mut is_sent = |viewers, age| {
+            hub.update(&one, state(viewers, age));
+            from.next() != Next::Nothing
+        };
+        assert!(is_sent(1, 0.5) && !is_sent(1, 1.5) && is_sent(2, 2.5));
+    }
+}

@@ -1,0 +1,254 @@
+//! The pages for tests, `/dev/…`: only under `--dev`.
+//!
+//! In reading order: this page; `body` (what a request says, or which key of it is wrong); `nearest`; `query` (the
+//! same of its parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say);
+//! `connections`; `faults` and `fault_rule`; `parity`; `reset`.
+
+mod captures;
+mod clock;
+mod connections;
+mod fault_rule;
+mod faults;
+mod messages;
+mod request;
+
+use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
+use crate::side::inspector::{Inspector, Shards};
+use crate::side::refusals::Refusals;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{MethodRouter, any, get, post};
+use axum::{Json, Router};
+use broker_core::shard::{Finding, Question, Reply, Reset, ResetStep};
+pub use captures::Captures;
+use captures::NewestCopies;
+pub use clock::MoveClocks;
+use clock::{Change, ClockPage};
+use faults::FaultPage;
+use messages::MessagePage;
+use request::{Body, Parameters};
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The parts of the process that the pages for tests need.
+pub struct DevTools {
+    /// Moves the clocks of all shards.
+    pub clocks: MoveClocks,
+    /// Copies of messages, if they are kept.
+    pub captures: Option<Captures>,
+    /// The environment of clients.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// The pages, or why there are none. Call it on the side thread's runtime.
+pub(crate) fn routes(
+    tools: Option<DevTools>,
+    inspector: Inspector,
+    refusals: Arc<Refusals>,
+) -> Router {
+    let Some(tools) = tools else {
+        return Router::new()
+            .route("/dev", any(absent))
+            .route("/dev/{*page}", any(absent));
+    };
+    let are_kept = tools.captures.is_some();
+    let captures = tools.captures.unwrap_or_default();
+    tokio::spawn(captures.clone().keep_all());
+    let shards = inspector.shards.clone();
+    let clock = ClockPage::new(tools.clocks, refusals);
+    let faults = FaultPage::new(clock.elapsed(), shards.clone());
+    let messages = MessagePage {
+        captures: captures.clone(),
+        are_kept,
+    };
+    let reset = ResetPage {
+        shards: shards.clone(),
+        faults: faults.clone(),
+        captures,
+        clock: clock.clone(),
+    };
+    Router::new()
+        .merge(clock::routes(clock))
+        .merge(faults::routes(faults))
+        .merge(one("/dev/connections", get(connections::list), inspector))
+        .merge(one(
+            "/dev/environment",
+            get(environment),
+            tools.environment.into(),
+        ))
+        .merge(one("/dev/messages", get(messages::list), messages))
+        .merge(one("/dev/parity", get(list), shards))
+        .merge(one("/dev/reset", post(reset_state), reset))
+        .route("/dev", any(unknown))
+        .route("/dev/{*page}", any(unknown))
+}
+
+/// A page and what it needs.
+fn one<S: Clone + Send + Sync + 'static>(path: &str, page: MethodRouter<S>, needs: S) -> Router {
+    Router::new().route(path, page).with_state(needs)
+}
+
+/// The variables for clients, by name.
+type Environment = Arc<[(&'static str, String)]>;
+
+/// `GET /dev/environment`: the variables for clients.
+async fn environment(State(variables): State<Environment>) -> Json<Value> {
+    let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
+    Json(Value::Object(variables.iter().map(text).collect()))
+}
+
+async fn absent() -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, "/dev needs --dev: it is for tests")
+}
+
+async fn unknown() -> Fault {
+    Fault::new(
+        StatusCode::NOT_FOUND,
+        "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, /dev/faults/allowed, \
+         /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset",
+    )
+}
+
+// `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
+
+/// Answers with the findings of all shards, the first ones first.
+pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
+    let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
+    let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
+    let mut found: Vec<Finding> = Vec::new();
+    for (_, reply) in answers {
+        if let Reply::Findings(of_shard) = reply {
+            for finding in of_shard {
+                add(&mut found, finding);
+            }
+        }
+    }
+    found.retain(|finding| {
+        channel
+            .as_ref()
+            .is_none_or(|glob| glob.covers(&finding.channel))
+    });
+    found.sort_by(|one, other| {
+        let first = one.first.cmp(&other.first);
+        first.then_with(|| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)))
+    });
+    let found: Vec<Value> = found.iter().map(row).collect();
+    Ok(Json(value!({ "findings": found })))
+}
+
+/// Adds a finding to those of other shards: of the account each shard may have some.
+fn add(found: &mut Vec<Finding>, finding: Finding) {
+    let same =
+        |other: &&mut Finding| (other.rule, &other.channel) == (finding.rule, &finding.channel);
+    match found.iter_mut().find(same) {
+        Some(other) => {
+            other.count += finding.count;
+            if finding.first < other.first {
+                (other.first, other.says) = (finding.first, finding.says);
+            }
+        }
+        None => found.push(finding),
+    }
+}
+
+fn row(finding: &Finding) -> Value {
+    value!({
+        "rule": finding.rule,
+        "channel": finding.channel,
+        "count": finding.count,
+        "firstAt": rfc3339(finding.first),
+        "says": finding.says,
+    })
+}
+
+// `POST /dev/reset`: what a test has made ends, all of it or that of a prefix, so that tests that run at the same time
+// can share one broker.
+
+/// The parts of the process that a reset clears.
+#[derive(Clone)]
+pub(crate) struct ResetPage {
+    pub(crate) shards: Shards,
+    pub(crate) faults: FaultPage,
+    pub(crate) captures: Captures,
+    pub(crate) clock: ClockPage,
+}
+
+/// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
+/// when all of it is done.
+pub(crate) async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
+    let prefix = parse(&body)?;
+    let faults = page.faults.end(&prefix).await;
+    let ended = end_channels(&page.shards, &prefix).await;
+    let (connections, channels) = ended.ok_or(SILENT)?;
+    let forgotten =
+        |kept: &mut NewestCopies| kept.forget(|copy| copy.channel.starts_with(&*prefix));
+    let messages = page.captures.with(forgotten).await;
+    if prefix.is_empty() && !matches!(page.clock.shift(Change::NO_SKEW).await, Ok((_, Some(_)))) {
+        return Err(SILENT);
+    }
+    Ok(Json(value!({
+        "connections": connections,
+        "channels": channels,
+        "faults": faults,
+        "messages": messages,
+    })))
+}
+
+/// Ends the channels of a prefix with their connections: how many there were of both; `None` when a shard does not
+/// answer, or the store takes too long.
+async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
+    let until = Instant::now() + DONE_WITHIN;
+    let (mut connections, mut channels) = (0, 0);
+    let mut only = None;
+    loop {
+        let reset = Reset {
+            prefix: prefix.into(),
+            only: only.take(),
+        };
+        let (mut left, mut deleting) = (Vec::new(), 0);
+        for (_, reply) in shards.ask_all(Question::Reset(reset)).await? {
+            if let Reply::Reset(step) = reply {
+                let ResetStep {
+                    connections: closed,
+                    channels: ended,
+                    left: of_shard,
+                    deleting: of_store,
+                } = step;
+                connections += closed;
+                channels += ended;
+                left.extend(of_shard);
+                deleting += of_store;
+            }
+        }
+        if left.is_empty() && deleting == 0 {
+            return Some((connections, channels));
+        }
+        if Instant::now() > until {
+            return None;
+        }
+        only = Some(left);
+        sleep(AGAIN).await;
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<String, String> {
+    let mut body = Body::parse(bytes)?;
+    let prefix = body.text("channelPrefix", |text| {
+        if (1..=256).contains(&text.len()) {
+            Ok(text.to_owned())
+        } else {
+            Err("allowed 1 to 256 characters, or null for all channels".into())
+        }
+    })?;
+    body.end("channelPrefix")?;
+    Ok(prefix.unwrap_or_default())
+}
+
+/// The longest wait for deletions to become durable.
+const DONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The interval at which shards are asked whether they are.
+const AGAIN: Duration = Duration::from_millis(2);

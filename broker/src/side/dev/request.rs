@@ -1,0 +1,401 @@
+//! Reads the body of a request. A fault names the key and what is allowed.
+
+use broker_core::settings::value::duration;
+use broker_core::shard::Glob;
+use codec::http::{decode, pairs};
+use serde_json::{Map, Value};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+use strsim::osa_distance;
+
+/// A JSON object that is read key by key.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// The path to it from the request's body: `do.refuse.`, or nothing.
+    path: String,
+    members: Map<String, Value>,
+}
+
+impl Body {
+    /// The object of a request's body; an empty body is an empty object.
+    ///
+    /// # Errors
+    /// The text for the client: it is no JSON object.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Ok(Self::of("", Map::new()));
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(members)) => Ok(Self::of("", members)),
+            Ok(_) => Err("the body must be a JSON object".into()),
+            Err(error) => Err(format!("the body is not JSON: {error}")),
+        }
+    }
+
+    fn of(path: &str, members: Map<String, Value>) -> Self {
+        Self {
+            path: path.into(),
+            members,
+        }
+    }
+
+    /// Takes the value of a key out; null is as good as none.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
+        self.members.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text out.
+    ///
+    /// # Errors
+    /// It is no text, or `read` refuses it with what is allowed.
+    pub(crate) fn text<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => read(&text)
+                .map(Some)
+                .map_err(|rule| self.fault(key, &Value::String(text), &rule)),
+            Some(other) => {
+                // The rule that an empty text breaks is the one that a number or a list breaks.
+                let rule = read("").err().unwrap_or_else(|| "must be a text".into());
+                Err(self.fault(key, &other, &rule))
+            }
+        }
+    }
+
+    /// Takes a span of time out, in milliseconds.
+    ///
+    /// # Errors
+    /// It is none, or out of range.
+    pub(crate) fn span(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, String> {
+        self.text(key, |text| duration(text, range))
+    }
+
+    /// Takes a whole number out.
+    ///
+    /// # Errors
+    /// It is none, or out of range.
+    pub(crate) fn number(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, String> {
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        let number = value.as_u64().filter(|number| range.contains(number));
+        let rule = || format!("allowed {} to {}", range.start(), range.end());
+        number
+            .map(Some)
+            .ok_or_else(|| self.fault(key, &value, &rule()))
+    }
+
+    /// Takes an object out; none is as good as an empty one.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
+        let path = format!("{}{key}.", self.path);
+        match self.take(key) {
+            None => Ok(Self::of(&path, Map::new())),
+            Some(Value::Object(members)) => Ok(Self::of(&path, members)),
+            Some(other) => Err(self.fault(key, &other, "must be an object")),
+        }
+    }
+
+    /// Takes a choice out: a name, or an object whose only key is the name. What it has as value comes as a body, a
+    /// value that is no object under the key "".
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
+        let one = match self.take(key) {
+            None => return Err(format!("{}{key}: missing; allowed {allowed}", self.path)),
+            Some(Value::String(name)) => Some((name, Value::Null)),
+            Some(Value::Object(members)) if members.len() == 1 => members.into_iter().next(),
+            Some(_) => None,
+        };
+        let Some((name, value)) = one else {
+            return Err(format!("{}{key}: allowed one of {allowed}", self.path));
+        };
+        let name = excerpt(&name);
+        let path = format!("{}{key}.{name}", self.path);
+        let body = match value {
+            Value::Null | Value::Bool(true) => Self::of(&format!("{path}."), Map::new()),
+            Value::Object(members) => Self::of(&format!("{path}."), members),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Self::of(&path, Map::from_iter([(String::new(), other)]))
+            }
+        };
+        Ok((name, body))
+    }
+
+    /// That nothing is left of it.
+    ///
+    /// # Errors
+    /// The first unknown key, and which are allowed.
+    pub(crate) fn end(self, allowed: &str) -> Result<(), String> {
+        match self.members.keys().next() {
+            None => Ok(()),
+            Some(key) => {
+                let nearest = nearest(key, &allowed.split(", ").collect::<Vec<_>>());
+                let key = excerpt(key);
+                Err(format!(
+                    "{}{key}: unknown key; allowed {allowed}{nearest}",
+                    self.path
+                ))
+            }
+        }
+    }
+
+    /// The text for a value that is not allowed.
+    pub(crate) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
+        let shown = excerpt(&value.to_string());
+        format!("{}{key} = {shown}: {rule}", self.path)
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_CHARS_MAX).collect()
+}
+
+/// Characters of a wrong key or value that its answer repeats.
+const EXCERPT_CHARS_MAX: usize = 80;
+
+// The parameters of a request for a page of `/dev`. A fault names the parameter and what is allowed.
+
+/// Parameters by name, decoded. Each is there once.
+#[derive(Debug)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query that may have these parameters.
+    ///
+    /// # Errors
+    /// The text for the client.
+    pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for (name, value) in pairs(query.unwrap_or_default()) {
+            let bad = |_| "the query is not percent-encoded UTF-8".to_owned();
+            let (name, value) = (decode(name).map_err(bad)?, decode(value).map_err(bad)?);
+            if !allowed.contains(&&*name) {
+                let nearest = nearest(&name, allowed);
+                let name: String = name.chars().take(SHOWN_MAX).collect();
+                let allowed = allowed.join(", ");
+                return Err(format!(
+                    "{name}: unknown parameter; allowed {allowed}{nearest}"
+                ));
+            }
+            if found.iter().any(|(other, _)| *other == name) {
+                return Err(format!("{name}: allowed once"));
+            }
+            found.push((name.into(), value.into()));
+        }
+        Ok(Self(found))
+    }
+
+    /// The text of a parameter; an empty one is as good as none.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(other, _)| other == name);
+        found
+            .map(|(_, value)| &**value)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A pattern.
+    pub(crate) fn glob(&self, name: &str) -> Option<Glob> {
+        self.text(name).map(Glob::new)
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// It is none, or out of range.
+    pub(crate) fn number<T: FromStr + PartialOrd + Display>(
+        &self,
+        name: &str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, String> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let rule = || format!("{name}: allowed {} to {}", range.start(), range.end());
+        number.map(Some).ok_or_else(rule)
+    }
+
+    /// The time to wait: at most [`WAIT_MAX`], by default none.
+    ///
+    /// # Errors
+    /// It is no span of time, or too long.
+    pub(crate) fn wait(&self) -> Result<Duration, String> {
+        let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
+        let ms = self.text("wait").map(|text| duration(text, 0..=most));
+        let ms = ms.transpose().map_err(|rule| format!("wait: {rule}"))?;
+        Ok(Duration::from_millis(ms.unwrap_or_default()))
+    }
+}
+
+/// The longest wait of a request. Its connection has some seconds more.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// Characters of a wrong name that its answer repeats.
+const SHOWN_MAX: usize = 80;
+
+// The name that a misspelt one is nearest to.
+
+/// The allowed names in words, and the nearest one to what was written, if one is near.
+pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    format!("allowed {}{}", names.join(", "), nearest(written, &names))
+}
+
+/// `; the nearest is NAME`, or nothing. Neither case nor `-` and `_` count.
+pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
+    let written: String = plain(written).take(WRITTEN_MAX).collect();
+    let edits = |name: &&&str| {
+        let name: String = plain(name).collect();
+        let begins = written.len() >= BEGINNING_MIN && name.starts_with(&written);
+        if begins {
+            0
+        } else {
+            osa_distance(&name, &written)
+        }
+    };
+    let found = names.iter().min_by_key(edits);
+    let found = found.filter(|name| edits(name) <= written.len() / 4 + 1);
+    found.map_or_else(String::new, |name| format!("; the nearest is {name}"))
+}
+
+fn plain(text: &str) -> impl Iterator<Item = char> {
+    let is_counted = |char: &char| !matches!(char, '-' | '_');
+    text.chars()
+        .filter(is_counted)
+        .map(|char| char.to_ascii_lowercase())
+}
+
+/// Characters of what was written that are compared: more than the longest name has.
+const WRITTEN_MAX: usize = 64;
+
+/// A name of which this many first characters were written is near.
+const BEGINNING_MIN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn faults_name_the_key_and_what_is_allowed() {
+        for (text, fault) in [
+            ("[]", "the body must be a JSON object"),
+            (
+                r#"{"advance":5}"#,
+                r#"advance = 5: allowed a duration from "1ms" to "7d""#,
+            ),
+            (
+                r#"{"advance":"8d"}"#,
+                r#"advance = "8d": allowed a duration from "1ms" to "7d""#,
+            ),
+            (r#"{"a":1}"#, "a: unknown key; allowed advance"),
+        ] {
+            let read = Body::parse(text.as_bytes()).and_then(|mut body| {
+                body.span("advance", 1..=7 * 86_400_000)?;
+                body.end("advance")
+            });
+            assert_eq!(read, Err(fault.to_owned()), "{text}");
+        }
+        assert!(
+            Body::parse(b"{")
+                .unwrap_err()
+                .starts_with("the body is not JSON: ")
+        );
+        assert!(Body::parse(b"").unwrap().end("nothing").is_ok());
+    }
+
+    #[test]
+    fn a_long_value_is_shown_in_part() {
+        let body = Body::parse(b"").unwrap();
+        let value = Value::String("x".repeat(1000));
+        assert!(body.fault("key", &value, "allowed little").len() < 120);
+        let long = "x".repeat(1000);
+        let text = format!(r#"{{"do":{{"{long}":1}},"{long}":2}}"#);
+        let mut body = Body::parse(text.as_bytes()).unwrap();
+        let (name, how) = body.choice("do", "little").unwrap();
+        assert!(name.len() < 120 && how.end("little").unwrap_err().len() < 120);
+        assert!(body.end("little").unwrap_err().len() < 120);
+    }
+}
+
+#[cfg(test)]
+mod query_tests {
+
+    use super::*;
+
+    #[test]
+    fn faults_name_the_parameter_and_what_is_allowed() {
+        let allowed = ["limit", "wait"];
+        for (query, fault) in [
+            (
+                "limt=1",
+                "limt: unknown parameter; allowed limit, wait; the nearest is limit",
+            ),
+            ("limit=1&limit=2", "limit: allowed once"),
+            ("limit=0", "limit: allowed 1 to 9"),
+            ("limit=x", "limit: allowed 1 to 9"),
+            (
+                "wait=26s",
+                "wait: allowed a duration from \"1ms\" to \"25s\", or \"off\"",
+            ),
+            ("wait=%FF", "the query is not percent-encoded UTF-8"),
+        ] {
+            let read = Parameters::parse(Some(query), &allowed).and_then(|parameters| {
+                parameters.number("limit", 1..=9)?;
+                parameters.wait()
+            });
+            assert_eq!(read, Err(fault.to_owned()), "{query}");
+        }
+        let parameters = Parameters::parse(Some("limit=&wait=5s"), &allowed).unwrap();
+        assert_eq!(parameters.number("limit", 1..=9), Ok(None));
+        assert_eq!(parameters.wait(), Ok(Duration::from_secs(5)));
+        assert_eq!(
+            Parameters::parse(None, &allowed).unwrap().text("wait"),
+            None
+        );
+    }
+}
+
+#[cfg(test)]
+mod nearest_tests {
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_near_up_to_a_quarter_of_its_edits() {
+        let names = ["refuse", "throttle", "reconnectIce", "ThrottlingException"];
+        for (written, found) in [
+            ("refuze", "refuse"),
+            ("trottle", "throttle"),
+            ("reconnect_ice", "reconnectIce"),
+            ("Throttling", "ThrottlingException"),
+            ("ThrotlingExcepton", "ThrottlingException"),
+        ] {
+            assert_eq!(
+                nearest(written, &names),
+                format!("; the nearest is {found}")
+            );
+        }
+        for written in ["", "x", "explode", &"refuse".repeat(1000)] {
+            assert_eq!(nearest(written, &names), "", "{written}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The inspector: what pages about channels ask, of the shards here and of the other nodes.
+
+use crate::side::admin::http::{Fault, parameter};
+use axum::http::StatusCode;
+use broker_core::id::{Identity, ShardId};
+use broker_core::settings::Settings;
+use broker_core::shard::{Question, Reply};
+use codec::identifiers::ChannelName;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// Shards and nodes, and which channel is meant by a name. A clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Inspector {
+    pub(crate) shards: Shards,
+    /// The requests between the nodes, where they agree in etcd on who owns what.
+    pub(crate) nodes: Option<NodePages>,
+    region: Arc<str>,
+    account: Arc<str>,
+}
+
+impl Inspector {
+    pub(crate) fn new(shards: Shards, nodes: Option<NodePages>, settings: &Settings) -> Self {
+        Self {
+            shards,
+            nodes,
+            region: settings.region.as_str().into(),
+            account: settings.account_id.as_str().into(),
+        }
+    }
+
+    /// The channel of a name, in the configured region and account unless the query says otherwise. The name may stand
+    /// behind `name:`, as browsers need it in paths for names that are one or two dots.
+    pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
+        let name = name.strip_prefix("name:").unwrap_or(name);
+        if ChannelName::parse(name).is_err() {
+            return Err(Fault::bad(
+                "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]",
+            ));
+        }
+        let region = parameter(query, "region")?;
+        let account = parameter(query, "account")?;
+        Ok(Identity::new(
+            region.as_deref().unwrap_or(&self.region),
+            account.as_deref().unwrap_or(&self.account),
+            name,
+        ))
+    }
+
+    /// The channel of a name in the configured region and account.
+    pub(crate) fn own(&self, name: &str) -> Identity {
+        Identity::new(&self.region, &self.account, name)
+    }
+
+    /// This node's name, where several nodes have channels.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.nodes.as_ref().map(|nodes| &*nodes.own)
+    }
+
+    /// The nodes, if all are to answer.
+    ///
+    /// # Errors
+    /// The query has another scope than there is.
+    pub(crate) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
+        match parameter(query, "scope")?.as_deref() {
+            None | Some("cluster") => Ok(self.nodes.as_ref()),
+            Some("node") => Ok(None),
+            Some(_) => Err(Fault::bad("scope: allowed node, or cluster")),
+        }
+    }
+
+    /// The document of a channel: this node's, or that of the node that has it.
+    pub(crate) async fn found(
+        &self,
+        (path, query): (&str, &str),
+        own: Result<Value, Fault>,
+    ) -> Result<Value, Fault> {
+        let (Err(Fault(StatusCode::NOT_FOUND, _)), Some(nodes)) = (&own, self.scope(query)?) else {
+            return own;
+        };
+        let NodeReplies { replies, missing } = nodes.ask(path, query).await?;
+        let mut failed = !missing.is_empty();
+        for NodeReply { status, body, .. } in replies {
+            match status {
+                200 => return Ok(body),
+                404 => {}
+                _ => failed = true,
+            }
+        }
+        if failed {
+            return Err(NOT_ALL);
+        }
+        own
+    }
+}
+
+/// Names in a document the node that has its channel, where several nodes have channels.
+pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
+    if let Some(node) = node {
+        document["node"] = node.into();
+    }
+}
+
+const NOT_ALL: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "not on the nodes that answer, and not all do: see /cluster",
+);
+
+/// There is no such channel.
+pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "no such channel in this account and region: see /channels",
+);
+
+// Questions of pages to the shards of this process, and to the other nodes.
+
+// Questions to the shards of this process.
+
+/// Answers the inspector: returns the answer of each shard that was meant, in the order of shards, `None` for one that
+/// does not answer; blocks for a bounded time.
+pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
+
+/// Which shards a question is for.
+#[derive(Clone, Debug)]
+pub enum Whom {
+    /// Every shard.
+    All,
+    /// The one where this channel lives, if it exists.
+    Home(Identity),
+    /// This one.
+    One(ShardId),
+}
+
+/// The shards, as pages ask them: one question at a time, off this thread. A clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Shards {
+    inspect: Arc<Mutex<Inspect>>,
+    count: usize,
+}
+
+impl Shards {
+    pub(crate) fn new(inspect: Inspect, count: usize) -> Self {
+        Self {
+            inspect: Arc::new(Mutex::new(inspect)),
+            count,
+        }
+    }
+
+    /// Whether there is a shard of this number.
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
+        shard.index() < self.count
+    }
+
+    /// Asks every shard: their answers in the order of shards, or `None` when one does not answer.
+    pub(crate) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
+        let answers = self.ask(Whom::All, question).await;
+        let whole = answers.into_iter();
+        let whole = whole.map(|(shard, reply)| reply.map(|reply| (shard, reply)));
+        whole.collect()
+    }
+
+    /// Asks the shard where a channel lives; `None` when it does not answer.
+    pub(crate) async fn ask_home(
+        &self,
+        channel: Identity,
+        question: Question,
+    ) -> Option<(ShardId, Reply)> {
+        let answers = self.ask(Whom::Home(channel), question).await;
+        let first = answers.into_iter().next();
+        first.and_then(|(shard, reply)| reply.map(|reply| (shard, reply)))
+    }
+
+    /// Asks one shard; `None` when it does not answer.
+    pub(crate) async fn ask_one(&self, shard: ShardId, question: Question) -> Option<Reply> {
+        let answers = self.ask(Whom::One(shard), question).await;
+        answers.into_iter().next().and_then(|(_, reply)| reply)
+    }
+
+    async fn ask(&self, whom: Whom, question: Question) -> Vec<(ShardId, Option<Reply>)> {
+        let mut inspect = self.inspect.clone().lock_owned().await;
+        let answers = tokio::task::spawn_blocking(move || (*inspect)(&whom, &question)).await;
+        answers.unwrap_or_default()
+    }
+}
+
+// Requests between nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
+// answers together. `scope=node` asks one node alone, and so do nodes each other.
+
+/// The requests of this node to the others, and of the others to it.
+#[derive(Clone)]
+pub struct NodePages {
+    /// This node's name.
+    pub own: Arc<str>,
+    /// Asks the other nodes that have channels what they have at a path. Nothing comes when too much is asked.
+    pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
+    /// The node that serves a channel, as far as this one knows; none while its slot has no owner.
+    pub owner: Arc<FindOwner>,
+    /// Posts to a path of one other node, once: whether that was carried out is unknown if it does not reply. Nothing
+    /// comes when too much is asked.
+    pub post: Arc<Post>,
+    /// Paths that other nodes ask for.
+    pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
+}
+
+/// The name of the node that serves a channel.
+pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
+
+/// Takes the name of a node, a path, and what is posted to it.
+pub type Post = dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
+
+/// A request by which an operator posts to a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// The body.
+    pub body: String,
+    /// The operator's address, for the log.
+    pub remote: SocketAddr,
+}
+
+/// The other nodes' replies to a request for a path.
+#[derive(Debug, Default)]
+pub struct NodeReplies {
+    /// Of those that replied in time.
+    pub replies: Vec<NodeReply>,
+    /// The others.
+    pub missing: Vec<String>,
+}
+
+/// A node's reply to a request for a path.
+#[derive(Debug)]
+pub struct NodeReply {
+    /// Its name.
+    pub node: String,
+    /// The status of its answer.
+    pub status: u16,
+    /// The document.
+    pub body: Value,
+}
+
+/// Takes status and document of an answer, once.
+pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
+
+/// A path that another node asks for.
+pub struct AskedPath {
+    /// The path with its query.
+    pub path: String,
+    /// The request that is posted to it; `None` when it is read.
+    pub posted: Option<Posted>,
+    /// Takes status and document.
+    pub reply: TakeReply,
+}
+
+impl NodePages {
+    /// Asks the other nodes for a path.
+    pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
+        // The first of a name counts.
+        let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
+        replies.map_err(|_| BUSY)
+    }
+
+    /// Posts to the node that serves a channel, once: its answer.
+    ///
+    /// # Errors
+    /// It does not answer, so nobody knows whether it was carried out.
+    pub(crate) async fn post(
+        &self,
+        owner: &str,
+        path: String,
+        posted: Posted,
+    ) -> Result<(StatusCode, Value), Fault> {
+        let replies = (self.post)(owner, path, posted).await;
+        let reply = replies.map_err(|_| BUSY)?.replies.into_iter().next();
+        let NodeReply { status, body, .. } = reply.ok_or(NO_REPLY)?;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        Ok((status, body))
+    }
+}
+
+const BUSY: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "too much is asked of the other nodes: scope=node asks this one alone",
+);
+const NO_REPLY: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "the node that has the channel does not answer, so nobody knows whether it has closed connections: see \
+     /channels/NAME and /cluster, then try again",
+);

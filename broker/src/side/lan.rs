@@ -1,0 +1,519 @@
+//! Access to pages from the local network, under `--lan`: for browsers that redeemed a code, and holders of the admin
+//! token.
+//!
+//! ```text
+//!  Host          the address of `--lan`, or a name of --dev-host
+//!  Origin        of a change: the listener's own. Else, if there is one, the same
+//!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
+//!  public        the files of the pages, and where a code is redeemed
+//!  else          the cookie of a session, or the token
+//! ```
+//! These requests come through a TLS listener. The admin listener's own rules, by which nothing is asked where no token
+//! is configured, are never applied to them.
+
+use crate::edge::entropy;
+use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
+use crate::qr::Qr;
+use crate::side::admin::access::{Refusal, bears, is_of_another_site, is_page, the_host};
+use crate::side::admin::connections::{Seat, Visits};
+use crate::side::admin::http::{Answer, Fault};
+use crate::side::shared_state::Shared;
+use aws_lc_rs::digest;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use broker_core::settings::{Settings, host_text};
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use serde_json::json as value;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The pages for devices of the local network.
+pub struct Lan {
+    /// Connections for them.
+    pub visits: Visits,
+    /// Codes and sessions.
+    pub pairing: Pairing,
+}
+
+/// The rules of access to them.
+#[derive(Clone)]
+pub(crate) struct LanAccess {
+    pub(crate) pairing: Pairing,
+    token: Option<Arc<str>>,
+    /// Hosts by which browsers reach the listener.
+    hosts: Arc<[String]>,
+}
+
+impl LanAccess {
+    pub(crate) fn new(pairing: Pairing, token: Option<String>, settings: &Settings) -> Self {
+        let hosts = settings.dev_hosts.iter().map(|host| host_text(host));
+        Self {
+            pairing,
+            token: token.map(Arc::from),
+            hosts: hosts.collect(),
+        }
+    }
+
+    /// Whether a request may be answered.
+    pub(crate) fn check(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
+            return Err(Refusal::Host);
+        };
+        if !self.is_our_name(host) {
+            return Err(Refusal::Host);
+        }
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        let visit = reads && (is_page(path) || is_of_pairing(path));
+        let origin = origin_is(headers, host);
+        if origin == Some(false) || is_of_another_site(headers, visit) {
+            return Err(Refusal::Origin);
+        }
+        let bears_token = || {
+            let token = self.token.as_ref();
+            token.is_some_and(|token| bears(headers, token))
+        };
+        if (reads && is_public(path)) || bears_token() {
+            return Ok(());
+        }
+        // A request of a browser needs the browser's word that a page of ours caused it.
+        if !reads && origin.is_none() {
+            return Err(Refusal::Origin);
+        }
+        if is_of_pairing(path) || session(headers).is_some_and(|it| self.pairing.admits(it, now)) {
+            return Ok(());
+        }
+        Err(Refusal::Unpaired)
+    }
+
+    fn is_our_name(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            Some(_) | None => host,
+        };
+        self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether `Origin` is that of the listener; `None` where there is none.
+fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let origin = origins.next()?.as_bytes();
+    let ours = origin.strip_prefix(b"https://") == Some(host.as_bytes());
+    Some(ours && origins.next().is_none())
+}
+
+/// The session that a browser names, unless it names several.
+fn session(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
+    let mut named = cookies
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+    named.next().filter(|_| named.next().is_none())
+}
+
+/// The cookie of a session. The prefix has browsers take it over TLS from this host alone (RFC 6265bis).
+pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
+    let seconds = PAIR_SESSION_LIFE.as_secs();
+    let text =
+        format!("{COOKIE}={session}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
+    HeaderValue::try_from(text).ok()
+}
+
+fn is_of_pairing(path: &str) -> bool {
+    path.starts_with("/pair/")
+}
+
+/// The same bytes for everybody, or a page that shows nothing of the service.
+fn is_public(path: &str) -> bool {
+    path.starts_with("/assets/") || is_of_pairing(path)
+}
+
+const COOKIE: &str = "__Host-heliograph";
+
+// Devices of the local network, under `--lan`: how one is paired, and what it may see then.
+
+// Codes by which a phone comes to use the pages of a development server: one browser redeems each once, for a session.
+//
+// Codes and sessions are random and kept in memory, by their hash: what is looked up says nothing about the secret,
+// however long a look takes. When there is no room for another one, the oldest makes room.
+
+/// The codes and sessions of the process; a clone is another way to the same.
+#[derive(Clone, Default)]
+pub struct Pairing(Shared<Secrets>);
+
+#[derive(Default)]
+struct Secrets {
+    codes: Kept,
+    sessions: Kept,
+}
+
+/// Hashes of secrets and when each ends, the oldest first.
+#[derive(Default)]
+struct Kept(VecDeque<([u8; 32], Instant)>);
+
+impl Pairing {
+    /// A new code, such as the path of a URL has it: 26 capital letters and digits. `None` when the system gives no
+    /// random bytes.
+    pub fn code(&self, now: Instant) -> Option<String> {
+        let mut bytes = [0; 16];
+        entropy::fill(&mut bytes).ok()?;
+        let code = BASE32_NOPAD.encode(&bytes);
+        let mut secrets = self.0.lock();
+        secrets
+            .codes
+            .keep(&code, now + PAIR_CODE_LIFE, PAIR_CODES_MAX, now);
+        Some(code)
+    }
+
+    /// Whether a code can be redeemed.
+    pub(crate) fn is_open(&self, code: &str, now: Instant) -> bool {
+        self.0.lock().codes.has(code, now)
+    }
+
+    /// A session for a code, which is then used up; `None` when it was used, is too old or never was one.
+    pub(crate) fn redeem(&self, code: &str, now: Instant) -> Option<String> {
+        let mut bytes = [0; 32];
+        entropy::fill(&mut bytes).ok()?;
+        let mut secrets = self.0.lock();
+        if !secrets.codes.take(code, now) {
+            return None;
+        }
+        let session = HEXLOWER.encode(&bytes);
+        secrets
+            .sessions
+            .keep(&session, now + PAIR_SESSION_LIFE, PAIR_SESSIONS_MAX, now);
+        Some(session)
+    }
+
+    /// Whether this is a session.
+    pub(crate) fn admits(&self, session: &str, now: Instant) -> bool {
+        self.0.lock().sessions.has(session, now)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, secret: &str, until: Instant, most: usize, now: Instant) {
+        self.0.retain(|(_, end)| *end > now);
+        while self.0.len() >= most {
+            self.0.pop_front();
+        }
+        self.0.push_back((hash(secret), until));
+    }
+
+    fn has(&self, secret: &str, now: Instant) -> bool {
+        self.place(secret, now).is_some()
+    }
+
+    fn take(&mut self, secret: &str, now: Instant) -> bool {
+        let place = self.place(secret, now);
+        place.is_some_and(|place| self.0.remove(place).is_some())
+    }
+
+    fn place(&self, secret: &str, now: Instant) -> Option<usize> {
+        let hash = hash(secret);
+        self.0
+            .iter()
+            .position(|(kept, end)| *kept == hash && *end > now)
+    }
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    let hash = digest::digest(&digest::SHA256, secret.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.as_ref());
+    bytes
+}
+
+/// The life of a code: until the phone is there and its certificate warning read.
+pub(crate) const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
+/// The life of a session: a day's work.
+pub(crate) const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
+
+// `/pair/{code}`: where a phone redeems a code; `POST /try/pair`: a new code, for the page that shows it.
+//
+// A visit alone uses nothing up, since programs that preview links visit them too: the page has a button.
+
+/// The state that both pages need.
+#[derive(Clone)]
+struct PairPage {
+    /// Under `--lan`.
+    pairing: Option<Pairing>,
+    /// The URL at which devices reach this machine, where there is one.
+    base: Option<Arc<str>>,
+}
+
+/// The routes of both.
+pub(crate) fn routes(pairing: Option<Pairing>, settings: &Settings) -> Router {
+    let base = settings.lan_url().map(Arc::from);
+    Router::new()
+        .route("/pair/{code}", get(page).post(redeem))
+        .route("/try/pair", post(code))
+        .with_state(PairPage { pairing, base })
+}
+
+/// `GET /pair/{code}`.
+async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Result<Response, Fault> {
+    let is_open = it.pairing.ok_or(OFF)?.is_open(&code, Instant::now());
+    Ok(if is_open {
+        shown(StatusCode::OK, "open")
+    } else {
+        shown(StatusCode::GONE, "gone")
+    })
+}
+
+/// `POST /pair/{code}`: a session for the browser.
+async fn redeem(
+    State(it): State<PairPage>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    Path(code): Path<String>,
+) -> Result<impl IntoResponse, Fault> {
+    let pairing = it.pairing.filter(|_| seat.is_of_lan()).ok_or(OFF)?;
+    let session = pairing.redeem(&code, Instant::now());
+    let cookie = session.and_then(|session| cookie(&session)).ok_or(GONE)?;
+    tracing::info!(remote = %seat.remote().ip(), "a device was paired");
+    Ok((
+        [(header::SET_COOKIE, cookie)],
+        Json(value!({ "paired": true })),
+    ))
+}
+
+/// `POST /try/pair`: a code as a URL and as the drawing of a QR code.
+async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Answer {
+    let (pairing, base) = it.pairing.zip(it.base).ok_or(OFF)?;
+    if seat.is_of_lan() {
+        return Err(ELSEWHERE);
+    }
+    let code = pairing.code(Instant::now());
+    let url = code.map(|code| format!("{base}/pair/{code}"));
+    let drawn = url.and_then(|url| Some((Qr::new(&url)?, url)));
+    let (qr, url) = drawn.ok_or(NO_CODE)?;
+    Ok(Json(value!({
+        "url": url,
+        "seconds": PAIR_CODE_LIFE.as_secs(),
+        "size": qr.size(),
+        "path": qr.path(),
+    })))
+}
+
+/// The answer to a device that is not paired, in the place of a page.
+pub(crate) fn unpaired() -> Response {
+    shown(StatusCode::UNAUTHORIZED, "needed")
+}
+
+fn shown(code: StatusCode, state: &str) -> Response {
+    let page = PAGE.replace("data-state=\"\"", &format!("data-state=\"{state}\""));
+    let kinds = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            PERMISSIONS_POLICY,
+            "camera=(), microphone=(), display-capture=()",
+        ),
+    ];
+    (code, kinds, page).into_response()
+}
+
+const PAGE: &str = include_str!("../../console/pair/pair.html");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const OFF: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "devices of the local network are let in by --lan, at its address",
+);
+const GONE: Fault = Fault::new(
+    StatusCode::GONE,
+    "this code was used, or is older than five minutes: press New code on /try of the computer",
+);
+const ELSEWHERE: Fault = Fault::new(
+    StatusCode::FORBIDDEN,
+    "a new code is made on the computer that runs the broker",
+);
+const NO_CODE: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "no code can be made");
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use broker_core::settings::Profile;
+
+    const HOST: &str = "192.168.77.2:8443";
+    const OURS: (&str, &str) = ("origin", "https://192.168.77.2:8443");
+
+    fn access(token: Option<&str>) -> LanAccess {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.dev_hosts = vec!["192.168.77.2".into(), "bench.test".into()];
+        LanAccess::new(Pairing::default(), token.map(str::to_owned), &settings)
+    }
+
+    fn check(access: &LanAccess, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
+        let (method, path) = line.split_once(' ').unwrap();
+        let mut map = HeaderMap::new();
+        if headers.iter().all(|(name, _)| *name != "host") {
+            map.insert("host", HeaderValue::from_static(HOST));
+        }
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let method = method.parse().unwrap();
+        access.check(&method, path, &map, Instant::now()).err()
+    }
+
+    fn paired(access: &LanAccess) -> String {
+        let code = access.pairing.code(Instant::now()).unwrap();
+        let session = access.pairing.redeem(&code, Instant::now()).unwrap();
+        let cookie = cookie(&session).unwrap();
+        let cookie = cookie.to_str().unwrap().split(';').next().unwrap();
+        cookie.to_owned()
+    }
+
+    #[test]
+    fn nothing_but_files_and_pairing_is_open() {
+        let access = access(None);
+        for line in [
+            "GET /assets/try/try.css",
+            "GET /pair/CODE",
+            "HEAD /pair/CODE",
+        ] {
+            assert_eq!(check(&access, line, &[]), None, "{line}");
+        }
+        assert_eq!(check(&access, "POST /pair/CODE", &[OURS]), None);
+        for line in [
+            "GET /",
+            "GET /try",
+            "GET /try/settings",
+            "GET /overview",
+            "GET /events",
+            "GET /live",
+            "GET /config",
+            "GET /pair",
+            "GET /assets",
+        ] {
+            let bearer = ("authorization", "Bearer ");
+            assert_eq!(check(&access, line, &[]), Some(Refusal::Unpaired), "{line}");
+            assert_eq!(check(&access, line, &[bearer]), Some(Refusal::Unpaired));
+        }
+        for line in ["POST /try/pair", "DELETE /dev/faults/1", "POST /assets/a"] {
+            assert_eq!(check(&access, line, &[OURS]), Some(Refusal::Unpaired));
+        }
+    }
+
+    #[test]
+    fn a_session_reads_and_changes_from_our_pages_alone() {
+        let access = access(None);
+        let cookie = paired(&access);
+        let with = |line, more: &[(&'static str, &str)]| {
+            let headers = [&[("cookie", &*cookie)][..], more].concat();
+            check(&access, line, &headers)
+        };
+        assert_eq!(with("GET /try", &[]), None);
+        assert_eq!(with("GET /overview", &[OURS]), None);
+        assert_eq!(with("POST /channels/a/disconnect", &[OURS]), None);
+        assert_eq!(with("POST /dev/clock", &[]), Some(Refusal::Origin));
+        for origin in [
+            "https://evil.example",
+            "http://192.168.77.2:8443",
+            "https://192.168.77.2",
+            "null",
+        ] {
+            for line in ["GET /overview", "POST /dev/clock", "POST /pair/CODE"] {
+                assert_eq!(
+                    with(line, &[("origin", origin)]),
+                    Some(Refusal::Origin),
+                    "{line} {origin}"
+                );
+            }
+        }
+        let other = [("sec-fetch-site", "cross-site")];
+        assert_eq!(with("GET /overview", &other), Some(Refusal::Origin));
+        assert_eq!(with("GET /overview", &[OURS, OURS]), Some(Refusal::Origin));
+    }
+
+    #[test]
+    fn another_cookie_is_no_session() {
+        let access = access(None);
+        let good = paired(&access);
+        for cookie in [
+            good.to_uppercase(),
+            good[..good.len() - 1].to_owned(),
+            good.replace("__Host-", ""),
+            format!("{good}; {good}"),
+            format!("a{good}"),
+        ] {
+            let refused = check(&access, "GET /try", &[("cookie", &cookie)]);
+            assert_eq!(refused, Some(Refusal::Unpaired), "{cookie}");
+        }
+        let among = format!("theme=dark; {good}");
+        assert_eq!(check(&access, "GET /try", &[("cookie", &among)]), None);
+    }
+
+    #[test]
+    fn a_host_is_one_of_ours() {
+        let access = access(Some("the-token"));
+        let bearer = ("authorization", "Bearer the-token");
+        let with = |host| check(&access, "POST /dev/clock", &[bearer, ("host", host)]);
+        assert_eq!(with("192.168.77.2:8443"), None);
+        assert_eq!(with("Bench.test:8443"), None);
+        for host in ["evil.example", "192.168.77.3:8443", "localhost:8443", ""] {
+            assert_eq!(with(host), Some(Refusal::Host), "{host}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod pairing_tests {
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_code_is_redeemed_once_and_in_time() {
+        let (pairing, now) = (Pairing::default(), Instant::now());
+        let code = pairing.code(now).unwrap();
+        assert!(code.len() == 26 && pairing.is_open(&code, now), "{code}");
+        for other in ["", "A", &code.to_lowercase(), &code[1..]] {
+            assert_eq!(pairing.redeem(other, now), None, "{other}");
+        }
+        let session = pairing.redeem(&code, now).unwrap();
+        assert_eq!(pairing.redeem(&code, now), None);
+        assert!(!pairing.is_open(&code, now));
+        let late = pairing.code(now).unwrap();
+        assert!(pairing.is_open(&late, now + PAIR_CODE_LIFE - SECOND));
+        assert_eq!(pairing.redeem(&late, now + PAIR_CODE_LIFE), None);
+        assert!(pairing.admits(&session, now + PAIR_SESSION_LIFE - SECOND));
+        assert!(!pairing.admits(&session, now + PAIR_SESSION_LIFE));
+        for other in ["", &code, &session[1..]] {
+            assert!(!pairing.admits(other, now), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let (pairing, now) = (Pairing::default(), Instant::now());
+        let codes: Vec<_> = (0..=PAIR_CODES_MAX)
+            .map(|_| pairing.code(now).unwrap())
+            .collect();
+        assert_eq!(pairing.redeem(&codes[0], now), None);
+        let pair = |_| {
+            let code = pairing.code(now).unwrap();
+            pairing.redeem(&code, now).unwrap()
+        };
+        let sessions: Vec<_> = (0..=PAIR_SESSIONS_MAX).map(pair).collect();
+        assert!(!pairing.admits(&sessions[0], now));
+        assert!(pairing.admits(&sessions[1], now));
+        // Room of what is over is free.
+        let later = now + PAIR_CODE_LIFE;
+        let code = pairing.code(later).unwrap();
+        assert_eq!(pairing.0.lock().codes.0.len(), 1);
+        assert!(pairing.redeem(&code, later).is_some());
+    }
+}

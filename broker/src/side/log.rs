@@ -1,0 +1,477 @@
+//! Log lines, on stderr; none per message.
+//!
+//! ```text
+//!  a shard's Journal ── Entry ──┐
+//!                               ├──► one bounded queue ──► the log thread (`writer.rs`) ──► stderr
+//!  tracing, on any thread ─ text┘
+//! ```
+//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted. Audit entries of
+//! changes have places of their own in it, kept before the change is made; without one it is not made. A place is taken
+//! until its line is written.
+
+pub(crate) mod line;
+pub(crate) mod tail;
+mod writer;
+
+use crate::limits::{
+    LOG_AUDITS_WAITING_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
+    LOG_LINES_WAITING_MAX,
+};
+use crate::side::recent_refusals::Recent;
+use crate::side::trace::failed_sessions::Troubled;
+use broker_core::id::Account;
+use broker_core::journal::{Entry, Journal};
+use broker_core::settings::LogFormat;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{panic, thread};
+use tail::LogTail;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The way to the log; a clone is another way to the same.
+#[derive(Clone, Debug)]
+pub struct Log {
+    to: Sender<Item>,
+    places: Arc<Places>,
+    kept: LogMemory,
+}
+
+/// The part of the written log that stays in memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogMemory {
+    pub(crate) tail: Arc<LogTail>,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) troubled: Arc<Troubled>,
+}
+
+/// The places of the queue, by who may use them.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) lines: LinePlaces,
+    pub(crate) audits: AuditPlaces,
+    dropped: AtomicU64,
+}
+
+/// Places for what may be dropped: those taken, and how many there are.
+#[derive(Debug)]
+pub(crate) struct LinePlaces {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl LinePlaces {
+    const fn new(most: usize) -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    fn take(&self) -> bool {
+        let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
+        let order = Ordering::Relaxed;
+        self.taken.fetch_update(order, order, one_more).is_ok()
+    }
+
+    /// Whether more than this many are taken.
+    fn exceeds(&self, taken: usize) -> bool {
+        self.taken.load(Ordering::Relaxed) > taken
+    }
+
+    /// Gives this many places back.
+    pub(crate) fn give_back(&self, places: usize) {
+        let before = self.taken.fetch_sub(places, Ordering::Relaxed);
+        debug_assert!(before >= places, "a place is given back once");
+    }
+}
+
+/// An item of the log thread's queue.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Entry(Entry),
+    /// The entry of a change, in a place that was kept for this account.
+    Change(Entry, Account),
+    /// A line as the formatter made it.
+    Line(Box<[u8]>),
+    /// Everything before this is to be written; then it is answered.
+    Flush(Sender<()>),
+}
+
+/// Sends log lines to stderr from here on. `RUST_LOG` sets what is logged; without it, `info` and above.
+///
+/// # Errors
+/// The log thread cannot be started, or stderr is closed.
+///
+/// # Panics
+/// When it is called twice in a process.
+pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
+    // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.add_directive(RUNTIME_RINGS.parse().map_err(io::Error::other)?);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(log.clone());
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    thread::Builder::new().name(LOG_THREAD.into()).spawn({
+        let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
+        move || writer::write_all(&items, &places, &kept, stderr)
+    })?;
+    flush_on_panic(log.clone());
+    Ok(log)
+}
+
+/// Makes a thread that panics wait for the lines before it; what it does then is up to the hook that is there.
+fn flush_on_panic(log: Log) {
+    let then = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        // The log thread would wait for itself.
+        if thread::current().name() != Some(LOG_THREAD) {
+            log.flush(PANIC_FLUSH_MAX);
+        }
+        then(what);
+    }));
+}
+
+impl Log {
+    pub(crate) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
+        let (to, from) = bounded(lines + audits + FLUSHES_MAX);
+        let places = Arc::new(Places {
+            lines: LinePlaces::new(lines),
+            audits: AuditPlaces::of(audits),
+            dropped: AtomicU64::new(0),
+        });
+        let kept = LogMemory::default();
+        (Self { to, places, kept }, from)
+    }
+
+    /// A log without a reader: for tests.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        Self::new(0, 0).0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> LogMemory {
+        self.kept.clone()
+    }
+
+    /// Queues an item without looking for its place.
+    #[cfg(test)]
+    pub(crate) fn queue(&self, item: Item) {
+        self.to.try_send(item).unwrap();
+    }
+
+    /// A shard's way to the log.
+    #[must_use]
+    pub fn journal(&self) -> Box<dyn Journal> {
+        Box::new(self.clone())
+    }
+
+    /// The last refusals that were noted.
+    pub(crate) fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.kept.recent)
+    }
+
+    /// The last sessions that did not go well.
+    #[must_use]
+    pub fn troubled(&self) -> Arc<Troubled> {
+        Arc::clone(&self.kept.troubled)
+    }
+
+    /// Lines and entries that found the queue full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.places.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The last lines, for pages that show them.
+    #[must_use]
+    pub fn tail(&self) -> Arc<LogTail> {
+        Arc::clone(&self.kept.tail)
+    }
+
+    /// Waits until everything logged so far is written, `limit` at most twice.
+    pub fn flush(&self, limit: Duration) {
+        let (done, wait) = bounded(1);
+        if self.to.send_timeout(Item::Flush(done), limit).is_ok() {
+            // A stderr that takes nothing any more must not keep the process.
+            let _ = wait.recv_timeout(limit);
+        }
+    }
+
+    pub(crate) fn offer(&self, item: Item) {
+        if !self.places.lines.take() {
+            self.places.dropped.fetch_add(1, Ordering::Relaxed);
+        } else if self.to.try_send(item).is_err() {
+            self.places.lines.give_back(1);
+            self.places.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Journal for Log {
+    fn note(&mut self, mut entry: Entry) {
+        // The largest parts of entries by far, which a log that is stuck must not gather.
+        if let Entry::Refused(refused) = &mut entry
+            && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
+        {
+            refused.explain = None;
+        }
+        if let Entry::Suppressed { counts, .. } = &mut entry
+            && self.places.lines.exceeds(LOG_COUNTS_WAITING_MAX)
+        {
+            *counts = Box::default();
+        }
+        self.offer(Item::Entry(entry));
+    }
+
+    fn keep_place(&mut self, account: Account) -> bool {
+        self.places.audits.take(account)
+    }
+
+    fn note_kept(&mut self, account: Account, entry: Entry) {
+        // The queue has a place for each that is kept; the log thread outlives the shards.
+        if self.to.try_send(Item::Change(entry, account)).is_err() {
+            self.places.audits.give_back(account);
+            self.places.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn give_back(&mut self, account: Account) {
+        self.places.audits.give_back(account);
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Lines<'w>;
+
+    fn make_writer(&'w self) -> Lines<'w> {
+        Lines(self)
+    }
+}
+
+/// Takes the formatter's lines, each in one piece.
+#[derive(Debug)]
+pub struct Lines<'l>(&'l Log);
+
+impl Write for Lines<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if !writer::take_formatted(line) {
+            self.0.offer(Item::Line(line.into()));
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const LOG_THREAD: &str = "log";
+
+/// The longest wait of a thread that panics for a queue with room, and again for the lines: a stderr that takes nothing
+/// must not keep a process that is broken.
+const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// Threads that wait for a flush at a time: the main thread at the end, and one that panics.
+const FLUSHES_MAX: usize = 4;
+
+/// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and makes it
+/// release them at once when it could.
+const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
+
+// Places for the audit entries of changes, by account: all shards take from them, and none waits for another.
+//
+// The rule is that of the places of a shard, which cannot be taken back either: an account takes one while it holds
+// fewer than are free, so that one account alone gets half, and the next one half of the rest at once.
+
+/// The places, and who holds them.
+#[derive(Debug)]
+pub(crate) struct AuditPlaces {
+    most: usize,
+    taken: AtomicUsize,
+    held: Box<[AtomicUsize; PARTS]>,
+}
+
+impl AuditPlaces {
+    /// This many places, all free.
+    pub(crate) fn of(most: usize) -> Self {
+        Self {
+            most,
+            taken: AtomicUsize::new(0),
+            held: Box::new([const { AtomicUsize::new(0) }; PARTS]),
+        }
+    }
+
+    /// Takes a place; false when the account has its share. Shards that ask at the same moment may not see each
+    /// other's, so an account may get one more for each of them.
+    pub(crate) fn take(&self, account: Account) -> bool {
+        let held = self.held_by(account);
+        let one_more = |taken: usize| {
+            let free = self.most - taken;
+            (held.load(Ordering::Relaxed) < free).then_some(taken + 1)
+        };
+        let order = Ordering::Relaxed;
+        let taken = self.taken.fetch_update(order, order, one_more).is_ok();
+        if taken {
+            held.fetch_add(1, order);
+        }
+        taken
+    }
+
+    /// Gives one back.
+    pub(crate) fn give_back(&self, account: Account) {
+        let held = self.held_by(account).fetch_sub(1, Ordering::Relaxed);
+        let taken = self.taken.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(held > 0 && taken > 0, "a place is given back once");
+    }
+
+    /// The number of those taken.
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn held_by(&self, account: Account) -> &AtomicUsize {
+        let part = account.0 % PARTS as u64;
+        &self.held[usize::try_from(part).expect("less than PARTS")]
+    }
+}
+
+/// Accounts whose numbers have the same remainder count as one. A prime, so that numbers in a row are all apart.
+const PARTS: usize = 1021;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::side::log::writer;
+
+    #[test]
+    fn changes_have_places_of_their_own_and_none_is_dropped() {
+        let (mut log, items) = Log::new(4, 4);
+        for number in 0..9_u8 {
+            log.offer(Item::Line([number].into()));
+        }
+        assert_eq!(log.dropped(), 5);
+        let [one, other] = [Account(1), Account(2)];
+        assert!(log.keep_place(one) && log.keep_place(one) && log.keep_place(other));
+        assert!(!log.keep_place(one), "two of its changes are under way");
+        log.note_kept(one, Entry::EndsSuppressed { ends: 1 });
+        assert!(!log.keep_place(one), "one is, one waits to be written");
+        log.give_back(one);
+        assert!(log.keep_place(one));
+        log.note_kept(one, Entry::EndsSuppressed { ends: 2 });
+        log.give_back(other);
+        assert_eq!(log.dropped(), 5);
+        let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
+        drop(log);
+        let mut written = Vec::new();
+        writer::write_all(&items, &places, &kept, &mut written);
+        assert!(written.starts_with(&[0, 1, 2, 3]));
+        let lines = places.lines.taken.load(Ordering::Relaxed);
+        assert_eq!((lines, places.audits.taken()), (0, 0));
+    }
+
+    #[test]
+    fn a_thread_that_panics_loses_no_line_before_it() {
+        let name = "side::log::tests::a_thread_that_panics_loses_no_line_before_it";
+        if std::env::var_os(CHILD).is_some() {
+            crate::side::end_on_panic();
+            let mut log = log_to_stderr(LogFormat::Text).unwrap();
+            (0..LINES).for_each(|ends| log.note(Entry::EndsSuppressed { ends }));
+            panic!("as is to be expected");
+        }
+        let exe = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(exe);
+        child.args(["--exact", "--nocapture", name]).env(CHILD, "1");
+        child.env("RUST_BACKTRACE", "0"); // which takes longer than writing all lines
+        let ended = child.output().unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{text}");
+        let lines = text.lines().filter(|line| line.contains(" ends="));
+        assert_eq!(lines.count() as u64, LINES);
+        assert!(text.contains("as is to be expected"), "{text}");
+    }
+
+    /// In the environment of the process that panics.
+    const CHILD: &str = "HELIOGRAPH_TEST_PANICS";
+    /// More than are written meanwhile.
+    const LINES: u64 = 1_000;
+}
+
+#[cfg(test)]
+mod audit_places_tests {
+
+    use super::*;
+
+    fn greedy(places: &AuditPlaces, account: u64) -> usize {
+        let takes = |_: &i32| places.take(Account(account));
+        (0..100).take_while(takes).count()
+    }
+
+    #[test]
+    fn one_account_leaves_places_for_the_next() {
+        let places = AuditPlaces::of(16);
+        assert_eq!(greedy(&places, 1), 8);
+        assert_eq!(greedy(&places, 2), 4);
+        assert_eq!(greedy(&places, 3), 2);
+        assert_eq!(greedy(&places, 1 + PARTS as u64), 0, "counts as the first");
+        (0..8).for_each(|_| places.give_back(Account(1)));
+        assert_eq!((greedy(&places, 2), places.taken()), (3, 9));
+    }
+
+    #[test]
+    fn whoever_takes_what_they_can_comes_to_an_equal_part() {
+        let places = AuditPlaces::of(400);
+        let mut held = [0; 4];
+        for turn in 0..4_000_usize {
+            let who = turn % 4;
+            if held[who] > 0 {
+                places.give_back(Account(who as u64));
+                held[who] -= 1;
+            }
+            for who in [0, 1, 2, 3] {
+                held[who] += greedy(&places, who as u64);
+            }
+        }
+        assert_eq!(places.taken(), held.iter().sum::<usize>());
+        assert!(held.iter().all(|held| held.abs_diff(80) <= 4), "{held:?}");
+    }
+
+    #[test]
+    fn all_that_is_taken_on_many_threads_is_given_back() {
+        let places = AuditPlaces::of(8);
+        std::thread::scope(|scope| {
+            for account in [1, 1, 2, 3] {
+                let places = &places;
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        if places.take(Account(account)) {
+                            assert!(places.taken.load(Ordering::Relaxed) <= 8);
+                            places.give_back(Account(account));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((places.taken(), greedy(&places, 1)), (0, 4));
+    }
+}

@@ -1,0 +1,273 @@
+//! The metrics as tables: of the shards' machines in `machine`, of their edges in `edge`, of the process in `process`.
+//!
+//! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
+
+mod edge;
+pub(crate) mod exposition;
+mod integrations;
+mod process;
+mod signaling;
+
+use crate::edge::{Post, Scraped};
+use crate::hooks::Hooks;
+use crate::providers::Figures;
+use crate::side::admin::http::{Fault, SILENT};
+use crate::side::cluster::Agreement;
+use crate::side::console::topics::Hub;
+use crate::side::shared_state::StatusBoard;
+use crate::side::survey::Survey;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
+use broker_core::shard::Snapshot;
+use exposition::{Exposition, Format, View};
+use integrations::AuthoritiesReport;
+use mailbox::Mailbox;
+pub use process::{BUDGETS, ProcessState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// The state of the whole process at one scrape.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Each shard's answer, in any order.
+    pub shards: Vec<Scraped<Snapshot>>,
+    /// Since the scrape before, or since the start: how much of its time each shard (in its order) did not wait.
+    pub busy_ratios: Vec<f64>,
+    /// The figures that are of no shard.
+    pub process: ProcessState,
+}
+
+impl Report {
+    /// The metrics text.
+    pub(crate) fn text(self, format: Format) -> String {
+        let mut sum = Snapshot::default();
+        for shard in &self.shards {
+            sum.add(&shard.snapshot);
+        }
+        let mut text = Exposition::new(format);
+        let Self {
+            shards,
+            busy_ratios,
+            process,
+        } = self;
+        let view = View {
+            shards,
+            busy_ratios,
+            sum,
+        };
+        text.table(signaling::METRICS, &view);
+        text.table(edge::METRICS, &view);
+        text.table(process::OF_CLUSTER, &process);
+        text.table(process::OF_CREDENTIALS, &process);
+        if let Some(report) = &process.hooks {
+            text.table(integrations::OF_HOOKS, report);
+        }
+        text.table(integrations::OF_PROVIDERS, &process.providers);
+        text.table(integrations::OF_AUTHORITIES, &process.authorities);
+        text.table(process::METRICS, &process);
+        text.finish()
+    }
+}
+
+// `GET /metrics`: one scrape at a time.
+
+/// Collects the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
+pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
+
+/// The sources of the metrics: the scrape, and what the side thread adds.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    /// One scrape at a time; the others wait for their turn.
+    scrape: Arc<Mutex<Scrape>>,
+    hub: Arc<Hub>,
+    status: StatusBoard,
+    hooks: Option<Hooks>,
+    providers: Option<Figures>,
+    agreement: Agreement,
+}
+
+impl Metrics {
+    pub(crate) fn new(
+        scrape: Scrape,
+        hub: Arc<Hub>,
+        status: StatusBoard,
+        (hooks, providers, agreement): (Option<Hooks>, Option<Figures>, Agreement),
+    ) -> Self {
+        Self {
+            scrape: Arc::new(Mutex::new(scrape)),
+            hub,
+            status,
+            hooks,
+            providers,
+            agreement,
+        }
+    }
+}
+
+/// The page.
+pub(crate) fn routes(metrics: Metrics) -> Router {
+    Router::new()
+        .route("/metrics", get(page))
+        .with_state(metrics)
+}
+
+async fn page(
+    State(metrics): State<Metrics>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Fault> {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    let mut scrape = metrics.scrape.lock_owned().await;
+    let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
+    let mut report = report.ok().flatten().ok_or(SILENT)?;
+    report.process.streams = metrics.hub.streams() as u64;
+    report.process.hooks = metrics.hooks.map(|hooks| hooks.report());
+    if let Some(figures) = &metrics.providers {
+        report.process.providers = figures.borrow().clone();
+    }
+    if let Some(credentials) = metrics.agreement.credentials() {
+        report.process.authorities = AuthoritiesReport::of(&credentials.borrow());
+    }
+    report.process.differing = metrics.agreement.seconds();
+    report.process.status = metrics.status.status();
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    Ok((kind, report.text(format)))
+}
+
+// The counters of every shard at one moment, for `/metrics`.
+
+/// Asks the shards; one exists, and one scrape runs at a time.
+pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
+    survey: Survey<M, Scraped<Snapshot>>,
+    /// Microseconds that each shard had been busy in all, at the last whole report.
+    busy_us: Vec<u64>,
+    /// When the last whole report was made.
+    reported: Instant,
+}
+
+impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
+    /// A scraper of the shards behind `mailboxes`.
+    #[must_use]
+    pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
+        Self {
+            busy_us: vec![0; mailboxes.len()],
+            survey: Survey::new(mailboxes),
+            reported: Instant::now(),
+        }
+    }
+
+    /// Every shard's counters, or `None` when a shard does not answer within `limit`. Blocks that long at most.
+    pub fn scrape(&mut self, limit: Duration) -> Option<Report> {
+        let all = self.survey.all();
+        let answers = self.survey.ask(all, limit, Post::Scrape);
+        let answers: Option<Vec<_>> = answers.into_iter().map(|(_, answer)| answer).collect();
+        Some(self.report(answers?))
+    }
+
+    fn report(&mut self, shards: Vec<Scraped<Snapshot>>) -> Report {
+        let span = self.reported.elapsed().as_secs_f64().max(1e-6);
+        self.reported = Instant::now();
+        let mut busy_ratios = Vec::with_capacity(shards.len());
+        for (before, answer) in self.busy_us.iter_mut().zip(&shards) {
+            let busy = Duration::from_micros(answer.edge.busy_us.saturating_sub(*before));
+            *before = answer.edge.busy_us;
+            busy_ratios.push((busy.as_secs_f64() / span).min(1.0));
+        }
+        Report {
+            shards,
+            busy_ratios,
+            process: ProcessState::default(),
+        }
+    }
+
+    /// The shards that have not answered.
+    #[must_use]
+    pub fn silent(&self) -> Vec<ShardId> {
+        self.survey.silent()
+    }
+}
+
+#[cfg(test)]
+mod scrape_tests {
+
+    use super::*;
+    use crate::edge::EdgeCounts;
+    use broker_core::shard::Shard;
+
+    fn mailboxes() -> Arc<[Mailbox<Post<Shard>>]> {
+        (0..2)
+            .map(|_| Mailbox::new(8, 4).unwrap())
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16, busy_us: u64) {
+        let Some(Post::Scrape(to)) = mailbox.try_take() else {
+            panic!("no scrape in the mailbox")
+        };
+        let edge = EdgeCounts {
+            busy_us,
+            ..EdgeCounts::default()
+        };
+        to.try_send(Scraped {
+            shard: ShardId(shard),
+            snapshot: Snapshot::default(),
+            edge,
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn there_is_no_report_without_every_shard() {
+        let mailboxes = mailboxes();
+        let mut scraper = Scraper::new(Arc::clone(&mailboxes));
+        for _ in 0..3 {
+            assert!(scraper.scrape(Duration::from_millis(5)).is_none());
+        }
+        assert_eq!(scraper.silent(), [ShardId(0), ShardId(1)]);
+        answer(&mailboxes[0], 0, 0);
+        assert!(scraper.scrape(Duration::from_millis(5)).is_none());
+        assert_eq!(
+            scraper.silent(),
+            [ShardId(0), ShardId(1)],
+            "the first has answered and was asked again"
+        );
+        answer(&mailboxes[1], 1, 0);
+        assert!(mailboxes[1].is_empty(), "asked once, not four times");
+    }
+
+    #[test]
+    fn answers_become_a_report_in_the_order_of_shards() {
+        let mailboxes = mailboxes();
+        let mut scraper = Scraper::new(Arc::clone(&mailboxes));
+        let shards = std::thread::spawn(move || {
+            for (shard, busy_us) in [(1, 0), (0, u64::MAX)] {
+                while mailboxes[usize::from(shard)].is_empty() {
+                    std::thread::yield_now();
+                }
+                answer(&mailboxes[usize::from(shard)], shard, busy_us);
+            }
+        });
+        let report = scraper.scrape(Duration::from_secs(30)).unwrap();
+        shards.join().unwrap();
+        assert_eq!(
+            report
+                .shards
+                .iter()
+                .map(|scraped| scraped.shard)
+                .collect::<Vec<_>>(),
+            [ShardId(0), ShardId(1)]
+        );
+        assert_eq!(report.busy_ratios, [1.0, 0.0]);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,629 @@
+//! The last refusals, in memory: what operators search to find out why a connection failed.
+//!
+//! They are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network with the
+//! most of them loses the oldest one of its largest group (one check of one channel or key): a flood from one network
+//! pushes out its own, and a camera that storms its own, so that the one line of a device elsewhere, or behind the same
+//! address, stays.
+
+use crate::edge::turn::calendar;
+use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
+use crate::side::shared_state::Shared;
+use broker_core::check::Check;
+use broker_core::journal::{
+    Claims, Entry, Explain, Prefix, Presented, RefusalCount, Refused, Subject,
+};
+use broker_core::time::Wall;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The last refusals. The log thread adds to it, the admin listener reads.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    ring: Shared<Ring>,
+    noted: Notify,
+}
+
+/// The result of a search: the refusals, and the extent of what was searched.
+#[derive(Debug)]
+pub(crate) struct RefusalMatches {
+    /// The newest first.
+    pub(crate) refusals: Vec<Arc<Refused>>,
+    /// The number of those that fit, shown or not.
+    pub(crate) found: usize,
+    /// The number of the last one that is shown, if older ones fit.
+    pub(crate) next: Option<u64>,
+    /// The number of kept refusals.
+    pub(crate) kept: usize,
+    /// When the oldest that is kept happened.
+    pub(crate) since: Option<Wall>,
+    /// Refusals that were counted and not noted, since there were too many within a window.
+    pub(crate) suppressed: u64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    /// Most rows, and most bytes of them.
+    most: (usize, usize),
+    /// By their number in the order of arrival.
+    rows: BTreeMap<u64, Arc<Refused>>,
+    /// The numbers of each network's groups, in order. Names that do not exist are one group.
+    of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
+    groups: Groups,
+    bytes: usize,
+    next: u64,
+    suppressed: u64,
+}
+
+impl Recent {
+    /// Reads an entry that the log has written.
+    pub(crate) fn note(&self, entry: Entry) {
+        match entry {
+            Entry::Refused(refused) => {
+                self.locked(|ring| ring.push(*refused));
+                self.noted.notify_one();
+            }
+            Entry::Suppressed { refusals, counts } => self.locked(|ring| {
+                ring.suppressed += refusals;
+                ring.groups.count(refusals, &counts, calendar());
+            }),
+            Entry::ConnectionEnd(_)
+            | Entry::EndsSuppressed { .. }
+            | Entry::Unaccepted(_)
+            | Entry::Superseded(_)
+            | Entry::Audit(_)
+            | Entry::Forbidden(_)
+            | Entry::NodeTrouble { .. }
+            | Entry::StoreTrouble { .. } => {}
+        }
+    }
+
+    /// Returns when one was noted since it returned last. For one reader.
+    pub(crate) async fn noted(&self) {
+        self.noted.notified().await;
+    }
+
+    /// Those from a number on, the oldest first, and the number of the next one.
+    pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
+        self.locked(|ring| {
+            let rows = ring.rows.range(number..).map(|(_, row)| row);
+            (rows.cloned().collect(), ring.next)
+        })
+    }
+
+    /// The newest that fit, at most this many.
+    pub(crate) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
+        self.before(u64::MAX, most, fits)
+    }
+
+    /// The same of those before a number.
+    pub(crate) fn before(
+        &self,
+        number: u64,
+        most: usize,
+        fits: impl Fn(&Refused) -> bool,
+    ) -> RefusalMatches {
+        self.locked(|ring| {
+            let all = ring.rows.range(..number).rev();
+            let mut fitting = all.filter(|(_, row)| fits(row));
+            let shown: Vec<(&u64, &Arc<Refused>)> = fitting.by_ref().take(most).collect();
+            let more = fitting.count();
+            let last = shown.last().filter(|_| more > 0);
+            RefusalMatches {
+                found: shown.len() + more,
+                next: last.map(|(number, _)| **number),
+                refusals: shown.iter().map(|(_, row)| Arc::clone(row)).collect(),
+                kept: ring.rows.len(),
+                since: ring.rows.values().next().map(|oldest| oldest.at),
+                suppressed: ring.suppressed,
+            }
+        })
+    }
+
+    /// Reads the groups, and of each that has kept refusals that fit, the newest of them.
+    pub(crate) fn groups<T>(
+        &self,
+        fits: impl Fn(&Refused) -> bool,
+        read: impl FnOnce(&Groups, &BTreeMap<GroupKey, Arc<Refused>>) -> T,
+    ) -> T {
+        self.locked(|ring| {
+            let rows = ring.rows.values().filter(|row| fits(row));
+            let newest = rows.map(|row| (key_of(row), Arc::clone(row)));
+            read(&ring.groups, &newest.collect())
+        })
+    }
+
+    fn locked<T>(&self, use_it: impl FnOnce(&mut Ring) -> T) -> T {
+        use_it(&mut self.ring.lock())
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new(REFUSALS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX)
+    }
+}
+
+impl Ring {
+    fn new(rows: usize, bytes: usize) -> Self {
+        Self {
+            most: (rows, bytes),
+            rows: BTreeMap::new(),
+            of: BTreeMap::new(),
+            groups: Groups::default(),
+            bytes: 0,
+            next: 0,
+            suppressed: 0,
+        }
+    }
+
+    fn push(&mut self, refused: Refused) {
+        let number = self.next;
+        self.next += 1;
+        self.bytes += bytes_of(&refused);
+        self.groups.note(&refused);
+        let (prefix, key) = place_of(&refused);
+        let groups = self.of.entry(prefix).or_default();
+        groups.entry(key).or_default().push_back(number);
+        self.rows.insert(number, Arc::new(refused));
+        let (rows, bytes) = self.most;
+        while self.rows.len() > rows || (self.bytes > bytes && self.rows.len() > 1) {
+            self.evict();
+        }
+    }
+
+    /// Takes out the oldest of the largest group of the network that has most; of equal ones the oldest.
+    fn evict(&mut self) {
+        let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
+        let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
+            let rows: usize = groups.values().map(VecDeque::len).sum();
+            (rows, Reverse(groups.values().map(oldest).min()))
+        });
+        let Some((prefix, groups)) = largest else {
+            return;
+        };
+        let by_size = |(_, numbers): &(&GroupKey, &mut VecDeque<u64>)| {
+            (numbers.len(), Reverse(oldest(numbers)))
+        };
+        let Some((key, numbers)) = groups.iter_mut().max_by_key(by_size) else {
+            return;
+        };
+        let gone = numbers.pop_front();
+        if numbers.is_empty() {
+            let (prefix, key) = (*prefix, key.clone());
+            groups.remove(&key);
+            if groups.is_empty() {
+                self.of.remove(&prefix);
+            }
+        }
+        if let Some(row) = gone.and_then(|number| self.rows.remove(&number)) {
+            self.bytes -= bytes_of(&row);
+        }
+    }
+}
+
+/// The network of a refusal, and its group there.
+fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
+    let (check, subject) = key_of(refused);
+    let subject = if subject.is_absent(check) {
+        Subject::Other
+    } else {
+        subject
+    };
+    (Prefix::of(refused.remote.ip()), (check, subject))
+}
+
+/// Bytes that a refusal takes in memory, with its places in the orders.
+fn bytes_of(refused: &Refused) -> usize {
+    let Claims {
+        channel,
+        client_id,
+        session,
+        key_id,
+        principal,
+        clock_skew_s: _,
+        sign_in,
+    } = &refused.claims;
+    let shown = sign_in.as_deref().map_or(0, |presented| {
+        let texts = presented.named().into_iter().filter_map(|(_, text)| text);
+        size_of::<Presented>() + texts.map(str::len).sum::<usize>()
+    });
+    let texts = [channel, client_id, session, key_id, principal];
+    let texts = texts.into_iter().chain([&refused.policy]).flatten();
+    let texts: usize = texts.map(|text| text.len()).sum();
+    let explain = refused.explain.as_deref().map_or(0, |explain| {
+        let Explain {
+            canonical_request,
+            scope,
+        } = explain;
+        size_of::<Explain>() + canonical_request.len() + scope.len()
+    });
+    size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
+}
+
+/// The places of a row in the orders by number and by network, with the longest subject.
+const ROW_BYTES: usize = 512;
+
+// The refusals by check and subject: how often, since when, and in which minutes of the last hour.
+//
+// Each refusal is counted, also those that were not noted, once their shard has reported them. There are at most
+// [`REFUSAL_GROUPS_KEPT_MAX`] groups; beyond that, the check with the most of them loses the one that was quiet the
+// longest, and its refusals count among the others of that check.
+
+/// A check, and what the refusal was about.
+pub(crate) type GroupKey = (Check, Subject<'static>);
+
+/// The group of a refusal.
+pub(crate) fn key_of(refused: &Refused) -> GroupKey {
+    let claims = &refused.claims;
+    let subject = Subject::of(claims.channel.as_deref(), claims.key_id.as_deref());
+    (refused.check, subject.into_owned())
+}
+
+/// The groups of all refusals.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: BTreeMap<GroupKey, Group>,
+    /// Refusals of which not even the check is known.
+    others: u64,
+    /// All refusals.
+    refusals: u64,
+}
+
+/// The refusals of one check and subject.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) check: Check,
+    pub(crate) refusals: u64,
+    pub(crate) first: Wall,
+    pub(crate) last: Wall,
+    /// The newest that was noted, without what its signature was compared with; `None` for the others of a check.
+    pub(crate) newest: Option<Refused>,
+    minutes: Minutes,
+}
+
+/// Refusals by minutes, of the last hour.
+#[derive(Clone, Debug)]
+struct Minutes {
+    counts: [u32; MINUTES],
+    /// The last minute that is counted, since 1970.
+    last: u64,
+}
+
+impl Groups {
+    /// Counts one that was noted.
+    pub(crate) fn note(&mut self, refused: &Refused) {
+        let group = self.add(key_of(refused), refused.at, 1);
+        group.newest = Some(Refused {
+            explain: None,
+            ..refused.clone()
+        });
+        self.limit();
+    }
+
+    /// Counts those that were not noted: all of them, and by subject as far as that is known.
+    pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
+        let told: u64 = counts.iter().map(|count| count.refusals).sum();
+        let untold = refusals.saturating_sub(told);
+        self.others += untold;
+        self.refusals += untold;
+        for count in counts {
+            let Some(check) = count.check else {
+                self.others += count.refusals;
+                self.refusals += count.refusals;
+                continue;
+            };
+            let known = self.groups.contains_key(&(check, count.subject.clone()));
+            let subject = if known {
+                count.subject.clone()
+            } else {
+                Subject::Other
+            };
+            self.add((check, subject), at, count.refusals);
+        }
+        self.limit();
+    }
+
+    /// Those that fit, the last ones first.
+    pub(crate) fn find(&self, fits: impl Fn(&GroupKey, &Group) -> bool) -> Vec<&Group> {
+        let all = self.groups.iter().filter(|(key, group)| fits(key, group));
+        let mut found: Vec<&Group> = all.map(|(_, group)| group).collect();
+        found.sort_by_key(|group| Reverse((group.last, group.refusals)));
+        found
+    }
+
+    /// All refusals, and those of them of which not even the check is known.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.refusals, self.others)
+    }
+
+    fn add(&mut self, key: GroupKey, at: Wall, more: u64) -> &mut Group {
+        self.refusals += more;
+        let check = key.0;
+        let group = self.groups.entry(key);
+        let group = group.or_insert_with(|| Group::new(check, at));
+        group.refusals += more;
+        group.last = group.last.max(at);
+        group.minutes.add(at, more);
+        group
+    }
+
+    fn limit(&mut self) {
+        while self.groups.len() > REFUSAL_GROUPS_KEPT_MAX {
+            let mut of_checks: BTreeMap<Check, usize> = BTreeMap::new();
+            for (check, subject) in self.groups.keys() {
+                *of_checks.entry(*check).or_default() += usize::from(*subject != Subject::Other);
+            }
+            let most = of_checks.into_iter().max_by_key(|(_, groups)| *groups);
+            let Some((check, _)) = most else { return };
+            let all = self.groups.iter();
+            let own = all.filter(|((of, subject), _)| *of == check && *subject != Subject::Other);
+            let quiet = own.min_by_key(|(_, group)| group.last);
+            let Some(key) = quiet.map(|(key, _)| key.clone()) else {
+                return;
+            };
+            let Some(gone) = self.groups.remove(&key) else {
+                return;
+            };
+            let others = self.groups.entry((check, Subject::Other));
+            let others = others.or_insert_with(|| Group::new(check, gone.first));
+            others.take(&gone);
+        }
+    }
+}
+
+impl Group {
+    fn new(check: Check, at: Wall) -> Self {
+        Self {
+            check,
+            refusals: 0,
+            first: at,
+            last: at,
+            newest: None,
+            minutes: Minutes {
+                counts: [0; MINUTES],
+                last: at.0 / MINUTE_MS,
+            },
+        }
+    }
+
+    fn take(&mut self, gone: &Self) {
+        self.refusals += gone.refusals;
+        self.first = self.first.min(gone.first);
+        self.last = self.last.max(gone.last);
+        for (age, count) in (0..).zip(gone.minutes.until(gone.minutes.last).iter().rev()) {
+            let minute = gone.minutes.last.saturating_sub(age);
+            self.minutes.add(Wall(minute * MINUTE_MS), (*count).into());
+        }
+    }
+
+    /// The refusals of each minute of the hour that ends with this moment, the oldest first.
+    pub(crate) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
+        self.minutes.until(now.0 / MINUTE_MS)
+    }
+}
+
+impl Minutes {
+    fn add(&mut self, at: Wall, more: u64) {
+        let minute = at.0 / MINUTE_MS;
+        if minute > self.last {
+            self.counts = self.until(minute);
+            self.last = minute;
+        }
+        let age = usize::try_from(self.last - minute).unwrap_or(MINUTES);
+        let place = MINUTES.checked_sub(age + 1);
+        if let Some(count) = place.and_then(|place| self.counts.get_mut(place)) {
+            *count = count.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn until(&self, minute: u64) -> [u32; MINUTES] {
+        let mut counts = self.counts;
+        let gone = usize::try_from(minute.saturating_sub(self.last)).unwrap_or(MINUTES);
+        let gone = gone.min(MINUTES);
+        counts.rotate_left(gone);
+        counts.iter_mut().rev().take(gone).for_each(|it| *it = 0);
+        counts
+    }
+}
+
+/// An hour.
+const MINUTES: usize = 60;
+const MINUTE_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use broker_core::check::Check;
+    use std::net::SocketAddr;
+
+    fn refused(remote: impl Into<SocketAddr>, id: &str) -> Refused {
+        let (at, check) = (Wall(1_000), Check::ChannelAbsent);
+        Refused::unread(
+            id,
+            at,
+            404,
+            "ResourceNotFoundException",
+            check,
+            remote.into(),
+        )
+    }
+
+    fn ids(ring: &Ring) -> Vec<&str> {
+        let newest = ring.rows.values().rev();
+        newest.map(|row| &*row.request_id).collect()
+    }
+
+    #[test]
+    fn the_newest_are_kept() {
+        let mut ring = Ring::new(3, usize::MAX);
+        for number in 0..9 {
+            ring.push(refused(([10, 0, 0, number], 1), &number.to_string()));
+        }
+        assert_eq!(ids(&ring), ["8", "7", "6"]);
+        assert_eq!(ring.of.len(), 1);
+    }
+
+    #[test]
+    fn a_network_pushes_out_its_own() {
+        let mut ring = Ring::new(8, usize::MAX);
+        ring.push(refused(([10, 0, 1, 1], 1), "device"));
+        for number in 0..1000_u16 {
+            let [_, low] = number.to_be_bytes();
+            ring.push(refused(([10, 0, 2, low], 1), "flood"));
+        }
+        ring.push(refused(([10, 0, 3, 1], 1), "another"));
+        assert_eq!(ring.rows.len(), 8);
+        assert!(ids(&ring).contains(&"device") && ids(&ring).contains(&"another"));
+        // Of many networks with one each, the oldest goes.
+        for network in 4..12 {
+            ring.push(refused(([10, 0, network, 1], 1), &network.to_string()));
+        }
+        assert_eq!(ids(&ring), ["11", "10", "9", "8", "7", "6", "5", "4"]);
+        assert_eq!(ring.of.len(), 8);
+    }
+
+    #[test]
+    fn a_camera_pushes_out_its_own_and_none_behind_the_same_address() {
+        let mut ring = Ring::new(8, usize::MAX);
+        let mut push = |channel: &str, check| {
+            let mut row = refused(([10, 0, 1, 1], 1), channel);
+            (row.check, row.claims.channel) = (check, Some(channel.into()));
+            ring.push(row);
+        };
+        push("porch", Check::SignatureMismatch);
+        for _ in 0..1000 {
+            push("stormy", Check::SignatureMismatch);
+        }
+        for number in 0..1000 {
+            push(&format!("invented-{number}"), Check::ChannelAbsent);
+        }
+        push("garage", Check::SignatureMismatch);
+        let kept = ids(&ring);
+        for channel in ["porch", "stormy", "garage", "invented-999"] {
+            assert!(kept.contains(&channel), "{channel} of {kept:?}");
+        }
+        assert_eq!((kept.len(), ring.of.len()), (8, 1));
+        let groups: usize = ring.of.values().map(BTreeMap::len).sum();
+        assert_eq!(groups, 4);
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_counted() {
+        let mut ring = Ring::new(1000, 10_000);
+        for number in 0..200_u8 {
+            let mut row = refused(([10, 0, number, 1], 1), "id");
+            row.explain = Some(Box::new(Explain {
+                canonical_request: "x".repeat(usize::from(number) * 10).into(),
+                scope: "s".into(),
+            }));
+            ring.push(row);
+            let sum: usize = ring.rows.values().map(|row| bytes_of(row)).sum();
+            assert_eq!(ring.bytes, sum);
+            assert!(ring.bytes <= 10_000);
+        }
+        assert!(ring.rows.len() > 2, "{}", ring.rows.len());
+    }
+
+    #[test]
+    fn what_is_noted_is_found_the_newest_first() {
+        let recent = Recent::default();
+        for id in ["1", "2", "3"] {
+            recent.note(Entry::Refused(Box::new(refused(([10, 0, 0, 1], 1), id))));
+        }
+        recent.note(Entry::Suppressed {
+            refusals: 7,
+            counts: Box::default(),
+        });
+        let found = recent.find(2, |row| &*row.request_id != "2");
+        let ids: Vec<&str> = found.refusals.iter().map(|row| &*row.request_id).collect();
+        assert_eq!(ids, ["3", "1"]);
+        assert_eq!((found.kept, found.suppressed), (3, 7));
+        assert_eq!((found.found, found.next), (2, None));
+        let first = recent.find(1, |_| true);
+        assert_eq!((first.found, first.next), (3, Some(2)));
+        assert_eq!(found.since, Some(Wall(1_000)));
+        assert_eq!(recent.find(1, |_| true).refusals.len(), 1);
+        let (since, next) = recent.since(1);
+        let since: Vec<&str> = since.iter().map(|row| &*row.request_id).collect();
+        assert_eq!((since, next), (vec!["2", "3"], 3));
+        let before = recent.before(2, 9, |_| true).refusals;
+        let before: Vec<&str> = before.iter().map(|row| &*row.request_id).collect();
+        assert_eq!(before, ["2", "1"]);
+    }
+}
+
+#[cfg(test)]
+mod groups_tests {
+
+    use super::*;
+
+    fn refused(at: u64, check: Check, channel: &str) -> Refused {
+        let from = ([10, 0, 0, 1], 1).into();
+        let mut refused = Refused::unread("id", Wall(at), 403, "E", check, from);
+        refused.claims.channel = Some(channel.into());
+        refused
+    }
+
+    fn count(check: Option<Check>, subject: Subject<'static>, refusals: u64) -> RefusalCount {
+        RefusalCount {
+            check,
+            subject,
+            refusals,
+        }
+    }
+
+    #[test]
+    fn noted_and_unnoted_ones_are_counted_by_check_and_channel() {
+        let mut groups = Groups::default();
+        groups.note(&refused(60_000, Check::SignatureMismatch, "cam"));
+        groups.note(&refused(61_000, Check::ChannelAbsent, "cam"));
+        groups.note(&refused(180_000, Check::SignatureMismatch, "cam"));
+        let cam = || Subject::Channel("cam".into());
+        let counts = [
+            count(Some(Check::SignatureMismatch), cam(), 10),
+            count(Some(Check::ChannelAbsent), Subject::Other, 4),
+            count(None, Subject::Other, 2),
+        ];
+        groups.count(19, &counts, Wall(240_000));
+        assert_eq!(groups.totals(), (22, 5));
+        let found = groups.find(|_, _| true);
+        let shown: Vec<_> = found
+            .iter()
+            .map(|it| (it.check, it.refusals, it.newest.is_some()))
+            .collect();
+        let wanted = [
+            (Check::SignatureMismatch, 12, true),
+            (Check::ChannelAbsent, 4, false),
+            (Check::ChannelAbsent, 1, true),
+        ];
+        assert_eq!(shown, wanted);
+        let minutes = found[0].minutes(Wall(300_000));
+        assert_eq!(minutes[MINUTES - 5..], [1, 0, 1, 10, 0]);
+        assert_eq!(found[0].minutes(Wall(9_000_000)), [0; MINUTES]);
+    }
+
+    #[test]
+    fn groups_are_bounded_and_none_is_uncounted() {
+        let mut groups = Groups::default();
+        groups.note(&refused(0, Check::SignatureMismatch, "device"));
+        for number in 0..2_000 {
+            groups.note(&refused(
+                number,
+                Check::ChannelAbsent,
+                &format!("n{number}"),
+            ));
+        }
+        assert_eq!(groups.groups.len(), REFUSAL_GROUPS_KEPT_MAX);
+        let sum: u64 = groups.groups.values().map(|it| it.refusals).sum();
+        assert_eq!((sum, groups.totals()), (2_001, (2_001, 0)));
+        let device = groups.find(|_, it| it.check == Check::SignatureMismatch);
+        assert_eq!(device.len(), 1, "another check has more");
+        for group in groups.find(|_, _| true) {
+            let minutes: u32 = group.minutes(Wall(2_000)).iter().sum();
+            assert_eq!(u64::from(minutes), group.refusals);
+        }
+    }
+}

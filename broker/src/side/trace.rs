@@ -1,0 +1,383 @@
+//! `GET /channels/{name}/trace`: what happened on a channel, from the notes of its shard. Every text of the wire is
+//! escaped by the JSON library.
+
+pub(crate) mod failed_sessions;
+mod hints;
+mod master_conflicts;
+mod timeline;
+
+use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
+use crate::side::admin::http::{Answer, Fault, SILENT, moment, parameter, rfc3339};
+use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
+use axum::extract::{Path, RawQuery, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use broker_core::event::Outcome;
+use broker_core::id::Identity;
+use broker_core::journal::Unaccepted;
+use broker_core::shard::{Passage, Question, Reply, Towards, TraceEvent, TraceKind, TraceStep};
+use broker_core::time::Wall;
+use hints::{Hint, hints};
+use master_conflicts::Takeovers;
+use serde_json::{Map, Value, json as value};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use timeline::{Connection, Reading, Story};
+use tokio::sync::Mutex;
+
+/// The page.
+pub(crate) fn routes(traces: Traces) -> Router {
+    Router::new()
+        .route("/channels/{name}/trace", get(trace))
+        .with_state(traces)
+}
+
+/// `GET /channels/{name}/trace?client=&since=&limit=&scope=`.
+async fn trace(
+    State(traces): State<Traces>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = query.unwrap_or_default();
+    let own = own_trace(&traces, &name, &query).await;
+    let path = format!("/channels/{name}/trace");
+    let document = traces.inspector.found((&path, &query), own).await?;
+    Ok(Json(document))
+}
+
+/// The trace of a channel of this node.
+pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
+    let identity = traces.inspector.identity(name, query)?;
+    let wanted = TraceQuery::of(query)?;
+    let shown = |reading| document(identity.name(), reading, &wanted);
+    match traces.read(&identity, shown).await {
+        Err(Unread::Silent) => Err(SILENT),
+        Err(Unread::Absent) => Err(NO_SUCH_CHANNEL),
+        Ok(mut document) => {
+            name_node(&mut document, traces.inspector.node());
+            Ok(document)
+        }
+    }
+}
+
+/// The parameters of a request for a trace.
+#[derive(Debug, PartialEq, Eq)]
+struct TraceQuery {
+    client: Option<String>,
+    since: Option<Wall>,
+    limit: usize,
+}
+
+impl TraceQuery {
+    fn of(query: &str) -> Result<Self, Fault> {
+        let limit = match parameter(query, "limit")? {
+            None => LIMIT_DEFAULT,
+            Some(text) => (text.parse().ok())
+                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+                .ok_or(Fault::bad("limit: allowed 1 to 5000"))?,
+        };
+        let since = match parameter(query, "since")? {
+            None => None,
+            Some(text) => Some(moment(&text).ok_or(BAD_SINCE)?),
+        };
+        Ok(Self {
+            client: parameter(query, "client")?,
+            since,
+            limit,
+        })
+    }
+}
+
+/// The clocks at which a trace was read: moments of the one become dates of the other.
+#[derive(Clone, Copy)]
+struct Clocks(Wall, u64);
+
+impl Clocks {
+    fn date(self, us: u64) -> String {
+        let Self(wall, now) = self;
+        rfc3339(Wall(wall.0.saturating_sub(now.saturating_sub(us) / 1000)))
+    }
+
+    fn since(self, date: Wall) -> u64 {
+        let Self(wall, now) = self;
+        now.saturating_sub(wall.0.saturating_sub(date.0).saturating_mul(1000))
+    }
+}
+
+/// The whole answer.
+fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
+    let (wall, now) = reading.read;
+    let (clocks, since_us) = (Clocks(wall, now), reading.since_us);
+    let mut story = Story::of(reading);
+    if let Some(client) = &wanted.client {
+        story.only(client);
+    }
+    if let Some(since) = wanted.since {
+        story.since(clocks.since(since));
+    }
+    story.newest(wanted.limit);
+    let viewers: Vec<Value> = story
+        .viewers
+        .iter()
+        .map(|one| viewer(one, clocks))
+        .collect();
+    let takeovers = Takeovers::of(&story);
+    let masters: Vec<Value> = story
+        .masters
+        .iter()
+        .map(|one| master(one, &takeovers, clocks))
+        .collect();
+    value!({
+        "channel": name,
+        "recording": since_us.is_some(),
+        "reachesBackTo": since_us.map(|us| clocks.date(us)),
+        "viewers": viewers,
+        "master": masters,
+        "truncated": story.cut,
+    })
+}
+
+/// A number that no other connection of the shard has.
+fn number(one: &Connection) -> Option<u64> {
+    one.peer.as_ref().map(|peer| peer.session.pack())
+}
+
+fn viewer(one: &Connection, clocks: Clocks) -> Value {
+    let facts = &one.facts;
+    let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
+    let hints: Vec<String> = hints(facts).iter().map(ToString::to_string).collect();
+    let mut viewer = connection(one, clocks);
+    viewer.insert("clientId".into(), one.client_id.as_deref().into());
+    viewer.insert("events".into(), events.into());
+    viewer.insert(
+        "summary".into(),
+        value!({
+            "offerMs": facts.offer.map(rounded),
+            "answerMs": facts.answer.or(facts.early).map(rounded),
+            "firstCandidateMs": {
+                "viewer": facts.viewer_trickled.map(rounded),
+                "master": facts.master_trickled.map(rounded),
+            },
+            "candidates": { "viewer": facts.viewer_candidates, "master": facts.master_candidates },
+        }),
+    );
+    viewer.insert("hints".into(), hints.into());
+    viewer.into()
+}
+
+fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
+    let unaccepted = &one.facts.unaccepted;
+    let refused = |(reason, _): &(Unaccepted, usize)| Outcome::of(*reason) == Outcome::Refused;
+    let refused: usize = unaccepted
+        .counts()
+        .filter(refused)
+        .map(|(_, count)| count)
+        .sum();
+    let by_reason = unaccepted
+        .counts()
+        .map(|(reason, count)| (reason.label().to_owned(), count.into()));
+    let hints = unaccepted.hints().map(|hint| hint.to_string());
+    let repeated = takeovers.hint(one).into_iter().chain(takeovers.flaps(one));
+    let hints: Vec<String> = repeated.chain(hints).collect();
+    let mut master = connection(one, clocks);
+    master.insert("superseded".into(), takeovers.has_lost(one).into());
+    master.insert("refused".into(), refused.into());
+    master.insert("unaccepted".into(), Value::Object(by_reason.collect()));
+    master.insert("hints".into(), hints.into());
+    master.into()
+}
+
+fn connection(one: &Connection, clocks: Clocks) -> Map<String, Value> {
+    let remote = one.peer.as_ref().map(|peer| peer.remote.to_string());
+    let joined = one.peer.as_ref().map(|_| clocks.date(one.joined_us));
+    let (left, reason) = one.left.unzip();
+    let reason = reason.flatten();
+    let fields = [
+        ("connection", number(one).into()),
+        ("remote", remote.into()),
+        ("joined", joined.into()),
+        ("left", left.map(|us| clocks.date(us)).into()),
+        ("reason", reason.map(|reason| reason.to_string()).into()),
+        ("says", reason.map(|reason| reason.says()).into()),
+    ];
+    let named = fields.map(|(name, value)| (name.to_owned(), value));
+    Map::from_iter(named)
+}
+
+fn shown(event: &TraceEvent, of: &Connection) -> Value {
+    let mut shown = match &event.kind {
+        TraceKind::Joined(..) => value!({ "kind": "join" }),
+        TraceKind::Left(_, reason) => {
+            let says = reason.map(|reason| reason.says());
+            value!({ "kind": "left", "reason": reason.map(|reason| reason.to_string()), "says": says })
+        }
+        TraceKind::Superseded(_, by) => value!({ "kind": "superseded", "by": by.pack() }),
+        TraceKind::ToldToGo(_) => value!({ "kind": "go_away" }),
+        TraceKind::Message {
+            action,
+            towards,
+            passage,
+            bytes,
+            most,
+            ..
+        } => {
+            let from = match towards {
+                Towards::Master => "viewer",
+                Towards::Viewer => "master",
+            };
+            let action = action.map_or("unknown", |action| action.as_str());
+            let (kind, field, word) = words(*passage);
+            let bytes = Some(*bytes).filter(|bytes| *bytes > 0);
+            let mut shown = value!({ "kind": kind, "action": action, "from": from, "bytes": bytes, field: word });
+            if let Passage::Unaccepted(reason) = passage {
+                shown["reason"] = reason.label().into();
+                shown["says"] = reason.says(bytes.unwrap_or_default(), *most).into();
+            }
+            shown
+        }
+    };
+    shown["ms"] = rounded(of.ms(event.at_us)).into();
+    shown["serial"] = event.serial.into();
+    shown
+}
+
+/// The kind of an event of a message, and the member that says more, with its value.
+fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
+    match passage {
+        Passage::Relayed => ("message", "route", "to"),
+        Passage::Kept => ("message", "route", "kept"),
+        Passage::Unaccepted(reason) => ("message", "route", Outcome::of(reason).label()),
+        Passage::AnsweredCall => ("message", "route", "answers_call"),
+        Passage::TooLateForCall => ("message", "route", "late_for_call"),
+        Passage::Late => ("message", "route", "late"),
+        Passage::Delivered => ("delivered", "after", "kept"),
+        Passage::Returned => ("returned", "after", "unsent"),
+        Passage::Overwritten => ("dropped", "why", "overwritten"),
+        Passage::Expired => ("dropped", "why", "expired"),
+        Passage::Evicted => ("dropped", "why", "evicted"),
+    }
+}
+
+/// To a tenth of a millisecond.
+fn rounded(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10.0
+}
+
+/// Events in an answer, unless the query says otherwise.
+const LIMIT_DEFAULT: usize = 500;
+
+/// The most that it may say.
+const LIMIT_MAX: usize = 5_000;
+
+const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 2026-11-20T12:00:01Z");
+
+// Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
+//
+// `reader` gets the notes of a channel from its shard, `story` makes connections of them, `hints` says what they
+// suggest, `twins` says who takes whose place; `page` shows it, and `troubled` keeps the sessions that went wrong.
+
+// Reads the notes that shards have of a channel.
+
+/// The traces of channels. A clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Traces {
+    pub(crate) inspector: Inspector,
+    /// One trace is read at a time: see [`TRACE_EVENTS_MAX`].
+    turn: Arc<Mutex<()>>,
+}
+
+/// The suggestion of one viewer's trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Suggestion {
+    pub(crate) hints: Vec<Hint>,
+    /// Its offer was kept, and went to no master.
+    pub(crate) kept: bool,
+}
+
+/// Why there is nothing to show.
+pub(crate) enum Unread {
+    /// The shard does not answer.
+    Silent,
+    /// There is no such channel.
+    Absent,
+}
+
+impl Traces {
+    pub(crate) fn new(inspector: Inspector) -> Self {
+        Self {
+            inspector,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Makes something of the notes of a channel of this node, before the next trace is read.
+    pub(crate) async fn read<T>(
+        &self,
+        identity: &Identity,
+        make: impl FnOnce(Reading) -> T,
+    ) -> Result<T, Unread> {
+        let _one = self.turn.lock().await;
+        self.newest(identity, TRACE_EVENTS_MAX).await.map(make)
+    }
+
+    /// The suggestion of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
+    pub(crate) async fn suggestion(
+        &self,
+        identity: &Identity,
+        client_id: &str,
+        remote: SocketAddr,
+    ) -> Option<Suggestion> {
+        let _one = self.turn.lock().await;
+        let reading = self.newest(identity, SUGGESTING_EVENTS_MAX).await;
+        let story = Story::of(reading.ok()?);
+        let mut newest = story.viewers.iter().rev();
+        let one = newest.find(|one| {
+            let from = one.peer.as_ref().map(|peer| peer.remote);
+            from == Some(remote) && one.client_id.as_deref() == Some(client_id)
+        });
+        one.map(|one| Suggestion {
+            hints: hints(&one.facts),
+            kept: one.facts.offer.is_some() && one.facts.arrived.is_none(),
+        })
+    }
+
+    /// Reads the notes of a channel, step by step, the newest first, up to this many events.
+    async fn newest(&self, identity: &Identity, most: usize) -> Result<Reading, Unread> {
+        let mut reading = Reading::default();
+        let mut from = None;
+        loop {
+            let question = Question::Trace {
+                identity: identity.clone(),
+                from,
+                limit: most - reading.events.len(),
+            };
+            let step = match self
+                .inspector
+                .shards
+                .ask_home(identity.clone(), question)
+                .await
+            {
+                None => return Err(Unread::Silent),
+                Some((_, Reply::Trace(Some(step)))) => *step,
+                Some(_) => return Err(Unread::Absent),
+            };
+            let TraceStep {
+                read,
+                since_us,
+                connected,
+                events,
+                next,
+            } = step;
+            if from.is_none() {
+                (reading.read, reading.connected) = (read, connected);
+            }
+            reading.since_us = since_us;
+            reading.events.extend(events);
+            reading.cut = next.is_some();
+            from = next;
+            if next.is_none() || reading.events.len() >= most {
+                return Ok(reading);
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! `/try`: a camera and a viewer in one browser, and sessions for them where requests are signed.
+
+use crate::limits::{
+    TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX, TRY_WAKE_WAIT_S, TRY_WAKES_KEPT,
+};
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::{Answer, Fault, host_name};
+use crate::side::try_sessions::{self, TrySessions};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use broker_core::settings::{Auth, Listen, Scheme, Settings};
+use serde_json::{Value, json as value};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{Receiver, Sender, channel};
+use tokio::time::timeout;
+
+/// The routes of the page.
+pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
+    let is_on = page.settings.has_try_page();
+    let of_wakes = Router::new()
+        .route(
+            "/try/wake/{channel}",
+            get(wait)
+                .post(take)
+                .layer(DefaultBodyLimit::max(TRY_WAKE_BODY_BYTES_MAX)),
+        )
+        // Of no channel: a process began, an operator tries the hook.
+        .route("/try/wake/", post(take_other))
+        .with_state(Wakes::new(page.settings.dev));
+    let of_sessions = Router::new()
+        .route(
+            "/try/session",
+            post(try_sessions::session).layer(DefaultBodyLimit::max(TRY_SESSION_BODY_BYTES_MAX)),
+        )
+        .with_state(sessions);
+    Router::new()
+        .route("/try", get(show_page))
+        .route("/try/settings", get(settings))
+        .with_state(page)
+        .merge(of_sessions)
+        .merge(of_wakes)
+        .layer(from_fn_with_state(is_on, only_if_on))
+}
+
+async fn only_if_on(
+    State(is_on): State<bool>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Fault> {
+    if !is_on {
+        return Err(OFF);
+    }
+    Ok(next.run(request).await)
+}
+
+const OFF: Fault = Fault::new(
+    StatusCode::NOT_FOUND,
+    "/try is off: it needs --dev, or [admin] try = true",
+);
+
+// `/try`: a page with a camera and a viewer that use this broker from one browser. The signaling is between the page
+// and the client listeners; here are its files, and what the page must know.
+
+/// The state of the page.
+#[derive(Clone)]
+pub(crate) struct TryPage {
+    pub(crate) settings: Arc<Settings>,
+    /// Requests for sessions need the token.
+    pub(crate) wants_token: bool,
+    /// Devices of the local network can be paired.
+    pub(crate) has_phones: bool,
+    /// The channel that the page proposes.
+    pub(crate) channel: Arc<str>,
+}
+
+pub(crate) async fn show_page(
+    State(it): State<TryPage>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Response {
+    let signed = it.settings.auth == Auth::Sigv4;
+    let mut page = PAGE.to_owned();
+    if signed || (it.wants_token && !seat.is_of_lan()) {
+        page = page.replace("data-token=\"none\"", "data-token=\"wanted\"");
+    }
+    if it.has_phones && !seat.is_of_lan() {
+        page = page.replacen("<html ", "<html data-phone=\"offer\" ", 1);
+    }
+    if it.settings.admin.oidc.is_some() {
+        page = page.replacen("<html ", "<html data-account=\"taken\" ", 1);
+    }
+    let policy = content_policy(&it.settings, host_name(&headers));
+    let kinds = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, &*policy),
+        (
+            PERMISSIONS_POLICY,
+            "camera=(self), microphone=(), display-capture=(self)",
+        ),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (kinds, page).into_response()
+}
+
+/// `GET /try/settings`: where the client listeners are, and how they are used.
+pub(crate) async fn settings(
+    State(it): State<TryPage>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+) -> Answer {
+    let settings = &it.settings;
+    let host = host_name(&headers);
+    let plain = settings
+        .listen
+        .iter()
+        .find(|listen| listen.scheme == Scheme::Http);
+    // A device of the local network has accepted the certificate of this page: everything else is there too.
+    let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
+    let listen = of_lan.or(plain).or_else(|| settings.listen.first());
+    let listen = listen.ok_or(NO_LISTENER)?;
+    let authority = match of_lan {
+        Some(listen) => format!("{host}:{}", listen.addr.port()),
+        None => own_authority(listen, host),
+    };
+    let [http, ws] = urls(listen.scheme, &authority);
+    Ok(Json(value!({
+        "signed": settings.auth == Auth::Sigv4,
+        "http": http,
+        "ws": ws,
+        "channel": &*it.channel,
+        "presence": settings.signaling.presence_messages,
+        "sleeps": settings.dev,
+        "called": settings.dev && settings.hooks.iter().any(|hook| hook.wakes && hook.url.contains("/try/wake/")),
+        "warning": settings.exposure(),
+    })))
+}
+
+const NO_LISTENER: Fault = Fault::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "there is no client listener",
+);
+
+/// The policy of the page: its own files, and connections to the client listeners.
+fn content_policy(settings: &Settings, host: &str) -> String {
+    let mut policy = String::from(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types 'none'; connect-src 'self'",
+    );
+    // By its address and by the visitor's name for this machine, which a session's URL has.
+    let listeners = settings.listen.iter().flat_map(|listen| {
+        let named = format!("{host}:{}", listen.addr.port());
+        [own_authority(listen, host), named].map(|at| urls(listen.scheme, &at))
+    });
+    let listeners = listeners.flatten();
+    let advertise = &settings.advertise;
+    let fixed = [&advertise.https, &advertise.wss]
+        .into_iter()
+        .flatten()
+        .cloned();
+    let domain = advertise
+        .domain
+        .iter()
+        .map(|domain| format!("wss://*.{domain}"));
+    let mut all: Vec<String> = Vec::new();
+    for url in listeners.chain(fixed).chain(domain) {
+        // The grammar of a policy has no IPv6 addresses (CSP3 section 2.3.1): what remains is the scheme.
+        let source = match url.split_once("://[") {
+            Some((scheme, _)) => format!("{scheme}:"),
+            None => url,
+        };
+        if !all.contains(&source) {
+            let _ = write!(policy, " {source}");
+            all.push(source);
+        }
+    }
+    policy
+}
+
+/// Host and port of a listener for a browser that reached the admin listener as `host`.
+fn own_authority(listen: &Listen, host: &str) -> String {
+    if listen.addr.ip().is_unspecified() {
+        format!("{host}:{}", listen.addr.port())
+    } else {
+        listen.addr.to_string()
+    }
+}
+
+/// The URLs of calls and of WebSockets.
+fn urls(scheme: Scheme, at: &str) -> [String; 2] {
+    match scheme {
+        Scheme::Http => [format!("http://{at}"), format!("ws://{at}")],
+        Scheme::Https => [format!("https://{at}"), format!("wss://{at}")],
+    }
+}
+
+const PAGE: &str = include_str!("../../console/try/try.html");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+
+// The receiver of the page's sleeping camera, under `--dev`: a hook for `/try/wake/{channel}` of this listener calls
+// it, and the page waits for the call by the same path.
+
+/// The calls that came, for the pages that wait.
+#[derive(Clone)]
+pub(crate) struct Wakes {
+    is_dev: bool,
+    calls: Sender<Call>,
+}
+
+/// The channel of a call, and which attempt it is.
+type Call = (Arc<str>, u64);
+
+impl Wakes {
+    pub(crate) fn new(is_dev: bool) -> Self {
+        let (calls, _) = channel(TRY_WAKES_KEPT);
+        Self { is_dev, calls }
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        self.is_dev.then_some(()).ok_or(NEEDS_DEV)
+    }
+}
+
+/// `POST /try/wake/CHANNEL`: an event of a hook. Those that call nobody are taken too.
+pub(crate) async fn take(
+    State(wakes): State<Wakes>,
+    Path(name): Path<String>,
+    Json(event): Json<Value>,
+) -> Result<StatusCode, Fault> {
+    wakes.check()?;
+    if event["type"] == "channel.wake" {
+        let attempt = event["data"]["attempt"].as_u64().unwrap_or(1);
+        // Nobody may wait: the hook calls again.
+        let _ = wakes.calls.send((name.into(), attempt));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /try/wake/`: an event of no channel.
+pub(crate) async fn take_other(State(wakes): State<Wakes>) -> Result<StatusCode, Fault> {
+    wakes.check()?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /try/wake/CHANNEL`: waits for a call. `{"attempt":null}` when none came in time: the page asks again.
+pub(crate) async fn wait(State(wakes): State<Wakes>, Path(name): Path<String>) -> Answer {
+    wakes.check()?;
+    let call = call_of(wakes.calls.subscribe(), &name);
+    let within = Duration::from_secs(TRY_WAKE_WAIT_S);
+    let attempt = timeout(within, call).await.unwrap_or_default();
+    Ok(Json(value!({ "attempt": attempt })))
+}
+
+async fn call_of(mut calls: Receiver<Call>, channel: &str) -> Option<u64> {
+    loop {
+        match calls.recv().await {
+            Ok((name, attempt)) if *name == *channel => return Some(attempt),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+const NEEDS_DEV: Fault = Fault::new(StatusCode::NOT_FOUND, "/try/wake needs --dev");
+
+#[cfg(test)]
+mod page_tests {
+
+    use super::*;
+    use broker_core::settings::Profile;
+
+    #[test]
+    fn the_policy_names_the_client_listeners_as_the_visitor_reaches_them() {
+        let mut settings = Settings::new(Profile::Default, true);
+        let ends = |settings: &Settings, end: &str| {
+            let policy = content_policy(settings, "bench.test");
+            assert!(
+                policy.ends_with(&format!("connect-src 'self' {end}")),
+                "{policy}"
+            );
+        };
+        settings.listen.truncate(1);
+        let named = "http://bench.test:8080 ws://bench.test:8080";
+        ends(
+            &settings,
+            &format!("http://127.0.0.1:8080 ws://127.0.0.1:8080 {named}"),
+        );
+        settings.listen[0].addr = "0.0.0.0:8080".parse().unwrap();
+        ends(&settings, named);
+        settings.listen[0].addr = "[::1]:8080".parse().unwrap();
+        settings.advertise.wss = Some("wss://one.example".into());
+        ends(&settings, &format!("http: ws: {named} wss://one.example"));
+        settings.advertise.wss = None;
+        settings.advertise.domain = Some("signal.example".into());
+        ends(
+            &settings,
+            &format!("http: ws: {named} wss://*.signal.example"),
+        );
+    }
+}
