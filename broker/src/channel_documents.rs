@@ -34,11 +34,11 @@ pub(crate) struct Channel<'t> {
     #[serde(borrow, rename = "ChannelARN")]
     pub(crate) channel_arn: Cow<'t, str>,
     #[serde(borrow)]
-    pub(crate) channel_type: Cow<'t, str>,
+    channel_type: Cow<'t, str>,
     #[serde(borrow)]
-    pub(crate) channel_status: Cow<'t, str>,
-    pub(crate) creation_time: CreationTime<'t>,
-    pub(crate) single_master_configuration: Option<SingleMaster>,
+    channel_status: Cow<'t, str>,
+    creation_time: CreationTime<'t>,
+    single_master_configuration: Option<SingleMaster>,
     #[serde(borrow, default)]
     pub(crate) version: Cow<'t, str>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Channel<'t> {
     untagged,
     expecting = "a CreationTime must be seconds since 1970 as a number, or a text of RFC 3339"
 )]
-pub(crate) enum CreationTime<'t> {
+enum CreationTime<'t> {
     Seconds(f64),
     #[serde(borrow)]
     Text(Cow<'t, str>),
@@ -71,8 +71,8 @@ impl CreationTime<'_> {
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct SingleMaster {
-    pub(crate) message_ttl_seconds: Option<i64>,
+struct SingleMaster {
+    message_ttl_seconds: Option<i64>,
 }
 
 /// The tags of one channel.

@@ -217,7 +217,7 @@ const NOTHING_WRITTEN: &str = "nothing was written";
 ///
 /// # Errors
 /// [`Failure::Configuration`]: they have something that only such a one needs.
-pub(crate) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
+fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     let others = asked.token_file.is_some() || asked.config.is_some();
     if asked.admin.is_none() && others {
         let rule = "--token-file and --config: allowed with --admin URL, of a broker that runs";
@@ -227,11 +227,7 @@ pub(crate) fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
 }
 
 /// Has a broker that runs make the channels of these files, or say what it would do.
-pub(crate) fn import_online(
-    files: &[PathBuf],
-    asked: &AdminFlags,
-    dry_run: bool,
-) -> Result<String, Failure> {
+fn import_online(files: &[PathBuf], asked: &AdminFlags, dry_run: bool) -> Result<String, Failure> {
     let listener = AdminListener::of(asked)?;
     let plan = Plan::of_files(files)?;
     let records: Vec<Record> = plan.records().cloned().collect();

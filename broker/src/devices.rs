@@ -342,7 +342,7 @@ impl Authority {
     ///
     /// # Errors
     /// Why it does not.
-    pub(crate) fn vouch(
+    fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],

@@ -155,13 +155,13 @@ pub fn prepare<M: Machine + 'static>(
 // One shard's edge: its parts.
 
 /// Everything one shard owns. Lives on its thread, from spawn to stop.
-pub(crate) struct Edge<M: Machine> {
+struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    pub(crate) inners: Inners,
+    inners: Inners,
     /// The caller that waits until all is done that is due since the clocks were moved.
-    pub(crate) shifted: Option<Sender<(ShardId, Moment)>>,
+    shifted: Option<Sender<(ShardId, Moment)>>,
 }
 
 impl<M: Machine> Edge<M> {

@@ -349,7 +349,7 @@ const SERVES_S: u64 = 24 * 60 * 60;
 
 /// The moments of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Schedule {
+struct Schedule {
     /// The next fetch; 0 is at once.
     due: u64,
     /// The begin of the last one.
@@ -385,7 +385,7 @@ impl Schedule {
     }
 
     /// The provider's entry is another one: it is asked at once.
-    pub(crate) fn restart(&mut self) {
+    fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }

@@ -150,7 +150,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the version is 1.1.
-    pub(crate) const fn is_http11(&self) -> bool {
+    const fn is_http11(&self) -> bool {
         self.minor == 1
     }
 

@@ -52,7 +52,7 @@ pub enum WordError {
 ///
 /// # Errors
 /// See [`WordError`]. The length is checked first.
-pub(crate) fn check_word(text: &[u8]) -> Result<(), WordError> {
+fn check_word(text: &[u8]) -> Result<(), WordError> {
     if text.is_empty() || text.len() > WORD_BYTES {
         return Err(WordError::Length);
     }
@@ -67,7 +67,7 @@ pub(crate) fn check_word(text: &[u8]) -> Result<(), WordError> {
 
 /// Whether a byte may occur in a client id, correlation id or channel name.
 #[inline]
-pub(crate) fn is_word_byte(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)
 }
 

@@ -202,7 +202,7 @@ impl LinkKey {
     }
 
     /// Whether `mac` is that HMAC, in a time that does not depend on where it differs.
-    pub(crate) fn verifies(&self, link: &Link<'_>, header: &[u8], mac: &[u8]) -> bool {
+    fn verifies(&self, link: &Link<'_>, header: &[u8], mac: &[u8]) -> bool {
         let message = parts(link, header, &length(link.node)).concat();
         let mut keys = [Some(&self.signs), self.accepted.as_ref()]
             .into_iter()

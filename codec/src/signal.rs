@@ -227,7 +227,7 @@ impl fmt::Debug for Parser {
 }
 
 /// Applies the rules to what a reader found.
-pub(crate) fn judge<'a>(
+fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
     role: Role,

@@ -144,7 +144,7 @@ pub fn run(
 }
 
 /// Checks that the start is in the future.
-pub(crate) fn check_moment(moment: SystemTime) -> Result<(), String> {
+fn check_moment(moment: SystemTime) -> Result<(), String> {
     if moment < SystemTime::now() {
         return Err("--start-at: allowed is a moment to come".into());
     }

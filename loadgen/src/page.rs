@@ -364,7 +364,7 @@ const FEW_PER_S: f64 = 1000.0;
 // machine.
 
 /// The facts that are known.
-pub(crate) fn facts(document: &Document) -> Vec<String> {
+fn facts(document: &Document) -> Vec<String> {
     let scenario = text(document, "scenario").map(|path| {
         let stem = Path::new(path).file_stem();
         format!("scenario {}", stem.unwrap_or_default().to_string_lossy())

@@ -348,7 +348,7 @@ const TARGETS_MAX: usize = 64;
 
 impl Options {
     /// Whether every flag is in its range, and none is given that its mode would ignore.
-    pub(crate) fn check_ranges(&self) -> Result<(), OptionError> {
+    fn check_ranges(&self) -> Result<(), OptionError> {
         let checks = [
             (
                 (1..=CHANNELS_MAX).contains(&self.channels),
@@ -505,7 +505,7 @@ const fn payload_fits(bytes: usize) -> bool {
 }
 
 /// Seconds that are measured by default.
-pub(crate) const DURATION_S: f64 = 10.0;
+const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;

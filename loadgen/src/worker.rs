@@ -200,7 +200,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Whether all connect at once and come back by themselves.
-    pub(crate) fn is_storm(&self) -> bool {
+    fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
 

@@ -75,7 +75,7 @@ impl Live {
 
     /// When the next kept message or waiting call expires, or a slot was held for too long.
     #[must_use]
-    pub(crate) fn next_expiry(&self) -> Option<Now> {
+    fn next_expiry(&self) -> Option<Now> {
         let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
         let held = self.members.next_overdue();
         [pending, calls, held].into_iter().flatten().min()
@@ -219,7 +219,7 @@ impl Live {
 
 /// A list of one word while it is empty, where a `Vec` takes three: a channel in use has several.
 #[derive(Debug)]
-pub(crate) struct Rare<T>(
+struct Rare<T>(
     #[expect(
         clippy::box_collection,
         reason = "8 bytes instead of 24 in every channel"

@@ -99,39 +99,39 @@ pub struct Memory {
 /// One node's part of the cluster. One per process, in none of the shards.
 #[derive(Debug)]
 pub struct Cluster {
-    pub(crate) me: Owner,
+    me: Owner,
     pub(crate) address: Address,
     pub(crate) times: Times,
-    pub(crate) obstacles: Obstacles,
+    obstacles: Obstacles,
     pub(crate) view: View,
-    pub(crate) silence: Silence,
+    silence: Silence,
     pub(crate) authority: Authority,
-    pub(crate) plan: Plan,
+    plan: Plan,
     pub(crate) claims: Claims,
     pub(crate) slots: Slots,
-    pub(crate) transfers: Transfers,
+    transfers: Transfers,
     pub(crate) calls: Calls,
-    pub(crate) registering: Registering,
+    registering: Registering,
     pub(crate) outputs: VecDeque<Output>,
 }
 
 /// When a node does what it does by itself.
 #[derive(Debug)]
 pub(crate) struct Times {
-    pub(crate) spans: Spans,
-    pub(crate) last_tick: Now,
-    pub(crate) next_round: Now,
+    spans: Spans,
+    last_tick: Now,
+    next_round: Now,
 }
 
 /// The obstacles that keep a node from acting.
 #[derive(Debug)]
-pub(crate) struct Obstacles {
+struct Obstacles {
     /// etcd showed another history.
-    pub(crate) other_history: bool,
+    other_history: bool,
     /// A shard hangs: this node neither registers nor answers.
     pub(crate) stuck: bool,
     /// Another process may have this node's name.
-    pub(crate) awaits_name: bool,
+    awaits_name: bool,
     pub(crate) ended: bool,
 }
 
@@ -210,7 +210,7 @@ impl Cluster {
     }
 
     /// etcd granted a lease, whose spans count from now on.
-    pub(crate) fn set_spans(&mut self, spans: Spans) {
+    fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
         self.authority.set_spans(spans);

@@ -15,7 +15,7 @@ use crate::time::Now;
 use http::{Http, HttpStage};
 use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use web_socket::{Due, Role, Tally, Terms, WebSocket};
+use web_socket::{Due, Role, Tally, WebSocket};
 
 /// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
 #[derive(Debug)]
@@ -214,7 +214,7 @@ impl Session {
     /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,
     /// nothing but those answers is; while a call is under way, nothing at all.
     #[must_use]
-    pub(crate) fn http_due(&self, http: &Http) -> Now {
+    fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
         if http.awaits_reply() {
             http.deadline

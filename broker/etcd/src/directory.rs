@@ -96,12 +96,12 @@ impl Kept {
     }
 
     /// The same, with the id of the cluster's meta key.
-    pub(crate) fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
+    fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
         Self { cluster, ..self }
     }
 
     /// Whether nothing but the revision differs.
-    pub(crate) fn differs_by_revision(&self, other: &Self) -> bool {
+    fn differs_by_revision(&self, other: &Self) -> bool {
         let newest = other.newest;
         let same = Self {
             newest,

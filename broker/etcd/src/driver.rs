@@ -79,7 +79,7 @@ pub(crate) struct Parts<S, P> {
     pub(crate) config: Config,
     pub(crate) service: S,
     pub(crate) peers: P,
-    pub(crate) translator: Translator,
+    translator: Translator,
     pub(crate) directory: Directory,
     pub(crate) kept: Kept,
     pub(crate) seed: u64,
@@ -150,7 +150,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Does what is due by the clock.
-    pub(crate) fn tick(&mut self) {
+    fn tick(&mut self) {
         self.core.inputs().tick();
         self.control.look_after(self.core.inputs());
         self.control.connect();
@@ -167,7 +167,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Takes the report of a task.
-    pub(crate) fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event) {
         match event {
             Event::Connected(which, generation, result) => {
                 match which {
@@ -239,7 +239,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Carries out a command of the process.
-    pub(crate) fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command) {
         let translator = &mut self.translator;
         match command {
             Command::Drain => self.core.inputs().push(Input::Drain),
@@ -295,24 +295,24 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     /// Whether the node has come to its end: then [`Self::close`] and [`Self::exit`].
-    pub(crate) fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.core.ending().is_some()
     }
 
     /// Refuses a change that was not taken.
-    pub(crate) fn refuse(&mut self, change: &Submission) {
+    fn refuse(&mut self, change: &Submission) {
         records::refuse(change, &mut self.service);
     }
 
     /// Begins to end: changes without an outcome are refused. The future ends when the last messages have left.
-    pub(crate) fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
         self.post.finish()
     }
 
     /// Whether no call about slots and leases waits for its answer.
-    pub(crate) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.control.is_idle()
     }
 
@@ -519,10 +519,10 @@ pub(crate) enum Which {
 }
 
 /// The result of a single call.
-pub(crate) type CallResult = Result<calls::Told, Failure>;
+type CallResult = Result<calls::Told, Failure>;
 
 /// The addresses of a name, from the system's resolver.
-pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
+type Resolved = Result<Vec<IpAddr>, Box<str>>;
 
 /// Runs tasks that report to the node's thread. A clone for each part of the node.
 #[derive(Clone, Debug)]
@@ -546,7 +546,7 @@ impl Events {
     }
 
     /// Reports what each task with several reports is given.
-    pub(crate) fn reporter<T: 'static>(
+    fn reporter<T: 'static>(
         &self,
         name: impl Fn(T) -> Event + 'static,
     ) -> impl AsyncFn(T) + 'static {

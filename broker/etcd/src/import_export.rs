@@ -201,7 +201,7 @@ impl Batch {
 }
 
 /// etcd's end of an exchange.
-pub(crate) struct End {
+struct End {
     lines: Lines,
     pub(crate) keys: Keys,
 }
@@ -266,7 +266,7 @@ impl End {
 
     /// Puts batches, some at a time, while no node is registered. `next` gives one, and whether more follow; `done` is
     /// the number of records that are in etcd for certain.
-    pub(crate) async fn put_batches(
+    async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(Batch, bool), ExchangeError>,
         done: &mut u64,
@@ -290,7 +290,7 @@ impl End {
     }
 
     /// Does this if no node is registered.
-    pub(crate) async fn without_nodes(
+    async fn without_nodes(
         &self,
         operations: Vec<RequestOp>,
     ) -> Result<TxnResponse, ExchangeError> {
@@ -308,10 +308,7 @@ impl End {
         }
     }
 
-    pub(crate) async fn transact(
-        &self,
-        transaction: TxnRequest,
-    ) -> Result<TxnResponse, ExchangeError> {
+    async fn transact(&self, transaction: TxnRequest) -> Result<TxnResponse, ExchangeError> {
         match timeout(CALL, self.lines.txn(transaction)).await {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(ExchangeError::Etcd(Failure::late().to_string().into())),
@@ -319,7 +316,7 @@ impl End {
     }
 
     /// Gives the key and value of every record, of one moment.
-    pub(crate) async fn each_row(
+    async fn each_row(
         &self,
         mut give: impl FnMut(&str, &[u8]) -> Result<(), ExchangeError>,
     ) -> Result<(), ExchangeError> {
@@ -439,7 +436,7 @@ impl End {
     }
 
     /// Epochs of presence exceed this one from now on. No node may run.
-    pub(crate) async fn raise_presence(&self, epoch: u64) -> Result<(), ExchangeError> {
+    async fn raise_presence(&self, epoch: u64) -> Result<(), ExchangeError> {
         let key = self.keys.meta();
         let read = self.transact(TxnRequest {
             success: vec![RequestOp::read(RangeRequest::key(key.as_str()))],

@@ -146,12 +146,12 @@ pub(crate) struct Registered {
 
 impl Seen {
     /// Whether it runs and is expected to.
-    pub(crate) fn runs(&self) -> bool {
+    fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
 
     /// The number of slots that a process of it owns.
-    pub(crate) fn slots_of(&self, process: Process) -> usize {
+    fn slots_of(&self, process: Process) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)

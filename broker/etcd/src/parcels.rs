@@ -40,7 +40,7 @@ pub(crate) struct Part {
 
 /// Parcels that are being sent: at most [`SENDING_MAX`], of [`KEPT_PARCEL_BYTES_MAX`] together.
 #[derive(Debug, Default)]
-pub(crate) struct Sending(BTreeMap<ParcelId, Sent>);
+struct Sending(BTreeMap<ParcelId, Sent>);
 
 #[derive(Debug)]
 struct Sent {
@@ -136,7 +136,7 @@ impl Sent {
 
 /// Parcels that are being received: their bytes are bounded as those of whole ones are.
 #[derive(Debug, Default)]
-pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), Received>);
+struct Receiving(BTreeMap<(NodeId, ParcelId), Received>);
 
 #[derive(Debug)]
 struct Received {
@@ -149,7 +149,7 @@ struct Received {
 
 /// The outcome of a part that came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+enum Arrival {
     /// One of several, or one that is there already: the giver learns that.
     Taken,
     /// The last: these are the messages of the parcel, and the giver learns that it came.

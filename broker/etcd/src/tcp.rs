@@ -214,19 +214,19 @@ const BACKLOG: i32 = 1_024;
 // The state and the helpers that all connections of a node use.
 
 /// The state that all connections of a node share.
-pub(crate) struct Shared {
+struct Shared {
     pub(crate) node: Name,
-    pub(crate) acceptor: TlsAcceptor,
+    acceptor: TlsAcceptor,
     pub(crate) connector: TlsConnector,
     pub(crate) mailbox: Mailbox,
-    pub(crate) notes: Notes,
-    pub(crate) places: RefCell<Places>,
+    notes: Notes,
+    places: RefCell<Places>,
     /// Bytes of messages on their way in that are free.
-    pub(crate) incoming: Arc<Semaphore>,
+    incoming: Arc<Semaphore>,
 }
 
 /// Waits no longer than that.
-pub(crate) async fn within<T>(
+async fn within<T>(
     span: Duration,
     what: &'static str,
     future: impl Future<Output = io::Result<T>>,
@@ -254,7 +254,7 @@ pub struct PeerCounts {
 
 /// Why a connection to this node is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Refusal {
+enum Refusal {
     /// It has another secret, or is of another cluster.
     OtherCluster,
     /// It speaks something else, or its end came first.
@@ -289,7 +289,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Counts, and the log.
-pub(crate) struct Notes {
+struct Notes {
     counts: Arc<PeerCounts>,
     /// When there was a line of each kind last, and how many were left out since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
@@ -328,7 +328,7 @@ impl Notes {
 
     /// Why connections were refused so far.
     #[cfg(test)]
-    pub(crate) fn reasons(&self) -> Vec<Refusal> {
+    fn reasons(&self) -> Vec<Refusal> {
         self.lines.borrow().keys().copied().collect()
     }
 }

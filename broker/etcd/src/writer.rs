@@ -62,7 +62,7 @@ pub(crate) struct Request {
 }
 
 /// A record's slot and key, and its next value: none removes it.
-pub(crate) type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
+type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 
 /// The outcome of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -353,7 +353,7 @@ pub(crate) struct Batch<T> {
     pub(crate) before: Revision,
     pub(crate) changes: Vec<Change<T>>,
     /// A copy without an answer may be made at any time.
-    pub(crate) is_unsure: bool,
+    is_unsure: bool,
 }
 
 impl<T> Batch<T> {
@@ -389,10 +389,7 @@ pub(crate) fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
 }
 
 /// Divides a batch that was not made into the changes that are settled by it, with their outcomes, and the rest.
-pub(crate) fn judge<T>(
-    mut batch: Batch<T>,
-    answer: &Answer,
-) -> (Vec<(Change<T>, Settled)>, Batch<T>) {
+fn judge<T>(mut batch: Batch<T>, answer: &Answer) -> (Vec<(Change<T>, Settled)>, Batch<T>) {
     let puts = batch.puts();
     let slots = batch.slots();
     let mut settled = Vec::new();

@@ -170,7 +170,7 @@ fn one_more(count: &AtomicUsize, most: usize) -> bool {
 /// It blocks on purpose: a read that a ring starts on a descriptor that does not block would fail at once instead of
 /// waiting. A write blocks only when 2⁶⁴ − 2 rings were never read, so in practice never.
 #[derive(Debug)]
-pub(crate) struct EventFd(File);
+struct EventFd(File);
 
 impl EventFd {
     /// Makes one with a count of 0.

@@ -85,13 +85,13 @@ pub struct Ring {
     pub(crate) due: Option<Instant>,
     /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in
     /// `armed`, so there are no more than the caller has operations.
-    pub(crate) waiting: VecDeque<squeue::Entry>,
+    waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     /// Buffers were added since the last enter.
-    pub(crate) grown: bool,
+    grown: bool,
     /// Error numbers by which the next enters are refused.
     #[cfg(test)]
-    pub(crate) refusals: VecDeque<i32>,
+    refusals: VecDeque<i32>,
     /// Entries pushed whose final completion has not come.
     pub(crate) armed: u64,
     /// SINGLE_ISSUER binds the ring to its thread.

@@ -174,7 +174,7 @@ fn comparison(before: &Parts, after: &Parts) -> String {
 }
 
 /// Nodes of the former inner version may not start any more.
-pub(crate) fn finish_upgrade(place: &Place) -> Result<String, Failure> {
+fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
             "nothing to finish: all nodes have inner version {}, which is the lowest allowed\n",
@@ -221,11 +221,7 @@ pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
 }
 
 /// From documents, beside the channels that are in etcd.
-pub(crate) fn import_files(
-    place: &Place,
-    files: &[PathBuf],
-    replace: bool,
-) -> Result<String, Failure> {
+fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<String, Failure> {
     if replace {
         let text = "--replace goes with the data directory of a broker alone, not with files";
         return Err(Failure::Configuration(text.into()));

@@ -256,7 +256,7 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 // The nodes' part of `heliograph cluster check`: their clocks, the links between them, and where their names lead.
 
 /// Asks the nodes.
-pub(crate) fn node_findings(place: &Place, survey: &Survey) -> Vec<Finding> {
+fn node_findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, node) in &survey.nodes {
         if let Some(kinship) = node.stranger {

@@ -165,7 +165,7 @@ pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(),
 }
 
 /// A broker that runs: whether it is ready, its version, and whether its listeners accept.
-pub(crate) fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
+fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
     let host = &listener.host;
     let version = version(listener).map_or_else(
         || "of a version that is shown with its token alone".to_owned(),
@@ -199,7 +199,7 @@ pub(crate) fn of_running(listener: &AdminListener, status: &str, settings: &Sett
 }
 
 /// The ports that a start needs: each is bound as a start does, and given back.
-pub(crate) fn of_ports(settings: &Settings) -> Vec<Line> {
+fn of_ports(settings: &Settings) -> Vec<Line> {
     let all = preflight::listeners(settings).into_iter();
     all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
         .collect()
@@ -237,7 +237,7 @@ pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
 }
 
 /// A configuration without faults.
-pub(crate) fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
+fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
     let settings = &checked.settings;
     let name = config.map_or_else(
         || "that of `heliograph serve --dev`; name a file by --config".to_owned(),
@@ -285,7 +285,7 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
 }
 
 /// Room on the file system of the data directory, and how long it takes to write for good.
-pub(crate) fn of_data_dir(data_dir: &Path) -> Vec<Line> {
+fn of_data_dir(data_dir: &Path) -> Vec<Line> {
     let Some(place) = existing(data_dir) else {
         let text = format!("{} has no parent that exists", data_dir.display());
         return vec![Line::error("disk", text)];
@@ -330,7 +330,7 @@ fn fsync(time: Duration) -> Line {
 }
 
 /// Whether a start could have the data directory.
-pub(crate) fn of_lock(data_dir: &Path) -> Line {
+fn of_lock(data_dir: &Path) -> Line {
     let free = || format!("{} is free to use", data_dir.display());
     Line::of(
         "data_dir",
@@ -339,7 +339,7 @@ pub(crate) fn of_lock(data_dir: &Path) -> Line {
 }
 
 /// Whether a start could read the channels and the key of temporary credentials, where a directory has them.
-pub(crate) fn of_contents(data_dir: &Path) -> Vec<Line> {
+fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
     if file.exists() {
@@ -402,7 +402,7 @@ const FSYNC_MAX: Duration = Duration::from_millis(50);
 // The machine: kernel, limits of the process, CPUs, and whether its clock is right.
 
 /// The kernel's release, and whether it allows a ring with the broker's flags: one is made.
-pub(crate) fn of_kernel() -> Vec<Line> {
+fn of_kernel() -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
     let works = || "a ring with the broker's flags can be made".to_owned();
@@ -454,7 +454,7 @@ pub(crate) fn shards(settings: &Settings) -> Line {
 }
 
 /// Shards, against the CPUs that the process may use and its cgroup's quota.
-pub(crate) fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
+fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     let (shards, count) = (settings.shards, cpus.count);
     let text = format!("{} on {}", counted(shards, "shard"), counted(count, "CPU"));
     if shards <= count {

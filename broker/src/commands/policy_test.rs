@@ -293,7 +293,7 @@ pub(crate) struct Entry<'a> {
 }
 
 /// A thing by the certificate that is asked about, or by each that may stand for it.
-pub(crate) fn identities<'a>(
+fn identities<'a>(
     things: &'a Things,
     name: &'a str,
     shown: Option<&'a ShownCertificate>,

@@ -86,7 +86,7 @@ pub(crate) fn whole(trace: &Value) -> String {
 
 /// The events and hints of a followed trace that were printed already.
 #[derive(Default)]
-pub(crate) struct Printer {
+struct Printer {
     /// The serial numbers below this one were seen.
     next: Option<u64>,
     /// The last hints of each connection.

@@ -97,7 +97,7 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
 // The entries of `[[hook]]`.
 
 /// Reads the entry of this place, if it has what an entry needs.
-pub(crate) fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings) {
+fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings) {
     if nth == HOOKS_MAX {
         section.fault(format!("allowed at most {HOOKS_MAX} hooks"));
     }
@@ -220,7 +220,7 @@ const RETRY_MS_DEFAULT: u64 = 60_000;
 // The entries of `[[ice]]`.
 
 /// Reads one entry.
-pub(crate) fn read_ice(section: &mut Section<'_, '_>) -> Option<Ice> {
+fn read_ice(section: &mut Section<'_, '_>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
     let from_file = section.text("secret_file", |path| secret_file(Path::new(path)));

@@ -107,7 +107,7 @@ impl Networks {
     ///
     /// # Errors
     /// No address fits, or several do, or `wanted` is not a private one of this machine: as text, with what is allowed.
-    pub(crate) fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
+    fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
         if let Some(wanted) = wanted {
             return self.check(wanted);
         }

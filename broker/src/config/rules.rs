@@ -61,7 +61,7 @@ impl Check<'_> {
 
     /// Whether the value of `key`, or of a key of that table, was found wrong as it was read: what follows from its
     /// absence is not worth saying.
-    pub(crate) fn is_wrong(&self, key: &str) -> bool {
+    fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
 
@@ -278,7 +278,7 @@ fn once(one: &Listen, other: &Listen) -> String {
 
 /// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
 /// `[::]` covers all addresses, `0.0.0.0` those of IPv4.
-pub(crate) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
@@ -327,7 +327,7 @@ struct Rule {
 }
 
 /// Notes every rule of the table that the settings break.
-pub(crate) fn check_rules(check: &mut Check<'_>) {
+fn check_rules(check: &mut Check<'_>) {
     for rule in RULES {
         let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
         if (rule.is_broken)(check.settings) && !is_unknown {
@@ -465,8 +465,7 @@ const WITH_ETCD: &str = "allowed with etcd only";
 const SECURE_MEMBERS: &str = "allowed with URLs of https:// in etcd only";
 
 /// The rule for a listener that clashes with another one.
-pub(crate) const ADDRESS_OF_ITS_OWN: &str =
-    "allowed an address and port that no other listener has";
+const ADDRESS_OF_ITS_OWN: &str = "allowed an address and port that no other listener has";
 
 #[cfg(test)]
 mod rules_tests {

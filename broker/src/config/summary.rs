@@ -182,7 +182,7 @@ const TRUSTED_TOLD_MAX: usize = 5;
 // Lines on the devices of a credentials file: role aliases, the registry, authorities.
 
 /// A line for each role alias, for `[things]`, and for each authority; of very many aliases only the first.
-pub(crate) fn device_lines(credentials: &Credentials) -> Vec<(&'static str, String)> {
+fn device_lines(credentials: &Credentials) -> Vec<(&'static str, String)> {
     let more = credentials.aliases().count();
     let more = more.saturating_sub(ALIASES_TOLD_MAX);
     let more = (more > 0).then(|| format!("… and {more} more"));

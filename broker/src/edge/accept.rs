@@ -138,7 +138,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Another node has introduced a client: from here on the connection is that one's.
-    pub(crate) fn open_inner(&mut self, introduced: Introduced) {
+    fn open_inner(&mut self, introduced: Introduced) {
         let Introduced {
             socket,
             tls: mut engine,

@@ -54,7 +54,7 @@ pub(crate) struct Connection {
     pub(crate) taken: u8,
     /// Up to [`CALM_RECEIVES`] the receives that left room in their buffer, since the peer last flooded; from there on
     /// the number of those in a row that filled it is added.
-    pub(crate) conduct: u8,
+    conduct: u8,
     pub(crate) turn: u32,
     /// Plaintext bytes of the send in flight.
     pub(crate) launched: u32,

@@ -345,7 +345,7 @@ impl Deadlines {
 
 impl Connections {
     /// A connection is to leave and may not: from here on that has an end.
-    pub(crate) fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
+    fn limit_leaving(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session) {
             let due = io.turn.at().now.after(io.settings.leaving_ms);
             self.deadlines.clear(session, connection);

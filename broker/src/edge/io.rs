@@ -153,7 +153,7 @@ impl Handshakes {
     }
 
     /// Counts a step.
-    pub(crate) fn stepped(&mut self) {
+    fn stepped(&mut self) {
         self.steps += 1;
     }
 

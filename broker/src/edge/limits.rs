@@ -103,7 +103,7 @@ pub(crate) const BEAT_MS: u64 = 1_500;
 
 /// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See
 /// [`receive_buffers`].
-pub(crate) const RECEIVE_BYTES_MAX: usize = 128 << 20;
+const RECEIVE_BYTES_MAX: usize = 128 << 20;
 
 /// Receive buffers of one shard of `shards`, each of `bytes`: `usual`, or its share of [`RECEIVE_BYTES_MAX`], a power
 /// of two. When none is left, receives end and are armed again as buffers come back: nothing is lost.

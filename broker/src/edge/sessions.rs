@@ -132,7 +132,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Reports to the machine that this many bytes were handed to the kernel.
-    pub(crate) fn report_sent(&mut self, session: SessionKey, bytes: usize, io: &mut Io) {
+    fn report_sent(&mut self, session: SessionKey, bytes: usize, io: &mut Io) {
         io.turn.report();
         self.feed(Input::Sent { session, bytes }, io);
     }
@@ -208,7 +208,7 @@ impl<M: Machine> Sessions<M> {
 
 /// The calls of one shard that are under way. As many as there are connections of other nodes at most.
 #[derive(Debug, Default)]
-pub(crate) struct Calls {
+struct Calls {
     all: BTreeMap<SessionKey, Call>,
     /// Those that are over, in order.
     over: VecDeque<(SessionKey, Over)>,
@@ -229,7 +229,7 @@ struct Call {
 
 /// The end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
+enum Over {
     /// Its answer is whole.
     Answered,
     /// It has none.

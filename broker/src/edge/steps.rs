@@ -221,7 +221,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Sends the answers to calls of other nodes that are over, and says of those that are late that they are here.
-    pub(crate) fn answer_calls(&mut self) {
+    fn answer_calls(&mut self) {
         while let Some((session, place, answer)) = self.sessions.next_answer(&mut self.io) {
             match answer {
                 Some(answer) => self

@@ -402,7 +402,7 @@ pub(crate) struct Half {
     /// Its handshake waits for a step; it is not read meanwhile.
     pub(crate) queued: bool,
     /// The receive is being cancelled.
-    pub(crate) cancelled: bool,
+    cancelled: bool,
     /// A send of the ring is in flight, since this moment.
     pub(crate) sending: Option<Now>,
     /// Bytes that wait behind that send.
@@ -412,7 +412,7 @@ pub(crate) struct Half {
     /// It sends no more, since this moment.
     pub(crate) ended: Option<Now>,
     /// Our end is shut: it gets no more.
-    pub(crate) shut: bool,
+    shut: bool,
 }
 
 impl Half {
@@ -497,7 +497,7 @@ pub(crate) struct Kept {
     /// The part of them that is counted in [`Tunnel::stalled`].
     pub(crate) counted: usize,
     /// The owner has ended the connection behind its answer, or said more.
-    pub(crate) spoiled: bool,
+    spoiled: bool,
 }
 
 /// The progress of a call.
@@ -526,7 +526,7 @@ pub(crate) struct Taken {
     pub(crate) place: u32,
     pub(crate) owner: Half,
     pub(crate) address: SocketAddr,
-    pub(crate) rested: Rested,
+    rested: Rested,
 }
 
 /// A client whose call was answered, for the machine to go on with.
@@ -572,12 +572,12 @@ impl Kept {
     }
 
     /// Whether the request is kept until the owner has it, which may have ended the connection.
-    pub(crate) fn may_be_declined(&self) -> bool {
+    fn may_be_declined(&self) -> bool {
         self.number > 0
     }
 
     /// Takes the bytes of its answer, or those that are no frame.
-    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+    fn take_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 

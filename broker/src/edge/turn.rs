@@ -156,7 +156,7 @@ pub struct Shift {
 /// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its
 /// session.
 #[derive(Debug)]
-pub(crate) struct Clock {
+struct Clock {
     start: Instant,
     /// The calendar at `wall_read`; in between it is extrapolated.
     wall: Wall,
@@ -220,7 +220,7 @@ impl Clock {
 }
 
 /// CPU time of the calling thread, in user and kernel mode. A system call, unlike the other clocks.
-pub(crate) fn thread_time() -> Duration {
+fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
         time.tv_sec.unsigned_abs(),

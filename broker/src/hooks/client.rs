@@ -317,7 +317,7 @@ pub(crate) struct Secrets(Vec<Key>);
 
 impl Secrets {
     /// The value of `webhook-signature`.
-    pub(crate) fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
+    fn signature(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
         let mut signed = format!("{id}.{timestamp_s}.").into_bytes();
         signed.extend_from_slice(body);
         let one = |key| format!("v1,{}", STANDARD.encode_to_string(sign(key, &signed)));

@@ -426,7 +426,7 @@ impl What {
 
 impl Job {
     /// Whether a receiver knows less without it.
-    pub(crate) fn is_state(&self) -> bool {
+    fn is_state(&self) -> bool {
         match self.what {
             What::Presence(_) | What::Slots(_) | What::Node(_) => true,
             What::Wake(..) => false,

@@ -218,7 +218,7 @@ pub(crate) struct Both<T> {
     /// The sockets there.
     pub(crate) first: T,
     /// The sockets on ::1; `None` on a machine without that address.
-    pub(crate) twin: Option<T>,
+    twin: Option<T>,
 }
 
 /// Whether the listener at `addr` gets a twin on ::1: under `--dev` on 127.0.0.1, unless another listener has it.
@@ -238,7 +238,7 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
 ///
 /// # Errors
 /// The address that cannot be had, and why.
-pub(crate) fn bind_both<T>(
+fn bind_both<T>(
     addr: SocketAddr,
     bind: impl Fn(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
 ) -> Result<Both<T>, (SocketAddr, io::Error)> {
@@ -274,7 +274,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Whether sockets of this family cannot be made at all.
-pub(crate) fn is_without_ipv6(error: &io::Error) -> bool {
+fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
@@ -294,7 +294,7 @@ pub(crate) enum Busy {
 
 /// Tries again while the port is in use: the kernel closes the sockets of an `io_uring` some milliseconds after the
 /// process that had them is gone, so one that is started in place of a killed one comes early.
-pub(crate) fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
         match bind() {
@@ -362,7 +362,7 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 const BACKLOG: i32 = 4096;
 /// The time for which a start waits for a port that is in use.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
-pub(crate) const TRY_EVERY: Duration = Duration::from_millis(5);
+const TRY_EVERY: Duration = Duration::from_millis(5);
 
 // Which process has a port: what `/proc` tells this user of it, for the refusal of a port that is in use.
 //

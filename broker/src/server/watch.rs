@@ -369,7 +369,7 @@ impl Pulse {
     }
 
     /// Whether no shard is stuck.
-    pub(crate) fn is_well(&self, now: Instant) -> bool {
+    fn is_well(&self, now: Instant) -> bool {
         let stuck = |shard| self.survey.silence(shard, now) >= Some(STUCK);
         !self.survey.all().any(stuck)
     }
@@ -462,7 +462,7 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
 }
 
 /// The node's thread panicked, so nobody renews this process's right to serve, and its slots are others' soon.
-pub(crate) fn died() -> Failure {
+fn died() -> Failure {
     let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
     Failure::Fatal(why.into())
 }
@@ -486,7 +486,7 @@ pub(crate) fn report(ending: Ending, others: &[String]) {
 
 /// Time for giving all slots away, at most. The node gives up earlier when 25 s pass without a slot given; it nearly
 /// always takes some seconds.
-pub(crate) const GIVING_MAX: Duration = Duration::from_secs(120);
+const GIVING_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

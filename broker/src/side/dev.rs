@@ -169,7 +169,7 @@ fn row(finding: &Finding) -> Value {
 
 /// The parts of the process that a reset clears.
 #[derive(Clone)]
-pub(crate) struct ResetPage {
+struct ResetPage {
     pub(crate) shards: Shards,
     pub(crate) faults: FaultPage,
     pub(crate) captures: Captures,
@@ -178,7 +178,7 @@ pub(crate) struct ResetPage {
 
 /// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
 /// when all of it is done.
-pub(crate) async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
+async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
     let ended = end_channels(&page.shards, &prefix).await;

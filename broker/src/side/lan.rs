@@ -182,7 +182,7 @@ impl Pairing {
     }
 
     /// A session for a code, which is then used up; `None` when it was used, is too old or never was one.
-    pub(crate) fn redeem(&self, code: &str, now: Instant) -> Option<String> {
+    fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         entropy::fill(&mut bytes).ok()?;
         let mut secrets = self.0.lock();
@@ -236,9 +236,9 @@ fn hash(secret: &str) -> [u8; 32] {
 }
 
 /// The life of a code: until the phone is there and its certificate warning read.
-pub(crate) const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
+const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
 /// The life of a session: a day's work.
-pub(crate) const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
+const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
 // `/pair/{code}`: where a phone redeems a code; `POST /try/pair`: a new code, for the page that shows it.
 //

@@ -54,7 +54,7 @@ pub(crate) struct LogMemory {
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) lines: LinePlaces,
-    pub(crate) audits: AuditPlaces,
+    audits: AuditPlaces,
     dropped: AtomicU64,
 }
 
@@ -304,7 +304,7 @@ const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
 
 /// The places, and who holds them.
 #[derive(Debug)]
-pub(crate) struct AuditPlaces {
+struct AuditPlaces {
     most: usize,
     taken: AtomicUsize,
     held: Box<[AtomicUsize; PARTS]>,

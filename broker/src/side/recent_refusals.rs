@@ -252,7 +252,7 @@ const ROW_BYTES: usize = 512;
 // longest, and its refusals count among the others of that check.
 
 /// A check, and what the refusal was about.
-pub(crate) type GroupKey = (Check, Subject<'static>);
+type GroupKey = (Check, Subject<'static>);
 
 /// The group of a refusal.
 pub(crate) fn key_of(refused: &Refused) -> GroupKey {

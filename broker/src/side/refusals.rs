@@ -271,7 +271,7 @@ const SHA256_DIGITS: usize = 64;
 // Parts of the document of a refusal.
 
 /// Adds the certificate or the token, and the role; null where there is none.
-pub(crate) fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
+fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
         row[name] = text.into();
@@ -363,7 +363,7 @@ impl Filter {
     }
 
     /// Whether a group fits by its check, and the newest refusal that was noted of it.
-    pub(crate) fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
+    fn fits_group(&self, check: Check, newest: Option<&Refused>) -> bool {
         match newest {
             Some(refused) => self.fits(refused),
             None => {
@@ -401,7 +401,7 @@ impl Filter {
 }
 
 /// An id as people paste it.
-pub(crate) fn plain_id(text: &str) -> String {
+fn plain_id(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
 

@@ -288,7 +288,7 @@ pub(crate) struct Traces {
 
 /// The suggestion of one viewer's trace.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Suggestion {
+struct Suggestion {
     pub(crate) hints: Vec<Hint>,
     /// Its offer was kept, and went to no master.
     pub(crate) kept: bool,
@@ -321,7 +321,7 @@ impl Traces {
     }
 
     /// The suggestion of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
-    pub(crate) async fn suggestion(
+    async fn suggestion(
         &self,
         identity: &Identity,
         client_id: &str,

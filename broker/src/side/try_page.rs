@@ -80,7 +80,7 @@ pub(crate) struct TryPage {
     pub(crate) channel: Arc<str>,
 }
 
-pub(crate) async fn show_page(
+async fn show_page(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
     headers: HeaderMap,
@@ -244,7 +244,7 @@ pub(crate) async fn take(
 }
 
 /// `POST /try/wake/`: an event of no channel.
-pub(crate) async fn take_other(State(wakes): State<Wakes>) -> Result<StatusCode, Fault> {
+async fn take_other(State(wakes): State<Wakes>) -> Result<StatusCode, Fault> {
     wakes.check()?;
     Ok(StatusCode::NO_CONTENT)
 }

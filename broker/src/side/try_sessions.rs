@@ -357,7 +357,7 @@ const NAME: &str = "try-page";
 
 /// A request for a session: its channel, role and client id.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SessionRequest {
+struct SessionRequest {
     pub(crate) channel: String,
     pub(crate) role: Role,
     pub(crate) client_id: Option<String>,

@@ -259,7 +259,7 @@ pub struct TlsFault {
 }
 
 /// `[tls] cert`.
-pub(crate) const CERT: Rule = Rule {
+const CERT: Rule = Rule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
 };

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The view. Exists while a file is checked.
 #[derive(Debug)]
-pub(crate) struct Overlay {
+struct Overlay {
     disk: Arc<Disk>,
     pages: Mutex<Pages>,
 }

@@ -59,7 +59,7 @@ impl ChannelStatus {
 
 /// Appends a channel as an object. Members are in this order and `SingleMasterConfiguration` has one member only:
 /// the C SDK reads the tokens flat, whatever object they are in.
-pub(crate) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     crate::control::json::member(out, b'{', "ChannelName");
     crate::json::write::string(out, info.name);
     crate::control::json::member(out, b',', "ChannelARN");

@@ -16,7 +16,7 @@ pub struct BodyRules {
 }
 
 /// `MessageTtlSeconds` when the caller names none, in seconds. Source: API Reference, "SingleMasterConfiguration".
-pub(crate) const TTL_SECONDS_DEFAULT: u32 = 60;
+const TTL_SECONDS_DEFAULT: u32 = 60;
 
 /// The values that `MessageTtlSeconds` may have, in seconds. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;

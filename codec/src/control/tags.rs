@@ -41,7 +41,7 @@ pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>
 }
 
 /// A key: 1 to 128 characters of the classes.
-pub(crate) fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
+fn tag_key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
     if text.is_empty() || !fits(text, KEY_CHARS_MAX) {
         return Err(ApiError::invalid(format!(
             "{name} must be 1 to 128 letters, separators, numbers or characters of _.:/=+-@."

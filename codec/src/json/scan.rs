@@ -312,7 +312,7 @@ pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
 }
 
 /// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
-pub(crate) fn has_control(text: &[u8]) -> bool {
+fn has_control(text: &[u8]) -> bool {
     text.iter()
         .fold(false, |found, &byte| found | (byte < 0x20))
 }

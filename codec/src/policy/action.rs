@@ -186,11 +186,11 @@ impl From<Action> for Actions {
 pub(crate) const ACTIONS_BYTES: usize = 4;
 
 /// The actions of Kinesis Video Streams.
-pub(crate) static KINESISVIDEO: LazyLock<Names> =
+static KINESISVIDEO: LazyLock<Names> =
     LazyLock::new(|| Names::new("kinesisvideo", KINESISVIDEO_UNSERVED));
 
 /// The actions of STS.
-pub(crate) static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
+static STS: LazyLock<Names> = LazyLock::new(|| Names::new("sts", STS_UNSERVED));
 
 /// The action of AWS IoT.
 static IOT: LazyLock<Names> = LazyLock::new(|| Names::new("iot", &[]));
@@ -247,7 +247,7 @@ const STS_UNSERVED: &[&str] = &[
 // The names of a service's actions: matched with a pattern all at once, and the one that a misspelt one is nearest to.
 
 /// The actions of one service: those that are asked about here, then those that load and mean nothing.
-pub(crate) struct Names {
+struct Names {
     known: Vec<Name>,
     /// For each letter, its places in each name: a bit for each.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
@@ -298,7 +298,7 @@ impl Names {
     }
 
     /// The actions whose names match a pattern, without regard to case; `None` when it matches no name.
-    pub(crate) fn matching(&self, pattern: &str) -> Option<Actions> {
+    fn matching(&self, pattern: &str) -> Option<Actions> {
         // A bit for each place in a name that the pattern so far leads to.
         let mut names = [1u64; NAMES_MAX];
         for byte in pattern.bytes() {
@@ -332,7 +332,7 @@ impl Names {
     /// `None` when the fewest are more than [`HINT_EDITS_MAX`]. Compares the [`HINT_NAMES_MAX`] names whose letters
     /// differ least, and none whose letters differ by more edits than that: so no name is compared with one that is
     /// much longer or shorter.
-    pub(crate) fn nearest(&self, written: &str) -> Option<&'static str> {
+    fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
         let is_pattern = plain.len() < written.len();

@@ -111,7 +111,7 @@ impl<'p> Condition<'p> {
     clippy::large_enum_variant,
     reason = "it is on the stack while one value is compared"
 )]
-pub(crate) enum Compared<'v> {
+enum Compared<'v> {
     /// It is nothing that the operator compares: it matches nothing.
     Other,
     Text(&'v str),
@@ -406,7 +406,7 @@ impl Work {
     }
 
     /// The steps that they may take.
-    pub(crate) const fn steps_max(&self) -> u64 {
+    const fn steps_max(&self) -> u64 {
         self.steps_max
     }
 

@@ -338,7 +338,7 @@ pub(crate) fn date(text: &str) -> Option<i128> {
 
 /// The date as a policy keeps it: in seconds since 1970, which take no time to read, where that is a number and no
 /// longer.
-pub(crate) fn short_date(text: &str) -> Option<String> {
+fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
     (5..=text.len()).contains(&seconds.len()).then_some(seconds)
@@ -408,7 +408,7 @@ fn digits_of(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().ok())?
 }
 
-pub(crate) const BILLION: i128 = 1_000_000_000;
+const BILLION: i128 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -226,11 +226,11 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
 // `Condition`: operators, each with keys and their values.
 
 /// `Condition`: an object of operators.
-pub(crate) struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Found);
+struct Conditions<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Found);
 
 /// The conditions of a statement.
 #[derive(Default)]
-pub(crate) struct Found {
+struct Found {
     /// The operators, so that each comes once.
     operators: Vec<Operator>,
     /// Values of `StringEquals` on the client id.
@@ -372,7 +372,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
 // `Principal`: `"*"`, or an object of kinds, each with its names.
 
 /// The principals of a statement, and where they are kept.
-pub(crate) struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
+struct Principals<'a>(pub(crate) &'a Reading, pub(crate) &'a mut Vec<u8>);
 
 impl Principals<'_> {
     fn keep(&mut self, entry: &str) {

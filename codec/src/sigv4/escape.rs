@@ -108,7 +108,7 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
 }
 
 /// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that many can be asked at once.
-pub(crate) const fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')

@@ -211,7 +211,7 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
 /// The first byte's bit that ends a message.
 pub(crate) const FIN: u8 = 0x80;
 /// The first byte's three bits that only extensions may set.
-pub(crate) const RESERVED: u8 = 0x70;
+const RESERVED: u8 = 0x70;
 /// The first byte's opcode.
 pub(crate) const OPCODE: u8 = 0x0F;
 /// The opcode's bit that control frames have and data frames lack.

@@ -385,7 +385,7 @@ const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MA
 ///
 /// `proven` is the boundary of the last call for the same text, 0 at first. The text is complete when the boundary is
 /// its end.
-pub(crate) fn prove(text: &[u8], proven: usize) -> Option<usize> {
+fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;
     simdutf8::basic::from_utf8(whole).ok()?;

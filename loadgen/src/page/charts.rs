@@ -385,7 +385,7 @@ const NINES_MAX: f64 = 6.0;
 pub(crate) const NOTE: &str = "shaded: sessions start or end";
 
 /// The shaded stretches of these runs, in seconds: where any of them is not at its full load.
-pub(crate) fn shades(runs: &[Run]) -> Vec<(f64, f64)> {
+fn shades(runs: &[Run]) -> Vec<(f64, f64)> {
     let documents = || runs.iter().map(|run| &run.document);
     let ends = documents().filter_map(|document| document.intervals.last());
     let end = ends.map(|last| last.t_s).fold(0.0, f64::max);

@@ -164,7 +164,7 @@ pub(crate) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &
 }
 
 /// Appends message `number` of a session from its master to its viewer: the answer, then candidates.
-pub(crate) fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
     write(
         desk,
         session,

@@ -136,7 +136,7 @@ pub(crate) struct Lookup {
 }
 
 /// An endpoint, and the way there or under which name its failure is counted.
-pub(crate) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
+type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
 /// One question.
 #[derive(Debug)]
@@ -239,7 +239,7 @@ impl Finder {
 }
 
 /// Most endpoints of one run; a service has a few for each region. A session that is sent to yet another one fails.
-pub(crate) const ENDPOINTS_MAX: usize = 4_096;
+const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,
     "with all targets and a detour they have numbers"

@@ -242,7 +242,7 @@ impl ServerCertVerifier for Anyone {
 ///
 /// The library's own store keeps eight for each name, which connections that begin at once use up.
 #[derive(Debug, Default)]
-pub(crate) struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
+struct Tickets(Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>);
 
 impl Tickets {
     fn all(

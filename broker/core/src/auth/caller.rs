@@ -488,7 +488,7 @@ impl Caller {
     }
 
     /// The same in place.
-    pub(crate) fn short_arn(&self) -> ShortText {
+    fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
         let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
         arn
@@ -560,7 +560,7 @@ pub fn federated_user_arn(account: &str, name: &str) -> String {
 }
 
 /// 16 characters that are the same for as long as the ARN is.
-pub(crate) fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
+fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
     let hash = digest(&SHA256, arn.as_bytes());
     let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
     BASE32.encode_mut(bytes, room);

@@ -323,7 +323,7 @@ impl Members {
     }
 
     /// Whether a claim of exactly this name is the text, or a list that has it.
-    pub(crate) fn has_value(&self, name: &str, text: &str) -> bool {
+    fn has_value(&self, name: &str, text: &str) -> bool {
         match self.0.get(name) {
             Some(Value::String(only)) => only == text,
             Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(text)),
@@ -332,12 +332,12 @@ impl Members {
     }
 
     /// Whether a claim is `true`, as a truth or, since some providers write it so, as a text.
-    pub(crate) fn is_true(&self, name: &str) -> bool {
+    fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
 
     /// The audiences: one text, or a list of them.
-    pub(crate) fn audiences(&self) -> Option<Vec<Box<str>>> {
+    fn audiences(&self) -> Option<Vec<Box<str>>> {
         let audience = self.0.get("aud")?;
         let Some(list) = audience.as_array() else {
             return Some(vec![self.text("aud")?.into()]);
@@ -480,7 +480,7 @@ const SOURCE_IDENTITY_RULE: TokenFault =
 
 /// Longest claim that is used, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.
-pub(crate) const CLAIM_BYTES_MAX: usize = 255;
+const CLAIM_BYTES_MAX: usize = 255;
 
 /// Most values of one claim.
 const CLAIM_VALUES_MAX: usize = 16;

@@ -27,8 +27,7 @@
 
 use crate::auth::credentials::Secret;
 use crate::auth::grant::{
-    CHAIN_MAX, GRANT_BYTES_MAX, Issuer, OpenedRoot, ReadGrant, read_grant, read_session,
-    write_grant, write_session,
+    GRANT_BYTES_MAX, Issuer, ReadGrant, read_grant, read_session, write_grant, write_session,
 };
 pub use crate::auth::grant::{Grant, OpenedToken, RoleGrant, RootGrant, SessionGrant, SessionTag};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -242,7 +241,7 @@ const _: () = assert!(
 // Values that are derived from one session key: marks, issuers, the seal of a token, keys of refusal ids.
 
 /// One session key, as what is derived from it.
-pub(crate) struct Sealer {
+struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
     issuer: hmac::Key,
@@ -308,7 +307,7 @@ impl Sealer {
     }
 
     /// Seals the issuer and the grant as bytes.
-    pub(crate) fn seal_bytes(
+    fn seal_bytes(
         &self,
         version: u8,
         nonce: &[u8; NONCE_BYTES],
@@ -347,7 +346,7 @@ impl Sealer {
         first.unwrap_or_default()
     }
 
-    pub(crate) fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
+    fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
         let mut key = Zeroizing::new([0; REFUSAL_KEY_BYTES]);
         let info = [b"heliograph refusal ids".as_slice()];
         let material = self.derive.expand(&info, RefusalKeyLength).ok()?;
@@ -371,7 +370,7 @@ impl Sealer {
 }
 
 /// Bytes derived from a mark: the key of the seal, the access key id, the secret.
-pub(crate) struct Derived(Zeroizing<[u8; DERIVED_BYTES]>);
+struct Derived(Zeroizing<[u8; DERIVED_BYTES]>);
 
 struct DerivedLength;
 
@@ -390,7 +389,7 @@ impl KeyType for RefusalKeyLength {
 }
 
 impl Derived {
-    pub(crate) fn aead(&self) -> Option<LessSafeKey> {
+    fn aead(&self) -> Option<LessSafeKey> {
         let (key, _) = self.0.split_first_chunk::<32>()?;
         let key = UnboundKey::new(&AES_256_GCM, key).ok()?;
         Some(LessSafeKey::new(key))
@@ -418,12 +417,12 @@ pub(crate) fn header(
 }
 
 /// Each key seals one text only.
-pub(crate) fn zero_nonce() -> Nonce {
+fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
 /// Length of the tag of AES-256-GCM.
-pub(crate) const TAG_BYTES: usize = 16;
+const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 
 // Nonces of temporary credentials: a counter under a key.

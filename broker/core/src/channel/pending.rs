@@ -52,7 +52,7 @@ pub(crate) struct KeyName<'a> {
 }
 
 /// A key that made room for another one, with its messages.
-pub(crate) type Displaced = (Towards, Rc<str>, VecDeque<Message>);
+type Displaced = (Towards, Rc<str>, VecDeque<Message>);
 
 /// The pending store of one channel.
 #[derive(Debug, Default)]

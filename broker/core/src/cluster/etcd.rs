@@ -163,7 +163,7 @@ impl Calls {
     }
 
     /// The next watch, from `complete` on, unless one is open.
-    pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
+    fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
         if self.watch != Watch::Closed {
             return None;
         }
@@ -186,7 +186,7 @@ impl Calls {
     }
 
     /// The watch showed how far it is.
-    pub(crate) fn progressed(&mut self, now: Now) {
+    fn progressed(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = &mut self.watch {
             *progress = now;
         }
@@ -211,7 +211,7 @@ impl Calls {
     }
 
     /// The watch has ended. Its progress is awaited no longer.
-    pub(crate) fn close_watch(&mut self) {
+    fn close_watch(&mut self) {
         self.watch = Watch::Closed;
         self.under_way
             .retain(|call| call.purpose != Purpose::Progress);

@@ -245,7 +245,7 @@ impl Registering {
 
 /// The signs of life of other processes of this node's name, from the start of this one on.
 #[derive(Debug)]
-pub(crate) struct Namesake {
+struct Namesake {
     me: Incarnation,
     started: Now,
     /// The last moment at which one may have answered.

@@ -76,7 +76,7 @@ pub(crate) struct BegunCall {
 }
 
 /// A call that its caller and its account may make.
-pub(crate) struct PermittedCall {
+struct PermittedCall {
     /// Its connection.
     key: SessionKey,
     asked: PendingCall,
@@ -131,7 +131,7 @@ fn ask_for_permit(
 
 impl Sockets {
     /// Goes on with a call that its account may make.
-    pub(crate) fn permitted(
+    fn permitted(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -184,7 +184,7 @@ impl Sockets {
     }
 
     /// Sends a question to the shard that it is for.
-    pub(crate) fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
+    fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
         if home == self.shard() {
             return todo.push(Todo::Query(caller, Box::new(query)));
@@ -198,7 +198,7 @@ impl Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn await_reply(
+    fn await_reply(
         &mut self,
         key: SessionKey,
         asked: PendingCall,
@@ -219,7 +219,7 @@ impl Sockets {
     }
 
     /// Drops a call whose caller hung up. Earlier answers go out.
-    pub(crate) fn drop_call(&mut self, key: SessionKey, at: Moment) {
+    fn drop_call(&mut self, key: SessionKey, at: Moment) {
         if let Some(http) = self.http(key) {
             http.stage = HttpStage::AwaitHead;
         }
@@ -235,7 +235,7 @@ impl Sockets {
 
 impl Sockets {
     /// The shard that a question is for.
-    pub(crate) fn home_of(&self, ask: &QueryKind) -> ShardId {
+    fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
             QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
                 self.placement().shard(identity)
@@ -299,7 +299,7 @@ impl Sockets {
 // The course of each API call: the question, the shard that it is for, and the subject of its audit line.
 
 /// The course of a call: the shards that answer it.
-pub(crate) enum Course {
+enum Course {
     /// By a channel's home.
     QueryHome(Expected, QueryKind),
     /// By every shard: this number of answers makes the page.
@@ -310,7 +310,7 @@ pub(crate) enum Course {
 
 impl Directory {
     /// The course of a call of this caller.
-    pub(crate) fn course(&self, caller: &Caller, call: Call) -> Course {
+    fn course(&self, caller: &Caller, call: Call) -> Course {
         let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
             Selector::ByName(name) => QueryKind::Look(self.named(caller, name.as_str()), None),

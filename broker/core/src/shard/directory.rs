@@ -168,7 +168,7 @@ impl PendingBudget {
 
 /// The channels of a shard's accounts. An account without channels is not kept.
 #[derive(Debug)]
-pub(crate) struct Holdings {
+struct Holdings {
     /// By `region:account:`.
     tenants: BTreeMap<Box<str>, Holding>,
     bytes: u64,
@@ -189,7 +189,7 @@ impl Holdings {
     }
 
     /// Those of an account in a region.
-    pub(crate) fn of_tenant(&self, tenant: &str) -> Holding {
+    fn of_tenant(&self, tenant: &str) -> Holding {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
@@ -204,7 +204,7 @@ impl Holdings {
     }
 
     /// The bytes and what they may be, when they have become more than that since this was asked last.
-    pub(crate) fn exceeded(&mut self) -> Option<(u64, u64)> {
+    fn exceeded(&mut self) -> Option<(u64, u64)> {
         let is_over = self.bytes > self.most;
         let was_noted = std::mem::replace(&mut self.noted, is_over);
         (is_over && !was_noted).then_some((self.bytes, self.most))
@@ -272,7 +272,7 @@ pub(crate) enum ChangeStep {
 }
 
 /// The changes under way: at most one for each channel.
-pub(crate) struct Changes {
+struct Changes {
     pub(crate) store: Box<dyn Store>,
     /// Changes that the store has not reported.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
@@ -281,7 +281,7 @@ pub(crate) struct Changes {
     /// Channels whose deletion is not durable yet.
     pub(crate) deleting: u64,
     /// When the youngest channel was made: a name made again at once is another channel all the same.
-    pub(crate) last_created: Wall,
+    last_created: Wall,
 }
 
 impl Changes {
@@ -300,11 +300,11 @@ impl Changes {
 pub(crate) type Waiting = VecDeque<(CallRef, Box<Query>)>;
 
 /// A change that was begun and is to be submitted: of which channel, and what it is.
-pub(crate) type BegunChange = (ChannelKey, ChangeStep);
+type BegunChange = (ChannelKey, ChangeStep);
 
 /// Why a change cannot wait for the one under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoWait {
+enum NoWait {
     /// As many changes of its channel wait as may.
     Channel,
     /// Its account has no place for one more.

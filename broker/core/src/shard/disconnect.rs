@@ -327,13 +327,7 @@ impl Sockets {
 
     /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what
     /// its peer does not read. When that is much on all such connections together, they are not waited for.
-    pub(crate) fn cut_off(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
+    fn cut_off(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
         if self.note_cut(key) {
             self.abort(books, todo, key, at);
         }

@@ -297,7 +297,7 @@ impl Shard {
 
     /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at
     /// an unfinished one is work too.
-    pub(crate) fn answer_waiting(&mut self, at: Moment) {
+    fn answer_waiting(&mut self, at: Moment) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
         self.sockets.begin_tick(done);
@@ -561,7 +561,7 @@ impl Shard {
 
 impl Shard {
     /// Goes on with what faults held back until now, a bounded number.
-    pub(crate) fn double_due(&mut self, at: Moment) {
+    fn double_due(&mut self, at: Moment) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let (sockets, directory, books, _, todo) = self.parts();
             match sockets.take_held(at) {

@@ -415,7 +415,7 @@ pub(crate) fn tag(tag: Tag, detail: u8) -> u64 {
 
 /// A length of 32 bits, in the upper 16 bits of two words.
 #[inline]
-pub(crate) fn halves(length: usize) -> [u64; 2] {
+fn halves(length: usize) -> [u64; 2] {
     let length = (length as u64).min(u64::from(u32::MAX));
     [length << SHIFT, length >> 16 << SHIFT]
 }
@@ -446,7 +446,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-pub(crate) const PASSAGES: [Passage; 10] = [
+const PASSAGES: [Passage; 10] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,

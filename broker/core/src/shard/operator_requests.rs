@@ -98,7 +98,7 @@ impl Shard {
 
 impl Shard {
     /// Answers a question about the double, or takes one step of what it asks for. Without `--dev` there is nothing.
-    pub(crate) fn ask_double(&mut self, question: Question, at: Moment) -> Reply {
+    fn ask_double(&mut self, question: Question, at: Moment) -> Reply {
         if let Question::Reset(reset) = question {
             return Reply::Reset(if self.sockets.settings().dev {
                 self.reset(reset, at)

@@ -320,7 +320,7 @@ pub(crate) fn text<'a>(
 }
 
 /// Why a text is no message.
-pub(crate) enum Unread<'a> {
+enum Unread<'a> {
     /// It is empty, which some clients send as a keepalive; or its sender has no open WebSocket.
     Aside(Aside),
     /// It breaks a rule.
@@ -332,7 +332,7 @@ pub(crate) enum Unread<'a> {
 /// # Errors
 /// [`Unread`]: it is none.
 #[inline(always)]
-pub(crate) fn understand<'a>(
+fn understand<'a>(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,
@@ -378,7 +378,7 @@ impl Sockets {
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
 #[inline]
-pub(crate) fn idle_frame(
+fn idle_frame(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,

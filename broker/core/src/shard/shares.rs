@@ -511,7 +511,7 @@ impl Admitted {
 
 /// The places of all sessions by slot, and of all tunnels by number. They come in chunks and stay.
 #[derive(Debug, Default)]
-pub(crate) struct Seats {
+struct Seats {
     sessions: Chunks,
     tunnels: Chunks,
 }
@@ -538,7 +538,7 @@ pub(crate) struct List {
 
 impl List {
     /// A list without connections.
-    pub(crate) const EMPTY: Self = Self {
+    const EMPTY: Self = Self {
         oldest: NOBODY,
         newest: NOBODY,
     };

@@ -307,7 +307,7 @@ impl<K: Key, T> Table<K, T> {
     }
 
     /// Puts a value in although the table is full: for a connection that comes back. The slots still bound it.
-    pub(crate) fn insert_anyway(&mut self, value: T) -> Result<K, T> {
+    fn insert_anyway(&mut self, value: T) -> Result<K, T> {
         let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
         let result = self.insert(value);
         self.capacity = capacity;
@@ -392,7 +392,7 @@ const CHUNK: usize = 64;
 
 /// An entry of the wheel: the key of a session or of a channel, in one word.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timer(u64);
+struct Timer(u64);
 
 /// The owner of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -427,7 +427,7 @@ const OF_CHANNEL: u64 = 1 << 48;
 
 /// The remainder of a turn, and the connections that wait for the next one. One per shard.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+struct Turns {
     /// The moment of the turn: all inputs of one turn have the same.
     at: Moment,
     /// Heads and bodies answered at that moment as they arrived.
@@ -495,13 +495,13 @@ impl Turns {
 
 /// The bytes that connections hold, by address and connection.
 #[derive(Debug, Default)]
-pub(crate) struct RequestBytes {
+struct RequestBytes {
     /// By the address they come from.
     pub(crate) shares: Shares<Origin, SessionKey>,
     /// The sum.
     pub(crate) bytes: usize,
     /// By connection: only those that hold something.
-    pub(crate) charges: BTreeMap<SessionKey, usize>,
+    charges: BTreeMap<SessionKey, usize>,
     /// Connections that had to make room for others' requests.
     pub(crate) refused: u64,
 }
@@ -532,7 +532,7 @@ type Slow = (ChannelKey, u32, SessionKey);
 
 /// The bytes that wait for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
-pub(crate) struct Backlog {
+struct Backlog {
     pub(crate) bytes: usize,
     /// The channels of connections that are behind, and the bytes that wait in each.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
@@ -714,7 +714,7 @@ impl Drain {
 /// The connections that are closed in the turns that follow, and the part of a turn for them. At most all open
 /// WebSockets.
 #[derive(Debug, Default)]
-pub(crate) struct Closings {
+struct Closings {
     /// The moment of the turn: all inputs of one turn have the same.
     at: Moment,
     /// Connections closed in it.
@@ -725,7 +725,7 @@ pub(crate) struct Closings {
 
 impl Closings {
     /// A turn begins.
-    pub(crate) fn begin_turn(&mut self, at: Moment) {
+    fn begin_turn(&mut self, at: Moment) {
         (self.at, self.closed) = (at, 0);
     }
 

@@ -363,7 +363,7 @@ impl Books {
 
 /// Deliveries of one turn by the moment at which they were accepted.
 #[derive(Debug, Default)]
-pub(crate) struct DeliveryTimes(Vec<(u32, u64)>);
+struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
     /// A message accepted at `accepted_us` was handed over. When there is no room, `at` must do as the moment of it.
@@ -381,7 +381,7 @@ impl DeliveryTimes {
     }
 
     /// All sends are over at `at`.
-    pub(crate) fn record_all(&mut self, at: Moment, into: &mut Histogram) {
+    fn record_all(&mut self, at: Moment, into: &mut Histogram) {
         for (accepted_us, messages) in self.0.drain(..) {
             into.observe(u64::from(at.micros.wrapping_sub(accepted_us)), messages);
         }

@@ -117,7 +117,7 @@ impl Connection {
 
 /// Trouble of one connection.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+struct Trouble {
     /// The purpose of the connection, in the log.
     of: &'static str,
     current: Option<Box<str>>,
@@ -141,7 +141,7 @@ impl Trouble {
     }
 
     /// Something is wrong: logged, unless it was logged since all was well.
-    pub(crate) fn begins(&mut self, why: &str) {
+    fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
         if !is_logged && self.logged.len() < LINES_MAX {
@@ -151,7 +151,7 @@ impl Trouble {
     }
 
     /// All is well.
-    pub(crate) fn ends(&mut self) {
+    fn ends(&mut self) {
         if self.current.take().is_some() {
             info!("{}: it answers again", self.of);
             self.logged.clear();

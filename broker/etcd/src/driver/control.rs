@@ -457,7 +457,7 @@ impl Meta {
     }
 
     /// Whether etcd may be asked for more.
-    pub(crate) fn is_found(&self) -> bool {
+    fn is_found(&self) -> bool {
         self.found.is_some()
     }
 
@@ -467,7 +467,7 @@ impl Meta {
     }
 
     /// Whether it is unknown, and not being asked.
-    pub(crate) fn is_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         !self.is_found() && !self.is_asked
     }
 
@@ -548,11 +548,11 @@ impl<Id: PartialEq> Stream<Id> {
     }
 
     /// Whether it is the stream of this id.
-    pub(crate) fn is_of(&self, id: &Id) -> bool {
+    fn is_of(&self, id: &Id) -> bool {
         self.id == *id
     }
 
-    pub(crate) fn into_id(self) -> Id {
+    fn into_id(self) -> Id {
         self.id
     }
 
@@ -569,14 +569,14 @@ impl<Id: PartialEq> Stream<Id> {
     }
 
     /// Whether an answer is overdue.
-    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+    fn is_silent(&self, now: Instant) -> bool {
         self.asked
             .front()
             .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
     }
 
     /// The time since the oldest request without an answer.
-    pub(crate) fn waits_for(&self) -> Option<Duration> {
+    fn waits_for(&self) -> Option<Duration> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 

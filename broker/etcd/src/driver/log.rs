@@ -94,7 +94,7 @@ const LINES_MAX: usize = 64;
 
 /// Events of slots since the last line of the log.
 #[derive(Debug, Default)]
-pub(crate) struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
+struct SlotLog(BTreeMap<(What, Option<Epoch>), Group>);
 
 /// An event of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +111,7 @@ enum What {
 
 /// Why this node gives slots away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Giving {
+enum Giving {
     Drain,
     Rebalance,
 }
@@ -141,13 +141,7 @@ impl SlotLog {
     }
 
     /// A slot is no longer this process's: `record` is what it has become.
-    pub(crate) fn released(
-        &mut self,
-        held: Held,
-        cause: Cause,
-        record: SlotRecord,
-        giving: Giving,
-    ) {
+    fn released(&mut self, held: Held, cause: Cause, record: SlotRecord, giving: Giving) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
             Cause::Transferred => self.add(What::Transferred(owner, giving), None, record.epoch),
@@ -234,7 +228,7 @@ fn word(reason: Reason) -> &'static str {
 
 /// The state that the last lines described.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers {
+struct Strangers {
     known: Vec<(NodeId, Kinship)>,
     /// Since when no other node answers while others are registered.
     cut_off: Option<Now>,

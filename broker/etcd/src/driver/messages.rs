@@ -242,7 +242,7 @@ impl<P: Peers> Post<P> {
 
 /// The names of the roster's hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Hosts {
+struct Hosts {
     /// Two for each node at most.
     names: BTreeMap<Box<str>, Host>,
     /// Look-ups that have not ended, those of names that nobody has any more included.
@@ -267,7 +267,7 @@ struct Host {
 
 impl Hosts {
     /// These are the addresses that the roster has: host and port each.
-    pub(crate) fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
+    fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
         for name in wanted {
@@ -292,7 +292,7 @@ impl Hosts {
     }
 
     /// A node was not reached there: its name may lead elsewhere.
-    pub(crate) fn doubt(&mut self, address: &str) {
+    fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
@@ -336,7 +336,7 @@ impl Hosts {
     }
 
     /// Whether an address has changed since the last call.
-    pub(crate) fn take_changed(&mut self) -> bool {
+    fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
@@ -376,7 +376,7 @@ impl Host {
 }
 
 /// Whether a refusal there says that the node's process has ended. A name may lead to a host that the node has left.
-pub(crate) fn is_no_name(address: &str) -> bool {
+fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 

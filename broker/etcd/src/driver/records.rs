@@ -370,7 +370,7 @@ pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
 }
 
 /// The answer of etcd to a batch. The reads of one that was not made come in the order of [`transaction`].
-pub(crate) fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
+fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
     let at = |row: Option<&KeyValue>| revision_of(row.map_or(0, |row| row.mod_revision));
@@ -403,7 +403,7 @@ pub(crate) fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
 
 /// Loads that brought rows which cannot be read.
 #[derive(Debug, Default)]
-pub(crate) struct Loads {
+struct Loads {
     /// The number of such rows of each, and the line of the log about the first.
     spoilt: HashMap<Held, (u64, String)>,
     /// The time of the last line of the log about such a slot.
@@ -431,7 +431,7 @@ impl Loads {
     }
 
     /// A load ends. Returns whether rows spoilt it. The load is tried again, so the log has a line now and then.
-    pub(crate) fn is_spoilt(&mut self, held: Held) -> bool {
+    fn is_spoilt(&mut self, held: Held) -> bool {
         let Some((count, first)) = self.spoilt.remove(&held) else {
             return false;
         };

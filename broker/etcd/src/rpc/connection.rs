@@ -60,7 +60,7 @@ enum State {
 }
 
 /// An attempt to connect: which one it is, and what it does.
-pub(crate) type Attempt = (u32, Pin<Box<dyn Future<Output = Result<Lines, Box<str>>>>>);
+type Attempt = (u32, Pin<Box<dyn Future<Output = Result<Lines, Box<str>>>>>);
 
 impl Link {
     /// No connection yet; the first member to try is `first`, of those there are.

@@ -228,10 +228,10 @@ struct Kind {
 
 /// Handshakes begin one after the other, [`ACCEPT_PAUSE`] apart.
 #[derive(Clone, Default)]
-pub(crate) struct Turn(Rc<Mutex<()>>);
+struct Turn(Rc<Mutex<()>>);
 
 impl Turn {
-    pub(crate) async fn wait(&self) {
+    async fn wait(&self) {
         let _turn = self.0.lock().await;
         sleep(ACCEPT_PAUSE).await;
     }
@@ -239,7 +239,7 @@ impl Turn {
 
 impl Places {
     /// The turns of a stranger from this address.
-    pub(crate) fn turn(&self, from: SocketAddr) -> Turn {
+    fn turn(&self, from: SocketAddr) -> Turn {
         if self.is_at_node(from) {
             self.at_nodes.turn.clone()
         } else {
@@ -248,12 +248,7 @@ impl Places {
     }
 
     /// A stranger takes a place. Returns who left it, if there was none.
-    pub(crate) fn enter(
-        &mut self,
-        number: u64,
-        from: SocketAddr,
-        task: AbortHandle,
-    ) -> Option<SocketAddr> {
+    fn enter(&mut self, number: u64, from: SocketAddr, task: AbortHandle) -> Option<SocketAddr> {
         let is_at_node = self.is_at_node(from);
         let origin = Origin::of(from.ip());
         let crowd = &mut self.kind(is_at_node).crowd;

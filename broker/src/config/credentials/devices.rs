@@ -428,7 +428,7 @@ const LINE_BYTES_MAX: u64 = 1024;
 const FAULTS_MAX: usize = 20;
 
 /// Lines of a registry that states no other number: 64 MiB and the names.
-pub(crate) const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
+const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
 /// The largest such number.
-pub(crate) const REGISTRY_MAX: usize = 10_000_000;
+const REGISTRY_MAX: usize = 10_000_000;

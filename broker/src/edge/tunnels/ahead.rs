@@ -119,7 +119,7 @@ impl<M: Machine> Tunnels<M> {
     }
 
     /// One that waits for a client of a node. Those to an address that the node had before are closed.
-    pub(crate) fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
+    fn take_ahead(&mut self, node: NodeId, io: &mut Io) -> Option<Taken> {
         while let Some(place) = self.aheads.stock.take(node) {
             let Some(mut ahead) = self.aheads.all.remove(&place) else {
                 debug_assert!(false, "what is ready is there");

@@ -437,12 +437,12 @@ impl Inquiries {
         });
     }
 
-    pub(crate) fn next_page_due(&self) -> Option<Instant> {
+    fn next_page_due(&self) -> Option<Instant> {
         self.waiting.front().map(|page| page.until)
     }
 
     /// Begins pages that there is room for; refuses those that have waited for too long.
-    pub(crate) fn look_at_waiting(&mut self, now: Instant) {
+    fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = self.waiting.pop_front_if(|page| page.until <= now) {
             self.answer(page.caller, busy());
         }
@@ -469,14 +469,14 @@ impl Inquiries {
         self.begin(What::Page(page), &inquiry, missing, until);
     }
 
-    pub(crate) fn begin_page_again(&mut self, round: Round) {
+    fn begin_page_again(&mut self, round: Round) {
         if let What::Page(page) = round.what {
             self.begin_page(page);
         }
     }
 
     /// The part of this node; `None` when a shard does not answer.
-    pub(crate) fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
+    fn own_part(&mut self, question: &PageQuestion) -> Option<PagePart> {
         let share = (LIST_MERGED_MAX / self.shards.all().len().max(1)).max(1);
         let of_shard = PageQuestion {
             limit: question.limit.min(share),
@@ -515,7 +515,7 @@ impl Inquiries {
         false
     }
 
-    pub(crate) fn end_page(&self, page: Page, missing: &[Name]) {
+    fn end_page(&self, page: Page, missing: &[Name]) {
         let Page {
             caller,
             whole,
@@ -553,7 +553,7 @@ fn busy() -> Answer {
 
 /// A question or request of another node.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Inquiry {
+enum Inquiry {
     /// Its part of a page.
     Page(PageQuestion),
     /// The channels of an account: `region:account:`.
@@ -581,7 +581,7 @@ impl Inquiry {
 
 /// The answer to an inquiry.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum InquiryReply {
+enum InquiryReply {
     /// To [`Inquiry::Page`].
     Page(Box<PagePart>),
     /// To [`Inquiry::Count`].
@@ -607,7 +607,7 @@ impl InquiryReply {
 
 /// Bytes of a reply, at most: of a page of an operator, which is refused there if it is longer. One of channels is a
 /// quarter.
-pub(crate) const REPLY_BYTES_MAX: usize = 4 << 20;
+const REPLY_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of an inquiry, at most: what an admin listener takes of a request.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;

@@ -118,7 +118,7 @@ impl Desk {
     }
 
     /// The same for each, with the messages of a parcel if it names one.
-    pub(crate) fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
+    fn order_all(&self, order: SlotOrder, messages: Option<&Arc<[u8]>>) {
         for shard in 0..self.shards() {
             let messages = messages.cloned();
             let order = ShardOrder {
@@ -172,7 +172,7 @@ impl Desk {
     }
 
     /// The shards are about to pack a slot's messages as this parcel.
-    pub(crate) fn packs(&self, slot: Slot, parcel: ParcelId) {
+    fn packs(&self, slot: Slot, parcel: ParcelId) {
         let missing = self.shards();
         let (bytes, to) = (Vec::new(), None);
         let packing = Packing {
@@ -185,7 +185,7 @@ impl Desk {
     }
 
     /// A parcel is not wanted any more.
-    pub(crate) fn forgets_packing(&self, slot: Slot) {
+    fn forgets_packing(&self, slot: Slot) {
         self.own().packing.remove(&slot);
     }
 
@@ -201,7 +201,7 @@ impl Desk {
     }
 
     /// A slot has this owner: what this node serves itself is known better from its shards.
-    pub(crate) fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
+    fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(Serving::All));
         self.map.set_given(slot, is_given);
@@ -567,7 +567,7 @@ impl Journal {
         Ok(Self(Some((file, process))))
     }
 
-    pub(crate) fn owns(&self, held: Held) {
+    fn owns(&self, held: Held) {
         self.line("owns", format_args!("{} {}", held.slot.0, held.epoch.0));
     }
 
@@ -600,7 +600,7 @@ impl Journal {
 }
 
 /// The clock that goes on while the machine sleeps.
-pub(crate) fn boottime() -> Now {
+fn boottime() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);

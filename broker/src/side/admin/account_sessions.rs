@@ -252,7 +252,7 @@ pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 // Random texts that nobody can guess, and what is kept of them.
 
 /// The hash of a secret: what is kept of one.
-pub(crate) type Hash = [u8; 32];
+type Hash = [u8; 32];
 
 /// A text of 256 random bits in base64url; `None` when the system has none.
 pub(crate) fn random() -> Option<Zeroizing<String>> {

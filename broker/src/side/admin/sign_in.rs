@@ -372,7 +372,7 @@ const CODE_BYTES_MAX: usize = 4096;
 
 /// Why nobody was signed in, in a sentence or two for the person who tried.
 #[derive(Debug)]
-pub(crate) struct Notice {
+struct Notice {
     code: StatusCode,
     text: String,
     /// Names and values of what it is about, shown below each other.
@@ -507,7 +507,7 @@ impl Place {
     }
 
     /// The address to which the provider sends the browser back.
-    pub(crate) fn callback(&self) -> String {
+    fn callback(&self) -> String {
         format!("{}{CALLBACK}", self.origin)
     }
 
@@ -520,7 +520,7 @@ impl Place {
     }
 
     /// The name of the cookie of a sign-in, which is for one path: `__Secure-` is what such a cookie can have.
-    pub(crate) fn state_cookie(&self) -> String {
+    fn state_cookie(&self) -> String {
         match self.secure {
             true => "__Secure-heliograph-state".into(),
             false => format!("heliograph-state-{}", self.port),
@@ -554,14 +554,14 @@ pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// A cookie, and the rules for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cookie<'c> {
+struct Cookie<'c> {
     pub(crate) name: &'c str,
     /// Empty, with a life of 0, to remove it.
     pub(crate) value: &'c str,
     pub(crate) path: &'c str,
     pub(crate) life_s: u64,
     /// `Strict` or `Lax`.
-    pub(crate) same_site: &'static str,
+    same_site: &'static str,
     /// Over TLS only.
     pub(crate) secure: bool,
 }

@@ -30,7 +30,7 @@ pub(crate) struct Point {
     pub(crate) connections: [u64; CONNECTION_ROLES],
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
-    pub(crate) messages_per_second: f64,
+    messages_per_second: f64,
     /// Microseconds.
     pub(crate) delivery: Quantiles,
     /// Microseconds.
@@ -45,8 +45,8 @@ pub(crate) struct Point {
 /// The median and the 99th percentile, if anything was measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Quantiles {
-    pub(crate) p50: Option<f64>,
-    pub(crate) p99: Option<f64>,
+    p50: Option<f64>,
+    p99: Option<f64>,
 }
 
 /// Figures of one shard.

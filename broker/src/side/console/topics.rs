@@ -111,7 +111,7 @@ impl Hub {
     }
 
     /// The lines that are kept, with a position behind them.
-    pub(crate) fn log_lines(&self, position: &mut Position) -> Vec<Value> {
+    fn log_lines(&self, position: &mut Position) -> Vec<Value> {
         self.log.kept(position)
     }
 
@@ -218,7 +218,7 @@ impl Hub {
 }
 
 /// The event of a channel's state. Of thousands of viewers it has the first.
-pub(crate) fn channel_event(state: Value) -> Event {
+fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 

@@ -352,7 +352,7 @@ const GRACE_MS: u64 = 5000;
 /// The places where a fault acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
-pub(crate) enum On {
+enum On {
     Connect,
     Api,
     Message,
@@ -447,7 +447,7 @@ const DELIVERY: [&str; 10] = [
 ];
 
 /// `do.corrupt`.
-pub(crate) const CORRUPTIONS: [(&str, Corruption); 3] = [
+const CORRUPTIONS: [(&str, Corruption); 3] = [
     ("payload", Corruption::Payload),
     ("base64", Corruption::Base64),
     ("message", Corruption::Message),

@@ -192,7 +192,7 @@ pub(crate) fn description(payload: &Value) -> Option<Value> {
 }
 
 /// `{"type","protocol"}` of a candidate (RFC 8839 section 5.1).
-pub(crate) fn candidate(payload: &Value) -> Option<Value> {
+fn candidate(payload: &Value) -> Option<Value> {
     let text = payload.get("candidate")?.as_str()?;
     let mut words = text.split(' ');
     let protocol = words.nth(2)?.to_ascii_lowercase();

@@ -246,7 +246,7 @@ impl Parameters {
 }
 
 /// The longest wait of a request. Its connection has some seconds more.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(25);
+const WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// Characters of a wrong name that its answer repeats.
 const SHOWN_MAX: usize = 80;

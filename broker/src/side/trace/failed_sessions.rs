@@ -431,7 +431,7 @@ impl Place {
 
 /// The events of one place that followed each other within [`PAUSE_MS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Repeated {
+struct Repeated {
     count: usize,
     first: Wall,
     last: Wall,
@@ -457,7 +457,7 @@ impl fmt::Display for Repeated {
 
 /// The places of the last events: at most [`REPEATS_WATCHED_MAX`], the one whose last event is the oldest makes room.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats {
+struct Repeats {
     /// The one with the oldest event first.
     places: VecDeque<(Place, Repeated)>,
 }

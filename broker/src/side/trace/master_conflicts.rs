@@ -117,7 +117,7 @@ impl Takeovers {
 }
 
 /// As many takeovers are no accident of a network: one that returns takes its own former place once.
-pub(crate) const TWINS: usize = 3;
+const TWINS: usize = 3;
 
 #[cfg(test)]
 mod tests {

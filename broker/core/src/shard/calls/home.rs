@@ -329,7 +329,7 @@ pub(crate) struct Offer<'a> {
 impl Directory {
     /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
     /// with nothing, or one of an account or channel with more than its share makes room.
-    pub(crate) fn take_offer(
+    fn take_offer(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
@@ -522,12 +522,7 @@ impl Directory {
     }
 
     /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
-    pub(crate) fn end_for_another(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        (key, order): Call,
-    ) {
+    fn end_for_another(&mut self, books: &mut Books, todo: &mut TodoList, (key, order): Call) {
         if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
             books.count_call_over();
             if call.never_left() {

@@ -527,7 +527,7 @@ pub(crate) fn refuse(
     respond_refused(sockets, books, key, (refused, &evidence), close, at);
 }
 
-pub(crate) fn respond_refused(
+fn respond_refused(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
@@ -552,51 +552,51 @@ pub(crate) fn respond_refused(
 }
 
 /// The certificate is not let in.
-pub(crate) const CERTIFICATE: Kind = (
+const CERTIFICATE: Kind = (
     403,
     "AccessDeniedException",
     "Certificate is invalid on this endpoint",
 );
 
 /// The thing is not one of the certificate's.
-pub(crate) const THING_NAME: Kind = (403, "AccessDeniedException", "Invalid thing name passed");
+const THING_NAME: Kind = (403, "AccessDeniedException", "Invalid thing name passed");
 
 /// No IoT policy allows it.
-pub(crate) const DENIED: Kind = (403, "AccessDeniedException", "Access Denied");
+const DENIED: Kind = (403, "AccessDeniedException", "Access Denied");
 
 /// There is no such alias.
-pub(crate) const NO_ALIAS: Kind = (
+const NO_ALIAS: Kind = (
     404,
     "ResourceNotFoundException",
     "Role alias does not exist",
 );
 
 /// The role is not there, or its trust says no.
-pub(crate) const ROLE: Kind = (
+const ROLE: Kind = (
     400,
     "InvalidRequestException",
     "Unable to assume the role, or the role to assume does not exist",
 );
 
 /// The alias has a longer duration than the role.
-pub(crate) const DURATION: Kind = (
+const DURATION: Kind = (
     400,
     "InvalidRequestException",
     "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
 );
 
 /// The request is for another name than the connection.
-pub(crate) const MISDIRECTED: Kind = (
+const MISDIRECTED: Kind = (
     421,
     "InvalidRequestException",
     "The Host header does not match the server name",
 );
 
 /// There is nothing else here.
-pub(crate) const NO_SUCH_PATH: Kind = (
+const NO_SUCH_PATH: Kind = (
     404,
     "ResourceNotFoundException",
     "There is no such operation on this endpoint",
 );
 
-pub(crate) const INTERNAL: Kind = (500, "InternalFailureException", "Internal failure");
+const INTERNAL: Kind = (500, "InternalFailureException", "Internal failure");

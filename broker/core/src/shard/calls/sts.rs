@@ -459,7 +459,7 @@ const TOO_LONG: &str =
 
 impl Grantor<'_> {
     /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
-    pub(crate) fn federate(
+    fn federate(
         &mut self,
         name: &str,
         policy: Option<&str>,
@@ -543,11 +543,7 @@ impl<'a> Grantor<'a> {
     }
 
     /// The grant of a session that begins now, and ends with the principal that it hangs on if not before.
-    pub(crate) fn session_grant<'g>(
-        &self,
-        duration_s: u32,
-        role: Option<RoleGrant<'g>>,
-    ) -> SessionGrant<'g>
+    fn session_grant<'g>(&self, duration_s: u32, role: Option<RoleGrant<'g>>) -> SessionGrant<'g>
     where
         'a: 'g,
     {

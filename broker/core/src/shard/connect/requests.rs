@@ -520,7 +520,7 @@ pub(crate) enum UnsignedForm {
 }
 
 /// Whether a request is a form without a signature that may be a sign-in; `None` for any other.
-pub(crate) fn unsigned_form(
+fn unsigned_form(
     sockets: &mut Sockets,
     gate: &mut Gate,
     key: SessionKey,

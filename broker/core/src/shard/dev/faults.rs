@@ -432,7 +432,7 @@ impl FaultMatch {
 
 impl FaultRule {
     /// Counts a match; true when it is to be acted on.
-    pub(crate) fn hit(&self) -> bool {
+    fn hit(&self) -> bool {
         let counts = &self.counts;
         let number = counts.seen.fetch_add(1, Ordering::Relaxed);
         if number < self.skip || self.chance.is_some_and(|chance| !chance.takes(number)) {

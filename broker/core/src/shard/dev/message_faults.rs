@@ -369,7 +369,7 @@ impl Sockets {
 // back from an outbox is kept, and sent again, like any other.
 
 /// Puts a spoiled message into its recipient's outbox. Where that has no room the message goes the usual way, as it is.
-pub(crate) fn deliver_corrupted(
+fn deliver_corrupted(
     sockets: &mut Sockets,
     books: &mut Books,
     todo: &mut TodoList,

@@ -21,7 +21,7 @@ use codec::signal::Delivery;
 use std::collections::VecDeque;
 
 /// Kept messages that go to their recipient, by the place of their group in the order of acceptance.
-pub(crate) struct Deliveries {
+struct Deliveries {
     pub(crate) groups: Vec<(u64, VecDeque<Message>)>,
     /// Those that are sent twice, by their order.
     pub(crate) twice: Vec<u64>,
@@ -34,7 +34,7 @@ type FaultRecipient<'a> = (ChannelKey, SessionKey, &'a Role);
 
 /// Takes out what faults drop or hold back, and swaps what they reorder. `name`: that of the channel.
 #[cold]
-pub(crate) fn on_kept(
+fn on_kept(
     sockets: &mut Sockets,
     books: &mut Books,
     name: &str,

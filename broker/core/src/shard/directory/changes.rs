@@ -213,7 +213,7 @@ impl Directory {
     ///
     /// # Errors
     /// See [`NoWait`].
-    pub(crate) fn wait_behind(
+    fn wait_behind(
         &mut self,
         key: ChannelKey,
         caller: CallRef,
@@ -231,7 +231,7 @@ impl Directory {
     }
 
     /// Changes of a channel wait behind the one under way; false when there is none.
-    pub(crate) fn wait_on(&mut self, key: ChannelKey, waiting: &mut Waiting) -> bool {
+    fn wait_on(&mut self, key: ChannelKey, waiting: &mut Waiting) -> bool {
         let Some(next) = self.changes.under_way.get_mut(&key) else {
             return false;
         };
@@ -248,7 +248,7 @@ impl Directory {
 
     /// A channel is to be deleted: no client may connect any more. The change follows
     /// ([`Directory::submit_change`]).
-    pub(crate) fn begin_deletion(&mut self, key: ChannelKey) {
+    fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Deleting;
             self.changes.deleting += 1;
@@ -256,7 +256,7 @@ impl Directory {
     }
 
     /// Hands a change to the store, under way from here on; `caller` gets its result. `None` when the channel is gone.
-    pub(crate) fn submit_change(
+    fn submit_change(
         &mut self,
         (key, step): BegunChange,
         caller: Option<CallRef>,
@@ -458,7 +458,7 @@ fn refusal(error: &StoreError) -> Fault {
 // The record of a channel after an alteration.
 
 /// The record that an alteration makes of another; `None` when the channel ends.
-pub(crate) fn altered(
+fn altered(
     record: &Record,
     alteration: Alteration,
     version: impl FnOnce() -> Version,

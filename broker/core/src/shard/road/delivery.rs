@@ -346,7 +346,7 @@ fn too_long(
 ///
 /// # Errors
 /// The refusal of an answer that is too long.
-pub(crate) fn answer_call(
+fn answer_call(
     directory: &mut Directory,
     books: &mut Books,
     todo: &mut TodoList,

@@ -238,7 +238,7 @@ pub(crate) struct Recipient<'a> {
 }
 
 /// Messages that are kept for a role, with the place of their group in the order of acceptance.
-pub(crate) type KeptGroup = (u64, VecDeque<Message>);
+type KeptGroup = (u64, VecDeque<Message>);
 
 /// No messages, behind all offers.
 pub(crate) const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
