@@ -1,9 +1,8 @@
 //! Requests of subcommands to the admin listener of a running broker.
 
 use crate::config::{self, AdminFlags};
-use crate::failure::Failure;
 use crate::files::{TOKEN_FILE, token};
-use crate::terminal::plain;
+use crate::{failure::Failure, terminal::plain};
 use broker_core::settings::Admin;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};

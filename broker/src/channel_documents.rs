@@ -7,9 +7,8 @@
 //! ```
 //! Members that are not known are ignored: the service may add some.
 
-use crate::failure::Failure;
 use crate::files::{ReadError, read_text};
-use crate::terminal::plain;
+use crate::{failure::Failure, terminal::plain};
 use broker_core::record::{Record, Tags, Version};
 use broker_core::time::Wall;
 use codec::control::{Tag, checked_tags, message_ttl_seconds};

@@ -7,16 +7,14 @@
 //! ```
 //! Devices and apps keep ARNs, so a channel keeps its own, with the creation time in it.
 
-use crate::admin_client::AdminListener;
 use crate::channel_documents::{self, Gathered, differences, gather, gather_text};
 use crate::config::{AdminFlags, ChannelsCommand, ChannelsFlags};
 use crate::data_dir::{DataDir, Reach};
-use crate::failure::Failure;
 use crate::registry;
 use crate::terminal::{self, counted};
-use broker_core::limits::IMPORTED_MAX;
-use broker_core::record::Record;
+use crate::{admin_client::AdminListener, failure::Failure};
 use broker_core::registry::{encode, key};
+use broker_core::{limits::IMPORTED_MAX, record::Record};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 

@@ -48,9 +48,7 @@ mod tls_engine;
 mod tunnels;
 pub(crate) mod turn;
 
-use broker_core::id::ShardId;
-use broker_core::machine::Machine;
-use broker_core::time::Moment;
+use broker_core::{id::ShardId, machine::Machine, time::Moment};
 pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
 use crossbeam_channel::Sender;
 use inner::Inners;

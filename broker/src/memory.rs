@@ -16,17 +16,15 @@ use crate::limits::{
     STATES_BYTES_WAITING_MAX, STATES_TOLD_WAITING_MAX, STREAMS_MAX, TRACE_EVENTS_MAX,
     TROUBLED_KEPT_MAX, WAKE_CHANNELS_MAX, WATCHED_CHANNELS_MAX,
 };
-use broker_core::auth::Credentials;
-use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
     LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, REFUSAL_GROUPS_MAX,
     SPARE_OUTBOX_BYTES_MAX, calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places,
     signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard, wake_polls_per_shard,
 };
-use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Link, Settings};
 use broker_core::shard::Shard;
+use broker_core::{auth::Credentials, journal::EXPLAINED_BYTES_MAX, registry::ENCODED_BYTES_MAX};
 use std::fmt;
 
 /// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.

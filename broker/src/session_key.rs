@@ -7,9 +7,8 @@
 //! To rotate, an operator puts a key of their own before the first line and keeps one line of the old; nodes that
 //! share the file take each other's credentials.
 
-use crate::edge::entropy;
-use crate::failure::Failure;
 use crate::files::{self, ReadError};
+use crate::{edge::entropy, failure::Failure};
 use broker_core::auth::SessionKeys;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fs::File;

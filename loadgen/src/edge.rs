@@ -24,14 +24,11 @@ mod process;
 mod signal;
 mod watch;
 
-use crate::live::Audience;
-use crate::needs::DESCRIPTORS_BESIDE;
-use crate::plan::Plan;
 use crate::result::{Document, merge};
-use crate::worker::directory::Lookup;
-use crate::worker::lines::Route;
 use crate::worker::tls::{self, Client};
 use crate::worker::{Shared, Worker};
+use crate::worker::{directory::Lookup, lines::Route};
+use crate::{live::Audience, needs::DESCRIPTORS_BESIDE, plan::Plan};
 use api::{Api, Channels};
 use board::Board;
 pub use board::Phase;

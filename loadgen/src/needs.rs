@@ -1,9 +1,7 @@
 //! The needs of a run and the limits of this machine, reported before anything is opened.
 
-use crate::edge::Limits;
 use crate::options::{Mode, Options};
-use crate::plan::Plan;
-use crate::result::words;
+use crate::{edge::Limits, plan::Plan, result::words};
 use std::fmt;
 
 /// The connections and the memory that a plan would take, beside those that the machine allows.

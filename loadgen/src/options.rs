@@ -1,9 +1,8 @@
 //! The command line, as given.
 
-use crate::address::Target;
-use crate::edge::Server;
 use crate::scenario;
 use crate::schedule::{Arrival, Moment, Share};
+use crate::{address::Target, edge::Server};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};

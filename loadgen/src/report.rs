@@ -1,8 +1,7 @@
 //! The description of a run, as the document that the engine fills.
 
-use crate::edge::Machine;
-use crate::options::Options;
 use crate::result::{Arguments, Document};
+use crate::{edge::Machine, options::Options};
 use serde::Serialize;
 
 /// The document of a run that has not begun.

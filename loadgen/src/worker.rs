@@ -9,13 +9,10 @@ mod timers;
 pub(crate) mod tls;
 
 use crate::edge::board::{Board, Gauge, Phase};
-use crate::measure::Connections;
-use crate::options::Mode;
-use crate::peer::Name;
-use crate::plan::Plan;
 use crate::result::{self, Document, Interval, Latencies, ScheduleLag, Spread};
 use crate::schedule::{Schedule, Share};
 use crate::visit::{Crew, Desk};
+use crate::{measure::Connections, options::Mode, peer::Name, plan::Plan};
 use codec::sigv4::signer::Signer;
 use directory::{Directory, Lookup};
 use lines::{Lines, Route};

@@ -29,8 +29,7 @@ mod session;
 mod session_keys;
 mod sign_in;
 
-use crate::check::Check;
-use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
+use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX};
 pub use assume_role::{Assumption, Denial, RoleFault, assume};
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;

@@ -9,9 +9,7 @@ pub(crate) mod pending;
 pub(crate) mod rates;
 
 use crate::id::{CallerId, SessionKey, TimerId};
-use crate::record::Record;
-use crate::settings::Quotas;
-use crate::time::Now;
+use crate::{record::Record, settings::Quotas, time::Now};
 use alexa_calls::Calls;
 use codec::signal::{Action, Role};
 use members::Members;

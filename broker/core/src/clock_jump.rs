@@ -8,9 +8,8 @@
 //! count from its end, and a WebSocket whose age ends within it is not closed for its silence before. The order is that
 //! of one shard; shards jump independently of each other.
 
-use crate::limits::LEAP_STEPS_MAX;
-use crate::machine::Machine;
 use crate::time::{Moment, Now, Wall};
+use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
 
 /// A jump under way.
 #[derive(Debug)]

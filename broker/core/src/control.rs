@@ -1,10 +1,8 @@
 //! Answers of API calls beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
 //! configuration, request and time.
 
-use crate::id::Identity;
-use crate::machine::Peer;
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
-use crate::time::Wall;
+use crate::{id::Identity, machine::Peer, time::Wall};
 use aws_lc_rs::hmac;
 use codec::control::{IceServer, Protocol};
 use codec::signal::Role;

@@ -10,12 +10,8 @@
 //! block needs no mode of operation. Only holders of the session key can read an id: to clients it is random. It
 //! outlives the process as long as `session.key` does, and its predecessor in that file reads too.
 
-use crate::auth::SessionKeys;
-use crate::check::Check;
 use crate::event::{PURPOSES, Purpose};
-use crate::id::ShardId;
-use crate::limits::SHARDS_MAX;
-use crate::time::Wall;
+use crate::{auth::SessionKeys, check::Check, id::ShardId, limits::SHARDS_MAX, time::Wall};
 use aws_lc_rs::cipher::{
     AES_128, DecryptingKey, DecryptionContext, EncryptingKey, UnboundCipherKey,
 };

@@ -5,13 +5,10 @@ pub(crate) mod http;
 pub(crate) mod outbox;
 pub(crate) mod web_socket;
 
-use crate::event::ConnectionRole;
 use crate::id::{ChannelKey, TimerId};
-use crate::journal::EndReason;
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
-use crate::machine::Peer;
-use crate::settings::Timeouts;
 use crate::time::Now;
+use crate::{event::ConnectionRole, journal::EndReason, machine::Peer, settings::Timeouts};
 use http::{Http, HttpStage};
 use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};

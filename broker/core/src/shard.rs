@@ -49,17 +49,15 @@ mod transitions;
 mod tunnel;
 
 pub use crate::channel::Towards;
-use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{
     Input, Intake, Machine, Output, Peer, Shown, TunnelFailure, Tunnelled, TurnedAway,
 };
-use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
 use crate::session::{NEVER, Session};
-use crate::shard::calls::wake;
-use crate::shard::connect::admission;
+use crate::shard::{calls::wake, connect::admission};
 use crate::time::{Moment, Now};
+use crate::{event::Counters, refusal_id::RefusalIds};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
 pub use calls::letters::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};

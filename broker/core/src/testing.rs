@@ -5,14 +5,11 @@ use crate::auth::{Nonces, SessionKeys};
 use crate::id::{ChannelKey, ShardId};
 use crate::journal::{Entry, Journal};
 use crate::limits::{waiting_calls_per_shard, wake_polls_per_shard};
-use crate::placement::Placement;
-use crate::presence::Nobody;
-use crate::readiness::Readiness;
-use crate::record::Records;
 use crate::registry::{Change, Store, StoreError, Submitted};
 use crate::settings::{Hook, Settings};
 use crate::shard::{Start, StartKeys};
 use crate::time::Wall;
+use crate::{placement::Placement, presence::Nobody, readiness::Readiness, record::Records};
 use std::path::PathBuf;
 use std::sync::Arc;
 

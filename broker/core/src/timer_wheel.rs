@@ -10,8 +10,7 @@
 //! time costs the wheel nothing. An entry beyond the far ring waits in its last slot and is looked at again. An entry
 //! comes at most one near slot late and never early.
 
-use crate::id::TimerId;
-use crate::time::Now;
+use crate::{id::TimerId, time::Now};
 
 /// Deadlines of things of type `T`.
 #[derive(Debug)]

@@ -11,9 +11,8 @@
 use crate::driver::{Event, Events};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
 use crate::system::now;
-use broker_core::cluster::Memory;
 use broker_core::cluster::types::{EtcdId, Incarnation, Revision};
-use broker_core::time::Now;
+use broker_core::{cluster::Memory, time::Now};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, File, TryLockError};

@@ -31,22 +31,17 @@ mod news;
 mod orders;
 mod records;
 
-use crate::config::Config;
 use crate::directory::{Directory, Keeping, Kept};
-use crate::limits::EVENTS_MAX;
 use crate::names::{self, shown};
-use crate::operator::MemberStatus;
 use crate::peers::{Mail, Peers};
 use crate::rpc::calls::{self, Failure, Part};
-use crate::rpc::connection::Lines;
-use crate::rpc::generated::WatchResponse;
-use crate::rpc::streams::Renewal;
+use crate::rpc::{connection::Lines, generated::WatchResponse, streams::Renewal};
 use crate::schema::{self, OrderWord, ReportValue};
 use crate::service::{Service, Submission};
 use crate::system::{now, unix_ms};
-use crate::translate::Translator;
 use crate::wire::{self, Message};
 use crate::writer::Request;
+use crate::{config::Config, limits::EVENTS_MAX, operator::MemberStatus, translate::Translator};
 use broker_core::cluster;
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS, Spans};
 use broker_core::cluster::message::{

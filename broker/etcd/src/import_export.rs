@@ -3,20 +3,17 @@
 //! Both read one moment of where they come from. An import is possible while no node is registered: each of its
 //! transactions compares that, so a node that starts meanwhile ends it.
 
-use crate::config::Options;
 use crate::limits::{BATCH_BYTES_MAX, CALL, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
-use crate::names::Name;
-use crate::rpc::calls::Failure;
-use crate::rpc::connection::Lines;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
+use crate::rpc::{calls::Failure, connection::Lines};
 use crate::schema::{self, Keys, MetaValue, SlotValue, Watched};
+use crate::{config::Options, names::Name};
 use crate::{operator, translate};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_maps::slot_of;
 use broker_core::cluster::types::Slot;
-use broker_core::id::Identity;
-use broker_core::record::Record;
 use broker_core::registry::{RecordError, decode, encode, key};
+use broker_core::{id::Identity, record::Record};
 use std::path::Path;
 use std::rc::Rc;
 use std::{fmt, io};

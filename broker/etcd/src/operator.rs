@@ -9,16 +9,14 @@ mod reports;
 mod survey;
 mod upgrade;
 
-use crate::config::Options;
 use crate::limits::{CALL, CONNECT, PUTS_PER_BATCH};
-use crate::names::Name;
-use crate::rpc::calls::Failure;
-use crate::rpc::connection::Lines;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest};
+use crate::rpc::{calls::Failure, connection::Lines};
 use crate::schema::{
     self, Keys, MetaValue, OrderValue, OrderWord, Process, RegistrationValue, ReportValue,
     RosterValue, RosterWord, SlotValue, Watched,
 };
+use crate::{config::Options, names::Name};
 pub use drain::{DrainError, DrainProgress, drain};
 pub use member::{EtcdMember, MemberStatus};
 pub use rebalance::{Parts, RebalanceError, rebalance};

@@ -14,9 +14,7 @@
 use crate::limits::{
     PARCEL_MESSAGE_BYTES_MAX, PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX,
 };
-use crate::names::Name;
-use crate::system::now;
-use crate::wire::Message;
+use crate::{names::Name, system::now, wire::Message};
 use broker_core::cluster::message::Parcel;
 use broker_core::cluster::types::{NodeId, ParcelId};
 use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};

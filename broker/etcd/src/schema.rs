@@ -3,9 +3,8 @@
 //! * [`keys`]: the names of the keys; [`values`]: their values, as JSON;
 //! * [`translate`]: from keys and values to the types of the core, and back.
 
-use crate::config::InnerAddress;
-use crate::limits::VALUE_BYTES_MAX;
 use crate::names::{Name, shown};
+use crate::{config::InnerAddress, limits::VALUE_BYTES_MAX};
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{Incarnation, Kinship, ParcelId, Slot};

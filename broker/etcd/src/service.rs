@@ -1,13 +1,11 @@
 //! The interface of the driver to the process around it: orders for its shards, parcels, news, and its end.
 
-use crate::limits::CHANGES_MAX;
-use crate::names::Name;
+use crate::{limits::CHANGES_MAX, names::Name};
 use broker_core::cluster::message::{Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 use broker_core::id::{ChannelKey, Identity, ShardId};
-use broker_core::record::Record;
 use broker_core::registry::{Change, Store, StoreError, Submitted, Ticket, encode, key};
-use broker_core::time::Now;
+use broker_core::{record::Record, time::Now};
 use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;

@@ -6,9 +6,8 @@
 //! Nodes have numbers in a process and names everywhere else, so a message has its own list of names. What does not fit
 //! is refused as a whole; a message is never read in part.
 
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::names::{Name, Names};
-use crate::parcels::Part;
+use crate::{limits::MESSAGE_BYTES_MAX, parcels::Part};
 use broker_core::cluster::limits::{INNER_VERSION, NODES_MAX};
 use broker_core::cluster::message::{Answer, Heard, Parcel, Question};
 use broker_core::cluster::types::{Incarnation, NodeId, Owner, ParcelId};

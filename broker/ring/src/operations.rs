@@ -5,8 +5,7 @@
 )]
 
 use crate::completion::{Key, Op};
-use crate::pool::GROUP;
-use crate::ring::Ring;
+use crate::{pool::GROUP, ring::Ring};
 use io_uring::{opcode, squeue, types};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};

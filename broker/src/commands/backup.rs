@@ -10,12 +10,11 @@
 //! holds the registry, the key of temporary credentials and the last epoch of presence, nothing that operators wrote
 //! themselves (configuration, credentials, certificates).
 
-use crate::admin_client::AdminListener;
 use crate::backup_stream::{self, Part, Reader};
-use crate::commands::Folder;
-use crate::config::BackupFlags;
-use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::{
+    admin_client::AdminListener, commands::Folder, config::BackupFlags, data_dir::DataDir,
+};
 use crate::{presence_epoch, registry, session_key};
 use serde_json::json;
 use std::fs;

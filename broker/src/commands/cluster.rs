@@ -4,14 +4,12 @@
 //! In reading order: `status`, `check` with `nodes`, `dns` and `haproxy`; `moves` (drain, rebalance, the end of an
 //! upgrade); `exchange` (records from a data directory into etcd, and back); `place`, `table`.
 
-use crate::channels::Plan;
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{Folder, cluster_check, cluster_dns};
 use crate::config::{ClusterCommand, ClusterFlags};
-use crate::data_dir::DataDir;
-use crate::failure::Failure;
 use crate::presence_epoch;
 use crate::terminal::{Finding, counted, plain, write};
+use crate::{channels::Plan, data_dir::DataDir, failure::Failure};
 use broker_etcd::operator::{
     DrainError, DrainProgress, Parts, RebalanceError, RemoveError, Slots, UpgradeError,
     drain as drained, finish_upgrade as upgraded, rebalance as rebalanced, remove,

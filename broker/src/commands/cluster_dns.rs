@@ -1,9 +1,7 @@
 //! `heliograph cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
 
-use crate::commands::cluster_check::KINDS;
-use crate::commands::cluster_status::Place;
-use crate::failure::Failure;
-use crate::terminal::plain;
+use crate::commands::{cluster_check::KINDS, cluster_status::Place};
+use crate::{failure::Failure, terminal::plain};
 use broker_core::control::node_label;
 use broker_core::settings::{Scheme, Settings};
 use broker_etcd::operator::Survey;

@@ -1,10 +1,9 @@
 //! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, and which nodes
 //! answer the others.
 
-use crate::failure::Failure;
 use crate::server::cluster::secret as cluster_secret;
-use crate::terminal::plain;
 use crate::{config, etcd_options};
+use crate::{failure::Failure, terminal::plain};
 use broker_core::cluster::secret::ProofKeys;
 use broker_core::cluster::types::Kinship;
 use broker_core::settings::Settings;

@@ -5,12 +5,10 @@
 //! data directory), `running` (the broker that runs, or the ports that one would need).
 
 use crate::admin_client::{AdminListener, reached};
-use crate::commands::cluster;
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
-use crate::failure::Failure;
 use crate::server::{self, Checked, preflight};
 use crate::terminal::{Finding, Level, count, counted, json, plain, write};
-use crate::tls_files::TlsLoader;
+use crate::{commands::cluster, failure::Failure, tls_files::TlsLoader};
 use crate::{data_dir, session_key};
 use broker_core::settings::{Scheme, Settings};
 use rustix::fs::statvfs;

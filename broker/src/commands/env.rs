@@ -1,11 +1,10 @@
 //! `heliograph env`: the environment for clients of a running broker, in the form of a shell, a file or a CI service.
 
-use crate::admin_client::AdminListener;
 use crate::config::{EnvFlags, EnvFormat};
-use crate::failure::Failure;
-use crate::files::TOKEN_FILE;
 use crate::server::ready::NAMES;
-use crate::terminal::is_obeyed;
+use crate::{
+    admin_client::AdminListener, failure::Failure, files::TOKEN_FILE, terminal::is_obeyed,
+};
 use serde_json::{Map, Value};
 
 /// Asks the broker; returns what is to be printed.

@@ -1,8 +1,6 @@
 //! `heliograph hook-test`: one event for the receiver of a hook, sent by the broker that runs.
 
-use crate::admin_client::AdminListener;
-use crate::config::HookTestFlags;
-use crate::failure::Failure;
+use crate::{admin_client::AdminListener, config::HookTestFlags, failure::Failure};
 use codec::http::encode;
 
 /// Has the event sent. What came of it, with a line's end.

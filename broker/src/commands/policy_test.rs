@@ -1,18 +1,16 @@
 //! `heliograph policy test`: whether somebody may do something by a credentials file, and which statement decides.
 
-use crate::commands::devices;
 use crate::config::{PolicyCommand, PolicyFlags, PolicyTestFlags, load_credentials};
-use crate::failure::Failure;
 use crate::terminal;
+use crate::{commands::devices, failure::Failure};
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{
     Caller, Claim, Credentials, Identified, Origin, PolicyQuestion, ResourceTags, Role, RoleAlias,
     RoleFault, SignIn, ThingIdentity, Things, WebIdentity, assume,
 };
 use broker_core::machine::ShownCertificate;
-use codec::control::Tag;
-use codec::policy::Decision;
 use codec::sts::{AssumeRole, RoleArn};
+use codec::{control::Tag, policy::Decision};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;

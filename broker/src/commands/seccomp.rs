@@ -1,8 +1,7 @@
 //! `heliograph seccomp-profile`: the seccomp profile of `deploy/`, for containers of a binary that came without it.
 
-use crate::config::SeccompFlags;
-use crate::failure::Failure;
 use crate::files;
+use crate::{config::SeccompFlags, failure::Failure};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;

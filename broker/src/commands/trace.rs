@@ -1,9 +1,7 @@
 //! `heliograph trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
 
-use crate::admin_client::AdminListener;
-use crate::config::TraceFlags;
-use crate::failure::Failure;
 use crate::terminal::{self, plain};
+use crate::{admin_client::AdminListener, config::TraceFlags, failure::Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,9 +1,7 @@
 //! `heliograph why`: why a request was refused, as its broker's admin listener reports it.
 
-use crate::admin_client::AdminListener;
-use crate::config::WhyFlags;
-use crate::failure::Failure;
 use crate::terminal;
+use crate::{admin_client::AdminListener, config::WhyFlags, failure::Failure};
 use codec::http::encode;
 use serde_json::Value;
 use std::fmt::Write;

@@ -8,8 +8,7 @@ mod roles;
 
 use crate::config::document::{Document, Raw, Section, text};
 use crate::config::draft::{ConfigError, Findings, ValuePlace};
-use crate::devices::Devices;
-use crate::files::Stamp;
+use crate::{devices::Devices, files::Stamp};
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{Credentials, Principal, RoleAlias, Secret};
 use broker_core::limits::{PRINCIPALS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};

@@ -7,12 +7,10 @@
 //! with an error and pauses as well. Never is it armed again at once after an error.
 
 use crate::edge::Edge;
-use crate::edge::connection::Connection;
 use crate::edge::inner::{Arrival, Called, Introduced};
 use crate::edge::io::{remote, say_and_close, unavailable};
 use crate::edge::letters::{Handover, Travelling};
-use crate::edge::listeners::listener_place;
-use crate::edge::tls::Tls;
+use crate::edge::{connection::Connection, listeners::listener_place, tls::Tls};
 use broker_core::address_shares::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};
 use broker_core::work_units;

@@ -5,17 +5,12 @@
 //! `room.rs` (newcomers, and which one makes room), `overdue.rs` (deadlines), `end.rs`.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
-use crate::edge::counters::EdgeCounts;
-use crate::edge::io::Io;
 use crate::edge::limits::{
     BUFFERS_PER_PEER, LEAVING_BYTES, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER,
 };
-use crate::edge::links::Lease;
-use crate::edge::tls::Held;
-use broker_core::address_shares::Crowd;
-use broker_core::id::SessionKey;
+use crate::edge::{counters::EdgeCounts, io::Io, links::Lease, tls::Held};
 use broker_core::machine::{Intake, Machine};
-use broker_core::time::Now;
+use broker_core::{address_shares::Crowd, id::SessionKey, time::Now};
 use ring::Ring;
 use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -5,13 +5,9 @@
 //! *guests*, kept by address in a [`Crowd`](broker_core::address_shares::Crowd), and so are the handshakes under way.
 
 use crate::edge::connection::{Stage, Standing};
-use crate::edge::connections::Connections;
-use crate::edge::counters::EdgeCounts;
 use crate::edge::io::{Io, remote};
-use crate::edge::limits::RELIEF_PART;
-use broker_core::address_shares::Origin;
-use broker_core::id::SessionKey;
-use broker_core::time::Now;
+use crate::edge::{connections::Connections, counters::EdgeCounts, limits::RELIEF_PART};
+use broker_core::{address_shares::Origin, id::SessionKey, time::Now};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 

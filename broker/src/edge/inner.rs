@@ -25,9 +25,7 @@ use crate::edge::limits::{
 };
 use crate::edge::links::{Lease, LinkEnd, Links, Places, link_key};
 use crate::edge::tls::{Read, Tls};
-use broker_core::address_shares::Origin;
-use broker_core::id::SessionKey;
-use broker_core::time::Now;
+use broker_core::{address_shares::Origin, id::SessionKey, time::Now};
 use codec::proxy::{
     CHALLENGE_BYTES, Entry, Introduction, Link, OwnerFrame, ProxyError, ProxyHeader, greeting,
     introduced, is_ahead, parse_ahead,

@@ -18,8 +18,7 @@ use crate::edge::inner::{Arrival, Called, Inner, Inners, Introduced, close};
 use crate::edge::io::{Io, remote};
 use crate::edge::limits::{INNER_KEPT_MAX, INNER_KEPT_MS};
 use crate::edge::links::{Lease, LinkEnd, link_key};
-use broker_core::address_shares::Origin;
-use broker_core::id::SessionKey;
+use broker_core::{address_shares::Origin, id::SessionKey};
 use codec::proxy::{
     CALL_BYTES_MAX, CallEntry, Entry, Introduction, OwnerFrame, ProxyHeader, write_frame,
 };

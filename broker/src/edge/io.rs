@@ -1,17 +1,12 @@
 //! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds.
 
-use crate::edge::counters::EdgeCounts;
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
 };
-use crate::edge::links::LinkEnd;
 use crate::edge::start::{Descriptors, EdgeSettings};
-use crate::edge::tls::Kind;
-use crate::edge::turn::Turn;
-use broker_core::address_shares::canonical;
-use broker_core::id::SessionKey;
-use broker_core::time::Wall;
+use crate::edge::{counters::EdgeCounts, links::LinkEnd, tls::Kind, turn::Turn};
 use broker_core::work_units;
+use broker_core::{address_shares::canonical, id::SessionKey, time::Wall};
 use codec::http::{ErrorHead, Meta, respond};
 use ring::Ring;
 use socket2::SockRef;

@@ -1,13 +1,8 @@
 //! Letters between shards, and from the side thread to a shard.
 
 use crate::devices::Devices;
-use crate::edge::counters::EdgeCounts;
-use crate::edge::links::Lease;
-use crate::edge::start::ShardEvent;
-use crate::edge::turn::Shift;
-use broker_core::id::ShardId;
-use broker_core::machine::Machine;
-use broker_core::time::Moment;
+use crate::edge::{counters::EdgeCounts, links::Lease, start::ShardEvent, turn::Shift};
+use broker_core::{id::ShardId, machine::Machine, time::Moment};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use rustls::ServerConfig;

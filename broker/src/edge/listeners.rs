@@ -1,10 +1,8 @@
 //! A shard's listeners: which of them accept, and when those that rest do so again.
 
 use crate::devices::{Devices, Door};
-use crate::edge::io::Io;
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
-use crate::edge::start::Listener;
-use crate::edge::tls::Tls;
+use crate::edge::{io::Io, start::Listener, tls::Tls};
 use broker_core::address_shares::Origin;
 use ring::{Key, Ring};
 use rustls::ServerConfig;

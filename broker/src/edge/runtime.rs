@@ -17,10 +17,9 @@
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
 use crate::edge::start::{ShardConfig, ShardEvent};
 use crate::edge::{Edge, ShardHandle, ShardThread};
-use broker_core::id::ShardId;
 use broker_core::machine::{Input, Machine};
-use broker_core::time::Now;
 use broker_core::work_units;
+use broker_core::{id::ShardId, time::Now};
 use crossbeam_channel::{Receiver, Sender};
 use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};

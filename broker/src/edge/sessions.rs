@@ -14,15 +14,11 @@ mod intake;
 mod tunnelled;
 
 use crate::edge::connection::{Connection, Destination, Stage};
-use crate::edge::connections::Connections;
-use crate::edge::io::Io;
-use crate::edge::letters::Mail;
-use crate::edge::limits::KEPT_SLOW_MS;
 use crate::edge::tunnels::{TunnelEvent, Tunnels};
-use broker_core::address_shares::Origin;
-use broker_core::id::SessionKey;
+use crate::edge::{connections::Connections, io::Io, letters::Mail, limits::KEPT_SLOW_MS};
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::time::{Moment, Now};
+use broker_core::{address_shares::Origin, id::SessionKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The machine of one shard, and wherever a session of it may be: on a connection, in a tunnel, or on its way to

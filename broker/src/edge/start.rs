@@ -1,17 +1,14 @@
 //! The configuration of a shard's edge at its start: sockets, sizes and bounds, and the receiver of its reports.
 
 use crate::devices::Devices;
-use crate::edge::letters::Post;
 use crate::edge::limits::{
     self, AHEAD_BYTES, AHEAD_PER_SHARD_MAX, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_AHEAD_MAX,
     INNER_KEPT_MAX, INNER_WAITING_MAX, KEPT_PER_SHARD_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES,
     RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX,
     TUNNELS_BEGINNING_MAX, receive_buffers,
 };
-use crate::edge::links::Links;
-use broker_core::id::ShardId;
-use broker_core::limits::share;
-use broker_core::machine::Machine;
+use crate::edge::{letters::Post, links::Links};
+use broker_core::{id::ShardId, limits::share, machine::Machine};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::net::SocketAddr;

@@ -2,19 +2,15 @@
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
-use crate::edge::counters::EdgeCounts;
-use crate::edge::io::Shaking;
 use crate::edge::letters::{Post, Scraped};
-use crate::edge::limits::LETTERS_PER_TURN;
 use crate::edge::links::{LinkEnd, link_end};
 use crate::edge::sessions::end::Returning;
 use crate::edge::tunnels::{Half, Side, TunnelEvent};
-use crate::edge::turn::Shift;
-use broker_core::address_shares::Origin;
-use broker_core::clock_jump::Leap;
+use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Input, Machine, TunnelFailure};
 use broker_core::work_units;
+use broker_core::{address_shares::Origin, clock_jump::Leap};
 use ring::{Completion, Key, Received};
 use std::io;
 

@@ -18,9 +18,8 @@
 use crate::devices::Door;
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::edge::tls_engine::{Engine, Fault, Step};
-use broker_core::address_shares::Origin;
 use broker_core::machine::{Shown, TurnedAway};
-use broker_core::time::Now;
+use broker_core::{address_shares::Origin, time::Now};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, UnbufferedServerConnection};

@@ -32,11 +32,8 @@ mod end;
 mod kept_calls;
 mod stock;
 
-use crate::edge::connection::NEVER;
-use crate::edge::io::Io;
 use crate::edge::links::{Links, Places, Turns};
-use crate::edge::start::TakeAdmin;
-use crate::edge::tls::Tls;
+use crate::edge::{connection::NEVER, io::Io, start::TakeAdmin, tls::Tls};
 use ahead::{Aheads, Upgrade};
 use broker_core::address_shares::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};

@@ -1,7 +1,6 @@
 //! A turn of the drive loop: its moment, its work, and the time that it takes.
 
-use crate::edge::counters::EdgeCounts;
-use crate::edge::limits::LONG_TURN_US;
+use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;
 use broker_core::time::{Moment, Now, Wall};
 use rustix::time::{ClockId, clock_gettime};

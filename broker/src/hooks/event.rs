@@ -2,10 +2,8 @@
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
-use broker_core::id::Slot;
 use broker_core::presence::{Cause, Presence, Waiter};
-use broker_core::settings::Hook;
-use broker_core::time::Wall;
+use broker_core::{id::Slot, settings::Hook, time::Wall};
 use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

@@ -15,9 +15,7 @@ use crate::hooks::event::Serving;
 use crate::limits::{
     HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX, HOOK_WAITING_MAX,
 };
-use broker_core::id::Account;
-use broker_core::presence::Presence;
-use broker_core::shard::Shares;
+use broker_core::{id::Account, presence::Presence, shard::Shares};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

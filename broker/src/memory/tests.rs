@@ -1,6 +1,5 @@
 use super::*;
-use broker_core::limits::SHARDS_MAX;
-use broker_core::settings::Profile;
+use broker_core::{limits::SHARDS_MAX, settings::Profile};
 
 /// The most bytes of a process of 1 to 16 shards at default limits, connections aside. Each further shard adds a MiB,
 /// for the list that it may have under way.

@@ -1,28 +1,21 @@
 //! The state that the admin listener shows, and the token of those it answers.
 
 use crate::edge::{Post, TakeAdmin};
-use crate::failure::Failure;
-use crate::qr::Qr;
-use crate::server::check;
 use crate::server::cluster::node::Node;
-use crate::server::disk_registry::Registry;
-use crate::server::random::random;
-use crate::server::ready::environment;
-use crate::server::records::Records;
+use crate::server::{
+    disk_registry::Registry, random::random, ready::environment, records::Records,
+};
 use crate::side::{
     BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, InForce, Inspect, Lan, Lender,
     Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper, ShardLook,
     Shows, Survey, Tries, Whom, visits,
 };
-use crate::tls_files::NotAfter;
+use crate::{failure::Failure, qr::Qr, server::check, tls_files::NotAfter};
 use crate::{files, session_key};
 use broker_core::auth::{Nonces, SessionKeys};
-use broker_core::id::ShardId;
-use broker_core::placement::Placement;
 use broker_core::registry::{Ticket, encode, key};
-use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
-use broker_core::time::Moment;
+use broker_core::{id::ShardId, placement::Placement, settings::Settings, time::Moment};
 use data_encoding::HEXLOWER;
 use mailbox::Mailbox;
 use rustix::fs::statvfs;

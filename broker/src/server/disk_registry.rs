@@ -1,17 +1,13 @@
 //! The registry on the disk: opened at start, takes changes of shards and reports their results.
 
-use crate::data_dir::DataDir;
-use crate::edge::Post;
-use crate::failure::Failure;
 use crate::registry::{self, DurableStore};
 use crate::server::mailboxes::post;
-use crate::side::StatusBoard;
+use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
 use broker_core::id::{Identity, ShardId};
 use broker_core::placement::{Home, Placement};
-use broker_core::record::Records;
-use broker_core::registry::Ticket;
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::{Now, Wall};
+use broker_core::{record::Records, registry::Ticket};
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

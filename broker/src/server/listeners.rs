@@ -4,8 +4,7 @@
 //! In reading order: this page; `socket` (options); `twin` (the second loopback address of a development server);
 //! `owner` (who has a port that is in use).
 
-use crate::failure::Failure;
-use crate::terminal::plain;
+use crate::{failure::Failure, terminal::plain};
 use broker_core::settings::{Cluster, Settings, overlap};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeSet;

@@ -1,7 +1,6 @@
 //! The mailboxes of all shards, and letters into them from threads that are no shards.
 
-use crate::edge::Post;
-use crate::failure::Failure;
+use crate::{edge::Post, failure::Failure};
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::shard::Shard;
 use mailbox::Mailbox;

@@ -1,9 +1,8 @@
 //! The checks of a start that are a matter of the moment, one by one, for `heliograph doctor`: each does what the start
 //! does, and leaves nothing behind.
 
-use crate::edge::ShardThread;
-use crate::failure::Failure;
 use crate::server::{connections, edge_settings, listeners, shards};
+use crate::{edge::ShardThread, failure::Failure};
 use broker_core::settings::Settings;
 use std::net::{SocketAddr, TcpListener};
 

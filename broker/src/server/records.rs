@@ -1,21 +1,14 @@
 //! The store of the records of channels: the data directory, or etcd.
 
-use crate::data_dir::DataDir;
-use crate::edge::Post;
 use crate::edge::turn::calendar;
-use crate::failure::Failure;
 use crate::presence_epoch;
-use crate::server::cluster::Cluster;
 use crate::server::cluster::node::Node;
-use crate::server::disk_registry::Registry;
-use crate::side::StatusBoard;
-use broker_core::id::ShardId;
-use broker_core::placement::Placement;
+use crate::server::{cluster::Cluster, disk_registry::Registry};
+use crate::{data_dir::DataDir, edge::Post, failure::Failure, side::StatusBoard};
 use broker_core::record;
-use broker_core::registry::Store;
-use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
 use broker_core::time::Wall;
+use broker_core::{id::ShardId, placement::Placement, registry::Store, settings::Settings};
 use mailbox::Mailbox;
 use std::sync::Arc;
 

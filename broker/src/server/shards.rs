@@ -1,23 +1,18 @@
 //! The shards: what each is made of, and their start.
 
-use crate::devices::Devices;
 use crate::edge::{
     self, Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
     ShardThread, TakeAdmin,
 };
-use crate::failure::Failure;
-use crate::hooks::Hooks;
-use crate::server::listeners::Bound;
 use crate::server::random::{random, seeds};
-use crate::server::records::Records;
+use crate::server::{listeners::Bound, records::Records};
 use crate::side::{Captures, Log, Teller};
+use crate::{devices::Devices, failure::Failure, hooks::Hooks};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
-use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard, wake_polls_per_shard};
-use broker_core::placement::Placement;
-use broker_core::readiness::Readiness;
 use broker_core::settings::{Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
+use broker_core::{id::ShardId, placement::Placement, readiness::Readiness};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use ring::{MEMLOCK_BYTES_MIN, Unsupported};

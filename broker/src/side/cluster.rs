@@ -3,8 +3,7 @@
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
-use crate::side::shared_state::Shared;
-use crate::side::try_sessions::InForce;
+use crate::side::{shared_state::Shared, try_sessions::InForce};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};

@@ -11,13 +11,12 @@
 //! These requests come through a TLS listener. The admin listener's own rules, by which nothing is asked where no token
 //! is configured, are never applied to them.
 
-use crate::edge::entropy;
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
-use crate::qr::Qr;
 use crate::side::admin::access::{Refusal, bears, is_of_another_site, is_page, the_host};
 use crate::side::admin::connections::{Seat, Visits};
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::shared_state::Shared;
+use crate::{edge::entropy, qr::Qr};
 use aws_lc_rs::digest;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

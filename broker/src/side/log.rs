@@ -19,9 +19,8 @@ use crate::limits::{
 };
 use crate::side::recent_refusals::Recent;
 use crate::side::trace::failed_sessions::Troubled;
-use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
-use broker_core::settings::LogFormat;
+use broker_core::{id::Account, settings::LogFormat};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::File;
 use std::io::{self, Write};

@@ -8,11 +8,10 @@
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
 use crate::side::shared_state::Shared;
-use broker_core::check::Check;
 use broker_core::journal::{
     Claims, Entry, Explain, Prefix, Presented, RefusalCount, Refused, Subject,
 };
-use broker_core::time::Wall;
+use broker_core::{check::Check, time::Wall};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -4,21 +4,17 @@
 //! themselves when, where and why. Every text of the wire is escaped by the JSON library.
 
 use crate::edge::turn::calendar;
-use crate::limits::REFUSALS_SHOWN_MAX;
-use crate::side::Log;
 use crate::side::admin::http::{Answer, Fault, fault_id, moment, rfc3339};
 use crate::side::feed::Feed;
 use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of};
+use crate::{limits::REFUSALS_SHOWN_MAX, side::Log};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use broker_core::auth::SessionKeys;
-use broker_core::check::Check;
 use broker_core::journal::{Explain, Presented, Refused};
-use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::refusal_id::{RefusalId, RefusalReader};
-use broker_core::time::Wall;
+use broker_core::{auth::SessionKeys, check::Check, limits::LIST_PAGE_MAX, time::Wall};
 use codec::http::{decode, pairs};
 use codec::identifiers::ChannelArn;
 use serde_json::{Value, json as value};

@@ -3,8 +3,7 @@
 //! Scrapes, the inspector and the pulse each have a survey of their own.
 
 use crate::edge::Post;
-use broker_core::id::ShardId;
-use broker_core::machine::Machine;
+use broker_core::{id::ShardId, machine::Machine};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mailbox::Mailbox;
 use std::ops::Range;

@@ -3,9 +3,8 @@
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
 use crate::disk::{Disk, Live, Lock};
-use crate::file_check::Head;
-use crate::limits::CACHE_BYTES;
 use crate::snapshot::{Snapshot, SnapshotError};
+use crate::{file_check::Head, limits::CACHE_BYTES};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
     TableDefinition,

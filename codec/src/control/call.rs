@@ -1,7 +1,5 @@
 //! Parsing a body into a typed call.
 
-use crate::control::constraint::BodyRules;
-use crate::control::json::Body;
 use crate::control::{
     ApiError, CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
     DescribeMediaStorageConfiguration, DescribeSignalingChannel, GetIceServerConfig,
@@ -9,6 +7,7 @@ use crate::control::{
     ListSignalingChannels, ListTagsForResource, Operation, Selector, SendAlexaOfferToMaster,
     TagResource, UntagResource, UpdateMediaStorageConfiguration, UpdateSignalingChannel,
 };
+use crate::control::{constraint::BodyRules, json::Body};
 use crate::identifiers::ChannelArn;
 
 /// One API call: an operation with its checked request. Owned, so that it can travel to the channel's home shard.

@@ -1,7 +1,6 @@
 //! Operations on channels: made, described, listed, altered, deleted, and found.
 
 use crate::base64;
-use crate::control::ApiError;
 use crate::control::constraint::{
     BodyRules, OwnedName, channel_arn, channel_name, integer, message_ttl_seconds, next_token,
     required, ttl_seconds, version,
@@ -9,8 +8,7 @@ use crate::control::constraint::{
 use crate::control::json::{self, Member};
 use crate::control::tags::{self, Tag};
 use crate::identifiers::{ChannelArn, ChannelName};
-use crate::json::Object;
-use crate::signal::Role;
+use crate::{control::ApiError, json::Object, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use strum::IntoStaticStr;

@@ -1,14 +1,11 @@
 //! Operations of media ingestion, which the broker answers as for a channel without it.
 
-use crate::control::ApiError;
-use crate::control::channels::Selector;
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
     only_page, required, stream_arn,
 };
-use crate::control::json::Member;
-use crate::identifiers::ChannelArn;
-use crate::json::Object;
+use crate::control::{channels::Selector, json::Member};
+use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
 // DescribeMappedResourceConfiguration, `/describeMappedResourceConfiguration`.

@@ -1,10 +1,8 @@
 //! Operations at a channel's own endpoint: ICE servers, and offers of Alexa.
 
 use crate::base64::{self, Alphabet};
-use crate::control::ApiError;
 use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_id, required};
-use crate::identifiers::ChannelArn;
-use crate::json::Object;
+use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
 // GetIceServerConfig, `/v1/get-ice-server-config`.

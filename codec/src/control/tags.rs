@@ -3,8 +3,7 @@
 use crate::control::constraint::{BodyRules, arn, only_page, required};
 use crate::control::json::Member;
 use crate::control::{ApiError, ErrorKind};
-use crate::identifiers::ChannelArn;
-use crate::json::Object;
+use crate::{identifiers::ChannelArn, json::Object};
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 // Tags: key and value pairs on a channel.

@@ -1,8 +1,7 @@
 //! The scanner against simd-json, and both against serde_json, over generated and mutated texts.
 
 use super::{Member, MemberName, Members};
-use crate::json::scan::scan;
-use crate::json::tape::TapeReader;
+use crate::json::{scan::scan, tape::TapeReader};
 use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;

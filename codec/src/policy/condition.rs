@@ -7,12 +7,11 @@
 //! known here. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys",
 //! "Conditions with multiple context keys or values".
 
-use crate::policy::context::Values;
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
-use crate::policy::list::List;
 use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Order, Quantifier};
 use crate::policy::pattern::{MANY, ONE, Text};
 use crate::policy::variable::{self, Expanded, Place, Scratch, expand, has_markers};
+use crate::policy::{context::Values, list::List};
 use data_encoding::BASE64;
 use std::net::IpAddr;
 use std::str;

@@ -4,8 +4,7 @@
 //! keys".
 
 use crate::calendar;
-use crate::policy::rules::excerpt;
-use crate::policy::variable::Place;
+use crate::policy::{rules::excerpt, variable::Place};
 use data_encoding::BASE64;
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -2,9 +2,7 @@
 //! `rules.rs`.
 
 use crate::policy::PolicyError;
-use crate::policy::action::Actions;
 use crate::policy::condition::{Condition, Key, KeyName};
-use crate::policy::limits::STATEMENTS_MAX;
 use crate::policy::list::{List, begin_entry};
 use crate::policy::operator::{Comparison, Operator, Quantifier};
 use crate::policy::rules::{
@@ -12,8 +10,8 @@ use crate::policy::rules::{
     excerpt, principal, value,
 };
 use crate::policy::scalars::{Reading, Text, Texts};
-use crate::policy::statement::Statement;
 use crate::policy::variable::{Allowance, Place, write_text};
+use crate::policy::{action::Actions, limits::STATEMENTS_MAX, statement::Statement};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;

@@ -3,8 +3,7 @@
 use crate::policy::Policy;
 use crate::policy::condition::{Key, KeyName};
 use crate::policy::operator::{Comparison, Quantifier};
-use crate::policy::rules::Effect;
-use crate::policy::statement::KeyUse;
+use crate::policy::{rules::Effect, statement::KeyUse};
 use std::collections::BTreeSet;
 
 impl Policy {

@@ -1,8 +1,6 @@
 //! Strings and lists of strings of a document, and the faults that are skipped.
 
-use crate::policy::limits::ENTRIES_MAX;
-use crate::policy::rules::Grammar;
-use crate::policy::variable::Allowance;
+use crate::policy::{limits::ENTRIES_MAX, rules::Grammar, variable::Allowance};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::cell::Cell;
 use std::fmt;

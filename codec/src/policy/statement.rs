@@ -9,12 +9,9 @@
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
 use crate::policy::condition::{Condition, Key, Match, Work};
-use crate::policy::context::Values;
-use crate::policy::list::List;
-use crate::policy::operator::Operator;
-use crate::policy::pattern::Text;
 use crate::policy::rules::{EVERYBODY, Effect};
 use crate::policy::variable::{Expanded, Place, each_variable, expand, has_markers};
+use crate::policy::{context::Values, list::List, operator::Operator, pattern::Text};
 
 /// A statement of a policy.
 #[derive(Clone, Copy, Debug)]

@@ -7,12 +7,11 @@
 //! Reference, "AssumeRole".
 
 use crate::policy::limits::{TRUST_BYTES_MAX, VARIABLES_MAX};
-use crate::policy::list::List;
 use crate::policy::rules::{EVERYBODY, Effect, Grammar};
-use crate::policy::statement::Statement;
 use crate::policy::{
     Action, Decision, Ground, KeyName, Policy, PolicyError, Request, all_faults, read, within,
 };
+use crate::policy::{list::List, statement::Statement};
 use std::collections::BTreeSet;
 
 /// A trust document that was read.

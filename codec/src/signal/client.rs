@@ -1,8 +1,7 @@
 //! The client's side of signaling messages, for tests and the load generator: writes requests, reads events.
 
-use crate::json::tape;
-use crate::signal::Action;
 use crate::ws::{self, Opcode};
+use crate::{json::tape, signal::Action};
 use std::fmt;
 
 /// A message to send, in the spelling of the JavaScript SDK. Texts must need no escape; nothing is checked, so that

@@ -3,10 +3,8 @@
 //! The order of the members, the absence of white space and the absence of any further member are part of the
 //! contract: old clients take raw slices of the text, never unescape, and fail on a member that is no string.
 
-use crate::calendar::rfc3339;
-use crate::identifiers::CorrelationId;
-use crate::signal::Action;
 use crate::ws::{self, Opcode};
+use crate::{calendar::rfc3339, identifiers::CorrelationId, signal::Action};
 use base64_simd::STANDARD;
 use std::ops::Range;
 

@@ -2,13 +2,9 @@
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
-use crate::http::Head;
-use crate::limits::HEADER_LINES;
-use crate::sigv4::ALGORITHM;
-use crate::sigv4::escape::encode_path;
-use crate::sigv4::keys::hex;
 use crate::sigv4::query::{Encoding, Query};
-use crate::sigv4::refusal::Refusal;
+use crate::sigv4::{escape::encode_path, keys::hex, refusal::Refusal};
+use crate::{http::Head, limits::HEADER_LINES, sigv4::ALGORITHM};
 use memchr::memchr2;
 
 /// The parts of a canonical request besides the query's form.

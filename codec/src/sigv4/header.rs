@@ -1,9 +1,7 @@
 //! The header form: `Authorization: AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
 
-use crate::http::Head;
-use crate::sigv4::ALGORITHM;
-use crate::sigv4::refusal::Malformed;
-use crate::sigv4::stamp::Stamp;
+use crate::sigv4::{refusal::Malformed, stamp::Stamp};
+use crate::{http::Head, sigv4::ALGORITHM};
 
 /// The parts of a header-signed request, borrowed from its head.
 #[derive(Clone, Copy)]

@@ -4,9 +4,8 @@
 //! attempt to verify.
 
 use crate::sigv4::escape::{decode, encode};
-use crate::sigv4::refusal::Malformed;
-use crate::sigv4::stamp::Stamp;
 use crate::sigv4::{ALGORITHM, EXPIRES_S_MAX, QUERY_PARAMETERS_MAX};
+use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 

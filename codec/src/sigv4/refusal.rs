@@ -1,7 +1,6 @@
 //! Why a request is refused: status, error type, words, and the label under which it is counted.
 
-use crate::sigv4::credential::Service;
-use crate::sigv4::stamp::Stamp;
+use crate::sigv4::{credential::Service, stamp::Stamp};
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 

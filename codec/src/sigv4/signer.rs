@@ -3,11 +3,10 @@
 //! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
 //! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
 
-use crate::sigv4::canonical::string_to_sign;
-use crate::sigv4::escape::encode_path;
-use crate::sigv4::keys::hex;
-use crate::sigv4::verify::EMPTY_SHA256;
 use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
+use crate::sigv4::{
+    canonical::string_to_sign, escape::encode_path, keys::hex, verify::EMPTY_SHA256,
+};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::{self, Write};
 

@@ -1,7 +1,6 @@
 //! Errors of requests, and their form on the wire.
 
-use crate::sigv4::Refusal;
-use crate::sts::xml;
+use crate::{sigv4::Refusal, sts::xml};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 

@@ -15,9 +15,8 @@
 //! borrow of the item begins after the last moment at which something can go wrong.
 
 use crate::ws::FrameError;
-use crate::ws::close::CloseFrame;
 use crate::ws::header::{Header, Side, mask_and_look};
-use crate::ws::partial::Partial;
+use crate::ws::{close::CloseFrame, partial::Partial};
 
 /// The bounds of a receiver. The same for all connections of a kind, so they are not kept in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

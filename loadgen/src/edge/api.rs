@@ -2,9 +2,8 @@
 //!
 //! One call after the other on one connection, blocking: nothing is measured here.
 
-use crate::address::Target;
 use crate::edge::{http, signal};
-use crate::plan::Plan;
+use crate::{address::Target, plan::Plan};
 use codec::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

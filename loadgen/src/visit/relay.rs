@@ -4,10 +4,9 @@
 //! it is.
 
 use crate::peer::{Arrival, Event, Link, LinkError, Name, Sequence};
-use crate::schedule::Share;
-use crate::visit::Stage;
 use crate::visit::crew::{Heard, Peer};
 use crate::visit::messages::{Desk, MASTER, Message, Terms};
+use crate::{schedule::Share, visit::Stage};
 use codec::signal::Action;
 
 /// The messages between the peers of one thread. Both ends of every message are on the same thread.

@@ -1,10 +1,9 @@
 //! Reactions to news: a party goes a step further, comes back later, or is through.
 
 use crate::edge::board::Phase;
-use crate::options::Mode;
 use crate::visit::{Call, Discovery, Heard, Party, Peer, Stage, Verdict, Viewer};
-use crate::worker::Worker;
 use crate::worker::lines::News;
+use crate::{options::Mode, worker::Worker};
 
 impl Worker<'_> {
     /// Goes on after news.

@@ -3,8 +3,7 @@
 use crate::address::{AddressError, Endpoint, Family};
 use crate::plan::{Plan, Trust};
 use crate::worker::Worker;
-use crate::worker::lines::Route;
-use crate::worker::tls::Client;
+use crate::worker::{lines::Route, tls::Client};
 use ahash::AHashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};

@@ -1,12 +1,10 @@
 //! Connects parties: masters and peers first, sessions on schedule.
 
 use crate::edge::board::Phase;
-use crate::options::Mode;
 use crate::peer::{client_id, unsigned_target};
 use crate::visit::{self, Discovery, Party, Peer, Role, Stage, Viewer};
-use crate::worker::Worker;
-use crate::worker::directory::Way;
-use crate::worker::socket::kind_of;
+use crate::worker::{directory::Way, socket::kind_of};
+use crate::{options::Mode, worker::Worker};
 use codec::sigv4::signer;
 
 impl Worker<'_> {

@@ -1,13 +1,12 @@
 //! The caller of a verified request.
 
-use crate::auth::connection_caller::HeldCaller;
 use crate::auth::credentials::{Principal, Role};
 use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};
 use crate::auth::session::{
     PolicyGround, RoleSession, Root, Scope, Session, SessionKeyId, Source, key_of,
 };
 use crate::auth::session_keys::{RootGrant, SessionTag};
-use crate::auth::sign_in::SignIn;
+use crate::auth::{connection_caller::HeldCaller, sign_in::SignIn};
 use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::identifiers::ChannelArn;

@@ -1,9 +1,8 @@
 //! Every principal, by access key id, and every role: a snapshot that is replaced whole.
 
-use crate::auth::connection_caller::Recheck;
 use crate::auth::devices::{RoleAlias, Things};
-use crate::auth::provider::Provider;
 use crate::auth::sign_in::{SignIn, ThingIdentity};
+use crate::auth::{connection_caller::Recheck, provider::Provider};
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;

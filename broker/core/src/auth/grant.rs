@@ -1,12 +1,10 @@
 //! The grant of temporary credentials, and its bytes in a token.
 
-use crate::auth::credentials::Secret;
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
-use crate::auth::sign_in::SignIn;
+use crate::auth::{credentials::Secret, sign_in::SignIn};
 use crate::wire::{self, at_most};
-use codec::control::TAGS_MAX;
 use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
-use codec::sts::POLICY_ARNS_MAX;
+use codec::{control::TAGS_MAX, sts::POLICY_ARNS_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The grant of temporary credentials.

@@ -3,9 +3,8 @@
 //! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to
 //! the next.
 
-use crate::channel::Rare;
 use crate::id::{CallRef, SessionKey};
-use crate::time::Now;
+use crate::{channel::Rare, time::Now};
 
 /// A call without an answer.
 #[derive(Clone, Debug)]

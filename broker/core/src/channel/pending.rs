@@ -3,12 +3,10 @@
 //! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
 //! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
 
-use crate::channel::Rare;
-use crate::id::CallerId;
 use crate::limits::{
     PENDING_BYTES_PARTS, PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX,
 };
-use crate::time::Now;
+use crate::{channel::Rare, id::CallerId, time::Now};
 use codec::signal::Action;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;

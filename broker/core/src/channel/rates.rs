@@ -1,11 +1,9 @@
 //! Rates of one channel: connects, calls and changes. Those of the master and those of all others have buckets of their
 //! own, and of the latter each caller has a part.
 
-use crate::id::CallerId;
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
-use crate::quota::Bucket;
 use crate::settings::{Quotas, Rate};
-use crate::time::Now;
+use crate::{id::CallerId, quota::Bucket, time::Now};
 use codec::control::Operation;
 
 /// Events that are counted per channel. Source: KVS WebRTC service quotas, the column "per channel".

@@ -6,11 +6,10 @@
 //! | `calls` | the calls that have no reply so far, and the watch |
 //! | `replies` | the effects of a reply, and of changes that the watch shows |
 
-use crate::cluster::Cluster;
 use crate::cluster::limits::{CALL_MS, READ_EVERY_MS, Spans};
 use crate::cluster::message::{Call, CallId, Output, Packed, Reply, WatchId};
 use crate::cluster::types::{Change, Epoch, EtcdId, Key, LeaseId, Revision, Slot, Snapshot, Value};
-use crate::time::Now;
+use crate::{cluster::Cluster, time::Now};
 
 // Calls of etcd under way, and the watch. A call without a reply in time has an unknown outcome: it is never repeated
 // blindly, but the state is read back.

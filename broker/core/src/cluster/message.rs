@@ -6,8 +6,7 @@ use crate::cluster::types::{
     Change, Epoch, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, ParcelId, Revision, Slot,
     SlotRecord, Snapshot, Value,
 };
-use crate::time::Now;
-use crate::wire::at_most;
+use crate::{time::Now, wire::at_most};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

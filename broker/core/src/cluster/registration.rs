@@ -3,12 +3,11 @@
 //! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
 //! made, with its lease.
 
-use crate::cluster::etcd_view::View;
-use crate::cluster::limits::Spans;
 use crate::cluster::message::{Compare, Heard, Transaction};
 use crate::cluster::types::{
     Address, Incarnation, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
 };
+use crate::cluster::{etcd_view::View, limits::Spans};
 use crate::time::Now;
 
 /// The state of one process's registration.

@@ -1,19 +1,16 @@
 //! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
 
-use crate::cluster::Cluster;
-use crate::cluster::etcd::Purpose;
-use crate::cluster::etcd_view::View;
 use crate::cluster::limits::{
     CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS,
     FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS, SLOTS_PER_CLAIM, Spans,
 };
-use crate::cluster::liveness::Silence;
 use crate::cluster::message::{Call, Compare, Reason, Taking, Transaction};
 use crate::cluster::tick::{at, owned};
 use crate::cluster::types::{
     Epoch, Incarnation, Key, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
 };
-use crate::time::Now;
+use crate::cluster::{etcd::Purpose, etcd_view::View, liveness::Silence};
+use crate::{cluster::Cluster, time::Now};
 
 /// The last claim, and the pause after it. One per process.
 #[derive(Debug, Default)]

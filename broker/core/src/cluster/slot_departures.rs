@@ -1,12 +1,8 @@
 //! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
 
-use crate::cluster::Cluster;
-use crate::cluster::etcd::Purpose;
-use crate::cluster::etcd_view::View;
 use crate::cluster::limits::{
     DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, SLOTS_PER_CLAIM, TRANSFERS_MAX, UNKNOWN_MAX_MS,
 };
-use crate::cluster::liveness::Silence;
 use crate::cluster::message::{
     Call, Ending, Held, Output, Packed, Parcel, ParcelSent, SlotOrder, Target, Transaction,
 };
@@ -14,7 +10,8 @@ use crate::cluster::slot_claims::{Candidates, named, rebalance};
 use crate::cluster::slots::{Own, Slots, Stage};
 use crate::cluster::tick::{at, owned};
 use crate::cluster::types::{Epoch, Key, NodeId, Owner, ParcelId, RosterState, Slot, Value};
-use crate::time::Now;
+use crate::cluster::{etcd::Purpose, etcd_view::View, liveness::Silence};
+use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
     /// The operator ends this node. Without etcd nothing can be given away.

@@ -9,8 +9,7 @@
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
-use crate::id::Identity;
-use crate::time::Now;
+use crate::{id::Identity, time::Now};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::hash::Hasher;

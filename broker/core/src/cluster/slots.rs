@@ -8,14 +8,13 @@
 //! | [`transfer`] `departures` | which slots are given, and to whom; how each leaves |
 //! | `parcels` | pending messages that came with a slot |
 
-use crate::cluster::Cluster;
 use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, PARCEL_KEPT_MS, PARCELS_MAX, SHUN_MS};
 use crate::cluster::message::{
     Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
     Target,
 };
 use crate::cluster::types::{Epoch, NodeId, ParcelId, Revision, Slot, SlotRecord};
-use crate::time::Now;
+use crate::{cluster::Cluster, time::Now};
 use std::sync::Arc;
 
 /// The state of the own slots. One per process.

@@ -1,18 +1,16 @@
 //! Actions of a node that need no input but time: questions, keepalives, its registration; and the decisions after each
 //! input.
 
-use crate::cluster::Cluster;
 use crate::cluster::authority::{Grounds, Standing};
-use crate::cluster::etcd::Purpose;
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
     Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
-use crate::cluster::registration::Place;
 use crate::cluster::types::{
     Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
 };
-use crate::time::Now;
+use crate::cluster::{etcd::Purpose, registration::Place};
+use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
     /// Time has passed.

@@ -1,6 +1,5 @@
 //! One shard's way to the journal: what peers can cause at will is limited here.
 
-use crate::id::Account;
 use crate::journal::refusals::{Budget, Share};
 use crate::journal::{
     Audit, ConnectionEnd, Entry, Forbidden, Journal, Refused, Superseded, UnacceptedMessage,
@@ -10,7 +9,7 @@ use crate::limits::{
     ENDS_LOGGED_PER_SECOND, NODE_TROUBLES_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
     UNACCEPTED_LOGGED_PER_ACCOUNT, UNACCEPTED_LOGGED_PER_SECOND,
 };
-use crate::time::Now;
+use crate::{id::Account, time::Now};
 use std::fmt;
 use std::net::IpAddr;
 

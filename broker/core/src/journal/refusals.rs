@@ -1,12 +1,11 @@
 //! The record of a refused request, for operators alone.
 
-use crate::check::Check;
-use crate::journal::Prefix;
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
     REFUSALS_REPEATED_PER_NETWORK,
 };
 use crate::time::{Now, Wall};
+use crate::{check::Check, journal::Prefix};
 use codec::identifiers::ChannelName;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

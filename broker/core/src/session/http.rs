@@ -1,15 +1,11 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
 use crate::auth::{Caller, HeldCaller};
-use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
-use crate::session::NEVER;
-use crate::time::Now;
+use crate::{event::Purpose, session::NEVER, time::Now};
 use codec::control::{Call, Operation, Protocol};
-use codec::http::HeadScanner;
-use codec::identifiers::ChannelArn;
-use codec::signal::Role;
+use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
 
 /// The HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is under way.

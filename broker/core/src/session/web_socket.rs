@@ -1,13 +1,9 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
-use crate::auth::HeldCaller;
 use crate::id::{CallerId, ChannelKey};
-use crate::journal::EndReason;
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
-use crate::quota::Bucket;
-use crate::session::NEVER;
 use crate::settings::{Quotas, Timeouts};
-use crate::time::Now;
+use crate::{auth::HeldCaller, journal::EndReason, quota::Bucket, session::NEVER, time::Now};
 use codec::signal::Action;
 use codec::ws::{Excess, FrameError, Receiver, Side};
 use std::num::NonZeroU8;

@@ -1,7 +1,6 @@
 //! Receivers of what happens on channels: `[[hook]]` and `[presence]`.
 
-use crate::record::Tags;
-use crate::settings::Settings;
+use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;
 
 /// A receiver of events. What is secret stays in its files.

@@ -10,24 +10,17 @@ pub(crate) mod sts;
 pub(crate) mod wake;
 pub(crate) mod web_identity;
 
-use crate::auth::Caller;
-use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CHANGE_REPLY_MS_MAX, LIST_PAGE_MAX, REPLY_MS_MAX};
-use crate::machine::Output;
-use crate::record::Holding;
 use crate::session::http::{Expected, HttpStage, PendingCall};
-use crate::shard::directory::Directory;
 use crate::shard::directory::permissions::named_client_id;
 use crate::shard::road::in_flight::Parts;
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Alteration, Answer, Letter, PageQuestion, Query, QueryKind};
-use crate::time::Moment;
+use crate::shard::{Books, Directory, Sockets};
+use crate::{auth::Caller, event::Purpose, machine::Output, record::Holding, time::Moment};
 use codec::control::{Call, ListSignalingChannels, Selector};
-use codec::identifiers::ChannelArn;
-use codec::policy::KeyName;
+use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.

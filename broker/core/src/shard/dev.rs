@@ -10,21 +10,16 @@ mod observations;
 mod pending_faults;
 pub(crate) mod state;
 
-use crate::channel::Life;
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::journal::EndReason;
-use crate::limits::RESET_CHANNELS_PER_STEP;
 use crate::session::http::Admission;
 pub use crate::settings::Glob;
 use crate::shard::calls::{self, BegunCall, home};
-use crate::shard::connect::admission;
-use crate::shard::directory::Directory;
 use crate::shard::road::in_flight::Parts;
 use crate::shard::road::{Aside, Double, Judged, conclude};
-use crate::shard::shares::Holder;
-use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Each, Own, Todo, TodoList};
-use crate::time::Moment;
+use crate::shard::{Directory, Sockets};
+use crate::shard::{connect::admission, shares::Holder};
+use crate::{channel::Life, journal::EndReason, limits::RESET_CHANNELS_PER_STEP, time::Moment};
 use ahash::RandomState;
 pub use faults::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,

@@ -16,16 +16,14 @@ pub(crate) mod waiting_callers;
 use crate::channel::{Channel, Life};
 use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX};
-use crate::placement::Placement;
 use crate::presence::{Audience, News, ViewerNews};
-use crate::quota::Bucket;
 use crate::record::{Holding, Record, Records};
-use crate::registry::Store;
-use crate::settings::Settings;
-use crate::shard::Query;
 use crate::shard::shares::{Places, Shares};
 use crate::shard::sockets::Table;
 use crate::time::Wall;
+use crate::{
+    placement::Placement, quota::Bucket, registry::Store, settings::Settings, shard::Query,
+};
 use ahash::RandomState;
 use codec::control::Operation;
 use slots::Slots;

@@ -1,23 +1,18 @@
 //! Ends: of connections, of what is due, and of the process.
 
-use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose};
 use crate::id::{Account, ChannelKey, SessionKey};
-use crate::journal::EndReason;
-use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState, Wait};
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
-use crate::shard::calls::wake;
-use crate::shard::directory::Directory;
-use crate::shard::shares::Standing;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
+use crate::shard::{Directory, Sockets};
 use crate::shard::{Fault, tunnel};
-use crate::time::Moment;
+use crate::shard::{calls::wake, shares::Standing};
+use crate::{check::Check, journal::EndReason, limits::PIPELINED_BYTES_MAX, time::Moment};
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
 

@@ -5,14 +5,9 @@
 //! that a later item sees what an earlier one has changed. Only these methods, those of `shard/mod.rs` and of
 //! `todo::work_off`, and those of the test double (`dev/`) have all parts.
 
-use crate::event::Purpose;
-use crate::id::SessionKey;
-use crate::journal::EndReason;
 use crate::limits::{
     FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN, WAITING_REQUESTS_PER_TICK,
 };
-use crate::machine::Output;
-use crate::session::SessionState;
 use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
 use crate::shard::calls::responses::Rejected;
@@ -22,17 +17,15 @@ use crate::shard::calls::{BegunCall, channel_pages, wake};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody, SignedCall};
 use crate::shard::connect::{Part, Step, admission};
 use crate::shard::dev::faults::Later;
-use crate::shard::dev::message_faults;
 use crate::shard::directory::slots::Slots;
 use crate::shard::road::in_flight::Parts;
 use crate::shard::road::{Aside, Double, pass};
-use crate::shard::sockets::Owner;
-use crate::shard::telemetry::Evidence;
-use crate::shard::todo::Todo;
 use crate::shard::tunnel::{self, NamedCall};
 use crate::shard::{Shard, disconnect, recheck, road};
-use crate::time::Moment;
+use crate::shard::{dev::message_faults, sockets::Owner, telemetry::Evidence, todo::Todo};
 use crate::work_units;
+use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
+use crate::{session::SessionState, time::Moment};
 use codec::ws::Item;
 
 // Received bytes: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.

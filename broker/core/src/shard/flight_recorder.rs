@@ -13,8 +13,7 @@ use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
 use crate::session::web_socket::Role;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
-use codec::signal::Action;
-use codec::ws::Excess;
+use codec::{signal::Action, ws::Excess};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 

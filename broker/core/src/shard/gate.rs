@@ -9,13 +9,11 @@ use crate::auth::{
 use crate::limits::{
     RECHECK_CLOSE_MS, RECHECK_LATE_MS, RECHECK_LOOK_MS, RECHECK_WAIT_MS, UNSIGNED_FORM_BYTES_MAX,
 };
-use crate::machine::Peer;
 use crate::session::http::Target;
-use crate::settings::Rate;
-use crate::shard::sign_in_rates::AddressRates;
-use crate::shard::start::StartKeys;
 use crate::shard::telemetry::{Evidence, SignatureEvidence, named};
+use crate::shard::{sign_in_rates::AddressRates, start::StartKeys};
 use crate::time::{Moment, Now};
+use crate::{machine::Peer, settings::Rate};
 use codec::http::{Head, HeadLimits};
 use codec::policy::KeyName;
 use codec::sigv4::{Refusal, Service};

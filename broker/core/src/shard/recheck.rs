@@ -2,20 +2,14 @@
 //! channel. See codec/PROTOCOL.md, CON.
 
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
-use crate::id::SessionKey;
-use crate::journal::Forbidden;
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
-use crate::machine::Peer;
-use crate::record::Record;
-use crate::session::Session;
 use crate::session::web_socket::{Held, Refused, WebSocket};
 use crate::shard::connect::upgrades::action_of;
-use crate::shard::directory::Directory;
 use crate::shard::gate::{Gate, Stage};
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
+use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Now};
 use crate::work_units;
+use crate::{id::SessionKey, journal::Forbidden, machine::Peer, record::Record, session::Session};
 use codec::policy::KeyName;
 
 /// Keeps the caller of a connection that was just admitted. True when it may not be what it is: it was let in by

@@ -1,9 +1,8 @@
 //! The rates of sign-ins that are not signed, by address.
 
-use crate::address_shares::Origin;
 use crate::limits::{SIGN_IN_ADDRESSES_MAX, SIGN_INS_BURST, SIGN_INS_PER_SECOND};
 use crate::quota::{Bucket, Rate};
-use crate::time::Now;
+use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
 /// The rates of addresses. One per shard.

@@ -16,28 +16,21 @@ pub(crate) mod outboxes;
 mod requests;
 mod sessions;
 
-use crate::address_shares::Origin;
 use crate::cluster::tunnels::Tunnels;
-use crate::event::CONNECTION_ROLES;
 use crate::id::{Account, ChannelKey, Key, SLOTS_MAX, SessionKey, ShardId};
-use crate::journal::EndReason;
 use crate::limits::{
     CLOSES_PER_TURN, DRAIN_STEP_MS, FRESH_REQUESTS_PER_TURN, HELD_READ_MS, REQUESTS_PER_VISIT,
     spare_outboxes,
 };
 use crate::machine::{Output, Shown};
-use crate::placement::Placement;
-use crate::readiness::Readiness;
-use crate::session::Session;
-use crate::session::http::OnwardCount;
-use crate::session::outbox::Spares;
-use crate::settings::Settings;
-use crate::shard::Letter;
+use crate::session::{http::OnwardCount, outbox::Spares};
 use crate::shard::dev::state::Dev;
 use crate::shard::shares::{Admitted, Asking, Shares};
 use crate::time::{Moment, Now};
-use crate::timer_wheel::Wheel;
 use crate::work_units;
+use crate::{address_shares::Origin, event::CONNECTION_ROLES, journal::EndReason};
+use crate::{placement::Placement, readiness::Readiness, session::Session, settings::Settings};
+use crate::{shard::Letter, timer_wheel::Wheel};
 use ahash::RandomState;
 use bounds::Bounds;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

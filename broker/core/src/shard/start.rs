@@ -1,17 +1,12 @@
 //! The initial state of a shard.
 
 use crate::auth::{Authenticator, Nonces, SessionKeys};
-use crate::id::ShardId;
-use crate::journal::Journal;
-use crate::placement::Placement;
-use crate::presence::Audience;
-use crate::readiness::Readiness;
-use crate::record::Records;
-use crate::registry::Store;
-use crate::settings::Settings;
 use crate::shard::dev::StartDev;
 use crate::shard::directory::slots::SlotOrders;
-use crate::time::Wall;
+use crate::{id::ShardId, journal::Journal, placement::Placement, presence::Audience};
+use crate::{
+    readiness::Readiness, record::Records, registry::Store, settings::Settings, time::Wall,
+};
 use std::sync::Arc;
 
 /// The initial state of a shard.

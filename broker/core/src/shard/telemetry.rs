@@ -1,27 +1,23 @@
 //! Counters and notes: log lines, durations, and the random ids that log lines and answers share.
 
 use crate::auth::{Caller, Credentials, SignIn, certificate_id};
-use crate::check::Check;
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
     Purpose, Requested, UpgradeOutcome, UpgradeRole,
 };
-use crate::id::SessionKey;
 use crate::journal::{
     ConnectionEnd, Diary, EXPLAINED_BYTES_MAX, Explain, Journal, NAMED_CHARS_MAX, Presented,
     Unaccepted,
 };
-use crate::record::Version;
 use crate::refusal_id::{RefusalIds, printed};
 use crate::session::http::{Admission, PendingCall};
 use crate::session::outbox::{Launch, Load};
 use crate::shard::flight_recorder::Recorder;
 use crate::time::{Moment, Now, Wall};
 use crate::work_units;
+use crate::{check::Check, id::SessionKey, record::Version};
 use codec::http::{Head, decode, pairs};
-use codec::identifiers::ChannelArn;
-use codec::signal::Role;
-use codec::sigv4::Stamp;
+use codec::{identifiers::ChannelArn, signal::Role, sigv4::Stamp};
 use std::borrow::Cow;
 
 /// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of

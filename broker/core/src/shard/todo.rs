@@ -10,12 +10,9 @@
 //! for one turn are kept among the [`Sockets`](crate::shard::sockets::Sockets) until the next one.
 
 use crate::channel::{Channel, Route, Towards};
-use crate::event::Kind;
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
-use crate::machine::Peer;
-use crate::registry::StoreError;
 use crate::session::outbox::{Launch, Unsent};
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::channel_pages::PageQuestion;
@@ -24,7 +21,7 @@ use crate::shard::dev::faults::{HeldMessage, SessionAct};
 use crate::shard::dev::state::Captured;
 use crate::shard::directory::Waiting;
 use crate::shard::directory::slots::ShardOrder;
-use crate::time::Now;
+use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,9 +1,6 @@
 //! The one `match` that does what steps left.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
-use crate::journal::EndReason;
-use crate::machine::Output;
-use crate::session::Session;
 use crate::shard::calls::letters::{Answer, Letter};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
@@ -11,7 +8,7 @@ use crate::shard::directory::Waiting;
 use crate::shard::road::{delivery, service_messages, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
-use crate::time::Moment;
+use crate::{journal::EndReason, machine::Output, session::Session, time::Moment};
 
 impl Shard {
     /// Does what steps left, and what that leaves; then answers reach their callers, and the requests that waited for

@@ -7,14 +7,12 @@
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
-use crate::limits::INSPECTED_NOTES_PER_STEP;
-use crate::session::Session;
-use crate::shard::directory::Directory;
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
 };
-use crate::shard::sockets::Sockets;
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Wall};
+use crate::{limits::INSPECTED_NOTES_PER_STEP, session::Session};
 use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;

@@ -6,25 +6,20 @@
 //! travels in circles. Its answers end the connection (`respond.rs`), so that the next request is looked at by the node
 //! that the client is connected to.
 
-use crate::auth::Caller;
-use crate::check::Check;
 use crate::cluster::tunnels::Lead;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
-use crate::placement::Home;
 use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
 use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
-use crate::shard::calls::wake;
-use crate::shard::connect::upgrades;
-use crate::shard::directory::Directory;
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::todo::TodoList;
+use crate::shard::{Directory, Sockets};
 use crate::shard::{Fault, Parcel, ParcelLoad};
+use crate::shard::{calls::wake, connect::upgrades, todo::TodoList};
 use crate::time::{Moment, Now};
+use crate::{auth::Caller, check::Check, placement::Home};
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{HeadScanner, ends_connection};
 

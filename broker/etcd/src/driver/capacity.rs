@@ -4,12 +4,9 @@
 //! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
 //! before the file grows.
 
-use crate::driver::Event;
 use crate::driver::connection::Connection;
-use crate::limits::SIZE_EVERY_MS;
 use crate::operator::{MemberStatus, member};
-use crate::service::News;
-use crate::system::now;
+use crate::{driver::Event, limits::SIZE_EVERY_MS, service::News, system::now};
 use broker_core::time::Now;
 use tracing::{info, warn};
 

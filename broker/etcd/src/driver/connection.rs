@@ -1,13 +1,9 @@
 //! One of the node's two connections to etcd: the attempts to get it, and its trouble.
 
-use crate::config::Options;
 use crate::driver::{Event, Events, Which};
-use crate::limits::NOTE_EVERY;
-use crate::names::Name;
 use crate::rpc::calls::Failure;
 use crate::rpc::connection::{Lines, Link};
-use crate::system::now;
-use crate::wire::Unreadable;
+use crate::{config::Options, limits::NOTE_EVERY, names::Name, system::now, wire::Unreadable};
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 use std::collections::BTreeMap;

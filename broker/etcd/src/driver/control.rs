@@ -1,11 +1,8 @@
 //! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
 //! fill of etcd, reports about orders of operators.
 
-use crate::directory::Kept;
-use crate::driver::connection::Connection;
-use crate::driver::core::Inputs;
 use crate::driver::{CallResult, Event};
-use crate::limits::SILENT;
+use crate::driver::{connection::Connection, core::Inputs};
 use crate::rpc::calls::{self, Ask, Failure};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{
@@ -15,6 +12,7 @@ use crate::rpc::streams::{self, Renewal};
 use crate::schema::{self, Keys, MetaValue};
 use crate::system::{random, unix_ms};
 use crate::translate::{Translator, Unreadable, header_of, meta as meta_in};
+use crate::{directory::Kept, limits::SILENT};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};

@@ -3,8 +3,7 @@
 //! One input, then all outputs, then the next input, as the core is driven in its simulation. What the outputs cause at
 //! once is queued behind them; what etcd refuses is reported with the next tick, so that nothing is tried in a loop.
 
-use crate::names::Names;
-use crate::system::now;
+use crate::{names::Names, system::now};
 use broker_core::cluster::message::{Ending, Input, Output};
 use broker_core::cluster::types::Owner;
 use broker_core::cluster::{Cluster, Config};

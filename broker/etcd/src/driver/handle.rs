@@ -1,15 +1,12 @@
 //! The rest of the process' end of the node.
 
-use crate::config::Config;
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::inspection::Inspection;
 use crate::driver::{Event, Events, Node, Parts};
 use crate::limits::{INSPECT, LEAVE, MAIL_MAX, NAME_BYTES_MAX, TICK};
-use crate::names::Name;
 use crate::peers::{Inbox, Mailbox, Peers};
 use crate::service::{EtcdStore, Service, Submission};
-use crate::system::random;
-use crate::translate::Translator;
+use crate::{config::Config, names::Name, system::random, translate::Translator};
 use broker_core::cluster::message::Parcel;
 use broker_core::id::ShardId;
 use std::sync::mpsc::{SyncSender, sync_channel};

@@ -1,13 +1,7 @@
 //! The state of a node, for operators who ask.
 
-use crate::config::InnerAddress;
-use crate::driver::capacity::Capacity;
-use crate::driver::control::Control;
-use crate::driver::core::Core;
-use crate::driver::records::Records;
-use crate::names::Name;
-use crate::system::now;
-use crate::translate::Translator;
+use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
+use crate::{config::InnerAddress, names::Name, system::now, translate::Translator};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;

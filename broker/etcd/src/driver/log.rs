@@ -3,12 +3,11 @@
 
 use crate::names::{Name, Names};
 use crate::system::now;
-use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::{Cause, Gain, Held, Reason, SlotOrder, Taking};
 use broker_core::cluster::types::{Epoch, Kinship, NodeId, SlotRecord};
-use broker_core::time::Now;
+use broker_core::{cluster::Cluster, time::Now};
 use std::collections::BTreeMap;
 use tracing::{info, warn};
 

@@ -6,11 +6,9 @@ use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
 };
 use crate::names::{Name, shown};
-use crate::parcels::Parcels;
 use crate::peers::{Mail, Peers, Reply};
-use crate::system::now;
-use crate::translate::Translator;
 use crate::wire::{self, Message};
+use crate::{parcels::Parcels, system::now, translate::Translator};
 use broker_core::cluster::message::{Input, Parcel};
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;

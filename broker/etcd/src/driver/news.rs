@@ -3,14 +3,11 @@
 
 use crate::driver::messages::{Post, is_none};
 use crate::names::{Names, shown};
-use crate::peers::Peers;
 use crate::service::{News, Service};
-use crate::system::now;
-use crate::translate::Translator;
-use broker_core::cluster::Cluster;
+use crate::{peers::Peers, system::now, translate::Translator};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{NodeId, Owner, Slot, SlotRecord};
-use broker_core::time::Now;
+use broker_core::{cluster::Cluster, time::Now};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tracing::warn;

@@ -3,19 +3,16 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
-use crate::driver::connection::Connection;
-use crate::driver::core::Inputs;
 use crate::driver::{CallResult, Event};
-use crate::limits::NOTE_EVERY;
+use crate::driver::{connection::Connection, core::Inputs};
 use crate::names::{Name, shown};
 use crate::rpc::calls::{self, Ask, Failure, Part};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::schema::Keys;
 use crate::service::{Service, Submission};
-use crate::system::now;
 use crate::translate::{Translator, header_of, revision_of};
 use crate::writer::{Answer, Change, Request, Settled, Writer};
+use crate::{limits::NOTE_EVERY, schema::Keys, system::now};
 use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
 use broker_core::cluster::slot_maps::slot_of;
 use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision, Slot};

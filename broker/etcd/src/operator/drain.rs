@@ -1,11 +1,9 @@
 //! A node gives its slots to the others, and ends: its process is asked through etcd, so that this works from any
 //! machine that reaches etcd, and is allowed to all who may write there.
 
-use crate::config::Options;
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
-use crate::names::Name;
 use crate::operator::{FULL, Picture, Registered, Seen, Session, Why, block_on, is_full, look};
-use crate::schema::OrderWord;
+use crate::{config::Options, names::Name, schema::OrderWord};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

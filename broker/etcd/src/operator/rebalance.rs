@@ -1,10 +1,8 @@
 //! Equal parts: every node that runs is asked to give the slots that it has above one, until nobody has more.
 
-use crate::config::Options;
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
-use crate::names::Name;
 use crate::operator::{self, FULL, Picture, Registered, Session, Why, block_on, is_full};
-use crate::schema::OrderWord;
+use crate::{config::Options, names::Name, schema::OrderWord};
 use std::collections::BTreeMap;
 use std::fmt;
 use tokio::time::{Instant, sleep};

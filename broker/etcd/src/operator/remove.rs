@@ -1,10 +1,9 @@
 //! The end of a node's membership: nobody asks for it, waits for it or counts it any more.
 
-use crate::config::Options;
-use crate::names::Name;
 use crate::operator::{Why, answer, block_on, connect};
 use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::{self, Keys, SlotValue, Watched};
+use crate::{config::Options, names::Name};
 use std::fmt;
 
 /// The fate of the slots of a node that is removed.

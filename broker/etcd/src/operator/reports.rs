@@ -1,13 +1,11 @@
 //! Reports of nodes that are asked: their calendars, and the nodes that they reach.
 
-use crate::config::Options;
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
 use crate::operator::{Registered, Session, Why, answer, block_on, is_full, look};
-use crate::rpc::connection::Lines;
-use crate::rpc::generated::RangeRequest;
+use crate::rpc::{connection::Lines, generated::RangeRequest};
 use crate::schema::{self, Keys, OrderWord, ReportValue, Watched};
-use crate::system::unix_ms;
+use crate::{config::Options, system::unix_ms};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::{Instant, sleep};
 

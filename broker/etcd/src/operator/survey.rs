@@ -1,7 +1,6 @@
 //! The state of a cluster as etcd has it: its members, its registered nodes, and the number of slots of each.
 
 use crate::config::{InnerAddress, Options};
-use crate::limits::FOREIGN_KEYS_MAX;
 use crate::names::{Name, shown};
 use crate::operator::member::{self, EtcdMember};
 use crate::operator::{Why, answer, block_on, connect};
@@ -11,7 +10,7 @@ use crate::schema::{
     self, Keys, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
     Watched,
 };
-use crate::translate::meta;
+use crate::{limits::FOREIGN_KEYS_MAX, translate::meta};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::Kinship;

@@ -1,10 +1,9 @@
 //! The end of an upgrade: nodes of the former inner version may not start any more.
 
-use crate::config::Options;
-use crate::names::Name;
 use crate::operator::{Picture, Session, Why, answer, block_on, look};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
 use crate::schema;
+use crate::{config::Options, names::Name};
 use std::fmt;
 
 /// The lowest inner version before and after.

@@ -9,8 +9,7 @@
 //! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
-use crate::names::Name;
-use crate::tcp::within;
+use crate::{names::Name, tcp::within};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

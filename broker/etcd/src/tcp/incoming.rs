@@ -9,11 +9,9 @@
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_PAUSE, NOTE_EVERY, PEER_HELLO, PEER_IDLE, PEER_STALL, STRANGERS_MAX,
 };
-use crate::names::Name;
-use crate::peers::Mail;
-use crate::system::now;
 use crate::tcp::frames::{self, Hello};
 use crate::tcp::{Refusal, Shared, outgoing, within};
+use crate::{names::Name, peers::Mail, system::now};
 use broker_core::address_shares::{Crowd, Origin};
 use broker_core::cluster::limits::NODES_MAX;
 use std::collections::HashMap;

@@ -1,9 +1,8 @@
 //! OpenID providers of a credentials file.
 
-use crate::config::credentials::Book;
 use crate::config::credentials::files::Files;
 use crate::config::document::{Raw, Section, list, text};
-use crate::config::draft::Findings;
+use crate::config::{credentials::Book, draft::Findings};
 use broker_core::auth::PROVIDER_BYTES_MAX;
 use broker_core::auth::provider::{Algorithms, Discovery, KeySource, Provider};
 use broker_core::limits::{CLAIM_NAMES_MAX, CLIENT_IDS_MAX, PROVIDERS_MAX};

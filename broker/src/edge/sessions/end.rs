@@ -6,14 +6,10 @@
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key};
-use crate::edge::connections::GivenUp;
-use crate::edge::io::Io;
 use crate::edge::letters::{Handover, Travelling};
-use crate::edge::limits::ENCRYPT_BYTES;
-use crate::edge::links::Lease;
-use crate::edge::sessions::Sessions;
 use crate::edge::sessions::flush::{Flushed, send_at_once};
-use crate::edge::tls::Tls;
+use crate::edge::{connections::GivenUp, io::Io, limits::ENCRYPT_BYTES, links::Lease};
+use crate::edge::{sessions::Sessions, tls::Tls};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
 use codec::proxy::{OwnerFrame, write_frame};

@@ -5,11 +5,9 @@
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key};
-use crate::edge::io::Io;
 use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
-use crate::edge::sessions::Sessions;
-use broker_core::id::SessionKey;
-use broker_core::machine::Machine;
+use crate::edge::{io::Io, sessions::Sessions};
+use broker_core::{id::SessionKey, machine::Machine};
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;

@@ -2,9 +2,7 @@
 
 use crate::edge::connection::{Connection, Receive, Stage, Standing, has_left};
 use crate::edge::io::{self, Io, Shaking};
-use crate::edge::limits::LINGER_BYTES;
-use crate::edge::sessions::Sessions;
-use crate::edge::tls::Read;
+use crate::edge::{limits::LINGER_BYTES, sessions::Sessions, tls::Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Lent, Received};

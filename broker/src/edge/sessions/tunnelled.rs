@@ -1,12 +1,10 @@
 //! Sessions of which another node, or the side thread, is the owner: into a tunnel and back.
 
-use crate::edge::io::Io;
-use crate::edge::limits::OVERDUE_PER_TURN;
-use crate::edge::sessions::Sessions;
 use crate::edge::sessions::flush::Flushed;
 use crate::edge::tunnels::{
     Answered, Departed, Ending, Half, Returned, Room, Settled, Taken, TunnelEvent,
 };
+use crate::edge::{io::Io, limits::OVERDUE_PER_TURN, sessions::Sessions};
 use broker_core::address_shares::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Input, Machine, TunnelFailure};

@@ -18,10 +18,7 @@ use crate::edge::tunnels::{
     Departed, Ending, Half, Kept, Passes, Rested, Settled, Side, Stage, Taken, Tunnel, TunnelEvent,
     Tunnels,
 };
-use broker_core::address_shares::Origin;
-use broker_core::id::NodeId;
-use broker_core::machine::Machine;
-use broker_core::time::Now;
+use broker_core::{address_shares::Origin, id::NodeId, machine::Machine, time::Now};
 use codec::proxy::{
     CHALLENGE_BYTES, FRAME_BYTES, Link, NotFrame, OwnerFrame, read_frame, read_greeting,
     write_ahead,

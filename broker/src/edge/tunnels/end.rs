@@ -3,18 +3,16 @@
 //! Half-closes are passed on: when one side has ended and the other has all of its bytes, the other's end is shut. When
 //! both are, the tunnel is over. A reset is passed on as one. The owner's end is also shut where this node ends.
 
-use crate::edge::connection::NEVER;
-use crate::edge::counters::EdgeCounts;
-use crate::edge::io::Io;
 use crate::edge::limits::{
     TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LEAVE_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
     TUNNEL_UPGRADE_MS,
 };
-use crate::edge::start::EdgeSettings;
-use crate::edge::tls::Held;
 use crate::edge::tunnels::copy::key;
 use crate::edge::tunnels::{
     Departed, Ending, Half, Passes, Returned, Settled, Side, Stage, Tunnel, Tunnels,
+};
+use crate::edge::{
+    connection::NEVER, counters::EdgeCounts, io::Io, start::EdgeSettings, tls::Held,
 };
 use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
 use broker_core::time::Now;

@@ -17,16 +17,14 @@
 //! answer that comes before says so as well: most calls are answered in `Sent`.
 
 use crate::edge::connection::{NEVER, has_left};
-use crate::edge::io::Io;
-use crate::edge::limits::KEPT_TAKEN_MS;
 use crate::edge::tunnels::ahead::Opening;
 use crate::edge::tunnels::end::stop;
 use crate::edge::tunnels::{
     Answered, Ending, Half, Kept, Progress, Rested, Settled, Side, Taken, Tunnel, Tunnels,
 };
-use broker_core::id::NodeId;
+use crate::edge::{io::Io, limits::KEPT_TAKEN_MS};
 use broker_core::machine::{Machine, TunnelFailure};
-use broker_core::time::Now;
+use broker_core::{id::NodeId, time::Now};
 use codec::proxy::{CALL_BYTES_MAX, CHALLENGE_BYTES, NotFrame};
 use std::io;
 

@@ -10,8 +10,7 @@ use crate::edge::limits::{
     AHEAD_PER_NODE_MAX, AHEAD_PER_SHARD_MAX, AHEAD_PER_TURN, KEPT_PER_NODE_MAX, KEPT_PER_SHARD_MAX,
     RETURNED_PER_NODE_MAX,
 };
-use broker_core::id::NodeId;
-use broker_core::time::Now;
+use broker_core::{id::NodeId, time::Now};
 
 /// The connections of one shard that wait for upgrades, by their numbers.
 #[derive(Debug, Default)]

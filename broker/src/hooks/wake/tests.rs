@@ -1,8 +1,7 @@
 //! Calls for a master as transcripts.
 
 use super::*;
-use broker_core::presence::Master;
-use broker_core::time::Wall;
+use broker_core::{presence::Master, time::Wall};
 use codec::signal::Action;
 
 fn state(master: bool, waiting: &[(u64, Option<u64>)]) -> Arc<Presence> {

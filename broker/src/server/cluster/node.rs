@@ -7,25 +7,20 @@
 //!                                    └── parcels ── desk.rs       └──► the map of slots, links
 //! ```
 
-use crate::data_dir::DataDir;
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
 use crate::etcd_options::{self, EtcdFault};
-use crate::failure::Failure;
-use crate::server::cluster::EtcdPart;
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
 use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards};
-use crate::server::random::seeds;
+use crate::server::{cluster::EtcdPart, random::seeds};
 use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView};
+use crate::{data_dir::DataDir, failure::Failure};
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::Kinship;
-use broker_core::id::ShardId;
-use broker_core::placement::Placement;
-use broker_core::readiness::Readiness;
-use broker_core::registry::Store;
 use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
+use broker_core::{id::ShardId, placement::Placement, readiness::Readiness, registry::Store};
 use broker_etcd::{
     Config, Driver, Handle, InnerAddress, Inspection, Name, NodeState, Options, PeerCounts,
     PeerListener, TcpPeers,

@@ -3,22 +3,18 @@
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
-use crate::failure::Failure;
 use crate::server::cluster::inquiries::Event;
 use crate::server::mailboxes::post;
-use crate::side::InForce;
+use crate::{failure::Failure, side::InForce};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Cause, Ending, Held, Parcel, ParcelSent, SlotOrder};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
 use broker_core::id::{CallRef, Identity, ShardId, Slot};
 use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
-use broker_core::placement::Placement;
-use broker_core::readiness::Readiness;
-use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders};
-use broker_core::time::Now;
+use broker_core::{placement::Placement, readiness::Readiness, record::Record, time::Now};
 use broker_etcd::{Name, News, ParcelSender, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;

@@ -1,13 +1,10 @@
 //! The certificate of TLS listeners: found and read at start, and read again on a reload; the log reminds of its end.
 
-use crate::data_dir::DataDir;
 use crate::dev_certificate::{self, DevCertificate};
-use crate::edge::Post;
-use crate::failure::Failure;
-use crate::files::Stamp;
 use crate::server::mailboxes::post_to_all;
 use crate::server::reload::{Subject, stamps};
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
+use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::Stamp};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
 use mailbox::Mailbox;

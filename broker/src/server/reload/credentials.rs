@@ -1,14 +1,10 @@
 //! The credentials file, which has the principals that may sign: read at start, and again when it changes.
 
 use crate::config::{Loaded, load_credentials};
-use crate::devices::Devices;
-use crate::edge::Post;
-use crate::failure::Failure;
-use crate::files::Stamp;
 use crate::providers::{self, Fetcher};
-use crate::server::mailboxes::post_to_all;
-use crate::server::reload::Subject;
+use crate::server::{mailboxes::post_to_all, reload::Subject};
 use crate::side::{InForce, Shows};
+use crate::{devices::Devices, edge::Post, failure::Failure, files::Stamp};
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Letter, Shard};

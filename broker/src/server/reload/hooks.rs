@@ -1,12 +1,11 @@
 //! The hooks of the configuration: their files, read at start and again when they change, and their courier.
 
-use crate::failure::Failure;
-use crate::files::Stamp;
 use crate::hooks::client::{self, Client, HookFault};
 use crate::hooks::{self, Courier, Hooks, Order};
 use crate::server::random::seeds;
 use crate::server::reload::{Reloader, Subject, stamps};
 use crate::side::{Shows, Teller};
+use crate::{failure::Failure, files::Stamp};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::settings::Settings;
 use std::path::PathBuf;

@@ -19,14 +19,11 @@
 //! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
 //! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (names of cookies).
 
-use crate::limits::CONSOLE_EXCHANGES_MAX;
-use crate::providers::Knowledge;
 use crate::side::admin::access::Refusal;
 use crate::side::admin::account_sessions::{Account, Basis, Sessions, SignIns};
-use crate::side::admin::connections;
 use crate::side::admin::sign_in::{self, Place};
-use crate::side::shared_state::Shared;
-use crate::side::try_sessions::InForce;
+use crate::side::{admin::connections, shared_state::Shared, try_sessions::InForce};
+use crate::{limits::CONSOLE_EXCHANGES_MAX, providers::Knowledge};
 use axum::http::{HeaderMap, Method, header};
 use broker_core::auth::provider::Provider;
 use broker_core::settings::Oidc;

@@ -16,8 +16,7 @@ use crate::limits::{
     ADMIN_UNREAD_BYTES_MAX, LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
 };
 use crate::side::admin::connection_limits::{Hold, Inside, Place, Unread};
-use crate::side::process::open_files_max;
-use crate::side::shared_state::Shared;
+use crate::side::{process::open_files_max, shared_state::Shared};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;

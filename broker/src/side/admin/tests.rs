@@ -1,12 +1,10 @@
 use super::*;
 use crate::side::admin::rules::BROWSER_HEADERS;
 use crate::side::console::history::History;
-use crate::side::inspector::Whom;
 use crate::side::metrics::{ProcessState, Report};
-use crate::side::shared_state::Shared;
 use crate::side::{Backup, Readers, Refusals, Tries};
-use broker_core::id::ShardId;
-use broker_core::shard::Reply;
+use crate::side::{inspector::Whom, shared_state::Shared};
+use broker_core::{id::ShardId, shard::Reply};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;

@@ -10,8 +10,7 @@ use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::shard::{Connections, Question, Reply};
-use codec::http::encode;
-use codec::identifiers::ChannelArn;
+use codec::{http::encode, identifiers::ChannelArn};
 use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 

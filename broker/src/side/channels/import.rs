@@ -6,20 +6,18 @@
 //!                      shards make the channels ◄─ reported ◄─ one commit
 //! ```
 
-use crate::channels::Plan;
-use crate::limits::IMPORT_BODY_BYTES_MAX;
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
 use crate::side::inspector::Inspector;
+use crate::{channels::Plan, limits::IMPORT_BODY_BYTES_MAX};
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use broker_core::id::{ChannelKey, ShardId};
-use broker_core::limits::IMPORTED_MAX;
-use broker_core::record::Record;
 use broker_core::shard::{Question, Reply};
+use broker_core::{limits::IMPORTED_MAX, record::Record};
 use serde_json::json as value;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,15 +2,12 @@
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;
-use crate::side::channels::channel;
 use crate::side::channels::presence::{Teller, gist};
-use crate::side::console::Overview;
 use crate::side::feed::{Bell, End, Event, Feed, Position, event, fitting};
-use crate::side::inspector::Inspector;
 use crate::side::log::tail::LogTail;
-use crate::side::refusals::Refusals;
 use crate::side::shared_state::{Shared, Status, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
+use crate::side::{channels::channel, console::Overview, inspector::Inspector, refusals::Refusals};
 use broker_core::id::Identity;
 use serde_json::{Value, json as value};
 use std::collections::BTreeMap;

@@ -4,14 +4,12 @@
 
 use crate::side::admin::http::{Answer, SILENT, rfc3339};
 use crate::side::channels::list::merged;
-use crate::side::dev::fault_rule;
 use crate::side::dev::request::Parameters;
-use crate::side::inspector::Inspector;
+use crate::side::{dev::fault_rule, inspector::Inspector};
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use broker_core::id::Identity;
-use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::shard::{ChannelLine, ChannelView, Glob, PeerView, Question, Reply};
+use broker_core::{id::Identity, limits::LIST_PAGE_MAX};
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::time::Duration;

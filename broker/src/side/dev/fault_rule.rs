@@ -5,9 +5,8 @@ use broker_core::shard::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
     Glob, MessageAct, RequestAct, SessionAct,
 };
-use codec::control::Operation;
-use codec::identifiers::ClientId;
 use codec::signal::{Action, Role};
+use codec::{control::Operation, identifiers::ClientId};
 use serde_json::{Value, json};
 use strum::{EnumString, VariantNames};
 

@@ -5,9 +5,8 @@
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
-use crate::side::dev::fault_rule;
 use crate::side::dev::request::Body;
-use crate::side::inspector::Shards;
+use crate::side::{dev::fault_rule, inspector::Shards};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

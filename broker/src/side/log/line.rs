@@ -1,12 +1,10 @@
 //! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
 
-use broker_core::event::Outcome;
-use broker_core::id::Identity;
 use broker_core::journal::{
     Audit, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused, Superseded,
     UnacceptedMessage,
 };
-use broker_core::shard::Connections;
+use broker_core::{event::Outcome, id::Identity, shard::Connections};
 use codec::signal::{Action, Role};
 use std::net::SocketAddr;
 use tracing::{error, info, warn};

@@ -6,8 +6,7 @@
 //! of this thread. Lines are written in the order in which they were queued.
 
 use crate::side::log::{Item, LogMemory, Places, line};
-use broker_core::id::Account;
-use broker_core::journal::Entry;
+use broker_core::{id::Account, journal::Entry};
 use crossbeam_channel::Receiver;
 use std::cell::Cell;
 use std::io::Write;

@@ -3,8 +3,7 @@
 //! Both have the same samples. Headers of a counter differ: text 0.0.4 names it with `_total`, OpenMetrics without.
 
 use crate::edge::Scraped;
-use broker_core::event::Histogram;
-use broker_core::shard::Snapshot;
+use broker_core::{event::Histogram, shard::Snapshot};
 use std::fmt::Write;
 
 /// A format of the metrics text.

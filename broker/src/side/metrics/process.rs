@@ -1,13 +1,11 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
-use crate::hooks::HooksReport;
-use crate::providers::ProvidersReport;
 use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::metrics::exposition::{Row, counter, gauge, labelled};
 use crate::side::metrics::integrations::AuthoritiesReport;
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::shared_state::Status;
-use crate::version::COMMIT_LABEL;
+use crate::{hooks::HooksReport, providers::ProvidersReport, version::COMMIT_LABEL};
 use strum::VariantArray;
 
 /// The figures of the process as a whole, for a report.

@@ -3,9 +3,7 @@
 
 use crate::side::trace::hints::Span;
 use crate::side::trace::timeline::{Connection, Story};
-use broker_core::event::SHORT_MS;
-use broker_core::id::SessionKey;
-use broker_core::shard::TraceKind;
+use broker_core::{event::SHORT_MS, id::SessionKey, shard::TraceKind};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

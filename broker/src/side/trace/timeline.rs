@@ -4,10 +4,9 @@
 //! connection of that client id that came last before it; else to the next one; else to a client that never connected.
 
 use crate::side::trace::hints::{Facts, Lengths};
-use broker_core::id::SessionKey;
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind, TracePeer};
-use broker_core::time::Wall;
+use broker_core::{id::SessionKey, time::Wall};
 use codec::signal::{Action, Role};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,5 @@
 use super::*;
-use crate::commit::Change;
-use crate::disk::Call;
+use crate::{commit::Change, disk::Call};
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 

@@ -1,9 +1,8 @@
 use super::*;
 use crate::auth::credentials::Principal;
 use crate::auth::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
-use codec::control::Tag;
 use codec::policy::{Policy, Trust};
-use codec::sts::RoleArn;
+use codec::{control::Tag, sts::RoleArn};
 
 const ACCOUNT: &str = "123456789012";
 const OTHER: &str = "210987654321";

@@ -1,8 +1,6 @@
 use super::*;
-use crate::auth::credentials::Role;
-use crate::auth::policy_question::PolicyQuestion;
-use crate::auth::session::SessionKeyId;
 use crate::auth::sign_in::{SignIn, WebIdentity};
+use crate::auth::{credentials::Role, policy_question::PolicyQuestion, session::SessionKeyId};
 use codec::policy::{Action, Policy, Trust};
 
 const ALLOW: &str =

@@ -1,10 +1,9 @@
 use super::*;
-use crate::auth::grant::OpenedRoot;
-use crate::auth::session_keys::Opened;
 use crate::auth::{
     Assumption, Caller, Credentials, Denial, PolicyQuestion, Role, RoleFault, RoleGrant, RootGrant,
     SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,
 };
+use crate::auth::{grant::OpenedRoot, session_keys::Opened};
 use crate::check::Check;
 use codec::policy::{Policy, Trust};
 use codec::sts::{AssumeRole, RoleArn};

@@ -1,11 +1,7 @@
 //! Replies of other shards, as HTTP responses to their callers.
 
-use crate::auth::Caller;
-use crate::check::Check;
 use crate::control;
-use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey};
-use crate::journal::Audit;
 use crate::record::{Holding, Listed};
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::calls::responses::{self, Rejected, Response, internal_failure};
@@ -14,7 +10,7 @@ use crate::shard::road::in_flight::Parts;
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Answer, Fault};
-use crate::time::Moment;
+use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 /// An answer arrived. That of an earlier call is dropped.

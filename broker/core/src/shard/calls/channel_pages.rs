@@ -5,17 +5,15 @@
 //! the page ends there, and its token says so.
 
 use crate::id::{CallRef, Identity, ShardId};
-use crate::limits::LIST_MERGED_MAX;
-use crate::record::Listed;
 use crate::session::http::{Expected, HttpStage};
 pub use crate::shard::calls::letters::{PagePart, PageQuestion};
 use crate::shard::calls::responses::too_busy;
-use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PageOf, PageWork};
-use crate::shard::sockets::Sockets;
 use crate::shard::todo::TodoList;
 use crate::shard::{Answer, Query, QueryKind};
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
+use crate::{limits::LIST_MERGED_MAX, record::Listed};
 use codec::control::Operation;
 
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.

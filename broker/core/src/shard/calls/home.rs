@@ -3,30 +3,24 @@
 use crate::channel::alexa_calls::{Calls, Waiting};
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life};
-use crate::check::Check;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
-use crate::journal::Unaccepted;
-use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
-use crate::session::NEVER;
 use crate::session::outbox::Launch;
 use crate::shard::calls::responses::{
     RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down, too_busy,
 };
-use crate::shard::directory::Directory;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
 use crate::shard::road::in_flight::Parts;
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Answer, Fault, Query, QueryKind};
-use crate::time::Moment;
+use crate::shard::{Books, Directory, Sockets};
+use crate::{check::Check, journal::Unaccepted, limits::WAITING_CALLS_PER_CHANNEL_MAX};
+use crate::{session::NEVER, time::Moment};
 use codec::control::{ErrorKind, Operation};
-use codec::identifiers::ChannelArn;
-use codec::signal::Action;
+use codec::{identifiers::ChannelArn, signal::Action};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
 pub(crate) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {

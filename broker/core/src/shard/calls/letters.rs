@@ -2,15 +2,12 @@
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
-use crate::check::Check;
 use crate::cluster::slot_maps::SlotSet;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
-use crate::limits::LIST_PAGE_MAX;
-use crate::machine::Peer;
 use crate::record::{Holding, Listed, Record};
-use crate::registry::StoreError;
 use crate::session::http::{Admission, Onward};
 use crate::wire::at_most;
+use crate::{check::Check, limits::LIST_PAGE_MAX, machine::Peer, registry::StoreError};
 use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};

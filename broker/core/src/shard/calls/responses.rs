@@ -1,16 +1,12 @@
 //! Responses: written, counted, and logged when they refuse something.
 
-use crate::auth::Unsigned;
-use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
-use crate::id::SessionKey;
 use crate::journal::{Claims, Refused, Share, Subject};
-use crate::limits::ABSENCE_RETRY_S;
 use crate::session::http::Target;
-use crate::shard::Fault;
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence, named};
 use crate::time::Moment;
+use crate::{auth::Unsigned, check::Check, id::SessionKey, limits::ABSENCE_RETRY_S, shard::Fault};
 use codec::control::{ErrorKind, error_body};
 use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
 use codec::sts;

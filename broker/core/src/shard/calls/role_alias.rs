@@ -12,20 +12,15 @@ use crate::auth::{
     Caller, Credentials, Denial, Identified, Origin, RoleFault, RoleGrant, RootGrant, SessionGrant,
     SignIn, Temporary, ThingIdentity, ThingRefusal, Vouched, alias_arn, assume, certificate_id,
 };
-use crate::check::Check;
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
-use crate::limits::SIGN_INS_PER_HOUR;
 use crate::machine::{Shown, ShownCertificate};
 use crate::shard::calls::responses::{self, JSON, Refusal, Response, UNAUDITABLE};
-use crate::shard::gate::Gate;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{self, Books, Evidence, named};
-use crate::time::Moment;
-use codec::calendar::rfc3339;
-use codec::http::Head;
-use codec::policy::Decision;
+use crate::shard::{Gate, Sockets};
+use crate::{check::Check, limits::SIGN_INS_PER_HOUR, time::Moment};
 use codec::sts::{AssumeRole, RoleArn};
+use codec::{calendar::rfc3339, http::Head, policy::Decision};
 use std::fmt::Write;
 
 /// A request for keys.

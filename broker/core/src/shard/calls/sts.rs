@@ -7,18 +7,15 @@ use crate::auth::{
     SessionGrant, SessionTag, TOKEN_BYTES_MAX, Temporary, assume, assumed_role_id,
     federated_user_arn,
 };
-use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested};
 use crate::id::{Account, SessionKey};
-use crate::settings::Rate;
 use crate::shard::calls::responses::{
     self, RATE_EXCEEDED, Rejected, Response, StsFault, UNAUDITABLE,
 };
 use crate::shard::calls::web_identity::{UnsignedForm, answer_sign_in};
-use crate::shard::gate::Gate;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
-use crate::time::Moment;
+use crate::shard::{Gate, Sockets};
+use crate::{check::Check, settings::Rate, time::Moment};
 use codec::policy::{Action, Policy};
 use codec::sts::{
     self, AssumeRole, CallerIdentity, Error, ErrorKind, Granted, Keys, Request, assumed_role,

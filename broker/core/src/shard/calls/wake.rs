@@ -3,28 +3,21 @@
 //! The connection moves to its channel's home, as an upgrade does, and waits there: so no other shard takes part. What
 //! it waits for is looked at when an input is over that changed something of the channel, and at once when it comes.
 
-use crate::channel::Channel;
-use crate::check::Check;
-use crate::event::Purpose;
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
-use crate::limits::RECHECK_CLOSE_MS;
 use crate::session::Session;
 use crate::session::http::{Admission, Asks, AwaitedWake, HttpStage};
 use crate::shard::calls::responses::{self, Refusal, Rejected, Response, absent, nobody};
 use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
-use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
-use crate::shard::gate::Gate;
 use crate::shard::recheck::{self, Asked};
 use crate::shard::road::in_flight::Parts;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Todo, TodoList};
+use crate::shard::{Directory, Gate, Sockets};
 use crate::shard::{Fault, disconnect};
 use crate::time::{Moment, Now, Wall};
-use codec::calendar::rfc3339;
-use codec::control::ErrorKind;
-use codec::identifiers::ChannelArn;
+use crate::{channel::Channel, check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
+use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
 
 /// The answer that a channel has for its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

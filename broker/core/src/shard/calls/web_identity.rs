@@ -1,18 +1,14 @@
 //! AssumeRoleWithWebIdentity: the rights of a role for the token of an OpenID provider. It is the one call without a
 //! signature: the token is what proves who it is.
 
-use crate::auth::SignIn;
 use crate::auth::provider::{TokenFault, Unverified};
-use crate::check::Check;
 use crate::event::{Purpose, Requested};
-use crate::id::SessionKey;
-use crate::settings::Rate;
 use crate::shard::calls::responses::{self, Rejected, StsFault};
 use crate::shard::calls::sts::{self, Grantor, SignedForm, answer_parsed};
 use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence, Shown};
-use crate::time::Moment;
+use crate::{auth::SignIn, check::Check, id::SessionKey, settings::Rate, time::Moment};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
 /// A form that signs in.

@@ -1,15 +1,10 @@
 //! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, and what happens
 //! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
 
-use crate::channel::Life;
 use crate::channel::members::Joined;
-use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::{EndReason, Superseded};
-use crate::machine::Output;
-use crate::presence::Cause;
-use crate::record::Record;
 use crate::session::http::{Admission, Asks, HttpStage};
 use crate::session::web_socket::{Role, Terms, WebSocket};
 use crate::session::{NEVER, Session, SessionState};
@@ -17,23 +12,21 @@ use crate::settings::GoAway;
 use crate::shard::calls::responses::{
     self, NO_PLACE, RATE_EXCEEDED, Rejected, absent, nobody, too_busy,
 };
-use crate::shard::connect::public_pages;
 use crate::shard::connect::upgrades::{
     self, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
 };
 use crate::shard::directory::members::NoSlot;
 use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::road::in_flight::{Parts, slot_of};
-use crate::shard::road::service_messages;
 use crate::shard::shares::{Holder, Member, Standing};
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
+use crate::shard::{connect::public_pages, road::service_messages, sockets::Sockets};
 use crate::time::{Moment, Now, Wall};
-use codec::control::ErrorKind;
+use crate::{channel::Life, check::Check, machine::Output, presence::Cause, record::Record};
 use codec::http::{Meta, switching_protocols};
-use codec::identifiers::ChannelArn;
+use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
 
 /// The holder of the place that a connection asks for on its channel's home; `None` when it was refused since the

@@ -3,19 +3,14 @@
 //! Only a request that accepts HTML gets it. API clients send none to `/`, and tools get the error of any unknown
 //! operation.
 
-use crate::check::Check;
-use crate::control::host_name;
 use crate::event::{Purpose, Requested};
-use crate::id::SessionKey;
 use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
-use crate::settings::Settings;
 use crate::shard::calls::responses::{self, NO_ROOM, Rejected, Response};
-use crate::shard::connect::Step;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Fault, disconnect};
-use crate::time::Moment;
+use crate::shard::{connect::Step, sockets::Sockets};
+use crate::{check::Check, control::host_name, id::SessionKey, settings::Settings, time::Moment};
 use codec::control::ErrorKind;
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;

@@ -1,21 +1,17 @@
 //! A whole request head or body: which call or upgrade it is, or why it is refused.
 
-use crate::auth::Caller;
-use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
-use crate::placement::Home;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
 use crate::shard::calls::role_alias;
 use crate::shard::connect::upgrades::{self, UpgradeRefusal};
 use crate::shard::connect::{Step, ends_with, public_pages};
-use crate::shard::gate::Gate;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Fault, disconnect, tunnel};
-use crate::time::Moment;
+use crate::shard::{Gate, Sockets};
+use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
 use codec::sigv4::Refusal;

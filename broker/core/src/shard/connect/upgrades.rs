@@ -5,25 +5,18 @@
 //! `admission.rs`.
 
 use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
-use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
-use crate::id::SessionKey;
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
-use crate::machine::Peer;
 use crate::session::http::{Admission, Asks};
-use crate::settings::Settings;
-use crate::shard::Fault;
 use crate::shard::calls::responses::{self, Rejected, absent};
 use crate::shard::connect::ends_with;
-use crate::shard::gate::Gate;
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::{Gate, Sockets};
 use crate::time::Moment;
-use codec::control::ErrorKind;
+use crate::{check::Check, id::SessionKey, machine::Peer, settings::Settings, shard::Fault};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
-use codec::policy::Action;
-use codec::signal::PRESENCE_PARAMETER;
+use codec::{control::ErrorKind, policy::Action, signal::PRESENCE_PARAMETER};
 
 /// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
 const SINGLE: [&str; 9] = [

@@ -1,23 +1,17 @@
 //! Faults of connections: they fall silent, or end.
 
-use crate::check::Check;
 use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
-use crate::id::SessionKey;
-use crate::journal::EndReason;
-use crate::limits::FAULTS_DUE_PER_TICK;
 use crate::machine::Output;
 use crate::session::http::Admission;
 use crate::session::{NEVER, Session};
-use crate::shard::calls::BegunCall;
 use crate::shard::calls::responses::{self, JSON, Refusal, Response};
 use crate::shard::dev::faults::{FaultAct, Later, RequestAct, SessionAct, SharedRule, Subject};
-use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::todo::TodoList;
+use crate::shard::{calls::BegunCall, sockets::Sockets, todo::TodoList};
 use crate::time::{Moment, Now};
+use crate::{check::Check, id::SessionKey, journal::EndReason, limits::FAULTS_DUE_PER_TICK};
 use codec::control::{Call, Operation, Selector};
-use codec::signal::Role;
-use codec::ws::close;
+use codec::{signal::Role, ws::close};
 
 impl Sockets {
     /// When a fault has something to do.

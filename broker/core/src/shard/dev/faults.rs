@@ -10,10 +10,8 @@
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
-use crate::session::NEVER;
 use crate::session::outbox::Launch;
-use crate::shard::Glob;
-use crate::time::Now;
+use crate::{session::NEVER, shard::Glob, time::Now};
 use codec::control::{ErrorKind, Family, Operation, error_body};
 use codec::signal::{Action, Role};
 use std::collections::BTreeMap;

@@ -1,24 +1,20 @@
 //! Faults of messages, between their route and their recipient's outbox.
 
-use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::journal::Unaccepted;
-use crate::limits::FAULT_REORDER_MS;
 use crate::session::outbox::Launch;
 use crate::shard::dev::faults::{
     Corruption, DeliveryAct, FaultAct, FaultCounts, Faults, HeldMessage, MessageAct, SharedRule,
     Subject,
 };
 use crate::shard::dev::state::Fate;
-use crate::shard::directory::Directory;
 use crate::shard::flight_recorder::{NOBODY, Passage};
 use crate::shard::road::in_flight::{Parts, Passing};
 use crate::shard::road::{delivery, service_messages};
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Own, Todo, TodoList};
+use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Now};
+use crate::{channel::Route, journal::Unaccepted, limits::FAULT_REORDER_MS};
 use codec::signal::{Delivery, Role};
 
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.

@@ -1,24 +1,20 @@
 //! The checks that findings come from: what the strict profile would have refused, under `--dev` only.
 
-use crate::channel::pending::Message;
-use crate::channel::rates::Metered;
 use crate::channel::{Channel, Towards};
+use crate::channel::{pending::Message, rates::Metered};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
-use crate::limits::PARITY_BUCKETS_MAX;
-use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::dev::state::{AccountUse, Captured, Fate, rate_rule};
-use crate::shard::directory::Directory;
 use crate::shard::road::in_flight::Passing;
-use crate::shard::sockets::Sockets;
 use crate::shard::todo::{Gone, Own, Todo, TodoList};
+use crate::shard::{Directory, Sockets};
 use crate::shard::{Query, QueryKind};
 use crate::time::{Moment, Now};
+use crate::{limits::PARITY_BUCKETS_MAX, session::Session};
 use codec::base64;
-use codec::control::Operation;
-use codec::identifiers::ChannelArn;
 use codec::signal::{Action, Delivery, Request};
+use codec::{control::Operation, identifiers::ChannelArn};
 use std::sync::Arc;
 
 /// A channel is there.

@@ -4,8 +4,7 @@ use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
-use crate::session::outbox::Launch;
-use crate::session::web_socket::Role;
+use crate::session::{outbox::Launch, web_socket::Role};
 use crate::shard::dev::faults::{
     DeliveryAct, FaultAct, FaultCounts, HeldMessage, SessionAct, SharedRule, Subject,
 };
@@ -13,9 +12,8 @@ use crate::shard::dev::message_faults::spoil;
 use crate::shard::dev::observations;
 use crate::shard::road::in_flight::{Parts, kept_launch, towards, viewer_of};
 use crate::shard::road::unsent::{LAST_OFFERS, Recipient, push_kept};
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Own, Todo};
+use crate::shard::{Books, Sockets};
 use crate::time::{Moment, Now};
 use codec::signal::Delivery;
 use std::collections::VecDeque;

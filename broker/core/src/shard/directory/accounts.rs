@@ -17,16 +17,11 @@
 //! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
 //! all.
 
-use crate::auth::Caller;
-use crate::check::Check;
-use crate::id::Identity;
-use crate::limits::RECORD_BYTES_MAX;
-use crate::record::Holding;
-use crate::settings::Rate;
 use crate::shard::calls::responses::RATE_EXCEEDED;
 use crate::shard::directory::Directory;
 use crate::shard::{Answer, Fault};
-use crate::time::Moment;
+use crate::{auth::Caller, check::Check, id::Identity, limits::RECORD_BYTES_MAX, record::Holding};
+use crate::{settings::Rate, time::Moment};
 use codec::control::{ErrorKind, Operation};
 
 impl Directory {

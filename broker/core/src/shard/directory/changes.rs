@@ -9,10 +9,7 @@
 //! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
 //! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
-use crate::channel::Life;
-use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, Identity};
-use crate::journal::EndReason;
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
 use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
@@ -25,6 +22,7 @@ use crate::shard::telemetry::Books;
 use crate::shard::todo::{Each, Todo, TodoList};
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
 use crate::time::{Moment, Wall};
+use crate::{channel::Life, check::Check, journal::EndReason};
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
 use codec::identifiers::{ChannelArn, ChannelName};
 use std::collections::VecDeque;

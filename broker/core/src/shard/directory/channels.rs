@@ -5,15 +5,12 @@ use crate::channel::{Channel, Life, Route};
 use crate::id::{Account, CallerId, ChannelKey, Identity, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
-use crate::settings::Settings;
-use crate::shard::directory::Directory;
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Lists, PageOf, PageTurn};
-use crate::shard::telemetry::Books;
-use crate::time::Now;
-use codec::control::ChannelStatus;
-use codec::identifiers::ChannelArn;
+use crate::shard::{Books, Directory};
+use crate::{settings::Settings, time::Now};
 use codec::signal::{Action, Role};
+use codec::{control::ChannelStatus, identifiers::ChannelArn};
 use std::ops::Bound;
 
 impl Directory {

@@ -1,14 +1,13 @@
 //! The connections of channels: who takes a slot, holds it, and leaves. See invariant 3 of `ARCHITECTURE.md`.
 
-use crate::channel::Channel;
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
-use crate::journal::EndReason;
 use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
+use crate::{channel::Channel, journal::EndReason};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,11 @@ use crate::channel::pending::{Full, KeyName, Message, Room};
 use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
-use crate::journal::Unaccepted;
-use crate::presence::Cause;
 use crate::session::outbox::Unsent;
-use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
 use crate::shard::flight_recorder::{Passage, Passed};
-use crate::shard::telemetry::Books;
-use crate::time::Moment;
+use crate::shard::{Books, Directory};
+use crate::{journal::Unaccepted, presence::Cause, time::Moment};
 use codec::signal::{Action, Delivery};
 use std::collections::{BTreeSet, VecDeque};
 

@@ -1,15 +1,13 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
 use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
-use crate::channel::Life;
-use crate::check::Check;
 use crate::id::{CallerId, Identity};
 use crate::session::http::Admission;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::action_of;
-use crate::shard::directory::Directory;
-use crate::shard::telemetry::Books;
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
+use crate::shard::{Books, Directory};
+use crate::{channel::Life, check::Check};
 use codec::control::{Call, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, KeyName};

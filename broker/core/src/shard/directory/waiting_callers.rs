@@ -17,9 +17,8 @@ use crate::limits::{
     CALL_PLACES_PER_WAITING_CALL, LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, lists_under_way,
     lists_waiting,
 };
-use crate::shard::PageQuestion;
 use crate::shard::shares::Shares;
-use crate::time::Moment;
+use crate::{shard::PageQuestion, time::Moment};
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 

@@ -1,6 +1,5 @@
 use super::{PASSAGES, *};
-use crate::channel::Towards;
-use crate::journal::Unaccepted;
+use crate::{channel::Towards, journal::Unaccepted};
 use codec::signal::Action;
 use codec::ws::{Excess, FrameError};
 

@@ -1,10 +1,7 @@
 use super::*;
-use crate::id::ShardId;
-use crate::machine::Machine;
-use crate::placement::Placement;
-use crate::record::Version;
 use crate::settings::{Profile, Settings};
 use crate::shard::{Question, Shard, Start};
+use crate::{id::ShardId, machine::Machine, placement::Placement, record::Version};
 use std::sync::Arc;
 
 fn record(region: &str, name: &str) -> Record {

@@ -1,12 +1,9 @@
 use super::*;
 use crate::auth::{Authenticator, Credentials, Principal, SessionKeys, SignatureRules};
-use crate::id::ShardId;
 use crate::machine::{Input, Machine, Peer};
-use crate::placement::Placement;
-use crate::session::SessionState;
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start, StartKeys};
-use crate::time::Wall;
+use crate::{id::ShardId, placement::Placement, session::SessionState, time::Wall};
 use codec::policy::Policy;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::sync::Arc;

@@ -4,23 +4,18 @@
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::SessionKey;
-use crate::journal::Unaccepted;
-use crate::limits::LATE_AFTER_MS;
-use crate::presence::Cause;
 use crate::session::Session;
 use crate::session::outbox::Launch;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::directory::Directory;
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{Parts, Passing, Sender, Undelivered, away_from};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
-use crate::shard::sockets::Sockets;
 use crate::shard::sockets::outboxes::NoRoom;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Declined, Todo, TodoList};
+use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Now};
+use crate::{id::SessionKey, journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
 use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 

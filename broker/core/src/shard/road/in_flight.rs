@@ -1,23 +1,15 @@
 //! A message on its way, and what is noted of it.
 
-use crate::channel::Towards;
-use crate::channel::members::Slot;
-use crate::channel::pending::Message;
+use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallerId, ChannelKey, SessionKey};
-use crate::journal::Unaccepted;
-use crate::session::Session;
-use crate::session::outbox::Launch;
-use crate::session::web_socket::Role;
-use crate::shard::directory::Directory;
+use crate::session::{outbox::Launch, web_socket::Role};
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::service_messages::{StatusOf, decline};
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Declined, Deferred, TodoList};
-use crate::time::Moment;
-use codec::identifiers::CorrelationId;
-use codec::signal::Delivery;
+use crate::shard::{Books, Directory, Sockets};
+use crate::{channel::Towards, journal::Unaccepted, session::Session, time::Moment};
+use codec::{identifiers::CorrelationId, signal::Delivery};
 use std::rc::Rc;
 
 /// The sender of a message.

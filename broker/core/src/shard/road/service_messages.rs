@@ -1,19 +1,15 @@
 //! Messages that are refused, and STATUS_RESPONSE to their senders.
 
-use crate::channel::Channel;
-use crate::event::Kind;
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::presence::{MasterState, VIEWERS_TOLD_PER_TURN};
-use crate::session::Session;
 use crate::session::web_socket::WebSocket;
-use crate::shard::directory::Directory;
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::away_from;
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Declined, Todo, TodoList};
+use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Wall};
+use crate::{channel::Channel, event::Kind, session::Session};
 use codec::identifiers::CorrelationId;
 use codec::signal::{Action, Fault, FaultKind, Presence, StatusFault};
 

@@ -6,21 +6,16 @@ use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Channel, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
-use crate::journal::ConnectionEnd;
-use crate::limits::BRIEF_MS;
-use crate::presence::Cause;
 use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::home;
-use crate::shard::directory::Directory;
 use crate::shard::flight_recorder::{Leaver, Passage, Passed};
 use crate::shard::road::in_flight::{
     Parts, kept_launch, kept_message, slot_of, towards, viewer_of,
 };
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
 use crate::shard::todo::{Gone, Left, Todo, TodoList};
-use crate::time::Moment;
+use crate::shard::{Books, Directory, Sockets};
+use crate::{journal::ConnectionEnd, limits::BRIEF_MS, presence::Cause, time::Moment};
 use std::collections::VecDeque;
 use std::rc::Rc;
 

@@ -2,15 +2,11 @@
 
 use crate::id::{Account, SessionKey};
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
-use crate::machine::Output;
 use crate::session::outbox::{Launch, Load, Unsent};
 use crate::session::web_socket::WebSocket;
 use crate::session::{NEVER, Sending, Session, SessionState};
-use crate::settings::Settings;
-use crate::shard::Letter;
-use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::Books;
-use crate::time::Now;
+use crate::shard::{Books, Sockets};
+use crate::{machine::Output, settings::Settings, shard::Letter, time::Now};
 use codec::signal::{Action, Parser};
 use codec::ws::{self, Receiver, Side};
 

@@ -1,13 +1,10 @@
 //! Requests on HTTP connections: whose turn it is, which wait for an owner of their channel, and the bytes that all
 //! hold.
 
-use crate::address_shares::Origin;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::OWNER_WAITERS_MAX;
 use crate::session::http::{Expected, HttpStage, OnwardCount};
-use crate::shard::shares::Asking;
-use crate::shard::sockets::Sockets;
-use crate::time::Moment;
+use crate::shard::{shares::Asking, sockets::Sockets};
+use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
 
 /// Turns: see [`crate::shard::sockets`].
 impl Sockets {

@@ -1,21 +1,18 @@
 //! The sessions of a shard: added, looked up, moved from state to state, and removed with all that the part keeps for
 //! them.
 
-use crate::auth::Caller;
-use crate::channel::Channel;
 use crate::cluster::tunnels::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey, TimerId};
-use crate::journal::EndReason;
 use crate::limits::{RECALL_STEP_MS, TUNNELS_PER_TICK};
 use crate::machine::{Output, Peer, Shown};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
-use crate::settings::Settings;
 use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
 use crate::time::{Moment, Now};
+use crate::{auth::Caller, channel::Channel, journal::EndReason, settings::Settings};
 use std::iter;
 use std::sync::Arc;
 

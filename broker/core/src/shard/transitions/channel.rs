@@ -1,14 +1,12 @@
 //! Channels: for each state and event the next state, and the HTTP status that the caller gets, or that it waits.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
-use crate::channel::Life;
 use crate::id::{ChannelKey, SessionKey, ShardId};
 use crate::machine::{Input, Machine, Peer};
-use crate::placement::Placement;
-use crate::registry::StoreError;
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start};
 use crate::time::{Moment, Now, Wall};
+use crate::{channel::Life, placement::Placement, registry::StoreError};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

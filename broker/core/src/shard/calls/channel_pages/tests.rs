@@ -7,8 +7,7 @@ use crate::record::{Record, Records, Version};
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start};
 use crate::time::{Moment, Wall};
-use codec::control::Tag;
-use codec::identifiers::ChannelArn;
+use codec::{control::Tag, identifiers::ChannelArn};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -1,10 +1,8 @@
 use super::*;
-use crate::id::ShardId;
 use crate::journal::end_reasons::grouped;
-use crate::machine::Machine;
-use crate::placement::Placement;
 use crate::record::{Record, Version};
 use crate::shard::{Question, Reply, Shard, Start, StartDev};
+use crate::{id::ShardId, machine::Machine, placement::Placement};
 use codec::identifiers::ChannelArn;
 
 const HASHER: RandomState = RandomState::with_seeds(1, 2, 3, 4);
