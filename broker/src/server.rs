@@ -39,7 +39,7 @@ use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
 use crate::tls_files::NotAfter;
 use crate::{edge::EdgeSettings, failure::Failure, hooks::Courier, providers::Fetcher};
 use crate::{memory, session_key};
-use admin::Secrets;
+use admin::{Secrets, open_lan};
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
 pub use check::{Checked, check};
@@ -94,10 +94,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
     admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
     let accounts = accounts::prepare(&settings, &mut shows)?;
-    let (history, (admin, pairing)) = (
-        shows.history.clone(),
-        admin::open_lan(&settings, &mut shows),
-    );
+    let (history, (admin, pairing)) = (shows.history.clone(), open_lan(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     let tasks = (hooks.courier.take(), fetcher);

@@ -414,6 +414,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
 
+    use super::web_socket::Terms;
     use super::*;
 
     #[test]

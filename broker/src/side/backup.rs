@@ -239,7 +239,7 @@ mod tests {
     /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
-        use crate::side::{History, Shared, Shows, StatusBoard, admin};
+        use crate::side::{History, Shared, Shows, StatusBoard};
         use std::io::{Read, Write};
         use std::net::TcpStream;
         let (backups, dir) = backups("backup-turns");

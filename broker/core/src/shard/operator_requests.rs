@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::shard::dev::state::Parity;
 use crate::shard::dev::{Reset, ResetStep, connection_faults};
 use crate::shard::directory::pending::wait_ms;
-use crate::shard::operator::{self, Question, Reply, read_presence, view};
+use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{PageQuestion, Shard};
@@ -63,8 +63,7 @@ impl Shard {
             }
             Question::Session(session, before) => {
                 let recorder = books.recorder();
-                let step =
-                    operator::look_up_connection(sockets, directory, recorder, session, before);
+                let step = look_up_connection(sockets, directory, recorder, session, before);
                 Reply::Session(Box::new(step))
             }
             Question::ReconnectIce {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::grant::{CHAIN_MAX, OpenedRoot};
 use codec::policy::Policy;
 
 const GRANT: Grant<'static> = Grant {
