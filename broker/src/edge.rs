@@ -6,7 +6,7 @@
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
 //!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
-//!          completions.rs   letters/             leaving.rs
+//!          steps.rs   letters/             leaving.rs
 //!                │             │         │            │
 //!                └─────────────┴─────────┴────────────┴── sessions/: Machine::handle, outputs mark connections
 //! ```
@@ -16,9 +16,9 @@
 //! `Listeners`; `Inners` (connections of other nodes that have not said whose they are). A part knows none beside it: a
 //! step that another part has to go on with returns what remains to be done.
 //!
-//! In reading order: this page; `letters/post.rs` (what travels between shards); `start.rs` (what a shard is made
+//! In reading order: this page; `letters.rs` (what travels between shards); `start.rs` (what a shard is made
 //! of); `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`, `handshakes.rs`; `shard.rs` (the parts);
-//! `completions.rs`, `accept.rs`, `letters/`, `leaving.rs` (the steps of a turn that need several of them);
+//! `steps.rs`, `accept.rs`, `letters/`, `leaving.rs` (the steps of a turn that need several of them);
 //! `sessions/` (bytes to the machine and away, and the rule of its seam); `connections/` (what is kept of connections,
 //! who makes room when there is none, the edge's own deadlines); `nodes/` (connections between the nodes of a cluster);
 //! `tls/` (the engine of an encrypted one).

@@ -6,7 +6,7 @@
 //! the bytes mean. Why it exists: broker/decisions/0001-own-ring.md.
 //!
 //! In reading order:
-//! * [`Settings`], [`Ring::new`], [`Ring::next`] (`ring.rs`), [`Ring::enter`] (`enter.rs`): the turn.
+//! * [`Settings`], [`Ring::new`], [`Ring::next`] (`ring.rs`), [`Ring::enter`] (`ring.rs`): the turn.
 //! * what becomes of entries that the kernel does not take (`patience.rs`).
 //! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`],
 //!   [`Ring::send`], [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.

@@ -1,8 +1,8 @@
 //! The connections of a shard's clients: their state, their deadlines, and which one makes room for another.
 //!
 //! Nothing here sends bytes, or gives the machine any. In reading order: `connection.rs` and `table.rs` (one, and all
-//! of them), this page (lists of those that something is to be done for), `reading.rs` (what is armed on them),
-//! `room.rs` (newcomers, and which one makes room), `overdue.rs` (deadlines), `end.rs`.
+//! of them), this page (lists of those that something is to be done for), `connections.rs` (what is armed on them),
+//! `eviction.rs` (newcomers, and which one makes room), `connections.rs` (deadlines), `end.rs`.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
 use crate::edge::limits::{

@@ -270,7 +270,7 @@ const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 // The memory of a connection between nodes while it is a client's.
 
-/// The state that a connection is to have when it comes back from a client; see `inner/returned.rs`.
+/// The state that a connection is to have when it comes back from a client; see `inner_calls.rs`.
 pub(crate) struct Lease {
     /// The owner's challenge on it.
     pub(crate) challenge: [u8; CHALLENGE_BYTES],

@@ -4,8 +4,8 @@
 //! the connection: what it means for the socket happens once a turn, when touched connections are flushed. So no output
 //! is ever obeyed in the middle of another one's work.
 //!
-//! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `farewell.rs` (the end of a
-//! connection here), `returning.rs` (connections between nodes that outlive their session), `tunnels.rs` (sessions
+//! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `end.rs` (the end of a
+//! connection here), `end.rs` (connections between nodes that outlive their session), `tunnels.rs` (sessions
 //! whose owner is elsewhere), `calls.rs` (sessions without a connection).
 
 pub(crate) mod end;

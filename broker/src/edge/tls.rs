@@ -13,7 +13,7 @@
 //! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that
 //! only wants to write, shows it exactly what is held.
 //!
-//! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `engine.rs`.
+//! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `tls_engine.rs`.
 
 use crate::devices::Door;
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};

@@ -11,7 +11,7 @@ use crate::dev::messages::OFFER;
 use crate::http::{Answer, admin, call, get};
 use crate::operator::events::Watcher;
 use crate::peer::{HealthyPair, Peer, candidate, offer};
-use crate::process::{Broker, DEV, arn, command, fresh_directory, until_true};
+use crate::process::{Broker, DEV, arn, command, fresh_directory};
 use crate::things::fleet::Fleet;
 use broker_core::settings::KEYS;
 use data_encoding::BASE64;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
-use testkit::{assert_golden, help, run};
+use testkit::{assert_golden, help, run, until_true};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/golden");
 

@@ -54,7 +54,7 @@ pub struct Limits {
     /// Most bytes of undelivered messages kept by one shard; 0 for an even part of the total.
     pub pending_bytes_per_shard: usize,
     /// Most client connections of the process. For one more a connection makes room that was not let in: see
-    /// `crowd.rs`. WebSockets have most of them: see `shard/shares/admitted.rs` and
+    /// `address_shares.rs`. WebSockets have most of them: see `shard/shares.rs` and
     /// [`Settings::connections_per_shard`].
     pub connections: usize,
     /// Most TLS handshakes under way on one shard: see `EdgeSettings::handshakes` of the edge.

@@ -3,7 +3,7 @@
 //! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
 //! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
 //! gets the request as it came. A connection that another node passed on stays here, whatever it asks for: no request
-//! travels in circles. Its answers end the connection (`respond.rs`), so that the next request is looked at by the node
+//! travels in circles. Its answers end the connection (`responses.rs`), so that the next request is looked at by the node
 //! that the client is connected to.
 
 use crate::cluster::tunnels::Lead;

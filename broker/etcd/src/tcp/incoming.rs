@@ -1,7 +1,7 @@
 //! Connections of other nodes.
 //!
 //! ```text
-//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or it only asks: asked.rs)
+//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or it only asks: outgoing.rs)
 //!                  │                                │
 //!                  └────────────────────────────────┴► closed: late, no node, too many; what no node sends; replaced
 //! ```

@@ -2,9 +2,9 @@
 //! it.
 //!
 //! ```text
-//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► desk.rs ──► Letter::Slots
+//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► slot_orders.rs ──► Letter::Slots
 //!                                    ▲                            │              ◄────── served, packed
-//!                                    └── parcels ── desk.rs       └──► the map of slots, links
+//!                                    └── parcels ── slot_orders.rs       └──► the map of slots, links
 //! ```
 
 use crate::edge::turn::shards_now;

@@ -1,4 +1,4 @@
-//! The engine's file begins as `src/head.rs` expects. That layout is private to the engine, so its version is pinned.
+//! The engine's file begins as `src/file_check.rs` expects. That layout is private to the engine, so its version is pinned.
 //! Before another one is taken, compare its `header.rs` with `head.rs`, then change the version here and in
 //! `Cargo.toml`.
 

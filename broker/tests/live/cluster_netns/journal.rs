@@ -1,4 +1,4 @@
-//! The history of slots on all nodes, by the lines that each writes (`src/server/node/journal.rs`), and the rules that
+//! The history of slots on all nodes, by the lines that each writes (`src/server/cluster/slot_orders.rs`), and the rules that
 //! these must keep:
 //!
 //! | rule | what |

@@ -1,5 +1,5 @@
 //! Changes of the registry: made durable first, then made, then answered. What follows when the store has reported one
-//! is in `commits.rs`.
+//! is in `changes.rs`.
 //!
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer

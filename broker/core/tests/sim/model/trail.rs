@@ -1,4 +1,4 @@
-//! The events that the flight recorder notes. See the theory of operation in `core/src/shard/books/recorder.rs`: of
+//! The events that the flight recorder notes. See the theory of operation in `core/src/shard/flight_recorder.rs`: of
 //! each event the model knows how many notes it takes, so it knows the serial numbers too, and which notes are
 //! overwritten.
 
