@@ -1,4 +1,5 @@
-//! The documents: what the AWS CLI prints of channels, and tags with the ARN of their channel.
+//! The documents of the AWS CLI: what it prints of channels, and tags with the ARN of their channel; from them to
+//! records, checked whole, and back.
 //!
 //! ```text
 //!  {"ChannelInfoList": [CHANNEL, …]}            aws kinesisvideo list-signaling-channels

@@ -1,9 +1,9 @@
 //! `heliograph channels`: channels move in from the cloud service and back, as the JSON documents of the AWS CLI.
 //!
 //! ```text
-//!  FILE… ─► document ─► gather (checked whole) ─► compared with the data directory ─► one commit
-//!                      └─────► POST /import of a broker that runs (`online`): the same
-//!  data directory ─► export ─► stdout
+//!  FILE… ─► channel_documents (checked whole) ─► compared with the data directory ─► one commit
+//!                       └─────► POST /import of a broker that runs: the same
+//!  data directory ─► channel_documents ─► stdout
 //! ```
 //! Devices and apps keep ARNs, so a channel keeps its own, with the creation time in it.
 

@@ -1,5 +1,5 @@
-//! The subcommands that are not the server, each on a page of its own; here, the directory that a backup or an export is
-//! written to: complete, or absent.
+//! The subcommands that are not the server, each in a file of its own; here, the directory that a backup or an export
+//! is written to: complete, or absent.
 
 pub mod backup;
 pub mod cluster;

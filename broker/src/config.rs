@@ -1,12 +1,12 @@
 //! From flags and file to [`Settings`].
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
-//! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` and
-//! `entries` (the file), `rules` and `check` (rules that join keys), `credentials` (who may do what: a file of its
-//! own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `error`, `json`,
-//! `summary`, `cpus`.
+//! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` (the file),
+//! `rules` (rules that join keys), `credentials` (who may do what: a file of its own), `document` (how a text is read),
+//! `draft` (what was read, with all that is wrong), `json` and `summary` (settings as they are shown). The CPUs of the
+//! process are on this page.
 //!
-//! All faults are found in one go. Nothing outside this folder knows that there was a file.
+//! All faults are found in one go. Nothing outside this module knows that there was a file.
 
 mod credentials;
 mod document;
@@ -150,8 +150,6 @@ const IN_MEMORY: &str = ":memory:";
 
 /// Longest configuration file; a hundred times the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
-
-// The CPUs that this process may use.
 
 /// The CPUs of the affinity mask, and how many of them the process may keep busy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,9 @@
 //! ```
 //! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
 //! decides, by the registry first.
+//!
+//! In this order: [`Devices`]; [`Door`], the server configuration; [`Authority`]; the name of a thing; the authority of
+//! test devices.
 
 use crate::files::write_whole;
 use broker_core::machine::{Certified, Shown, ShownCertificate};

@@ -6,22 +6,23 @@
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
 //!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
-//!          steps.rs   letters/             leaving.rs
+//!           steps.rs        steps.rs             steps.rs
 //!                │             │         │            │
-//!                └─────────────┴─────────┴────────────┴── sessions/: Machine::handle, outputs mark connections
+//!                └─────────────┴─────────┴────────────┴── sessions.rs: Machine::handle, outputs mark connections
 //! ```
 //!
-//! `Edge` (`shard.rs`) has four parts, each with its own state: `Io` (the ring, the turn, counters and bounds), which
-//! every step is given; `Sessions` (the machine, with the connections of clients, the tunnels and the mail);
-//! `Listeners`; `Inners` (connections of other nodes that have not said whose they are). A part knows none beside it: a
-//! step that another part has to go on with returns what remains to be done.
+//! `Edge` has four parts, each with its own state: `Io` (the ring, the turn, counters and bounds), which every step is
+//! given; `Sessions` (the machine, with the connections of clients, the tunnels and the mail); `Listeners`; `Inners`
+//! (connections of other nodes that have not said whose they are). A part knows none beside it: a step that another
+//! part has to go on with returns what remains to be done.
 //!
-//! In reading order: this page; `letters.rs` (what travels between shards); `start.rs` (what a shard is made
-//! of); `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`, `handshakes.rs`; `shard.rs` (the parts);
-//! `steps.rs`, `accept.rs`, `letters/`, `leaving.rs` (the steps of a turn that need several of them);
-//! `sessions/` (bytes to the machine and away, and the rule of its seam); `connections/` (what is kept of connections,
-//! who makes room when there is none, the edge's own deadlines); `nodes/` (connections between the nodes of a cluster);
-//! `tls/` (the engine of an encrypted one).
+//! In reading order: this page; `letters.rs` (what travels between shards); `start.rs` (what a shard is made of);
+//! `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (the steps of a turn that
+//! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
+//! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
+//! is none); `links.rs`, `inner.rs`, `inner_calls.rs` and `tunnels.rs` (connections between the nodes of a cluster:
+//! where the others are, those that another node passes on to this one, and those that this node passes on); `tls.rs`
+//! and `tls_engine.rs` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -149,8 +150,6 @@ pub fn prepare<M: Machine + 'static>(
 ) -> std::io::Result<ShardThread<M>> {
     runtime::prepare(id, cpu, *ring)
 }
-
-// One shard's edge: its parts.
 
 /// Everything one shard owns. Lives on its thread, from spawn to stop.
 struct Edge<M: Machine> {

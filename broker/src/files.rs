@@ -1,5 +1,5 @@
 //! Whole files: read within a bound (configuration, credentials, tokens, certificates, keys), and written whole or not
-//! at all.
+//! at all; how a change of one is seen; and the authorities and tokens in them.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;

@@ -5,8 +5,9 @@
 //!                                              │
 //!                                              └──► queue of each hook ──► client ──► receiver
 //! ```
-//! `address` and `secret` say what may be configured, `keys` reads the files; `queue` and `wake` are state machines
-//! without clock and network, `event` has the forms of events, `courier` drives all of them on the side thread.
+//! `address` says what may be configured; `client` sends, and reads the files of a hook; `queue` and `wake` are state
+//! machines without clock and network, `event` has the forms of events, `courier` drives all of them on the side
+//! thread.
 //!
 //! No address comes from a request, a channel or a tag: a channel's name is put into the path of one that the operator
 //! wrote, and names have no character with a meaning there. Redirects and proxies are not followed.

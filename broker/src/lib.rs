@@ -6,28 +6,23 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
-//! | `failure` `limits` | how a process ends before its time; bounds of the admin listener and of the log |
-//! | `files` | whole files, read within a bound; how etcd is reached |
-//! | `lan` `qr` | the machine's addresses in local networks; a QR code as text or drawing |
-//! | `data_dir` | the directory that the process has for itself, and the key of temporary credentials in it |
+//! | `failure` `limits` | how a process ends before its time; bounds of all but the edge |
+//! | `files` `etcd_options` | whole files, read within a bound; how etcd is reached |
+//! | `data_dir` | the directory that the process has for itself |
+//! | `session_key` `presence_epoch` | two files in it: the keys of temporary credentials, and the epoch of presence |
 //! | [`registry`] | channel records on a disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
-//! | [`tls_files`] [`certificate`] | what TLS listeners present; the development certificate |
+//! | [`tls_files`] [`dev_certificate`] | what TLS listeners present; the development certificate |
 //! | [`devices`] | certificates of devices, and the authorities that vouch for them |
 //! | [`hooks`] | events of channels for receivers, and calls for masters that sleep |
 //! | [`providers`] | keys of OpenID providers, fetched from them |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
-//! | [`backup`] [`hook_test`] [`why`] | subcommands that ask a running broker |
-//! | [`channels`] | channels from and to documents of the AWS CLI |
-//! | [`things`] | devices that sign in with certificates: their registry, and test devices |
-//! | [`env`] | the environment of clients of a running broker |
-//! | [`trace`] | what happened on a channel of a running broker |
-//! | [`seccomp`] | the seccomp profile for containers |
-//! | [`policy_test`] | what the policies of a credentials file say |
+//! | [`channels`] `channel_documents` | channels from and to documents of the AWS CLI |
+//! | `backup_stream` | a backup as bytes, as `POST /backup` sends it |
+//! | [`commands`] `admin_client` | the other subcommands; their requests to a running broker |
+//! | `terminal` `qr` | texts as a terminal may show them; a QR code as text or drawing |
 //! | [`version`] | which build this is |
-//! | [`cluster_admin`] | subcommands that ask etcd |
-//! | [`doctor`] `finding` | what keeps a broker from running on this machine, and what may |
 //! | [`etcd`] | several nodes |
 
 mod admin_client;

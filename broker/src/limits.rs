@@ -1,4 +1,5 @@
-//! Bounds of the log and of event streams, each with its reason and what happens when it is full.
+//! Bounds of the log, of the admin listener and its event streams, and of hooks, each with its reason and what happens
+//! when it is full.
 
 /// Entries and lines that wait for the log thread: at some 500 bytes each they are 3 MiB. One more is dropped and
 /// counted: `heliograph_log_dropped_total`.

@@ -1,10 +1,10 @@
 //! Keys of OpenID providers: fetched from the providers themselves, kept for a restart, handed to the shards.
 //!
 //! ```text
-//!  shards ── wish for newer keys ──► Fetcher ── when: schedule ──► client ──► discovery document ──► keys
-//!                                       │                           address: who may be asked
-//!                                       ├──► kept: a file of the data directory
-//!                                       └──► shards: a Keyring in a letter; report: metrics
+//!  shards ── wish for newer keys ──► Fetcher ── when: Schedule ──► client ──► discovery document ──► keys
+//!                                       │                           Reach: who may be asked
+//!                                       ├──► Kept: a file of the data directory
+//!                                       └──► shards: a Keyring in a letter; ProvidersReport: metrics
 //! ```
 //! No address comes from a token: the issuer is the operator's, and where its keys are is what its own document says,
 //! on its own host or one that the operator wrote. Redirects and proxies are not followed.

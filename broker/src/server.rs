@@ -1,20 +1,19 @@
 //! The process: what is started in which order, what is printed when it runs, and how it ends.
 //!
 //! ```text
-//!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──►
-//! registry
-//!                                                            ┌───────────────────────────────────────────────────────┘
-//!                                                            └─► side thread ──► shards ──► `ready …`
+//!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──┐
+//!                                                            ┌───────────────────────────────────────────────────┘
+//!                                                            └─► registry ──► side thread ──► shards ──► `ready …`
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
 //! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
-//! Rings come before all that depends on the number of shards, which locked memory may lower (`threads.rs`). Nothing is
+//! Rings come before all that depends on the number of shards, which locked memory may lower (`shards.rs`). Nothing is
 //! written to stdout but the `ready` line.
 //!
-//! `check` refuses a start, `preflight` says beforehand what else would; `listeners`, `threads`, `shards`, `records`
-//! and `admin` prepare what runs; `ready`, `supervisor` and `lan` say that it does; `watch` is the main thread from
-//! then on, `reload` its files that may change, `cluster` and `node` its part of a cluster.
+//! `check` refuses a start, `preflight` says beforehand what else would; `listeners`, `mailboxes`, `shards`, `records`
+//! with `disk_registry`, and `admin` prepare what runs; `ready` and `supervisor` say that it does; `watch` is the main
+//! thread from then on, `reload` its files that may change, `cluster` its part of a cluster.
 
 mod admin;
 mod check;

@@ -1,19 +1,19 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
-//! listener.
+//! listener. Its start is on this page.
 //!
-//! | place | what it is |
+//! | module | what it is |
 //! |---|---|
-//! | this page, `status`, `shared`, `process`, `feed` | its start, and what all rooms use |
-//! | `admin` | who gets in, and how a connection is served |
-//! | `accounts` | people who get in with an account of an OpenID provider |
-//! | `pages` `rules` `shows` | the table of all pages, what holds for each, and what they show |
-//! | `inspect` | questions to the shards and to other nodes |
-//! | `channels` `presence` `trace` `refusals` | what and who is there, what happened, and why not |
+//! | `shared_state` `process` `feed` | what all others use: the state of the process, signals, events |
+//! | `admin` | the table of all pages, who gets in with a token or an account, and how a connection is served |
+//! | `inspector` `survey` | questions to the shards and to other nodes |
+//! | `channels` | what and who is there, and what operators do to it |
+//! | `trace` `refusals` `recent_refusals` | what happened, and why not |
 //! | `console` | the operator's pages: files, figures, events |
 //! | `metrics` `log` | for programs that watch |
-//! | `try_page` `phones` | a camera and a viewer in a browser; devices of the local network |
+//! | `try_page` `try_sessions` | a camera and a viewer in a browser |
+//! | `lan` | devices of the local network |
 //! | `hooks` | how receivers of events do |
 //! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
 

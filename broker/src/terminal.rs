@@ -1,4 +1,4 @@
-//! Texts of the wire as a terminal may show them.
+//! What subcommands print: texts of the wire as a terminal may show them, and findings with their level.
 
 use crate::failure::Failure;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! From PEM files to the certificates of TLS listeners, with their expiry.
 //!
-//! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order,
-//! validity and key of certificates), `expiry` (how long is left, and when to say so), `tickets` (those of a cluster),
-//! `validity` (their end with certificates).
+//! In reading order: this page (the server configuration), `chain` (a file and what is wrong with it; order, validity
+//! and key of certificates), `expiry` (how long is left, and when to say so), `tickets` (those of a cluster, and their
+//! end with certificates).
 
 mod chain;
 mod expiry;

@@ -1,8 +1,6 @@
 //! Rules of the project as tests: imports between modules and files, lengths, citations, documents, and plain words.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+mod budgets;
 mod circles;
 mod citations;
 mod documents;
@@ -12,11 +10,16 @@ mod pages;
 mod sections;
 mod tokens;
 
+use budgets::{code_lines, production};
+use imports::names_behind;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 /// Modules of `broker-core`: each may use its own and those named here.
 const CORE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
-    ("limits", &["work"]),
+    ("limits", &["work_units"]),
     ("check", &[]),
     ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "journal"]),
@@ -29,9 +32,9 @@ const CORE: &[(&str, &[&str])] = &[
         &["auth", "check", "event", "id", "limits", "time"],
     ),
     ("record", &["time"]),
-    ("machine", &["id", "time", "work"]),
-    ("work", &[]),
-    ("leap", &["limits", "machine", "time"]),
+    ("machine", &["id", "time", "work_units"]),
+    ("work_units", &[]),
+    ("clock_jump", &["limits", "machine", "time"]),
     ("presence", &["id", "limits", "record", "time"]),
     ("settings", &["auth", "limits", "quota", "record"]),
     (
@@ -49,7 +52,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("registry", &["id", "record", "time"]),
     ("placement", &["cluster", "id", "time"]),
     ("control", &["id", "machine", "settings", "time"]),
-    ("crowd", &["time"]),
+    ("address_shares", &["time"]),
     ("cluster", &["id", "settings", "time", "wire"]),
 ];
 
@@ -61,16 +64,24 @@ const EDGE: &[(&str, &[&str])] = &[
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (
         "edge",
-        &["crowd", "id", "leap", "limits", "machine", "time", "work"],
+        &[
+            "address_shares",
+            "id",
+            "clock_jump",
+            "limits",
+            "machine",
+            "time",
+            "work_units",
+        ],
     ),
     ("config", &["auth", "limits", "settings"]),
 ];
 
 #[test]
 fn modules_import_only_what_their_layer_allows() {
-    let mut faults = imports("core/src", "crate::", CORE);
-    faults.extend(imports("src", "crate::", EDGE));
-    faults.extend(imports("src", "broker_core::", EDGE_OF_CORE));
+    let mut faults = imports("core/src", "crate", CORE);
+    faults.extend(imports("src", "crate", EDGE));
+    faults.extend(imports("src", "broker_core", EDGE_OF_CORE));
     assert!(
         faults.is_empty(),
         "imports against the layers:\n{}",
@@ -78,20 +89,19 @@ fn modules_import_only_what_their_layer_allows() {
     );
 }
 
-/// Lines in a folder whose module names another one after `prefix` that its layer does not allow.
-fn imports(folder: &str, prefix: &str, layers: &[(&str, &[&str])]) -> Vec<String> {
+/// Files of a folder whose module names another one behind `first` that its layer does not allow.
+fn imports(folder: &str, first: &str, layers: &[(&str, &[&str])]) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, text) in sources(folder) {
         let module = module_of(&path);
         let Some((_, allowed)) = layers.iter().find(|(name, _)| *name == module) else {
             continue;
         };
-        for (number, line) in text.lines().enumerate() {
-            let names = words_after(line, prefix);
-            let outside = |name: &String| *name != module && !allowed.contains(&name.as_str());
-            if names.iter().any(outside) {
-                let line = line.trim();
-                faults.push(format!("{}:{}: {line}", path.display(), number + 1));
+        for name in names_behind(first, &text) {
+            // Types and functions of the root are everybody's.
+            let is_module = name.starts_with(|c: char| c.is_ascii_lowercase());
+            if is_module && name != module && !allowed.contains(&name.as_str()) {
+                faults.push(format!("{}: {first}::{name}", path.display()));
             }
         }
     }
@@ -131,15 +141,10 @@ fn files_have_one_reason_to_exist() {
     ];
     let mut faults = Vec::new();
     for (path, text) in folders.iter().flat_map(|folder| sources(folder)) {
-        let code = text
-            .split("#[cfg(test)]")
-            .next()
-            .unwrap_or_default()
-            .lines()
-            .count();
+        let code = code_lines(production(&text));
         if code > FILE_LINES_MAX && !path.ends_with(GENERATED) {
             faults.push(format!(
-                "{}: {code} lines before its tests, at most {FILE_LINES_MAX}",
+                "{}: {code} lines of code before its tests, at most {FILE_LINES_MAX}",
                 path.display()
             ));
         }
@@ -186,7 +191,8 @@ fn files_of_tests_have_a_bound() {
     );
 }
 
-const FILE_LINES_MAX: usize = 470;
+/// Lines of code: neither blank ones nor comments.
+const FILE_LINES_MAX: usize = 600;
 /// Written by a generator, which puts all messages and clients into one file.
 const GENERATED: &str = "etcd/src/rpc/generated.rs";
 const TEST_LINES_MAX: usize = 500;
@@ -225,16 +231,4 @@ fn module_of(path: &Path) -> String {
         .rposition(|part| part == "src")
         .expect("a source file");
     parts[source + 1].trim_end_matches(".rs").to_owned()
-}
-
-/// The names that follow each `prefix` in a line.
-fn words_after(line: &str, prefix: &str) -> Vec<String> {
-    let name = |rest: &str| {
-        rest.chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-            .collect()
-    };
-    line.match_indices(prefix)
-        .map(|(at, _)| name(&line[at + prefix.len()..]))
-        .collect()
 }

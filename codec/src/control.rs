@@ -1,8 +1,8 @@
 //! The HTTP API operations: typed requests, response bodies and errors.
 //!
-//! One file per operation, named as AWS names it. In reading order: [`operation`] knows paths and which operation is
-//! which, [`call`] makes a [`Call`] of a body, the operation files hold the requests and write the responses,
-//! [`error`] holds what may go wrong and how that looks on the wire.
+//! In reading order: [`Operation`] knows paths and which operation is which, [`call`] makes a [`Call`] of a body,
+//! `channels`, `tags`, `media_storage` and `signaling` hold the requests and write the responses, [`ApiError`] holds
+//! what may go wrong and how that looks on the wire.
 //!
 //! ```text
 //!  path ──► Operation ──┐

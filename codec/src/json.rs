@@ -1,8 +1,8 @@
-//! JSON text of signaling messages: two readers with one result, and the escaping writer.
+//! JSON text: two readers of signaling messages with one result, values of API bodies, and the escaping writer.
 //!
 //! Clients nearly always send one flat object of strings, without escapes but perhaps `\/`. The flat scanner (`scan`)
-//! reads that shape, skips what unknown members hold (`skip`), and stops at anything else *before it has changed a
-//! byte*; then simd-json (`tape`) decides. So the scanner can only be quicker, never laxer: whatever it accepts,
+//! reads that shape, skips what unknown members hold, and stops at anything else *before it has changed a byte*; then
+//! simd-json (`tape`) decides. So the scanner can only be quicker, never laxer: whatever it accepts,
 //! simd-json reads alike, which tests hold over generated and mutated texts.
 //!
 //! Both find the places of the values of the four known members in the text. Escapes are undone in place, so that these

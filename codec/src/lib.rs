@@ -15,7 +15,7 @@
 //! | [`base64`] | the one place that calls base64-simd |
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
-//! | [`sts`] | temporary credentials: the two requests of AWS STS that are served, forms in and XML out |
+//! | [`sts`] | temporary credentials: the requests of AWS STS that are served, forms in and XML out |
 //! | [`proxy`] | what nodes of a cluster say before a client's bytes: PROXY protocol version 2, signed |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(

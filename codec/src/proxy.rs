@@ -22,7 +22,7 @@
 //!  │ signature  │0x20│  0 │  35  │0xE1: HMAC-SHA256         │
 //!  └────────────┴────┴────┴──────┴──────────────────────────┘
 //! ```
-//! The header of a call or an upgrade may say that the connection is kept behind it; see the page `kept`.
+//! The header of a call or an upgrade may say that the connection is kept behind it; see `frame`.
 //!
 //! Source: HAProxy, "The PROXY protocol, versions 1 & 2", section 2.2; 0xE0 to 0xEF are left to applications
 //! (`PP2_TYPE_MIN_CUSTOM`).

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 
 TOKEN = re.compile(r"//[^\n]*|/\*.*?\*/|r(#*)\"(.*?)\"\1|\"((?:[^\"\\]|\\.)*)\"|'(?:\\[^']+|[^\\'])'", re.S)
 TEST = re.compile(r"#\[(?:\w+::)*test\b[^\]]*\]((?:\s*#\[[^\]]*\])*)\s*(?:async )?fn (\w+)")
-MODULE_OF_TESTS = re.compile(r"^#\[cfg\((?:all\()?test\b.*\n(?:pub\S* )?mod (\w+) \{\n(.*?)^\}", re.M | re.S)
+MODULE_OF_TESTS = re.compile(r"^#\[cfg\((?:all\()?test\b[^\n]*\n(?:#[^\n]*\n)*(?:pub\S* )?mod (\w+) \{\n(.*?)^\}", re.M | re.S)
 MACRO = re.compile(r"^macro_rules! (\w+) \{(.*?)^\}", re.M | re.S)
 PATH = re.compile(r"(?:\b(GET|POST|DELETE) |^|(?<=[\s\"'`}]))(/[\w\-./{}:%*~]+|/$)")
 KEY_LINE = re.compile(r"(?:^|\|)[ \t]*(?:\[\[?([^\]\n]+)\]|(\w+) = )", re.M)  # tables of cases have | between lines
@@ -62,7 +62,7 @@ class Tests:
             inside = file.removeprefix(os.path.dirname(top) if top in shared else top)
             module = re.sub(r"(/mod|/main)?\.rs$", "", inside).strip("/").replace("/", "::")
             inner = [(f"{module}::{name}", re.sub(r"(?m)^    ", "", body)) for name, body in MODULE_OF_TESTS.findall(text)]
-            for one in [(module, text)] if re.search(r"/tests(/.*)?\.rs$", file) else inner:
+            for one in [(module, text)] if re.search(r"[/_]tests(/.*)?\.rs$", file) else inner:
                 pieces += self.pieces_of(file, *one)
         best, named = defaultdict(str), defaultdict(str)  # levels of files and folders; of texts
         around = {file: [file, *map(str, PurePosixPath(file).parents)] for file in files}
@@ -117,7 +117,7 @@ class Items:
     """What must have a test, except for rules and attacks."""
 
     def __init__(self, files):
-        side = [text for path, text in files.items() if path.startswith("broker/src/side/") and "tests" not in path]
+        side = [text for path, text in files.items() if re.match(r"broker/src/side[/.]", path) and "tests" not in path]
         side = "\n".join(text.split("\n#[cfg(test)]\nmod ")[0] for text in side)
         metrics = set(re.findall(r'\(\s*"((?:heliograph|process)_\w+)",', side))
         constants = dict(re.findall(r'const (\w+): &str = "(/[^"]+)";', side))

@@ -1,18 +1,18 @@
-//! The only part that touches the world: rings, sockets, TLS, threads, clock, processes, signals.
+//! With `worker`, the only part that touches the world: rings, sockets, TLS, threads, clock, processes, signals.
 //!
 //! ```text
 //!            ┌──────────────────────── one turn of a worker ────────────────────────┐
 //!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
-//! [`run`](run()) starts one worker a thread. Each has a share of the channels with all their parties, so that both
-//! ends of every message are judged on one thread, by the pure [`crate::visit::Crew`]. In the open loop these are
-//! masters, and sessions that begin on schedule whatever the target does, or peers whose messages are due on schedule
-//! ([`pace`](worker::pace)); in the closed loop, peers that are connected for the whole run. The [`conduct`]or leads
-//! the workers through the phases of the [`board`]; nothing else is shared but its numbers. With discovery, a party's
-//! first connections are for its API calls; where they lead is in each worker's [`directory`](worker::directory), found
-//! by the one thread of [`lookup`](worker::lookup). What is no part of the load, channels made and removed and metrics
-//! read, goes through the blocking client of [`http`], on the conductor's thread.
+//! The files of a turn are in `worker/`. [`run`](run()) starts one worker a thread. Each has a share of the channels
+//! with all their parties, so that both ends of every message are judged on one thread, by the pure
+//! [`crate::visit::Crew`]. In the open loop these are masters, and sessions that begin on schedule whatever the target
+//! does, or peers whose messages are due on schedule (`worker/timers.rs`); in the closed loop, peers that are connected
+//! for the whole run. The [`Conductor`] leads the workers through the phases of the [`board`]; nothing else is shared
+//! but its numbers. With discovery, a party's first connections are for its API calls; where they lead is in each
+//! worker's directory, found by one thread of its own (`worker/directory.rs`). What is no part of the load, channels
+//! made and removed and metrics read, goes through the blocking client of [`http`], on the conductor's thread.
 
 mod api;
 pub(crate) mod board;
@@ -227,5 +227,3 @@ fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
 fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |error| RunError::local(format!("{what}: {error}"))
 }
-
-// Processes on both sides of a run: the target that it starts or watches, the parts that share the load; the machine.

@@ -13,7 +13,8 @@
 //! | [`options`] [`plan`] | the command line as given; the same, checked |
 //! | [`scenario`] | flags from a TOML file |
 //! | [`needs`] | what a plan takes, and whether this machine allows it |
-//! | [`edge`] | rings, sockets, TLS, threads, clock, what the kernel reports of processes |
+//! | [`edge`] | threads, clock, API calls, signals, what the kernel reports of processes |
+//! | `worker` | one thread of a run: its ring, sockets, TLS and timers |
 //! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
 //! | [`page`] | the result as one HTML page |
 //! | [`live`] | what is seen of a run while it runs |

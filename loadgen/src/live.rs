@@ -1,9 +1,9 @@
 //! The progress of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
 //! nothing.
 //!
-//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] makes the text of a line and touches
-//! nothing; [`part`] carries it from one process to another; [`view`] brings it to where it is read. Nothing here costs
-//! the load anything: it is drawn by the thread that leads the run.
+//! The engine hands a [`Progress`] to a [`View`] four times a second, which brings it to where it is read; [`PartNews`]
+//! carries it from one process to another. Nothing here costs the load anything: it is drawn by the thread that leads
+//! the run.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -44,7 +44,7 @@ pub struct Progress {
     pub p50_us: Option<u64>,
     /// Its 99th percentile.
     pub p99_us: Option<u64>,
-    /// Failures until here, by class, the most frequent first; [`words::KINDS_MAX`](crate::live::KINDS_MAX) of them are shown.
+    /// Failures until here, by class, the most frequent first; [`KINDS_MAX`](crate::live::KINDS_MAX) of them are shown.
     pub errors: Vec<(String, u64)>,
     /// Failures until here, all of them; names as in the report are known only at the end.
     pub failed: u64,

@@ -4,11 +4,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`axis`] | where values lie and which of them are written beside a plot |
-//! | [`plot`] | one plot as HTML and SVG |
-//! | [`charts`] | which plots a report has, and their data |
-//! | [`sections`] | head, verdicts, key figures |
-//! | [`times`] | where the time goes |
-//! | [`tables`] | the rest in words: failures, cost, machine, arguments |
+//! | [`charts`] | which plots a report has, their data, and one plot as HTML and SVG |
+//! | [`tables`] | the rest in words: where the time goes, failures, cost, machine, arguments |
+//!
+//! Head, verdicts and key figures are in this file.
 //!
 //! The templates are maud's, which escapes every text; those that came from a file pass through [`visible`] as well.
 

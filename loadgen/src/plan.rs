@@ -1,10 +1,5 @@
-//! A run, checked before anything is opened.
-//!
-//! | module | what it is |
-//! |---|---|
-//! | [`from_options`] | the plan of a command line |
-//! | [`ranges`] | what each flag may be |
-//! | [`error`] | what is wrong with the flags |
+//! A run, checked before anything is opened: the plan of a command line, what each flag may be, and what is wrong with
+//! the flags.
 
 use crate::address::{AddressError, Sources, Target};
 use crate::credentials::{Credentials, MissingKeys};
@@ -164,8 +159,6 @@ impl Plan {
 /// Above these a load on another machine must be confirmed: connections per second, and at once.
 const ABROAD_RATE_MAX: f64 = 100.0;
 const ABROAD_MAX: u64 = 1_000;
-
-// Faults of the flags.
 
 /// A fault of the flags; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -2,15 +2,16 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`document`] | the document, member by member, and its reading and writing |
-//! | [`figures`] | the groups of figures that it consists of |
-//! | [`kind`] | why something failed: a closed set, each with what to do about it |
+//! | [`figures`] | the groups of figures that a document consists of |
+//! | [`error_kind`] | why something failed: a closed set, each with what to do about it |
 //! | [`spread`] | the spans of one kind: quantiles and the full histogram |
 //! | [`verdict`] | what a document comes to, as a word and as an exit code |
 //! | [`merge`] | the documents of the parts of one run, added up exactly |
 //! | [`threshold`] | what the operator wants of latency and failures |
 //! | [`words`] | figures as people read them |
 //! | [`rows`] [`table`] | a document as rows; as text, several side by side |
+//!
+//! The document itself, member by member, is in this file, with its reading and writing.
 //!
 //! Each worker fills a [`Document`] with what it counted; [`merge()`] adds them up, as it does those of processes and
 //! machines; what only the whole knows is filled in then, and [`Document::judge`] is the last step. No I/O, no clock.

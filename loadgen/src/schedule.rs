@@ -1,4 +1,5 @@
-//! When sessions begin: an open loop, in which the moment of each is fixed before anything runs.
+//! When a load and its sessions begin, and how a run is split: an open loop, in which the moment of each session is
+//! fixed before anything runs.
 //!
 //! [`Schedule::moment_ns`] is a function of the session's number, the seed and the shape, and of nothing else: no
 //! answer of the target, late or missing, moves a later session. So a stall of the target shows in full in the

@@ -412,8 +412,6 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 /// A shorter one at the end of the log is left out.
 const SHORTEST_NS: u64 = 100_000_000;
 
-// Connections that are open.
-
 /// The lines whose connections are open. Each is counted once, whatever a service sends in one piece: an answer to an
 /// upgrade and a close behind it are one event.
 #[derive(Debug, Default)]

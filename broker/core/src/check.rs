@@ -455,8 +455,6 @@ const _: () = assert!(
     "an id of a refusal has eight bits for its check"
 );
 
-// Counters by check.
-
 /// Counters by check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByCheck([u64; CHECKS]);

@@ -1,13 +1,13 @@
 //! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
 //!
-//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, which a key of etcd names; the *epoch* is
+//! Channels are divided into [`limits::SLOTS`] slots. A slot has one owner, which a key of etcd names; the *epoch* is
 //! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
 //!
 //! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
-//!   it serves the slot ([`plan`](crate::cluster::slot_claims), [`silence`](crate::cluster::liveness)). The claim's transaction compares the epoch and the
+//!   it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the
 //!   registration.
-//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`](crate::cluster::authority)).
-//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`](crate::cluster::slot_departures)).
+//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
+//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`slot_departures`]).
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
 //! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
@@ -16,12 +16,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`types`] [`message`] [`limits`] [`spans`] | the words, what goes in and out, bounds, the parts of a lease |
-//! | [`etcd`] | calls of etcd, and what is known of its keys |
-//! | [`node`] | what each input changes; registration, the silence of others, until when this node may admit |
-//! | [`slots`] | the own slots: claimed, loaded, served, given |
-//! | [`maps`] | from a channel to its slot and node; what a file says of that; sets of slots |
-//! | [`secret`] [`proof`] | the keys that all nodes derive from one secret; the proof in a registration |
+//! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds and the parts of a lease |
+//! | [`etcd`] [`etcd_view`] | calls of etcd; what is known of its keys |
+//! | `registration` | the registration under a lease, and the right to the node's name |
+//! | [`liveness`] [`authority`] | which nodes answer, and what; until when this node may admit |
+//! | `tick` | what follows from time alone, and the decisions after each input |
+//! | [`slots`] [`slot_claims`] [`slot_departures`] | the own slots: loaded and served; claimed; given |
+//! | [`slot_maps`] [`tunnels`] | from a channel to its slot and node; connections to owners of slots |
+//! | [`secret`] | the keys that all nodes derive from one secret, and the proof in a registration |
 
 pub mod authority;
 pub mod etcd;
@@ -57,16 +59,8 @@ use types::{
     SlotRecord,
 };
 
-// One node's part of the cluster: what each input changes. The effects of etcd's replies are in `etcd::replies`, how
-// slots come and leave is in `slots`.
-//
-// | module | what it is |
-// |---|---|
-// | [`authority`] | until when this node may admit |
-// | [`silence`] | which nodes answer, and what |
-// | `registration` | the registration under a lease, and the right to the node's name |
-// | `namesake` | whether another process of this node's name lives |
-// | `duties` | what follows from time alone, and the decisions after each input |
+// One node's part of the cluster: what each input changes. The effects of etcd's replies are in `etcd`, how slots come
+// and leave is in `slots` and `slot_departures`.
 
 /// The configuration of a process at its start.
 #[derive(Clone, Copy, Debug)]

@@ -285,7 +285,7 @@ impl fmt::Display for EndReason {
     }
 }
 
-// Why a message was not accepted, as `heliograph_messages_unaccepted_total{reason}` names it.
+// The reasons are the labels of `heliograph_messages_unaccepted_total{reason}`.
 
 /// Why a message was not accepted. Exactly one for each that ends as refused, throttled or overflow.
 #[derive(

@@ -10,15 +10,15 @@
 //! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
 //! | [`settings`] | what the operator configured, with its defaults |
 //! | [`presence`] | who is there on channels that are watched |
-//! | `quota` [`wheel`] | token buckets; deadlines without a scan |
+//! | `quota` [`timer_wheel`] [`work_units`] | token buckets; deadlines without a scan; the work of a turn |
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`readiness`] | whether the process is ready for clients |
 //! | [`refusal_id`] | request ids of refusals, which say why |
 //! | [`wire`] | the form of what nodes and programs write for each other |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
-//! | [`leap`] | a jump of its clock, for tests |
+//! | [`clock_jump`] | a jump of its clock, for tests |
 //! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
-//! | [`crowd`] | connections by address, and who makes room |
+//! | [`address_shares`] | connections by address, and who makes room |
 //! | [`cluster`] | which node owns which channels |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
 //! | `testing` | what tests and benches begin with; behind a feature |

@@ -386,7 +386,8 @@ pub const REQUESTS_PER_VISIT: u32 = 16;
 /// those behind much work ([`crate::work_units`]).
 pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 
-/// Heads and bodies that have waited and are answered in one tick; fewer where they are much work ([`crate::work_units`]).
+/// Heads and bodies that have waited and are answered in one tick; fewer where they are much work
+/// ([`crate::work_units`]).
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
 /// Bytes of unfinished or waiting requests, or of answers not taken, that an HTTP connection holds without being

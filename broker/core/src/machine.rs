@@ -1,4 +1,4 @@
-//! The interface between the edge and the machine that it drives.
+//! The interface between the edge and the machine that it drives, and the certificates that the edge reports.
 //!
 //! A [`Machine`] is one shard's state without sockets, clock or randomness. The edge owns descriptors, TLS and the
 //! ring; the machine owns sessions. Both keep them under the same [`SessionKey`].
@@ -334,7 +334,7 @@ pub trait Machine {
     }
 
     /// The clock jumps to `until`, for a test: [`Input::Tick`] comes at moments before it, and nothing of any peer. See
-    /// the module `leap`.
+    /// [`crate::clock_jump`].
     fn leap(&mut self, until: Now) {
         let _ = until;
     }

@@ -1,4 +1,5 @@
-//! The presence of watched channels as plain data: who is connected, and who waits for a master that is not.
+//! The presence of watched channels as plain data: who is connected, and who waits for a master that is not; what was
+//! not told yet, and when viewers learn of their master.
 //!
 //! A channel is watched when a hook of the configuration names it, and every channel is while an operator's page
 //! follows them. Then its shard tells the whole state of it after each input that changed it: a state, never a change,

@@ -1,7 +1,7 @@
 //! The registry: channel records that outlive the process.
 //!
-//! A record lives in its home shard's memory; a [`Store`] makes changes durable. `encoding` says how a
-//! record is written as bytes. Absent: sessions and messages.
+//! A record lives in its home shard's memory; a [`Store`] makes changes durable. The form of a record in bytes is here.
+//! Absent: sessions and messages.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};

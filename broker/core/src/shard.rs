@@ -3,23 +3,25 @@
 //! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Books`] (the
 //! counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
 //! WebSocket left its channel, a call has its answer, a deadline of a channel moved) it leaves in a list
-//! ([`todo`](Todo)), and the shard does it before the next step. This file hands each input to its first step; the
-//! shard's loops are in `rounds`:
+//! ([`Todo`](crate::shard::todo::Todo)), and the shard does it before the next step. This file hands each input to its
+//! first step; the shard's loops are in `event_loop`:
 //! ```text
 //!  handle(Received)
-//!    ├─ rounds::received   HTTP: one head or body a step; WebSocket: one frame a step
-//!    │    ├─ requests   what comes next of the bytes; turns: how many of them now
-//!    │    ├─ heads      a head or body → a call or an upgrade
-//!    │    ├─ calls      a call → a question to the channel's home; answers: its answer as an HTTP response
-//!    │    ├─ home       the questions, answered where the channel lives; changes: durable before they are made
-//!    │    ├─ admission  an upgrade → here or handed over → 101; handover: on the way; tunnel: to another node
-//!    │    └─ road       frame → message → route → the recipient's outbox, or kept, or refused
-//!    │         ├─ frames     its steps on the sender's side
-//!    │         └─ relay      its steps on the recipient's side
-//!    └─ rounds::work_off   what the step left; what that leaves comes first
+//!    ├─ event_loop                HTTP: one head or body a step; WebSocket: one frame a step
+//!    │    ├─ connect              what comes next of the bytes; sockets: how many of them at once
+//!    │    │    ├─ requests        a head or body → a call or an upgrade
+//!    │    │    └─ admission       an upgrade → here, or handed over to the channel's home → 101
+//!    │    ├─ calls                a call → a question to the channel's home
+//!    │    │    ├─ home            the questions, answered where the channel lives
+//!    │    │    └─ answers         its answer as an HTTP response
+//!    │    ├─ directory::changes   changes of channels: durable before they are made
+//!    │    ├─ tunnel               requests for channels of other nodes
+//!    │    └─ road                 frame → message → route → the recipient's outbox, or kept, or refused
+//!    │         └─ delivery        its steps on the recipient's side
+//!    └─ todo_dispatch             what the step left; what that leaves comes first
 //!  handle(Sent)    road: delivered
-//!  handle(Gone)    leave: a connection's slot; unsent: what it had not sent
-//!  handle(Tick)    rounds::due: deadlines, slots that come and go, the end of the process
+//!  handle(Gone)    disconnect: a connection's slot; road::unsent: what it had not sent
+//!  handle(Tick)    event_loop: deadlines, slots that come and go, the end of the process
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
@@ -87,8 +89,8 @@ pub use telemetry::Snapshot;
 use todo::TodoList;
 pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 
-/// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
-/// has all of them.
+/// One shard: four parts, each with its own promise. What a step may change is in its signature; only the methods of
+/// the shard have all of them.
 pub struct Shard {
     /// The steps that the test double may change, from the start on the same.
     double: &'static dyn Double,

@@ -1,4 +1,4 @@
-//! The memory of a node from one start to the next, in two files of its data directory.
+//! The memory of a node from one start to the next, in two files of its data directory, written as it changes.
 //!
 //! ```text
 //!  DIR/cluster.lock   held while the node runs: one process at a time
@@ -194,8 +194,6 @@ pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Resul
     }
     Ok(())
 }
-
-// The memory of etcd in the data directory, written as it changes.
 
 /// The contents of the directory, and those that are being written to it.
 #[derive(Debug)]

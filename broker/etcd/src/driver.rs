@@ -8,16 +8,16 @@
 //!                        │ Post      messages, the hosts of other nodes         │
 //!                        └──────────────────────────────────────────────────────┘
 //! ```
-//! One input of any kind, then all that it causes, then the next. `node` hands each to the part that it is for. A part
-//! has private fields; it takes what it needs of others as arguments, and returns what remains to be done, which only
-//! the node does.
+//! One input of any kind, then all that it causes, then the next. [`Node`] hands each to the part that it is for. A
+//! part has private fields; it takes what it needs of others as arguments, and returns what remains to be done, which
+//! only the node does.
 //!
-//! * `start`, `handle`: the thread, and the rest of the process' end of it;
-//! * `node`: the parts, and what goes from one to another;
-//! * `core`: the rules; `event`: reports of tasks;
-//! * `connection`, `control`, `records`: etcd;
-//! * `post`: other nodes;
-//! * `keeping`, `news`, `inspection`, `log`: what is kept, passed on, shown and logged.
+//! * this page: the parts, what goes from one to another, and reports of tasks;
+//! * `handle`: the thread, and the rest of the process' end of it;
+//! * `core`: the rules;
+//! * `connection`, `control`, `records`: etcd; `capacity`, `orders`: its fill, and orders of operators in it;
+//! * `messages`: other nodes;
+//! * `news`, `inspection`, `log`: what is passed on, shown and logged.
 
 mod capacity;
 mod connection;
@@ -66,8 +66,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::warn;
-
-// The node: its parts, and what goes from one to another.
 
 /// The components of a node.
 pub(crate) struct Parts<S, P> {

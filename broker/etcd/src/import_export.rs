@@ -1,4 +1,4 @@
-//! From a store on a disk into etcd, and back.
+//! From a store on a disk into etcd, and back; and records beside those that are there.
 //!
 //! Both read one moment of where they come from. An import is possible while no node is registered: each of its
 //! transactions compares that, so a node that starts meanwhile ends it.

@@ -15,9 +15,9 @@
 //! In reading order:
 //!
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
-//! * `schema`, `names`: the keys and values in etcd, and from there to the types of the core and back;
-//! * `wire`, `parts`, [`Peers`], [`TcpPeers`]: messages between nodes;
-//! * `rpc`, `client`: connections to etcd, what is asked over them, and what a failure means;
+//! * `schema`, `translate`, `names`: the keys and values in etcd, and from there to the types of the core and back;
+//! * `wire`, `parcels`, [`Peers`], [`TcpPeers`]: messages between nodes;
+//! * `rpc`: connections to etcd, what is asked over them, and what a failure means;
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
 //! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;

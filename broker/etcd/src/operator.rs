@@ -1,5 +1,8 @@
 //! Commands of operators over etcd: they show the state of a cluster, remove nodes, and give orders to its nodes. Each
 //! call connects, asks and ends, within a bounded time.
+//!
+//! Here is what all of them use: a session with etcd, the nodes of a cluster at one revision, and the lease that is
+//! granted.
 
 mod drain;
 pub(crate) mod member;
@@ -265,8 +268,6 @@ pub(crate) async fn order(
     }
     Ok(first)
 }
-
-// The lease that etcd grants.
 
 /// Asks for a lease of this many seconds, and gives it back. Returns the seconds that etcd grants: more where its
 /// elections take longer than two thirds of what was asked for.

@@ -1,4 +1,4 @@
-//! Parcels that are too long for one message: they go in parts, one after the other.
+//! Parcels of pending messages between nodes. Those that are too long for one message go in parts, one after the other.
 //!
 //! ```text
 //!  giver                           receiver
@@ -218,8 +218,6 @@ impl Receiving {
 }
 
 const _: () = assert!(PARTS_MAX * PART_BYTES >= PARCEL_BYTES_MAX);
-
-// Parcels of pending messages as messages between nodes: whole, or in parts if they are long.
 
 /// Parcels whose parts are under way, in both directions.
 #[derive(Debug, Default)]

@@ -1,5 +1,9 @@
 //! etcd's gRPC interface: its messages, and the calls over one connection.
 //!
+//! * `connection`: one connection to one member, and the attempts to get one;
+//! * `calls`: single calls, the records of a slot page by page, and what a failed call means;
+//! * `streams`: the keepalives of a lease, and a watch.
+//!
 //! `generated.rs` is what `tonic-prost-build` makes of `proto/rpc.proto`; the test of `broker/etcd/generator` compares
 //! the two, and is all that needs `protoc`.
 

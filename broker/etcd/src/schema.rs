@@ -1,7 +1,4 @@
-//! The keys and values of a cluster in etcd.
-//!
-//! * [`keys`]: the names of the keys; [`values`]: their values, as JSON;
-//! * [`translate`]: from keys and values to the types of the core, and back.
+//! The keys and values of a cluster in etcd. From them to the types of the core and back: `translate.rs`.
 
 use crate::names::{Name, shown};
 use crate::{config::InnerAddress, limits::VALUE_BYTES_MAX};

@@ -1,4 +1,5 @@
-//! The interface of the driver to the process around it: orders for its shards, parcels, news, and its end.
+//! The interface of the driver to the process around it: orders for its shards, parcels, news, and its end; and the
+//! registry's end of a node, for one shard.
 
 use crate::{limits::CHANGES_MAX, names::Name};
 use broker_core::cluster::message::{Ending, Held, Parcel, SlotOrder};
@@ -94,8 +95,6 @@ pub enum News {
     KnowsAbsence(bool),
 }
 
-// The registry's end of a node, for one shard.
-
 /// A change on its way to the node's thread.
 #[derive(Debug)]
 pub(crate) struct Submission {
@@ -112,7 +111,7 @@ pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) 
     mpsc::channel(CHANGES_MAX)
 }
 
-/// One shard's end of the registry on etcd. What becomes of each change is reported by [`crate::service::Service::written`].
+/// One shard's end of the registry on etcd. What becomes of each change is reported by [`Service::written`].
 ///
 /// A change is made if this node serves the channel's slot and etcd answers; otherwise it is refused within a second.
 /// One that was sent and has no answer is neither: it is reported when its outcome is known.

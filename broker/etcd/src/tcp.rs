@@ -12,7 +12,7 @@
 //! the others' keys. TLS was chosen over an HMAC for each frame since parcels carry what clients sent: nobody else can
 //! read it, whatever `[cluster] link` is. A frame of another connection is refused by TLS.
 //!
-//! A process whose name another one may have asks over a connection of its own, of one message each way (`asked`): the
+//! A process whose name another one may have asks over a connection of its own, of one message each way: the
 //! connections of that name stay that one's.
 //!
 //! A message is lost when its node has no address, when its queue is full, and when the connection breaks or does not
@@ -210,8 +210,6 @@ impl Drop for TcpPeers {
 
 /// Connections that the system completes before they are accepted: a quarter of a second's worth.
 const BACKLOG: i32 = 1_024;
-
-// The state and the helpers that all connections of a node use.
 
 /// The state that all connections of a node share.
 struct Shared {

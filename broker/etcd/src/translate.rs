@@ -1,4 +1,4 @@
-//! From what is in etcd to the words of the core, and back.
+//! From the keys and values in etcd to the types of the core, and back.
 
 use crate::config::{Config, InnerAddress};
 use crate::limits::ADDRESS_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! The queue and its reserved places.
+//! The queue and its reserved places, and the descriptors that a sleeping reader waits on.
 //!
 //! ```text
 //!  capacity = open places + reserve

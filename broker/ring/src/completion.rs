@@ -1,4 +1,5 @@
-//! Completions: the caller's key and the result of the operation.
+//! Completions: the caller's key and the result of the operation; and the sends under way, whose buffers are owned
+//! until theirs.
 //!
 //! An entry's user data is one byte of operation over seven bytes of key:
 //! ```text

@@ -6,11 +6,11 @@
 //! the bytes mean. Why it exists: broker/decisions/0001-own-ring.md.
 //!
 //! In reading order:
-//! * [`Settings`], [`Ring::new`], [`Ring::next`] (`ring.rs`), [`Ring::enter`] (`ring.rs`): the turn.
+//! * [`Settings`], [`Ring::new`], [`Ring::next`], [`Ring::enter`] (`ring.rs`): the turn.
 //! * what becomes of entries that the kernel does not take (`patience.rs`).
 //! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`],
 //!   [`Ring::send`], [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.
-//! * [`Key`] and [`Completion`] (`completion.rs`): what comes back.
+//! * [`Key`] and [`Completion`] (`completion.rs`): what comes back, and the buffers of sends until then.
 //! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back and not after.
 //! * [`probe`] (`probe.rs`): whether this machine allows any of it, and the remedy if not.
 //! * [`lockable_bytes`], [`unregister_buffers`] (`memlock.rs`): the locked memory that rings are charged for.

@@ -2,7 +2,7 @@
 //! or of the data directory of one that is stopped.
 //!
 //! ```text
-//! running:  POST /backup ──► stream of rows (wire) ──┐
+//! running:  POST /backup ──► backup_stream: rows ────┐
 //! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key, presence.epoch}
 //!                                                        ──► verified ──► synced ──► DIR
 //! ```

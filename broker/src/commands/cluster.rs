@@ -1,8 +1,9 @@
 //! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change
 //! there. Each command asks etcd itself; what nodes are to do is asked through it.
 //!
-//! In reading order: `status`, `check` with `nodes`, `dns` and `haproxy`; `moves` (drain, rebalance, the end of an
-//! upgrade); `exchange` (records from a data directory into etcd, and back); `place`, `table`.
+//! Here are the commands that change something: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. Those
+//! that show are in `cluster_status.rs` (with the cluster that a command is about, and columns of text),
+//! `cluster_check.rs` and `cluster_dns.rs`.
 
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{Folder, cluster_check, cluster_dns};

@@ -1,5 +1,6 @@
 //! `heliograph cluster check`: what an operator should know before nodes start, and from time to time. Each line is
-//! `ok`, a `warning` or an `error`; only errors make the exit code 1.
+//! `ok`, a `warning` or an `error`; only errors make the exit code 1. First etcd is looked at, then the nodes are
+//! asked.
 
 use crate::commands::cluster_status::{Place, bytes};
 use crate::failure::Failure;

@@ -1,4 +1,5 @@
-//! `heliograph cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
+//! `heliograph cluster dns`: the names of endpoints that lead to the nodes, as records of a zone file, or as the
+//! configuration of a balancer.
 
 use crate::commands::{cluster_check::KINDS, cluster_status::Place};
 use crate::{failure::Failure, terminal::plain};

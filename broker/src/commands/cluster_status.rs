@@ -1,5 +1,5 @@
 //! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, and which nodes
-//! answer the others.
+//! answer the others. All commands about a cluster use its [`Place`] and its [`table`].
 
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};

@@ -1,8 +1,8 @@
 //! `heliograph doctor`: what keeps a broker from running on this machine, or may before long, a line each with the
 //! remedy. It leaves nothing behind, and does not disturb a broker that runs.
 //!
-//! In reading order: this page; `line`; `machine` (kernel, limits, CPUs, clock), `files` (configuration, certificate,
-//! data directory), `running` (the broker that runs, or the ports that one would need).
+//! In this order: the whole report; the broker that runs, or the ports that one would need; configuration, certificate
+//! and data directory; the machine (kernel, limits, CPUs, clock); a line.
 
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
@@ -520,8 +520,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// More than this is no answer.
 const ANSWER_BYTES_MAX: u64 = 256;
-
-// One line of what was found.
 
 /// A finding about one thing.
 pub(crate) struct Line {

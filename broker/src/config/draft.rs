@@ -1,4 +1,5 @@
-//! A configuration as it was read, with all errors so far, those of the files that it names included.
+//! A configuration as it was read, with all errors so far, those of the files that it names included; and the form of
+//! an error.
 
 use broker_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};

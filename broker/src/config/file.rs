@@ -1,4 +1,5 @@
-//! The configuration file, read by the table of keys.
+//! The configuration file: keys read by their table, and the entries of `[[hook]]` and `[[ice]]`, which have no
+//! defaults.
 
 use crate::config::document::{Raw, Section, digits, list, text};
 use crate::files;
@@ -91,8 +92,6 @@ fn small(value: &Raw<'_>, least: u64) -> Checked<u32> {
     let number = value::number(&digits(value), &(least..=RATE_MAX.into()))?;
     Ok(u32::try_from(number).unwrap_or(RATE_MAX))
 }
-
-// Lists of tables, which have no defaults: an entry of `[[hook]]`, an entry of `[[ice]]`.
 
 // The entries of `[[hook]]`.
 

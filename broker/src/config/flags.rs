@@ -415,8 +415,6 @@ fn expires(text: &str) -> Result<u32, String> {
     u32::try_from(number).map_err(|_| "too large".into())
 }
 
-// The flags of `heliograph things`.
-
 /// The flags of `heliograph things`.
 #[derive(Args, Clone, Debug)]
 pub struct ThingsFlags {
@@ -480,8 +478,6 @@ pub struct ThingsImportFlags {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
-
-// The flags of `heliograph policy`.
 
 /// The flags of `heliograph policy`.
 #[derive(Args, Clone, Debug)]

@@ -1,5 +1,5 @@
 //! The meaning of `--lan`: a TLS listener on the machine's address in the local network, and that address among the
-//! names of the development server.
+//! names of the development server; and which address of the machine that is.
 
 use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Listen, Scheme, Settings};

@@ -1,5 +1,5 @@
 //! Rules across several keys of the configuration: bounds of lists, listeners beside each other, and numbers that must
-//! not be below others. The rules with a fixed text are the table in `rules`.
+//! not be below others. The rules with a fixed text are the table [`RULES`].
 
 use crate::config::Cpus;
 use crate::config::draft::{Fault, Findings};
@@ -310,8 +310,8 @@ const ORIGINS_MAX: usize = 64;
 /// Members of an etcd: five is what its documentation advises at most.
 const MEMBERS_MAX: usize = 16;
 
-// Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions in
-// `check` and `cluster`.
+// Rules across several keys, a row each. Those with a number in their text, or a list to walk, are functions of
+// [`Check`].
 
 /// A bound of one key that depends on others.
 struct Rule {

@@ -1,4 +1,4 @@
-//! Readable summaries: of a configuration, and of permissions.
+//! Readable summaries: of a configuration, of permissions, and of devices.
 
 use crate::config::credentials::Loaded;
 use crate::memory;

@@ -1,6 +1,6 @@
-//! The edge's state of one connection: 48 bytes, under the machine's own key.
+//! The edge's state of one connection: 48 bytes, under the machine's own key; and the table of a shard's connections.
 //!
-//! Its life, by what it awaits:
+//! The life of a connection, by what it awaits:
 //! ```text
 //!        HandOver, Tunnel, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, or a tunnel)

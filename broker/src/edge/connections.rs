@@ -1,8 +1,8 @@
-//! The connections of a shard's clients: their state, their deadlines, and which one makes room for another.
+//! The connections of a shard's clients: what is to be done for them, what is armed on them, their deadlines, and their
+//! end without another byte.
 //!
-//! Nothing here sends bytes, or gives the machine any. In reading order: `connection.rs` and `table.rs` (one, and all
-//! of them), this page (lists of those that something is to be done for), `connections.rs` (what is armed on them),
-//! `eviction.rs` (newcomers, and which one makes room), `connections.rs` (deadlines), `end.rs`.
+//! Nothing here sends bytes, or gives the machine any. One connection and the table of all are in `connection.rs`;
+//! which one makes room for another is decided in `eviction.rs`.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key};
 use crate::edge::limits::{

@@ -8,8 +8,8 @@
 //! ```
 //! A node may connect before it has a client: then a signed frame says so, and the header follows within half a minute.
 //! Until then such a connection has a place among those of nodes, not among those that may be anybody's. A call may
-//! come in a frame: then its answer goes back in one, and the connection waits for the next header (`kept`). So does
-//! that of a WebSocket which both sides have closed (`returned`). Connections are ended in `end`.
+//! come in a frame: then its answer goes back in one, and the connection waits for the next header. So does that of a
+//! WebSocket which both sides have closed. Both are in `inner_calls.rs`.
 //!
 //! A connection that does not get that far has no session and no answer: nobody but the nodes of the cluster should be
 //! able to reach an inner port. One with a right header counts as its client does: by the client's address, as a guest

@@ -1,4 +1,5 @@
-//! Calls on inner connections that are kept: each comes in a frame, and so does its answer.
+//! Inner connections that are kept: for calls, each of which comes in a frame, and so does its answer; and for
+//! upgrades, after a WebSocket that both sides have closed.
 //!
 //! ```text
 //!                 header of a call, its bytes      answered                 the next header

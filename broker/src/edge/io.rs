@@ -1,4 +1,5 @@
-//! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds.
+//! Input and output of a shard, which all its parts use: the ring and its buffers, the turn, counters and bounds; the
+//! handshakes that wait for a step; and answers to connections that no session serves.
 
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,

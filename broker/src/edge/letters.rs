@@ -1,4 +1,4 @@
-//! Letters between shards, and from the side thread to a shard.
+//! Letters between shards, and from the side thread to a shard: their forms, and how a shard sends them.
 
 use crate::devices::Devices;
 use crate::edge::{counters::EdgeCounts, links::Lease, start::ShardEvent, turn::Shift};

@@ -5,9 +5,9 @@ use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX, STALL_MS};
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(crate) const COMPLETIONS_PER_TURN: usize = 1024;
 
-/// Work ([`broker_core::work_units`]) that counts as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]):
-/// what 8 KiB of ordinary messages are. So no peer gets more than 16 times as much in a turn, and what one buffer
-/// holds.
+/// Work ([`broker_core::work_units`]) that counts as one receive buffer of a peer's share of a turn
+/// ([`BUFFERS_PER_PEER`]): what 8 KiB of ordinary messages are. So no peer gets more than 16 times as much in a turn,
+/// and what one buffer holds.
 pub(crate) const WORK_PER_BUFFER: u64 = 1536;
 
 /// Letters taken in one turn: a flood of them cannot keep the sockets waiting.

@@ -1,4 +1,5 @@
-//! Connections between nodes, as the edge knows them: who they are, their names in the ring, and their places.
+//! Connections between nodes, as the edge knows them: where the other nodes are and how they prove who they are, the
+//! names of connections in the ring, and their places.
 //!
 //! They are no sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which no
 //! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
@@ -268,9 +269,7 @@ const PLACES: u64 = (1 << PLACE_BITS) - 1;
 /// The slot of a session that would be the 16,777,216th of one shard: a process has no as many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
-// The memory of a connection between nodes while it is a client's.
-
-/// The state that a connection is to have when it comes back from a client; see `inner_calls.rs`.
+/// The state that a connection between nodes is to have when it comes back from a client; see `inner_calls.rs`.
 pub(crate) struct Lease {
     /// The owner's challenge on it.
     pub(crate) challenge: [u8; CHALLENGE_BYTES],
@@ -279,9 +278,6 @@ pub(crate) struct Lease {
     /// The owner has said that it is free.
     pub(crate) said: bool,
 }
-
-// Connections between nodes: where the others are and how they prove who they are, connections that another node
-// passes on to this one, and those that this node passes on.
 
 #[cfg(test)]
 mod tests {

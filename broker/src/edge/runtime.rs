@@ -6,8 +6,8 @@
 //! executor's own rings are served too. Each way has its order, and no wake is lost in it:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
-//!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes later
-//! announces itself
+//!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
+//!                                                                          later announces itself
 //!                   4. completions or letters? then do not wait            5. read the eventfd
 //! ```
 //! A bell is polled in the ring only, and the eventfd is written by letters only while IN_GLOMMIO is published: a poll

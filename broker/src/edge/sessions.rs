@@ -4,9 +4,9 @@
 //! the connection: what it means for the socket happens once a turn, when touched connections are flushed. So no output
 //! is ever obeyed in the middle of another one's work.
 //!
-//! In reading order: this page; `intake.rs` (received bytes), `flush.rs` (sent ones), `end.rs` (the end of a
-//! connection here), `end.rs` (connections between nodes that outlive their session), `tunnels.rs` (sessions
-//! whose owner is elsewhere), `calls.rs` (sessions without a connection).
+//! In reading order: this page, with the sessions that have no connection of their own (calls between nodes);
+//! `intake.rs` (received bytes), `flush.rs` (sent ones), `end.rs` (the end of a connection here, and connections
+//! between nodes that outlive their session), `tunnelled.rs` (sessions whose owner is elsewhere).
 
 pub(crate) mod end;
 mod flush;

@@ -1,4 +1,5 @@
-//! Completions of the ring, and handshakes that go on: each to the part that it is for.
+//! The steps of a turn that need several parts of the edge: completions of the ring and handshakes that go on, each to
+//! the part that it is for; letters; and the end of the turn.
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
@@ -106,8 +107,6 @@ impl<M: Machine> Edge<M> {
         }
     }
 }
-
-// Letters that arrive in the mailbox of this shard.
 
 impl<M: Machine> Edge<M> {
     /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are

@@ -1,4 +1,5 @@
-//! The TLS engine of one connection: ciphertext in, plaintext out, and the reverse. No socket.
+//! TLS of one connection: ciphertext in, plaintext out, and the reverse; and its first bytes, where the server name
+//! decides how it is served. No socket.
 //!
 //! Theory of operation. rustls' unbuffered connection holds keys and states, and no bytes. What comes from the socket
 //! is worked on where it lies, in the lent receive buffer; only the tail of an unfinished record is kept aside

@@ -20,10 +20,10 @@
 //! Under `--lan` the side thread takes an owner's place for connections that ask for pages of the admin listener: it is
 //! connected to at once, by a pair of sockets, and greets nobody.
 //!
-//! In reading order: this page; `begin` (until the owner has greeted), `admin` (the same where the side thread
-//! answers), `ahead` and `stock` (connections that are opened before they are needed), `upgrade` (those that come
-//! back), `call`, `kept` and `pool` (those that are kept for calls), `copy` (bytes), `closing` (another node has the
-//! channel, or this one ends), `end`.
+//! In reading order: this page, with the two halves of a tunnel and the state of a kept call; `begin` (until the owner
+//! has greeted, or the side thread is connected to); `ahead` (connections that are opened before they are needed, and
+//! those that come back); `kept_calls` (connections that are kept for calls); `stock` (how many of all these wait);
+//! `copy` (bytes); `end` (also where another node has the channel, or this one ends).
 
 mod ahead;
 mod begin;
@@ -387,9 +387,7 @@ impl<M: Machine> Tunnel<M> {
     }
 }
 
-// One of the two connections of a tunnel, as the kernel holds it.
-
-/// One of the two connections.
+/// One of the two connections of a tunnel, as the kernel holds it.
 pub(crate) struct Half {
     pub(crate) socket: OwnedFd,
     /// The engine of an encrypted side.

@@ -1,4 +1,4 @@
-//! A turn of the drive loop: its moment, its work, and the time that it takes.
+//! A turn of the drive loop: its moment by the clocks, its work, and the time that it takes.
 
 use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;

@@ -1,4 +1,5 @@
-//! Requests to one receiver: no redirects, no proxy, and of the answer nothing but its status.
+//! Requests to one receiver: no redirects, no proxy, and of the answer nothing but its status. The files that they
+//! need, and the secrets that sign them.
 
 use crate::files;
 use crate::hooks::queue::Answer;

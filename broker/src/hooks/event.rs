@@ -1,4 +1,4 @@
-//! Events as they are posted.
+//! Events as they are posted, and the terms under which this process has news.
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;

@@ -8,8 +8,8 @@
 //! ```
 //! Of one channel at most one request is in flight, and one waits: the newest state. So a receiver gets states in
 //! order, and what waits is bounded by channels. Calls for a master and states have a half of the places each. Within
-//! a half the accounts have shares. Of what is dropped for that, or after the last
-//! retry, the receiver learns by `node.resync` when it takes events again.
+//! a half the accounts have shares. Of what is dropped for that, or after the last retry, the receiver learns by
+//! `node.resync` when it takes events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{

@@ -1,4 +1,4 @@
-//! A provider's discovery document: it names the place of the keys.
+//! A provider's discovery document: it names the place of the keys, and the places at which people sign in.
 
 use axum::http::Uri;
 use broker_core::auth::provider::Provider;

@@ -1,4 +1,5 @@
-//! The state that the admin listener shows, and the token of those it answers.
+//! The state that the admin listener shows, the token of those it answers, the parts of `/try`, and the start of
+//! `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::server::cluster::node::Node;

@@ -1,4 +1,5 @@
-//! This node's part of a cluster: its secret, the map of slots, and where the other nodes are.
+//! This node's part of a cluster: its secret, the map of slots, and where the other nodes are. Where the nodes agree in
+//! etcd, `node` follows it, `slot_orders` is between its thread and the shards, and `inquiries` asks the other nodes.
 
 mod inquiries;
 pub(crate) mod node;
@@ -139,9 +140,7 @@ const SECRET_BYTES_MAX: usize = 1024;
 /// Longest map: a line for each slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-// TLS between the nodes of a cluster.
-
-/// TLS for connections that are passed on, if links are encrypted.
+/// TLS between nodes for connections that are passed on, if links are encrypted.
 ///
 /// # Errors
 /// [`Failure::Fatal`] when the system gives no random bytes.

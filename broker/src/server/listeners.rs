@@ -1,8 +1,8 @@
 //! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`. Those for other nodes have a port each
 //! where the nodes follow etcd.
 //!
-//! In reading order: this page; `socket` (options); `twin` (the second loopback address of a development server);
-//! `owner` (who has a port that is in use).
+//! In this order: which sockets there are; the second loopback address of a development server; the options of a
+//! socket; who has a port that is in use.
 
 use crate::{failure::Failure, terminal::plain};
 use broker_core::settings::{Cluster, Settings, overlap};

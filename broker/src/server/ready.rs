@@ -1,4 +1,4 @@
-//! The one line on stdout.
+//! The one line on stdout, and the environment of clients of this broker.
 
 use crate::failure::Failure;
 use crate::files::{TOKEN_FILE, write_shared};

@@ -1,4 +1,4 @@
-//! The shards: what each is made of, and their start.
+//! The shards: their threads and rings, what each is made of, and their start.
 
 use crate::edge::{
     self, Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,

@@ -1,4 +1,5 @@
-//! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
+//! The main thread once everything runs: it waits for signals and reports of shards, asks whether they live, follows
+//! the node of a cluster, and ends the process in order.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::Failure;

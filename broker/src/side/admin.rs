@@ -1,4 +1,8 @@
-//! The pages of the admin listener: which there are, and what each of them needs.
+//! The admin listener: which pages there are, and what each of them needs.
+//!
+//! Who gets in is in `access`, and for people's accounts in `accounts`, `account_sessions` and `sign_in`; what holds
+//! for every page in `rules`; how a connection is served in `connections` and `connection_limits`; the forms of
+//! requests and answers in `http`.
 
 pub(crate) mod access;
 pub(crate) mod account_sessions;
@@ -210,9 +214,6 @@ const NO_SUCH_PAGE: Fault = Fault::new(
      /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
      /sessions/{shard}/{connection}, /ice/reconnect, /import, /backup",
 );
-
-// The admin listener itself: who gets in, what each may ask for, and how a connection is served. What it shows is in
-// the folders beside this one.
 
 #[cfg(test)]
 mod tests;

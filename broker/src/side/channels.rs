@@ -1,4 +1,7 @@
 //! The pages of channels, and what operators do to them: here and, where several nodes agree in etcd, on all of them.
+//!
+//! `list` and `channel` show channels, `presence` who is there; `connections` ends connections and names them; `import`
+//! makes channels.
 
 pub(crate) mod channel;
 mod connections;

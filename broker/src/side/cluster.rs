@@ -1,5 +1,5 @@
 //! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
-//! where the nodes agree in etcd on who owns what.
+//! where the nodes agree in etcd on who owns what; and whether all have the same credentials files.
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};

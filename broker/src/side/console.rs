@@ -1,4 +1,8 @@
-//! `GET /overview`: what runs, its figures of this second, and those of the last hour.
+//! The console: its files, the figures of its first page, and the events that keep its pages up to date.
+//!
+//! Here is `GET /overview`: what runs, its figures of this second, and those of the last hour (`history`). `assets` has
+//! the files; `events` is the page that streams are asked for, `stream` one of them, and `topics` what it may be about,
+//! with the feeds and the state that each topic begins with.
 
 pub(crate) mod assets;
 pub(crate) mod events;
@@ -148,8 +152,3 @@ fn node(settings: &Settings) -> Value {
 const FRESH: Duration = Duration::from_millis(900);
 /// Rates over more than this are not those of the moment.
 const STALE: Duration = Duration::from_secs(5);
-
-// The console: its files, the figures of its first page, and the events that keep its pages up to date.
-//
-// `events` is the page that streams are asked for; `hub` has the feeds that they are fed from, `sources` the state
-// that each begins with, `stream` one of them, `topic` what it may be about.

@@ -1,8 +1,8 @@
 //! The pages for tests, `/dev/…`: only under `--dev`.
 //!
-//! In reading order: this page; `body` (what a request says, or which key of it is wrong); `nearest`; `query` (the
-//! same of its parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say);
-//! `connections`; `faults` and `fault_rule`; `parity`; `reset`.
+//! In reading order: this page, with `/dev/parity` and `/dev/reset`; `request` (what a request says in its body and its
+//! parameters, or what is wrong there); `clock`; `captures` (copies of messages) and `messages` (what they say);
+//! `connections`; `faults` and `fault_rule`.
 
 mod captures;
 mod clock;

@@ -115,8 +115,6 @@ pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
     "no such channel in this account and region: see /channels",
 );
 
-// Questions of pages to the shards of this process, and to the other nodes.
-
 // Questions to the shards of this process.
 
 /// Answers the inspector: returns the answer of each shard that was meant, in the order of shards, `None` for one that

@@ -1,5 +1,5 @@
 //! Access to pages from the local network, under `--lan`: for browsers that redeemed a code, and holders of the admin
-//! token.
+//! token; the codes, and the pages where they are made and redeemed.
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
@@ -139,8 +139,6 @@ fn is_public(path: &str) -> bool {
 }
 
 const COOKIE: &str = "__Host-heliograph";
-
-// Devices of the local network, under `--lan`: how one is paired, and what it may see then.
 
 // Codes by which a phone comes to use the pages of a development server: one browser redeems each once, for a session.
 //

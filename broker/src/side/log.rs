@@ -1,4 +1,4 @@
-//! Log lines, on stderr; none per message.
+//! Log lines, on stderr; none per message. `line` has their format, `writer` their thread, `tail` the last of them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐

@@ -1,4 +1,5 @@
-//! The metrics as tables: of the shards' machines in `machine`, of their edges in `edge`, of the process in `process`.
+//! The metrics as tables, and `GET /metrics`, which scrapes them: of the shards' machines in `signaling`, of their
+//! edges in `edge`, of the process in `process`, of hooks, providers and devices in `integrations`.
 //!
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 

@@ -1,9 +1,10 @@
-//! The last refusals, in memory: what operators search to find out why a connection failed.
+//! The last refusals, in memory: what operators search to find out why a connection failed; and counts of all by check
+//! and subject.
 //!
-//! They are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network with the
-//! most of them loses the oldest one of its largest group (one check of one channel or key): a flood from one network
-//! pushes out its own, and a camera that storms its own, so that the one line of a device elsewhere, or behind the same
-//! address, stays.
+//! The last ones are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network
+//! with the most of them loses the oldest one of its largest group (one check of one channel or key): a flood from one
+//! network pushes out its own, and a camera that storms its own, so that the one line of a device elsewhere, or behind
+//! the same address, stays.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};

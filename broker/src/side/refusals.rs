@@ -264,8 +264,6 @@ const NOT_OURS: Fault = Fault::new(
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
-// Parts of the document of a refusal.
-
 /// Adds the certificate or the token, and the role; null where there is none.
 fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();

@@ -1,4 +1,5 @@
-//! Values shared by threads that are no shards: the main thread, the log thread, the side thread.
+//! Values shared by threads that are no shards (the main thread, the log thread, the side thread), such as the state of
+//! the process.
 
 use broker_core::readiness::Readiness;
 use std::sync::atomic::{AtomicU8, Ordering};

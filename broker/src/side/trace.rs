@@ -1,5 +1,8 @@
-//! `GET /channels/{name}/trace`: what happened on a channel, from the notes of its shard. Every text of the wire is
-//! escaped by the JSON library.
+//! Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
+//!
+//! Here is `GET /channels/{name}/trace`, and the reader of the notes that a shard has of a channel. `timeline` makes
+//! connections of them, `hints` says what they suggest, `master_conflicts` says who takes whose place, and
+//! `failed_sessions` keeps the sessions that went wrong. Every text of the wire is escaped by the JSON library.
 
 pub(crate) mod failed_sessions;
 mod hints;
@@ -267,11 +270,6 @@ const LIMIT_DEFAULT: usize = 500;
 const LIMIT_MAX: usize = 5_000;
 
 const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 2026-11-20T12:00:01Z");
-
-// Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
-//
-// `reader` gets the notes of a channel from its shard, `story` makes connections of them, `hints` says what they
-// suggest, `twins` says who takes whose place; `page` shows it, and `troubled` keeps the sessions that went wrong.
 
 // Reads the notes that shards have of a channel.
 

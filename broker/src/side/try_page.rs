@@ -1,4 +1,5 @@
-//! `/try`: a camera and a viewer in one browser, and sessions for them where requests are signed.
+//! `/try`: a page with a camera and a viewer that use this broker from one browser, and the receiver of its sleeping
+//! camera. Where requests are signed, its sessions are in `try_sessions.rs`.
 
 use crate::limits::{
     TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX, TRY_WAKE_WAIT_S, TRY_WAKES_KEPT,
@@ -65,8 +66,7 @@ const OFF: Fault = Fault::new(
     "/try is off: it needs --dev, or [admin] try = true",
 );
 
-// `/try`: a page with a camera and a viewer that use this broker from one browser. The signaling is between the page
-// and the client listeners; here are its files, and what the page must know.
+// The signaling is between the page and the client listeners; here are its files, and what the page must know.
 
 /// The state of the page.
 #[derive(Clone)]

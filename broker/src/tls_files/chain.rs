@@ -1,4 +1,4 @@
-//! Checks of a certificate chain: its order, its validity, its key.
+//! Checks of a certificate chain: its order, its validity, its key; and the PEM files that it is read from.
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};

@@ -1,4 +1,4 @@
-//! TLS tickets that every node of a cluster makes and opens.
+//! TLS tickets that every node of a cluster makes and opens, and that end with the certificates of their session.
 //!
 //! ```text
 //! ticket = period 4 | seed 16 | AES-256-GCM( session ) with tag 16

@@ -1,4 +1,4 @@
-//! The open file, and its past failures.
+//! The open file, its past failures, and the lock of a file.
 //!
 //! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed,
 //! and how, decides whether writing may go on after the file was opened again, so it is noted here, where the calls

@@ -1,4 +1,5 @@
-//! A read-only view of the file: changes stay in memory and end with the view.
+//! The check of a file before it is opened: a read-only view, whose changes stay in memory and end with it, and the
+//! first bytes, which say which commit counts.
 //!
 //! The engine marks a file as open, and repairs what it can, before it says that something is wrong. A file that is
 //! refused must stay as it was found, or the next start would take the repaired one for sound. So a file is checked

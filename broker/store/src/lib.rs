@@ -4,7 +4,7 @@
 //!
 //! * [`limits`]: how large keys, values, queues, batches and caches may be;
 //! * [`OpenError`], [`CommitError`], [`Refused`]: what can go wrong, with the remedy in the text;
-//! * `disk`: the one open file, and what it remembers of failures; `overlay`: a view of it for checking; `head`: which
+//! * `disk`: the one open file, and what it remembers of failures; `file_check`: a view of it for checking, and which
 //!   commit counts;
 //! * [`Store`]: opening, checking and reading;
 //! * [`Committer`]: the queue in front of the thread, and the thread;

@@ -1,9 +1,9 @@
 //! Which file of a crate imports which: read off its sources, as far as names lead.
 //!
 //! A file imports the file in which a name is defined: by `use`, or by a path in its code, from `crate`, `super`,
-//! `self` or a module of its own. A name that a page re-exports (`pub use`) leads on to where it is defined. What it
+//! `self` or a module of its own. A name that a page imports or re-exports leads on to where it is defined. What it
 //! declares (`mod x;`) or re-exports of its own folder it does not import. Left out are tests (`#[cfg(test)]`),
-//! comments, the paths of visibility (`pub(in …)`), and what a macro makes.
+//! comments, the paths of visibility, and what a macro makes.
 
 use super::tokens::{end_of, is_name, without_tests, words};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ impl Crate {
         let mut open = vec![(root.to_owned(), Vec::new(), None)];
         while let Some((file, path, parent)) = open.pop() {
             let text = read(&file).unwrap_or_else(|| panic!("{file} cannot be read"));
-            let (module, declared) = parse(&text, path);
+            let (module, declared) = parse(&without_tests(words(&text)), path);
             let number = modules.len();
             if let (Some(parent), Some(name)) = (parent, module.path.last()) {
                 let parent: &mut Module = &mut modules[parent];
@@ -153,8 +153,8 @@ impl Crate {
                 (at, rest) = (*child, behind);
                 continue;
             }
-            let mut exported = module.uses.iter().filter(|it| it.is_public);
-            let whole = exported.find(|it| it.name == *name);
+            // What a page imports for itself, its children may name by it, too.
+            let whole = module.uses.iter().find(|it| it.name == *name);
             let whole = whole.map(|it| [&it.path[..], behind].concat());
             let led_on = whole.filter(|_| depth < RE_EXPORTS_MAX);
             let led_on = led_on.and_then(|whole| self.resolve(at, &whole, depth + 1));
@@ -200,9 +200,19 @@ fn folder_of(file: &str) -> &str {
     }
 }
 
+/// The names that follow one, such as `crate` or `broker_core`, in the paths of a file and its tests.
+pub(crate) fn names_behind(first: &str, text: &str) -> BTreeSet<String> {
+    let (module, _) = parse(&words(text), Vec::new());
+    let uses = module.uses.into_iter().map(|line| line.path);
+    let paths = uses.chain(module.paths);
+    paths
+        .filter(|path| path[0] == first)
+        .filter_map(|path| path.get(1).cloned())
+        .collect()
+}
+
 /// A file, and the modules that it declares.
-fn parse(text: &str, path: Vec<String>) -> (Module, Vec<String>) {
-    let words = without_tests(words(text));
+fn parse(words: &[String], path: Vec<String>) -> (Module, Vec<String>) {
     let mut module = Module {
         path,
         ..Module::default()
@@ -213,7 +223,7 @@ fn parse(text: &str, path: Vec<String>) -> (Module, Vec<String>) {
     while place < words.len() {
         match (word(place), word(place + 1)) {
             ("pub", "(") => {
-                place = end_of(&words, place + 1);
+                place = end_of(words, place + 1);
                 is_public = true;
                 continue;
             }
@@ -223,7 +233,7 @@ fn parse(text: &str, path: Vec<String>) -> (Module, Vec<String>) {
                 let end = words[place..].iter().position(|it| it == ";");
                 let end = place + end.expect("a line with use ends");
                 expand(&words[place + 1..end], &[], is_public, &mut module.uses);
-                place = end;
+                (place, is_public) = (end, false);
             }
             (name, "::") if is_name(name) => {
                 let mut whole = vec![name.to_owned()];
@@ -284,7 +294,7 @@ fn imports_lead_to_where_a_name_is_defined() {
                 "// use crate::three;\n use crate::{Thing, two::Other as Some}; const NOT: &str = \"crate::three\";"
             }
             "src/two/mod.rs" => {
-                "mod inner; pub(in crate::one) use inner::Thing; pub struct Other; \
+                "mod inner; pub(crate) use inner::Thing; use inner::lead; pub struct Other; \
                  #[cfg(test)] mod tests { use crate::one; fn test() { crate::three::run() } }"
             }
             "src/two/inner.rs" => {
@@ -303,9 +313,9 @@ fn imports_lead_to_where_a_name_is_defined() {
     };
     assert_eq!(imports("crate"), [""; 0]);
     assert_eq!(imports("one"), ["two", "two::inner"]);
-    assert_eq!(imports("two"), [""; 0]);
+    assert_eq!(imports("two"), ["two::inner"]);
     assert_eq!(imports("two::inner"), ["three"]);
     assert_eq!(imports("three"), ["one"]);
-    assert_eq!(read.circles(), [["three", "two::inner", "one"]]);
+    assert_eq!(read.circles(), [["three", "two", "two::inner", "one"]]);
     assert_eq!(read.circles_of_parts(), [["one", "three", "two"]]);
 }

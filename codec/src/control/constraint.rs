@@ -1,5 +1,5 @@
 //! Constraints that several operations share: lengths, patterns and ranges, each refusal naming the member and what it
-//! may be.
+//! may be; and checked identifiers that own their text.
 //!
 //! Source: the service models and the KVS API Reference, per member.
 

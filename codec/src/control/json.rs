@@ -1,4 +1,4 @@
-//! Members of a JSON object with their types, read from simd-json's tape.
+//! Members of JSON objects: read with their types from simd-json's tape, and written.
 
 use crate::control::ApiError;
 use crate::json::{Object, Value};

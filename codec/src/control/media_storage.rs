@@ -144,8 +144,7 @@ fn read_configuration<'b>(
 // JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //
 // On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
-// a permitted caller is [`crate::control::media_storage::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all
-// others.
+// a permitted caller is [`MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
 
 /// Asks that the service connect to a channel's master, to store what it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
-//! ^ ^ key    ^ ^ string: to the next quote                      ^ `skip`
+//! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
 //! Many serializers escape the slashes of base64, and a client may send members that the service does not know; other
 //! shapes are rare. The scanner never decides that a text is wrong: at anything else it returns `None` and simd-json

@@ -1,4 +1,4 @@
-//! Actions in policies, and which operations a pattern matches.
+//! Actions in policies: their names, and which operations a pattern matches.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;

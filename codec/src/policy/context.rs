@@ -1,4 +1,4 @@
-//! Condition keys: names of facts about a request that conditions and variables ask for.
+//! Condition keys, names of facts about a request that conditions and variables ask for, and their values.
 //!
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
@@ -267,8 +267,6 @@ const FOREIGN: &[&str] = &[
     "aws:VpceOrgID",
     "aws:VpceOrgPaths",
 ];
-
-// The values of a request's condition keys.
 
 /// The values of a request's condition keys.
 ///

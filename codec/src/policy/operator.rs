@@ -1,4 +1,4 @@
-//! Condition operators: their names, and how each compares.
+//! Condition operators: their names, how each compares, and the values of typed ones.
 //!
 //! Source: IAM User Guide, "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
 //! keys".

@@ -1,5 +1,5 @@
 //! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is in
-//! `rules.rs`.
+//! `policy/rules.rs`.
 
 use crate::policy::PolicyError;
 use crate::policy::condition::{Condition, Key, KeyName};

@@ -232,8 +232,6 @@ pub(crate) const VERSION_WITH_VARIABLES: &str = "2012-10-17";
 
 const EXCERPT_CHARS_MAX: usize = 80;
 
-// The effect of a statement.
-
 /// The effect of a statement on the requests that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {

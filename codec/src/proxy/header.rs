@@ -1,4 +1,4 @@
-//! Reading a header.
+//! Headers: read and written.
 
 use crate::proxy::frame::{CALL_ENTRY_BYTES, TYPE_CALL, TYPE_UPGRADE};
 use crate::proxy::{

@@ -1,4 +1,4 @@
-//! Keys: the secret's derived key of one day, region and service, and the HMAC under it.
+//! Keys: the secret's derived key of one day, region and service, the HMAC under it, and a table of derived keys.
 
 use crate::sigv4::TERMINATOR;
 use crate::sigv4::credential::Credential;

@@ -1,4 +1,5 @@
-//! The query string as it is signed: its pairs encoded as AWS prescribes (strict) or as they came (raw), sorted.
+//! The query string as it is signed: its pairs encoded as AWS prescribes (strict) or as they came (raw), sorted; and
+//! the parts of a signature that a presigned URL carries in it.
 //!
 //! Most URLs arrive encoded as prescribed. Then strict and raw are the same text, nothing is copied, and there is one
 //! attempt to verify.

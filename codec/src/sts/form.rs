@@ -1,4 +1,4 @@
-//! Bodies of `application/x-www-form-urlencoded`: pairs, percent signs and pluses.
+//! Bodies of `application/x-www-form-urlencoded`: pairs, percent signs and pluses, and the constraints of parameters.
 //!
 //! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing"; but what is no UTF-8 or no
 //! percent-encoding is refused, because two readers of it might disagree about what was signed.

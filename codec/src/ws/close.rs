@@ -1,4 +1,4 @@
-//! Close codes and reasons, and those of each error.
+//! Close codes and reasons, and the violations of the protocol, each with its own.
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 

@@ -1,4 +1,4 @@
-//! The frame header: flags, opcode, three length forms, mask key.
+//! The frame header: flags, opcode, three length forms, mask key; and the masking of payloads.
 //!
 //! ```text
 //!  byte 0            byte 1            then                                     then

@@ -1,4 +1,4 @@
-//! A receiver's state of unfinished frames and messages.
+//! A receiver's state of unfinished frames and messages, and the validation of text that arrives in pieces.
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes

@@ -1,4 +1,4 @@
-//! CPU time and memory of a process, as the kernel reports them in `/proc`.
+//! CPU time and memory of a process, as the kernel reports them in `/proc`, and those of the service's process.
 
 use crate::edge::http;
 use rustix::param::clock_ticks_per_second;

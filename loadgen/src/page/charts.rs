@@ -1,4 +1,4 @@
-//! Which plots a report has, and what their lines are made of.
+//! Which plots a report has, what their lines are made of, and the drawing of one plot.
 
 use crate::page::axis::Axis;
 use crate::page::{Run, visible};

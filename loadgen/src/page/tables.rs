@@ -1,4 +1,5 @@
-//! The parts of a report that are tables: every figure side by side, failures, cost, machine, arguments.
+//! The parts of a report that are tables: every figure side by side, failures, cost, machine, arguments, and the times
+//! of a session.
 
 use crate::page::{Run, cores, key, visible};
 use crate::result::rows::{QUANTILES, Row, Sense, UNKNOWN, rows};

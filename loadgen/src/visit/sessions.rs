@@ -1,4 +1,5 @@
-//! Sessions: what the messages of a viewer and of its master mean, and what is missing at the end.
+//! Sessions: what the messages of a viewer and of its master mean, candidates one after the other, and what is missing
+//! at the end.
 
 use crate::visit::crew::{Crew, Party, Person, Verdict};
 use crate::visit::messages::{Desk, Letter, MASTER, Message};

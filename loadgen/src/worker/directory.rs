@@ -1,4 +1,5 @@
-//! The endpoints that a worker knows, and the connections that wait for one that is being looked up.
+//! The endpoints that a worker knows, the connections that wait for one that is being looked up, and the thread that
+//! looks them up.
 
 use crate::address::{AddressError, Endpoint, Family};
 use crate::plan::{Plan, Trust};

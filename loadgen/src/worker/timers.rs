@@ -1,4 +1,4 @@
-//! Deadlines: sessions that take too long, the end of holds, reconnects.
+//! Deadlines: sessions that take too long, the end of holds, reconnects, and messages on schedule.
 //!
 //! Each timeout that is the same for all connections has a queue, which is in order by construction; only back-off
 //! needs a sorted map. An entry whose line has another connection by then is skipped.

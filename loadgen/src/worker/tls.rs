@@ -1,4 +1,4 @@
-//! The client side of TLS: trusted certificates, and bytes between the socket and the peer.
+//! The client side of TLS: trusted certificates, tickets, and bytes between the socket and the peer.
 
 use crate::plan::Trust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

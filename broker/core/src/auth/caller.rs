@@ -1,4 +1,5 @@
-//! The caller of a verified request.
+//! Callers of requests: their permissions, their ARNs and ids, and those whom nothing proved, for questions of
+//! operators.
 
 use crate::auth::credentials::{Principal, Role};
 use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};

@@ -1,4 +1,5 @@
-//! The caller of an open connection, kept so that it can be asked again whether it may be open.
+//! The caller of an open connection, kept so that it can be asked again whether it may be open; the sessions that
+//! connections share, and the outcome of asking all of them.
 //!
 //! A connection keeps one pointer: to its principal, or to the session of its token, which connections of one token
 //! share. Moment, address and channel of the request are known of the connection itself.

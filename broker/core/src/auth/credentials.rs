@@ -1,4 +1,5 @@
-//! Every principal, by access key id, and every role: a snapshot that is replaced whole.
+//! The credentials file as read: principals by access key id, roles, providers and things, in a snapshot that is
+//! replaced whole.
 
 use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::sign_in::{SignIn, ThingIdentity};

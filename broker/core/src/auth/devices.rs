@@ -1,4 +1,5 @@
-//! Things: devices that sign in with a certificate, and the role aliases that they may ask for.
+//! Things: devices that sign in with a certificate, the role aliases that they may ask for, and a count of their
+//! sign-ins.
 //!
 //! ```text
 //! certificate ─ registry, by fingerprint ──▶ inactive: refused | its things, its policies

@@ -1,4 +1,4 @@
-//! OpenID providers: whose tokens people and programs sign in with.
+//! OpenID providers, with whose tokens people and programs sign in, and the keys of these tokens.
 //!
 //! # Theory of operation
 //! ```text

@@ -1,4 +1,5 @@
-//! A token, and the check of it.
+//! Tokens of OpenID providers: header and claims, the check of a token, and what an id token must have for an account
+//! of the console.
 
 use crate::auth::provider::{self, KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
@@ -487,8 +488,6 @@ const CLAIM_VALUES_MAX: usize = 16;
 
 /// Moments below it are whole numbers of a float.
 const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
-
-// The reasons for which a token is not accepted.
 
 /// Why a token is not accepted. No text of it repeats what the token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

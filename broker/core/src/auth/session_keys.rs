@@ -425,7 +425,7 @@ fn zero_nonce() -> Nonce {
 const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 
-// Nonces of temporary credentials: a counter under a key.
+// Nonces are a counter under a key.
 
 /// Generates nonces that never repeat and cannot be predicted. Exists per shard; the seed is drawn once per start.
 pub struct Nonces {

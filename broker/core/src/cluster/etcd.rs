@@ -1,10 +1,7 @@
 //! etcd as one node sees it: the calls under way, their replies and the watch, and what they showed so far.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | [`view`] | the slots, registrations and members, as of the revisions that are known |
-//! | `calls` | the calls that have no reply so far, and the watch |
-//! | `replies` | the effects of a reply, and of changes that the watch shows |
+//! The slots, registrations and members, as of the revisions that are known, are in
+//! [`etcd_view`](crate::cluster::etcd_view).
 
 use crate::cluster::limits::{CALL_MS, READ_EVERY_MS, Spans};
 use crate::cluster::message::{Call, CallId, Output, Packed, Reply, WatchId};

@@ -1,4 +1,5 @@
-//! Bounds and spans of the cluster. Spans are milliseconds of the node's own monotonic clock.
+//! Bounds and spans of the cluster, some of which are parts of a lease. Spans are milliseconds of the node's own
+//! monotonic clock.
 
 /// The version of all that nodes of one cluster exchange: keys in etcd, messages, headers of connections that are
 /// passed on. Raised with each change that the version before would not understand; two neighbouring ones share a

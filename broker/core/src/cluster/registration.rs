@@ -1,4 +1,5 @@
-//! The registration: a key under a lease, which says that this process is there.
+//! The registration: a key under a lease, which says that this process is there; and whether another process of this
+//! node's name lives.
 //!
 //! The registration that the view shows counts: of several attempts without a known outcome that is the one that was
 //! made, with its lease.

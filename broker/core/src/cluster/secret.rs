@@ -1,4 +1,4 @@
-//! The secret that the nodes of a cluster share, and the keys that each derives from it.
+//! The secret that the nodes of a cluster share, the keys that each derives from it, and the proof in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};

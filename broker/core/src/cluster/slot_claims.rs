@@ -1,4 +1,5 @@
-//! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
+//! Claims: which slots this node takes, in one transaction at a time, when it tries again after one was not made, and
+//! which nodes slots may go to.
 
 use crate::cluster::limits::{
     CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS,

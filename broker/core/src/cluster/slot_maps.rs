@@ -1,11 +1,5 @@
-//! Maps of slots: from a channel to its slot and the slot's owner, as shards read them.
-//!
-//! | module | what it is |
-//! |---|---|
-//! | [`slot_map`] | the slot of a channel, and the owner of each slot: one map per process |
-//! | [`fixed_map`] | the owners of a cluster whose slots do not move, as a file names them |
-//! | [`slot_set`] | some of the slots |
-//! | [`tunnels`] | connections to owners of slots, and which of them are closed when another node is the owner |
+//! Maps of slots: from a channel to its slot and the slot's owner, as shards read them ([`SlotMap`]); the owners of a
+//! cluster whose slots do not move, as a file names them ([`FixedMap`]); sets of slots ([`SlotSet`]).
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
@@ -402,8 +396,6 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last && last < SLOTS).then_some((first, last))
 }
-
-// A set of slots.
 
 /// Some slots of a cluster, a bit each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

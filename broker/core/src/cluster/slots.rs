@@ -1,12 +1,8 @@
 //! The slots that this process owns: what etcd says is its own is loaded, then served.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | [`plan`] `claims` | who takes which slot, and when; the next claim, and when one that failed is tried again |
-//! | [`candidates`] | the nodes that slots may go to |
-//! | `ownership` | own slots as the view has them: loaded and served, or released |
-//! | [`transfer`] `departures` | which slots are given, and to whom; how each leaves |
-//! | `parcels` | pending messages that came with a slot |
+//! Pending messages that came with a slot are here as well. Which slots the node takes is in
+//! [`slot_claims`](crate::cluster::slot_claims), and which it gives in
+//! [`slot_departures`](crate::cluster::slot_departures).
 
 use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, PARCEL_KEPT_MS, PARCELS_MAX, SHUN_MS};
 use crate::cluster::message::{

@@ -1,4 +1,5 @@
-//! A histogram of durations in plain numbers: one comparison, an index and two additions per observation.
+//! A histogram of durations in plain numbers: one comparison, an index and two additions per observation; and the last
+//! sessions behind its slow buckets.
 //!
 //! Each octave has four buckets of equal width, so that quantiles are known within 12 %; what is exported are octaves.
 

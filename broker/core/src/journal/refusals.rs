@@ -1,4 +1,4 @@
-//! The record of a refused request, for operators alone.
+//! The record of a refused request, for operators alone, and the budget of such records in the log.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,

@@ -1,4 +1,4 @@
-//! An open WebSocket: its frames, its role, and which of its deadlines is next.
+//! An open WebSocket: its frames, its role, its caller, its rates, and which of its deadlines is next.
 
 use crate::id::{CallerId, ChannelKey};
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
@@ -465,8 +465,6 @@ impl WebSocket {
 fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
 }
-
-// The caller of an open connection, or why it may not be open any more.
 
 /// The caller of an open connection, or why it may not be open any more. In 16 bytes.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Receivers of what happens on channels: `[[hook]]` and `[presence]`.
+//! Receivers of what happens on channels: `[[hook]]` and `[presence]`, and the patterns of channel names.
 
 use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;

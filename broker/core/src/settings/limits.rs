@@ -1,4 +1,4 @@
-//! Bounds in bytes and pieces.
+//! Bounds in bytes and pieces, rates, spans of time, and one shard's part of each budget.
 
 use crate::limits::{ENVELOPE_BYTES_MAX, RECORD_BYTES_MAX, RECORDER_NOTES, recorder_notes, share};
 use crate::quota::Rate;
@@ -74,7 +74,8 @@ impl Limits {
 // Rates of clients, channels and accounts.
 
 /// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
-/// `default()` is all zeros: the defaults of the configuration are those of [`Settings::new`](crate::settings::Settings::new).
+/// `default()` is all zeros: the defaults of the configuration are those of
+/// [`Settings::new`](crate::settings::Settings::new).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
     /// No rate is limited.
@@ -185,8 +186,8 @@ impl Settings {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// One shard's part of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but always room for the largest
-    /// request.
+    /// One shard's part of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but always room
+    /// for the largest request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {
         let limits = &self.limits;

@@ -1,5 +1,6 @@
 //! Every key of the configuration, a row each. File, flags, help, `/config` and the test of `deploy/broker.toml` follow
-//! from it: a key that is added needs its row, a field of [`Settings`](crate::settings::Settings) and a line of that file.
+//! from it: a key that is added needs its row, a field of [`Settings`](crate::settings::Settings) and a line of that
+//! file.
 //!
 //! The entries of `[[ice]]` and `[[hook]]` are not here: a list of tables has no defaults. The broker's configuration
 //! reads them.

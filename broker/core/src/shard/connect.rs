@@ -145,8 +145,7 @@ impl Sockets {
     }
 }
 
-// Bytes of requests are charged to connections, and the one with most pays: see
-// [`crate::shard::sockets`].
+// Bytes of requests are charged to connections, and the one with most pays: see [`crate::shard::sockets`].
 
 impl Sockets {
     /// Charges a session that has just received, and has somebody pay when that is too much.

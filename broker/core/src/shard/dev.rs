@@ -1,7 +1,8 @@
 //! The test double: faults on request, copies of messages, findings, and a clean start. Empty but under `--dev`.
 //!
-//! It takes part in four steps of the shard (`scripted`, the [`Double`](crate::shard::road::Double) of `--dev`), does
-//! what is due of it (`due`) and what operators ask for (`operators`). The steps that it leaves to itself are in `own`.
+//! It takes part in four steps of the shard ([`Scripted`], the [`Double`](crate::shard::road::Double) of `--dev`). What
+//! is due of it is done in `event_loop`, what operators ask for in `operator_requests`. The steps that it leaves to
+//! itself are [`Own`](crate::shard::todo::Own).
 
 pub(crate) mod connection_faults;
 pub(crate) mod faults;

@@ -1,4 +1,4 @@
-//! Ends: of connections, of what is due, and of the process.
+//! The ends of connections, the deadlines that lead to them, and the end of the process.
 
 use crate::event::{ConnectionRole, Purpose};
 use crate::id::{Account, ChannelKey, SessionKey};

@@ -1,9 +1,9 @@
-//! The shard's loops: over the frames and requests of what was received, over what is due, and over what operators
-//! want.
+//! The shard's loops: over the frames and requests of what was received, and over what is due; and what a letter
+//! changes.
 //!
-//! Each item is a step of its own: what it leaves ([`Todo`](crate::shard::todo::Todo)) is done before the next one begins, so
-//! that a later item sees what an earlier one has changed. Only these methods, those of `shard.rs` and of
-//! `todo::work_off`, and those of the test double (`dev/`) have all parts.
+//! Each item is a step of its own: what it leaves ([`Todo`](crate::shard::todo::Todo)) is done before the next one
+//! begins, so that a later item sees what an earlier one has changed. Only these methods, those of `shard.rs`,
+//! `todo_dispatch.rs` and `operator_requests.rs`, and those of the test double (`dev/`) have all parts.
 
 use crate::limits::{
     FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN, WAITING_REQUESTS_PER_TICK,

@@ -1,4 +1,5 @@
-//! The signature of a request, checked by the shard that accepted its connection.
+//! The signature of a request, checked by the shard that accepted its connection; and the progress of asking open
+//! connections again.
 
 use crate::address_shares;
 use crate::auth::provider::{Keyring, TokenFault, Unverified};

@@ -1,4 +1,5 @@
-//! Questions of operators: channels and connections, and what happened to them.
+//! Questions of operators to a shard and its answers: channels and connections, what happened to them, and channels
+//! that are imported.
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -21,8 +22,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::sync::Arc;
-
-// Questions of operators to a shard, and its answers.
 
 /// A question of the inspector.
 #[derive(Clone, Debug)]
@@ -214,8 +213,6 @@ pub(crate) fn disconnect(
     todo.each(Each::close(meant, EndReason::Operator));
     Some(closed)
 }
-
-// A page of channels, and one channel in detail: copies, made between two turns.
 
 /// One channel in a page.
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! Questions of operators.
+//! Questions of operators where they take all parts of a shard; and the presence of watched channels, told after each
+//! input.
 
 use crate::channel::{Channel, Live};
 use crate::id::{CallerId, ChannelKey, Identity, SessionKey};

@@ -2,13 +2,13 @@
 //! bytes ([`Sockets::sent`]).
 //!
 //! ```text
-//!  each frame ──► pass:  frames::text         frame → text; control frames end here
-//!                        frames::understand   text → message; refused ones end here
-//!                        relay::admit         its sender, within its rate
-//!                        late::outcome        ended, if it comes too late: only where that may be
-//!                        relay::route         message → where it goes
-//!                        conclude             refused ones are answered
-//!                        relay::deliver       → the recipient's outbox; or kept, or the answer of a call
+//!  each frame ──► pass:  text                     frame → text; control frames end here
+//!                        understand               text → message; refused ones end here
+//!                        delivery::admit          its sender, within its rate
+//!                        delivery::late_outcome   ended, if it comes too late: only where that may be
+//!                        delivery::route          message → where it goes
+//!                        conclude                 refused ones are answered
+//!                        delivery::deliver        → the recipient's outbox; or kept, or the answer of a call
 //!  sent    ── delivered: counted and measured; the next request
 //!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
 //!                     call, offers of calls, a slot that is released
@@ -168,7 +168,7 @@ pub(crate) fn conclude(mut parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> 
 // The places where the test double of `--dev` takes part: four steps, which are the shard's own unless a double does
 // something before them or in place of them.
 //
-// A shard has one [`Double`] from its start to its end: [`Production`], which adds nothing, or the one in `dev/`.
+// A shard has one [`Double`] from its start to its end: [`Production`], which adds nothing, or `Scripted` in `dev`.
 // Three of the steps are called through it. The step of a message is compiled once for each, inlined into the loop
 // over frames (`Shard::frames_with`): the road of production has no test and no call for a double.
 
@@ -232,7 +232,7 @@ pub(crate) struct Reader {
     pub(crate) parser: Box<Parser>,
     /// Pings among them.
     pub(crate) pings: u32,
-    /// Messages among them may have been held back on their way: see [`late`](crate::shard::road::delivery).
+    /// Messages among them may have been held back on their way: see [`delivery::late_outcome`].
     pub(crate) may_be_late: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Shares of accounts and channels in a budget of a shard.
+//! Shares of accounts, channels and callers in the budgets of a shard: bytes, questions, places, connections.
 //!
 //! Accounts share the budget, the channels of an account its part. No account has a fixed part while there is room.
 //! When there is none, the account that holds most makes room, and within it the channel that holds most: so an

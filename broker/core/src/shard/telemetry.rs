@@ -1,4 +1,5 @@
-//! Counters and notes: log lines, durations, and the random ids that log lines and answers share.
+//! Counters and notes: the ledger of messages, log lines, durations, and the random ids that log lines and answers
+//! share.
 
 use crate::auth::{Caller, Credentials, SignIn, certificate_id};
 use crate::event::{
@@ -23,7 +24,7 @@ use std::borrow::Cow;
 /// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
 /// audit lines.
 ///
-/// Invariant: no message is lost or counted twice (`messages`), and no gauge counts messages without their bytes.
+/// Invariant: no message is lost or counted twice, and no gauge counts messages without their bytes.
 pub(crate) struct Books {
     counters: Counters,
     diary: Diary,

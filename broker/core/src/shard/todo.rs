@@ -2,7 +2,7 @@
 //!
 //! A step changes the parts that it takes, and leaves here what concerns the others: that a WebSocket left its channel,
 //! that a call has its answer, that a channel's next deadline is another one. Only the shard does it
-//! (`work_off`), before the next step.
+//! (`todo_dispatch`), before the next step.
 //!
 //! The list is one queue, used again, of small values; what is large is boxed. It stays empty for a relayed message.
 //! It is empty when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: what concerns

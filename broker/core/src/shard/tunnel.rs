@@ -3,8 +3,8 @@
 //! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
 //! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
 //! gets the request as it came. A connection that another node passed on stays here, whatever it asks for: no request
-//! travels in circles. Its answers end the connection (`responses.rs`), so that the next request is looked at by the node
-//! that the client is connected to.
+//! travels in circles. Its answers end the connection (`calls/responses.rs`), so that the next request is looked at by
+//! the node that the client is connected to.
 
 use crate::cluster::tunnels::Lead;
 use crate::event::{Purpose, UpgradeRole};
@@ -440,5 +440,3 @@ impl Sockets {
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";
 const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
 const LIST: &str = "Nodes with a fixed map do not list channels. Describe them by name.";
-
-// Other nodes: requests for their channels, and slots that come and go.

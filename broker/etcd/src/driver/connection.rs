@@ -1,4 +1,5 @@
-//! One of the node's two connections to etcd: the attempts to get it, and its trouble.
+//! One of the node's two connections to etcd: the attempts to get it, and its trouble. Also the trouble with messages
+//! of other nodes.
 
 use crate::driver::{Event, Events, Which};
 use crate::rpc::calls::Failure;
@@ -108,7 +109,7 @@ impl Connection {
     }
 }
 
-// Trouble of one connection to etcd, while it lasts, for the log and for operators who ask; and of messages of other
+// Trouble while it lasts, for the log and for operators who ask: of a connection to etcd, and of messages of other
 // nodes.
 
 /// Trouble of one connection.

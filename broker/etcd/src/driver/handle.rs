@@ -1,4 +1,4 @@
-//! The rest of the process' end of the node.
+//! The rest of the process' end of the node, and the start of the node on a thread of its own.
 
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::inspection::Inspection;
@@ -199,9 +199,7 @@ impl Drop for Handle {
     }
 }
 
-// The start of a node, on a thread of its own, and its end.
-
-/// Starts nodes.
+/// Starts nodes, each on a thread of its own.
 #[derive(Debug)]
 pub struct Driver;
 

@@ -1,5 +1,5 @@
-//! Lines of the log that say a thing once: what happened to slots and to the registration, and what is wrong with a
-//! connection.
+//! Lines of the log that say a thing once: what happened to slots and to the registration, and which registered nodes
+//! are strangers or go unanswered.
 
 use crate::names::{Name, Names};
 use crate::system::now;

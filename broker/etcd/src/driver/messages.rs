@@ -1,4 +1,4 @@
-//! Messages to other nodes, and from them.
+//! Messages to other nodes, and from them; and the addresses of their hosts.
 
 use crate::driver::connection::Strange;
 use crate::driver::{Event, Events, Resolved};

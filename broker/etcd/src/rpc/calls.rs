@@ -1,8 +1,5 @@
-//! Calls of etcd over [`crate::rpc`], and the failures that they end with.
-//!
-//! * [`link`]: one connection to one member, and the attempts to get one;
-//! * [`calls`]: single calls; [`lease`], [`watch`]: streams; [`load`]: the records of a slot, page by page;
-//! * [`failure`]: what a failed call means: not sent, refused, or unknown.
+//! Calls of etcd that have one answer, the records of a slot page by page, and what a failed call means: not sent,
+//! refused, or unknown.
 
 use crate::limits::{CALL, LOAD_ROWS};
 use crate::rpc::connection::Lines;
@@ -13,8 +10,6 @@ use std::error::Error;
 use std::{fmt, io};
 use tokio::time::timeout;
 use tonic::{Code, Status};
-
-// Single calls of etcd: what has one answer.
 
 /// A single call.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! One connection to one member of etcd. When it fails, the next member is tried.
+//! One connection to one member of etcd, and the calls over it. When it fails, the next member is tried.
 //!
 //! The driver chooses members: a connection that does not answer is given up, with everything under way on it.
 

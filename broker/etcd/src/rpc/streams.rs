@@ -1,6 +1,6 @@
-//! Keepalives of a lease over one stream.
+//! Streams of requests and answers: keepalives of a lease, and a watch.
 //!
-//! A request that was queued is no answer: the lease lives on when the stream delivers an answer whose remaining time
+//! A keepalive that was queued is no answer: the lease lives on when the stream delivers an answer whose remaining time
 //! is above 0, and is gone when it is 0.
 
 use crate::rpc::calls::Failure;

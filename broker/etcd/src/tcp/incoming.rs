@@ -1,4 +1,4 @@
-//! Connections of other nodes.
+//! Connections of other nodes, and their places.
 //!
 //! ```text
 //!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox     (or it only asks: outgoing.rs)

@@ -1,4 +1,4 @@
-//! The connection to one other node, and the queue before it.
+//! The connection to one other node, and the queue before it; and a question over a connection of its own.
 
 use crate::limits::{
     ASKED_BYTES_MAX, NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX,

@@ -1,4 +1,4 @@
-//! Devices of a credentials file: who is asked for a certificate, the registry, and authorities.
+//! Devices of a credentials file: who is asked for a certificate, authorities, and the registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{policies_of, policy_names};

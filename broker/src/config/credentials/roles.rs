@@ -1,4 +1,4 @@
-//! Roles of a credentials file.
+//! Roles of a credentials file, their aliases, and the policies and users that are referred to by name.
 
 use crate::config::credentials::files::Files;
 use crate::config::document::{Raw, Section, text};

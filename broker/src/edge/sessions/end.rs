@@ -1,4 +1,4 @@
-//! The end of a connection on a shard: handed over, closed, or cut off.
+//! The end of a connection on a shard: handed over, closed, or cut off; or, between nodes, kept for the next client.
 //!
 //! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited: bytes that came after
 //! close(2) would be answered by a reset, and that may take from the peer what it has not read. A peer that has said by

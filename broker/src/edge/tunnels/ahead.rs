@@ -1,4 +1,5 @@
-//! Connections to other nodes that are opened ahead, so that an upgrade finds one whose handshake is over.
+//! Connections to other nodes that wait for an upgrade, so that it finds one whose handshake is over: opened ahead, or
+//! come back from an earlier client.
 //!
 //! ```text
 //!                    greeting              a client
@@ -6,8 +7,8 @@
 //!      │              │   frame sent │
 //!      └──────────────┴──────────────┴► closed: the owner fails, ends it or speaks; nobody took it; room is needed
 //! ```
-//! They are opened at the end of a turn, never on the way of a request. The number of each is that of the tunnel that
-//! it becomes, so that what is armed on it stays armed. How many there are is for `stock` to say.
+//! Those ahead are opened at the end of a turn, never on the way of a request. The number of each is that of the tunnel
+//! that it becomes, so that what is armed on it stays armed. How many there are is for `stock` to say.
 
 use crate::edge::io::{Io, Shaking};
 use crate::edge::limits::{AHEAD_IDLE_MS, KEPT_IDLE_MS, LINK_HELD_BYTES, TUNNEL_CONNECT_MS};

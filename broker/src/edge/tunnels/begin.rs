@@ -1,4 +1,5 @@
-//! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
+//! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets, or the
+//! side thread takes the owner's place.
 
 use crate::edge::connection::{Connection, Stage as ConnectionStage, has_left};
 use crate::edge::io::{Io, Shaking, remote};

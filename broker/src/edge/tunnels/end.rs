@@ -1,4 +1,4 @@
-//! The next step of a tunnel, its deadline, and its end.
+//! The next step of a tunnel, its deadline, and its end; also where another node has its channel, or this node ends.
 //!
 //! Half-closes are passed on: when one side has ended and the other has all of its bytes, the other's end is shut. When
 //! both are, the tunnel is over. A reset is passed on as one. The owner's end is also shut where this node ends.

@@ -1,10 +1,10 @@
-//! Which connections wait for upgrades, opened ahead or come back: how many for each node, and which is next. No
+//! Which connections to other nodes wait, for upgrades and for calls: how many for each node, and which is next. No
 //! socket.
 //!
-//! For a node as many wait as upgrades were answered by it in a quarter of a second on connections that had none
-//! before: so for one to which nothing goes none is opened, and neither for one whose connections come back. Those are
-//! taken first, and of each kind the newest: what nobody needs any more comes to its end
-//! ([`AHEAD_IDLE_MS`](crate::edge::limits::AHEAD_IDLE_MS)) without being replaced.
+//! Those for upgrades were opened ahead, or came back. For a node as many wait as upgrades were answered by it in a
+//! quarter of a second on connections that had none before: so for one to which nothing goes none is opened, and
+//! neither for one whose connections come back. Those are taken first, and of each kind the newest: what nobody needs
+//! any more comes to its end ([`AHEAD_IDLE_MS`](crate::edge::limits::AHEAD_IDLE_MS)) without being replaced.
 
 use crate::edge::limits::{
     AHEAD_PER_NODE_MAX, AHEAD_PER_SHARD_MAX, AHEAD_PER_TURN, KEPT_PER_NODE_MAX, KEPT_PER_SHARD_MAX,

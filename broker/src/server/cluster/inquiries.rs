@@ -8,7 +8,7 @@
 //! ```
 //! One thread, which waits for nobody but its own shards, for a moment. Each question is a *round*: it ends when all
 //! have replied, or when its time is over. An inquiry that gets no reply is sent again, except one that changes
-//! something, which is sent once. The end of a round is in `page` for pages of channels, in this file for the others.
+//! something, which is sent once.
 
 use crate::edge::Post;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};

@@ -2,9 +2,10 @@
 //! it.
 //!
 //! ```text
-//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► slot_orders.rs ──► Letter::Slots
-//!                                    ▲                            │              ◄────── served, packed
-//!                                    └── parcels ── slot_orders.rs       └──► the map of slots, links
+//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► Shards ──► Desk ──► Letter::Slots
+//!                                    ▲                          │         │ ◄────── served, packed
+//!                                    │                          └─────────│──► the map of slots, links
+//!                                    └── parcels ─────────────────────────┘
 //! ```
 
 use crate::edge::turn::shards_now;
@@ -273,8 +274,6 @@ fn options(settings: &Settings) -> Result<Options, Failure> {
         Failure::Configuration(faults.join("\n"))
     })
 }
-
-// The state of the node, for operators.
 
 /// Converts an inspection to the view that the admin listener shows.
 pub(crate) fn view(

@@ -34,7 +34,7 @@ type Mutex<T> = std::sync::Mutex<T>;
 /// Those of all shards.
 pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
-/// One per process.
+/// The orders and reports of all shards. One per process.
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,

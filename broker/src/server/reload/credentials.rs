@@ -1,4 +1,5 @@
-//! The credentials file, which has the principals that may sign: read at start, and again when it changes.
+//! The credentials file, which has the principals that may sign: read at start, and again when it changes; and the task
+//! that fetches the keys of its OpenID providers.
 
 use crate::config::{Loaded, load_credentials};
 use crate::providers::{self, Fetcher};

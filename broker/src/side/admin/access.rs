@@ -4,7 +4,7 @@
 //!  Host          without a token: an address, localhost, or the host of a configured origin (DNS rebinding)
 //!  Origin        if there is one: the listener's own, or a configured one (CWE-1385)
 //!  Sec-Fetch-*   no request that a page of another site caused, except a visit to a page of ours
-//!  Authorization with a token: the token, except for what is public; else a session of an account (`side::accounts`)
+//!  Authorization with a token: the token, except for what is public; else a session of an account (`accounts`)
 //! ```
 //! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 

@@ -1,4 +1,5 @@
-//! Sessions of the console: in memory, by the hash of a random text that the browser's cookie has.
+//! Sessions of the console, and sign-ins under way: in memory, by the hash of a random text that the browser's cookie
+//! has.
 
 use crate::limits::{
     CONSOLE_SESSIONS_MAX, CONSOLE_SESSIONS_OF_ACCOUNT_MAX, CONSOLE_SIGN_INS_MAX, STREAMS_MAX,
@@ -136,9 +137,7 @@ impl Drop for Session {
 /// The life of a session: a day's work.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-// The rule by which an account is let in.
-
-/// By what an account is let in. A session is over when it is no longer that.
+/// The rule by which an account is let in. A session is over when it is no longer that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The provider's issuer without `https://`.

@@ -1,7 +1,7 @@
-//! Places of connections inside: a bounded number, shared by address.
+//! Bounds of connections inside: a number of places, shared by address, and bytes that peers have not taken.
 //!
-//! When all are taken, a connection of the address that has most makes room ([`Crowd`]): its socket is shut down, so
-//! that its task reads the end, or fails to write, and closes the descriptor.
+//! When all places are taken, a connection of the address that has most makes room ([`Crowd`]): its socket is shut
+//! down, so that its task reads the end, or fails to write, and closes the descriptor.
 
 use crate::side::shared_state::Shared;
 use broker_core::address_shares::{Crowd, Origin};

@@ -1,4 +1,5 @@
-//! The forms of answers: JSON documents, refusals, dates and ids in them.
+//! The forms of answers (JSON documents, refusals, dates and ids in them), and parts of requests that several pages
+//! read.
 
 use axum::Json;
 use axum::http::uri::Authority;

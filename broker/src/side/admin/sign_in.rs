@@ -1,4 +1,5 @@
-//! `/account…`: who is signed in, the way to the provider and back, and the end.
+//! `/account…`: who is signed in, the way to the provider and back, and the end; with the origin, the cookies and the
+//! notices of that way.
 
 use crate::edge::turn::calendar;
 use crate::providers::Endpoints;

@@ -1,4 +1,5 @@
-//! `POST /channels/{name}/disconnect`: the operator closes connections of a channel, on the node that serves it.
+//! What operators do to connections of a channel, on the node that serves it: close them, or have clients fetch ICE
+//! servers again; and whose connection a number was.
 
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};

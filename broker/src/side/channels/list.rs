@@ -1,5 +1,5 @@
-//! `GET /channels`: the channels of all shards and nodes by name, a page at a time. Every text of the wire is escaped
-//! by the JSON library.
+//! `GET /channels`: the channels of all shards and nodes by name, a page at a time; and lists of that kind in general.
+//! Every text of the wire is escaped by the JSON library.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, parameter};
 use crate::side::channels::presence::entry;

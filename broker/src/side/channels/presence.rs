@@ -1,4 +1,5 @@
-//! `GET /presence`: the channels on which anybody is connected or waits, by name, a page at a time.
+//! The presence of channels: `GET /presence`, the channels on which anybody is connected or waits, by name, a page at a
+//! time; the form of a state; and the way of states from the shards to the event streams.
 
 use crate::hooks::event::Shown;
 use crate::limits::STATES_TOLD_WAITING_MAX;
@@ -75,11 +76,6 @@ const PAGES: Listing = Listing {
 };
 const BAD_AFTER: Fault =
     Fault::bad("after: must be the next of the page before, or a channel's name");
-
-// The presence of channels: states of them, read a page at a time, or followed as shards tell them.
-//
-// `list` is `GET /presence`, `entry` the form of a state, `readers` the way of states from the shards to the event
-// streams.
 
 // A state as it is shown: as `channel.presence` has it, with addresses and client ids, which operators see anyway.
 

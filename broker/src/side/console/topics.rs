@@ -1,4 +1,5 @@
-//! The feeds of streams: one for each topic, and one for each channel that is watched.
+//! The topics of event streams: their feeds (one for each topic, and one for each channel that is watched), and the
+//! state that each begins with.
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;

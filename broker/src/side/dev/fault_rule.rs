@@ -1,4 +1,5 @@
-//! A fault as a request describes it. What is wrong with it is named by its key, with what is allowed.
+//! A fault as a request describes it, and the values that it may have. What is wrong with it is named by its key, with
+//! what is allowed.
 
 use crate::side::dev::request::{Body, nearest, one_of};
 use broker_core::shard::{

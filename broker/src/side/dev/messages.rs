@@ -1,4 +1,5 @@
-//! `GET /dev/messages`: what clients have sent each other, decoded; waits for messages that are yet to come.
+//! `GET /dev/messages`: what clients have sent each other, decoded and summarised; waits for messages that are yet to
+//! come.
 
 use crate::side::admin::http::{Fault, JSON, rfc3339};
 use crate::side::dev::captures::{Captures, NewestCopies};

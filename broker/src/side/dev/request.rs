@@ -1,4 +1,4 @@
-//! Reads the body of a request. A fault names the key and what is allowed.
+//! Reads the body and the parameters of a request for a page of `/dev`. A fault names the key and what is allowed.
 
 use broker_core::settings::value::duration;
 use broker_core::shard::Glob;

@@ -1,4 +1,5 @@
-//! The metrics of hooks, by their names in the configuration; nothing where there are none.
+//! The metrics of hooks, of OpenID providers and of the authorities of devices, by their names in the configuration;
+//! nothing where there are none.
 
 use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};

@@ -1,7 +1,7 @@
 //! Sessions that did not go well: the last of them, for the overview.
 //!
 //! The log thread finds them among the lines that it writes anyway, so a session that goes well costs nothing.
-//! Takeovers and short connections of masters are trouble when they are repeated (`repeats`). Why it went wrong is read
+//! Takeovers and short connections of masters are trouble when they are repeated. Why it went wrong is read
 //! off the recorder's trace a little later, a bounded number of channels a second.
 
 use crate::edge::turn::calendar;

@@ -1,6 +1,6 @@
-//! The engine's file begins as `src/file_check.rs` expects. That layout is private to the engine, so its version is pinned.
-//! Before another one is taken, compare its `header.rs` with `head.rs`, then change the version here and in
-//! `Cargo.toml`.
+//! The engine's file begins as `src/file_check.rs` expects. That layout is private to the engine, so its version is
+//! pinned. Before another one is taken, compare its `header.rs` with `file_check.rs`, then change the version here and
+//! in `Cargo.toml`.
 
 use crate::support::Dir;
 use redb::{Database, TableDefinition};

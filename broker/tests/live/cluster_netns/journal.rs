@@ -1,5 +1,5 @@
-//! The history of slots on all nodes, by the lines that each writes (`src/server/cluster/slot_orders.rs`), and the rules that
-//! these must keep:
+//! The history of slots on all nodes, by the lines that each writes (`src/server/cluster/slot_orders.rs`), and the
+//! rules that these must keep:
 //!
 //! | rule | what |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Calls on the shard that owns their channel.
+//! Calls on the shard that owns their channel, those of Alexa among them.
 
 use crate::channel::alexa_calls::{Calls, Waiting};
 use crate::channel::rates::Metered;

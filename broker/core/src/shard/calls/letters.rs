@@ -1,4 +1,5 @@
-//! Letters between shards: a connection on its way to its channel's shard, a question about a channel, and its reply.
+//! Letters between shards: a connection on its way to its channel's shard, a question about a channel, and its reply;
+//! pages over all nodes are among the replies.
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};

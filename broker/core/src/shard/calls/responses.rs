@@ -1,4 +1,4 @@
-//! Responses: written, counted, and logged when they refuse something.
+//! Responses: written, counted, and logged when they refuse something; and the refusals that several steps give.
 
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::journal::{Claims, Refused, Share, Subject};

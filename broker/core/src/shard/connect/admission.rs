@@ -1,5 +1,6 @@
-//! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, and what happens
-//! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
+//! Admission of an upgrade to its channel, on the channel's home: what is decided by the channel, what happens when a
+//! connection joins, and its way to that home. See codec/PROTOCOL.md, CON. What needs only the request is in
+//! `connect/upgrades.rs`.
 
 use crate::channel::members::Joined;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};

@@ -1,7 +1,8 @@
-//! The page for browsers at `/` of a client listener under `--dev`: what runs here, and where to go on.
+//! Pages of a client listener that need no signature: the page for browsers at `/`, pages of the admin listener, and
+//! `GET /ping`.
 //!
-//! Only a request that accepts HTML gets it. API clients send none to `/`, and tools get the error of any unknown
-//! operation.
+//! The page at `/`, under `--dev`, shows what runs here and where to go on. Only a request that accepts HTML gets it.
+//! API clients send none to `/`, and tools get the error of any unknown operation.
 
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};

@@ -1,4 +1,4 @@
-//! A whole request head or body: which call or upgrade it is, or why it is refused.
+//! A whole request head or body: which call, form or upgrade it is, or why it is refused.
 
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
@@ -407,7 +407,7 @@ fn upgrade_of(head: &Head<'_>) -> Purpose {
     })
 }
 
-// A whole request body: the call or the form that it is, or why it is refused.
+// Bodies.
 
 /// A body whose signature is good.
 pub(crate) enum SignedBody {

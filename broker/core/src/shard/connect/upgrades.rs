@@ -2,7 +2,7 @@
 //! accepted the connection. See codec/PROTOCOL.md, CON.
 //!
 //! The order of refusals is that of the protocol's table; what needs the channel is decided by its home, see
-//! `admission.rs`.
+//! `connect/admission.rs`.
 
 use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
 use crate::event::{Purpose, UpgradeRole};

@@ -1,4 +1,4 @@
-//! Faults of connections: they fall silent, or end.
+//! Faults of connections, which fall silent or end, and of requests, which are refused or not answered.
 
 use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
 use crate::machine::Output;

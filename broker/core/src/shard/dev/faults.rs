@@ -1,12 +1,12 @@
 //! Faults that tests script: under `--dev` only. A production shard has none of this.
 //!
-//! They act at four places: where a connection or call is admitted ([`on_connect`], [`on_call`]), where a message has
-//! its route ([`on_message`]) or was kept and is delivered ([`on_kept`]), and where a WebSocket opens or a fault is
-//! made ([`on_session`]). The first rule that matches and is not spent acts. The books hold: what a fault drops is
+//! They act at four places: where a connection or call is admitted (`on_connect`, `on_call`), where a message has its
+//! route (`on_message`) or was kept and is delivered (`on_kept`), and where a WebSocket opens or a fault is made
+//! (`on_session`). The first rule that matches and is not spent acts. The books hold: what a fault drops is
 //! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
-//! In reading order: `rule` (what a fault is), `error` (what requests are refused with), `held` (what faults hold
-//! back), this page, `requests`, `messages`, `corrupt` (messages that are sent spoiled), `kept`, `sessions`.
+//! This file has what a fault is, what requests are refused with, and what faults hold back. What they do is in
+//! `connection_faults`, `message_faults` and `pending_faults`.
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};

@@ -1,4 +1,4 @@
-//! Faults of messages, between their route and their recipient's outbox.
+//! Faults of messages, between their route and their recipient's outbox; messages that are sent spoiled.
 
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};

@@ -1,4 +1,5 @@
-//! The checks that findings come from: what the strict profile would have refused, under `--dev` only.
+//! Observations of the test double, under `--dev` only: the checks that findings come from (what the strict profile
+//! would have refused), and the copies of messages.
 
 use crate::channel::{Channel, Towards};
 use crate::channel::{pending::Message, rates::Metered};

@@ -1,4 +1,4 @@
-//! The state of the test double.
+//! The state of the test double: faults, findings, the use of an account, and where copies go.
 
 use crate::channel::rates::Rates;
 use crate::channel::{Channel, Route, Towards};

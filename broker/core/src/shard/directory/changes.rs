@@ -1,5 +1,4 @@
-//! Changes of the registry: made durable first, then made, then answered. What follows when the store has reported one
-//! is in `changes.rs`.
+//! Changes of the registry: made durable first, then made, then answered.
 //!
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer

@@ -1,4 +1,4 @@
-//! Look-ups of channels, and their lives in the tables: a record comes in, is replaced, and goes.
+//! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
 
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route};

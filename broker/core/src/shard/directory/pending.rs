@@ -1,4 +1,5 @@
-//! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
+//! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached; and the
+//! Alexa calls that wait on them.
 
 use crate::channel::alexa_calls::{Calls, Waiting};
 use crate::channel::members::Slot;
@@ -282,8 +283,8 @@ impl Books {
     }
 }
 
-// The Alexa calls that wait: each is at its channel, and counted for its account ([`Waits`](crate::shard::directory::waiting_callers::Waits)).
-// Both change together, here.
+// The Alexa calls that wait: each is at its channel, and counted for its account
+// ([`Waits`](crate::shard::directory::waiting_callers::Waits)). Both change together, here.
 
 impl Directory {
     /// Whether a caller's call could be taken in: one of another shard needs a place.

@@ -1,6 +1,8 @@
-//! The Alexa calls that wait on one shard: their accounts, which makes room when there is none, and which of them
-//! another shard still has to confirm the end of.
+//! Callers that wait on one shard: Alexa calls for the master's answer, lists for their parts, devices for somebody who
+//! waits for them.
 //!
+//! Alexa calls are counted by their accounts, one of which makes room when there is none. Of some, another shard still
+//! has to confirm the end:
 //! ```text
 //!  the caller's shard          the channel's home
 //!    QueryKind ───────────────────►  taken in

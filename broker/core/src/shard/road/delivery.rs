@@ -1,5 +1,5 @@
-//! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused. No allocation on
-//! the way to a connected recipient.
+//! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused, or ended because
+//! it comes too late. No allocation on the way to a connected recipient.
 
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};

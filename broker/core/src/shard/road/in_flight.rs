@@ -1,4 +1,4 @@
-//! A message on its way, and what is noted of it.
+//! A message on its way: its direction, what is noted of it, and the parts of a shard that its steps take.
 
 use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};

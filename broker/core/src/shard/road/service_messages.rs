@@ -1,4 +1,4 @@
-//! Messages that are refused, and STATUS_RESPONSE to their senders.
+//! Messages of the service itself: STATUS_RESPONSE to the senders of messages that are refused, and PRESENCE.
 
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};

@@ -1,4 +1,5 @@
-//! The configured bounds of connections, in the form in which the codec takes them.
+//! The configured bounds of connections, in the form in which the codec takes them, and the pages that may use a server
+//! without signatures.
 
 use crate::check::Check;
 use crate::settings::{Auth, Settings, host_text};

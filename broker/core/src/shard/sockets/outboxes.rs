@@ -1,4 +1,4 @@
-//! The bytes that wait for a session's socket: appended, announced to the edge, and counted.
+//! The bytes that wait for a session's socket: appended, announced to the edge, and counted where it is behind.
 
 use crate::id::{Account, SessionKey};
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};

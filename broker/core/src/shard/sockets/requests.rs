@@ -1,5 +1,5 @@
-//! Requests on HTTP connections: whose turn it is, which wait for an owner of their channel, and the bytes that all
-//! hold.
+//! Requests on HTTP connections: whose turn it is, which wait for an owner of their channel, the bytes that all hold,
+//! and their questions to other shards.
 
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::session::http::{Expected, HttpStage, OnwardCount};

@@ -1,5 +1,5 @@
-//! The sessions of a shard: added, looked up, moved from state to state, and removed with all that the part keeps for
-//! them.
+//! The sessions of a shard: added, looked up, moved from state to state, ended when they are due, and removed with all
+//! that the part keeps for them.
 
 use crate::cluster::tunnels::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};

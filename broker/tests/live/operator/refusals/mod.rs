@@ -34,7 +34,7 @@ const ELSEWHERE: [Check; 7] = [
     Check::InternalFailure,
 ];
 
-/// Refusals before there is a request: see `turned_away.rs`.
+/// Refusals before there is a request: see `operator/turned_away.rs`.
 const EARLY: [Check; 7] = [
     Check::ConnectionsFull,
     Check::HandshakesFull,
