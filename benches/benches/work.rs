@@ -1,5 +1,5 @@
-//! The time that a unit of each kind of work takes: the prices in `broker_core::work_units` are right while none is much
-//! slower than 100 million elements (units) a second of a fast core, and the slowest is not far from the fastest.
+//! The time that a unit of each kind of work takes: the prices in `broker_core::work_units` are right while none is
+//! much slower than 100 million elements (units) a second of a fast core, and the slowest is not far from the fastest.
 
 use benches::fixture::{VIEWER, cases, upgrade_head, upgrade_head_of_master};
 use benches::harness::{Timer, run};

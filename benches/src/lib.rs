@@ -32,11 +32,12 @@
 //! Rules that make figures comparable:
 //! * **Answers first.** Each adaptor's answer is compared with the expected one before anything is timed.
 //! * **The same bytes, the same checks.** A rival that leaves a check to its caller gets it added in the adaptor
-//!   ([`rival::judge`](crate::rival::judge)). What changes its input in place starts from a fresh copy each time, and then everybody does.
+//!   ([`rival::judge`](crate::rival::judge)). What changes its input in place starts from a fresh copy each time, and
+//!   then everybody does.
 //! * **Best settings.** Buffers are used again where the library allows it, the allocator is the broker's
 //!   ([mimalloc](https://docs.rs/mimalloc)) for all, and each adaptor says which settings it found best.
-//! * **CPU time of the thread**, not the clock on the wall ([`harness::ThreadTime`](crate::harness::ThreadTime)): neighbours on a shared machine
-//!   then disturb only through the caches.
+//! * **CPU time of the thread**, not the clock on the wall ([`harness::ThreadTime`](crate::harness::ThreadTime)):
+//!   neighbours on a shared machine then disturb only through the caches.
 //! * The profile is `bench` of the workspace: thin LTO. The shipped binaries are built with fat LTO.
 //!
 //! Absent: masking of tungstenite, which it keeps private; alphabets of base64, which no crate recognises without

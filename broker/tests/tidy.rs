@@ -220,7 +220,8 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The module of the crate that a file belongs to: `shard` for `src/shard/road/delivery.rs`, `event` for `src/event.rs`.
+/// The module of the crate that a file belongs to: `shard` for `src/shard/road/delivery.rs`, `event` for
+/// `src/event.rs`.
 fn module_of(path: &Path) -> String {
     let parts: Vec<String> = path
         .components()

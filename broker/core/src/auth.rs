@@ -23,8 +23,10 @@ mod grant;
 #[cfg(test)]
 mod model;
 mod policy_question;
+mod principal;
 pub mod provider;
 mod provider_token;
+mod recheck;
 mod session;
 mod session_keys;
 mod sign_in;
@@ -37,8 +39,8 @@ use codec::sigv4::{
     AccessKey, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys, Verifier,
     Window,
 };
-pub use connection_caller::{Gone, HeldCaller, InForce, Recheck, RecheckSum, SharedSessions};
-pub use credentials::{Credentials, CredentialsError, Principal, Role, Secret};
+pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
+pub use credentials::{Credentials, CredentialsError};
 pub use devices::{
     Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, SignIns, ThingAuthority,
     ThingRefusal, Things, alias_arn, certificate_id,
@@ -47,6 +49,8 @@ use grant::{OpenedRole, OpenedRoot};
 pub use policy_question::{
     Assumed, Origin, OriginHeaders, PolicyQuestion, RequestTags, ResourceTags,
 };
+pub use principal::{Principal, Role, Secret};
+pub use recheck::{Recheck, RecheckSum};
 use session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
 use session_keys::OpenedSession;
 pub use session_keys::{

@@ -6,6 +6,7 @@
 pub(crate) mod alexa_calls;
 pub(crate) mod members;
 pub(crate) mod pending;
+mod rare;
 pub(crate) mod rates;
 
 use crate::id::{CallerId, SessionKey, TimerId};
@@ -16,7 +17,6 @@ use members::Members;
 use pending::Pending;
 pub use pending::Towards;
 use rates::{Metered, Rates};
-use std::ops::{Deref, DerefMut};
 
 /// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
 #[derive(Debug)]
@@ -213,71 +213,6 @@ impl Live {
     }
 }
 
-// A list that is nearly always empty.
-
-/// A list of one word while it is empty, where a `Vec` takes three: a channel in use has several.
-#[derive(Debug)]
-struct Rare<T>(
-    #[expect(
-        clippy::box_collection,
-        reason = "8 bytes instead of 24 in every channel"
-    )]
-    Option<Box<Vec<T>>>,
-);
-
-impl<T> Default for Rare<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T> Rare<T> {
-    pub(crate) fn push(&mut self, item: T) {
-        self.0.get_or_insert_default().push(item);
-    }
-
-    /// Takes the item at `place` out.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub(crate) fn remove(&mut self, place: usize) -> T {
-        let list = self.0.as_mut().expect("the place of an item");
-        let item = list.remove(place);
-        self.shrink();
-        item
-    }
-
-    /// Takes all items out.
-    pub(crate) fn take(&mut self) -> Vec<T> {
-        self.0.take().map_or_else(Vec::new, |list| *list)
-    }
-
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
-        if let Some(list) = &mut self.0 {
-            list.retain(keep);
-            self.shrink();
-        }
-    }
-
-    fn shrink(&mut self) {
-        self.0.take_if(|list| list.is_empty());
-    }
-}
-
-impl<T> Deref for Rare<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        self.0.as_ref().map_or(&[], |list| list)
-    }
-}
-
-impl<T> DerefMut for Rare<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        self.0.as_mut().map_or(&mut [], |list| list)
-    }
-}
-
 #[cfg(test)]
 mod route_tests {
 
@@ -345,28 +280,5 @@ mod route_tests {
             Route::To(key(1)),
             "a viewer reaches the master only"
         );
-    }
-}
-
-#[cfg(test)]
-mod rare_tests {
-
-    use super::*;
-
-    #[test]
-    fn an_empty_list_is_one_word_and_owns_nothing() {
-        let mut list = Rare::default();
-        assert_eq!(size_of::<Rare<[u64; 9]>>(), 8);
-        (0..5).for_each(|number| list.push(number));
-        list.retain(|number| number % 2 == 0);
-        assert_eq!(list.to_vec(), [0, 2, 4]);
-        assert_eq!(list.remove(1), 2);
-        list[1] = 7;
-        assert_eq!((list.remove(1), list.remove(0)), (7, 0));
-        assert!(list.is_empty() && list.0.is_none());
-        (0..3).for_each(|number| list.push(number));
-        assert_eq!(list.take(), [0, 1, 2]);
-        assert!(list.is_empty() && list.0.is_none() && list.take().is_empty());
-        list.retain(|_| false);
     }
 }

@@ -1,7 +1,8 @@
 //! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
 //!
-//! Channels are divided into [`limits::SLOTS`] slots. A slot has one owner, which a key of etcd names; the *epoch* is
-//! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
+//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. A slot has one owner, which a key
+//! of etcd names; the *epoch* is the revision of that key. Slot keys carry no lease: a node that loses its lease does
+//! not lose its slots.
 //!
 //! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
 //!   it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and the
@@ -27,6 +28,7 @@
 
 pub mod authority;
 pub mod etcd;
+mod etcd_calls;
 pub mod etcd_view;
 pub mod limits;
 pub mod liveness;
@@ -36,6 +38,9 @@ pub mod secret;
 pub mod slot_claims;
 pub mod slot_departures;
 pub mod slot_maps;
+mod slot_ownership;
+pub mod slot_plan;
+mod slot_transfers;
 pub mod slots;
 mod tick;
 pub mod tunnels;
@@ -43,14 +48,15 @@ pub mod types;
 
 use crate::time::Now;
 use authority::{Authority, Standing};
-use etcd::{Calls, Purpose};
+use etcd_calls::{Calls, Purpose};
 use etcd_view::View;
 use limits::{GAP_MS, NODES_MAX, Spans};
 use liveness::Silence;
 use message::{Answer, Call, Heard, Held, Input, Output, Question, SlotOrder};
 use registration::Registering;
-use slot_claims::{Candidates, Claims, Plan};
-use slot_departures::Transfers;
+use slot_claims::Claims;
+use slot_plan::{Candidates, Plan};
+use slot_transfers::Transfers;
 use slots::{Slots, Stage};
 use std::collections::VecDeque;
 use std::sync::Arc;

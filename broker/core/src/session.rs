@@ -414,8 +414,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
 
-    use super::web_socket::Terms;
     use super::*;
+    use crate::session::web_socket::Terms;
 
     #[test]
     fn a_peer_is_who_it_was() {

@@ -8,7 +8,7 @@
 //! that of the last one by a step that is drawn: so two processes never have the same incarnation, not even on copies
 //! of a directory.
 
-use crate::driver::{Event, Events};
+use crate::driver::event::{Event, Events};
 use crate::limits::{NOTE_EVERY, REMEMBER_MS};
 use crate::system::now;
 use broker_core::cluster::types::{EtcdId, Incarnation, Revision};

@@ -72,4 +72,5 @@ pub use import_export::{ExchangeError, Existing, add, each_record, export, impor
 pub use names::Name;
 pub use peers::{Mail, Mailbox, Peers};
 pub use service::{EtcdStore, News, Service};
-pub use tcp::{PeerCounts, PeerListener, TcpPeers};
+pub use tcp::shared::PeerCounts;
+pub use tcp::{PeerListener, TcpPeers};

@@ -1,11 +1,10 @@
 //! Texts that users and scripts see, compared with files of the repository.
 
 use crate::program::run;
-use std::env;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 /// Environment variable that has the files written anew instead of compared, whatever its value.
 const RENEW: &str = "RENEW";
@@ -82,6 +81,7 @@ fn subcommands(help: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+
     use super::{difference, subcommands};
     use std::{env, fs, process};
 

@@ -3,9 +3,9 @@
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
 
-use crate::auth::credentials::{Credentials, Role};
 use crate::auth::policy_question::{Asked, Assumed, PolicyQuestion, RequestTags, ResourceTags};
-use crate::auth::{caller::Caller, grant::CHAIN_MAX, session_keys::SessionTag, sign_in::SignIn};
+use crate::auth::{caller::Caller, credentials::Credentials, grant::CHAIN_MAX, principal::Role};
+use crate::auth::{session_keys::SessionTag, sign_in::SignIn};
 use crate::check::Check;
 use codec::policy::{Action, TrustDecision, TrustGround, Trusted};
 use codec::sts::AssumeRole;

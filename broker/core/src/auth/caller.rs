@@ -1,8 +1,8 @@
 //! Callers of requests: their permissions, their ARNs and ids, and those whom nothing proved, for questions of
 //! operators.
 
-use crate::auth::credentials::{Principal, Role};
 use crate::auth::policy_question::{Asked, Origin, PolicyQuestion};
+use crate::auth::principal::{Principal, Role};
 use crate::auth::session::{
     PolicyGround, RoleSession, Root, Scope, Session, SessionKeyId, Source, key_of,
 };

@@ -11,9 +11,9 @@
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
 
-use crate::auth::credentials::decide_all;
 use crate::auth::device_registry;
 pub use crate::auth::device_registry::{Registry, RegistryBuilder, RegistryError};
+use crate::auth::principal::decide_all;
 use crate::auth::sign_in::{ThingIdentity, Vouched};
 use crate::limits::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
 use crate::machine::{Certified, ShownCertificate};

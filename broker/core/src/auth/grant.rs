@@ -1,7 +1,7 @@
 //! The grant of temporary credentials, and its bytes in a token.
 
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, VERSION};
-use crate::auth::{credentials::Secret, sign_in::SignIn};
+use crate::auth::{principal::Secret, sign_in::SignIn};
 use crate::wire::{self, at_most};
 use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::{control::TAGS_MAX, sts::POLICY_ARNS_MAX};

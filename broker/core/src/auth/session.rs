@@ -1,6 +1,6 @@
 //! The owner of temporary credentials: whose rights they have, and how far.
 
-use crate::auth::credentials::{Principal, Role, decide_all};
+use crate::auth::principal::{Principal, Role, decide_all};
 use crate::auth::session_keys::{ACCESS_KEY_ID_BYTES, RootGrant, SessionTag};
 use crate::auth::sign_in::SignIn;
 use codec::policy::{Action, Decision, Ground, KeyName, Policy, Request};

@@ -25,11 +25,11 @@
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
-use crate::auth::credentials::Secret;
 use crate::auth::grant::{
     GRANT_BYTES_MAX, Issuer, ReadGrant, read_grant, read_session, write_grant, write_session,
 };
 pub use crate::auth::grant::{Grant, OpenedToken, RoleGrant, RootGrant, SessionGrant, SessionTag};
+use crate::auth::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};

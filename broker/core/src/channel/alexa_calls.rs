@@ -3,8 +3,9 @@
 //! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to
 //! the next.
 
+use crate::channel::rare::Rare;
 use crate::id::{CallRef, SessionKey};
-use crate::{channel::Rare, time::Now};
+use crate::time::Now;
 
 /// A call without an answer.
 #[derive(Clone, Debug)]

@@ -15,8 +15,9 @@
 //! *vacant*, and the last connection that was superseded is closed so that it may come back. One at a time, since one
 //! is enough: only when the slot is still vacant after the same while is the one before it closed.
 
+use crate::channel::rare::Rare;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
-use crate::{channel::Rare, id::SessionKey, time::Now};
+use crate::{id::SessionKey, time::Now};
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -3,10 +3,11 @@
 //! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
 //! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
 
+use crate::channel::rare::Rare;
 use crate::limits::{
     PENDING_BYTES_PARTS, PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX,
 };
-use crate::{channel::Rare, id::CallerId, time::Now};
+use crate::{id::CallerId, time::Now};
 use codec::signal::Action;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;

@@ -9,7 +9,7 @@ use crate::cluster::message::{
 use crate::cluster::types::{
     Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
 };
-use crate::cluster::{etcd::Purpose, registration::Place};
+use crate::cluster::{etcd_calls::Purpose, registration::Place};
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {

@@ -232,7 +232,8 @@ pub(crate) struct Reader {
     pub(crate) parser: Box<Parser>,
     /// Pings among them.
     pub(crate) pings: u32,
-    /// Messages among them may have been held back on their way: see [`delivery::late_outcome`].
+    /// Messages among them may have been held back on their way: see
+    /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
     pub(crate) may_be_late: bool,
 }
 

@@ -3,7 +3,7 @@
 
 use crate::cluster::script::{Script, Step};
 use crate::cluster::world::World;
-use broker_core::cluster::slot_claims::named;
+use broker_core::cluster::slot_plan::named;
 use broker_core::cluster::types::{NodeId, NodeKey, Slot};
 
 const HOSTS: u16 = 3;

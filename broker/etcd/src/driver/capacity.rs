@@ -4,9 +4,9 @@
 //! The part of the database that is in use counts. Free pages of it, such as compaction leaves, are used again
 //! before the file grows.
 
-use crate::driver::connection::Connection;
+use crate::driver::{connection::Connection, event::Event};
 use crate::operator::{MemberStatus, member};
-use crate::{driver::Event, limits::SIZE_EVERY_MS, service::News, system::now};
+use crate::{limits::SIZE_EVERY_MS, service::News, system::now};
 use broker_core::time::Now;
 use tracing::{info, warn};
 

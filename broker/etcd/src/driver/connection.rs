@@ -1,7 +1,7 @@
 //! One of the node's two connections to etcd: the attempts to get it, and its trouble. Also the trouble with messages
 //! of other nodes.
 
-use crate::driver::{Event, Events, Which};
+use crate::driver::event::{Event, Events, Which};
 use crate::rpc::calls::Failure;
 use crate::rpc::connection::{Lines, Link};
 use crate::{config::Options, limits::NOTE_EVERY, names::Name, system::now, wire::Unreadable};

@@ -1,7 +1,7 @@
 //! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
 //! fill of etcd, reports about orders of operators.
 
-use crate::driver::{CallResult, Event};
+use crate::driver::event::{CallResult, Event};
 use crate::driver::{connection::Connection, core::Inputs};
 use crate::rpc::calls::{self, Ask, Failure};
 use crate::rpc::connection::Lines;

@@ -1,8 +1,9 @@
 //! The rest of the process' end of the node, and the start of the node on a thread of its own.
 
 use crate::directory::{Directory, DirectoryError};
+use crate::driver::event::{Event, Events};
 use crate::driver::inspection::Inspection;
-use crate::driver::{Event, Events, Node, Parts};
+use crate::driver::{Node, Parts};
 use crate::limits::{INSPECT, LEAVE, MAIL_MAX, NAME_BYTES_MAX, TICK};
 use crate::peers::{Inbox, Mailbox, Peers};
 use crate::service::{EtcdStore, Service, Submission};

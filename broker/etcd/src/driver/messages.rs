@@ -1,7 +1,7 @@
 //! Messages to other nodes, and from them; and the addresses of their hosts.
 
 use crate::driver::connection::Strange;
-use crate::driver::{Event, Events, Resolved};
+use crate::driver::event::{Event, Events, Resolved};
 use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
 };

@@ -2,12 +2,12 @@
 //! each node that is meant. Its value names the process, and its lease is that of the registration: so an order ends
 //! with the process, and no later one carries it out. The answer is a report, under the same lease.
 
-use crate::driver::connection::Connection;
+use crate::driver::{connection::Connection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
 use crate::rpc::calls::{self, Ask};
 use crate::rpc::generated::{RequestOp, TxnRequest};
 use crate::schema::{OrderValue, OrderWord, Process};
-use crate::{driver::Event, system::now};
+use crate::system::now;
 use broker_core::cluster::types::{LeaseId, Revision};
 use broker_core::time::Now;
 use tracing::info;

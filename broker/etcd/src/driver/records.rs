@@ -3,7 +3,7 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
-use crate::driver::{CallResult, Event};
+use crate::driver::event::{CallResult, Event};
 use crate::driver::{connection::Connection, core::Inputs};
 use crate::names::{Name, shown};
 use crate::rpc::calls::{self, Ask, Failure, Part};

@@ -9,7 +9,8 @@
 //! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
 
 use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
-use crate::{names::Name, tcp::within};
+use crate::names::Name;
+use crate::tcp::shared::within;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

@@ -7,7 +7,7 @@ use crate::limits::{
 use crate::names::Name;
 use crate::peers::{Mail, Reply};
 use crate::tcp::frames::{self, Hello, garbage};
-use crate::tcp::{self, Shared, within};
+use crate::tcp::shared::{self, Shared, within};
 use rustls::pki_types::ServerName;
 use std::cell::{Cell, Ref, RefCell};
 use std::future::Future;
@@ -241,7 +241,7 @@ impl Line {
             .and_then(|inner| inner.downcast_ref::<rustls::Error>())
             .is_some_and(link::is_of_another_cluster);
         let why = if is_other {
-            tcp::Refusal::OtherCluster.to_string()
+            shared::Refusal::OtherCluster.to_string()
         } else if error.kind() == io::ErrorKind::ConnectionRefused {
             "nothing listens there: its process does not run, or has another address".into()
         } else if error.kind() == io::ErrorKind::UnexpectedEof {

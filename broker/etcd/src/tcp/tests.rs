@@ -6,7 +6,7 @@ mod names;
 use super::*;
 use crate::limits::{PEER_IDLE, PEER_STALL, QUEUE_MAX};
 use crate::peers::{Inbox, Mail};
-use crate::tcp::{self, frames, incoming};
+use crate::tcp::{frames, incoming, shared};
 use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -270,9 +270,9 @@ fn both_sides_log_that_the_secret_is_another() {
         );
         let () = server;
         let error = client.unwrap_err();
-        assert_eq!(incoming::refusal(&error), tcp::Refusal::OtherCluster);
+        assert_eq!(incoming::refusal(&error), shared::Refusal::OtherCluster);
         let reasons = n2.peers.shared.notes.reasons();
-        assert_eq!(reasons, [tcp::Refusal::OtherCluster]);
+        assert_eq!(reasons, [shared::Refusal::OtherCluster]);
     });
 }
 
@@ -289,7 +289,7 @@ fn who_means_another_node_or_is_another_of_this_name_is_refused() {
         n2.refused(2).await;
         closed(&mut twin).await;
         let reasons = n2.peers.shared.notes.reasons();
-        let expected = [tcp::Refusal::OtherNode, tcp::Refusal::SameName];
+        let expected = [shared::Refusal::OtherNode, shared::Refusal::SameName];
         assert_eq!(reasons, expected);
     });
 }

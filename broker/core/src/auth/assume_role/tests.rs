@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::credentials::Principal;
+use crate::auth::principal::Principal;
 use crate::auth::session::{RoleSession, Root, Scope, Session, SessionKeyId, Source};
 use codec::policy::{Policy, Trust};
 use codec::{control::Tag, sts::RoleArn};

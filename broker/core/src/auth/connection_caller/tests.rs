@@ -1,6 +1,6 @@
 use super::*;
 use crate::auth::sign_in::{SignIn, WebIdentity};
-use crate::auth::{credentials::Role, policy_question::PolicyQuestion, session::SessionKeyId};
+use crate::auth::{policy_question::PolicyQuestion, principal::Role, session::SessionKeyId};
 use codec::policy::{Action, Policy, Trust};
 
 const ALLOW: &str =

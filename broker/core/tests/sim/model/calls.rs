@@ -9,8 +9,7 @@ use super::{
 };
 use crate::sim::words::{Call, Offer};
 use broker_core::check::Check;
-use broker_core::event::Outcome;
-use broker_core::event::Purpose;
+use broker_core::event::{Outcome, Purpose};
 use broker_core::journal::EndReason;
 
 /// Longest MessagePayload of SendAlexaOfferToMaster.

@@ -1,0 +1,173 @@
+//! The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
+//! messages and parcels.
+
+use crate::cluster::message::{
+    Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, SlotOrder, Taking,
+};
+use crate::cluster::slots::{Own, Stage};
+use crate::cluster::types::{NodeId, Revision, Slot, SlotRecord};
+use crate::{cluster::Cluster, time::Now};
+
+impl Cluster {
+    pub(crate) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
+        if self.slots.loaded(held, whole, now) {
+            let record = self.view.slot(held.slot);
+            let (parcel, late) = self.slots.parcels.take(held.slot, record);
+            self.order(SlotOrder::Serve(held, parcel, record.presence));
+            for id in late {
+                self.order(SlotOrder::Merge(held, id));
+            }
+        }
+    }
+
+    pub(crate) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
+        let id = parcel.id;
+        let own = self.slots.own(parcel.slot);
+        let taken = match parcel.sent {
+            ParcelSent::Ahead => {
+                own.is_none()
+                    && self.can_act(now)
+                    && !self.transfers.is_draining()
+                    && self.view.slot(parcel.slot).epoch <= parcel.epoch
+                    && self.keeps(parcel, now)
+            }
+            ParcelSent::Late => match own.filter(|own| own.epoch > parcel.epoch) {
+                Some(Own {
+                    epoch,
+                    stage: Stage::Ready,
+                }) => {
+                    let held = Held {
+                        slot: parcel.slot,
+                        epoch,
+                    };
+                    self.order(SlotOrder::Merge(held, id));
+                    true
+                }
+                Some(Own {
+                    stage: Stage::Waiting { .. } | Stage::Loading { .. },
+                    ..
+                }) => self.keeps(parcel, now),
+                Some(_) | None => false,
+            },
+        };
+        if !taken {
+            self.outputs.push_back(Output::Discard(id));
+        }
+        self.outputs.push_back(Output::Receipt {
+            to: from,
+            id,
+            taken,
+        });
+    }
+
+    fn keeps(&mut self, parcel: Parcel, now: Now) -> bool {
+        let kept = self.slots.parcels.keep(parcel, now);
+        if let Ok(Some(earlier)) = kept {
+            self.outputs.push_back(Output::Discard(earlier));
+        }
+        kept.is_ok()
+    }
+
+    /// Serves on after a transfer that was not made.
+    pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
+        let own = self.slots.own(slot);
+        if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
+            self.slots.enter(slot, Stage::Ready);
+            self.order(SlotOrder::Resume(Held { slot, epoch }, packed));
+        }
+    }
+
+    /// Brings the own slots in line with the view.
+    pub(crate) fn reconcile(&mut self, now: Now) {
+        let changed = self.view.take_changed();
+        self.slots.changes += changed.len() as u64;
+        for (slot, former) in changed {
+            let record = self.view.slot(slot);
+            let is_mine = record.owner == Some(self.me);
+            if let Some(owner) = record.owner.filter(|_| former.epoch == Revision(0)) {
+                self.plan.first_taken(owner.node, now);
+            }
+            match self.slots.own(slot) {
+                Some(own) if own.epoch == record.epoch => {}
+                Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
+                    // Retaken under a new epoch: the transfer was not made, and cannot be made any more.
+                    self.gain(slot, record, former, now);
+                    self.slots.enter(slot, Stage::Ready);
+                    let epoch = record.epoch;
+                    self.order(SlotOrder::Resume(Held { slot, epoch }, Packed::Kept));
+                }
+                Some(own) => {
+                    self.release(slot, own, record, now);
+                    if is_mine {
+                        self.gain(slot, record, former, now);
+                    }
+                }
+                None if is_mine => self.gain(slot, record, former, now),
+                None => {}
+            }
+            if !is_mine {
+                for id in self.slots.parcels.forget(slot, record) {
+                    self.outputs.push_back(Output::Discard(id));
+                }
+            }
+        }
+    }
+
+    fn gain(&mut self, slot: Slot, record: SlotRecord, former: SlotRecord, now: Now) {
+        let epoch = record.epoch;
+        self.slots.gain(slot, epoch, now);
+        let taking = self.plan.take(slot);
+        let gain = if record.parcel.is_some() {
+            Gain::Received(former.owner.map(|owner| owner.node))
+        } else {
+            Gain::Claimed(taking.unwrap_or(Taking {
+                from: Some(self.me.node),
+                reason: Reason::Kept,
+            }))
+        };
+        self.outputs
+            .push_back(Output::Gained(Held { slot, epoch }, gain));
+    }
+
+    fn release(&mut self, slot: Slot, own: Own, record: SlotRecord, now: Now) {
+        self.slots.lose(slot);
+        let epoch = own.epoch;
+        let held = Held { slot, epoch };
+        let Some(owner) = record.owner else {
+            self.order(SlotOrder::Release(held, Cause::NotLoaded));
+            return;
+        };
+        if own.parcel().is_some() && own.parcel() == record.parcel {
+            self.transfers.gave(now);
+            self.order(SlotOrder::Release(held, Cause::Transferred));
+            return;
+        }
+        // Pending messages follow the slot, unless they may have been delivered elsewhere.
+        let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
+        let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
+        let id = follows.then(|| self.transfers.next_parcel());
+        self.order(SlotOrder::Release(held, Cause::Superseded(id)));
+        if let Some(id) = id {
+            let sent = ParcelSent::Late;
+            let parcel = Parcel {
+                id,
+                slot,
+                epoch,
+                sent,
+            };
+            self.outputs.push_back(Output::Send(owner.node, parcel));
+        }
+    }
+
+    /// The process ends: everything is released.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        let own: Vec<(Slot, Own)> = self.slots.iter().collect();
+        for (slot, Own { epoch, .. }) in own {
+            self.slots.lose(slot);
+            let held = Held { slot, epoch };
+            self.order(SlotOrder::Release(held, Cause::Ends));
+        }
+        self.obstacles.ended = true;
+        self.outputs.push_back(Output::Exit(ending));
+    }
+}

@@ -1,0 +1,580 @@
+//! The choice of the slots that a node takes: a function of the view, the same on every node that has the same view.
+
+use crate::cluster::limits::{
+    FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
+    Spans,
+};
+use crate::cluster::message::{Reason, Taking};
+use crate::cluster::types::{
+    Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
+};
+use crate::cluster::{etcd_view::View, liveness::Silence};
+use crate::time::Now;
+
+/// When this node may claim which slot. One per process.
+#[derive(Debug)]
+pub struct Plan {
+    me: Owner,
+    started: Now,
+    spans: Spans,
+    prospects: Vec<Prospect>,
+    /// By node: when it was last seen to take a slot that nobody ever owned.
+    first_taken: Vec<Option<Now>>,
+    random: fastrand::Rng,
+}
+
+/// The state of a slot that could be taken, under the epoch that it has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prospect {
+    epoch: Epoch,
+    /// Since when its owner's process is known to have a successor.
+    followed: Option<Now>,
+    /// Since when nothing protects the slot.
+    free: Option<Now>,
+    /// Time that this node leaves it to the one that rendezvous hashing names.
+    fallback_ms: u64,
+    /// The former owner and the condition of this node's claim, once it may claim.
+    taking: Option<Taking>,
+}
+
+/// Why a slot may be claimed at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Not yet.
+    Protected,
+    /// Now, or once the node named by hashing had its time.
+    Free,
+    /// By this node, which owned it before it was restarted.
+    Own,
+    /// Once the owner's next process had its time.
+    Followed,
+}
+
+impl Plan {
+    /// A plan of a process that started at `started`; `seed` decides what chance decides.
+    #[must_use]
+    pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
+        Self {
+            me,
+            started,
+            spans,
+            prospects: vec![Prospect::default(); usize::from(slots)],
+            first_taken: Vec::new(),
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// etcd granted a lease with these spans.
+    pub fn set_spans(&mut self, spans: Spans) {
+        self.spans = spans;
+    }
+
+    /// The process was stopped: what was free must be found so again.
+    pub fn gap(&mut self) {
+        for prospect in &mut self.prospects {
+            (prospect.free, prospect.followed) = (None, None);
+        }
+    }
+
+    /// A slot that nobody ever owned has come to `node`.
+    pub fn first_taken(&mut self, node: NodeId, now: Now) {
+        if self.first_taken.len() <= node.index() {
+            self.first_taken.resize(node.index() + 1, None);
+        }
+        if let Some(place) = self.first_taken.get_mut(node.index()) {
+            *place = Some(now);
+        }
+    }
+
+    /// Removes and returns the former owner and the condition of a claim by which a slot came to this node; `None` if
+    /// it came in another way.
+    pub fn take(&mut self, slot: Slot) -> Option<Taking> {
+        self.prospects.get_mut(slot.index())?.taking.take()
+    }
+
+    /// Whether this node may claim `slot` now.
+    pub fn may_claim(
+        &mut self,
+        slot: Slot,
+        view: &View,
+        (silence, candidates): (&Silence, &Candidates),
+        now: Now,
+    ) -> bool {
+        let record = view.slot(slot);
+        if record.owner == Some(self.me) {
+            return false;
+        }
+        let Some(mut prospect) = self.prospects.get(slot.index()).copied() else {
+            return false;
+        };
+        if prospect.epoch != record.epoch {
+            prospect = Prospect {
+                epoch: record.epoch,
+                ..Prospect::default()
+            };
+        }
+        let turn = match self.turn(slot, record, view, silence, now) {
+            Turn::Free | Turn::Followed if self.is_kept_from(record, candidates) => Turn::Protected,
+            turn @ (Turn::Free | Turn::Followed | Turn::Own | Turn::Protected) => turn,
+        };
+        let may = match turn {
+            Turn::Own => true,
+            Turn::Protected => {
+                prospect.free = None;
+                if let Some(owner) = record.owner.filter(|owner| followed(*owner, view, silence)) {
+                    debug_assert!(owner != self.me, "own slots are no prospects");
+                    prospect.followed.get_or_insert(now);
+                }
+                false
+            }
+            Turn::Free => {
+                let mut since = self.freed(&mut prospect, now);
+                let mut fallback_ms = prospect.fallback_ms;
+                let named = candidates.named(slot, record, view);
+                if record.epoch == Epoch::default() {
+                    since = since.max(self.last_first(named));
+                    fallback_ms += FIRST_FALLBACK_MS;
+                }
+                now.since(since) >= fallback_ms || named == Some(self.me.node)
+            }
+            Turn::Followed => {
+                self.freed(&mut prospect, now);
+                let since = *prospect.followed.get_or_insert(now);
+                now.since(since) >= RESTARTED_MS
+            }
+        };
+        if may {
+            let (from, reason) = (
+                record.owner.map(|owner| owner.node),
+                reason(record, turn, view),
+            );
+            prospect.taking = Some(Taking { from, reason });
+        }
+        if let Some(place) = self.prospects.get_mut(slot.index()) {
+            *place = prospect;
+        }
+        may
+    }
+
+    /// Whether the slots of `owner` could be taken, were they not served: its registration is absent or another's.
+    #[must_use]
+    pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
+        match view.registration(owner.node) {
+            Some(registration) => registration.incarnation != owner.incarnation,
+            None => view.absent_ms(owner.node) >= self.spans.absence_ms(),
+        }
+    }
+
+    /// Whether this process has run for `span_ms`.
+    #[must_use]
+    pub fn runs_for(&self, span_ms: u64, now: Now) -> bool {
+        now.since(self.started) >= span_ms
+    }
+
+    fn freed(&mut self, prospect: &mut Prospect, now: Now) -> Now {
+        if prospect.free.is_none() {
+            prospect.fallback_ms = FALLBACK_MS + self.random.u64(0..=FALLBACK_SPREAD_MS);
+        }
+        *prospect.free.get_or_insert(now)
+    }
+
+    fn turn(
+        &self,
+        slot: Slot,
+        record: SlotRecord,
+        view: &View,
+        silence: &Silence,
+        now: Now,
+    ) -> Turn {
+        let Some(owner) = record.owner else {
+            let since = view.first_registration().map_or(0, |at| now.since(at));
+            let is_first = record.epoch == Epoch::default();
+            let has_begun = self.first_taken.iter().any(Option::is_some);
+            let is_due = !is_first || since >= FIRST_CLAIM_MS || has_begun;
+            return if is_due { Turn::Free } else { Turn::Protected };
+        };
+        let is_mine = owner.node == self.me.node;
+        if is_mine && owner.incarnation.directory == self.me.incarnation.directory {
+            return Turn::Own;
+        }
+        if !self.is_deregistered(owner, view)
+            || !self.is_out_of_grace(owner.node, view, silence, now)
+        {
+            return Turn::Protected;
+        }
+        let silent = if is_mine {
+            now.since(self.started) >= self.spans.lease_ms()
+        } else {
+            silence.is_silent(owner.node, slot, record.epoch, now)
+        };
+        match (silent, !is_mine && followed(owner, view, silence)) {
+            (false, _) => Turn::Protected,
+            (true, true) => Turn::Followed,
+            (true, false) => Turn::Free,
+        }
+    }
+
+    /// Whether this node takes nothing of others, and the slot is not one of its own.
+    fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
+        let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
+        candidates.is_cut_off() && !is_mine
+    }
+
+    fn is_out_of_grace(&self, owner: NodeId, view: &View, silence: &Silence, now: Now) -> bool {
+        self.runs_for(GRACE_MS, now)
+            || owner == self.me.node
+            || silence.ever_answered(owner)
+            || view.roster(owner) != Some(RosterState::Here)
+    }
+
+    /// When a node was last seen to take a slot that nobody ever owned.
+    fn last_first(&self, node: Option<NodeId>) -> Now {
+        let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
+        at.flatten().unwrap_or_default()
+    }
+}
+
+/// Why a slot may be claimed whose turn has come.
+pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> Reason {
+    match (turn, record.owner) {
+        (Turn::Own, _) => Reason::Restarted,
+        (Turn::Followed, _) => Reason::NotReclaimed,
+        (Turn::Free | Turn::Protected, None) if record.epoch == Epoch::default() => {
+            Reason::NeverOwned
+        }
+        (Turn::Free | Turn::Protected, None) => Reason::GivenUp,
+        (Turn::Free | Turn::Protected, Some(owner)) => match view.registration(owner.node) {
+            Some(_) => Reason::Replaced,
+            None => Reason::Silent,
+        },
+    }
+}
+
+/// Whether the process that owns a slot is known to have a successor that claims the slot at once.
+///
+/// A successor on another directory, as after a host was replaced, waits as any taker does: nobody waits for it.
+fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
+    let follows = |other: Incarnation| {
+        other != owner.incarnation && other.directory == owner.incarnation.directory
+    };
+    let registered = view.registration(owner.node);
+    registered.is_some_and(|registration| follows(registration.incarnation))
+        || silence
+            .word(owner.node)
+            .is_some_and(|word| follows(word.incarnation))
+}
+
+/// The node that rendezvous hashing names for a slot. It changes for few slots when a node comes or leaves.
+#[must_use]
+pub fn named(
+    slot: Slot,
+    nodes: impl Iterator<Item = NodeId>,
+    key: impl Fn(NodeId) -> NodeKey,
+) -> Option<NodeId> {
+    nodes.max_by_key(|&node| {
+        let key = key(node);
+        (mixed(mixed(slot.0.into()) ^ key.0), key)
+    })
+}
+
+/// A number, well mixed (the finaliser of SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// Which slots each owner gives to whom, so that all nodes of `nodes` have an equal part, give or take one.
+///
+/// Every node that has the same view, and `nodes` in the same order, finds the same list; a slot is in it at most
+/// once, and no node both gives and takes. Slots of owners that are not in `nodes` stay as they are.
+#[must_use]
+pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
+    let mut counts = vec![0usize; nodes.len()];
+    let place = |node: NodeId| nodes.iter().position(|&other| other == node);
+    let numbered = (0u16..).zip(view.slots());
+    let owned: Vec<(Slot, usize)> = numbered
+        .filter_map(|(number, record)| Some((Slot(number), place(record.owner?.node)?)))
+        .collect();
+    for &(_, owner) in &owned {
+        counts[owner] += 1;
+    }
+    let Some(part) = owned.len().checked_div(nodes.len()) else {
+        return Vec::new();
+    };
+    // Each node below the equal part takes what it lacks; what is left above it goes one by one to the others.
+    let lacks =
+        |(index, &count): (usize, &usize)| std::iter::repeat_n(index, part.saturating_sub(count));
+    let lacking: Vec<usize> = counts.iter().enumerate().flat_map(lacks).collect();
+    let fitting = |(index, &count): (usize, &usize)| (count <= part).then_some(index);
+    let one_more: Vec<usize> = counts.iter().enumerate().filter_map(fitting).collect();
+    let surplus = |most: usize| {
+        let mut seen = vec![0usize; nodes.len()];
+        let mut surplus = Vec::new();
+        for &(slot, owner) in &owned {
+            seen[owner] += 1;
+            if seen[owner] > most {
+                surplus.push((slot, owner));
+            }
+        }
+        surplus
+    };
+    let must = surplus(part + 1);
+    let may = surplus(part)
+        .into_iter()
+        .filter(|given| !must.contains(given));
+    let rest = lacking.len().saturating_sub(must.len());
+    let givers = must.iter().copied().chain(may.take(rest));
+    givers
+        .zip(lacking.iter().chain(&one_more))
+        .map(|((slot, giver), &taker)| (slot, nodes[giver], nodes[taker]))
+        .collect()
+}
+
+// The nodes that slots may go to, as one node sees them at one moment.
+//
+// A node that does not answer is named for nothing: clients would not reach what it took. A node that no other one
+// answers, while others are registered, takes nothing that is not its own: it has another secret, or no way to them.
+
+/// The candidates for slots. Made for each decision.
+#[derive(Debug)]
+pub struct Candidates {
+    nodes: Vec<NodeId>,
+    is_cut_off: bool,
+}
+
+impl Candidates {
+    /// The candidates as `me` sees them: the registered nodes that are here, without those that do not answer it.
+    #[must_use]
+    pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
+        let mut others = view.nodes().filter(|node| *node != me);
+        let has_answer = others.any(|node| silence.reaches(node, now));
+        let mut others = view.nodes().filter(|node| *node != me);
+        let is_cut_off = !has_answer && others.any(|node| view.written(node).is_some());
+        let is_candidate = |node: &NodeId| {
+            let is_there =
+                view.registration(*node).is_some() && view.roster(*node) == Some(RosterState::Here);
+            is_there && (*node == me || !silence.is_unheard(*node, now))
+        };
+        Self {
+            nodes: view.nodes().filter(is_candidate).collect(),
+            is_cut_off,
+        }
+    }
+
+    /// The candidates, in the order of their numbers.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes
+    }
+
+    /// Whether no other node answers this one, while others are registered, as peers or not.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// The node that rendezvous hashing names for a slot.
+    ///
+    /// The node that owned the slot is left out: its next process claims it at once, or on an empty directory late.
+    pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
+        let owner = record.owner.map(|owner| owner.node);
+        let others = self.nodes.iter().copied();
+        named(slot, others.filter(|node| owner != Some(*node)), |node| {
+            view.key(node)
+        })
+    }
+}
+
+#[cfg(test)]
+mod plan_tests {
+
+    use super::*;
+    use crate::cluster::types::Revision;
+
+    fn number_of(node: NodeId) -> NodeKey {
+        NodeKey(node.0.into())
+    }
+
+    /// Each process has its own numbers for nodes, in which it is the first.
+    #[test]
+    fn hashing_goes_by_what_all_nodes_have_in_common() {
+        let keys = [11, 7, 5].map(NodeKey);
+        let others = [2, 0, 1];
+        for number in 0..4096 {
+            let nodes = || (0..3).map(NodeId);
+            let one = named(Slot(number), nodes(), |node| keys[node.index()]);
+            let other = named(Slot(number), nodes(), |node| keys[others[node.index()]]);
+            assert_eq!(
+                one.unwrap().index(),
+                others[other.unwrap().index()],
+                "slot {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn hashing_moves_only_the_slots_of_the_node_that_leaves() {
+        let nodes = [NodeId(0), NodeId(1), NodeId(2)];
+        for number in 0..4096 {
+            let before = named(Slot(number), nodes.into_iter(), number_of);
+            let after = named(Slot(number), nodes.into_iter().take(2), number_of);
+            assert!(
+                before == after || before == Some(NodeId(2)),
+                "slot {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn slots_spread_over_all_nodes() {
+        let mut counts = [0u32; 5];
+        for number in 0..4096 {
+            let node = named(Slot(number), (0..5).map(NodeId), number_of).unwrap();
+            counts[node.index()] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (700..950).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn rebalancing_leaves_equal_parts_with_the_fewest_moves() {
+        for (counts, moved) in [
+            (vec![9, 0, 0], 6),
+            (vec![5, 3, 3], 1),
+            (vec![4, 4, 3], 0),
+            (vec![0, 1, 9, 2], 6),
+            (vec![7, 7, 1], 4),
+            (vec![1, 0], 0),
+        ] {
+            let slots: u16 = counts.iter().sum();
+            let mut view = View::new(slots, Revision(0), None);
+            let owners = (0u16..)
+                .zip(&counts)
+                .flat_map(|(node, &count)| std::iter::repeat_n(NodeId(node), usize::from(count)));
+            for (number, node) in (0u16..).zip(owners) {
+                let incarnation = Incarnation {
+                    directory: 1,
+                    start: 1,
+                };
+                let record = SlotRecord {
+                    epoch: Revision(1),
+                    owner: Some(Owner { node, incarnation }),
+                    ..SlotRecord::default()
+                };
+                view.learn(Slot(number), record);
+            }
+            let nodes: Vec<NodeId> = (0u16..)
+                .zip(&counts)
+                .map(|(node, _)| NodeId(node))
+                .collect();
+            let moves = rebalance(&view, &nodes);
+            assert_eq!(moves.len(), moved, "{counts:?}: {moves:?}");
+            let mut after = counts.clone();
+            for (_, giver, taker) in moves {
+                after[giver.index()] -= 1;
+                after[taker.index()] += 1;
+            }
+            let least = after.iter().min().unwrap();
+            assert!(
+                after.iter().all(|count| count - least <= 1),
+                "{counts:?} became {after:?}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod candidates_tests {
+
+    use super::*;
+    use crate::cluster::limits::Spans;
+    use crate::cluster::message::Answer;
+    use crate::cluster::types::{
+        Address, Change, Incarnation, Key, Kinship, LeaseId, Revision, Value,
+    };
+    use std::sync::Arc;
+
+    const ME: NodeId = NodeId(0);
+    const SPANS: Spans = Spans::of_lease(10_000);
+
+    /// The view of a node that is registered beside these.
+    fn view(others: &[Kinship]) -> View {
+        let mut view = View::new(1, Revision(0), None);
+        for (number, kinship) in (0u16..).zip([&[Kinship::Peer], others].concat()) {
+            let incarnation = Incarnation {
+                directory: number.into(),
+                start: 1,
+            };
+            let registration = Value::Registration {
+                incarnation,
+                lease: LeaseId(1),
+                kinship,
+            };
+            let roster = Value::Roster(RosterState::Here, Address(number.into()));
+            let node = NodeId(number);
+            for (key, value) in [
+                (Key::Registration(node), registration),
+                (Key::Roster(node), roster),
+            ] {
+                let change = Change {
+                    revision: Revision(2),
+                    key,
+                    value: Some(value),
+                };
+                view.apply_changes(&[change], Now(0));
+            }
+        }
+        view
+    }
+
+    fn answers(silence: &mut Silence, node: u16, asked: u64) {
+        let incarnation = Incarnation {
+            directory: node.into(),
+            start: 1,
+        };
+        let answer = Answer {
+            asked: Now(asked),
+            asker: incarnation,
+            incarnation,
+            has_etcd: true,
+            stopping: false,
+            serves: Arc::from([]),
+            changes: Vec::new(),
+            newest: Revision(2),
+        };
+        silence.answers(NodeId(node), &answer, Now(asked));
+    }
+
+    fn found(view: &View, silence: &Silence, now: u64) -> (Vec<u16>, bool) {
+        let candidates = Candidates::of(ME, view, silence, Now(now));
+        let nodes = candidates.nodes().iter().map(|node| node.0);
+        (nodes.collect(), candidates.is_cut_off())
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_left_out_after_the_reach_of_an_answer() {
+        let view = view(&[Kinship::Peer, Kinship::Peer]);
+        let mut silence = Silence::new(1, SPANS);
+        assert_eq!(found(&view, &silence, 0), (vec![0, 1, 2], true));
+        silence.asks(NodeId(1), Now(0));
+        silence.asks(NodeId(2), Now(0));
+        answers(&mut silence, 1, 7_000);
+        assert_eq!(found(&view, &silence, 7_999), (vec![0, 1, 2], false));
+        assert_eq!(found(&view, &silence, 8_000), (vec![0, 1], false));
+        assert_eq!(found(&view, &silence, 15_000), (vec![0], true));
+    }
+
+    #[test]
+    fn a_stranger_is_no_candidate_and_no_peer_that_answers() {
+        for kinship in [Kinship::Unproven, Kinship::OtherVersion(9)] {
+            let silence = Silence::new(1, SPANS);
+            assert_eq!(found(&view(&[kinship]), &silence, 0), (vec![0], true));
+        }
+        let silence = Silence::new(1, SPANS);
+        assert_eq!(found(&view(&[]), &silence, 0), (vec![0], false));
+    }
+}

@@ -1,0 +1,190 @@
+//! Giving slots to other nodes: a drain gives all, `rebalance` what is above an equal part.
+//!
+//! ```text
+//!  giver                                   target                          etcd
+//!  Pause ── parcel (pending messages) ───► kept
+//!        ◄─ taken ────────────────────────
+//!        ── owner := target, parcel ─────────────────────────────────────► epoch + 1
+//!  Release ◄───────────────────────────────────────────────────────────── committed
+//!                                          Load, Serve with the parcel ◄── watch
+//! ```
+//! The slot's value names the parcel, so one of a transfer that was given up is never delivered. A transaction whose
+//! outcome is unknown is settled by writing the own slot under a new epoch: then the transfer can no longer be made.
+
+use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
+use crate::cluster::slots::{Own, Slots, Stage};
+use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
+use crate::cluster::{etcd_view::View, liveness::Silence, message::Target, slot_plan::named};
+use crate::time::Now;
+
+/// Slots to give away, in a drain or by `rebalance`, and the pauses between attempts. One per process.
+#[derive(Debug)]
+pub(crate) struct Transfers {
+    me: Owner,
+    parcels: u32,
+    draining: Option<Draining>,
+    /// Slots that `rebalance` found to be given, and to whom.
+    planned: Vec<(Slot, NodeId)>,
+    /// Nodes that did not take a parcel, and until when they are not asked again.
+    avoided: Vec<(NodeId, Now)>,
+    /// Until when nothing is offered, since etcd refused a transfer.
+    resting: Option<Now>,
+}
+
+/// A drain under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draining {
+    /// When it last gave a slot away, or began.
+    progress: Now,
+}
+
+impl Transfers {
+    /// Nothing is given away.
+    #[must_use]
+    pub(crate) fn new(me: Owner) -> Self {
+        Self {
+            me,
+            parcels: 0,
+            draining: None,
+            planned: Vec::new(),
+            avoided: Vec::new(),
+            resting: None,
+        }
+    }
+
+    /// Begins to give all slots away.
+    pub(crate) fn drain(&mut self, now: Now) {
+        self.planned.clear();
+        self.draining.get_or_insert(Draining { progress: now });
+    }
+
+    /// Whether all slots are given away.
+    #[must_use]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Whether a drain has found no node that takes its slots for too long. Where no other node is registered that
+    /// goes on, there is hardly any to wait for.
+    #[must_use]
+    pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
+        let goes_on = |node: NodeId| {
+            let word = silence.word(node).filter(|word| word.stopping);
+            view.registration(node).is_some_and(|registration| {
+                word.is_none_or(|word| word.incarnation != registration.incarnation)
+            })
+        };
+        let mut others = view.nodes().filter(|node| *node != self.me.node);
+        let most_ms = if others.any(goes_on) {
+            DRAIN_MAX_MS
+        } else {
+            DRAIN_ALONE_MS
+        };
+        self.draining
+            .is_some_and(|drain| now.since(drain.progress) >= most_ms)
+    }
+
+    /// A slot was given away.
+    pub(crate) fn gave(&mut self, now: Now) {
+        if let Some(drain) = &mut self.draining {
+            drain.progress = now;
+        }
+    }
+
+    /// Plans to give these slots.
+    pub(crate) fn plan(&mut self, moves: Vec<(Slot, NodeId)>) {
+        if self.draining.is_none() {
+            self.planned = moves;
+        }
+    }
+
+    /// `node` did not take a parcel.
+    pub(crate) fn avoid(&mut self, node: NodeId, now: Now) {
+        self.avoided
+            .retain(|&(other, until)| other != node && now < until);
+        self.avoided.push((node, now.after(PARCEL_WAIT_MS)));
+        self.planned.retain(|&(_, target)| target != node);
+    }
+
+    /// etcd refused a transfer: the next ones are not tried at once.
+    pub(crate) fn rest(&mut self, now: Now) {
+        self.resting = Some(now.after(PARCEL_WAIT_MS));
+    }
+
+    /// Numbers a parcel.
+    pub(crate) fn next_parcel(&mut self) -> ParcelId {
+        self.parcels += 1;
+        ParcelId {
+            giver: self.me.incarnation,
+            number: self.parcels,
+        }
+    }
+
+    /// The next slots to offer, and to whom: as many as may be transferred at a time.
+    pub(crate) fn next(
+        &mut self,
+        slots: &Slots,
+        view: &View,
+        silence: &Silence,
+        now: Now,
+    ) -> Vec<(Slot, Own, Target)> {
+        let is_resting = self.resting.is_some_and(|until| now < until);
+        if is_resting || (self.draining.is_none() && self.planned.is_empty()) {
+            return Vec::new();
+        }
+        let under_way = slots
+            .iter()
+            .filter(|(_, own)| own.parcel().is_some())
+            .count();
+        let room = TRANSFERS_MAX.saturating_sub(under_way);
+        let targets = self.targets(view, silence, now);
+        let mut next = Vec::new();
+        if self.draining.is_some() {
+            let ready = slots.iter().filter(|(_, own)| own.stage == Stage::Ready);
+            for (slot, own) in ready.take(room) {
+                let nodes = targets.iter().map(|target| target.owner.node);
+                let node = named(slot, nodes, |node| view.key(node));
+                if let Some(target) = targets
+                    .iter()
+                    .find(|target| Some(target.owner.node) == node)
+                {
+                    next.push((slot, own, *target));
+                }
+            }
+            return next;
+        }
+        let room = room.min(self.planned.len());
+        for (slot, node) in self.planned.drain(..room) {
+            let own = slots.own(slot).filter(|own| own.stage == Stage::Ready);
+            let target = targets.iter().find(|target| target.owner.node == node);
+            if let (Some(own), Some(target)) = (own, target) {
+                next.push((slot, own, *target));
+            }
+        }
+        next
+    }
+
+    /// Nodes that can take slots: registered, here, with etcd, not stopping, and answering.
+    fn targets(&self, view: &View, silence: &Silence, now: Now) -> Vec<Target> {
+        let can_take = |node: &NodeId| {
+            *node != self.me.node
+                && view.roster(*node) == Some(RosterState::Here)
+                && silence.reaches(*node, now)
+                && !self
+                    .avoided
+                    .iter()
+                    .any(|&(other, until)| other == *node && now < until)
+        };
+        let target = |node: NodeId| {
+            let registration = view.registration(node)?;
+            let word = silence.word(node)?;
+            let is_able = word.has_etcd && !word.stopping;
+            let incarnation = registration.incarnation;
+            (is_able && word.incarnation == incarnation).then_some(Target {
+                owner: Owner { node, incarnation },
+                registered: registration.revision,
+            })
+        };
+        view.nodes().filter(can_take).filter_map(target).collect()
+    }
+}
