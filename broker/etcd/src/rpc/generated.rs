@@ -81,7 +81,6 @@ pub struct RequestOp {
 }
 /// Nested message and enum types in `RequestOp`.
 pub mod request_op {
-
     #[allow(clippy::all)]
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Request {
@@ -102,7 +101,6 @@ pub struct ResponseOp {
 }
 /// Nested message and enum types in `ResponseOp`.
 pub mod response_op {
-
     #[allow(clippy::all)]
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Response {
@@ -126,7 +124,6 @@ pub struct Compare {
 }
 /// Nested message and enum types in `Compare`.
 pub mod compare {
-
     #[allow(clippy::all)]
     #[derive(
         Clone,
@@ -241,7 +238,6 @@ pub struct WatchRequest {
 }
 /// Nested message and enum types in `WatchRequest`.
 pub mod watch_request {
-
     #[allow(clippy::all)]
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum RequestUnion {
@@ -365,9 +361,8 @@ pub mod kv_client {
         clippy::wildcard_imports,
         clippy::let_unit_value,
     )]
-use tonic::codegen::*;
-use tonic::codegen::http::Uri;
-
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct KvClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -484,9 +479,8 @@ pub mod watch_client {
         clippy::wildcard_imports,
         clippy::let_unit_value,
     )]
-use tonic::codegen::*;
-use tonic::codegen::http::Uri;
-
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct WatchClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -588,9 +582,8 @@ pub mod lease_client {
         clippy::wildcard_imports,
         clippy::let_unit_value,
     )]
-use tonic::codegen::*;
-use tonic::codegen::http::Uri;
-
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct LeaseClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -745,9 +738,8 @@ pub mod maintenance_client {
         clippy::wildcard_imports,
         clippy::let_unit_value,
     )]
-use tonic::codegen::*;
-use tonic::codegen::http::Uri;
-
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct MaintenanceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -849,9 +841,8 @@ pub mod auth_client {
         clippy::wildcard_imports,
         clippy::let_unit_value,
     )]
-use tonic::codegen::*;
-use tonic::codegen::http::Uri;
-
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct AuthClient<T> {
         inner: tonic::client::Grpc<T>,
