@@ -2,8 +2,8 @@
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
-use crate::relay::work::translate;
-use crate::relay::{READ_BYTES, signed};
+use crate::relay::signed;
+use crate::relay::work::{READ_BYTES, translate};
 use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};

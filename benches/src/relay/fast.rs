@@ -1,10 +1,9 @@
 //! fastwebsockets on a current-thread runtime: the head by httparse, a task for each half of a connection, a channel
 //! to each.
 
-use crate::relay::READ_BYTES;
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
-use crate::relay::work::translate;
+use crate::relay::work::{READ_BYTES, translate};
 use codec::ws::accept_key;
 use fastwebsockets::{
     Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, WebSocketWrite,

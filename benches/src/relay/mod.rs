@@ -79,6 +79,3 @@ impl Rival {
         }
     }
 }
-
-/// Bytes of a connection's read buffer where a library wants one: two SDPs.
-const READ_BYTES: usize = 8 * 1024;

@@ -1,9 +1,8 @@
 //! tungstenite, a thread per connection, which reads it and writes to whatever socket a message is for.
 
-use crate::relay::READ_BYTES;
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
-use crate::relay::work::translate;
+use crate::relay::work::{READ_BYTES, translate};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};

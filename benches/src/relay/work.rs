@@ -5,6 +5,9 @@ use crate::rival::SerdeJson;
 use crate::rival::serde_json::event_text;
 use codec::signal::{Delivery, Role};
 
+/// Bytes of a connection's read buffer where a library wants one: two SDPs.
+pub(crate) const READ_BYTES: usize = 8 * 1024;
+
 /// Reads and checks a text that came from `from`; shows the recipient that a master names, and the event's text for
 /// it. `None` for a text that fails a check.
 pub(crate) fn translate<T>(

@@ -6,12 +6,12 @@
 //! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
 //!   until a restart.
 
-use crate::disk::{Disk, Fault, Live, Lock};
+use crate::disk::{Disk, Fault, Live, Lock, ROWS, database};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, PROBE_BYTES, PROBE_PAUSE, QUEUE_CHANGES_MAX,
     VALUE_BYTES_MAX,
 };
-use crate::map::{Parts, ROWS, database};
+use crate::map::Parts;
 use crate::snapshot::{Gate, Snapshot, SnapshotError};
 use crate::{CommitError, Health, Refused, TogetherError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};

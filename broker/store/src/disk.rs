@@ -1,10 +1,11 @@
-//! The open file, its past failures, and the lock of a file.
+//! The open file, its past failures, the engine on it, and the lock of a file.
 //!
 //! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed,
 //! and how, decides whether writing may go on after the file was opened again, so it is noted here, where the calls
 //! are made.
 
-use redb::StorageBackend;
+use crate::limits::CACHE_BYTES;
+use redb::{Database, DatabaseError, StorageBackend, TableDefinition};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -222,6 +223,29 @@ impl Drop for Lock {
         let _ = self.0.unlock();
     }
 }
+
+/// Opens the engine on a sound file.
+pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, DatabaseError> {
+    database_repairing(backend, |_| true)
+}
+
+/// Opens the engine, which asks before each step of a repair, reporting its progress from 0 to 1, whether it may go on.
+pub(crate) fn database_repairing(
+    backend: impl StorageBackend,
+    may_go_on: impl Fn(f64) -> bool + 'static,
+) -> Result<Database, DatabaseError> {
+    redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .set_repair_callback(move |session| {
+            if !may_go_on(session.progress()) {
+                session.abort();
+            }
+        })
+        .create_with_backend(backend)
+}
+
+/// The map itself.
+pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
 
 #[cfg(test)]
 mod lock_tests {

@@ -10,7 +10,7 @@
     reason = "the engine demands a view that threads may share; only one uses it"
 )]
 
-use crate::{disk::Disk, limits::OVERLAY_BYTES_MAX, map::database_repairing};
+use crate::{disk::Disk, disk::database_repairing, limits::OVERLAY_BYTES_MAX};
 use redb::{Database, StorageBackend};
 use std::collections::BTreeMap;
 use std::io;

@@ -2,13 +2,10 @@
 
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
-use crate::disk::{Disk, Live, Lock};
+use crate::disk::{Disk, Live, Lock, ROWS, database};
+use crate::file_check::Head;
 use crate::snapshot::{Snapshot, SnapshotError};
-use crate::{file_check::Head, limits::CACHE_BYTES};
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
-    TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -162,26 +159,6 @@ pub(crate) struct Parts {
     pub(crate) probe: PathBuf,
 }
 
-/// Opens the engine on a sound file.
-pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, DatabaseError> {
-    database_repairing(backend, |_| true)
-}
-
-/// Opens the engine, which asks before each step of a repair, reporting its progress from 0 to 1, whether it may go on.
-pub(crate) fn database_repairing(
-    backend: impl StorageBackend,
-    may_go_on: impl Fn(f64) -> bool + 'static,
-) -> Result<Database, DatabaseError> {
-    redb::Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .set_repair_callback(move |session| {
-            if !may_go_on(session.progress()) {
-                session.abort();
-            }
-        })
-        .create_with_backend(backend)
-}
-
 /// Verifies a file: all checksums, the format number, and that there is a table of rows. Nothing is written. Gives the
 /// view of it, and the slot that the head should name if that is another one.
 fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize)>), OpenError> {
@@ -324,8 +301,6 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
     }
 }
 
-/// The map itself.
-pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
 /// Properties of the file as a whole.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";

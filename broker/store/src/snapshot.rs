@@ -9,7 +9,7 @@
     reason = "the store's thread and a reader meet at the gate, once a snapshot's end and once a batch of rows"
 )]
 
-use crate::map::ROWS;
+use crate::disk::ROWS;
 use redb::{Database, Range, ReadableDatabase};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,7 +12,7 @@ const CIRCLE_MAX: usize = 3;
 const FOLDER_MAX: usize = 30;
 
 /// Larger circles, by the module that all their files are in: at most this many files until it is taken apart.
-const CIRCLES: &[(&str, usize)] = &[("broker/store: crate", 4), ("benches: relay", 4)];
+const CIRCLES: &[(&str, usize)] = &[];
 /// Larger folders: at most this many files until it is divided.
 const FOLDERS: &[(&str, usize)] = &[
     // Scripts and documents name these tests by their modules.
