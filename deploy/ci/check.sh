@@ -349,7 +349,8 @@ failures() {
       kind = "--test " program
       if ($2 == "unittests") { gsub(/_/, "-", program); kind = "-p " program " --lib" }
     }
-    /^test .* \.\.\. FAILED$/ { print "failed: " $2 "; alone: cargo test --locked " kind " -- --include-ignored --exact " $2 }
+    /^ *Doc-tests / { kind = "-p " $2 " --doc"; gsub(/_/, "-", kind) }
+    /^test .* \.\.\. FAILED$/ { print "failed: " $2 "; alone: cargo test --locked " kind (kind ~ / --doc$/ ? "" : " -- --include-ignored --exact " $2) }
   ' "$1"
 }
 

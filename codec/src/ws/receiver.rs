@@ -59,7 +59,7 @@ pub enum Item<'a> {
 ///
 /// The caller hands over the bytes of each read and loops until there is no further item:
 /// ```
-/// use crate::ws::{FrameRules, Item, Kind, Receiver, Side};
+/// use codec::ws::{FrameRules, Item, Kind, Receiver, Side};
 ///
 /// let rules = FrameRules { message_bytes: 64 * 1024, fragments: 64 };
 /// let mut receiver = Receiver::new(Side::Client);
@@ -76,7 +76,7 @@ pub enum Item<'a> {
 ///     bytes = &mut bytes[used..];
 /// }
 /// assert!(receiver.is_idle());
-/// # Ok::<(), crate::ws::FrameError>(())
+/// # Ok::<(), codec::ws::FrameError>(())
 /// ```
 #[derive(Debug)]
 pub struct Receiver {
