@@ -70,7 +70,7 @@ steps() {
   gate 120 signature-of-botocore cargo test --locked --test wire -- --ignored
   gate 600 clients ignored live 6 "${gate_clients[@]}"
   gate 300 browsers ignored live 2 "${gate_browsers[@]}"
-  beside 600 etcd ignored etcd 6 "${gate_etcd[@]}"
+  beside 600 etcd ignored etcd 4 "${gate_etcd[@]}"
   beside 600 clusters ignored live 3 "${gate_clusters[@]}"
   beside 600 hosts ignored live 3 "${gate_hosts[@]}"
   beside 600 short-fuzz fuzz "${FUZZ_RUNS:-200000}"

@@ -32,7 +32,8 @@ fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
 
     node.crash();
     node.start(false);
-    let took = wait("its own slots again", Duration::from_secs(10), || {
+    // Within the grace of 30 s, after which anybody may have them: etcd writes to a disk that others use, too.
+    let took = wait("its own slots again", Duration::from_secs(20), || {
         node.serves() == ALL
     });
     eprintln!("restart: all slots served again after {took:?}");
