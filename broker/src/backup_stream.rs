@@ -130,7 +130,6 @@ fn damaged(what: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn stream(parts: &[Part<'_>]) -> Vec<u8> {

@@ -192,7 +192,6 @@ fn allowed(status: &str) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod cpus_tests {
-
     use super::*;
 
     #[test]

@@ -346,7 +346,6 @@ const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::os::unix::fs::symlink;
 

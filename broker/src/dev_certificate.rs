@@ -155,7 +155,6 @@ const CLOCK_SLACK: Duration = DAY;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 

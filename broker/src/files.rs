@@ -241,7 +241,6 @@ const TOKEN_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -74,7 +74,6 @@ const BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::fs;
 

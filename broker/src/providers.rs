@@ -505,7 +505,6 @@ pub struct ProviderReport {
 
 #[cfg(test)]
 mod schedule_tests {
-
     use super::*;
 
     #[test]
@@ -568,7 +567,6 @@ mod schedule_tests {
 
 #[cfg(test)]
 mod kept_tests {
-
     use super::*;
     use std::fs;
 

@@ -86,7 +86,6 @@ const AS_BEFORE: &str = "\x1b[0m";
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const LONGEST: &str = "https://192.168.177.201:58443/pair/ABCDEFGHIJKLMNOPQRSTUVWXYZ";

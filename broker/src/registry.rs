@@ -114,7 +114,6 @@ const _: () = assert!(ENCODED_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::registry::contract::{self, Open, Place};
     use std::sync::mpsc;

@@ -110,7 +110,6 @@ const BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::auth::{Grant, Temporary};
     use std::fs;

@@ -69,7 +69,6 @@ pub fn text(bytes: &[u8]) -> &str {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -46,7 +46,6 @@ const LAST_MS: u64 = 253_402_300_799_999;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -375,7 +375,6 @@ pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str
 
 #[cfg(test)]
 mod operation_tests {
-
     use super::*;
 
     #[test]
@@ -423,7 +422,6 @@ mod operation_tests {
 
 #[cfg(test)]
 mod error_tests {
-
     use super::*;
 
     #[test]

@@ -408,7 +408,6 @@ const CHANNEL: &str = ":channel/";
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -429,7 +428,6 @@ mod tests {
 
 #[cfg(test)]
 mod client_id_tests {
-
     use super::*;
 
     #[test]
@@ -449,7 +447,6 @@ mod client_id_tests {
 
 #[cfg(test)]
 mod arn_tests {
-
     use super::*;
 
     #[test]

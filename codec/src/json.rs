@@ -226,7 +226,6 @@ impl<'t, 'b> Object<'t, 'b> {
 
 #[cfg(test)]
 mod members_tests {
-
     use super::*;
 
     #[test]

@@ -228,7 +228,6 @@ impl fmt::Debug for LinkKey {
 
 #[cfg(test)]
 mod greeting_tests {
-
     use super::*;
 
     #[test]
@@ -252,7 +251,6 @@ mod greeting_tests {
 
 #[cfg(test)]
 mod key_tests {
-
     use super::*;
 
     #[test]

@@ -108,7 +108,6 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod upgrade_tests {
-
     use super::*;
     use tungstenite::handshake::client::generate_key;
     use tungstenite::handshake::derive_accept_key;

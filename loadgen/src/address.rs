@@ -256,7 +256,6 @@ const SOURCES_MAX: u32 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -55,7 +55,6 @@ impl fmt::Debug for Credentials {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use codec::sigv4::signer::Signer;
 

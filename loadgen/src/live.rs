@@ -371,7 +371,6 @@ impl Progress {
 
 #[cfg(test)]
 mod view_tests {
-
     use super::*;
 
     fn shown(mode: Mode) -> String {
@@ -460,7 +459,6 @@ mod view_tests {
 
 #[cfg(test)]
 mod words_tests {
-
     use super::*;
 
     fn progress() -> Progress {
@@ -540,7 +538,6 @@ mod words_tests {
 
 #[cfg(test)]
 mod part_tests {
-
     use super::*;
 
     #[test]

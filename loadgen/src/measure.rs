@@ -183,7 +183,6 @@ const LONGEST_US: u64 = 3_600_000_000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -187,7 +187,6 @@ const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::options::{Command, CommandLine};
 

@@ -406,7 +406,6 @@ const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

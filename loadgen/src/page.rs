@@ -413,7 +413,6 @@ fn text<'d>(document: &'d Document, name: &str) -> Option<&'d str> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::result::{Interval, Latencies, Messages, Saturated, ScheduleLag, Spread};
     use hdrhistogram::Histogram;
@@ -598,7 +597,6 @@ mod tests {
 
 #[cfg(test)]
 mod sections_tests {
-
     use super::*;
     use crate::result::Messages;
 
@@ -634,7 +632,6 @@ mod sections_tests {
 
 #[cfg(test)]
 mod facts_tests {
-
     use super::*;
     use crate::result::Arguments;
     use serde_json::json;

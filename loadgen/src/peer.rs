@@ -530,7 +530,6 @@ const RULES: FrameRules = FrameRules {
 
 #[cfg(test)]
 mod name_tests {
-
     use super::*;
 
     #[test]
@@ -560,7 +559,6 @@ mod name_tests {
 
 #[cfg(test)]
 mod stamp_tests {
-
     use super::*;
 
     const STAMP: Stamp = Stamp {
@@ -607,7 +605,6 @@ mod stamp_tests {
 
 #[cfg(test)]
 mod sequence_tests {
-
     use super::*;
 
     fn run(numbers: &[u64]) -> (Vec<Arrival>, Sequence) {
@@ -644,7 +641,6 @@ mod sequence_tests {
 
 #[cfg(test)]
 mod link_tests {
-
     use super::*;
 
     fn opened() -> (Link, Rng, Vec<u8>) {

@@ -245,7 +245,6 @@ pub const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]
 mod document_tests {
-
     use super::{Spread, *};
     use hdrhistogram::Histogram;
     use serde_json::{Value, json};

@@ -122,7 +122,6 @@ fn fault(text: &str, at: usize, what: String) -> ScenarioError {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::options::{CommandLine, Mode};
 

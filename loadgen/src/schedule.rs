@@ -397,7 +397,6 @@ impl From<Moment> for String {
 
 #[cfg(test)]
 mod arrival_tests {
-
     use super::*;
     use proptest::prelude::*;
 
@@ -533,7 +532,6 @@ mod arrival_tests {
 
 #[cfg(test)]
 mod share_tests {
-
     use super::*;
     use proptest::prelude::*;
 
@@ -590,7 +588,6 @@ mod share_tests {
 
 #[cfg(test)]
 mod start_tests {
-
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
 

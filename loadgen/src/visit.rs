@@ -203,7 +203,6 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod book_tests {
-
     use super::*;
 
     #[test]

@@ -447,7 +447,6 @@ impl Opened {
 
 #[cfg(test)]
 mod opened_tests {
-
     use super::*;
 
     #[test]

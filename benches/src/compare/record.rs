@@ -149,7 +149,6 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

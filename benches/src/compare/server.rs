@@ -366,7 +366,6 @@ pub fn cores() -> io::Result<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -121,7 +121,6 @@ pub const BROKER: &str = "heliograph";
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn record(broker: f64, floor: f64) -> Record {

@@ -81,7 +81,6 @@ impl<T> Directory<T> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

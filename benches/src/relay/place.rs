@@ -28,7 +28,6 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -134,7 +134,6 @@ const ICE_SERVERS: &str = concat!(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use axum::http::{HeaderName, HeaderValue};
     use codec::sigv4::signer::{Call, Keys, Signer};

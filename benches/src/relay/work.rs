@@ -31,7 +31,6 @@ pub(crate) fn translate<T>(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -248,7 +248,6 @@ const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn origin(text: &str) -> Origin {

@@ -215,7 +215,6 @@ impl Live {
 
 #[cfg(test)]
 mod route_tests {
-
     use super::*;
     use crate::channel::alexa_calls::Waiting;
     use crate::channel::members::Slot;

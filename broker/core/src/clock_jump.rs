@@ -49,7 +49,6 @@ impl Leap {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn leap(from: u64, until: u64) -> Leap {

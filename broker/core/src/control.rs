@@ -235,7 +235,6 @@ const TTL_SECONDS_MAX: u32 = 86_400;
 
 #[cfg(test)]
 mod endpoint_tests {
-
     use super::*;
     use crate::settings::Profile;
 
@@ -338,7 +337,6 @@ mod endpoint_tests {
 
 #[cfg(test)]
 mod ice_tests {
-
     use super::*;
 
     fn body(servers: &[Ice]) -> serde_json::Value {

@@ -440,7 +440,6 @@ fn place(role: Role) -> usize {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -496,7 +495,6 @@ mod tests {
 
 #[cfg(test)]
 mod sessions_tests {
-
     use super::*;
 
     #[test]

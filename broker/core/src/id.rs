@@ -253,7 +253,6 @@ impl CallerId {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

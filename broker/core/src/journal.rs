@@ -402,7 +402,6 @@ impl Unaccepted {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -421,7 +420,6 @@ mod tests {
 
 #[cfg(test)]
 mod unaccepted_tests {
-
     use super::*;
 
     #[test]

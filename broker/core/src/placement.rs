@@ -98,7 +98,6 @@ impl Placement {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use codec::identifiers::ChannelArn;
 

@@ -575,7 +575,6 @@ pub const VIEWERS_TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod news_tests {
-
     use super::*;
     use crate::id::Account;
     use crate::time::Wall;
@@ -685,7 +684,6 @@ mod news_tests {
 
 #[cfg(test)]
 mod viewers_tests {
-
     use super::*;
 
     const LINGER_MS: u64 = 2_000;

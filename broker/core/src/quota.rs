@@ -137,7 +137,6 @@ const TOKEN: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const FIVE: Rate = Rate { rate: 5, burst: 25 };

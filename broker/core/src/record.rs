@@ -225,7 +225,6 @@ const CHUNK: usize = 512;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -219,7 +219,6 @@ const _: () = assert!(SHARDS_MAX <= 1 << SHARD_BITS && PURPOSES <= 1 << PURPOSE_
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::check::CHECKS;
     use proptest::prelude::*;

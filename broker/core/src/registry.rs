@@ -233,7 +233,6 @@ const FORMAT: u8 = 1;
 
 #[cfg(test)]
 mod encoding_tests {
-
     use super::*;
     use proptest::prelude::*;
 

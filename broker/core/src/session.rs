@@ -413,7 +413,6 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::session::web_socket::Terms;
 

@@ -517,7 +517,6 @@ pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod overlap_tests {
-
     use super::*;
 
     #[test]

@@ -46,7 +46,6 @@ pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
 
 /// Bytes, copied at once: `serde` has slices element by element.
 pub mod bytes {
-
     use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
 

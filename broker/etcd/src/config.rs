@@ -168,7 +168,6 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -264,7 +264,6 @@ impl Keeping {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

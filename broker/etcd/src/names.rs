@@ -126,7 +126,6 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

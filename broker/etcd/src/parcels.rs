@@ -274,7 +274,6 @@ impl Parcels {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::cluster::message::ParcelSent;
     use broker_core::cluster::types::{Incarnation, Revision, Slot};

@@ -498,7 +498,6 @@ pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<
 
 #[cfg(test)]
 mod keys_tests {
-
     use super::*;
 
     #[test]
@@ -623,7 +622,6 @@ mod keys_tests {
 
 #[cfg(test)]
 mod values_tests {
-
     use super::*;
     use broker_core::cluster::secret::ClusterSecret;
 

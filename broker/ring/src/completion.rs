@@ -200,7 +200,6 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

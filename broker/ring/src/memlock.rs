@@ -163,7 +163,6 @@ const UNREGISTER_BUFFERS: libc::c_uint = 1;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     /// Not exact here: tests that run beside this one lock memory of the same user.

@@ -57,7 +57,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -130,7 +130,6 @@ fn is_recent(release: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn text(errno: i32, limit: Option<u64>, release: &str, disabled: u8) -> String {

@@ -436,7 +436,6 @@ fn passes(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod enter_tests {
-
     use super::{Settings, *};
     use crate::completion::{Completion, Key, Received};
     use std::io::Write;

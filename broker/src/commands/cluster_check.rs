@@ -498,7 +498,6 @@ const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -565,7 +564,6 @@ mod tests {
 
 #[cfg(test)]
 mod nodes_tests {
-
     use super::*;
     use crate::terminal::Level;
     use broker_etcd::InnerAddress;

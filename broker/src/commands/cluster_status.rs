@@ -233,7 +233,6 @@ pub(crate) fn bytes(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_etcd::operator::NodeReport;
 
@@ -267,7 +266,6 @@ mod tests {
 
 #[cfg(test)]
 mod table_tests {
-
     use super::*;
 
     #[test]

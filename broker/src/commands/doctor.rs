@@ -571,7 +571,6 @@ pub(crate) const fn word(level: Level) -> &'static str {
 
 #[cfg(test)]
 mod files_tests {
-
     use super::*;
     use crate::terminal::Level;
 

@@ -76,7 +76,6 @@ fn dotenv(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::process::Command;
 

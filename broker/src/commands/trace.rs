@@ -239,7 +239,6 @@ fn line(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod text_tests {
-
     use super::*;
     use serde_json::json;
 

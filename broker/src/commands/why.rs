@@ -167,7 +167,6 @@ pub(crate) fn plain(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::config::{Arguments, Command};
     use clap::Parser;
@@ -194,7 +193,6 @@ mod tests {
 
 #[cfg(test)]
 mod text_tests {
-
     use super::*;
     use serde_json::json;
 

@@ -117,7 +117,6 @@ fn ice(server: &Ice) -> Value {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::settings::Profile;
 

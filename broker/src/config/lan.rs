@@ -243,7 +243,6 @@ const VIRTUAL: [&str; 17] = [
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::settings::Profile;
 
@@ -306,7 +305,6 @@ mod tests {
 
 #[cfg(test)]
 mod lan_tests {
-
     use super::*;
 
     const TRIE: &str = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 192.168.1.0\n        /24 link UNICAST\n     \

@@ -469,7 +469,6 @@ const ADDRESS_OF_ITS_OWN: &str = "allowed an address and port that no other list
 
 #[cfg(test)]
 mod rules_tests {
-
     use super::*;
     use broker_core::settings::{KEYS, Key};
 

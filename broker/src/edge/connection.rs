@@ -312,7 +312,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     /// The end of a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the
@@ -360,7 +359,6 @@ mod tests {
 
 #[cfg(test)]
 mod table_tests {
-
     use super::*;
     use std::fs::File;
 

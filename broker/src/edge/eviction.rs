@@ -183,7 +183,6 @@ pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn holder(slot: u32, origin: u32, guest: bool, bytes: u64, begun: u64) -> Holder {

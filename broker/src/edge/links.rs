@@ -281,7 +281,6 @@ pub(crate) struct Lease {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::edge::connection::ring_key;
     use broker_core::id::SessionKey;

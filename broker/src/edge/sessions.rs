@@ -385,7 +385,6 @@ const PIECES_MAX: usize = 4;
 
 #[cfg(test)]
 mod calls_tests {
-
     use super::*;
 
     const NOW: Now = Now(1_000);

@@ -251,7 +251,6 @@ const WALL_VALID: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod clock_tests {
-
     use super::*;
 
     #[test]

@@ -80,7 +80,6 @@ const URL_BYTES_MAX: usize = 2048;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -367,7 +367,6 @@ const FILE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod secret_tests {
-
     use super::*;
 
     /// Source: the test vector of the specification's reference libraries.

@@ -270,7 +270,6 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod address_tests {
-
     use super::*;
 
     #[test]

@@ -142,7 +142,6 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::auth::provider::{Algorithms, Discovery, KeySource};
 
@@ -262,7 +261,6 @@ mod tests {
 
 #[cfg(test)]
 mod endpoints_tests {
-
     use super::*;
     use broker_core::auth::provider::{Algorithms, Discovery, KeySource};
     use serde_json::{Value, json};

@@ -117,7 +117,6 @@ fn is_plain(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const CODE: Code<'static> = Code {

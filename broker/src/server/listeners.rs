@@ -457,7 +457,6 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
-
     use super::{TRY_EVERY, *};
     use broker_core::settings::Profile;
     use socket2::Socket;
@@ -636,7 +635,6 @@ mod tests {
 
 #[cfg(test)]
 mod twin_tests {
-
     use super::*;
     use broker_core::settings::{Listen, Profile, Scheme};
     use std::cell::Cell;
@@ -730,7 +728,6 @@ mod twin_tests {
 
 #[cfg(test)]
 mod owner_tests {
-
     use super::*;
     use std::net::TcpListener;
 

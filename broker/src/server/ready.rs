@@ -186,7 +186,6 @@ fn listener(settings: &Settings) -> Option<Listen> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::settings::Profile;
     use std::{fs, io};
@@ -250,7 +249,6 @@ mod tests {
 
 #[cfg(test)]
 mod environment_tests {
-
     use super::*;
     use broker_core::settings::Profile;
 

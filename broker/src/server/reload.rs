@@ -127,7 +127,6 @@ pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::cell::RefCell;
     use std::fs;

@@ -412,7 +412,6 @@ const MIB: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod threads_tests {
-
     use super::*;
     use std::cell::Cell;
 

@@ -100,7 +100,6 @@ const WATCHDOG_MIN: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -489,7 +489,6 @@ const GIVING_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::server::watch;
     use crossbeam_channel::unbounded;
@@ -544,7 +543,6 @@ mod tests {
 
 #[cfg(test)]
 mod pulse_tests {
-
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::id::ShardId;

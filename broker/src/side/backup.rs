@@ -194,7 +194,6 @@ impl Backup {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side;
     use store::Store;

@@ -291,7 +291,6 @@ const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod agreement_tests {
-
     use super::*;
 
     fn replies(of: &[(&str, u16, &str)]) -> NodeReplies {

@@ -362,7 +362,6 @@ const PLACES_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::time::Duration;
 

@@ -338,7 +338,6 @@ const NO_CODE: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "no code can 
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::settings::Profile;
 
@@ -467,7 +466,6 @@ mod tests {
 
 #[cfg(test)]
 mod pairing_tests {
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

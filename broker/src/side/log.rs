@@ -359,7 +359,6 @@ const PARTS: usize = 1021;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side::log::writer;
 
@@ -418,7 +417,6 @@ mod tests {
 
 #[cfg(test)]
 mod audit_places_tests {
-
     use super::*;
 
     fn greedy(places: &AuditPlaces, account: u64) -> usize {

@@ -192,7 +192,6 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
 
 #[cfg(test)]
 mod scrape_tests {
-
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::shard::Shard;

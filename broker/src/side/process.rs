@@ -114,7 +114,6 @@ fn clock(id: ClockId) -> Duration {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

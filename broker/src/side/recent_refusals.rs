@@ -434,7 +434,6 @@ const MINUTE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::check::Check;
     use std::net::SocketAddr;
@@ -557,7 +556,6 @@ mod tests {
 
 #[cfg(test)]
 mod groups_tests {
-
     use super::*;
 
     fn refused(at: u64, check: Check, channel: &str) -> Refused {

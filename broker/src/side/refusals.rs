@@ -428,7 +428,6 @@ const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 202
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side::feed::{Bell, Next};
     use broker_core::check::Check;
@@ -612,7 +611,6 @@ mod tests {
 
 #[cfg(test)]
 mod filter_tests {
-
     use super::*;
 
     #[test]

@@ -103,7 +103,6 @@ impl StatusBoard {
 
 #[cfg(test)]
 mod status_tests {
-
     use super::*;
 
     #[test]

@@ -124,7 +124,6 @@ impl<M: Machine, A> Survey<M, A> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::shard::{Question, Reply, Shard};
     use std::thread;

@@ -272,7 +272,6 @@ const NEEDS_DEV: Fault = Fault::new(StatusCode::NOT_FOUND, "/try/wake needs --de
 
 #[cfg(test)]
 mod page_tests {
-
     use super::*;
     use broker_core::settings::Profile;
 

@@ -106,7 +106,6 @@ const DAY: u64 = 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::time::Duration;
 

@@ -215,7 +215,6 @@ fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn tickets(secrets: &[u8], authorities: &[&'static [u8]]) -> SharedTickets {
@@ -293,7 +292,6 @@ mod tests {
 
 #[cfg(test)]
 mod validity_tests {
-
     use super::*;
 
     #[test]

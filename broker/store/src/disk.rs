@@ -249,7 +249,6 @@ pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::
 
 #[cfg(test)]
 mod lock_tests {
-
     use super::Lock;
     use std::fs::{self, File, TryLockError};
 

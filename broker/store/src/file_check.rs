@@ -235,7 +235,6 @@ const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::fs::File;
 

@@ -81,7 +81,6 @@ fn subcommands(help: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-
     use super::{difference, subcommands};
     use std::{env, fs, process};
 

@@ -155,7 +155,6 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
 
 #[cfg(test)]
 mod tests {
-
     use super::{Program, run};
     use std::process::Command;
 

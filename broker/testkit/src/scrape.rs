@@ -65,7 +65,6 @@ impl Scrape {
 
 #[cfg(test)]
 mod tests {
-
     use super::Scrape;
 
     const TEXT: &str = "# TYPE kept gauge\nkept 2\nended{how=\"well\",shard=\"0\"} 3\n\

@@ -66,7 +66,6 @@ pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
-
     use super::{ended_within, until, until_within};
     use std::process::Command;
     use std::time::Duration;

@@ -174,7 +174,6 @@ pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

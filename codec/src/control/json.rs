@@ -136,7 +136,6 @@ pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
 
 #[cfg(test)]
 mod write_tests {
-
     use super::*;
 
     fn written(write: impl Fn(&mut Vec<u8>)) -> String {

@@ -222,7 +222,6 @@ pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
 
 #[cfg(test)]
 mod tag_tests {
-
     use super::*;
 
     #[test]

@@ -84,7 +84,6 @@ fn digit(value: u8) -> char {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

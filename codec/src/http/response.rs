@@ -239,7 +239,6 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const META: Meta<'_> = Meta {
@@ -360,7 +359,6 @@ mod tests {
 
 #[cfg(test)]
 mod date_tests {
-
     use super::*;
 
     #[test]

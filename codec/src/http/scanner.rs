@@ -178,7 +178,6 @@ const _: () = assert!(size_of::<HeadScanner>() == 8);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";

@@ -319,7 +319,6 @@ fn has_control(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn text_of(text: &str, member: Member) -> &str {
@@ -398,7 +397,6 @@ mod tests {
 
 #[cfg(test)]
 mod skip_tests {
-
     use super::*;
 
     #[test]

@@ -46,7 +46,6 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

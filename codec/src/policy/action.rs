@@ -395,7 +395,6 @@ const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn meant(text: &str) -> Vec<&'static str> {
@@ -534,7 +533,6 @@ mod tests {
 
 #[cfg(test)]
 mod names_tests {
-
     use super::{KINESISVIDEO, STS, *};
     use crate::policy::pattern;
     use proptest::prelude::*;

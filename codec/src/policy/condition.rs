@@ -428,7 +428,6 @@ const STEPS_PER_BYTE: u64 = 8;
 
 #[cfg(test)]
 mod compare_tests {
-
     use super::*;
 
     #[test]

@@ -473,7 +473,6 @@ const DAYS_MAX: i64 = 2_932_896;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

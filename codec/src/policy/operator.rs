@@ -411,7 +411,6 @@ const BILLION: i128 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -472,7 +471,6 @@ mod tests {
 
 #[cfg(test)]
 mod literal_tests {
-
     use super::*;
 
     #[test]

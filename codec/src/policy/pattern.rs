@@ -286,7 +286,6 @@ const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use proptest::prelude::*;
 

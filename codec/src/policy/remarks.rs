@@ -84,7 +84,6 @@ fn shown(key: Key<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -229,7 +229,6 @@ impl Clause {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const USER: &str = "AWS:arn:aws:iam::123456789012:user/back-end";

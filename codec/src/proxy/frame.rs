@@ -170,7 +170,6 @@ const _: () = assert!(CALL_BYTES_MAX <= u32::MAX as usize && FRAME_BYTES == FIXE
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn written(number: u64, frame: OwnerFrame<'_>) -> Vec<u8> {

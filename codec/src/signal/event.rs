@@ -284,7 +284,6 @@ fn decimal(digits: &mut [u8; 20], number: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -360,7 +359,6 @@ mod tests {
 
 #[cfg(test)]
 mod presence_tests {
-
     use super::*;
 
     #[test]
@@ -398,7 +396,6 @@ mod presence_tests {
 
 #[cfg(test)]
 mod status_tests {
-
     use super::*;
 
     fn text(fault: StatusFault) -> String {

@@ -122,7 +122,6 @@ fn folded(out: &mut Vec<u8>, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::http::HeadLimits;
 

@@ -90,7 +90,6 @@ impl<'a> Credential<'a> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -145,7 +145,6 @@ const HEX_CLASS: [u8; 256] = {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

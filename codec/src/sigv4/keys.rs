@@ -229,7 +229,6 @@ const PLACES_OF_TEMPORARY: usize = 2;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -254,7 +253,6 @@ mod tests {
 
 #[cfg(test)]
 mod signing_keys_tests {
-
     use super::*;
 
     /// Signs with the key of the table, and returns whether that is the derived one.

@@ -345,7 +345,6 @@ fn expires(text: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn canonical(query: &str, encoding: Encoding) -> String {
@@ -441,7 +440,6 @@ mod tests {
 
 #[cfg(test)]
 mod presigned_tests {
-
     use super::*;
 
     #[test]

@@ -164,7 +164,6 @@ const MONTHS: [&[u8; 3]; 12] = [
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::http::imf_fixdate;
 

@@ -347,7 +347,6 @@ fn transitive_within(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<Box<str>>, E
 
 #[cfg(test)]
 mod tests {
-
     use super::{AssumeRole, RoleArn, SessionClaims};
 
     #[test]

@@ -162,7 +162,6 @@ const SHOWN_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::sigv4::{Malformed, Scope, Service, Stamp, Window};
 

@@ -232,7 +232,6 @@ const _: () =
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn read(body: &[u8]) -> Result<Vec<(String, String)>, String> {

@@ -175,7 +175,6 @@ const LAST_S: i64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -63,7 +63,6 @@ pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -225,7 +225,6 @@ impl FrameError {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
@@ -314,7 +313,6 @@ mod tests {
 
 #[cfg(test)]
 mod error_tests {
-
     use super::Excess;
 
     #[test]

@@ -124,7 +124,6 @@ fn head(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize, mask
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -282,7 +282,6 @@ const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -387,7 +386,6 @@ mod tests {
 
 #[cfg(test)]
 mod mask_tests {
-
     use super::*;
 
     /// The RFC's sentence, word by word.

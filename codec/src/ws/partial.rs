@@ -417,7 +417,6 @@ const CHARACTER_BYTES_MAX: usize = 4;
 
 #[cfg(test)]
 mod utf8_tests {
-
     use super::*;
 
     /// The boundary by std's check of the whole text; `None` if it is invalid.

@@ -177,7 +177,6 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

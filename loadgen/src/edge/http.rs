@@ -53,7 +53,6 @@ const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpListener;

@@ -210,7 +210,6 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -257,7 +256,6 @@ mod tests {
 
 #[cfg(test)]
 mod server_tests {
-
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpListener;

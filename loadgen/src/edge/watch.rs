@@ -148,7 +148,6 @@ const SHOWS_A_SECOND: usize = 4;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::result::ErrorKind;
 

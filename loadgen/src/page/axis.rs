@@ -142,7 +142,6 @@ const TICKS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -686,7 +686,6 @@ const SIDE: f64 = 1000.0;
 
 #[cfg(test)]
 mod shades_tests {
-
     use super::*;
     use crate::result::{Arguments, Interval};
     use serde_json::json;
@@ -726,7 +725,6 @@ mod shades_tests {
 
 #[cfg(test)]
 mod plot_tests {
-
     use super::*;
 
     fn plot(points: Vec<(f64, Option<f64>)>) -> String {

@@ -511,7 +511,6 @@ const ROOM: f64 = 16.0;
 
 #[cfg(test)]
 mod times_tests {
-
     use super::*;
     use crate::result::{Arguments, ScheduleLag};
     use hdrhistogram::Histogram;

@@ -218,7 +218,6 @@ const NAMES: &[(ErrorKind, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -215,7 +215,6 @@ const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use proptest::prelude::*;
 

@@ -98,7 +98,6 @@ const NAME_CHARS_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::result::{Arguments, Saturated};
 

@@ -162,7 +162,6 @@ const LATENCIES: [(&str, &str, Figure); 5] = [
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::result::{Arguments, Connections, Sessions};
     use hdrhistogram::Histogram;

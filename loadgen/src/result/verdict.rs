@@ -225,7 +225,6 @@ const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::result::{Arguments, ScheduleLag, Sessions};
 

@@ -144,7 +144,6 @@ const LONGEST_S: f64 = 1e10;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
 

@@ -258,7 +258,6 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
@@ -372,7 +371,6 @@ mod tests {
 
 #[cfg(test)]
 mod answer_tests {
-
     use super::*;
 
     #[test]

@@ -93,7 +93,6 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const MS: u64 = 1_000_000;

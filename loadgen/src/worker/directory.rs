@@ -247,7 +247,6 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod lookup_tests {
-
     use super::*;
 
     fn finder(trust: Trust, abroad: bool, family: Family) -> Finder {

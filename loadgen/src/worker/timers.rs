@@ -289,7 +289,6 @@ const MESSAGES_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod pace_tests {
-
     use super::*;
 
     #[test]

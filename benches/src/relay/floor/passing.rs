@@ -272,7 +272,6 @@ const BEFORE_SENDER: &[u8] = br#"","senderClientId":"viewer-"#;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use codec::signal::client::Outgoing;
     use codec::signal::{Action, Delivery};

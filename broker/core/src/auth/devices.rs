@@ -545,7 +545,6 @@ const _: () = assert!(SIGN_INS_COUNTED_MAX.is_multiple_of(WAYS) && SIGN_INS_PER_
 
 #[cfg(test)]
 mod sign_ins_tests {
-
     use super::*;
 
     const NOW: u64 = 1_800_000_000;

@@ -466,7 +466,6 @@ impl fmt::Debug for Nonces {
 
 #[cfg(test)]
 mod nonces_tests {
-
     use super::*;
     use std::collections::BTreeSet;
 

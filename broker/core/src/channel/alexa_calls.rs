@@ -125,7 +125,6 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::id::ShardId;
 

@@ -454,7 +454,6 @@ impl Viewers {
 
 #[cfg(test)]
 mod viewers_tests {
-
     use super::*;
 
     fn key(slot: u32) -> SessionKey {

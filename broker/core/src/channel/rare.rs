@@ -67,7 +67,6 @@ impl<T> DerefMut for Rare<T> {
 
 #[cfg(test)]
 mod rare_tests {
-
     use super::*;
 
     #[test]

@@ -263,7 +263,6 @@ impl Authority {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     /// Grounds of a registered node whose peers have no etcd.

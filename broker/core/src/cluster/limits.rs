@@ -182,7 +182,6 @@ impl Spans {
 
 #[cfg(test)]
 mod spans_tests {
-
     use super::*;
 
     #[test]

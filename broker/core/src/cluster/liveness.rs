@@ -245,7 +245,6 @@ impl Silence {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::cluster::types::Revision;
     use std::sync::Arc;

@@ -297,7 +297,6 @@ impl Namesake {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::cluster::types::{Change, Incarnation, NodeId};
 
@@ -455,7 +454,6 @@ mod tests {
 
 #[cfg(test)]
 mod namesake_tests {
-
     use super::*;
 
     const ME: Incarnation = Incarnation {

@@ -221,7 +221,6 @@ impl fmt::Debug for ProofKeys {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -290,7 +289,6 @@ mod tests {
 
 #[cfg(test)]
 mod proof_tests {
-
     use super::{ClusterSecret, *};
 
     const N1: Registrant<'static> = Registrant {

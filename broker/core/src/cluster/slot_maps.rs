@@ -477,7 +477,6 @@ const _: () = assert!(WORDS * BITS == SLOTS as usize);
 
 #[cfg(test)]
 mod slot_map_tests {
-
     use super::*;
 
     fn map() -> SlotMap {
@@ -566,7 +565,6 @@ mod slot_map_tests {
 
 #[cfg(test)]
 mod fixed_map_tests {
-
     use super::*;
 
     #[test]
@@ -627,7 +625,6 @@ mod fixed_map_tests {
 
 #[cfg(test)]
 mod slot_set_tests {
-
     use super::*;
     use crate::wire;
 

@@ -389,7 +389,6 @@ impl Candidates {
 
 #[cfg(test)]
 mod plan_tests {
-
     use super::*;
     use crate::cluster::types::Revision;
 
@@ -489,7 +488,6 @@ mod plan_tests {
 
 #[cfg(test)]
 mod candidates_tests {
-
     use super::*;
     use crate::cluster::limits::Spans;
     use crate::cluster::message::Answer;

@@ -329,7 +329,6 @@ impl Parcels {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::cluster::types::{Incarnation, Revision};
 

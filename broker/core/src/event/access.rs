@@ -205,7 +205,6 @@ pub(crate) fn status_index(status: u16) -> usize {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

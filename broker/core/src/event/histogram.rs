@@ -171,7 +171,6 @@ impl Exemplars {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -255,7 +254,6 @@ mod tests {
 
 #[cfg(test)]
 mod exemplars_tests {
-
     use super::*;
     use crate::event::Histogram;
 

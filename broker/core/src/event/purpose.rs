@@ -135,7 +135,6 @@ const UNKNOWN: usize = 5;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -145,7 +145,6 @@ const REASONS: [EndReason; 34] = [
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use codec::ws::Excess;
 
@@ -166,7 +165,6 @@ mod tests {
 
 #[cfg(test)]
 mod codes_tests {
-
     use super::*;
 
     #[test]

@@ -289,7 +289,6 @@ impl fmt::Debug for Diary {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::check::Check;
     use crate::journal::{EndReason, RefusalCount, Subject};

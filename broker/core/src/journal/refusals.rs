@@ -332,7 +332,6 @@ pub const KEY_ID_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod budget_tests {
-
     use super::*;
 
     fn share(network: u8, check: Check, channel: &str) -> Share<'static> {

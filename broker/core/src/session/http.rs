@@ -330,7 +330,6 @@ impl Http {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::session;
 

@@ -533,7 +533,6 @@ impl MessageRates {
 
 #[cfg(test)]
 mod rates_tests {
-
     use super::*;
     use crate::settings::{Profile, Settings};
 

@@ -187,7 +187,6 @@ const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn inner(listen: &str, etcd: &[&str], shards: usize) -> Option<Vec<u16>> {

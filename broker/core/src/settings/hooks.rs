@@ -155,7 +155,6 @@ pub(crate) fn covers(pattern: &[u8], text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod glob_tests {
-
     use super::*;
     use proptest::prelude::*;
 

@@ -437,7 +437,6 @@ impl Directory {
 
 #[cfg(test)]
 mod holdings_tests {
-
     use super::*;
 
     #[test]

@@ -433,7 +433,6 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::auth::SignatureRules;
     use crate::id::ShardId;

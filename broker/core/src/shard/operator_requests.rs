@@ -319,7 +319,6 @@ fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Wa
 
 #[cfg(test)]
 mod presence_tests {
-
     use super::*;
 
     #[test]

@@ -672,7 +672,6 @@ fn numbers(member: Member) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn key(slot: u32) -> ChannelKey {
@@ -766,7 +765,6 @@ mod tests {
 
 #[cfg(test)]
 mod places_tests {
-
     use super::*;
 
     #[test]

@@ -45,7 +45,6 @@ const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -413,7 +413,6 @@ impl PackedMessage<'_> {
 
 #[cfg(test)]
 mod parcel_tests {
-
     use super::*;
     use proptest::prelude::*;
 

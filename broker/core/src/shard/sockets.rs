@@ -771,7 +771,6 @@ const LAST_CALL_MS: u64 = 500;
 
 #[cfg(test)]
 mod tables_tests {
-
     use super::*;
     use crate::id::SessionKey;
 
@@ -804,7 +803,6 @@ mod tables_tests {
 
 #[cfg(test)]
 mod backlog_tests {
-
     use super::*;
 
     #[test]

@@ -717,7 +717,6 @@ const QUERY_LINE: usize = 2;
 
 #[cfg(test)]
 mod delivery_times_tests {
-
     use super::*;
 
     fn at(micros: u32) -> Moment {
@@ -754,7 +753,6 @@ mod delivery_times_tests {
 
 #[cfg(test)]
 mod evidence_tests {
-
     use super::*;
     use codec::http::HeadLimits;
 

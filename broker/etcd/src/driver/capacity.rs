@@ -119,7 +119,6 @@ impl Capacity {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

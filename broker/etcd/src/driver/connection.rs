@@ -180,7 +180,6 @@ const LINES_MAX: usize = 16;
 
 #[cfg(test)]
 mod trouble_tests {
-
     use super::*;
 
     #[test]

@@ -298,7 +298,6 @@ const CUT_OFF_MS: u64 = 10_000;
 
 #[cfg(test)]
 mod slots_tests {
-
     use super::*;
     use broker_core::cluster::types::{Incarnation, Owner, ParcelId, Revision, Slot};
     use serde_json::{Value, json};

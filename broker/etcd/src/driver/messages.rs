@@ -395,7 +395,6 @@ fn name_of(address: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod hosts_tests {
-
     use super::*;
 
     const N1: &str = "n1.internal:7443";

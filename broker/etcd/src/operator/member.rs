@@ -170,7 +170,6 @@ async fn fetch(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::time::Duration;
 

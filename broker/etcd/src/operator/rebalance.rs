@@ -141,7 +141,6 @@ fn is_equal(parts: &Parts) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -106,7 +106,6 @@ const ATTEMPTS: usize = 3;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -220,7 +220,6 @@ pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: i
 
 #[cfg(test)]
 mod failure_tests {
-
     use super::*;
 
     #[test]

@@ -272,7 +272,6 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const NODE: NodeId = NodeId(1);
@@ -389,7 +388,6 @@ mod tests {
 
 #[cfg(test)]
 mod pool_tests {
-
     use super::*;
 
     const NODE: NodeId = NodeId(1);

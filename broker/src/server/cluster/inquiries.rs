@@ -613,7 +613,6 @@ const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]
 mod words_tests {
-
     use super::*;
     use broker_core::cluster::slot_maps::SlotSet;
     use broker_core::id::Slot;

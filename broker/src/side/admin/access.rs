@@ -195,7 +195,6 @@ const METRICS: &str = "/metrics";
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     /// The rules with this token and these origins.

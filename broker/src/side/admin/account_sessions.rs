@@ -274,7 +274,6 @@ pub(crate) fn challenge(verifier: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const ORIGIN: &str = "https://ops.example.com";
@@ -342,7 +341,6 @@ mod tests {
 
 #[cfg(test)]
 mod sign_ins_tests {
-
     use super::*;
 
     fn sign_in() -> SignIn {
@@ -401,7 +399,6 @@ mod sign_ins_tests {
 
 #[cfg(test)]
 mod secret_tests {
-
     use super::*;
 
     /// Source: RFC 7636, appendix B.

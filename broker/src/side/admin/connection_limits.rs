@@ -211,7 +211,6 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod unread_tests {
-
     use super::*;
 
     fn numbers(unread: &Unread) -> (Vec<u64>, usize) {

@@ -109,7 +109,6 @@ pub(crate) fn host_name(headers: &HeaderMap) -> &str {
 
 #[cfg(test)]
 mod request_tests {
-
     use super::*;
 
     fn named(host: &str) -> String {

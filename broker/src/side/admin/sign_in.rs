@@ -593,7 +593,6 @@ const VALUE_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -616,7 +615,6 @@ mod tests {
 
 #[cfg(test)]
 mod notice_tests {
-
     use super::*;
     use axum::body::to_bytes;
 
@@ -643,7 +641,6 @@ mod notice_tests {
 
 #[cfg(test)]
 mod origin_tests {
-
     use super::*;
     use axum::http::HeaderValue;
 
@@ -704,7 +701,6 @@ mod origin_tests {
 
 #[cfg(test)]
 mod cookie_tests {
-
     use super::*;
 
     #[test]

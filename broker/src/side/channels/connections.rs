@@ -219,7 +219,6 @@ const UNKNOWN: Fault = Fault::new(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

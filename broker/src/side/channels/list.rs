@@ -342,7 +342,6 @@ const LIMIT_DEFAULT: usize = 100;
 
 #[cfg(test)]
 mod tests {
-
     use super::{merged, *};
     use crate::side::inspector::{NodeReplies, NodeReply};
     use broker_core::shard::Reply;

@@ -248,7 +248,6 @@ const TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod readers_tests {
-
     use super::*;
     use crate::side::feed::{Bell, Next};
     use broker_core::id::Account;

@@ -112,7 +112,6 @@ fn kind(path: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use std::collections::BTreeSet;
     use std::fs;

@@ -354,7 +354,6 @@ const POINT_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::check::Check;

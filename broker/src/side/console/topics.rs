@@ -347,7 +347,6 @@ impl Sources {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side::channels::presence::Readers;
     use crate::side::feed::Next;

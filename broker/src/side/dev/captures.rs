@@ -160,7 +160,6 @@ const KEPT_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::shard::Fate;
     use broker_core::time::Wall;

@@ -210,7 +210,6 @@ const KEYS: &str = "advance, wallSkew";
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

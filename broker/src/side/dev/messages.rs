@@ -267,7 +267,6 @@ const SECTIONS_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::shard::Fate;
     use broker_core::time::Wall;
@@ -373,7 +372,6 @@ mod tests {
 
 #[cfg(test)]
 mod summary_tests {
-
     use super::*;
 
     const SDP: &str = "v=0\r\na=ice-ufrag:aB3\r\na=fingerprint:sha-256 AB:CD\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n\

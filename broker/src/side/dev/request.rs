@@ -291,7 +291,6 @@ const BEGINNING_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
@@ -338,7 +337,6 @@ mod tests {
 
 #[cfg(test)]
 mod query_tests {
-
     use super::*;
 
     #[test]
@@ -376,7 +374,6 @@ mod query_tests {
 
 #[cfg(test)]
 mod nearest_tests {
-
     use super::*;
 
     #[test]

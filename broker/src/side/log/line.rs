@@ -297,7 +297,6 @@ const ERROR_CHARS: usize = 512;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use broker_core::journal::Unaccepted;
     use codec::ws::{Excess, FrameError};

@@ -99,7 +99,6 @@ fn level(line: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side::feed::Next;
 

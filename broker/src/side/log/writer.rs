@@ -142,7 +142,6 @@ const GATHER: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side::Log;
     use crossbeam_channel::{Sender, bounded, unbounded};

@@ -330,7 +330,6 @@ pub(crate) fn crossed<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     const ROWS: &[Row<u64>] = &[

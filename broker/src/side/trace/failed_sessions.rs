@@ -501,7 +501,6 @@ const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod repeats_tests {
-
     use super::*;
 
     #[test]

@@ -119,7 +119,6 @@ const TWINS: usize = 3;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::side::trace::timeline::Reading;
     use broker_core::journal::EndReason;

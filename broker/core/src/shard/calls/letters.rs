@@ -319,7 +319,6 @@ fn merge(parts: Vec<PagePart>, slots: SlotSet, limit: usize) -> PagePart {
 
 #[cfg(test)]
 mod parts_tests {
-
     use super::*;
     use crate::cluster::types::Slot;
     use crate::record::Version;

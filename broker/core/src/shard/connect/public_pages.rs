@@ -211,7 +211,6 @@ pub(crate) fn answer_probe(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::settings::Profile;
 
@@ -264,7 +263,6 @@ mod tests {
 
 #[cfg(test)]
 mod admin_pages_tests {
-
     use super::*;
     use crate::settings::Profile;
     use codec::control::Operation;

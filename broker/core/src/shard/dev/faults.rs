@@ -613,7 +613,6 @@ const ALL: &[FaultError] = &[
 
 #[cfg(test)]
 mod held_tests {
-
     use super::*;
     use codec::signal::Action;
 
@@ -689,7 +688,6 @@ mod held_tests {
 
 #[cfg(test)]
 pub(crate) mod rule_tests {
-
     use super::*;
 
     pub(crate) fn rule(act: FaultAct) -> FaultRule {
@@ -786,7 +784,6 @@ pub(crate) mod rule_tests {
 
 #[cfg(test)]
 mod error_tests {
-
     use super::*;
 
     /// The models of the three services differ in the status of one error and in the member of the text.

@@ -416,7 +416,6 @@ pub(crate) fn spoil(frame: &mut [u8], part: Corruption) {
 
 #[cfg(test)]
 mod corrupt_tests {
-
     use super::*;
     use codec::signal::Action;
 

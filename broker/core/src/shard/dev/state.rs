@@ -376,7 +376,6 @@ impl Copies {
 
 #[cfg(test)]
 mod account_use_tests {
-
     use super::*;
     use crate::settings::{Profile, Settings};
 
@@ -418,7 +417,6 @@ mod account_use_tests {
 
 #[cfg(test)]
 mod capture_tests {
-
     use super::*;
     use crate::time::Now;
 

@@ -158,7 +158,6 @@ const SAMPLE: u64 = 64;
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::id::ShardId;
     use crate::placement::Placement;

@@ -512,7 +512,6 @@ impl Polls {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::id::{SessionKey, ShardId};
 
@@ -586,7 +585,6 @@ mod tests {
 
 #[cfg(test)]
 mod lists_tests {
-
     use super::*;
     use crate::id::{SessionKey, ShardId};
     use crate::limits::LISTS_WAITING_MAX;
@@ -704,7 +702,6 @@ mod lists_tests {
 
 #[cfg(test)]
 mod polls_tests {
-
     use super::*;
 
     fn channel(number: u32) -> ChannelKey {

@@ -182,7 +182,6 @@ const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [
 
 #[cfg(test)]
 mod origins_tests {
-
     use super::*;
     use codec::http::HeadLimits;
 

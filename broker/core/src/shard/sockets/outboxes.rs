@@ -414,7 +414,6 @@ impl Sockets {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::id::{ChannelKey, ShardId};
     use crate::journal::EndReason;

@@ -669,7 +669,6 @@ fn is_queued(session: &Session) -> bool {
 
 #[cfg(test)]
 mod invariants_tests {
-
     use super::*;
     use crate::address_shares::Origin;
     use crate::auth::Caller;
