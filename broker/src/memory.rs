@@ -90,6 +90,11 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     let mut terms = vec![
         // A buffer that doubled when it grew, and the copy that the kernel reads from.
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
+        per_shard(
+            "messages not confirmed",
+            settings.unconfirmed_bytes_of_shard(),
+            2,
+        ),
         // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
         per_shard("kept messages", settings.pending_bytes_of_shard(), 3),
         // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew.

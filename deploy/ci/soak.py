@@ -91,7 +91,8 @@ def conservation(scrape):
     """Nothing where every message received is accounted for; else the equation."""
     received = total(scrape, "heliograph_messages_received_total")
     ended = total(scrape, "heliograph_messages_total")
-    kept = scrape["heliograph_pending_messages"] + scrape["heliograph_outbox_messages"]
+    gauges = ("pending", "outbox", "written")
+    kept = sum(scrape[f"heliograph_{gauge}_messages"] for gauge in gauges)
     return None if received == ended + kept else f"{received:.0f} received, {ended:.0f} ended, {kept:.0f} kept"
 
 

@@ -90,20 +90,36 @@ impl Driver {
             let unsent = self.shard.unsent(session);
             see(session, unsent);
             let bytes = unsent.len();
-            self.input(Input::Sent { session, bytes });
+            self.input(Input::Sent {
+                session,
+                bytes,
+                on_wire: bytes,
+            });
         }
     }
 
     pub(crate) fn leave(&mut self, session: SessionKey) {
         self.input(Input::Ended { session });
         self.flush(|_, _| {});
-        self.input(Input::Gone { session });
+        self.input(Input::Gone {
+            session,
+            unacknowledged: 0,
+        });
     }
 
     pub(crate) fn input(&mut self, input: Input<'_, Letter>) {
         self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
             match output {
+                // A peer that is near has acknowledged everything by then.
+                Output::Ask(session) => self.shard.handle(
+                    Input::Unacknowledged {
+                        session,
+                        bytes: 0,
+                        round_trip_ms: 0,
+                    },
+                    self.at,
+                ),
                 Output::Send(session) => self.dirty.push(session),
                 Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
                 Output::HandOver(..)

@@ -58,7 +58,7 @@ pub const KINDS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Its last byte was handed to the kernel, or to an Alexa caller.
+    /// Its recipient's machine confirmed it, or it went to an Alexa caller.
     Delivered,
     /// Nobody came for it in time.
     Expired,
@@ -76,6 +76,8 @@ pub enum Outcome {
     /// It was kept, and made room for a channel or an account that held less; or it is longer than the client that came
     /// for it can take.
     Evicted,
+    /// It was handed to the kernel, and made room for newer ones before it was confirmed.
+    DeliveredUnproved,
 }
 
 impl Outcome {
@@ -160,6 +162,14 @@ pub struct Counters {
     pub pending_messages: u64,
     /// Bytes of the same.
     pub pending_bytes: u64,
+    /// Messages that were handed to the kernel whole and are not confirmed.
+    pub written_messages: u64,
+    /// Bytes of the same.
+    pub unconfirmed_bytes: u64,
+    /// Messages that were taken back after they were written, and those that were confirmed all the same.
+    pub returned: u64,
+    /// See `returned`.
+    pub repeated: u64,
     /// Messages in outboxes, not yet handed over whole.
     pub outbox_messages: u64,
     /// Bytes of messages in outboxes.
@@ -300,6 +310,10 @@ impl Counters {
         self.hashed_bytes += other.hashed_bytes;
         self.pending_messages += other.pending_messages;
         self.pending_bytes += other.pending_bytes;
+        self.written_messages += other.written_messages;
+        self.unconfirmed_bytes += other.unconfirmed_bytes;
+        self.returned += other.returned;
+        self.repeated += other.repeated;
         self.outbox_messages += other.outbox_messages;
         self.outbox_bytes += other.outbox_bytes;
         self.control_bytes += other.control_bytes;
@@ -315,6 +329,7 @@ impl Counters {
             - i128::from(ended)
             - i128::from(self.pending_messages)
             - i128::from(self.outbox_messages)
+            - i128::from(self.written_messages)
     }
 
     /// Whether each message that was not accepted has its reason: of each outcome that has reasons, they add up to it.

@@ -297,6 +297,31 @@ pub const fn signing_keys_per_shard(shards: usize) -> usize {
 
 /// Empty outbox buffers that a shard keeps for reuse, and the largest one kept.
 pub const SPARE_OUTBOXES_MAX: usize = 512;
+/// Milliseconds after which it is asked whether a peer has confirmed a message, and from one question to the next: the
+/// acknowledgement of a peer that is there takes a round trip and at most 0.25 s.
+pub const ASK_AFTER_MS: u64 = 1000;
+
+/// First questions are asked together, in steps of this many milliseconds.
+pub const ASK_STEP_MS: u64 = 50;
+
+/// Connections that are asked in one tick: each costs a system call of less than a microsecond.
+pub const ASKS_PER_TICK: usize = 512;
+
+/// Bytes of messages to one connection after which it is asked before its time, so that their buffer is soon used
+/// again: short enough to stay in a core's cache, long enough that the question costs each message little.
+pub const ASK_BYTES: usize = 16 * 1024;
+
+/// When more bytes are not confirmed than may be, this part of them is made room for at once: each time costs a look at
+/// all connections.
+pub const PROOF_ROOM_PARTS: usize = 8;
+
+/// Milliseconds beyond two round trips after which an acknowledgement is missing: receivers delay it by at most so much
+/// (40 on Linux, 250 on lwIP).
+pub const ACKNOWLEDGE_MS: u64 = 250;
+
+/// The longest that the messages of a connection that lost its slot keep newer ones waiting.
+pub const TAKEOVER_MS_MAX: u64 = 1000;
+
 /// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
 pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 

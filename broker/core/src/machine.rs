@@ -112,6 +112,18 @@ pub enum Input<'a, Letter> {
         session: SessionKey,
         /// The number of bytes.
         bytes: usize,
+        /// The bytes on the wire that the kernel took for them: as many, or of TLS those of whole records.
+        on_wire: usize,
+    },
+    /// The answer to [`Output::Ask`].
+    Unacknowledged {
+        /// The owner.
+        session: SessionKey,
+        /// Bytes on the wire that the kernel took, and the peer's machine has not acknowledged. It may count a few
+        /// more: our end, or a send that was not reported yet.
+        bytes: u32,
+        /// The smoothed time of a round trip; only needed where bytes are not acknowledged.
+        round_trip_ms: u32,
     },
     /// The peer will send no more: end of stream, reset, or a TLS failure. Comes at most once, and not after `Gone`.
     /// The machine answers with [`Output::Close`] or [`Output::Abort`] unless it has done so before.
@@ -124,6 +136,8 @@ pub enum Input<'a, Letter> {
     Gone {
         /// The owner.
         session: SessionKey,
+        /// As in [`Input::Unacknowledged`], just before the descriptor was closed.
+        unacknowledged: u32,
     },
     /// A letter from another shard, or from the side thread.
     Letter(Letter),
@@ -160,6 +174,9 @@ pub enum Output<Letter> {
     LeaveTunnel(u32),
     /// The peer of this session says nothing for minutes: have the kernel look whether it is there, each minute.
     KeepAlive(SessionKey),
+    /// Say what the peer of this session has acknowledged: [`Input::Unacknowledged`] is the next input, before anything
+    /// of the network.
+    Ask(SessionKey),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.

@@ -20,8 +20,7 @@ pub(crate) struct Session {
     /// See [`Self::peer`].
     remote: Remote,
     listener: u16,
-    tls: bool,
-    inner: bool,
+    entry: Entry,
     /// The state of the connection.
     pub state: SessionState,
     /// Bytes that wait for the socket.
@@ -38,6 +37,17 @@ pub(crate) struct Session {
     pub cut: bool,
     /// Bytes that are counted in the shard's books of connections that are behind.
     pub weight: u32,
+    /// It is among those that are asked what their peers have.
+    pub listed: bool,
+}
+
+/// How a connection comes: by TLS, and by another node. One byte for two facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    Plain,
+    Tls,
+    InnerPlain,
+    InnerTls,
 }
 
 /// An address, in 16 bytes where the standard type takes 32: those of IPv6 are boxed.
@@ -100,8 +110,12 @@ impl Session {
                 SocketAddr::V6(remote) => Remote::V6(Box::new(remote)),
             },
             listener: peer.listener,
-            tls: peer.tls,
-            inner: peer.inner,
+            entry: match (peer.inner, peer.tls) {
+                (false, false) => Entry::Plain,
+                (false, true) => Entry::Tls,
+                (true, false) => Entry::InnerPlain,
+                (true, true) => Entry::InnerTls,
+            },
             state: SessionState::Http(Box::new(Http::new(
                 if peer.tls {
                     HttpStage::AwaitTls
@@ -121,6 +135,7 @@ impl Session {
             behind: false,
             cut: false,
             weight: 0,
+            listed: false,
         }
     }
 
@@ -130,9 +145,16 @@ impl Session {
         Peer {
             remote: self.remote(),
             listener: self.listener,
-            tls: self.tls,
-            inner: self.inner,
+            tls: matches!(self.entry, Entry::Tls | Entry::InnerTls),
+            inner: self.is_inner(),
         }
+    }
+
+    /// Whether another node passes it on.
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_inner(&self) -> bool {
+        matches!(self.entry, Entry::InnerPlain | Entry::InnerTls)
     }
 
     /// The address of the other end.
@@ -312,7 +334,8 @@ impl Session {
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
-            web_socket.reason() == Some(EndReason::PeerClosed) && !web_socket.awaits_pong()
+            let awaits_pong = web_socket.awaits_pong() || self.outbox.awaits_proof();
+            web_socket.reason() == Some(EndReason::PeerClosed) && !awaits_pong
         };
         match &self.state {
             SessionState::Open(web_socket) => done(web_socket),

@@ -304,6 +304,19 @@ pub struct Signaling {
     pub go_away: GoAway,
     /// Whether viewers that ask for it are notified when the master comes and goes, on channels with the tag for that.
     pub presence_messages: bool,
+    /// How it is known that a message has reached its recipient.
+    pub proof: Proof,
+}
+
+/// How it is known that a message has reached its recipient's machine.
+#[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Proof {
+    /// By the acknowledgements of TCP: from the machine that ends the connection.
+    #[default]
+    Tcp,
+    /// By the answer to a ping behind it, where a proxy ends the connection (RFC 6455 section 5.5.3).
+    Pong,
 }
 
 /// The recipients of GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another

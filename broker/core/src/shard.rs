@@ -319,9 +319,21 @@ impl Machine for Shard {
         match input {
             Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
-            Input::Sent { session, bytes } => sockets.sent(books, todo, session, bytes, at),
+            Input::Sent {
+                session,
+                bytes,
+                on_wire,
+            } => sockets.sent(books, todo, session, (bytes, on_wire), at),
+            Input::Unacknowledged {
+                session,
+                bytes,
+                round_trip_ms,
+            } => sockets.unacknowledged(books, todo, session, (bytes, round_trip_ms)),
             Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
-            Input::Gone { session } => sockets.gone(books, todo, session, at),
+            Input::Gone {
+                session,
+                unacknowledged,
+            } => sockets.gone(books, todo, (session, unacknowledged), at),
             Input::Letter(letter) => self.take_in(letter, at),
             Input::Refused(letter) => sockets.refused(todo, letter),
             Input::Tick => self.tick(at),
@@ -353,6 +365,7 @@ impl Machine for Shard {
         also(faults);
         also(slots);
         also(tunnels);
+        also(self.sockets.next_ask());
         also(self.books.next_due());
         also(self.gate.next_walk());
         also(self.directory.news().next_due());
@@ -405,6 +418,7 @@ impl Machine for Shard {
             slow_setups: self.books.slow_setups(),
             counters: Counters {
                 hashed_bytes: self.gate.hashed_bytes(),
+                unconfirmed_bytes: self.sockets.unconfirmed_bytes() as u64,
                 ..self.books.counters()
             },
         }

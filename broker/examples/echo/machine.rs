@@ -235,11 +235,12 @@ impl Machine for Echo {
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
         match input {
-            Input::Secured { .. } => {}
+            Input::Secured { .. } | Input::Unacknowledged { .. } => {}
             Input::Received { session, bytes } => self.received(session, bytes, at),
             Input::Sent {
                 session: key,
                 bytes,
+                ..
             } => {
                 let Some(session) = self.find(key) else {
                     return;
@@ -253,7 +254,7 @@ impl Machine for Echo {
                 }
             }
             Input::Ended { session } => self.close(session, at),
-            Input::Gone { session } => drop(self.remove(session)),
+            Input::Gone { session, .. } => drop(self.remove(session)),
             Input::Letter(Letter::Drain) => self.outputs.push_back(Output::Drained),
             Input::Refused(Letter::Drain) => {}
             Input::Tick => self.tick(at.now),

@@ -9,7 +9,8 @@
 //! * [`Settings`], [`Ring::new`], [`Ring::next`], [`Ring::enter`] (`ring.rs`): the turn.
 //! * what becomes of entries that the kernel does not take (`patience.rs`).
 //! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`],
-//!   [`Ring::send`], [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.
+//!   [`Ring::send`], [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them; and what a peer's
+//!   machine has of what was sent: [`unacknowledged`], [`round_trip_us`].
 //! * [`Key`] and [`Completion`] (`completion.rs`): what comes back, and the buffers of sends until then.
 //! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back and not after.
 //! * [`probe`] (`probe.rs`): whether this machine allows any of it, and the remedy if not.
@@ -44,6 +45,7 @@ pub use completion::{Completion, Key, Received};
 pub use memlock::{
     MEMLOCK_BYTES_MIN, lockable_bytes, memlock_remedy, raise_memlock, unregister_buffers,
 };
+pub use operations::{round_trip_us, unacknowledged};
 pub use pool::Lent;
 pub use probe::{Unsupported, probe};
 pub use ring::{Ring, Settings};

@@ -7,8 +7,10 @@
 use crate::completion::{Key, Op};
 use crate::{pool::GROUP, ring::Ring};
 use io_uring::{opcode, squeue, types};
+use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
 use std::time::Instant;
 
 impl Ring {
@@ -134,4 +136,42 @@ impl Ring {
             )
         };
     }
+}
+
+// What a peer's machine has of the bytes that the kernel took for it. Two system calls: the ring's own operations for
+// them save nothing.
+
+/// The bytes of a TCP connection that the kernel took and the peer's machine has not acknowledged (`SIOCOUTQ`). Our own
+/// end counts as one, and so do bytes of a send that is under way. `None` where there is no connection.
+#[must_use]
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `TIOCOUTQ`, which is `SIOCOUTQ`, writes one int.
+    let result = unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::TIOCOUTQ,
+            ptr::from_mut(&mut bytes),
+        )
+    };
+    (result == 0).then(|| u32::try_from(bytes).unwrap_or(0))
+}
+
+/// The smoothed time of a round trip of a TCP connection, in microseconds (`TCP_INFO`). `None` where there is none.
+#[must_use]
+pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: at most `length` bytes are written into memory of that size, in which zeros are a value.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    // SAFETY: it was zeroed, and what the kernel wrote are integers.
+    (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }

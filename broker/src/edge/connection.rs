@@ -18,7 +18,7 @@ use ring::Key;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use socket2::{SockRef, TcpKeepalive};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 /// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
@@ -131,6 +131,17 @@ impl Receive {
 }
 
 impl Connection {
+    /// Bytes that the kernel took and the peer's machine has not acknowledged; all, where it does not say.
+    pub(crate) fn unacknowledged(&self) -> u32 {
+        ring::unacknowledged(self.socket.as_fd()).unwrap_or(u32::MAX)
+    }
+
+    /// The smoothed time of a round trip, rounded up.
+    pub(crate) fn round_trip_ms(&self) -> u32 {
+        let us = ring::round_trip_us(self.socket.as_fd());
+        us.unwrap_or(0).div_ceil(1000)
+    }
+
     /// A connection with nothing armed.
     pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {

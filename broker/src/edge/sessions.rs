@@ -28,6 +28,9 @@ pub(crate) struct Sessions<M: Machine> {
     connections: Connections,
     tunnels: Tunnels<M>,
     calls: Calls,
+    /// What the peers of sessions have not acknowledged, for the machine that has asked: bytes, and the time of a round
+    /// trip.
+    told: VecDeque<(SessionKey, u32, u32)>,
     mail: Mail<M>,
 }
 
@@ -39,6 +42,7 @@ impl<M: Machine> Sessions<M> {
             connections: Connections::default(),
             tunnels,
             calls: Calls::default(),
+            told: VecDeque::new(),
             mail,
         }
     }
@@ -127,10 +131,15 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Reports to the machine that this many bytes were handed to the kernel.
-    fn report_sent(&mut self, session: SessionKey, bytes: usize, io: &mut Io) {
+    /// Reports to the machine that this many bytes were handed to the kernel, by so many on the wire.
+    fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
-        self.feed(Input::Sent { session, bytes }, io);
+        let sent = Input::Sent {
+            session,
+            bytes,
+            on_wire,
+        };
+        self.feed(sent, io);
     }
 
     /// Obeys every output that waits.
@@ -139,10 +148,31 @@ impl<M: Machine> Sessions<M> {
             while let Some(output) = self.machine.poll_output() {
                 self.obey(output, io);
             }
+            if let Some((session, bytes, round_trip_ms)) = self.told.pop_front() {
+                let told = Input::Unacknowledged {
+                    session,
+                    bytes,
+                    round_trip_ms,
+                };
+                self.machine.handle(told, io.turn.at());
+                continue;
+            }
             let Some(letter) = self.mail.next_refused() else {
                 return;
             };
             self.machine.handle(Input::Refused(letter), io.turn.at());
+        }
+    }
+
+    /// Looks what the peer of a session has of what was sent, before anything else is done to its socket.
+    fn look(&mut self, session: SessionKey) {
+        if let Some(connection) = self.connections.get(session) {
+            let bytes = connection.unacknowledged();
+            let round_trip_ms = match bytes {
+                0 => 0,
+                1.. => connection.round_trip_ms(),
+            };
+            self.told.push_back((session, bytes, round_trip_ms));
         }
     }
 
@@ -177,6 +207,7 @@ impl<M: Machine> Sessions<M> {
                     connection.keep_alive();
                 }
             }
+            Output::Ask(session) => self.look(session),
             Output::Post(to, letter) => self.mail.post(to, letter, &mut io.counts),
             Output::Drained => self.mail.report_drained(),
         }
@@ -318,7 +349,11 @@ impl<M: Machine> Sessions<M> {
     /// The connection of a call is gone.
     pub(crate) fn lose_call(&mut self, session: SessionKey, io: &mut Io) {
         if self.calls.end(session) {
-            self.feed(Input::Gone { session }, io);
+            let gone = Input::Gone {
+                session,
+                unacknowledged: 0,
+            };
+            self.feed(gone, io);
         }
     }
 
@@ -359,7 +394,7 @@ impl<M: Machine> Sessions<M> {
             }
             let bytes = unsent.len();
             answer.extend_from_slice(unsent);
-            self.report_sent(session, bytes, io);
+            self.report_sent(session, (bytes, bytes), io);
         }
         answer
     }

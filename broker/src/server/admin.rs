@@ -126,6 +126,7 @@ pub(crate) fn shows(
 fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
     let of_shard = [
         settings.outbox_bytes_of_shard(),
+        settings.unconfirmed_bytes_of_shard(),
         settings.pending_bytes_of_shard(),
         settings.request_bytes_per_shard(),
         settings.record_bytes_of_shard(),

@@ -135,6 +135,7 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, channels_per_account, \
          record_bytes_per_account, record_bytes_total, payload_bytes, message_bytes, wss_message_bytes, head_bytes, \
          header_lines, body_bytes, request_bytes, outbox_bytes, outbox_bytes_total, outbox_bytes_per_shard, \
+         unconfirmed_bytes_total, \
          pending_bytes_per_channel, pending_bytes_total, pending_bytes_per_shard, connections, handshakes_per_shard, \
          handshakes_per_address",
     ),

@@ -219,13 +219,13 @@ impl Machine for Mover {
                 stream.bytes.extend_from_slice(bytes);
                 self.outputs.push_back(Output::Send(session));
             }
-            Input::Sent { session, bytes } => {
+            Input::Sent { session, bytes, .. } => {
                 let stream = self.find(session);
                 stream.launched = stream.launched.saturating_sub(bytes);
                 stream.bytes.drain(..bytes);
             }
             Input::Ended { session } => self.outputs.push_back(Output::Close(session)),
-            Input::Gone { session } => drop(self.remove(session)),
+            Input::Gone { session, .. } => drop(self.remove(session)),
             Input::Letter(Move) => {
                 let to = ShardId(1 - self.id.0);
                 for (slot, (generation, stream)) in self.sessions.iter_mut().enumerate() {
@@ -237,7 +237,10 @@ impl Machine for Mover {
                     }
                 }
             }
-            Input::Secured { .. } | Input::Refused(Move) | Input::Tick => {}
+            Input::Secured { .. }
+            | Input::Unacknowledged { .. }
+            | Input::Refused(Move)
+            | Input::Tick => {}
         }
     }
 

@@ -72,7 +72,7 @@ fn a_storm_comes_back_until_everybody_is_there() {
     let place = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = place.local_addr().unwrap();
     drop(place);
-    let flags = "--mode storm --channels 2 --viewers-per-channel 3 --duration 6";
+    let flags = "--mode storm --channels 2 --viewers-per-channel 3 --duration 12";
     let mut run = Live::start(&format!("--target http://{address} {flags}"));
     let has_failed = |line: String| {
         let failures = line.split_once("  failed: ");
@@ -83,7 +83,7 @@ fn a_storm_comes_back_until_everybody_is_there() {
     let listener = TcpListener::bind(address).unwrap();
     serve_on(listener, Fault::Nothing);
     let (code, report) = run.end();
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(0), "{report}");
     assert_eq!(report["sessions"]["completed"], 6, "{report}");
     assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
     // All attempts count into what a viewer waited.

@@ -75,6 +75,8 @@ struct Held {
     by: SessionKey,
     /// When the connection is to be aborted; never, once it was.
     until: Now,
+    /// When it is to be asked what its peer has.
+    ask: Now,
 }
 
 /// The result of a join.
@@ -84,6 +86,8 @@ pub(crate) struct Joined {
     pub superseded: Option<SessionKey>,
     /// A connection superseded long before, one too many: to be closed 1001.
     pub evicted: Option<SessionKey>,
+    /// Connections that had the slot before, and hold it.
+    pub holders: Vec<SessionKey>,
 }
 
 /// All viewers' slots are taken: `ClientLimitExceededException`.
@@ -120,7 +124,37 @@ impl Members {
     /// A connection that lost its slot has begun a message: the slot is held until [`Members::release`]; the
     /// connection has until then to take the rest.
     pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
-        self.held.push(Held { slot, by, until });
+        let ask = Now(u64::MAX);
+        self.held.push(Held {
+            slot,
+            by,
+            until,
+            ask,
+        });
+    }
+
+    /// A connection that holds its slot is asked at `due` what its peer has.
+    pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now) {
+        let mut held = self.held.iter_mut();
+        if let Some(held) = held.find(|held| held.by == by) {
+            held.ask = due;
+        }
+    }
+
+    /// One connection that holds its slot and is to be asked by `now`, once.
+    pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
+        let held = self.held.iter_mut().find(|held| held.ask <= now)?;
+        held.ask = Now(u64::MAX);
+        Some(held.by)
+    }
+
+    /// The connection that has a slot.
+    #[must_use]
+    pub(crate) fn of(&self, slot: &Slot) -> Option<SessionKey> {
+        match slot {
+            Slot::Master => self.master,
+            Slot::Viewer(id) => self.viewer(id),
+        }
     }
 
     /// Nothing is begun any more on a connection that lost its slot. False if it held none.
@@ -133,7 +167,7 @@ impl Members {
     /// When the next connection that holds a slot is to be aborted, or the next one is to be closed for a vacant slot.
     #[must_use]
     pub(crate) fn next_overdue(&self) -> Option<Now> {
-        let held = self.held.iter().map(|held| held.until);
+        let held = self.held.iter().map(|held| held.until.min(held.ask));
         held.chain(self.vacant.iter().map(|(_, until)| *until))
             .min()
     }
@@ -224,10 +258,13 @@ impl Members {
             }
         };
         self.vacant.retain(|(other, _)| *other != slot);
+        let holders = self.held.iter().filter(|held| held.slot == slot);
+        let holders = holders.map(|held| held.by).collect();
         let evicted = superseded.and_then(|older| self.supersede(slot, (older, session), now));
         Ok(Joined {
             superseded,
             evicted,
+            holders,
         })
     }
 

@@ -1,18 +1,23 @@
 //! Bytes that wait for a socket, and which of them are messages.
 //!
 //! ```text
-//!   0        start     start+launched                              bytes.len()
-//!   |  spent  |  in flight  |        unsent                            |
-//!             |  mark  |  mark   | control |  mark  |
+//!   0                    start     start+launched                              bytes.len()
+//!   |  written  | control  |  in flight  |        unsent                            |
+//!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
-//! Spent bytes were handed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer
+//! Written bytes were handed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer
 //! that the kernel reads) and are not reported yet. A [`Mark`] says that a stretch of bytes is one message, so that
-//! what was not wholly handed over is known when the connection ends. Bytes outside marks are control frames and HTTP
-//! answers: they are counted apart, so that they never take the room of messages. Invariant:
-//! `start + launched ≤ bytes.len()`, marks are in order, do not overlap, and end after `start`; `of_messages` is how
-//! many bytes behind `start` lie within marks.
+//! what the peer's machine has not confirmed is known when the connection ends: a message keeps its bytes until then.
+//! Bytes outside marks are control frames and HTTP answers: they are counted apart, so that they never take the room of
+//! messages. Invariant: `start + launched ≤ bytes.len()`, marks are in order and do not overlap, the first `written` of
+//! them end at `start` or before; `of_messages` is how many bytes behind `start` lie within marks.
+//!
+//! What is confirmed is known by positions in the stream of bytes on the wire: `on_wire` of them were handed to the
+//! kernel since the buffer was taken, and as many as it holds without an acknowledgement are not confirmed. That is a
+//! lower bound: what the kernel holds of earlier bytes, of TLS alone, of a send that is not reported and of our own end
+//! makes it less, never more.
 
-use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
+use crate::limits::{ASK_BYTES, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
 use codec::signal::Action;
 use std::collections::VecDeque;
@@ -26,6 +31,8 @@ pub(crate) struct Mark {
     pub end: usize,
     /// The message.
     pub launch: Launch,
+    /// When its last byte was handed to the kernel, and how many bytes on the wire were by then.
+    pub written: (Now, u64),
 }
 
 /// The properties of a message under way to a socket.
@@ -69,6 +76,38 @@ struct Buffer {
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
+    /// How many of the marks are written, and their bytes.
+    written: usize,
+    written_bytes: usize,
+    /// Bytes on the wire since the buffer was taken, and how many of them were confirmed.
+    on_wire: u64,
+    confirmed: u64,
+    /// Bytes of messages written since the kernel was asked.
+    unasked: usize,
+    /// Where the messages ended that were taken back after they were written, and how many of these were confirmed all
+    /// the same.
+    returned: VecDeque<u64>,
+    repeated: u32,
+    /// The peer sends no more: what it has not confirmed, its program does not read. Whether it has said so by a close
+    /// frame.
+    over: Option<bool>,
+    /// What is not confirmed when it is asked the next time makes room for others' messages.
+    makes_room: bool,
+    /// The last time of a round trip that was measured, in milliseconds.
+    round_trip_ms: u32,
+    /// The ping under way whose answer is the proof.
+    proof: Option<Proving>,
+}
+
+/// A ping whose answer confirms all before it.
+#[derive(Clone, Copy, Debug)]
+struct Proving {
+    /// Its payload.
+    counter: [u8; 4],
+    /// How many of the marks are before it.
+    covers: usize,
+    /// When it was queued.
+    since: Now,
 }
 
 /// Buffers to use again, of at most [`SPARE_OUTBOX_BYTES_MAX`].
@@ -104,6 +143,8 @@ impl Default for Spares {
 pub(crate) struct Unsent {
     /// The message.
     pub launch: Launch,
+    /// Whether it was handed to the kernel whole, and not confirmed.
+    pub written: bool,
     /// The frame, header included.
     pub frame: Box<[u8]>,
 }
@@ -117,7 +158,29 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
-    /// The same by what they are.
+    /// The same with those of messages that are written and not confirmed.
+    #[inline]
+    #[must_use]
+    pub(crate) fn bytes_kept(&self) -> usize {
+        let buffer = self.0.as_ref();
+        buffer.map_or(0, |buffer| buffer.bytes.len() - buffer.spent())
+    }
+
+    /// Bytes of messages that are written and not confirmed.
+    #[inline]
+    #[must_use]
+    pub(crate) fn unconfirmed_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |buffer| buffer.written_bytes)
+    }
+
+    /// When the oldest message was written that is not confirmed.
+    #[must_use]
+    pub(crate) fn unconfirmed_since(&self) -> Option<Now> {
+        let buffer = self.0.as_ref().filter(|buffer| buffer.written > 0)?;
+        buffer.marks.front().map(|mark| mark.written.0)
+    }
+
+    /// The same by what they are, of those that are not handed over.
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
@@ -148,7 +211,120 @@ impl Outbox {
     /// Whether some message is not wholly handed over.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
-        (self.0.as_ref()).is_some_and(|buffer| !buffer.marks.is_empty())
+        (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
+    }
+
+    /// Whether so much was written since the kernel was asked that it is asked again: once.
+    #[inline]
+    pub(crate) fn much_is_unasked(&mut self) -> bool {
+        let buffer = self.0.as_mut().filter(|it| it.unasked >= ASK_BYTES);
+        buffer.map(|buffer| buffer.unasked = 0).is_some()
+    }
+
+    /// What is not confirmed when it is asked the next time makes room for others' messages.
+    pub(crate) fn make_room(&mut self) {
+        if let Some(buffer) = &mut self.0 {
+            buffer.makes_room = true;
+        }
+    }
+
+    /// Drops the written messages that are not confirmed, if they are to make room. Calls `dropped` for each.
+    pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
+        let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
+            return;
+        };
+        buffer.makes_room = false;
+        for _ in 0..buffer.written {
+            if let Some(mark) = buffer.marks.pop_front() {
+                buffer.unwritten(&mark);
+                dropped(&mark);
+            }
+        }
+        self.settle(spares);
+    }
+
+    /// Begins to prove what is in it by a ping behind it; returns its payload. `None` when one is under way, or nothing
+    /// is to be proved.
+    pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
+        let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
+        let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
+        let counter = [a, b, c, d];
+        buffer.proof = Some(Proving {
+            counter,
+            covers: buffer.marks.len(),
+            since: now,
+        });
+        Some(counter)
+    }
+
+    /// Whether a ping is under way that proves.
+    #[must_use]
+    pub(crate) fn awaits_proof(&self) -> bool {
+        self.0.as_ref().is_some_and(|buffer| buffer.proof.is_some())
+    }
+
+    /// A pong came: whether it answers the ping that proves. Then all before that is confirmed: `confirmed` is called
+    /// for each message.
+    pub(crate) fn proved(
+        &mut self,
+        spares: &mut Spares,
+        payload: &[u8],
+        now: Now,
+        mut confirmed: impl FnMut(&Mark),
+    ) -> bool {
+        let Some(buffer) = &mut self.0 else {
+            return false;
+        };
+        let Some(proof) = buffer.proof.take_if(|proof| proof.counter == *payload) else {
+            return false;
+        };
+        buffer.round_trip_ms = u32::try_from(now.since(proof.since)).unwrap_or(u32::MAX);
+        for _ in 0..proof.covers.min(buffer.written) {
+            if let Some(mark) = buffer.marks.pop_front() {
+                buffer.unwritten(&mark);
+                confirmed(&mark);
+            }
+        }
+        self.settle(spares);
+        true
+    }
+
+    /// A round trip takes so long.
+    pub(crate) fn measured(&mut self, round_trip_ms: u32) {
+        if let Some(buffer) = &mut self.0 {
+            buffer.round_trip_ms = round_trip_ms;
+        }
+    }
+
+    /// The last time of a round trip that was measured, in milliseconds; 0 if none was.
+    #[must_use]
+    pub(crate) fn round_trip_ms(&self) -> u32 {
+        self.0.as_ref().map_or(0, |buffer| buffer.round_trip_ms)
+    }
+
+    /// How many messages were taken back after they were written, and how many of those the peer has confirmed all the
+    /// same.
+    #[must_use]
+    pub(crate) fn returned(&self) -> (usize, u32) {
+        let buffer = self.0.as_ref();
+        buffer.map_or((0, 0), |buffer| {
+            let repeated = buffer.repeated;
+            (buffer.returned.len() + repeated as usize, repeated)
+        })
+    }
+
+    /// Whether the peer sends no more, and whether it has said so: see [`Self::peer_is_over`].
+    #[must_use]
+    pub(crate) fn over(&self) -> Option<bool> {
+        self.0.as_ref()?.over
+    }
+
+    /// The peer sends no more: what it has not confirmed by now, its program does not read. `closed`: it has said so by
+    /// a close frame.
+    pub(crate) fn peer_is_over(&mut self, closed: bool) {
+        if let Some(buffer) = &mut self.0 {
+            buffer.over.get_or_insert(closed);
+        }
     }
 
     /// Appends what `write` writes, as control bytes; returns how many.
@@ -170,7 +346,12 @@ impl Outbox {
         let begin = buffer.bytes.len();
         write(&mut buffer.bytes);
         let end = buffer.bytes.len();
-        buffer.marks.push_back(Mark { begin, end, launch });
+        buffer.marks.push_back(Mark {
+            begin,
+            end,
+            launch,
+            written: (Now(0), 0),
+        });
         buffer.of_messages += end - begin;
         end - begin
     }
@@ -182,13 +363,15 @@ impl Outbox {
         }
     }
 
-    /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them.
-    /// Returns how many bytes wait no longer.
+    /// The oldest `bytes` were handed to the kernel, by `on_wire` bytes: as many, or of TLS those of their records.
+    /// Calls `written` for each message whose last byte was among them. Returns how many bytes wait no longer.
+    #[inline]
     pub(crate) fn sent(
         &mut self,
         spares: &mut Spares,
-        bytes: usize,
-        mut done: impl FnMut(&Mark),
+        (bytes, on_wire): (usize, usize),
+        now: Now,
+        mut written: impl FnMut(&mut Mark),
     ) -> Load {
         let Some(buffer) = &mut self.0 else {
             return Load::default();
@@ -196,22 +379,80 @@ impl Outbox {
         let (from, before) = (buffer.start, buffer.of_messages);
         buffer.start = (buffer.start + bytes).min(buffer.bytes.len());
         buffer.launched = buffer.launched.saturating_sub(bytes);
-        while let Some(mark) = buffer.marks.front().filter(|mark| mark.end <= buffer.start) {
-            done(mark);
+        buffer.on_wire += on_wire as u64;
+        while let Some(mark) = buffer.marks.get_mut(buffer.written)
+            && mark.end <= buffer.start
+        {
+            // Which byte of a record is its last one is not known: the record's is.
+            let behind = if on_wire == bytes {
+                buffer.start - mark.end
+            } else {
+                0
+            };
+            mark.written = (now, buffer.on_wire.saturating_sub(behind as u64));
+            written(mark);
             buffer.of_messages -= mark.end - mark.begin.max(from);
-            buffer.marks.pop_front();
+            buffer.written_bytes += mark.end - mark.begin;
+            buffer.unasked += mark.end - mark.begin;
+            buffer.written += 1;
         }
-        if let Some(begun) = buffer.marks.front() {
+        if let Some(begun) = buffer.marks.get(buffer.written) {
             buffer.of_messages -= buffer.start.saturating_sub(begun.begin.max(from));
         }
         let messages = before - buffer.of_messages;
         let control = buffer.start - from - messages;
-        if buffer.start == buffer.bytes.len() {
-            self.reset(spares);
-        } else if buffer.start > COMPACT_BYTES && buffer.start > buffer.bytes.len() / 2 {
-            buffer.compact();
+        if buffer.written == 0 {
+            self.settle(spares);
         }
         Load { messages, control }
+    }
+
+    /// The kernel holds `unacknowledged` bytes: all before them are confirmed. Calls `confirmed` for each message that
+    /// is, so far not.
+    pub(crate) fn confirm(
+        &mut self,
+        spares: &mut Spares,
+        unacknowledged: u64,
+        mut confirmed: impl FnMut(&Mark),
+    ) {
+        let Some(buffer) = &mut self.0 else {
+            return;
+        };
+        buffer.unasked = 0;
+        let by_now = buffer.on_wire.saturating_sub(unacknowledged);
+        buffer.confirmed = buffer.confirmed.max(by_now);
+        let through = buffer.confirmed;
+        while buffer
+            .returned
+            .pop_front_if(|end| *end <= through)
+            .is_some()
+        {
+            buffer.repeated += 1;
+        }
+        while buffer.written > 0
+            && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.1 <= through)
+        {
+            buffer.unwritten(&mark);
+            confirmed(&mark);
+        }
+        self.settle(spares);
+    }
+
+    /// Takes the written messages back that were not confirmed, of those that were written by `by`, in order.
+    pub(crate) fn take_unconfirmed(&mut self, spares: &mut Spares, by: Now) -> Vec<Unsent> {
+        let Some(buffer) = &mut self.0 else {
+            return Vec::new();
+        };
+        let mut taken = Vec::new();
+        while buffer.written > 0
+            && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.0 <= by)
+        {
+            buffer.unwritten(&mark);
+            buffer.returned.push_back(mark.written.1);
+            taken.push(buffer.unsent_of(&mark, true));
+        }
+        self.settle(spares);
+        taken
     }
 
     /// Takes the messages back that no byte of has left, in order; control bytes and a message begun stay.
@@ -226,62 +467,63 @@ impl Outbox {
             .take_while(|mark| mark.begin < left)
             .count();
         let taken: Vec<Mark> = buffer.marks.drain(keep..).collect();
+        if let Some(proof) = &mut buffer.proof {
+            proof.covers = proof.covers.min(keep);
+        }
         let bytes = |mark: &Mark| mark.end - mark.begin;
         buffer.of_messages -= taken.iter().map(bytes).sum::<usize>();
         let Some(first) = taken.first() else {
             return Vec::new();
         };
-        let old = buffer.bytes.split_off(first.begin);
         let base = first.begin;
+        let unsent = taken.iter().map(|mark| buffer.unsent_of(mark, false));
+        let unsent = unsent.collect();
+        // What is between them moves up.
+        let old = buffer.bytes.split_off(base);
         let mut at = base;
-        let mut unsent = Vec::with_capacity(taken.len());
         for mark in taken {
-            buffer
-                .bytes
-                .extend_from_slice(old.get(at - base..mark.begin - base).unwrap_or_default());
-            let frame = old
-                .get(mark.begin - base..mark.end - base)
-                .unwrap_or_default();
-            unsent.push(Unsent {
-                launch: mark.launch,
-                frame: frame.into(),
-            });
+            let control = old.get(at - base..mark.begin - base);
+            buffer.bytes.extend_from_slice(control.unwrap_or_default());
             at = mark.end;
         }
-        buffer
-            .bytes
-            .extend_from_slice(old.get(at - base..).unwrap_or_default());
-        if buffer.start == buffer.bytes.len() {
-            self.reset(spares);
-        }
+        let control = old.get(at - base..);
+        buffer.bytes.extend_from_slice(control.unwrap_or_default());
+        self.settle(spares);
         unsent
     }
 
-    /// Takes every message back that was not wholly handed over, and drops all else: the connection has ended.
+    /// Takes every message back that was not confirmed, and drops all else: the connection has ended.
     pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let Some(buffer) = self.0.take() else {
             return Vec::new();
         };
-        let frame = |mark: &Mark| {
-            buffer
-                .bytes
-                .get(mark.begin..mark.end)
-                .unwrap_or_default()
-                .into()
-        };
-        buffer
-            .marks
-            .iter()
-            .map(|mark| Unsent {
-                launch: mark.launch,
-                frame: frame(mark),
-            })
-            .collect()
+        let marks = buffer.marks.iter().enumerate();
+        let unsent = marks.map(|(place, mark)| buffer.unsent_of(mark, place < buffer.written));
+        unsent.collect()
     }
 
     fn buffer(&mut self, spares: &mut Spares) -> &mut Buffer {
         self.0
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
+    }
+
+    /// Gives the bytes back that nothing needs, and the buffer where it is empty. Of one whose messages were taken back
+    /// the positions stay until the connection ends.
+    fn settle(&mut self, spares: &mut Spares) {
+        let Some(buffer) = &mut self.0 else {
+            return;
+        };
+        let spent = buffer.spent();
+        if spent < buffer.bytes.len() {
+            if spent > COMPACT_BYTES && spent > buffer.bytes.len() / 2 {
+                buffer.compact(spent);
+            }
+        } else if buffer.returned.is_empty() && buffer.repeated == 0 && buffer.over.is_none() {
+            self.reset(spares);
+        } else {
+            buffer.bytes = Vec::new();
+            buffer.start = 0;
+        }
     }
 
     fn reset(&mut self, spares: &mut Spares) {
@@ -292,18 +534,42 @@ impl Outbox {
             buffer.bytes.clear();
             buffer.marks.clear();
             (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);
+            (buffer.on_wire, buffer.confirmed, buffer.unasked) = (0, 0, 0);
+            (buffer.round_trip_ms, buffer.proof, buffer.makes_room) = (0, None, false);
             spares.buffers.push(buffer);
         }
     }
 }
 
 impl Buffer {
+    /// How many bytes at the front nothing needs: no message that is not confirmed has them.
+    #[inline]
+    fn spent(&self) -> usize {
+        let first = self.marks.front();
+        first.map_or(self.start, |mark| mark.begin.min(self.start))
+    }
+
+    /// A message at the front is written no more: it was confirmed, or taken back.
+    #[inline]
+    fn unwritten(&mut self, mark: &Mark) {
+        self.written -= 1;
+        self.written_bytes -= mark.end - mark.begin;
+        if let Some(proof) = &mut self.proof {
+            proof.covers = proof.covers.saturating_sub(1);
+        }
+    }
+
+    fn unsent_of(&self, mark: &Mark, written: bool) -> Unsent {
+        let frame = self.bytes.get(mark.begin..mark.end);
+        Unsent {
+            launch: mark.launch,
+            written,
+            frame: frame.unwrap_or_default().into(),
+        }
+    }
+
     /// Moves what is left to the front, once more than half of a large buffer is spent.
-    fn compact(&mut self) {
-        let spent = self
-            .marks
-            .front()
-            .map_or(self.start, |mark| mark.begin.min(self.start));
+    fn compact(&mut self, spent: usize) {
         self.bytes.drain(..spent);
         self.start -= spent;
         for mark in &mut self.marks {

@@ -43,6 +43,8 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
+    /// Most bytes that are written to all connections and not confirmed. See [`Settings::unconfirmed_bytes_of_shard`].
+    pub unconfirmed_bytes_total: usize,
     /// Most bytes that wait for all connections. See [`Settings::outbox_bytes_of_shard`].
     pub outbox_bytes_total: usize,
     /// Most bytes that wait for all connections of one shard; 0 for an even part of the total.
@@ -203,6 +205,12 @@ impl Settings {
             self.limits.outbox_bytes_per_shard,
             self.limits.outbox_bytes_total,
         )
+    }
+
+    /// Most bytes of messages that are written and not confirmed, of one shard.
+    #[must_use]
+    pub fn unconfirmed_bytes_of_shard(&self) -> usize {
+        self.part(0, self.limits.unconfirmed_bytes_total)
     }
 
     /// Most bytes of undelivered messages kept by one shard.

@@ -269,6 +269,11 @@ pub const KEYS: &[Key] = &[
         .default("67108864").doc("waiting for all connections, an even part on each shard. At least outbox_bytes"),
     Key::new("limits.outbox_bytes_per_shard", Kind::Number(field!(limits.outbox_bytes_per_shard), 0..=1024 * GIB))
         .default("0").doc("instead of that part, at least outbox_bytes; 0: the part"),
+    Key::new("limits.unconfirmed_bytes_total",
+            Kind::Number(field!(limits.unconfirmed_bytes_total), 64 * KIB..=1024 * GIB))
+        .default("67108864")
+        .doc("sent, and not confirmed by its recipient's machine, an even part on each shard. When full, the account \
+              with most has its oldest counted as delivered_unproved"),
     Key::new("limits.pending_bytes_per_channel", Kind::Number(field!(limits.pending_bytes_per_channel), 16 * KIB..=GIB))
         .default("524288").strict("262144")
         .doc("kept for recipients that are not connected. Beyond it messages are refused"),
@@ -361,6 +366,10 @@ pub const KEYS: &[Key] = &[
         .strict("false").dev("true")
         .doc("true sends PRESENCE to viewers that sign heliograph-presence=1, when the master of a channel with the \
               tag heliograph:presence=viewers comes or goes; not under the strict profile"),
+
+    Key::new("signaling.proof", text!(signaling.proof, value::word)).default("tcp")
+        .doc("\"tcp\" or \"pong\": a message has reached its recipient when the machine that ends the connection has \
+              acknowledged it, or, where a proxy ends connections, when the client has answered a ping behind it"),
 
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
         .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \

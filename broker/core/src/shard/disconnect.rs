@@ -6,6 +6,7 @@ use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState, Wait};
+use crate::settings::Proof;
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
@@ -118,6 +119,7 @@ impl Sockets {
         key: SessionKey,
         at: Moment,
     ) {
+        self.peer_is_over(key, false);
         let Some(session) = self.session(key) else {
             return;
         };
@@ -136,6 +138,7 @@ impl Sockets {
             SessionState::AwaitCloseEcho(..) => self.finish(books, todo, key, at),
             SessionState::AwaitGone(_) => {}
         }
+        self.take_leave(todo, key);
     }
 
     /// The peer of an HTTP connection will send no more: it ends with the last answer, or at once if it waits for that
@@ -161,14 +164,17 @@ impl Sockets {
         }
     }
 
-    /// The edge has closed the connection.
+    /// The edge has closed the connection; the kernel held so many bytes by then that the peer had not acknowledged.
     pub(crate) fn gone(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
-        key: SessionKey,
+        (key, unacknowledged): (SessionKey, u32),
         at: Moment,
     ) {
+        if self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp) {
+            self.confirm(books, key, unacknowledged.into());
+        }
         self.depart(books, todo, key, at);
         let Some(mut session) = self.remove_session(key) else {
             return;
@@ -218,6 +224,7 @@ impl Sockets {
             from: self.waits_from(at),
             returned: Some(returned),
         })));
+        self.ask(books, todo, older, at.now);
     }
 
     /// A connection has the slot again that it lost; false when it is closing itself.
@@ -285,6 +292,7 @@ impl Sockets {
         Returned {
             unsent: taken.unsent,
             begun: taken.begun.then_some(until),
+            unconfirmed: taken.unconfirmed,
         }
     }
 
@@ -472,6 +480,9 @@ impl Directory {
         self.expire_kept(books, key, at);
         self.expire_calls(books, todo, key, at);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
+        while let Some(holder) = self.take_holder_to_ask(key, at.now) {
+            todo.push(Todo::Ask(holder));
+        }
         let stuck = Vec::from_iter(std::iter::from_fn(|| self.take_overdue(key, at.now)));
         todo.each(Each::abort(stuck, Some(EndReason::SupersededStuck)));
         while let Some(older) = self.take_for_vacancy(key, at.now) {

@@ -466,6 +466,7 @@ impl Shard {
             }
             self.settle(at);
         }
+        self.ask_due(at);
         self.close_on(at);
         let (sockets, directory, books, ..) = self.parts();
         for (state, viewers) in directory.states_for_viewers(at) {

@@ -318,6 +318,8 @@ pub enum Passage {
     Delivered,
     /// It was in an outbox, and its connection ended before it was sent.
     Returned,
+    /// It was sent, and its recipient's machine did not confirm it: it is kept again.
+    Unconfirmed,
     /// It was kept, and a newer one took its place.
     Overwritten,
     /// It was kept, and no recipient connected in time.
@@ -339,10 +341,11 @@ impl Passage {
             Self::Late => 4,
             Self::Delivered => 5,
             Self::Returned => 6,
-            Self::Overwritten => 7,
-            Self::Expired => 8,
-            Self::Evicted => 9,
-            Self::Unaccepted(reason) => 10 + reason as u8,
+            Self::Unconfirmed => 7,
+            Self::Overwritten => 8,
+            Self::Expired => 9,
+            Self::Evicted => 10,
+            Self::Unaccepted(reason) => 11 + reason as u8,
         }
     }
 
@@ -445,7 +448,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 10] = [
+const PASSAGES: [Passage; 11] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -453,6 +456,7 @@ const PASSAGES: [Passage; 10] = [
     Passage::Late,
     Passage::Delivered,
     Passage::Returned,
+    Passage::Unconfirmed,
     Passage::Overwritten,
     Passage::Expired,
     Passage::Evicted,

@@ -9,7 +9,7 @@
 //!                        delivery::route          message → where it goes
 //!                        conclude                 refused ones are answered
 //!                        delivery::deliver        → the recipient's outbox; or kept, or the answer of a call
-//!  sent    ── delivered: counted and measured; the next request
+//!  sent    ── written: measured, and kept until it is confirmed (`road/confirmation.rs`); the next request
 //!  left to the shard: the end of a connection, a message that waits for one, a channel's deadline, the answer of a
 //!                     call, offers of calls, a slot that is released
 //! ```
@@ -20,6 +20,7 @@
 //! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
 //! functions they cost a fifth of a small message.
 
+pub(crate) mod confirmation;
 pub(crate) mod delivery;
 pub(crate) mod in_flight;
 pub(crate) mod service_messages;
@@ -90,22 +91,22 @@ fn judge<D: Double + Default>(
 }
 
 impl Sockets {
-    /// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are
-    /// delivered.
+    /// The oldest `bytes` of a session were handed to the kernel, by `on_wire` bytes: messages whose last byte was
+    /// among them are written.
     pub(crate) fn sent(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
         key: SessionKey,
-        bytes: usize,
+        (bytes, on_wire): (usize, usize),
         at: Moment,
     ) {
-        // Whole messages among the bytes are delivered.
-        let handed = self.handed_over(key, bytes, at.now, |launch, frame_bytes| {
+        // Whole messages among the bytes are written.
+        let handed = self.handed_over(key, (bytes, on_wire), at.now, |launch, frame_bytes| {
             if launch.call {
                 todo.offer_delivered(key, launch.order);
             }
-            books.count_sent(launch, frame_bytes, at);
+            books.count_written(launch, frame_bytes, at);
         });
         let Some(handed) = handed else { return };
         if let Some(ms) = handed.setup_ms {
@@ -115,6 +116,9 @@ impl Sockets {
         books.unload(handed.freed);
         if handed.released {
             todo.push(Todo::Released(key));
+        }
+        if self.too_much_unconfirmed() {
+            todo.push(Todo::MakeProofRoom);
         }
     }
 }
@@ -298,6 +302,11 @@ pub(crate) fn text<'a>(
             }
             Err(idle_frame(sockets, books, todo, key, at))
         }
+        Item::Pong(payload) if sockets.proved(books, key, payload, at.now) => {
+            // What followed the ping has none yet.
+            sockets.ask(books, todo, key, at.now);
+            Err(Aside::Handled)
+        }
         Item::Pong(_) => Err(idle_frame(sockets, books, todo, key, at)),
         Item::Close(frame) => {
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
@@ -309,7 +318,9 @@ pub(crate) fn text<'a>(
                 None => sockets.push_control(books, key, |out| ws::frame(out, Opcode::Close, &[])),
             }
             sockets.because(key, EndReason::PeerClosed);
+            sockets.peer_is_over(key, true);
             sockets.finish(books, todo, key, at);
+            sockets.take_leave(todo, key);
             Err(Aside::Ended)
         }
     }
@@ -407,20 +418,23 @@ pub(crate) fn receive_close_echo(
     let mut rest = bytes;
     let over = loop {
         match web_socket.receiver.next(&rules, rest) {
-            Ok((_, None)) => break false,
-            Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
+            Ok((_, None)) => break None,
+            Ok((_, Some(Item::Close(_)))) => break Some(true),
+            Err(_) => break Some(false),
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
                 books.count_frame();
                 // Some frames were under way when it was closed; a peer that goes on flooding is not waited for.
                 if !web_socket.count_idle_frame(at.now) {
-                    break true;
+                    break Some(false);
                 }
                 rest = rest.get_mut(used..).unwrap_or_default();
             }
         }
     };
-    if over {
+    if let Some(closed) = over {
+        sockets.peer_is_over(key, closed);
         sockets.finish(books, todo, key, at);
+        sockets.take_leave(todo, key);
     }
     sockets.charge_received(books, todo, key, at);
 }

@@ -10,9 +10,10 @@
 //!     └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!                                                     Release
 //! ```
-//! A slot's messages are *packed* when no connection of it has begun one and not ended it: what a connection did not
-//! hand over is kept again by then, and goes along.
+//! A slot's messages are *packed* when no connection of it has one that was begun or is not confirmed: what a
+//! connection's peer does not have is kept again by then, and goes along.
 
+use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Channel, Life, Towards};
 use crate::cluster::message::{Cause, Held, Packed, SlotOrder};
@@ -191,28 +192,36 @@ impl Directory {
             return;
         }
         if is_late {
-            // Their unsent messages come back in the next turn.
+            // What they have not confirmed comes back in the next turn.
             packing.aborted = true;
             packing.until = at.now.after(SLOT_STILL_MS / 4);
             todo.each(Each::abort(busy, None));
         }
+        todo.each(Each::Ask(self.holders(packing.held.slot).into_iter()));
         packing.look = at.now.after(SLOT_LOOK_MS);
         if let Some(slots) = self.slots_mut() {
             slots.pack(packing);
         }
     }
 
-    /// The connections of a slot that have begun a message and not ended it, and those that are to be closed yet.
+    /// The connections of a slot that have messages begun or not confirmed, and those that are to be closed yet.
     fn busy(&self, slot: Slot) -> Vec<SessionKey> {
-        let Some(slots) = self.slots() else {
-            return Vec::new();
-        };
-        let channels = slots.channels(slot).into_iter();
+        let members = self.members_of_slot(slot);
+        let busy = members.flat_map(|members| members.holders().chain(members.all()));
+        busy.collect()
+    }
+
+    /// The connections of a slot that have messages begun or not confirmed.
+    fn holders(&self, slot: Slot) -> Vec<SessionKey> {
+        let members = self.members_of_slot(slot);
+        members.flat_map(Members::holders).collect()
+    }
+
+    fn members_of_slot(&self, slot: Slot) -> impl Iterator<Item = &Members> {
+        let channels = self.slots().map(|slots| slots.channels(slot));
+        let channels = channels.unwrap_or_default().into_iter();
         let live = channels.filter_map(|key| self.channel(key)?.live());
-        let members = live.map(|live| &live.members);
-        members
-            .flat_map(|members| members.holders().chain(members.all()))
-            .collect()
+        live.map(|live| &live.members)
     }
 
     /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages. False

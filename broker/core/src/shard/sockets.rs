@@ -15,6 +15,7 @@ mod bounds;
 pub(crate) mod outboxes;
 mod requests;
 mod sessions;
+pub(crate) mod unconfirmed;
 
 use crate::cluster::tunnels::Tunnels;
 use crate::id::{Account, ChannelKey, Key, SLOTS_MAX, SessionKey, ShardId};
@@ -37,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
+use unconfirmed::Unconfirmed;
 
 /// The connections of a shard.
 pub(crate) struct Sockets {
@@ -50,6 +52,7 @@ pub(crate) struct Sockets {
     scratch: Scratch,
     /// Connections that do not take what waits for them.
     backlog: Backlog,
+    unconfirmed: Unconfirmed,
     requests: Requests,
     shards: Shards,
     ends: Ends,
@@ -146,6 +149,7 @@ impl Sockets {
                 parser: None,
             },
             backlog: Backlog::default(),
+            unconfirmed: Unconfirmed::default(),
             requests: Requests::default(),
             shards: Shards {
                 id,

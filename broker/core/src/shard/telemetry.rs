@@ -158,8 +158,8 @@ impl Books {
 // in an outbox, or in the hands of the step that moves it.
 //
 // ```text
-//  count_received ──► in hand ── count_queued ──► in an outbox ── count_sent ──► ended: delivered
-//                     │  ▲  ▲ ◄─ count_taken_back ─┘
+//  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_confirmed ─┐
+//                     │  ▲  ▲ ◄─ count_taken_back ─┘ ◄──── count_returned ────────────┘      ended: delivered ◄─┘
 //                     │  │  └─── count_unkept ──── kept ── count_kept_ended ──► ended
 //                     │  └───────────────────────── ▲
 //                     ├── count_kept ───────────────┘
@@ -220,18 +220,50 @@ impl Books {
     }
 
     /// The last byte of a message, a frame of `frame_bytes`, was handed to the kernel. Bytes go with [`Books::unload`].
+    /// An Alexa caller's offer ends here: its call keeps it for the next master.
     #[inline]
-    pub(crate) fn count_sent(&mut self, launch: &Launch, frame_bytes: usize, at: Moment) {
+    pub(crate) fn count_written(&mut self, launch: &mut Launch, frame_bytes: usize, at: Moment) {
         if launch.counted {
             self.counters.outbox_messages -= 1;
-            self.counters
-                .end(Kind::Known(launch.action), Outcome::Delivered);
+            if launch.call {
+                launch.counted = false;
+                let kind = Kind::Known(launch.action);
+                self.counters.end(kind, Outcome::Delivered);
+            } else {
+                self.counters.written_messages += 1;
+            }
         }
         self.counters.frame(frame_bytes);
         if let Some(accepted_us) = launch.accepted_us {
             let delivery = &mut self.counters.delivery;
             self.delivery_times.record(accepted_us, at, delivery);
         }
+    }
+
+    /// A message that was written is confirmed.
+    #[inline]
+    pub(crate) fn count_confirmed(&mut self, launch: &Launch) {
+        self.count_proved(launch, Outcome::Delivered);
+    }
+
+    /// The same, or it is given up unproved.
+    #[inline]
+    pub(crate) fn count_proved(&mut self, launch: &Launch, outcome: Outcome) {
+        if launch.counted {
+            self.counters.written_messages -= 1;
+            self.counters.end(Kind::Known(launch.action), outcome);
+        }
+    }
+
+    /// A message that was written and not confirmed was taken back.
+    pub(crate) fn count_returned(&mut self) {
+        self.counters.written_messages -= 1;
+        self.counters.returned += 1;
+    }
+
+    /// Messages that were taken back were confirmed all the same.
+    pub(crate) fn count_repeated(&mut self, messages: u32) {
+        self.counters.repeated += u64::from(messages);
     }
 
     /// The first SDP_ANSWER was delivered to a viewer, this many milliseconds after it was admitted.

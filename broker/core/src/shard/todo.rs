@@ -70,6 +70,12 @@ pub(crate) enum Todo {
     GiveOffers(ChannelKey),
     /// A connection that lost its slot has handed over what it had begun.
     Released(SessionKey),
+    /// More is not confirmed than may be: the account with most makes room.
+    MakeProofRoom,
+    /// It is to be asked what the peer of this connection has.
+    Ask(SessionKey),
+    /// It was asked what the peer of this connection has.
+    Told(SessionKey),
     /// A message goes this way, now that connections were closed for it.
     HandOn(Box<Deferred>, Route),
     /// The messages that are kept for a role go to its current connection.
@@ -129,6 +135,8 @@ pub(crate) struct Returned {
     pub(crate) unsent: Vec<Unsent>,
     /// Whether one was begun: until when it may take the rest.
     pub(crate) begun: Option<Now>,
+    /// Whether some are written and not confirmed.
+    pub(crate) unconfirmed: bool,
 }
 
 /// A WebSocket whose connection is gone.
@@ -150,7 +158,7 @@ pub(crate) struct Gone {
     pub(crate) reason: EndReason,
     /// Of one that may not be open any more: what refuses it.
     pub(crate) refused_by: Option<Box<str>>,
-    /// Messages that were not wholly handed over.
+    /// Messages that were not confirmed.
     pub(crate) unsent: Vec<Unsent>,
 }
 
@@ -294,6 +302,8 @@ pub(crate) enum Each {
     Close(IntoIter<SessionKey>, EndReason),
     /// Connections end at once, for this reason unless they have one.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
+    /// These connections are asked what their peers have.
+    Ask(IntoIter<SessionKey>),
     /// The calls that wait at these channels are answered: the process is about to end.
     FailCalls(IntoIter<ChannelKey>),
     /// The calls and connections of these channels end: their slot may go.
@@ -316,7 +326,9 @@ impl Each {
     /// Whether none is left.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Self::Close(sessions, _) | Self::Abort(sessions, _) => sessions.as_slice().is_empty(),
+            Self::Close(sessions, _) | Self::Abort(sessions, _) | Self::Ask(sessions) => {
+                sessions.as_slice().is_empty()
+            }
             Self::FailCalls(channels) | Self::Still(channels) | Self::Drop(channels) => {
                 channels.as_slice().is_empty()
             }

@@ -5,7 +5,7 @@ use crate::shard::calls::letters::{Answer, Letter};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
 use crate::shard::directory::Waiting;
-use crate::shard::road::{delivery, service_messages, unsent};
+use crate::shard::road::{confirmation, delivery, service_messages, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
 use crate::{journal::EndReason, machine::Output, session::Session, time::Moment};
@@ -85,7 +85,10 @@ impl Shard {
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),
             Todo::Gone(gone) => self.gone(*gone, at),
-            Todo::Released(by) => self.released(by),
+            Todo::Released(by) => self.released(by, at),
+            Todo::MakeProofRoom => self.make_proof_room(),
+            Todo::Ask(session) => sockets.ask(books, todo, session, at.now),
+            Todo::Told(session) => confirmation::told(self.road_parts(), session, at),
             Todo::HandOn(message, route) => {
                 let passing = &message.passing();
                 delivery::hand_on(self.road_parts(), route, passing, at);
@@ -157,6 +160,11 @@ impl Shard {
                     sockets.abort(books, todo, session, at);
                 }
             }
+            Each::Ask(sessions) => {
+                if let Some(session) = sessions.next() {
+                    sockets.ask(books, todo, session, at.now);
+                }
+            }
             Each::FailCalls(channels) => {
                 if let Some(channel) = channels.next() {
                     directory.fail_calls(books, todo, channel, &shutting_down());
@@ -211,8 +219,8 @@ impl Shard {
 
     /// The connection of a WebSocket is gone.
     fn gone(&mut self, mut gone: Gone, at: Moment) {
-        let (_, directory, books, ..) = self.parts();
-        directory.gone(books, &mut gone, at);
+        let (_, directory, books, _, todo) = self.parts();
+        directory.gone(books, todo, &mut gone, at);
         let (key, role) = (gone.channel, gone.role);
         let (from, unsent) = (gone.session, gone.unsent);
         let whose = (key, &role);
@@ -221,10 +229,15 @@ impl Shard {
     }
 
     /// A connection that lost its slot has handed over what it had begun.
-    fn released(&mut self, by: SessionKey) {
-        let session = self.sockets.session(by);
-        if let Some(was) = session.and_then(Session::membership) {
-            self.directory.release_slot(&mut self.todo, by, was);
+    fn released(&mut self, by: SessionKey, at: Moment) {
+        let (sockets, directory, books, _, todo) = self.parts();
+        let Some(session) = sockets.session(by) else {
+            return;
+        };
+        if session.outbox.unconfirmed_since().is_some() {
+            sockets.ask(books, todo, by, at.now);
+        } else if let Some(was) = session.membership() {
+            directory.release_slot(todo, by, was);
         }
     }
 

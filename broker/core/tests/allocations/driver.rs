@@ -72,7 +72,13 @@ impl Driver {
 
     /// A connection is gone.
     pub(crate) fn leave(&mut self, session: SessionKey) {
-        self.shard.handle(Input::Gone { session }, self.at);
+        self.shard.handle(
+            Input::Gone {
+                session,
+                unacknowledged: 0,
+            },
+            self.at,
+        );
         while self.shard.poll_output().is_some() {}
     }
 
@@ -82,7 +88,16 @@ impl Driver {
         while let Some(session) = self.dirty.pop() {
             let bytes = self.shard.unsent(session).len();
             self.sent.push((session, bytes));
-            self.input(Input::Sent { session, bytes });
+            self.input(Input::Sent {
+                session,
+                bytes,
+                on_wire: bytes,
+            });
+            self.input(Input::Unacknowledged {
+                session,
+                bytes: 0,
+                round_trip_ms: 0,
+            });
         }
     }
 
@@ -91,6 +106,7 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Send(session) => self.dirty.push(session),
+                Output::Ask(_) => {} // all is acknowledged at once
                 Output::Close(_)
                 | Output::Abort(_)
                 | Output::Reset(_)

@@ -85,6 +85,7 @@ fn a_page_leaves_with_all_that_came_and_a_call_before_it_is_answered() {
         Input::Sent {
             session,
             bytes: answered.len(),
+            on_wire: answered.len(),
         },
         server.at,
     );

@@ -91,7 +91,7 @@ fn an_unanswered_offer_goes_to_the_next_master_and_counts_once() {
          m-b > SDP_ANSWER p2 to echo              | a < 200 {\"Answer\":\"p2\"}",
     );
     let row = script.counters().outcomes[Kind::Known(Action::SdpOffer).index()];
-    assert_eq!(row, [1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(row, [1, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]

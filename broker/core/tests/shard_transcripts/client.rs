@@ -29,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) stalled: bool,
     pub(crate) ending: bool,
     pub(crate) over: bool,
+    /// Its machine is cut off, and has not acknowledged so many bytes that were sent since.
+    pub(crate) cut: Option<u32>,
 }
 
 impl Client {
@@ -45,6 +47,7 @@ impl Client {
             stalled: false,
             ending: false,
             over: false,
+            cut: None,
         }
     }
 

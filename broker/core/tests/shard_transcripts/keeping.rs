@@ -74,7 +74,8 @@ fn each_message_expires_by_itself() {
          v1 > ICE_CANDIDATE p2                    |
          time 3s                                  |
          m connects cam@1767323075123             | m < 101; m < ICE_CANDIDATE p2 from v1
-         v1 > SDP_OFFER p3                        | m < SDP_OFFER p3 from v1",
+         v1 > SDP_OFFER p3                        | m < SDP_OFFER p3 from v1
+         time 2s                                  |",
     );
     let row = script.counters().outcomes[Kind::Known(Action::SdpOffer).index()];
     assert_eq!(

@@ -93,7 +93,14 @@ impl Crowd {
             if sent > 0 {
                 self.heard.insert(session, bytes);
                 let bytes = sent;
-                self.shard.handle(Input::Sent { session, bytes }, self.at);
+                self.shard.handle(
+                    Input::Sent {
+                        session,
+                        bytes,
+                        on_wire: bytes,
+                    },
+                    self.at,
+                );
             }
         }
         let counters = self.shard.snapshot().counters;

@@ -59,7 +59,10 @@ fn a_list_is_what_all_nodes_answer_together() {
 fn a_list_without_all_nodes_is_refused_and_an_answer_finds_its_caller_alone() {
     let mut node = Node::serving(None);
     let (gone, early) = list(&mut node);
-    node.input(Input::Gone { session: gone });
+    node.input(Input::Gone {
+        session: gone,
+        unacknowledged: 0,
+    });
     let (session, caller) = list(&mut node);
     let fault = || {
         Fault::new(

@@ -9,6 +9,7 @@ mod alexa;
 mod calls;
 mod client;
 mod connections;
+mod delivery;
 mod drain;
 mod faults;
 mod keeping;

@@ -282,6 +282,7 @@ fn the_answer_of_another_node_goes_to_its_client_whose_next_request_has_its_turn
             Input::Sent {
                 session: back,
                 bytes,
+                on_wire: bytes,
             },
             node.at,
         );

@@ -195,7 +195,10 @@ fn a_bounded_number_waits_and_who_leaves_makes_room() {
     let refused = come(&mut node);
     assert!(node.heard(refused).starts_with("HTTP/1.1 503 "));
     for gone in &waiters[..2] {
-        node.input(Input::Gone { session: *gone });
+        node.input(Input::Gone {
+            session: *gone,
+            unacknowledged: 0,
+        });
     }
     assert_eq!(node.parked(), OWNER_WAITERS_MAX - 2);
     for _ in 0..2 {

@@ -8,8 +8,9 @@
 //! another one of the same client: `v1-b` is `v1` again. Words:
 //! ```text
 //!  NAME connects [ARN-NAME | wss | gone]   NAME vanishes       NAME stalls       NAME reads [BYTES]
+//!  NAME is cut: what is sent to it is lost, and its machine acknowledges nothing      NAME is mended
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
-//!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
+//!  NAME > ping | pong [NUMBER] | empty | binary | unmasked | huge | close CODE
 //!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list
 //!  NAME > alexa PAYLOAD as ID [to CHANNEL] | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
@@ -282,6 +283,8 @@ impl Script {
                 let (shard, session) = self.place(name);
                 self.input(shard, Input::Ended { session });
             }
+            [name, "is", "cut"] => self.client(name).cut = Some(0),
+            [name, "is", "mended"] => self.client(name).cut = None,
             [name, "stalls"] => self.client(name).stalled = true,
             [name, "reads"] => self.client(name).stalled = false,
             [name, "reads", bytes] => {

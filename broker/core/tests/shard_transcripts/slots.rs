@@ -182,9 +182,23 @@ impl Node {
         match output {
             Output::Send(key) => self.send(key),
             Output::Close(key) | Output::Abort(key) => {
-                self.shard.handle(Input::Gone { session: key }, self.at);
+                self.shard.handle(
+                    Input::Gone {
+                        session: key,
+                        unacknowledged: 0,
+                    },
+                    self.at,
+                );
             }
             Output::HandOver(..) | Output::Tunnel(..) | Output::Admin(_) | Output::Post(..) => {}
+            Output::Ask(session) => self.shard.handle(
+                Input::Unacknowledged {
+                    session,
+                    bytes: 0,
+                    round_trip_ms: 0,
+                },
+                self.at,
+            ),
             Output::EndTunnel(_)
             | Output::LoseOwner(_)
             | Output::LeaveTunnel(_)
@@ -214,6 +228,7 @@ impl Node {
         let sent = Input::Sent {
             session: key,
             bytes: bytes.len(),
+            on_wire: bytes.len(),
         };
         self.shard.handle(sent, self.at);
     }
@@ -410,9 +425,13 @@ fn a_message_that_was_begun_is_waited_for() {
             node.input(Input::Sent {
                 session: master,
                 bytes: FRAME_BYTES,
+                on_wire: FRAME_BYTES,
             });
         } else {
-            node.input(Input::Gone { session: master });
+            node.input(Input::Gone {
+                session: master,
+                unacknowledged: 0,
+            });
         }
         node.tick(10);
         let packed = node

@@ -42,6 +42,7 @@ pub(crate) fn words(item: &Item) -> String {
         Item::ReconnectIce => "RECONNECT_ICE_SERVER".to_owned(),
         Item::Presence(state) => format!("PRESENCE {}", state.master),
         Item::Ping => "ping".to_owned(),
+        Item::ProofPing(number) => format!("ping {number}"),
         Item::Pong(payload) => format!("pong {}", String::from_utf8_lossy(payload))
             .trim()
             .to_owned(),
@@ -58,6 +59,10 @@ pub(crate) fn spoken(text: &str, at: &Moment) -> Vec<u8> {
     match text.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["ping"] => frame(&mut out, Opcode::Ping, b"x"),
         ["pong"] => frame(&mut out, Opcode::Pong, b""),
+        ["pong", number] => {
+            let number: u32 = number.parse().expect("that of a ping");
+            frame(&mut out, Opcode::Pong, &number.to_be_bytes());
+        }
         ["empty"] => frame(&mut out, Opcode::Text, b""),
         ["binary"] => frame(&mut out, Opcode::Binary, b"x"),
         ["unmasked"] => ws::frame(&mut out, Opcode::Text, b"x"),

@@ -82,6 +82,7 @@ impl World {
                     unreachable!("one process is the whole service")
                 }
                 Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),
+                Output::Ask(_) => {} // all was acknowledged at once
                 Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),

@@ -130,7 +130,13 @@ impl World {
         self.keys[shard].remove(&session);
         self.trace(shard, &("gone", conn));
         self.model.gone(conn);
-        self.handle(shard, Input::Gone { session });
+        self.handle(
+            shard,
+            Input::Gone {
+                session,
+                unacknowledged: 0,
+            },
+        );
         assert!(
             self.shards[shard].unsent(session).is_empty(),
             "a stale key finds nothing"

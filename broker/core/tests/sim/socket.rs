@@ -181,7 +181,14 @@ impl World {
         self.model.shrink(conn, message_bytes);
         self.model.shrink_control(conn, bytes - message_bytes);
         self.model.sent(conn, messages);
-        self.handle(shard, Input::Sent { session, bytes });
+        self.handle(
+            shard,
+            Input::Sent {
+                session,
+                bytes,
+                on_wire: bytes,
+            },
+        );
     }
 
     /// Everything in the stream behind what the client has read, unsent bytes included. Between two steps that is the

@@ -22,6 +22,8 @@ pub(crate) enum Item {
     Presence(State),
     /// A ping of the server's.
     Ping,
+    /// One whose pong proves, with its number.
+    ProofPing(u32),
     /// A pong with its payload.
     Pong(Vec<u8>),
     /// A close frame with its code (0 for none) and reason.
@@ -138,7 +140,10 @@ fn frame(bytes: &[u8]) -> (usize, Item) {
             u16::from_be_bytes([payload[0], payload[1]]),
             String::from_utf8(payload[2..].to_vec()).expect("a UTF-8 reason"),
         ),
-        9 => Item::Ping,
+        9 => match payload.try_into() {
+            Ok(number) => Item::ProofPing(u32::from_be_bytes(number)),
+            Err(_) => Item::Ping,
+        },
         10 => Item::Pong(payload.to_vec()),
         other => panic!("opcode {other}"),
     };

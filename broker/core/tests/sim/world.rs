@@ -171,10 +171,19 @@ impl World {
         let clock = matches!(&input, Input::Letter(Letter::Drain(_)));
         self.model.go_on();
         self.model.departures = 0;
-        let sent = matches!(&input, Input::Sent { .. });
+        let sent = match &input {
+            Input::Sent { session, .. } => Some(*session),
+            _ => None,
+        };
         self.shards[shard].handle(input, at);
-        if sent {
+        if let Some(session) = sent {
             self.shards[shard].flushed(at);
+            let acknowledged = Input::Unacknowledged {
+                session,
+                bytes: 0,
+                round_trip_ms: 0,
+            };
+            self.shards[shard].handle(acknowledged, at);
         }
         self.trace(shard, &self.shards[shard]);
         self.input = true;

@@ -131,16 +131,17 @@ impl<M: Machine> Sessions<M> {
 
     /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
     pub(crate) fn close_descriptor(&mut self, session: SessionKey, io: &mut Io) {
-        if !self
-            .connections
-            .get(session)
-            .is_some_and(Connection::at_rest)
-        {
+        let connection = self.connections.get(session);
+        let Some(connection) = connection.filter(|it| it.at_rest()) else {
             return;
-        }
+        };
+        let gone = Input::Gone {
+            session,
+            unacknowledged: connection.unacknowledged(),
+        };
         drop(self.connections.remove(session, &mut io.counts));
         io.descriptors.closed();
-        self.feed(Input::Gone { session }, io);
+        self.feed(gone, io);
     }
 }
 
@@ -185,7 +186,11 @@ impl<M: Machine> Sessions<M> {
         let (Some(connection), Some(lease)) = (connection, lease) else {
             return Returning::No;
         };
-        self.feed(Input::Gone { session }, io);
+        let gone = Input::Gone {
+            session,
+            unacknowledged: connection.unacknowledged(),
+        };
+        self.feed(gone, io);
         Returning::Now(Box::new(connection), lease)
     }
 
@@ -237,7 +242,7 @@ impl<M: Machine> Sessions<M> {
             (false, false) => sent.min(plain),
         };
         if taken > 0 {
-            self.report_sent(session, taken, io);
+            self.report_sent(session, (taken, sent), io);
         }
         if whole {
             io.spares.recycle(bytes);

@@ -52,7 +52,7 @@ impl<M: Machine> Sessions<M> {
         };
         io.counts.sent_bytes += sent as u64;
         if sent > 0 {
-            self.report_sent(session, sent, io);
+            self.report_sent(session, (sent, sent), io);
         }
         let rest = self.machine.unsent(session);
         if rest.is_empty() {
@@ -112,10 +112,11 @@ impl<M: Machine> Sessions<M> {
             if sent < io.cipher.len() {
                 let mut flight = io.spares.take();
                 flight.extend_from_slice(&io.cipher[sent..]);
+                self.report_sent(session, (0, sent), io);
                 return self.launch(session, flight, chunk, io);
             }
             if chunk > 0 {
-                self.report_sent(session, chunk, io);
+                self.report_sent(session, (chunk, sent), io);
             }
         }
         self.connections.touch(session);
@@ -166,7 +167,7 @@ impl<M: Machine> Sessions<M> {
             Some(_) => 0,
         };
         if reported > 0 {
-            self.report_sent(session, reported, io);
+            self.report_sent(session, (reported, handed), io);
         }
         if handed < whole {
             self.sunk(session, io);

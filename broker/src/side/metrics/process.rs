@@ -23,7 +23,8 @@ pub struct ProcessState {
     pub streams: u64,
     /// The status that `/ready` reports.
     pub status: Status,
-    /// The bytes that outboxes, kept messages, requests and records may take in all, in the order of [`BUDGETS`].
+    /// The bytes that outboxes, messages not confirmed, kept messages, requests and records may take in all, in the
+    /// order of [`BUDGETS`].
     pub budgets: [u64; BUDGETS.len()],
     /// Bytes that the file system of the data directory has left for us; `None` when it does not say.
     pub data_dir_free: Option<u64>,
@@ -40,7 +41,7 @@ pub struct ProcessState {
 }
 
 /// The labels of [`ProcessState::budgets`].
-pub const BUDGETS: [&str; 4] = ["outbox", "pending", "requests", "records"];
+pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
 
 /// The metric of the cluster's credentials.
 pub(crate) const OF_CREDENTIALS: &[Row<ProcessState>] = &[gauge(
@@ -126,8 +127,8 @@ impl ProcessState {
 pub(crate) const METRICS: &[Row<ProcessState>] = &[
     gauge(
         "heliograph_budget_bytes",
-        "What heliograph_outbox_bytes, heliograph_pending_bytes, heliograph_request_bytes and \
-               heliograph_record_bytes may be at most",
+        "What heliograph_outbox_bytes, heliograph_unconfirmed_bytes, heliograph_pending_bytes, \
+               heliograph_request_bytes and heliograph_record_bytes may be at most",
         |it, to| labelled(to, "budget", &BUDGETS, &it.budgets),
     ),
     gauge(

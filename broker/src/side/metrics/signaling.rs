@@ -96,6 +96,26 @@ pub(crate) const METRICS: &[Row<View>] = &[
         |it, to| to.one(it.sum.counters.outbox_bytes),
     ),
     gauge(
+        "heliograph_written_messages",
+        "Messages that were sent, and that their recipients have not confirmed",
+        |it, to| to.one(it.sum.counters.written_messages),
+    ),
+    gauge(
+        "heliograph_unconfirmed_bytes",
+        "Bytes of messages that were sent and are not confirmed",
+        |it, to| to.one(it.sum.counters.unconfirmed_bytes),
+    ),
+    counter(
+        "heliograph_returned_total",
+        "Messages that were sent, not confirmed, and kept again for the recipient's next connection",
+        |it, to| to.one(it.sum.counters.returned),
+    ),
+    counter(
+        "heliograph_repeated_total",
+        "Messages among these that the former connection confirmed all the same",
+        |it, to| to.one(it.sum.counters.repeated),
+    ),
+    gauge(
         "heliograph_waiting_calls",
         "SendAlexaOfferToMaster calls that wait for an answer",
         |it, to| to.one(it.sum.counters.waiting_calls),

@@ -23,7 +23,7 @@ fn report() -> Report {
             profile: "strict",
             started: 1_700_000_000,
             status: Status::Draining,
-            budgets: [1, 2, 3, 4],
+            budgets: [1, 5, 2, 3, 4],
             ..ProcessState::default()
         },
     }

@@ -128,7 +128,8 @@ fn scraped(broker: &Broker) -> usize {
         let received = now.sum("heliograph_messages_received_total");
         let ended = now.sum("heliograph_messages_total");
         let kept = now.sum("heliograph_pending_messages");
-        let under_way = now.sum("heliograph_outbox_messages");
+        let under_way =
+            now.sum("heliograph_outbox_messages") + now.sum("heliograph_written_messages");
         assert!(
             (received - ended - kept - under_way).abs() < 0.5,
             "{received} received, {ended} ended, {kept} kept, {under_way} under way"

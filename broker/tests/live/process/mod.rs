@@ -284,8 +284,9 @@ impl Broker {
         let now = self.scrape();
         let received = now.sum("heliograph_messages_received_total");
         let settled = now.sum("heliograph_messages_total");
-        let waiting =
-            now.sum("heliograph_pending_messages") + now.sum("heliograph_outbox_messages");
+        let gauges = ["pending", "outbox", "written"];
+        let gauges = gauges.map(|it| now.sum(&format!("heliograph_{it}_messages")));
+        let waiting: f64 = gauges.iter().sum();
         let books = format!("{received} received, {settled} settled, {waiting} waiting");
         assert!(
             (received - settled - waiting).abs() < 0.5,

@@ -24,6 +24,20 @@ fn outbox_of(parts: &[(&str, Option<u64>)]) -> (Outbox, Spares) {
     (outbox, spares)
 }
 
+/// So many bytes, without TLS.
+fn plain(bytes: usize) -> (usize, usize) {
+    (bytes, bytes)
+}
+
+/// The orders of what the peer confirms when the kernel holds so many bytes.
+fn confirmed(outbox: &mut Outbox, spares: &mut Spares, unacknowledged: u64) -> Vec<u64> {
+    let mut orders = Vec::new();
+    outbox.confirm(spares, unacknowledged, |mark| {
+        orders.push(mark.launch.order)
+    });
+    orders
+}
+
 fn orders(unsent: &[Unsent]) -> Vec<u64> {
     unsent.iter().map(|message| message.launch.order).collect()
 }
@@ -41,10 +55,10 @@ fn what_waits_is_counted_by_what_it_is() {
     for first in 0..=14 {
         let (mut outbox, mut spares) = outbox_of(&parts);
         assert_eq!(every(&outbox), (6, 8));
-        let one = outbox.sent(&mut spares, first, |_| ());
+        let one = outbox.sent(&mut spares, plain(first), Now(5), |_| ());
         assert_eq!(one.messages + one.control, first);
         assert_eq!(every(&outbox), (6 - one.messages, 8 - one.control));
-        let two = outbox.sent(&mut spares, 14 - first, |_| ());
+        let two = outbox.sent(&mut spares, plain(14 - first), Now(5), |_| ());
         assert_eq!(
             (one.messages + two.messages, one.control + two.control),
             (6, 8)
@@ -52,7 +66,7 @@ fn what_waits_is_counted_by_what_it_is() {
         assert_eq!(every(&outbox), (0, 0));
     }
     let (mut outbox, mut spares) = outbox_of(&parts);
-    outbox.sent(&mut spares, 5, |_| ());
+    outbox.sent(&mut spares, plain(5), Now(5), |_| ());
     assert_eq!(orders(&outbox.take_unsent(&mut spares)), [2]);
     assert_eq!(
         every(&outbox),
@@ -66,15 +80,92 @@ fn a_message_is_done_with_its_last_byte() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
     let mut done = Vec::new();
     for bytes in [2, 1, 2] {
-        outbox.sent(&mut spares, bytes, |mark| {
+        outbox.sent(&mut spares, plain(bytes), Now(5), |mark| {
             done.push((bytes, mark.launch.order))
         });
     }
     assert_eq!(done, [(1, 1)]);
-    outbox.sent(&mut spares, 1, |mark| done.push((1, mark.launch.order)));
+    outbox.sent(&mut spares, plain(1), Now(5), |mark| {
+        done.push((1, mark.launch.order))
+    });
     assert_eq!(done, [(1, 1), (1, 2)]);
+    assert_eq!(confirmed(&mut outbox, &mut spares, 0), [1, 2]);
     assert!(outbox.0.is_none(), "an empty outbox owns nothing");
     assert_eq!(spares.buffers.len(), 1);
+}
+
+#[test]
+fn a_message_is_confirmed_with_its_last_byte_whatever_else_the_kernel_holds() {
+    let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("PONG", None), ("two", Some(2))]);
+    outbox.sent(&mut spares, plain(10), Now(5), |_| ());
+    assert_eq!(outbox.unconfirmed_bytes(), 6);
+    // Bytes of an earlier buffer, or our own end, are counted as well.
+    for (held, so_far) in [
+        (20, vec![]),
+        (8, vec![]),
+        (7, vec![1]),
+        (9, vec![]),
+        (1, vec![]),
+    ] {
+        assert_eq!(confirmed(&mut outbox, &mut spares, held), so_far, "{held}");
+    }
+    assert_eq!((outbox.unconfirmed_bytes(), outbox.bytes_kept()), (3, 3));
+    assert_eq!(confirmed(&mut outbox, &mut spares, 0), [2]);
+    assert!(outbox.0.is_none());
+}
+
+#[test]
+fn over_tls_a_message_is_confirmed_with_the_record_of_its_last_byte() {
+    let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
+    outbox.sent(&mut spares, (3, 25), Now(5), |_| ());
+    outbox.sent(&mut spares, (0, 40), Now(6), |_| ()); // a ticket
+    outbox.sent(&mut spares, (3, 25), Now(7), |_| ());
+    assert_eq!(confirmed(&mut outbox, &mut spares, 66), [0; 0]);
+    assert_eq!(confirmed(&mut outbox, &mut spares, 65), [1]);
+    assert_eq!(outbox.unconfirmed_since(), Some(Now(7)));
+    assert_eq!(confirmed(&mut outbox, &mut spares, 0), [2]);
+}
+
+#[test]
+fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_same() {
+    let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
+    outbox.sent(&mut spares, plain(3), Now(5), |_| ());
+    outbox.sent(&mut spares, plain(3), Now(9), |_| ());
+    let write = |out: &mut Vec<u8>| out.extend_from_slice(b"three");
+    outbox.push_message(&mut spares, launch(3), write);
+    let back = outbox.take_unconfirmed(&mut spares, Now(8));
+    assert_eq!(
+        (orders(&back), &*back[0].frame, back[0].written),
+        (vec![1], &b"one"[..], true)
+    );
+    assert_eq!(outbox.returned(), (1, 0));
+    assert_eq!(orders(&outbox.take_unsent(&mut spares)), [3]);
+    assert_eq!(confirmed(&mut outbox, &mut spares, 3), [0; 0]);
+    assert_eq!(outbox.returned(), (1, 1), "the first had come after all");
+    let rest = outbox.drain();
+    assert_eq!((orders(&rest), rest[0].written), (vec![2], true));
+}
+
+#[test]
+fn a_pong_confirms_what_was_before_its_ping() {
+    let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);
+    let counter = outbox
+        .begin_proof(Now(1))
+        .expect("there is something to prove");
+    assert_eq!(outbox.begin_proof(Now(1)), None, "one is under way");
+    let write = |out: &mut Vec<u8>| out.extend_from_slice(b"two");
+    outbox.push_message(&mut spares, launch(2), write);
+    outbox.sent(&mut spares, plain(6), Now(5), |_| ());
+    let mut done = Vec::new();
+    let strange = [0xff; 4];
+    assert!(!outbox.proved(&mut spares, &strange, Now(7), |_| ()));
+    assert!(outbox.proved(&mut spares, &counter, Now(7), |mark| {
+        done.push(mark.launch.order)
+    }));
+    assert_eq!(
+        (done, outbox.round_trip_ms(), outbox.awaits_proof()),
+        (vec![1], 6, false)
+    );
 }
 
 #[test]
@@ -86,14 +177,16 @@ fn a_begun_message_stays_and_the_others_are_returned() {
         ("ping", None),
         ("three", Some(3)),
     ]);
-    outbox.sent(&mut spares, 1, |_| panic!("not whole"));
+    outbox.sent(&mut spares, plain(1), Now(5), |_| panic!("not whole"));
     let unsent = outbox.take_unsent(&mut spares);
     assert_eq!(orders(&unsent), [2, 3]);
     assert_eq!(&*unsent[1].frame, b"three");
     assert_eq!(outbox.unsent(), b"nePONGping");
     let mut done = Vec::new();
     assert!(outbox.has_messages());
-    outbox.sent(&mut spares, 2, |mark| done.push(mark.launch.order));
+    outbox.sent(&mut spares, plain(2), Now(5), |mark| {
+        done.push(mark.launch.order)
+    });
     assert!(!outbox.has_messages(), "pong and ping are none");
     assert_eq!(done, [1]);
 }
@@ -109,12 +202,12 @@ fn bytes_in_flight_are_not_offered_again_and_stay() {
         [3],
         "the second is partly in flight"
     );
-    outbox.sent(&mut spares, 4, |_| ());
+    outbox.sent(&mut spares, plain(4), Now(5), |_| ());
     assert_eq!(outbox.unsent(), b"wo");
     assert_eq!(
         orders(&outbox.drain()),
-        [2],
-        "its last byte was never handed over"
+        [1, 2],
+        "the last byte of the second was never handed over, and nothing is confirmed"
     );
 }
 
@@ -123,9 +216,15 @@ fn a_large_buffer_is_compacted_without_losing_its_marks() {
     let big = "x".repeat(40_000);
     let (mut outbox, mut spares) = outbox_of(&[(&big, Some(1)), (&big, Some(2)), (&big, Some(3))]);
     let mut done = Vec::new();
-    outbox.sent(&mut spares, 79_000, |mark| done.push(mark.launch.order));
-    outbox.sent(&mut spares, 1_000, |mark| done.push(mark.launch.order));
+    outbox.sent(&mut spares, plain(79_000), Now(5), |mark| {
+        done.push(mark.launch.order)
+    });
+    outbox.sent(&mut spares, plain(1_000), Now(5), |mark| {
+        done.push(mark.launch.order)
+    });
     assert_eq!((done.as_slice(), outbox.bytes()), (&[1, 2][..], 40_000));
-    outbox.sent(&mut spares, 40_000, |mark| done.push(mark.launch.order));
+    outbox.sent(&mut spares, plain(40_000), Now(5), |mark| {
+        done.push(mark.launch.order)
+    });
     assert_eq!(done, [1, 2, 3]);
 }

@@ -284,6 +284,9 @@ fn welcome(
         let reason = EndReason::SupersededEvicted;
         sockets.close(books, todo, evicted, reason, at);
     }
+    for former in joined.holders {
+        sockets.ask(books, todo, former, at.now);
+    }
     sockets.make_room(books, todo, (holder, 1), at);
     sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);

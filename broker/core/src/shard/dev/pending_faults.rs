@@ -11,7 +11,7 @@ use crate::shard::dev::faults::{
 use crate::shard::dev::message_faults::spoil;
 use crate::shard::dev::observations;
 use crate::shard::road::in_flight::{Parts, kept_launch, towards, viewer_of};
-use crate::shard::road::unsent::{LAST_OFFERS, Recipient, push_kept};
+use crate::shard::road::unsent::{Recipient, end_kept, push_kept};
 use crate::shard::todo::{Own, Todo};
 use crate::shard::{Books, Sockets};
 use crate::time::{Moment, Now};
@@ -211,8 +211,7 @@ pub(crate) fn deliver_pending(parts: Parts<'_>, whose: (ChannelKey, &Role), at: 
         }
         push_kept(sockets, directory, books, &recipient, (rank, run), at);
     }
-    push_kept(sockets, directory, books, &recipient, LAST_OFFERS, at);
-    sockets.touch(to);
+    end_kept(sockets, directory, books, &recipient, at);
     for act in acts {
         todo.push(Todo::Double(Box::new(Own::Act(to, act))));
     }

@@ -125,6 +125,19 @@ impl Directory {
         live.members.take_overdue(now)
     }
 
+    /// The next connection that holds its slot and is to be asked what its peer has.
+    pub(crate) fn take_holder_to_ask(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
+        let live = self.channels.get_mut(key)?.live_mut()?;
+        live.members.take_holder_to_ask(now)
+    }
+
+    /// A connection that holds its slot is asked at `due` what its peer has.
+    pub(crate) fn ask_holder(&mut self, key: ChannelKey, session: SessionKey, due: Now) {
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            live.members.ask_holder(session, due);
+        }
+    }
+
     /// The next connection that lost its slot and is closed, since nobody took the slot again.
     pub(crate) fn take_for_vacancy(&mut self, key: ChannelKey, now: Now) -> Option<SessionKey> {
         let live = self.channels.get_mut(key)?.live_mut()?;

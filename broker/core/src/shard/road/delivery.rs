@@ -225,7 +225,8 @@ fn push(
     let room = (bytes, books.outbox_bytes());
     let write = |out: &mut Vec<u8>| passing.delivery.write(out);
     match sockets.push_message(to, passing.launch, room, write) {
-        Ok(()) => {}
+        Ok(true) => sockets.prove(books, to, at.now),
+        Ok(false) => {}
         Err(NoRoom::Gone) => return passing.end(books, Outcome::Withdrawn),
         Err(NoRoom::Connection) => {
             return deliver_after_cutting(sockets, books, todo, to, passing, at);

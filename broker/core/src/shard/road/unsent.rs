@@ -6,6 +6,7 @@ use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Channel, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::session::NEVER;
 use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::home;
@@ -57,7 +58,8 @@ impl Directory {
         if *role == Role::Master {
             self.offers_lost_their_master(key, left.session, &returned.unsent);
         }
-        if let Some(until) = returned.begun {
+        if returned.begun.is_some() || returned.unconfirmed {
+            let until = returned.begun.unwrap_or(NEVER);
             self.hold_slot(key, slot_of(role), left.session, until);
         }
         returning
@@ -78,11 +80,18 @@ impl Directory {
     }
 
     /// The connection of a WebSocket is gone: its end is counted and logged, and its slot is not held any more.
-    pub(crate) fn gone(&mut self, books: &mut Books, gone: &mut Gone, at: Moment) {
+    pub(crate) fn gone(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        gone: &mut Gone,
+        at: Moment,
+    ) {
         if let Some(tally) = gone.tally {
             self.note_end(books, gone, &tally, at);
         }
-        self.free_slot(gone.channel, gone.session);
+        let was = (gone.channel, gone.role.clone());
+        self.release_slot(todo, gone.session, was);
     }
 
     /// Counts the end of a WebSocket connection, and notes its line in the log.
@@ -133,9 +142,19 @@ pub(crate) fn give_back(
         return;
     }
     let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
-    for Unsent { launch, frame } in unsent {
-        if launch.counted {
-            books.count_taken_back();
+    for Unsent {
+        launch,
+        written,
+        frame,
+    } in unsent
+    {
+        match written {
+            true if launch.counted => books.count_returned(),
+            false if launch.counted => books.count_taken_back(),
+            true | false => {}
+        }
+        if launch.call && written {
+            continue; // its call gives it to the next master
         }
         if launch.call {
             directory.offer_came_back(books, key, from, &launch);
@@ -149,7 +168,12 @@ pub(crate) fn give_back(
             Role::Master => viewer_of(role, &frame, launch.sender_bytes).into(),
         };
         let message = kept_message(launch, frame);
-        let passed = Passed::of(&message, towards(role), Passage::Returned);
+        let passage = if written {
+            Passage::Unconfirmed
+        } else {
+            Passage::Returned
+        };
+        let passed = Passed::of(&message, towards(role), passage);
         books.note().went(at, key, passed, &viewer, Some(from));
         messages.push((viewer, message));
     }
@@ -220,9 +244,22 @@ pub(crate) fn deliver_kept(
         for group in groups {
             push_kept(sockets, directory, books, &recipient, group, at);
         }
-        push_kept(sockets, directory, books, &recipient, LAST_OFFERS, at);
-        sockets.touch(to);
+        end_kept(sockets, directory, books, &recipient, at);
     }
+}
+
+/// All that was kept for a role is in the outbox of its current connection: the last offers of calls follow, and it
+/// goes out.
+pub(crate) fn end_kept(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    recipient: &Recipient<'_>,
+    at: Moment,
+) {
+    push_kept(sockets, directory, books, recipient, LAST_OFFERS, at);
+    sockets.prove(books, recipient.session, at.now);
+    sockets.touch(recipient.session);
 }
 
 /// The connection that gets what was kept for it, with its place.
@@ -236,7 +273,7 @@ pub(crate) struct Recipient<'a> {
 type KeptGroup = (u64, VecDeque<Message>);
 
 /// No messages, behind all offers.
-pub(crate) const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
+const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
 impl Directory {
     /// Takes out what is kept for a role whose current connection is `open`, and returns that.

@@ -24,6 +24,8 @@ pub(crate) struct Bounds {
     pub(crate) origins: Origins,
     /// Bytes that wait for the connections of this shard.
     pub(crate) outbox_bytes: usize,
+    /// Bytes that are written to them and not confirmed.
+    pub(crate) unconfirmed_bytes: usize,
     /// In development, the page of refusals, up to their id.
     pub(crate) why_url: Option<Box<str>>,
 }
@@ -50,6 +52,7 @@ impl Bounds {
             request_bytes: settings.request_bytes_per_shard(),
             origins: Origins::of(settings),
             outbox_bytes: settings.outbox_bytes_of_shard(),
+            unconfirmed_bytes: settings.unconfirmed_bytes_of_shard(),
             why_url: why_url(settings),
         }
     }

@@ -5,8 +5,9 @@ use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::session::outbox::{Launch, Load, Unsent};
 use crate::session::web_socket::WebSocket;
 use crate::session::{NEVER, Sending, Session, SessionState};
+use crate::settings::{Proof, Settings};
 use crate::shard::{Books, Sockets};
-use crate::{machine::Output, settings::Settings, shard::Letter, time::Now};
+use crate::{machine::Output, shard::Letter, time::Now};
 use codec::signal::{Action, Parser};
 use codec::ws::{self, Receiver, Side};
 
@@ -57,6 +58,8 @@ impl Sockets {
     ///
     /// # Errors
     /// [`NoRoom`]: nothing was appended.
+    ///
+    /// Returns whether a ping is to follow it at once, whose pong proves it.
     #[inline(always)]
     pub(crate) fn push_message(
         &mut self,
@@ -64,7 +67,7 @@ impl Sockets {
         launch: Launch,
         (bytes, waiting): (usize, u64),
         write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), NoRoom> {
+    ) -> Result<bool, NoRoom> {
         let shard_full = waiting + bytes as u64 > self.rules.outbox_bytes as u64;
         let session = self.sessions.get_mut(to).ok_or(NoRoom::Gone)?;
         let most = self.settings.limits.outbox_bytes;
@@ -74,7 +77,7 @@ impl Sockets {
         if web_socket.is_wss() && bytes > longest_for_wss(&self.settings) {
             return Err(NoRoom::TooLong);
         }
-        if session.outbox.bytes() + bytes > most {
+        if session.outbox.bytes_kept() + bytes > most {
             return Err(NoRoom::Connection);
         }
         if shard_full {
@@ -83,11 +86,15 @@ impl Sockets {
         let spares = &mut self.scratch.spares;
         let pushed = session.outbox.push_message(spares, launch, write);
         debug_assert_eq!(pushed, bytes, "a message is as long as it says");
+        // A candidate has a ping of its own where it is known that there is another node on its way.
+        let is_described = launch.action != Action::IceCandidate;
+        let by_pong =
+            session.is_inner() || is_described && self.settings.signaling.proof == Proof::Pong;
         if session.behind {
             self.weigh(to);
         }
         self.touch(to);
-        Ok(())
+        Ok(by_pong)
     }
 
     /// By how many bytes a frame of this length is longer than an open WebSocket can take.
@@ -133,27 +140,39 @@ impl Sockets {
         }
     }
 
-    /// The oldest `bytes` of a session were handed to the kernel. Calls `delivered` for each message whose last byte
-    /// was among them, with the bytes of its frame. `None` when the session is gone.
+    /// The oldest `bytes` of a session were handed to the kernel, by `on_wire` bytes. Calls `written` for each message
+    /// whose last byte was among them, with the bytes of its frame. `None` when the session is gone.
     #[inline]
     pub(crate) fn handed_over(
         &mut self,
         key: SessionKey,
-        bytes: usize,
+        (bytes, on_wire): (usize, usize),
         now: Now,
-        mut delivered: impl FnMut(&Launch, usize),
+        mut written: impl FnMut(&mut Launch, usize),
     ) -> Option<HandedOver> {
         let session = self.sessions.get_mut(key)?;
         let had_messages = session.outbox.has_messages();
         let (mut messages, mut answers) = (0, false);
         let spares = &mut self.scratch.spares;
-        let freed = session.outbox.sent(spares, bytes, |mark| {
-            delivered(&mark.launch, mark.end - mark.begin);
+        let (mut frames, mut much) = (0, false);
+        let freed = session.outbox.sent(spares, (bytes, on_wire), now, |mark| {
+            let frame = mark.end - mark.begin;
+            written(&mut mark.launch, frame);
             messages += 1;
+            frames += frame;
             answers |= mark.launch.action == Action::SdpAnswer;
         });
-        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
-            tally.messages_out = tally.messages_out.saturating_add(messages);
+        if messages > 0 {
+            if let Some(tally) = session.tally_mut() {
+                tally.messages_out = tally.messages_out.saturating_add(messages);
+            }
+            self.unconfirmed.bytes += frames;
+            if !std::mem::replace(&mut session.listed, true) {
+                self.unconfirmed.fresh.push_back((now, key));
+            }
+            if session.outbox.much_is_unasked() {
+                much = true;
+            }
         }
         let answered = session.open_mut().filter(|_| answers);
         let setup_ms = answered.and_then(|web_socket| web_socket.first_answer(now));
@@ -181,6 +200,9 @@ impl Sockets {
         if speaks_http {
             self.charge(key);
         }
+        if much {
+            self.ask_kernel(key);
+        }
         Some(HandedOver {
             freed,
             setup_ms,
@@ -204,6 +226,7 @@ impl Sockets {
                 control: 0,
             },
             begun: session.outbox.has_messages(),
+            unconfirmed: session.outbox.unconfirmed_since().is_some(),
         };
         self.weigh(key);
         Some(taken)
@@ -331,6 +354,8 @@ pub(crate) struct TakenBack {
     pub(crate) freed: Load,
     /// Whether a message is left that was begun and has not ended.
     pub(crate) begun: bool,
+    /// Whether messages are left that are written and not confirmed.
+    pub(crate) unconfirmed: bool,
 }
 
 // Connections that are behind, as the backlog counts them: see [`crate::shard::sockets`].

@@ -22,6 +22,11 @@ impl Sockets {
         self.sessions.get(key)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key)
+    }
+
     /// A session's HTTP state, while it speaks HTTP.
     #[inline]
     pub(crate) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
@@ -114,6 +119,7 @@ impl Sockets {
         if session.cut {
             self.cut_shrinks(session.outbox.bytes());
         }
+        self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
         if session.channel().is_some() {
             self.census.web_sockets = self.census.web_sockets.saturating_sub(1);
             self.admitted.leave(key);
@@ -533,6 +539,7 @@ struct Sums {
     behind: usize,
     /// Bytes that wait for connections that were cut off.
     cut: usize,
+    unconfirmed: usize,
     /// Connections that bytes of requests are charged to.
     charged: usize,
     /// Connections whose requests wait for a turn.
@@ -562,6 +569,10 @@ impl Sockets {
         assert_eq!(sums.behind, entries, "connections that are behind");
         assert_eq!(sums.weight, bytes, "bytes that are behind");
         assert_eq!(sums.cut, self.backlog.cut, "bytes that were cut off");
+        assert_eq!(
+            sums.unconfirmed, self.unconfirmed.bytes,
+            "bytes not confirmed"
+        );
         let charges = self.requests.held.invariants();
         assert_eq!(sums.charged, charges, "a charge of a session that is gone");
         let waiting = self.requests.turns.waiting.iter();
@@ -636,6 +647,7 @@ impl Sockets {
         if session.cut {
             sums.cut += waiting;
         }
+        sums.unconfirmed += session.outbox.unconfirmed_bytes();
         let channel = session.channel().filter(|_| weight > 0);
         if let Some(channel) = channel.filter(|channel| self.backlog.has(*channel)) {
             let listed = self.backlog.lists(channel, session.weight, key);

@@ -182,7 +182,11 @@ impl World {
             "close frame" => self.receive(&masked(Opcode::Close)),
             "everything sent" => {
                 let bytes = self.shard.unsent(session).len();
-                self.input(Input::Sent { session, bytes });
+                self.input(Input::Sent {
+                    session,
+                    bytes,
+                    on_wire: bytes,
+                });
             }
             "peer ends" => self.input(Input::Ended { session }),
             "its time is over" => {
@@ -255,6 +259,7 @@ impl World {
                 Output::LeaveTunnel(_) => "LeaveTunnel",
                 Output::KeepAlive(_) => "KeepAlive",
                 Output::Admin(_) => "Admin",
+                Output::Ask(_) => "Ask",
                 Output::Post(..) => "Post",
                 Output::Close(_) => "Close",
                 Output::Abort(_) => "Abort",

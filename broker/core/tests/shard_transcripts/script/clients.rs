@@ -51,11 +51,16 @@ impl Script {
     }
 
     pub(crate) fn obey(&mut self, mut mail: VecDeque<(usize, Letter)>) {
+        let mut told = VecDeque::new();
         loop {
             for shard in 0..self.shards.len() {
                 while let Some(output) = self.shards[shard].poll_output() {
                     match output {
                         Output::Send(key) => self.keyed(shard, key).announced = true,
+                        Output::Ask(key) => {
+                            let bytes = self.keyed(shard, key).cut.unwrap_or(0);
+                            told.push_back((shard, key, bytes));
+                        }
                         Output::Reset(_) => {}
                         Output::Drained => self.drained += 1,
                         Output::Post(to, letter) => {
@@ -84,6 +89,15 @@ impl Script {
                         }
                     }
                 }
+            }
+            if let Some((shard, session, bytes)) = told.pop_front() {
+                let answer = Input::Unacknowledged {
+                    session,
+                    bytes,
+                    round_trip_ms: 10,
+                };
+                self.shards[shard].handle(answer, self.at);
+                continue;
             }
             let Some((to, letter)) = mail.pop_front() else {
                 return;
@@ -115,7 +129,14 @@ impl Script {
                     self.clients[place].over = true;
                     got.push(format!("{} < end", self.clients[place].name));
                     let (shard, session) = (self.clients[place].shard, self.clients[place].key);
-                    self.input(shard, Input::Gone { session });
+                    let unacknowledged = self.clients[place].cut.unwrap_or(0);
+                    self.input(
+                        shard,
+                        Input::Gone {
+                            session,
+                            unacknowledged,
+                        },
+                    );
                 }
             }
             if got.len() == before {
@@ -132,11 +153,21 @@ impl Script {
         }
         let unsent = self.shards[client.shard].unsent(client.key);
         let bytes = bytes.min(unsent.len());
-        client.stream.extend_from_slice(&unsent[..bytes]);
+        match &mut client.cut {
+            None => client.stream.extend_from_slice(&unsent[..bytes]),
+            Some(cut) => *cut += u32::try_from(bytes).expect("a test's bytes"),
+        }
         client.announced = bytes < unsent.len();
         let (shard, session) = (client.shard, client.key);
         if bytes > 0 {
-            self.input(shard, Input::Sent { session, bytes });
+            self.input(
+                shard,
+                Input::Sent {
+                    session,
+                    bytes,
+                    on_wire: bytes,
+                },
+            );
         }
     }
 

@@ -44,6 +44,7 @@ fn messages_are_dropped_expired_refused_and_delayed(broker: &Broker) {
     assert!((broker.scrape().sum("heliograph_pending_messages") - 1.0).abs() < 0.5);
     clock(broker, "31s");
     master.expect(&to_master("SDP_OFFER", "b25l", "v1"));
+    clock(broker, "2s"); // what was sent is confirmed by then
     assert_eq!(
         outcomes(broker, "messages"),
         ["dropped", "expired", "refused", "delivered", "delivered"]

@@ -100,7 +100,15 @@ impl Shards {
         self.merged = self.merged.max(merged);
         let answer = self.all[0].unsent(session).to_vec();
         let bytes = answer.len();
-        self.input(0, Input::Sent { session, bytes }, &mut mail);
+        self.input(
+            0,
+            Input::Sent {
+                session,
+                bytes,
+                on_wire: bytes,
+            },
+            &mut mail,
+        );
         let answer = String::from_utf8(answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(!body.contains("key-"), "no tags");

@@ -1,0 +1,219 @@
+//! What became of messages that were written: confirmed by the recipient's machine, or taken back for the slot's next
+//! connection.
+//!
+//! ```text
+//!  sent ──► written ──► asked: after a second, then each second; after much was written; when the peer sends no more;
+//!                       when another connection takes its slot; when the connection is gone
+//!                         │
+//!                         ├─ confirmed ──► delivered
+//!                         ├─ the slot's own connection ──► asked again
+//!                         ├─ one that lost its slot, or is closing while another has it ──► after two round trips and
+//!                         │                                                            what a receiver may wait: back
+//!                         └─ the peer sends no more, or the connection is gone ──► back
+//! ```
+//! Until it is known what a former connection of a slot has, the slot is held: what is for it is kept, so that what
+//! comes back precedes it.
+
+use crate::channel::Channel;
+use crate::id::{Account, ChannelKey, SessionKey};
+use crate::limits::{
+    ACKNOWLEDGE_MS, ASK_AFTER_MS, ASKS_PER_TICK, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX,
+};
+use crate::session::Session;
+use crate::session::web_socket::Role;
+use crate::settings::Proof;
+use crate::shard::road::in_flight::{Parts, slot_of};
+use crate::shard::road::unsent;
+use crate::shard::todo::{Each, Todo, TodoList};
+use crate::shard::{Books, Directory, Shard, Sockets};
+use crate::time::{Moment, Now};
+use std::collections::BTreeMap;
+
+impl Shard {
+    /// Asks the connections whose time has come.
+    pub(crate) fn ask_due(&mut self, at: Moment) {
+        for _ in 0..ASKS_PER_TICK {
+            let (sockets, _, books, _, todo) = self.parts();
+            let Some(key) = sockets.next_to_ask(at.now) else {
+                return;
+            };
+            sockets.ask(books, todo, key, at.now);
+            self.settle(at);
+        }
+    }
+}
+
+impl Shard {
+    /// More bytes are not confirmed than may be: of the account with most the connections with the oldest messages are
+    /// asked once more, and what they have not confirmed is counted as delivered unproved. A part of all at once, since
+    /// each time all connections are looked at.
+    pub(crate) fn make_proof_room(&mut self) {
+        let (sockets, directory, _, _, todo) = self.parts();
+        if !sockets.too_much_unconfirmed() {
+            return;
+        }
+        let mut accounts: BTreeMap<Option<Account>, (usize, Vec<(Now, SessionKey, usize)>)> =
+            BTreeMap::new();
+        for (since, key, bytes, channel) in sockets.all_unconfirmed() {
+            let channel = directory.channel(channel);
+            let account = channel.map(|channel| Account::of(&channel.record.arn));
+            let (sum, connections) = accounts.entry(account).or_default();
+            *sum += bytes;
+            connections.push((since, key, bytes));
+        }
+        let most = accounts.into_values().max_by_key(|(sum, _)| *sum);
+        let (_, mut connections) = most.unwrap_or_default();
+        connections.sort_unstable();
+        let mut wanted = sockets.rules().unconfirmed_bytes / PROOF_ROOM_PARTS;
+        let asked = connections.into_iter().take_while(|(_, _, bytes)| {
+            let more = wanted > 0;
+            wanted = wanted.saturating_sub(*bytes);
+            more
+        });
+        let asked: Vec<_> = asked.map(|(_, key, _)| key).collect();
+        asked.iter().for_each(|key| sockets.makes_room(*key));
+        todo.each(Each::Ask(asked.into_iter()));
+    }
+}
+
+impl Sockets {
+    /// What is not confirmed of a connection when it is asked makes room.
+    fn makes_room(&mut self, key: SessionKey) {
+        if let Some(session) = self.session_mut(key) {
+            session.outbox.make_room();
+        }
+    }
+
+    /// Asks what the peer of a connection has of what was written to it: the kernel, or the last pong. [`told`]
+    /// follows, if anything is not confirmed.
+    pub(crate) fn ask(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        now: Now,
+    ) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        if session.outbox.unconfirmed_since().is_none() || self.ask_kernel(key) {
+            return;
+        }
+        self.prove(books, key, now);
+        todo.push(Todo::Told(key));
+    }
+
+    /// The peer of a connection sends no more: what it has not confirmed by now, its program does not read. Asked
+    /// before our own end goes out; [`Self::take_leave`] follows when its session has left its channel.
+    /// `closed`: by a close frame.
+    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
+        let session = self.session_mut(key);
+        if let Some(session) = session.filter(|it| it.outbox.unconfirmed_since().is_some()) {
+            session.outbox.peer_is_over(closed);
+            self.ask_kernel(key);
+        }
+    }
+
+    /// Where a pong is the proof, the last one says what it had.
+    pub(crate) fn take_leave(&self, todo: &mut TodoList, key: SessionKey) {
+        let session = self.session(key).filter(|it| it.outbox.over().is_some());
+        if session.is_some_and(|session| self.proof_of(session) == Proof::Pong) {
+            todo.push(Todo::Told(key));
+        }
+    }
+
+    /// The kernel has said how much the peer of a connection has not acknowledged.
+    pub(crate) fn unacknowledged(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        (bytes, round_trip_ms): (u32, u32),
+    ) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        session.outbox.measured(round_trip_ms);
+        if self.session(key).map(|it| self.proof_of(it)) == Some(Proof::Tcp) {
+            self.confirm(books, key, bytes.into());
+            todo.push(Todo::Told(key));
+        }
+    }
+}
+
+/// It is known what the peer of a connection has. What is not confirmed goes back, or is asked for again.
+pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        ..
+    } = parts.lend();
+    sockets.take_room(books, key);
+    let Some(session) = sockets.session(key) else {
+        return;
+    };
+    let Some((channel, role)) = session.membership() else {
+        return;
+    };
+    let has_slot = session.open().is_some_and(|it| !it.superseded);
+    if has_slot {
+        if session.outbox.unconfirmed_since().is_some() {
+            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+        }
+        return;
+    }
+    let missing_ms = missing_after_ms(session);
+    let by = if session.outbox.over().is_some() {
+        Some(at.now)
+    } else if session.open().is_some() || directory.has_member(channel, &role) {
+        at.now.0.checked_sub(missing_ms).map(Now)
+    } else {
+        None // it may still confirm them, and nobody waits for them
+    };
+    let taken = by.map(|by| sockets.take_unconfirmed(key, by));
+    let taken = taken.unwrap_or_default();
+    unsent::give_back(parts.lend(), key, (channel, &role), taken, at);
+    release(parts, key, (channel, role), by.map(|_| missing_ms));
+}
+
+/// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing
+/// will be late, if anybody waits for it.
+fn release(
+    parts: Parts<'_>,
+    key: SessionKey,
+    (channel, role): (ChannelKey, Role),
+    missing_ms: Option<u64>,
+) {
+    let Parts {
+        sockets,
+        directory,
+        todo,
+        ..
+    } = parts;
+    let outbox = sockets.session(key).map(|session| &session.outbox);
+    let since = outbox.and_then(|outbox| outbox.unconfirmed_since());
+    match (since, missing_ms) {
+        (Some(since), Some(missing_ms)) => {
+            directory.ask_holder(channel, key, since.after(missing_ms));
+            todo.push(Todo::Arm(channel));
+        }
+        (Some(_), None) => {}
+        (None, _) if outbox.is_some_and(|outbox| outbox.has_messages()) => {}
+        (None, _) => directory.release_slot(todo, key, (channel, role)),
+    }
+}
+
+/// Milliseconds after which the acknowledgement of a message is missing.
+fn missing_after_ms(session: &Session) -> u64 {
+    let round_trip_ms = session.outbox.round_trip_ms();
+    (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
+}
+
+impl Directory {
+    /// Whether a role of a channel has a connection.
+    fn has_member(&self, channel: ChannelKey, role: &Role) -> bool {
+        let live = self.channel(channel).and_then(Channel::live);
+        live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())
+    }
+}

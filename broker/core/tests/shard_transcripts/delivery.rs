@@ -1,0 +1,175 @@
+//! Delivered is what the recipient's machine has confirmed: codec/PROTOCOL.md, ROUTE-3 and KEEP-5.
+
+use crate::shard_transcripts::script::Script;
+use broker_core::event::{Kind, Outcome};
+use broker_core::settings::Proof;
+use codec::signal::Action;
+
+/// A camera whose power goes has an offer that was sent to it when it is back.
+#[test]
+fn what_a_camera_that_was_cut_off_did_not_confirm_goes_to_its_next_connection() {
+    for ends in ["time 0s", "m vanishes | m < end"] {
+        let mut script = Script::dev();
+        script.play(&format!(
+            "m connects                               | m < 101
+             v1 connects                              | v1 < 101
+             v1 > SDP_OFFER p0                        | m < SDP_OFFER p0 from v1
+             time 2s                                  |
+             m is cut                                 |
+             v1 > SDP_OFFER p1                        |
+             v1 > ICE_CANDIDATE p2                    |
+             v2 connects                              | v2 < 101
+             v2 > SDP_OFFER p3                        |
+             time 5s                                  |
+             {ends}
+             v1 > ICE_CANDIDATE p4                    |
+             time 1s                                  |
+             m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 \
+             from v1; m-b < ICE_CANDIDATE p4 from v1; m-b < SDP_OFFER p3 from v2
+             time 10s                                 |",
+        ));
+        let counters = script.counters();
+        let row = counters.outcomes[Kind::Known(Action::SdpOffer).index()];
+        assert_eq!(row[Outcome::Delivered.index()], 3, "{ends}");
+        assert_eq!(counters.returned, if ends.starts_with('m') { 3 } else { 4 });
+    }
+}
+
+#[test]
+fn a_viewer_that_changes_its_network_gets_the_answer_by_its_next_connection() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         v1 is cut                                |
+         m > SDP_ANSWER p2 to v1                  |
+         m > ICE_CANDIDATE p3 to v1               |
+         time 3s                                  |
+         v1-b connects                            | v1-b < 101; v1-b < SDP_ANSWER p2; v1-b < ICE_CANDIDATE p3
+         m > ICE_CANDIDATE p4 to v1               | v1-b < ICE_CANDIDATE p4",
+    );
+}
+
+/// Of what was just sent it is not known yet: newer messages wait for that, at most a second.
+#[test]
+fn newer_messages_follow_what_may_come_back() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 100ms                               |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    |
+         time 160ms                               |
+         time 100ms                               | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1
+         v1 > ICE_CANDIDATE p3                    | m-b < ICE_CANDIDATE p3 from v1",
+    );
+}
+
+#[test]
+fn what_was_confirmed_does_not_come_again() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         m-b connects                             | m-b < 101
+         v1 > SDP_OFFER p2                        | m-b < SDP_OFFER p2 from v1
+         m-b > close 1000                         | m-b < close 1000; m-b < end
+         time 2s                                  |
+         m-c connects                             | m-c < 101",
+    );
+    assert_eq!(script.counters().returned, 0);
+}
+
+/// The machine of the former connection had it after all, and says so late.
+#[test]
+fn what_was_taken_back_and_confirmed_all_the_same_is_counted() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 3s                                  |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1
+         m is mended                              |
+         m vanishes                               | m < end
+         time 2s                                  |",
+    );
+    let counters = script.counters();
+    assert_eq!((counters.returned, counters.repeated), (1, 1));
+}
+
+/// A newer offer takes the place of one that comes back.
+#[test]
+fn what_comes_back_is_overwritten_by_what_came_since() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 2s                                  |
+         v1 > SDP_OFFER p2                        |
+         time 2s                                  |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p2 from v1",
+    );
+}
+
+/// A script whose proof is the pong, as behind a proxy that ends connections.
+fn by_pongs() -> Script {
+    Script::with(1, true, |settings| settings.signaling.proof = Proof::Pong)
+}
+
+#[test]
+fn behind_a_proxy_a_pong_proves_what_was_before_its_ping() {
+    let mut script = by_pongs();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
+         v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         # what followed the ping has one of its own
+         m > pong 1                               | m < ping 2
+         m > pong 2                               |
+         m vanishes                               | m < end
+         m-b connects                             | m-b < 101
+         v1 > SDP_OFFER p3                        | m-b < SDP_OFFER p3 from v1; m-b < ping 3
+         m-b vanishes                             | m-b < end
+         m-c connects                             | m-c < 101; m-c < SDP_OFFER p3 from v1; m-c < ping 3
+         m-c > pong 3                             |
+         v1 > ICE_CANDIDATE p4                    | m-c < ICE_CANDIDATE p4 from v1
+         time 1100ms                              | m-c < ping 4
+         m-c > pong 4                             |
+         m-d connects                             | m-d < 101",
+    );
+    assert_eq!(script.counters().returned, 1);
+}
+
+/// Beyond the bound the oldest are no longer waited for.
+#[test]
+fn what_is_not_confirmed_has_a_bound() {
+    let payload = "QUJD".repeat(7_500);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 1
+    });
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |",
+    );
+    for _ in 0..8 {
+        script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
+        let counters = script.counters();
+        assert!(
+            counters.unconfirmed_bytes <= 4 * 33_000,
+            "a part of the bound"
+        );
+    }
+    let row = script.counters().outcomes[Kind::Known(Action::IceCandidate).index()];
+    let unproved = row[Outcome::DeliveredUnproved.index()];
+    assert!((1..8).contains(&unproved), "{unproved}");
+    script.play("m vanishes | m < end");
+    assert_eq!(script.counters().pending_messages, 8 - unproved);
+}
