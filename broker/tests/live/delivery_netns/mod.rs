@@ -3,10 +3,11 @@
 //!
 //! * [`site`]: the broker's host and those of its clients, namespaces of this machine.
 //! * [`cameras`]: cameras that are cut off and come back while viewers offer, as a table of cases on one clock.
-//! * [`cuts`]: the table itself.
+//! * [`cuts`]: the table itself; [`roaming`]: viewers that change their network.
 
 mod cameras;
 mod cuts;
+mod roaming;
 mod site;
 
 use crate::peer::{candidate, offer, to_master};
