@@ -32,6 +32,8 @@ pub(crate) enum Comeback {
     Silence,
     /// It has another address, and what goes to the old one is lost.
     OtherAddress,
+    /// Its process ended during the cut: its kernel still has the old connection's FIN to send.
+    Ended,
 }
 
 /// The outcome of a case.
@@ -132,6 +134,7 @@ impl Comeback {
                 Some(camera)
             }
             Self::OtherAddress => Some(camera),
+            Self::Ended => None,
         }
     }
 }
