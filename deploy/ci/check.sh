@@ -49,7 +49,7 @@ readonly gate_clusters=(
 readonly gate_hosts=(
   cluster_netns::hosts::channels_of_a_host cluster_netns::cuts::a_node_that_nobody_answers
   cluster_netns::silent::clients_of_a_node_that_hangs
-  delivery_netns::cuts::a_camera_that_is_back_soon delivery_netns::roaming
+  delivery_netns::cuts::a_camera_that_is_back_soon delivery_netns::roaming delivery_netns::radio
 )
 readonly service_files="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
 readonly cluster_files="$service_files broker/etcd/src broker/etcd/tests broker/link/src"

@@ -120,7 +120,7 @@ impl Case {
 
 impl Comeback {
     /// Has a connection of a host that is cut off be as it says; returns it where it stays open.
-    fn leave(self, camera: Peer) -> Option<Peer> {
+    pub(crate) fn leave(self, camera: Peer) -> Option<Peer> {
         let socket = SockRef::from(camera.tcp());
         match self {
             Self::Reset => {

@@ -3,11 +3,13 @@
 //!
 //! * [`site`]: the broker's host and those of its clients, namespaces of this machine.
 //! * [`cameras`]: cameras that are cut off and come back while viewers offer, as a table of cases on one clock.
-//! * [`cuts`]: the table itself; [`roaming`]: viewers that change their network.
+//! * [`cuts`]: the table itself.
+//! * [`roaming`]: viewers that change their network; [`radio`]: a camera that sleeps.
 //! * [`restarts`]: cameras that begin again while their machine goes on.
 
 mod cameras;
 mod cuts;
+mod radio;
 mod restarts;
 mod roaming;
 mod site;
