@@ -52,4 +52,5 @@ fn cases(broker: &Broker, offers: &[u64], backs: &[u64]) -> Vec<Case> {
     cases
 }
 
-const COMEBACKS: [Comeback; 3] = [Comeback::Reset, Comeback::Silence, Comeback::OtherAddress];
+pub(crate) const COMEBACKS: [Comeback; 3] =
+    [Comeback::Reset, Comeback::Silence, Comeback::OtherAddress];

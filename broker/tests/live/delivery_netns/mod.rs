@@ -3,7 +3,7 @@
 //!
 //! * [`site`]: the broker's host and those of its clients, namespaces of this machine.
 //! * [`cameras`]: cameras that are cut off and come back while viewers offer, as a table of cases on one clock.
-//! * [`cuts`]: the table itself.
+//! * [`cuts`]: the table itself; [`through`]: behind another node, and behind a proxy.
 //! * [`roaming`]: viewers that change their network; [`radio`]: a camera that sleeps.
 //! * [`restarts`]: cameras that begin again while their machine goes on.
 
@@ -13,6 +13,7 @@ mod radio;
 mod restarts;
 mod roaming;
 mod site;
+mod through;
 
 use crate::peer::{candidate, offer, to_master};
 use std::thread;
