@@ -119,6 +119,8 @@ export function channel(root, { name, parameters }) {
       + (found.waitingCalls > 0 ? ` · ${found.waitingCalls} Alexa calls wait` : ''));
     nobody.hidden = found.master !== null;
     const lines = found.master === null ? [] : peer(found.master, age);
+    const doubtful = found.presence?.master?.doubtfulSince;
+    if (doubtful) lines.push(['Confirms nothing since', span(Math.max(0, ago(doubtful)))]);
     keyed(master, lines, ([label]) => label, ([label]) => h('div', {}, h('dt', {}, label), h('dd')),
       (row, [, value]) => put(row.lastElementChild, value));
     drawAwaiting(found.presence);

@@ -311,6 +311,16 @@ pub const ASKS_PER_TICK: usize = 512;
 /// again: short enough to stay in a core's cache, long enough that the question costs each message little.
 pub const ASK_BYTES: usize = 16 * 1024;
 
+/// A master that was told gone and confirmed so often within this many milliseconds stays gone until it has confirmed
+/// for [`GONE_STEADY_MS`]: a radio that sleeps between two messages is not told at each.
+pub const GONE_WINDOW_MS: u64 = 600_000;
+
+/// See [`GONE_WINDOW_MS`].
+pub const GONE_TIMES_MAX: u32 = 3;
+
+/// See [`GONE_WINDOW_MS`].
+pub const GONE_STEADY_MS: u64 = 60_000;
+
 /// When more bytes are not confirmed than may be, this part of them is made room for at once: each time costs a look at
 /// all connections.
 pub const PROOF_ROOM_PARTS: usize = 8;

@@ -93,6 +93,8 @@ struct Buffer {
     over: Option<bool>,
     /// What is not confirmed when it is asked the next time makes room for others' messages.
     makes_room: bool,
+    /// Since when it is doubtful that the peer is there.
+    doubtful_since: Option<Now>,
     /// The last time of a round trip that was measured, in milliseconds.
     round_trip_ms: u32,
     /// The ping under way whose answer is the proof.
@@ -279,6 +281,7 @@ impl Outbox {
             return false;
         };
         buffer.round_trip_ms = u32::try_from(now.since(proof.since)).unwrap_or(u32::MAX);
+        buffer.doubtful_since = None;
         for _ in 0..proof.covers.min(buffer.written) {
             if let Some(mark) = buffer.marks.pop_front() {
                 buffer.unwritten(&mark);
@@ -287,6 +290,33 @@ impl Outbox {
         }
         self.settle(spares);
         true
+    }
+
+    /// Since when it is doubtful that the peer is there: one confirmed byte ends that.
+    #[must_use]
+    pub(crate) fn doubtful_since(&self) -> Option<Now> {
+        self.0.as_ref()?.doubtful_since
+    }
+
+    /// It is doubtful from here on, unless it is, that the peer is there. Its messages are kept until then at least.
+    pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
+        let Some(buffer) = &mut self.0 else { return };
+        buffer.doubtful_since.get_or_insert(since);
+        for mark in buffer.marks.iter_mut().take(buffer.written) {
+            mark.launch.expires = mark.launch.expires.max(expires);
+        }
+    }
+
+    /// The messages that are written and not confirmed, oldest first: each with its frame.
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&Launch, &[u8])> {
+        let buffers = self.0.iter();
+        buffers.flat_map(|buffer| {
+            let marks = buffer.marks.iter().take(buffer.written);
+            marks.map(|mark| {
+                let frame = buffer.bytes.get(mark.begin..mark.end);
+                (&mark.launch, frame.unwrap_or_default())
+            })
+        })
     }
 
     /// A round trip takes so long.
@@ -420,7 +450,9 @@ impl Outbox {
         };
         buffer.unasked = 0;
         let by_now = buffer.on_wire.saturating_sub(unacknowledged);
-        buffer.confirmed = buffer.confirmed.max(by_now);
+        if by_now > buffer.confirmed {
+            (buffer.confirmed, buffer.doubtful_since) = (by_now, None);
+        }
         let through = buffer.confirmed;
         while buffer
             .returned
@@ -536,6 +568,7 @@ impl Outbox {
             (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);
             (buffer.on_wire, buffer.confirmed, buffer.unasked) = (0, 0, 0);
             (buffer.round_trip_ms, buffer.proof, buffer.makes_room) = (0, None, false);
+            buffer.doubtful_since = None;
             spares.buffers.push(buffer);
         }
     }

@@ -362,6 +362,12 @@ impl WebSocket {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
+    /// When a ping went out that no frame followed.
+    #[must_use]
+    pub(crate) fn pinged_at(&self) -> Option<Now> {
+        self.times.pinged()
+    }
+
     /// Whether a ping went out that no frame followed.
     #[must_use]
     pub(crate) fn awaits_pong(&self) -> bool {

@@ -383,6 +383,12 @@ pub const KEYS: &[Key] = &[
     Key::new("presence.wake_poll", Kind::Switch(field!(presence.wake_poll))).default("false")
         .doc("whether devices may wait with `GET /wake` until somebody waits for them; off under the strict profile"),
 
+    Key::new("presence.doubt", Kind::Duration(field!(presence.doubt_ms), 500..=60_000)).default("2s")
+        .doc("a master that has not confirmed a message for as long, and four round trips, is doubtful: it is called \
+              as if it were absent"),
+    Key::new("presence.gone", Kind::Duration(field!(presence.gone_ms), 1_000..=HOUR)).default("10s")
+        .doc("a master that is doubtful for as long, and eight round trips, has left, for those who watch"),
+
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),
 

@@ -446,6 +446,9 @@ fn open_due(
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
             web_socket.pinged(from);
+            if web_socket.role == Role::Master {
+                sockets.await_pong_of_master(key, from);
+            }
             sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.

@@ -302,12 +302,18 @@ pub(crate) fn text<'a>(
             }
             Err(idle_frame(sockets, books, todo, key, at))
         }
-        Item::Pong(payload) if sockets.proved(books, key, payload, at.now) => {
+        Item::Pong(payload) => {
+            let (proved, ends_doubt) = sockets.proved(books, key, payload, at.now);
+            if ends_doubt {
+                todo.push(Todo::Confirmed(key));
+            }
+            if !proved {
+                return Err(idle_frame(sockets, books, todo, key, at));
+            }
             // What followed the ping has none yet.
             sockets.ask(books, todo, key, at.now);
             Err(Aside::Handled)
         }
-        Item::Pong(_) => Err(idle_frame(sockets, books, todo, key, at)),
         Item::Close(frame) => {
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
             let code = frame.map(|frame| frame.code);

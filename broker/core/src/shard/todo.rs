@@ -74,6 +74,8 @@ pub(crate) enum Todo {
     MakeProofRoom,
     /// It is to be asked what the peer of this connection has.
     Ask(SessionKey),
+    /// The peer of this connection is there after all.
+    Confirmed(SessionKey),
     /// It was asked what the peer of this connection has.
     Told(SessionKey),
     /// A message goes this way, now that connections were closed for it.

@@ -88,6 +88,7 @@ impl Shard {
             Todo::Released(by) => self.released(by, at),
             Todo::MakeProofRoom => self.make_proof_room(),
             Todo::Ask(session) => sockets.ask(books, todo, session, at.now),
+            Todo::Confirmed(session) => confirmation::confirmed(self.road_parts(), session, at),
             Todo::Told(session) => confirmation::told(self.road_parts(), session, at),
             Todo::HandOn(message, route) => {
                 let passing = &message.passing();

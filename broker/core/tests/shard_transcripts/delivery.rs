@@ -173,3 +173,95 @@ fn what_is_not_confirmed_has_a_bound() {
     script.play("m vanishes | m < end");
     assert_eq!(script.counters().pending_messages, 8 - unproved);
 }
+
+/// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
+/// which one confirmed byte takes back.
+#[test]
+fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         time 5s                                  |
+         m is cut                                 |
+         v1 > SDP_OFFER p2                        |",
+    );
+    script.told();
+    script.play("time 1900ms");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("time 200ms");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    script.play("time 9800ms");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("time 300ms");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 1 wait"]);
+    script.play(
+        "time 5s                                  |
+         m is mended                              |
+         time 1s                                  |",
+    );
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+    // Of one that is replaced while it is gone, nobody knew any more.
+    script.play(
+        "m is cut                                 |
+         v1 > SDP_OFFER p3                        |
+         time 13s                                 |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p3 from v1",
+    );
+    let told = script.told();
+    assert_eq!(told[1], "master.left (unconfirmed): gone, 1 wait");
+    assert!(told[2].starts_with("master.joined: there"), "{told:?}");
+}
+
+/// A radio that sleeps between two messages is told gone three times in ten minutes, and then only there again when it
+/// has confirmed for a minute.
+#[test]
+fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play("m connects | m < 101\nv1 connects | v1 < 101");
+    script.told();
+    let mut told = Vec::new();
+    for payload in 0..12 {
+        script.play(&format!(
+            "m is cut\nv1 > ICE_CANDIDATE p{payload}\ntime 15s\nm is mended\nm > pong\ntime 1s"
+        ));
+        told.extend(script.told());
+    }
+    let gone = |told: &[String]| {
+        told.iter()
+            .filter(|one| one.starts_with("master.left"))
+            .count()
+    };
+    assert_eq!(gone(&told), 3, "{told:?}");
+    let back = told
+        .iter()
+        .filter(|one| one.starts_with("master.confirmed"))
+        .count();
+    assert_eq!(back, 2, "{told:?}");
+    script.play("v1 > ICE_CANDIDATE last | m < ICE_CANDIDATE last from v1");
+    script.pass_by(70_000);
+    assert!(
+        script
+            .told()
+            .contains(&"master.confirmed: there, 0 wait".to_owned())
+    );
+}
+
+/// One that does not answer a ping is told gone as well, before it is closed.
+#[test]
+fn a_master_that_does_not_answer_a_ping_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping",
+    );
+    script.told();
+    script.play("time 11s");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}

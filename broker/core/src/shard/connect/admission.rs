@@ -121,7 +121,7 @@ pub(crate) fn admit(
                 admission,
                 joined,
             };
-            directory.changed(channel, newcomer.cause(), None);
+            directory.changed(channel, newcomer.cause(sockets), None);
             if newcomer.role == Role::Master {
                 directory.master_came(channel, at);
             }
@@ -221,8 +221,13 @@ struct Newcomer<'a> {
 
 impl Newcomer<'_> {
     /// The change for those who watch the channel.
-    fn cause(&self) -> Cause {
-        match (&self.role, self.joined.superseded) {
+    fn cause(&self, sockets: &Sockets) -> Cause {
+        // Of one that was told gone nobody knows that it is replaced.
+        let replaced = self
+            .joined
+            .superseded
+            .filter(|older| !sockets.is_gone(*older));
+        match (&self.role, replaced) {
             (Role::Master, None) => Cause::MasterJoined,
             (Role::Master, Some(_)) => Cause::MasterReplaced,
             (Role::Viewer(_), _) => Cause::ViewerJoined,

@@ -3,7 +3,7 @@
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
-use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
+use crate::presence::{Cause, Change, MasterState, News, Round, ViewerNews};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
@@ -172,10 +172,33 @@ impl Directory {
     /// Something has changed about a channel that those who watch it get to know, if anybody does.
     #[inline]
     pub(crate) fn changed(&mut self, key: ChannelKey, cause: Cause, reason: Option<EndReason>) {
+        self.changed_for(key, (cause, reason.map(Into::into)));
+    }
+
+    /// The same with the word of the reason.
+    pub(crate) fn changed_for(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
         if channel.is_some_and(|channel| self.news.is_watched(channel.hooks)) {
-            self.news.changed(key, (cause, reason.map(Into::into)));
+            self.news.changed(key, change);
+        }
+    }
+
+    /// The master of a channel is gone, as its viewers learn it.
+    pub(crate) fn master_left_viewers(&mut self, key: ChannelKey, now: Now) {
+        if self.tells_viewers(key) {
+            self.viewer_news.master_left(key, now);
+        }
+    }
+
+    /// Until when messages are kept at least that wait for a master who is called from now on.
+    pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
+        let channel = self.channel(key);
+        let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);
+        if wakes {
+            now.after(self.settings.presence.wake_ttl_ms)
+        } else {
+            Now(0)
         }
     }
 

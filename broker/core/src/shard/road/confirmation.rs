@@ -19,6 +19,7 @@ use crate::id::{Account, ChannelKey, SessionKey};
 use crate::limits::{
     ACKNOWLEDGE_MS, ASK_AFTER_MS, ASKS_PER_TICK, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX,
 };
+use crate::presence::Cause;
 use crate::session::Session;
 use crate::session::web_socket::Role;
 use crate::settings::Proof;
@@ -34,10 +35,13 @@ impl Shard {
     pub(crate) fn ask_due(&mut self, at: Moment) {
         for _ in 0..ASKS_PER_TICK {
             let (sockets, _, books, _, todo) = self.parts();
-            let Some(key) = sockets.next_to_ask(at.now) else {
+            if let Some(key) = sockets.next_to_ask(at.now) {
+                sockets.ask(books, todo, key, at.now);
+            } else if let Some(key) = sockets.next_pinged(at.now) {
+                todo.push(Todo::Told(key));
+            } else {
                 return;
-            };
-            sockets.ask(books, todo, key, at.now);
+            }
             self.settle(at);
         }
     }
@@ -96,7 +100,11 @@ impl Sockets {
         let Some(session) = self.session(key) else {
             return;
         };
-        if session.outbox.unconfirmed_since().is_none() || self.ask_kernel(key) {
+        let is_told = session.outbox.unconfirmed_since().is_none();
+        if is_told || self.ask_kernel(key) {
+            if is_told && self.is_gone(key) {
+                todo.push(Todo::Told(key));
+            }
             return;
         }
         self.prove(books, key, now);
@@ -135,7 +143,9 @@ impl Sockets {
         };
         session.outbox.measured(round_trip_ms);
         if self.session(key).map(|it| self.proof_of(it)) == Some(Proof::Tcp) {
-            self.confirm(books, key, bytes.into());
+            if self.confirm(books, key, bytes.into()) {
+                todo.push(Todo::Confirmed(key));
+            }
             todo.push(Todo::Told(key));
         }
     }
@@ -158,13 +168,10 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
-        if session.outbox.unconfirmed_since().is_some() {
-            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
-        }
-        return;
+        return judge(parts, key, (channel, &role), at);
     }
     let missing_ms = missing_after_ms(session);
-    let by = if session.outbox.over().is_some() {
+    let by = if session.outbox.over().is_some() || session.outbox.doubtful_since().is_some() {
         Some(at.now)
     } else if session.open().is_some() || directory.has_member(channel, &role) {
         at.now.0.checked_sub(missing_ms).map(Now)
@@ -175,6 +182,80 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     let taken = taken.unwrap_or_default();
     unsent::give_back(parts.lend(), key, (channel, &role), taken, at);
     release(parts, key, (channel, role), by.map(|_| missing_ms));
+}
+
+/// What the peer of a slot's own connection has not confirmed for long makes it doubtful that it is there; for longer,
+/// it is told gone, if it is a master.
+fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &Role), at: Moment) {
+    let Parts {
+        sockets, directory, ..
+    } = parts.lend();
+    let Some(session) = sockets.session(key) else {
+        return;
+    };
+    let rules = sockets.settings().presence;
+    let is_silent = *role == Role::Master && sockets.is_silent(session, at.now);
+    let Some(since) = session.outbox.unconfirmed_since() else {
+        if is_silent {
+            if sockets.goes(key, at.now) {
+                directory.master_went(channel, at.now);
+            }
+            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+        } else if sockets.is_gone(key) {
+            confirmed(parts, key, at); // for long enough, perhaps
+        }
+        return;
+    };
+    let round_trip_ms = u64::from(session.outbox.round_trip_ms());
+    let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
+    // What came while this process stood still is read first.
+    let standstill = sockets.standstill();
+    let is_judged = standstill.read_by <= at.now || standstill.until < since;
+    let mut next = doubt;
+    if is_judged && doubt <= at.now {
+        let expires = directory.wake_expiry(channel, at.now);
+        if sockets.doubt(key, at.now, expires) && *role == Role::Master {
+            directory.changed(channel, Cause::Waiting, None);
+        }
+        let doubtful = sockets.session(key);
+        let doubtful = doubtful.and_then(|session| session.outbox.doubtful_since());
+        let gone_ms = rules.gone_ms.max(8 * round_trip_ms);
+        next = doubtful.unwrap_or(at.now).after(gone_ms);
+        if *role == Role::Master && next <= at.now && sockets.goes(key, at.now) {
+            directory.master_went(channel, at.now);
+        }
+    }
+    let step = at.now.after(ASK_AFTER_MS);
+    let next = if next > at.now { step.min(next) } else { step };
+    sockets.ask_again(key, next);
+}
+
+/// The peer of a connection is there after all: those who watch learn it of a master.
+pub(crate) fn confirmed(parts: Parts<'_>, key: SessionKey, at: Moment) {
+    let Parts {
+        sockets, directory, ..
+    } = parts;
+    let Some(session) = sockets.session(key) else {
+        return;
+    };
+    let has_slot = session.open().is_some_and(|it| !it.superseded);
+    let Some((channel, Role::Master)) = session.membership().filter(|_| has_slot) else {
+        return;
+    };
+    if !sockets.is_gone(key) {
+        return directory.changed(channel, Cause::Served, None);
+    }
+    let Some(since) = sockets.comes_back(key, at.now) else {
+        return;
+    };
+    let lingered = at.now.since(since) >= sockets.settings().presence.linger_ms;
+    let cause = if lingered {
+        Cause::MasterConfirmed
+    } else {
+        Cause::Served // nobody was told that it had left
+    };
+    directory.changed(channel, cause, None);
+    directory.master_came(channel, at);
 }
 
 /// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing
@@ -211,6 +292,12 @@ fn missing_after_ms(session: &Session) -> u64 {
 }
 
 impl Directory {
+    /// A master that is connected is told gone.
+    fn master_went(&mut self, channel: ChannelKey, now: Now) {
+        self.changed_for(channel, (Cause::MasterLeft, Some("unconfirmed")));
+        self.master_left_viewers(channel, now);
+    }
+
     /// Whether a role of a channel has a connection.
     fn has_member(&self, channel: ChannelKey, role: &Role) -> bool {
         let live = self.channel(channel).and_then(Channel::live);
