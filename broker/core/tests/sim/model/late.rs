@@ -49,12 +49,9 @@ impl Model {
     /// Whether a connection that ends now gives its slot back.
     fn is_brief(&self, id: ConnId) -> bool {
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
-        let ended = match ws.reason {
-            Some(EndReason::PeerClosed | EndReason::Unsupported) => true,
-            Some(EndReason::ProtocolError(_)) => true,
-            _ => false,
-        };
-        let silent = ws.messages_in == 0 && ws.idle.1 == 0 && !ended;
+        use EndReason::{PeerClosed, ProtocolError, Unsupported};
+        let last = matches!(ws.reason, Some(PeerClosed | ProtocolError(_) | Unsupported));
+        let silent = ws.messages_in == 0 && ws.idle.1 == 0 && !last;
         silent && self.now <= ws.opened + BRIEF_MS
     }
 
