@@ -17,6 +17,7 @@
 //! lower bound: what the kernel holds of earlier bytes, of TLS alone, of a send that is not reported and of our own end
 //! makes it less, never more.
 
+use crate::id::SessionKey;
 use crate::limits::{ASK_BYTES, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
 use codec::signal::Action;
@@ -50,6 +51,11 @@ pub(crate) struct Launch {
     pub call: bool,
     /// Whether it counts in the gauge and has an outcome: an offer given again does not.
     pub counted: bool,
+    /// The viewer's connection that sent it. Unknown of a master's, and of one that came from another node.
+    pub from: Option<SessionKey>,
+    /// Whether it is the first offer of that connection. An offer that came from another node counts as first, too: it
+    /// was kept there with what came before it.
+    pub first: bool,
     /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
     /// measured.
     pub accepted_us: Option<u32>,
