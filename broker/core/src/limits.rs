@@ -311,6 +311,13 @@ pub const ASKS_PER_TICK: usize = 512;
 /// again: short enough to stay in a core's cache, long enough that the question costs each message little.
 pub const ASK_BYTES: usize = 16 * 1024;
 
+/// Offers of a channel that may be given once more: one of each of so many viewers.
+pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
+
+/// The part of the bytes of kept messages that such offers may take, beside them. Beyond it the account with most
+/// forgets its oldest.
+pub const UNANSWERED_BYTES_PARTS: usize = 4;
+
 /// A master that was told gone and confirmed so often within this many milliseconds stays gone until it has confirmed
 /// for [`GONE_STEADY_MS`]: a radio that sleeps between two messages is not told at each.
 pub const GONE_WINDOW_MS: u64 = 600_000;

@@ -268,14 +268,17 @@ impl Pending {
         key
     }
 
-    /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first,
-    /// each with that message's place in the order of acceptance.
-    pub(crate) fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
+    /// Takes everything for the master out but of viewers that are `held`, by key: the one with the oldest offer (else
+    /// the oldest message) first, each with that message's place in the order of acceptance.
+    pub(crate) fn take_for_master(
+        &mut self,
+        held: impl Fn(&str) -> bool,
+    ) -> Vec<(u64, VecDeque<Message>)> {
         let (mut for_master, others): (Vec<PendingKey>, Vec<PendingKey>) = self
             .keys
             .take()
             .into_iter()
-            .partition(|key| key.towards == Towards::Master);
+            .partition(|key| key.towards == Towards::Master && !held(&key.viewer));
         others.into_iter().for_each(|key| self.keys.push(key));
         for_master.sort_by_key(PendingKey::rank);
         self.bytes -= for_master.iter().map(PendingKey::bytes).sum::<usize>();

@@ -278,7 +278,7 @@ impl Outbox {
         spares: &mut Spares,
         payload: &[u8],
         now: Now,
-        mut confirmed: impl FnMut(&Mark),
+        mut confirmed: impl FnMut(&Mark, &[u8]),
     ) -> bool {
         let Some(buffer) = &mut self.0 else {
             return false;
@@ -291,7 +291,7 @@ impl Outbox {
         for _ in 0..proof.covers.min(buffer.written) {
             if let Some(mark) = buffer.marks.pop_front() {
                 buffer.unwritten(&mark);
-                confirmed(&mark);
+                confirmed(&mark, buffer.frame_of(&mark));
             }
         }
         self.settle(spares);
@@ -318,10 +318,7 @@ impl Outbox {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
             let marks = buffer.marks.iter().take(buffer.written);
-            marks.map(|mark| {
-                let frame = buffer.bytes.get(mark.begin..mark.end);
-                (&mark.launch, frame.unwrap_or_default())
-            })
+            marks.map(|mark| (&mark.launch, buffer.frame_of(mark)))
         })
     }
 
@@ -449,7 +446,7 @@ impl Outbox {
         &mut self,
         spares: &mut Spares,
         unacknowledged: u64,
-        mut confirmed: impl FnMut(&Mark),
+        mut confirmed: impl FnMut(&Mark, &[u8]),
     ) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -471,7 +468,7 @@ impl Outbox {
             && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.1 <= through)
         {
             buffer.unwritten(&mark);
-            confirmed(&mark);
+            confirmed(&mark, buffer.frame_of(&mark));
         }
         self.settle(spares);
     }
@@ -598,12 +595,16 @@ impl Buffer {
         }
     }
 
-    fn unsent_of(&self, mark: &Mark, written: bool) -> Unsent {
+    fn frame_of(&self, mark: &Mark) -> &[u8] {
         let frame = self.bytes.get(mark.begin..mark.end);
+        frame.unwrap_or_default()
+    }
+
+    fn unsent_of(&self, mark: &Mark, written: bool) -> Unsent {
         Unsent {
             launch: mark.launch,
             written,
-            frame: frame.unwrap_or_default().into(),
+            frame: self.frame_of(mark).into(),
         }
     }
 

@@ -371,6 +371,11 @@ pub const KEYS: &[Key] = &[
         .doc("\"tcp\" or \"pong\": a message has reached its recipient when the machine that ends the connection has \
               acknowledged it, or, where a proxy ends connections, when the client has answered a ping behind it"),
 
+    Key::new("signaling.repeat_offers", Kind::Duration(field!(signaling.repeat_offers_ms), 0..=60_000)).default("2s")
+        .strict("off")
+        .doc("an offer that a master had and did not answer goes once more to its next connection, when that has been \
+              open for as long"),
+
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
         .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
               `heliograph trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),

@@ -174,6 +174,7 @@ impl Sockets {
     ) {
         if self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp) {
             self.confirm(books, key, unacknowledged.into());
+            self.note_offers(todo, key);
         }
         self.depart(books, todo, key, at);
         let Some(mut session) = self.remove_session(key) else {
@@ -482,6 +483,8 @@ impl Directory {
             return;
         }
         self.expire_kept(books, key, at);
+        self.offers_change(key, |offers| offers.expire(at.now));
+        todo.push(Todo::RepeatOffers(key));
         self.expire_calls(books, todo, key, at);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
         while let Some(holder) = self.take_holder_to_ask(key, at.now) {

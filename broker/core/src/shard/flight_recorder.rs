@@ -320,6 +320,8 @@ pub enum Passage {
     Returned,
     /// It was sent, and its recipient's machine did not confirm it: it is kept again.
     Unconfirmed,
+    /// An offer that was delivered to a former master, which did not answer: it went to the next one.
+    Repeated,
     /// It was kept, and a newer one took its place.
     Overwritten,
     /// It was kept, and no recipient connected in time.
@@ -342,10 +344,11 @@ impl Passage {
             Self::Delivered => 5,
             Self::Returned => 6,
             Self::Unconfirmed => 7,
-            Self::Overwritten => 8,
-            Self::Expired => 9,
-            Self::Evicted => 10,
-            Self::Unaccepted(reason) => 11 + reason as u8,
+            Self::Repeated => 8,
+            Self::Overwritten => 9,
+            Self::Expired => 10,
+            Self::Evicted => 11,
+            Self::Unaccepted(reason) => 12 + reason as u8,
         }
     }
 
@@ -448,7 +451,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 11] = [
+const PASSAGES: [Passage; 12] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -457,6 +460,7 @@ const PASSAGES: [Passage; 11] = [
     Passage::Delivered,
     Passage::Returned,
     Passage::Unconfirmed,
+    Passage::Repeated,
     Passage::Overwritten,
     Passage::Expired,
     Passage::Evicted,

@@ -23,6 +23,7 @@
 pub(crate) mod confirmation;
 pub(crate) mod delivery;
 pub(crate) mod in_flight;
+pub(crate) mod repeats;
 pub(crate) mod service_messages;
 pub(crate) mod unsent;
 
@@ -45,7 +46,7 @@ use in_flight::{Parts, Passing, Sender};
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
 pub(crate) fn pass<D: Double + Default>(
-    parts: Parts<'_>,
+    mut parts: Parts<'_>,
     frame: Item<'_>,
     reader: &mut Reader,
 ) -> Result<(), Aside> {
@@ -74,7 +75,13 @@ pub(crate) fn pass<D: Double + Default>(
         delivery::end_late(parts.books, &sender, &request, outcome, at);
         return Err(Aside::Handled);
     }
-    let (route, passing) = delivery::route(parts.directory, parts.books, &sender, &request, at)?;
+    let Parts {
+        directory,
+        books,
+        todo,
+        ..
+    } = parts.lend();
+    let (route, passing) = delivery::route(directory, books, todo, &sender, &request, at)?;
     // Route → outbox.
     judge::<D>(parts, Judged::Routed(route, &passing), at)
 }
@@ -307,6 +314,7 @@ pub(crate) fn text<'a>(
             if ends_doubt {
                 todo.push(Todo::Confirmed(key));
             }
+            sockets.note_offers(todo, key);
             if !proved {
                 return Err(idle_frame(sockets, books, todo, key, at));
             }

@@ -74,6 +74,10 @@ pub(crate) enum Todo {
     MakeProofRoom,
     /// It is to be asked what the peer of this connection has.
     Ask(SessionKey),
+    /// A master of this channel has confirmed, by this connection, the offers with these places and frames.
+    OffersConfirmed(ChannelKey, SessionKey, Vec<(u64, Box<[u8]>)>),
+    /// Offers that a former master did not answer are due.
+    RepeatOffers(ChannelKey),
     /// The peer of this connection is there after all.
     Confirmed(SessionKey),
     /// It was asked what the peer of this connection has.

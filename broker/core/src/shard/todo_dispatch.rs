@@ -5,7 +5,7 @@ use crate::shard::calls::letters::{Answer, Letter};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
 use crate::shard::directory::Waiting;
-use crate::shard::road::{confirmation, delivery, service_messages, unsent};
+use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
 use crate::{journal::EndReason, machine::Output, session::Session, time::Moment};
@@ -88,6 +88,10 @@ impl Shard {
             Todo::Released(by) => self.released(by, at),
             Todo::MakeProofRoom => self.make_proof_room(),
             Todo::Ask(session) => sockets.ask(books, todo, session, at.now),
+            Todo::OffersConfirmed(channel, master, offers) => {
+                repeats::remember(self.road_parts(), (channel, master), offers, at)
+            }
+            Todo::RepeatOffers(channel) => repeats::repeat(self.road_parts(), channel, at),
             Todo::Confirmed(session) => confirmation::confirmed(self.road_parts(), session, at),
             Todo::Told(session) => confirmation::told(self.road_parts(), session, at),
             Todo::HandOn(message, route) => {

@@ -2,7 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
-use broker_core::settings::Proof;
+use broker_core::settings::{Proof, Settings};
 use codec::signal::Action;
 
 /// A camera whose power goes has an offer that was sent to it when it is back.
@@ -264,4 +264,76 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
     script.play("m > pong\ntime 1s");
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
+#[test]
+fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         m > close 1000                           | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101
+         # its candidates follow it, others do not wait
+         v1 > ICE_CANDIDATE p3                    |
+         v2 connects                              | v2 < 101
+         v2 > SDP_OFFER p4                        | m-b < SDP_OFFER p4 from v2
+         time 1900ms                              |
+         time 200ms                               | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p3 from v1
+         m-b > SDP_ANSWER p5 to v2                | v2 < SDP_ANSWER p5
+         m-b > close 1000                         | m-b < close 1000; m-b < end
+         time 1500ms                              |
+         m-c connects                             | m-c < 101
+         time 5s                                  |",
+    );
+}
+
+#[test]
+fn an_offer_that_is_over_is_not_given_again() {
+    for ends in [
+        "m > SDP_ANSWER p2 to v1 | v1 < SDP_ANSWER p2",
+        "m > ICE_CANDIDATE p2 to v1 | v1 < ICE_CANDIDATE p2",
+        "v1 > close 1000 | v1 < close 1000; v1 < end",
+        "time 30s |\nv1 > pong |\nm > pong |\ntime 31s |",
+    ] {
+        Script::dev().play(&format!(
+            "m connects                           | m < 101
+             v1 connects                          | v1 < 101
+             v1 > SDP_OFFER p1                    | m < SDP_OFFER p1 from v1
+             {ends}
+             m > close 1000                       | m < close 1000; m < end
+             time 1500ms                          |
+             m-b connects                         | m-b < 101
+             time 5s                              |"
+        ));
+    }
+}
+
+/// The viewer may have come back by a connection that has sent no offer; one that has, waits for that.
+#[test]
+fn an_offer_is_given_again_for_a_viewer_that_is_there() {
+    let reload = "m > close 1000                      | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101";
+    let opening = "m connects                        | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         v1 vanishes                              | v1 < end";
+    Script::dev().play(&format!("{opening}\n{reload}\ntime 5s"));
+    Script::dev().play(&format!(
+        "{opening}
+         v1-b connects                            | v1-b < 101
+         {reload}
+         time 3s                                  | m-b < SDP_OFFER p1 from v1"
+    ));
+    let strict = |settings: &mut Settings| settings.signaling.repeat_offers_ms = 0;
+    Script::with(1, true, strict).play(&format!(
+        "{opening}
+         v1-b connects                            | v1-b < 101
+         {reload}
+         time 5s                                  |"
+    ));
 }

@@ -63,7 +63,10 @@ fn a_begun_message_is_ended_or_comes_back_before_newer_ones() {
     let mut ended = Script::dev();
     ended.play(opening);
     ended.play(
-        "m reads | m < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+        "m reads                                  | m < SDP_OFFER p1 from v1
+         # the older one has it and does not answer: it is given to the newer one as well, before its candidates
+         time 2100ms                              | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < \
+         ICE_CANDIDATE p3 from v1",
     );
     let mut died = Script::dev();
     died.play(opening);
@@ -127,7 +130,7 @@ fn an_older_master_comes_back_when_the_newest_has_left_for_five_seconds() {
          m-d vanishes                             | m-d < end
          time 4s                                  |
          m-e connects                             | m-e < 101
-         time 20s                                 |
+         time 20s                                 | m-e < SDP_OFFER p1 from v1
          m-e vanishes                             | m-e < end
          time 5100ms                              | m < close 1001 Going away",
     );

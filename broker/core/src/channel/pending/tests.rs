@@ -203,7 +203,7 @@ fn a_master_gets_the_oldest_offer_first_each_with_its_candidates() {
         |_| (),
     )
     .unwrap();
-    let taken = pending.take_for_master();
+    let taken = pending.take_for_master(|_| false);
     let flat = taken
         .into_iter()
         .map(|(rank, messages)| (rank, orders(messages)));

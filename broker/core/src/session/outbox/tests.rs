@@ -34,7 +34,7 @@ fn plain(bytes: usize) -> (usize, usize) {
 /// The orders of what the peer confirms when the kernel holds so many bytes.
 fn confirmed(outbox: &mut Outbox, spares: &mut Spares, unacknowledged: u64) -> Vec<u64> {
     let mut orders = Vec::new();
-    outbox.confirm(spares, unacknowledged, |mark| {
+    outbox.confirm(spares, unacknowledged, |mark, _| {
         orders.push(mark.launch.order)
     });
     orders
@@ -160,8 +160,8 @@ fn a_pong_confirms_what_was_before_its_ping() {
     outbox.sent(&mut spares, plain(6), Now(5), |_| ());
     let mut done = Vec::new();
     let strange = [0xff; 4];
-    assert!(!outbox.proved(&mut spares, &strange, Now(7), |_| ()));
-    assert!(outbox.proved(&mut spares, &counter, Now(7), |mark| {
+    assert!(!outbox.proved(&mut spares, &strange, Now(7), |_, _| ()));
+    assert!(outbox.proved(&mut spares, &counter, Now(7), |mark, _| {
         done.push(mark.launch.order)
     }));
     assert_eq!(

@@ -125,7 +125,13 @@ pub(crate) fn admit(
             if newcomer.role == Role::Master {
                 directory.master_came(channel, at);
             }
-            welcome(sockets, books, todo, newcomer, at);
+            let parts = Parts {
+                sockets,
+                directory,
+                books,
+                todo,
+            };
+            welcome(parts, newcomer, at);
             let greeting = service_messages::greeting(sockets, directory, (channel, key), at);
             if let Some(state) = greeting {
                 sockets.tell_viewer(books, key, state);
@@ -237,13 +243,13 @@ impl Newcomer<'_> {
 
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
 /// sent.
-fn welcome(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    newcomer: Newcomer<'_>,
-    at: Moment,
-) {
+fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     let Newcomer {
         key,
         channel,
@@ -295,6 +301,11 @@ fn welcome(
     sockets.make_room(books, todo, (holder, 1), at);
     sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);
+    if role == Role::Master {
+        let due = sockets.repeats_at(key, at.now);
+        directory.offers_change(channel, |offers| offers.give_to(key, due));
+        todo.push(Todo::Arm(channel));
+    }
     todo.push(Todo::Deliver(channel, role));
 }
 

@@ -66,12 +66,20 @@ impl Directory {
         let channel = self.channels.get_mut(key)?;
         let is_watched = self.news.is_watched(channel.hooks);
         let tells_viewers = channel.tells_viewers;
-        let members = &mut channel.live_mut()?.members;
+        let live = channel.live_mut()?;
+        let (members, unanswered) = (&mut live.members, &mut live.unanswered);
         let had = match slot {
             Slot::Master => members.master(),
             Slot::Viewer(id) => members.viewer(id),
         };
         let returning = members.leave(slot, leaver, from);
+        match slot {
+            Slot::Master => unanswered.take_from(leaver.session),
+            Slot::Viewer(_) if reason == Some(EndReason::PeerClosed) => {
+                unanswered.end_of(leaver.session);
+            }
+            Slot::Viewer(_) => {}
+        }
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
                 (Slot::Master, None) => Cause::MasterLeft,

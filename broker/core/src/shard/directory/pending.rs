@@ -4,6 +4,7 @@
 use crate::channel::alexa_calls::{Calls, Waiting};
 use crate::channel::members::Slot;
 use crate::channel::pending::{Full, KeyName, Message, Room};
+use crate::channel::unanswered::Unanswered;
 use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
@@ -163,7 +164,10 @@ impl Directory {
         };
         let before = live.pending.bytes();
         let groups = match slot {
-            Slot::Master => live.pending.take_for_master(),
+            Slot::Master => {
+                let held = |viewer: &str| live.unanswered.holds(viewer);
+                live.pending.take_for_master(held)
+            }
             Slot::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
         };
         self.kept_changed(books, key, before);
@@ -196,7 +200,35 @@ impl Directory {
         let bytes = live.pending.bytes();
         let account = Account::of(&channel.record.arn);
         self.kept.shares.change(account, key, bytes, 0);
+        self.offers.change(account, key, live.unanswered.bytes(), 0);
         books.count_kept_bytes(bytes, 0);
+    }
+
+    /// Changes the offers of a channel that were not answered: their bytes have a bound, and when it is reached the
+    /// account with most forgets its channel's oldest.
+    pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let account = Account::of(&channel.record.arn);
+        let offers = &mut channel.wake().unanswered;
+        let before = offers.bytes();
+        change(offers);
+        let after = offers.bytes();
+        self.offers.change(account, key, before, after);
+        while let Some(payer) = self.offers.payer() {
+            let Some(channel) = self.channels.get_mut(payer) else {
+                return;
+            };
+            let account = Account::of(&channel.record.arn);
+            let offers = &mut channel.wake().unanswered;
+            let before = offers.bytes();
+            if !offers.evict() {
+                return;
+            }
+            let after = offers.bytes();
+            self.offers.change(account, payer, before, after);
+        }
     }
 
     /// Everything that a channel keeps is withdrawn.
@@ -213,6 +245,7 @@ impl Directory {
         }
         channel.rest();
         self.kept_changed(books, key, before);
+        self.offers_change(key, |offers| while offers.evict() {});
     }
 
     /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than

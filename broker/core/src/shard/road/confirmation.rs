@@ -130,6 +130,16 @@ impl Sockets {
         }
     }
 
+    /// Leaves to the shard what a master has confirmed of offers.
+    pub(crate) fn note_offers(&mut self, todo: &mut TodoList, key: SessionKey) {
+        let offers = self.take_offers();
+        if let Some(channel) = self.session(key).and_then(Session::channel)
+            && !offers.is_empty()
+        {
+            todo.push(Todo::OffersConfirmed(channel, key, offers));
+        }
+    }
+
     /// The kernel has said how much the peer of a connection has not acknowledged.
     pub(crate) fn unacknowledged(
         &mut self,
@@ -146,6 +156,7 @@ impl Sockets {
             if self.confirm(books, key, bytes.into()) {
                 todo.push(Todo::Confirmed(key));
             }
+            self.note_offers(todo, key);
             todo.push(Todo::Told(key));
         }
     }

@@ -113,6 +113,7 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
 pub(crate) fn route<'a>(
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     sender: &'a Sender,
     request: &Request<'a>,
     at: Moment,
@@ -122,12 +123,16 @@ pub(crate) fn route<'a>(
         Role::Viewer(id) => Some(&**id),
     };
     let recipient = request.recipient.map_or("", |id| id.as_str());
-    let asked = (sender.role.on_wire(), request.action, recipient);
-    let Some(accepted) = directory.accept(sender.channel, asked, at.now) else {
+    let from = (sender.session, viewer);
+    let asked = (request.action, recipient);
+    let Some(accepted) = directory.accept(sender.channel, from, asked, at.now) else {
         let kind = Kind::Known(request.action);
         books.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
+    if accepted.releases {
+        todo.push(Todo::Deliver(sender.channel, Role::Master));
+    }
     let launch = Launch {
         action: request.action,
         expires: accepted.expires,

@@ -8,11 +8,12 @@ use crate::event::Outcome;
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS};
 use crate::session::Session;
-use crate::session::outbox::{Outbox, Spares, Unsent};
-use crate::session::web_socket::WebSocket;
+use crate::session::outbox::{Launch, Outbox, Spares, Unsent};
+use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
 use crate::shard::{Books, Sockets};
 use crate::{machine::Output, time::Now};
+use codec::signal::Action;
 use codec::ws::{self, Opcode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -31,6 +32,16 @@ pub(crate) struct Unconfirmed {
     pub(crate) doubtful: usize,
     /// Masters that were told gone.
     gone: BTreeMap<SessionKey, Gone>,
+    /// Offers that were confirmed; empty between two inputs.
+    offers: Vec<(u64, Box<[u8]>)>,
+}
+
+/// Notes an offer of a viewer that was confirmed, where that is asked for.
+fn note_offer(offers: &mut Option<Vec<(u64, Box<[u8]>)>>, launch: &Launch, frame: &[u8]) {
+    let is_viewers = launch.action == Action::SdpOffer && launch.from.is_some() && launch.counted;
+    if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
+        offers.push((launch.order, frame.into()));
+    }
 }
 
 /// A master that was told gone while it was connected.
@@ -148,13 +159,17 @@ impl Sockets {
         key: SessionKey,
         unacknowledged: u64,
     ) -> bool {
-        self.follow(key, |outbox, spares| {
+        let mut offers = self.offers_to_repeat(key);
+        let ends = self.follow(key, |outbox, spares| {
             let repeated = outbox.returned().1;
-            outbox.confirm(spares, unacknowledged, |mark| {
-                books.count_confirmed(&mark.launch)
+            outbox.confirm(spares, unacknowledged, |mark, frame| {
+                books.count_confirmed(&mark.launch);
+                note_offer(&mut offers, &mark.launch, frame);
             });
             books.count_repeated(outbox.returned().1.saturating_sub(repeated));
-        })
+        });
+        self.unconfirmed.offers.extend(offers.into_iter().flatten());
+        ends
     }
 
     /// A pong came: whether it is the answer to the ping that proves, and all before that is confirmed; and whether
@@ -167,12 +182,27 @@ impl Sockets {
         now: Now,
     ) -> (bool, bool) {
         let mut proved = false;
+        let mut offers = self.offers_to_repeat(key);
         let ends = self.follow(key, |outbox, spares| {
-            proved = outbox.proved(spares, payload, now, |mark| {
-                books.count_confirmed(&mark.launch)
+            proved = outbox.proved(spares, payload, now, |mark, frame| {
+                books.count_confirmed(&mark.launch);
+                note_offer(&mut offers, &mark.launch, frame);
             });
         });
+        self.unconfirmed.offers.extend(offers.into_iter().flatten());
         (proved, ends)
+    }
+
+    /// A list for the offers that a connection confirms, if its next one may get them once more.
+    fn offers_to_repeat(&self, key: SessionKey) -> Option<Vec<(u64, Box<[u8]>)>> {
+        let repeats = self.settings.signaling.repeat_offers_ms > 0;
+        let session = self.session(key).filter(|_| repeats)?;
+        (session.role() == Some(&Role::Master)).then(Vec::new)
+    }
+
+    /// The offers that were confirmed since the last call: their places in the order of acceptance, with their frames.
+    pub(crate) fn take_offers(&mut self) -> Vec<(u64, Box<[u8]>)> {
+        std::mem::take(&mut self.unconfirmed.offers)
     }
 
     /// Where a pong is the proof, a ping follows what was queued for an open connection, unless one is under way.
