@@ -188,6 +188,9 @@ impl Sockets {
         let Some((channel, role)) = session.membership() else {
             return;
         };
+        let (before, _) = session.outbox.returned();
+        let unsent = session.outbox.drain();
+        let now = unsent.iter().filter(|message| message.written).count();
         todo.push(Todo::Gone(Box::new(Gone {
             session: key,
             channel,
@@ -197,7 +200,8 @@ impl Sockets {
             last_frame,
             reason,
             refused_by,
-            unsent: session.outbox.drain(),
+            unsent,
+            returned: u32::try_from(before + now).unwrap_or(u32::MAX),
         })));
     }
 

@@ -168,6 +168,8 @@ pub(crate) struct Gone {
     pub(crate) refused_by: Option<Box<str>>,
     /// Messages that were not confirmed.
     pub(crate) unsent: Vec<Unsent>,
+    /// How many of those that were sent were taken back, before or now.
+    pub(crate) returned: u32,
 }
 
 /// A message that is not accepted.

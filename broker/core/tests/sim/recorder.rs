@@ -303,6 +303,7 @@ impl World {
         let one = &self.model.conns[conn];
         let ws = one.ws.as_ref().expect("it has or had a slot");
         TracePeer {
+            unconfirmed: false,
             session: self.sockets[conn].key,
             client_id: ws.viewer.as_deref().map(Box::from),
             mark: ws.viewer.as_deref().map(|id| self.mark(one.shard, id)),

@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) replaced: Option<f64>,
     /// The first answer that went to it, after its own offer if that is known.
     pub(crate) answer: Option<f64>,
+    /// Its machine has not confirmed what was sent to it last, or an answer came back for that.
+    pub(crate) unconfirmed: bool,
     /// The first answer that went to it before it had sent an offer.
     pub(crate) early: Option<f64>,
     /// The first answer that was for it and found it gone.
@@ -116,6 +118,8 @@ pub(crate) enum Hint {
     Unaccepted(usize, Unaccepted, Lengths),
     /// The master sent messages that were not accepted, for this reason, in place of an answer.
     MasterUnaccepted(Unaccepted, Lengths),
+    /// The answer was sent this long after the offer, and not confirmed. Whether the viewer has left.
+    Unconfirmed(f64, bool),
     /// Offer and answer were exchanged. Whether the offer had waited for a master.
     SignalingDone(f64, bool),
 }
@@ -187,7 +191,10 @@ pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
         (done.filter(|took| *took >= SLOW_MS)).map(Hint::SlowAnswer),
         (trickles && facts.master_candidates == 0).then_some(Hint::NoMasterCandidates),
         (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
-        done.map(|took| Hint::SignalingDone(took, waited.is_some())),
+        done.map(|took| match facts.unconfirmed {
+            true => Hint::Unconfirmed(took, left),
+            false => Hint::SignalingDone(took, waited.is_some()),
+        }),
     ];
     let [before @ .., done] = all;
     let before = before.into_iter().flatten();
@@ -281,6 +288,7 @@ impl fmt::Display for Hint {
                 let says = reason.says(bytes, most);
                 write!(to, "the master's messages were not accepted: {says}")
             }
+            Self::Unconfirmed(ms, left) => unconfirmed(to, ms, left),
             Self::SignalingDone(ms, waited) => signaling_done(to, ms, waited),
         }
     }
@@ -288,6 +296,20 @@ impl fmt::Display for Hint {
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
+}
+
+/// See [`Hint::Unconfirmed`].
+fn unconfirmed(to: &mut fmt::Formatter<'_>, ms: f64, left: bool) -> fmt::Result {
+    let then = if left {
+        "it is kept for the viewer's next connection"
+    } else {
+        "the viewer may be cut off, or have another network"
+    };
+    write!(
+        to,
+        "the answer was sent {} after the offer, and the viewer's machine has not confirmed it: {then}",
+        Span(ms)
+    )
 }
 
 /// See [`Hint::SignalingDone`].

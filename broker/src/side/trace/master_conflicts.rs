@@ -131,6 +131,7 @@ mod tests {
 
     fn peer(number: u32) -> TracePeer {
         TracePeer {
+            unconfirmed: false,
             session: session(number),
             client_id: None,
             mark: None,

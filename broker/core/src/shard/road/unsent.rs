@@ -112,6 +112,7 @@ impl Directory {
             duration_ms: at.now.since(tally.opened),
             messages_in: tally.messages_in,
             messages_out: tally.messages_out,
+            returned: gone.returned,
             offered_ms: tally.offered_ms(),
             answered_ms: tally.answered_ms(),
             reason: gone.reason,

@@ -11,6 +11,7 @@ fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
         duration_ms: 20_000,
         messages_in: 3,
         messages_out: 5,
+        returned: 0,
         offered_ms,
         answered_ms,
         reason: EndReason::PeerClosed,
@@ -26,6 +27,7 @@ fn what_is_trouble_is_seen_at_the_end() {
     };
     let quiet = |messages_in, messages_out, duration_ms| ConnectionEnd {
         messages_in,
+        returned: 0,
         messages_out,
         duration_ms,
         ..end(Some(1), Some(62))
