@@ -309,7 +309,7 @@ pub const ASKS_PER_TICK: usize = 512;
 
 /// Bytes of messages to one connection after which it is asked before its time, so that their buffer is soon used
 /// again: short enough to stay in a core's cache, long enough that the question costs each message little.
-pub const ASK_BYTES: usize = 16 * 1024;
+pub const ASK_BYTES: usize = 4 * 1024;
 
 /// Offers of a channel that may be given once more: one of each of so many viewers.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;

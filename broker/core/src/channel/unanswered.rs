@@ -114,7 +114,7 @@ impl Unanswered {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
                 Stage::Due(frame, to, _) if to == by => Stage::Had(frame),
-                other => other,
+                stage @ (Stage::UnderWay | Stage::Had(_) | Stage::Due(..)) => stage,
             };
         }
     }

@@ -172,7 +172,8 @@ impl Sockets {
         (key, unacknowledged): (SessionKey, u32),
         at: Moment,
     ) {
-        if self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp) {
+        let by_tcp = self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp);
+        if by_tcp && !self.is_half_open(key) {
             self.confirm(books, key, unacknowledged.into());
             self.note_offers(todo, key);
         }
@@ -440,7 +441,7 @@ fn open_due(
     key: SessionKey,
     at: Moment,
 ) {
-    let paused = sockets.intake_of(key) == Intake::Paused;
+    let paused = sockets.intake_of(key) == Intake::Paused && !sockets.is_half_open(key);
     let from = sockets.waits_from(at);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(key) else {
         return;
@@ -520,7 +521,7 @@ impl Sockets {
 
     /// The intake of a session's socket: paused, once or many times.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
-        let Some(session) = self.session(key) else {
+        let Some(session) = self.session(key).filter(|_| !self.is_half_open(key)) else {
             return Intake::Paused;
         };
         match &session.state {

@@ -55,10 +55,7 @@ impl Shard {
             Todo::PollOver(channel, session) => {
                 directory.polls_mut().end(channel, session);
             }
-            Todo::OfferTaken(caller) => {
-                let letter = Letter::CallTaken(directory.shard(), caller);
-                sockets.output(Output::Post(caller.shard, letter));
-            }
+            Todo::OfferTaken(caller) => self.offer_taken(caller),
             Todo::Overdue(caller) => {
                 let answer = disconnect::overdue().into();
                 answers::deliver(self.road_parts(), caller, answer, at);
@@ -101,11 +98,7 @@ impl Shard {
             Todo::Deliver(channel, role) => {
                 unsent::deliver_kept(sockets, directory, books, (channel, &role), at)
             }
-            Todo::Arm(key) => {
-                if let Some((timer, next)) = directory.timer_of(key, at.now) {
-                    sockets.arm_channel(key, timer, next);
-                }
-            }
+            Todo::Arm(key) => self.arm(key, at),
             Todo::ChannelCame(_) | Todo::Double(_) => {} // the test double's own
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
             Todo::Committed(channel, result) => {
@@ -116,6 +109,21 @@ impl Shard {
             Todo::Unpack(slot, parcel, from) => {
                 directory.unpack(books, todo, (slot, parcel, from), at)
             }
+        }
+    }
+
+    /// A call's offer is with a master: its caller's shard is told.
+    fn offer_taken(&mut self, caller: CallRef) {
+        let (sockets, directory, ..) = self.parts();
+        let letter = Letter::CallTaken(directory.shard(), caller);
+        sockets.output(Output::Post(caller.shard, letter));
+    }
+
+    /// Sets the timer of a channel.
+    fn arm(&mut self, key: ChannelKey, at: Moment) {
+        let (sockets, directory, ..) = self.parts();
+        if let Some((timer, next)) = directory.timer_of(key, at.now) {
+            sockets.arm_channel(key, timer, next);
         }
     }
 

@@ -297,7 +297,6 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                     | Passage::TooLateForCall
                     | Passage::Late
             );
-            let relayed = passed.passage == Passage::Relayed;
             let against = matches!(
                 passed.passage,
                 Passage::Unaccepted(Unaccepted::TooLong | Unaccepted::TooLongForRecipient)
@@ -307,7 +306,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
             } else {
                 0
             };
-            let (from, to, mark) = if relayed {
+            let (from, to, mark) = if passed.passage == Passage::Relayed {
                 (Some(session), Some(other), None)
             } else if came {
                 (Some(session), None, (name_bytes > 0).then_some(whom & LOW))

@@ -72,13 +72,8 @@ pub(crate) fn admit(
     } = parts;
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
-        let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
-        let action = action_of(admission.client_id.as_deref());
-        let refused = (
-            &evidence,
-            &UpgradeRefusal::Denied(caller, action, arn, Box::new(rests_on)),
-        );
-        refuse_upgrade(sockets, books, key, purpose, refused, at);
+        let denied = denied(admission, rests_on);
+        refuse_upgrade(sockets, books, key, purpose, (&evidence, &denied), at);
         return false;
     }
     let role = admission
@@ -90,10 +85,8 @@ pub(crate) fn admit(
         let caller = match role {
             Role::Master => None,
             Role::Viewer(_) => {
-                let caller = &admission.caller;
-                directory
-                    .caller_role(books, caller, &admission.arn)
-                    .caller()
+                let role = directory.caller_role(books, &admission.caller, &admission.arn);
+                role.caller()
             }
         };
         let joined = directory.join(todo, channel, (&role, caller), key, at)?;
@@ -139,6 +132,13 @@ pub(crate) fn admit(
             true
         }
     }
+}
+
+/// What a connection is told that the channel's tags forbid.
+fn denied(admission: &Admission, rests_on: (Check, Option<Box<str>>)) -> UpgradeRefusal {
+    let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
+    let action = action_of(admission.client_id.as_deref());
+    UpgradeRefusal::Denied(caller, action, arn, Box::new(rests_on))
 }
 
 impl Directory {

@@ -56,8 +56,7 @@ impl Shard {
         if !sockets.too_much_unconfirmed() {
             return;
         }
-        let mut accounts: BTreeMap<Option<Account>, (usize, Vec<(Now, SessionKey, usize)>)> =
-            BTreeMap::new();
+        let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();
         for (since, key, bytes, channel) in sockets.all_unconfirmed() {
             let channel = directory.channel(channel);
             let account = channel.map(|channel| Account::of(&channel.record.arn));
@@ -153,6 +152,11 @@ impl Sockets {
         };
         session.outbox.measured(round_trip_ms);
         if self.session(key).map(|it| self.proof_of(it)) == Some(Proof::Tcp) {
+            let bytes = if self.is_half_open(key) {
+                u32::MAX
+            } else {
+                bytes
+            };
             if self.confirm(books, key, bytes.into()) {
                 todo.push(Todo::Confirmed(key));
             }

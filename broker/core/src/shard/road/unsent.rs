@@ -169,10 +169,9 @@ pub(crate) fn give_back(
             Role::Master => viewer_of(role, &frame, launch.sender_bytes).into(),
         };
         let message = kept_message(launch, frame);
-        let passage = if written {
-            Passage::Unconfirmed
-        } else {
-            Passage::Returned
+        let passage = match written {
+            true => Passage::Unconfirmed,
+            false => Passage::Returned,
         };
         let passed = Passed::of(&message, towards(role), passage);
         books.note().went(at, key, passed, &viewer, Some(from));

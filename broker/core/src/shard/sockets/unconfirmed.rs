@@ -33,11 +33,14 @@ pub(crate) struct Unconfirmed {
     /// Masters that were told gone.
     gone: BTreeMap<SessionKey, Gone>,
     /// Offers that were confirmed; empty between two inputs.
-    offers: Vec<(u64, Box<[u8]>)>,
+    offers: Offers,
 }
 
+/// Frames of offers, each with the place of its launch in the order of all.
+type Offers = Vec<(u64, Box<[u8]>)>;
+
 /// Notes an offer of a viewer that was confirmed, where that is asked for.
-fn note_offer(offers: &mut Option<Vec<(u64, Box<[u8]>)>>, launch: &Launch, frame: &[u8]) {
+fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
     let is_viewers = launch.action == Action::SdpOffer && launch.from.is_some() && launch.counted;
     if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
         offers.push((launch.order, frame.into()));
@@ -78,7 +81,7 @@ impl Sockets {
     pub(crate) fn proof_of(&self, session: &Session) -> Proof {
         match self.settings.signaling.proof {
             Proof::Tcp if session.is_inner() && session.outbox.over() != Some(true) => Proof::Pong,
-            proof => proof,
+            proof @ (Proof::Tcp | Proof::Pong) => proof,
         }
     }
 

@@ -352,10 +352,19 @@ fn nothing_is_said_of_ice_where_the_answer_was_not_confirmed() {
         let hints = hints(&facts(left)).into_iter();
         hints.map(|hint| hint.to_string()).collect::<Vec<_>>()
     };
-    let sent = "the answer was sent 200 ms after the offer, and the viewer's machine has not confirmed it";
+    let sent =
+        "the answer was sent 200 ms after the offer, and the viewer's machine has not confirmed it";
     let connected = format!("{sent}: the viewer may be cut off, or have another network");
-    assert!(sentences(None).contains(&connected), "{:?}", sentences(None));
+    assert!(
+        sentences(None).contains(&connected),
+        "{:?}",
+        sentences(None)
+    );
     let left = format!("{sent}: it is kept for the viewer's next connection");
     assert!(sentences(Some(5_000.0)).contains(&left));
-    assert!(!sentences(None).iter().any(|one| one.contains("ICE or TURN")));
+    assert!(
+        !sentences(None)
+            .iter()
+            .any(|one| one.contains("ICE or TURN"))
+    );
 }

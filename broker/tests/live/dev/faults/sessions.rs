@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 on_shards!(
     sessions_are_closed_and_told_to_go,
     a_stalled_session_is_sent_nothing_until_it_is_over,
+    an_offer_to_a_half_open_session_comes_to_the_next,
+    a_half_open_session_is_read_again_when_it_is_over,
 );
 
 fn sessions_are_closed_and_told_to_go(broker: &Broker) {
@@ -70,4 +72,37 @@ fn a_stalled_session_is_sent_nothing_until_it_is_over(broker: &Broker) {
     clock(broker, "2m");
     master.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
     drop((master, viewer));
+}
+
+fn cut_off_master(broker: &Broker, span: &str) {
+    make(
+        broker,
+        &json!({ "on": "session", "match": { "role": "master" }, "do": { "halfOpen": { "for": span } } }),
+    );
+}
+
+fn an_offer_to_a_half_open_session_comes_to_the_next(broker: &Broker) {
+    let arn = arn("half-open");
+    let mut cut_off = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    cut_off_master(broker, "30s");
+    viewer.send(&offer("AAAA"));
+    cut_off.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
+    let mut back = Peer::master(broker, &arn);
+    back.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
+    back.send(&answer("v1", "AAAA"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
+    drop(cut_off);
+    clock(broker, "31s"); // its end is not read before
+}
+
+fn a_half_open_session_is_read_again_when_it_is_over(broker: &Broker) {
+    let arn = arn("half-open");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    cut_off_master(broker, "5s");
+    master.send(&answer("v1", "AAAA"));
+    viewer.expect_silence();
+    clock(broker, "6s");
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
 }
