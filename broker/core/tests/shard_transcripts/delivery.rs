@@ -147,6 +147,20 @@ fn behind_a_proxy_a_pong_proves_what_was_before_its_ping() {
     assert_eq!(script.counters().returned, 1);
 }
 
+/// The slot is held no longer than until the pong has come: newer messages go on with it.
+#[test]
+fn a_pong_of_a_connection_that_lost_its_slot_releases_that() {
+    by_pongs().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m > SDP_ANSWER p1 to v1                  | v1 < SDP_ANSWER p1; v1 < ping 1
+         v1-b connects                            | v1-b < 101
+         m > ICE_CANDIDATE p2 to v1               |
+         v1 > pong 1                              | v1-b < ICE_CANDIDATE p2; v1-b < ping 2
+         m > ICE_CANDIDATE p3 to v1               | v1-b < ICE_CANDIDATE p3",
+    );
+}
+
 /// Beyond the bound the oldest are no longer waited for.
 #[test]
 fn what_is_not_confirmed_has_a_bound() {
@@ -215,8 +229,8 @@ fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
     assert!(told[2].starts_with("master.joined: there"), "{told:?}");
 }
 
-/// A radio that sleeps between two messages is told gone three times in ten minutes, and then only there again when it
-/// has confirmed for a minute.
+/// A radio that sleeps between two messages is reported gone three times in ten minutes, and then only there again when
+/// it has confirmed for a minute.
 #[test]
 fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
     let mut script = Script::dev();
@@ -250,7 +264,7 @@ fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
     );
 }
 
-/// One that does not answer a ping is told gone as well, before it is closed.
+/// One that does not answer a ping is reported gone as well, before it is closed.
 #[test]
 fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     let mut script = Script::dev();

@@ -88,7 +88,7 @@ impl Sockets {
     }
 
     /// Asks what the peer of a connection has of what was written to it: the kernel, or the last pong. [`told`]
-    /// follows, if anything is not confirmed.
+    /// follows.
     pub(crate) fn ask(
         &mut self,
         books: &mut Books,
@@ -96,18 +96,10 @@ impl Sockets {
         key: SessionKey,
         now: Now,
     ) {
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        let is_told = session.outbox.unconfirmed_since().is_none();
-        if is_told || self.ask_kernel(key) {
-            if is_told && self.is_gone(key) {
-                todo.push(Todo::Told(key));
-            }
-            return;
+        if !self.ask_kernel(key) {
+            self.prove(books, key, now);
+            todo.push(Todo::Told(key));
         }
-        self.prove(books, key, now);
-        todo.push(Todo::Told(key));
     }
 
     /// The peer of a connection sends no more: what it has not confirmed by now, its program does not read. Asked
