@@ -297,6 +297,9 @@ pub const fn signing_keys_per_shard(shards: usize) -> usize {
 
 /// Empty outbox buffers that a shard keeps for reuse, and the largest one kept.
 pub const SPARE_OUTBOXES_MAX: usize = 512;
+/// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
+pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+
 /// Milliseconds after which it is asked whether a peer has confirmed a message, and from one question to the next: the
 /// acknowledgement of a peer that is there takes a round trip and at most 0.25 s.
 pub const ASK_AFTER_MS: u64 = 1000;
@@ -311,15 +314,15 @@ pub const ASKS_PER_TICK: usize = 512;
 /// again: short enough to stay in a core's cache, long enough that the question costs each message little.
 pub const ASK_BYTES: usize = 4 * 1024;
 
-/// Offers of a channel that may be given once more: one of each of so many viewers.
+/// The most offers of a channel that are kept to be given once more: one of each viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 
 /// The part of the bytes of kept messages that such offers may take, beside them. Beyond it the account with most
 /// forgets its oldest.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
-/// A master that was told gone and confirmed so often within this many milliseconds stays gone until it has confirmed
-/// for [`GONE_STEADY_MS`]: a radio that sleeps between two messages is not told at each.
+/// A master that was reported gone [`GONE_TIMES_MAX`] times within this many milliseconds, and came back, stays gone
+/// until it has confirmed for [`GONE_STEADY_MS`]: a radio that sleeps between two messages is not reported at each.
 pub const GONE_WINDOW_MS: u64 = 600_000;
 
 /// See [`GONE_WINDOW_MS`].
@@ -338,9 +341,6 @@ pub const ACKNOWLEDGE_MS: u64 = 250;
 
 /// The longest that the messages of a connection that lost its slot keep newer ones waiting.
 pub const TAKEOVER_MS_MAX: u64 = 1000;
-
-/// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
-pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
 /// Spare buffers of one of this many shards: 16 MiB in all.
 #[must_use]

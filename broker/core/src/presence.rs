@@ -138,7 +138,7 @@ pub enum Cause {
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
-    /// A master that was told gone is there after all.
+    /// A master that was reported gone is there after all.
     #[strum(serialize = "master.confirmed")]
     MasterConfirmed,
     /// A newer master took the place of another, or the older one has it again.

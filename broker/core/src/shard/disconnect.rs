@@ -6,7 +6,6 @@ use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState, Wait};
-use crate::settings::Proof;
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
@@ -164,7 +163,7 @@ impl Sockets {
         }
     }
 
-    /// The edge has closed the connection; the kernel held so many bytes by then that the peer had not acknowledged.
+    /// The edge has closed the connection. `unacknowledged`: the bytes that its peer had not acknowledged by then.
     pub(crate) fn gone(
         &mut self,
         books: &mut Books,
@@ -172,11 +171,7 @@ impl Sockets {
         (key, unacknowledged): (SessionKey, u32),
         at: Moment,
     ) {
-        let by_tcp = self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp);
-        if by_tcp && !self.is_half_open(key) {
-            self.confirm(books, key, unacknowledged.into());
-            self.note_offers(todo, key);
-        }
+        self.confirm_by_tcp(books, todo, key, unacknowledged);
         self.depart(books, todo, key, at);
         let Some(mut session) = self.remove_session(key) else {
             return;

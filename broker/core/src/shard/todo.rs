@@ -21,6 +21,7 @@ use crate::shard::dev::faults::{HeldMessage, SessionAct};
 use crate::shard::dev::state::Captured;
 use crate::shard::directory::Waiting;
 use crate::shard::directory::slots::ShardOrder;
+use crate::shard::sockets::unconfirmed::Offers;
 use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -75,7 +76,7 @@ pub(crate) enum Todo {
     /// It is to be asked what the peer of this connection has.
     Ask(SessionKey),
     /// A master of this channel has confirmed, by this connection, the offers with these places and frames.
-    OffersConfirmed(ChannelKey, SessionKey, Vec<(u64, Box<[u8]>)>),
+    OffersConfirmed(ChannelKey, SessionKey, Offers),
     /// Offers that a former master did not answer are due.
     RepeatOffers(ChannelKey),
     /// The peer of this connection is there after all.

@@ -134,7 +134,7 @@ pub(crate) fn admit(
     }
 }
 
-/// What a connection is told that the channel's tags forbid.
+/// The refusal of an upgrade that the channel's tags forbid.
 fn denied(admission: &Admission, rests_on: (Check, Option<Box<str>>)) -> UpgradeRefusal {
     let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
     let action = action_of(admission.client_id.as_deref());
@@ -228,7 +228,7 @@ struct Newcomer<'a> {
 impl Newcomer<'_> {
     /// The change for those who watch the channel.
     fn cause(&self, sockets: &Sockets) -> Cause {
-        // Of one that was told gone nobody knows that it is replaced.
+        // A master that was reported gone is not replaced for those who watch: it has left.
         let replaced = self
             .joined
             .superseded

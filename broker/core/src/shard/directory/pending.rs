@@ -207,32 +207,33 @@ impl Directory {
     /// Changes the offers of a channel that were not answered: their bytes have a bound, and when it is reached the
     /// account with most forgets its channel's oldest.
     pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
-        let Some(channel) = self.channels.get_mut(key) else {
-            return;
-        };
-        let account = Account::of(&channel.record.arn);
-        let offers = &mut channel.wake().unanswered;
-        let before = offers.bytes();
-        change(offers);
-        let after = offers.bytes();
-        self.offers.change(account, key, before, after);
+        self.change_offers(key, change);
         while let Some(payer) = self.offers.payer() {
-            let Some(channel) = self.channels.get_mut(payer) else {
-                return;
-            };
-            let account = Account::of(&channel.record.arn);
-            let offers = &mut channel.wake().unanswered;
-            let before = offers.bytes();
-            if !offers.evict() {
+            if self.change_offers(payer, Unanswered::evict) != Some(true) {
                 return;
             }
-            let after = offers.bytes();
-            self.offers.change(account, payer, before, after);
         }
+    }
+
+    /// Changes them, and what they count. `None` for a channel that has none.
+    fn change_offers<T>(
+        &mut self,
+        key: ChannelKey,
+        change: impl FnOnce(&mut Unanswered) -> T,
+    ) -> Option<T> {
+        let channel = self.channels.get_mut(key)?;
+        let account = Account::of(&channel.record.arn);
+        let offers = &mut channel.live_mut()?.unanswered;
+        let before = offers.bytes();
+        let changed = change(offers);
+        let after = offers.bytes();
+        self.offers.change(account, key, before, after);
+        Some(changed)
     }
 
     /// Everything that a channel keeps is withdrawn.
     pub(crate) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
+        self.change_offers(key, |offers| while offers.evict() {});
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -245,7 +246,6 @@ impl Directory {
         }
         channel.rest();
         self.kept_changed(books, key, before);
-        self.offers_change(key, |offers| while offers.evict() {});
     }
 
     /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than

@@ -45,9 +45,7 @@ impl Shard {
             self.settle(at);
         }
     }
-}
 
-impl Shard {
     /// More bytes are not confirmed than may be: of the account with most the connections with the oldest messages are
     /// asked once more, and what they have not confirmed is counted as delivered unproved. A part of all at once, since
     /// each time all connections are looked at.
@@ -143,18 +141,27 @@ impl Sockets {
             return;
         };
         session.outbox.measured(round_trip_ms);
-        if self.session(key).map(|it| self.proof_of(it)) == Some(Proof::Tcp) {
-            let bytes = if self.is_half_open(key) {
-                u32::MAX
-            } else {
-                bytes
-            };
-            if self.confirm(books, key, bytes.into()) {
+        if self.confirm_by_tcp(books, todo, key, bytes) {
+            todo.push(Todo::Told(key));
+        }
+    }
+
+    /// Where TCP is the proof: all is confirmed but the last `unacknowledged` bytes on the wire. False where it is not.
+    pub(crate) fn confirm_by_tcp(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        unacknowledged: u32,
+    ) -> bool {
+        let by_tcp = self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp);
+        if by_tcp && !self.is_half_open(key) {
+            if self.confirm(books, key, unacknowledged.into()) {
                 todo.push(Todo::Confirmed(key));
             }
             self.note_offers(todo, key);
-            todo.push(Todo::Told(key));
         }
+        by_tcp
     }
 }
 
@@ -192,7 +199,7 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
 }
 
 /// What the peer of a slot's own connection has not confirmed for long makes it doubtful that it is there; for longer,
-/// it is told gone, if it is a master.
+/// it is reported gone, if it is a master.
 fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &Role), at: Moment) {
     let Parts {
         sockets, directory, ..
@@ -299,7 +306,7 @@ fn missing_after_ms(session: &Session) -> u64 {
 }
 
 impl Directory {
-    /// A master that is connected is told gone.
+    /// A master that is connected is reported gone.
     fn master_went(&mut self, channel: ChannelKey, now: Now) {
         self.changed_for(channel, (Cause::MasterLeft, Some("unconfirmed")));
         self.master_left_viewers(channel, now);

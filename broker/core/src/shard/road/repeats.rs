@@ -8,6 +8,7 @@ use crate::session::outbox::Launch;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::Parts;
+use crate::shard::sockets::unconfirmed::Offers;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
@@ -17,7 +18,7 @@ use codec::signal::Action;
 pub(crate) fn remember(
     parts: Parts<'_>,
     (channel, master): (ChannelKey, SessionKey),
-    offers: Vec<(u64, Box<[u8]>)>,
+    offers: Offers,
     at: Moment,
 ) {
     let Parts {

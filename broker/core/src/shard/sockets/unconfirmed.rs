@@ -30,14 +30,14 @@ pub(crate) struct Unconfirmed {
     pub(crate) bytes: usize,
     /// How many of them are doubtful.
     pub(crate) doubtful: usize,
-    /// Masters that were told gone.
+    /// Masters that were reported gone.
     gone: BTreeMap<SessionKey, Gone>,
     /// Offers that were confirmed; empty between two inputs.
     offers: Offers,
 }
 
 /// Frames of offers, each with the place of its launch in the order of all.
-type Offers = Vec<(u64, Box<[u8]>)>;
+pub(crate) type Offers = Vec<(u64, Box<[u8]>)>;
 
 /// Notes an offer of a viewer that was confirmed, where that is asked for.
 fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
@@ -47,7 +47,7 @@ fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
     }
 }
 
-/// A master that was told gone while it was connected.
+/// A master that was reported gone while it was connected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
     /// Since when, if it is.
@@ -55,7 +55,7 @@ pub(crate) struct Gone {
     /// How often it was within [`GONE_WINDOW_MS`] of the first time.
     times: u32,
     first: Now,
-    /// Since when it confirms, while it is told gone all the same.
+    /// Since when it confirms, while it is reported gone all the same.
     confirms: Option<Now>,
 }
 
@@ -197,14 +197,14 @@ impl Sockets {
     }
 
     /// A list for the offers that a connection confirms, if its next one may get them once more.
-    fn offers_to_repeat(&self, key: SessionKey) -> Option<Vec<(u64, Box<[u8]>)>> {
+    fn offers_to_repeat(&self, key: SessionKey) -> Option<Offers> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let session = self.session(key).filter(|_| repeats)?;
         (session.role() == Some(&Role::Master)).then(Vec::new)
     }
 
     /// The offers that were confirmed since the last call: their places in the order of acceptance, with their frames.
-    pub(crate) fn take_offers(&mut self) -> Vec<(u64, Box<[u8]>)> {
+    pub(crate) fn take_offers(&mut self) -> Offers {
         std::mem::take(&mut self.unconfirmed.offers)
     }
 
@@ -288,7 +288,7 @@ impl Sockets {
     }
 }
 
-// Masters that are connected and told gone, since they are doubtful for long.
+// Masters that are connected and reported gone, since they are doubtful for long.
 
 impl Sockets {
     /// A master was pinged: it is looked at when it is gone without an answer.
@@ -305,20 +305,20 @@ impl Sockets {
             .map(|(_, key)| key)
     }
 
-    /// Whether a ping of a connection has had no answer for as long as a doubt lasts before a master is told gone.
+    /// Whether a ping of a connection has had no answer for as long as a doubt lasts before a master is reported gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
         pinged.is_some_and(|pinged| pinged.after(gone_ms) <= now)
     }
 
-    /// Whether a master is told gone.
+    /// Whether a master is reported gone.
     pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
-    /// A master is told gone from here on; false when it is.
+    /// A master is reported gone from here on; false when it is.
     pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
         let gone = self.unconfirmed.gone.entry(key).or_insert(Gone {
             since: None,
@@ -337,8 +337,8 @@ impl Sockets {
         true
     }
 
-    /// A master that is told gone has confirmed something. Since when it was gone, if it is no longer: one that comes
-    /// and goes has to confirm for a while.
+    /// A master that is reported gone has confirmed something. Since when it was gone, if it is no longer: one that
+    /// comes and goes has to confirm for a while.
     pub(crate) fn comes_back(&mut self, key: SessionKey, now: Now) -> Option<Now> {
         let gone = self.unconfirmed.gone.get_mut(&key)?;
         let since = gone.since?;
