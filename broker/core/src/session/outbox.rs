@@ -94,9 +94,8 @@ struct Buffer {
     /// the same.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// The peer sends no more: what it has not confirmed, its program does not read. Whether it has said so by a close
-    /// frame.
-    over: Option<bool>,
+    /// The peer sends no more: what it has not confirmed, its program does not read.
+    over: Option<Over>,
     /// What is not confirmed when it is asked the next time makes room for others' messages.
     makes_room: bool,
     /// Since when it is doubtful that the peer is there.
@@ -105,6 +104,17 @@ struct Buffer {
     round_trip_ms: u32,
     /// The ping under way whose answer is the proof.
     proof: Option<Proving>,
+}
+
+/// How a peer has said that it sends no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// By a close frame.
+    Closed,
+    /// By its FIN alone.
+    Ended,
+    /// The node that passed it on ends, and hands over what it was given.
+    Left,
 }
 
 /// A ping whose answer confirms all before it.
@@ -346,17 +356,16 @@ impl Outbox {
         })
     }
 
-    /// Whether the peer sends no more, and whether it has said so: see [`Self::peer_is_over`].
+    /// Whether the peer sends no more: see [`Self::peer_is_over`].
     #[must_use]
-    pub(crate) fn over(&self) -> Option<bool> {
+    pub(crate) fn over(&self) -> Option<Over> {
         self.0.as_ref()?.over
     }
 
-    /// The peer sends no more: what it has not confirmed by now, its program does not read. `closed`: it has said so by
-    /// a close frame.
-    pub(crate) fn peer_is_over(&mut self, closed: bool) {
+    /// The peer sends no more: what it has not confirmed by now, its program does not read.
+    pub(crate) fn peer_is_over(&mut self, over: Over) {
         if let Some(buffer) = &mut self.0 {
-            buffer.over.get_or_insert(closed);
+            buffer.over.get_or_insert(over);
         }
     }
 
@@ -452,6 +461,8 @@ impl Outbox {
             return;
         };
         buffer.unasked = 0;
+        let is_handed_over = buffer.over == Some(Over::Left);
+        let unacknowledged = if is_handed_over { 0 } else { unacknowledged };
         let by_now = buffer.on_wire.saturating_sub(unacknowledged);
         if by_now > buffer.confirmed {
             (buffer.confirmed, buffer.doubtful_since) = (by_now, None);

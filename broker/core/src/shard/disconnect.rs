@@ -118,7 +118,7 @@ impl Sockets {
         key: SessionKey,
         at: Moment,
     ) {
-        self.peer_is_over(key, false);
+        self.peer_is_over(key, false, at.now);
         let Some(session) = self.session(key) else {
             return;
         };

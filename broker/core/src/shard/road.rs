@@ -332,7 +332,7 @@ pub(crate) fn text<'a>(
                 None => sockets.push_control(books, key, |out| ws::frame(out, Opcode::Close, &[])),
             }
             sockets.because(key, EndReason::PeerClosed);
-            sockets.peer_is_over(key, true);
+            sockets.peer_is_over(key, true, at.now);
             sockets.finish(books, todo, key, at);
             sockets.take_leave(todo, key);
             Err(Aside::Ended)
@@ -446,7 +446,7 @@ pub(crate) fn receive_close_echo(
         }
     };
     if let Some(closed) = over {
-        sockets.peer_is_over(key, closed);
+        sockets.peer_is_over(key, closed, at.now);
         sockets.finish(books, todo, key, at);
         sockets.take_leave(todo, key);
     }

@@ -148,6 +148,17 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
     assert_eq!((orders(&rest), rest[0].written), (vec![2], true));
 }
 
+/// It hands over what its own machine acknowledges late.
+#[test]
+fn a_node_that_ends_has_confirmed_what_it_was_given() {
+    for (over, orders) in [(Over::Ended, vec![]), (Over::Left, vec![1])] {
+        let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);
+        outbox.peer_is_over(over);
+        outbox.sent(&mut spares, plain(3), Now(5), |_| ());
+        assert_eq!(confirmed(&mut outbox, &mut spares, 2), orders, "{over:?}");
+    }
+}
+
 #[test]
 fn a_pong_confirms_what_was_before_its_ping() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);

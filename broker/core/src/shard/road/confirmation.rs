@@ -21,6 +21,7 @@ use crate::limits::{
 };
 use crate::presence::Cause;
 use crate::session::Session;
+use crate::session::outbox::Over;
 use crate::session::web_socket::Role;
 use crate::settings::Proof;
 use crate::shard::road::in_flight::{Parts, slot_of};
@@ -102,13 +103,21 @@ impl Sockets {
 
     /// The peer of a connection sends no more: what it has not confirmed by now, its program does not read. Asked
     /// before our own end goes out; [`Self::take_leave`] follows when its session has left its channel.
-    /// `closed`: by a close frame.
-    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
-        let session = self.session_mut(key);
-        if let Some(session) = session.filter(|it| it.outbox.unconfirmed_since().is_some()) {
-            session.outbox.peer_is_over(closed);
-            self.ask_kernel(key);
-        }
+    /// `closed`: by a close frame. A FIN alone of a node that passes on a client says that the node ends, or that its
+    /// client has; unless the client has left a message unanswered for as long as a takeover waits.
+    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool, now: Now) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let since = session.outbox.unconfirmed_since();
+        let is_late = since.is_some_and(|since| since.after(TAKEOVER_MS_MAX) <= now);
+        let is_handed_over = session.is_inner() && !is_late;
+        session.outbox.peer_is_over(match (closed, is_handed_over) {
+            (true, _) => Over::Closed,
+            (false, true) => Over::Left,
+            (false, false) => Over::Ended,
+        });
+        self.ask_kernel(key);
     }
 
     /// Where a pong is the proof, the last one says what it had.

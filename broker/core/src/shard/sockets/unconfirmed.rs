@@ -8,7 +8,7 @@ use crate::event::Outcome;
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS};
 use crate::session::Session;
-use crate::session::outbox::{Launch, Outbox, Spares, Unsent};
+use crate::session::outbox::{Launch, Outbox, Over, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
 use crate::shard::{Books, Sockets};
@@ -78,10 +78,12 @@ fn first_ask(since: Now) -> Now {
 impl Sockets {
     /// How it is known what a connection's peer has. Of a client that another node passes on by a pong, since that node
     /// acknowledges; but a client that has closed its WebSocket was there, and its node hands over what is under way.
+    /// So does a node that ends.
     pub(crate) fn proof_of(&self, session: &Session) -> Proof {
-        match self.settings.signaling.proof {
-            Proof::Tcp if session.is_inner() && session.outbox.over() != Some(true) => Proof::Pong,
-            proof @ (Proof::Tcp | Proof::Pong) => proof,
+        match (self.settings.signaling.proof, session.outbox.over()) {
+            (_, Some(Over::Left)) => Proof::Tcp,
+            (Proof::Tcp, over) if session.is_inner() && over != Some(Over::Closed) => Proof::Pong,
+            (proof, _) => proof,
         }
     }
 
