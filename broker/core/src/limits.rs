@@ -114,8 +114,8 @@ pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 /// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
-/// A connection that ends so soon after its admission, in milliseconds, leaves its slot to the one before it, if that
-/// is there: longer than a node takes to learn that a client had left, shorter than a session.
+/// A connection that ends so soon after its admission, in milliseconds, without a frame of its client, leaves its slot
+/// to the one before it, if that is there: longer than a node takes to learn that a client had left.
 pub const BRIEF_MS: u64 = 1_000;
 
 /// Time for which a connection that lost its slot may go on sending, in milliseconds: an answer under way is not lost.

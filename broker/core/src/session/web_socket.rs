@@ -186,6 +186,7 @@ impl Times {
 #[derive(Debug, Default)]
 struct IdleFrames {
     second: u32,
+    /// Never 0 again after the first one.
     count: u16,
     /// See [`Terms::presence`]; here it costs no connection a word.
     presence: bool,
@@ -297,6 +298,17 @@ impl WebSocket {
     #[must_use]
     pub(crate) fn spoke(&self) -> bool {
         self.tally.messages_in > 0
+    }
+
+    /// Whether its client has sent a frame, one that broke the protocol included.
+    #[must_use]
+    pub(crate) fn was_heard(&self) -> bool {
+        use EndReason::{PeerClosed, ProtocolError, Unsupported};
+        let ends_it = matches!(
+            self.reason(),
+            Some(PeerClosed | ProtocolError(_) | Unsupported)
+        );
+        self.spoke() || self.idle_frames.count > 0 || ends_it
     }
 
     /// When bytes came last.

@@ -260,6 +260,7 @@ impl Sockets {
             remote: session.remote(),
             opened: web_socket.opened(),
             spoke: web_socket.spoke(),
+            heard: web_socket.was_heard(),
             reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
         };
         self.becomes(key, Standing::Ending);

@@ -118,6 +118,8 @@ pub(crate) struct MemberEnd {
     pub(crate) opened: Now,
     /// Whether it has sent a message.
     pub(crate) spoke: bool,
+    /// Whether its client has sent any frame.
+    pub(crate) heard: bool,
     /// Why it ends.
     pub(crate) reason: EndReason,
 }

@@ -41,7 +41,7 @@ impl Directory {
             books.note().left(at, key, &leaver);
             let leaving = SlotLeaver {
                 session: left.session,
-                brief: at.now.since(end.opened) <= BRIEF_MS,
+                brief: !end.heard && at.now.since(end.opened) <= BRIEF_MS,
                 spoke: end.spoke,
             };
             returning =
