@@ -1,13 +1,16 @@
 //! Messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
 //!
 //! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
-//! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
+//! candidates that belong to the offer, in the order of acceptance: those that followed it, and before a connection's
+//! first offer also those that the same connection had sent, since some clients send candidates first. Kept as whole
+//! frames, so that a delivery is one copy.
 
 use crate::channel::rare::Rare;
+use crate::id::{CallerId, SessionKey};
 use crate::limits::{
     PENDING_BYTES_PARTS, PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX,
 };
-use crate::{id::CallerId, time::Now};
+use crate::time::Now;
 use codec::signal::Action;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -34,6 +37,10 @@ pub(crate) struct Message {
     pub order: u64,
     /// Length of the sender's id at the frame's end; 0 towards viewers.
     pub sender_bytes: u16,
+    /// See [`crate::session::outbox::Launch`].
+    pub from: Option<SessionKey>,
+    /// See `from`.
+    pub first: bool,
     /// The whole WebSocket frame.
     pub frame: Box<[u8]>,
 }
@@ -107,8 +114,7 @@ impl Pending {
         mut dropped: impl FnMut(&Message),
     ) -> Result<Option<Displaced>, Full> {
         let bytes = message.frame.len();
-        let what = (message.action, bytes);
-        let growth = self.growth(name, what, room.channel_bytes, &gone);
+        let growth = self.growth(name, &message, room.channel_bytes, &gone);
         if growth.is_none_or(|growth| growth > room.shard_bytes) {
             return Err(Full);
         }
@@ -131,7 +137,7 @@ impl Pending {
         });
         self.bytes += bytes;
         if let Some(key) = self.keys.get_mut(place) {
-            self.bytes -= key.make_place(message.action, &mut dropped);
+            self.bytes -= key.make_place(&message, &mut dropped);
             key.messages.push_back(message);
         }
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
@@ -193,21 +199,22 @@ impl Pending {
         all
     }
 
-    /// The bytes more that the store holds when it keeps such a message, those counted that it takes the place of or
+    /// The bytes more that the store holds when it keeps a message, those counted that it takes the place of or
     /// that make room for it. `None` when the channel itself has no room for it, or its caller has its part.
     #[must_use]
     pub(crate) fn growth(
         &self,
         name: KeyName<'_>,
-        (action, bytes): (Action, usize),
+        message: &Message,
         channel_bytes: usize,
         gone: impl Fn(&str) -> bool,
     ) -> Option<usize> {
+        let bytes = message.frame.len();
         let mut keys = self.keys.iter();
         let key = keys.find(|key| key.is(name.towards, name.viewer));
         let leaving = self.leaving(name, gone).ok()?;
         let leaving = leaving.and_then(|place| self.keys.get(place));
-        let going = key.map_or(0, |key| key.freed_by(action));
+        let going = key.map_or(0, |key| key.freed_by(message));
         let left = leaving.map_or(0, PendingKey::bytes);
         let freed = going + left;
         let fits = self.bytes + bytes <= channel_bytes + freed;
@@ -371,11 +378,15 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a message that is kept goes when one with `action` comes: a new offer takes the place of the old one
-    /// and of its candidates, a new answer that of the old answer; the candidate list drops its oldest.
-    fn goes(&self, action: Action, kept: &Message, candidates_seen: usize) -> bool {
-        match action {
-            Action::SdpOffer => kept.action != Action::SdpAnswer,
+    /// Whether a message that is kept goes when a new one comes: an offer takes the place of the old one and of its
+    /// candidates, an answer that of the old answer; the candidate list drops its oldest.
+    fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
+        match new.action {
+            Action::SdpOffer => match kept.action {
+                Action::SdpOffer => true,
+                Action::SdpAnswer => false,
+                Action::IceCandidate => !new.first || kept.from != new.from,
+            },
             Action::SdpAnswer => kept.action == Action::SdpAnswer,
             Action::IceCandidate => {
                 kept.action == Action::IceCandidate
@@ -392,18 +403,18 @@ impl PendingKey {
             .count()
     }
 
-    fn going(&self, action: Action) -> Vec<bool> {
+    fn going(&self, new: &Message) -> Vec<bool> {
         let mut seen = 0;
         let decide = |kept: &Message| {
-            let goes = self.goes(action, kept, seen);
+            let goes = self.goes(new, kept, seen);
             seen += usize::from(kept.action == Action::IceCandidate);
             goes
         };
         self.messages.iter().map(decide).collect()
     }
 
-    fn freed_by(&self, action: Action) -> usize {
-        let going = self.going(action);
+    fn freed_by(&self, new: &Message) -> usize {
+        let going = self.going(new);
         self.messages
             .iter()
             .zip(going)
@@ -412,8 +423,8 @@ impl PendingKey {
             .sum()
     }
 
-    fn make_place(&mut self, action: Action, dropped: &mut impl FnMut(&Message)) -> usize {
-        let mut going = self.going(action).into_iter();
+    fn make_place(&mut self, new: &Message, dropped: &mut impl FnMut(&Message)) -> usize {
+        let mut going = self.going(new).into_iter();
         let mut freed = 0;
         self.messages.retain(|message| {
             let goes = going.next().unwrap_or(false);

@@ -12,6 +12,7 @@
 //! `start + launched ≤ bytes.len()`, marks are in order, do not overlap, and end after `start`; `of_messages` is how
 //! many bytes behind `start` lie within marks.
 
+use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
 use codec::signal::Action;
@@ -43,6 +44,11 @@ pub(crate) struct Launch {
     pub call: bool,
     /// Whether it counts in the gauge and has an outcome: an offer given again does not.
     pub counted: bool,
+    /// The viewer's connection that sent it. Unknown of a master's, and of one that came from another node.
+    pub from: Option<SessionKey>,
+    /// Whether it is the first offer of that connection. An offer that came from another node counts as first, too: it
+    /// was kept there with what came before it.
+    pub first: bool,
     /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
     /// measured.
     pub accepted_us: Option<u32>,

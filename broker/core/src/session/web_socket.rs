@@ -72,9 +72,13 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// An offer of a viewer was accepted.
-    pub(crate) fn offered(&mut self, now: Now) {
-        self.offered_ms = self.offered_ms.min(self.span(now));
+    /// An offer of a viewer was accepted; true of the first one.
+    pub(crate) fn offered(&mut self, now: Now) -> bool {
+        let first = self.offered_ms == NOT_YET;
+        if first {
+            self.offered_ms = self.span(now);
+        }
+        first
     }
 
     /// From the admission of a viewer to its first offer.

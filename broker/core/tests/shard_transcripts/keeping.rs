@@ -12,7 +12,8 @@ fn an_offer_and_its_candidates_wait_for_the_master() {
          v1 > SDP_OFFER p1                        |
          v1 > ICE_CANDIDATE p2                    |
          v1 vanishes                              | v1 < end
-         m connects                               | m < 101; m < SDP_OFFER p1 from v1; m < ICE_CANDIDATE p2 from v1
+         m connects                               | m < 101; m < ICE_CANDIDATE p0 from v1; m < SDP_OFFER p1 from \
+         v1; m < ICE_CANDIDATE p2 from v1
          m-b connects                             | m-b < 101",
     );
 }
@@ -37,6 +38,34 @@ fn the_latest_offer_and_answer_overwrite_and_a_new_offer_drops_old_candidates() 
 }
 
 #[test]
+fn candidates_before_the_first_offer_of_their_connection_are_kept() {
+    let mut script = Script::dev();
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 > ICE_CANDIDATE p1                    |
+         v1-b connects                            | v1-b < 101
+         v1-b > ICE_CANDIDATE p2                  |
+         # the first of this connection: what another one sent goes
+         v1-b > SDP_OFFER p3                      |
+         v2 connects                              | v2 < 101
+         v2 > ICE_CANDIDATE q1                    |
+         v2 > SDP_OFFER q2                        |
+         v2 > ICE_CANDIDATE q3                    |
+         # another one: all before it goes
+         v2 > SDP_OFFER q4                        |
+         m connects                               | m < 101; m < ICE_CANDIDATE p2 from v1; m < SDP_OFFER p3 from v1; m \
+         < SDP_OFFER q4 from v2
+         # what comes back from an outbox is as it was
+         m stalls                                 |
+         v3 connects                              | v3 < 101
+         v3 > ICE_CANDIDATE r1                    |
+         v3 > SDP_OFFER r2                        |
+         m-b connects                             | m-b < 101; m-b < ICE_CANDIDATE r1 from v3; m-b < SDP_OFFER r2 from \
+         v3",
+    );
+}
+
+#[test]
 fn a_master_gets_all_viewers_messages_oldest_offer_first() {
     Script::dev().play(
         "v1 connects                              | v1 < 101
@@ -46,7 +75,7 @@ fn a_master_gets_all_viewers_messages_oldest_offer_first() {
          v1 > SDP_OFFER p3                        |
          v2 > ICE_CANDIDATE p4                    |
          m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < ICE_CANDIDATE p4 from v2; m \
-         < SDP_OFFER p3 from v1",
+         < ICE_CANDIDATE p1 from v1; m < SDP_OFFER p3 from v1",
     );
 }
 

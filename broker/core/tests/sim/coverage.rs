@@ -40,6 +40,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "no_room",
     "kept message expired",
     "kept message overwritten",
+    "candidates kept before a first offer",
     "kept message made room for another channel",
     "kept message made room for another account",
     "kept messages delivered at connect",

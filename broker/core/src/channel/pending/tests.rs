@@ -11,6 +11,8 @@ fn message(action: Action, order: u64) -> Message {
         expires: Now(order + 100),
         order,
         sender_bytes: 0,
+        from: None,
+        first: false,
         frame: vec![0; 10].into(),
     }
 }
@@ -69,6 +71,52 @@ fn the_latest_offer_and_answer_stay_and_an_offer_drops_older_candidates() {
     assert_eq!(pending.bytes(), 30);
     assert_eq!(orders(pending.take(Towards::Master, "v")), [4, 5, 6]);
     assert!(pending.is_empty() && pending.bytes() == 0);
+}
+
+/// Words of a connection's number and a message: `o` the first offer, `O` another one, `c` a candidate.
+#[test]
+fn a_connection_s_first_offer_keeps_its_own_candidates() {
+    let cases = [
+        ("1c 1o", "1c 1o"),
+        ("1c 1o 1c 1O", "1O"),
+        ("1c 1o 1c", "1c 1o 1c"),
+        ("1c 2o", "2o"),
+        ("1c 2c 1o", "1c 1o"),
+        ("1c 1o 2c 2o", "2c 2o"),
+        ("1c 1o 1c 2o 2c", "2o 2c"),
+        // From another node everything is of one sender, of which nothing is known.
+        ("0c 0o 0c", "0c 0o 0c"),
+        ("0c 0o 1c 1o", "1c 1o"),
+        ("1c 0O", "0O"),
+    ];
+    for (sent, kept) in cases {
+        let mut pending = Pending::default();
+        for (order, word) in (0..).zip(sent.split(' ')) {
+            let (number, kind) = word.split_at(1);
+            let number = number.parse::<u32>().unwrap();
+            let action = match kind {
+                "c" => Action::IceCandidate,
+                _ => Action::SdpOffer,
+            };
+            let message = Message {
+                from: (number > 0).then(|| SessionKey::new(number, 0)),
+                first: kind == "o",
+                ..message(action, order)
+            };
+            put(&mut pending, (Towards::Master, "v"), message, ROOM, |_| ()).unwrap();
+        }
+        let left = pending.take(Towards::Master, "v").into_iter();
+        let left = left.map(|message| {
+            let number = message.from.map_or(0, SessionKey::slot);
+            let kind = match (message.action, message.first) {
+                (Action::IceCandidate, _) => "c",
+                (_, true) => "o",
+                (_, false) => "O",
+            };
+            format!("{number}{kind}")
+        });
+        assert_eq!(left.collect::<Vec<_>>().join(" "), kept, "of {sent}");
+    }
 }
 
 #[test]
@@ -226,17 +274,18 @@ fn room_is_made_by_the_largest_key_candidates_first() {
 #[test]
 fn what_a_message_takes_the_place_of_makes_room_for_it() {
     let mut pending = Pending::default();
-    let offer = (Action::SdpOffer, 10);
-    let growth = |pending: &Pending, viewer: &str, message, most| {
+    let growth = |pending: &Pending, viewer: &str, bytes, most| {
         let viewer = id(viewer);
-        pending.growth(name(Towards::Master, &viewer), message, most, |_| false)
+        let mut offer = message(Action::SdpOffer, 2);
+        offer.frame = vec![0; bytes].into();
+        pending.growth(name(Towards::Master, &viewer), &offer, most, |_| false)
     };
-    assert_eq!(growth(&pending, "v", offer, 9), None);
-    assert_eq!(growth(&pending, "v", offer, 10), Some(10));
+    assert_eq!(growth(&pending, "v", 10, 9), None);
+    assert_eq!(growth(&pending, "v", 10, 10), Some(10));
     let kept = message(Action::SdpOffer, 1);
     put(&mut pending, (Towards::Master, "v"), kept, ROOM, |_| ()).unwrap();
-    assert_eq!(growth(&pending, "v", (Action::SdpOffer, 12), 12), Some(2));
-    assert_eq!(growth(&pending, "w", offer, 19), None);
+    assert_eq!(growth(&pending, "v", 12, 12), Some(2));
+    assert_eq!(growth(&pending, "w", 10, 19), None);
 }
 
 #[test]

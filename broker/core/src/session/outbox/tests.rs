@@ -8,6 +8,8 @@ fn launch(order: u64) -> Launch {
         sender_bytes: 0,
         call: false,
         counted: true,
+        from: None,
+        first: false,
         accepted_us: None,
     }
 }

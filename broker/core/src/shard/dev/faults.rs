@@ -628,6 +628,8 @@ mod held_tests {
                 sender_bytes: 0,
                 call: false,
                 counted: true,
+                from: None,
+                first: false,
                 accepted_us: None,
             },
             payload: vec![b'A'; bytes].into(),

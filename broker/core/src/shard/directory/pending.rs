@@ -30,7 +30,6 @@ impl Directory {
         at: Moment,
     ) -> Result<(), Full> {
         let most = self.settings.limits.pending_bytes_per_channel;
-        let what = (message.action, message.frame.len());
         let Some(channel) = self.channels.get_mut(key) else {
             return Err(Full);
         };
@@ -38,7 +37,9 @@ impl Directory {
             members, pending, ..
         } = channel.wake();
         let growth = pending
-            .growth(name, what, most, |viewer| members.viewer(viewer).is_none())
+            .growth(name, &message, most, |viewer| {
+                members.viewer(viewer).is_none()
+            })
             .filter(|growth| self.make_room(books, key, *growth, at))
             .ok_or(Full)?;
         let Some(channel) = self.channels.get_mut(key) else {

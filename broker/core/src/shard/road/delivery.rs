@@ -45,10 +45,11 @@ pub(crate) fn admit(
         books.count_ended(kind, Outcome::Withdrawn);
         return Err(Unadmitted::Ended);
     };
-    let sender = Sender {
+    let mut sender = Sender {
         session: from,
         channel: web_socket.channel,
         role: web_socket.role.clone(),
+        first: false,
     };
     if web_socket
         .rates
@@ -57,7 +58,7 @@ pub(crate) fn admit(
         if let Role::Viewer(_) = sender.role
             && request.action == Action::SdpOffer
         {
-            web_socket.tally.offered(at.now);
+            sender.first = web_socket.tally.offered(at.now);
         }
         return Ok(sender);
     }
@@ -134,6 +135,8 @@ pub(crate) fn route<'a>(
         sender_bytes: u16::try_from(viewer.map_or(0, str::len)).unwrap_or(u16::MAX),
         call: false,
         counted: true,
+        from: viewer.map(|_| sender.session),
+        first: sender.first,
         accepted_us: Some(at.micros),
     };
     let passing = Passing {

@@ -741,6 +741,8 @@ mod invariants_tests {
             sender_bytes: 0,
             call: false,
             counted: true,
+            from: None,
+            first: false,
             accepted_us: None,
         };
         sockets.push_kept(master, launch, b"frame");

@@ -18,9 +18,14 @@ impl Model {
         let is = |number: &usize, action| self.messages[*number].action == action;
         let candidate = |number: &usize| is(number, Action::IceCandidate);
         let candidates = mine.iter().filter(|number| candidate(number)).count();
+        let early = |number: &usize| {
+            let same = self.messages[*number].by == new.by;
+            candidate(number) && new.first && same
+        };
+        let keeps_early = new.action == Action::SdpOffer && mine.iter().any(early);
         let going: Vec<usize> = match new.action {
             Action::SdpOffer => (mine.iter().copied())
-                .filter(|number| !is(number, Action::SdpAnswer))
+                .filter(|number| !is(number, Action::SdpAnswer) && !early(number))
                 .collect(),
             Action::SdpAnswer => (mine.iter().copied())
                 .filter(|number| is(number, Action::SdpAnswer))
@@ -42,6 +47,9 @@ impl Model {
             return Err(Full);
         }
         self.make_room(channel, new.bytes().saturating_sub(freed))?;
+        if keeps_early {
+            self.met("candidates kept before a first offer");
+        }
         let shard = self.channels[channel].home;
         for gone in going {
             self.met("kept message overwritten");

@@ -144,6 +144,9 @@ pub(crate) struct Message {
     pub(crate) viewer: String,
     /// The connection that sent it; none of a call.
     pub(crate) from: Option<ConnId>,
+    /// The viewer's connection that sent it, also if a fault held it back, and whether it is that one's first offer.
+    pub(crate) by: Option<ConnId>,
+    pub(crate) first: bool,
     pub(crate) call: bool,
 }
 
