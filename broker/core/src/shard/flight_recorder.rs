@@ -324,6 +324,8 @@ pub enum Passage {
     Expired,
     /// It was kept, or came back to be, and there was no room for it.
     Evicted,
+    /// It was kept, its viewer closed its connection, and another viewer of the same caller has come.
+    Withdrawn,
     /// It came, and was not accepted.
     Unaccepted(Unaccepted),
 }
@@ -342,7 +344,8 @@ impl Passage {
             Self::Overwritten => 7,
             Self::Expired => 8,
             Self::Evicted => 9,
-            Self::Unaccepted(reason) => 10 + reason as u8,
+            Self::Withdrawn => 10,
+            Self::Unaccepted(reason) => 11 + reason as u8,
         }
     }
 
@@ -445,7 +448,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 10] = [
+const PASSAGES: [Passage; 11] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -456,6 +459,7 @@ const PASSAGES: [Passage; 10] = [
     Passage::Overwritten,
     Passage::Expired,
     Passage::Evicted,
+    Passage::Withdrawn,
 ];
 
 const _: () = assert!(

@@ -2,12 +2,13 @@
 
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
+use crate::channel::{Channel, Live, Towards};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
-use crate::{channel::Channel, journal::EndReason};
+use crate::{journal::EndReason, limits::CLOSED_VIEWER_MS};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +67,21 @@ impl Directory {
         let channel = self.channels.get_mut(key)?;
         let is_watched = self.news.is_watched(channel.hooks);
         let tells_viewers = channel.tells_viewers;
-        let members = &mut channel.live_mut()?.members;
+        let Live {
+            members, pending, ..
+        } = channel.live_mut()?;
         let had = match slot {
             Slot::Master => members.master(),
             Slot::Viewer(id) => members.viewer(id),
         };
         let returning = members.leave(slot, leaver, from);
+        if let Slot::Viewer(id) = slot
+            && had == Some(leaver.session)
+        {
+            let closed = reason == Some(EndReason::PeerClosed) && !self.settings.strict();
+            let until = closed.then(|| from.after(CLOSED_VIEWER_MS));
+            pending.set_closed(Towards::Master, id, until);
+        }
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
                 (Slot::Master, None) => Cause::MasterLeft,
