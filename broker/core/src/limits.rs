@@ -100,6 +100,10 @@ pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 /// codec/PROTOCOL.md, KEEP-8.
 pub const PENDING_BYTES_PARTS: usize = 4;
 
+/// Time from a viewer's close frame until its kept messages are dropped if another viewer of its caller is there, in
+/// milliseconds: a page that is loaded again is connected by then. Source: codec/PROTOCOL.md, KEEP-6.
+pub const CLOSED_VIEWER_MS: u64 = 5_000;
+
 /// Kept ICE candidates per key; one more drops the oldest. Source: codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;
 

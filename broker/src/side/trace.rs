@@ -257,6 +257,7 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
         Passage::Overwritten => ("dropped", "why", "overwritten"),
         Passage::Expired => ("dropped", "why", "expired"),
         Passage::Evicted => ("dropped", "why", "evicted"),
+        Passage::Withdrawn => ("dropped", "why", "withdrawn"),
     }
 }
 

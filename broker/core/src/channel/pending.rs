@@ -72,6 +72,8 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
+    /// Its viewer went by a close frame: when it is looked at whether another one has come instead.
+    closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
@@ -131,6 +133,7 @@ impl Pending {
                 towards,
                 viewer: viewer.clone(),
                 caller,
+                closed: None,
                 messages: VecDeque::new(),
             });
             self.keys.len() - 1
@@ -177,12 +180,42 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// The caller of a key, if it is there; else the one that it would have.
+    /// The caller of a key, and when it is looked at since its viewer closed, if it is there; else what it would have.
     #[must_use]
-    pub(crate) fn caller_of(&self, name: KeyName<'_>) -> Option<CallerId> {
+    pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
         let key = keys.find(|key| key.is(name.towards, name.viewer));
-        key.map_or(name.caller, |key| key.caller)
+        key.map_or((name.caller, None), |key| (key.caller, key.closed))
+    }
+
+    /// The viewer of a key went by a close frame, and the key is looked at then; or it went otherwise.
+    pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
+        let mut keys = self.keys.iter_mut();
+        if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
+            key.closed = until;
+        }
+    }
+
+    /// Takes out the oldest key whose viewer closed its connection long enough ago by `now` and is still `gone`, if
+    /// another viewer of its caller has a key or is connected, which `others` says.
+    pub(crate) fn take_closed(
+        &mut self,
+        now: Now,
+        gone: impl Fn(&str) -> bool,
+        others: impl Fn(Option<CallerId>) -> bool,
+    ) -> Option<(Rc<str>, VecDeque<Message>)> {
+        loop {
+            let due = |key: &&mut PendingKey| key.closed.is_some_and(|closed| closed <= now);
+            let keys = self.keys.iter_mut().filter(due);
+            let key = keys.min_by_key(|key| key.oldest())?;
+            key.closed = None;
+            let (viewer, caller) = (Rc::clone(&key.viewer), key.caller);
+            let other = |kept: Kept<'_>| kept.caller == caller && *kept.viewer != viewer;
+            if gone(&viewer) && (self.for_master().any(other) || others(caller)) {
+                let messages = self.take(Towards::Master, &viewer);
+                return Some((viewer, messages));
+            }
+        }
     }
 
     /// Takes all messages of one key out, together with some that come back from an outbox: in the order of
@@ -234,14 +267,16 @@ impl Pending {
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Drops one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
-    /// message) its oldest candidate, else its oldest message. With it comes whose it was.
-    pub(crate) fn evict(&mut self) -> Option<(Towards, Rc<str>, Message)> {
-        let place = (0..self.keys.len()).max_by_key(|place| {
-            let key = self.keys.get(*place);
-            let bytes = key.map_or(0, PendingKey::bytes);
-            (bytes, Reverse(key.map_or(0, PendingKey::oldest)))
-        })?;
+    /// Drops one message to make room elsewhere: of the keys of viewers that are `gone`, else of all, the one that
+    /// holds most (of equal ones that with the oldest message) loses its oldest candidate, else its oldest message.
+    /// With it comes whose it was.
+    pub(crate) fn evict(
+        &mut self,
+        gone: impl Fn(&str) -> bool,
+    ) -> Option<(Towards, Rc<str>, Message)> {
+        let weight = |key: &PendingKey| (gone(&key.viewer), key.bytes(), Reverse(key.oldest()));
+        let keys = self.keys.iter().enumerate();
+        let (place, _) = keys.max_by_key(|(_, key)| weight(key))?;
         let key = self.keys.get_mut(place)?;
         let candidate = |kept: &Message| kept.action == Action::IceCandidate;
         let oldest = key.messages.iter().position(candidate).unwrap_or(0);
@@ -268,11 +303,13 @@ impl Pending {
         key
     }
 
-    /// Takes everything for the master out but of viewers that are `held`, by key: the one with the oldest offer (else
-    /// the oldest message) first, each with that message's place in the order of acceptance.
+    /// Takes everything for the master out but of viewers that are `held`, by key: those of viewers that are `gone` last,
+    /// and of both the one with the oldest offer (else the oldest message) first. Each comes with the place in the order
+    /// of acceptance before which waiting calls precede it: that message's, or behind all.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
+        gone: impl Fn(&str) -> bool,
     ) -> Vec<(u64, VecDeque<Message>)> {
         let (mut for_master, others): (Vec<PendingKey>, Vec<PendingKey>) = self
             .keys
@@ -280,11 +317,18 @@ impl Pending {
             .into_iter()
             .partition(|key| key.towards == Towards::Master && !held(&key.viewer));
         others.into_iter().for_each(|key| self.keys.push(key));
-        for_master.sort_by_key(PendingKey::rank);
+        let place = |key: &PendingKey| {
+            if gone(&key.viewer) {
+                u64::MAX
+            } else {
+                key.rank()
+            }
+        };
+        for_master.sort_by_cached_key(|key| (place(key), key.rank()));
         self.bytes -= for_master.iter().map(PendingKey::bytes).sum::<usize>();
         for_master
             .into_iter()
-            .map(|key| (key.rank(), key.messages))
+            .map(|key| (place(&key), key.messages))
             .collect()
     }
 
@@ -313,10 +357,13 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// When the next message expires.
+    /// When the next message expires, or the next key of a viewer that closed is looked at.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
-        self.messages().map(|(_, _, message)| message.expires).min()
+        let expiries = self.messages().map(|(_, _, message)| message.expires);
+        expiries
+            .chain(self.keys.iter().filter_map(|key| key.closed))
+            .min()
     }
 
     /// Every message with its direction and viewer.

@@ -328,6 +328,8 @@ pub enum Passage {
     Expired,
     /// It was kept, or came back to be, and there was no room for it.
     Evicted,
+    /// It was kept, its viewer closed its connection, and another viewer of the same caller has come.
+    Withdrawn,
     /// It came, and was not accepted.
     Unaccepted(Unaccepted),
 }
@@ -348,7 +350,8 @@ impl Passage {
             Self::Overwritten => 9,
             Self::Expired => 10,
             Self::Evicted => 11,
-            Self::Unaccepted(reason) => 12 + reason as u8,
+            Self::Withdrawn => 12,
+            Self::Unaccepted(reason) => 13 + reason as u8,
         }
     }
 
@@ -451,7 +454,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 12] = [
+const PASSAGES: [Passage; 13] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -464,6 +467,7 @@ const PASSAGES: [Passage; 12] = [
     Passage::Overwritten,
     Passage::Expired,
     Passage::Evicted,
+    Passage::Withdrawn,
 ];
 
 const _: () = assert!(

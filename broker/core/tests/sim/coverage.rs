@@ -41,6 +41,8 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "kept message expired",
     "kept message overwritten",
     "candidates kept before a first offer",
+    "kept messages of a closed viewer dropped",
+    "kept messages of a closed viewer stay: there is no other",
     "kept message made room for another channel",
     "kept message made room for another account",
     "kept messages delivered at connect",

@@ -2,12 +2,13 @@
 
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
+use crate::channel::{Channel, Towards};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::presence::{Cause, Change, MasterState, News, Round, ViewerNews};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
-use crate::{channel::Channel, journal::EndReason};
+use crate::{journal::EndReason, limits::CLOSED_VIEWER_MS};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ impl Directory {
         let tells_viewers = channel.tells_viewers;
         let live = channel.live_mut()?;
         let (members, unanswered) = (&mut live.members, &mut live.unanswered);
+        let pending = &mut live.pending;
         let had = match slot {
             Slot::Master => members.master(),
             Slot::Viewer(id) => members.viewer(id),
@@ -79,6 +81,13 @@ impl Directory {
                 unanswered.end_of(leaver.session);
             }
             Slot::Viewer(_) => {}
+        }
+        if let Slot::Viewer(id) = slot
+            && had == Some(leaver.session)
+        {
+            let closed = reason == Some(EndReason::PeerClosed) && !self.settings.strict();
+            let until = closed.then(|| from.after(CLOSED_VIEWER_MS));
+            pending.set_closed(Towards::Master, id, until);
         }
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {

@@ -105,6 +105,8 @@ pub(crate) struct Channel {
     pub(crate) held: Vec<(Option<String>, ConnId, u64)>,
     /// Slots that nobody has but somebody superseded had, and until when nobody is closed for that.
     pub(crate) vacant: Vec<(Option<String>, u64)>,
+    /// Viewers that went by a close frame while something of theirs was kept, and until when it is.
+    pub(crate) closed: Vec<(String, u64)>,
     /// Kept messages of all keys, in the order of acceptance.
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
