@@ -127,7 +127,7 @@ export function channel(root, { name, parameters }) {
     keyed(viewers.body, found.viewers, (one) => one.clientId, makeViewer, (row, one) => {
       const cells = [...row.children];
       const texts = [one.clientId, address(one), span(ago(one.connectedAt)), number(one.messagesIn), number(one.messagesOut),
-        span(one.lastFrameAgeSeconds + age), bytes(one.outboxBytes)];
+        span(one.lastFrameAgeSeconds + age), outbox(one)];
       texts.forEach((text, column) => put(cells[column], text));
     });
     noViewers.hidden = found.viewers.length > 0;
@@ -200,5 +200,11 @@ function address(peer) {
 function peer(one, age) {
   return [['Address', address(one)], ['Connected for', span(ago(one.connectedAt))],
     ['Messages', `${number(one.messagesIn)} in, ${number(one.messagesOut)} out`],
-    ['Last frame', `${span(one.lastFrameAgeSeconds + age)} ago`], ['Outbox', bytes(one.outboxBytes)]];
+    ['Last frame', `${span(one.lastFrameAgeSeconds + age)} ago`], ['Outbox', outbox(one)]];
+}
+
+/** What waits for a connection, and what was sent to it and is not confirmed. */
+function outbox(peer) {
+  const sent = peer.unconfirmedBytes > 0 ? `, ${bytes(peer.unconfirmedBytes)} not confirmed` : '';
+  return `${bytes(peer.outboxBytes)}${sent}`;
 }

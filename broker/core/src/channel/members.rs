@@ -322,6 +322,15 @@ impl Members {
         same.for_each(|older| older.overtaken |= leaver.spoke);
     }
 
+    /// What a connection that lost its slot was sent is taken back from it: it gets the slot no more, where it might
+    /// get the same once more.
+    pub(crate) fn give_way_for_good(&mut self, session: SessionKey) {
+        let mut older = self.superseded.iter_mut();
+        if let Some(older) = older.find(|older| older.session == session) {
+            older.by = session; // which never makes way for itself
+        }
+    }
+
     /// Whether a connection lost its slot, and is there still.
     pub(crate) fn gave_way(&self, session: SessionKey) -> bool {
         self.superseded.iter().any(|older| older.session == session)

@@ -9,6 +9,7 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
 use crate::session::Session;
+use crate::settings::Proof;
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
 };
@@ -58,6 +59,8 @@ pub struct TracePeer {
     pub opened_us: u64,
     /// Whether a message was sent to it long ago that it has not confirmed; unknown of one that is gone.
     pub unconfirmed: bool,
+    /// Whether TCP proves what it has: the machine does that ends its connection. Unknown of one that is gone.
+    pub by_tcp: bool,
 }
 
 /// One event.
@@ -219,6 +222,7 @@ fn connected(
             opened_us: web_socket.opened().0.saturating_mul(1000),
             unconfirmed: (session.outbox.unconfirmed_since())
                 .is_some_and(|since| now.since(since) > UNCONFIRMED_MS),
+            by_tcp: sockets.proof_of(session) == Proof::Tcp,
         })
     });
     peers.collect()
@@ -284,6 +288,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 remote,
                 opened_us: (first & LOW).saturating_sub(length as u64 * 1000),
                 unconfirmed: false,
+                by_tcp: false,
             };
             TraceKind::Left(Box::new(peer), reason(detail, whom & LOW))
         }

@@ -67,6 +67,25 @@ fn newer_messages_follow_what_may_come_back() {
     );
 }
 
+/// By its short-lived successor: the connection from which something was taken back may have had it.
+#[test]
+fn a_connection_from_which_something_was_taken_back_gets_its_slot_no_more() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 3s                                  |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1
+         m is mended                              |
+         m-b vanishes                             | m-b < end
+         v1 > ICE_CANDIDATE p2                    |
+         time 3s                                  |
+         m-c connects                             | m-c < 101
+         time 3s                                  | m-c < SDP_OFFER p1 from v1; m-c < ICE_CANDIDATE p2 from v1",
+    );
+}
+
 #[test]
 fn what_was_confirmed_does_not_come_again() {
     let mut script = Script::dev();

@@ -132,6 +132,7 @@ mod tests {
     fn peer(number: u32) -> TracePeer {
         TracePeer {
             unconfirmed: false,
+            by_tcp: false,
             session: session(number),
             client_id: None,
             mark: None,

@@ -277,6 +277,8 @@ impl Connection {
                 .is_some_and(cut_off),
             arrived: self.arrived_us().map(|us| self.ms(us)),
             unconfirmed: self.peer.as_ref().is_some_and(|peer| peer.unconfirmed),
+            confirmed_by: (self.peer.as_ref().filter(|peer| peer.by_tcp))
+                .map(|peer| peer.remote.ip()),
             ..Facts::default()
         };
         for event in &self.events {

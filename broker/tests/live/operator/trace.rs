@@ -113,7 +113,8 @@ fn check_stays(all: &Value) {
     );
     let hints = stays["hints"].to_string();
     assert!(
-        hints.contains("what fails after it is ICE or TURN"),
+        hints.contains("confirmed by 127.0.0.1, which is the proxy where one ends TCP")
+            && hints.contains("what fails after it is ICE or TURN"),
         "{hints}"
     );
 }

@@ -117,6 +117,13 @@ impl Directory {
         live.members.lost(session, spoke)
     }
 
+    /// Messages that a connection was sent were taken back: it gets its slot no more.
+    pub(crate) fn give_way_for_good(&mut self, key: ChannelKey, session: SessionKey) {
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            live.members.give_way_for_good(session);
+        }
+    }
+
     /// A connection holds its slot until it has ended the message that it began.
     pub(crate) fn hold_slot(
         &mut self,

@@ -203,6 +203,9 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     };
     let taken = by.map(|by| sockets.take_unconfirmed(key, by));
     let taken = taken.unwrap_or_default();
+    if !taken.is_empty() {
+        directory.give_way_for_good(channel, key);
+    }
     unsent::give_back(parts.lend(), key, (channel, &role), taken, at);
     release(parts, key, (channel, role), by.map(|_| missing_ms));
 }

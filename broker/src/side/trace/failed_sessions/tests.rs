@@ -157,7 +157,7 @@ fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         traced: of(hints),
         looks: 0,
     };
-    let done = Hint::SignalingDone(12_400.0, false);
+    let done = Hint::SignalingDone(12_400.0, false, None);
     let slow = row(Trouble::Slow, EndReason::PeerGone, &[done]);
     assert_eq!(slow.says(), "the answer came 12.4 s after the offer");
     let cut = row(Trouble::CutOff, EndReason::SlowConsumer, &[done]);

@@ -336,6 +336,29 @@ fn spans_are_short() {
 }
 
 #[test]
+fn who_confirmed_the_answer_is_said_where_that_may_be_a_proxy() {
+    let facts = Facts {
+        now: 9_000.0,
+        whole: true,
+        master: true,
+        offer: Some(1_000.0),
+        arrived: Some(1_001.0),
+        answer: Some(1_200.0),
+        confirmed_by: Some([192, 0, 2, 7].into()),
+        master_trickled: Some(1_210.0),
+        ..Facts::default()
+    };
+    let sentences = hints(&facts).into_iter().map(|hint| hint.to_string());
+    assert_eq!(
+        Vec::from_iter(sentences),
+        [
+            "signaling took 200 ms, confirmed by 192.0.2.7, which is the proxy where one ends TCP; what fails after it \
+             is ICE or TURN, not the broker"
+        ]
+    );
+}
+
+#[test]
 fn nothing_is_said_of_ice_where_the_answer_was_not_confirmed() {
     let facts = |left| Facts {
         now: 9_000.0,

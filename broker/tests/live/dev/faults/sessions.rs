@@ -99,6 +99,9 @@ fn an_offer_to_a_half_open_session_comes_to_the_next(broker: &Broker) {
         "heliograph_unconfirmed_bytes",
         1.0,
     );
+    let shown = get(broker.admin, "/channels/half-open").json();
+    let unconfirmed = shown["master"]["unconfirmedBytes"].as_u64();
+    assert!(unconfirmed > Some(0), "{shown}");
     clock(broker, "3s");
     at_least("presence.doubt is over", "heliograph_doubtful", 1.0);
     let mut back = Peer::master(broker, &arn);
