@@ -314,9 +314,13 @@ pub const ASK_STEP_MS: u64 = 50;
 /// Connections that are asked in one tick: each costs a system call of less than a microsecond.
 pub const ASKS_PER_TICK: usize = 512;
 
-/// Bytes of messages to one connection after which it is asked before its time, so that their buffer is soon used
-/// again: short enough to stay in a core's cache, long enough that the question costs each message little.
-pub const ASK_BYTES: usize = 4 * 1024;
+/// Bytes of messages to one connection after which it is asked before its time, when something comes from it: as a
+/// rule that has acknowledged them, and their buffer is used again while it is in a core's cache. Few, for that, and
+/// enough that the question costs each message little.
+pub const ASK_BYTES: usize = 1024;
+
+/// The same of a connection from which nothing comes.
+pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 
 /// The most offers of a channel that are kept to be given once more: one of each viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;

@@ -18,7 +18,7 @@
 //! makes it less, never more.
 
 use crate::id::SessionKey;
-use crate::limits::{ASK_BYTES, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
+use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
 use codec::signal::Action;
 use std::collections::VecDeque;
@@ -232,10 +232,10 @@ impl Outbox {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether so much was written since the kernel was asked that it is asked again: once.
+    /// Whether so many bytes of messages were written since the kernel was asked that it is asked again: once.
     #[inline]
-    pub(crate) fn much_is_unasked(&mut self) -> bool {
-        let buffer = self.0.as_mut().filter(|it| it.unasked >= ASK_BYTES);
+    pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
+        let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
         buffer.map(|buffer| buffer.unasked = 0).is_some()
     }
 

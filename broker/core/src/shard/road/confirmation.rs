@@ -2,8 +2,9 @@
 //! connection.
 //!
 //! ```text
-//!  sent ──► written ──► asked: after a second, then each second; after much was written; when the peer sends no more;
-//!                       when another connection takes its slot; when the connection is gone
+//!  sent ──► written ──► asked: after a second, then each second; after much was written, best when something comes from
+//!                       the peer; when it sends no more; when another connection takes its slot; when the connection is
+//!                       gone
 //!                         │
 //!                         ├─ confirmed ──► delivered
 //!                         ├─ the slot's own connection ──► asked again
@@ -150,9 +151,17 @@ impl Sockets {
             return;
         };
         session.outbox.measured(round_trip_ms);
-        if self.confirm_by_tcp(books, todo, key, bytes) {
+        if self.confirm_by_tcp(books, todo, key, bytes) && !self.has_confirmed_all(key) {
             todo.push(Todo::Told(key));
         }
+    }
+
+    /// Whether nothing is left to be done for a connection that was asked: it has its slot, and has confirmed all.
+    fn has_confirmed_all(&self, key: SessionKey) -> bool {
+        self.session(key).is_some_and(|session| {
+            let has_slot = session.open().is_some_and(|it| !it.superseded);
+            has_slot && session.outbox.unconfirmed_since().is_none() && !self.is_gone(key)
+        })
     }
 
     /// Where TCP is the proof: all is confirmed but the last `unacknowledged` bytes on the wire. False where it is not.

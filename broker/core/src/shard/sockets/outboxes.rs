@@ -1,7 +1,7 @@
 //! The bytes that wait for a session's socket: appended, announced to the edge, and counted where it is behind.
 
 use crate::id::{Account, SessionKey};
-use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
+use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::session::outbox::{Launch, Load, Unsent};
 use crate::session::web_socket::WebSocket;
 use crate::session::{NEVER, Sending, Session, SessionState};
@@ -169,7 +169,7 @@ impl Sockets {
             if !std::mem::replace(&mut session.listed, true) {
                 self.unconfirmed.fresh.push_back((now, key));
             }
-            much = session.outbox.much_is_unasked();
+            much = session.outbox.is_to_be_asked(ASK_BYTES_UNHEARD);
         }
         let answered = session.open_mut().filter(|_| answers);
         let setup_ms = answered.and_then(|web_socket| web_socket.first_answer(now));
@@ -300,6 +300,7 @@ impl Sockets {
             return false;
         };
         let begun = !receiver.is_idle();
+        let asks = session.outbox.is_to_be_asked(ASK_BYTES);
         match &mut session.state {
             SessionState::Open(web_socket) => {
                 web_socket.receiver = receiver;
@@ -310,6 +311,9 @@ impl Sockets {
             // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
             SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
             SessionState::Http(_) | SessionState::AwaitGone(_) => {}
+        }
+        if asks {
+            self.ask_kernel(key);
         }
         true
     }
