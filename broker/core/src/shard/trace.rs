@@ -306,11 +306,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 passed.passage,
                 Passage::Unaccepted(Unaccepted::TooLong | Unaccepted::TooLongForRecipient)
             );
-            let most = if against && name_bytes == 0 {
-                usize::try_from(whom & LOW).ok()?
-            } else {
-                0
-            };
+            let most = (whom & LOW) * u64::from(against && name_bytes == 0);
             let (from, to, mark) = if passed.passage == Passage::Relayed {
                 (Some(session), Some(other), None)
             } else if came {
@@ -324,7 +320,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 towards: passed.towards,
                 passage: passed.passage,
                 bytes: passed.bytes,
-                most,
+                most: usize::try_from(most).ok()?,
                 from,
                 to,
                 mark,
