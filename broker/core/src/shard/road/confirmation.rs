@@ -2,9 +2,9 @@
 //! connection.
 //!
 //! ```text
-//!  sent ──► written ──► asked: after a second, then each second; after much was written, best when something comes from
-//!                       the peer; when it sends no more; when another connection takes its slot; when the connection is
-//!                       gone
+//!  sent ──► written ──► asked: after a second, then each second; after much was written, best when something comes
+//!                       from the peer; when it sends no more; when another connection takes its slot; when the
+//!                       connection is gone
 //!                         │
 //!                         ├─ confirmed ──► delivered
 //!                         ├─ the slot's own connection ──► asked again

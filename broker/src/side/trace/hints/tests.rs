@@ -345,6 +345,7 @@ fn who_confirmed_the_answer_is_said_where_that_may_be_a_proxy() {
         arrived: Some(1_001.0),
         answer: Some(1_200.0),
         confirmed_by: Some([192, 0, 2, 7].into()),
+        master_candidates: 1,
         master_trickled: Some(1_210.0),
         ..Facts::default()
     };
