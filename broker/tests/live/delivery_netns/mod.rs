@@ -5,10 +5,12 @@
 //! * [`cameras`]: cameras that are cut off and come back while viewers offer, as a table of cases on one clock.
 //! * [`cuts`]: the table itself; [`through`]: behind another node, and behind a proxy.
 //! * [`roaming`]: viewers that change their network; [`radio`]: a camera that sleeps.
+//! * [`lossy`]: a camera behind a link that loses packets.
 //! * [`restarts`]: cameras that begin again while their machine goes on.
 
 mod cameras;
 mod cuts;
+mod lossy;
 mod radio;
 mod restarts;
 mod roaming;

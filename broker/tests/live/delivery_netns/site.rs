@@ -12,9 +12,12 @@ use crate::cluster_netns::network::{LOOPBACK, NOBODY, Namespace, Visit, is_allow
 use crate::peer::{Peer, client_config};
 use crate::process::Broker;
 use rustls::ClientConfig;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 /// The network, and the thread that made it on the broker's host until this is dropped.
 pub(crate) struct Site {
@@ -87,6 +90,34 @@ impl Site {
         host.lead([&card(0), &card(host.number)]);
     }
 
+    /// Has packets between a host and the broker arrive so much later, and of so many percent none once it is told to.
+    pub(crate) fn slow_link(&self, host: usize, delay: Duration, percent: u8) -> SlowLink {
+        let host = &self.hosts[host];
+        let there = format!("/proc/{}/ns/net", host.namespace.process());
+        let ends = [
+            "/proc/thread-self/ns/net".to_owned(),
+            BROKER.to_string(),
+            there,
+            host.ip().to_string(),
+        ];
+        let amounts = [delay.as_millis().to_string(), percent.to_string()];
+        let mut process = Command::new("python3")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/live/delivery_netns/lossy_link.py"
+            ))
+            .args(ends.iter().chain(&amounts))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let mut said = String::new();
+        let output = process.stdout.take().expect("a pipe");
+        BufReader::new(output).read_line(&mut said).expect("a line");
+        assert_eq!(said, "ready\n", "see what it wrote to stderr");
+        SlowLink(process)
+    }
+
     /// Ends a cut where the host has another address: packets to the former one are lost for good.
     pub(crate) fn mend_elsewhere(&self, host: usize) {
         let moved = &self.hosts[host];
@@ -97,6 +128,24 @@ impl Site {
             moved.ip()
         ));
         self.mend(host);
+    }
+}
+
+/// A process that carries packets, until this is dropped.
+pub(crate) struct SlowLink(Child);
+
+impl SlowLink {
+    /// It begins to lose packets.
+    pub(crate) fn lose(&mut self) {
+        let mut to = self.0.stdin.as_ref().expect("a pipe");
+        to.write_all(b"lose\n").expect("it reads");
+    }
+}
+
+impl Drop for SlowLink {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
