@@ -3,7 +3,8 @@
 usage: lossy_link.py NAMESPACE ADDRESS NAMESPACE ADDRESS DELAY_MS PERCENT
 
 Packets of each namespace to the other one's address arrive so many milliseconds later, and of so many percent none.
-Prints "ready" when the link is there, and loses nothing until a line comes on standard input. It ends with that.
+Prints "ready" when the link is there. A line on standard input has it lose packets, the next one has it lose none, and
+so on. It ends with its standard input.
 Wants root and /dev/net/tun.
 """
 
@@ -47,7 +48,7 @@ def carry(ends, delay, share):
         if sys.stdin in readable:
             if not sys.stdin.readline():
                 return
-            loses = True
+            loses = not loses
         for end, other in (ends, ends[::-1]):
             if end in readable:
                 packet = os.read(end, PACKET_BYTES_MAX)

@@ -135,10 +135,10 @@ impl Site {
 pub(crate) struct SlowLink(Child);
 
 impl SlowLink {
-    /// It begins to lose packets.
-    pub(crate) fn lose(&mut self) {
+    /// It begins to lose packets, or ends that.
+    pub(crate) fn turn(&mut self) {
         let mut to = self.0.stdin.as_ref().expect("a pipe");
-        to.write_all(b"lose\n").expect("it reads");
+        to.write_all(b"\n").expect("it reads");
     }
 }
 
