@@ -70,8 +70,8 @@ pub struct SignatureRules {
     pub region: Option<Arc<str>>,
     /// The most by which the clock of a caller may be off, in seconds.
     pub clock_tolerance_s: u64,
-    /// Whether a principal's own tolerance counts; not so under the strict profile.
-    pub own_tolerances: bool,
+    /// Whether what is accepted beyond AWS is not: a principal's own tolerance, an empty token of a key without one.
+    pub strict: bool,
 }
 
 /// Checks signatures. Exists per shard: it owns the memory and the derived keys that this takes.
@@ -226,7 +226,7 @@ impl Authenticator {
         let signer = find(&self.credentials, &self.session_keys, id, token);
         let key = signer
             .as_ref()
-            .map(|signer| signer.key(token, self.rules.own_tolerances));
+            .map(|signer| signer.key(token, self.rules.strict));
         let verified = claim.verify(key.as_ref().ok(), body, &mut self.keys);
         verified.map_err(|refusal| refined(refusal, &signer))?;
         let region = self.rules.region.clone();
@@ -285,10 +285,10 @@ fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
 }
 
 impl Signer {
-    fn key<'a>(&'a self, token: Option<&'a [u8]>, own_tolerances: bool) -> AccessKey<'a> {
+    fn key<'a>(&'a self, token: Option<&'a [u8]>, strict: bool) -> AccessKey<'a> {
         let tolerance = |principal: &Principal| {
             let own = principal.clock_tolerance_s;
-            own.filter(|_| own_tolerances)
+            own.filter(|_| !strict)
         };
         match self {
             Self::Principal(principal) => AccessKey {
@@ -309,7 +309,7 @@ impl Signer {
                 session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
                 expires_s: Some(holder.ends()),
                 clock_tolerance_s: match &holder.owner {
-                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| own_tolerances),
+                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| !strict),
                     Owner::Principal(principal) => tolerance(principal),
                 },
             },
@@ -462,6 +462,7 @@ fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestR
         region,
         now_s,
         clock_tolerance_s: rules.clock_tolerance_s,
+        empty_token_is_none: !rules.strict,
     }
 }
 

@@ -327,7 +327,7 @@ pub(crate) fn read<'a>(
         signed: Stamp::parse(part(Parameter::Date)?).ok_or(Malformed::Date)?,
         signed_headers: part(Parameter::SignedHeaders)?,
         expires: expires(part(Parameter::Expires)?).ok_or(Malformed::Expires)?,
-        token: value(Parameter::SecurityToken),
+        token: found.value(Parameter::SecurityToken, decoded),
     })
 }
 

@@ -24,6 +24,8 @@ pub struct RequestRules<'a> {
     /// The tolerance for a client's clock, in seconds, unless its key says otherwise; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
+    /// Whether an empty session token counts as none.
+    pub empty_token_is_none: bool,
 }
 
 /// A key as the caller looked it up.
@@ -184,7 +186,7 @@ impl Verifier {
             signature: unhex(signature).ok_or(Refusal::Malformed(Malformed::Signature))?,
             signed,
             moment: signed.basic(),
-            token,
+            token: token.filter(|token| !token.is_empty() || !rules.empty_token_is_none),
             carrier,
             query,
             decoded,

@@ -317,6 +317,29 @@ fn tokens_belong_to_their_key() {
             assert_eq!(found.map(drop), verdict);
         }
     }
+    // An empty one is none, unless that is not taken.
+    for presigned in [false, true] {
+        let empty = Signer {
+            token: Some(String::new()),
+            ..Signer::default()
+        };
+        let call = Call::new("GET", "/", "");
+        let call = if presigned {
+            empty.presign(call, 60)
+        } else {
+            empty.sign(call)
+        };
+        let head = call.head();
+        assert!(head.to_lowercase().contains("x-amz-security-token"));
+        for (empty_token_is_none, verdict) in [(true, Ok(())), (false, Err(Refusal::Token))] {
+            let rules = RequestRules {
+                empty_token_is_none,
+                ..lasting.rules()
+            };
+            let found = Shard::new().verify(&head, b"", &rules, Some(&lasting.key()));
+            assert_eq!(found.map(drop), verdict);
+        }
+    }
     // Beside a presigned URL, a token in a header is not looked at.
     let smuggled = lasting
         .presign(Call::new("GET", "/", ""), 60)

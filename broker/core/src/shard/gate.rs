@@ -441,7 +441,7 @@ mod tests {
         let rules = SignatureRules {
             region: None,
             clock_tolerance_s: 300,
-            own_tolerances: true,
+            strict: false,
         };
         let credentials = Arc::new(Credentials::new(Vec::new()).unwrap());
         let authenticator = Authenticator::new(rules, credentials, Arc::clone(opens));
