@@ -43,6 +43,7 @@ mod verify;
 
 pub use credential::Service;
 pub use keys::{SigningKey, SigningKeys};
+pub use query::parameter_name;
 pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};

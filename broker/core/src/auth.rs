@@ -36,8 +36,8 @@ pub use assume_role::{Assumption, Denial, RoleFault, assume};
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
 use codec::sigv4::{
-    AccessKey, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys, Verifier,
-    Window,
+    AccessKey, Malformed, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys,
+    Verifier, Window,
 };
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
 pub use credentials::{Credentials, CredentialsError};
@@ -96,6 +96,7 @@ impl From<Refusal> for Unsigned {
     fn from(refusal: Refusal) -> Self {
         let check = match refusal {
             Refusal::Missing => Check::SignatureMissing,
+            Refusal::Malformed(Malformed::EncodedTwice) => Check::QueryMalformed,
             Refusal::Malformed(_) => Check::SignatureMalformed,
             Refusal::Duplicate(_) => Check::ParameterTwice,
             Refusal::Expired {
