@@ -85,8 +85,10 @@ pub(crate) fn admission(
         let fault = absent(Check::AccountHidden);
         return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
     }
+    let endpoint = role_of_host(settings, head.host().unwrap_or_default());
     Ok(Admission {
         arn,
+        unnamed: client_id.is_none() && endpoint.is_none(),
         client_id,
         caller,
         asks,
