@@ -339,6 +339,7 @@ const RULES: RequestRules<'_> = RequestRules {
     region: Some("us-east-1"),
     now_s: 1_767_323_055,
     clock_tolerance_s: 300,
+    empty_token_is_none: true,
 };
 
 /// The secret of every recorded request.

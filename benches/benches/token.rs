@@ -177,7 +177,7 @@ fn authenticator() -> Authenticator {
     let rules = SignatureRules {
         region: Some("us-west-2".into()),
         clock_tolerance_s: 300,
-        own_tolerances: true,
+        strict: false,
     };
     let parent = Principal {
         name: "back-end".into(),

@@ -139,7 +139,7 @@ fn signed(policy: &str) -> Driver {
         let rules = SignatureRules {
             region: Some("us-east-1".into()),
             clock_tolerance_s: 300,
-            own_tolerances: true,
+            strict: false,
         };
         let principal = Principal {
             name: "camera".into(),

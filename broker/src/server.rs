@@ -252,6 +252,13 @@ fn announce(
     if let Some(exposure) = settings.exposure() {
         tracing::warn!("{exposure} No signature is checked.");
     }
+    let domain = settings.advertise.domain.as_ref().filter(|_| settings.dev);
+    // Names below localhost are those of loopback everywhere (RFC 6761 section 6.3).
+    if let Some(domain) = domain.filter(|domain| !domain.ends_with(".localhost")) {
+        tracing::warn!(
+            "discovery names m-, v- and r-<8 hex>.{domain}: *.{domain} must resolve to this machine"
+        );
+    }
 }
 
 fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {

@@ -13,7 +13,9 @@
 //!   both, the header counts and the query's are ordinary parameters.
 //! * **Strict**: each query pair decoded once and encoded again as AWS prescribes. **Raw**: the pairs as they arrived,
 //!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when
-//!   strict fails, differs from it and is no longer than such URLs are. There is no third form.
+//!   strict fails, differs from it and is no longer than such URLs are.
+//! * **Without the port**: when both fail, the raw form once more with `host` without its port, as the iOS and Android
+//!   SDKs sign it, under the same bound. There is no fourth form.
 //! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer
 //!   takes says nothing about which access key ids exist, except one derivation (a microsecond) on the first request
 //!   of a key and day.
@@ -41,6 +43,7 @@ mod verify;
 
 pub use credential::Service;
 pub use keys::{SigningKey, SigningKeys};
+pub use query::parameter_name;
 pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};

@@ -114,6 +114,10 @@ fn bodies_that_are_no_object_are_serialization_errors() {
         broken[6] = 0xff;
         let error = parse(operation, &mut broken, &BodyRules::default()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Serialization);
+        let mut gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0];
+        let error = parse(operation, &mut gzip, &BodyRules::default()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Serialization);
+        assert!(error.message.contains("Content-Encoding"), "{error:?}");
     }
 }
 

@@ -36,8 +36,8 @@ pub use assume_role::{Assumption, Denial, RoleFault, assume};
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
 use codec::sigv4::{
-    AccessKey, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys, Verifier,
-    Window,
+    AccessKey, Malformed, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys,
+    Verifier, Window,
 };
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
 pub use credentials::{Credentials, CredentialsError};
@@ -70,8 +70,8 @@ pub struct SignatureRules {
     pub region: Option<Arc<str>>,
     /// The most by which the clock of a caller may be off, in seconds.
     pub clock_tolerance_s: u64,
-    /// Whether a principal's own tolerance counts; not so under the strict profile.
-    pub own_tolerances: bool,
+    /// Whether what is accepted beyond AWS is not: a principal's own tolerance, an empty token of a key without one.
+    pub strict: bool,
 }
 
 /// Checks signatures. Exists per shard: it owns the memory and the derived keys that this takes.
@@ -96,6 +96,7 @@ impl From<Refusal> for Unsigned {
     fn from(refusal: Refusal) -> Self {
         let check = match refusal {
             Refusal::Missing => Check::SignatureMissing,
+            Refusal::Malformed(Malformed::EncodedTwice) => Check::QueryMalformed,
             Refusal::Malformed(_) => Check::SignatureMalformed,
             Refusal::Duplicate(_) => Check::ParameterTwice,
             Refusal::Expired {
@@ -226,7 +227,7 @@ impl Authenticator {
         let signer = find(&self.credentials, &self.session_keys, id, token);
         let key = signer
             .as_ref()
-            .map(|signer| signer.key(token, self.rules.own_tolerances));
+            .map(|signer| signer.key(token, self.rules.strict));
         let verified = claim.verify(key.as_ref().ok(), body, &mut self.keys);
         verified.map_err(|refusal| refined(refusal, &signer))?;
         let region = self.rules.region.clone();
@@ -285,10 +286,10 @@ fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
 }
 
 impl Signer {
-    fn key<'a>(&'a self, token: Option<&'a [u8]>, own_tolerances: bool) -> AccessKey<'a> {
+    fn key<'a>(&'a self, token: Option<&'a [u8]>, strict: bool) -> AccessKey<'a> {
         let tolerance = |principal: &Principal| {
             let own = principal.clock_tolerance_s;
-            own.filter(|_| own_tolerances)
+            own.filter(|_| !strict)
         };
         match self {
             Self::Principal(principal) => AccessKey {
@@ -309,7 +310,7 @@ impl Signer {
                 session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
                 expires_s: Some(holder.ends()),
                 clock_tolerance_s: match &holder.owner {
-                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| own_tolerances),
+                    Owner::Role(_, held) => held.role.clock_tolerance_s.filter(|_| !strict),
                     Owner::Principal(principal) => tolerance(principal),
                 },
             },
@@ -462,6 +463,7 @@ fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestR
         region,
         now_s,
         clock_tolerance_s: rules.clock_tolerance_s,
+        empty_token_is_none: !rules.strict,
     }
 }
 

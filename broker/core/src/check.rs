@@ -87,7 +87,7 @@ pub enum Check {
     /// The client wants a version of WebSocket other than 13.
     #[strum(message = "Update the client's WebSocket library.")]
     WebsocketVersion = 12,
-    /// The query string is not percent-encoded UTF-8.
+    /// The query string is not percent-encoded UTF-8, or is encoded twice.
     #[strum(message = "Encode the URL once, as RFC 3986 says.")]
     QueryMalformed = 13,
     /// A query parameter of the protocol is given twice.

@@ -72,16 +72,20 @@ fn url(
     } else {
         &advertise.https
     };
-    if let Some(domain) = &advertise.domain {
+    let named = advertise.domain.as_ref().map(|domain| {
         let label = match (web_socket, asked.role) {
             (false, _) => "r",
             (true, Role::Master) => "m",
             (true, Role::Viewer) => "v",
         };
-        let scheme = if web_socket { "wss" } else { "https" };
         let named = settings.cluster.direct_node();
         let hex = named.map_or_else(|| hex(identity.as_str()), node_label);
-        return format!("{scheme}://{label}-{hex}.{domain}");
+        format!("{label}-{hex}.{domain}")
+    });
+    // In production these names are those of a service at port 443; in development nothing is in front of us.
+    if let Some(named) = named.as_ref().filter(|_| !settings.dev) {
+        let scheme = if web_socket { "wss" } else { "https" };
+        return format!("{scheme}://{named}");
     }
     if let Some(fixed) = fixed {
         return fixed.clone();
@@ -95,7 +99,8 @@ fn url(
         (Scheme::Http, true) => ("ws", 80),
         (Scheme::Http, false) => ("http", 80),
     };
-    let (host, port) = (host_name(asked.host), listener.addr.port());
+    let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
+    let port = listener.addr.port();
     if port == default_port {
         [scheme, "://", host].concat()
     } else {
@@ -284,9 +289,27 @@ mod endpoint_tests {
         );
     }
 
+    /// A development server is its own front: names below the domain lead to its listener.
+    #[test]
+    fn names_below_a_domain_have_the_port_of_a_development_server() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.domain = Some("kvs.localhost".into());
+        let [wss, https] = urls(&settings, "x", 0, Role::Viewer).try_into().unwrap();
+        assert!(wss.starts_with("wss://v-") && https.starts_with("https://r-"));
+        for url in [wss, https] {
+            assert!(url.ends_with(".kvs.localhost:8443"), "{url}");
+        }
+        settings.listen[1].addr.set_port(443);
+        let master = &urls(&settings, "x", 0, Role::Master)[0];
+        assert!(master.starts_with("wss://m-") && master.ends_with(".kvs.localhost"));
+        settings.listen.truncate(1);
+        let plain = &urls(&settings, "x", 0, Role::Master)[0];
+        assert!(plain.starts_with("ws://m-") && plain.ends_with(".kvs.localhost:8080"));
+    }
+
     #[test]
     fn a_node_may_be_named_in_the_place_of_the_channel() {
-        let mut settings = Settings::new(Profile::Default, true);
+        let mut settings = Settings::default();
         settings.advertise.domain = Some("signal.example".into());
         settings.cluster.node = Some("n1".into());
         let of_channel = urls(&settings, "x", 0, Role::Master);
@@ -304,7 +327,7 @@ mod endpoint_tests {
 
     #[test]
     fn an_advertised_domain_has_a_name_per_channel_and_role() {
-        let mut settings = Settings::new(Profile::Default, true);
+        let mut settings = Settings::default();
         settings.advertise.domain = Some("signal.example".into());
         let (master, viewer) = (
             urls(&settings, "x", 0, Role::Master),

@@ -166,6 +166,8 @@ pub struct Superseded {
     pub by: SocketAddr,
     /// From the admission of the older one to that of the newer one, in milliseconds.
     pub after_ms: u64,
+    /// The newer one is the master since nothing named its role, under `--dev`: a viewer that lacks its client id?
+    pub unnamed: bool,
     /// Connections whose place was taken and that have no line, since the last line about one.
     pub unlogged: u64,
 }

@@ -174,7 +174,7 @@ impl Settings {
             } else {
                 tolerance_s
             },
-            own_tolerances: !self.strict(),
+            strict: self.strict(),
         }
     }
 

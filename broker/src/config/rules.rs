@@ -373,6 +373,10 @@ const RULES: &[Rule] = &[
     rule("advertise.domain",
         |s| s.advertise.domain.is_some() && (s.advertise.wss.is_some() || s.advertise.https.is_some()),
         "allowed without advertise.wss and advertise.https only"),
+    rule("advertise.domain",
+        |s| s.dev && s.tls.is_none() && s.advertise.domain.as_ref().is_some_and(|domain| !domain.contains('.')),
+        "allowed two labels or more under --dev, such as kvs.localhost: no certificate has names below one")
+        .beside(&["tls"]),
 
     rule("recorder.notes",
         |s| s.recorder.notes > 0 && (s.recorder.notes < RECORDER_NOTES_LEAST || !s.recorder.notes.is_power_of_two()),

@@ -178,7 +178,8 @@ fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
         .map(|(reason, count)| (reason.label().to_owned(), count.into()));
     let hints = unaccepted.hints().map(|hint| hint.to_string());
     let repeated = takeovers.hint(one).into_iter().chain(takeovers.flaps(one));
-    let hints: Vec<String> = repeated.chain(hints).collect();
+    let unnamed = takeovers.is_unnamed(one).then(|| UNNAMED.to_owned());
+    let hints: Vec<String> = unnamed.into_iter().chain(repeated).chain(hints).collect();
     let mut master = connection(one, clocks);
     master.insert("superseded".into(), takeovers.has_lost(one).into());
     master.insert("refused".into(), refused.into());
@@ -186,6 +187,8 @@ fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
     master.insert("hints".into(), hints.into());
     master.into()
 }
+
+const UNNAMED: &str = "connected as master: no X-Amz-ClientId";
 
 fn connection(one: &Connection, clocks: Clocks) -> Map<String, Value> {
     let remote = one.peer.as_ref().map(|peer| peer.remote.to_string());
@@ -211,7 +214,7 @@ fn shown(event: &TraceEvent, of: &Connection) -> Value {
             let says = reason.map(|reason| reason.says());
             value!({ "kind": "left", "reason": reason.map(|reason| reason.to_string()), "says": says })
         }
-        TraceKind::Superseded(_, by) => value!({ "kind": "superseded", "by": by.pack() }),
+        TraceKind::Superseded(_, by, _) => value!({ "kind": "superseded", "by": by.pack() }),
         TraceKind::ToldToGo(_) => value!({ "kind": "go_away" }),
         TraceKind::Message {
             action,

@@ -10,8 +10,12 @@ pub(crate) struct Body<'b>(Tape<'b>);
 impl<'b> Body<'b> {
     /// Parses a body, changing it in place.
     pub(crate) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
+        let is_gzip = body.starts_with(&[0x1f, 0x8b]);
         match simd_json::to_tape(body) {
             Ok(tape) => Ok(Self(tape)),
+            Err(_) if is_gzip => Err(ApiError::serialization(
+                "The request body is compressed (gzip): it must be JSON as it is, without Content-Encoding.",
+            )),
             // simd-json's own words are about its inside, and its position counts from a block's start.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",

@@ -16,6 +16,8 @@ pub(crate) struct Source<'a> {
     pub(crate) payload_hash: &'a [u8],
     /// Whether the query carries the signature, which is then no part of it.
     pub(crate) signed_in_query: bool,
+    /// Whether `host` is written without its port, as some clients sign it.
+    pub(crate) without_port: bool,
 }
 
 impl Source<'_> {
@@ -55,7 +57,8 @@ impl Source<'_> {
         let mut host_is_signed = false;
         let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
         for name in self.signed_headers.split(|&byte| byte == b';') {
-            host_is_signed |= name.eq_ignore_ascii_case(b"host");
+            let is_host = name.eq_ignore_ascii_case(b"host");
+            host_is_signed |= is_host;
             let mut found = false;
             for (line, (other, value)) in self.head.headers().enumerate() {
                 if !other.as_bytes().eq_ignore_ascii_case(name) {
@@ -72,6 +75,8 @@ impl Source<'_> {
                     out.push(b':');
                 }
                 found = true;
+                let is_bare = is_host && self.without_port;
+                let value = if is_bare { bare_host(value) } else { value };
                 folded(out, value.as_bytes());
             }
             if !found {
@@ -105,6 +110,18 @@ pub(crate) fn string_to_sign(
     out.extend_from_slice(&hex(request_hash));
 }
 
+/// The host of `HOST` or `HOST:PORT`.
+pub(crate) fn bare_host(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            host
+        }
+        Some(_) | None => authority,
+    }
+}
+
 /// Writes a header's value: no blanks around it, runs of blanks inside as one space.
 fn folded(out: &mut Vec<u8>, value: &[u8]) {
     if memchr2(b' ', b'\t', value).is_none() {
@@ -133,10 +150,25 @@ mod tests {
             signed_headers: signed.as_bytes(),
             payload_hash: b"",
             signed_in_query: false,
+            without_port: false,
         };
         let mut out = Vec::new();
         source.headers(&mut out).ok()?;
         Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn hosts_are_bare_without_their_port() {
+        for (authority, bare) in [
+            ("h", "h"),
+            ("h:8443", "h"),
+            ("h:", "h:"),
+            ("h:x", "h:x"),
+            ("[::1]:8443", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(bare_host(authority), bare);
+        }
     }
 
     #[test]

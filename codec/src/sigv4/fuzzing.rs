@@ -22,6 +22,7 @@ pub fn fuzz(data: &[u8]) {
             region: None,
             now_s,
             clock_tolerance_s: 300,
+            empty_token_is_none: true,
         };
         let key = AccessKey {
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",

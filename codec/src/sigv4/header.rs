@@ -46,7 +46,7 @@ pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> 
         signed_headers: part(signed_headers, "SignedHeaders")?,
         signature: part(signature, "Signature")?,
         signed: moment(head)?,
-        token: single(head, "X-Amz-Security-Token")?.filter(|token| !token.is_empty()),
+        token: single(head, "X-Amz-Security-Token")?,
     }))
 }
 

@@ -10,7 +10,8 @@ use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 
-/// The parameters that the protocol knows, in the order of their names. Names are case-sensitive.
+/// The parameters that the protocol knows, in the order of their names. Names are case-sensitive, but for those of
+/// channel and client id: a client's own SDK may write them in another case.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +45,13 @@ impl Parameter {
     }
 
     fn of(name: &[u8]) -> Option<Self> {
+        let any_case = [Self::ChannelArn, Self::ClientId].into_iter();
+        let mut same = any_case.filter(|it| name.eq_ignore_ascii_case(it.name().as_bytes()));
+        if let Some(parameter) = same.next() {
+            return Some(parameter);
+        }
         Some(match name.strip_prefix(b"X-Amz-")? {
             b"Algorithm" => Self::Algorithm,
-            b"ChannelARN" => Self::ChannelArn,
-            b"ClientId" => Self::ClientId,
             b"Credential" => Self::Credential,
             b"Date" => Self::Date,
             b"Expires" => Self::Expires,
@@ -57,6 +61,12 @@ impl Parameter {
             _ => return None,
         })
     }
+}
+
+/// The protocol's name of a query parameter, whose own may be spelled in another case; `None` if it is not one of them.
+#[must_use]
+pub fn parameter_name(name: &str) -> Option<&'static str> {
+    Parameter::of(name.as_bytes()).map(Parameter::name)
 }
 
 /// The pairs of one request's query. Its memory is used again for the next request.
@@ -321,13 +331,18 @@ pub(crate) fn read<'a>(
     if part(Parameter::Algorithm)? != ALGORITHM.as_bytes() {
         return Err(Malformed::Algorithm);
     }
+    let credential = part(Parameter::Credential)?;
+    let is_encoded = |three: &[u8]| three.eq_ignore_ascii_case(b"%2f");
+    if !credential.contains(&b'/') && credential.windows(3).any(is_encoded) {
+        return Err(Malformed::EncodedTwice);
+    }
     Ok(Parts {
-        credential: part(Parameter::Credential)?,
+        credential,
         signature: part(Parameter::Signature)?,
         signed: Stamp::parse(part(Parameter::Date)?).ok_or(Malformed::Date)?,
         signed_headers: part(Parameter::SignedHeaders)?,
         expires: expires(part(Parameter::Expires)?).ok_or(Malformed::Expires)?,
-        token: value(Parameter::SecurityToken),
+        token: found.value(Parameter::SecurityToken, decoded),
     })
 }
 
@@ -389,12 +404,14 @@ mod tests {
             ("a=%4", Malformed::Percent),
             ("%4g=1", Malformed::Percent),
             ("a=1&X-Amz-Client%49d=v", Malformed::Disguised),
+            ("x-amz-client%49d=v", Malformed::Disguised),
+            ("x-amz-client%49d=v", Malformed::Disguised),
             ("%58-Amz-Date=1", Malformed::Disguised),
             ("X-Amz%2DSecurity%2DToken=1", Malformed::Disguised),
         ] {
             assert_eq!(read(query).fault, Some(fault), "{query}");
         }
-        for harmless in ["X-Amz-Other%49=1", "x-amz-client%49d=1", &"%41".repeat(100)] {
+        for harmless in ["X-Amz-Other%49=1", "x-amz-d%61te=1", &"%41".repeat(100)] {
             assert_eq!(read(harmless).fault, None, "{harmless}");
         }
         let many = "a&".repeat(QUERY_PARAMETERS_MAX);
@@ -409,6 +426,8 @@ mod tests {
         assert_eq!(found.twice, Some(Parameter::Date));
         assert_eq!(found.value(Parameter::Date, &decoded), Some(&b"1"[..]));
         assert_eq!(read("x-amz-date=1&X-Amz-Date=2&b&b").twice, None);
+        let two_spellings = read("X-Amz-channelARN=1&X-Amz-ChannelARN=2");
+        assert_eq!(two_spellings.twice, Some(Parameter::ChannelArn));
         let found = query.read("", &mut decoded);
         assert_eq!(found.value(Parameter::Date, &decoded), None);
     }

@@ -75,6 +75,8 @@ pub enum Malformed {
     /// The name of a parameter of the protocol is percent-encoded. No client needs that, and a party that reads the
     /// query without decoding names would see another request than the one that was signed.
     Disguised,
+    /// The values of the query are percent-encoded twice.
+    EncodedTwice,
     /// More query parameters than [`crate::sigv4::QUERY_PARAMETERS_MAX`].
     TooMany,
 }
@@ -255,6 +257,9 @@ impl fmt::Display for Malformed {
             Self::Signature => out.write_str("Signature must be 64 hexadecimal digits."),
             Self::Percent => out.write_str("The query string has a malformed percent-encoding."),
             Self::Disguised => out.write_str("The name of a signed parameter is percent-encoded."),
+            Self::EncodedTwice => out.write_str(
+                "The query string is percent-encoded twice: its values must be encoded once.",
+            ),
             Self::TooMany => out.write_str("The query string has too many parameters."),
         }
     }

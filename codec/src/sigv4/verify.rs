@@ -1,7 +1,7 @@
 //! The verification itself: a claim is read from a request, then checked against the key it names.
 
 use crate::http::Head;
-use crate::sigv4::canonical::{Source, string_to_sign};
+use crate::sigv4::canonical::{Source, bare_host, string_to_sign};
 use crate::sigv4::credential::{Credential, Service};
 use crate::sigv4::keys::{SigningKeys, hex, unhex};
 use crate::sigv4::query::{self, Encoding, Query};
@@ -24,6 +24,8 @@ pub struct RequestRules<'a> {
     /// The tolerance for a client's clock, in seconds, unless its key says otherwise; at most
     /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
+    /// Whether an empty session token counts as none.
+    pub empty_token_is_none: bool,
 }
 
 /// A key as the caller looked it up.
@@ -93,7 +95,7 @@ pub enum Form {
     Header,
     /// Presigned; the query encoded as AWS prescribes.
     Strict,
-    /// Presigned; the query as it arrived.
+    /// Presigned; the query as it arrived, or the host without its port.
     Raw,
 }
 
@@ -184,7 +186,7 @@ impl Verifier {
             signature: unhex(signature).ok_or(Refusal::Malformed(Malformed::Signature))?,
             signed,
             moment: signed.basic(),
-            token,
+            token: token.filter(|token| !token.is_empty() || !rules.empty_token_is_none),
             carrier,
             query,
             decoded,
@@ -240,8 +242,8 @@ impl<'a> Claim<'a> {
     }
 
     /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.
-    /// Takes the time of one SHA-256 of the canonical request and one of the body; of two of the canonical request when
-    /// it is short and could be signed as it arrived.
+    /// Takes the time of one SHA-256 of the canonical request and one of the body; when it is short, of one more of the
+    /// canonical request if it could be signed as it arrived, and of one more if its host has a port.
     ///
     /// # Errors
     /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
@@ -274,6 +276,7 @@ impl<'a> Claim<'a> {
             signed_headers: self.signed_headers,
             payload_hash: &payload_hash,
             signed_in_query: self.carrier != Signed::Header,
+            without_port: false,
         };
         let secret = (known.secret_access_key, known.session_token.is_some());
         let signing_key = keys.of(id, &self.credential, secret);
@@ -281,7 +284,7 @@ impl<'a> Claim<'a> {
         self.query.encode(self.decoded);
         let is_sloppy = self.query.differs_raw();
         // Whether the signature is that of this form, and how long the form is.
-        let mut attempt = |encoding| {
+        let mut attempt = |source: &Source<'_>, encoding| {
             source.write(self.canonical_request, self.query, encoding)?;
             let bytes = self.canonical_request.len();
             *self.hashed_bytes += bytes as u64;
@@ -296,13 +299,26 @@ impl<'a> Claim<'a> {
             let is_right = verify_slices_are_equal(&signature, &self.signature).is_ok();
             Ok((is_right, bytes))
         };
-        let (strict, bytes) = attempt(Encoding::Strict)?;
-        let is_tried_raw = !strict && is_sloppy && bytes <= RAW_BYTES_MAX;
-        let raw = is_tried_raw && attempt(Encoding::Raw)?.0;
+        let (strict, bytes) = attempt(&source, Encoding::Strict)?;
+        let is_tried_again = !strict && bytes <= AGAIN_BYTES_MAX;
+        let raw = is_tried_again && is_sloppy && attempt(&source, Encoding::Raw)?.0;
+        let host = self.head.host().unwrap_or_default();
+        let mut bare = false;
+        if is_tried_again && !raw && bare_host(host) != host {
+            let portless = Source {
+                without_port: true,
+                ..source
+            };
+            bare = attempt(&portless, Encoding::Raw)?.0;
+            if !bare {
+                // What operators compare with the client's has the host as it was sent.
+                source.write(self.canonical_request, self.query, Encoding::Raw)?;
+            }
+        }
         if key.is_none() {
             return Err(Refusal::UnknownKey);
         }
-        if !strict && !raw {
+        if !strict && !raw && !bare {
             return Err(Refusal::Mismatch);
         }
         check_token(known, self.token, self.now)?;
@@ -400,9 +416,9 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Longest strict canonical request that is tried raw as well, in bytes. The raw form is for the URLs of SDKs, whose
-/// longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
-const RAW_BYTES_MAX: usize = 8 * 1024;
+/// Longest strict canonical request that is tried in other forms as well, in bytes. Those are for the URLs of SDKs,
+/// whose longest parts are the token (4 KiB) and the ARN (1 KiB); a longer request is hashed once.
+const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
 /// The SHA-256 of nothing.
 pub(crate) const EMPTY_SHA256: &[u8; 64] =

@@ -177,6 +177,7 @@ impl Signer {
             region: Some(REGION),
             now_s: self.time,
             clock_tolerance_s: 300,
+            empty_token_is_none: true,
         }
     }
 }

@@ -321,6 +321,7 @@ fn rules(region: &str, now_s: u64) -> RequestRules<'_> {
         region: Some(region),
         now_s,
         clock_tolerance_s: 300,
+        empty_token_is_none: true,
     }
 }
 

@@ -28,7 +28,7 @@ fn authenticator(principals: Vec<Principal>) -> Authenticator {
     let rules = SignatureRules {
         region: Some(REGION.into()),
         clock_tolerance_s: 300,
-        own_tolerances: true,
+        strict: false,
     };
     let credentials = Arc::new(Credentials::new(principals).unwrap());
     Authenticator::new(rules, credentials, Arc::new(session_keys()))
@@ -416,9 +416,28 @@ fn a_clock_may_be_off_as_far_as_the_key_says_unless_strict() {
     );
     let other = late("AKIDB", "secret-of-AKIDB").check(&mut authenticator, Service::KinesisVideo);
     assert!(matches!(refusal(other), Refusal::Expired { .. }));
-    authenticator.rules.own_tolerances = false;
+    authenticator.rules.strict = true;
     let strict = lenient.check(&mut authenticator, Service::KinesisVideo);
     assert!(matches!(refusal(strict), Refusal::Expired { .. }));
+}
+
+#[test]
+fn an_empty_token_counts_as_none_unless_strict() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let empty = Signed {
+        token: Some(""),
+        ..Signed::of("AKIDA", "secret-of-AKIDA")
+    };
+    assert!(
+        empty
+            .check(&mut authenticator, Service::KinesisVideo)
+            .is_ok()
+    );
+    authenticator.rules.strict = true;
+    let unsigned = empty.check(&mut authenticator, Service::KinesisVideo);
+    let unsigned = unsigned.unwrap_err();
+    assert_eq!(unsigned.refusal, Refusal::Token);
+    assert_eq!(unsigned.check, Check::TokenMismatch);
 }
 
 #[test]

@@ -130,6 +130,8 @@ pub struct Admission {
     pub arn: ChannelArn,
     /// The viewer's client id; `None` for the master.
     pub client_id: Option<Box<str>>,
+    /// Nothing names its role: no client id, at an endpoint for both.
+    pub unnamed: bool,
     /// The caller that connects.
     pub caller: Caller,
     /// The thing that it asks for.

@@ -173,12 +173,24 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// The origin of a page as browsers write it (RFC 6454 section 6.2): without the default port of the scheme.
+/// The origin of a page as browsers write it (RFC 6454 section 6.2): without the default port of the scheme. Pages of
+/// apps and extensions have schemes of their own, such as `capacitor`; `file://` has no host.
 pub fn dev_origin(text: &str) -> Checked<String> {
-    if text == "null" {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_web = ["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web));
+    let is_own = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(is_letter)
+        && rest
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte));
+    if text == "null" || (is_own && !is_web && text.len() <= 256) {
         return Ok(text.into());
     }
-    origin(text).map_err(|rule| format!("{rule}, or null"))
+    origin(text)
+        .map_err(|rule| format!("{rule}, SCHEME://HOST of an app or extension, file:// or null"))
 }
 
 /// The same, of a page that has one.

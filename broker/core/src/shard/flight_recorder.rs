@@ -154,17 +154,17 @@ impl Recorder {
         ]);
     }
 
-    /// A connection lost its slot to another.
+    /// A connection lost its slot to another, which is perhaps a master only since nothing named its role.
     pub(crate) fn superseded(
         &mut self,
         at: Moment,
         channel: ChannelKey,
-        older: SessionKey,
-        newer: SessionKey,
+        (older, newer): (SessionKey, SessionKey),
+        unnamed: bool,
     ) {
         self.put([
             micros(at),
-            channel.pack() | tag(Tag::Superseded, 0),
+            channel.pack() | tag(Tag::Superseded, u8::from(unnamed)),
             older.pack(),
             newer.pack(),
         ]);
@@ -292,7 +292,7 @@ pub(crate) enum Tag {
     Joined,
     /// A connection left its channel; the detail is the reason, the length the time since its admission in ms.
     Left,
-    /// A connection lost its slot to another.
+    /// A connection lost its slot to another; the detail is 1 for a master whose role nothing named.
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,

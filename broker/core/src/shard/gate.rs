@@ -153,9 +153,7 @@ impl Gate {
 
     /// Whether a form of this length may be a sign-in with a provider's token, which is not signed.
     pub(crate) fn takes_unsigned(&self, length: usize) -> bool {
-        let credentials = self.credentials();
-        let has_providers = credentials.is_some_and(|all| all.providers().next().is_some());
-        has_providers && length <= UNSIGNED_FORM_BYTES_MAX
+        self.authenticator.is_some() && length <= UNSIGNED_FORM_BYTES_MAX
     }
 
     /// Counts one more sign-in of an address that is not signed; false when its rate is used up.
@@ -441,7 +439,7 @@ mod tests {
         let rules = SignatureRules {
             region: None,
             clock_tolerance_s: 300,
-            own_tolerances: true,
+            strict: false,
         };
         let credentials = Arc::new(Credentials::new(Vec::new()).unwrap());
         let authenticator = Authenticator::new(rules, credentials, Arc::clone(opens));

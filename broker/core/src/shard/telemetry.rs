@@ -18,7 +18,8 @@ use crate::time::{Moment, Now, Wall};
 use crate::work_units;
 use crate::{check::Check, id::SessionKey, record::Version};
 use codec::http::{Head, decode, pairs};
-use codec::{identifiers::ChannelArn, signal::Role, sigv4::Stamp};
+use codec::sigv4::{Stamp, parameter_name};
+use codec::{identifiers::ChannelArn, signal::Role};
 use std::borrow::Cow;
 
 /// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
@@ -643,7 +644,7 @@ impl<'a> Claimed<'a> {
         for (name, value) in pairs(head.query().unwrap_or_default()) {
             let Ok(name) = decode(name) else { continue };
             let value = decode(value).unwrap_or(Cow::Borrowed(value));
-            match &*name {
+            match parameter_name(&name).unwrap_or_default() {
                 "X-Amz-ChannelARN" => claimed.channel = Some(channel_name(value)),
                 "X-Amz-ClientId" => claimed.client_id = Some(value),
                 "X-Amz-Credential" => claimed.key_id = Some(before_slash(value)),

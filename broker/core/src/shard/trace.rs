@@ -81,8 +81,8 @@ pub enum TraceKind {
     Joined(SessionKey, Role),
     /// A connection left the channel; its peer is known from here.
     Left(Box<TracePeer>, Option<EndReason>),
-    /// A connection lost its slot to the second one.
-    Superseded(SessionKey, SessionKey),
+    /// A connection lost its slot to the second one, of which nothing said that it is a master if that is true.
+    Superseded(SessionKey, SessionKey, bool),
     /// GO_AWAY was sent to it.
     ToldToGo(SessionKey),
     /// Something of a message.
@@ -273,7 +273,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
         Tag::Name | Tag::Address => return None,
         Tag::Joined if detail == 0 => TraceKind::Joined(session, Role::Master),
         Tag::Joined => TraceKind::Joined(session, Role::Viewer),
-        Tag::Superseded => TraceKind::Superseded(session, other),
+        Tag::Superseded => TraceKind::Superseded(session, other, detail == 1),
         Tag::ToldToGo => TraceKind::ToldToGo(session),
         Tag::Left => {
             let remote = address(recorder.get(serial.checked_sub(1)?)?)?;

@@ -94,7 +94,7 @@ impl Trace {
                 let reason = reason.expect("a known one");
                 format!("{} left: {reason}", name(&who.session))
             }
-            TraceKind::Superseded(older, newer) => {
+            TraceKind::Superseded(older, newer, _) => {
                 format!("{} superseded by {}", name(older), name(newer))
             }
             TraceKind::ToldToGo(who) => format!("{} GO_AWAY", name(who)),

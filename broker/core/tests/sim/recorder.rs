@@ -350,7 +350,7 @@ impl World {
                 let reasons = [Some(*wanted), *or];
                 **peer == self.peer(*conn) && reason.is_some() && reasons.contains(reason)
             }
-            (TraceKind::Superseded(older, newer), What::Superseded(one, other)) => {
+            (TraceKind::Superseded(older, newer, _), What::Superseded(one, other)) => {
                 (*older, *newer) == (key(one), key(other))
             }
             (TraceKind::ToldToGo(session), What::ToldToGo(conn)) => *session == key(conn),

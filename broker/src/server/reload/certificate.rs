@@ -111,8 +111,10 @@ fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<Pa
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));
     }
-    let found =
-        dev_certificate::development(data_dir.path(), &settings.dev_hosts, SystemTime::now());
+    let below = settings.advertise.domain.iter();
+    let below = below.map(|domain| format!("*.{domain}"));
+    let hosts: Vec<_> = settings.dev_hosts.iter().cloned().chain(below).collect();
+    let found = dev_certificate::development(data_dir.path(), &hosts, SystemTime::now());
     let DevCertificate { ca, files, made } = found
         .map_err(|error| Failure::fatal("the development certificate cannot be written", &error))?;
     if made {

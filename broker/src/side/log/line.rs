@@ -140,8 +140,17 @@ fn write_superseded(superseded: &Superseded) {
         remote,
         by,
         after_ms,
+        unnamed,
         unlogged,
     } = superseded;
+    if *unnamed {
+        warn!(
+            target: TARGET,
+            channel = cut(channel, ID_CHARS),
+            remote = %by,
+            "connected as master: no X-Amz-ClientId"
+        );
+    }
     info!(
         target: TARGET,
         role = word(*role),
@@ -425,6 +434,7 @@ mod tests {
             remote: ([127, 0, 0, 1], 9).into(),
             by: ([127, 0, 0, 2], 7).into(),
             after_ms: 5_000,
+            unnamed: false,
             unlogged: 0,
         })));
         for field in ["remote=127.0.0.1:9", "by=127.0.0.2:7", "after_ms=5000"] {

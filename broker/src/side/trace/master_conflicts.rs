@@ -4,12 +4,14 @@
 use crate::side::trace::hints::Span;
 use crate::side::trace::timeline::{Connection, Story};
 use broker_core::{event::SHORT_MS, id::SessionKey, shard::TraceKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// The connections of a channel's master that others took the place of.
 pub(crate) struct Takeovers {
     by: BTreeMap<u64, Takeover>,
+    /// The newer ones whose role nothing named.
+    unnamed: BTreeSet<u64>,
     /// From the first of them to the last, in milliseconds.
     within: f64,
     /// The connections that ended soon, though no other one took their place.
@@ -31,10 +33,11 @@ impl Takeovers {
             same.next().map(|peer| peer.remote)
         };
         let mut moments = Vec::new();
-        let mut by = BTreeMap::new();
+        let (mut by, mut unnamed) = (BTreeMap::new(), BTreeSet::new());
         for one in &story.masters {
             for event in &one.events {
-                if let TraceKind::Superseded(older, newer) = event.kind {
+                if let TraceKind::Superseded(older, newer, is_unnamed) = event.kind {
+                    unnamed.extend(is_unnamed.then(|| newer.pack()));
                     let (after, newer) = (one.ms(event.at_us), known(newer));
                     moments.push(event.at_us);
                     by.insert(older.pack(), Takeover { after, newer });
@@ -46,6 +49,7 @@ impl Takeovers {
         let within = f64::from(u32::try_from(us / 1000).unwrap_or(u32::MAX));
         let mut takeovers = Self {
             by,
+            unnamed,
             within,
             short: 0,
         };
@@ -58,6 +62,12 @@ impl Takeovers {
     pub(crate) fn has_lost(&self, one: &Connection) -> bool {
         let session = one.peer.as_ref().map(|peer| peer.session.pack());
         session.is_some_and(|session| self.by.contains_key(&session))
+    }
+
+    /// Whether it took the place of another one, and nothing named its role.
+    pub(crate) fn is_unnamed(&self, one: &Connection) -> bool {
+        let session = one.peer.as_ref().map(|peer| peer.session.pack());
+        session.is_some_and(|session| self.unnamed.contains(&session))
     }
 
     /// Whether it ended soon after it began, and not for another one.
@@ -148,7 +158,7 @@ mod tests {
             (number, TraceKind::Left(Box::new(peer(number)), reason))
         });
         let taken = (1..masters).map(|number| {
-            let kind = TraceKind::Superseded(session(number), session(number + 1));
+            let kind = TraceKind::Superseded(session(number), session(number + 1), false);
             (number, kind)
         });
         let mut events: Vec<TraceEvent> = (taken.chain(left).zip(0..))

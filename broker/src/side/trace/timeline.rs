@@ -379,7 +379,7 @@ fn unaccepted(event: &TraceEvent) -> Option<(Unaccepted, Lengths)> {
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
         TraceKind::Joined(session, Role::Master | Role::Viewer)
-        | TraceKind::Superseded(session, _)
+        | TraceKind::Superseded(session, ..)
         | TraceKind::ToldToGo(session) => Some(Whose::Session(*session)),
         TraceKind::Left(peer, _) => Some(Whose::Session(peer.session)),
         TraceKind::Message {

@@ -22,7 +22,7 @@ fn bad_queries_are_refused(broker: &Broker) {
         "X-Amz-ClientId=v1".to_owned(),
         "X-Amz-ChannelARN=".to_owned(),
         "X-Amz-ChannelARN=nonsense".to_owned(),
-        "x-amz-channelarn=".to_owned() + &percent_encoded(&arn("demo")),
+        format!("{good}&x-amz-channelarn={}", percent_encoded(&arn("demo"))),
         master_query(&arn("demo").replace("1700000000123", "x")),
         master_query(&arn("demo").replace(":channel/", ":stream/")),
         master_query(&arn("demo").replace("kinesisvideo", "s3")),
@@ -46,8 +46,13 @@ fn bad_queries_are_refused(broker: &Broker) {
         connection.assert_closed();
         pair.relay();
     }
+    let twice = master_query(&percent_encoded(&arn("demo")));
+    let (answer, _) = upgrade(broker, &twice, "");
+    let told = answer.refused(400, "InvalidArgumentException");
+    assert!(told.contains("percent-encoded twice"), "{told}");
     // An upgrade that only looks odd is accepted.
     for query in [
+        "x-amz-channelarn=".to_owned() + &percent_encoded(&arn("demo")),
         format!("{good}&unknown=1&empty"),
         format!("X-Amz-ChannelARN={}", arn("demo")),
         viewer_query(&arn("demo"), &"v".repeat(256)),

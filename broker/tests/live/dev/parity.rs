@@ -69,6 +69,34 @@ fn more_viewers_than_the_cloud_takes_are_found() {
     drop(viewers);
 }
 
+/// A page signs its URL without a client id: it is the master, where one endpoint serves both roles.
+#[test]
+fn a_viewer_without_a_client_id_that_takes_the_masters_place_is_found() {
+    let broker = &Broker::dev(2);
+    let arn = create(broker.plain, "unnamed", 60);
+    let camera = Peer::master(broker, &arn);
+    assert_eq!(findings(broker, ""), Vec::<Value>::new());
+    let page = Peer::master(broker, &arn);
+    let found = findings(broker, "?channel=unnamed");
+    let first = (&found[0]["rule"], &found[0]["count"], found.len());
+    assert_eq!(first, (&json!("master_without_client_id"), &json!(1), 1));
+    let wanted = "connected as master: no X-Amz-ClientId";
+    let says = found[0]["says"].as_str().expect("a text");
+    assert!(says.starts_with(wanted), "{says}");
+    broker.logged(&["WARN", wanted, "unnamed"], 1);
+    let trace = get(broker.admin, "/channels/unnamed/trace").json();
+    let masters = trace["master"].as_array().expect("a list");
+    let hints: Vec<_> = masters.iter().map(|it| it["hints"].to_string()).collect();
+    let told = hints.iter().filter(|hints| hints.contains(wanted));
+    assert_eq!((told.count(), hints.len()), (1, 2), "{trace}");
+    drop((camera, page));
+    // A camera that comes back when its place is free takes nobody's.
+    let other = create(broker.plain, "camera", 60);
+    Peer::master(broker, &other).close();
+    drop(Peer::master(broker, &other));
+    assert_eq!(findings(broker, "?channel=camera"), Vec::<Value>::new());
+}
+
 #[test]
 fn rates_of_the_account_are_found_whichever_shards_it_calls() {
     let broker = &Broker::dev(4);

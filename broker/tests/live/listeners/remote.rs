@@ -1,10 +1,11 @@
 //! A development server for other machines: what `--allow-remote` and `--dev-host` permit, and what they do not.
 
-use crate::http::{exchange, get};
+use crate::http::{call, create, exchange, get};
 use crate::process::{Broker, fresh_directory, run_to_end};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -136,6 +137,42 @@ fn a_host_of_its_own_is_in_the_certificate_the_host_check_and_the_origins() {
     assert_eq!(
         config["dev_hosts"],
         serde_json::json!(["bench.test", "192.0.2.7"])
+    );
+}
+
+/// Names below a domain work at a development server as it is: discovery has its port, its certificate has them.
+#[test]
+fn names_below_a_domain_lead_to_a_development_server() {
+    let (below, listen) = ("[advertise]\ndomain = \"kvs.localhost\"\n", "127.0.0.1:0");
+    let (plain, tls) = (format!("http://{listen}"), format!("https://{listen}"));
+    let flags = ["--dev", "--listen", &plain, "--listen", &tls];
+    let broker = Broker::configured_as(below, &flags, 1);
+    let arn = create(broker.plain, "below", 60);
+    for (role, start) in [("MASTER", "wss://m-"), ("VIEWER", "wss://v-")] {
+        let wanted = json!({"Protocols": ["WSS", "HTTPS"], "Role": role});
+        let body = json!({"ChannelARN": arn, "SingleMasterChannelEndpointConfiguration": wanted});
+        let answer = call(broker.plain, "/getSignalingChannelEndpoint", &body).ok();
+        for (entry, start) in [(0, start), (1, "https://r-")] {
+            let url = answer["ResourceEndpointList"][entry]["ResourceEndpoint"].as_str();
+            let url = url.expect("a URL");
+            let end = format!(".kvs.localhost:{}", broker.tls.port());
+            assert!(url.starts_with(start) && url.ends_with(&end), "{url}");
+            let (_, host) = url.split_once("://").expect("a scheme");
+            let (name, _) = host.split_once(':').expect("a port");
+            assert_eq!(
+                status_over_tls(&broker, broker.tls, name),
+                Ok(404),
+                "{name}"
+            );
+        }
+    }
+    let elsewhere = "[advertise]\ndomain = \"kvs.test\"\n";
+    let broker = Broker::configured_as(elsewhere, &flags, 1);
+    broker.logged(&["*.kvs.test must resolve to this machine"], 1);
+    let (accepted, said) = checked("[advertise]\ndomain = \"localhost\"\n", &["--dev"]);
+    assert!(
+        !accepted && said.contains("such as kvs.localhost"),
+        "{said}"
     );
 }
 

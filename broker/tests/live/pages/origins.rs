@@ -69,6 +69,45 @@ fn an_origin_that_the_operator_names_may() {
     assert_eq!(other.status, 403);
 }
 
+/// What the answer to a foreign page advises is taken at start, for pages of every scheme, and lets in that page alone.
+#[test]
+fn pages_of_apps_and_extensions_may_when_they_are_named() {
+    let pages = [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "file://",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "null",
+    ];
+    let ask = |broker: &Broker, page: &str| {
+        let lines = format!("Host: localhost\r\nOrigin: {page}");
+        let [call, upgrade] = [CALL, UPGRADE].map(|start| ask(broker, start, &lines));
+        if call.status == 403 {
+            assert!(call.text().contains("--dev-origin ORIGIN"), "{page}");
+        }
+        (call.status, upgrade.status)
+    };
+    let plain = Broker::dev(1);
+    let mut arguments = vec!["--dev", "--listen", "http://127.0.0.1:0"];
+    for page in pages {
+        assert_eq!(ask(&plain, page), (403, 403), "{page}");
+        arguments.extend(["--dev-origin", page]);
+    }
+    let broker = Broker::start(&arguments, 1);
+    for page in pages {
+        assert_eq!(ask(&broker, page), (200, 101), "{page}");
+    }
+    for other in [
+        "capacitor://other",
+        "file://x",
+        "chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba",
+        "https://app.example",
+    ] {
+        assert_eq!(ask(&broker, other), (403, 403), "{other}");
+    }
+}
+
 #[test]
 fn where_requests_are_signed_any_page_may_try() {
     let service = Service::start(1);

@@ -3,6 +3,7 @@
 //! * [`service`] is the broker of these tests, [`signer`] signs for them.
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
+//! * [`sdks`]: what clients sign in a way of their own.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
 //!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
 //!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
@@ -16,6 +17,7 @@ mod recheck;
 pub(crate) mod refused;
 pub(crate) mod reload;
 mod roles;
+mod sdks;
 pub(crate) mod service;
 pub(crate) mod signer;
 mod slow;

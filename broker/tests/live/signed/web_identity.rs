@@ -284,6 +284,28 @@ fn refuses(service: &Service, (role, token): (&str, &str), wanted: (u16, &str), 
     assert_seen(service, element(&body, "RequestId"), &seen, token);
 }
 
+/// Where there is no provider the answer is that of an unknown one, and names it.
+#[test]
+fn without_a_provider_the_tokens_issuer_is_named() {
+    let service = Service::start(1);
+    let claims = json!({
+        "iss": "https://id.example.com", "sub": "alice", "aud": "app", "iat": now_s(), "exp": now_s() + 600,
+    });
+    let token = TokenKey::new("one").token(&claims);
+    let answer = sign_in(&service, "viewer", &token);
+    assert_eq!(code(&answer), (400, "InvalidIdentityToken".to_owned()));
+    assert_eq!(
+        element(&answer.text(), "Message"),
+        "No OpenIDConnect provider found in your account for https://id.example.com"
+    );
+    let refused = (400, "InvalidIdentityToken");
+    refuses(&service, ("viewer", &token), refused, "has this issuer");
+    let unsigned = Call::sts(&service.broker, &[("Action", "GetCallerIdentity")]);
+    let missing = (403, "MissingAuthenticationToken".to_owned());
+    assert_eq!(code(&service.send(&unsigned)), missing);
+    service.end();
+}
+
 #[test]
 fn what_else_is_not_signed_is_refused_as_ever() {
     let service = Service::with(&file(&Provider::start(), "private = true"), &[], 1);

@@ -114,3 +114,35 @@ fn endpoints_have_no_path() {
         assert!(endpoint(text, schemes).is_err(), "{text}");
     }
 }
+
+#[test]
+fn pages_of_apps_and_extensions_have_origins() {
+    for text in [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "moz-extension://5c6d7e8f-0a1b-2c3d-4e5f-60718293a4b5",
+        "file://",
+        "null",
+        "https://app.example:3000",
+    ] {
+        assert_eq!(dev_origin(text), Ok(text.to_owned()), "{text}");
+    }
+    for text in [
+        "",
+        "*",
+        "capacitor:",
+        "://localhost",
+        "1app://x",
+        "a b://x",
+        "app://x/",
+        "app://x y",
+        "app://u@x",
+        "http://",
+        "HTTPS://a/b",
+        "file:///page.html",
+    ] {
+        assert!(dev_origin(text).is_err(), "{text}");
+    }
+}

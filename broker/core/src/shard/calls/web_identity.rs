@@ -127,7 +127,8 @@ fn refusal(WebFault { fault, claimed }: &WebFault) -> StsFault {
     let message = match fault {
         TokenFault::Audience => "Incorrect token audience".to_owned(),
         TokenFault::Issuer => {
-            "No OpenIDConnect provider found in your account for the issuer of the token".to_owned()
+            let issuer = claimed.as_ref().map_or("the issuer", |it| &it.issuer);
+            format!("No OpenIDConnect provider found in your account for {issuer}")
         }
         TokenFault::Malformed(_)
         | TokenFault::Expired

@@ -287,8 +287,15 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
     sockets.place(key, place);
     books.note().joined(at, channel, key, &role);
     if let Some(older) = joined.superseded {
-        books.note().superseded(at, channel, older, key);
-        log_superseded(sockets, books, (older, key), (&admission.arn, &role), at);
+        let unnamed = admission.unnamed && sockets.settings().dev && !sockets.is_gone(older);
+        books.note().superseded(at, channel, (older, key), unnamed);
+        log_superseded(
+            sockets,
+            books,
+            (older, key),
+            (admission, &role, unnamed),
+            at,
+        );
         sockets.supersede(books, todo, older, at);
     }
     if let Some(evicted) = joined.evicted {
@@ -309,14 +316,21 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
     todo.push(Todo::Deliver(channel, role));
 }
 
-/// Counts a connection whose place a newer one takes, and notes its line in the log.
+/// Counts a connection whose place a newer one takes, and notes its line in the log; and a finding of one that is the
+/// master only since nothing named its role.
 fn log_superseded(
-    sockets: &Sockets,
+    sockets: &mut Sockets,
     books: &mut Books,
     (older, newer): (SessionKey, SessionKey),
-    (arn, role): (&ChannelArn, &Role),
+    (admission, role, unnamed): (&Admission, &Role, bool),
     at: Moment,
 ) {
+    let arn = &admission.arn;
+    if let Some(parity) = sockets.dev_mut().parity.as_deref_mut().filter(|_| unnamed) {
+        let says =
+            "connected as master: no X-Amz-ClientId; it took the place of a connected master";
+        parity.note("master_without_client_id", arn.name(), at, || says.into());
+    }
     books.count_superseded(role.on_wire());
     let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
         return;
@@ -329,6 +343,7 @@ fn log_superseded(
         remote: older.remote(),
         by: newer.remote(),
         after_ms: at.now.since(opened),
+        unnamed,
         unlogged,
     };
     books.diary().superseded(at.now, Account::of(arn), line);

@@ -127,12 +127,7 @@ fn answer_head(
             next(request, close)
         }
         _ if is_wake(&request.head) => unknown_operation(sockets, books, key, request, at),
-        "GET"
-            if request
-                .head
-                .query()
-                .is_some_and(|query| query.contains("X-Amz-ChannelARN")) =>
-        {
+        "GET" if upgrades::names(&request.head, "X-Amz-ChannelARN") => {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
             let fault = HeadFault::new(Check::NotWebsocket, 400, message);
             let purpose = upgrade_of(&request.head);
@@ -397,10 +392,7 @@ fn is_wake(head: &Head<'_>) -> bool {
 
 /// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
 fn upgrade_of(head: &Head<'_>) -> Purpose {
-    let names_client = head
-        .query()
-        .is_some_and(|query| query.contains("X-Amz-ClientId="));
-    Purpose::Upgrade(if names_client {
+    Purpose::Upgrade(if upgrades::names(head, "X-Amz-ClientId") {
         UpgradeRole::Viewer
     } else {
         UpgradeRole::Master

@@ -16,7 +16,9 @@ use crate::time::Moment;
 use crate::{check::Check, id::SessionKey, machine::Peer, settings::Settings, shard::Fault};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
+use codec::sigv4::parameter_name;
 use codec::{control::ErrorKind, policy::Action, signal::PRESENCE_PARAMETER};
+use std::borrow::Cow;
 
 /// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
 const SINGLE: [&str; 9] = [
@@ -53,28 +55,7 @@ pub(crate) fn admission(
     asked: Option<&Upgrade<'_>>,
     at: Moment,
 ) -> Result<Admission, UpgradeRefusal> {
-    let invalid = |check, message| {
-        let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
-        UpgradeRefusal::Refused(Box::new(fault), None)
-    };
-    let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
-    for (name, value) in pairs(head.query().unwrap_or_default()) {
-        // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
-        let name = decode(name).map_err(|_| {
-            let message = "A query parameter's name is not percent-encoded UTF-8.";
-            invalid(Check::QueryMalformed, message)
-        })?;
-        let Some(place) = SINGLE.iter().position(|known| *known == name) else {
-            continue;
-        };
-        let Some(slot) = found.get_mut(place) else {
-            continue;
-        };
-        if slot.replace(value).is_some() {
-            let message = "A query parameter was given twice.";
-            return Err(invalid(Check::ParameterTwice, message));
-        }
-    }
+    let found = single(head).map_err(|fault| UpgradeRefusal::Refused(Box::new(fault), None))?;
     let caller = gate.authenticate_upgrade(head, peer, at);
     let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
     let [arn, client_id, ..] = found;
@@ -83,7 +64,8 @@ pub(crate) fn admission(
     let (asks, (arn, client_id)) = match target {
         Ok(asked) => asked,
         Err((check, message)) => {
-            let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
+            let seen = arn.is_none().then(|| names_seen(head));
+            let fault = Fault::new(check, ErrorKind::InvalidArgument, message).by_policy(seen);
             return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
         }
     };
@@ -103,12 +85,38 @@ pub(crate) fn admission(
         let fault = absent(Check::AccountHidden);
         return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
     }
+    let endpoint = role_of_host(settings, head.host().unwrap_or_default());
     Ok(Admission {
         arn,
+        unnamed: client_id.is_none() && endpoint.is_none(),
         client_id,
         caller,
         asks,
     })
+}
+
+/// The values of the parameters that may come once, in the order of [`SINGLE`].
+fn single<'h>(head: &Head<'h>) -> Result<[Option<&'h str>; SINGLE.len()], Fault> {
+    let invalid = |check, message| Fault::new(check, ErrorKind::InvalidArgument, message);
+    let mut found = [const { None::<(Cow<'_, str>, &str)> }; SINGLE.len()];
+    for (name, value) in pairs(head.query().unwrap_or_default()) {
+        // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
+        let name = decode(name).map_err(|_| {
+            let message = "A query parameter's name is not percent-encoded UTF-8.";
+            invalid(Check::QueryMalformed, message)
+        })?;
+        let known = parameter_name(&name);
+        let place = known.and_then(|known| SINGLE.iter().position(|single| *single == known));
+        let Some(slot) = place.and_then(|place| found.get_mut(place)) else {
+            continue;
+        };
+        if let Some((first, _)) = slot {
+            let fault = invalid(Check::ParameterTwice, "A query parameter was given twice.");
+            return Err(fault.by_policy(Some(format!("the query has {first} and {name}").into())));
+        }
+        *slot = Some((name, value));
+    }
+    Ok(found.map(|it| it.map(|(_, value)| value)))
 }
 
 /// The thing that an upgrade asks for, or a device.
@@ -130,7 +138,7 @@ fn asks(
     if client_id.is_some() {
         return Err((Check::ArgumentInvalid, AS_VIEWER));
     }
-    if head.header("authorization").is_none() && names_signature(head) {
+    if head.header("authorization").is_none() && names(head, "X-Amz-Signature") {
         return Err((Check::ArgumentInvalid, PRESIGNED));
     }
     let waits = pairs(head.query().unwrap_or_default()).filter(|(name, _)| *name == "wait");
@@ -154,10 +162,22 @@ fn wants_presence(head: &Head<'_>) -> bool {
     })
 }
 
-/// Whether a URL is presigned.
-fn names_signature(head: &Head<'_>) -> bool {
+/// Whether the query has this parameter of the protocol.
+pub(crate) fn names(head: &Head<'_>, parameter: &str) -> bool {
     let mut all = pairs(head.query().unwrap_or_default());
-    all.any(|(name, _)| name == "X-Amz-Signature")
+    all.any(|(name, _)| parameter_name(name) == Some(parameter))
+}
+
+/// The names in a query that names no channel, for operators. What is long may be a secret.
+fn names_seen(head: &Head<'_>) -> Box<str> {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let all = pairs(head.query().unwrap_or_default()).map(|(name, _)| name);
+    let short = all.filter(|name| name.len() <= NAME_BYTES_SHOWN && name.bytes().all(is_word));
+    let names: Vec<_> = short.take(NAMES_SHOWN).collect();
+    if names.is_empty() {
+        return "the query has no parameter".into();
+    }
+    format!("the query has {}", names.join(", ")).into()
 }
 
 /// The action of a connection.
@@ -182,6 +202,9 @@ fn parameters(
     let arn = arn.ok_or_else(|| malformed("X-Amz-ChannelARN is required."))?;
     let undecoded = malformed("X-Amz-ChannelARN is not percent-encoded UTF-8.");
     let arn = decode(arn).map_err(|_| undecoded)?;
+    if arn.contains("%3A") || arn.contains("%3a") {
+        return Err((Check::QueryMalformed, ENCODED_TWICE));
+    }
     let arn =
         ChannelArn::parse(&arn, settings.strict()).map_err(|error| malformed(error.message()))?;
     let client_id = match role_of_host(settings, head.host().unwrap_or_default()) {
@@ -275,6 +298,12 @@ fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     Ok(id.as_str().into())
 }
 
+/// Names of parameters that are shown, and the longest of them, in bytes: a token is longer.
+const NAMES_SHOWN: usize = 16;
+const NAME_BYTES_SHOWN: usize = 24;
+
+const ENCODED_TWICE: &str =
+    "X-Amz-ChannelARN is percent-encoded twice: values of the query must be encoded once.";
 const AS_VIEWER: &str = "X-Amz-ClientId is not allowed: the device itself asks.";
 const PRESIGNED: &str = "The signature must be in the header Authorization.";
 const WAIT: &str = "wait must be given once, as 30 to 600 seconds.";

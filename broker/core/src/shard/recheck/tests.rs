@@ -42,7 +42,7 @@ impl World {
         let rules = SignatureRules {
             region: None,
             clock_tolerance_s: 300,
-            own_tolerances: true,
+            strict: false,
         };
         let authenticator = Authenticator::new(rules, credentials(names), Arc::clone(&keys));
         let placement = Placement::new([1, 2, 3, 4], shards);

@@ -85,7 +85,11 @@ impl Origins {
     pub(crate) fn of(settings: &Settings) -> Self {
         let advertise = &settings.advertise;
         let endpoints = [&advertise.wss, &advertise.https].into_iter().flatten();
-        let urls = settings.dev_origins.iter().chain(endpoints);
+        // Pages of other schemes come from no host: what they name is none of ours.
+        let pages = settings.dev_origins.iter();
+        let urls = pages
+            .filter(|page| web_host(page).is_some())
+            .chain(endpoints);
         let hosts =
             urls.filter_map(|url| Some(host_of(url.split_once("://")?.1).to_ascii_lowercase()));
         let own: Vec<String> = settings
@@ -127,9 +131,7 @@ impl Origins {
         {
             return true;
         }
-        let web = ["http://", "https://"];
-        let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
-        rest.map(host_of).is_some_and(|host| {
+        web_host(origin).is_some_and(|host| {
             is_loopback(host) || self.own.iter().any(|own| own.eq_ignore_ascii_case(host))
         })
     }
@@ -146,6 +148,13 @@ impl Origins {
         };
         self.hosts.contains(&host) || self.domain.as_deref().is_some_and(below)
     }
+}
+
+/// The host of a page that was loaded from one.
+fn web_host(origin: &str) -> Option<&str> {
+    let web = ["http://", "https://"];
+    let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
+    rest.map(host_of)
 }
 
 /// The host of `HOST` or `HOST:PORT`.
@@ -275,6 +284,15 @@ mod origins_tests {
         }
         let foreign = "Host: localhost\r\nOrigin: https://app.example";
         assert_eq!(check(foreign), Some(FOREIGN_ORIGIN), "another port");
+        settings.dev_origins.push("capacitor://app.test".into());
+        let check = |lines: &str| refused(&settings, lines);
+        let page = "Host: localhost\r\nOrigin: capacitor://app.test";
+        assert_eq!(check(page), None);
+        assert_eq!(
+            check("Host: app.test"),
+            Some(FOREIGN_HOST),
+            "no host of ours"
+        );
         settings.advertise.domain = Some("kvs.example".into());
         assert_eq!(refused(&settings, "Host: m-1.kvs.example"), None);
         assert_eq!(refused(&settings, "Host: kvs.example"), None);

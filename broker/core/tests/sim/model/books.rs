@@ -331,6 +331,7 @@ impl Model {
             remote,
             by,
             after_ms,
+            unnamed: self.settings.dev && role == Role::Master,
             unlogged,
         })));
     }

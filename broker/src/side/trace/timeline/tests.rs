@@ -200,7 +200,7 @@ fn an_event_that_names_a_connection_is_that_ones_whenever_it_was() {
             became("v1", ANSWER, DOWN, Passage::Delivered, Some(1)),
         )
         .at(3004, became("v1", OFFER, UP, Passage::Delivered, Some(9)))
-        .at(3005, TraceKind::Superseded(session(1), session(2)))
+        .at(3005, TraceKind::Superseded(session(1), session(2), false))
         .at(3006, TraceKind::ToldToGo(session(2)));
     let story = script.read(9000);
     assert_eq!(
