@@ -61,6 +61,8 @@ pub struct Things {
     pub registry: Registry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
+    /// The numbers of certificates that the lists of any table revoke, in their order.
+    pub revoked: Box<[u64]>,
     /// The number of sign-ins of each thing within the hour.
     pub sign_ins: SignIns,
 }
@@ -72,8 +74,8 @@ pub struct ThingAuthority {
     pub key: [u8; 32],
     /// The names that it may give, with `*` for any letters; all, if there is none.
     pub names: Option<Box<str>>,
-    /// Serial numbers that it has revoked, in their order.
-    pub revoked: Box<[Box<[u8]>]>,
+    /// How many certificates it has revoked; `None` if it has no list.
+    pub revoked: Option<usize>,
     /// Policies of its certificates.
     pub policies: Box<[Arc<Policy>]>,
     /// Its subject, for operators.
@@ -107,6 +109,8 @@ pub enum ThingRefusal<'a> {
     Ended(u64),
     /// The registry says so.
     Inactive,
+    /// A revocation list names it, or a certificate that was shown with it.
+    Revoked,
     /// It is not in the registry, and no authority vouches for it, since …
     Unknown(&'a str),
     /// Its authority may not give this name.
@@ -126,6 +130,7 @@ impl ThingRefusal<'_> {
             Self::NotYet(_)
             | Self::Ended(_)
             | Self::Inactive
+            | Self::Revoked
             | Self::Unknown(_)
             | Self::ForeignName(_)
             | Self::NameInactive => false,
@@ -145,6 +150,9 @@ impl std::fmt::Display for ThingRefusal<'_> {
                 write!(out, "the certificate has ended: it was valid until {last}")
             }
             Self::Inactive => out.write_str("the certificate is inactive in the registry"),
+            Self::Revoked => out.write_str(
+                "the certificate is revoked: its authority has revoked it, or one shown with it (`crl` of [things])",
+            ),
             Self::Unknown(why) => {
                 write!(out, "the certificate is not in the registry, and {why}")
             }
@@ -266,6 +274,9 @@ impl Things {
         shown: &'a ShownCertificate,
         wanted: Option<&str>,
     ) -> Result<Identified<'a>, ThingRefusal<'a>> {
+        if self.is_revoked(&shown.numbers) {
+            return Err(ThingRefusal::Revoked);
+        }
         let refused = |why| ThingRefusal::Unknown(why);
         let vouched = shown.vouched.as_ref().map_err(|why| refused(why))?;
         let authority = self.authority(vouched);
@@ -296,6 +307,11 @@ impl Things {
         all.find(|authority| authority.key == vouched.authority)
     }
 
+    fn is_revoked(&self, numbers: &[u64]) -> bool {
+        let mut numbers = numbers.iter();
+        numbers.any(|number| self.revoked.binary_search(number).is_ok())
+    }
+
     /// Whether keys that were given to a thing still hold: its certificate, and its name with it, are let in still.
     /// The name in a certificate of an authority counts also where the request for the keys did not have it.
     #[must_use]
@@ -308,7 +324,8 @@ impl Things {
                 let name = name.or(vouched.unnamed.as_deref());
                 let is_off = name.is_some_and(|name| self.registry.is_inactive(name));
                 let mut authorities = self.authorities.iter();
-                !is_off && authorities.any(|it| it.vouches(vouched, name))
+                let is_out = is_off || self.is_revoked(&identity.numbers);
+                !is_out && authorities.any(|it| it.vouches(vouched, name))
             }
             (device_registry::Lookup::Unknown, None)
             | (device_registry::Lookup::Inactive | device_registry::Lookup::Other, _) => false,
@@ -317,16 +334,9 @@ impl Things {
 }
 
 impl ThingAuthority {
-    /// Whether a certificate is its own, it has not revoked it, and may give the name.
+    /// Whether a certificate is its own, and it may give the name.
     fn vouches(&self, vouched: &Vouched, name: Option<&str>) -> bool {
-        if vouched.authority != self.key {
-            return false;
-        }
-        let is_revoked = self
-            .revoked
-            .binary_search_by(|it| (**it).cmp(&vouched.serial))
-            .is_ok();
-        !is_revoked && name.is_none_or(|name| self.may_give(name))
+        vouched.authority == self.key && name.is_none_or(|name| self.may_give(name))
     }
 
     /// Whether it may give a certificate this name.

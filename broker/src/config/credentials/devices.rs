@@ -3,7 +3,7 @@
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{policies_of, policy_names};
 use crate::config::document::{Section, list, text};
-use crate::devices::{Authority, Devices, NameSource, is_thing_name};
+use crate::devices::{Authority, Devices, NameSource, RevocationLists, is_thing_name};
 use broker_core::auth::{Registry, RegistryBuilder, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked};
 use codec::policy::{Action, Policy};
@@ -24,11 +24,12 @@ pub(crate) struct WrittenThings {
     pub(crate) policies: Vec<String>,
 }
 
-/// The authorities of one table, for the core and for the edge.
+/// The authorities of all tables, for the core and for the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<Authority>,
+    revoked: Vec<u64>,
     policies: Vec<String>,
 }
 
@@ -59,7 +60,9 @@ pub(crate) fn things(
         read(written, (known, max), files)
     });
     let own = names.clone().unwrap_or_default();
-    let all = authorities(section, names.as_deref(), known, files);
+    let mut all = authorities(section, names.as_deref(), known, files);
+    all.revoked.sort_unstable();
+    all.revoked.dedup();
     if !section.has("hosts") {
         section.fault("hosts needed");
     }
@@ -78,6 +81,7 @@ pub(crate) fn things(
             policies: policies_of(&own, known).into(),
             registry,
             authorities: all.core.into(),
+            revoked: all.revoked.into(),
             sign_ins: SignIns::default(),
         },
         devices: Devices {
@@ -100,7 +104,7 @@ fn authorities(
     if section.has("ca") {
         authority(section, own, known, files, &mut all);
     } else {
-        for key in ["name", "names", "crl", "crl_grace"] {
+        for key in ["name", "names", "intermediates", "crl", "crl_grace"] {
             if section.has(key) {
                 section.fault(format!("allowed {key} together with ca"));
             }
@@ -116,7 +120,7 @@ fn authorities(
             authority(section, &names, known, files, &mut all);
         } else {
             section.fault("ca needed");
-            for key in ["ca", "name", "names", "crl", "crl_grace"] {
+            for key in ["ca", "name", "names", "intermediates", "crl", "crl_grace"] {
                 section.read(key, |_| Ok(()));
             }
         }
@@ -132,38 +136,45 @@ fn authority(
     files: &mut Files,
     all: &mut Authorities,
 ) {
-    let certificates = section.text("ca", |text| certificates(files, text));
+    let authorities = section.text("ca", |text| certificates(files, text));
     let name = section.text("name", |text| {
         let rule = || "allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
         NameSource::named(text).ok_or_else(rule)
     });
     let names = section.text("names", pattern);
+    let intermediates = section.text("intermediates", |text| certificates(files, text));
+    let between = intermediates.as_deref().unwrap_or_default();
     let lists = section.read("crl", |value| {
-        let lists = list(value, 1, "files", |value| {
+        let written = list(value, 1, "files", |value| {
             text(value, |text| Ok(text.to_owned()))
         })?;
-        lists.iter().try_fold(Vec::new(), |mut lists, written| {
+        let mut lists = Vec::new();
+        for written in &written {
             lists.extend(revocation_lists(files, written)?);
-            Ok(lists)
-        })
+        }
+        match &authorities {
+            Some(authorities) => RevocationLists::new(lists, authorities, between),
+            None => Ok(RevocationLists::default()), // a fault of ca, which is reported
+        }
     });
     let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
     if !section.has("name") {
         section.fault("name needed, which says where certificates have their thing's name");
     }
-    let (Some(certificates), Some(name)) = (certificates, name) else {
+    let (Some(authorities), Some(name)) = (authorities, name) else {
         return;
     };
-    let lists = lists.unwrap_or_default();
+    let lists = Arc::new(lists.unwrap_or_default());
+    all.revoked.extend(lists.revoked());
     let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
-    for certificate in &certificates {
+    for certificate in &authorities {
         match Authority::new(certificate, &lists, name, grace_s) {
             Err(fault) => section.fault(format!("ca: {fault}")),
             Ok(authority) => {
                 all.core.push(ThingAuthority {
                     key: authority.key,
                     names: names.clone(),
-                    revoked: authority.revoked.clone().into(),
+                    revoked: authority.revoked,
                     policies: policies_of(own, known).into(),
                     subject: authority.subject.as_str().into(),
                     ends_s: authority.validity_s.1,
@@ -203,7 +214,7 @@ pub(crate) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
     }
     for authority in &devices.authorities {
         let subject = &authority.subject;
-        if !authority.is_checked {
+        if authority.revoked.is_none() {
             let remark = "have no revocation list of the authority";
             remarks.push(format!(
                 "{remark} {subject}: certificates of stolen devices stay valid"

@@ -28,6 +28,7 @@ fn web() -> SignIn {
 fn thing(name: Option<&str>) -> SignIn {
     SignIn::Thing(ThingIdentity {
         certificate: [0xab; 32],
+        numbers: Vec::new(),
         name: name.map(Into::into),
         thing_type: Some("doorbell".into()),
         alias: "cameras".into(),

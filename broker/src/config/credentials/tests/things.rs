@@ -24,6 +24,7 @@ fn authority(folder: &Folder) {
 fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
     ThingIdentity {
         certificate: [fingerprint; 32],
+        numbers: Vec::new(),
         name: Some(name.into()),
         thing_type: None,
         alias: "camera".into(),
