@@ -63,7 +63,7 @@ pub use process::{
     unblock_signals,
 };
 pub use refusals::Refusals;
-pub use shared_state::{Shared, Status, StatusBoard};
+pub use shared_state::{Reload, Reloads, Shared, Status, StatusBoard};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::{io, thread};

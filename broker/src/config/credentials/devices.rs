@@ -4,9 +4,11 @@ use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{policies_of, policy_names};
 use crate::config::document::{Section, list, text};
 use crate::devices::{Authority, Devices, NameSource, RevocationLists, is_thing_name};
+use aws_lc_rs::digest::{Context as Sum, SHA256, digest};
 use broker_core::auth::{Registry, RegistryBuilder, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked};
 use codec::policy::{Action, Policy};
+use data_encoding::HEXLOWER;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -307,7 +309,8 @@ const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 // SHA-256 of the DER, thing name[, thing type][, inactive][, policy]      a certificate and one of its things
 // , thing name, , inactive                                                a thing that is switched off as a whole
 // ```
-// Blank lines and those that begin with `#` mean nothing.
+// Blank lines and those that begin with `#` mean nothing, except the last line `# lines=N`, or
+// `# lines=N sha256=DIGITS`: so many lines are before it, with this SHA-256.
 
 /// Policies by name.
 type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
@@ -326,6 +329,7 @@ pub(crate) fn read(
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut registry = RegistryBuilder::new(max);
     let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
+    let (mut sum, mut is_counted) = (Sum::new(&SHA256), false);
     let mut used = BTreeSet::new();
     while faults.len() < FAULTS_MAX {
         line.clear();
@@ -334,6 +338,20 @@ pub(crate) fn read(
             Ok(false) => break,
             Err(error) => return Err(vec![format!("{path}: cannot be read: {error}")]),
         }
+        if is_counted && !line.trim_ascii().is_empty() {
+            faults.push(format!(
+                "{path}:{number}: allowed nothing behind {LAST_LINE}N"
+            ));
+            break;
+        }
+        if let Some(stated) = line.strip_prefix(LAST_LINE.as_bytes()) {
+            is_counted = true;
+            if let Some(rule) = miscounted(stated, number - 1, &sum) {
+                faults.push(format!("{path}:{number}: {rule}"));
+            }
+            continue;
+        }
+        sum.update(&line);
         match take(&line, known, &mut registry) {
             Ok(None) => {}
             Ok(Some(policy)) if used.contains(policy) => {}
@@ -348,10 +366,44 @@ pub(crate) fn read(
     }
     if faults.is_empty() {
         files.closed(&at, reader.into_inner());
-        return Ok((registry.finish(), used.into_iter().collect()));
+        let registry = registry.finish();
+        let registry = if is_counted {
+            registry.counted()
+        } else {
+            registry
+        };
+        return Ok((registry, used.into_iter().collect()));
     }
     Err(faults)
 }
+
+/// The last line of a registry of this text: see above.
+pub(crate) fn last_line(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
+    format!("{LAST_LINE}{lines} sha256={digits}\n")
+}
+
+/// Why a last line is not that of so many lines with this sum.
+fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
+    let stated = String::from_utf8_lossy(stated);
+    let (count, digits) = match stated.trim().split_once(" sha256=") {
+        Some((count, digits)) => (count, Some(digits)),
+        None => (stated.trim(), None),
+    };
+    let own = HEXLOWER.encode(sum.clone().finish().as_ref());
+    let is_its =
+        count.parse() == Ok(lines) && digits.is_none_or(|it| it.eq_ignore_ascii_case(&own));
+    (!is_its).then(|| {
+        format!(
+            "this line is not of the {lines} lines before it, whose SHA-256 is {own}: the file was cut off or changed. \
+             `heliograph things import` writes it anew; after an edit by hand, {LAST_LINE}{lines} is enough"
+        )
+    })
+}
+
+/// Begins the last line.
+const LAST_LINE: &str = "# lines=";
 
 /// Appends the next line, within its bound. False at the end.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {

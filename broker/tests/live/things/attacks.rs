@@ -128,3 +128,52 @@ fn a_revoked_device_finds_no_other_authority_that_lets_it_in() {
     }
     fleet.end();
 }
+
+/// A registry that lost its end, or all of it, lets nobody in again who was switched off there.
+#[test]
+fn a_registry_that_was_cut_off_changes_nothing() {
+    let fleet = Fleet::start(1);
+    let stolen = fleet.certify("cam-1", 1);
+    let lines = format!(
+        "{},cam-2\n{},cam-1,,inactive\n",
+        "ab".repeat(32),
+        stolen.id()
+    );
+    let device = Device::new(&fleet.service.broker, Some(stolen)).named("cam-1");
+    assert_eq!(device.ask().expect("an answer").status, 200);
+    fleet.register(&lines);
+    assert_eq!(device.ask().expect("an answer").status, 403);
+    let broker = &fleet.service.broker;
+    let refused = || broker.log().matches("stays as it was").count();
+    let first = lines.lines().next().expect("a line");
+    let cuts = ["", first, "# lines=2\n", &format!("{first}\n# lines=2\n")];
+    for (cut, before) in cuts.into_iter().zip(0..) {
+        fs::write(fleet.directory.join("new"), cut).expect("written");
+        fs::rename(
+            fleet.directory.join("new"),
+            fleet.directory.join("things.csv"),
+        )
+        .expect("renamed");
+        until_true("it is refused", || refused() == before + 1);
+        assert_eq!(device.ask().expect("an answer").status, 403, "{cut}");
+    }
+    fleet.register("");
+    assert_eq!(device.ask().expect("an answer").status, 200, "on purpose");
+    fleet.end();
+}
+
+#[test]
+fn a_role_that_is_denied_to_everybody_is_denied_to_devices() {
+    let fleet = Fleet::start(1);
+    let device = fleet.device("cam-1").named("cam-1");
+    assert_eq!(device.ask().expect("an answer").status, 200);
+    let path = fleet.service.directory.join("credentials.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let allows = r#"[{"Effect": "Allow", "Principal": {"Service""#;
+    let denies = r#"[{"Effect": "Deny", "Principal": "*", "Action": "sts:*"}, "#;
+    let locked = text.replacen(allows, &format!("{denies}{}", &allows[1..]), 1);
+    assert_ne!(locked, text);
+    fleet.reload(|_| fs::write(&path, locked).expect("written"));
+    assert_eq!(device.ask().expect("an answer").status, 400);
+    fleet.end();
+}

@@ -133,7 +133,8 @@ impl Fleet {
 
     /// Replaces the registry and waits until it is in force.
     pub(crate) fn register(&self, lines: &str) {
-        fs::write(self.directory.join("new"), lines).expect("written");
+        let counted = format!("{lines}# lines={}\n", lines.lines().count());
+        fs::write(self.directory.join("new"), counted).expect("written");
         self.reload(|directory| {
             fs::rename(directory.join("new"), directory.join("things.csv")).expect("renamed");
         });
