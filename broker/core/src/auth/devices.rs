@@ -2,10 +2,11 @@
 //! sign-ins.
 //!
 //! ```text
-//! certificate ─ registry, by fingerprint ──▶ inactive: refused | its things, its policies
+//! certificate ─ a revocation list names it, or one that was shown with it ──▶ refused
+//!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
 //! ```
-//! The registry is looked up first, so that a certificate of any issuer can be switched off there. Whether a thing
+//! The registry is looked up before authorities, so that a certificate of any issuer can be switched off there. Whether a thing
 //! may use an alias is decided by IoT policies.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
@@ -188,6 +189,9 @@ impl Things {
         if now_s > shown.not_after_s {
             return Err(ThingRefusal::Ended(shown.not_after_s));
         }
+        if self.is_revoked(&shown.numbers) {
+            return Err(ThingRefusal::Revoked);
+        }
         let certificate = &shown.fingerprint;
         let identified = match self.registry.lookup(certificate, wanted) {
             device_registry::Lookup::Inactive => return Err(ThingRefusal::Inactive),
@@ -274,9 +278,6 @@ impl Things {
         shown: &'a ShownCertificate,
         wanted: Option<&str>,
     ) -> Result<Identified<'a>, ThingRefusal<'a>> {
-        if self.is_revoked(&shown.numbers) {
-            return Err(ThingRefusal::Revoked);
-        }
         let refused = |why| ThingRefusal::Unknown(why);
         let vouched = shown.vouched.as_ref().map_err(|why| refused(why))?;
         let authority = self.authority(vouched);
@@ -316,6 +317,9 @@ impl Things {
     /// The name in a certificate of an authority counts also where the request for the keys did not have it.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
+        if self.is_revoked(&identity.numbers) {
+            return false;
+        }
         let certificate = &identity.certificate;
         let name = identity.name.as_deref();
         match (self.registry.lookup(certificate, name), &identity.authority) {
@@ -324,8 +328,7 @@ impl Things {
                 let name = name.or(vouched.unnamed.as_deref());
                 let is_off = name.is_some_and(|name| self.registry.is_inactive(name));
                 let mut authorities = self.authorities.iter();
-                let is_out = is_off || self.is_revoked(&identity.numbers);
-                !is_out && authorities.any(|it| it.vouches(vouched, name))
+                !is_off && authorities.any(|it| it.vouches(vouched, name))
             }
             (device_registry::Lookup::Unknown, None)
             | (device_registry::Lookup::Inactive | device_registry::Lookup::Other, _) => false,

@@ -170,6 +170,30 @@ fn keys_end_with_their_certificate_name_and_authority() {
 }
 
 #[test]
+fn a_list_that_revokes_wins_over_the_registry() {
+    let mut things = things();
+    let thing = keys(1, Some("cam-1"), None);
+    let own = ThingIdentity {
+        numbers: vec![1],
+        ..thing
+    };
+    assert!(things.knows(&own));
+    assert_eq!(
+        who(&things, &shown(1), Some("cam-1"), NOW),
+        is("cam-1", Some("camera"))
+    );
+    things.revoked = [1].into();
+    let refused = who(&things, &shown(1), Some("cam-1"), NOW).unwrap_err();
+    assert!(refused.starts_with(REVOKED), "{refused}");
+    assert!(!things.knows(&own), "keys that were given before");
+    // One that was shown with it, such as the authority that signed it.
+    let mut behind = shown(3);
+    behind.numbers = [3, 1].into();
+    let refused = who(&things, &behind, None, NOW).unwrap_err();
+    assert!(refused.starts_with(REVOKED), "{refused}");
+}
+
+#[test]
 fn policies_as_guides_print_them_decide_who_may_use_an_alias() {
     let guide = policy(
         r#"{"Version":"2012-10-17","Statement":[
