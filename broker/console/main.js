@@ -58,7 +58,9 @@ function show() {
 
 function happened(name, data) {
   state = reduce(state, name, data);
-  if (name === 'snapshot' || name === 'overview' || name === 'draining') status(state.status);
+  if (name === 'snapshot' || name === 'overview' || name === 'draining') {
+    status(state.status === 'ok' && state.now?.reloads?.length ? 'reload failed' : state.status);
+  }
   for (const part of document.querySelectorAll('[data-dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
   for (const part of document.querySelectorAll('[data-try]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.try;
   view.update?.(state);

@@ -10,7 +10,9 @@
 //! decides, by the registry first.
 //!
 //! In this order: [`Devices`]; [`Door`], the server configuration; [`Authority`]; the name of a thing; the authority of
-//! test devices.
+//! test devices. Revocation lists are in `devices/revocation.rs`.
+
+mod revocation;
 
 use crate::files::write_whole;
 use broker_core::machine::{Certified, Shown, ShownCertificate};
@@ -18,10 +20,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+pub use revocation::RevocationLists;
+use revocation::number_of;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
@@ -34,14 +38,14 @@ use std::time::{Duration, SystemTime};
 use std::{fmt, fs, io};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
-use x509_parser::{parse_x509_certificate, parse_x509_crl};
+use x509_parser::parse_x509_certificate;
 
 /// The names at which certificates are asked for, and the authorities of devices.
 #[derive(Debug)]
 pub struct Devices {
     /// Server names, in lower case.
     pub hosts: Vec<Box<str>>,
-    /// Authorities, by whose order the first that vouches for a certificate counts.
+    /// Authorities. The first that vouches for a certificate counts, unless its own list or that of another revokes it.
     pub authorities: Vec<Authority>,
 }
 
@@ -51,10 +55,14 @@ impl Devices {
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<ShownCertificate> {
         let (leaf, others) = chain.split_first()?;
         let (_, parsed) = parse_x509_certificate(leaf).ok()?;
-        let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
         let validity = parsed.validity();
+        let mut numbers = vec![number_of(&parsed)];
+        let others_read = others.iter().take(CHAIN_CERTIFICATES_MAX - 1);
+        let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
+        numbers.extend(others_read.map(|(_, other)| number_of(&other)));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
+            numbers: numbers.into(),
             not_before_s: seconds(validity.not_before.timestamp()),
             not_after_s: seconds(validity.not_after.timestamp()),
             vouched: self.vouched(leaf, others, now).map_err(Into::into),
@@ -101,15 +109,20 @@ impl Devices {
         if bytes > CHAIN_BYTES_MAX {
             return Err(format!("its chain has more than {CHAIN_BYTES_MAX} bytes"));
         }
-        let mut why = String::from("no authority vouches for it");
+        let mut why = AuthorityFault::NotItsIssuer;
+        let mut first = None;
         for authority in &self.authorities {
             match authority.vouch(leaf, others, now) {
-                Ok(vouched) => return Ok(vouched),
+                Ok(vouched) => first = first.or(Some(vouched)),
                 Err(AuthorityFault::NotItsIssuer) => {}
-                Err(fault) => why = fault.to_string(),
+                // Whoever else vouches for it: it was withdrawn, or nobody knows whether it was.
+                Err(fault @ (AuthorityFault::Revoked | AuthorityFault::Stale)) => {
+                    return Err(fault.to_string());
+                }
+                Err(fault) => why = fault,
             }
         }
-        Err(why)
+        first.ok_or_else(|| why.to_string())
     }
 }
 
@@ -233,24 +246,24 @@ impl ClientCertVerifier for Ask {
     }
 }
 
-// An authority of devices: its certificate, its revocation list, and where its certificates name their thing.
+// An authority of devices: its certificate, the revocation lists, and where its certificates name their thing.
 
 /// An authority whose certificates name their thing.
 #[derive(Debug)]
 pub struct Authority {
     /// SHA-256 of its public key.
     pub key: [u8; 32],
-    /// The serial numbers that it has revoked, in their order.
-    pub revoked: Vec<Box<[u8]>>,
-    /// It has a revocation list.
-    pub is_checked: bool,
+    /// How many certificates it has revoked; `None` if it has no revocation list.
+    pub revoked: Option<usize>,
     /// Its first and its last second, since 1970 UTC.
     pub validity_s: (u64, u64),
     /// Its subject, as the log names it.
     pub subject: String,
-    /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
+    /// When the first of its revocation lists, or of those below it, is to be replaced, since 1970 UTC; `None` without
+    /// one that says so.
     pub list_ends_s: Option<u64>,
-    /// By how many seconds its lists may be overdue.
+    lists: Arc<RevocationLists>,
+    /// By how many seconds lists may be overdue.
     grace_s: u64,
     name: NameSource,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -263,13 +276,13 @@ pub enum AuthorityFault {
     NotItsIssuer,
     /// It did, and refuses it for this reason.
     Refused(String),
-    /// Its revocation list has the certificate.
+    /// A revocation list has the certificate, or one between it and the authority.
     Revoked,
     /// The certificate names no thing.
     Name(&'static str),
     /// Its own certificate is not valid at this moment.
     NotValid,
-    /// Its revocation list is too old.
+    /// A revocation list that the certificate may be in is too old.
     Stale,
 }
 
@@ -281,60 +294,52 @@ impl fmt::Display for AuthorityFault {
             Self::Revoked => out.write_str("its authority has revoked it (`crl` of [things])"),
             Self::Name(why) => out.write_str(why),
             Self::NotValid => out.write_str("its authority's own certificate is not valid now"),
-            Self::Stale => out.write_str("the revocation list of its authority is too old"),
+            Self::Stale => out.write_str("a revocation list that it may be in is too old"),
         }
     }
 }
 
 impl Authority {
-    /// An authority of this certificate, with those of the lists that are its own. A list that should have been
-    /// replaced longer than `grace_s` ago is too old.
+    /// An authority of this certificate, with the lists of its table. A list that should have been replaced longer than
+    /// `grace_s` ago is too old.
     ///
     /// # Errors
     /// The fault of the certificate or of a list.
     pub fn new(
         certificate: &CertificateDer<'static>,
-        lists: &[CertificateRevocationListDer<'static>],
+        lists: &Arc<RevocationLists>,
         name: NameSource,
         grace_s: u64,
     ) -> Result<Self, String> {
         let (_, parsed) = parse_x509_certificate(certificate)
             .map_err(|error| format!("a certificate cannot be read: {error}"))?;
-        let (mut own, mut revoked, mut list_ends_s) = (Vec::new(), Vec::new(), None::<u64>);
-        for list in lists {
-            let (_, read) = parse_x509_crl(list)
-                .map_err(|error| format!("a revocation list cannot be read: {error}"))?;
-            if read.issuer().as_raw() != parsed.subject().as_raw() {
-                continue;
-            }
-            own.push(list.clone());
-            let next = read.next_update().map(|next| seconds(next.timestamp()));
-            list_ends_s = list_ends_s.into_iter().chain(next).min();
-            let serials = read.iter_revoked_certificates();
-            revoked.extend(serials.map(|it| Box::<[u8]>::from(serial(it.raw_serial()))));
-        }
-        revoked.sort_unstable();
+        let subject = parsed.subject();
+        let revoked = lists.revoked_by(subject.as_raw());
         let mut roots = RootCertStore::empty();
         roots
             .add(certificate.clone())
             .map_err(|error| format!("a certificate is not of an authority: {error}"))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let is_checked = !own.is_empty();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .with_crls(own)
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(lists.ders());
+        if revoked.is_none() {
+            // Its own certificates are not checked; those of issuers with a list are.
+            verifier = verifier.allow_unknown_revocation_status();
+        }
+        let verifier = verifier
             .build()
             .map_err(|error| format!("a revocation list cannot be used: {error}"))?;
         let validity = parsed.validity();
         Ok(Self {
             key: fingerprint(parsed.public_key().raw),
             revoked,
-            is_checked,
             validity_s: (
                 seconds(validity.not_before.timestamp()),
                 seconds(validity.not_after.timestamp()),
             ),
-            subject: parsed.subject().to_string(),
-            list_ends_s,
+            subject: subject.to_string(),
+            list_ends_s: lists.end_s(subject.as_raw()),
+            lists: Arc::clone(lists),
             grace_s,
             name,
             verifier,
@@ -366,19 +371,18 @@ impl Authority {
         if !(first_s..=last_s).contains(&now.as_secs()) {
             return Err(AuthorityFault::NotValid);
         }
-        let overdue_s = |ends_s| now.as_secs().saturating_sub(ends_s);
-        if self
-            .list_ends_s
-            .is_some_and(|ends_s| overdue_s(ends_s) > self.grace_s)
-        {
+        let chain = std::iter::once(leaf).chain(others);
+        let parsed = chain.map(|it| parse_x509_certificate(it).map(|(_, parsed)| parsed));
+        let parsed: Result<Vec<_>, _> = parsed.collect();
+        let parsed = parsed.map_err(|error| AuthorityFault::Refused(error.to_string()))?;
+        let before_s = now.as_secs().saturating_sub(self.grace_s);
+        if self.lists.is_stale(&parsed, before_s) {
             return Err(AuthorityFault::Stale);
         }
-        let parsed = parse_x509_certificate(leaf);
-        let (_, parsed) = parsed.map_err(|error| AuthorityFault::Refused(error.to_string()))?;
+        let leaf = parsed.first().ok_or(AuthorityFault::NotItsIssuer)?;
         Ok(Certified {
             authority: self.key,
-            serial: serial(parsed.raw_serial()).into(),
-            name: self.name.of(&parsed).map_err(AuthorityFault::Name)?,
+            name: self.name.of(leaf).map_err(AuthorityFault::Name)?,
         })
     }
 }
@@ -389,12 +393,6 @@ pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest.as_ref());
     fingerprint
-}
-
-/// A serial number without the zeros before it, which certificates and lists may have or not.
-fn serial(raw: &[u8]) -> &[u8] {
-    let zeros = raw.iter().take_while(|byte| **byte == 0).count();
-    raw.get(zeros..).unwrap_or_default()
 }
 
 fn seconds(timestamp: i64) -> u64 {

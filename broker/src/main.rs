@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 
 fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     side::end_on_panic();
+    side::forbid_core_files();
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;

@@ -127,11 +127,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
         follower: Follower::new(registry.node(), &status, who.as_ref()),
-        status,
         told,
         happened,
         hooks: hooks.hooks.clone(),
-        reloader: reloader(tls, who, hooks, accounts),
+        reloader: reloader(&status, tls, who, hooks, accounts),
+        status,
         supervisor,
         drain_ms: settings.timeouts.drain_ms,
     }
@@ -171,7 +171,7 @@ fn devices(
     };
     let certificate = devices::development(data_dir.path(), SystemTime::now());
     let certificate = certificate.map_err(|error| failed(&error))?;
-    let authority = Authority::new(&certificate, &[], NameSource::CommonName, 0);
+    let authority = Authority::new(&certificate, &Arc::default(), NameSource::CommonName, 0);
     Ok(Some(Arc::new(Devices {
         hosts: vec![devices::DEV_HOST.into()],
         authorities: vec![authority.map_err(|error| failed(&error))?],
@@ -192,14 +192,15 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// The reloader of the files that may change.
+/// The reloader with the files that may change.
 fn reloader(
+    status: &StatusBoard,
     tls: Option<InitialCertificate>,
     who: Option<InitialCredentials>,
     hooks: hooks::Started,
     accounts: Option<AccountsFile>,
 ) -> Reloader {
-    let mut reloader = Reloader::default();
+    let mut reloader = Reloader::new(status.reloads().clone());
     tls.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
     who.into_iter()

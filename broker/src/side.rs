@@ -59,11 +59,11 @@ pub use log::tail::LogTail;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{BUDGETS, ProcessState, Report, Scrape, Scraper};
 pub use process::{
-    avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
-    unblock_signals,
+    avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back, monotonic,
+    raise_descriptors, unblock_signals,
 };
 pub use refusals::Refusals;
-pub use shared_state::{Shared, Status, StatusBoard};
+pub use shared_state::{RELOADED, Reload, Reloads, Shared, Status, StatusBoard};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::{io, thread};

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 /// Licences that a package may have, by their SPDX names, and why.
@@ -31,6 +32,22 @@ const ALLOWED: &[(&str, &str)] = &[
         "binds the package's own files alone, and those are used as published",
     ),
 ];
+
+/// The build script of glommio would have git fetch submodules of whatever repository it is built in.
+#[test]
+fn a_build_runs_no_git() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let told = Command::new(root.join("deploy/ci/liburing.sh")).output();
+    let told = told.expect("it runs");
+    let sources = String::from_utf8(told.stdout).expect("a path");
+    let setup = Path::new(sources.trim()).join("src/setup.c");
+    assert!(setup.is_file(), "{}", setup.display());
+    for script in ["deploy/ci/check.sh", "deploy/release.sh"] {
+        let text = std::fs::read_to_string(root.join(script)).expect("a script");
+        let line = "GLOMMIO_LIBURING_DIR=\"$(deploy/ci/liburing.sh)\"";
+        assert!(text.contains(line), "{script}");
+    }
+}
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name, to show its report"]

@@ -162,6 +162,8 @@ main() {
     return
   fi
   begin
+  GLOMMIO_LIBURING_DIR="$(deploy/ci/liburing.sh)"
+  export GLOMMIO_LIBURING_DIR
   steps
   if [ "$mode" = one ] && [ "${#ran[@]}" -eq 0 ]; then
     echo "error: no step \"$only\"; expected one of:"

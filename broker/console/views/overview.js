@@ -21,6 +21,9 @@ export function overview(root) {
   const signs = table(['Sign-ins since the start', '#Let in', '#Refused'], 'Sign-ins');
   const signed = card('Sign-ins', signs.whole, h('p', {}, h('a', { href: '#/why' }, 'Why was a sign-in refused?')));
   signed.hidden = true;
+  const stays = h('div', {});
+  const refusedFiles = card('Reload failed', stays);
+  refusedFiles.hidden = true;
   const differ = h('p', { class: 'bad', hidden: true });
   const troubled = h('div', { class: 'troubled' });
   const rest = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; if (last !== null) drawTroubled(last); } });
@@ -32,6 +35,7 @@ export function overview(root) {
   let last = null;
   root.append(
     h('h1', { class: 'unseen' }, 'Overview'),
+    refusedFiles,
     h('div', { class: 'figures', 'aria-live': 'off' }, ...figures.map((figure) => figure.whole)),
     h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
     h('div', { class: 'halves' }, card('Shards', shards.whole),
@@ -78,6 +82,13 @@ export function overview(root) {
       const kinds = Object.entries(now.signIns ?? {});
       signed.hidden = kinds.length === 0;
       keyed(signs.body, kinds, ([kind]) => kind, makeSigned, updateSigned);
+      const reloads = now.reloads ?? [];
+      refusedFiles.hidden = reloads.length === 0;
+      keyed(stays, reloads, (one) => one.what, () => h('div', {}, h('p', { class: 'bad' }), h('pre')), (part, one) => {
+        put(part.firstElementChild, `The ${one.what} stays as it was ${span(Math.max(0, (now.t - one.since) / 1000))} ago: what the new one `
+          + 'withdraws is still let in.');
+        put(part.lastElementChild, one.error);
+      });
       const others = (now.credentials?.differ ?? []).filter((one) => one.late);
       differ.hidden = others.length === 0;
       put(differ, differing(others));

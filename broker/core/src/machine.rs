@@ -402,6 +402,8 @@ pub struct Shown {
 pub struct ShownCertificate {
     /// SHA-256 of its DER.
     pub fingerprint: [u8; 32],
+    /// By which revocation lists name it and the certificates that were shown with it.
+    pub numbers: Box<[u64]>,
     /// Its first second, since 1970 UTC.
     pub not_before_s: u64,
     /// Its last second, since 1970 UTC.
@@ -415,8 +417,6 @@ pub struct ShownCertificate {
 pub struct Certified {
     /// SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// The certificate's serial number.
-    pub serial: Box<[u8]>,
     /// The thing's name in it.
     pub name: Box<str>,
 }

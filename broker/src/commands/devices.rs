@@ -6,7 +6,7 @@
 
 use crate::config::{
     Loaded, ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
-    load_credentials,
+    last_line, load_credentials,
 };
 use crate::devices::{AUTHORITY, DEV_HOST, fingerprint, is_thing_name, issue as sign};
 use crate::failure::Failure;
@@ -223,6 +223,7 @@ impl Gathered {
                 let _ = writeln!(text, "{}", line.trim_end_matches(',')); // a String takes all
             }
         }
+        text.push_str(&last_line(&text));
         (text, lines)
     }
 }

@@ -165,7 +165,10 @@ pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(),
 /// A broker that runs: whether it is ready, its version, and whether its listeners accept.
 fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Vec<Line> {
     let host = &listener.host;
-    let version = version(listener).map_or_else(
+    let metrics = listener.ask("GET", "/metrics");
+    let metrics = metrics.and_then(|answer| answer.text(METRICS_BYTES_MAX));
+    let metrics = metrics.unwrap_or_default();
+    let version = version(&metrics).map_or_else(
         || "of a version that is shown with its token alone".to_owned(),
         |version| format!("version {version}"),
     );
@@ -178,6 +181,13 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
             ),
         ),
     }];
+    lines.extend(refused_files(&metrics).map(|what| {
+        let text = format!(
+            "the {what} was read again and refused, and stays as it was: what was withdrawn in it is still let in. Its \
+             log says why, and `heliograph check-config`"
+        );
+        Line::error("reload", text)
+    }));
     for listen in &settings.listen {
         let addr = reached(listen.addr);
         let reaches = TcpStream::connect_timeout(&addr, CONNECT_MAX);
@@ -203,11 +213,16 @@ fn of_ports(settings: &Settings) -> Vec<Line> {
         .collect()
 }
 
+/// What a running broker has read again and refused, by its metrics.
+fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
+    let lines = metrics.lines();
+    let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
+    labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
+}
+
 /// The version of a broker, by its metrics.
-fn version(listener: &AdminListener) -> Option<String> {
-    let answer = listener.ask("GET", "/metrics").ok()?;
-    let text = answer.text(METRICS_BYTES_MAX).ok()?;
-    let mut lines = text.lines();
+fn version(metrics: &str) -> Option<String> {
+    let mut lines = metrics.lines();
     let labels = lines.find_map(|line| line.strip_prefix("heliograph_build_info{"))?;
     let (_, rest) = labels.split_once("version=\"")?;
     Some(plain(rest.split_once('"')?.0))

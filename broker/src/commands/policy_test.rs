@@ -207,6 +207,7 @@ fn sign_in(
         let first = found.first();
         return Ok(Some(SignIn::Thing(ThingIdentity {
             certificate: first.map_or([0; 32], |it| *it.certificate),
+            numbers: shown.map_or_else(Vec::new, |it| it.numbers.to_vec()),
             name: Some(name.as_str().into()),
             thing_type: first.and_then(|it| it.thing_type).map(Into::into),
             alias: alias.unwrap_or_default().into(),

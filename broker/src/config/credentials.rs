@@ -17,6 +17,7 @@ use codec::calendar;
 use codec::policy::{Action, KeyName, Policy, PolicyError};
 use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use devices::WrittenThings;
+pub(crate) use devices::last_line;
 use files::{Files, SecretFile};
 use roles::{WrittenRole, policies_of, policy_names, user_name};
 use std::collections::{BTreeMap, BTreeSet};

@@ -237,13 +237,12 @@ fn of_authority(authority: &ThingAuthority) -> String {
         "{subject}, names {names}, until {}",
         Stamp::from_epoch(*ends_s)
     );
+    // A String takes all.
+    if let Some(revoked) = revoked {
+        let _ = write!(text, ", {revoked} revoked");
+    }
     if let Some(ends_s) = list_ends_s {
-        let revoked = revoked.len();
-        let _ = write!(
-            text,
-            ", {revoked} revoked, list until {}",
-            Stamp::from_epoch(*ends_s)
-        );
+        let _ = write!(text, ", list until {}", Stamp::from_epoch(*ends_s));
     }
     text + &rights(policies)
 }

@@ -62,15 +62,29 @@ fn list(
     params.signed_by(issuer).unwrap().der().clone()
 }
 
+/// Devices of the authorities of one table.
 fn devices(
     issuer: &Issuer,
     lists: &[CertificateRevocationListDer<'static>],
     name: NameSource,
 ) -> Devices {
-    let authority = Authority::new(issuer.der(), lists, name, 50).unwrap();
+    table(&[issuer.der()], &[], lists, name)
+}
+
+fn table(
+    authorities: &[&CertificateDer<'static>],
+    intermediates: &[&CertificateDer<'static>],
+    lists: &[CertificateRevocationListDer<'static>],
+    name: NameSource,
+) -> Devices {
+    let authorities: Vec<_> = authorities.iter().map(|it| (*it).clone()).collect();
+    let intermediates: Vec<_> = intermediates.iter().map(|it| (*it).clone()).collect();
+    let lists = RevocationLists::new(lists.to_vec(), &authorities, &intermediates).unwrap();
+    let lists = Arc::new(lists);
+    let of = |certificate| Authority::new(certificate, &lists, name, 50).unwrap();
     Devices {
         hosts: Vec::new(),
-        authorities: vec![authority],
+        authorities: authorities.iter().map(of).collect(),
     }
 }
 
@@ -97,10 +111,7 @@ fn an_authority_vouches_for_what_it_signed_and_names_one_thing() {
         (NOW - 1000, NOW + 1000)
     );
     let vouched = shown.vouched.unwrap();
-    assert_eq!(
-        (&*vouched.serial, vouched.authority),
-        (&[7][..], devices.authorities[0].key)
-    );
+    assert_eq!(vouched.authority, devices.authorities[0].key);
     let refused = told(&[leaf(&other, &params("cam-1"))]).unwrap_err();
     assert_eq!(refused, "no authority vouches for it");
     let mut server = params("cam-1");
@@ -227,24 +238,96 @@ fn revoked_certificates_and_old_lists_are_refused() {
     let refused = told(&[list(&ca, &[], NOW - 51)], NOW);
     assert_eq!(
         refused,
-        Err("the revocation list of its authority is too old".into())
+        Err("a revocation list that it may be in is too old".into())
     );
-    let authority = Authority::new(
-        ca.der(),
-        &[list(&other, &[7], NOW)],
-        NameSource::CommonName,
-        0,
-    )
-    .unwrap();
-    assert!(!authority.is_checked && authority.revoked.is_empty());
-    let authority = Authority::new(
-        ca.der(),
-        &[list(&ca, &[9, 7], NOW)],
-        NameSource::CommonName,
-        0,
-    )
-    .unwrap();
-    assert_eq!(authority.revoked, [Box::from([7]), Box::from([9])]);
+    let authority = [ca.der().clone()];
+    let foreign = RevocationLists::new(vec![list(&other, &[7], NOW)], &authority, &[]).unwrap_err();
+    let why = "a list is of CN=others, which is neither in ca nor in intermediates";
+    assert!(foreign.starts_with(why), "{foreign}");
+    assert_eq!(
+        devices(&ca, &[], NameSource::CommonName).authorities[0].revoked,
+        None
+    );
+    let lists = [list(&ca, &[9, 7], NOW)];
+    assert_eq!(
+        devices(&ca, &lists, NameSource::CommonName).authorities[0].revoked,
+        Some(2)
+    );
+}
+
+/// Root R signs authority I, and I signs the device, which shows both certificates. Each layout that may revoke it does,
+/// and lets it in while its list does not; the numbers of the list end keys that were given before.
+#[test]
+fn a_revoked_device_is_refused_in_each_layout_of_authorities_and_lists() {
+    let root = issuer("root", |_| {});
+    let (key, mut between) = (KeyPair::generate().unwrap(), params("between"));
+    between.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    between.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let inner = CertifiedIssuer::signed_by(between.clone(), key, &root).unwrap();
+    // The certificate of the same authority before it was renewed.
+    let mut earlier = between;
+    earlier.not_before = at(NOW - 2000);
+    let earlier = earlier.self_signed(inner.key()).unwrap().der().clone();
+    let (r, i) = (root.der(), inner.der());
+    let chain = [leaf(&inner, &params("cam-1")), i.clone()];
+    for revoked in [false, true] {
+        let serials: &[u64] = if revoked { &[7] } else { &[6] };
+        let of_inner = list(&inner, serials, NOW + 10);
+        let of_root = list(&root, &[6], NOW + 10);
+        let one = |authorities: &[_], intermediates: &[_], lists: &[_]| {
+            table(authorities, intermediates, lists, NameSource::CommonName)
+        };
+        let two = |first: Devices, second: Devices| {
+            let authorities = first.authorities.into_iter().chain(second.authorities);
+            Devices {
+                hosts: Vec::new(),
+                authorities: authorities.collect(),
+            }
+        };
+        let (own, both) = ([of_inner.clone()], [of_inner, of_root]);
+        for (layout, devices) in [
+            ("I; list of I", one(&[i], &[], &own)),
+            ("I, R; list of I", one(&[i, r], &[], &own)),
+            ("R, I; list of I", one(&[r, i], &[], &own)),
+            ("R; list of I", one(&[r], &[i], &own)),
+            ("R; lists of both", one(&[r], &[i], &both)),
+            (
+                "old without list, renewed with",
+                two(one(&[&earlier], &[], &[]), one(&[i], &[], &own)),
+            ),
+        ] {
+            let told = judged(&devices, &chain, NOW);
+            if revoked {
+                let refused = told.unwrap_err();
+                assert!(refused.contains("has revoked it"), "{layout}: {refused}");
+            } else {
+                assert_eq!(told, Ok("cam-1".into()), "{layout}");
+            }
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+            let numbers = devices.judge(&chain, now).unwrap().numbers;
+            let mut listed = devices.authorities.iter().flat_map(|it| it.lists.revoked());
+            assert_eq!(listed.any(|it| numbers.contains(&it)), revoked, "{layout}");
+        }
+    }
+}
+
+#[test]
+fn a_stale_list_of_any_authority_refuses_whoever_may_be_in_it() {
+    let root = issuer("root", |_| {});
+    let mut between = params("between");
+    between.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    between.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let inner = CertifiedIssuer::signed_by(between, KeyPair::generate().unwrap(), &root).unwrap();
+    let (r, i) = (root.der(), inner.der());
+    let chain = [leaf(&inner, &params("cam-1")), i.clone()];
+    let stale = [list(&inner, &[], NOW - 51)];
+    let of_root = [leaf(&root, &params("cam-2"))];
+    for authorities in [[r, i], [i, r]] {
+        let devices = table(&authorities, &[], &stale, NameSource::CommonName);
+        let refused = judged(&devices, &chain, NOW).unwrap_err();
+        assert_eq!(refused, "a revocation list that it may be in is too old");
+        assert_eq!(judged(&devices, &of_root, NOW), Ok("cam-2".into()));
+    }
 }
 
 /// Changes bytes of a certificate: some flipped, cut out, put in twice, or taken from another one.

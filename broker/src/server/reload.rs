@@ -3,7 +3,8 @@
 //!
 //! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see
 //! the same stamps, so that a file is not read while it is being written, nor a certificate before its key. What was
-//! read is put in force whole or not at all; an invalid file is logged once, and again when it has changed.
+//! read is put in force whole or not at all; an invalid file is logged at once, and every ten minutes until a good one
+//! is read. [`Reloads`] has the same for the admin listener: that a file was not taken is as grave as what it withdraws.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look
@@ -16,8 +17,11 @@ pub(crate) mod certificate;
 pub(crate) mod credentials;
 pub(crate) mod hooks;
 
+use crate::edge::turn::calendar;
 use crate::files::{Stamp, stamp};
+use crate::side::{RELOADED, Reloads};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Something that is read from files and put in force for what comes after.
 pub(crate) trait Subject {
@@ -41,6 +45,7 @@ pub(crate) trait Subject {
 #[derive(Default)]
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
+    reloads: Reloads,
 }
 
 struct WatchedFiles {
@@ -49,15 +54,27 @@ struct WatchedFiles {
     read: Vec<Stamp>,
     /// Other than `read`, at the last look.
     changed: Option<Vec<Stamp>>,
+    /// Why they are not in force, and when that was logged last.
+    refused: Option<(String, Instant)>,
 }
 
 impl Reloader {
+    /// One that notes how reloads go.
+    pub(crate) fn new(reloads: Reloads) -> Self {
+        Self {
+            watched: Vec::new(),
+            reloads,
+        }
+    }
+
     /// Watches what was read when its files were as `read` says: take those [`stamps`] before reading.
     pub(crate) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
+        note(&self.reloads, subject.name(), Ok(()));
         self.watched.push(WatchedFiles {
             subject,
             read,
             changed: None,
+            refused: None,
         });
     }
 
@@ -71,7 +88,9 @@ impl Reloader {
         if self.is_empty() {
             tracing::info!("nothing to reload");
         }
-        self.watched.iter_mut().for_each(WatchedFiles::reload);
+        for watched in &mut self.watched {
+            watched.reload(&self.reloads, Instant::now());
+        }
     }
 
     /// Logs what will need the operator's care soon.
@@ -82,43 +101,93 @@ impl Reloader {
     }
 
     /// Looks at every file, and reads again what has changed and is the same since the look before.
-    pub(crate) fn look(&mut self) {
-        self.watched.iter_mut().for_each(WatchedFiles::look);
+    pub(crate) fn look(&mut self, now: Instant) {
+        for watched in &mut self.watched {
+            if let Some(reminder) = watched.reminder(now) {
+                tracing::error!("{reminder}");
+            }
+            watched.look(&self.reloads, now);
+        }
     }
 }
 
 impl WatchedFiles {
-    fn look(&mut self) {
+    fn look(&mut self, reloads: &Reloads, now: Instant) {
         let stamps = stamps(&self.subject.files());
         if stamps == self.read {
             self.changed = None;
         } else if self.changed.as_ref() == Some(&stamps) {
-            self.reload();
+            self.reload(reloads, now);
         } else {
             self.changed = Some(stamps);
         }
     }
 
-    /// Reads the files. If they name others than before, stamps those and reads once more.
-    fn reload(&mut self) {
+    fn reload(&mut self, reloads: &Reloads, now: Instant) {
         self.changed = None;
+        let read = self.read_again();
+        if let Err(error) = &read {
+            tracing::error!("the {} stays as it was: {error}", self.subject.name());
+        }
+        note(reloads, self.subject.name(), read.as_ref().copied());
+        self.refused = read.err().map(|error| (error, now));
+    }
+
+    /// Reads the files. If they name others than before, stamps those and reads once more.
+    fn read_again(&mut self) -> Result<(), String> {
+        let name = self.subject.name();
         for _ in 0..2 {
             let files = self.subject.files();
             self.read = stamps(&files);
-            let name = self.subject.name();
-            if let Err(error) = self.subject.reload() {
-                return tracing::error!("the {name} stays as it was: {error}");
-            }
+            self.subject.reload()?;
             if self.subject.files() == files {
-                return tracing::info!("{name} reloaded");
+                tracing::info!("{name} reloaded");
+                return Ok(());
             }
         }
-        tracing::warn!(
-            "the {} was read while its list of files changed",
-            self.subject.name()
-        );
+        tracing::warn!("the {name} was read while its list of files changed");
+        Ok(())
+    }
+
+    /// The line that says again that the files are not in force, once in [`REFUSED_EVERY`].
+    fn reminder(&mut self, now: Instant) -> Option<String> {
+        let (error, logged) = self.refused.as_mut()?;
+        if now.saturating_duration_since(*logged) < REFUSED_EVERY {
+            return None;
+        }
+        *logged = now;
+        let name = self.subject.name();
+        Some(format!("the {name} still stays as it was: {error}"))
     }
 }
+
+/// Notes how a reload went.
+fn note(reloads: &Reloads, name: &'static str, read: Result<(), &String>) {
+    debug_assert!(
+        cfg!(test) || RELOADED.contains(&name),
+        "{name} has a metric"
+    );
+    let now_ms = calendar().0;
+    let mut reloads = reloads.lock();
+    let reload = reloads.entry(name).or_default();
+    match read {
+        Ok(()) => (reload.succeeded_ms, reload.failed) = (now_ms, None),
+        Err(error) => {
+            let since_ms = reload
+                .failed
+                .as_ref()
+                .map_or(now_ms, |(since_ms, _)| *since_ms);
+            let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
+            reload.failed = Some((since_ms, error.into()));
+        }
+    }
+}
+
+/// The interval at which files that were refused are logged again.
+const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Longest text of an error that is kept: the first faults of a file.
+const ERROR_CHARS_MAX: usize = 2_000;
 
 /// The stamps of the files at this moment, in their order.
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
@@ -172,6 +241,7 @@ mod tests {
         directory: PathBuf,
         file: PathBuf,
         reloader: Reloader,
+        reloads: Reloads,
         log: Rc<RefCell<Vec<String>>>,
     }
 
@@ -184,7 +254,8 @@ mod tests {
             let file = directory.join("file");
             fs::write(&file, "first").unwrap();
             let log = Rc::new(RefCell::new(Vec::new()));
-            let mut reloader = Reloader::default();
+            let reloads = Reloads::default();
+            let mut reloader = Reloader::new(reloads.clone());
             let files = vec![file.clone()];
             let read = stamps(&files);
             let text = Text {
@@ -197,6 +268,7 @@ mod tests {
                 directory,
                 file,
                 reloader,
+                reloads,
                 log,
             }
         }
@@ -204,7 +276,7 @@ mod tests {
         /// Looks this many times; returns what was read meanwhile.
         fn look(&mut self, times: usize) -> Vec<String> {
             for _ in 0..times {
-                self.reloader.look();
+                self.reloader.look(Instant::now());
             }
             self.log.take()
         }
@@ -238,6 +310,32 @@ mod tests {
         assert_eq!(case.look(5), ["kept"]);
         fs::write(&case.file, "back").unwrap();
         assert_eq!(case.look(5), ["back"]);
+    }
+
+    #[test]
+    fn a_refused_file_is_told_until_a_good_one_is_read() {
+        let mut case = Case::new("refused");
+        let told = |case: &Case| case.reloads.lock()["text"].clone();
+        let first = told(&case);
+        assert!(first.succeeded_ms > 0 && first.failed.is_none());
+        fs::write(&case.file, "bad").unwrap();
+        assert_eq!(case.look(3), ["kept"]);
+        let (since_ms, why) = told(&case).failed.unwrap();
+        assert!(since_ms >= first.succeeded_ms && &*why == "bad");
+        let later = |minutes: u64| Instant::now() + Duration::from_secs(minutes * 60);
+        let mut reminds = |now| case.reloader.watched[0].reminder(now);
+        assert_eq!(reminds(later(9)), None);
+        let line = "the text still stays as it was: bad";
+        assert_eq!(reminds(later(11)).as_deref(), Some(line));
+        assert_eq!(reminds(later(12)), None);
+        assert_eq!(reminds(later(22)).as_deref(), Some(line));
+        case.reloader.reload_all();
+        let again = told(&case).failed.unwrap();
+        assert_eq!(again.0, since_ms, "since the first that failed");
+        fs::write(&case.file, "better").unwrap();
+        case.look(3);
+        assert!(told(&case).failed.is_none());
+        assert_eq!(case.reloader.watched[0].reminder(later(40)), None);
     }
 
     #[test]

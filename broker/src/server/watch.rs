@@ -248,7 +248,7 @@ impl Watch<'_> {
         let waiting = self.rounds.waiting.iter().sum();
         self.follower
             .look(&self.rounds.pulse, &self.status, waiting, now);
-        self.reloader.look();
+        self.reloader.look(now);
         give_memory_back();
         if now >= self.rounds.remind {
             self.rounds.remind = now + REMIND_EVERY;

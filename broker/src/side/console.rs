@@ -12,7 +12,7 @@ pub(crate) mod topics;
 
 use crate::edge::turn::calendar;
 use crate::side::cluster::Agreement;
-use crate::side::shared_state::{Shared, StatusBoard};
+use crate::side::shared_state::{Reloads, Shared, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
 use axum::extract::State;
 use axum::routing::get;
@@ -76,6 +76,7 @@ impl Overview {
             live.meter = self.history.lock().meter();
         }
         let credentials = self.agreement.json();
+        let refused = refused(self.status.reloads());
         let look = move || {
             let looks = (live.look)();
             let point = live.meter.point(Instant::now(), calendar().0, &looks);
@@ -83,6 +84,7 @@ impl Overview {
             if let Some(credentials) = credentials {
                 figures["credentials"] = credentials;
             }
+            figures["reloads"] = refused;
             live.latest = Some((Instant::now(), figures.clone()));
             figures
         };
@@ -109,6 +111,16 @@ impl Overview {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()
     }
+}
+
+/// The files that were read again and refused.
+fn refused(reloads: &Reloads) -> Value {
+    let reloads = reloads.lock();
+    let refused = reloads.iter().filter_map(|(what, reload)| {
+        let (since, error) = reload.failed.as_ref()?;
+        Some(value!({ "what": what, "since": since, "error": error }))
+    });
+    refused.collect()
 }
 
 /// The sources of the page.

@@ -61,6 +61,7 @@ impl Report {
         text.table(edge::METRICS, &view);
         text.table(process::OF_CLUSTER, &process);
         text.table(process::OF_CREDENTIALS, &process);
+        text.table(process::OF_RELOADS, &process);
         if let Some(report) = &process.hooks {
             text.table(integrations::OF_HOOKS, report);
         }
@@ -133,6 +134,7 @@ async fn page(
     }
     report.process.differing = metrics.agreement.seconds();
     report.process.status = metrics.status.status();
+    report.process.reloads = metrics.status.reloads().lock().clone();
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Ok((kind, report.text(format)))
 }

@@ -58,6 +58,16 @@ pub fn end_on_panic() {
     }));
 }
 
+/// Forbids core files, for good: memory has secret keys, and those that sessions and TLS hang on. A process that is not
+/// "dumpable" would be safer still, but would hide from its operator who holds a port, and how much memory it takes.
+pub fn forbid_core_files() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none); // a limit may always be lowered
+}
+
 /// Makes the kernel back this process with small pages only, from here on. A kernel that refuses costs memory only.
 ///
 /// A huge page takes 2 MiB where one byte is touched, and an idle shard touches a few bytes in many places: with huge

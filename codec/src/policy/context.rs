@@ -97,6 +97,8 @@ keys! {
     Claim = "ISSUER:CLAIM",
     /// A key of AWS whose fact cannot be here.
     Foreign = "",
+    /// Whether a service asks: that of the devices' sign-ins is the only one.
+    PrincipalIsAwsService = "aws:PrincipalIsAWSService",
 }
 
 /// A condition key.
@@ -249,7 +251,6 @@ const FOREIGN: &[&str] = &[
     "aws:Ec2InstanceSourceVpc",
     "aws:MultiFactorAuthAge",
     "aws:MultiFactorAuthPresent",
-    "aws:PrincipalIsAWSService",
     "aws:PrincipalOrgID",
     "aws:PrincipalOrgPaths",
     "aws:PrincipalServiceName",

@@ -57,6 +57,7 @@ fn always_has_value(name: KeyName) -> bool {
             | KeyName::PrincipalArn
             | KeyName::PrincipalAccount
             | KeyName::PrincipalType
+            | KeyName::PrincipalIsAwsService
     )
 }
 

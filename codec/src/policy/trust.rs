@@ -186,6 +186,17 @@ impl Trust {
         })
     }
 
+    /// Whether some statement denies everybody, and another lets devices or users of a provider in.
+    #[must_use]
+    pub fn denies_sign_ins(&self) -> bool {
+        let signs_in = |name: &str| name.starts_with("Service:") || name.starts_with("Federated:");
+        let mut all = self.statements.iter();
+        let denies = |clause: &Clause| clause.denies && !clause.spares && clause.names(EVERYBODY);
+        let lets_in = self.statements.iter().filter(|clause| !clause.denies);
+        let mut let_in = lets_in.flat_map(|clause| &clause.principals);
+        all.any(denies) && let_in.any(|name| signs_in(name))
+    }
+
     /// Whether some statement names a key, in a condition or as a variable.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
@@ -210,13 +221,14 @@ fn is_of(key: &str, issuer: &str) -> bool {
 }
 
 impl Clause {
-    /// Whether it is about somebody: by a name of their own, or by their account.
+    /// Whether it is about somebody: by a name of their own, or by their account. Everybody are those of any account
+    /// where something is allowed, and all where it is denied: devices and users of providers, too.
     fn applies(&self, who: &Trusted<'_>) -> TrustDecision {
-        let names = |name: &str| self.principals.iter().any(|known| **known == *name);
-        let is_named = who.own.iter().any(|name| names(name));
-        let is_of_account = who
-            .account
-            .is_some_and(|account| names(account) || names(EVERYBODY));
+        let is_named = who.own.iter().any(|name| self.names(name));
+        let is_of_account = match who.account {
+            Some(account) => self.names(account) || self.names(EVERYBODY),
+            None => self.denies && self.names(EVERYBODY),
+        };
         match (self.spares, is_named, is_of_account) {
             (false, true, _) => TrustDecision::Allow,
             (false, false, true) | (true, false, false) => TrustDecision::AllowAccount,
@@ -224,6 +236,10 @@ impl Clause {
             (true, false, true) if self.denies => TrustDecision::AllowAccount,
             (false, false, false) | (true, _, _) => TrustDecision::NoMatch,
         }
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.principals.iter().any(|known| **known == *name)
     }
 }
 
@@ -328,13 +344,57 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_nobody_without_an_account() {
-        let who = Trusted {
-            own: &["Federated:arn:aws:iam::123456789012:oidc-provider/id.example.com"],
-            account: None,
-        };
-        let text = one("Allow", "Principal", r#""*""#, ABSENT);
-        assert_eq!(decided(&text, &who), TrustDecision::NoMatch);
+    fn everybody_without_an_account_is_denied_and_not_allowed() {
+        let provider = "Federated:arn:aws:iam::123456789012:oidc-provider/id.example.com";
+        for own in [provider, "Service:credentials.iot.amazonaws.com"] {
+            let who = Trusted {
+                own: &[own],
+                account: None,
+            };
+            for everybody in [r#""*""#, r#"{"AWS": "*"}"#] {
+                let text = one("Allow", "Principal", everybody, ABSENT);
+                assert_eq!(decided(&text, &who), TrustDecision::NoMatch);
+                for (condition, wanted) in [
+                    ("", TrustDecision::Deny),
+                    (ABSENT, TrustDecision::Deny),
+                    (PRESENT, TrustDecision::NoMatch),
+                ] {
+                    let text = one("Deny", "Principal", everybody, condition);
+                    assert_eq!(decided(&text, &who), wanted, "{own} {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_denial_of_everybody_is_told_where_devices_or_web_users_are_let_in() {
+        let (deny, allow) = (r#""Effect": "Deny""#, r#""Effect": "Allow""#);
+        for (first, second, told) in [
+            (
+                format!(r#"{deny}, "Principal": "*""#),
+                format!(r#"{allow}, "Principal": {SERVICE}"#),
+                true,
+            ),
+            (
+                format!(r#"{deny}, "Principal": "*""#),
+                format!(r#"{allow}, "Principal": {NAMED}"#),
+                false,
+            ),
+            (
+                format!(r#"{deny}, "Principal": {NAMED}"#),
+                format!(r#"{allow}, "Principal": {SERVICE}"#),
+                false,
+            ),
+        ] {
+            let action = r#""Action": "sts:AssumeRole""#;
+            let text =
+                format!(r#"{{"Statement": [{{{first}, {action}}}, {{{second}, {action}}}]}}"#);
+            assert_eq!(
+                Trust::parse(&text).unwrap().denies_sign_ins(),
+                told,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Registry {
     policies: Box<[[Arc<Policy>; 1]]>,
     /// Things that are switched off as a whole.
     inactive: BTreeSet<Box<str>>,
+    /// Its last line says how many there are before it.
+    is_counted: bool,
 }
 
 /// One certificate and one of its things.
@@ -83,6 +85,21 @@ impl Registry {
     #[must_use]
     pub fn switched_off(&self) -> usize {
         self.inactive.len()
+    }
+
+    /// Whether its last line says how many there are before it, so that one that was cut off is noticed.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.is_counted
+    }
+
+    /// The same with a last line that says that.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        Self {
+            is_counted: true,
+            ..self
+        }
     }
 
     /// The bytes that it takes, without what is switched off by name.
@@ -243,6 +260,7 @@ impl RegistryBuilder {
             types: types.into_iter().map(|(text, _)| text).collect(),
             policies: self.policies.into(),
             inactive: self.inactive,
+            is_counted: false,
         }
     }
 

@@ -2,10 +2,11 @@
 //! sign-ins.
 //!
 //! ```text
-//! certificate ─ registry, by fingerprint ──▶ inactive: refused | its things, its policies
+//! certificate ─ a revocation list names it, or one that was shown with it ──▶ refused
+//!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
 //! ```
-//! The registry is looked up first, so that a certificate of any issuer can be switched off there. Whether a thing
+//! The registry is looked up before authorities, so that a certificate of any issuer can be switched off there. Whether a thing
 //! may use an alias is decided by IoT policies.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
@@ -61,6 +62,8 @@ pub struct Things {
     pub registry: Registry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
+    /// The numbers of certificates that the lists of any table revoke, in their order.
+    pub revoked: Box<[u64]>,
     /// The number of sign-ins of each thing within the hour.
     pub sign_ins: SignIns,
 }
@@ -72,8 +75,8 @@ pub struct ThingAuthority {
     pub key: [u8; 32],
     /// The names that it may give, with `*` for any letters; all, if there is none.
     pub names: Option<Box<str>>,
-    /// Serial numbers that it has revoked, in their order.
-    pub revoked: Box<[Box<[u8]>]>,
+    /// How many certificates it has revoked; `None` if it has no list.
+    pub revoked: Option<usize>,
     /// Policies of its certificates.
     pub policies: Box<[Arc<Policy>]>,
     /// Its subject, for operators.
@@ -107,6 +110,8 @@ pub enum ThingRefusal<'a> {
     Ended(u64),
     /// The registry says so.
     Inactive,
+    /// A revocation list names it, or a certificate that was shown with it.
+    Revoked,
     /// It is not in the registry, and no authority vouches for it, since …
     Unknown(&'a str),
     /// Its authority may not give this name.
@@ -126,6 +131,7 @@ impl ThingRefusal<'_> {
             Self::NotYet(_)
             | Self::Ended(_)
             | Self::Inactive
+            | Self::Revoked
             | Self::Unknown(_)
             | Self::ForeignName(_)
             | Self::NameInactive => false,
@@ -145,6 +151,9 @@ impl std::fmt::Display for ThingRefusal<'_> {
                 write!(out, "the certificate has ended: it was valid until {last}")
             }
             Self::Inactive => out.write_str("the certificate is inactive in the registry"),
+            Self::Revoked => out.write_str(
+                "the certificate is revoked: its authority has revoked it, or one shown with it (`crl` of [things])",
+            ),
             Self::Unknown(why) => {
                 write!(out, "the certificate is not in the registry, and {why}")
             }
@@ -179,6 +188,9 @@ impl Things {
         }
         if now_s > shown.not_after_s {
             return Err(ThingRefusal::Ended(shown.not_after_s));
+        }
+        if self.is_revoked(&shown.numbers) {
+            return Err(ThingRefusal::Revoked);
         }
         let certificate = &shown.fingerprint;
         let identified = match self.registry.lookup(certificate, wanted) {
@@ -296,10 +308,18 @@ impl Things {
         all.find(|authority| authority.key == vouched.authority)
     }
 
+    fn is_revoked(&self, numbers: &[u64]) -> bool {
+        let mut numbers = numbers.iter();
+        numbers.any(|number| self.revoked.binary_search(number).is_ok())
+    }
+
     /// Whether keys that were given to a thing still hold: its certificate, and its name with it, are let in still.
     /// The name in a certificate of an authority counts also where the request for the keys did not have it.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
+        if self.is_revoked(&identity.numbers) {
+            return false;
+        }
         let certificate = &identity.certificate;
         let name = identity.name.as_deref();
         match (self.registry.lookup(certificate, name), &identity.authority) {
@@ -317,16 +337,9 @@ impl Things {
 }
 
 impl ThingAuthority {
-    /// Whether a certificate is its own, it has not revoked it, and may give the name.
+    /// Whether a certificate is its own, and it may give the name.
     fn vouches(&self, vouched: &Vouched, name: Option<&str>) -> bool {
-        if vouched.authority != self.key {
-            return false;
-        }
-        let is_revoked = self
-            .revoked
-            .binary_search_by(|it| (**it).cmp(&vouched.serial))
-            .is_ok();
-        !is_revoked && name.is_none_or(|name| self.may_give(name))
+        vouched.authority == self.key && name.is_none_or(|name| self.may_give(name))
     }
 
     /// Whether it may give a certificate this name.

@@ -1,6 +1,7 @@
 //! A question to the policies of a caller, and the values of condition keys that it is answered by.
 
 use crate::auth::caller::Caller;
+use crate::auth::sign_in::SignIn;
 use codec::control::Tag;
 use codec::policy::{Action, Context, Key, KeyName, Request, Value};
 use std::net::IpAddr;
@@ -123,6 +124,9 @@ impl Asked<'_> {
             KeyName::PrincipalArn => Value::Made(caller.short_principal_arn()),
             KeyName::PrincipalAccount => Value::Text(caller.account()),
             KeyName::PrincipalType => Value::Text(caller.kind()),
+            KeyName::PrincipalIsAwsService => {
+                Value::Flag(matches!(caller.signing_in_by(), Some(SignIn::Thing(_))))
+            }
             KeyName::RequestTag => match self.question.request_tags {
                 RequestTags::Set(tags) => tag(tags, key.detail),
                 RequestTags::None | RequestTags::Removed(_) => Value::Absent,

@@ -78,6 +78,33 @@ impl<'t> Unverified<'t> {
         self.claims.session()
     }
 
+    /// The client that it was issued to, if it says so: the claim `azp`, of access tokens also `client_id`. Source: RFC
+    /// 9068, section 2.2.
+    fn party(&self) -> Result<Option<&str>, TokenFault> {
+        let of = |name, rule| match self.claims.has(name) {
+            true => self
+                .claims
+                .text(name)
+                .map(Some)
+                .ok_or(TokenFault::Claim(rule)),
+            false => Ok(None),
+        };
+        let party = of("azp", "the claim azp is no text of at most 255 bytes")?;
+        if !self.header.is_access_token {
+            return Ok(party);
+        }
+        let client = of(
+            "client_id",
+            "the claim client_id is no text of at most 255 bytes",
+        )?;
+        match (party, client) {
+            (Some(party), Some(client)) if party != client => {
+                Err(TokenFault::Claim("the claims azp and client_id differ"))
+            }
+            (party, client) => Ok(party.or(client)),
+        }
+    }
+
     /// The subject that it names, which nobody vouches for.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
@@ -112,7 +139,7 @@ impl Provider {
         if expires_s.saturating_add(TOLERANCE_S) <= now_s {
             return Err(TokenFault::Expired);
         }
-        let (audience, others) = self.audience(claims)?;
+        let (audience, others) = self.audience(token)?;
         check_moments(claims, expires_s, now_s)?;
         if claims.has("events") {
             return Err(TokenFault::Claim(
@@ -134,12 +161,11 @@ impl Provider {
     }
 
     /// The client id that the token is for, and the values of `ISSUER:oaud`.
-    fn audience(&self, claims: &Members) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
+    fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
+        let claims = &token.claims;
         let rule = "the claim aud is needed: one text or a list of at most 16";
         let audiences = claims.audiences().ok_or(TokenFault::Claim(rule))?;
-        let (audience, others) = if claims.has("azp") {
-            let rule = "the claim azp is no text of at most 255 bytes";
-            let party = claims.text("azp").ok_or(TokenFault::Claim(rule))?;
+        let (audience, others) = if let Some(party) = token.party()? {
             (Box::from(party), audiences)
         } else {
             let mut audiences = audiences.into_iter();
@@ -181,7 +207,9 @@ impl Provider {
         token: &Unverified<'_>,
         keys: Option<&KeySet>,
     ) -> Result<(), TokenFault> {
-        let Header { algorithm, key_id } = &token.header;
+        let Header {
+            algorithm, key_id, ..
+        } = &token.header;
         if !self.algorithms.has(*algorithm) {
             return Err(TokenFault::Malformed(
                 "the header's alg is none of the provider's",
@@ -247,6 +275,8 @@ pub(crate) struct Members(BTreeMap<String, Value>);
 pub(crate) struct Header {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
+    /// Its type is that of RFC 9068.
+    is_access_token: bool,
 }
 
 impl Header {
@@ -276,7 +306,11 @@ impl Header {
         let algorithm = algorithm
             .ok_or_else(|| malformed("the header's alg is no signature with a public key"))?;
         let key_id = text("kid", "the header's kid is no text")?.map(str::to_owned);
-        Ok(Self { algorithm, key_id })
+        Ok(Self {
+            algorithm,
+            key_id,
+            is_access_token: ACCESS_TOKEN.eq_ignore_ascii_case(kind),
+        })
     }
 }
 
@@ -464,7 +498,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
 const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
 /// Kinds of tokens: those of sign-ins, and access tokens (RFC 9068). Logout tokens and others have names of their own.
-const TYPES: &[&str] = &["JWT", "at+jwt"];
+const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
+const ACCESS_TOKEN: &str = "at+jwt";
 
 /// Claim of tags of the session. Source: IAM User Guide, "Pass session tags in AWS STS", "Passing session tags using
 /// AssumeRoleWithWebIdentity".

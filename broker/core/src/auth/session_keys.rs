@@ -11,8 +11,9 @@
 //! another one, or the principal is gone, the token is worth nothing. The policy is in the grant as it was read, so
 //! that it is parsed once, by the shard that was asked for the token.
 //!
-//! Tokens of version 4 are those of sessions of principals and roles. Nothing of them is kept either: each thing that
-//! they name is looked up when they are used, so that whatever is removed ends them.
+//! Tokens of version 5 are those of sessions of principals and roles. Nothing of them is kept either: each thing that
+//! they name is looked up when they are used, so that whatever is removed ends them. Tokens of version 4, which are
+//! refused, did not say by which numbers revocation lists name a certificate.
 //!
 //! Tokens of version 3 are those of federated users. Tokens of version 2 have the text of the policy, those of
 //! version 1 have no issuer either. They are accepted until they end, which is within the longest duration of a grant
@@ -219,7 +220,7 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 /// A key of AES-128.
 const REFUSAL_KEY_BYTES: usize = 16;
 /// Tokens of sessions of principals and roles.
-const SESSION: u8 = 4;
+const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
 /// Tokens that have the text of the policy.
 const TEXTUAL: u8 = 2;
@@ -359,7 +360,7 @@ impl Sealer {
         let name = match version {
             UNBOUND => b"heliograph session 1",
             TEXTUAL => b"heliograph session 2",
-            SESSION => b"heliograph session 4",
+            SESSION => b"heliograph session 5",
             _ => b"heliograph session 3",
         };
         let info = [name.as_slice(), mark];

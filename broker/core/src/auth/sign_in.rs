@@ -42,6 +42,8 @@ pub struct Claim {
 pub struct ThingIdentity {
     /// The certificate: the SHA-256 of its DER.
     pub certificate: [u8; 32],
+    /// By which revocation lists name it and the certificates between it and its authority.
+    pub numbers: Vec<u64>,
     /// The thing that it signed in as, if it named one.
     pub name: Option<Box<str>>,
     /// The type of that thing.
@@ -52,13 +54,11 @@ pub struct ThingIdentity {
     pub authority: Option<Vouched>,
 }
 
-/// A certificate as its authority's revocation lists name it.
+/// The authority of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vouched {
     /// The SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// The serial number, at most 20 bytes.
-    pub serial: Vec<u8>,
     /// The thing's name in it, where it signed in without one: the name may be switched off all the same.
     pub unnamed: Option<Box<str>>,
 }

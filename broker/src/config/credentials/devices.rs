@@ -3,10 +3,12 @@
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{policies_of, policy_names};
 use crate::config::document::{Section, list, text};
-use crate::devices::{Authority, Devices, NameSource, is_thing_name};
+use crate::devices::{Authority, Devices, NameSource, RevocationLists, is_thing_name};
+use aws_lc_rs::digest::{Context as Sum, SHA256, digest};
 use broker_core::auth::{Registry, RegistryBuilder, SignIns, ThingAuthority, Things};
 use broker_core::settings::value::{self, Checked};
 use codec::policy::{Action, Policy};
+use data_encoding::HEXLOWER;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +26,12 @@ pub(crate) struct WrittenThings {
     pub(crate) policies: Vec<String>,
 }
 
-/// The authorities of one table, for the core and for the edge.
+/// The authorities of all tables, for the core and for the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<Authority>,
+    revoked: Vec<u64>,
     policies: Vec<String>,
 }
 
@@ -59,7 +62,9 @@ pub(crate) fn things(
         read(written, (known, max), files)
     });
     let own = names.clone().unwrap_or_default();
-    let all = authorities(section, names.as_deref(), known, files);
+    let mut all = authorities(section, names.as_deref(), known, files);
+    all.revoked.sort_unstable();
+    all.revoked.dedup();
     if !section.has("hosts") {
         section.fault("hosts needed");
     }
@@ -78,6 +83,7 @@ pub(crate) fn things(
             policies: policies_of(&own, known).into(),
             registry,
             authorities: all.core.into(),
+            revoked: all.revoked.into(),
             sign_ins: SignIns::default(),
         },
         devices: Devices {
@@ -100,7 +106,7 @@ fn authorities(
     if section.has("ca") {
         authority(section, own, known, files, &mut all);
     } else {
-        for key in ["name", "names", "crl", "crl_grace"] {
+        for key in ["name", "names", "intermediates", "crl", "crl_grace"] {
             if section.has(key) {
                 section.fault(format!("allowed {key} together with ca"));
             }
@@ -116,7 +122,7 @@ fn authorities(
             authority(section, &names, known, files, &mut all);
         } else {
             section.fault("ca needed");
-            for key in ["ca", "name", "names", "crl", "crl_grace"] {
+            for key in ["ca", "name", "names", "intermediates", "crl", "crl_grace"] {
                 section.read(key, |_| Ok(()));
             }
         }
@@ -132,38 +138,45 @@ fn authority(
     files: &mut Files,
     all: &mut Authorities,
 ) {
-    let certificates = section.text("ca", |text| certificates(files, text));
+    let authorities = section.text("ca", |text| certificates(files, text));
     let name = section.text("name", |text| {
         let rule = || "allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
         NameSource::named(text).ok_or_else(rule)
     });
     let names = section.text("names", pattern);
+    let intermediates = section.text("intermediates", |text| certificates(files, text));
+    let between = intermediates.as_deref().unwrap_or_default();
     let lists = section.read("crl", |value| {
-        let lists = list(value, 1, "files", |value| {
+        let written = list(value, 1, "files", |value| {
             text(value, |text| Ok(text.to_owned()))
         })?;
-        lists.iter().try_fold(Vec::new(), |mut lists, written| {
+        let mut lists = Vec::new();
+        for written in &written {
             lists.extend(revocation_lists(files, written)?);
-            Ok(lists)
-        })
+        }
+        match &authorities {
+            Some(authorities) => RevocationLists::new(lists, authorities, between),
+            None => Ok(RevocationLists::default()), // a fault of ca, which is reported
+        }
     });
     let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
     if !section.has("name") {
         section.fault("name needed, which says where certificates have their thing's name");
     }
-    let (Some(certificates), Some(name)) = (certificates, name) else {
+    let (Some(authorities), Some(name)) = (authorities, name) else {
         return;
     };
-    let lists = lists.unwrap_or_default();
+    let lists = Arc::new(lists.unwrap_or_default());
+    all.revoked.extend(lists.revoked());
     let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
-    for certificate in &certificates {
+    for certificate in &authorities {
         match Authority::new(certificate, &lists, name, grace_s) {
             Err(fault) => section.fault(format!("ca: {fault}")),
             Ok(authority) => {
                 all.core.push(ThingAuthority {
                     key: authority.key,
                     names: names.clone(),
-                    revoked: authority.revoked.clone().into(),
+                    revoked: authority.revoked,
                     policies: policies_of(own, known).into(),
                     subject: authority.subject.as_str().into(),
                     ends_s: authority.validity_s.1,
@@ -203,7 +216,7 @@ pub(crate) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
     }
     for authority in &devices.authorities {
         let subject = &authority.subject;
-        if !authority.is_checked {
+        if authority.revoked.is_none() {
             let remark = "have no revocation list of the authority";
             remarks.push(format!(
                 "{remark} {subject}: certificates of stolen devices stay valid"
@@ -296,7 +309,8 @@ const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 // SHA-256 of the DER, thing name[, thing type][, inactive][, policy]      a certificate and one of its things
 // , thing name, , inactive                                                a thing that is switched off as a whole
 // ```
-// Blank lines and those that begin with `#` mean nothing.
+// Blank lines and those that begin with `#` mean nothing, except the last line `# lines=N`, or
+// `# lines=N sha256=DIGITS`: so many lines are before it, with this SHA-256.
 
 /// Policies by name.
 type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
@@ -315,6 +329,7 @@ pub(crate) fn read(
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut registry = RegistryBuilder::new(max);
     let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
+    let (mut sum, mut is_counted) = (Sum::new(&SHA256), false);
     let mut used = BTreeSet::new();
     while faults.len() < FAULTS_MAX {
         line.clear();
@@ -323,6 +338,20 @@ pub(crate) fn read(
             Ok(false) => break,
             Err(error) => return Err(vec![format!("{path}: cannot be read: {error}")]),
         }
+        if is_counted && !line.trim_ascii().is_empty() {
+            faults.push(format!(
+                "{path}:{number}: allowed nothing behind {LAST_LINE}N"
+            ));
+            break;
+        }
+        if let Some(stated) = line.strip_prefix(LAST_LINE.as_bytes()) {
+            is_counted = true;
+            if let Some(rule) = miscounted(stated, number - 1, &sum) {
+                faults.push(format!("{path}:{number}: {rule}"));
+            }
+            continue;
+        }
+        sum.update(&line);
         match take(&line, known, &mut registry) {
             Ok(None) => {}
             Ok(Some(policy)) if used.contains(policy) => {}
@@ -337,10 +366,44 @@ pub(crate) fn read(
     }
     if faults.is_empty() {
         files.closed(&at, reader.into_inner());
-        return Ok((registry.finish(), used.into_iter().collect()));
+        let registry = registry.finish();
+        let registry = if is_counted {
+            registry.counted()
+        } else {
+            registry
+        };
+        return Ok((registry, used.into_iter().collect()));
     }
     Err(faults)
 }
+
+/// The last line of a registry of this text: see above.
+pub(crate) fn last_line(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
+    format!("{LAST_LINE}{lines} sha256={digits}\n")
+}
+
+/// Why a last line is not that of so many lines with this sum.
+fn miscounted(stated: &[u8], lines: usize, sum: &Sum) -> Option<String> {
+    let stated = String::from_utf8_lossy(stated);
+    let (count, digits) = match stated.trim().split_once(" sha256=") {
+        Some((count, digits)) => (count, Some(digits)),
+        None => (stated.trim(), None),
+    };
+    let own = HEXLOWER.encode(sum.clone().finish().as_ref());
+    let is_its =
+        count.parse() == Ok(lines) && digits.is_none_or(|it| it.eq_ignore_ascii_case(&own));
+    (!is_its).then(|| {
+        format!(
+            "this line is not of the {lines} lines before it, whose SHA-256 is {own}: the file was cut off or changed. \
+             `heliograph things import` writes it anew; after an edit by hand, {LAST_LINE}{lines} is enough"
+        )
+    })
+}
+
+/// Begins the last line.
+const LAST_LINE: &str = "# lines=";
 
 /// Appends the next line, within its bound. False at the end.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {

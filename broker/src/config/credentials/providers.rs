@@ -141,7 +141,38 @@ pub(crate) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String
             remarks.push((format!("policy.{name}"), text));
         }
     }
+    remarks.extend(unverified_addresses(book));
     remarks
+}
+
+/// Trusts and policies that name the e-mail address of a token and not whether its provider has verified it.
+fn unverified_addresses(book: &Book) -> impl Iterator<Item = (String, String)> {
+    let trusts = book.roles.iter().map(|role| {
+        let name = &role.role.name;
+        (
+            format!("role.{name}"),
+            format!("role {name}"),
+            role.role.trust.claims(),
+        )
+    });
+    let policies = book.policies.iter().filter_map(|(name, policy)| {
+        let claims = policy.as_ref()?.claims();
+        Some((format!("policy.{name}"), format!("policy {name}"), claims))
+    });
+    let small = |claim: &str| claim.to_ascii_lowercase();
+    trusts.chain(policies).flat_map(move |(key, who, claims)| {
+        let verified: BTreeSet<_> = claims.iter().map(|claim| small(claim)).collect();
+        let is_bare = move |claim: &String| {
+            let claim = small(claim);
+            claim.ends_with(":email") && !verified.contains(&(claim + "_verified"))
+        };
+        claims.into_iter().filter(is_bare).map(move |claim| {
+            let text = format!(
+                "{who}: {claim} may be an address that nobody has verified: compare {claim}_verified with true as well"
+            );
+            (key.clone(), text)
+        })
+    })
 }
 
 /// The ARN by which trusts name a provider.

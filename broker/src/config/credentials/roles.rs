@@ -83,6 +83,11 @@ pub(crate) fn remarks(written: &WrittenRole, arns: &BTreeSet<String>) -> Vec<Str
             .remarks()
             .map(|remark| format!("has a trust of which {remark}")),
     );
+    if role.trust.denies_sign_ins() {
+        let remark = "has a trust that denies everybody something (\"*\"): that is denied to devices and users of \
+                      providers as well";
+        remarks.push(remark.to_owned());
+    }
     let hangs_on_id = role
         .policies
         .iter()

@@ -72,6 +72,7 @@ impl CredentialsFile {
             mailboxes: Arc::clone(mailboxes),
         };
         let loaded = file.load().map_err(Failure::Configuration)?;
+        file.take(&loaded);
         Self::tell(&loaded);
         file.of_side.send_replace(Arc::clone(&loaded.credentials));
         file.in_force.push(Arc::clone(&loaded.credentials));
@@ -88,13 +89,15 @@ impl CredentialsFile {
         self.of_side.subscribe()
     }
 
-    fn load(&mut self) -> Result<Loaded, String> {
+    fn load(&self) -> Result<Loaded, String> {
         let console = self.console.as_deref();
         let loaded = load_credentials(&self.path, &self.account_id, console);
-        let loaded = loaded.map_err(|error| error.to_string())?;
+        loaded.map_err(|error| error.to_string())
+    }
+
+    fn take(&mut self, loaded: &Loaded) {
         self.files.clone_from(&loaded.files);
         self.devices.clone_from(&loaded.devices);
-        Ok(loaded)
     }
 
     /// Logs what was read, once it is used.
@@ -137,6 +140,11 @@ impl Subject for CredentialsFile {
     /// Requests from here on are judged by the new principals; open connections stay.
     fn reload(&mut self) -> Result<(), String> {
         let loaded = self.load()?;
+        if let Some(former) = self.in_force.last() {
+            refuse_emptied(former, &loaded.credentials)
+                .map_err(|rule| format!("{}: {rule}", self.path.display()))?;
+        }
+        self.take(&loaded);
         Self::tell(&loaded);
         let principals = loaded.credentials.len();
         post_to_all(&self.mailboxes, || {
@@ -149,6 +157,45 @@ impl Subject for CredentialsFile {
         tracing::info!(principals, "credentials in force");
         Ok(())
     }
+}
+
+/// Refuses files that look emptied or cut off by mistake, where those in force are not.
+fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
+    let is_nobody = |credentials: &Credentials| {
+        let has_providers = credentials.providers().next().is_some();
+        credentials.is_empty() && !has_providers && credentials.things().is_none()
+    };
+    if is_nobody(new) && !is_nobody(former) {
+        let principals = former.len();
+        return Err(format!(
+            "it has no [[principal]], [oidc_provider] or [things], where {principals} principals are in force: a file \
+             that was emptied by mistake would cut everybody off. To withdraw all keys on purpose, leave one principal \
+             without policies, or restart the broker"
+        ));
+    }
+    let (Some(former), Some(new)) = (former.things(), new.things()) else {
+        return Ok(());
+    };
+    if new.registry.is_counted() {
+        return Ok(());
+    }
+    let (certificates, off) = (former.registry.len(), former.registry.switched_off());
+    if former.registry.is_counted() {
+        return Err(
+            "the registry of [things] in force ends with its number of lines, and the new one does not: it may have \
+             been cut off. `heliograph things import` writes that line; after an edit by hand, let it end with \
+             # lines=N, the number of lines before that one"
+                .to_owned(),
+        );
+    }
+    if new.registry.is_empty() && new.registry.switched_off() == 0 && certificates + off > 0 {
+        return Err(format!(
+            "the registry of [things] is empty, where {certificates} certificates and {off} names that are switched off \
+             are in force. To withdraw all of them on purpose, let it end with # lines=N, the number of lines before \
+             that one"
+        ));
+    }
+    Ok(())
 }
 
 // The task that fetches keys of OpenID providers, and its way to the shards.

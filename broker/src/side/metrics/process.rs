@@ -1,11 +1,12 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
 use crate::side::cluster::{ClusterView, MESSAGES};
-use crate::side::metrics::exposition::{Row, counter, gauge, labelled};
+use crate::side::metrics::exposition::{Row, Samples, counter, gauge, labelled};
 use crate::side::metrics::integrations::AuthoritiesReport;
 use crate::side::process::{cpu_time, open_files_max};
-use crate::side::shared_state::Status;
+use crate::side::shared_state::{RELOADED, Reload, Status};
 use crate::{hooks::HooksReport, providers::ProvidersReport, version::COMMIT_LABEL};
+use std::collections::BTreeMap;
 use strum::VariantArray;
 
 /// The figures of the process as a whole, for a report.
@@ -38,10 +39,26 @@ pub struct ProcessState {
     pub authorities: AuthoritiesReport,
     /// This node, and those whose credentials files differ from its own: for how many seconds.
     pub differing: Vec<(String, u64)>,
+    /// How reloads of files went.
+    pub reloads: BTreeMap<&'static str, Reload>,
 }
 
 /// The labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
+
+/// The metrics of files that are read again.
+pub(crate) const OF_RELOADS: &[Row<ProcessState>] = &[
+    gauge(
+        "heliograph_reload_ok",
+        "1 while files are in force as they were last read, 0 while they were refused and the former ones serve",
+        |it, to| it.of_reloads(|reload| u64::from(reload.failed.is_none()), to),
+    ),
+    gauge(
+        "heliograph_reload_last_success_seconds",
+        "When files were last read and put in force, in seconds since 1970 UTC; 0 where there are none",
+        |it, to| it.of_reloads(|reload| reload.succeeded_ms / 1000, to),
+    ),
+];
 
 /// The metric of the cluster's credentials.
 pub(crate) const OF_CREDENTIALS: &[Row<ProcessState>] = &[gauge(
@@ -118,6 +135,14 @@ pub(crate) const OF_CLUSTER: &[Row<ProcessState>] = &[
 ];
 
 impl ProcessState {
+    fn of_reloads(&self, figure: impl Fn(&Reload) -> u64, to: &mut Samples<'_>) {
+        let none = Reload::default();
+        for what in RELOADED {
+            let reload = self.reloads.get(what).unwrap_or(&none);
+            to.labelled([("what", what)], figure(reload));
+        }
+    }
+
     fn of_cluster(&self, figure: impl Fn(&ClusterView) -> u64) -> u64 {
         self.cluster.as_ref().map_or(0, figure)
     }

@@ -73,6 +73,17 @@ fn a_data_directory_in_use_is_refused() {
     assert!(text.contains(path), "{text}");
 }
 
+/// Memory has keys of principals, of sessions and of TLS.
+#[test]
+fn no_core_file_is_written_of_a_broker() {
+    let broker = Broker::dev(1);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", broker.id())).expect("limits");
+    let mut lines = limits.lines();
+    let limit = lines.find_map(|line| line.strip_prefix("Max core file size"));
+    let bounds: Vec<&str> = limit.expect("a line").split_whitespace().take(2).collect();
+    assert_eq!(bounds, ["0", "0"], "{limits}");
+}
+
 #[test]
 fn a_signal_ends_an_empty_broker_at_once() {
     for signal in ["TERM", "INT"] {

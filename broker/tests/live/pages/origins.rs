@@ -31,6 +31,13 @@ fn foreign_pages_are_refused_under_dev_with_the_remedy() {
         );
         assert_eq!(foreign.status, 403, "{start}");
         assert!(foreign.text().contains("--dev-origin ORIGIN"));
+        let hidden = ask(
+            &broker,
+            start,
+            "Host: localhost\r\nSec-Fetch-Site: cross-site",
+        );
+        let acts = start != PREFLIGHT;
+        assert_eq!(hidden.status, if acts { 403 } else { 200 }, "{start}");
         let rebound = ask(&broker, start, "Host: evil.example:8080");
         assert_eq!(rebound.status, 403, "{start}");
         assert!(rebound.text().contains("--dev-origin http://NAME"));

@@ -240,3 +240,66 @@ fn is_known_by_signature(service: &Service, signer: &Signer) -> bool {
     let answer = service.call(signer, "/listSignalingChannels", &json!({}));
     answer.status == 200
 }
+
+/// "I revoked the key" is not believed of a file that was not taken: overview, metrics and `doctor` say where it fails.
+#[test]
+fn a_reload_that_failed_shows_until_one_succeeds() {
+    let service = Service::with(&file(&["leaving", "staying"]), &[], 1);
+    let ok = || {
+        let series = "heliograph_reload_ok{what=\"credentials file\"}";
+        service.broker.scrape().sum(series) == 1.0
+    };
+    let reloads = || service.broker.page("/overview").json()["now"]["reloads"].clone();
+    assert!(ok());
+    assert_eq!(reloads(), json!([]));
+    let success = "heliograph_reload_last_success_seconds{what=\"credentials file\"}";
+    assert!(service.broker.scrape().sum(success) > 1.7e9);
+    write(
+        &service,
+        "credentials.toml",
+        &(file(&["staying"]) + "broken = ["),
+    );
+    until("the gauge", || (!ok()).then_some(()));
+    let refused = until("the overview", || {
+        let list = reloads();
+        list[0]["error"].is_string().then_some(list)
+    });
+    let error = refused[0]["error"].as_str().expect("a text");
+    assert!(error.contains("credentials.toml:"), "{error}");
+    assert!(
+        refused[0]["since"]
+            .as_u64()
+            .is_some_and(|since| since > 1_700_000_000_000)
+    );
+    let (admin, wanted) = (
+        service.broker.admin,
+        "the credentials file was read again and refused",
+    );
+    let doctor = crate::process::command()
+        .args(["doctor", "--admin", &format!("http://{admin}")])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains(wanted), "{said}");
+    write(&service, "credentials.toml", &file(&["staying"]));
+    until("a good file", || ok().then_some(()));
+    until("the overview again", || {
+        (reloads() == json!([])).then_some(())
+    });
+    service.end();
+}
+
+#[test]
+fn an_empty_file_is_not_taken_in_place_of_a_full_one() {
+    let service = Service::with(&file(&["staying"]), &[], 1);
+    write(&service, "credentials.toml", "# emptied by mistake\n");
+    until("the complaint", || (told(&service) == 1).then_some(()));
+    let log = service.broker.log();
+    assert!(log.contains("where 1 principals are in force"), "{log}");
+    assert!(
+        log.contains("leave one principal without policies"),
+        "{log}"
+    );
+    assert!(is_known(&service, &Signer::new("staying")));
+    service.end();
+}

@@ -1,9 +1,12 @@
 //! Attempts that must not let anybody in.
 
+use crate::signed::signer::Signer;
 use crate::things::device::Device;
-use crate::things::fleet::{Fleet, HOST, authority, certify, params};
+use crate::things::fleet::{Fleet, HOST, authority, authority_below, certify, params, write_list};
+use crate::things::sign_in::{keys, master};
 use rustls::{HandshakeKind, version};
 use serde_json::json;
+use std::fs;
 use std::time::{Duration, SystemTime};
 use testkit::until_true;
 
@@ -91,5 +94,86 @@ fn ended_early_and_foreign_certificates_are_refused() {
         let device = Device::new(&fleet.service.broker, Some(certified)).named("cam-1");
         assert_eq!(device.ask().expect("an answer").status, 403);
     }
+    fleet.end();
+}
+
+/// The file has an authority and the one that signed it, which has no list: as a pasted chain has. A stolen device that
+/// shows the whole chain is refused, and keys that it has are worth nothing.
+#[test]
+fn a_revoked_device_finds_no_other_authority_that_lets_it_in() {
+    let fleet = Fleet::start(1);
+    let arn = fleet.service.create(&Signer::new("admin"), "cam-1");
+    let plant = authority_below(&fleet.authority, "plant", 2);
+    let certify = |serial| certify(&plant, &params("cam-1", serial));
+    let device = |certified| {
+        let device = Device::new(&fleet.service.broker, Some(certified));
+        device.named("cam-1").behind(plant.der())
+    };
+    for chain in [[&plant, &fleet.authority], [&fleet.authority, &plant]] {
+        fleet.reload(|directory| {
+            let chain = chain.map(|it| it.pem()).concat();
+            fs::write(directory.join("new"), chain).expect("written");
+            fs::rename(directory.join("new"), directory.join("ca.pem")).expect("renamed");
+        });
+        fleet.reload(|directory| write_list(directory, &plant, &[]));
+        let (good, stolen) = (device(certify(8)), device(certify(7)));
+        let told = stolen.ask().expect("an answer");
+        assert_eq!(told.status, 200, "{told:?}");
+        let connects = || master(&fleet, &keys(&told), &arn);
+        assert_eq!(connects(), 101);
+        fleet.reload(|directory| write_list(directory, &plant, &[7]));
+        assert_eq!(stolen.ask().expect("an answer").status, 403);
+        assert_eq!(good.ask().expect("an answer").status, 200);
+        assert_eq!(connects(), 403, "keys that it had before");
+    }
+    fleet.end();
+}
+
+/// A registry that lost its end, or all of it, lets nobody in again who was switched off there.
+#[test]
+fn a_registry_that_was_cut_off_changes_nothing() {
+    let fleet = Fleet::start(1);
+    let stolen = fleet.certify("cam-1", 1);
+    let lines = format!(
+        "{},cam-2\n{},cam-1,,inactive\n",
+        "ab".repeat(32),
+        stolen.id()
+    );
+    let device = Device::new(&fleet.service.broker, Some(stolen)).named("cam-1");
+    assert_eq!(device.ask().expect("an answer").status, 200);
+    fleet.register(&lines);
+    assert_eq!(device.ask().expect("an answer").status, 403);
+    let broker = &fleet.service.broker;
+    let refused = || broker.log().matches("stays as it was").count();
+    let first = lines.lines().next().expect("a line");
+    let cuts = ["", first, "# lines=2\n", &format!("{first}\n# lines=2\n")];
+    for (cut, before) in cuts.into_iter().zip(0..) {
+        fs::write(fleet.directory.join("new"), cut).expect("written");
+        fs::rename(
+            fleet.directory.join("new"),
+            fleet.directory.join("things.csv"),
+        )
+        .expect("renamed");
+        until_true("it is refused", || refused() == before + 1);
+        assert_eq!(device.ask().expect("an answer").status, 403, "{cut}");
+    }
+    fleet.register("");
+    assert_eq!(device.ask().expect("an answer").status, 200, "on purpose");
+    fleet.end();
+}
+
+#[test]
+fn a_role_that_is_denied_to_everybody_is_denied_to_devices() {
+    let fleet = Fleet::start(1);
+    let device = fleet.device("cam-1").named("cam-1");
+    assert_eq!(device.ask().expect("an answer").status, 200);
+    let path = fleet.service.directory.join("credentials.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let allows = r#"[{"Effect": "Allow", "Principal": {"Service""#;
+    let denies = r#"[{"Effect": "Deny", "Principal": "*", "Action": "sts:*"}, "#;
+    let locked = text.replacen(allows, &format!("{denies}{}", &allows[1..]), 1);
+    assert_ne!(locked, text);
+    fleet.reload(|_| fs::write(&path, locked).expect("written"));
+    assert_eq!(device.ask().expect("an answer").status, 400);
     fleet.end();
 }

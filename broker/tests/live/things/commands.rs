@@ -234,6 +234,9 @@ fn each_reason_for_which_a_certificate_is_refused_is_told() {
     }
     write_list(&files.directory, &files.authority, &[1]);
     tells(files.check(&good, &[]), "has revoked it");
+    files.write("things.csv", &format!("{},cam-1\n", good.id()));
+    tells(files.check(&good, &[]), "has revoked it");
+    write_list(&files.directory, &files.authority, &[]);
     files.write("things.csv", &format!("{},cam-1,,inactive\n", good.id()));
     tells(
         files.check(&good, &[]),

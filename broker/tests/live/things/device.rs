@@ -180,6 +180,20 @@ impl Device {
         self
     }
 
+    /// Shows its certificate with the one that signed it.
+    pub(crate) fn behind(mut self, issuer: &CertificateDer<'static>) -> Self {
+        let own = self.resolver.key.as_ref().expect("a certificate");
+        let chain = [own.cert.clone(), vec![issuer.clone()]].concat();
+        let key = CertifiedKey::new(chain, Arc::clone(&own.key));
+        self.resolver = Arc::new(Shows {
+            key: Some(Arc::new(key)),
+            asked: AtomicU32::new(0),
+            hints: AtomicU32::new(0),
+        });
+        self.config.client_auth_cert_resolver = Arc::<Shows>::clone(&self.resolver);
+        self
+    }
+
     /// The number of times it was asked for a certificate, and of authorities that were named.
     pub(crate) fn asked(&self) -> (u32, u32) {
         let load = |count: &AtomicU32| count.load(Ordering::Relaxed);

@@ -133,7 +133,8 @@ impl Fleet {
 
     /// Replaces the registry and waits until it is in force.
     pub(crate) fn register(&self, lines: &str) {
-        fs::write(self.directory.join("new"), lines).expect("written");
+        let counted = format!("{lines}# lines={}\n", lines.lines().count());
+        fs::write(self.directory.join("new"), counted).expect("written");
         self.reload(|directory| {
             fs::rename(directory.join("new"), directory.join("things.csv")).expect("renamed");
         });
@@ -144,7 +145,7 @@ impl Fleet {
         self.reload(|directory| write_list(directory, &self.authority, serials));
     }
 
-    fn reload(&self, change: impl FnOnce(&Path)) {
+    pub(crate) fn reload(&self, change: impl FnOnce(&Path)) {
         let reloaded = || {
             self.service
                 .broker
@@ -188,6 +189,19 @@ pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
+}
+
+/// An authority that another one signed.
+pub(crate) fn authority_below(
+    issuer: &CertifiedIssuer<'static, KeyPair>,
+    name: &str,
+    serial: u64,
+) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = params(name, serial);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::signed_by(params, key, issuer).expect("an authority")
 }
 
 pub(crate) fn certify(

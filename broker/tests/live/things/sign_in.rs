@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::until_true;
 
 /// The keys of an answer.
-fn keys(told: &Told) -> Signer {
+pub(crate) fn keys(told: &Told) -> Signer {
     assert_eq!(told.status, 200, "{told:?}");
     let text = |name: &str| {
         let text = told.body["credentials"][name].as_str();
@@ -26,7 +26,7 @@ fn keys(told: &Told) -> Signer {
 }
 
 /// Whether keys may connect as master of a channel.
-fn master(fleet: &Fleet, signer: &Signer, arn: &str) -> u16 {
+pub(crate) fn master(fleet: &Fleet, signer: &Signer, arn: &str) -> u16 {
     let service = &fleet.service;
     service
         .send(&signer.presign(Call::master(&service.broker, arn), 60))

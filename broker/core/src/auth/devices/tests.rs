@@ -8,6 +8,7 @@ const NOW: u64 = 1_800_000_000;
 fn shown(fingerprint: u8) -> ShownCertificate {
     ShownCertificate {
         fingerprint: [fingerprint; 32],
+        numbers: [u64::from(fingerprint)].into(),
         not_before_s: NOW - 10,
         not_after_s: NOW + 10,
         vouched: Err("no authority knows it".into()),
@@ -17,7 +18,6 @@ fn shown(fingerprint: u8) -> ShownCertificate {
 fn vouched(fingerprint: u8, authority: u8, name: &str) -> ShownCertificate {
     let vouched = Certified {
         authority: [authority; 32],
-        serial: [1].into(),
         name: name.into(),
     };
     ShownCertificate {
@@ -47,7 +47,7 @@ fn things() -> Things {
     let authority = ThingAuthority {
         key: [7; 32],
         names: Some("plant-*".into()),
-        revoked: [[5].into()].into(),
+        revoked: Some(1),
         policies: Box::default(),
         subject: "CN=plant".into(),
         ends_s: NOW,
@@ -58,6 +58,7 @@ fn things() -> Things {
         policies: Box::default(),
         registry: registry.finish(),
         authorities: [authority].into(),
+        revoked: [5].into(),
         sign_ins: SignIns::default(),
     }
 }
@@ -77,6 +78,7 @@ fn is(name: &str, thing_type: Option<&str>) -> Told {
 }
 
 const NOT_ITS_NAME: &str = "the certificate is not of the thing that was named";
+const REVOKED: &str = "the certificate is revoked";
 const INACTIVE: &str = "the certificate is inactive in the registry";
 const SWITCHED_OFF: &str = "the thing is inactive in the registry";
 
@@ -124,22 +126,23 @@ fn an_authority_vouches_for_the_names_that_it_may_give() {
         (9, 7, "plant-1", Some("plant-2"), NOT_ITS_NAME),
         (9, 7, "cam-1", None, foreign),
         (9, 8, "plant-1", None, strange),
+        (5, 7, "plant-1", None, REVOKED),
     ] {
         let refused = told(byte, authority, name, wanted).unwrap_err();
         assert!(refused.starts_with(why), "{name}: {refused}");
     }
 }
 
-/// Keys of a certificate, under this name; `vouched` has the authority, the serial number and the name in it.
-fn keys(fingerprint: u8, name: Option<&str>, vouched: Option<(u8, u8, &str)>) -> ThingIdentity {
+/// Keys of a certificate, under this name; `vouched` has the authority, the number and the name in it.
+fn keys(fingerprint: u8, name: Option<&str>, vouched: Option<(u8, u64, &str)>) -> ThingIdentity {
     ThingIdentity {
         certificate: [fingerprint; 32],
+        numbers: vec![vouched.map_or(0, |(_, number, _)| number)],
         name: name.map(Into::into),
         thing_type: None,
         alias: "camera".into(),
-        authority: vouched.map(|(key, serial, own)| Vouched {
+        authority: vouched.map(|(key, _, own)| Vouched {
             authority: [key; 32],
-            serial: vec![serial],
             unnamed: name.is_none().then(|| own.into()),
         }),
     }
@@ -154,9 +157,9 @@ fn keys_end_with_their_certificate_name_and_authority() {
     assert!(!listed(2, Some("cam-2")) && !listed(2, None));
     assert!(!listed(3, Some("cam-3")) && !listed(3, None));
     assert!(!listed(9, None));
-    let by = |key, serial, own| {
-        let named = things.knows(&keys(9, Some(own), Some((key, serial, own))));
-        let unnamed = things.knows(&keys(9, None, Some((key, serial, own))));
+    let by = |key, number, own| {
+        let named = things.knows(&keys(9, Some(own), Some((key, number, own))));
+        let unnamed = things.knows(&keys(9, None, Some((key, number, own))));
         assert_eq!(named, unnamed, "{own}: the name in the certificate counts");
         named
     };
@@ -164,6 +167,30 @@ fn keys_end_with_their_certificate_name_and_authority() {
     assert!(!by(7, 5, "plant-1"), "revoked");
     assert!(!by(7, 1, "plant-9") && !by(7, 1, "cam-1") && !by(8, 1, "plant-1"));
     assert!(!things.knows(&keys(2, Some("plant-1"), Some((7, 1, "plant-1")))));
+}
+
+#[test]
+fn a_list_that_revokes_wins_over_the_registry() {
+    let mut things = things();
+    let thing = keys(1, Some("cam-1"), None);
+    let own = ThingIdentity {
+        numbers: vec![1],
+        ..thing
+    };
+    assert!(things.knows(&own));
+    assert_eq!(
+        who(&things, &shown(1), Some("cam-1"), NOW),
+        is("cam-1", Some("camera"))
+    );
+    things.revoked = [1].into();
+    let refused = who(&things, &shown(1), Some("cam-1"), NOW).unwrap_err();
+    assert!(refused.starts_with(REVOKED), "{refused}");
+    assert!(!things.knows(&own), "keys that were given before");
+    // One that was shown with it, such as the authority that signed it.
+    let mut behind = shown(3);
+    behind.numbers = [3, 1].into();
+    let refused = who(&things, &behind, None, NOW).unwrap_err();
+    assert!(refused.starts_with(REVOKED), "{refused}");
 }
 
 #[test]
@@ -227,12 +254,12 @@ fn the_longest_names_make_a_token_that_devices_can_keep() {
     let longest = |bytes: usize| Box::<str>::from("x".repeat(bytes));
     let sign_in = SignIn::Thing(ThingIdentity {
         certificate: [0xff; 32],
+        numbers: vec![u64::MAX; 4],
         name: Some(longest(128)),
         thing_type: Some(longest(128)),
         alias: longest(128),
         authority: Some(Vouched {
             authority: [0xff; 32],
-            serial: vec![0xff; 20],
             unnamed: None,
         }),
     });

@@ -100,6 +100,37 @@ fn the_party_that_a_token_names_is_the_client() {
     assert!(verified(&provider(), &token(json!({"aud": ["home-app"]}))).is_ok());
 }
 
+/// Access tokens say by `client_id` what id tokens say by `azp`.
+#[test]
+fn the_client_of_an_access_token_counts() {
+    let token = |changes, typ: &str| Signer::es256().token(&claims(changes), json!({"typ": typ}));
+    let at = |changes| token(changes, "at+jwt");
+    let foreign = json!({"aud": "home-app", "client_id": "other"});
+    assert_eq!(fault(&at(foreign.clone())), TokenFault::Audience);
+    assert_eq!(
+        fault(&token(foreign.clone(), "application/AT+JWT")),
+        TokenFault::Audience
+    );
+    assert!(
+        verified(&provider(), &token(foreign, "JWT")).is_ok(),
+        "no claim of id tokens"
+    );
+    let own = at(json!({"aud": "https://api.example.com", "client_id": "tv-app"}));
+    assert_eq!(&*verified(&provider(), &own).unwrap().audience, "tv-app");
+    for (changes, rule) in [
+        (
+            json!({"client_id": 1}),
+            "the claim client_id is no text of at most 255 bytes",
+        ),
+        (
+            json!({"azp": "tv-app", "client_id": "home-app"}),
+            "the claims azp and client_id differ",
+        ),
+    ] {
+        assert_eq!(fault(&at(changes)), TokenFault::Claim(rule));
+    }
+}
+
 /// Changes to the claims, and a word of the fault.
 #[test]
 fn claims_are_needed_and_bounded() {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::auth::{
-    Assumption, Caller, Credentials, Denial, PolicyQuestion, Role, RoleFault, RoleGrant, RootGrant,
-    SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,
+    Assumption, Caller, Credentials, Denial, PolicyQuestion, Principal, Role, RoleFault, RoleGrant,
+    RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,
 };
 use crate::auth::{grant::OpenedRoot, session_keys::Opened};
 use crate::check::Check;
@@ -28,11 +28,23 @@ fn web() -> SignIn {
 fn thing(name: Option<&str>) -> SignIn {
     SignIn::Thing(ThingIdentity {
         certificate: [0xab; 32],
+        numbers: Vec::new(),
         name: name.map(Into::into),
         thing_type: Some("doorbell".into()),
         alias: "cameras".into(),
         authority: None,
     })
+}
+
+fn role_of(trust: &str) -> Role {
+    Role {
+        name: "camera".into(),
+        account: ACCOUNT.into(),
+        policies: Vec::new(),
+        trust: Trust::parse(trust).unwrap(),
+        max_session_s: 3600,
+        clock_tolerance_s: None,
+    }
 }
 
 /// Assumes a role that lets a principal do an action on a condition.
@@ -44,16 +56,8 @@ fn ask(
         r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {principal}, "Action": "{action}",
             "Condition": {condition}}}]}}"#
     );
-    let role = Role {
-        name: "camera".into(),
-        account: ACCOUNT.into(),
-        policies: Vec::new(),
-        trust: Trust::parse(&trust).unwrap(),
-        max_session_s: 3600,
-        clock_tolerance_s: None,
-    };
     let credentials = Credentials::new(Vec::new()).unwrap();
-    let credentials = credentials.with_roles(vec![role], []).unwrap();
+    let credentials = credentials.with_roles(vec![role_of(&trust)], []).unwrap();
     let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap();
     let request = AssumeRole::new(role, "s1");
     let caller = Caller::signing_in(sign_in.clone(), ACCOUNT, Some("us-west-2".into()));
@@ -121,6 +125,63 @@ fn a_trust_names_the_provider_or_the_service_and_compares_what_they_proved() {
         (thing(Some("front-door")), (oidc, by_role, alias)),
     ] {
         assert!(!is_let_in(&sign_in, trust), "{trust:?}");
+    }
+}
+
+/// "This role is locked" is so for each kind of sign-in: a device, a user of a provider, a user of the account.
+#[test]
+fn a_denial_of_everybody_is_one_of_each_kind_of_sign_in() {
+    let oidc = format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{PROVIDER}");
+    let allows = format!(
+        r#"{{"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity"], "Principal":
+            {{"AWS": "arn:aws:iam::{ACCOUNT}:user/back-end", "Service": "credentials.iot.amazonaws.com",
+             "Federated": "{oidc}"}}}}"#
+    );
+    let user = Principal {
+        name: "back-end".into(),
+        account: ACCOUNT.into(),
+        access_key_id: "AKIDEXAMPLE".into(),
+        secret: "secret".into(),
+        session_token: None,
+        expires_s: None,
+        clock_tolerance_s: None,
+        policies: Vec::new(),
+    };
+    let callers = [
+        Caller::signing_in(thing(Some("front-door")), ACCOUNT, None),
+        Caller::signing_in(web(), ACCOUNT, None),
+        Caller::principal(Arc::new(user), None),
+    ];
+    let is_service = r#", "Condition": {"Bool": {"aws:PrincipalIsAWSService": "true"}}"#;
+    let is_none = r#", "Condition": {"Bool": {"aws:PrincipalIsAWSService": "false"}}"#;
+    let is_met = r#", "Condition": {"Null": {"aws:PrincipalAccount": false}}"#;
+    let is_not_met = r#", "Condition": {"Null": {"aws:PrincipalAccount": true}}"#;
+    let (denied, allowed) = (Some(Check::TrustExplicitDeny), None);
+    for (condition, wanted) in [
+        ("", [denied; 3]),
+        (is_met, [denied; 3]),
+        (is_not_met, [allowed; 3]),
+        (is_service, [denied, allowed, allowed]),
+        (is_none, [allowed, denied, denied]),
+    ] {
+        for everybody in [r#""*""#, r#"{"AWS": "*"}"#] {
+            let trust = format!(
+                r#"{{"Version": "2012-10-17", "Statement": [{allows}, {{"Effect": "Deny", "Action": "sts:*",
+                    "Principal": {everybody}{condition}}}]}}"#
+            );
+            let credentials = Credentials::new(Vec::new()).unwrap();
+            let credentials = credentials.with_roles(vec![role_of(&trust)], []).unwrap();
+            let role = RoleArn::parse(&format!("arn:aws:iam::{ACCOUNT}:role/camera")).unwrap();
+            let request = AssumeRole::new(role, "s1");
+            let told = callers.each_ref().map(|caller| {
+                match assume(caller, &credentials, &request, &mut 0) {
+                    Ok(_) => None,
+                    Err(RoleFault::Denied(denial)) => Some(denial.check),
+                    Err(other) => panic!("{other:?}"),
+                }
+            });
+            assert_eq!(told, wanted, "{trust}");
+        }
     }
 }
 

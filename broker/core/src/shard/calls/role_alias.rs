@@ -172,7 +172,7 @@ fn give(
     let thing = thing.map_err(|refusal| of_identity(refusal))?;
     let alias = credentials.alias(asked.alias);
     let account = alias.map_or(asked.account, |alias| &alias.account);
-    let identity = identity(&thing, asked);
+    let identity = identity(&thing, certificate, asked);
     let caller = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
     let caller = caller.from_origin(asked.origin.clone());
     let arn = alias_arn(asked.region, account, asked.alias);
@@ -225,6 +225,7 @@ fn give_to_anybody(
     }
     let identity = ThingIdentity {
         certificate: certificate.fingerprint,
+        numbers: certificate.numbers.to_vec(),
         name: asked.thing.map(Into::into),
         thing_type: None,
         alias: asked.alias.into(),
@@ -251,15 +252,19 @@ fn of_identity(refusal: ThingRefusal<'_>) -> Box<Refused> {
     Refused::new(CERTIFICATE, Check::ThingCertificate, why)
 }
 
-fn identity(thing: &Identified<'_>, asked: &Asked<'_>) -> ThingIdentity {
+fn identity(
+    thing: &Identified<'_>,
+    certificate: &ShownCertificate,
+    asked: &Asked<'_>,
+) -> ThingIdentity {
     ThingIdentity {
-        certificate: *thing.certificate,
+        certificate: certificate.fingerprint,
+        numbers: certificate.numbers.to_vec(),
         name: thing.name.map(Into::into),
         thing_type: thing.thing_type.map(Into::into),
         alias: asked.alias.into(),
         authority: thing.vouched.map(|vouched| Vouched {
             authority: vouched.authority,
-            serial: vouched.serial.to_vec(),
             unnamed: thing.name.is_none().then(|| vouched.name.clone()),
         }),
     }

@@ -111,10 +111,15 @@ impl Origins {
         if !self.guarded {
             return None;
         }
-        if head
-            .header("origin")
-            .is_some_and(|origin| !self.takes(origin))
-        {
+        let is_foreign = match head.header("origin") {
+            Some(origin) => !self.takes(origin),
+            // A visit to a page is no harm; a browser that hides the origin of anything else says this much.
+            None => {
+                let acts = head.method() == "POST" || head.header("upgrade").is_some();
+                acts && head.header("sec-fetch-site") == Some("cross-site")
+            }
+        };
+        if is_foreign {
             return Some((Check::OriginForeign, FOREIGN_ORIGIN));
         }
         // A request without Host is another fault (RFC 9112 section 3.2).
@@ -243,6 +248,32 @@ mod origins_tests {
         ] {
             assert_eq!(origin(foreign), Some(FOREIGN_ORIGIN), "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_call_of_another_site_that_hides_its_origin_may_not() {
+        let site = |site: &str| {
+            refused(
+                &dev(),
+                &format!("Host: localhost\r\nSec-Fetch-Site: {site}"),
+            )
+        };
+        assert_eq!(site("cross-site"), Some(FOREIGN_ORIGIN));
+        for ours in ["same-origin", "same-site", "none"] {
+            assert_eq!(site(ours), None, "{ours}");
+        }
+        let named =
+            "Host: localhost\r\nOrigin: http://127.0.0.1:5173\r\nSec-Fetch-Site: cross-site";
+        assert_eq!(
+            refused(&dev(), named),
+            None,
+            "a page of another port of loopback"
+        );
+        let signed = refused(
+            &Settings::default(),
+            "Host: localhost\r\nSec-Fetch-Site: cross-site",
+        );
+        assert_eq!(signed, None);
     }
 
     #[test]

@@ -45,8 +45,17 @@ fn providers_are_read_with_the_claims_that_the_file_asks_for() {
         .collect();
     assert_eq!(
         warnings,
-        ["home.jwks: 1 keys of it are not used: they are not for signatures, or too weak"]
+        [
+            "home.jwks: 1 keys of it are not used: they are not for signatures, or too weak",
+            "c.toml:5:1: policy p: ID.example.com/realms/home:Email may be an address that nobody has verified: compare \
+             ID.example.com/realms/home:Email_verified with true as well",
+        ]
     );
+    let both = text.replace(
+        ":Email}/*",
+        ":Email}/${ID.example.com/realms/home:EMAIL_verified}/*",
+    );
+    assert_eq!(folder.load(&both).unwrap().warnings.len(), 1);
     let summary = crate::config::credentials_summary(&loaded);
     let line = "provider    id.example.com/realms/home, account 123456789012, 2 client ids, 1 keys of a file\n";
     assert!(summary.contains(line), "{summary}");

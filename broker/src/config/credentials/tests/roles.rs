@@ -41,11 +41,13 @@ fn roles_that_look_forgotten_are_warned_of() {
     let folder = Folder::new();
     let trust = TRUST.replace("user/a", "user/gone");
     let nobody = TRUST.replace("sts:AssumeRole", "sts:TagSession");
+    let locked = r#"{"Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"credentials.iot.amazonaws.com"}},{"Effect":"Deny","Action":"sts:AssumeRole","Principal":"*"}]}"#;
     let loaded = folder.load(&format!(
         "{ONE}|policies = ['p']|[policy.p]|document = '{{\"Version\":\"2012-10-17\",\"Statement\":{{\
          \"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{\
          \"StringLike\":{{\"aws:userid\":\"*:x\"}}}}}}}}'|\
-         [role.one]|trust = '{trust}'|policies = ['p']|[role.two]|trust = '{nobody}'"
+         [role.one]|trust = '{trust}'|policies = ['p']|[role.two]|trust = '{nobody}'|\
+         [role.locked]|trust = '{locked}'|policies = ['p']"
     ));
     let warnings = loaded.unwrap().warnings;
     let warnings: Vec<_> = warnings
@@ -55,6 +57,10 @@ fn roles_that_look_forgotten_are_warned_of() {
     assert_eq!(
         warnings,
         [
+            "c.toml:13:1: role locked has a trust that denies everybody something (\"*\"): that is denied to devices and \
+             users of providers as well",
+            "c.toml:13:1: role locked has a permission that hangs on aws:userid, whose end the caller chooses: let the \
+             trust have a condition on sts:RoleSessionName",
             "c.toml:8:1: role one trusts arn:aws:iam::123456789012:user/gone, which is not in this file",
             "c.toml:8:1: role one has a permission that hangs on aws:userid, whose end the caller chooses: let the \
              trust have a condition on sts:RoleSessionName",

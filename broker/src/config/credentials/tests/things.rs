@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::last_line;
 use broker_core::auth::ThingIdentity;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use std::io::Write;
@@ -24,6 +25,7 @@ fn authority(folder: &Folder) {
 fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
     ThingIdentity {
         certificate: [fingerprint; 32],
+        numbers: Vec::new(),
         name: Some(name.into()),
         thing_type: None,
         alias: "camera".into(),
@@ -141,6 +143,47 @@ fn every_fault_of_things_has_its_place() {
     ] {
         let error = folder.load(text).unwrap_err().to_string();
         assert_eq!(folder.bare(&error), wanted.replace('|', "\n"), "{text}");
+    }
+}
+
+#[test]
+fn the_last_line_of_a_registry_counts_those_before_it() {
+    let folder = Folder::new();
+    let lines = format!("# things\n{0},cam-1\n\n", "ab".repeat(32));
+    let load = |text: &str| {
+        folder.write("things.csv", text);
+        folder.load("[things]|hosts = ['c.example']|registry = 'things.csv'")
+    };
+    let is_counted = |text: &str| {
+        let loaded = load(text).unwrap();
+        loaded.credentials.things().unwrap().registry.is_counted()
+    };
+    let last = last_line(&lines);
+    assert!(last.starts_with("# lines=3 sha256="));
+    assert!(!is_counted(&lines));
+    for last in [&*last, "# lines=3", "# lines=3\r\n"] {
+        assert!(is_counted(&(lines.clone() + last)), "{last}");
+    }
+    for (text, rule) in [
+        (
+            lines.clone() + "# lines=2",
+            "things.csv:4: this line is not of the 3 lines before it",
+        ),
+        (
+            lines.replace("cam-1", "cam-2") + &last,
+            "things.csv:4: this line is not of the 3 lines",
+        ),
+        (
+            lines.clone() + "# lines=x",
+            "after an edit by hand, # lines=3 is enough",
+        ),
+        (
+            lines.clone() + "# lines=3\n# more",
+            "things.csv:5: allowed nothing behind # lines=N",
+        ),
+    ] {
+        let error = load(&text).unwrap_err().to_string();
+        assert!(error.contains(rule), "{error}");
     }
 }
 

@@ -1,0 +1,122 @@
+//! Revocation lists of authorities of devices, and the numbers by which certificates are revoked.
+
+use crate::devices::{fingerprint, seconds};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::{parse_x509_certificate, parse_x509_crl};
+
+/// The revocation lists of one table: each of its authorities asks all of them.
+#[derive(Debug, Default)]
+pub struct RevocationLists {
+    all: Vec<RevocationList>,
+}
+
+#[derive(Debug)]
+struct RevocationList {
+    der: CertificateRevocationListDer<'static>,
+    /// The name of its issuer, in DER.
+    issuer: Box<[u8]>,
+    /// Its issuer is an authority of the table, not a certificate between one and the devices.
+    is_of_authority: bool,
+    /// When it is to be replaced, since 1970 UTC.
+    ends_s: Option<u64>,
+    revoked: Vec<u64>,
+}
+
+impl RevocationLists {
+    /// Lists, each of an authority or of one of the certificates between them and devices.
+    ///
+    /// # Errors
+    /// The list that cannot be read, or that is of neither.
+    pub fn new(
+        lists: Vec<CertificateRevocationListDer<'static>>,
+        authorities: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<Self, String> {
+        let (authorities, intermediates) = (subjects(authorities)?, subjects(intermediates)?);
+        let mut all = Vec::new();
+        for der in lists {
+            let (_, read) =
+                parse_x509_crl(&der).map_err(|error| format!("a list cannot be read: {error}"))?;
+            let issuer: Box<[u8]> = read.issuer().as_raw().into();
+            let is_of_authority = authorities.contains(&issuer);
+            if !is_of_authority && !intermediates.contains(&issuer) {
+                return Err(format!(
+                    "a list is of {}, which is neither in ca nor in intermediates: add the certificate that signs it",
+                    read.issuer()
+                ));
+            }
+            let revoked = read.iter_revoked_certificates();
+            let revoked = revoked.map(|it| number(&issuer, it.raw_serial())).collect();
+            let ends_s = read.next_update().map(|next| seconds(next.timestamp()));
+            all.push(RevocationList {
+                der,
+                issuer,
+                is_of_authority,
+                ends_s,
+                revoked,
+            });
+        }
+        Ok(Self { all })
+    }
+
+    /// The numbers of all revoked certificates.
+    pub fn revoked(&self) -> impl Iterator<Item = u64> {
+        self.all
+            .iter()
+            .flat_map(|list| list.revoked.iter().copied())
+    }
+
+    pub(crate) fn ders(&self) -> impl Iterator<Item = CertificateRevocationListDer<'static>> {
+        self.all.iter().map(|list| list.der.clone())
+    }
+
+    /// How many certificates an authority has revoked, by its name in DER; `None` without a list.
+    pub(crate) fn revoked_by(&self, authority: &[u8]) -> Option<usize> {
+        let own = self.all.iter().filter(|list| *list.issuer == *authority);
+        let counts = own.map(|list| list.revoked.len());
+        counts.reduce(|sum, count| sum + count)
+    }
+
+    /// When the first list is to be replaced of those that certificates below an authority hang on: its own, and those
+    /// of certificates between.
+    pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
+        let hangs_on = |list: &&RevocationList| !list.is_of_authority || *list.issuer == *authority;
+        let lists = self.all.iter().filter(hangs_on);
+        lists.filter_map(|list| list.ends_s).min()
+    }
+
+    /// Whether a list of an issuer of one of these certificates should have been replaced before this second.
+    pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
+        let overdue = self.all.iter();
+        let mut overdue =
+            overdue.filter(|list| list.ends_s.is_some_and(|ends_s| ends_s < before_s));
+        overdue.any(|list| chain.iter().any(|it| it.issuer().as_raw() == &*list.issuer))
+    }
+}
+
+/// The number of a certificate: of its issuer's name and its serial number, which identify it (RFC 5280, 4.1.2.2).
+/// Certificates of the same number are revoked together, so 64 bits of the digest are enough.
+pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
+    number(certificate.issuer().as_raw(), certificate.raw_serial())
+}
+
+/// Certificates and lists may have zeros before a serial number or not.
+fn number(issuer: &[u8], serial: &[u8]) -> u64 {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    let serial = serial.get(zeros..).unwrap_or_default();
+    let digest = fingerprint(&[issuer, serial].concat());
+    digest
+        .first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// The names of certificates, in DER.
+fn subjects(certificates: &[CertificateDer<'_>]) -> Result<Vec<Box<[u8]>>, String> {
+    let read = certificates.iter().map(|certificate| {
+        let (_, parsed) = parse_x509_certificate(certificate)
+            .map_err(|error| format!("a certificate cannot be read: {error}"))?;
+        Ok(parsed.subject().as_raw().into())
+    });
+    read.collect()
+}
