@@ -8,7 +8,7 @@ use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
-use crate::session::Session;
+use crate::session::{Session, http::RoleBy};
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
 };
@@ -74,8 +74,8 @@ pub struct TraceEvent {
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
-    /// A connection was admitted.
-    Joined(SessionKey, Role),
+    /// A connection was admitted, and what said whether it is a master's.
+    Joined(SessionKey, Role, RoleBy),
     /// A connection left the channel; its peer is known from here.
     Left(Box<TracePeer>, Option<EndReason>),
     /// A connection lost its slot to the second one.
@@ -267,8 +267,14 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     let name_bytes = usize::try_from(first >> SHIFT).ok()?;
     Some(match tag_of(&note)? {
         Tag::Name | Tag::Address => return None,
-        Tag::Joined if detail == 0 => TraceKind::Joined(session, Role::Master),
-        Tag::Joined => TraceKind::Joined(session, Role::Viewer),
+        Tag::Joined => {
+            let by = RoleBy::ALL.get(usize::from(detail >> 1));
+            let role = match detail & 1 {
+                0 => Role::Master,
+                _ => Role::Viewer,
+            };
+            TraceKind::Joined(session, role, *by?)
+        }
         Tag::Superseded => TraceKind::Superseded(session, other),
         Tag::ToldToGo => TraceKind::ToldToGo(session),
         Tag::Left => {
