@@ -6,7 +6,9 @@ use broker::commands::{
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::server::{self, Checked};
 use broker::{Failure, channels, print, side, version};
+use broker_core::control::{role_of_path, without_role};
 use clap::Parser;
+use codec::signal::Role;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fmt::Display;
 use std::io::Write;
@@ -122,14 +124,21 @@ fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {
     );
     let token = variable("AWS_SESSION_TOKEN");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let (scheme, host) = flags
-        .endpoint
-        .split_once("://")
-        .unwrap_or(("wss", &flags.endpoint));
+    // What the path of an endpoint says of the role, the client id says where there is no path.
+    let endpoint = without_role(&flags.endpoint);
+    let client_id = match role_of_path(flags.endpoint.get(endpoint.len()..).unwrap_or_default()) {
+        Some(Role::Master) => None,
+        Some(Role::Viewer) if flags.client_id.is_none() => {
+            let rule = "the endpoint is that of viewers, which need a --client-id";
+            return Err(Failure::Configuration(rule.into()));
+        }
+        Some(Role::Viewer) | None => flags.client_id.as_deref(),
+    };
+    let (scheme, host) = endpoint.split_once("://").unwrap_or(("wss", endpoint));
     let upgrade = Upgrade {
         host,
         channel_arn: flags.channel_arn.as_str(),
-        client_id: flags.client_id.as_deref(),
+        client_id,
         expires_s: flags.expires,
         now_s: now.map_or(0, |now| now.as_secs()),
     };

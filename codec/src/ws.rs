@@ -27,7 +27,9 @@ mod receiver;
 use aws_lc_rs::digest;
 use base64_simd::{Out, STANDARD};
 pub use close::{CloseFrame, Excess, FrameError};
-pub use encoder::{close_frame, close_frame_masked, frame, frame_masked, header, header_bytes};
+pub use encoder::{
+    close_frame, close_frame_masked, cut, frame, frame_masked, header, header_bytes, whole,
+};
 pub use follower::{Follower, Place};
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};

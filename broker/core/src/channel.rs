@@ -4,6 +4,7 @@
 //! session state and no other channel appears here.
 
 pub(crate) mod alexa_calls;
+pub(crate) mod master_requests;
 pub(crate) mod members;
 pub(crate) mod pending;
 mod rare;
@@ -14,6 +15,7 @@ use crate::id::{CallerId, SessionKey, TimerId};
 use crate::{record::Record, settings::Quotas, time::Now};
 use alexa_calls::Calls;
 use codec::signal::{Action, Role};
+use master_requests::MasterRequests;
 use members::Members;
 use pending::Pending;
 pub use pending::Towards;
@@ -35,6 +37,8 @@ pub(crate) struct Channel {
     pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
     pub connections: u32,
+    /// Who asked for its master's endpoint.
+    pub master_requests: MasterRequests,
     live: Option<Box<Live>>,
     /// Its rates, while any of them is used up in part.
     rates: Option<Box<Rates>>,
@@ -52,7 +56,7 @@ pub(crate) enum Life {
 }
 
 // Bytes of each of a million channels, and of each in use, before their names and the tables around them.
-const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 112);
+const _: () = assert!(size_of::<Channel>() <= 112 && size_of::<Live>() <= 112);
 
 /// The state of a channel in use.
 #[derive(Debug, Default)]
@@ -96,6 +100,7 @@ impl Channel {
             tells_viewers: false,
             timer: TimerId::default(),
             connections: 0,
+            master_requests: MasterRequests::default(),
             live: None,
             rates: None,
         }

@@ -21,6 +21,8 @@ pub struct EndpointRequest<'a> {
     pub host: &'a str,
     /// The connection that asks.
     pub peer: Peer,
+    /// Whether a host that is the same for both roles is followed by a path that says the role (CON-2).
+    pub role_path: bool,
 }
 
 /// Writes the response body.
@@ -42,7 +44,8 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`.
+/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`, without
+/// a path.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let asked = EndpointRequest {
@@ -55,6 +58,7 @@ pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Id
             tls: false,
             inner: false,
         },
+        role_path: false,
     };
     url(settings, &asked, identity, Protocol::Wss)
 }
@@ -87,8 +91,13 @@ fn url(
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
+    let path = match asked.role {
+        _ if !web_socket || !asked.role_path => "",
+        Role::Master => MASTER_PATH,
+        Role::Viewer => VIEWER_PATH,
+    };
     if let Some(fixed) = fixed {
-        return fixed.clone();
+        return [fixed, path].concat();
     }
     let own = settings.listen.get(usize::from(asked.peer.listener));
     let own = own.copied().filter(|_| settings.plain);
@@ -102,10 +111,33 @@ fn url(
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
     let port = listener.addr.port();
     if port == default_port {
-        [scheme, "://", host].concat()
+        [scheme, "://", host, path].concat()
     } else {
-        [scheme, "://", host, ":", &port.to_string()].concat()
+        [scheme, "://", host, ":", &port.to_string(), path].concat()
     }
+}
+
+/// The paths of WebSocket endpoints that say their role.
+const MASTER_PATH: &str = "/master";
+const VIEWER_PATH: &str = "/viewer";
+
+/// The role that the path of an endpoint says. Clients may append a slash to it.
+#[must_use]
+pub fn role_of_path(path: &str) -> Option<Role> {
+    match path.strip_suffix('/').unwrap_or(path) {
+        MASTER_PATH => Some(Role::Master),
+        VIEWER_PATH => Some(Role::Viewer),
+        _ => None,
+    }
+}
+
+/// An endpoint without the path that says its role: signed so, it is one of either role (CON-2).
+#[must_use]
+pub fn without_role(endpoint: &str) -> &str {
+    let bare = |path| endpoint.strip_suffix(path);
+    bare(MASTER_PATH)
+        .or_else(|| bare(VIEWER_PATH))
+        .unwrap_or(endpoint)
 }
 
 /// The TLS listener that the request came in on, else the first one, else the plain one it came in on.
@@ -255,6 +287,7 @@ mod endpoint_tests {
             role,
             host,
             peer,
+            role_path: true,
         };
         let identity = Identity::new("us-west-2", "123456789012", "demo");
         [Protocol::Wss, Protocol::Https]
@@ -267,25 +300,25 @@ mod endpoint_tests {
         let mut settings = Settings::new(Profile::Default, true);
         assert_eq!(
             urls(&settings, "localhost:8080", 0, Role::Viewer),
-            ["wss://localhost:8443", "https://localhost:8443"]
+            ["wss://localhost:8443/viewer", "https://localhost:8443"]
         );
         assert_eq!(
             urls(&settings, "[::1]:8080", 0, Role::Viewer)[0],
-            "wss://[::1]:8443"
+            "wss://[::1]:8443/viewer"
         );
         assert_eq!(
             urls(&settings, "cam.example", 1, Role::Viewer)[0],
-            "wss://cam.example:8443"
+            "wss://cam.example:8443/viewer"
         );
         settings.listen[1].addr.set_port(443);
         assert_eq!(
             urls(&settings, "127.0.0.1:8080", 0, Role::Viewer),
-            ["wss://127.0.0.1", "https://127.0.0.1"]
+            ["wss://127.0.0.1/viewer", "https://127.0.0.1"]
         );
         settings.listen.truncate(1);
         assert_eq!(
             urls(&settings, "localhost:8080", 0, Role::Master),
-            ["ws://localhost:8080", "http://localhost:8080"]
+            ["ws://localhost:8080/master", "http://localhost:8080"]
         );
     }
 
@@ -353,8 +386,23 @@ mod endpoint_tests {
         settings.advertise.wss = Some("wss://one.example".into());
         assert_eq!(
             urls(&settings, "localhost:8080", 0, Role::Viewer),
-            ["wss://one.example", "https://localhost:8443"]
+            ["wss://one.example/viewer", "https://localhost:8443"]
         );
+    }
+
+    #[test]
+    fn a_path_says_its_role() {
+        for (path, role) in [
+            ("/master", Some(Role::Master)),
+            ("/viewer/", Some(Role::Viewer)),
+            ("/", None),
+            ("/viewer//", None),
+            ("/masters", None),
+        ] {
+            assert_eq!(role_of_path(path), role, "{path}");
+        }
+        assert_eq!(without_role("wss://a:8443/viewer"), "wss://a:8443");
+        assert_eq!(without_role("wss://a/other"), "wss://a/other");
     }
 }
 

@@ -362,7 +362,10 @@ impl Unaccepted {
             }
             if self == Self::TooLongForRecipient {
                 let lengths = too_long("a message", bytes, most, "bytes");
-                return format!("{lengths} for its recipient by [limits] wss_message_bytes").into();
+                return format!(
+                    "{lengths} for its recipient by [limits] wss_message_bytes or [clients]"
+                )
+                .into();
             }
         }
         self.words().into()
@@ -389,7 +392,7 @@ impl Unaccepted {
             Self::FaultInjected => "a fault of a test refused it",
             Self::TooFast => "it came faster than [quotas] sdp and ice allow one connection",
             Self::TooLongForRecipient => {
-                "it is longer than its recipient can take: [limits] wss_message_bytes"
+                "it is longer than its recipient can take: [limits] wss_message_bytes, [clients]"
             }
             Self::NoRoom => {
                 "nobody took it, and there is no room to keep it: [limits] pending_bytes_per_channel"
@@ -442,7 +445,7 @@ mod unaccepted_tests {
         );
         assert_eq!(
             Unaccepted::TooLongForRecipient.says(28_122, 18_750),
-            "a message of 28,122 bytes; 18,750 are allowed for its recipient by [limits] wss_message_bytes"
+            "a message of 28,122 bytes; 18,750 are allowed for its recipient by [limits] wss_message_bytes or [clients]"
         );
     }
 }

@@ -130,6 +130,10 @@ pub const LATE_AFTER_MS: u64 = 5_000;
 /// ten thousand connections are read in less.
 pub const HELD_READ_MS: u64 = 2_000;
 
+/// Callers of a channel of which it is known that their last request for its endpoint was one for its master's. When
+/// there is one more, the oldest is forgotten: its next request is noted again.
+pub const MASTER_REQUESTS_MAX: usize = 2;
+
 /// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most
 /// 10,000 bytes.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;

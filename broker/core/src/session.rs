@@ -449,6 +449,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::session::web_socket::Terms;
+    use crate::settings::Program;
 
     #[test]
     fn a_peer_is_who_it_was() {
@@ -480,7 +481,7 @@ mod tests {
         };
         let terms = Terms {
             notices: true,
-            wss: false,
+            program: Program::default(),
             presence: false,
             ends: NEVER,
         };

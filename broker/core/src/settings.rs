@@ -4,6 +4,7 @@
 //! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
 //! defaults are the table [`KEYS`].
 
+mod clients;
 mod cluster;
 mod hooks;
 mod keys;
@@ -13,6 +14,7 @@ pub mod value;
 
 use crate::auth::SignatureRules;
 pub use crate::quota::Rate;
+pub use clients::{CLIENTS_MAX, Client, Program, Reader};
 pub use cluster::{Cluster, Etcd, Link};
 use codec::sigv4::CLOCK_TOLERANCE_S;
 pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
@@ -114,6 +116,8 @@ pub struct Settings {
     pub quotas: Quotas,
     /// The recipients of notices of the service.
     pub signaling: Signaling,
+    /// What the programs of clients can read, by `User-Agent`.
+    pub clients: Vec<Client>,
     /// The flight recorder of the shards.
     pub recorder: Recorder,
     /// Extensions that AWS does not have.
@@ -144,6 +148,7 @@ impl Settings {
             shards: 1,
             cpus: vec![0],
             dev,
+            clients: Client::built_in(),
             ..Self::blank()
         };
         for key in KEYS {
@@ -326,8 +331,9 @@ pub enum Proof {
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
-    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself forever
-    /// after either of the two messages (seen with 1.16, the same code since 1.7.3).
+    /// All but those whose row of `[clients]` says no, and those that offered the subprotocol `wss`: the C SDK, whose
+    /// receiving thread waits for itself forever after either of the two messages (seen with 1.16, the same code since
+    /// 1.7.3).
     #[default]
     Auto,
     /// Everybody, as AWS does.

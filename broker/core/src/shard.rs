@@ -56,6 +56,7 @@ use crate::machine::{
     Input, Intake, Machine, Output, Peer, Shown, TunnelFailure, Tunnelled, TurnedAway,
 };
 use crate::session::http::Asks;
+pub use crate::session::http::RoleBy;
 use crate::session::{NEVER, Session};
 use crate::shard::{calls::wake, connect::admission};
 use crate::time::{Moment, Now};
@@ -237,7 +238,7 @@ impl Machine for Shard {
         if let Asks::Wake { .. } = admission.asks {
             wake::begin(self.road_parts(), key, &admission, at);
             self.receive_requests(key, &mut unread, at);
-        } else if self.admit(key, &admission, at) && !unread.is_empty() {
+        } else if self.admit(key, admission, at) && !unread.is_empty() {
             self.settle(at);
             self.receive_frames(key, &mut unread, at);
         }

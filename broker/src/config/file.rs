@@ -1,12 +1,13 @@
-//! The configuration file: keys read by their table, and the entries of `[[hook]]` and `[[ice]]`, which have no
-//! defaults.
+//! The configuration file: keys read by their table, and the entries of `[[hook]]`, `[[ice]]` and `[clients]`, which have
+//! no defaults.
 
 use crate::config::document::{Raw, Section, digits, list, text};
 use crate::files;
 use crate::hooks::address;
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{
-    Field, HOOKS_MAX, Hook, Ice, IceCredential, KEYS, Key, Kind, RATE_MAX, Rate, Settings,
+    CLIENTS_MAX, Client, Field, HOOKS_MAX, Hook, Ice, IceCredential, KEYS, Key, Kind, RATE_MAX,
+    Rate, Settings,
 };
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
     }
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
     top.tables("ice", |_, section| settings.ice.extend(read_ice(section)));
+    top.named_tables("clients", |name, section| {
+        read_client(name, section, &mut settings.clients)
+    });
 }
 
 /// Reads the tables within a table.
@@ -215,6 +219,53 @@ const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
 const TIMEOUT_MS_DEFAULT: u64 = 5_000;
 const RETRY_MS: std::ops::RangeInclusive<u64> = 0..=600_000;
 const RETRY_MS_DEFAULT: u64 = 60_000;
+
+// The rows of `[clients]`.
+
+/// Reads the row of this name: a new one, or one in the place of what is built in under that name.
+fn read_client(name: &str, section: &mut Section<'_, '_>, clients: &mut Vec<Client>) {
+    let user_agent = section.text("user_agent", user_agent);
+    let row = Client::new(name, &user_agent.unwrap_or_default());
+    let row = Client {
+        frame_bytes: section.read("frame_bytes", bytes),
+        message_bytes: section.read("message_bytes", bytes),
+        go_away: section.read("go_away", switch).unwrap_or(row.go_away),
+        role_path: section.read("role_path", switch).unwrap_or(row.role_path),
+        ..row
+    };
+    if !section.has("user_agent") {
+        section.fault("allowed rows with user_agent");
+    }
+    if let Err(rule) = self::name(name, &[]) {
+        section.fault(rule);
+    }
+    let is_full = clients.len() >= CLIENTS_MAX;
+    match clients.iter_mut().find(|other| other.name == name) {
+        Some(built_in) => *built_in = row,
+        None if !is_full => clients.push(row),
+        None => section.fault(format!(
+            "allowed at most {CLIENTS_MAX} clients, with those built in"
+        )),
+    }
+}
+
+fn user_agent(text: &str) -> Checked<String> {
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    if text.is_empty() || text.len() > PATTERN_BYTES_MAX || !text.bytes().all(plain) {
+        return Err(format!(
+            "allowed 1 to {PATTERN_BYTES_MAX} characters of ASCII, and * for any text"
+        ));
+    }
+    Ok(text.into())
+}
+
+fn bytes(value: &Raw<'_>) -> Checked<usize> {
+    let number = value::number(&digits(value), &CLIENT_BYTES)?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// As `[limits] wss_message_bytes`: less holds no message.
+const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 
 // The entries of `[[ice]]`.
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::config::KeyFlags;
+use broker_core::control::without_role;
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::identifiers::{ChannelArn, ChannelName, ClientId};
@@ -389,8 +390,9 @@ fn admin_url(text: &str) -> Result<String, String> {
     value::endpoint(text, ["http", "http"])
 }
 
+/// An endpoint, with its role or without.
 fn web_socket(text: &str) -> Result<String, String> {
-    value::endpoint(text, ["wss", "ws"])
+    value::endpoint(without_role(text), ["wss", "ws"]).map(|_| text.to_owned())
 }
 
 fn channel_arn(text: &str) -> Result<ChannelArn, String> {

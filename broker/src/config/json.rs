@@ -3,7 +3,9 @@
 use crate::config::document::{A_TABLE, REDACTED};
 use crate::hooks::address;
 use broker_core::settings::value::Span;
-use broker_core::settings::{Field, Hook, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings};
+use broker_core::settings::{
+    Client, Field, Hook, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings,
+};
 use serde_json::{Value, json};
 
 /// Every setting. Secrets are `<redacted>`; files that hold some are named, not read.
@@ -16,6 +18,7 @@ pub fn json(settings: &Settings) -> Value {
         "lan": settings.lan.map(|address| address.to_string()),
         "ice": ice,
         "hook": settings.hooks.iter().map(hook).collect::<Vec<_>>(),
+        "clients": settings.clients.iter().map(client).collect::<serde_json::Map<_, _>>(),
     });
     for key in KEYS {
         let place = match key.table() {
@@ -94,6 +97,18 @@ fn hook(hook: &Hook) -> Value {
         "include": {"remote": hook.include_remote, "client_id": hook.include_client_id},
         "allow_plain": hook.allow_plain,
     })
+}
+
+/// A row of the table of clients, by its name.
+fn client(row: &Client) -> (String, Value) {
+    let columns = json!({
+        "user_agent": row.user_agent,
+        "frame_bytes": row.frame_bytes,
+        "message_bytes": row.message_bytes,
+        "go_away": row.go_away,
+        "role_path": row.role_path,
+    });
+    (row.name.clone(), columns)
 }
 
 fn ice(server: &Ice) -> Value {

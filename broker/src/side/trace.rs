@@ -15,7 +15,9 @@ use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use broker_core::shard::{Passage, Question, Reply, Towards, TraceEvent, TraceKind, TraceStep};
+use broker_core::shard::{
+    Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind, TraceStep,
+};
 use broker_core::{event::Outcome, id::Identity, journal::Unaccepted, time::Wall};
 use hints::{Hint, hints};
 use master_conflicts::Takeovers;
@@ -178,8 +180,11 @@ fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
         .map(|(reason, count)| (reason.label().to_owned(), count.into()));
     let hints = unaccepted.hints().map(|hint| hint.to_string());
     let repeated = takeovers.hint(one).into_iter().chain(takeovers.flaps(one));
+    let by_request = one.facts.role_by == Some(RoleBy::LastRequest);
+    let named = by_request.then(|| BY_LAST_REQUEST.to_owned());
     let unnamed = takeovers.is_unnamed(one).then(|| UNNAMED.to_owned());
-    let hints: Vec<String> = unnamed.into_iter().chain(repeated).chain(hints).collect();
+    let named = named.into_iter().chain(unnamed);
+    let hints: Vec<String> = named.chain(repeated).chain(hints).collect();
     let mut master = connection(one, clocks);
     master.insert("superseded".into(), takeovers.has_lost(one).into());
     master.insert("refused".into(), refused.into());
@@ -199,6 +204,7 @@ fn connection(one: &Connection, clocks: Clocks) -> Map<String, Value> {
         ("connection", number(one).into()),
         ("remote", remote.into()),
         ("joined", joined.into()),
+        ("roleBy", one.facts.role_by.map(RoleBy::label).into()),
         ("left", left.map(|us| clocks.date(us)).into()),
         ("reason", reason.map(|reason| reason.to_string()).into()),
         ("says", reason.map(|reason| reason.says()).into()),
@@ -268,6 +274,10 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
 fn rounded(ms: f64) -> f64 {
     (ms * 10.0).round() / 10.0
 }
+
+/// About a master whose client id could be a viewer's.
+const BY_LAST_REQUEST: &str = "it is the master, though it names the client id MASTER: its caller's last \
+                               GetSignalingChannelEndpoint named Role MASTER";
 
 /// Events in an answer, unless the query says otherwise.
 const LIMIT_DEFAULT: usize = 500;

@@ -156,6 +156,34 @@ fn presign_prints_a_url_or_names_what_is_missing() {
             && url.contains("&X-Amz-Expires=300&"),
         "{url}"
     );
+    // An endpoint as discovery returns it.
+    for (endpoint, named) in [("/viewer", true), ("/master", false)] {
+        let mut flags = flags;
+        let endpoint = format!("wss://localhost:8443{endpoint}");
+        flags[2] = &endpoint;
+        let output = run(broker(&flags).envs(keys));
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        assert!(
+            output.stdout.starts_with("wss://localhost:8443/?"),
+            "{}",
+            output.stdout
+        );
+        assert_eq!(
+            output.stdout.contains("X-Amz-ClientId"),
+            named,
+            "{endpoint}"
+        );
+    }
+    let viewers = [
+        "presign",
+        "--endpoint",
+        "wss://a/viewer",
+        "--channel-arn",
+        arn,
+    ];
+    let output = run(broker(&viewers).envs(keys));
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.contains("--client-id"), "{}", output.stderr);
     let output = run(broker(&flags).env_clear());
     assert_eq!(output.code, Some(2));
     assert!(

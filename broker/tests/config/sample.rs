@@ -307,6 +307,11 @@ fn explore(header: &str, table: &str, known: &mut BTreeMap<String, Known>) {
         let path = format!("{table}{name}");
         let rule = rule_of(header, name, "[[]]");
         if rule.starts_with("allowed a table: ") {
+            // Its rows have names of the writer's choice: that of the sample.
+            let path = match name {
+                "clients" => format!("{path}.doorbell"),
+                _ => path,
+            };
             explore(&format!("[{path}]\n"), &format!("{path}."), known);
         } else if rule.starts_with("allowed a list of tables: ") {
             explore(&format!("[[{path}]]\n"), &format!("{path}."), known);
@@ -403,6 +408,7 @@ fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
     let hook = if round == 2 { "\n[[hook" } else { "\n#[[hook" };
     let mut text: Vec<String> = SAMPLE
         .replace("\n#[[ice", "\n[[ice")
+        .replace("\n#[clients", "\n[clients")
         .replace("\n#[[hook", hook)
         .lines()
         .map(str::to_owned)

@@ -55,7 +55,7 @@ fn the_keys_of_the_configuration_and_of_the_credentials_file() {
 }
 
 /// Tables whose keys are no rows of the table of keys.
-const OF_BROKER: &[&str] = &["[[ice]]", "[[hook]]"];
+const OF_BROKER: &[&str] = &["[[ice]]", "[[hook]]", "[clients.one]"];
 const OF_CREDENTIALS: &[&str] = &[
     "[[principal]]",
     "[policy.one]",

@@ -1,11 +1,12 @@
 //! Frames out: appended to the caller's buffer, no intermediate one.
 //!
-//! Every frame is a whole message or a control frame: nothing here fragments (RFC 6455 section 5.4 leaves that to the
-//! sender), except that [`header`] can start or go on with a fragmented message for callers that want to.
+//! Every frame is a whole message or a control frame (RFC 6455 section 5.4 leaves fragments to the sender), except that
+//! [`header`] can start or go on with a fragmented message, and [`cut`] makes one of a whole frame, for readers of small
+//! buffers. [`whole`] is the way back.
 
 use crate::ws::close::{self, REASON_BYTES_MAX};
 use crate::ws::header::{
-    CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX, mask,
+    CONTROL_BYTES_MAX, FIN, Header, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX, Side, mask,
 };
 
 /// Appends a whole frame as a server sends it: FIN set, not masked.
@@ -60,6 +61,66 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
     } else {
         10
     }
+}
+
+/// Cuts the whole frame at the end of `out`, which begins at `begin`, into fragments of about the same length, none with
+/// a payload of more than `payload_max` bytes. A shorter frame stays as it is.
+#[inline]
+pub fn cut(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
+    if out.len() - begin > payload_max {
+        cut_long(out, begin, payload_max);
+    }
+}
+
+#[cold]
+fn cut_long(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
+    let long = out.split_off(begin);
+    let (opcode, payload) = first_of(&long).map_or((Opcode::Text, &*long), |(header, rest)| {
+        (header.opcode, rest)
+    });
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+    //# A fragmented message consists of a single frame with the FIN bit
+    //# clear and an opcode other than 0, followed by zero or more frames
+    //# with the FIN bit clear and the opcode set to 0, and terminated by
+    //# a single frame with the FIN bit set and an opcode of 0.
+    let pieces = payload.len().div_ceil(payload_max).max(1);
+    let mut rest = payload;
+    for left in (1..=pieces).rev() {
+        let (piece, behind) = rest.split_at(rest.len().div_ceil(left));
+        let opcode = if left == pieces {
+            opcode
+        } else {
+            Opcode::Continuation
+        };
+        header(out, opcode, left == 1, piece.len());
+        out.extend_from_slice(piece);
+        rest = behind;
+    }
+}
+
+/// The frames of one message, as a server sends them, as one frame.
+#[must_use]
+pub fn whole(frames: &[u8]) -> Box<[u8]> {
+    if frames.first().is_none_or(|first| first & FIN != 0) {
+        return frames.into();
+    }
+    let (mut payload, mut rest, mut opcode) = (Vec::new(), frames, None);
+    while let Some((header, behind)) = first_of(rest) {
+        opcode.get_or_insert(header.opcode);
+        let length = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
+        let (piece, behind) = behind.split_at(length.min(behind.len()));
+        payload.extend_from_slice(piece);
+        rest = behind;
+    }
+    let mut out = Vec::new();
+    frame(&mut out, opcode.unwrap_or(Opcode::Text), &payload);
+    out.into_boxed_slice()
+}
+
+/// The header of a server's frame, and what is behind it.
+fn first_of(frames: &[u8]) -> Option<(Header, &[u8])> {
+    let header = Header::parse(frames, Side::Client).ok()??;
+    Some((header, frames.get(header.header_bytes..)?))
 }
 
 /// Appends a close frame as a server sends it. A reason over [`REASON_BYTES_MAX`] bytes is cut at a character.
@@ -166,6 +227,39 @@ mod tests {
         let before = out.capacity();
         frame_masked(&mut out, Opcode::Binary, &payload, [1, 2, 3, 4]);
         assert_eq!(out.capacity(), before);
+    }
+
+    #[test]
+    fn a_long_frame_is_cut_into_fragments_and_becomes_whole_again() {
+        for (bytes, most, pieces) in [
+            (0, 10, 1),
+            (10, 10, 1),
+            (11, 10, 2),
+            (70_000, 4_096, 18),
+            (200, 130, 2),
+        ] {
+            let payload: Vec<u8> = (0..=255).cycle().take(bytes).collect();
+            let mut out = b"before".to_vec();
+            frame(&mut out, Opcode::Text, &payload);
+            let uncut = out[6..].to_vec();
+            cut(&mut out, 6, most);
+            let (mut rest, mut found) = (&out[6..], 0);
+            while let Some((header, behind)) = first_of(rest) {
+                let length = usize::try_from(header.payload_bytes).unwrap();
+                assert!(length <= most && length + 1 >= bytes / pieces);
+                let expected = if found == 0 {
+                    Opcode::Text
+                } else {
+                    Opcode::Continuation
+                };
+                assert_eq!(header.opcode, expected);
+                (rest, found) = (&behind[length..], found + 1);
+                assert_eq!(header.fin, rest.is_empty());
+            }
+            assert_eq!(found, pieces, "{bytes} {most}");
+            assert_eq!(&*whole(&out[6..]), uncut);
+        }
+        assert_eq!(&*whole(b""), b"");
     }
 
     #[test]

@@ -228,6 +228,9 @@ test('session: close, goAway, reconnectIce and stall', { timeout }, async () => 
     const reconnect = frame();
     await faults.reconnectIce({ role: 'master' });
     assert.equal(await reconnect, '{"messageType":"RECONNECT_ICE_SERVER"}');
+    const empty = frame();
+    await faults.send('empty', { role: 'master' });
+    assert.equal(await empty, '');
     const goAway = frame();
     await faults.goAway('20s', { role: 'master' });
     assert.equal(await goAway, '{"messageType":"GO_AWAY"}');

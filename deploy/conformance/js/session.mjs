@@ -17,7 +17,8 @@ test('discovery', { timeout }, async () => {
     assert.ok(Math.abs(Date.now() - ChannelInfo.CreationTime.getTime()) < 60_000, `${ChannelInfo.CreationTime}`);
     const at = new URL(process.env.HELIOGRAPH_HTTPS).host;
     for (const role of [Role.MASTER, Role.VIEWER]) {
-        assert.deepEqual(await endpoints(arn, role), { WSS: `wss://${at}`, HTTPS: `https://${at}` });
+        const WSS = `wss://${at}/${role.toLowerCase()}`;
+        assert.deepEqual(await endpoints(arn, role), { WSS, HTTPS: `https://${at}` });
     }
     const [server] = await iceServers(arn, `https://${at}`);
     assert.ok(server.Uris.length > 0 && server.Username.includes(':') && server.Password && server.Ttl > 30);

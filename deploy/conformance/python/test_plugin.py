@@ -66,6 +66,7 @@ def test_leaves_much_behind(heliograph, number, worker_id):
     heliograph.faults.hang(times="always")
     heliograph.faults.refuse(status=503, channel=None, operation="ListSignalingChannels", times="always")
     heliograph.faults.stall(role="viewer")
+    heliograph.faults.send(role="master")
 '''
 
 # Each test has the broker that its marker wants, with the keys of that one.

@@ -376,6 +376,12 @@ class Faults {
         return this.make('session', 'reconnectIce', more);
     }
 
+    // Sends a text message that is 'empty', as the cloud service is seen to do.
+    send(of, options) {
+        const [what = 'empty', more] = first(of, options);
+        return this.make('session', { send: what }, more);
+    }
+
     // A fault as `POST /dev/faults` takes it, its `match` among the options.
     async make(place, act, { on = place, channel = '*', role, clientId, operation, action, lasts, ...more } = {}) {
         const pattern = channel === null ? undefined : this.heliograph.channel(channel);

@@ -125,6 +125,8 @@ export interface Faults {
     halfOpen(span?: string, more?: OnSession): Promise<Fault>;
     halfOpen(more: OnSession): Promise<Fault>;
     reconnectIce(more?: OnSession): Promise<Fault>;
+    send(what?: 'empty', more?: OnSession): Promise<Fault>;
+    send(more: OnSession): Promise<Fault>;
     make(on: On, act: unknown, more?: About): Promise<Fault>;
 }
 

@@ -408,6 +408,10 @@ class Faults:
     def reconnect_ice(self, *, on="session", **more):
         return self.make(on, "reconnectIce", **more)
 
+    def send(self, what="empty", *, on="session", **more):
+        """Sends a text message that is `empty`, as the cloud service is seen to do."""
+        return self.make(on, {"send": what}, **more)
+
     def make(self, on, do, *, channel="*", role=None, client_id=None, operation=None, action=None, lasts=None, **more):
         """A fault as `POST /dev/faults` takes it."""
         pattern = None if channel is None else self._heliograph.channel(channel)

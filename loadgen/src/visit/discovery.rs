@@ -151,7 +151,12 @@ impl Endpoints {
         let of = |protocol: &str| {
             let mut items = list.iter();
             let item = items.find(|item| item.get("Protocol").is_some_and(|p| p == protocol))?;
-            Endpoint::parse(item.get("ResourceEndpoint")?.as_str()?).ok()
+            let url = item.get("ResourceEndpoint")?.as_str()?;
+            // What a path says of the role, the client id says too.
+            let bare = url
+                .strip_suffix("/master")
+                .or_else(|| url.strip_suffix("/viewer"));
+            Endpoint::parse(bare.unwrap_or(url)).ok()
         };
         Some(Self {
             wss: of("WSS")?,

@@ -1,9 +1,9 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
-use crate::auth::{Caller, HeldCaller};
+use crate::auth::{Caller, HeldCaller, Ruling};
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::record::{Holding, Listed};
-use crate::{event::Purpose, session::NEVER, time::Now};
+use crate::{event::Purpose, session::NEVER, settings::Program, time::Now};
 use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
@@ -130,12 +130,62 @@ pub struct Admission {
     pub arn: ChannelArn,
     /// The viewer's client id; `None` for the master.
     pub client_id: Option<Box<str>>,
-    /// Nothing names its role: no client id, at an endpoint for both.
-    pub unnamed: bool,
+    /// What says which of both it is.
+    pub role_by: RoleBy,
     /// The caller that connects.
     pub caller: Caller,
     /// The thing that it asks for.
     pub asks: Asks,
+}
+
+impl Admission {
+    /// The policy and the statement that refuse its caller, for operators; with what made it a viewer's, where that
+    /// may surprise.
+    pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
+        let ground = self.caller.ground_of(ruling)?;
+        if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
+            return Some(format!("{ground}; {NAMED_MASTER}").into());
+        }
+        Some(ground)
+    }
+}
+
+/// About a viewer whose client id is that of a master.
+const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL has not the path /master of its endpoint, \
+                            and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
+
+impl Admission {
+    /// Whether nothing names its role: no client id, at an endpoint for both.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.client_id.is_none() && self.role_by == RoleBy::ClientId
+    }
+}
+
+/// What says whether a connection is a master's or a viewer's: codec/PROTOCOL.md, CON-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleBy {
+    /// Whether its URL names a client id.
+    ClientId,
+    /// The host or the path of its endpoint.
+    Endpoint,
+    /// Its client id is `MASTER`: whether its caller asked for the master's endpoint last, which the channel's home
+    /// knows.
+    LastRequest,
+}
+
+impl RoleBy {
+    /// All, each at the place of its number.
+    pub(crate) const ALL: [Self; 3] = [Self::ClientId, Self::Endpoint, Self::LastRequest];
+
+    /// The name in traces.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ClientId => "client_id",
+            Self::Endpoint => "endpoint",
+            Self::LastRequest => "last_request",
+        }
+    }
 }
 
 /// The thing that a connection asks its channel's home for.
@@ -145,8 +195,8 @@ pub enum Asks {
     WebSocket {
         /// The accept key of the handshake.
         accept: [u8; 28],
-        /// The client offered the subprotocol `wss`, which is then echoed.
-        wss: bool,
+        /// Its program. The subprotocol `wss` is echoed if it was offered.
+        program: Program,
         /// The client is a viewer that asks to be notified of the master, where viewers may.
         presence: bool,
     },
@@ -170,6 +220,8 @@ pub(crate) struct PendingBody {
     pub close: bool,
     /// The body's length.
     pub length: usize,
+    /// The program of the caller.
+    pub program: Program,
     /// The head, where a signature is checked over it and the body.
     pub head: Option<Box<[u8]>>,
 }
@@ -194,6 +246,8 @@ pub(crate) struct PendingCall {
     pub close: bool,
     /// The caller.
     pub caller: Caller,
+    /// The program of the caller.
+    pub program: Program,
     /// The client id that the call names, where policies are asked once more with the tags of the channel.
     pub client_id: Option<Box<str>>,
     /// The name of the channel that the call is about: for the log, if it is refused.

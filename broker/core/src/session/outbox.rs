@@ -20,7 +20,7 @@
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
-use codec::signal::Action;
+use codec::{signal::Action, ws};
 use std::collections::VecDeque;
 
 /// One message in an outbox.
@@ -615,7 +615,7 @@ impl Buffer {
         Unsent {
             launch: mark.launch,
             written,
-            frame: self.frame_of(mark).into(),
+            frame: ws::whole(self.frame_of(mark)),
         }
     }
 

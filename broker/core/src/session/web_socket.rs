@@ -2,7 +2,7 @@
 
 use crate::id::{CallerId, ChannelKey};
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
-use crate::settings::{Quotas, Timeouts};
+use crate::settings::{Program, Quotas, Timeouts};
 use crate::{auth::HeldCaller, journal::EndReason, quota::Bucket, session::NEVER, time::Now};
 use codec::signal::Action;
 use codec::ws::{Excess, FrameError, Receiver, Side};
@@ -99,8 +99,8 @@ impl Tally {
 pub(crate) struct Terms {
     /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
     pub notices: bool,
-    /// Whether it offered the subprotocol `wss`, whose clients take messages of a bounded length.
-    pub wss: bool,
+    /// Its program, which may read frames and messages of a bounded length alone.
+    pub program: Program,
     /// Whether it is notified of the master: a viewer that asked for that.
     pub presence: bool,
     /// When it is closed; never, if connections have no age limit.
@@ -135,8 +135,8 @@ pub(crate) struct WebSocket {
     reason: Option<NonZeroU8>,
     /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
     notices: bool,
-    /// See [`Terms::wss`].
-    wss: bool,
+    /// See [`Terms::program`].
+    program: Program,
     times: Times,
     idle_frames: IdleFrames,
 }
@@ -234,7 +234,7 @@ impl WebSocket {
             tally: Tally::of(now),
             reason: None,
             notices: terms.notices,
-            wss: terms.wss,
+            program: terms.program,
             times: Times {
                 ends: terms.ends,
                 last_frame: now,
@@ -269,11 +269,11 @@ impl WebSocket {
         }
     }
 
-    /// Whether it takes messages of a bounded length alone: see [`Terms::wss`].
+    /// Its program.
     #[inline]
     #[must_use]
-    pub(crate) fn is_wss(&self) -> bool {
-        self.wss
+    pub(crate) fn program(&self) -> Program {
+        self.program
     }
 
     /// Whether it is notified of the master: see [`Terms::presence`]. Not while a newer connection has its place.

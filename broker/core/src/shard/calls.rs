@@ -110,6 +110,7 @@ fn ask_for_permit(
             held: 0,
             caller: None,
             client_id: None,
+            endpoint: None,
             kind,
         };
         sockets.send_query(todo, caller, query);
@@ -159,11 +160,16 @@ impl Sockets {
                 return responses::respond(self, books, key, &answer, at);
             }
         };
+        let endpoint = match wanted {
+            Expected::Endpoints(_, role) => Some((role, asked.program)),
+            _ => None,
+        };
         let query = Query {
             operation: asked.operation,
             held: asked.held,
             caller: Some(asked.caller.clone()),
             client_id: asked.client_id.clone(),
+            endpoint,
             kind,
         };
         let change = query.kind.waits_for_the_store();

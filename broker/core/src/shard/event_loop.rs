@@ -219,9 +219,12 @@ impl Shard {
                         Step::Over
                     }
                     HeadStep::Upgrade(request) => {
-                        match requests::take_upgrade(sockets, books, gate, key, &request, at) {
-                            Some(admission) if self.admit(key, &admission, at) => Step::Frames(end),
-                            Some(_) | None => Step::Over,
+                        let taken = requests::take_upgrade(sockets, books, gate, key, &request, at);
+                        let admitted = taken.is_some_and(|it| self.admit(key, it, at));
+                        if admitted {
+                            Step::Frames(end)
+                        } else {
+                            Step::Over
                         }
                     }
                     HeadStep::Wake(request) => {
@@ -360,12 +363,13 @@ impl Shard {
 
 impl Shard {
     /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
-    pub(crate) fn admit(&mut self, key: SessionKey, admission: &Admission, at: Moment) -> bool {
+    pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission, at: Moment) -> bool {
+        self.directory.complete(&mut admission);
         let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let Some(holder) = admission::holder_of(sockets, books, key, admission, at) else {
+        let Some(holder) = admission::holder_of(sockets, books, key, &admission, at) else {
             return false;
         };
-        let admitted = (admission, holder);
+        let admitted = (&admission, holder);
         if !self.double.admission(self.road_parts(), key, admitted, at) {
             return false;
         }

@@ -10,6 +10,7 @@ use crate::channel::Towards;
 use crate::channel::pending::Message;
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
+use crate::session::http::RoleBy;
 use crate::session::web_socket::Role;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
@@ -115,9 +116,9 @@ impl Recorder {
         at: Moment,
         channel: ChannelKey,
         session: SessionKey,
-        role: &Role,
+        (role, by): (&Role, RoleBy),
     ) {
-        let detail = u8::from(*role != Role::Master);
+        let detail = u8::from(*role != Role::Master) | (by as u8) << 1;
         self.put([
             micros(at),
             channel.pack() | tag(Tag::Joined, detail),
@@ -288,7 +289,7 @@ pub(crate) enum Tag {
     Name = 1,
     /// An address; the detail is 4 or 6.
     Address,
-    /// A connection was admitted; the detail is 1 for a viewer.
+    /// A connection was admitted; the detail is 1 for a viewer, and what says so.
     Joined,
     /// A connection left its channel; the detail is the reason, the length the time since its admission in ms.
     Left,

@@ -8,7 +8,7 @@ use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
-use crate::session::Session;
+use crate::session::{Session, http::RoleBy};
 use crate::settings::Proof;
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
@@ -77,8 +77,8 @@ pub struct TraceEvent {
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
-    /// A connection was admitted.
-    Joined(SessionKey, Role),
+    /// A connection was admitted, and what said whether it is a master's.
+    Joined(SessionKey, Role, RoleBy),
     /// A connection left the channel; its peer is known from here.
     Left(Box<TracePeer>, Option<EndReason>),
     /// A connection lost its slot to the second one, of which nothing said that it is a master if that is true.
@@ -271,8 +271,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     let name_bytes = usize::try_from(first >> SHIFT).ok()?;
     Some(match tag_of(&note)? {
         Tag::Name | Tag::Address => return None,
-        Tag::Joined if detail == 0 => TraceKind::Joined(session, Role::Master),
-        Tag::Joined => TraceKind::Joined(session, Role::Viewer),
+        Tag::Joined => joined(session, detail)?,
         Tag::Superseded => TraceKind::Superseded(session, other, detail == 1),
         Tag::ToldToGo => TraceKind::ToldToGo(session),
         Tag::Left => {
@@ -330,6 +329,16 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
             }
         }
     })
+}
+
+/// See [`Tag::Joined`].
+fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
+    let by = RoleBy::ALL.get(usize::from(detail >> 1))?;
+    let role = match detail & 1 {
+        0 => Role::Master,
+        _ => Role::Viewer,
+    };
+    Some(TraceKind::Joined(session, role, *by))
 }
 
 /// The name in the notes before a serial number; `None` when some of it was overwritten.

@@ -89,7 +89,7 @@ impl Trace {
     fn line(&self, event: &TraceEvent) -> String {
         let name = |session: &SessionKey| self.name(*session);
         let what = match &event.kind {
-            TraceKind::Joined(who, _) => format!("{} joined", name(who)),
+            TraceKind::Joined(who, ..) => format!("{} joined", name(who)),
             TraceKind::Left(who, reason) => {
                 let reason = reason.expect("a known one");
                 format!("{} left: {reason}", name(&who.session))

@@ -342,7 +342,7 @@ impl World {
             self.sockets[*conn].key
         };
         let same = match (&found.kind, &wanted.what) {
-            (TraceKind::Joined(session, role), What::Joined(conn)) => {
+            (TraceKind::Joined(session, role, _), What::Joined(conn)) => {
                 let viewer = self.peer(*conn).client_id.is_some();
                 *session == key(conn) && (*role == Role::Viewer) == viewer
             }

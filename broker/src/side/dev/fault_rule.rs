@@ -122,6 +122,7 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
         "delay" => "a duration in place of an object",
         "corrupt" => "a part in place of an object",
         "misdirect" => "a client id in place of an object",
+        "send" => "what is sent in place of an object",
         "goAway" => "grace",
         "close" => "code, reason, after",
         "stall" | "halfOpen" => "for",
@@ -237,6 +238,9 @@ fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String>
         "stall" => SessionAct::Stall(how.span("for", 1..=DELAY_MS_MAX)?),
         "halfOpen" => SessionAct::HalfOpen(how.span("for", 1..=DELAY_MS_MAX)?),
         "reconnectIce" => SessionAct::ReconnectIce,
+        "send" => how
+            .text("", sent)?
+            .ok_or("do.send: missing; allowed \"empty\"")?,
         "reset" => SessionAct::Reset,
         _ => return Ok(None),
     }))
@@ -260,6 +264,14 @@ const CODES: &str = "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 
 fn viewer(text: &str) -> Result<Box<str>, String> {
     let id = ClientId::parse(text).map(|id| id.as_str().into());
     id.map_err(|_| "must be a client id: 1 to 256 letters, digits, \"_\", \".\" or \"-\"".into())
+}
+
+/// What is sent to a session.
+fn sent(text: &str) -> Result<SessionAct, String> {
+    match text {
+        "empty" => Ok(SessionAct::SendEmpty),
+        other => Err(one_of(other, ["empty"])),
+    }
 }
 
 /// The part of a message that is spoiled.
@@ -408,6 +420,7 @@ fn example(act: &str) -> Value {
         "delay" => json!("3s"),
         "corrupt" => json!("payload"),
         "misdirect" => json!("phone-2"),
+        "send" => json!("empty"),
         "status" => json!({ "errorType": "InternalFailure", "statusCode": 500 }),
         "goAway" => json!({ "grace": "5s" }),
         "close" => json!({ "code": 1001, "after": "2s" }),
@@ -417,17 +430,18 @@ fn example(act: &str) -> Value {
     json!({ act: how })
 }
 
-const SESSION: [&str; 6] = [
+const SESSION: [&str; 7] = [
     "goAway",
     "close",
     "reset",
     "stall",
     "halfOpen",
     "reconnectIce",
+    "send",
 ];
 
 /// Those of messages, and those of the sender's session.
-const MESSAGE: [&str; 11] = [
+const MESSAGE: [&str; 12] = [
     "drop",
     "delay",
     "status",
@@ -439,10 +453,11 @@ const MESSAGE: [&str; 11] = [
     "stall",
     "halfOpen",
     "reconnectIce",
+    "send",
 ];
 
 /// Those of deliveries, and those of the recipient's session.
-const DELIVERY: [&str; 11] = [
+const DELIVERY: [&str; 12] = [
     "drop",
     "delay",
     "duplicate",
@@ -454,6 +469,7 @@ const DELIVERY: [&str; 11] = [
     "stall",
     "halfOpen",
     "reconnectIce",
+    "send",
 ];
 
 /// `do.corrupt`.

@@ -5,6 +5,7 @@
 //! is done.
 
 use broker_core::journal::Unaccepted;
+use broker_core::shard::RoleBy;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) left: Option<f64>,
     /// Whether everything since it joined is known.
     pub(crate) whole: bool,
+    /// What said that it is a viewer's, or a master's.
+    pub(crate) role_by: Option<RoleBy>,
     /// No connection of its client id is known.
     pub(crate) absent: bool,
     /// Whether a master is connected.
@@ -95,6 +98,8 @@ impl Unaccepteds {
 pub(crate) enum Hint {
     /// It has sent no offer. Whether it has left.
     NoOffer(f64, bool),
+    /// Its client id is that of a master.
+    NamedMaster,
     /// There is no connection of its client id.
     NeverConnected,
     /// Its offer was kept until a master came.
@@ -177,6 +182,7 @@ pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
     let of_master = facts.of_master.iter();
     let of_master = of_master.map(|(reason, lengths)| Hint::MasterUnaccepted(*reason, *lengths));
     let all = [
+        (facts.role_by == Some(RoleBy::LastRequest)).then_some(Hint::NamedMaster),
         facts.absent.then_some(Hint::NeverConnected),
         (silent && (left || until >= OFFER_MS)).then_some(Hint::NoOffer(until, left)),
         waited.map(Hint::WaitedForMaster),
@@ -240,6 +246,10 @@ impl fmt::Display for Hint {
             Self::NoOffer(ms, true) => {
                 write!(to, "the viewer left after {} and had sent no offer", Span(ms))
             }
+            Self::NamedMaster => to.write_str(
+                "it is a viewer, though its client id is MASTER: its URL has not the path /master of its endpoint, and \
+                 its caller's last GetSignalingChannelEndpoint did not name Role MASTER",
+            ),
             Self::NeverConnected => to.write_str(
                 "no connection of this client id is known: the master sent to it before it came, or after it left",
             ),

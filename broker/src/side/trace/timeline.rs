@@ -295,7 +295,7 @@ impl Connection {
                         facts.unaccepted.add(reason, lengths);
                     }
                 }
-                TraceKind::Joined(..) => facts.whole = true,
+                TraceKind::Joined(_, _, by) => (facts.whole, facts.role_by) = (true, Some(by)),
                 TraceKind::Left(..) | TraceKind::Superseded(..) | TraceKind::ToldToGo(_) => {}
             }
         }
@@ -378,7 +378,7 @@ fn unaccepted(event: &TraceEvent) -> Option<(Unaccepted, Lengths)> {
 /// To whom an event belongs: to the viewer, where a message has one.
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
-        TraceKind::Joined(session, Role::Master | Role::Viewer)
+        TraceKind::Joined(session, Role::Master | Role::Viewer, _)
         | TraceKind::Superseded(session, ..)
         | TraceKind::ToldToGo(session) => Some(Whose::Session(*session)),
         TraceKind::Left(peer, _) => Some(Whose::Session(peer.session)),

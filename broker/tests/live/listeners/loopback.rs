@@ -31,7 +31,7 @@ fn a_development_server_is_reached_at_both_addresses() {
     let found = exchange(plain, (head + &rest).as_bytes()).ok().to_string();
     let port = broker.tls.port();
     for endpoint in [
-        format!("wss://[::1]:{port}"),
+        format!("wss://[::1]:{port}/master"),
         format!("https://[::1]:{port}"),
     ] {
         assert!(found.contains(&endpoint), "{endpoint} in {found}");

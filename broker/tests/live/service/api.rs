@@ -123,24 +123,26 @@ fn endpoints_name_this_broker(broker: &Broker) {
             json!({"ChannelARN": arn, "SingleMasterChannelEndpointConfiguration": configuration});
         call(broker.plain, "/getSignalingChannelEndpoint", &body)
     };
-    let wss = json!({"Protocol": "WSS", "ResourceEndpoint": format!("wss://127.0.0.1:{}", broker.tls.port())});
-    let https = json!({"Protocol": "HTTPS", "ResourceEndpoint": format!("https://127.0.0.1:{}", broker.tls.port())});
+    let port = broker.tls.port();
+    let wss = |role: &str| json!({"Protocol": "WSS", "ResourceEndpoint": format!("wss://127.0.0.1:{port}/{role}")});
+    let https =
+        json!({"Protocol": "HTTPS", "ResourceEndpoint": format!("https://127.0.0.1:{port}")});
     for role in ["MASTER", "VIEWER"] {
         let both = ask(json!({"Protocols": ["HTTPS", "WSS"], "Role": role})).ok();
         assert_eq!(
             both,
-            json!({"ResourceEndpointList": [https, wss]}),
+            json!({"ResourceEndpointList": [https, wss(&role.to_lowercase())]}),
             "in the order asked"
         );
     }
     assert_eq!(
         ask(Value::Null).ok(),
-        json!({"ResourceEndpointList": [wss]}),
+        json!({"ResourceEndpointList": [wss("viewer")]}),
         "the default is WSS"
     );
     assert_eq!(
         ask(json!({"Protocols": ["WSS", "WSS"]})).ok(),
-        json!({"ResourceEndpointList": [wss]})
+        json!({"ResourceEndpointList": [wss("viewer")]})
     );
     for bad in [
         json!({"Protocols": ["FTP"]}),

@@ -1,6 +1,6 @@
 //! Effects of a configuration file on the wire: host names, ICE servers, deadlines.
 
-use crate::http::{Connection, call, create, request};
+use crate::http::{Connection, call, create, exchange, request};
 use crate::peer::{Peer, master_query, offer, to_master, upgrade, upgrade_head, viewer_query};
 use crate::process::{Broker, arn};
 use aws_lc_rs::hmac;
@@ -74,6 +74,36 @@ fn advertised_hosts_determine_the_role() {
         at(viewer[0].trim_start_matches("wss://"), &master_query(&arn))
             .0
             .refused(400, "InvalidArgumentException");
+    }
+}
+
+/// AWS' Linux reference signs the path of its endpoint and connects to `/`, the Android sample puts it into the query.
+#[test]
+fn a_client_that_cannot_sign_a_path_gets_none() {
+    let file = "[advertise]\nwss = \"wss://signaling.example.test\"\n\
+                [clients.mine]\nuser_agent = \"Mine*\"\nrole_path = false\n";
+    let broker = Broker::configured(file, 1);
+    let arn = create(broker.plain, "demo", 60);
+    let configuration = r#"{"Protocols":["WSS"],"Role":"MASTER"}"#;
+    let body = format!(
+        r#"{{"ChannelARN":"{arn}","SingleMasterChannelEndpointConfiguration":{configuration}}}"#
+    );
+    let call = String::from_utf8(request("/getSignalingChannelEndpoint", &body)).expect("ASCII");
+    for (agent, path) in [
+        ("Boto3/1.44.5", "/master"),
+        ("AWS-SDK-KVS/1.16.0 GCC/12.2.0", "/master"),
+        ("AWS-SDK-KVS", ""),
+        ("aws-sdk-android/2.81.0 Linux/6.1", ""),
+        ("Mine 1.0", ""),
+    ] {
+        let call = call.replacen("\r\n", &format!("\r\nUser-Agent: {agent}\r\n"), 1);
+        let found = exchange(broker.plain, call.as_bytes()).ok();
+        let url = &found["ResourceEndpointList"][0]["ResourceEndpoint"];
+        assert_eq!(
+            *url,
+            format!("wss://signaling.example.test{path}"),
+            "{agent}"
+        );
     }
 }
 

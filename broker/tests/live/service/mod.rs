@@ -5,7 +5,7 @@
 //!   byte for byte.
 //! * [`configured`]: effects of a configuration file; [`deletion`]: channels that end.
 //! * [`stopped`]: what a stopped process held.
-//! * [`cameras`]: clients that behave as the C SDK does come back.
+//! * [`cameras`]: clients that behave as the C SDK does come back; [`readers`]: clients with small buffers.
 
 mod alexa;
 mod api;
@@ -13,6 +13,7 @@ mod cameras;
 mod configured;
 mod deletion;
 mod pending;
+mod readers;
 mod recorded;
 mod session;
 mod stopped;

@@ -3,7 +3,7 @@
 //! * [`service`] is the broker of these tests, [`signer`] signs for them.
 //! * [`refused`], [`malformed`], [`bounds`]: signatures that are wrong, broken, or at their limits; [`slow`]: requests
 //!   in pieces.
-//! * [`sdks`]: what clients sign in a way of their own.
+//! * [`sdks`]: what clients sign in a way of their own; [`masters`]: masters that name a client id.
 //! * [`conditions`]: values that policies compare; [`quotas`]: rates of callers; [`reload`]: credentials that are
 //!   replaced; [`recheck`]: connections that this ends; [`sts`]: temporary credentials; [`roles`]: those of roles;
 //!   [`web_identity`]: for users of an OpenID provider, which [`provider`] is.
@@ -11,6 +11,7 @@
 mod bounds;
 mod conditions;
 mod malformed;
+mod masters;
 pub(crate) mod provider;
 pub(crate) mod quotas;
 mod recheck;

@@ -4,7 +4,7 @@ use crate::settings::Settings;
 fn master() -> WebSocket {
     let terms = Terms {
         notices: true,
-        wss: false,
+        program: Program::default(),
         presence: false,
         ends: Now(3_600_000),
     };

@@ -289,6 +289,7 @@ impl Sockets {
                     role,
                     host: &asked.host,
                     peer: session.peer(),
+                    role_path: self.settings().says_role(asked.program),
                 };
                 control::endpoint(body, self.settings(), &asked, &identity);
             }

@@ -92,6 +92,7 @@ impl Sockets {
                 held: 0,
                 caller: None,
                 client_id: None,
+                endpoint: None,
                 kind,
             };
             self.send_query(todo, caller, query);

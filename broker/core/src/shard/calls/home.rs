@@ -91,7 +91,15 @@ pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment)
     } = parts;
     let (operation, held) = (query.operation, query.held);
     let answer = match query.kind {
-        QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
+        QueryKind::Look(identity, arn) => {
+            let answer = directory.look(operation, &identity, arn.as_ref());
+            if let (Answer::Record(record, _), Some(asked)) = (&answer, query.endpoint)
+                && let Some(caller) = &query.caller
+            {
+                directory.note_endpoint(books, caller, &record.arn, asked);
+            }
+            answer
+        }
         QueryKind::Create(..) if sockets.readiness().store_nearly_full() => {
             let kind = ErrorKind::ServiceUnavailable;
             Fault::new(Check::RecordsFull, kind, STORE_FULL).into()

@@ -7,10 +7,11 @@ use crate::cluster::slot_maps::SlotSet;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::record::{Holding, Listed, Record};
 use crate::session::http::{Admission, Onward};
+use crate::settings::Program;
 use crate::wire::at_most;
 use crate::{check::Check, limits::LIST_PAGE_MAX, machine::Peer, registry::StoreError};
 use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
-use codec::identifiers::ChannelArn;
+use codec::{identifiers::ChannelArn, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -72,6 +73,8 @@ pub struct Query {
     pub caller: Option<Caller>,
     /// The client id of the call, for policies that are asked where the channel lives.
     pub client_id: Option<Box<str>>,
+    /// Of a request for the channel's endpoint: in which role, and by which program.
+    pub endpoint: Option<(Role, Program)>,
     /// The question.
     pub kind: QueryKind,
 }

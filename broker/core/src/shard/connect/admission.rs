@@ -9,7 +9,7 @@ use crate::journal::{EndReason, Superseded};
 use crate::session::http::{Admission, Asks, HttpStage};
 use crate::session::web_socket::{Role, Terms, WebSocket};
 use crate::session::{NEVER, Session, SessionState};
-use crate::settings::GoAway;
+use crate::settings::Program;
 use crate::shard::calls::responses::{
     self, NO_PLACE, RATE_EXCEEDED, Rejected, absent, nobody, too_busy,
 };
@@ -261,7 +261,7 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
     } = newcomer;
     let Asks::WebSocket {
         ref accept,
-        wss,
+        program,
         presence,
     } = admission.asks
     else {
@@ -274,9 +274,9 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
         close: false,
     };
     sockets.push_control(books, key, |out| {
-        switching_protocols(out, &meta, accept, wss)
+        switching_protocols(out, &meta, accept, program.offers_wss())
     });
-    let terms = sockets.terms((wss, presence), at.now);
+    let terms = sockets.terms((program, presence), at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
     web_socket.caller = caller;
     sockets.begin_web_socket(key, web_socket);
@@ -285,9 +285,11 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
     };
     sockets.place(key, place);
-    books.note().joined(at, channel, key, &role);
+    books
+        .note()
+        .joined(at, channel, key, (&role, admission.role_by));
     if let Some(older) = joined.superseded {
-        let unnamed = admission.unnamed && sockets.settings().dev && !sockets.is_gone(older);
+        let unnamed = admission.is_unnamed() && sockets.settings().dev && !sockets.is_gone(older);
         books.note().superseded(at, channel, (older, key), unnamed);
         log_superseded(
             sockets,
@@ -384,16 +386,11 @@ impl Sockets {
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
     /// their age.
-    fn terms(&mut self, (wss, presence): (bool, bool), now: Now) -> Terms {
-        let settings = self.settings();
-        let notices = match settings.signaling.go_away {
-            GoAway::Auto => !wss,
-            GoAway::Always => true,
-            GoAway::Never => false,
-        };
+    fn terms(&mut self, (program, presence): (Program, bool), now: Now) -> Terms {
+        let notices = self.settings().reader(program).notices;
         Terms {
             notices,
-            wss,
+            program,
             presence,
             ends: self.age_end(notices, now),
         }

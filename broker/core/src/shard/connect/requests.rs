@@ -361,6 +361,7 @@ pub(crate) fn begin_call(
         host: head.host().unwrap_or_default().into(),
         close: !head.keep_alive(),
         length,
+        program: sockets.settings().program(head.header("user-agent")),
         head: (gate.asks_for_signatures() || sockets.placement().cluster().is_some())
             .then(|| request.text.into()),
     };
@@ -440,6 +441,7 @@ pub(crate) fn take_body(
         host,
         close,
         length: _,
+        program,
         head,
     } = *awaited;
     let from = (target, peer);
@@ -476,6 +478,7 @@ pub(crate) fn take_body(
                 host,
                 close,
                 caller,
+                program,
                 client_id: None,
                 channel: None,
                 subject: None,

@@ -5,9 +5,10 @@
 //! `connect/admission.rs`.
 
 use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
+use crate::control::role_of_path;
 use crate::event::{Purpose, UpgradeRole};
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
-use crate::session::http::{Admission, Asks};
+use crate::session::http::{Admission, Asks, RoleBy};
 use crate::shard::calls::responses::{self, Rejected, absent};
 use crate::shard::connect::ends_with;
 use crate::shard::telemetry::{Books, Evidence};
@@ -16,8 +17,9 @@ use crate::time::Moment;
 use crate::{check::Check, id::SessionKey, machine::Peer, settings::Settings, shard::Fault};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
+use codec::signal::{PRESENCE_PARAMETER, Role};
 use codec::sigv4::parameter_name;
-use codec::{control::ErrorKind, policy::Action, signal::PRESENCE_PARAMETER};
+use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
 
 /// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
@@ -61,7 +63,7 @@ pub(crate) fn admission(
     let [arn, client_id, ..] = found;
     let target = parameters(settings, head, arn, client_id);
     let target = target.and_then(|target| Ok((asks(settings, head, asked, &target)?, target)));
-    let (asks, (arn, client_id)) = match target {
+    let (asks, (arn, client_id, role_by)) = match target {
         Ok(asked) => asked,
         Err((check, message)) => {
             let seen = arn.is_none().then(|| names_seen(head));
@@ -69,30 +71,39 @@ pub(crate) fn admission(
             return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
         }
     };
-    let action = action_of(client_id.as_deref());
-    let question = PolicyQuestion {
-        client_id: client_id.as_deref(),
-        resource_tags: ResourceTags::Elsewhere,
-        ..PolicyQuestion::new(action, arn.as_str())
-    };
-    let ruling = caller.decide(&question);
-    books.count_policy_steps(ruling.steps);
-    if let Some(check) = ruling.denied {
-        let rests_on = Box::new((check, caller.ground_of(&ruling)));
-        return Err(UpgradeRefusal::Denied(caller, action, arn, rests_on));
-    }
-    if !caller.sees(&arn) {
-        let fault = absent(Check::AccountHidden);
-        return Err(UpgradeRefusal::Refused(Box::new(fault), Some(caller)));
-    }
-    let endpoint = role_of_host(settings, head.host().unwrap_or_default());
-    Ok(Admission {
+    let admission = Admission {
         arn,
-        unnamed: client_id.is_none() && endpoint.is_none(),
         client_id,
+        role_by,
         caller,
         asks,
-    })
+    };
+    let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
+    let mut may = |client_id: Option<&str>| {
+        let question = PolicyQuestion {
+            client_id,
+            resource_tags: ResourceTags::Elsewhere,
+            ..PolicyQuestion::new(action_of(client_id), admission.arn.as_str())
+        };
+        let ruling = caller.decide(&question);
+        books.count_policy_steps(ruling.steps);
+        ruling
+    };
+    let ruling = may(client_id);
+    // Which of both it is its channel's home knows, and asks again.
+    if let Some(check) = ruling.denied
+        && !(role_by == RoleBy::LastRequest && may(None).denied.is_none())
+    {
+        let rests_on = Box::new((check, admission.ground_of(&ruling)));
+        let action = action_of(client_id);
+        let Admission { caller, arn, .. } = admission;
+        return Err(UpgradeRefusal::Denied(caller, action, arn, rests_on));
+    }
+    if !caller.sees(&admission.arn) {
+        let fault = Box::new(absent(Check::AccountHidden));
+        return Err(UpgradeRefusal::Refused(fault, Some(admission.caller)));
+    }
+    Ok(admission)
 }
 
 /// The values of the parameters that may come once, in the order of [`SINGLE`].
@@ -124,12 +135,14 @@ fn asks(
     settings: &Settings,
     head: &Head<'_>,
     asked: Option<&Upgrade<'_>>,
-    (_, client_id): &UpgradeTarget,
+    (_, client_id, _): &UpgradeTarget,
 ) -> Result<Asks, (Check, &'static str)> {
     if let Some(asked) = asked {
         return Ok(Asks::WebSocket {
             accept: codec::ws::accept_key(asked.key),
-            wss: asked.offers_wss,
+            program: settings
+                .program(head.header("user-agent"))
+                .offering_wss(asked.offers_wss),
             presence: client_id.is_some()
                 && settings.signaling.presence_messages
                 && wants_presence(head),
@@ -188,8 +201,8 @@ pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     }
 }
 
-/// A channel, and the client id of a viewer.
-type UpgradeTarget = (ChannelArn, Option<Box<str>>);
+/// A channel, the client id of a viewer, and what says that it is one.
+type UpgradeTarget = (ChannelArn, Option<Box<str>>, RoleBy);
 
 /// The channel and client id that an upgrade names, or its fault.
 fn parameters(
@@ -207,20 +220,28 @@ fn parameters(
     }
     let arn =
         ChannelArn::parse(&arn, settings.strict()).map_err(|error| malformed(error.message()))?;
-    let client_id = match role_of_host(settings, head.host().unwrap_or_default()) {
-        Some(codec::signal::Role::Master) => None,
-        Some(codec::signal::Role::Viewer) => {
-            Some(client_id.ok_or((Check::RoleHostMismatch, CLIENT_ID))?)
-        }
+    let of_host = role_of_host(settings, head.host().unwrap_or_default());
+    let of_endpoint = of_host.or_else(|| role_of_path(head.path()));
+    let client_id = match of_endpoint {
+        Some(Role::Master) => None,
+        Some(Role::Viewer) => Some(client_id.ok_or((Check::RoleHostMismatch, NO_CLIENT_ID))?),
         None => client_id,
     };
     let client_id = client_id.map(viewer_id).transpose();
     let client_id = client_id.map_err(|message| (Check::ClientIdMalformed, message))?;
-    Ok((arn, client_id))
+    let role_by = match (of_endpoint, client_id.as_deref()) {
+        (Some(_), _) => RoleBy::Endpoint,
+        (None, Some(MASTER_ID)) => RoleBy::LastRequest,
+        (None, _) => RoleBy::ClientId,
+    };
+    Ok((arn, client_id, role_by))
 }
 
+/// The client id by which a master may call itself, where its endpoint says that it is one.
+const MASTER_ID: &str = "MASTER";
+
 /// The role of a host name of ours: `m-` and `v-` below the advertised domain (CON-2).
-fn role_of_host(settings: &Settings, host: &str) -> Option<codec::signal::Role> {
+fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     let domain = settings.advertise.domain.as_deref()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
@@ -233,8 +254,8 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<codec::signal::Role> 
         return None;
     }
     match label.get(..2)? {
-        "m-" | "M-" => Some(codec::signal::Role::Master),
-        "v-" | "V-" => Some(codec::signal::Role::Viewer),
+        "m-" | "M-" => Some(Role::Master),
+        "v-" | "V-" => Some(Role::Viewer),
         _ => None,
     }
 }
@@ -307,4 +328,6 @@ const ENCODED_TWICE: &str =
 const AS_VIEWER: &str = "X-Amz-ClientId is not allowed: the device itself asks.";
 const PRESIGNED: &str = "The signature must be in the header Authorization.";
 const WAIT: &str = "wait must be given once, as 30 to 600 seconds.";
+const NO_CLIENT_ID: &str =
+    "X-Amz-ClientId is required at the endpoint of viewers: 1 to 256 characters of [a-zA-Z0-9_.-].";
 const CLIENT_ID: &str = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";

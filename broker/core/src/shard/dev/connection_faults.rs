@@ -11,7 +11,8 @@ use crate::shard::{calls::BegunCall, sockets::Sockets, todo::TodoList};
 use crate::time::{Moment, Now};
 use crate::{check::Check, id::SessionKey, journal::EndReason, limits::FAULTS_DUE_PER_TICK};
 use codec::control::{Call, Operation, Selector};
-use codec::{signal::Role, ws::close};
+use codec::signal::Role;
+use codec::ws::{self, Opcode, close};
 
 impl Sockets {
     /// When a fault has something to do.
@@ -180,6 +181,9 @@ pub(crate) fn act_on_session(
         }
         SessionAct::ReconnectIce => {
             sockets.reconnect(books, key, at);
+        }
+        SessionAct::SendEmpty => {
+            sockets.push_control(books, key, |out| ws::frame(out, Opcode::Text, b""));
         }
         SessionAct::Reset => {
             sockets.because(key, EndReason::Operator);

@@ -396,6 +396,8 @@ pub enum SessionAct {
     HalfOpen(Option<u64>),
     /// RECONNECT_ICE_SERVER.
     ReconnectIce,
+    /// A text message without a character, as the cloud service is seen to send.
+    SendEmpty,
     /// A TCP reset: its client sees 1006, the end without a close frame.
     Reset,
 }

@@ -352,8 +352,8 @@ impl Sockets {
             ..launch
         };
         let room = (bytes, books.outbox_bytes());
-        if self.push_message(to, launch, room, write).is_ok() {
-            books.count_copy_queued(bytes);
+        if let Ok((queued, _)) = self.push_message(to, launch, room, write) {
+            books.count_copy_queued(queued);
         }
     }
 }
@@ -379,17 +379,14 @@ fn deliver_corrupted(
         passing.delivery.write(out);
         spoil(out.get_mut(begin..).unwrap_or_default(), part);
     };
-    if sockets
-        .push_message(to, passing.launch, room, write)
-        .is_err()
-    {
+    let Ok((queued, _)) = sockets.push_message(to, passing.launch, room, write) else {
         return delivery::deliver(sockets, books, todo, to, passing, at);
-    }
+    };
     let passed = passing.passed(Passage::Relayed, bytes);
     books
         .note()
         .relayed(at, passing.channel, passed, passing.from, to);
-    books.count_queued(bytes);
+    books.count_queued(queued);
 }
 
 /// Spoils a part of a frame that [`Delivery::write`] made.

@@ -93,6 +93,7 @@ impl Directory {
                 held,
                 caller: None,
                 client_id: None,
+                endpoint: None,
                 kind: QueryKind::Change(arn, alteration),
             };
             return match self.wait_behind(key, caller, query) {

@@ -5,10 +5,11 @@ use crate::channel::{Channel, Life, Route};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
+use crate::settings::{Program, Settings};
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Lists, PageOf, PageTurn};
 use crate::shard::{Books, Directory};
-use crate::{settings::Settings, time::Now};
+use crate::time::Now;
 use codec::signal::{Action, Role};
 use codec::{control::ChannelStatus, identifiers::ChannelArn};
 use std::ops::Bound;
@@ -109,6 +110,18 @@ impl Directory {
     ) -> bool {
         let channel = self.channels.get_mut(key);
         channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
+    }
+
+    /// A caller asked for an endpoint of a channel: for the master's by this program, or for a viewer's.
+    pub(crate) fn note_request(
+        &mut self,
+        key: ChannelKey,
+        caller: CallerId,
+        as_master: Option<Program>,
+    ) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.master_requests.note(caller, as_master);
+        }
     }
 
     /// A channel's entry in the wheel, and when the channel is due next.

@@ -2,7 +2,8 @@
 
 use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
 use crate::id::{CallerId, Identity};
-use crate::session::http::Admission;
+use crate::session::http::{Admission, Asks, RoleBy};
+use crate::settings::Program;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
@@ -11,6 +12,7 @@ use crate::{channel::Life, check::Check};
 use codec::control::{Call, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, KeyName};
+use codec::signal::Role;
 
 impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
@@ -116,15 +118,15 @@ impl Directory {
         denial(books, caller, query.operation, &question)
     }
 
-    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels, and the policy and
-    /// statement that refuse it.
+    /// The check that an upgrade does not pass here, if its caller's policies name tags of channels or its role was
+    /// settled here, and the policy and statement that refuse it.
     pub(crate) fn forbids_tagged_upgrade(
         &self,
         books: &mut Books,
         admission: &Admission,
     ) -> Option<(Check, Option<Box<str>>)> {
         let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
-        if !caller.reads(KeyName::ResourceTag) {
+        if !caller.reads(KeyName::ResourceTag) && admission.role_by != RoleBy::LastRequest {
             return None;
         }
         let question = PolicyQuestion {
@@ -134,7 +136,47 @@ impl Directory {
         };
         let ruling = caller.decide(&question);
         books.count_policy_steps(ruling.steps);
-        Some((ruling.denied?, caller.ground_of(&ruling)))
+        Some((ruling.denied?, admission.ground_of(&ruling)))
+    }
+
+    /// Notes that a caller asked for an endpoint of a channel. One that may not connect as its master is not noted.
+    pub(crate) fn note_endpoint(
+        &mut self,
+        books: &mut Books,
+        caller: &Caller,
+        arn: &ChannelArn,
+        (role, program): (Role, Program),
+    ) {
+        let may = role == Role::Master
+            && !matches!(self.caller_role(books, caller, arn), CallerRole::Viewer(_));
+        let id = self.caller_id(caller);
+        if let Some(key) = self.find(arn) {
+            self.note_request(key, id, may.then_some(program));
+        }
+    }
+
+    /// Completes an upgrade by what its channel's home alone knows: its role, where its last request decides, and its
+    /// program, where it does not name it.
+    pub(crate) fn complete(&self, admission: &mut Admission) {
+        let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
+        let id = self.caller_id(&admission.caller);
+        let as_master = channel.and_then(|channel| channel.master_requests.of(id));
+        if admission.role_by == RoleBy::LastRequest && as_master.is_some() {
+            admission.client_id = None;
+        }
+        if let Asks::WebSocket {
+            program, presence, ..
+        } = &mut admission.asks
+            && admission.client_id.is_none()
+        {
+            *program = program.or(as_master.unwrap_or_default());
+            *presence = false;
+        }
+    }
+
+    fn caller_id(&self, caller: &Caller) -> CallerId {
+        let identity = caller.identity();
+        CallerId::of_hash(identity.map_or(0, |identity| self.hasher.hash_one(identity)))
     }
 
     /// The tags of a channel that lives here; none, if it does not.
@@ -179,9 +221,9 @@ impl Directory {
         caller: &Caller,
         arn: &ChannelArn,
     ) -> CallerRole {
-        let Some(identity) = caller.identity() else {
+        if caller.identity().is_none() {
             return CallerRole::Anyone;
-        };
+        }
         let question = PolicyQuestion {
             resource_tags: ResourceTags::Known(self.tags(arn)),
             ..PolicyQuestion::new(Action::ConnectAsMaster, arn.as_str())
@@ -190,7 +232,7 @@ impl Directory {
         books.count_policy_steps(ruling.steps);
         match ruling.denied {
             None => CallerRole::Master,
-            Some(_) => CallerRole::Viewer(CallerId::of_hash(self.hasher.hash_one(identity))),
+            Some(_) => CallerRole::Viewer(self.caller_id(caller)),
         }
     }
 }

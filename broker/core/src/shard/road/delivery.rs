@@ -232,21 +232,25 @@ fn push(
     let bytes = passing.delivery.frame_bytes();
     let room = (bytes, books.outbox_bytes());
     let write = |out: &mut Vec<u8>| passing.delivery.write(out);
-    match sockets.push_message(to, passing.launch, room, write) {
-        Ok(true) => sockets.prove(books, to, at.now),
-        Ok(false) => {}
+    let queued = match sockets.push_message(to, passing.launch, room, write) {
+        Ok((queued, by_pong)) => {
+            if by_pong {
+                sockets.prove(books, to, at.now);
+            }
+            queued
+        }
         Err(NoRoom::Gone) => return passing.end(books, Outcome::Withdrawn),
         Err(NoRoom::Connection) => {
             return deliver_after_cutting(sockets, books, todo, to, passing, at);
         }
         Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
         Err(NoRoom::TooLong) => return too_long(sockets, books, todo, to, passing, at),
-    }
+    };
     let passed = passing.passed(Passage::Relayed, bytes);
     books
         .note()
         .relayed(at, passing.channel, passed, passing.from, to);
-    books.count_queued(bytes);
+    books.count_queued(queued);
 }
 
 /// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent. Another

@@ -5,7 +5,7 @@ use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYT
 use crate::session::outbox::{Launch, Load, Unsent};
 use crate::session::web_socket::WebSocket;
 use crate::session::{NEVER, Sending, Session, SessionState};
-use crate::settings::{Proof, Settings};
+use crate::settings::{Proof, Reader, Settings};
 use crate::shard::{Books, Sockets};
 use crate::{machine::Output, shard::Letter, time::Now};
 use codec::signal::{Action, Parser};
@@ -54,8 +54,8 @@ impl Sockets {
     }
 
     /// Appends what `write` writes, as one message of this number of bytes, to the outbox of an open WebSocket, and
-    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard. Returns whether a
-    /// ping is to follow it at once, whose pong proves it.
+    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard. Returns how many bytes
+    /// were appended, more in fragments, and whether a ping is to follow them at once, whose pong proves them.
     ///
     /// # Errors
     /// [`NoRoom`]: nothing was appended.
@@ -66,14 +66,15 @@ impl Sockets {
         launch: Launch,
         (bytes, waiting): (usize, u64),
         write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<bool, NoRoom> {
+    ) -> Result<(usize, bool), NoRoom> {
         let shard_full = waiting + bytes as u64 > self.rules.outbox_bytes as u64;
         let session = self.sessions.get_mut(to).ok_or(NoRoom::Gone)?;
         let most = self.settings.limits.outbox_bytes;
         let Some(web_socket) = session.open() else {
             return Err(NoRoom::Connection);
         };
-        if web_socket.is_wss() && bytes > longest_for_wss(&self.settings) {
+        let reader = reader_of(&self.settings, web_socket);
+        if bytes > longest_for(reader) {
             return Err(NoRoom::TooLong);
         }
         if session.outbox.bytes_kept() + bytes > most {
@@ -83,8 +84,13 @@ impl Sockets {
             return Err(NoRoom::Shard);
         }
         let spares = &mut self.scratch.spares;
+        let write = in_frames(reader, write);
         let pushed = session.outbox.push_message(spares, launch, write);
-        debug_assert_eq!(pushed, bytes, "a message is as long as it says");
+        debug_assert!(
+            pushed == bytes
+                || reader.is_some_and(|reader| pushed > bytes && bytes > reader.frame_bytes),
+            "a message is as long as it says"
+        );
         // A candidate has a ping of its own where it is known that there is another node on its way.
         let is_described = launch.action != Action::IceCandidate;
         let by_pong =
@@ -93,17 +99,14 @@ impl Sockets {
             self.weigh(to);
         }
         self.touch(to);
-        Ok(by_pong)
+        Ok((pushed, by_pong))
     }
 
     /// By how many bytes a frame of this length is longer than an open WebSocket can take.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
-        if web_socket.is_some_and(WebSocket::is_wss) {
-            bytes.saturating_sub(longest_for_wss(&self.settings))
-        } else {
-            0
-        }
+        let reader = web_socket.and_then(|it| reader_of(&self.settings, it));
+        bytes.saturating_sub(longest_for(reader))
     }
 
     /// Appends a frame that was kept here as one message, whatever waits already; returns its bytes. It is announced by
@@ -115,7 +118,8 @@ impl Sockets {
         frame: &[u8],
     ) -> Option<usize> {
         let session = self.sessions.get_mut(to)?;
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
+        let reader = session.open().and_then(|it| reader_of(&self.settings, it));
+        let write = in_frames(reader, |out| out.extend_from_slice(frame));
         let spares = &mut self.scratch.spares;
         let pushed = session.outbox.push_message(spares, launch, write);
         if session.behind {
@@ -328,14 +332,36 @@ pub(crate) enum NoRoom {
     Connection,
     /// As much waits for all connections of the shard as may.
     Shard,
-    /// The recipient offered the subprotocol `wss` and cannot take a message as long.
+    /// The recipient cannot take a message as long.
     TooLong,
 }
 
-/// The longest frame of a message for a client that offered the subprotocol `wss`.
-fn longest_for_wss(settings: &Settings) -> usize {
-    let most = settings.limits.wss_message_bytes;
-    ws::header_bytes(most) + most
+/// What the program of a connection reads; `None` where nothing is known of it.
+#[inline]
+fn reader_of(settings: &Settings, web_socket: &WebSocket) -> Option<Reader> {
+    let program = web_socket.program();
+    (!program.is_unknown()).then(|| settings.reader(program))
+}
+
+/// The length of the longest message for a reader, in one frame.
+#[inline]
+fn longest_for(reader: Option<Reader>) -> usize {
+    let most = reader.map_or(usize::MAX, |reader| reader.message_bytes);
+    most.saturating_add(ws::header_bytes(most))
+}
+
+/// Has what writes one frame write the frames that its reader takes.
+#[inline]
+fn in_frames(
+    reader: Option<Reader>,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> impl FnOnce(&mut Vec<u8>) {
+    let most = reader.map_or(usize::MAX, |reader| reader.frame_bytes);
+    move |out| {
+        let begin = out.len();
+        write(out);
+        ws::cut(out, begin, most);
+    }
 }
 
 /// The effect of bytes that were handed to the kernel.
@@ -446,7 +472,7 @@ mod tests {
     use crate::machine::{Machine as _, Peer};
     use crate::placement::Placement;
     use crate::session::web_socket::{Role, Terms, WebSocket};
-    use crate::settings::Settings;
+    use crate::settings::{Program, Settings};
     use crate::shard::{Shard, Start};
     use crate::time::Moment;
     use std::sync::Arc;
@@ -467,7 +493,7 @@ mod tests {
         let key = shard.open(peer, at).unwrap();
         let terms = Terms {
             notices: true,
-            wss: false,
+            program: Program::default(),
             presence: false,
             ends: NEVER,
         };

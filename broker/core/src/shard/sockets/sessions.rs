@@ -696,6 +696,7 @@ mod invariants_tests {
     use crate::session::http::{Onward, Ownerless};
     use crate::session::outbox::Launch;
     use crate::session::web_socket::{Terms, WebSocket};
+    use crate::settings::Program;
     use crate::settings::Settings;
     use crate::time::{Moment, Now};
     use ahash::RandomState;
@@ -739,7 +740,7 @@ mod invariants_tests {
         sockets.wait_for_turn(http);
         let terms = Terms {
             notices: true,
-            wss: false,
+            program: Program::default(),
             presence: false,
             ends: NEVER,
         };

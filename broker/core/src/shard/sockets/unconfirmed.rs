@@ -43,7 +43,7 @@ pub(crate) type Offers = Vec<(u64, Box<[u8]>)>;
 fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
     let is_viewers = launch.action == Action::SdpOffer && launch.from.is_some() && launch.counted;
     if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
-        offers.push((launch.order, frame.into()));
+        offers.push((launch.order, ws::whole(frame)));
     }
 }
 

@@ -40,6 +40,7 @@ fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
         ),
         ("stall", json!(true), "message delivery session"),
         ("reconnectIce", json!(true), "message delivery session"),
+        ("send", json!("empty"), "message delivery session"),
     ];
     for (name, how, places) in acts {
         for on in ["connect", "api", "message", "delivery", "session"] {
@@ -172,6 +173,8 @@ const WRONG: &[(&str, &str)] = &[
     (r#"{"on":"api","do":{"refuse":{"status":200}}}"#, "do.refuse.status = 200: allowed 400"),
     (r#"{"on":"api","do":{"hang":{"for":1}}}"#, "do.hang.for: unknown key"),
     (r#"{"on":"session","do":{"close":{"code":1006}}}"#, "do.close.code: allowed 1000 to"),
+    (r#"{"on":"session","do":"send"}"#, "do.send: missing; allowed \"empty\""),
+    (r#"{"on":"session","do":{"send":"full"}}"#, "do.send = \"full\": "),
     (r#"{"on":"message","do":"misdirect"}"#, "do.misdirect: missing; allowed a client id"),
     (r#"{"on":"message","do":{"misdirect":"a b"}}"#, "do.misdirect = \"a b\": must be a client"),
     (r#"{"on":"delivery","do":{"corrupt":"sdp"}}"#, "do.corrupt = \"sdp\": allowed payload, base64, message"),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::side::trace::hints::Unaccepteds;
+use broker_core::shard::RoleBy;
 
 /// The events read of a channel, written down in the order in which they happened.
 #[derive(Default)]
@@ -25,7 +26,10 @@ impl Script {
         } else {
             Role::Viewer
         };
-        self.at(at_us, TraceKind::Joined(session(number), role))
+        self.at(
+            at_us,
+            TraceKind::Joined(session(number), role, RoleBy::ClientId),
+        )
     }
 
     fn leaves(&mut self, at_us: u64, number: u64, id: &str, opened_us: u64) -> &mut Self {

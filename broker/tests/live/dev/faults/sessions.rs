@@ -32,6 +32,8 @@ fn sessions_are_closed_and_told_to_go(broker: &Broker) {
     assert_eq!(viewer.expect_close(4001), "as scripted");
     make(broker, &on("master", json!("reconnectIce")));
     master.expect(r#"{"messageType":"RECONNECT_ICE_SERVER"}"#);
+    make(broker, &on("master", json!({ "send": "empty" })));
+    master.expect("");
     make(
         broker,
         &on("master", json!({ "goAway": { "grace": "20s" } })),

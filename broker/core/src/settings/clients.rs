@@ -1,0 +1,247 @@
+//! What the programs of clients can read: the table `[clients]`, by `User-Agent`. See codec/PROTOCOL.md, EVT-5 and
+//! AWAY-3.
+
+use crate::settings::hooks::covers;
+use crate::settings::{GoAway, Settings};
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its name, one among all.
+    pub name: String,
+    /// The pattern of its `User-Agent`, in which `*` stands for any text.
+    pub user_agent: String,
+    /// The longest frame that it reads, without the frame's header: a longer message comes in several.
+    pub frame_bytes: Option<usize>,
+    /// The longest message that it reads: a longer one is refused to its sender.
+    pub message_bytes: Option<usize>,
+    /// Whether it bears GO_AWAY and RECONNECT_ICE_SERVER.
+    pub go_away: bool,
+    /// Whether it connects to the path of its endpoint, as it signs it: the role may be said there (CON-2).
+    pub role_path: bool,
+}
+
+impl Client {
+    /// The row of a program that reads everything.
+    #[must_use]
+    pub fn new(name: &str, user_agent: &str) -> Self {
+        Self {
+            name: name.into(),
+            user_agent: user_agent.into(),
+            frame_bytes: None,
+            message_bytes: None,
+            go_away: true,
+            role_path: true,
+        }
+    }
+
+    /// The rows that are there unless others are written under their names.
+    #[must_use]
+    pub fn built_in() -> Vec<Self> {
+        let c_sdk = Self {
+            go_away: false, // its receiving thread waits for itself forever
+            ..Self::new("c-sdk", "AWS-SDK-KVS/*")
+        };
+        // Signs the path of its endpoint, and connects to `/`. Source: `examples/networking/networking.h` and `.c` of
+        // awslabs/linux-webrtc-reference-for-amazon-kinesis-video-streams, `WEBSOCKET_RX_BUFFER_LENGTH`.
+        let linux_reference = Self {
+            message_bytes: Some(12_288),
+            role_path: false,
+            ..Self::new("linux-reference", "AWS-SDK-KVS")
+        };
+        // Takes each buffer of a frame for a frame, gathers fragments, and reads `messagePayload` of every message.
+        // Source: `impl/kvs_signaling/kvs_signaling.c` of espressif/esp-webrtc-solution, `create_wss` and
+        // `RECEIVED_MSG_BUF_SIZE`.
+        let esp32 = Self {
+            frame_bytes: Some(4_096),
+            message_bytes: Some(20_000),
+            go_away: false,
+            ..Self::new("esp32", "ESP32 Websocket Client")
+        };
+        // Puts the path of its endpoint into the query. Source: `AwsV4Signer.java` of
+        // awslabs/amazon-kinesis-video-streams-webrtc-sdk-android, `sign`.
+        let android = Self {
+            role_path: false,
+            ..Self::new("android", "aws-sdk-android/*")
+        };
+        vec![c_sdk, linux_reference, esp32, android]
+    }
+}
+
+/// What is known of a client's program when it connects, in a byte: its row, and whether it offered the subprotocol
+/// `wss`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Program(u8);
+
+impl Program {
+    const WSS: u8 = 0x80;
+
+    /// The same program, of a connection that offered `wss`.
+    #[must_use]
+    pub const fn offering_wss(self, offers: bool) -> Self {
+        Self(if offers { self.0 | Self::WSS } else { self.0 })
+    }
+
+    /// Whether it offered the subprotocol `wss`.
+    #[must_use]
+    pub const fn offers_wss(self) -> bool {
+        self.0 & Self::WSS != 0
+    }
+
+    /// The same connection; if no row is known of it, of the other one's.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        match self.0 & !Self::WSS {
+            0 => Self(self.0 | other.0 & !Self::WSS),
+            _ => self,
+        }
+    }
+
+    /// Whether nothing is known: it reads everything.
+    #[inline]
+    #[must_use]
+    pub const fn is_unknown(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// The longest frame, without its header.
+    pub frame_bytes: usize,
+    /// The longest message.
+    pub message_bytes: usize,
+    /// Whether it gets GO_AWAY and RECONNECT_ICE_SERVER.
+    pub notices: bool,
+}
+
+impl Settings {
+    /// The program of this `User-Agent`: of the rows whose patterns cover it the one with the longest pattern.
+    #[must_use]
+    pub fn program(&self, user_agent: Option<&str>) -> Program {
+        let agent = user_agent.unwrap_or_default().as_bytes();
+        let agent = agent.get(..USER_AGENT_BYTES_MAX).unwrap_or(agent);
+        let rows = self.clients.iter().enumerate();
+        let named = rows.filter(|(_, row)| covers(row.user_agent.as_bytes(), agent));
+        let place = named.max_by_key(|(_, row)| row.user_agent.len());
+        let row = place.filter(|_| !agent.is_empty());
+        Program(row.map_or(0, |(place, _)| u8::try_from(place + 1).unwrap_or_default()))
+    }
+
+    /// Whether endpoints for a program say their role in the path.
+    #[must_use]
+    pub fn says_role(&self, program: Program) -> bool {
+        self.client(program).is_none_or(|row| row.role_path)
+    }
+
+    /// What a program reads. Its row narrows what `[limits]` and `[signaling]` allow; the strict profile ignores it.
+    #[must_use]
+    pub fn reader(&self, program: Program) -> Reader {
+        let row = self.client(program).filter(|_| !self.strict());
+        let wss = program.offers_wss();
+        let of_wss = if wss {
+            self.limits.wss_message_bytes
+        } else {
+            usize::MAX
+        };
+        let of_row =
+            |bytes: fn(&Client) -> Option<usize>| row.and_then(bytes).unwrap_or(usize::MAX);
+        Reader {
+            frame_bytes: of_row(|row| row.frame_bytes),
+            message_bytes: of_row(|row| row.message_bytes).min(of_wss),
+            notices: match self.signaling.go_away {
+                GoAway::Auto => !wss && row.is_none_or(|row| row.go_away),
+                GoAway::Always => true,
+                GoAway::Never => false,
+            },
+        }
+    }
+
+    fn client(&self, Program(program): Program) -> Option<&Client> {
+        let row = usize::from(program & !Program::WSS);
+        self.clients.get(row.checked_sub(1)?)
+    }
+}
+
+/// Rows of `[clients]` at most, with those that are built in: seven bits hold them.
+pub const CLIENTS_MAX: usize = 32;
+
+/// What is looked at of a `User-Agent`, in bytes: a pattern of as many stars takes no longer than its square.
+const USER_AGENT_BYTES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Profile;
+
+    fn reader(settings: &Settings, agent: Option<&str>, wss: bool) -> (usize, usize, bool) {
+        let Reader {
+            frame_bytes,
+            message_bytes,
+            notices,
+        } = settings.reader(settings.program(agent).offering_wss(wss));
+        (frame_bytes, message_bytes, notices)
+    }
+
+    const ALL: usize = usize::MAX;
+    const ESP32: Option<&str> = Some("ESP32 Websocket Client");
+
+    #[test]
+    fn each_client_has_its_limits() {
+        let settings = Settings::new(Profile::Default, false);
+        for (agent, wss, expected) in [
+            (None, false, (ALL, ALL, true)),
+            (Some("Mozilla/5.0"), false, (ALL, ALL, true)),
+            (None, true, (ALL, 18_750, false)),
+            (Some("AWS-SDK-KVS/1.16.0 GCC/12"), false, (ALL, ALL, false)),
+            (Some("AWS-SDK-KVS"), true, (ALL, 12_288, false)),
+            (ESP32, false, (4_096, 20_000, false)),
+            (ESP32, true, (4_096, 18_750, false)),
+        ] {
+            assert_eq!(reader(&settings, agent, wss), expected, "{agent:?} {wss}");
+        }
+    }
+
+    #[test]
+    fn a_row_narrows_and_strict_ignores_the_table() {
+        let mut settings = Settings::new(Profile::Default, false);
+        settings.limits.wss_message_bytes = 1_024;
+        assert_eq!(reader(&settings, ESP32, true), (4_096, 1_024, false));
+        settings.signaling.go_away = GoAway::Always;
+        assert_eq!(reader(&settings, ESP32, false), (4_096, 20_000, true));
+        settings.signaling.go_away = GoAway::Never;
+        assert_eq!(reader(&settings, None, false), (ALL, ALL, false));
+        let strict = Settings::new(Profile::Strict, false);
+        assert_eq!(reader(&strict, ESP32, false), (ALL, ALL, true));
+        assert_eq!(reader(&strict, ESP32, true), (ALL, 18_750, true));
+    }
+
+    #[test]
+    fn the_path_of_an_endpoint_is_left_out_where_a_client_cannot_sign_it() {
+        let settings = Settings::new(Profile::Default, false);
+        for (agent, says) in [
+            ("aws-sdk-android/2.81.0 Linux/6.1", false),
+            ("AWS-SDK-KVS", false),
+            ("AWS-SDK-KVS/1.16.0", true),
+            ("Boto3/1.44.5", true),
+        ] {
+            assert_eq!(
+                settings.says_role(settings.program(Some(agent))),
+                says,
+                "{agent}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_connection_does_not_say_is_known_of_its_caller() {
+        let settings = Settings::new(Profile::Default, false);
+        let [linux, esp32] =
+            ["AWS-SDK-KVS", "ESP32 Websocket Client"].map(|agent| settings.program(Some(agent)));
+        let wss = Program::default().offering_wss(true);
+        assert_eq!(wss.or(linux), linux.offering_wss(true));
+        assert_eq!(esp32.or(linux), esp32);
+        assert!(Program::default().or(Program::default()).is_unknown());
+    }
+}

@@ -1,0 +1,144 @@
+//! Masters that name a client id, as AWS' samples for Python do: whether they are masters (codec/PROTOCOL.md, CON-2).
+
+use crate::signed::service::{Service, credentials, principal, relay};
+use crate::signed::signer::{Call, Signer};
+use serde_json::{Value, json};
+
+/// A camera may do what a camera does; a page may connect as a viewer, too.
+const POLICIES: &str = r#"
+[policy.doorbell]
+document = '''{"Statement": {"Effect": "Allow", "Resource": "*", "Action": ["kinesisvideo:DescribeSignalingChannel",
+  "kinesisvideo:GetSignalingChannelEndpoint", "kinesisvideo:ConnectAsMaster"]}}'''
+[policy.watcher]
+document = '''{"Statement": {"Effect": "Allow", "Resource": "*", "Action": ["kinesisvideo:ConnectAsViewer",
+  "kinesisvideo:GetSignalingChannelEndpoint"]}}'''
+"#;
+
+fn service(shards: u16) -> Service {
+    let own =
+        principal("doorbell", r#"["doorbell"]"#, "") + &principal("watcher", r#"["watcher"]"#, "");
+    let service = Service::with(&(credentials() + &own + POLICIES), &[], shards);
+    for name in ["doorbell", "watcher"] {
+        service.keep(&Signer::new(name).secret);
+    }
+    service
+}
+
+/// The path of the endpoint that a caller is told, in a role.
+fn asks(service: &Service, signer: &Signer, arn: &str, role: &str) -> String {
+    let wanted = json!({"Protocols": ["WSS"], "Role": role});
+    let body = json!({"ChannelARN": arn, "SingleMasterChannelEndpointConfiguration": wanted});
+    let found = service
+        .call(signer, "/getSignalingChannelEndpoint", &body)
+        .ok();
+    let url = found["ResourceEndpointList"][0]["ResourceEndpoint"].as_str();
+    let (_, path) = url.expect("a URL").rsplit_once('/').expect("a path");
+    format!("/{path}")
+}
+
+fn named_master(service: &Service, arn: &str, path: &str) -> Call {
+    let call = Call::viewer(&service.broker, arn, "MASTER");
+    Call {
+        path: path.to_owned(),
+        ..call
+    }
+}
+
+#[test]
+fn at_the_endpoint_of_masters_a_client_id_is_ignored() {
+    let service = service(2);
+    let (admin, camera, page) = (
+        Signer::new("admin"),
+        Signer::new("doorbell"),
+        Signer::new("watcher"),
+    );
+    let arn = service.create(&admin, "cam");
+    let path = asks(&service, &camera, &arn, "MASTER");
+    assert_eq!(path, "/master");
+    let mut master = service.connect(&camera.presign(named_master(&service, &arn, &path), 299));
+    let path = asks(&service, &page, &arn, "VIEWER");
+    assert_eq!(path, "/viewer");
+    let viewer = |id| Call {
+        path: path.clone(),
+        ..Call::viewer(&service.broker, &arn, id)
+    };
+    let mut viewer_one = service.connect(&page.presign(viewer("v1"), 299));
+    relay(&mut master, &mut viewer_one);
+    // The name of a viewer is needed there, whoever asks; a slash behind the path changes nothing.
+    for path in ["/viewer", "/viewer/"] {
+        let nobody = Call {
+            path: path.to_owned(),
+            ..Call::master(&service.broker, &arn)
+        };
+        let refused = service.send(&admin.presign(nobody, 299));
+        let told = refused.refused(400, "InvalidArgumentException");
+        assert!(told.contains("X-Amz-ClientId is required"), "{told}");
+    }
+    // A path does not give the right to what it says.
+    let refused = service.send(&page.presign(named_master(&service, &arn, "/master"), 299));
+    let told = refused.refused(403, "AccessDeniedException");
+    assert!(told.contains("kinesisvideo:ConnectAsMaster"), "{told}");
+    drop((master, viewer_one));
+    service.end();
+}
+
+#[test]
+fn elsewhere_the_last_request_for_the_endpoint_decides_about_the_id_master() {
+    for shards in [1, 3] {
+        let service = service(shards);
+        let (admin, camera, page) = (
+            Signer::new("admin"),
+            Signer::new("doorbell"),
+            Signer::new("watcher"),
+        );
+        let arn = service.create(&admin, "cam");
+        let opens =
+            |signer: &Signer| service.open(&signer.presign(named_master(&service, &arn, "/"), 299));
+        // Nobody has asked: it is a viewer, which a camera may not be. The answer to why says what made it one.
+        let (refused, _) = opens(&camera);
+        let told = refused.refused(403, "AccessDeniedException");
+        assert!(!told.contains("MASTER"), "not told to clients: {told}");
+        let ground = ground_of(
+            &service,
+            &refused
+                .header("x-amzn-requestid")
+                .expect("an id")
+                .to_owned(),
+        );
+        assert!(
+            ground.contains("X-Amz-ClientId=MASTER is a viewer's here"),
+            "{ground}"
+        );
+        // A page that asks for the master's endpoint is none for that.
+        asks(&service, &page, &arn, "MASTER");
+        let (viewer, viewers) = opens(&page);
+        assert_eq!(viewer.status, 101);
+        asks(&service, &camera, &arn, "MASTER");
+        let mut master = service.connect(&camera.presign(named_master(&service, &arn, "/"), 299));
+        let mut viewer_one =
+            service.connect(&page.presign(Call::viewer(&service.broker, &arn, "v1"), 299));
+        relay(&mut master, &mut viewer_one);
+        let trace = service.broker.page("/channels/cam/trace").json();
+        let hints = |of: &Value| of["hints"].to_string();
+        let one = &trace["master"][0];
+        assert_eq!(one["roleBy"], "last_request");
+        assert!(hints(one).contains("named Role MASTER"), "{one}");
+        let viewers_named = trace["viewers"].as_array().expect("a list").iter();
+        let mut named = viewers_named.filter(|one| one["clientId"] == "MASTER");
+        assert!(
+            hints(named.next().expect("the page")).contains("it is a viewer"),
+            "{trace}"
+        );
+        // The last request counts, and refuses no master: one without a client id is one as ever.
+        asks(&service, &camera, &arn, "VIEWER");
+        opens(&camera).0.refused(403, "AccessDeniedException");
+        drop(service.connect(&camera.presign(Call::master(&service.broker, &arn), 299)));
+        drop((viewers, master, viewer_one));
+        service.end();
+    }
+}
+
+/// What refused a request, as operators are told.
+fn ground_of(service: &Service, id: &str) -> String {
+    service.broker.page(&format!("/refusals/{id}")).text()
+}
