@@ -151,8 +151,8 @@ impl Admission {
 }
 
 /// About a viewer whose client id is that of a master.
-const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL has not the path /master of its endpoint, \
-                            and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
+const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL has not the path /master of its \
+                            endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 /// What says whether a connection is a master's or a viewer's: codec/PROTOCOL.md, CON-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

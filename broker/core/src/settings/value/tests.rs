@@ -114,3 +114,18 @@ fn endpoints_have_no_path() {
         assert!(endpoint(text, schemes).is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_path_says_its_role() {
+    for (path, role) in [
+        ("/master", Some(Role::Master)),
+        ("/viewer/", Some(Role::Viewer)),
+        ("/", None),
+        ("/viewer//", None),
+        ("/masters", None),
+    ] {
+        assert_eq!(role_of_path(path), role, "{path}");
+    }
+    assert_eq!(without_role("wss://a:8443/viewer"), "wss://a:8443");
+    assert_eq!(without_role("wss://a/other"), "wss://a/other");
+}
