@@ -30,8 +30,7 @@ SOURCE_DATE_EPOCH="$(git log --max-count=1 --format=%ct)"
 TOOLS="$ROOT/target/release-tools" STAGE="$ROOT/target/stage" DIST="$ROOT/dist"
 # Reproducible: what is made is readable by all, whatever the mask of the shell is.
 umask 022
-GLOMMIO_LIBURING_DIR="$(deploy/ci/liburing.sh)"
-export GLOMMIO_LIBURING_DIR ROOT VERSION SOURCE_DATE_EPOCH TOOLS STAGE DIST PATH="$TOOLS/bin:$TOOLS/python/bin:$PATH"
+export ROOT VERSION SOURCE_DATE_EPOCH TOOLS STAGE DIST PATH="$TOOLS/bin:$TOOLS/python/bin:$PATH"
 
 main() {
   local part started

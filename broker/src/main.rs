@@ -6,7 +6,7 @@ use broker::commands::{
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::server::{self, Checked};
 use broker::{Failure, channels, print, side, version};
-use broker_core::control::{role_of_path, without_role};
+use broker_core::settings::value::{role_of_path, without_role};
 use clap::Parser;
 use codec::signal::Role;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};

@@ -1,6 +1,7 @@
 //! Answers of API calls beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
 //! configuration, request and time.
 
+use crate::settings::value::{MASTER_PATH, VIEWER_PATH};
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
 use aws_lc_rs::hmac;
@@ -44,8 +45,8 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`, without
-/// a path.
+/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`, but
+/// without a path.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let asked = EndpointRequest {
@@ -115,29 +116,6 @@ fn url(
     } else {
         [scheme, "://", host, ":", &port.to_string(), path].concat()
     }
-}
-
-/// The paths of WebSocket endpoints that say their role.
-const MASTER_PATH: &str = "/master";
-const VIEWER_PATH: &str = "/viewer";
-
-/// The role that the path of an endpoint says. Clients may append a slash to it.
-#[must_use]
-pub fn role_of_path(path: &str) -> Option<Role> {
-    match path.strip_suffix('/').unwrap_or(path) {
-        MASTER_PATH => Some(Role::Master),
-        VIEWER_PATH => Some(Role::Viewer),
-        _ => None,
-    }
-}
-
-/// An endpoint without the path that says its role: signed so, it is one of either role (CON-2).
-#[must_use]
-pub fn without_role(endpoint: &str) -> &str {
-    let bare = |path| endpoint.strip_suffix(path);
-    bare(MASTER_PATH)
-        .or_else(|| bare(VIEWER_PATH))
-        .unwrap_or(endpoint)
 }
 
 /// The TLS listener that the request came in on, else the first one, else the plain one it came in on.
@@ -388,21 +366,6 @@ mod endpoint_tests {
             urls(&settings, "localhost:8080", 0, Role::Viewer),
             ["wss://one.example/viewer", "https://localhost:8443"]
         );
-    }
-
-    #[test]
-    fn a_path_says_its_role() {
-        for (path, role) in [
-            ("/master", Some(Role::Master)),
-            ("/viewer/", Some(Role::Viewer)),
-            ("/", None),
-            ("/viewer//", None),
-            ("/masters", None),
-        ] {
-            assert_eq!(role_of_path(path), role, "{path}");
-        }
-        assert_eq!(without_role("wss://a:8443/viewer"), "wss://a:8443");
-        assert_eq!(without_role("wss://a/other"), "wss://a/other");
     }
 }
 

@@ -1,5 +1,5 @@
-//! The configuration file: keys read by their table, and the entries of `[[hook]]`, `[[ice]]` and `[clients]`, which have
-//! no defaults.
+//! The configuration file: keys read by their table, and the entries of `[[hook]]`, `[[ice]]` and `[clients]`, which
+//! have no defaults.
 
 use crate::config::document::{Raw, Section, digits, list, text};
 use crate::files;

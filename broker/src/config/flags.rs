@@ -1,7 +1,6 @@
 //! The command line.
 
 use crate::config::KeyFlags;
-use broker_core::control::without_role;
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::identifiers::{ChannelArn, ChannelName, ClientId};
@@ -392,7 +391,7 @@ fn admin_url(text: &str) -> Result<String, String> {
 
 /// An endpoint, with its role or without.
 fn web_socket(text: &str) -> Result<String, String> {
-    value::endpoint(without_role(text), ["wss", "ws"]).map(|_| text.to_owned())
+    value::endpoint(value::without_role(text), ["wss", "ws"]).map(|_| text.to_owned())
 }
 
 fn channel_arn(text: &str) -> Result<ChannelArn, String> {

@@ -255,8 +255,8 @@ fn revoked_certificates_and_old_lists_are_refused() {
     );
 }
 
-/// Root R signs authority I, and I signs the device, which shows both certificates. Each layout that may revoke it does,
-/// and lets it in while its list does not; the numbers of the list end keys that were given before.
+/// Root R signs authority I, and I signs the device, which shows both certificates. Each layout that may revoke it
+/// does, and lets it in while its list does not; the numbers of the list end keys that were given before.
 #[test]
 fn a_revoked_device_is_refused_in_each_layout_of_authorities_and_lists() {
     let root = issuer("root", |_| {});

@@ -4,7 +4,8 @@
 //! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see
 //! the same stamps, so that a file is not read while it is being written, nor a certificate before its key. What was
 //! read is put in force whole or not at all; an invalid file is logged at once, and every ten minutes until a good one
-//! is read. [`Reloads`] has the same for the admin listener: that a file was not taken is as grave as what it withdraws.
+//! is read. [`Reloads`] has the same for the admin listener: a file that was not taken is as grave as what it
+//! withdraws.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look

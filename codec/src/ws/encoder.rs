@@ -1,8 +1,8 @@
 //! Frames out: appended to the caller's buffer, no intermediate one.
 //!
 //! Every frame is a whole message or a control frame (RFC 6455 section 5.4 leaves fragments to the sender), except that
-//! [`header`] can start or go on with a fragmented message, and [`cut`] makes one of a whole frame, for readers of small
-//! buffers. [`whole`] is the way back.
+//! [`header`] can start or go on with a fragmented message, and [`cut`] makes one of a whole frame, for readers with
+//! small buffers. [`whole`] is the way back.
 
 use crate::ws::close::{self, REASON_BYTES_MAX};
 use crate::ws::header::{
@@ -63,8 +63,8 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
     }
 }
 
-/// Cuts the whole frame at the end of `out`, which begins at `begin`, into fragments of about the same length, none with
-/// a payload of more than `payload_max` bytes. A shorter frame stays as it is.
+/// Cuts the whole frame at the end of `out`, which begins at `begin`, into fragments of about the same length, none
+/// with a payload of more than `payload_max` bytes. A shorter frame stays as it is.
 #[inline]
 pub fn cut(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     if out.len() - begin > payload_max {
@@ -101,19 +101,18 @@ fn cut_long(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
 /// The frames of one message, as a server sends them, as one frame.
 #[must_use]
 pub fn whole(frames: &[u8]) -> Box<[u8]> {
-    if frames.first().is_none_or(|first| first & FIN != 0) {
+    let Some((first, _)) = first_of(frames).filter(|(first, _)| !first.fin) else {
         return frames.into();
-    }
-    let (mut payload, mut rest, mut opcode) = (Vec::new(), frames, None);
+    };
+    let (mut payload, mut rest) = (Vec::new(), frames);
     while let Some((header, behind)) = first_of(rest) {
-        opcode.get_or_insert(header.opcode);
         let length = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
         let (piece, behind) = behind.split_at(length.min(behind.len()));
         payload.extend_from_slice(piece);
         rest = behind;
     }
     let mut out = Vec::new();
-    frame(&mut out, opcode.unwrap_or(Opcode::Text), &payload);
+    frame(&mut out, first.opcode, &payload);
     out.into_boxed_slice()
 }
 

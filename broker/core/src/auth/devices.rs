@@ -6,8 +6,8 @@
 //!             ├ registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ none there ─ an authority vouches for it ──▶ the one thing that it names, the authority's policies
 //! ```
-//! The registry is looked up before authorities, so that a certificate of any issuer can be switched off there. Whether a thing
-//! may use an alias is decided by IoT policies.
+//! The registry is looked up before authorities, so that a certificate of any issuer can be switched off there.
+//! Whether a thing may use an alias is decided by IoT policies.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".

@@ -151,8 +151,8 @@ impl Admission {
 }
 
 /// About a viewer whose client id is that of a master.
-const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL has not the path /master of its endpoint, \
-                            and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
+const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL has not the path /master of its \
+                            endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 impl Admission {
     /// Whether nothing names its role: no client id, at an endpoint for both.

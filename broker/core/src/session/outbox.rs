@@ -481,6 +481,7 @@ impl Outbox {
             buffer.unwritten(&mark);
             confirmed(&mark, buffer.frame_of(&mark));
         }
+        buffer.makes_room &= buffer.written > 0;
         self.settle(spares);
     }
 

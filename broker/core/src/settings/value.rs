@@ -1,6 +1,7 @@
 //! Parsing of single values, or what is allowed instead. The same for flags and file.
 
 use crate::settings::{Listen, Scheme};
+use codec::signal::Role;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -171,6 +172,30 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
         return Ok(text.into());
     }
     Err(rule())
+}
+
+/// The path of a WebSocket endpoint that says its role: that of masters.
+pub(crate) const MASTER_PATH: &str = "/master";
+/// That of viewers.
+pub(crate) const VIEWER_PATH: &str = "/viewer";
+
+/// The role that the path of an endpoint says. Clients may append a slash to it.
+#[must_use]
+pub fn role_of_path(path: &str) -> Option<Role> {
+    match path.strip_suffix('/').unwrap_or(path) {
+        MASTER_PATH => Some(Role::Master),
+        VIEWER_PATH => Some(Role::Viewer),
+        _ => None,
+    }
+}
+
+/// An endpoint without the path that says its role: signed so, it is one of either role (CON-2).
+#[must_use]
+pub fn without_role(endpoint: &str) -> &str {
+    let bare = |path| endpoint.strip_suffix(path);
+    bare(MASTER_PATH)
+        .or_else(|| bare(VIEWER_PATH))
+        .unwrap_or(endpoint)
 }
 
 /// The origin of a page as browsers write it (RFC 6454 section 6.2): without the default port of the scheme. Pages of

@@ -190,9 +190,9 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
     }
     if new.registry.is_empty() && new.registry.switched_off() == 0 && certificates + off > 0 {
         return Err(format!(
-            "the registry of [things] is empty, where {certificates} certificates and {off} names that are switched off \
-             are in force. To withdraw all of them on purpose, let it end with # lines=N, the number of lines before \
-             that one"
+            "the registry of [things] is empty, where {certificates} certificates and {off} names that are switched \
+             off are in force. To withdraw all of them on purpose, let it end with # lines=N, the number of lines \
+             before that one"
         ));
     }
     Ok(())

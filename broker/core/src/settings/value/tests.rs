@@ -146,3 +146,18 @@ fn pages_of_apps_and_extensions_have_origins() {
         assert!(dev_origin(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_path_says_its_role() {
+    for (path, role) in [
+        ("/master", Some(Role::Master)),
+        ("/viewer/", Some(Role::Viewer)),
+        ("/", None),
+        ("/viewer//", None),
+        ("/masters", None),
+    ] {
+        assert_eq!(role_of_path(path), role, "{path}");
+    }
+    assert_eq!(without_role("wss://a:8443/viewer"), "wss://a:8443");
+    assert_eq!(without_role("wss://a/other"), "wss://a/other");
+}

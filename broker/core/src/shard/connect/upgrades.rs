@@ -5,10 +5,10 @@
 //! `connect/admission.rs`.
 
 use crate::auth::{Caller, PolicyQuestion, ResourceTags, Unsigned};
-use crate::control::role_of_path;
 use crate::event::{Purpose, UpgradeRole};
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
 use crate::session::http::{Admission, Asks, RoleBy};
+use crate::settings::value::role_of_path;
 use crate::shard::calls::responses::{self, Rejected, absent};
 use crate::shard::connect::ends_with;
 use crate::shard::telemetry::{Books, Evidence};

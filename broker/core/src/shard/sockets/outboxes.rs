@@ -54,8 +54,8 @@ impl Sockets {
     }
 
     /// Appends what `write` writes, as one message of this number of bytes, to the outbox of an open WebSocket, and
-    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard. Returns how many bytes
-    /// were appended, more in fragments, and whether a ping is to follow them at once, whose pong proves them.
+    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard. Returns how many
+    /// bytes were appended, more in fragments, and whether a ping is to follow them at once, whose pong proves them.
     ///
     /// # Errors
     /// [`NoRoom`]: nothing was appended.

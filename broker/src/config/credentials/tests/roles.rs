@@ -41,7 +41,10 @@ fn roles_that_look_forgotten_are_warned_of() {
     let folder = Folder::new();
     let trust = TRUST.replace("user/a", "user/gone");
     let nobody = TRUST.replace("sts:AssumeRole", "sts:TagSession");
-    let locked = r#"{"Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"credentials.iot.amazonaws.com"}},{"Effect":"Deny","Action":"sts:AssumeRole","Principal":"*"}]}"#;
+    let denies = r#"{"Effect":"Deny","Action":"sts:AssumeRole","Principal":"*"}"#;
+    let service = r#"{"Service":"credentials.iot.amazonaws.com"}"#;
+    let allows = format!(r#"{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{service}}}"#);
+    let locked = format!(r#"{{"Statement":[{allows},{denies}]}}"#);
     let loaded = folder.load(&format!(
         "{ONE}|policies = ['p']|[policy.p]|document = '{{\"Version\":\"2012-10-17\",\"Statement\":{{\
          \"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{{\
@@ -57,8 +60,8 @@ fn roles_that_look_forgotten_are_warned_of() {
     assert_eq!(
         warnings,
         [
-            "c.toml:13:1: role locked has a trust that denies everybody something (\"*\"): that is denied to devices and \
-             users of providers as well",
+            "c.toml:13:1: role locked has a trust that denies everybody something (\"*\"): that is denied to devices \
+             and users of providers as well",
             "c.toml:13:1: role locked has a permission that hangs on aws:userid, whose end the caller chooses: let the \
              trust have a condition on sts:RoleSessionName",
             "c.toml:8:1: role one trusts arn:aws:iam::123456789012:user/gone, which is not in this file",
