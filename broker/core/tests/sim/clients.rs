@@ -326,15 +326,18 @@ impl World {
         tags
     }
 
-    /// More callers at once that change a channel than may wait for each other.
+    /// More callers at once that change a channel than may wait for each other. Some of them in one moment.
     pub(crate) fn write_crowd(&mut self) {
-        let arn = self.arn();
+        let (arn, in_one_moment) = (self.arn(), self.random.bool());
         for _ in 0..19 {
             let Some(conn) = self.new_connection(Role::Caller) else {
                 return;
             };
             let call = Call::Tag(arn.clone(), self.tags());
             self.write(conn, Piece::Body(call));
+            if in_one_moment && self.sockets[conn].secured {
+                self.feed(conn, usize::MAX);
+            }
         }
     }
 

@@ -86,7 +86,7 @@ impl World {
             return;
         }
         let socket = &mut self.sockets[conn];
-        let mut end = (socket.fed + bytes).min(socket.up.len());
+        let mut end = socket.fed.saturating_add(bytes).min(socket.up.len());
         let mut begin = socket.fed;
         for (piece_end, piece) in &socket.pieces {
             if matches!(piece, Piece::Bad(..)) && begin < end {

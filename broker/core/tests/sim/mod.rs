@@ -44,7 +44,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 /// Worlds of an ordinary run: a few seconds.
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 400;
 
 /// The end of a world that the model gives up.
 const GIVEN_UP: &str = "world ended: an order that does not show";

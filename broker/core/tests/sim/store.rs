@@ -34,11 +34,14 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Of the `number`th change of a shard.
+    /// Of the `number`th change of a shard. Some stores fail for a while: as long as a crowd of callers takes.
     pub(crate) fn of(self, shard: usize, number: u64) -> Verdict {
-        let seed = self.seed ^ ((shard as u64) << 48) ^ number;
-        let draw = fastrand::Rng::with_seed(seed).u32(0..4);
-        match (self.kind, draw) {
+        let seed = self.seed ^ ((shard as u64) << 48);
+        let draw = |number, of| fastrand::Rng::with_seed(seed ^ number).u32(0..of);
+        let fails = draw(!(number / FAILING_CHANGES), 3) == 0;
+        match (self.kind, draw(number, 4)) {
+            (Kind::Failing, _) if fails => Verdict::Later(false),
+            (Kind::Refusing, _) if fails => Verdict::Refused,
             (Kind::Immediate, _) | (Kind::Refusing, 0) => Verdict::Kept,
             (Kind::Delayed, _) | (Kind::Failing, 1..) | (Kind::Refusing, 1) => Verdict::Later(true),
             (Kind::Failing, 0) => Verdict::Later(false),
@@ -46,6 +49,9 @@ impl Verdicts {
         }
     }
 }
+
+/// Changes of a shard that its store fails to keep, one after the other, when it does for a while.
+const FAILING_CHANGES: u64 = 24;
 
 /// The error of the store for a change that it did not keep: that it is busy, or what is wrong.
 pub(crate) fn trouble(number: u64) -> StoreError {
