@@ -304,7 +304,8 @@ pub(crate) fn text<'a>(
         }
         Item::Pong(payload) if sockets.proved(books, key, payload, at.now) => {
             // What followed the ping has none yet.
-            sockets.ask(books, todo, key, at.now);
+            sockets.prove(books, key, at.now);
+            todo.push(Todo::Told(key));
             Err(Aside::Handled)
         }
         Item::Pong(_) => Err(idle_frame(sockets, books, todo, key, at)),

@@ -147,6 +147,20 @@ fn behind_a_proxy_a_pong_proves_what_was_before_its_ping() {
     assert_eq!(script.counters().returned, 1);
 }
 
+/// The slot is held no longer than until the pong has come: newer messages go on with it.
+#[test]
+fn a_pong_of_a_connection_that_lost_its_slot_releases_that() {
+    by_pongs().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    |
+         m > pong 1                               | m-b < ICE_CANDIDATE p2 from v1
+         v1 > ICE_CANDIDATE p3                    | m-b < ICE_CANDIDATE p3 from v1",
+    );
+}
+
 /// Beyond the bound the oldest are no longer waited for.
 #[test]
 fn what_is_not_confirmed_has_a_bound() {

@@ -2,15 +2,20 @@
 
 use crate::sim::model::ConnId;
 use crate::sim::socket::Role;
+use crate::sim::tcp::Arrival;
 use std::collections::BTreeMap;
 
 /// The clients' own knowledge: messages that they sent, to whom, and those that came. Independent of the model.
 #[derive(Default)]
 pub(crate) struct Ledger {
     sent: BTreeMap<String, Sent>,
-    /// Per sender and recipient: the first step and the number of each delivery.
+    /// Per sender and recipient: the first step and the number of each first delivery.
     deliveries: BTreeMap<(ConnId, Role), Vec<(u64, u64)>>,
+    /// Behind the number of the last one, per sender and connection.
+    last: BTreeMap<(ConnId, ConnId), u64>,
     pub(crate) delivered: u64,
+    /// Candidates that arrived at the machine that they were for.
+    pub(crate) candidates: u64,
 }
 
 struct Sent {
@@ -20,6 +25,7 @@ struct Sent {
     recipient: Option<String>,
     call: bool,
     delivered: Vec<ConnId>,
+    arrived: bool,
 }
 
 impl Ledger {
@@ -39,10 +45,18 @@ impl Ledger {
             recipient,
             call,
             delivered: Vec::new(),
+            arrived: false,
         };
         let payload = payload.replace('-', "+").replace('_', "/");
         let old = self.sent.insert(payload, sent);
         assert!(old.is_none(), "payloads are unique");
+    }
+
+    /// A client's machine has a message.
+    pub(crate) fn arrived(&mut self, (payload, candidate): &Arrival) {
+        let sent = self.sent.get_mut(payload).expect("somebody sent it");
+        let first = !std::mem::replace(&mut sent.arrived, true);
+        self.candidates += u64::from(first && *candidate);
     }
 
     /// A client got a message that a scripted fault had sent elsewhere: only its text is compared, by the model.
@@ -50,11 +64,11 @@ impl Ledger {
         self.delivered += 1;
     }
 
-    /// A client got a whole message, whose first byte was taken in step `begun`; `None` for one that a scripted fault
-    /// may have doubled or held back.
+    /// A whole message was handed to the kernel for a client, its first byte in step `begun`; `None` for one that a
+    /// scripted fault may have doubled or held back.
     ///
     /// # Panics
-    /// When it is not for this client, comes twice, or out of order.
+    /// When it is not for this client, comes twice on one connection, or out of order.
     pub(crate) fn delivered(
         &mut self,
         conn: ConnId,
@@ -82,11 +96,18 @@ impl Ledger {
         let Some(begun) = begun else {
             return self.delivered += 1;
         };
-        assert!(!sent.delivered.contains(&conn), "twice on one connection");
-        assert!(sent.call || sent.delivered.is_empty(), "delivered twice");
+        let twice = sent.delivered.contains(&conn);
+        assert!(!twice, "connection {conn} got {text} twice");
+        let again = !sent.delivered.is_empty();
         sent.delivered.push(conn);
         self.delivered += 1;
         if sent.call {
+            return;
+        }
+        let last = self.last.entry((sent.from, conn)).or_default();
+        assert!(*last <= sent.number, "{text} came behind a newer one");
+        *last = sent.number + 1;
+        if again {
             return;
         }
         let others = self

@@ -1,5 +1,6 @@
 //! The model of one connection.
 
+use super::confirmation::Written;
 use super::{ConnId, Expect, quotas};
 use crate::sim::words::{Call, Piece};
 use broker_core::id::SessionKey;
@@ -29,6 +30,20 @@ pub(crate) struct Conn {
     pub(crate) ws: Option<Ws>,
     /// Messages queued for it and not wholly handed over, in order.
     pub(crate) outbox: VecDeque<Queued>,
+    /// Messages that the kernel has and that are not confirmed, and the ends of those that were taken back.
+    pub(crate) written: VecDeque<Written>,
+    pub(crate) returned: VecDeque<usize>,
+    /// Bytes that were handed over, and those on the wire for them; and where its first queued message begins.
+    pub(crate) sent: usize,
+    pub(crate) wire: usize,
+    pub(crate) begins: Option<usize>,
+    /// When it was asked last what its peer has, and the bytes of messages written since.
+    pub(crate) asked: u64,
+    pub(crate) unasked: usize,
+    /// Its peer sends no more, and had messages then that it had not confirmed.
+    pub(crate) over: bool,
+    /// What it has not confirmed when it is asked the next time makes room.
+    pub(crate) makes_room: bool,
     /// Number of these that the edge has begun to take.
     pub(crate) begun: usize,
     /// The machine's key of it: of two that wait for the same number of bytes the greater pays.
@@ -116,6 +131,8 @@ pub(crate) struct Queued {
     pub(crate) counted: bool,
     /// The duration of its delivery is measured.
     pub(crate) timed: bool,
+    /// It was handed to the kernel whole.
+    pub(crate) written: bool,
 }
 
 /// The state of a connection.

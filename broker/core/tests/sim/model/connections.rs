@@ -43,6 +43,15 @@ impl Model {
             number: 0,
             ws: None,
             outbox: VecDeque::new(),
+            written: VecDeque::new(),
+            returned: VecDeque::new(),
+            sent: 0,
+            wire: 0,
+            begins: None,
+            asked: 0,
+            unasked: 0,
+            over: false,
+            makes_room: false,
             begun: 0,
             bytes: 0,
             control: 0,
@@ -96,6 +105,7 @@ impl Model {
                         .iter()
                         .any(|piece| over(piece) || !self.counts_idle_frame(id))
                 {
+                    self.is_over(id);
                     self.finish(id);
                 }
             }

@@ -95,7 +95,7 @@ impl Model {
         assert!(matches!(self.conns[older].stage, Stage::Open));
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != older);
-        slots.held.retain(|(_, by, _)| *by != older);
+        slots.held.retain(|held| held.by != older);
         let conn = &mut self.conns[older];
         let ws = conn.ws.as_mut().expect("it is open");
         (ws.superseded, ws.lost) = (false, None);

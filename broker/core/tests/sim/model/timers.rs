@@ -16,7 +16,7 @@ use broker_core::journal::EndReason;
 pub(crate) const GRAIN_MS: u64 = 64;
 
 /// The most by which a deadline may be served late: its own slot, and one more for each thing that was due before it.
-const LATE_MS: u64 = 4 * GRAIN_MS;
+pub(crate) const LATE_MS: u64 = 4 * GRAIN_MS;
 
 /// It was old, recalled or drained. Returns the rule that was met.
 fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
@@ -152,9 +152,9 @@ impl Model {
         let now = self.now;
         let held = self.channels[channel].held.iter_mut();
         let mut stuck = Vec::new();
-        for (_, by, until) in held.filter(|(.., until)| *until <= now) {
-            *until = u64::MAX;
-            stuck.push(*by);
+        for held in held.filter(|held| held.until <= now) {
+            held.until = u64::MAX;
+            stuck.push(held.by);
         }
         for conn in stuck {
             self.met("stuck connection aborted for its successor");
@@ -331,6 +331,7 @@ impl Model {
             conn.stage
         );
         self.met("idle HTTP connection closed");
+        self.is_over(id);
         self.finish(id);
     }
 
@@ -423,6 +424,7 @@ impl Model {
             );
             self.drained_in_time(id, now);
         }
+        self.all_asked();
     }
 
     fn drained_in_time(&self, id: ConnId, now: u64) {

@@ -298,7 +298,7 @@ impl Model {
         let bytes = self.messages[number].bytes();
         let all = self.shards[conn.shard].outbox_bytes;
         let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
-        let full = shard_full || conn.bytes + bytes > self.settings.limits.outbox_bytes;
+        let full = shard_full || self.kept_bytes(to) + bytes > self.settings.limits.outbox_bytes;
         if matches!(conn.stage, Stage::Open) && !full {
             self.queue(to, number, false, false);
         }
