@@ -47,8 +47,10 @@ export function span(seconds) {
     .map(([count, unit]) => `${count} ${unit}`).join(' ');
 }
 
-/** Whether the master is there, is awaited by somebody who is there or waits, or is absent; and since when. Pure. */
+/** Whether the master is there, confirms nothing, is awaited by somebody who is there or waits, or is absent; and since
+ * when. Pure. */
 export function presence(state) {
+  if (state?.master?.doubtfulSince) return { word: 'doubtful', look: 'warn', since: state.master.doubtfulSince };
   if (state?.master) return { word: 'connected', look: 'good', since: state.master.since };
   const first = state?.waiting?.[0];
   if (first) return { word: 'awaited', look: 'warn', since: first.since };

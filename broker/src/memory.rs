@@ -87,14 +87,12 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         bytes,
         times: shards,
     };
+    let signing_keys = usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards);
+    let unconfirmed = settings.unconfirmed_bytes_of_shard();
     let mut terms = vec![
         // A buffer that doubled when it grew, and the copy that the kernel reads from.
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
-        per_shard(
-            "messages not confirmed",
-            settings.unconfirmed_bytes_of_shard(),
-            2,
-        ),
+        per_shard("messages not confirmed", unconfirmed, 2),
         // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
         per_shard("kept messages", settings.pending_bytes_of_shard(), 3),
         // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew.
@@ -142,11 +140,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
             settings.recorder_notes_of_shard(),
             NOTE_BYTES,
         ),
-        per_shard(
-            "signing keys",
-            usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards),
-            SIGNING_KEY_BYTES,
-        ),
+        per_shard("signing keys", signing_keys, SIGNING_KEY_BYTES),
     ];
     terms.extend(of_the_store());
     terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));

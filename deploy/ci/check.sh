@@ -49,6 +49,7 @@ readonly gate_clusters=(
 readonly gate_hosts=(
   cluster_netns::hosts::channels_of_a_host cluster_netns::cuts::a_node_that_nobody_answers
   cluster_netns::silent::clients_of_a_node_that_hangs
+  delivery_netns::cuts::a_camera_that_is_back_soon delivery_netns::roaming delivery_netns::radio
 )
 readonly service_files="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
 readonly cluster_files="$service_files broker/etcd/src broker/etcd/tests broker/link/src"
@@ -88,7 +89,8 @@ steps() {
   long 900 all-etcd "$cluster_files" ignored etcd 6 "${gate_etcd[@]/#/--skip=}"
   long 900 all-clusters "$cluster_files broker/tests/live/cluster_etcd" \
     ignored live 2 cluster_etcd:: cluster_commands:: "${gate_clusters[@]/#/--skip=}"
-  long 900 all-hosts "$cluster_files broker/tests/live/cluster_netns" ignored live 3 cluster_netns:: "${gate_hosts[@]/#/--skip=}"
+  long 900 all-hosts "$cluster_files broker/tests/live/cluster_netns broker/tests/live/delivery_netns" \
+    ignored live 3 cluster_netns:: delivery_netns:: "${gate_hosts[@]/#/--skip=}"
   long 900 long-fuzz "codec broker/etcd/src" fuzz 2000000
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
   long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches

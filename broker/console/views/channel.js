@@ -119,13 +119,15 @@ export function channel(root, { name, parameters }) {
       + (found.waitingCalls > 0 ? ` · ${found.waitingCalls} Alexa calls wait` : ''));
     nobody.hidden = found.master !== null;
     const lines = found.master === null ? [] : peer(found.master, age);
+    const doubtful = found.presence?.master?.doubtfulSince;
+    if (doubtful) lines.push(['Confirms nothing since', span(Math.max(0, ago(doubtful)))]);
     keyed(master, lines, ([label]) => label, ([label]) => h('div', {}, h('dt', {}, label), h('dd')),
       (row, [, value]) => put(row.lastElementChild, value));
     drawAwaiting(found.presence);
     keyed(viewers.body, found.viewers, (one) => one.clientId, makeViewer, (row, one) => {
       const cells = [...row.children];
       const texts = [one.clientId, address(one), span(ago(one.connectedAt)), number(one.messagesIn), number(one.messagesOut),
-        span(one.lastFrameAgeSeconds + age), bytes(one.outboxBytes)];
+        span(one.lastFrameAgeSeconds + age), outbox(one)];
       texts.forEach((text, column) => put(cells[column], text));
     });
     noViewers.hidden = found.viewers.length > 0;
@@ -198,5 +200,11 @@ function address(peer) {
 function peer(one, age) {
   return [['Address', address(one)], ['Connected for', span(ago(one.connectedAt))],
     ['Messages', `${number(one.messagesIn)} in, ${number(one.messagesOut)} out`],
-    ['Last frame', `${span(one.lastFrameAgeSeconds + age)} ago`], ['Outbox', bytes(one.outboxBytes)]];
+    ['Last frame', `${span(one.lastFrameAgeSeconds + age)} ago`], ['Outbox', outbox(one)]];
+}
+
+/** What waits for a connection, and what was sent to it and is not confirmed. */
+function outbox(peer) {
+  const sent = peer.unconfirmedBytes > 0 ? `, ${bytes(peer.unconfirmedBytes)} not confirmed` : '';
+  return `${bytes(peer.outboxBytes)}${sent}`;
 }

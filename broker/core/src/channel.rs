@@ -8,6 +8,7 @@ pub(crate) mod members;
 pub(crate) mod pending;
 mod rare;
 pub(crate) mod rates;
+pub(crate) mod unanswered;
 
 use crate::id::{CallerId, SessionKey, TimerId};
 use crate::{record::Record, settings::Quotas, time::Now};
@@ -17,6 +18,7 @@ use members::Members;
 use pending::Pending;
 pub use pending::Towards;
 use rates::{Metered, Rates};
+use unanswered::Unanswered;
 
 /// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub(crate) enum Life {
 }
 
 // Bytes of each of a million channels, and of each in use, before their names and the tables around them.
-const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 104);
+const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 112);
 
 /// The state of a channel in use.
 #[derive(Debug, Default)]
@@ -61,6 +63,8 @@ pub(crate) struct Live {
     pub pending: Pending,
     /// Alexa calls without an answer.
     pub calls: Calls,
+    /// Offers of viewers without an answer.
+    pub unanswered: Unanswered,
     order: u64,
 }
 
@@ -76,7 +80,8 @@ impl Live {
     fn next_expiry(&self) -> Option<Now> {
         let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
         let held = self.members.next_overdue();
-        [pending, calls, held].into_iter().flatten().min()
+        let offers = self.unanswered.next_due();
+        [pending, calls, held, offers].into_iter().flatten().min()
     }
 }
 
@@ -156,7 +161,8 @@ impl Channel {
     /// Gives back what an unused channel does not need.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
-            live.members.is_empty() && live.pending.is_empty() && live.calls.is_empty()
+            let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
+            live.members.is_empty() && waits_for_nobody && live.unanswered.is_idle()
         };
         if self.live.as_deref().is_some_and(unused) {
             self.live = None;
@@ -186,19 +192,20 @@ pub(crate) enum Route {
 }
 
 impl Live {
-    /// The way of a message by its sender's role. `recipient` is the viewer's id that a master named.
+    /// The way of a message by its sender's role. `viewer` is the id of the one that sends it, or that a master named.
     ///
     /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are
     /// allowed.
     #[must_use]
-    pub(crate) fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
+    pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {
         match from {
             Role::Viewer => self
                 .members
                 .to_master()
+                .filter(|_| self.unanswered.is_empty() || !self.unanswered.holds(viewer))
                 .map_or(Route::Keep(Towards::Master), Route::To),
             Role::Master => {
-                if !self.calls.is_empty() && self.calls.of(recipient).is_some() {
+                if !self.calls.is_empty() && self.calls.of(viewer).is_some() {
                     match action {
                         Action::SdpAnswer => return Route::AnswersCall,
                         Action::IceCandidate => return Route::TooLateForCall,
@@ -206,7 +213,7 @@ impl Live {
                     }
                 }
                 self.members
-                    .to_viewer(recipient)
+                    .to_viewer(viewer)
                     .map_or(Route::Keep(Towards::Viewer), Route::To)
             }
         }

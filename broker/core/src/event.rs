@@ -522,6 +522,7 @@ mod sessions_tests {
             duration_ms,
             messages_in: 0,
             messages_out: 0,
+            returned: 0,
             offered_ms,
             answered_ms,
             reason,

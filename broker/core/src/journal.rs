@@ -105,6 +105,8 @@ pub struct ConnectionEnd {
     pub messages_in: u32,
     /// Messages that were handed to it whole.
     pub messages_out: u32,
+    /// Those of them that its machine did not confirm: they were kept for the next connection.
+    pub returned: u32,
     /// From the admission of a viewer to its first offer, in milliseconds; `None` if it sent none.
     pub offered_ms: Option<u32>,
     /// From the admission of a viewer to the first answer that was handed to it; `None` if none was.

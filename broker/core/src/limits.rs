@@ -100,6 +100,10 @@ pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 /// codec/PROTOCOL.md, KEEP-8.
 pub const PENDING_BYTES_PARTS: usize = 4;
 
+/// Time from a viewer's close frame until its kept messages are dropped if another viewer of its caller is there, in
+/// milliseconds: a page that is loaded again is connected by then. Source: codec/PROTOCOL.md, KEEP-6.
+pub const CLOSED_VIEWER_MS: u64 = 5_000;
+
 /// Kept ICE candidates per key; one more drops the oldest. Source: codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;
 
@@ -114,8 +118,8 @@ pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 /// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
-/// A connection that ends so soon after its admission, in milliseconds, leaves its slot to the one before it, if that
-/// is there: longer than a node takes to learn that a client had left, shorter than a session.
+/// A connection that ends so soon after its admission, in milliseconds, without a frame of its client, leaves its slot
+/// to the one before it, if that is there: longer than a node takes to learn that a client had left.
 pub const BRIEF_MS: u64 = 1_000;
 
 /// Time for which a connection that lost its slot may go on sending, in milliseconds: an answer under way is not lost.
@@ -297,6 +301,9 @@ pub const fn signing_keys_per_shard(shards: usize) -> usize {
 
 /// Empty outbox buffers that a shard keeps for reuse, and the largest one kept.
 pub const SPARE_OUTBOXES_MAX: usize = 512;
+/// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
+pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+
 /// Milliseconds after which it is asked whether a peer has confirmed a message, and from one question to the next: the
 /// acknowledgement of a peer that is there takes a round trip and at most 0.25 s.
 pub const ASK_AFTER_MS: u64 = 1000;
@@ -309,7 +316,24 @@ pub const ASKS_PER_TICK: usize = 512;
 
 /// Bytes of messages to one connection after which it is asked before its time, so that their buffer is soon used
 /// again: short enough to stay in a core's cache, long enough that the question costs each message little.
-pub const ASK_BYTES: usize = 16 * 1024;
+pub const ASK_BYTES: usize = 4 * 1024;
+
+/// The most offers of a channel that are kept to be given once more: one of each viewer.
+pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
+
+/// The part of the bytes of kept messages that such offers may take, beside them. Beyond it the account with most
+/// forgets its oldest.
+pub const UNANSWERED_BYTES_PARTS: usize = 4;
+
+/// A master that was reported gone [`GONE_TIMES_MAX`] times within this many milliseconds, and came back, stays gone
+/// until it has confirmed for [`GONE_STEADY_MS`]: a radio that sleeps between two messages is not reported at each.
+pub const GONE_WINDOW_MS: u64 = 600_000;
+
+/// See [`GONE_WINDOW_MS`].
+pub const GONE_TIMES_MAX: u32 = 3;
+
+/// See [`GONE_WINDOW_MS`].
+pub const GONE_STEADY_MS: u64 = 60_000;
 
 /// When more bytes are not confirmed than may be, this part of them is made room for at once: each time costs a look at
 /// all connections.
@@ -321,9 +345,6 @@ pub const ACKNOWLEDGE_MS: u64 = 250;
 
 /// The longest that the messages of a connection that lost its slot keep newer ones waiting.
 pub const TAKEOVER_MS_MAX: u64 = 1000;
-
-/// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
-pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
 /// Spare buffers of one of this many shards: 16 MiB in all.
 #[must_use]

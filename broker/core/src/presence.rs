@@ -88,6 +88,16 @@ pub struct Master {
     pub since: Wall,
     /// The address of the other end.
     pub remote: SocketAddr,
+    /// Since when it has not confirmed a message, for long enough to be called.
+    pub doubtful_since: Option<Wall>,
+}
+
+impl Master {
+    /// Whether it is called as if it were absent.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful_since.is_some()
+    }
 }
 
 /// Somebody who waits for a master.
@@ -128,6 +138,9 @@ pub enum Cause {
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
+    /// A master that was reported gone is there after all.
+    #[strum(serialize = "master.confirmed")]
+    MasterConfirmed,
     /// A newer master took the place of another, or the older one has it again.
     #[strum(serialize = "master.replaced")]
     MasterReplaced,

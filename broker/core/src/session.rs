@@ -275,6 +275,17 @@ impl Session {
         }
     }
 
+    /// The role of a WebSocket, or the one that it had.
+    #[must_use]
+    pub(crate) fn role(&self) -> Option<&Role> {
+        match &self.state {
+            SessionState::Open(web_socket) => Some(&web_socket.role),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(&web_socket.role),
+            SessionState::AwaitGone(ending) => ending.was.as_ref().map(|(_, role)| role),
+            SessionState::Http(_) => None,
+        }
+    }
+
     /// The channel and the role of a WebSocket, or those that it had.
     #[must_use]
     pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {

@@ -306,6 +306,8 @@ pub struct Signaling {
     pub presence_messages: bool,
     /// How it is known that a message has reached its recipient.
     pub proof: Proof,
+    /// How long a master's connection has been open when it gets the offers that a former one did not answer; 0: never.
+    pub repeat_offers_ms: u64,
 }
 
 /// How it is known that a message has reached its recipient's machine.

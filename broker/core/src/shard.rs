@@ -411,6 +411,7 @@ impl Machine for Shard {
             records_read: self.directory.records_read(),
             call_places: self.directory.call_places() as u64,
             waiting_devices: self.directory.polls().len() as u64,
+            doubtful: self.sockets.doubtful() as u64,
             parked: self.sockets.without_owner() as u64,
             request_bytes: self.sockets.request_bytes() as u64,
             requests_refused: self.sockets.payers(),

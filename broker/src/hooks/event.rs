@@ -98,6 +98,9 @@ pub(crate) fn state(node: Option<&str>, presence: &Presence, shown: Shown) -> Ma
         if shown.remote {
             value["remote"] = master.remote.to_string().into();
         }
+        if let Some(since) = master.doubtful_since {
+            value["doubtfulSince"] = rfc3339(since.0).into();
+        }
         value
     });
     let waiting = presence.waiting.iter().map(|waiter| waiting(shown, waiter));

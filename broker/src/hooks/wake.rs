@@ -15,7 +15,7 @@ use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
 };
 use broker_core::id::{Account, CallerId};
-use broker_core::presence::{Cause, Presence, Waiter};
+use broker_core::presence::{Cause, Master, Presence, Waiter};
 use broker_core::shard::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -219,7 +219,7 @@ impl Channel {
         match self.phase {
             Phase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
             Phase::Quiet { .. } => {}
-            Phase::Calling { since, .. } if self.state.master.is_some() => {
+            Phase::Calling { since, .. } if !is_missed(&self.state) => {
                 self.end(WakeResult::Connected, since, now, acts);
             }
             Phase::Calling { since, .. } if self.state.waiting.is_empty() => {
@@ -318,7 +318,12 @@ impl Channel {
 
 /// Whether a master is missed.
 fn is_called_for(state: &Presence) -> bool {
-    state.master.is_none() && !state.waiting.is_empty()
+    is_missed(state) && !state.waiting.is_empty()
+}
+
+/// Whether no master is connected of whom it is not doubtful that it is there.
+fn is_missed(state: &Presence) -> bool {
+    state.master.as_ref().is_none_or(Master::is_doubtful)
 }
 
 /// Until when the last of what waits is kept.

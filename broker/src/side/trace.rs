@@ -253,9 +253,11 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
         Passage::Delivered => ("delivered", "after", "kept"),
         Passage::Returned => ("returned", "after", "unsent"),
         Passage::Unconfirmed => ("returned", "after", "unconfirmed"),
+        Passage::Repeated => ("delivered", "after", "restart"),
         Passage::Overwritten => ("dropped", "why", "overwritten"),
         Passage::Expired => ("dropped", "why", "expired"),
         Passage::Evicted => ("dropped", "why", "evicted"),
+        Passage::Withdrawn => ("dropped", "why", "withdrawn"),
     }
 }
 

@@ -19,6 +19,7 @@
 //! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move;
 //!   [`cluster_commands`]: what operators ask of etcd; `cluster_netns`: on hosts
 //!   whose network and etcd fail.
+//! * [`delivery_netns`]: what is written and not confirmed, on hosts whose links are cut without a word.
 //! * [`golden`]: texts and names that users and scripts see, against files.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK, the helpers for tests of `deploy/testing`, and the
 //!   blocks of the pages, run as a reader would; [`client_browser`]: the same SDK in pages of Chromium;
@@ -59,6 +60,7 @@ mod cluster;
 mod cluster_commands;
 mod cluster_etcd;
 mod cluster_netns;
+mod delivery_netns;
 mod deploy;
 mod dev;
 mod durable;

@@ -367,6 +367,11 @@ class Faults {
         return this.make('session', { stall: { for: span } }, more);
     }
 
+    halfOpen(time, options) {
+        const [span, more] = first(time, options);
+        return this.make('session', { halfOpen: { for: span } }, more);
+    }
+
     reconnectIce(more) {
         return this.make('session', 'reconnectIce', more);
     }

@@ -122,6 +122,8 @@ export interface Faults {
     close(more: OnSession & { reason?: string; after?: string }): Promise<Fault>;
     stall(span?: string, more?: OnSession): Promise<Fault>;
     stall(more: OnSession): Promise<Fault>;
+    halfOpen(span?: string, more?: OnSession): Promise<Fault>;
+    halfOpen(more: OnSession): Promise<Fault>;
     reconnectIce(more?: OnSession): Promise<Fault>;
     make(on: On, act: unknown, more?: About): Promise<Fault>;
 }

@@ -402,6 +402,9 @@ class Faults:
     def stall(self, span=None, *, on="session", **more):
         return self.make(on, {"stall": _without_none({"for": span})}, **more)
 
+    def half_open(self, span=None, *, on="session", **more):
+        return self.make(on, {"halfOpen": _without_none({"for": span})}, **more)
+
     def reconnect_ice(self, *, on="session", **more):
         return self.make(on, "reconnectIce", **more)
 

@@ -8,8 +8,9 @@
 //! with at most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot
 //! back at once, and two such clients would fight for it.
 //!
-//! A connection that ends within a second of its admission has displaced the one before it for nothing: that one has
-//! its slot again. It may have been an upgrade whose client had left, or a client that did not get on.
+//! A connection that ends within a second of its admission, without a frame of its client, has displaced the one before
+//! it for nothing: that one has its slot again. It may have been an upgrade whose client had left. A client that sent a
+//! frame was there, and the one before it may have been dead by then.
 //!
 //! When the slot's own connection has left and none has come for a while, there is nothing to fight for: the slot is
 //! *vacant*, and the last connection that was superseded is closed so that it may come back. One at a time, since one
@@ -62,7 +63,7 @@ struct Superseded {
 pub(crate) struct Leaver {
     /// The connection.
     pub session: SessionKey,
-    /// It ends soon after its admission.
+    /// It ends soon after its admission, and its client has sent nothing.
     pub brief: bool,
     /// It has sent a message.
     pub spoke: bool,
@@ -319,6 +320,15 @@ impl Members {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
         same.for_each(|older| older.overtaken |= leaver.spoke);
+    }
+
+    /// What a connection that lost its slot was sent is taken back from it: it gets the slot no more, where it might
+    /// get the same once more.
+    pub(crate) fn give_way_for_good(&mut self, session: SessionKey) {
+        let mut older = self.superseded.iter_mut();
+        if let Some(older) = older.find(|older| older.session == session) {
+            older.by = session; // which never makes way for itself
+        }
     }
 
     /// Whether a connection lost its slot, and is there still.

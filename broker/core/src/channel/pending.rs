@@ -1,13 +1,16 @@
 //! Messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
 //!
 //! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
-//! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
+//! candidates that belong to the offer, in the order of acceptance: those that followed it, and before a connection's
+//! first offer also those that the same connection had sent, since some clients send candidates first. Kept as whole
+//! frames, so that a delivery is one copy.
 
 use crate::channel::rare::Rare;
+use crate::id::{CallerId, SessionKey};
 use crate::limits::{
     PENDING_BYTES_PARTS, PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX,
 };
-use crate::{id::CallerId, time::Now};
+use crate::time::Now;
 use codec::signal::Action;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -34,6 +37,10 @@ pub(crate) struct Message {
     pub order: u64,
     /// Length of the sender's id at the frame's end; 0 towards viewers.
     pub sender_bytes: u16,
+    /// See [`crate::session::outbox::Launch`].
+    pub from: Option<SessionKey>,
+    /// See `from`.
+    pub first: bool,
     /// The whole WebSocket frame.
     pub frame: Box<[u8]>,
 }
@@ -65,6 +72,8 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
+    /// Its viewer went by a close frame: when it is looked at whether another one has come instead.
+    closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
@@ -107,8 +116,7 @@ impl Pending {
         mut dropped: impl FnMut(&Message),
     ) -> Result<Option<Displaced>, Full> {
         let bytes = message.frame.len();
-        let what = (message.action, bytes);
-        let growth = self.growth(name, what, room.channel_bytes, &gone);
+        let growth = self.growth(name, &message, room.channel_bytes, &gone);
         if growth.is_none_or(|growth| growth > room.shard_bytes) {
             return Err(Full);
         }
@@ -125,13 +133,14 @@ impl Pending {
                 towards,
                 viewer: viewer.clone(),
                 caller,
+                closed: None,
                 messages: VecDeque::new(),
             });
             self.keys.len() - 1
         });
         self.bytes += bytes;
         if let Some(key) = self.keys.get_mut(place) {
-            self.bytes -= key.make_place(message.action, &mut dropped);
+            self.bytes -= key.make_place(&message, &mut dropped);
             key.messages.push_back(message);
         }
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
@@ -171,12 +180,42 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// The caller of a key, if it is there; else the one that it would have.
+    /// The caller of a key, and when it is looked at since its viewer closed, if it is there; else what it would have.
     #[must_use]
-    pub(crate) fn caller_of(&self, name: KeyName<'_>) -> Option<CallerId> {
+    pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
         let key = keys.find(|key| key.is(name.towards, name.viewer));
-        key.map_or(name.caller, |key| key.caller)
+        key.map_or((name.caller, None), |key| (key.caller, key.closed))
+    }
+
+    /// The viewer of a key went by a close frame, and the key is looked at then; or it went otherwise.
+    pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
+        let mut keys = self.keys.iter_mut();
+        if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
+            key.closed = until;
+        }
+    }
+
+    /// Takes out the oldest key whose viewer closed its connection long enough ago by `now` and is still `gone`, if
+    /// another viewer of its caller has a key or is connected, which `others` says.
+    pub(crate) fn take_closed(
+        &mut self,
+        now: Now,
+        gone: impl Fn(&str) -> bool,
+        others: impl Fn(Option<CallerId>) -> bool,
+    ) -> Option<(Rc<str>, VecDeque<Message>)> {
+        loop {
+            let due = |key: &&mut PendingKey| key.closed.is_some_and(|closed| closed <= now);
+            let keys = self.keys.iter_mut().filter(due);
+            let key = keys.min_by_key(|key| key.oldest())?;
+            key.closed = None;
+            let (viewer, caller) = (Rc::clone(&key.viewer), key.caller);
+            let other = |kept: Kept<'_>| kept.caller == caller && *kept.viewer != viewer;
+            if gone(&viewer) && (self.for_master().any(other) || others(caller)) {
+                let messages = self.take(Towards::Master, &viewer);
+                return Some((viewer, messages));
+            }
+        }
     }
 
     /// Takes all messages of one key out, together with some that come back from an outbox: in the order of
@@ -193,21 +232,22 @@ impl Pending {
         all
     }
 
-    /// The bytes more that the store holds when it keeps such a message, those counted that it takes the place of or
+    /// The bytes more that the store holds when it keeps a message, those counted that it takes the place of or
     /// that make room for it. `None` when the channel itself has no room for it, or its caller has its part.
     #[must_use]
     pub(crate) fn growth(
         &self,
         name: KeyName<'_>,
-        (action, bytes): (Action, usize),
+        message: &Message,
         channel_bytes: usize,
         gone: impl Fn(&str) -> bool,
     ) -> Option<usize> {
+        let bytes = message.frame.len();
         let mut keys = self.keys.iter();
         let key = keys.find(|key| key.is(name.towards, name.viewer));
         let leaving = self.leaving(name, gone).ok()?;
         let leaving = leaving.and_then(|place| self.keys.get(place));
-        let going = key.map_or(0, |key| key.freed_by(action));
+        let going = key.map_or(0, |key| key.freed_by(message));
         let left = leaving.map_or(0, PendingKey::bytes);
         let freed = going + left;
         let fits = self.bytes + bytes <= channel_bytes + freed;
@@ -227,14 +267,16 @@ impl Pending {
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Drops one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
-    /// message) its oldest candidate, else its oldest message. With it comes whose it was.
-    pub(crate) fn evict(&mut self) -> Option<(Towards, Rc<str>, Message)> {
-        let place = (0..self.keys.len()).max_by_key(|place| {
-            let key = self.keys.get(*place);
-            let bytes = key.map_or(0, PendingKey::bytes);
-            (bytes, Reverse(key.map_or(0, PendingKey::oldest)))
-        })?;
+    /// Drops one message to make room elsewhere: of the keys of viewers that are `gone`, else of all, the one that
+    /// holds most (of equal ones that with the oldest message) loses its oldest candidate, else its oldest message.
+    /// With it comes whose it was.
+    pub(crate) fn evict(
+        &mut self,
+        gone: impl Fn(&str) -> bool,
+    ) -> Option<(Towards, Rc<str>, Message)> {
+        let weight = |key: &PendingKey| (gone(&key.viewer), key.bytes(), Reverse(key.oldest()));
+        let keys = self.keys.iter().enumerate();
+        let (place, _) = keys.max_by_key(|(_, key)| weight(key))?;
         let key = self.keys.get_mut(place)?;
         let candidate = |kept: &Message| kept.action == Action::IceCandidate;
         let oldest = key.messages.iter().position(candidate).unwrap_or(0);
@@ -261,20 +303,32 @@ impl Pending {
         key
     }
 
-    /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first,
-    /// each with that message's place in the order of acceptance.
-    pub(crate) fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
+    /// Takes everything for the master out but of viewers that are `held`, by key: those of viewers that are `gone` last,
+    /// and of both the one with the oldest offer (else the oldest message) first. Each comes with the place in the order
+    /// of acceptance before which waiting calls precede it: that message's, or behind all.
+    pub(crate) fn take_for_master(
+        &mut self,
+        held: impl Fn(&str) -> bool,
+        gone: impl Fn(&str) -> bool,
+    ) -> Vec<(u64, VecDeque<Message>)> {
         let (mut for_master, others): (Vec<PendingKey>, Vec<PendingKey>) = self
             .keys
             .take()
             .into_iter()
-            .partition(|key| key.towards == Towards::Master);
+            .partition(|key| key.towards == Towards::Master && !held(&key.viewer));
         others.into_iter().for_each(|key| self.keys.push(key));
-        for_master.sort_by_key(PendingKey::rank);
+        let place = |key: &PendingKey| {
+            if gone(&key.viewer) {
+                u64::MAX
+            } else {
+                key.rank()
+            }
+        };
+        for_master.sort_by_cached_key(|key| (place(key), key.rank()));
         self.bytes -= for_master.iter().map(PendingKey::bytes).sum::<usize>();
         for_master
             .into_iter()
-            .map(|key| (key.rank(), key.messages))
+            .map(|key| (place(&key), key.messages))
             .collect()
     }
 
@@ -303,10 +357,13 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// When the next message expires.
+    /// When the next message expires, or the next key of a viewer that closed is looked at.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
-        self.messages().map(|(_, _, message)| message.expires).min()
+        let expiries = self.messages().map(|(_, _, message)| message.expires);
+        expiries
+            .chain(self.keys.iter().filter_map(|key| key.closed))
+            .min()
     }
 
     /// Every message with its direction and viewer.
@@ -371,11 +428,15 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a message that is kept goes when one with `action` comes: a new offer takes the place of the old one
-    /// and of its candidates, a new answer that of the old answer; the candidate list drops its oldest.
-    fn goes(&self, action: Action, kept: &Message, candidates_seen: usize) -> bool {
-        match action {
-            Action::SdpOffer => kept.action != Action::SdpAnswer,
+    /// Whether a message that is kept goes when a new one comes: an offer takes the place of the old one and of its
+    /// candidates, an answer that of the old answer; the candidate list drops its oldest.
+    fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
+        match new.action {
+            Action::SdpOffer => match kept.action {
+                Action::SdpOffer => true,
+                Action::SdpAnswer => false,
+                Action::IceCandidate => !new.first || kept.from != new.from,
+            },
             Action::SdpAnswer => kept.action == Action::SdpAnswer,
             Action::IceCandidate => {
                 kept.action == Action::IceCandidate
@@ -392,18 +453,18 @@ impl PendingKey {
             .count()
     }
 
-    fn going(&self, action: Action) -> Vec<bool> {
+    fn going(&self, new: &Message) -> Vec<bool> {
         let mut seen = 0;
         let decide = |kept: &Message| {
-            let goes = self.goes(action, kept, seen);
+            let goes = self.goes(new, kept, seen);
             seen += usize::from(kept.action == Action::IceCandidate);
             goes
         };
         self.messages.iter().map(decide).collect()
     }
 
-    fn freed_by(&self, action: Action) -> usize {
-        let going = self.going(action);
+    fn freed_by(&self, new: &Message) -> usize {
+        let going = self.going(new);
         self.messages
             .iter()
             .zip(going)
@@ -412,8 +473,8 @@ impl PendingKey {
             .sum()
     }
 
-    fn make_place(&mut self, action: Action, dropped: &mut impl FnMut(&Message)) -> usize {
-        let mut going = self.going(action).into_iter();
+    fn make_place(&mut self, new: &Message, dropped: &mut impl FnMut(&Message)) -> usize {
+        let mut going = self.going(new).into_iter();
         let mut freed = 0;
         self.messages.retain(|message| {
             let goes = going.next().unwrap_or(false);

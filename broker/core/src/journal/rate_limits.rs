@@ -394,6 +394,7 @@ mod tests {
             duration_ms: 1,
             messages_in: 0,
             messages_out: 0,
+            returned: 0,
             offered_ms: None,
             answered_ms: None,
             reason: EndReason::PeerGone,

@@ -17,6 +17,7 @@
 //! lower bound: what the kernel holds of earlier bytes, of TLS alone, of a send that is not reported and of our own end
 //! makes it less, never more.
 
+use crate::id::SessionKey;
 use crate::limits::{ASK_BYTES, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
 use codec::signal::Action;
@@ -50,6 +51,11 @@ pub(crate) struct Launch {
     pub call: bool,
     /// Whether it counts in the gauge and has an outcome: an offer given again does not.
     pub counted: bool,
+    /// The viewer's connection that sent it. Unknown of a master's, and of one that came from another node.
+    pub from: Option<SessionKey>,
+    /// Whether it is the first offer of that connection. An offer that came from another node counts as first, too: it
+    /// was kept there with what came before it.
+    pub first: bool,
     /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
     /// measured.
     pub accepted_us: Option<u32>,
@@ -88,15 +94,27 @@ struct Buffer {
     /// the same.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// The peer sends no more: what it has not confirmed, its program does not read. Whether it has said so by a close
-    /// frame.
-    over: Option<bool>,
+    /// The peer sends no more: what it has not confirmed, its program does not read.
+    over: Option<Over>,
     /// What is not confirmed when it is asked the next time makes room for others' messages.
     makes_room: bool,
+    /// Since when it is doubtful that the peer is there.
+    doubtful_since: Option<Now>,
     /// The last time of a round trip that was measured, in milliseconds.
     round_trip_ms: u32,
     /// The ping under way whose answer is the proof.
     proof: Option<Proving>,
+}
+
+/// How a peer has said that it sends no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// By a close frame.
+    Closed,
+    /// By its FIN alone.
+    Ended,
+    /// The node that passed it on ends, and hands over what it was given.
+    Left,
 }
 
 /// A ping whose answer confirms all before it.
@@ -270,7 +288,7 @@ impl Outbox {
         spares: &mut Spares,
         payload: &[u8],
         now: Now,
-        mut confirmed: impl FnMut(&Mark),
+        mut confirmed: impl FnMut(&Mark, &[u8]),
     ) -> bool {
         let Some(buffer) = &mut self.0 else {
             return false;
@@ -279,14 +297,39 @@ impl Outbox {
             return false;
         };
         buffer.round_trip_ms = u32::try_from(now.since(proof.since)).unwrap_or(u32::MAX);
+        buffer.doubtful_since = None;
         for _ in 0..proof.covers.min(buffer.written) {
             if let Some(mark) = buffer.marks.pop_front() {
                 buffer.unwritten(&mark);
-                confirmed(&mark);
+                confirmed(&mark, buffer.frame_of(&mark));
             }
         }
         self.settle(spares);
         true
+    }
+
+    /// Since when it is doubtful that the peer is there: one confirmed byte ends that.
+    #[must_use]
+    pub(crate) fn doubtful_since(&self) -> Option<Now> {
+        self.0.as_ref()?.doubtful_since
+    }
+
+    /// It is doubtful from here on, unless it is, that the peer is there. Its messages are kept until then at least.
+    pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
+        let Some(buffer) = &mut self.0 else { return };
+        buffer.doubtful_since.get_or_insert(since);
+        for mark in buffer.marks.iter_mut().take(buffer.written) {
+            mark.launch.expires = mark.launch.expires.max(expires);
+        }
+    }
+
+    /// The messages that are written and not confirmed, oldest first: each with its frame.
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&Launch, &[u8])> {
+        let buffers = self.0.iter();
+        buffers.flat_map(|buffer| {
+            let marks = buffer.marks.iter().take(buffer.written);
+            marks.map(|mark| (&mark.launch, buffer.frame_of(mark)))
+        })
     }
 
     /// A round trip takes so long.
@@ -313,17 +356,16 @@ impl Outbox {
         })
     }
 
-    /// Whether the peer sends no more, and whether it has said so: see [`Self::peer_is_over`].
+    /// Whether the peer sends no more: see [`Self::peer_is_over`].
     #[must_use]
-    pub(crate) fn over(&self) -> Option<bool> {
+    pub(crate) fn over(&self) -> Option<Over> {
         self.0.as_ref()?.over
     }
 
-    /// The peer sends no more: what it has not confirmed by now, its program does not read. `closed`: it has said so by
-    /// a close frame.
-    pub(crate) fn peer_is_over(&mut self, closed: bool) {
+    /// The peer sends no more: what it has not confirmed by now, its program does not read.
+    pub(crate) fn peer_is_over(&mut self, over: Over) {
         if let Some(buffer) = &mut self.0 {
-            buffer.over.get_or_insert(closed);
+            buffer.over.get_or_insert(over);
         }
     }
 
@@ -413,14 +455,18 @@ impl Outbox {
         &mut self,
         spares: &mut Spares,
         unacknowledged: u64,
-        mut confirmed: impl FnMut(&Mark),
+        mut confirmed: impl FnMut(&Mark, &[u8]),
     ) {
         let Some(buffer) = &mut self.0 else {
             return;
         };
         buffer.unasked = 0;
+        let is_handed_over = buffer.over == Some(Over::Left);
+        let unacknowledged = if is_handed_over { 0 } else { unacknowledged };
         let by_now = buffer.on_wire.saturating_sub(unacknowledged);
-        buffer.confirmed = buffer.confirmed.max(by_now);
+        if by_now > buffer.confirmed {
+            (buffer.confirmed, buffer.doubtful_since) = (by_now, None);
+        }
         let through = buffer.confirmed;
         while buffer
             .returned
@@ -433,7 +479,7 @@ impl Outbox {
             && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.1 <= through)
         {
             buffer.unwritten(&mark);
-            confirmed(&mark);
+            confirmed(&mark, buffer.frame_of(&mark));
         }
         self.settle(spares);
     }
@@ -536,6 +582,7 @@ impl Outbox {
             (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);
             (buffer.on_wire, buffer.confirmed, buffer.unasked) = (0, 0, 0);
             (buffer.round_trip_ms, buffer.proof, buffer.makes_room) = (0, None, false);
+            buffer.doubtful_since = None;
             spares.buffers.push(buffer);
         }
     }
@@ -559,12 +606,16 @@ impl Buffer {
         }
     }
 
-    fn unsent_of(&self, mark: &Mark, written: bool) -> Unsent {
+    fn frame_of(&self, mark: &Mark) -> &[u8] {
         let frame = self.bytes.get(mark.begin..mark.end);
+        frame.unwrap_or_default()
+    }
+
+    fn unsent_of(&self, mark: &Mark, written: bool) -> Unsent {
         Unsent {
             launch: mark.launch,
             written,
-            frame: frame.unwrap_or_default().into(),
+            frame: self.frame_of(mark).into(),
         }
     }
 
@@ -579,7 +630,9 @@ impl Buffer {
     }
 }
 
-const COMPACT_BYTES: usize = 64 * 1024;
+/// Fewer bytes at the front are left where they are. Few, since a busy connection always has some that are not
+/// confirmed: what it touches is to stay in a core's cache.
+const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]
 mod tests;

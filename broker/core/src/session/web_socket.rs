@@ -72,9 +72,13 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// An offer of a viewer was accepted.
-    pub(crate) fn offered(&mut self, now: Now) {
-        self.offered_ms = self.offered_ms.min(self.span(now));
+    /// An offer of a viewer was accepted; true of the first one.
+    pub(crate) fn offered(&mut self, now: Now) -> bool {
+        let first = self.offered_ms == NOT_YET;
+        if first {
+            self.offered_ms = self.span(now);
+        }
+        first
     }
 
     /// From the admission of a viewer to its first offer.
@@ -186,6 +190,7 @@ impl Times {
 #[derive(Debug, Default)]
 struct IdleFrames {
     second: u32,
+    /// Never 0 again after the first one.
     count: u16,
     /// See [`Terms::presence`]; here it costs no connection a word.
     presence: bool,
@@ -299,6 +304,17 @@ impl WebSocket {
         self.tally.messages_in > 0
     }
 
+    /// Whether its client has sent a frame, one that broke the protocol included.
+    #[must_use]
+    pub(crate) fn was_heard(&self) -> bool {
+        use EndReason::{PeerClosed, ProtocolError, Unsupported};
+        let ends_it = matches!(
+            self.reason(),
+            Some(PeerClosed | ProtocolError(_) | Unsupported)
+        );
+        self.spoke() || self.idle_frames.count > 0 || ends_it
+    }
+
     /// When bytes came last.
     #[must_use]
     pub(crate) fn last_frame(&self) -> Now {
@@ -360,6 +376,12 @@ impl WebSocket {
     /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
     pub(crate) fn pinged(&mut self, now: Now) {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
+    }
+
+    /// When a ping went out that no frame followed.
+    #[must_use]
+    pub(crate) fn pinged_at(&self) -> Option<Now> {
+        self.times.pinged()
     }
 
     /// Whether a ping went out that no frame followed.

@@ -88,6 +88,10 @@ pub struct PresenceRules {
     pub wake_ttl_ms: u64,
     /// Whether devices may ask with `GET /wake`.
     pub wake_poll: bool,
+    /// The time after which a master is doubtful that has not confirmed a message: it is called as if it were absent.
+    pub doubt_ms: u64,
+    /// The time after which a doubtful master is reported gone.
+    pub gone_ms: u64,
 }
 
 /// The bit of an entry of the list.

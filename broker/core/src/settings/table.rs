@@ -371,6 +371,11 @@ pub const KEYS: &[Key] = &[
         .doc("\"tcp\" or \"pong\": a message has reached its recipient when the machine that ends the connection has \
               acknowledged it, or, where a proxy ends connections, when the client has answered a ping behind it"),
 
+    Key::new("signaling.repeat_offers", Kind::Duration(field!(signaling.repeat_offers_ms), 0..=60_000)).default("2s")
+        .strict("off")
+        .doc("an offer that a master had and did not answer goes once more to its next connection, when that has been \
+              open for as long"),
+
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
         .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
               `heliograph trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
@@ -382,6 +387,12 @@ pub const KEYS: &[Key] = &[
               watches; off under the strict profile"),
     Key::new("presence.wake_poll", Kind::Switch(field!(presence.wake_poll))).default("false")
         .doc("whether devices may wait with `GET /wake` until somebody waits for them; off under the strict profile"),
+
+    Key::new("presence.doubt", Kind::Duration(field!(presence.doubt_ms), 500..=60_000)).default("2s")
+        .doc("a master that has not confirmed a message for as long, and four round trips, is doubtful: it is called \
+              as if it were absent"),
+    Key::new("presence.gone", Kind::Duration(field!(presence.gone_ms), 1_000..=HOUR)).default("10s")
+        .doc("a master that is doubtful for as long, and eight round trips, has left, for those who watch"),
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),

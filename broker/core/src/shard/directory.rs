@@ -15,7 +15,7 @@ pub(crate) mod waiting_callers;
 
 use crate::channel::{Channel, Life};
 use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
-use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX};
+use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX, UNANSWERED_BYTES_PARTS};
 use crate::presence::{Audience, News, ViewerNews};
 use crate::record::{Holding, Record, Records};
 use crate::shard::shares::{Places, Shares};
@@ -51,6 +51,8 @@ pub(crate) struct Directory {
     account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     changes: Changes,
     kept: PendingBudget,
+    /// Bytes of offers that were not answered, which may have a part of those that are kept.
+    offers: OfferBudget,
     /// Alexa calls that wait here.
     waits: Waits,
     /// Devices that wait here.
@@ -110,6 +112,11 @@ impl Directory {
             former: BTreeMap::new(),
             account_rates: HashMap::with_hasher(hasher.clone()),
             changes: Changes::new(store, newest, hasher.clone()),
+            offers: OfferBudget {
+                shares: Shares::default(),
+                bytes: 0,
+                most: settings.pending_bytes_of_shard() / UNANSWERED_BYTES_PARTS,
+            },
             kept: PendingBudget::of(&settings),
             waits: Waits::new(waiting_calls, hasher.clone()),
             polls: Polls::new(wake_polls),
@@ -155,6 +162,27 @@ impl PendingBudget {
             shares: Shares::default(),
             most: settings.pending_bytes_of_shard(),
         }
+    }
+}
+
+/// The bytes of offers that were not answered.
+#[derive(Debug)]
+struct OfferBudget {
+    shares: Shares,
+    bytes: usize,
+    most: usize,
+}
+
+impl OfferBudget {
+    /// A channel has `after` bytes that had `before`.
+    fn change(&mut self, account: Account, channel: ChannelKey, before: usize, after: usize) {
+        self.shares.change(account, channel, before, after);
+        self.bytes = (self.bytes + after) - before;
+    }
+
+    /// The channel that forgets some, if there are too many.
+    fn payer(&self) -> Option<ChannelKey> {
+        self.shares.largest().filter(|_| self.bytes > self.most)
     }
 }
 

@@ -6,7 +6,6 @@ use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState, Wait};
-use crate::settings::Proof;
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
@@ -119,7 +118,7 @@ impl Sockets {
         key: SessionKey,
         at: Moment,
     ) {
-        self.peer_is_over(key, false);
+        self.peer_is_over(key, false, at.now);
         let Some(session) = self.session(key) else {
             return;
         };
@@ -164,7 +163,7 @@ impl Sockets {
         }
     }
 
-    /// The edge has closed the connection; the kernel held so many bytes by then that the peer had not acknowledged.
+    /// The edge has closed the connection. `unacknowledged`: the bytes that its peer had not acknowledged by then.
     pub(crate) fn gone(
         &mut self,
         books: &mut Books,
@@ -172,9 +171,7 @@ impl Sockets {
         (key, unacknowledged): (SessionKey, u32),
         at: Moment,
     ) {
-        if self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp) {
-            self.confirm(books, key, unacknowledged.into());
-        }
+        self.confirm_by_tcp(books, todo, key, unacknowledged);
         self.depart(books, todo, key, at);
         let Some(mut session) = self.remove_session(key) else {
             return;
@@ -187,6 +184,9 @@ impl Sockets {
         let Some((channel, role)) = session.membership() else {
             return;
         };
+        let (before, _) = session.outbox.returned();
+        let unsent = session.outbox.drain();
+        let now = unsent.iter().filter(|message| message.written).count();
         todo.push(Todo::Gone(Box::new(Gone {
             session: key,
             channel,
@@ -196,7 +196,8 @@ impl Sockets {
             last_frame,
             reason,
             refused_by,
-            unsent: session.outbox.drain(),
+            unsent,
+            returned: u32::try_from(before + now).unwrap_or(u32::MAX),
         })));
     }
 
@@ -267,6 +268,7 @@ impl Sockets {
             remote: session.remote(),
             opened: web_socket.opened(),
             spoke: web_socket.spoke(),
+            heard: web_socket.was_heard(),
             reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
         };
         self.becomes(key, Standing::Ending);
@@ -434,7 +436,7 @@ fn open_due(
     key: SessionKey,
     at: Moment,
 ) {
-    let paused = sockets.intake_of(key) == Intake::Paused;
+    let paused = sockets.intake_of(key) == Intake::Paused && !sockets.is_half_open(key);
     let from = sockets.waits_from(at);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(key) else {
         return;
@@ -446,6 +448,9 @@ fn open_due(
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
             web_socket.pinged(from);
+            if web_socket.role == Role::Master {
+                sockets.await_pong_of_master(key, from);
+            }
             sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
@@ -478,6 +483,8 @@ impl Directory {
             return;
         }
         self.expire_kept(books, key, at);
+        self.offers_change(key, |offers| offers.expire(at.now));
+        todo.push(Todo::RepeatOffers(key));
         self.expire_calls(books, todo, key, at);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
         while let Some(holder) = self.take_holder_to_ask(key, at.now) {
@@ -509,7 +516,7 @@ impl Sockets {
 
     /// The intake of a session's socket: paused, once or many times.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
-        let Some(session) = self.session(key) else {
+        let Some(session) = self.session(key).filter(|_| !self.is_half_open(key)) else {
             return Intake::Paused;
         };
         match &session.state {

@@ -461,7 +461,11 @@ impl Shard {
             let (sockets, directory, books, _, todo) = self.parts();
             match sockets.next_due(at.now) {
                 Some(Owner::Session(key)) => disconnect::session_due(sockets, books, todo, key, at),
-                Some(Owner::Channel(key)) => directory.channel_due(books, todo, key, at),
+                Some(Owner::Channel(key)) => {
+                    let caller_of = |session| sockets.session(session)?.open()?.caller;
+                    directory.drop_closed(books, key, caller_of, at);
+                    directory.channel_due(books, todo, key, at);
+                }
                 None => break,
             }
             self.settle(at);

@@ -320,12 +320,16 @@ pub enum Passage {
     Returned,
     /// It was sent, and its recipient's machine did not confirm it: it is kept again.
     Unconfirmed,
+    /// An offer that was delivered to a former master, which did not answer: it went to the next one.
+    Repeated,
     /// It was kept, and a newer one took its place.
     Overwritten,
     /// It was kept, and no recipient connected in time.
     Expired,
     /// It was kept, or came back to be, and there was no room for it.
     Evicted,
+    /// It was kept, its viewer closed its connection, and another viewer of the same caller has come.
+    Withdrawn,
     /// It came, and was not accepted.
     Unaccepted(Unaccepted),
 }
@@ -342,10 +346,12 @@ impl Passage {
             Self::Delivered => 5,
             Self::Returned => 6,
             Self::Unconfirmed => 7,
-            Self::Overwritten => 8,
-            Self::Expired => 9,
-            Self::Evicted => 10,
-            Self::Unaccepted(reason) => 11 + reason as u8,
+            Self::Repeated => 8,
+            Self::Overwritten => 9,
+            Self::Expired => 10,
+            Self::Evicted => 11,
+            Self::Withdrawn => 12,
+            Self::Unaccepted(reason) => 13 + reason as u8,
         }
     }
 
@@ -448,7 +454,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 11] = [
+const PASSAGES: [Passage; 13] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -457,9 +463,11 @@ const PASSAGES: [Passage; 11] = [
     Passage::Delivered,
     Passage::Returned,
     Passage::Unconfirmed,
+    Passage::Repeated,
     Passage::Overwritten,
     Passage::Expired,
     Passage::Evicted,
+    Passage::Withdrawn,
 ];
 
 const _: () = assert!(

@@ -271,6 +271,8 @@ pub struct PeerView {
     pub last_frame_age_ms: u64,
     /// Bytes that wait for its socket.
     pub outbox_bytes: usize,
+    /// Bytes of messages that were sent to it, and that it has not confirmed.
+    pub unconfirmed_bytes: usize,
 }
 
 /// One kept message.
@@ -458,6 +460,7 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
         messages_out: web_socket.tally.messages_out,
         last_frame_age_ms: at.now.since(web_socket.last_frame()),
         outbox_bytes: session.outbox.bytes(),
+        unconfirmed_bytes: session.outbox.unconfirmed_bytes(),
     })
 }
 

@@ -5,12 +5,14 @@ use crate::channel::{Channel, Live};
 use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
 use crate::limits::{LIST_PAGE_MAX, WAITERS_TOLD_MAX};
 use crate::presence::{Cause, Master, Presence, Waiter};
-use crate::session::web_socket::WebSocket;
+use crate::session::Session;
+use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Settings;
 use crate::shard::dev::state::Parity;
 use crate::shard::dev::{Reset, ResetStep, connection_faults};
 use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
+use crate::shard::road::in_flight::viewer_of;
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{PageQuestion, Shard};
@@ -219,11 +221,16 @@ fn presence(
         Some(Master {
             since: wall(since.unwrap_or(at.now)),
             remote: session.remote(),
+            doubtful_since: session.outbox.doubtful_since().map(wall),
         })
     };
-    presence.master = live.members.master().and_then(master);
+    let connected = live.members.master();
+    let there = connected.filter(|master| !sockets.is_gone(*master));
+    presence.master = there.and_then(master);
     presence.viewers = u32::try_from(live.members.viewers()).unwrap_or(u32::MAX);
-    let waiting = waiting(live, channel, directory.settings());
+    let doubtful = connected.and_then(|master| sockets.session(master));
+    let doubtful = doubtful.filter(|master| master.outbox.doubtful_since().is_some());
+    let waiting = waiting((live, doubtful), channel, directory.settings());
     if cause == Cause::Waiting && waiting.is_empty() {
         return None;
     }
@@ -282,7 +289,11 @@ fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
 }
 
 /// Those who wait for a master.
-fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Waits<'a>> {
+fn waiting<'a>(
+    (live, doubtful): (&'a Live, Option<&'a Session>),
+    channel: &Channel,
+    settings: &Settings,
+) -> Vec<Waits<'a>> {
     let ttl = u64::from(channel.record.ttl_seconds) * 1000;
     let kept_ms = if channel.hooks & settings.waking_hooks() == 0 {
         ttl
@@ -305,6 +316,17 @@ fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Wa
         let what = (kept.message.action, kept.caller);
         waits(&**kept.viewer, what, kept.message.expires, kept_ms)
     });
+    // What a doubtful master has not confirmed waits for the next one, by viewer: an offer, else the oldest message.
+    let mut unconfirmed: Vec<Waits<'_>> = Vec::new();
+    for (launch, frame) in doubtful.into_iter().flat_map(|it| it.outbox.unconfirmed()) {
+        let viewer = viewer_of(&Role::Master, frame, launch.sender_bytes);
+        let waiter = waits(viewer, (launch.action, None), launch.expires, kept_ms);
+        match unconfirmed.iter_mut().find(|one| one.client_id == viewer) {
+            Some(known) if launch.action == Action::SdpOffer => *known = waiter,
+            Some(_) => {}
+            None => unconfirmed.push(waiter),
+        }
+    }
     // A master that had an offer before has it still.
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
@@ -314,7 +336,7 @@ fn waiting<'a>(live: &'a Live, channel: &Channel, settings: &Settings) -> Vec<Wa
         let what = (Action::SdpOffer, None);
         waits(&*call.sender, what, call.expires, called_ms)
     });
-    kept.chain(calls).collect()
+    kept.chain(unconfirmed).chain(calls).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 pub(crate) mod confirmation;
 pub(crate) mod delivery;
 pub(crate) mod in_flight;
+pub(crate) mod repeats;
 pub(crate) mod service_messages;
 pub(crate) mod unsent;
 
@@ -45,7 +46,7 @@ use in_flight::{Parts, Passing, Sender};
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
 pub(crate) fn pass<D: Double + Default>(
-    parts: Parts<'_>,
+    mut parts: Parts<'_>,
     frame: Item<'_>,
     reader: &mut Reader,
 ) -> Result<(), Aside> {
@@ -74,7 +75,13 @@ pub(crate) fn pass<D: Double + Default>(
         delivery::end_late(parts.books, &sender, &request, outcome, at);
         return Err(Aside::Handled);
     }
-    let (route, passing) = delivery::route(parts.directory, parts.books, &sender, &request, at)?;
+    let Parts {
+        directory,
+        books,
+        todo,
+        ..
+    } = parts.lend();
+    let (route, passing) = delivery::route(directory, books, todo, &sender, &request, at)?;
     // Route → outbox.
     judge::<D>(parts, Judged::Routed(route, &passing), at)
 }
@@ -302,13 +309,19 @@ pub(crate) fn text<'a>(
             }
             Err(idle_frame(sockets, books, todo, key, at))
         }
-        Item::Pong(payload) if sockets.proved(books, key, payload, at.now) => {
+        Item::Pong(payload) => {
+            let (proved, ends_doubt) = sockets.proved(books, key, payload, at.now);
+            if ends_doubt {
+                todo.push(Todo::Confirmed(key));
+            }
+            sockets.note_offers(todo, key);
+            if !proved {
+                return Err(idle_frame(sockets, books, todo, key, at));
+            }
             // What followed the ping has none yet.
-            sockets.prove(books, key, at.now);
-            todo.push(Todo::Told(key));
+            sockets.ask(books, todo, key, at.now);
             Err(Aside::Handled)
         }
-        Item::Pong(_) => Err(idle_frame(sockets, books, todo, key, at)),
         Item::Close(frame) => {
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
             let code = frame.map(|frame| frame.code);
@@ -319,7 +332,7 @@ pub(crate) fn text<'a>(
                 None => sockets.push_control(books, key, |out| ws::frame(out, Opcode::Close, &[])),
             }
             sockets.because(key, EndReason::PeerClosed);
-            sockets.peer_is_over(key, true);
+            sockets.peer_is_over(key, true, at.now);
             sockets.finish(books, todo, key, at);
             sockets.take_leave(todo, key);
             Err(Aside::Ended)
@@ -433,7 +446,7 @@ pub(crate) fn receive_close_echo(
         }
     };
     if let Some(closed) = over {
-        sockets.peer_is_over(key, closed);
+        sockets.peer_is_over(key, closed, at.now);
         sockets.finish(books, todo, key, at);
         sockets.take_leave(todo, key);
     }

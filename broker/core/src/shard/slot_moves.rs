@@ -415,6 +415,8 @@ impl PackedMessage<'_> {
             expires,
             order,
             sender_bytes: self.sender_bytes,
+            from: None,
+            first: true, // what it took the place of was dropped by the giver
             frame: self.frame.into(),
         }
     }

@@ -441,6 +441,8 @@ pub struct Snapshot {
     pub call_places: u64,
     /// Devices that wait on its channels.
     pub waiting_devices: u64,
+    /// Connections that have not confirmed a message for long enough to doubt that their peers are there.
+    pub doubtful: u64,
     /// Requests that wait for a node that has their channel.
     pub parked: u64,
     /// Bytes that HTTP connections hold of requests and of answers not taken: see `limits.request_bytes`.
@@ -469,6 +471,7 @@ impl Snapshot {
         self.records_read += other.records_read;
         self.call_places += other.call_places;
         self.waiting_devices += other.waiting_devices;
+        self.doubtful += other.doubtful;
         self.parked += other.parked;
         self.request_bytes += other.request_bytes;
         self.requests_refused += other.requests_refused;

@@ -21,6 +21,7 @@ use crate::shard::dev::faults::{HeldMessage, SessionAct};
 use crate::shard::dev::state::Captured;
 use crate::shard::directory::Waiting;
 use crate::shard::directory::slots::ShardOrder;
+use crate::shard::sockets::unconfirmed::Offers;
 use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -74,6 +75,12 @@ pub(crate) enum Todo {
     MakeProofRoom,
     /// It is to be asked what the peer of this connection has.
     Ask(SessionKey),
+    /// A master of this channel has confirmed, by this connection, the offers with these places and frames.
+    OffersConfirmed(ChannelKey, SessionKey, Offers),
+    /// Offers that a former master did not answer are due.
+    RepeatOffers(ChannelKey),
+    /// The peer of this connection is there after all.
+    Confirmed(SessionKey),
     /// It was asked what the peer of this connection has.
     Told(SessionKey),
     /// A message goes this way, now that connections were closed for it.
@@ -124,6 +131,8 @@ pub(crate) struct MemberEnd {
     pub(crate) opened: Now,
     /// Whether it has sent a message.
     pub(crate) spoke: bool,
+    /// Whether its client has sent any frame.
+    pub(crate) heard: bool,
     /// Why it ends.
     pub(crate) reason: EndReason,
 }
@@ -160,6 +169,8 @@ pub(crate) struct Gone {
     pub(crate) refused_by: Option<Box<str>>,
     /// Messages that were not confirmed.
     pub(crate) unsent: Vec<Unsent>,
+    /// How many of those that were sent were taken back, before or now.
+    pub(crate) returned: u32,
 }
 
 /// A message that is not accepted.

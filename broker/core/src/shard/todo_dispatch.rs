@@ -5,7 +5,7 @@ use crate::shard::calls::letters::{Answer, Letter};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
 use crate::shard::directory::Waiting;
-use crate::shard::road::{confirmation, delivery, service_messages, unsent};
+use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
 use crate::{journal::EndReason, machine::Output, session::Session, time::Moment};
@@ -55,10 +55,7 @@ impl Shard {
             Todo::PollOver(channel, session) => {
                 directory.polls_mut().end(channel, session);
             }
-            Todo::OfferTaken(caller) => {
-                let letter = Letter::CallTaken(directory.shard(), caller);
-                sockets.output(Output::Post(caller.shard, letter));
-            }
+            Todo::OfferTaken(caller) => self.offer_taken(caller),
             Todo::Overdue(caller) => {
                 let answer = disconnect::overdue().into();
                 answers::deliver(self.road_parts(), caller, answer, at);
@@ -88,6 +85,11 @@ impl Shard {
             Todo::Released(by) => self.released(by, at),
             Todo::MakeProofRoom => self.make_proof_room(),
             Todo::Ask(session) => sockets.ask(books, todo, session, at.now),
+            Todo::OffersConfirmed(channel, master, offers) => {
+                repeats::remember(self.road_parts(), (channel, master), offers, at)
+            }
+            Todo::RepeatOffers(channel) => repeats::repeat(self.road_parts(), channel, at),
+            Todo::Confirmed(session) => confirmation::confirmed(self.road_parts(), session, at),
             Todo::Told(session) => confirmation::told(self.road_parts(), session, at),
             Todo::HandOn(message, route) => {
                 let passing = &message.passing();
@@ -96,11 +98,7 @@ impl Shard {
             Todo::Deliver(channel, role) => {
                 unsent::deliver_kept(sockets, directory, books, (channel, &role), at)
             }
-            Todo::Arm(key) => {
-                if let Some((timer, next)) = directory.timer_of(key, at.now) {
-                    sockets.arm_channel(key, timer, next);
-                }
-            }
+            Todo::Arm(key) => self.arm(key, at),
             Todo::ChannelCame(_) | Todo::Double(_) => {} // the test double's own
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
             Todo::Committed(channel, result) => {
@@ -111,6 +109,21 @@ impl Shard {
             Todo::Unpack(slot, parcel, from) => {
                 directory.unpack(books, todo, (slot, parcel, from), at)
             }
+        }
+    }
+
+    /// A call's offer is with a master: its caller's shard is told.
+    fn offer_taken(&mut self, caller: CallRef) {
+        let (sockets, directory, ..) = self.parts();
+        let letter = Letter::CallTaken(directory.shard(), caller);
+        sockets.output(Output::Post(caller.shard, letter));
+    }
+
+    /// Sets the timer of a channel.
+    fn arm(&mut self, key: ChannelKey, at: Moment) {
+        let (sockets, directory, ..) = self.parts();
+        if let Some((timer, next)) = directory.timer_of(key, at.now) {
+            sockets.arm_channel(key, timer, next);
         }
     }
 

@@ -7,12 +7,14 @@
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
+use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
+use crate::session::Session;
+use crate::settings::Proof;
 use crate::shard::flight_recorder::{
     LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
 };
 use crate::shard::{Directory, Sockets};
-use crate::time::{Moment, Wall};
-use crate::{limits::INSPECTED_NOTES_PER_STEP, session::Session};
+use crate::time::{Moment, Now, Wall};
 use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -55,6 +57,10 @@ pub struct TracePeer {
     pub remote: SocketAddr,
     /// When it was admitted, in microseconds since the start, to the millisecond.
     pub opened_us: u64,
+    /// Whether a message was sent to it long ago that it has not confirmed; unknown of one that is gone.
+    pub unconfirmed: bool,
+    /// Whether TCP proves what it has: the machine does that ends its connection. Unknown of one that is gone.
+    pub by_tcp: bool,
 }
 
 /// One event.
@@ -134,7 +140,7 @@ pub(crate) fn step(
         None => recorder.written(),
     };
     let connected = if from.is_none() {
-        connected(sockets, recorder, channel)
+        connected(sockets, recorder, channel, at.now)
     } else {
         Vec::new()
     };
@@ -192,7 +198,15 @@ pub(crate) fn left(
     Err(serial)
 }
 
-fn connected(sockets: &Sockets, recorder: &Recorder, channel: &Channel) -> Vec<TracePeer> {
+/// Milliseconds after which a message is no longer on its way: it was asked for once by then.
+const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
+
+fn connected(
+    sockets: &Sockets,
+    recorder: &Recorder,
+    channel: &Channel,
+    now: Now,
+) -> Vec<TracePeer> {
     let members = channel
         .live()
         .map_or_else(Vec::new, |live| live.members.all());
@@ -206,6 +220,9 @@ fn connected(sockets: &Sockets, recorder: &Recorder, channel: &Channel) -> Vec<T
             mark: client_id.map(|id| recorder.mark(id)),
             remote: session.remote(),
             opened_us: web_socket.opened().0.saturating_mul(1000),
+            unconfirmed: (session.outbox.unconfirmed_since())
+                .is_some_and(|since| now.since(since) > UNCONFIRMED_MS),
+            by_tcp: sockets.proof_of(session) == Proof::Tcp,
         })
     });
     peers.collect()
@@ -270,6 +287,8 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 client_id,
                 remote,
                 opened_us: (first & LOW).saturating_sub(length as u64 * 1000),
+                unconfirmed: false,
+                by_tcp: false,
             };
             TraceKind::Left(Box::new(peer), reason(detail, whom & LOW))
         }
@@ -283,7 +302,6 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                     | Passage::TooLateForCall
                     | Passage::Late
             );
-            let relayed = passed.passage == Passage::Relayed;
             let against = matches!(
                 passed.passage,
                 Passage::Unaccepted(Unaccepted::TooLong | Unaccepted::TooLongForRecipient)
@@ -293,7 +311,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
             } else {
                 0
             };
-            let (from, to, mark) = if relayed {
+            let (from, to, mark) = if passed.passage == Passage::Relayed {
                 (Some(session), Some(other), None)
             } else if came {
                 (Some(session), None, (name_bytes > 0).then_some(whom & LOW))

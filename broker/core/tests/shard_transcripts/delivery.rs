@@ -2,7 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
-use broker_core::settings::Proof;
+use broker_core::settings::{Proof, Settings};
 use codec::signal::Action;
 
 /// A camera whose power goes has an offer that was sent to it when it is back.
@@ -64,6 +64,25 @@ fn newer_messages_follow_what_may_come_back() {
          time 160ms                               |
          time 100ms                               | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1
          v1 > ICE_CANDIDATE p3                    | m-b < ICE_CANDIDATE p3 from v1",
+    );
+}
+
+/// By its short-lived successor: the connection from which something was taken back may have had it.
+#[test]
+fn a_connection_from_which_something_was_taken_back_gets_its_slot_no_more() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 3s                                  |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1
+         m is mended                              |
+         m-b vanishes                             | m-b < end
+         v1 > ICE_CANDIDATE p2                    |
+         time 3s                                  |
+         m-c connects                             | m-c < 101
+         time 3s                                  | m-c < SDP_OFFER p1 from v1; m-c < ICE_CANDIDATE p2 from v1",
     );
 }
 
@@ -153,11 +172,11 @@ fn a_pong_of_a_connection_that_lost_its_slot_releases_that() {
     by_pongs().play(
         "m connects                               | m < 101
          v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
-         m-b connects                             | m-b < 101
-         v1 > ICE_CANDIDATE p2                    |
-         m > pong 1                               | m-b < ICE_CANDIDATE p2 from v1
-         v1 > ICE_CANDIDATE p3                    | m-b < ICE_CANDIDATE p3 from v1",
+         m > SDP_ANSWER p1 to v1                  | v1 < SDP_ANSWER p1; v1 < ping 1
+         v1-b connects                            | v1-b < 101
+         m > ICE_CANDIDATE p2 to v1               |
+         v1 > pong 1                              | v1-b < ICE_CANDIDATE p2; v1-b < ping 2
+         m > ICE_CANDIDATE p3 to v1               | v1-b < ICE_CANDIDATE p3",
     );
 }
 
@@ -186,4 +205,168 @@ fn what_is_not_confirmed_has_a_bound() {
     assert!((1..8).contains(&unproved), "{unproved}");
     script.play("m vanishes | m < end");
     assert_eq!(script.counters().pending_messages, 8 - unproved);
+}
+
+/// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
+/// which one confirmed byte takes back.
+#[test]
+fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         time 5s                                  |
+         m is cut                                 |
+         v1 > SDP_OFFER p2                        |",
+    );
+    script.told();
+    script.play("time 1900ms");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("time 200ms");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    script.play("time 9800ms");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("time 300ms");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 1 wait"]);
+    script.play(
+        "time 5s                                  |
+         m is mended                              |
+         time 1s                                  |",
+    );
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+    // Of one that is replaced while it is gone, nobody knew any more.
+    script.play(
+        "m is cut                                 |
+         v1 > SDP_OFFER p3                        |
+         time 13s                                 |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p3 from v1",
+    );
+    let told = script.told();
+    assert_eq!(told[1], "master.left (unconfirmed): gone, 1 wait");
+    assert!(told[2].starts_with("master.joined: there"), "{told:?}");
+}
+
+/// A radio that sleeps between two messages is reported gone three times in ten minutes, and then only there again when
+/// it has confirmed for a minute.
+#[test]
+fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play("m connects | m < 101\nv1 connects | v1 < 101");
+    script.told();
+    let mut told = Vec::new();
+    for payload in 0..12 {
+        script.play(&format!(
+            "m is cut\nv1 > ICE_CANDIDATE p{payload}\ntime 15s\nm is mended\nm > pong\ntime 1s"
+        ));
+        told.extend(script.told());
+    }
+    let gone = |told: &[String]| {
+        told.iter()
+            .filter(|one| one.starts_with("master.left"))
+            .count()
+    };
+    assert_eq!(gone(&told), 3, "{told:?}");
+    let back = told
+        .iter()
+        .filter(|one| one.starts_with("master.confirmed"))
+        .count();
+    assert_eq!(back, 2, "{told:?}");
+    script.play("v1 > ICE_CANDIDATE last | m < ICE_CANDIDATE last from v1");
+    script.pass_by(70_000);
+    assert!(
+        script
+            .told()
+            .contains(&"master.confirmed: there, 0 wait".to_owned())
+    );
+}
+
+/// One that does not answer a ping is reported gone as well, before it is closed.
+#[test]
+fn a_master_that_does_not_answer_a_ping_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping",
+    );
+    script.told();
+    script.play("time 11s");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
+#[test]
+fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         m > close 1000                           | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101
+         # its candidates follow it, others do not wait
+         v1 > ICE_CANDIDATE p3                    |
+         v2 connects                              | v2 < 101
+         v2 > SDP_OFFER p4                        | m-b < SDP_OFFER p4 from v2
+         time 1900ms                              |
+         time 200ms                               | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p3 from v1
+         m-b > SDP_ANSWER p5 to v2                | v2 < SDP_ANSWER p5
+         m-b > close 1000                         | m-b < close 1000; m-b < end
+         time 1500ms                              |
+         m-c connects                             | m-c < 101
+         time 5s                                  |",
+    );
+}
+
+#[test]
+fn an_offer_that_is_over_is_not_given_again() {
+    for ends in [
+        "m > SDP_ANSWER p2 to v1 | v1 < SDP_ANSWER p2",
+        "m > ICE_CANDIDATE p2 to v1 | v1 < ICE_CANDIDATE p2",
+        "v1 > close 1000 | v1 < close 1000; v1 < end",
+        "time 30s |\nv1 > pong |\nm > pong |\ntime 31s |",
+    ] {
+        Script::dev().play(&format!(
+            "m connects                           | m < 101
+             v1 connects                          | v1 < 101
+             v1 > SDP_OFFER p1                    | m < SDP_OFFER p1 from v1
+             {ends}
+             m > close 1000                       | m < close 1000; m < end
+             time 1500ms                          |
+             m-b connects                         | m-b < 101
+             time 5s                              |"
+        ));
+    }
+}
+
+/// The viewer may have come back by a connection that has sent no offer; one that has, waits for that.
+#[test]
+fn an_offer_is_given_again_for_a_viewer_that_is_there() {
+    let reload = "m > close 1000                      | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101";
+    let opening = "m connects                        | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         v1 vanishes                              | v1 < end";
+    Script::dev().play(&format!("{opening}\n{reload}\ntime 5s"));
+    Script::dev().play(&format!(
+        "{opening}
+         v1-b connects                            | v1-b < 101
+         {reload}
+         time 3s                                  | m-b < SDP_OFFER p1 from v1"
+    ));
+    let strict = |settings: &mut Settings| settings.signaling.repeat_offers_ms = 0;
+    Script::with(1, true, strict).play(&format!(
+        "{opening}
+         v1-b connects                            | v1-b < 101
+         {reload}
+         time 5s                                  |"
+    ));
 }

@@ -2,6 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
+use broker_core::settings::Profile;
 use codec::signal::Action;
 
 #[test]
@@ -12,7 +13,8 @@ fn an_offer_and_its_candidates_wait_for_the_master() {
          v1 > SDP_OFFER p1                        |
          v1 > ICE_CANDIDATE p2                    |
          v1 vanishes                              | v1 < end
-         m connects                               | m < 101; m < SDP_OFFER p1 from v1; m < ICE_CANDIDATE p2 from v1
+         m connects                               | m < 101; m < ICE_CANDIDATE p0 from v1; m < SDP_OFFER p1 from \
+         v1; m < ICE_CANDIDATE p2 from v1
          m-b connects                             | m-b < 101",
     );
 }
@@ -37,6 +39,34 @@ fn the_latest_offer_and_answer_overwrite_and_a_new_offer_drops_old_candidates() 
 }
 
 #[test]
+fn candidates_before_the_first_offer_of_their_connection_are_kept() {
+    let mut script = Script::dev();
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 > ICE_CANDIDATE p1                    |
+         v1-b connects                            | v1-b < 101
+         v1-b > ICE_CANDIDATE p2                  |
+         # the first of this connection: what another one sent goes
+         v1-b > SDP_OFFER p3                      |
+         v2 connects                              | v2 < 101
+         v2 > ICE_CANDIDATE q1                    |
+         v2 > SDP_OFFER q2                        |
+         v2 > ICE_CANDIDATE q3                    |
+         # another one: all before it goes
+         v2 > SDP_OFFER q4                        |
+         m connects                               | m < 101; m < ICE_CANDIDATE p2 from v1; m < SDP_OFFER p3 from v1; m \
+         < SDP_OFFER q4 from v2
+         # what comes back from an outbox is as it was
+         m stalls                                 |
+         v3 connects                              | v3 < 101
+         v3 > ICE_CANDIDATE r1                    |
+         v3 > SDP_OFFER r2                        |
+         m-b connects                             | m-b < 101; m-b < ICE_CANDIDATE r1 from v3; m-b < SDP_OFFER r2 from \
+         v3",
+    );
+}
+
+#[test]
 fn a_master_gets_all_viewers_messages_oldest_offer_first() {
     Script::dev().play(
         "v1 connects                              | v1 < 101
@@ -46,7 +76,133 @@ fn a_master_gets_all_viewers_messages_oldest_offer_first() {
          v1 > SDP_OFFER p3                        |
          v2 > ICE_CANDIDATE p4                    |
          m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < ICE_CANDIDATE p4 from v2; m \
-         < SDP_OFFER p3 from v1",
+         < ICE_CANDIDATE p1 from v1; m < SDP_OFFER p3 from v1",
+    );
+}
+
+#[test]
+fn connected_viewers_come_first_and_calls_among_them() {
+    Script::dev().play(
+        "v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        |
+         v1 vanishes                              | v1 < end
+         v2 connects                              | v2 < 101
+         v2 > SDP_OFFER p2                        |
+         a connects                               |
+         a > alexa p3 as echo                     |
+         v3 connects                              | v3 < 101
+         v3 > SDP_OFFER p4                        |
+         v2 > ICE_CANDIDATE p5                    |
+         a2 connects                              |
+         a2 > alexa p6 as dot                     |
+         m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < ICE_CANDIDATE p5 from v2; m \
+         < SDP_OFFER p3 from echo; m < SDP_OFFER p4 from v3; m < SDP_OFFER p6 from dot; m < SDP_OFFER p1 from v1",
+    );
+}
+
+fn withdrawn(script: &Script) -> u64 {
+    let rows = script.counters().outcomes;
+    rows.iter().map(|row| row[Outcome::Withdrawn.index()]).sum()
+}
+
+/// A page with a client id of its own each time it is loaded.
+fn reload(script: &mut Script, times: usize) {
+    for number in 1..=times {
+        script.play(&format!(
+            "v{number} connects                   | v{number} < 101
+             v{number} > SDP_OFFER p{number}      |
+             v{number} > close 1001               | v{number} < close 1001; v{number} < end"
+        ));
+    }
+}
+
+#[test]
+fn what_a_reloaded_page_left_comes_last_and_goes_after_five_seconds() {
+    for (seconds, dropped) in [(1, 0), (6, 11)] {
+        let mut script = Script::dev();
+        reload(&mut script, 11);
+        let older = dropped + 1..=11;
+        let older = older.map(|number| format!("; m < SDP_OFFER p{number} from v{number}"));
+        script.play(&format!(
+            "v12 connects                         | v12 < 101
+             v12 > SDP_OFFER p12                  |
+             time {seconds}s                      |
+             m connects                           | m < 101; m < SDP_OFFER p12 from v12{}",
+            String::from_iter(older)
+        ));
+        assert_eq!(withdrawn(&script), dropped);
+    }
+}
+
+#[test]
+fn what_the_last_page_left_stays() {
+    let mut script = Script::dev();
+    reload(&mut script, 3);
+    // For each of the others something of another viewer is kept; for the last one nothing is.
+    script.play(
+        "time 4900ms                              |
+         time 200ms                               |
+         m connects                               | m < 101; m < SDP_OFFER p3 from v3",
+    );
+    assert_eq!(withdrawn(&script), 2);
+}
+
+#[test]
+fn what_a_viewer_left_stays_if_it_did_not_close_or_is_connected_again() {
+    let mut script = Script::dev();
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        |
+         v1 vanishes                              | v1 < end
+         v2 connects                              | v2 < 101
+         v2 > SDP_OFFER p2                        |
+         v2 > close 1000                          | v2 < close 1000; v2 < end
+         v3 connects                              | v3 < 101
+         v3 > SDP_OFFER p3                        |
+         v3 > close 1000                          | v3 < close 1000; v3 < end
+         v4 connects                              | v4 < 101
+         time 2s                                  |
+         v2-b connects                            | v2-b < 101
+         v3-b connects                            | v3-b < 101
+         v3-b vanishes                            | v3-b < end
+         time 20s                                 |
+         m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < SDP_OFFER p1 from v1; m < \
+         SDP_OFFER p3 from v3",
+    );
+    assert_eq!(withdrawn(&script), 0);
+}
+
+#[test]
+fn what_comes_back_to_a_closed_viewer_s_key_goes_with_it() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m stalls                                 |
+         v1 > SDP_OFFER p1                        |
+         m reads 5                                |
+         m-b connects                             | m-b < 101
+         # the older one has begun a message: what follows waits
+         v1 > ICE_CANDIDATE p2                    |
+         v1 > close 1000                          | v1 < close 1000; v1 < end
+         v2 connects                              | v2 < 101
+         time 2s                                  |
+         m-b vanishes                             | m-b < end
+         m vanishes                               | m < end
+         time 3100ms                              |
+         m-c connects                             | m-c < 101",
+    );
+    assert_eq!(withdrawn(&script), 2);
+}
+
+#[test]
+fn under_the_strict_profile_nothing_is_withdrawn() {
+    let mut script = Script::with(1, true, |settings| settings.profile = Profile::Strict);
+    reload(&mut script, 2);
+    script.play(
+        "v3 connects                              | v3 < 101
+         time 20s                                 |
+         m connects                               | m < 101; m < SDP_OFFER p1 from v1; m < SDP_OFFER p2 from v2",
     );
 }
 

@@ -118,9 +118,33 @@ fn a_connection_of_another_node_that_ends_gets_a_close_frame() {
         received.contains("bzE=") && received.ends_with("Going away"),
         "{received}"
     );
-    node.says(viewer, &offer.replace("bzE=", "bzI="));
+    let other = node.connect(Some("v2"));
+    node.says(other, &offer.replace("bzE=", "bzI="));
     let next = node.connect(None);
-    assert!(node.heard(next).contains("bzI="), "{}", node.heard(next));
+    let heard = node.heard(next);
+    assert!(heard.contains("bzI="), "{heard}");
+    assert!(
+        !heard.contains("bzE="),
+        "what that node took it hands over: {heard}"
+    );
+    node.assert_balanced();
+}
+
+/// The client was silent before its node ended.
+#[test]
+fn what_a_client_left_unanswered_before_its_node_ended_comes_back() {
+    let mut node = Node::serving(None);
+    let master = node.shard.open(inner(), node.at).expect("there is room");
+    node.adopt(master);
+    node.receive(master, &upgrade(arn().as_str(), None));
+    let viewer = node.connect(Some("v1"));
+    let offer = r#"{"action":"SDP_OFFER","messagePayload":"bzE="}"#;
+    node.says(viewer, offer);
+    node.tick(2_000);
+    node.shard.handle(Input::Ended { session: master }, node.at);
+    node.tick(0);
+    let next = node.connect(None);
+    assert!(node.heard(next).contains("bzE="), "{}", node.heard(next));
     node.assert_balanced();
 }
 

@@ -31,17 +31,31 @@ use broker_core::journal::Entry;
 use broker_core::limits::RECONNECTS_PER_STEP;
 use broker_core::machine::{Input, Machine};
 use broker_core::placement::Placement;
+use broker_core::presence::{Audience, Told};
 use broker_core::registry::StoreError;
 use broker_core::settings::{Profile, Settings};
 use broker_core::shard::{Letter, Question, Reply, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Seeds of the placement of channels.
 pub(crate) const SEEDS: [u64; 4] = [1, 2, 3, 4];
+
+/// Somebody who follows all channels, once they do.
+struct Follower(Sender<Told>, Arc<AtomicBool>);
+
+impl Audience for Follower {
+    fn tell(&mut self, told: Told) -> Result<(), Told> {
+        self.0.send(told).map_err(|error| error.0)
+    }
+
+    fn is_read(&self) -> bool {
+        self.1.load(Relaxed)
+    }
+}
 
 /// Some shards, their clients, and the time.
 pub(crate) struct Script {
@@ -53,6 +67,9 @@ pub(crate) struct Script {
     held: Option<VecDeque<(usize, Letter)>>,
     changes: Changes,
     log: Receiver<Entry>,
+    /// What those who follow all channels are told, from [`Self::follow`] on.
+    told: Receiver<Told>,
+    follows: Arc<AtomicBool>,
     /// Places of the log for changes.
     pub(crate) places: Arc<AtomicUsize>,
     drained: usize,
@@ -99,6 +116,8 @@ impl Script {
         let placement = Placement::new(SEEDS, shards);
         let changes = Changes::default();
         let (notes, log) = channel();
+        let (followed, told) = channel();
+        let follows = Arc::new(AtomicBool::new(false));
         let places = Arc::new(AtomicUsize::new(1000));
         let shard = |id| {
             let plain = Start::bare(
@@ -113,6 +132,7 @@ impl Script {
                     to: notes.clone(),
                     places: Arc::clone(&places),
                 }),
+                audience: Box::new(Follower(followed.clone(), Arc::clone(&follows))),
                 waiting_calls: waiting_calls.unwrap_or(plain.waiting_calls),
                 wake_polls: wake_polls.unwrap_or(plain.wake_polls),
                 ..plain
@@ -127,6 +147,8 @@ impl Script {
             held: None,
             changes: changes.clone(),
             log,
+            told,
+            follows: Arc::clone(&follows),
             places: Arc::clone(&places),
             drained: 0,
             turns: 0,
@@ -227,6 +249,34 @@ impl Script {
     /// The entries of the log since the last call, of all shards.
     pub(crate) fn log(&self) -> impl Iterator<Item = Entry> {
         self.log.try_iter()
+    }
+
+    /// All channels are followed from here on.
+    pub(crate) fn follow(&self) {
+        self.follows.store(true, Relaxed);
+    }
+
+    /// What those who follow were told since the last call: the cause, what is known of the master, and who waits.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let told = self.told.try_iter().filter_map(|told| match told {
+            Told::Presence(presence) => Some(presence),
+            Told::Lost => None,
+        });
+        told.map(|presence| {
+            let cause: &str = presence.cause.into();
+            let master = match presence.master {
+                None => "gone",
+                Some(master) if master.is_doubtful() => "doubtful",
+                Some(_) => "there",
+            };
+            let reason = presence.reason.map(|reason| format!(" ({reason})"));
+            let waiting = presence.waiting.len();
+            format!(
+                "{cause}{}: {master}, {waiting} wait",
+                reason.unwrap_or_default()
+            )
+        })
+        .collect()
     }
 
     /// The number of channels.

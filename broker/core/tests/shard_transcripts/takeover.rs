@@ -63,7 +63,10 @@ fn a_begun_message_is_ended_or_comes_back_before_newer_ones() {
     let mut ended = Script::dev();
     ended.play(opening);
     ended.play(
-        "m reads | m < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+        "m reads                                  | m < SDP_OFFER p1 from v1
+         # the older one has it and does not answer: it is given to the newer one as well, before its candidates
+         time 2100ms                              | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < \
+         ICE_CANDIDATE p3 from v1",
     );
     let mut died = Script::dev();
     died.play(opening);
@@ -127,7 +130,7 @@ fn an_older_master_comes_back_when_the_newest_has_left_for_five_seconds() {
          m-d vanishes                             | m-d < end
          time 4s                                  |
          m-e connects                             | m-e < 101
-         time 20s                                 |
+         time 20s                                 | m-e < SDP_OFFER p1 from v1
          m-e vanishes                             | m-e < end
          time 5100ms                              | m < close 1001 Going away",
     );
@@ -183,7 +186,7 @@ fn a_connection_that_ends_within_a_second_gives_the_slot_back() {
          v1 > ICE_CANDIDATE p2                    |
          m-d vanishes                             | m < ICE_CANDIDATE p2 from v1; m-d < end
          v1-b connects                            | v1-b < 101
-         v1-b > close 1000                        | v1-b < close 1000; v1-b < end
+         v1-b vanishes                            | v1-b < end
          m > SDP_ANSWER p3 to v1                  | v1 < SDP_ANSWER p3
          # one that was there for longer leaves a vacant slot
          m-e connects                             | m-e < 101
@@ -193,6 +196,40 @@ fn a_connection_that_ends_within_a_second_gives_the_slot_back() {
          time 5100ms                              | m < close 1001 Going away",
     );
     assert_eq!(script.counters().pending_messages, 1);
+}
+
+#[test]
+fn a_connection_whose_client_sent_a_frame_gives_no_slot_back() {
+    let ends = [
+        "m-b > close 1000                         | m-b < close 1000; m-b < end",
+        "m-b > binary                             | m-b < close 1003 Binary messages are not supported.",
+        "m-b > unmasked                           | m-b < close 1002 a client's frame must be masked",
+        "m-b > ICE_CANDIDATE p to v2              |
+         m-b vanishes                             | m-b < end",
+        "m-b > raw nonsense                       |
+         m-b vanishes                             | m-b < end",
+        "m-b > ping                               | m-b < pong x
+         m-b vanishes                             | m-b < end",
+        "m-b > pong                               |
+         m-b vanishes                             | m-b < end",
+        "m-b > empty                              |
+         m-b vanishes                             | m-b < end",
+    ];
+    for end in ends {
+        let mut script = Script::dev();
+        script.play(
+            "m connects                               | m < 101
+             v1 connects                              | v1 < 101
+             m-b connects                             | m-b < 101
+             time 700ms                               |",
+        );
+        script.play(end);
+        script.play(
+            "# the older one may be dead: the offer waits for the next one
+             v1 > SDP_OFFER p1                        |
+             m-c connects                             | m-c < 101; m-c < SDP_OFFER p1 from v1",
+        );
+    }
 }
 
 #[test]

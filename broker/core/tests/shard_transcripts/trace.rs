@@ -146,7 +146,7 @@ fn a_late_master_gets_the_kept_offer_and_answers_a_viewer_that_has_left() {
          v2 > SDP_OFFER p2                        |
          time 3s                                  |
          v1 > close 1000                          | v1 < close 1000; v1 < end
-         m connects                               | m < 101; m < SDP_OFFER p1 from v1; m < SDP_OFFER p2 from v2
+         m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < SDP_OFFER p1 from v1
          m > SDP_ANSWER p3 to v1                  |
          m > SDP_ANSWER p4 to v2                  | v2 < SDP_ANSWER p4
          v2 > ICE_CANDIDATE p5                    | m < ICE_CANDIDATE p5 from v2
@@ -159,8 +159,8 @@ fn a_late_master_gets_the_kept_offer_and_answers_a_viewer_that_has_left() {
         "3000 SDP_OFFER 73 up Kept from v2",
         "6000 v1 left: peer_closed",
         "6000 m joined",
-        "6000 SDP_OFFER 73 up Delivered at m of v1",
         "6000 SDP_OFFER 73 up Delivered at m of v2",
+        "6000 SDP_OFFER 73 up Delivered at m of v1",
         "6000 SDP_ANSWER 52 down Kept from m for v1",
         "6000 SDP_ANSWER 52 down Relayed from m at v2",
         "6000 ICE_CANDIDATE 77 up Relayed from v2 at m",
@@ -171,6 +171,24 @@ fn a_late_master_gets_the_kept_offer_and_answers_a_viewer_that_has_left() {
         assert_eq!(trace.lines(), wanted, "{limit} at a time");
         assert_eq!(trace.since_us, Some(0));
     }
+}
+
+#[test]
+fn what_a_closed_viewer_left_is_noted_as_withdrawn() {
+    let mut script = Script::dev();
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        |
+         v1 > close 1000                          | v1 < close 1000; v1 < end
+         v2 connects                              | v2 < 101
+         time 6s                                  |",
+    );
+    let trace = trace(&mut script, "cam", 5000);
+    let last = trace.lines().pop();
+    assert_eq!(
+        last.as_deref(),
+        Some("6016 SDP_OFFER 73 up Withdrawn of v1")
+    );
 }
 
 #[test]

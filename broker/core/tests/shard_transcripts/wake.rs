@@ -203,3 +203,22 @@ fn an_account_with_its_share_is_refused() {
     ));
     assert_eq!(refused(&script, Check::WakePollsFull), 1);
 }
+
+/// A device that asks while its former connection confirms nothing any more is told, once that is doubtful.
+#[test]
+fn a_device_whose_connection_is_doubtful_is_called() {
+    let mut script = polls(1);
+    play(
+        &mut script,
+        r#"m connects               | m < 101
+           v1 connects              | v1 < 101
+           m is cut                 |
+           v1 > SDP_OFFER p1        |
+           a1 connects              |
+           time 1900ms              |
+           a1 > ASK                 | a1 < 204
+           time 200ms               |
+           a1 > ASK                 | a1 < 200 {"channel":"cam","until":"2026-01-02T03:05:35.123Z"}
+           m-b connects             | m-b < 101; m-b < SDP_OFFER p1 from v1"#,
+    );
+}

@@ -70,11 +70,10 @@ pub(crate) fn spoken(text: &str, at: &Moment) -> Vec<u8> {
         ["close", code] => {
             ws::close_frame_masked(&mut out, code.parse().expect("a code"), "", MASK)
         }
-        ["raw", ..] => frame(
-            &mut out,
-            Opcode::Text,
-            text["raw".len()..].trim().as_bytes(),
-        ),
+        ["raw", ..] => {
+            let words = text["raw".len()..].trim();
+            frame(&mut out, Opcode::Text, words.as_bytes());
+        }
         ["bytes", ..] => out.extend_from_slice(&unescaped(text["bytes".len()..].trim())),
         ["http", ..] => out.extend_from_slice(&unescaped(text["http".len()..].trim())),
         ["create", name] => {
@@ -90,10 +89,8 @@ pub(crate) fn spoken(text: &str, at: &Moment) -> Vec<u8> {
             out = post("/createSignalingChannel", &body);
         }
         ["describe", name] => {
-            out = post(
-                "/describeSignalingChannel",
-                &format!(r#"{{"ChannelName":"{name}"}}"#),
-            )
+            let body = format!(r#"{{"ChannelName":"{name}"}}"#);
+            out = post("/describeSignalingChannel", &body);
         }
         ["delete", name] => {
             out = post(

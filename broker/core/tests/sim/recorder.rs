@@ -290,7 +290,10 @@ impl World {
         let superseded = one.superseded.iter().map(|(_, conn)| *conn);
         let mut wanted: Vec<TracePeer> = current
             .chain(superseded)
-            .map(|conn| self.peer(conn))
+            .map(|conn| TracePeer {
+                by_tcp: true,
+                ..self.peer(conn)
+            })
             .collect();
         let mut found = step.connected.clone();
         wanted.sort_by_key(|peer| peer.session.pack());
@@ -303,6 +306,8 @@ impl World {
         let one = &self.model.conns[conn];
         let ws = one.ws.as_ref().expect("it has or had a slot");
         TracePeer {
+            unconfirmed: false,
+            by_tcp: false,
             session: self.sockets[conn].key,
             client_id: ws.viewer.as_deref().map(Box::from),
             mark: ws.viewer.as_deref().map(|id| self.mark(one.shard, id)),

@@ -25,6 +25,7 @@ fn state(master: bool, waiting: &[(u64, Option<u64>)]) -> Arc<Presence> {
         cause: Cause::Waiting,
         reason: None,
         master: master.then_some(Master {
+            doubtful_since: None,
             since: Wall(0),
             remote,
         }),

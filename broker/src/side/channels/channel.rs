@@ -88,6 +88,7 @@ fn peer(peer: &PeerView) -> Value {
         "messagesOut": peer.messages_out,
         "lastFrameAgeSeconds": seconds(peer.last_frame_age_ms),
         "outboxBytes": peer.outbox_bytes,
+        "unconfirmedBytes": peer.unconfirmed_bytes,
     })
 }
 

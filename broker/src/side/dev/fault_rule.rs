@@ -124,7 +124,7 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
         "misdirect" => "a client id in place of an object",
         "goAway" => "grace",
         "close" => "code, reason, after",
-        "stall" => "for",
+        "stall" | "halfOpen" => "for",
         _ => "no keys",
     })?;
     Ok(act)
@@ -235,6 +235,7 @@ fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String>
             after_ms: how.span("after", 0..=DELAY_MS_MAX)?.unwrap_or_default(),
         },
         "stall" => SessionAct::Stall(how.span("for", 1..=DELAY_MS_MAX)?),
+        "halfOpen" => SessionAct::HalfOpen(how.span("for", 1..=DELAY_MS_MAX)?),
         "reconnectIce" => SessionAct::ReconnectIce,
         "reset" => SessionAct::Reset,
         _ => return Ok(None),
@@ -410,16 +411,23 @@ fn example(act: &str) -> Value {
         "status" => json!({ "errorType": "InternalFailure", "statusCode": 500 }),
         "goAway" => json!({ "grace": "5s" }),
         "close" => json!({ "code": 1001, "after": "2s" }),
-        "stall" => json!({ "for": "30s" }),
+        "stall" | "halfOpen" => json!({ "for": "30s" }),
         _ => return act.into(),
     };
     json!({ act: how })
 }
 
-const SESSION: [&str; 5] = ["goAway", "close", "reset", "stall", "reconnectIce"];
+const SESSION: [&str; 6] = [
+    "goAway",
+    "close",
+    "reset",
+    "stall",
+    "halfOpen",
+    "reconnectIce",
+];
 
 /// Those of messages, and those of the sender's session.
-const MESSAGE: [&str; 10] = [
+const MESSAGE: [&str; 11] = [
     "drop",
     "delay",
     "status",
@@ -429,11 +437,12 @@ const MESSAGE: [&str; 10] = [
     "close",
     "reset",
     "stall",
+    "halfOpen",
     "reconnectIce",
 ];
 
 /// Those of deliveries, and those of the recipient's session.
-const DELIVERY: [&str; 10] = [
+const DELIVERY: [&str; 11] = [
     "drop",
     "delay",
     "duplicate",
@@ -443,6 +452,7 @@ const DELIVERY: [&str; 10] = [
     "close",
     "reset",
     "stall",
+    "halfOpen",
     "reconnectIce",
 ];
 

@@ -105,6 +105,11 @@ pub(crate) const METRICS: &[Row<View>] = &[
         "Bytes of messages that were sent and are not confirmed",
         |it, to| to.one(it.sum.counters.unconfirmed_bytes),
     ),
+    gauge(
+        "heliograph_doubtful",
+        "Connections that have not confirmed a message for longer than [presence] doubt",
+        |it, to| to.one(it.sum.doubtful),
+    ),
     counter(
         "heliograph_returned_total",
         "Messages that were sent, not confirmed, and kept again for the recipient's next connection",

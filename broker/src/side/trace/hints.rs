@@ -7,6 +7,7 @@
 use broker_core::journal::Unaccepted;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 /// The known facts of one connection of a viewer. Times are in milliseconds since it joined.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +34,10 @@ pub(crate) struct Facts {
     pub(crate) replaced: Option<f64>,
     /// The first answer that went to it, after its own offer if that is known.
     pub(crate) answer: Option<f64>,
+    /// Its machine has not confirmed what was sent to it last, or an answer came back for that.
+    pub(crate) unconfirmed: bool,
+    /// The machine that confirms what is sent to it, where TCP is the proof: its own, or a proxy that ends connections.
+    pub(crate) confirmed_by: Option<IpAddr>,
     /// The first answer that went to it before it had sent an offer.
     pub(crate) early: Option<f64>,
     /// The first answer that was for it and found it gone.
@@ -116,8 +121,10 @@ pub(crate) enum Hint {
     Unaccepted(usize, Unaccepted, Lengths),
     /// The master sent messages that were not accepted, for this reason, in place of an answer.
     MasterUnaccepted(Unaccepted, Lengths),
-    /// Offer and answer were exchanged. Whether the offer had waited for a master.
-    SignalingDone(f64, bool),
+    /// The answer was sent this long after the offer, and not confirmed. Whether the viewer has left.
+    Unconfirmed(f64, bool),
+    /// Offer and answer were exchanged. Whether the offer had waited for a master, and who confirmed the answer.
+    SignalingDone(f64, bool, Option<IpAddr>),
 }
 
 /// The messages of a master in place of an answer.
@@ -187,7 +194,10 @@ pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
         (done.filter(|took| *took >= SLOW_MS)).map(Hint::SlowAnswer),
         (trickles && facts.master_candidates == 0).then_some(Hint::NoMasterCandidates),
         (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
-        done.map(|took| Hint::SignalingDone(took, waited.is_some())),
+        done.map(|took| match facts.unconfirmed {
+            true => Hint::Unconfirmed(took, left),
+            false => Hint::SignalingDone(took, waited.is_some(), facts.confirmed_by),
+        }),
     ];
     let [before @ .., done] = all;
     let before = before.into_iter().flatten();
@@ -281,7 +291,8 @@ impl fmt::Display for Hint {
                 let says = reason.says(bytes, most);
                 write!(to, "the master's messages were not accepted: {says}")
             }
-            Self::SignalingDone(ms, waited) => signaling_done(to, ms, waited),
+            Self::Unconfirmed(ms, left) => unconfirmed(to, ms, left),
+            Self::SignalingDone(ms, waited, by) => signaling_done(to, ms, waited, by),
         }
     }
 }
@@ -290,18 +301,40 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
+/// See [`Hint::Unconfirmed`].
+fn unconfirmed(to: &mut fmt::Formatter<'_>, ms: f64, left: bool) -> fmt::Result {
+    let then = if left {
+        "it is kept for the viewer's next connection"
+    } else {
+        "the viewer may be cut off, or have another network"
+    };
+    write!(
+        to,
+        "the answer was sent {} after the offer, and the viewer's machine has not confirmed it: {then}",
+        Span(ms)
+    )
+}
+
 /// See [`Hint::SignalingDone`].
-fn signaling_done(to: &mut fmt::Formatter<'_>, ms: f64, waited: bool) -> fmt::Result {
+fn signaling_done(
+    to: &mut fmt::Formatter<'_>,
+    ms: f64,
+    waited: bool,
+    by: Option<IpAddr>,
+) -> fmt::Result {
     let once = if waited {
         "once the master was connected, "
     } else {
         ""
     };
-    write!(
-        to,
-        "{once}signaling took {}; what fails after it is ICE or TURN, not the broker",
-        Span(ms)
-    )
+    write!(to, "{once}signaling took {}", Span(ms))?;
+    if let Some(by) = by {
+        write!(
+            to,
+            ", confirmed by {by}, which is the proxy where one ends TCP"
+        )?;
+    }
+    write!(to, "; what fails after it is ICE or TURN, not the broker")
 }
 
 /// See [`Hint::Unanswered`].

@@ -131,6 +131,8 @@ mod tests {
 
     fn peer(number: u32) -> TracePeer {
         TracePeer {
+            unconfirmed: false,
+            by_tcp: false,
             session: session(number),
             client_id: None,
             mark: None,

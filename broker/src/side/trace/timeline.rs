@@ -276,6 +276,9 @@ impl Connection {
                 .and_then(|(_, reason)| reason)
                 .is_some_and(cut_off),
             arrived: self.arrived_us().map(|us| self.ms(us)),
+            unconfirmed: self.peer.as_ref().is_some_and(|peer| peer.unconfirmed),
+            confirmed_by: (self.peer.as_ref().filter(|peer| peer.by_tcp))
+                .map(|peer| peer.remote.ip()),
             ..Facts::default()
         };
         for event in &self.events {
@@ -329,6 +332,7 @@ impl Facts {
                 first(&mut self.early, went && early);
                 first(&mut self.answer, went && !early);
                 first(&mut self.missed, passage == Passage::Kept);
+                self.unconfirmed |= passage == Passage::Unconfirmed;
             }
             (Some(Action::IceCandidate), Towards::Master) => {
                 first(&mut self.viewer_trickled, came);

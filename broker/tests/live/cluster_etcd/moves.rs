@@ -55,12 +55,12 @@ fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
     }
     // It comes back, and takes nothing by itself.
     nodes.start_one(giver, 2);
-    HealthyPair::on(nodes.node(giver), &arns[0]).relay();
+    HealthyPair::once(nodes.node(giver), &arns[0]);
     assert_eq!(served(nodes.node(giver)), 0.0);
     // Until it is asked for.
     nodes.rebalance();
     for arn in &arns {
-        HealthyPair::on(nodes.node(giver), arn).relay();
+        HealthyPair::once(nodes.node(giver), arn);
     }
     nodes.journal().assert_sound();
 }
@@ -86,7 +86,7 @@ fn the_channels_of_a_node_that_is_killed_are_admitted_elsewhere() {
     assert!(after <= Duration::from_secs(15), "{after:?}");
     assert_ne!(nodes.owner(name_of(&arn)), owner);
     nodes.until_served();
-    HealthyPair::on(nodes.node(other), &arn).relay();
+    HealthyPair::once(nodes.node(other), &arn);
     nodes.journal().assert_sound();
 }
 

@@ -106,7 +106,7 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
     // They are its own; it serves them once it has loaded them.
     nodes.until_served();
     assert!(served(nodes.node(giver)) >= 1364.0);
-    HealthyPair::on(nodes.node(giver), &arn).relay();
+    HealthyPair::once(nodes.node(giver), &arn);
 
     nodes.node(0).signal("KILL");
     nodes.take(0).ended_within(Duration::from_secs(5));

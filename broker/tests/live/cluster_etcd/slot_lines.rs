@@ -26,7 +26,7 @@ fn slots_that_come_and_go_are_logged_with_owner_and_reason() {
         assert!(!lines[0].contains("former_owner"), "{lines:?}");
     }
     let arn = create(nodes.node(0), "cam");
-    HealthyPair::on(nodes.node(0), &arn).relay();
+    HealthyPair::once(nodes.node(0), &arn);
     let owner = nodes.largest();
     let [one, other] = nodes.others(owner);
 
@@ -73,7 +73,7 @@ fn slots_that_come_and_go_are_logged_with_owner_and_reason() {
 
     given(&mut nodes, owner);
     nodes.until_served();
-    HealthyPair::on(nodes.node(one), &arn).relay();
+    HealthyPair::once(nodes.node(one), &arn);
     nodes.journal().assert_sound();
 }
 

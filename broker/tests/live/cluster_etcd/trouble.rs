@@ -64,7 +64,7 @@ fn a_node_that_stood_still_admits_nobody_to_what_others_have() {
     let after = nodes.until_owned_by([one, other], name_of(&arn));
     eprintln!("elsewhere after {after:?}");
     assert!(after <= Duration::from_secs(15), "{after:?}");
-    HealthyPair::on(nodes.node(other), &arn).relay();
+    HealthyPair::once(nodes.node(other), &arn);
     sleeper.signal("CONT");
     // A client that it lets in meets those of the new owner: it passes the client on.
     until("the way through the node that stood still", || {
@@ -73,7 +73,7 @@ fn a_node_that_stood_still_admits_nobody_to_what_others_have() {
     });
     assert_ne!(nodes.owner(name_of(&arn)), owner);
     assert_eq!(former.expect_close(1001), "Going away");
-    HealthyPair::on(sleeper, &arn).relay();
+    HealthyPair::once(sleeper, &arn);
     until("the end of what it had", || {
         let scrape = sleeper.try_scrape()?;
         (scrape.sum("heliograph_channels") == 0.0).then_some(())

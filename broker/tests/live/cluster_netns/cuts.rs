@@ -34,7 +34,7 @@ fn a_node_that_nobody_answers_lets_go_before_others_take() {
         let taken = began.elapsed();
         eprintln!("{directions:?}: let go after {alone:?}, elsewhere after {taken:?}");
         assert!(taken <= TAKEN_WITHIN, "{taken:?}");
-        HealthyPair::on(nodes.node(others[0]), &arn).relay();
+        HealthyPair::once(nodes.node(others[0]), &arn);
         let (refused, _) = upgrade(nodes.node(owner), &master_query(&arn), "");
         assert_eq!(
             refused.status, 503,
@@ -46,7 +46,7 @@ fn a_node_that_nobody_answers_lets_go_before_others_take() {
         eprintln!("{directions:?}: passes clients on {after:?} after the link is there again");
         nodes.until_served();
         assert_ne!(nodes.owner(name_of(&arn)), owner);
-        HealthyPair::on(nodes.node(owner), &arn).relay();
+        HealthyPair::once(nodes.node(owner), &arn);
         until_one_leader(&nodes);
     }
     nodes.journal().assert_sound();
@@ -81,7 +81,7 @@ fn a_node_that_comes_back_in_a_takeover_overlaps_with_nobody() {
         slots() - before,
         4096.0 - before
     );
-    HealthyPair::on(nodes.node(owner), &arn).relay();
+    HealthyPair::once(nodes.node(owner), &arn);
     nodes.journal().assert_sound();
 }
 

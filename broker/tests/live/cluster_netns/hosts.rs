@@ -17,7 +17,7 @@ fn channels_of_a_host_that_is_lost_with_etcds_leader_are_admitted_elsewhere() {
     let lost = nodes.etcd.iter().position(Etcd::leads).expect("one leads");
     let [one, other] = nodes.others(lost);
     let arn = nodes.channels_of(lost, 1).remove(0);
-    HealthyPair::on(nodes.node(one), &arn).relay();
+    HealthyPair::once(nodes.node(one), &arn);
     let before = moment();
     let began = Instant::now();
     nodes.network().unplug(lost);
@@ -30,7 +30,7 @@ fn channels_of_a_host_that_is_lost_with_etcds_leader_are_admitted_elsewhere() {
     assert!(after <= ELSEWHERE_WITHIN, "{after:?}");
     assert_ne!(nodes.owner(name_of(&arn)), lost);
     nodes.until_served();
-    HealthyPair::on(nodes.node(other), &arn).relay();
+    HealthyPair::once(nodes.node(other), &arn);
     until_changes(nodes.node(other), &arn);
     let journal = nodes.journal();
     assert!(journal.moves_since(before) > 0);
@@ -61,7 +61,7 @@ fn after_a_power_cut_every_node_has_its_own_channels() {
     );
     for (node, arn) in arns.iter().enumerate() {
         assert_eq!(nodes.owner(name_of(arn)), node);
-        HealthyPair::on(nodes.node((node + 1) % 3), arn).relay();
+        HealthyPair::once(nodes.node((node + 1) % 3), arn);
     }
     let journal = nodes.journal();
     assert_eq!(journal.moves_since(before), 0);

@@ -70,6 +70,6 @@ fn a_registration_without_a_proof_gets_no_slot_of_a_lost_host() {
     nodes.node(2).signal("KILL");
     nodes.take(2).ended_within(Duration::from_secs(5));
     nodes.until_served();
-    HealthyPair::on(nodes.node(0), &arn).relay();
+    HealthyPair::once(nodes.node(0), &arn);
     nodes.journal().assert_sound();
 }

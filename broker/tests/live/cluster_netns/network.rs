@@ -22,9 +22,9 @@ use testkit::until;
 
 /// The network, and the thread that made it among the clients until this is dropped.
 pub(crate) struct Network {
+    _visit: Visit,
     /// Of the hosts, then of the clients.
     namespaces: Vec<Namespace>,
-    home: File,
 }
 
 /// A peer that a host can be cut off from: itself excepted.
@@ -42,11 +42,12 @@ impl Network {
         if !is_allowed() {
             return None;
         }
-        let home = File::open("/proc/thread-self/ns/net").expect("this thread has a network");
         let namespaces: Vec<Namespace> = (0..=HOSTS).map(|_| Namespace::new()).collect();
-        let network = Self { namespaces, home };
-        network.namespaces[HOSTS].enter();
-        shell(SWITCH);
+        let network = Self {
+            _visit: namespaces[HOSTS].visit(),
+            namespaces,
+        };
+        shell(&format!("{LOOPBACK} && {SWITCH}"));
         for host in 0..HOSTS {
             network.connect(host);
         }
@@ -55,7 +56,7 @@ impl Network {
 
     /// Joins a host to the bridge of the clients.
     fn connect(&self, host: usize) {
-        let (number, process) = (host + 1, self.namespaces[host].holder.id());
+        let (number, process) = (host + 1, self.namespaces[host].process());
         shell(&format!(
             "ip link add port{number} type veth peer name eth0 netns {process} && \
              ip link set port{number} master bridge up"
@@ -64,13 +65,12 @@ impl Network {
             "{LOOPBACK} && ip addr add 127.77.0.{number}/24 dev eth0 && \
              ip addr add 127.77.1.{number}/24 dev eth0 && ip link set eth0 up"
         );
-        self.on(host, &words);
+        self.namespaces[host].shell(&words);
     }
 
     /// The words before the name of a program that is to run on a host.
     pub(crate) fn within(&self, host: usize) -> Vec<String> {
-        let process = self.namespaces[host].holder.id();
-        vec!["nsenter".into(), format!("--net=/proc/{process}/ns/net")]
+        self.namespaces[host].within().into()
     }
 
     /// A host's node is there.
@@ -98,17 +98,15 @@ impl Network {
     /// Nothing that a host sends arrives there any more. It learns of that by silence alone.
     pub(crate) fn lose(&self, from: usize, to: Part) {
         let to = address(to);
-        // The address of a card that nobody has.
-        self.on(
-            from,
-            &format!("ip neigh replace {to} lladdr 02:00:00:00:00:01 dev eth0 nud permanent"),
-        );
+        self.namespaces[from].shell(&format!(
+            "ip neigh replace {to} lladdr {NOBODY} dev eth0 nud permanent"
+        ));
     }
 
     /// It arrives again.
     pub(crate) fn carry(&self, from: usize, to: Part) {
         let to = address(to);
-        self.on(from, &format!("ip neigh del {to} dev eth0"));
+        self.namespaces[from].shell(&format!("ip neigh del {to} dev eth0"));
     }
 
     /// Cuts the links of nodes in both directions, or mends them.
@@ -137,12 +135,6 @@ impl Network {
     pub(crate) fn unplug(&self, host: usize) {
         shell(&format!("ip link set port{} down", host + 1));
     }
-
-    fn on(&self, host: usize, words: &str) {
-        let mut command = Command::new("nsenter");
-        command.arg(&self.within(host)[1]).args(["sh", "-c", words]);
-        succeed(command);
-    }
 }
 
 /// Whether this process can make networks; if not, that was said.
@@ -154,7 +146,12 @@ pub(crate) fn is_allowed() -> bool {
     root
 }
 
-impl Drop for Network {
+/// The stay of a thread in a namespace, until this is dropped.
+pub(crate) struct Visit {
+    home: File,
+}
+
+impl Drop for Visit {
     fn drop(&mut self) {
         let back = move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network));
         back.expect("this thread was there before");
@@ -162,12 +159,12 @@ impl Drop for Network {
 }
 
 /// A namespace, and the process that keeps it.
-struct Namespace {
+pub(crate) struct Namespace {
     holder: Child,
 }
 
 impl Namespace {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let holder = Command::new("setpriv")
             .args([
                 "--pdeathsig",
@@ -188,15 +185,35 @@ impl Namespace {
         namespace
     }
 
+    /// The process that keeps it.
+    pub(crate) fn process(&self) -> u32 {
+        self.holder.id()
+    }
+
     fn path(&self) -> String {
-        format!("/proc/{}/ns/net", self.holder.id())
+        format!("/proc/{}/ns/net", self.process())
+    }
+
+    /// The words before the name of a program that is to run there.
+    pub(crate) fn within(&self) -> [String; 2] {
+        ["nsenter".into(), format!("--net={}", self.path())]
+    }
+
+    /// Runs a script there.
+    pub(crate) fn shell(&self, words: &str) {
+        let [program, to] = self.within();
+        let mut command = Command::new(program);
+        command.args([&to, "sh", "-c", words]);
+        succeed(command);
     }
 
     /// Moves this thread there, and with it what it starts.
-    fn enter(&self) {
+    pub(crate) fn visit(&self) -> Visit {
+        let home = File::open("/proc/thread-self/ns/net").expect("this thread has a network");
         let network = File::open(self.path()).expect("its process lives");
         let moved = move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
         moved.expect("root may");
+        Visit { home }
     }
 }
 
@@ -215,7 +232,8 @@ fn address(of: Part) -> Ipv4Addr {
     Ipv4Addr::new(127, 77, net, u8::try_from(number + 1).expect("few"))
 }
 
-fn shell(words: &str) {
+/// Runs a script where this thread is.
+pub(crate) fn shell(words: &str) {
     let mut command = Command::new("sh");
     command.args(["-c", words]);
     succeed(command);
@@ -231,12 +249,13 @@ fn succeed(mut command: Command) {
 pub(crate) const HOSTS: usize = 3;
 
 /// Loopback is 127.0.0.1 alone, and the rest of its addresses may be elsewhere.
-const LOOPBACK: &str = "ip link set lo up && ip route del local 127.0.0.0/8 dev lo table local && \
+pub(crate) const LOOPBACK: &str = "ip link set lo up && ip route del local 127.0.0.0/8 dev lo table local && \
                         echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet";
 
+/// The address of a card that nobody has.
+pub(crate) const NOBODY: &str = "02:00:00:00:00:01";
+
 /// The bridge, and the addresses of those who are on its host.
-const SWITCH: &str = "ip link set lo up && ip route del local 127.0.0.0/8 dev lo table local && \
-                      echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet && \
-                      ip link add bridge type bridge && ip link set bridge up && \
+const SWITCH: &str = "ip link add bridge type bridge && ip link set bridge up && \
                       ip addr add 127.77.0.4/24 dev bridge && ip addr add 127.77.1.4/24 dev bridge && \
                       ip addr add 127.77.1.5/24 dev bridge && ip addr add 127.77.1.6/24 dev bridge";

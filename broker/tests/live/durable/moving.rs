@@ -30,7 +30,7 @@ fn channels_move_to_another_broker_with_their_arns() {
     let broker = to.start(3);
     assert_eq!(channels(broker.plain), expected);
     let arn = arns.last().expect("an ARN");
-    HealthyPair::on(&broker, arn).relay();
+    HealthyPair::once(&broker, arn);
     for command in ["import", "export"] {
         let files: &[&Path] = if command == "import" { &[&file] } else { &[] };
         let (code, text) = offline(&to, command, files);
@@ -76,7 +76,7 @@ fn channels_move_into_a_broker_that_runs() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("19 channels made, 0 there already"), "{text}");
     assert_eq!(channels(broker.plain), expected);
-    HealthyPair::on(&broker, arns.last().expect("an ARN")).relay();
+    HealthyPair::once(&broker, arns.last().expect("an ARN"));
     let (code, text) = online(&broker, &[], &file);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("0 channels made, 19 there already"), "{text}");

@@ -5,7 +5,7 @@ mod bridge;
 mod cluster_etcd;
 mod failing;
 pub(crate) mod polls;
-mod receiver;
+pub(crate) mod receiver;
 mod states;
 mod tls;
 mod viewers;
@@ -25,7 +25,7 @@ fn configuration(directory: &Path, hooks: &[(&str, &str, &str)]) -> PathBuf {
 }
 
 /// Writes a secret file. The text of a configuration with such hooks.
-fn text_of(directory: &Path, hooks: &[(&str, &str, &str)]) -> String {
+pub(crate) fn text_of(directory: &Path, hooks: &[(&str, &str, &str)]) -> String {
     let secret = directory.join("hook.secret");
     fs::write(&secret, format!("{SECRET}\n")).expect("a file under target/");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("our file");
@@ -58,7 +58,7 @@ fn broker_of(hooks: &[(&str, &str, &str)], shards: u16) -> Broker {
 }
 
 /// Wakes and states of channels that begin with `cam-`.
-const BOTH: &str = "events = [\"wake\", \"presence\"]\nchannels = \"cam-*\"";
+pub(crate) const BOTH: &str = "events = [\"wake\", \"presence\"]\nchannels = \"cam-*\"";
 
 /// Each fault of an entry has its place, and files are looked at when the entries are right.
 #[test]

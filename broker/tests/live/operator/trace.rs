@@ -30,9 +30,9 @@ fn a_late_master_and_a_viewer_that_left_are_told_apart(broker: &Broker) {
         (!one["left"].is_null()).then_some(())
     });
     let mut master = Peer::master(broker, &arn);
-    master.expect(&to_master("SDP_OFFER", OFFER, "gone"));
     master.expect(&to_master("SDP_OFFER", OFFER, "stays"));
     master.expect(&to_master("ICE_CANDIDATE", CANDIDATE, "stays"));
+    master.expect(&to_master("SDP_OFFER", OFFER, "gone"));
     master.send(&answer("gone", ANSWER));
     master.send(&answer("stays", ANSWER));
     master.send(&candidate_to("stays", CANDIDATE));
@@ -113,7 +113,8 @@ fn check_stays(all: &Value) {
     );
     let hints = stays["hints"].to_string();
     assert!(
-        hints.contains("what fails after it is ICE or TURN"),
+        hints.contains("confirmed by 127.0.0.1, which is the proxy where one ends TCP")
+            && hints.contains("what fails after it is ICE or TURN"),
         "{hints}"
     );
 }

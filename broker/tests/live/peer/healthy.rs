@@ -51,6 +51,14 @@ impl HealthyPair {
         pair
     }
 
+    /// Two sessions of a pair on a channel that exists. Both close: what they had is not for the next ones there.
+    pub(crate) fn once(broker: &Broker, arn: &str) {
+        let mut pair = Self::on(broker, arn);
+        pair.relay();
+        pair.viewer.close();
+        pair.master.close();
+    }
+
     /// An offer, its answer, and a candidate each way.
     pub(crate) fn relay(&mut self) {
         self.relayed += 1;

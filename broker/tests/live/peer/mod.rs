@@ -16,9 +16,9 @@ use crate::process::Broker;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stream::{Stream, is_timeout};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::Role;
@@ -59,13 +59,15 @@ impl Peer {
 
     /// A connection over TLS by this client with this query.
     pub(crate) fn secure_as(broker: &Broker, query: &str, client: Arc<ClientConfig>) -> Self {
+        Self::secure_at(broker.tls, query, client)
+    }
+
+    /// A connection over TLS to this address by this client with this query.
+    pub(crate) fn secure_at(to: SocketAddr, query: &str, client: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(client, name).expect("a TLS session");
-        let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
-        Self::handshake(
-            stream,
-            format!("wss://localhost:{}/?{query}", broker.tls.port()),
-        )
+        let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(to))));
+        Self::handshake(stream, format!("wss://localhost:{}/?{query}", to.port()))
     }
 
     /// A connection over plain TCP from this address of loopback with this query.
@@ -175,6 +177,32 @@ impl Peer {
                 Err(error) => panic!("waiting for a message: {error}"),
             }
         }
+    }
+
+    /// All texts until this moment, with the times of their arrival. The last is an error, if that ended them before.
+    pub(crate) fn texts_until(&mut self, end: Instant) -> Vec<(Instant, String)> {
+        let mut texts = Vec::new();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return texts;
+            }
+            self.socket.get_mut().be_patient(left);
+            match self.socket.read() {
+                Ok(Message::Text(text)) => texts.push((Instant::now(), text.as_str().to_owned())),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if is_timeout(&error) => {}
+                Err(error) => {
+                    texts.push((Instant::now(), error.to_string()));
+                    return texts;
+                }
+            }
+        }
+    }
+
+    /// Its socket.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        self.socket.get_ref().tcp()
     }
 
     /// Waits for a ping of the broker, which is answered with whatever is read or written next.

@@ -74,11 +74,15 @@ pub(crate) enum Stream {
 impl Stream {
     /// A read may take this long.
     pub(crate) fn be_patient(&self, limit: Duration) {
-        let tcp = match self {
+        let set = self.tcp().set_read_timeout(Some(limit));
+        set.expect("a read timeout");
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref(),
-        };
-        tcp.set_read_timeout(Some(limit)).expect("a read timeout");
+        }
     }
 }
 

@@ -89,11 +89,16 @@ impl Broker {
 
     /// `heliograph serve --dev` with a configuration file of this text.
     pub(crate) fn configured(text: &str, shards: u16) -> Self {
+        Self::configured_as(text, &DEV, shards)
+    }
+
+    /// `heliograph serve` with these arguments and a configuration file of this text.
+    pub(crate) fn configured_as(text: &str, arguments: &[&str], shards: u16) -> Self {
         let directory = fresh_directory();
         let file = directory.join("broker.toml");
         fs::write(&file, text).expect("a file under target/");
         let path = file.to_str().expect("a path in UTF-8");
-        let broker = Self::start(&[&DEV[..], &["--config", path]].concat(), shards);
+        let broker = Self::start(&[arguments, &["--config", path]].concat(), shards);
         let _ = fs::remove_dir_all(&directory);
         broker
     }

@@ -11,6 +11,8 @@ fn message(action: Action, order: u64) -> Message {
         expires: Now(order + 100),
         order,
         sender_bytes: 0,
+        from: None,
+        first: false,
         frame: vec![0; 10].into(),
     }
 }
@@ -69,6 +71,52 @@ fn the_latest_offer_and_answer_stay_and_an_offer_drops_older_candidates() {
     assert_eq!(pending.bytes(), 30);
     assert_eq!(orders(pending.take(Towards::Master, "v")), [4, 5, 6]);
     assert!(pending.is_empty() && pending.bytes() == 0);
+}
+
+/// Words of a connection's number and a message: `o` the first offer, `O` another one, `c` a candidate.
+#[test]
+fn a_connection_s_first_offer_keeps_its_own_candidates() {
+    let cases = [
+        ("1c 1o", "1c 1o"),
+        ("1c 1o 1c 1O", "1O"),
+        ("1c 1o 1c", "1c 1o 1c"),
+        ("1c 2o", "2o"),
+        ("1c 2c 1o", "1c 1o"),
+        ("1c 1o 2c 2o", "2c 2o"),
+        ("1c 1o 1c 2o 2c", "2o 2c"),
+        // From another node everything is of one sender, of which nothing is known.
+        ("0c 0o 0c", "0c 0o 0c"),
+        ("0c 0o 1c 1o", "1c 1o"),
+        ("1c 0O", "0O"),
+    ];
+    for (sent, kept) in cases {
+        let mut pending = Pending::default();
+        for (order, word) in (0..).zip(sent.split(' ')) {
+            let (number, kind) = word.split_at(1);
+            let number = number.parse::<u32>().unwrap();
+            let action = match kind {
+                "c" => Action::IceCandidate,
+                _ => Action::SdpOffer,
+            };
+            let message = Message {
+                from: (number > 0).then(|| SessionKey::new(number, 0)),
+                first: kind == "o",
+                ..message(action, order)
+            };
+            put(&mut pending, (Towards::Master, "v"), message, ROOM, |_| ()).unwrap();
+        }
+        let left = pending.take(Towards::Master, "v").into_iter();
+        let left = left.map(|message| {
+            let number = message.from.map_or(0, SessionKey::slot);
+            let kind = match (message.action, message.first) {
+                (Action::IceCandidate, _) => "c",
+                (_, true) => "o",
+                (_, false) => "O",
+            };
+            format!("{number}{kind}")
+        });
+        assert_eq!(left.collect::<Vec<_>>().join(" "), kept, "of {sent}");
+    }
 }
 
 #[test]
@@ -155,12 +203,95 @@ fn a_master_gets_the_oldest_offer_first_each_with_its_candidates() {
         |_| (),
     )
     .unwrap();
-    let taken = pending.take_for_master();
+    let taken = pending.take_for_master(|_| false, |_| false);
     let flat = taken
         .into_iter()
         .map(|(rank, messages)| (rank, orders(messages)));
     assert_eq!(flat.collect::<Vec<_>>(), [(0, vec![0, 3]), (2, vec![2])]);
     assert_eq!(pending.bytes(), 10);
+}
+
+#[test]
+fn keys_of_viewers_that_are_gone_come_last_and_make_room_first() {
+    let mut pending = Pending::default();
+    let viewers = ["gone-1", "here-1", "gone-2", "here-2", "gone-3", "here-1"];
+    for (order, viewer) in (0..).zip(viewers) {
+        let action = match order {
+            5 => Action::IceCandidate,
+            _ => Action::SdpOffer,
+        };
+        let message = message(action, order);
+        put(
+            &mut pending,
+            (Towards::Master, viewer),
+            message,
+            ROOM,
+            |_| (),
+        )
+        .unwrap();
+    }
+    let gone = |viewer: &str| viewer.starts_with("gone");
+    let (_, viewer, _) = pending.evict(gone).unwrap();
+    assert_eq!(&*viewer, "gone-1", "here-1 holds more");
+    let taken = pending.take_for_master(|_| false, gone).into_iter();
+    let last = u64::MAX;
+    assert_eq!(
+        Vec::from_iter(taken.map(|(place, messages)| (place, orders(messages)))),
+        [
+            (1, vec![1, 5]),
+            (3, vec![3]),
+            (last, vec![2]),
+            (last, vec![4])
+        ]
+    );
+}
+
+#[test]
+fn a_closed_viewer_s_key_goes_if_another_one_of_its_caller_is_there() {
+    let mut pending = Pending::default();
+    for (order, (viewer, who)) in (1..).zip([("a", 1), ("b", 1), ("c", 2), ("d", 0)]) {
+        let viewer = id(viewer);
+        let name = KeyName {
+            caller: caller(who),
+            ..name(Towards::Master, &viewer)
+        };
+        let offer = message(Action::SdpOffer, order);
+        pending.keep(name, offer, ROOM, |_| false, |_| ()).unwrap();
+    }
+    let close = |pending: &mut Pending, viewers: &[&str]| {
+        let viewers = viewers.iter();
+        viewers.for_each(|id| pending.set_closed(Towards::Master, id, Some(Now(50))));
+    };
+    let taken = |pending: &mut Pending, now, gone: bool, connected: Option<Option<CallerId>>| {
+        let others = |caller| Some(caller) == connected;
+        let key = pending.take_closed(Now(now), |_| gone, others);
+        key.map(|(viewer, messages)| (viewer.to_string(), messages.len()))
+    };
+    close(&mut pending, &["a", "b", "c", "d", "nobody"]);
+    pending.set_closed(Towards::Viewer, "a", None); // what is kept for it is another key
+    assert_eq!(pending.next_expiry(), Some(Now(50)));
+    assert_eq!(taken(&mut pending, 49, true, None), None);
+    assert_eq!(
+        taken(&mut pending, 50, true, None),
+        Some(("a".to_owned(), 1)),
+        "for b"
+    );
+    assert_eq!(taken(&mut pending, 50, true, None), None, "nobody else");
+    assert_eq!(pending.next_expiry(), Some(Now(102)), "and no more");
+    assert_eq!(pending.bytes(), 30);
+    for (viewer, who) in [("c", 2), ("d", 0)] {
+        close(&mut pending, &[viewer]);
+        assert_eq!(
+            taken(&mut pending, 50, false, Some(caller(who))),
+            None,
+            "it is back"
+        );
+        close(&mut pending, &[viewer]);
+        assert_eq!(taken(&mut pending, 50, true, Some(caller(1))), None);
+        close(&mut pending, &[viewer]);
+        let goes = Some((viewer.to_owned(), 1));
+        assert_eq!(taken(&mut pending, 50, true, Some(caller(who))), goes);
+    }
 }
 
 #[test]
@@ -216,7 +347,7 @@ fn room_is_made_by_the_largest_key_candidates_first() {
         )
         .unwrap();
     }
-    let evicted: Vec<u64> = std::iter::from_fn(|| pending.evict())
+    let evicted: Vec<u64> = std::iter::from_fn(|| pending.evict(|_| false))
         .map(|(_, _, message)| message.order)
         .collect();
     assert_eq!(evicted, [2, 3, 0, 1]);
@@ -226,17 +357,18 @@ fn room_is_made_by_the_largest_key_candidates_first() {
 #[test]
 fn what_a_message_takes_the_place_of_makes_room_for_it() {
     let mut pending = Pending::default();
-    let offer = (Action::SdpOffer, 10);
-    let growth = |pending: &Pending, viewer: &str, message, most| {
+    let growth = |pending: &Pending, viewer: &str, bytes, most| {
         let viewer = id(viewer);
-        pending.growth(name(Towards::Master, &viewer), message, most, |_| false)
+        let mut offer = message(Action::SdpOffer, 2);
+        offer.frame = vec![0; bytes].into();
+        pending.growth(name(Towards::Master, &viewer), &offer, most, |_| false)
     };
-    assert_eq!(growth(&pending, "v", offer, 9), None);
-    assert_eq!(growth(&pending, "v", offer, 10), Some(10));
+    assert_eq!(growth(&pending, "v", 10, 9), None);
+    assert_eq!(growth(&pending, "v", 10, 10), Some(10));
     let kept = message(Action::SdpOffer, 1);
     put(&mut pending, (Towards::Master, "v"), kept, ROOM, |_| ()).unwrap();
-    assert_eq!(growth(&pending, "v", (Action::SdpOffer, 12), 12), Some(2));
-    assert_eq!(growth(&pending, "w", offer, 19), None);
+    assert_eq!(growth(&pending, "v", 12, 12), Some(2));
+    assert_eq!(growth(&pending, "w", 10, 19), None);
 }
 
 #[test]
@@ -417,7 +549,7 @@ fn a_key_stays_that_of_the_caller_that_began_it() {
     };
     assert_eq!(keep(1, 1), Ok(None));
     assert_eq!(keep(2, 2), Ok(None));
-    assert_eq!(pending.caller_of(of(2)), caller(1));
+    assert_eq!(pending.facts_of(of(2)), (caller(1), None));
 }
 
 #[test]

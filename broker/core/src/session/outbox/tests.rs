@@ -8,6 +8,8 @@ fn launch(order: u64) -> Launch {
         sender_bytes: 0,
         call: false,
         counted: true,
+        from: None,
+        first: false,
         accepted_us: None,
     }
 }
@@ -32,7 +34,7 @@ fn plain(bytes: usize) -> (usize, usize) {
 /// The orders of what the peer confirms when the kernel holds so many bytes.
 fn confirmed(outbox: &mut Outbox, spares: &mut Spares, unacknowledged: u64) -> Vec<u64> {
     let mut orders = Vec::new();
-    outbox.confirm(spares, unacknowledged, |mark| {
+    outbox.confirm(spares, unacknowledged, |mark, _| {
         orders.push(mark.launch.order)
     });
     orders
@@ -146,6 +148,17 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
     assert_eq!((orders(&rest), rest[0].written), (vec![2], true));
 }
 
+/// It hands over what its own machine acknowledges late.
+#[test]
+fn a_node_that_ends_has_confirmed_what_it_was_given() {
+    for (over, orders) in [(Over::Ended, vec![]), (Over::Left, vec![1])] {
+        let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);
+        outbox.peer_is_over(over);
+        outbox.sent(&mut spares, plain(3), Now(5), |_| ());
+        assert_eq!(confirmed(&mut outbox, &mut spares, 2), orders, "{over:?}");
+    }
+}
+
 #[test]
 fn a_pong_confirms_what_was_before_its_ping() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);
@@ -158,8 +171,8 @@ fn a_pong_confirms_what_was_before_its_ping() {
     outbox.sent(&mut spares, plain(6), Now(5), |_| ());
     let mut done = Vec::new();
     let strange = [0xff; 4];
-    assert!(!outbox.proved(&mut spares, &strange, Now(7), |_| ()));
-    assert!(outbox.proved(&mut spares, &counter, Now(7), |mark| {
+    assert!(!outbox.proved(&mut spares, &strange, Now(7), |_, _| ()));
+    assert!(outbox.proved(&mut spares, &counter, Now(7), |mark, _| {
         done.push(mark.launch.order)
     }));
     assert_eq!(

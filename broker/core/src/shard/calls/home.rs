@@ -294,6 +294,8 @@ pub(crate) fn give_offers(
             sender_bytes: u16::try_from(call.sender.len()).unwrap_or(u16::MAX),
             call: true,
             counted: !call.delivered,
+            from: None,
+            first: false,
             accepted_us: None,
         };
         let Some(pushed) = sockets.push_kept(master, launch, &call.frame) else {

@@ -65,7 +65,7 @@ pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at
     if let Some(older) = directory.end_wait(channel) {
         end(sockets, books, &older, Ending::Replaced, at);
     }
-    let found = directory.found(channel, at.now);
+    let found = directory.found(sockets, channel, at.now);
     if found != Found::Nothing {
         return answer(sockets, books, key, (&admission.arn, found, close), at);
     }
@@ -115,7 +115,7 @@ pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, PollChange)
         }
         return;
     };
-    let found = directory.found(channel, at.now);
+    let found = directory.found(sockets, channel, at.now);
     if found == Found::Nothing {
         return;
     }
@@ -352,16 +352,22 @@ impl Directory {
     }
 
     /// The answer that a channel has for its device.
-    fn found(&self, channel: ChannelKey, now: Now) -> Found {
+    fn found(&self, sockets: &Sockets, channel: ChannelKey, now: Now) -> Found {
         let Some(live) = self.channel(channel).and_then(Channel::live) else {
             return Found::Nothing;
         };
-        if live.members.master().is_some() {
+        let master = live.members.master();
+        let master = master.and_then(|master| sockets.session(master));
+        let doubtful = master.filter(|master| master.outbox.doubtful_since().is_some());
+        if master.is_some() && doubtful.is_none() {
             return Found::Master;
         }
+        let unconfirmed = doubtful.into_iter().flat_map(|it| it.outbox.unconfirmed());
+        let unconfirmed = unconfirmed.map(|(launch, _)| launch.expires);
         let kept = live.pending.for_master().map(|kept| kept.message.expires);
         let calls = live.calls.iter().map(|call| call.expires);
-        let until = kept.chain(calls).max().filter(|until| *until > now);
+        let until = kept.chain(calls).chain(unconfirmed).max();
+        let until = until.filter(|until| *until > now);
         until.map_or(Found::Nothing, Found::Kept)
     }
 }

@@ -72,13 +72,8 @@ pub(crate) fn admit(
     } = parts;
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
-        let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
-        let action = action_of(admission.client_id.as_deref());
-        let refused = (
-            &evidence,
-            &UpgradeRefusal::Denied(caller, action, arn, Box::new(rests_on)),
-        );
-        refuse_upgrade(sockets, books, key, purpose, refused, at);
+        let denied = denied(admission, rests_on);
+        refuse_upgrade(sockets, books, key, purpose, (&evidence, &denied), at);
         return false;
     }
     let role = admission
@@ -90,10 +85,8 @@ pub(crate) fn admit(
         let caller = match role {
             Role::Master => None,
             Role::Viewer(_) => {
-                let caller = &admission.caller;
-                directory
-                    .caller_role(books, caller, &admission.arn)
-                    .caller()
+                let role = directory.caller_role(books, &admission.caller, &admission.arn);
+                role.caller()
             }
         };
         let joined = directory.join(todo, channel, (&role, caller), key, at)?;
@@ -121,11 +114,17 @@ pub(crate) fn admit(
                 admission,
                 joined,
             };
-            directory.changed(channel, newcomer.cause(), None);
+            directory.changed(channel, newcomer.cause(sockets), None);
             if newcomer.role == Role::Master {
                 directory.master_came(channel, at);
             }
-            welcome(sockets, books, todo, newcomer, at);
+            let parts = Parts {
+                sockets,
+                directory,
+                books,
+                todo,
+            };
+            welcome(parts, newcomer, at);
             let greeting = service_messages::greeting(sockets, directory, (channel, key), at);
             if let Some(state) = greeting {
                 sockets.tell_viewer(books, key, state);
@@ -133,6 +132,13 @@ pub(crate) fn admit(
             true
         }
     }
+}
+
+/// The refusal of an upgrade that the channel's tags forbid.
+fn denied(admission: &Admission, rests_on: (Check, Option<Box<str>>)) -> UpgradeRefusal {
+    let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
+    let action = action_of(admission.client_id.as_deref());
+    UpgradeRefusal::Denied(caller, action, arn, Box::new(rests_on))
 }
 
 impl Directory {
@@ -221,8 +227,13 @@ struct Newcomer<'a> {
 
 impl Newcomer<'_> {
     /// The change for those who watch the channel.
-    fn cause(&self) -> Cause {
-        match (&self.role, self.joined.superseded) {
+    fn cause(&self, sockets: &Sockets) -> Cause {
+        // A master that was reported gone is not replaced for those who watch: it has left.
+        let replaced = self
+            .joined
+            .superseded
+            .filter(|older| !sockets.is_gone(*older));
+        match (&self.role, replaced) {
             (Role::Master, None) => Cause::MasterJoined,
             (Role::Master, Some(_)) => Cause::MasterReplaced,
             (Role::Viewer(_), _) => Cause::ViewerJoined,
@@ -232,13 +243,13 @@ impl Newcomer<'_> {
 
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
 /// sent.
-fn welcome(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    newcomer: Newcomer<'_>,
-    at: Moment,
-) {
+fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
     let Newcomer {
         key,
         channel,
@@ -290,6 +301,11 @@ fn welcome(
     sockets.make_room(books, todo, (holder, 1), at);
     sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);
+    if role == Role::Master {
+        let due = sockets.repeats_at(key, at.now);
+        directory.offers_change(channel, |offers| offers.give_to(key, due));
+        todo.push(Todo::Arm(channel));
+    }
     todo.push(Todo::Deliver(channel, role));
 }
 

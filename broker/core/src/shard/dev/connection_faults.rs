@@ -26,6 +26,7 @@ impl Sockets {
     pub(crate) fn forget_faults(&mut self, key: SessionKey) {
         if let Some(faults) = &mut self.dev_mut().faults {
             faults.held.forget(key);
+            faults.held.mend(key);
             self.show(key);
         }
     }
@@ -95,6 +96,20 @@ impl Sockets {
                 None => break,
             }
         }
+        for _ in 0..FAULTS_DUE_PER_TICK {
+            let due = self.dev_mut().faults.as_deref_mut();
+            match due.and_then(|faults| faults.held.take_mended(at.now)) {
+                Some(key) => self.output(Output::Send(key)),
+                None => break,
+            }
+        }
+    }
+
+    /// Whether a fault has the peer of a connection seem cut off.
+    #[inline]
+    pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
+        let faults = self.dev().faults.as_deref();
+        faults.is_some_and(|faults| faults.held.is_half_open(key))
     }
 }
 
@@ -156,6 +171,13 @@ pub(crate) fn act_on_session(
             after_ms,
         } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
         SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
+        SessionAct::HalfOpen(ms) => {
+            let until = ms.map_or(NEVER, |ms| at.now.after(ms));
+            if let Some(faults) = &mut sockets.dev_mut().faults {
+                faults.held.half_open(key, until);
+                sockets.output(Output::Send(key)); // the edge asks whether to read on
+            }
+        }
         SessionAct::ReconnectIce => {
             sockets.reconnect(books, key, at);
         }

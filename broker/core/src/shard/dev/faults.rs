@@ -98,6 +98,8 @@ pub(crate) struct Held {
     bytes: usize,
     /// Connections that are sent nothing, and until when.
     mutes: BTreeMap<SessionKey, Now>,
+    /// Connections whose peers seem cut off, and until when.
+    half_open: BTreeMap<SessionKey, Now>,
 }
 
 impl Held {
@@ -142,7 +144,7 @@ impl Held {
 
     /// Whether nothing is held back.
     pub(crate) fn is_empty(&self) -> bool {
-        self.later.is_empty() && self.mutes.is_empty()
+        self.later.is_empty() && self.mutes.is_empty() && self.half_open.is_empty()
     }
 
     /// The message that waits for the next one to this connection.
@@ -184,6 +186,29 @@ impl Held {
         *mute
     }
 
+    /// The peer of this connection seems cut off until then.
+    pub(crate) fn half_open(&mut self, session: SessionKey, until: Now) {
+        self.half_open.insert(session, until);
+    }
+
+    /// Whether the peer of a connection seems cut off.
+    pub(crate) fn is_half_open(&self, session: SessionKey) -> bool {
+        !self.half_open.is_empty() && self.half_open.contains_key(&session)
+    }
+
+    /// A connection is gone: its peer seems nothing any more.
+    pub(crate) fn mend(&mut self, session: SessionKey) {
+        self.half_open.remove(&session);
+    }
+
+    /// A connection whose peer is back.
+    pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
+        let over = self.half_open.iter().find(|(_, until)| **until <= now);
+        let session = over.map(|(session, _)| *session)?;
+        self.half_open.remove(&session);
+        Some(session)
+    }
+
     /// A connection that is sent something again.
     pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.mutes.iter().find(|(_, until)| **until <= now);
@@ -195,6 +220,7 @@ impl Held {
     /// Forgets the connections that are not there any more.
     pub(crate) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
         self.mutes.retain(|session, _| is_there(*session));
+        self.half_open.retain(|session, _| is_there(*session));
     }
 
     /// A connection is gone, or mute no longer.
@@ -206,7 +232,8 @@ impl Held {
     pub(crate) fn next(&self) -> Option<Now> {
         let later = self.later.first_key_value().map(|(&(at, _), _)| at);
         let mutes = self.mutes.values().copied().min();
-        let next = later.into_iter().chain(mutes).min();
+        let half_open = self.half_open.values().copied().min();
+        let next = later.into_iter().chain(mutes).chain(half_open).min();
         next.filter(|next| *next != NEVER)
     }
 }
@@ -364,6 +391,9 @@ pub enum SessionAct {
     },
     /// It stays open, and nothing is sent to it any more, no pong either; for this many milliseconds, or until its end.
     Stall(Option<u64>),
+    /// Its peer seems cut off: nothing that it sends is read, and nothing that is sent to it is confirmed; for this
+    /// many milliseconds, or until its end.
+    HalfOpen(Option<u64>),
     /// RECONNECT_ICE_SERVER.
     ReconnectIce,
     /// A TCP reset: its client sees 1006, the end without a close frame.
@@ -628,6 +658,8 @@ mod held_tests {
                 sender_bytes: 0,
                 call: false,
                 counted: true,
+                from: None,
+                first: false,
                 accepted_us: None,
             },
             payload: vec![b'A'; bytes].into(),

@@ -79,12 +79,13 @@ pub(crate) fn on_message(
 
 /// Passes a message on as one of another viewer; true when it is dealt with.
 fn misdirect(mut parts: Parts<'_>, passing: &Passing<'_>, viewer: &str, at: Moment) -> bool {
-    let (role, sender, recipient) = match passing.delivery.sender {
-        Some(_) => (Role::Viewer, Some(viewer), passing.recipient),
-        None => (Role::Master, None, viewer),
+    let (sender, recipient) = match passing.delivery.sender {
+        Some(_) => (Some(viewer), passing.recipient),
+        None => (None, viewer),
     };
-    let asked = (role, passing.launch.action, recipient);
-    let Some(accepted) = parts.directory.accept(passing.channel, asked, at.now) else {
+    let (from, asked) = ((passing.from, sender), (passing.launch.action, recipient));
+    let accepted = parts.directory.accept(passing.channel, from, asked, at.now);
+    let Some(accepted) = accepted else {
         return false;
     };
     let passing = Passing {
@@ -284,12 +285,10 @@ fn hold(
 /// A message that was held back goes on, wherever its recipient is by then.
 pub(crate) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
     parts.books.count_unkept();
-    let role = message
-        .viewer
-        .as_ref()
-        .map_or(Role::Master, |_| Role::Viewer);
-    let asked = (role, message.launch.action, &*message.recipient);
-    let accepted = parts.directory.accept(message.channel, asked, at.now);
+    let nobody = SessionKey::unpack(NOBODY);
+    let from = (message.from.unwrap_or(nobody), message.viewer.as_deref());
+    let asked = (message.launch.action, &*message.recipient);
+    let accepted = parts.directory.accept(message.channel, from, asked, at.now);
     let launch = Launch {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
@@ -297,7 +296,7 @@ pub(crate) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
         ..message.launch
     };
     let passing = Passing {
-        from: message.from.unwrap_or_else(|| SessionKey::unpack(NOBODY)),
+        from: from.0,
         channel: message.channel,
         launch,
         delivery: Delivery {

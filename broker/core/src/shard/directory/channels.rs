@@ -2,7 +2,7 @@
 
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route};
-use crate::id::{Account, CallerId, ChannelKey, Identity, ShardId, Slot, TimerId};
+use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
 use crate::shard::directory::slots::Slots;
@@ -294,6 +294,8 @@ pub(crate) struct Accepted {
     /// The end of the time that it is kept.
     pub(crate) expires: Now,
     pub(crate) route: Route,
+    /// Whether messages of the viewer that it answers waited for that.
+    pub(crate) releases: bool,
 }
 
 impl Directory {
@@ -303,16 +305,33 @@ impl Directory {
     pub(crate) fn accept(
         &mut self,
         key: ChannelKey,
-        (from, action, recipient): (Role, Action, &str),
+        (from, viewer): (SessionKey, Option<&str>),
+        (action, recipient): (Action, &str),
         now: Now,
     ) -> Option<Accepted> {
+        let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let channel = self.channels.get_mut(key)?;
         let expires = channel.expiry(now);
         let live = channel.wake();
+        let order = live.next_order();
+        let mut releases = false;
+        let (role, viewer) = match viewer {
+            None => {
+                releases = live.unanswered.end(recipient);
+                (Role::Master, recipient)
+            }
+            Some(id) => {
+                if action == Action::SdpOffer && repeats {
+                    live.unanswered.begin(id, from, (order, expires));
+                }
+                (Role::Viewer, id)
+            }
+        };
         Some(Accepted {
-            order: live.next_order(),
+            order,
             expires,
-            route: live.route(from, action, recipient),
+            releases,
+            route: live.route(role, action, viewer),
         })
     }
 

@@ -2,12 +2,13 @@
 
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
+use crate::channel::{Channel, Towards};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
-use crate::presence::{Cause, MasterState, News, Round, ViewerNews};
+use crate::presence::{Cause, Change, MasterState, News, Round, ViewerNews};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
-use crate::{channel::Channel, journal::EndReason};
+use crate::{journal::EndReason, limits::CLOSED_VIEWER_MS};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +67,28 @@ impl Directory {
         let channel = self.channels.get_mut(key)?;
         let is_watched = self.news.is_watched(channel.hooks);
         let tells_viewers = channel.tells_viewers;
-        let members = &mut channel.live_mut()?.members;
+        let live = channel.live_mut()?;
+        let (members, unanswered) = (&mut live.members, &mut live.unanswered);
+        let pending = &mut live.pending;
         let had = match slot {
             Slot::Master => members.master(),
             Slot::Viewer(id) => members.viewer(id),
         };
         let returning = members.leave(slot, leaver, from);
+        match slot {
+            Slot::Master => unanswered.take_from(leaver.session),
+            Slot::Viewer(_) if reason == Some(EndReason::PeerClosed) => {
+                unanswered.end_of(leaver.session);
+            }
+            Slot::Viewer(_) => {}
+        }
+        if let Slot::Viewer(id) = slot
+            && had == Some(leaver.session)
+        {
+            let closed = reason == Some(EndReason::PeerClosed) && !self.settings.strict();
+            let until = closed.then(|| from.after(CLOSED_VIEWER_MS));
+            pending.set_closed(Towards::Master, id, until);
+        }
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
                 (Slot::Master, None) => Cause::MasterLeft,
@@ -98,6 +115,13 @@ impl Directory {
     ) -> Option<(Now, bool)> {
         let live = self.channel(key).and_then(Channel::live)?;
         live.members.lost(session, spoke)
+    }
+
+    /// Messages that a connection was sent were taken back: it gets its slot no more.
+    pub(crate) fn give_way_for_good(&mut self, key: ChannelKey, session: SessionKey) {
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            live.members.give_way_for_good(session);
+        }
     }
 
     /// A connection holds its slot until it has ended the message that it began.
@@ -172,10 +196,33 @@ impl Directory {
     /// Something has changed about a channel that those who watch it get to know, if anybody does.
     #[inline]
     pub(crate) fn changed(&mut self, key: ChannelKey, cause: Cause, reason: Option<EndReason>) {
+        self.changed_for(key, (cause, reason.map(Into::into)));
+    }
+
+    /// The same with the word of the reason.
+    pub(crate) fn changed_for(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
         if channel.is_some_and(|channel| self.news.is_watched(channel.hooks)) {
-            self.news.changed(key, (cause, reason.map(Into::into)));
+            self.news.changed(key, change);
+        }
+    }
+
+    /// The master of a channel is gone, as its viewers learn it.
+    pub(crate) fn master_left_viewers(&mut self, key: ChannelKey, now: Now) {
+        if self.tells_viewers(key) {
+            self.viewer_news.master_left(key, now);
+        }
+    }
+
+    /// Until when messages are kept at least that wait for a master who is called from now on.
+    pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
+        let channel = self.channel(key);
+        let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);
+        if wakes {
+            now.after(self.settings.presence.wake_ttl_ms)
+        } else {
+            Now(0)
         }
     }
 

@@ -4,9 +4,10 @@
 use crate::channel::alexa_calls::{Calls, Waiting};
 use crate::channel::members::Slot;
 use crate::channel::pending::{Full, KeyName, Message, Room};
+use crate::channel::unanswered::Unanswered;
 use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
-use crate::id::{Account, CallRef, ChannelKey, SessionKey};
+use crate::id::{Account, CallRef, CallerId, ChannelKey, SessionKey};
 use crate::session::outbox::Unsent;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
 use crate::shard::flight_recorder::{Passage, Passed};
@@ -30,7 +31,6 @@ impl Directory {
         at: Moment,
     ) -> Result<(), Full> {
         let most = self.settings.limits.pending_bytes_per_channel;
-        let what = (message.action, message.frame.len());
         let Some(channel) = self.channels.get_mut(key) else {
             return Err(Full);
         };
@@ -38,7 +38,9 @@ impl Directory {
             members, pending, ..
         } = channel.wake();
         let growth = pending
-            .growth(name, what, most, |viewer| members.viewer(viewer).is_none())
+            .growth(name, &message, most, |viewer| {
+                members.viewer(viewer).is_none()
+            })
             .filter(|growth| self.make_room(books, key, *growth, at))
             .ok_or(Full)?;
         let Some(channel) = self.channels.get_mut(key) else {
@@ -89,10 +91,8 @@ impl Directory {
         books.count_kept(messages.len());
         let pending = &mut channel.wake().pending;
         let before = pending.bytes();
-        let name = KeyName {
-            caller: pending.caller_of(name),
-            ..name
-        };
+        let (caller, closed) = pending.facts_of(name);
+        let name = KeyName { caller, ..name };
         let all = pending.take_with(towards, viewer, messages);
         self.kept_changed(books, key, before);
         for message in all {
@@ -108,6 +108,9 @@ impl Directory {
                 };
                 books.note().went(at, key, passed, viewer, None);
             }
+        }
+        if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+            live.pending.set_closed(towards, viewer, closed);
         }
     }
 
@@ -147,6 +150,36 @@ impl Directory {
         self.kept_changed(books, key, before);
     }
 
+    /// Drops what viewers left that closed their connections, where another one of their caller has come instead: else
+    /// a page that is reloaded ten times leaves the camera ten offers that nobody waits for.
+    pub(crate) fn drop_closed(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        caller_of: impl Fn(SessionKey) -> Option<CallerId>,
+        at: Moment,
+    ) {
+        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+            return;
+        };
+        let Live {
+            members, pending, ..
+        } = live;
+        let before = pending.bytes();
+        let gone = |viewer: &str| members.viewer(viewer).is_none();
+        let others = |caller| {
+            let mut viewers = members.viewers_now().into_iter();
+            viewers.any(|viewer| caller_of(viewer) == caller)
+        };
+        while let Some((viewer, messages)) = pending.take_closed(at.now, gone, others) {
+            for message in messages {
+                let whose = (key, Towards::Master, &*viewer);
+                books.drop_kept(whose, &message, Lost::Withdrawn, at);
+            }
+        }
+        self.kept_changed(books, key, before);
+    }
+
     /// Takes what is kept for a member of a channel, oldest first: for its master in groups, each with the rank that
     /// waiting calls are given before. What it does not get in time has expired.
     pub(crate) fn take_kept(
@@ -160,10 +193,19 @@ impl Directory {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return Vec::new();
         };
-        let before = live.pending.bytes();
+        let Live {
+            members,
+            pending,
+            unanswered,
+            ..
+        } = live;
+        let before = pending.bytes();
         let groups = match slot {
-            Slot::Master => live.pending.take_for_master(),
-            Slot::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
+            Slot::Master => pending.take_for_master(
+                |viewer| unanswered.holds(viewer),
+                |viewer| members.viewer(viewer).is_none(),
+            ),
+            Slot::Viewer(id) => vec![(0, pending.take(Towards::Viewer, id))],
         };
         self.kept_changed(books, key, before);
         groups
@@ -195,11 +237,40 @@ impl Directory {
         let bytes = live.pending.bytes();
         let account = Account::of(&channel.record.arn);
         self.kept.shares.change(account, key, bytes, 0);
+        self.offers.change(account, key, live.unanswered.bytes(), 0);
         books.count_kept_bytes(bytes, 0);
+    }
+
+    /// Changes the offers of a channel that were not answered: their bytes have a bound, and when it is reached the
+    /// account with most forgets its channel's oldest.
+    pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
+        self.change_offers(key, change);
+        while let Some(payer) = self.offers.payer() {
+            if self.change_offers(payer, Unanswered::evict) != Some(true) {
+                return;
+            }
+        }
+    }
+
+    /// Changes them, and what they count. `None` for a channel that has none.
+    fn change_offers<T>(
+        &mut self,
+        key: ChannelKey,
+        change: impl FnOnce(&mut Unanswered) -> T,
+    ) -> Option<T> {
+        let channel = self.channels.get_mut(key)?;
+        let account = Account::of(&channel.record.arn);
+        let offers = &mut channel.live_mut()?.unanswered;
+        let before = offers.bytes();
+        let changed = change(offers);
+        let after = offers.bytes();
+        self.offers.change(account, key, before, after);
+        Some(changed)
     }
 
     /// Everything that a channel keeps is withdrawn.
     pub(crate) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
+        self.change_offers(key, |offers| while offers.evict() {});
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -237,9 +308,11 @@ impl Directory {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        let pending = &mut channel.wake().pending;
+        let Live {
+            members, pending, ..
+        } = channel.wake();
         let before = pending.bytes();
-        let evicted = pending.evict();
+        let evicted = pending.evict(|viewer| members.viewer(viewer).is_none());
         debug_assert!(evicted.is_some(), "who pays holds something");
         self.kept_changed(books, key, before);
         if let Some((towards, viewer, message)) = evicted {
@@ -261,6 +334,8 @@ pub(crate) enum Lost {
     Expired,
     /// It made room for another channel's, or for another viewer's.
     Evicted,
+    /// Its viewer closed its connection, and another one of the same caller has come.
+    Withdrawn,
 }
 
 impl Books {
@@ -276,6 +351,7 @@ impl Books {
             Lost::Overwritten => (Outcome::Overwritten, Passage::Overwritten),
             Lost::Expired => (Outcome::Expired, Passage::Expired),
             Lost::Evicted => (Outcome::Evicted, Passage::Evicted),
+            Lost::Withdrawn => (Outcome::Withdrawn, Passage::Withdrawn),
         };
         self.count_kept_ended(Kind::Known(message.action), outcome);
         let passed = Passed::of(message, towards, passage);

@@ -19,7 +19,9 @@ use crate::id::{Account, ChannelKey, SessionKey};
 use crate::limits::{
     ACKNOWLEDGE_MS, ASK_AFTER_MS, ASKS_PER_TICK, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX,
 };
+use crate::presence::Cause;
 use crate::session::Session;
+use crate::session::outbox::Over;
 use crate::session::web_socket::Role;
 use crate::settings::Proof;
 use crate::shard::road::in_flight::{Parts, slot_of};
@@ -34,16 +36,17 @@ impl Shard {
     pub(crate) fn ask_due(&mut self, at: Moment) {
         for _ in 0..ASKS_PER_TICK {
             let (sockets, _, books, _, todo) = self.parts();
-            let Some(key) = sockets.next_to_ask(at.now) else {
+            if let Some(key) = sockets.next_to_ask(at.now) {
+                sockets.ask(books, todo, key, at.now);
+            } else if let Some(key) = sockets.next_pinged(at.now) {
+                todo.push(Todo::Told(key));
+            } else {
                 return;
-            };
-            sockets.ask(books, todo, key, at.now);
+            }
             self.settle(at);
         }
     }
-}
 
-impl Shard {
     /// More bytes are not confirmed than may be: of the account with most the connections with the oldest messages are
     /// asked once more, and what they have not confirmed is counted as delivered unproved. A part of all at once, since
     /// each time all connections are looked at.
@@ -52,8 +55,7 @@ impl Shard {
         if !sockets.too_much_unconfirmed() {
             return;
         }
-        let mut accounts: BTreeMap<Option<Account>, (usize, Vec<(Now, SessionKey, usize)>)> =
-            BTreeMap::new();
+        let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();
         for (since, key, bytes, channel) in sockets.all_unconfirmed() {
             let channel = directory.channel(channel);
             let account = channel.map(|channel| Account::of(&channel.record.arn));
@@ -85,7 +87,7 @@ impl Sockets {
     }
 
     /// Asks what the peer of a connection has of what was written to it: the kernel, or the last pong. [`told`]
-    /// follows, if anything is not confirmed.
+    /// follows.
     pub(crate) fn ask(
         &mut self,
         books: &mut Books,
@@ -93,25 +95,29 @@ impl Sockets {
         key: SessionKey,
         now: Now,
     ) {
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        if session.outbox.unconfirmed_since().is_none() || self.ask_kernel(key) {
-            return;
+        if !self.ask_kernel(key) {
+            self.prove(books, key, now);
+            todo.push(Todo::Told(key));
         }
-        self.prove(books, key, now);
-        todo.push(Todo::Told(key));
     }
 
     /// The peer of a connection sends no more: what it has not confirmed by now, its program does not read. Asked
     /// before our own end goes out; [`Self::take_leave`] follows when its session has left its channel.
-    /// `closed`: by a close frame.
-    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
-        let session = self.session_mut(key);
-        if let Some(session) = session.filter(|it| it.outbox.unconfirmed_since().is_some()) {
-            session.outbox.peer_is_over(closed);
-            self.ask_kernel(key);
-        }
+    /// `closed`: by a close frame. A FIN alone of a node that passes on a client says that the node ends, or that its
+    /// client has; unless the client has left a message unanswered for as long as a takeover waits.
+    pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool, now: Now) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let since = session.outbox.unconfirmed_since();
+        let is_late = since.is_some_and(|since| since.after(TAKEOVER_MS_MAX) <= now);
+        let is_handed_over = session.is_inner() && !is_late;
+        session.outbox.peer_is_over(match (closed, is_handed_over) {
+            (true, _) => Over::Closed,
+            (false, true) => Over::Left,
+            (false, false) => Over::Ended,
+        });
+        self.ask_kernel(key);
     }
 
     /// Where a pong is the proof, the last one says what it had.
@@ -119,6 +125,16 @@ impl Sockets {
         let session = self.session(key).filter(|it| it.outbox.over().is_some());
         if session.is_some_and(|session| self.proof_of(session) == Proof::Pong) {
             todo.push(Todo::Told(key));
+        }
+    }
+
+    /// Leaves to the shard what a master has confirmed of offers.
+    pub(crate) fn note_offers(&mut self, todo: &mut TodoList, key: SessionKey) {
+        let offers = self.take_offers();
+        if let Some(channel) = self.session(key).and_then(Session::channel)
+            && !offers.is_empty()
+        {
+            todo.push(Todo::OffersConfirmed(channel, key, offers));
         }
     }
 
@@ -134,10 +150,27 @@ impl Sockets {
             return;
         };
         session.outbox.measured(round_trip_ms);
-        if self.session(key).map(|it| self.proof_of(it)) == Some(Proof::Tcp) {
-            self.confirm(books, key, bytes.into());
+        if self.confirm_by_tcp(books, todo, key, bytes) {
             todo.push(Todo::Told(key));
         }
+    }
+
+    /// Where TCP is the proof: all is confirmed but the last `unacknowledged` bytes on the wire. False where it is not.
+    pub(crate) fn confirm_by_tcp(
+        &mut self,
+        books: &mut Books,
+        todo: &mut TodoList,
+        key: SessionKey,
+        unacknowledged: u32,
+    ) -> bool {
+        let by_tcp = self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp);
+        if by_tcp && !self.is_half_open(key) {
+            if self.confirm(books, key, unacknowledged.into()) {
+                todo.push(Todo::Confirmed(key));
+            }
+            self.note_offers(todo, key);
+        }
+        by_tcp
     }
 }
 
@@ -158,13 +191,10 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
-        if session.outbox.unconfirmed_since().is_some() {
-            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
-        }
-        return;
+        return judge(parts, key, (channel, &role), at);
     }
     let missing_ms = missing_after_ms(session);
-    let by = if session.outbox.over().is_some() {
+    let by = if session.outbox.over().is_some() || session.outbox.doubtful_since().is_some() {
         Some(at.now)
     } else if session.open().is_some() || directory.has_member(channel, &role) {
         at.now.0.checked_sub(missing_ms).map(Now)
@@ -173,8 +203,85 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     };
     let taken = by.map(|by| sockets.take_unconfirmed(key, by));
     let taken = taken.unwrap_or_default();
+    if !taken.is_empty() {
+        directory.give_way_for_good(channel, key);
+    }
     unsent::give_back(parts.lend(), key, (channel, &role), taken, at);
     release(parts, key, (channel, role), by.map(|_| missing_ms));
+}
+
+/// What the peer of a slot's own connection has not confirmed for long makes it doubtful that it is there; for longer,
+/// it is reported gone, if it is a master.
+fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &Role), at: Moment) {
+    let Parts {
+        sockets, directory, ..
+    } = parts.lend();
+    let Some(session) = sockets.session(key) else {
+        return;
+    };
+    let rules = sockets.settings().presence;
+    let is_silent = *role == Role::Master && sockets.is_silent(session, at.now);
+    let Some(since) = session.outbox.unconfirmed_since() else {
+        if is_silent {
+            if sockets.goes(key, at.now) {
+                directory.master_went(channel, at.now);
+            }
+            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+        } else if sockets.is_gone(key) {
+            confirmed(parts, key, at); // for long enough, perhaps
+        }
+        return;
+    };
+    let round_trip_ms = u64::from(session.outbox.round_trip_ms());
+    let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
+    // What came while this process stood still is read first.
+    let standstill = sockets.standstill();
+    let is_judged = standstill.read_by <= at.now || standstill.until < since;
+    let mut next = doubt;
+    if is_judged && doubt <= at.now {
+        let expires = directory.wake_expiry(channel, at.now);
+        if sockets.doubt(key, at.now, expires) && *role == Role::Master {
+            directory.changed(channel, Cause::Waiting, None);
+        }
+        let doubtful = sockets.session(key);
+        let doubtful = doubtful.and_then(|session| session.outbox.doubtful_since());
+        let gone_ms = rules.gone_ms.max(8 * round_trip_ms);
+        next = doubtful.unwrap_or(at.now).after(gone_ms);
+        if *role == Role::Master && next <= at.now && sockets.goes(key, at.now) {
+            directory.master_went(channel, at.now);
+        }
+    }
+    let step = at.now.after(ASK_AFTER_MS);
+    let next = if next > at.now { step.min(next) } else { step };
+    sockets.ask_again(key, next);
+}
+
+/// The peer of a connection is there after all: those who watch learn it of a master.
+pub(crate) fn confirmed(parts: Parts<'_>, key: SessionKey, at: Moment) {
+    let Parts {
+        sockets, directory, ..
+    } = parts;
+    let Some(session) = sockets.session(key) else {
+        return;
+    };
+    let has_slot = session.open().is_some_and(|it| !it.superseded);
+    let Some((channel, Role::Master)) = session.membership().filter(|_| has_slot) else {
+        return;
+    };
+    if !sockets.is_gone(key) {
+        return directory.changed(channel, Cause::Served, None);
+    }
+    let Some(since) = sockets.comes_back(key, at.now) else {
+        return;
+    };
+    let lingered = at.now.since(since) >= sockets.settings().presence.linger_ms;
+    let cause = if lingered {
+        Cause::MasterConfirmed
+    } else {
+        Cause::Served // nobody was told that it had left
+    };
+    directory.changed(channel, cause, None);
+    directory.master_came(channel, at);
 }
 
 /// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing
@@ -211,6 +318,12 @@ fn missing_after_ms(session: &Session) -> u64 {
 }
 
 impl Directory {
+    /// A master that is connected is reported gone.
+    fn master_went(&mut self, channel: ChannelKey, now: Now) {
+        self.changed_for(channel, (Cause::MasterLeft, Some("unconfirmed")));
+        self.master_left_viewers(channel, now);
+    }
+
     /// Whether a role of a channel has a connection.
     fn has_member(&self, channel: ChannelKey, role: &Role) -> bool {
         let live = self.channel(channel).and_then(Channel::live);

@@ -45,10 +45,11 @@ pub(crate) fn admit(
         books.count_ended(kind, Outcome::Withdrawn);
         return Err(Unadmitted::Ended);
     };
-    let sender = Sender {
+    let mut sender = Sender {
         session: from,
         channel: web_socket.channel,
         role: web_socket.role.clone(),
+        first: false,
     };
     if web_socket
         .rates
@@ -57,7 +58,7 @@ pub(crate) fn admit(
         if let Role::Viewer(_) = sender.role
             && request.action == Action::SdpOffer
         {
-            web_socket.tally.offered(at.now);
+            sender.first = web_socket.tally.offered(at.now);
         }
         return Ok(sender);
     }
@@ -112,6 +113,7 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
 pub(crate) fn route<'a>(
     directory: &mut Directory,
     books: &mut Books,
+    todo: &mut TodoList,
     sender: &'a Sender,
     request: &Request<'a>,
     at: Moment,
@@ -121,12 +123,16 @@ pub(crate) fn route<'a>(
         Role::Viewer(id) => Some(&**id),
     };
     let recipient = request.recipient.map_or("", |id| id.as_str());
-    let asked = (sender.role.on_wire(), request.action, recipient);
-    let Some(accepted) = directory.accept(sender.channel, asked, at.now) else {
+    let from = (sender.session, viewer);
+    let asked = (request.action, recipient);
+    let Some(accepted) = directory.accept(sender.channel, from, asked, at.now) else {
         let kind = Kind::Known(request.action);
         books.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
+    if accepted.releases {
+        todo.push(Todo::Deliver(sender.channel, Role::Master));
+    }
     let launch = Launch {
         action: request.action,
         expires: accepted.expires,
@@ -134,6 +140,8 @@ pub(crate) fn route<'a>(
         sender_bytes: u16::try_from(viewer.map_or(0, str::len)).unwrap_or(u16::MAX),
         call: false,
         counted: true,
+        from: viewer.map(|_| sender.session),
+        first: sender.first,
         accepted_us: Some(at.micros),
     };
     let passing = Passing {

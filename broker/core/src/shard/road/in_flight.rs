@@ -17,6 +17,8 @@ pub(crate) struct Sender {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: Role,
+    /// The message is its first offer, and it is a viewer.
+    pub(crate) first: bool,
 }
 
 /// A message on its way: what is known of it beside its bytes.
@@ -227,6 +229,8 @@ pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
         expires,
         order,
         sender_bytes,
+        from,
+        first,
         call: _,
         counted: _,
         accepted_us: _,
@@ -236,6 +240,8 @@ pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
         expires,
         order,
         sender_bytes,
+        from,
+        first,
         frame,
     }
 }
@@ -249,6 +255,8 @@ pub(crate) fn kept_launch(message: &Message) -> Launch {
         sender_bytes: message.sender_bytes,
         call: false,
         counted: true,
+        from: message.from,
+        first: message.first,
         accepted_us: None,
     }
 }

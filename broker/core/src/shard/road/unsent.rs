@@ -42,7 +42,7 @@ impl Directory {
             books.note().left(at, key, &leaver);
             let leaving = SlotLeaver {
                 session: left.session,
-                brief: at.now.since(end.opened) <= BRIEF_MS,
+                brief: !end.heard && at.now.since(end.opened) <= BRIEF_MS,
                 spoke: end.spoke,
             };
             returning =
@@ -112,6 +112,7 @@ impl Directory {
             duration_ms: at.now.since(tally.opened),
             messages_in: tally.messages_in,
             messages_out: tally.messages_out,
+            returned: gone.returned,
             offered_ms: tally.offered_ms(),
             answered_ms: tally.answered_ms(),
             reason: gone.reason,
@@ -168,10 +169,9 @@ pub(crate) fn give_back(
             Role::Master => viewer_of(role, &frame, launch.sender_bytes).into(),
         };
         let message = kept_message(launch, frame);
-        let passage = if written {
-            Passage::Unconfirmed
-        } else {
-            Passage::Returned
+        let passage = match written {
+            true => Passage::Unconfirmed,
+            false => Passage::Returned,
         };
         let passed = Passed::of(&message, towards(role), passage);
         books.note().went(at, key, passed, &viewer, Some(from));

@@ -54,12 +54,11 @@ impl Sockets {
     }
 
     /// Appends what `write` writes, as one message of this number of bytes, to the outbox of an open WebSocket, and
-    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard.
+    /// announces it. `waiting`: the bytes of messages that wait for all connections of the shard. Returns whether a
+    /// ping is to follow it at once, whose pong proves it.
     ///
     /// # Errors
     /// [`NoRoom`]: nothing was appended.
-    ///
-    /// Returns whether a ping is to follow it at once, whose pong proves it.
     #[inline(always)]
     pub(crate) fn push_message(
         &mut self,
@@ -170,9 +169,7 @@ impl Sockets {
             if !std::mem::replace(&mut session.listed, true) {
                 self.unconfirmed.fresh.push_back((now, key));
             }
-            if session.outbox.much_is_unasked() {
-                much = true;
-            }
+            much = session.outbox.much_is_unasked();
         }
         let answered = session.open_mut().filter(|_| answers);
         let setup_ms = answered.and_then(|web_socket| web_socket.first_answer(now));

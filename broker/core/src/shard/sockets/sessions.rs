@@ -119,7 +119,7 @@ impl Sockets {
         if session.cut {
             self.cut_shrinks(session.outbox.bytes());
         }
-        self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
+        self.forget_doubt(&session, key);
         if session.channel().is_some() {
             self.census.web_sockets = self.census.web_sockets.saturating_sub(1);
             self.admitted.leave(key);
@@ -539,7 +539,7 @@ struct Sums {
     behind: usize,
     /// Bytes that wait for connections that were cut off.
     cut: usize,
-    unconfirmed: usize,
+    unconfirmed: (usize, usize),
     /// Connections that bytes of requests are charged to.
     charged: usize,
     /// Connections whose requests wait for a turn.
@@ -570,7 +570,8 @@ impl Sockets {
         assert_eq!(sums.weight, bytes, "bytes that are behind");
         assert_eq!(sums.cut, self.backlog.cut, "bytes that were cut off");
         assert_eq!(
-            sums.unconfirmed, self.unconfirmed.bytes,
+            sums.unconfirmed,
+            (self.unconfirmed.bytes, self.unconfirmed.doubtful),
             "bytes not confirmed"
         );
         let charges = self.requests.held.invariants();
@@ -647,7 +648,8 @@ impl Sockets {
         if session.cut {
             sums.cut += waiting;
         }
-        sums.unconfirmed += session.outbox.unconfirmed_bytes();
+        sums.unconfirmed.0 += session.outbox.unconfirmed_bytes();
+        sums.unconfirmed.1 += usize::from(session.outbox.doubtful_since().is_some());
         let channel = session.channel().filter(|_| weight > 0);
         if let Some(channel) = channel.filter(|channel| self.backlog.has(*channel)) {
             let listed = self.backlog.lists(channel, session.weight, key);
@@ -753,6 +755,8 @@ mod invariants_tests {
             sender_bytes: 0,
             call: false,
             counted: true,
+            from: None,
+            first: false,
             accepted_us: None,
         };
         sockets.push_kept(master, launch, b"frame");

@@ -6,14 +6,16 @@
 
 use crate::event::Outcome;
 use crate::id::{ChannelKey, SessionKey};
-use crate::limits::{ASK_AFTER_MS, ASK_STEP_MS};
+use crate::limits::{ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS};
 use crate::session::Session;
-use crate::session::outbox::Unsent;
+use crate::session::outbox::{Launch, Outbox, Over, Spares, Unsent};
+use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
 use crate::shard::{Books, Sockets};
 use crate::{machine::Output, time::Now};
+use codec::signal::Action;
 use codec::ws::{self, Opcode};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The connections of a shard with messages that are not confirmed.
 #[derive(Debug, Default)]
@@ -22,8 +24,39 @@ pub(crate) struct Unconfirmed {
     pub(crate) fresh: VecDeque<(Now, SessionKey)>,
     /// Those that are asked again, with the moment.
     again: BTreeSet<(Now, SessionKey)>,
+    /// Masters that were pinged, and when they are looked at.
+    pinged: VecDeque<(Now, SessionKey)>,
     /// Bytes of their messages.
     pub(crate) bytes: usize,
+    /// How many of them are doubtful.
+    pub(crate) doubtful: usize,
+    /// Masters that were reported gone.
+    gone: BTreeMap<SessionKey, Gone>,
+    /// Offers that were confirmed; empty between two inputs.
+    offers: Offers,
+}
+
+/// Frames of offers, each with the place of its launch in the order of all.
+pub(crate) type Offers = Vec<(u64, Box<[u8]>)>;
+
+/// Notes an offer of a viewer that was confirmed, where that is asked for.
+fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
+    let is_viewers = launch.action == Action::SdpOffer && launch.from.is_some() && launch.counted;
+    if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
+        offers.push((launch.order, frame.into()));
+    }
+}
+
+/// A master that was reported gone while it was connected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    /// Since when, if it is.
+    since: Option<Now>,
+    /// How often it was within [`GONE_WINDOW_MS`] of the first time.
+    times: u32,
+    first: Now,
+    /// Since when it confirms, while it is reported gone all the same.
+    confirms: Option<Now>,
 }
 
 impl Unconfirmed {
@@ -31,7 +64,8 @@ impl Unconfirmed {
     fn next(&self) -> Option<Now> {
         let fresh = self.fresh.front().map(|(since, _)| first_ask(*since));
         let again = self.again.first().map(|(due, _)| *due);
-        fresh.into_iter().chain(again).min()
+        let pinged = self.pinged.front().map(|(due, _)| *due);
+        fresh.into_iter().chain(again).chain(pinged).min()
     }
 }
 
@@ -44,10 +78,12 @@ fn first_ask(since: Now) -> Now {
 impl Sockets {
     /// How it is known what a connection's peer has. Of a client that another node passes on by a pong, since that node
     /// acknowledges; but a client that has closed its WebSocket was there, and its node hands over what is under way.
+    /// So does a node that ends.
     pub(crate) fn proof_of(&self, session: &Session) -> Proof {
-        match self.settings.signaling.proof {
-            Proof::Tcp if session.is_inner() && session.outbox.over() != Some(true) => Proof::Pong,
-            proof => proof,
+        match (self.settings.signaling.proof, session.outbox.over()) {
+            (_, Some(Over::Left)) => Proof::Tcp,
+            (Proof::Tcp, over) if session.is_inner() && over != Some(Over::Closed) => Proof::Pong,
+            (proof, _) => proof,
         }
     }
 
@@ -71,7 +107,8 @@ impl Sockets {
             let (_, key) = due?;
             if let Some(session) = self.sessions.get_mut(key) {
                 session.listed = false;
-                if session.outbox.unconfirmed_since().is_some() {
+                let is_gone = self.unconfirmed.gone.contains_key(&key);
+                if is_gone || session.outbox.unconfirmed_since().is_some() {
                     return Some(key);
                 }
             }
@@ -101,42 +138,76 @@ impl Sockets {
         asks
     }
 
-    /// The kernel holds this many bytes that the peer of a connection has not acknowledged.
-    pub(crate) fn confirm(&mut self, books: &mut Books, key: SessionKey, unacknowledged: u64) {
+    /// Does something to the outbox of a connection, and follows what that changes: bytes not confirmed, and doubt.
+    /// True when the connection was doubtful, and is no longer.
+    fn follow(&mut self, key: SessionKey, act: impl FnOnce(&mut Outbox, &mut Spares)) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
-            return;
+            return false;
         };
-        let (before, repeated) = (
-            session.outbox.unconfirmed_bytes(),
-            session.outbox.returned().1,
+        let outbox = &mut session.outbox;
+        let (bytes, doubtful) = (
+            outbox.unconfirmed_bytes(),
+            outbox.doubtful_since().is_some(),
         );
-        session
-            .outbox
-            .confirm(&mut self.scratch.spares, unacknowledged, |mark| {
-                books.count_confirmed(&mark.launch);
-            });
-        self.unconfirmed.bytes -= before - session.outbox.unconfirmed_bytes();
-        books.count_repeated(session.outbox.returned().1 - repeated);
+        act(outbox, &mut self.scratch.spares);
+        self.unconfirmed.bytes -= bytes - outbox.unconfirmed_bytes();
+        let ends = doubtful && outbox.doubtful_since().is_none();
+        self.unconfirmed.doubtful -= usize::from(ends);
+        ends
     }
 
-    /// A pong came: whether it is the answer to the ping that proves, and all before that is confirmed.
+    /// The kernel holds this many bytes that the peer of a connection has not acknowledged. True when that ends a
+    /// doubt.
+    pub(crate) fn confirm(
+        &mut self,
+        books: &mut Books,
+        key: SessionKey,
+        unacknowledged: u64,
+    ) -> bool {
+        let mut offers = self.offers_to_repeat(key);
+        let ends = self.follow(key, |outbox, spares| {
+            let repeated = outbox.returned().1;
+            outbox.confirm(spares, unacknowledged, |mark, frame| {
+                books.count_confirmed(&mark.launch);
+                note_offer(&mut offers, &mark.launch, frame);
+            });
+            books.count_repeated(outbox.returned().1.saturating_sub(repeated));
+        });
+        self.unconfirmed.offers.extend(offers.into_iter().flatten());
+        ends
+    }
+
+    /// A pong came: whether it is the answer to the ping that proves, and all before that is confirmed; and whether
+    /// that ends a doubt.
     pub(crate) fn proved(
         &mut self,
         books: &mut Books,
         key: SessionKey,
         payload: &[u8],
         now: Now,
-    ) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return false;
-        };
-        let before = session.outbox.unconfirmed_bytes();
-        let spares = &mut self.scratch.spares;
-        let proved = session.outbox.proved(spares, payload, now, |mark| {
-            books.count_confirmed(&mark.launch);
+    ) -> (bool, bool) {
+        let mut proved = false;
+        let mut offers = self.offers_to_repeat(key);
+        let ends = self.follow(key, |outbox, spares| {
+            proved = outbox.proved(spares, payload, now, |mark, frame| {
+                books.count_confirmed(&mark.launch);
+                note_offer(&mut offers, &mark.launch, frame);
+            });
         });
-        self.unconfirmed.bytes -= before - session.outbox.unconfirmed_bytes();
-        proved
+        self.unconfirmed.offers.extend(offers.into_iter().flatten());
+        (proved, ends)
+    }
+
+    /// A list for the offers that a connection confirms, if its next one may get them once more.
+    fn offers_to_repeat(&self, key: SessionKey) -> Option<Offers> {
+        let repeats = self.settings.signaling.repeat_offers_ms > 0;
+        let session = self.session(key).filter(|_| repeats)?;
+        (session.role() == Some(&Role::Master)).then(Vec::new)
+    }
+
+    /// The offers that were confirmed since the last call: their places in the order of acceptance, with their frames.
+    pub(crate) fn take_offers(&mut self) -> Offers {
+        std::mem::take(&mut self.unconfirmed.offers)
     }
 
     /// Where a pong is the proof, a ping follows what was queued for an open connection, unless one is under way.
@@ -158,14 +229,27 @@ impl Sockets {
 
     /// Has the messages of a connection that are not confirmed make room, if they are to.
     pub(crate) fn take_room(&mut self, books: &mut Books, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let before = session.outbox.unconfirmed_bytes();
-        session.outbox.take_room(&mut self.scratch.spares, |mark| {
-            books.count_proved(&mark.launch, Outcome::DeliveredUnproved);
+        self.follow(key, |outbox, spares| {
+            outbox.take_room(spares, |mark| {
+                books.count_proved(&mark.launch, Outcome::DeliveredUnproved);
+            });
         });
-        self.unconfirmed.bytes -= before - session.outbox.unconfirmed_bytes();
+    }
+
+    /// It is doubtful from here on that the peer of a connection is there. True when it was not before.
+    pub(crate) fn doubt(&mut self, key: SessionKey, now: Now, expires: Now) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let begins = session.outbox.doubtful_since().is_none();
+        session.outbox.doubt(now, expires);
+        self.unconfirmed.doubtful += usize::from(begins);
+        begins
+    }
+
+    /// Connections of which it is doubtful that their peers are there.
+    pub(crate) fn doubtful(&self) -> usize {
+        self.unconfirmed.doubtful
     }
 
     /// Bytes of messages that are written and not confirmed.
@@ -198,14 +282,81 @@ impl Sockets {
 
     /// Takes the messages back that a connection's peer has not confirmed, of those that were written by then.
     pub(crate) fn take_unconfirmed(&mut self, key: SessionKey, by: Now) -> Vec<Unsent> {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return Vec::new();
-        };
-        let before = session.outbox.unconfirmed_bytes();
-        let taken = session
-            .outbox
-            .take_unconfirmed(&mut self.scratch.spares, by);
-        self.unconfirmed.bytes -= before - session.outbox.unconfirmed_bytes();
+        let mut taken = Vec::new();
+        self.follow(key, |outbox, spares| {
+            taken = outbox.take_unconfirmed(spares, by)
+        });
         taken
+    }
+}
+
+// Masters that are connected and reported gone, since they are doubtful for long.
+
+impl Sockets {
+    /// A master was pinged: it is looked at when it is gone without an answer.
+    pub(crate) fn await_pong_of_master(&mut self, key: SessionKey, now: Now) {
+        let due = now.after(self.settings.presence.gone_ms);
+        self.unconfirmed.pinged.push_back((due, key));
+    }
+
+    /// The next master whose answer to a ping is due by `now`.
+    pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
+        let pinged = &mut self.unconfirmed.pinged;
+        pinged
+            .pop_front_if(|(due, _)| *due <= now)
+            .map(|(_, key)| key)
+    }
+
+    /// Whether a ping of a connection has had no answer for as long as a doubt lasts before a master is reported gone.
+    pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
+        let gone_ms = self.settings.presence.gone_ms;
+        let pinged = session.open().and_then(WebSocket::pinged_at);
+        pinged.is_some_and(|pinged| pinged.after(gone_ms) <= now)
+    }
+
+    /// Whether a master is reported gone.
+    pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
+        let gone = self.unconfirmed.gone.get(&key);
+        gone.is_some_and(|gone| gone.since.is_some())
+    }
+
+    /// A master is reported gone from here on; false when it is.
+    pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
+        let gone = self.unconfirmed.gone.entry(key).or_insert(Gone {
+            since: None,
+            times: 0,
+            first: now,
+            confirms: None,
+        });
+        gone.confirms = None;
+        if gone.since.is_some() {
+            return false;
+        }
+        if now.since(gone.first) > GONE_WINDOW_MS {
+            (gone.times, gone.first) = (0, now);
+        }
+        (gone.since, gone.times) = (Some(now), gone.times + 1);
+        true
+    }
+
+    /// A master that is reported gone has confirmed something. Since when it was gone, if it is no longer: one that
+    /// comes and goes has to confirm for a while.
+    pub(crate) fn comes_back(&mut self, key: SessionKey, now: Now) -> Option<Now> {
+        let gone = self.unconfirmed.gone.get_mut(&key)?;
+        let since = gone.since?;
+        let confirms = *gone.confirms.get_or_insert(now);
+        if gone.times >= GONE_TIMES_MAX && now.since(confirms) < GONE_STEADY_MS {
+            self.ask_again(key, now.after(ASK_AFTER_MS)); // soon: it is asked about new messages too
+            return None;
+        }
+        (gone.since, gone.confirms) = (None, None);
+        Some(since)
+    }
+
+    /// A connection ends: nothing is known of it.
+    pub(crate) fn forget_doubt(&mut self, session: &Session, key: SessionKey) {
+        self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
+        self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());
+        self.unconfirmed.gone.remove(&key);
     }
 }

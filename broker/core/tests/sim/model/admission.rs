@@ -126,6 +126,7 @@ impl Model {
             superseded: Vec::new(),
             held: Vec::new(),
             vacant: Vec::new(),
+            closed: Vec::new(),
             pending: Vec::new(),
             calls: Vec::new(),
             taken: BTreeMap::new(),
@@ -188,6 +189,7 @@ impl Model {
         self.happens(channel, What::Joined(id));
         let slots = &mut self.channels[channel];
         slots.vacant.retain(|(slot, _)| *slot != viewer);
+        slots.closed.retain(|(id, _)| Some(id) != viewer.as_ref());
         let older = match &viewer {
             None => slots.master.replace(id),
             Some(viewer) => slots.viewers.insert(viewer.clone(), id),

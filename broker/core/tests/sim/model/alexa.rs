@@ -116,6 +116,8 @@ impl Model {
             viewer: sender,
             expires: u64::MAX,
             from: None,
+            by: None,
+            first: false,
             call: true,
         });
         self.channels[channel].calls.push(Waiting {

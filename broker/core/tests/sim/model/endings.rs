@@ -7,6 +7,9 @@ use broker_core::journal::EndReason;
 /// Time that nobody has a slot before somebody who lost it is closed, to come back.
 const VACANT_MS: u64 = 5_000;
 
+/// Time after its close frame for which a viewer may come back to what is kept of it.
+const CLOSED_MS: u64 = 5_000;
+
 impl Model {
     /// Our close frame, for an open WebSocket.
     pub(crate) fn close_ws(&mut self, id: ConnId, code: u16, text: &str, reason: EndReason) {
@@ -140,6 +143,13 @@ impl Model {
         let returning = returning.filter(|_| left);
         if left && returning.is_none() {
             slots.vacant.push((viewer.clone(), self.now + VACANT_MS));
+        }
+        let went = left && returning.is_none() && reason == EndReason::PeerClosed;
+        if let Some(viewer) = viewer.as_ref().filter(|_| went && !self.settings.strict())
+            && !self.of_key(channel, true, viewer).is_empty()
+        {
+            let until = self.now + CLOSED_MS;
+            (self.channels[channel].closed).push((viewer.clone(), until));
         }
         self.forget_vacancy(channel, &viewer);
         if let Some(older) = returning {

@@ -18,9 +18,14 @@ impl Model {
         let is = |number: &usize, action| self.messages[*number].action == action;
         let candidate = |number: &usize| is(number, Action::IceCandidate);
         let candidates = mine.iter().filter(|number| candidate(number)).count();
+        let early = |number: &usize| {
+            let same = self.messages[*number].by == new.by;
+            candidate(number) && new.first && same
+        };
+        let keeps_early = new.action == Action::SdpOffer && mine.iter().any(early);
         let going: Vec<usize> = match new.action {
             Action::SdpOffer => (mine.iter().copied())
-                .filter(|number| !is(number, Action::SdpAnswer))
+                .filter(|number| !is(number, Action::SdpAnswer) && !early(number))
                 .collect(),
             Action::SdpAnswer => (mine.iter().copied())
                 .filter(|number| is(number, Action::SdpAnswer))
@@ -42,6 +47,9 @@ impl Model {
             return Err(Full);
         }
         self.make_room(channel, new.bytes().saturating_sub(freed))?;
+        if keeps_early {
+            self.met("candidates kept before a first offer");
+        }
         let shard = self.channels[channel].home;
         for gone in going {
             self.met("kept message overwritten");
@@ -104,13 +112,15 @@ impl Model {
         }
     }
 
-    /// The key that holds most loses its oldest candidate, or else its oldest message.
+    /// The key that holds most loses its oldest candidate, or else its oldest message: one of a viewer that is gone, if
+    /// there is any.
     fn make_way(&mut self, channel: usize) {
         let pending = self.channels[channel].pending.clone();
         let weight = |number: &usize| {
             let message = &self.messages[*number];
             let key = self.of_key(channel, message.to_master, &message.viewer);
-            (self.bytes_of(&key), Reverse(key[0]))
+            let gone = !self.channels[channel].viewers.contains_key(&message.viewer);
+            (gone, self.bytes_of(&key), Reverse(key[0]))
         };
         let heaviest = pending.iter().map(weight).max();
         let of_heaviest = pending.iter().filter(|one| Some(weight(one)) == heaviest);
@@ -122,6 +132,52 @@ impl Model {
         self.end(shard, self.messages[gone].action, Outcome::Evicted);
         self.record_kept(channel, gone, Passage::Evicted, None);
         (self.channels[channel].pending).retain(|number| *number != gone);
+        self.forget_closed(channel);
+    }
+
+    /// A viewer of which nothing is kept any more is like any other.
+    fn forget_closed(&mut self, channel: usize) {
+        let mut closed = std::mem::take(&mut self.channels[channel].closed);
+        closed.retain(|(viewer, _)| !self.of_key(channel, true, viewer).is_empty());
+        self.channels[channel].closed = closed;
+    }
+
+    /// Drops what is kept of viewers that closed long ago, the oldest first, as long as another viewer is connected or
+    /// something of one is kept: all viewers here are of one caller.
+    pub(crate) fn drop_closed(&mut self, channel: usize) {
+        let now = self.now;
+        loop {
+            let closed = self.channels[channel].closed.iter().enumerate();
+            let due = closed.filter(|(_, (_, until))| *until <= now);
+            let first = |viewer: &str| self.of_key(channel, true, viewer)[0];
+            let Some((place, _)) = due.min_by_key(|(_, (viewer, _))| first(viewer)) else {
+                return;
+            };
+            if self.member_is_due(channel) {
+                self.give_up(); // whether another viewer was still there does not show
+            }
+            let slots = &mut self.channels[channel];
+            let (viewer, _) = slots.closed.remove(place);
+            assert!(!slots.viewers.contains_key(&viewer), "it came back");
+            let kept = |number: &usize| {
+                let message = &self.messages[*number];
+                message.to_master && message.viewer != viewer
+            };
+            let slots = &self.channels[channel];
+            if slots.viewers.is_empty() && !slots.pending.iter().any(kept) {
+                self.met("kept messages of a closed viewer stay: there is no other");
+                continue;
+            }
+            self.met("kept messages of a closed viewer dropped");
+            let dropped = self.of_key(channel, true, &viewer);
+            (self.channels[channel].pending).retain(|number| !dropped.contains(number));
+            self.expired_bytes += self.bytes_of(&dropped);
+            for number in dropped {
+                let home = self.channels[channel].home;
+                self.end(home, self.messages[number].action, Outcome::Withdrawn);
+                self.record_kept(channel, number, Passage::Withdrawn, None);
+            }
+        }
     }
 
     pub(crate) fn of_key(&self, channel: usize, to_master: bool, viewer: &str) -> Vec<usize> {
@@ -207,6 +263,7 @@ impl Model {
                 }
             }
         }
+        self.forget_closed(channel);
         self.deliver_kept(channel, viewer);
     }
 
@@ -223,22 +280,29 @@ impl Model {
         let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())
             .partition(|number| mine(&self.messages[**number]));
         self.channels[channel].pending = left;
+        self.forget_closed(channel);
         let rank = |number: usize| {
             let viewer = &self.messages[number].viewer;
             let key = || (taken.iter()).filter(|other| self.messages[**other].viewer == *viewer);
             let offer = key().find(|other| self.messages[**other].action == Action::SdpOffer);
             offer.or_else(|| key().next()).copied().unwrap_or(number)
         };
-        let mut ranked: Vec<(usize, usize)> =
-            taken.iter().map(|&number| (rank(number), number)).collect();
+        let gone = |number: usize| {
+            let viewers = &self.channels[channel].viewers;
+            !viewers.contains_key(&self.messages[number].viewer)
+        };
+        let mut ranked: Vec<(bool, usize, usize)> = (taken.iter())
+            .map(|&number| (gone(number), rank(number), number))
+            .collect();
         if viewer.is_none() {
-            ranked.extend(self.waiting_offers(channel).map(|number| (number, number)));
+            let calls = self.waiting_offers(channel);
+            ranked.extend(calls.map(|number| (false, number, number)));
         }
         ranked.sort_unstable();
         if !ranked.is_empty() {
             self.met("kept messages delivered at connect");
         }
-        let all = ranked.into_iter().map(|(_, number)| number).collect();
+        let all = ranked.into_iter().map(|(_, _, number)| number).collect();
         let (going, acts) = self.disturb_kept(to, channel, viewer, all);
         for (number, twice) in going {
             if self.messages[number].call {
@@ -268,6 +332,7 @@ impl Model {
             self.end(home, self.messages[number].action, Outcome::Expired);
             self.record_kept(channel, number, Passage::Expired, None);
         }
+        self.forget_closed(channel);
     }
 }
 

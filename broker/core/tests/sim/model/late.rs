@@ -2,6 +2,7 @@
 
 use super::{ConnId, Model, Stage};
 use broker_core::event::{ConnectionRole, Outcome};
+use broker_core::journal::EndReason;
 
 /// Time within which a connection that lost its slot sends as before.
 const LATE_AFTER_MS: u64 = 5_000;
@@ -9,7 +10,7 @@ const LATE_AFTER_MS: u64 = 5_000;
 /// Time after a standstill in which what is read may have come meanwhile.
 const HELD_MS: u64 = 2_000;
 
-/// A connection that ends so soon gives the slot back.
+/// A connection that ends so soon, and whose client sent nothing, gives the slot back.
 const BRIEF_MS: u64 = 1_000;
 
 impl Model {
@@ -48,7 +49,10 @@ impl Model {
     /// Whether a connection that ends now gives its slot back.
     fn is_brief(&self, id: ConnId) -> bool {
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
-        self.now <= ws.opened + BRIEF_MS
+        use EndReason::{PeerClosed, ProtocolError, Unsupported};
+        let last = matches!(ws.reason, Some(PeerClosed | ProtocolError(_) | Unsupported));
+        let silent = ws.messages_in == 0 && ws.idle.1 == 0 && !last;
+        silent && self.now <= ws.opened + BRIEF_MS
     }
 
     /// A connection that had lost its slot leaves: those that give way to it give way to its successor, if it was there

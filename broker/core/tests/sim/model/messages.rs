@@ -18,6 +18,9 @@ pub(crate) struct Passing {
     /// The sender's connection of one that a fault held back.
     pub(crate) held_from: Option<ConnId>,
     pub(crate) channel: usize,
+    /// The viewer's connection that sent it, and whether it is the first offer of that one.
+    pub(crate) by: Option<ConnId>,
+    pub(crate) first: bool,
     /// The viewer that sent it; `None` for the master.
     pub(crate) sender: Option<String>,
     pub(crate) recipient: String,
@@ -48,6 +51,9 @@ pub(crate) struct Arriving<'a> {
     pub(crate) viewer: &'a str,
     pub(crate) expires: u64,
     pub(crate) from: Option<ConnId>,
+    /// See [`Message::by`].
+    pub(crate) by: Option<ConnId>,
+    pub(crate) first: bool,
     /// It is the offer of a call.
     pub(crate) call: bool,
 }
@@ -70,15 +76,17 @@ impl Model {
                 }
                 let now = self.now;
                 let ws = self.conns[id].ws.as_mut().expect("open");
-                if action == Action::SdpOffer && ws.viewer.is_some() {
-                    ws.setup[0].get_or_insert(now - ws.opened);
+                let offers = action == Action::SdpOffer && ws.viewer.is_some();
+                let first = offers && ws.setup[0].is_none();
+                if first {
+                    ws.setup[0] = Some(now - ws.opened);
                 }
                 if let Some(outcome) = self.late(id) {
                     self.end(shard, action, outcome);
                     let recipient = text.recipient.as_deref().unwrap_or_default();
                     return self.record_came(id, action, &payload, recipient, Passage::Late);
                 }
-                self.relay(id, action, payload, text);
+                self.relay(id, (action, first), payload, text);
             }
             Err(Refused(kind, why, told)) => {
                 self.receive(shard, kind);
@@ -159,7 +167,7 @@ impl Model {
         Ok((action, text.payload.replace('-', "+").replace('_', "/")))
     }
 
-    fn relay(&mut self, id: ConnId, action: Action, payload: String, text: &Text) {
+    fn relay(&mut self, id: ConnId, (action, first): (Action, bool), payload: String, text: &Text) {
         let ws = self.conns[id].ws.as_ref().expect("open");
         let (channel, sender) = (ws.channel, ws.viewer.clone());
         if self.conns[id].place == broker_core::event::ConnectionRole::Superseded.index() {
@@ -169,6 +177,8 @@ impl Model {
             from: Some(id),
             held_from: None,
             channel,
+            by: sender.as_ref().map(|_| id),
+            first,
             sender,
             recipient: text.recipient.clone().unwrap_or_default(),
             action,
@@ -264,6 +274,8 @@ impl Model {
             viewer,
             expires: passing.expires,
             from: passing.from,
+            by: passing.by,
+            first: passing.first,
             call: false,
         })
     }
@@ -277,6 +289,8 @@ impl Model {
             viewer,
             expires,
             from,
+            by,
+            first,
             call,
         } = message;
         self.messages.push(Message {
@@ -288,6 +302,8 @@ impl Model {
             to_master,
             viewer: viewer.to_owned(),
             from,
+            by,
+            first,
             call,
         });
         self.messages.len() - 1

@@ -272,6 +272,7 @@ impl Model {
                 let close = Later::Close(id, *code, reason.to_string());
                 self.put_off(shard, self.now + after_ms, close);
             }
+            SessionAct::HalfOpen(_) => unreachable!("the workload has none"),
             SessionAct::Stall(ms) => self.mute(id, ms.map_or(NEVER, |ms| self.now + ms)),
             SessionAct::ReconnectIce => drop(self.reconnect(id)),
             SessionAct::Reset => {
@@ -334,6 +335,7 @@ fn met(act: &FaultAct) -> &'static str {
         FaultAct::Delivery(Delivery::Session(_)) => "scripted: delivery ended or changed a session",
         FaultAct::Session(SessionAct::GoAway { .. }) => "scripted: session told to go",
         FaultAct::Session(SessionAct::Close { .. }) => "scripted: session closed",
+        FaultAct::Session(SessionAct::HalfOpen(_)) => "scripted: session cut off",
         FaultAct::Session(SessionAct::Stall(_)) => "scripted: session stalled",
         FaultAct::Session(SessionAct::ReconnectIce) => "scripted: session to fetch ICE servers",
         FaultAct::Session(SessionAct::Reset) => "scripted: session reset",

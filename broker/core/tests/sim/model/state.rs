@@ -104,6 +104,8 @@ pub(crate) struct Channel {
     pub(crate) held: Vec<Held>,
     /// Slots that nobody has but somebody superseded had, and until when nobody is closed for that.
     pub(crate) vacant: Vec<(Option<String>, u64)>,
+    /// Viewers that went by a close frame while something of theirs was kept, and until when it is.
+    pub(crate) closed: Vec<(String, u64)>,
     /// Kept messages of all keys, in the order of acceptance.
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
@@ -152,6 +154,9 @@ pub(crate) struct Message {
     pub(crate) viewer: String,
     /// The connection that sent it; none of a call.
     pub(crate) from: Option<ConnId>,
+    /// The viewer's connection that sent it, also if a fault held it back, and whether it is that one's first offer.
+    pub(crate) by: Option<ConnId>,
+    pub(crate) first: bool,
     pub(crate) call: bool,
 }
 

@@ -53,6 +53,7 @@ impl Model {
         self.out.ticks = true;
         for channel in 0..self.channels.len() {
             if self.channels[channel].alive && self.channels[channel].home == shard {
+                self.drop_closed(channel);
                 self.expire_kept(channel);
                 self.expire_calls(channel);
                 self.abort_stuck(channel);

@@ -211,6 +211,8 @@ impl Model {
             from: None,
             held_from: None,
             channel,
+            by: message.by,
+            first: message.first,
             sender,
             recipient,
             action: message.action,

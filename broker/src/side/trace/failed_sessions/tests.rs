@@ -11,6 +11,7 @@ fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
         duration_ms: 20_000,
         messages_in: 3,
         messages_out: 5,
+        returned: 0,
         offered_ms,
         answered_ms,
         reason: EndReason::PeerClosed,
@@ -26,6 +27,7 @@ fn what_is_trouble_is_seen_at_the_end() {
     };
     let quiet = |messages_in, messages_out, duration_ms| ConnectionEnd {
         messages_in,
+        returned: 0,
         messages_out,
         duration_ms,
         ..end(Some(1), Some(62))
@@ -155,7 +157,7 @@ fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         traced: of(hints),
         looks: 0,
     };
-    let done = Hint::SignalingDone(12_400.0, false);
+    let done = Hint::SignalingDone(12_400.0, false, None);
     let slow = row(Trouble::Slow, EndReason::PeerGone, &[done]);
     assert_eq!(slow.says(), "the answer came 12.4 s after the offer");
     let cut = row(Trouble::CutOff, EndReason::SlowConsumer, &[done]);

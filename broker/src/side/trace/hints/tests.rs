@@ -334,3 +334,60 @@ fn spans_are_short() {
         assert_eq!(Span(ms).to_string(), text);
     }
 }
+
+#[test]
+fn who_confirmed_the_answer_is_said_where_that_may_be_a_proxy() {
+    let facts = Facts {
+        now: 9_000.0,
+        whole: true,
+        master: true,
+        offer: Some(1_000.0),
+        arrived: Some(1_001.0),
+        answer: Some(1_200.0),
+        confirmed_by: Some([192, 0, 2, 7].into()),
+        master_trickled: Some(1_210.0),
+        ..Facts::default()
+    };
+    let sentences = hints(&facts).into_iter().map(|hint| hint.to_string());
+    assert_eq!(
+        Vec::from_iter(sentences),
+        [
+            "signaling took 200 ms, confirmed by 192.0.2.7, which is the proxy where one ends TCP; what fails after it \
+             is ICE or TURN, not the broker"
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_said_of_ice_where_the_answer_was_not_confirmed() {
+    let facts = |left| Facts {
+        now: 9_000.0,
+        left,
+        whole: true,
+        master: true,
+        offer: Some(1_000.0),
+        arrived: Some(1_001.0),
+        answer: Some(1_200.0),
+        unconfirmed: true,
+        ..Facts::default()
+    };
+    let sentences = |left| {
+        let hints = hints(&facts(left)).into_iter();
+        hints.map(|hint| hint.to_string()).collect::<Vec<_>>()
+    };
+    let sent =
+        "the answer was sent 200 ms after the offer, and the viewer's machine has not confirmed it";
+    let connected = format!("{sent}: the viewer may be cut off, or have another network");
+    assert!(
+        sentences(None).contains(&connected),
+        "{:?}",
+        sentences(None)
+    );
+    let left = format!("{sent}: it is kept for the viewer's next connection");
+    assert!(sentences(Some(5_000.0)).contains(&left));
+    assert!(
+        !sentences(None)
+            .iter()
+            .any(|one| one.contains("ICE or TURN"))
+    );
+}

@@ -53,6 +53,8 @@ fn session(number: u64) -> SessionKey {
 fn peer(number: u64, id: &str, opened_us: u64) -> TracePeer {
     let client_id = Some(id).filter(|id| !id.is_empty());
     TracePeer {
+        unconfirmed: false,
+        by_tcp: false,
         session: session(number),
         client_id: client_id.map(Box::from),
         mark: client_id.map(mark),

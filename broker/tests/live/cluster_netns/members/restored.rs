@@ -39,7 +39,7 @@ fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
     });
     refuses_changes(nodes.node(2), &arn);
     serves_on(&nodes, &[0, 1, 2], &mut pair, &arn, LONG_S);
-    HealthyPair::on(nodes.node(0), &forgotten[0]).relay();
+    HealthyPair::once(nodes.node(0), &forgotten[0]);
     for (_, node) in nodes.all() {
         refuses_changes(node, &forgotten[1]);
         assert!(
@@ -64,7 +64,7 @@ fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
         assert_eq!(cluster(node)["other_history"], false);
     }
     until_changes(nodes.node(0), &arn);
-    HealthyPair::on(nodes.node(2), &arn).relay();
+    HealthyPair::once(nodes.node(2), &arn);
     let asked = json!({ "ChannelName": name_of(&forgotten[2]) });
     let gone = Connection::open(nodes.node(0).plain).call("/describeSignalingChannel", &asked);
     assert_eq!(gone.status, 404, "{gone:?}");

@@ -84,7 +84,7 @@ fn faults_have_a_bound_and_name_what_is_wrong(broker: &Broker) {
         (
             r#"{"on":"delivery","do":{"corupt":"base64"}}"#,
             "do.corupt: not with this \"on\"; allowed drop, delay, duplicate, reorder, corrupt, goAway, close, reset, \
-             stall, reconnectIce; the nearest is corrupt",
+             stall, halfOpen, reconnectIce; the nearest is corrupt",
         ),
         (
             r#"{"on":"message","do":"explode"}"#,

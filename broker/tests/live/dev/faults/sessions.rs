@@ -5,10 +5,13 @@ use crate::http::get;
 use crate::peer::{Peer, answer, offer, to_master, to_viewer};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
+use testkit::until;
 
 on_shards!(
     sessions_are_closed_and_told_to_go,
     a_stalled_session_is_sent_nothing_until_it_is_over,
+    an_offer_to_a_half_open_session_comes_to_the_next,
+    a_half_open_session_is_read_again_when_it_is_over,
 );
 
 fn sessions_are_closed_and_told_to_go(broker: &Broker) {
@@ -70,4 +73,59 @@ fn a_stalled_session_is_sent_nothing_until_it_is_over(broker: &Broker) {
     clock(broker, "2m");
     master.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
     drop((master, viewer));
+}
+
+fn cut_off_master(broker: &Broker, span: &str) {
+    make(
+        broker,
+        &json!({ "on": "session", "match": { "role": "master" }, "do": { "halfOpen": { "for": span } } }),
+    );
+}
+
+fn an_offer_to_a_half_open_session_comes_to_the_next(broker: &Broker) {
+    let arn = arn("half-open");
+    let mut cut_off = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    cut_off_master(broker, "30s");
+    viewer.send(&offer("AAAA"));
+    cut_off.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
+    let at_least = |what: &str, metric: &str, least: f64| {
+        until(what, || {
+            (broker.scrape().sum(metric) >= least).then_some(())
+        });
+    };
+    at_least(
+        "bytes are not confirmed",
+        "heliograph_unconfirmed_bytes",
+        1.0,
+    );
+    let shown = get(broker.admin, "/channels/half-open").json();
+    let unconfirmed = shown["master"]["unconfirmedBytes"].as_u64();
+    assert!(unconfirmed > Some(0), "{shown}");
+    clock(broker, "3s");
+    at_least("presence.doubt is over", "heliograph_doubtful", 1.0);
+    let mut back = Peer::master(broker, &arn);
+    back.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
+    at_least("it came back", "heliograph_returned_total", 1.0);
+    // That one confirms it, and leaves without an answer: once more.
+    back.close();
+    let mut again = Peer::master(broker, &arn);
+    again.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
+    again.send(&answer("v1", "AAAA"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
+    // Its line is whole again: it had the offer all the same, and its end is read.
+    clock(broker, "31s");
+    drop(cut_off);
+    at_least("it is counted", "heliograph_repeated_total", 1.0);
+}
+
+fn a_half_open_session_is_read_again_when_it_is_over(broker: &Broker) {
+    let arn = arn("half-open");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    cut_off_master(broker, "5s");
+    master.send(&answer("v1", "AAAA"));
+    viewer.expect_silence();
+    clock(broker, "6s");
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
 }

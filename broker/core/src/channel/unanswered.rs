@@ -1,0 +1,251 @@
+//! Offers that a master has and has not answered: codec/PROTOCOL.md, KEEP-9.
+//!
+//! ```text
+//!  accepted ──► under way ── confirmed ──► with the master ── another master connects ──► due: given once more, then
+//!                   │                            │                                              forgotten
+//!                   └── answered, a newer offer, its viewer's close, its time is over: forgotten ──┘
+//! ```
+//! A master that restarts between an offer and its answer has lost it, and its viewer waits in vain. What is due keeps
+//! the viewer's newer messages waiting: they follow the offer.
+
+use crate::channel::rare::Rare;
+use crate::id::{CallerId, SessionKey};
+use crate::limits::UNANSWERED_PER_CHANNEL_MAX;
+use crate::time::Now;
+use std::rc::Rc;
+
+/// An offer without an answer.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// The viewer that sent it.
+    pub viewer: Rc<str>,
+    /// The viewer's connection.
+    pub from: SessionKey,
+    /// The caller that this connected as, if it has a part of its own; known when a master has confirmed the offer.
+    pub caller: Option<CallerId>,
+    /// Its place in the channel's order of acceptance.
+    pub order: u64,
+    /// When it is of no use any more.
+    pub expires: Now,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The master has not confirmed it.
+    UnderWay,
+    /// A master has it: its frame.
+    Had(Box<[u8]>),
+    /// This connection of the master gets it then.
+    Due(Box<[u8]>, SessionKey, Now),
+}
+
+/// The offers of one channel, at most one of each viewer.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered(Rare<Offer>);
+
+impl Unanswered {
+    /// An offer was accepted for the master: the viewer's older one is over. Beyond the bound the oldest is.
+    pub(crate) fn begin(&mut self, viewer: &str, from: SessionKey, (order, expires): (u64, Now)) {
+        self.0.retain(|offer| *offer.viewer != *viewer);
+        if self.0.len() >= UNANSWERED_PER_CHANNEL_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(Offer {
+            viewer: viewer.into(),
+            from,
+            caller: None,
+            order,
+            expires,
+            stage: Stage::UnderWay,
+        });
+    }
+
+    /// A viewer's offer is over: it was answered. Whether messages of the viewer waited for it to be given once more.
+    #[inline]
+    pub(crate) fn end(&mut self, viewer: &str) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let holds = self.holds(viewer);
+        self.0.retain(|offer| *offer.viewer != *viewer);
+        holds
+    }
+
+    /// A connection of a viewer was closed: its offer is over.
+    pub(crate) fn end_of(&mut self, from: SessionKey) {
+        self.0.retain(|offer| offer.from != from);
+    }
+
+    /// A master has confirmed an offer; false if that is over. `then`: the master's connection that gets it once more,
+    /// and when, if that is not the one that has it.
+    pub(crate) fn confirmed(
+        &mut self,
+        order: u64,
+        frame: &[u8],
+        then: Option<(SessionKey, Now)>,
+        caller_of: impl FnOnce(SessionKey) -> Option<CallerId>,
+    ) -> bool {
+        let mut offers = self.0.iter_mut();
+        let offer = offers.find(|offer| offer.order == order);
+        let Some(offer) = offer.filter(|offer| matches!(offer.stage, Stage::UnderWay)) else {
+            return false;
+        };
+        offer.caller = caller_of(offer.from);
+        offer.stage = match then {
+            None => Stage::Had(frame.into()),
+            Some((by, at)) => Stage::Due(frame.into(), by, at),
+        };
+        true
+    }
+
+    /// Another connection of the master gets what a former one had, at this moment.
+    pub(crate) fn give_to(&mut self, by: SessionKey, at: Now) {
+        for offer in self.0.iter_mut() {
+            offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
+                Stage::UnderWay => Stage::UnderWay,
+                Stage::Had(frame) | Stage::Due(frame, ..) => Stage::Due(frame, by, at),
+            };
+        }
+    }
+
+    /// A connection of the master is gone, or has lost its slot: what it was to get is for the next one.
+    pub(crate) fn take_from(&mut self, by: SessionKey) {
+        for offer in self.0.iter_mut() {
+            offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
+                Stage::Due(frame, to, _) if to == by => Stage::Had(frame),
+                stage @ (Stage::UnderWay | Stage::Had(_) | Stage::Due(..)) => stage,
+            };
+        }
+    }
+
+    /// Whether the messages of a viewer wait for its offer to be given once more.
+    #[inline]
+    pub(crate) fn holds(&self, viewer: &str) -> bool {
+        let due = |offer: &Offer| matches!(offer.stage, Stage::Due(..));
+        self.0
+            .iter()
+            .any(|offer| due(offer) && *offer.viewer == *viewer)
+    }
+
+    /// Takes one offer out that is due by `now`, with its frame.
+    pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
+        let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
+        let place = self.0.iter().position(due)?;
+        let mut offer = self.0.remove(place);
+        match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
+            Stage::UnderWay => None,
+            Stage::Had(frame) | Stage::Due(frame, ..) => Some((offer, frame)),
+        }
+    }
+
+    /// Forgets what is over by `now`.
+    pub(crate) fn expire(&mut self, now: Now) {
+        self.0.retain(|offer| offer.expires > now);
+    }
+
+    /// Forgets the oldest that has a frame; false when there is none.
+    pub(crate) fn evict(&mut self) -> bool {
+        let place = self.0.iter().position(|offer| offer.bytes() > 0);
+        place.map(|place| self.0.remove(place)).is_some()
+    }
+
+    /// When one is due, or over. One that is under way is not waited for.
+    pub(crate) fn next_due(&self) -> Option<Now> {
+        let due = self.0.iter().filter_map(|offer| match offer.stage {
+            Stage::UnderWay => None,
+            Stage::Had(_) => Some(offer.expires),
+            Stage::Due(_, _, at) => Some(at.min(offer.expires)),
+        });
+        due.min()
+    }
+
+    /// Bytes of frames.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(Offer::bytes).sum()
+    }
+
+    /// Whether there is none that has a frame.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.iter().all(|offer| offer.bytes() == 0)
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Offer {
+    fn bytes(&self) -> usize {
+        match &self.stage {
+            Stage::UnderWay => 0,
+            Stage::Had(frame) | Stage::Due(frame, ..) => frame.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(slot: u32) -> SessionKey {
+        SessionKey::new(slot, 0)
+    }
+
+    impl Unanswered {
+        fn had(&mut self, order: u64) -> bool {
+            self.confirmed(order, b"one", None, |_| None)
+        }
+    }
+
+    fn of(viewers: &[&str]) -> Unanswered {
+        let mut offers = Unanswered::default();
+        for (order, viewer) in (1..).zip(viewers) {
+            offers.begin(viewer, key(9), (order, Now(100)));
+        }
+        offers
+    }
+
+    #[test]
+    fn an_offer_that_was_had_is_due_once_at_the_next_master() {
+        let mut offers = of(&["v1", "v2"]);
+        assert!(offers.had(1) && !offers.had(7));
+        assert_eq!((offers.next_due(), offers.bytes()), (Some(Now(100)), 3));
+        offers.give_to(key(2), Now(20));
+        assert!(offers.holds("v1") && !offers.holds("v2"));
+        assert!(offers.take_due(Now(19)).is_none());
+        offers.take_from(key(2));
+        assert!(!offers.holds("v1"));
+        offers.give_to(key(3), Now(30));
+        let (offer, frame) = offers.take_due(Now(30)).expect("it is due");
+        assert_eq!((&*offer.viewer, &*frame), ("v1", &b"one"[..]));
+        assert!(offers.take_due(Now(99)).is_none() && offers.is_idle());
+    }
+
+    #[test]
+    fn it_ends_by_an_answer_a_newer_one_a_close_and_its_time() {
+        let ends: [fn(&mut Unanswered); 4] = [
+            |offers| assert!(!offers.end("v1"), "nobody waits for it"),
+            |offers| offers.begin("v1", key(9), (5, Now(100))),
+            |offers| offers.end_of(key(9)),
+            |offers| offers.expire(Now(100)),
+        ];
+        for end in ends {
+            let mut offers = of(&["v1"]);
+            end(&mut offers);
+            assert!(!offers.had(1));
+        }
+    }
+
+    #[test]
+    fn a_channel_has_a_bound() {
+        let mut offers = Unanswered::default();
+        for order in 0..=UNANSWERED_PER_CHANNEL_MAX as u64 {
+            offers.begin(&order.to_string(), key(9), (order, Now(100)));
+        }
+        assert!(!offers.had(0) && offers.had(1));
+        assert!(offers.evict() && !offers.evict());
+    }
+}

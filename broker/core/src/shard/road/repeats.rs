@@ -1,0 +1,124 @@
+//! Offers that a master had and did not answer go once more to its next connection: see [`crate::channel::unanswered`].
+
+use crate::channel::Channel;
+use crate::channel::{Towards, unanswered::Offer};
+use crate::id::{CallerId, ChannelKey, SessionKey};
+use crate::session::Session;
+use crate::session::outbox::Launch;
+use crate::session::web_socket::{Role, WebSocket};
+use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::road::in_flight::Parts;
+use crate::shard::sockets::unconfirmed::Offers;
+use crate::shard::todo::Todo;
+use crate::shard::{Directory, Sockets};
+use crate::time::{Moment, Now};
+use codec::signal::Action;
+
+/// A master has confirmed these offers: their places in the order of acceptance, with their frames.
+pub(crate) fn remember(
+    parts: Parts<'_>,
+    (channel, master): (ChannelKey, SessionKey),
+    offers: Offers,
+    at: Moment,
+) {
+    let Parts {
+        sockets,
+        directory,
+        todo,
+        ..
+    } = parts;
+    // One that lost its slot meanwhile may have gone without an answer.
+    let now_master = directory.master_of(channel).filter(|now| *now != master);
+    let then = now_master.map(|by| (by, sockets.repeats_at(by, at.now)));
+    for (order, frame) in offers {
+        directory.offers_change(channel, |offers| {
+            offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
+        });
+    }
+    todo.push(Todo::Arm(channel));
+}
+
+impl Sockets {
+    /// When a connection of the master gets what a former one had: once it has been open for a while, so that a program
+    /// that dies of an offer does not get it at each start.
+    pub(crate) fn repeats_at(&self, master: SessionKey, now: Now) -> Now {
+        let opened = self
+            .session(master)
+            .and_then(Session::open)
+            .map(WebSocket::opened);
+        let after_ms = self.settings().signaling.repeat_offers_ms;
+        opened.unwrap_or(now).after(after_ms).max(now)
+    }
+
+    /// Whether the viewer that sent an offer waits for its answer still: on that connection, or on a newer one of the
+    /// same caller that has sent none.
+    fn awaits_answer(&self, offer: &Offer, viewer: SessionKey) -> bool {
+        let now = self.session(viewer).and_then(Session::open);
+        let is_newer = now.is_some_and(|it| it.tally.offered_ms().is_none());
+        viewer == offer.from || is_newer && self.caller_of(viewer) == offer.caller
+    }
+
+    /// The caller of a viewer's connection, if it has a part of its own.
+    fn caller_of(&self, viewer: SessionKey) -> Option<CallerId> {
+        self.session(viewer).and_then(Session::open)?.caller
+    }
+}
+
+impl Directory {
+    /// The connection that has the master's slot.
+    fn master_of(&self, channel: ChannelKey) -> Option<SessionKey> {
+        self.channel(channel)
+            .and_then(Channel::live)?
+            .members
+            .master()
+    }
+}
+
+/// Gives the offers of a channel that are due to its master once more; their viewers' other messages follow.
+pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
+    let mut due = Vec::new();
+    directory.offers_change(channel, |offers| {
+        while let Some(offer) = offers.take_due(at.now) {
+            due.push(offer);
+        }
+    });
+    for (offer, frame) in due {
+        let live = directory.channel(channel).and_then(Channel::live);
+        let Some(live) = live else { return };
+        let viewer = live.members.viewer(&offer.viewer);
+        let waits = viewer.is_some_and(|viewer| sockets.awaits_answer(&offer, viewer));
+        let Some(master) = live.members.to_master().filter(|_| waits) else {
+            continue;
+        };
+        let launch = Launch {
+            action: Action::SdpOffer,
+            expires: offer.expires,
+            order: offer.order,
+            sender_bytes: u16::try_from(offer.viewer.len()).unwrap_or(u16::MAX),
+            from: Some(offer.from),
+            first: false,
+            call: false,
+            counted: false,
+            accepted_us: None,
+        };
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
+        sockets.push_copy(books, master, launch, frame.len(), write);
+        let passed = Passed {
+            action: Some(Action::SdpOffer),
+            towards: Towards::Master,
+            passage: Passage::Repeated,
+            bytes: frame.len(),
+        };
+        books
+            .note()
+            .went(at, channel, passed, &offer.viewer, Some(master));
+    }
+    todo.push(Todo::Deliver(channel, Role::Master));
+    todo.push(Todo::Arm(channel));
+}
