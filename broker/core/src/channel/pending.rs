@@ -303,9 +303,9 @@ impl Pending {
         key
     }
 
-    /// Takes everything for the master out but of viewers that are `held`, by key: those of viewers that are `gone` last,
-    /// and of both the one with the oldest offer (else the oldest message) first. Each comes with the place in the order
-    /// of acceptance before which waiting calls precede it: that message's, or behind all.
+    /// Takes everything for the master out but of viewers that are `held`, by key: those of viewers that are `gone`
+    /// last, and of both the one with the oldest offer (else the oldest message) first. Each comes with the place in
+    /// the order of acceptance before which waiting calls precede it: that message's, or behind all.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
