@@ -299,6 +299,22 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
 }
 
+/// An Alexa caller waits as a viewer does whose offer a doubtful master has not confirmed.
+#[test]
+fn the_caller_of_a_doubtful_master_waits() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         a connects                               |
+         m is cut                                 |
+         a > alexa p1 as echo                     |",
+    );
+    script.told();
+    script.play("time 2100ms");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+}
+
 /// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
 #[test]
 fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {
