@@ -299,6 +299,27 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
 }
 
+/// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
+#[test]
+fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         m > pong                                 |
+         v1 connects                              | v1 < 101
+         time 7056ms                              |
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 1500ms                              |
+         m is mended                              |",
+    );
+    script.told();
+    script.play("time 1s");
+    assert_eq!(script.told(), [""; 0]);
+}
+
 /// An Alexa caller waits as a viewer does whose offer a doubtful master has not confirmed.
 #[test]
 fn the_caller_of_a_doubtful_master_waits() {

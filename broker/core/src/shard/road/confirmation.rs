@@ -36,13 +36,11 @@ impl Shard {
     pub(crate) fn ask_due(&mut self, at: Moment) {
         for _ in 0..ASKS_PER_TICK {
             let (sockets, _, books, _, todo) = self.parts();
-            if let Some(key) = sockets.next_to_ask(at.now) {
-                sockets.ask(books, todo, key, at.now);
-            } else if let Some(key) = sockets.next_pinged(at.now) {
-                todo.push(Todo::Told(key));
-            } else {
+            let due = sockets.next_to_ask(at.now);
+            let Some(key) = due.or_else(|| sockets.next_pinged(at.now)) else {
                 return;
-            }
+            };
+            sockets.ask(books, todo, key, at.now);
             self.settle(at);
         }
     }
