@@ -336,6 +336,29 @@ fn the_caller_of_a_doubtful_master_waits() {
     assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
 }
 
+/// What made room for others' messages is delivered, as far as is known: its viewers do not wait.
+#[test]
+fn nobody_waits_for_what_made_room() {
+    let payload = "QUJD".repeat(7_500);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 1
+    });
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |",
+    );
+    script.told();
+    script.play("time 3s");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    for _ in 0..8 {
+        script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
+    }
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+}
+
 /// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
 #[test]
 fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {

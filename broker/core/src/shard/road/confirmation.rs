@@ -178,9 +178,11 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
         sockets,
         directory,
         books,
-        ..
+        todo,
     } = parts.lend();
-    sockets.take_room(books, key);
+    if sockets.take_room(books, key) {
+        todo.push(Todo::Confirmed(key)); // for those who watch: nobody waits any more
+    }
     let Some(session) = sockets.session(key) else {
         return;
     };

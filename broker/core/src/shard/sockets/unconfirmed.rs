@@ -227,13 +227,13 @@ impl Sockets {
         self.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Has the messages of a connection that are not confirmed make room, if they are to.
-    pub(crate) fn take_room(&mut self, books: &mut Books, key: SessionKey) {
+    /// Has the messages of a connection that are not confirmed make room, if they are to. True when that ends a doubt.
+    pub(crate) fn take_room(&mut self, books: &mut Books, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
             outbox.take_room(spares, |mark| {
                 books.count_proved(&mark.launch, Outcome::DeliveredUnproved);
             });
-        });
+        })
     }
 
     /// It is doubtful from here on that the peer of a connection is there. True when it was not before.
