@@ -359,6 +359,42 @@ fn nobody_waits_for_what_made_room() {
     assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
 }
 
+/// A ping that has its whole time again, since the shards stood still when its answer was due, is no answer.
+#[test]
+fn a_master_that_is_gone_is_not_there_by_a_standstill_of_the_shards() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         time 11s                                 |",
+    );
+    assert_eq!(
+        script.told().last().map(String::as_str),
+        Some("master.left (unconfirmed): gone, 0 wait")
+    );
+    script.play("time 18s\nstop 9s\ntime 3s");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// Such a ping is looked at when its answer is due.
+#[test]
+fn a_master_that_answers_nothing_after_a_standstill_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         stop 40s                                 |
+         time 1s                                  |",
+    );
+    script.told();
+    script.play("time 11s");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+}
+
 /// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
 #[test]
 fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {

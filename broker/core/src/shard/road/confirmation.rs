@@ -227,6 +227,8 @@ fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &R
                 directory.master_went(channel, at.now);
             }
             sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+        } else if sockets.has_shown_nothing(key) {
+            sockets.ask_again(key, at.now.after(ASK_AFTER_MS)); // its ping has its whole time again
         } else if sockets.is_gone(key) {
             confirmed(parts, key, at); // for long enough, perhaps
         }

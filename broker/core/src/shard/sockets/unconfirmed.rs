@@ -320,6 +320,14 @@ impl Sockets {
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
+    /// Whether a master is reported gone, and has neither confirmed anything since nor answered a ping.
+    pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
+        let gone = self.unconfirmed.gone.get(&key);
+        let confirms = gone.is_some_and(|gone| gone.confirms.is_some());
+        let web_socket = self.session(key).and_then(Session::open);
+        self.is_gone(key) && !confirms && web_socket.is_some_and(WebSocket::awaits_pong)
+    }
+
     /// A master is reported gone from here on; false when it is.
     pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
         let gone = self.unconfirmed.gone.entry(key).or_insert(Gone {
