@@ -108,6 +108,7 @@ impl World {
         }
         touched.extend(self.model.out.touched.iter().copied());
         self.looks_as_predicted(asked, clock);
+        self.masters_are_there(shard);
         self.nothing_missing(shard, &touched);
         self.noted_as_predicted(shard);
         self.recorded_as_predicted(shard, clock);
@@ -217,6 +218,7 @@ impl World {
                 if self.model.ends_now(conn) {
                     self.model.give_up(); // something came before the predicted end
                 }
+                self.trace(self.sockets[conn].shard, &("by the clock", conn, item));
                 self.model.observe(conn, item);
             } else {
                 panic!("connection {conn} got {item:?}, not {expected:?}");
@@ -253,8 +255,8 @@ impl World {
         };
     }
 
-    /// The edge was asked what it should have been, behind so many earlier questions; by the clock about anybody who has
-    /// messages that are not confirmed.
+    /// The edge was asked what it should have been, behind so many earlier questions; by the clock about anybody who
+    /// has messages that are not confirmed.
     fn looks_as_predicted(&mut self, earlier: usize, clock: bool) {
         for &conn in self.looks.iter().skip(earlier) {
             let looks = &mut self.model.out.looks;

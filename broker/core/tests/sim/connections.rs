@@ -136,6 +136,7 @@ impl World {
         self.keys[shard].remove(&session);
         self.trace(shard, &("gone", conn, unacknowledged));
         self.model.gone(conn, unacknowledged);
+        self.confirmed_is_there();
         self.handle(
             shard,
             Input::Gone {

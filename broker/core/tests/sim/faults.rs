@@ -257,7 +257,6 @@ impl Plan {
         settings.shards = self.shards;
         settings.recorder.notes = self.recorder_notes();
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
-        settings.presence.gone_ms = 3_600_000; // a ping without an answer ends its connection before
         settings.signaling.repeat_offers_ms = 0;
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;

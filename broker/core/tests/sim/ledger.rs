@@ -2,7 +2,6 @@
 
 use crate::sim::model::ConnId;
 use crate::sim::socket::Role;
-use crate::sim::tcp::Arrival;
 use std::collections::BTreeMap;
 
 /// The clients' own knowledge: messages that they sent, to whom, and those that came. Independent of the model.
@@ -14,8 +13,6 @@ pub(crate) struct Ledger {
     /// Behind the number of the last one, per sender and connection.
     last: BTreeMap<(ConnId, ConnId), u64>,
     pub(crate) delivered: u64,
-    /// Candidates that arrived at the machine that they were for.
-    pub(crate) candidates: u64,
 }
 
 struct Sent {
@@ -25,7 +22,7 @@ struct Sent {
     recipient: Option<String>,
     call: bool,
     delivered: Vec<ConnId>,
-    arrived: bool,
+    confirmed: bool,
 }
 
 impl Ledger {
@@ -45,18 +42,21 @@ impl Ledger {
             recipient,
             call,
             delivered: Vec::new(),
-            arrived: false,
+            confirmed: false,
         };
         let payload = payload.replace('-', "+").replace('_', "/");
         let old = self.sent.insert(payload, sent);
         assert!(old.is_none(), "payloads are unique");
     }
 
-    /// A client's machine has a message.
-    pub(crate) fn arrived(&mut self, (payload, candidate): &Arrival) {
+    /// A client's machine has confirmed a message.
+    ///
+    /// # Panics
+    /// When one has before: only an offer of a call goes to the next one all the same.
+    pub(crate) fn confirmed(&mut self, payload: &str) {
         let sent = self.sent.get_mut(payload).expect("somebody sent it");
-        let first = !std::mem::replace(&mut sent.arrived, true);
-        self.candidates += u64::from(first && *candidate);
+        let again = std::mem::replace(&mut sent.confirmed, true);
+        assert!(sent.call || !again, "{payload} was confirmed twice");
     }
 
     /// A client got a message that a scripted fault had sent elsewhere: only its text is compared, by the model.
@@ -68,7 +68,7 @@ impl Ledger {
     /// scripted fault may have doubled or held back.
     ///
     /// # Panics
-    /// When it is not for this client, comes twice on one connection, or out of order.
+    /// When it is not for this client, comes twice on one connection, behind its confirmation, or out of order.
     pub(crate) fn delivered(
         &mut self,
         conn: ConnId,
@@ -98,6 +98,7 @@ impl Ledger {
         };
         let twice = sent.delivered.contains(&conn);
         assert!(!twice, "connection {conn} got {text} twice");
+        assert!(sent.call || !sent.confirmed, "{text} was confirmed before");
         let again = !sent.delivered.is_empty();
         sent.delivered.push(conn);
         self.delivered += 1;

@@ -165,9 +165,7 @@ impl World {
                 Item::Message { text, payload } => {
                     let end = carrier(placed.end);
                     whole.push((placed.begin, end));
-                    let candidate = text.contains(r#""messageType":"ICE_CANDIDATE""#);
-                    let message = (payload.clone(), candidate);
-                    socket.tcp.under_way.push_back((end, message));
+                    socket.tcp.under_way.push_back((end, payload.clone()));
                     let begun = socket.begun.pop_front().expect("it was begun");
                     let twice = self.model.twice.contains(payload);
                     let begun = (!twice).then_some(begun);

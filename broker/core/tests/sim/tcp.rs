@@ -16,15 +16,12 @@ pub(crate) struct Tcp {
     /// Bytes of these that the client's machine has, and those of which the kernel knows that.
     arrived: usize,
     acked: usize,
-    /// Messages that the kernel took and that have not arrived, with the ends of what carries them.
-    pub(crate) under_way: VecDeque<(usize, Arrival)>,
+    /// Payloads of messages that the kernel took and that have not arrived, with the ends of what carries them.
+    pub(crate) under_way: VecDeque<(usize, String)>,
     /// Nothing comes through, in either direction.
     pub(crate) cut: bool,
     round_trip_ms: u32,
 }
-
-/// A message's payload, and whether it is a candidate.
-pub(crate) type Arrival = (String, bool);
 
 /// Bytes that TLS adds to what is sent at once.
 const RECORD_BYTES: usize = 22;
@@ -45,8 +42,8 @@ impl Socket {
         !self.tcp.cut || self.reset
     }
 
-    /// The kernel took this many bytes more of the stream: those on the wire for them, and for a place in the stream the
-    /// end of what carries it.
+    /// The kernel took this many bytes more of the stream: those on the wire for them, and for a place in the stream
+    /// the end of what carries it.
     pub(crate) fn takes(&mut self, bytes: usize) -> (usize, impl Fn(usize) -> usize + use<>) {
         self.sent += bytes;
         let on_wire = bytes + if self.tls { RECORD_BYTES } else { 0 };
@@ -68,12 +65,27 @@ impl World {
         self.before(shard);
         self.trace(shard, &("unacknowledged", conn, bytes));
         self.model.unacknowledged(conn, bytes, round_trip_ms);
+        self.confirmed_is_there();
         let told = Input::Unacknowledged {
             session,
             bytes: u32::try_from(bytes).expect("little"),
             round_trip_ms,
         };
         self.handle(shard, told);
+    }
+
+    /// What is confirmed, its recipient's machine has.
+    pub(crate) fn confirmed_is_there(&mut self) {
+        for &(conn, number) in &self.model.out.confirmed {
+            let payload = &self.model.messages[number].payload;
+            if self.model.twice.contains(payload) || self.model.misdirected.contains(payload) {
+                continue;
+            }
+            let mut under_way = self.sockets[conn].tcp.under_way.iter();
+            let arrived = under_way.all(|(_, other)| other != payload);
+            assert!(arrived, "connection {conn} never got {payload}");
+            self.ledger.confirmed(payload);
+        }
     }
 
     /// Bytes that the kernel holds without an acknowledgement; our own end is one.
@@ -101,9 +113,10 @@ impl World {
             tcp.acked = some(tcp.acked, tcp.arrived);
         }
         let arrived = tcp.arrived;
-        while let Some((_, message)) = tcp.under_way.pop_front_if(|(end, _)| *end <= arrived) {
-            self.ledger.arrived(&message);
-        }
+        while (tcp.under_way)
+            .pop_front_if(|(end, _)| *end <= arrived)
+            .is_some()
+        {}
     }
 
     /// A host is cut off, with all its connections. Some come at once by another network.

@@ -221,7 +221,7 @@ impl Model {
         ws.lost = Some(Lost {
             since: self.now,
             to: self.admissions,
-            by: id,
+            by: Some(id),
         });
         self.moves_up(older);
         if viewer.is_none() {

@@ -4,11 +4,11 @@
 //! When the machine asks is observed where the clock is the reason. What follows from the answer is predicted.
 
 use super::timers::LATE_MS;
-use super::{ConnId, Held, Model, Queued, Stage};
+use super::{Conn, ConnId, Held, Model, Queued, Stage};
 use broker_core::event::Outcome;
 use broker_core::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, ASK_BYTES, ASK_STEP_MS};
 use broker_core::limits::{PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A message that the kernel has.
 pub(crate) struct Written {
@@ -20,8 +20,8 @@ pub(crate) struct Written {
 }
 
 impl Model {
-    /// Bytes were handed to the kernel, so many of the stream and on the wire by now, and whole messages among them, with
-    /// their places: see [`Written`].
+    /// Bytes were handed to the kernel, so many of the stream and on the wire by now, and whole messages among them,
+    /// with their places: see [`Written`].
     pub(crate) fn sent(
         &mut self,
         id: ConnId,
@@ -55,6 +55,7 @@ impl Model {
                 end,
             });
         }
+        self.forget_if_idle(id);
         for number in offers {
             self.offer_delivered(id, number);
         }
@@ -77,7 +78,7 @@ impl Model {
 
     /// The client sends no more: what its machine has not confirmed by now, its program does not read.
     pub(crate) fn is_over(&mut self, id: ConnId) {
-        self.conns[id].over |= !self.conns[id].written.is_empty();
+        self.conns[id].over = true;
         self.look_at(id);
     }
 
@@ -94,11 +95,16 @@ impl Model {
         let (shard, through) = (conn.shard, conn.wire.saturating_sub(unacknowledged));
         conn.unasked = 0;
         conn.asked = self.now;
+        if through > conn.confirmed {
+            (conn.confirmed, conn.doubtful) = (through, None);
+            conn.gone.confirmed = self.now;
+        }
         let mut repeated = 0;
         while conn.returned.pop_front_if(|end| *end <= through).is_some() {
             repeated += 1;
         }
-        self.shards[shard].counters.repeated += repeated;
+        conn.repeated += repeated;
+        self.shards[shard].counters.repeated += u64::from(repeated);
         if repeated > 0 {
             self.met("message confirmed after it was taken back");
         }
@@ -106,7 +112,19 @@ impl Model {
             .written
             .pop_front_if(|one| one.end <= through)
         {
+            self.out.confirmed.push((id, one.queued.number));
             self.proved(id, one.queued, Outcome::Delivered);
+        }
+        self.forget_if_idle(id);
+    }
+
+    /// Of a connection for which nothing waits, and to which nothing was sent that is not confirmed, nothing is known:
+    /// what is sent on it from here on is looked at by itself.
+    pub(crate) fn forget_if_idle(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        let returned = !conn.returned.is_empty() || conn.repeated > 0;
+        if conn.bytes == 0 && conn.written.is_empty() && !returned && !conn.over {
+            (conn.confirmed, conn.doubtful) = (conn.wire, None);
         }
     }
 
@@ -120,15 +138,17 @@ impl Model {
     /// It is known what a client's machine has.
     pub(crate) fn unacknowledged(&mut self, id: ConnId, bytes: usize, round_trip_ms: u32) {
         self.out.touched.insert(id);
+        self.conns[id].round_trip_ms = round_trip_ms;
         self.confirm(id, bytes);
         if std::mem::take(&mut self.conns[id].makes_room) {
             for one in std::mem::take(&mut self.conns[id].written) {
                 self.met("message delivered without a proof");
                 self.proved(id, one.queued, Outcome::DeliveredUnproved);
             }
+            self.forget_if_idle(id);
         }
         if self.has_slot(id) != Some(false) {
-            return; // it is asked again
+            return self.may_doubt(id, round_trip_ms);
         }
         let conn = &self.conns[id];
         let ws = conn.ws.as_ref().expect("a WebSocket");
@@ -136,12 +156,17 @@ impl Model {
         let missing_ms = (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX);
         let waited_for =
             matches!(conn.stage, Stage::Open) || self.member(channel, &viewer).is_some();
-        let by = match (conn.over, waited_for) {
+        let by = match (conn.over || conn.doubtful.is_some(), waited_for) {
             (true, _) => Some(self.now),
             (false, true) => self.now.checked_sub(missing_ms),
             (false, false) => None,
         };
         let back = self.take_written(id, by);
+        if !back.is_empty()
+            && let Some(lost) = self.conns[id].ws.as_mut().and_then(|ws| ws.lost.as_mut())
+        {
+            lost.by = None; // it may have had them, and might get them once more
+        }
         self.give_back(id, channel, viewer.as_deref(), back);
         let conn = &self.conns[id];
         if conn.written.is_empty() && conn.outbox.is_empty() {
@@ -149,6 +174,14 @@ impl Model {
         } else if !conn.written.is_empty() && by.is_some() {
             self.met("message may be confirmed yet: newer ones wait");
         }
+    }
+
+    /// The viewers whose messages a master has not confirmed.
+    pub(crate) fn unconfirmed_viewers(&self, id: ConnId) -> BTreeSet<String> {
+        let written = self.conns[id].written.iter();
+        let messages = written.map(|one| &self.messages[one.queued.number]);
+        let messages = messages.filter(|message| !message.call);
+        messages.map(|message| message.viewer.clone()).collect()
     }
 
     /// Takes messages back that were written by then and are not confirmed.
@@ -166,10 +199,12 @@ impl Model {
             });
         }
         if !back.is_empty() {
-            self.met(match (self.conns[id].over, &self.conns[id].stage) {
-                (true, _) => "message taken back: its recipient has closed",
-                (false, Stage::Open) => "message taken back from one that lost its slot",
-                (false, _) => "message taken back from one that ends",
+            let conn = &self.conns[id];
+            self.met(match (conn.over, conn.doubtful, &conn.stage) {
+                (true, ..) => "message taken back: its recipient has closed",
+                (false, Some(_), _) => "message taken back: its recipient is doubtful",
+                (false, None, Stage::Open) => "message taken back from one that lost its slot",
+                (false, None, _) => "message taken back from one that ends",
             });
         }
         back
@@ -187,7 +222,7 @@ impl Model {
 
     /// The connection that has a slot.
     fn member(&self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
-        let slots = &self.channels[channel];
+        let slots = Some(&self.channels[channel]).filter(|slots| slots.alive)?;
         match viewer {
             None => slots.master,
             Some(viewer) => slots.viewers.get(viewer).copied(),
@@ -203,7 +238,8 @@ impl Model {
         conn.bytes + conn.sent.saturating_sub(first)
     }
 
-    /// More bytes are not confirmed than may be: an eighth of them makes room, of the account with most, the oldest first.
+    /// More bytes are not confirmed than may be: an eighth of them makes room, of the account with most, the oldest
+    /// first.
     fn make_proof_room(&mut self, shard: usize) {
         let most = self.settings.unconfirmed_bytes_of_shard();
         let mut accounts: BTreeMap<Option<&str>, (usize, Vec<_>)> = BTreeMap::new();
@@ -239,11 +275,17 @@ impl Model {
     }
 
     /// Bytes of messages that are written to a connection and not confirmed.
-    fn unconfirmed(&self, id: ConnId) -> usize {
+    pub(crate) fn unconfirmed(&self, id: ConnId) -> usize {
         let written = self.conns[id].written.iter();
         written
             .map(|one| self.messages[one.queued.number].bytes())
             .sum()
+    }
+
+    /// Connections of a shard of which it is doubtful that their peers are there.
+    pub(crate) fn doubtful_of(&self, shard: usize) -> u64 {
+        let here = |conn: &&Conn| conn.live && conn.shard == shard && conn.doubtful.is_some();
+        self.conns.iter().filter(here).count() as u64
     }
 
     /// Messages of a shard that are written and not confirmed, and their bytes.
@@ -258,8 +300,8 @@ impl Model {
         (messages, bytes)
     }
 
-    /// Nobody was forgotten: who has messages that are not confirmed is asked each second, and newer messages do not wait
-    /// for them for longer.
+    /// Nobody was forgotten: who has messages that are not confirmed is asked each second, and newer messages do not
+    /// wait for them for longer.
     pub(crate) fn all_asked(&self) {
         let now = self.now.saturating_sub(LATE_MS);
         let every = ASK_AFTER_MS + ASK_STEP_MS;

@@ -1,12 +1,13 @@
 //! Connections: what they are fed and answered, how they move, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
+use super::doubt::Gone;
 use super::{Body, Conn, ConnId, Expect, Model, PredictedResponse, Refusal, Stage};
 use crate::sim::words::Piece;
 use broker_core::check::Check;
 use broker_core::event::Purpose;
 use broker_core::event::{ConnectionRole, UpgradeOutcome};
 use broker_core::id::SessionKey;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 impl Model {
@@ -45,6 +46,13 @@ impl Model {
             outbox: VecDeque::new(),
             written: VecDeque::new(),
             returned: VecDeque::new(),
+            repeated: 0,
+            confirmed: 0,
+            doubtful: None,
+            gone: Gone::default(),
+            round_trip_ms: 0,
+            doubted: BTreeSet::new(),
+            doubted_calls: BTreeSet::new(),
             sent: 0,
             wire: 0,
             begins: None,

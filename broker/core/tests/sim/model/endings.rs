@@ -177,6 +177,7 @@ impl Model {
         let numbers: Vec<usize> = taken.iter().map(|one| one.number).collect();
         let bytes = self.bytes_of(&numbers);
         self.shrink(id, bytes);
+        self.forget_if_idle(id);
         self.out.touched.insert(id);
         if !taken.is_empty() {
             self.met("unsent messages taken back");
@@ -204,10 +205,11 @@ impl Model {
         self.give_back(id, channel, viewer.as_deref(), taken);
     }
 
-    /// The last connection that was superseded in a slot that stays vacant is closed.
-    pub(crate) fn close_for_vacancies(&mut self, channel: usize) {
+    /// The last connections that were superseded in slots that stay vacant: they are to be closed.
+    pub(crate) fn last_of_vacancies(&mut self, channel: usize) -> Vec<ConnId> {
         let now = self.now;
         let due = |(_, until): &(Option<String>, u64)| *until <= now;
+        let mut all = Vec::new();
         while let Some(place) = self.channels[channel].vacant.iter().position(due) {
             let slots = &mut self.channels[channel];
             slots.vacant[place].1 = now + VACANT_MS;
@@ -217,8 +219,15 @@ impl Model {
             if mine.iter().any(|conn| self.ends_by_itself(*conn)) {
                 self.give_up(); // which comes first does not show
             }
+            all.push(*mine.last().expect("else it is forgotten"));
+        }
+        all
+    }
+
+    /// They are closed, unless they were just aborted: then their clients come back for that.
+    pub(crate) fn close_for_vacancies(&mut self, last: Vec<ConnId>) {
+        for last in last {
             self.met("closed for a vacant slot");
-            let last = *mine.last().expect("else it is forgotten");
             self.close_ws(last, 1001, "Going away", EndReason::SupersededVacant);
         }
     }

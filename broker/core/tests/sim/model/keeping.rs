@@ -202,8 +202,8 @@ impl Model {
         keys.len()
     }
 
-    /// Messages that an outbox had not sent, or that were not confirmed, go back, before everything newer, by the rules of
-    /// keeping; the connection that has the slot gets them from there.
+    /// Messages that an outbox had not sent, or that were not confirmed, go back, before everything newer, by the rules
+    /// of keeping; the connection that has the slot gets them from there.
     pub(crate) fn give_back(
         &mut self,
         from: ConnId,

@@ -15,6 +15,7 @@ pub(crate) mod changes;
 mod confirmation;
 mod conn;
 pub(crate) mod connections;
+mod doubt;
 pub(crate) mod endings;
 mod frames;
 pub(crate) mod keeping;

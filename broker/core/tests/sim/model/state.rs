@@ -45,6 +45,8 @@ pub(crate) struct ShardModel {
     /// Messages and closes that faults hold back, by when they are due.
     pub(crate) later: BTreeMap<(u64, u64), withheld::Later>,
     pub(crate) serial: u64,
+    /// The moment of its last tick.
+    pub(crate) ticked: u64,
 }
 
 /// Questions of one account under way from one shard to another, and those of them that wait for a store.

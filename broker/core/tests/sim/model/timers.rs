@@ -51,13 +51,16 @@ impl Model {
         self.departures = 0;
         self.expired_bytes = 0;
         self.out.ticks = true;
-        for channel in 0..self.channels.len() {
+        // What was due before it was kept comes with the next slot of the wheel, not with another tick of this one.
+        let again = std::mem::replace(&mut self.shards[shard].ticked, self.now) == self.now;
+        for channel in (0..self.channels.len()).filter(|_| !again) {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.drop_closed(channel);
                 self.expire_kept(channel);
                 self.expire_calls(channel);
+                let last = self.last_of_vacancies(channel);
                 self.abort_stuck(channel);
-                self.close_for_vacancies(channel);
+                self.close_for_vacancies(last);
             }
         }
         self.end_calls(shard);
@@ -426,6 +429,7 @@ impl Model {
             self.drained_in_time(id, now);
         }
         self.all_asked();
+        self.masters_told_in_time();
     }
 
     fn drained_in_time(&self, id: ConnId, now: u64) {

@@ -355,8 +355,9 @@ impl Model {
             match first.remove() {
                 Later::Message(held, _) => self.release(held),
                 Later::Close(id, code, reason) => {
-                    if matches!(self.conns[id].stage, Stage::Open) && self.ends_by_itself(id) {
-                        self.give_up(); // for which reason
+                    let open = matches!(self.conns[id].stage, Stage::Open);
+                    if open && (self.ends_by_itself(id) || self.may_return(id)) {
+                        self.give_up(); // for which reason, or whether it had its slot again
                     }
                     self.close_ws(id, code, &reason, EndReason::Operator);
                 }
