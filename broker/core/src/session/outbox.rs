@@ -323,11 +323,13 @@ impl Outbox {
         }
     }
 
-    /// The messages that are written and not confirmed, oldest first: each with its frame.
+    /// The messages that are written and not confirmed, oldest first: each with its frame. An Alexa caller's offer
+    /// waits with its call.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&Launch, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
             let marks = buffer.marks.iter().take(buffer.written);
+            let marks = marks.filter(|mark| !mark.launch.call);
             marks.map(|mark| (&mark.launch, buffer.frame_of(mark)))
         })
     }

@@ -456,6 +456,9 @@ fn open_due(
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
         Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, at.now) => {
             web_socket.pinged(at.now);
+            if web_socket.role == Role::Master {
+                sockets.await_pong_of_master(key, at.now);
+            }
         }
         Due::GoAway => sockets.go_away(books, key, at),
         Due::Idle => sockets.close(books, todo, key, EndReason::Idle, at),

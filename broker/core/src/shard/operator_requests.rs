@@ -327,11 +327,13 @@ fn waiting<'a>(
             None => unconfirmed.push(waiter),
         }
     }
-    // A master that had an offer before has it still.
+    // A master that had an offer before has it still, unless it is doubtful that it is there.
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
-    let calls = live.calls.iter();
-    let calls = calls.filter(|call| call.given.is_none() && !has(&call.had));
+    let calls = live.calls.iter().filter(|call| {
+        let is_absent = call.given.is_none() && !has(&call.had);
+        doubtful.is_some() || is_absent
+    });
     let calls = calls.map(|call| {
         let what = (Action::SdpOffer, None);
         waits(&*call.sender, what, call.expires, called_ms)

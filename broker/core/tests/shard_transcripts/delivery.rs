@@ -299,6 +299,102 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
 }
 
+/// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
+#[test]
+fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         m > pong                                 |
+         v1 connects                              | v1 < 101
+         time 7056ms                              |
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 1500ms                              |
+         m is mended                              |",
+    );
+    script.told();
+    script.play("time 1s");
+    assert_eq!(script.told(), [""; 0]);
+}
+
+/// An Alexa caller waits as a viewer does whose offer a doubtful master has not confirmed.
+#[test]
+fn the_caller_of_a_doubtful_master_waits() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         a connects                               |
+         m is cut                                 |
+         a > alexa p1 as echo                     |",
+    );
+    script.told();
+    script.play("time 2100ms");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+}
+
+/// What made room for others' messages is delivered, as far as is known: its viewers do not wait.
+#[test]
+fn nobody_waits_for_what_made_room() {
+    let payload = "QUJD".repeat(7_500);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 1
+    });
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |",
+    );
+    script.told();
+    script.play("time 3s");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    for _ in 0..8 {
+        script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
+    }
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+}
+
+/// A ping that has its whole time again, since the shards stood still when its answer was due, is no answer.
+#[test]
+fn a_master_that_is_gone_is_not_there_by_a_standstill_of_the_shards() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         time 11s                                 |",
+    );
+    assert_eq!(
+        script.told().last().map(String::as_str),
+        Some("master.left (unconfirmed): gone, 0 wait")
+    );
+    script.play("time 18s\nstop 9s\ntime 3s");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// Such a ping is looked at when its answer is due.
+#[test]
+fn a_master_that_answers_nothing_after_a_standstill_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         stop 40s                                 |
+         time 1s                                  |",
+    );
+    script.told();
+    script.play("time 11s");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+}
+
 /// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
 #[test]
 fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {

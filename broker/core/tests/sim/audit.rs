@@ -4,6 +4,7 @@ use crate::sim::letters::Change;
 use crate::sim::model::changes::Life;
 use crate::sim::model::{Channel, ConnId};
 use crate::sim::store::Verdict;
+use crate::sim::wire::{Item, Placed};
 use crate::sim::world::World;
 use broker_core::event::{CONNECTION_ROLES, Outcome};
 use broker_core::journal::{Entry, Unaccepted};
@@ -101,6 +102,9 @@ impl World {
             let own = self.outbox_bytes(conn);
             assert!(own <= most, "connection {conn} has {own} bytes waiting");
             let of_messages = self.message_bytes(conn, own);
+            let message = |placed: &&Placed| matches!(placed.item, Item::Message { .. });
+            let begins = |items: &[Placed]| items.iter().find(message).map(|one| one.begin);
+            self.sockets[conn].begins = (own > 0).then(|| begins(&self.items(conn))).flatten();
             self.sockets[conn].waits = (own, of_messages);
             messages += of_messages as u64;
             control += (own - of_messages) as u64;
@@ -137,6 +141,8 @@ impl World {
         let mut wanted = self.model.counters(shard);
         let mut found = snapshot.counters;
         assert_eq!(found.unaccounted(), 0, "the conservation law");
+        let doubtful = self.model.doubtful_of(shard);
+        assert_eq!(snapshot.doubtful, doubtful, "doubtful connections");
         assert!(found.pending_bytes <= self.model.settings.pending_bytes_of_shard() as u64);
         if self.model.haze_now {
             return;

@@ -40,8 +40,10 @@ impl World {
                 counters.outbox_bytes,
                 counters.control_bytes,
                 counters.waiting_calls,
+                counters.written_messages,
+                counters.unconfirmed_bytes,
             ];
-            assert_eq!(gauges, [0; 6], "gauges of shard {number} at the end");
+            assert_eq!(gauges, [0; 8], "gauges of shard {number} at the end");
             assert_eq!(counters.unaccounted(), 0);
             let model = &self.model.shards[number];
             assert!(model.asks_nobody(), "no question is open");

@@ -22,6 +22,7 @@ impl World {
             let (bytes, messages) = self.sockets[conn].waits;
             let one = &mut self.model.conns[conn];
             (one.bytes, one.control, one.unsure) = (bytes, bytes - messages, 0);
+            (one.sent, one.begins) = (self.sockets[conn].sent, self.sockets[conn].begins);
             one.key = self.sockets[conn].key;
             all += messages;
         }
@@ -60,7 +61,7 @@ impl World {
         self.step += 1;
         let mut ends = Vec::new();
         let mut refused = Vec::new();
-        let mut drained = 0;
+        let (mut drained, asked) = (0, self.looks.len());
         while let Some(output) = self.shards[shard].poll_output() {
             match output {
                 Output::Send(key) => {
@@ -82,7 +83,7 @@ impl World {
                     unreachable!("one process is the whole service")
                 }
                 Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),
-                Output::Ask(_) => {} // all was acknowledged at once
+                Output::Ask(key) => self.looks.push_back(self.conn(shard, key)),
                 Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),
@@ -106,6 +107,8 @@ impl World {
             self.ended_as_predicted(conn, aborted, clock);
         }
         touched.extend(self.model.out.touched.iter().copied());
+        self.looks_as_predicted(asked, clock);
+        self.masters_are_there(shard);
         self.nothing_missing(shard, &touched);
         self.noted_as_predicted(shard);
         self.recorded_as_predicted(shard, clock);
@@ -121,6 +124,9 @@ impl World {
             "Drained, once, when empty or over"
         );
         self.drained[shard] |= over;
+        while let Some(conn) = self.looks.pop_front() {
+            self.say_unacknowledged(conn);
+        }
         for (letter, caller, by) in refused {
             self.refuse(shard, letter, caller, by);
         }
@@ -212,6 +218,7 @@ impl World {
                 if self.model.ends_now(conn) {
                     self.model.give_up(); // something came before the predicted end
                 }
+                self.trace(self.sockets[conn].shard, &("by the clock", conn, item));
                 self.model.observe(conn, item);
             } else {
                 panic!("connection {conn} got {item:?}, not {expected:?}");
@@ -246,6 +253,23 @@ impl World {
             (Stage::Open | Stage::Leaving(_), false) => Stage::Closing,
             (other, false) => panic!("closed in {other:?}"),
         };
+    }
+
+    /// The edge was asked what it should have been, behind so many earlier questions; by the clock about anybody who
+    /// has messages that are not confirmed.
+    fn looks_as_predicted(&mut self, earlier: usize, clock: bool) {
+        for &conn in self.looks.iter().skip(earlier) {
+            let looks = &mut self.model.out.looks;
+            match looks.iter().position(|one| *one == conn) {
+                Some(place) => drop(looks.remove(place)),
+                None => {
+                    let written = !self.model.conns[conn].written.is_empty();
+                    assert!(clock && written, "nobody wants to know what {conn} has");
+                }
+            }
+        }
+        let looks = &self.model.out.looks;
+        assert!(looks.is_empty(), "not asked: {looks:?}");
     }
 
     /// Everything predicted has happened, and the messages in the streams are those that the model has queued.

@@ -53,10 +53,18 @@ impl World {
 
     pub(crate) fn new_peer(&mut self, action: Action) {
         let arn = self.arn();
-        let viewer = (action == Action::ConnectViewer).then(|| self.viewer_id());
-        let role = match &viewer {
-            None => Role::Master(arn.clone()),
-            Some(viewer) => Role::Viewer(arn.clone(), viewer.clone()),
+        let role = match action {
+            Action::ConnectViewer => Role::Viewer(arn, self.viewer_id()),
+            _ => Role::Master(arn),
+        };
+        self.connect_as(role);
+    }
+
+    pub(crate) fn connect_as(&mut self, role: Role) {
+        let (arn, viewer) = match role.clone() {
+            Role::Master(arn) => (arn, None),
+            Role::Viewer(arn, viewer) => (arn, Some(viewer)),
+            Role::Caller => panic!("callers make requests"),
         };
         let Some(conn) = self.new_connection(role) else {
             return;

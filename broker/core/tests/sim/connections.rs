@@ -3,6 +3,7 @@
 use crate::sim::letters::Post;
 use crate::sim::model::ConnId;
 use crate::sim::socket::{Role, Socket, Stage};
+use crate::sim::tcp::Tcp;
 use crate::sim::words::Piece;
 use crate::sim::world::World;
 use broker_core::id::SessionKey;
@@ -40,8 +41,10 @@ impl World {
             shard,
             key,
             stage: Stage::Open,
+            tls,
             secured: !tls,
             ended: false,
+            tcp: Tcp::begins(&mut self.random),
             up: Vec::new(),
             fed: 0,
             pieces: VecDeque::new(),
@@ -54,6 +57,7 @@ impl World {
             reader: RefCell::default(),
             looked: Cell::default(),
             waits: (0, 0),
+            begins: None,
             seen: 0,
             begun: VecDeque::new(),
             asked: false,
@@ -125,16 +129,19 @@ impl World {
     /// The descriptor is free.
     pub(crate) fn bury(&mut self, conn: ConnId) {
         let (shard, session) = self.place(conn);
+        self.arrive(conn, false);
+        let unacknowledged = self.unacknowledged(conn);
         self.before(shard);
         self.sockets[conn].stage = Stage::Over;
         self.keys[shard].remove(&session);
-        self.trace(shard, &("gone", conn));
-        self.model.gone(conn);
+        self.trace(shard, &("gone", conn, unacknowledged));
+        self.model.gone(conn, unacknowledged);
+        self.confirmed_is_there();
         self.handle(
             shard,
             Input::Gone {
                 session,
-                unacknowledged: 0,
+                unacknowledged: u32::try_from(unacknowledged).expect("little"),
             },
         );
         assert!(

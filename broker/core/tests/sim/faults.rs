@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     rate_seed: u64,
     account_channels: usize,
     store: Kind,
+    small_unconfirmed: Option<usize>,
 }
 
 /// The actions that may happen next.
@@ -88,11 +89,13 @@ pub(crate) enum Action {
     Hoard,
     Inspect,
     Reconnect,
+    CutOff,
+    Mend,
 }
 
 impl Action {
     /// Every action.
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::ConnectMaster,
         Self::ConnectViewer,
         Self::ConnectCaller,
@@ -129,6 +132,8 @@ impl Action {
         Self::Hoard,
         Self::Inspect,
         Self::Reconnect,
+        Self::CutOff,
+        Self::Mend,
     ];
 
     /// The frequency of an action in the average world, and whether a world may lack it.
@@ -150,7 +155,7 @@ impl Action {
             | Self::Hoard
             | Self::Reconnect
             | Self::WallJump => (1, true),
-            Self::CloseFrame | Self::Reset | Self::Rush => (2, true),
+            Self::CloseFrame | Self::Reset | Self::Rush | Self::CutOff | Self::Mend => (2, true),
             Self::Feed => (90, false),
             Self::FeedPart => (20, true),
             Self::Flush => (80, false),
@@ -237,6 +242,7 @@ impl Plan {
             } else {
                 0
             },
+            small_unconfirmed: some(random, 6, 100, 16 * kib),
         }
     }
 
@@ -251,7 +257,6 @@ impl Plan {
         settings.shards = self.shards;
         settings.recorder.notes = self.recorder_notes();
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
-        settings.presence.gone_ms = 3_600_000; // a ping without an answer ends its connection before
         settings.signaling.repeat_offers_ms = 0;
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
@@ -271,6 +276,8 @@ impl Plan {
             .small_pending
             .unwrap_or(limits.pending_bytes_per_channel);
         limits.pending_bytes_per_channel = pending.min(limits.outbox_bytes);
+        let unconfirmed = self.small_unconfirmed.map(|bytes| bytes * self.shards);
+        limits.unconfirmed_bytes_total = unconfirmed.unwrap_or(limits.unconfirmed_bytes_total);
         limits.pending_bytes_per_shard = self
             .small_pending_shard
             .unwrap_or(limits.pending_bytes_per_shard);

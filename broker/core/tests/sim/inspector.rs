@@ -57,19 +57,23 @@ impl World {
             .collect();
         all.sort_unstable_by_key(|one| &one.name);
         let (mut wanted, mut left) = (Vec::<Line>::new(), all.into_iter());
+        let mut are_gone = Vec::new();
         while wanted.len() < limit
             && let Some(one) = left.next()
         {
             if one.life != Life::Creating {
                 let (viewers, kept) = (one.viewers.len(), one.pending.len());
+                let gone = one.master.is_some_and(|master| self.model.is_gone(master));
+                are_gone.push(gone);
                 wanted.push((one.arn.clone(), one.master.is_some(), viewers, kept));
             }
         }
-        let found = found.into_iter().map(|line| {
+        assert_eq!(found.len(), are_gone.len(), "lines of a page");
+        let found = found.into_iter().zip(are_gone).map(|(line, gone)| {
             assert_eq!(line.identity.name(), line.arn.name());
             let there = line.presence.as_deref();
             let there = there.map(|there| (there.master.is_some(), there.viewers as usize));
-            let wanted = (line.master_connected, line.viewers);
+            let wanted = (line.master_connected && !gone, line.viewers);
             assert!(there == Some(wanted) || there.is_none() && wanted == (false, 0));
             let arn = line.arn.as_str().to_owned();
             (arn, line.master_connected, line.viewers, line.pending)
@@ -149,6 +153,8 @@ impl World {
         assert_eq!(messages, (ws.messages_in, ws.messages_out));
         assert_eq!(found.last_frame_age_ms, self.model.now - ws.heard);
         assert_eq!(found.outbox_bytes, wanted.bytes, "bytes that wait");
+        let unconfirmed = self.model.unconfirmed(conn);
+        assert_eq!(found.unconfirmed_bytes, unconfirmed, "bytes not confirmed");
     }
 
     pub(crate) fn identity(&self, name: &str) -> Identity {

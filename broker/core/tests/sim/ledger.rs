@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct Ledger {
     sent: BTreeMap<String, Sent>,
-    /// Per sender and recipient: the first step and the number of each delivery.
+    /// Per sender and recipient: the first step and the number of each first delivery.
     deliveries: BTreeMap<(ConnId, Role), Vec<(u64, u64)>>,
+    /// Behind the number of the last one, per sender and connection.
+    last: BTreeMap<(ConnId, ConnId), u64>,
     pub(crate) delivered: u64,
 }
 
@@ -20,6 +22,7 @@ struct Sent {
     recipient: Option<String>,
     call: bool,
     delivered: Vec<ConnId>,
+    confirmed: bool,
 }
 
 impl Ledger {
@@ -39,10 +42,21 @@ impl Ledger {
             recipient,
             call,
             delivered: Vec::new(),
+            confirmed: false,
         };
         let payload = payload.replace('-', "+").replace('_', "/");
         let old = self.sent.insert(payload, sent);
         assert!(old.is_none(), "payloads are unique");
+    }
+
+    /// A client's machine has confirmed a message.
+    ///
+    /// # Panics
+    /// When one has before: only an offer of a call goes to the next one all the same.
+    pub(crate) fn confirmed(&mut self, payload: &str) {
+        let sent = self.sent.get_mut(payload).expect("somebody sent it");
+        let again = std::mem::replace(&mut sent.confirmed, true);
+        assert!(sent.call || !again, "{payload} was confirmed twice");
     }
 
     /// A client got a message that a scripted fault had sent elsewhere: only its text is compared, by the model.
@@ -50,11 +64,11 @@ impl Ledger {
         self.delivered += 1;
     }
 
-    /// A client got a whole message, whose first byte was taken in step `begun`; `None` for one that a scripted fault
-    /// may have doubled or held back.
+    /// A whole message was handed to the kernel for a client, its first byte in step `begun`; `None` for one that a
+    /// scripted fault may have doubled or held back.
     ///
     /// # Panics
-    /// When it is not for this client, comes twice, or out of order.
+    /// When it is not for this client, comes twice on one connection, behind its confirmation, or out of order.
     pub(crate) fn delivered(
         &mut self,
         conn: ConnId,
@@ -82,11 +96,19 @@ impl Ledger {
         let Some(begun) = begun else {
             return self.delivered += 1;
         };
-        assert!(!sent.delivered.contains(&conn), "twice on one connection");
-        assert!(sent.call || sent.delivered.is_empty(), "delivered twice");
+        let twice = sent.delivered.contains(&conn);
+        assert!(!twice, "connection {conn} got {text} twice");
+        assert!(sent.call || !sent.confirmed, "{text} was confirmed before");
+        let again = !sent.delivered.is_empty();
         sent.delivered.push(conn);
         self.delivered += 1;
         if sent.call {
+            return;
+        }
+        let last = self.last.entry((sent.from, conn)).or_default();
+        assert!(*last <= sent.number, "{text} came behind a newer one");
+        *last = sent.number + 1;
+        if again {
             return;
         }
         let others = self

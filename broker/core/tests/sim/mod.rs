@@ -31,6 +31,7 @@ mod recorder;
 mod scripts;
 mod socket;
 mod store;
+mod tcp;
 mod time;
 mod viewers;
 pub(crate) mod wire;

@@ -1,8 +1,10 @@
 //! Those who watch channels: what they know in the end is what is so, also when they often have no room.
 
 use crate::sim::model::Model;
+use crate::sim::model::changes::Life;
 use crate::sim::world::World;
 use broker_core::presence::{Audience, Told};
+use broker_core::shard::{Question, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +78,25 @@ impl Watcher {
 }
 
 impl World {
+    /// After an input: which masters are reported gone.
+    pub(crate) fn masters_are_there(&mut self, shard: usize) {
+        for channel in 0..self.model.channels.len() {
+            let one = &self.model.channels[channel];
+            let here = one.alive && one.home == shard && one.life != Life::Creating;
+            let master = one.master.filter(|_| here);
+            let Some(master) = master.filter(|id| self.model.may_be_gone(*id)) else {
+                continue;
+            };
+            let identity = self.identity(&one.name);
+            let Reply::Channel(Some(found)) = self.ask(shard, Question::Channel(identity)) else {
+                panic!("the channel is there");
+            };
+            let presence = found.presence.expect("no slot moves");
+            self.model.observe_master(master, presence.master.is_none());
+            self.model.note_callers(master);
+        }
+    }
+
     /// After an input: each state is newer than the one before, and if all found room, they are what the model says.
     pub(crate) fn told_as_predicted(&mut self, shard: usize) {
         let mut hits = 0;
@@ -116,12 +137,36 @@ impl World {
             {
                 wanted.waiting.remove(client);
             }
+            let (doubted, may) = doubted(&self.model, &arn);
+            wanted.waiting.extend(doubted);
+            wanted
+                .waiting
+                .extend(known.waiting.intersection(&may).cloned());
             assert_eq!(*known, wanted, "the presence of {arn}");
         }
         for _ in 0..hits {
             self.hit("presence told");
         }
     }
+}
+
+/// The viewers whose messages a doubtful master has not confirmed: those that are told to wait, and all that may be,
+/// since who comes later is told with the next change. So may callers that wait for its answer, or waited since then.
+fn doubted(model: &Model, arn: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut channels = model.channels.iter();
+    let channel = channels.find(|one| one.alive && one.arn == arn);
+    let master = channel.and_then(|channel| channel.master);
+    let Some(master) = master.filter(|master| model.conns[*master].doubtful.is_some()) else {
+        return Default::default();
+    };
+    let (now, then) = (
+        model.unconfirmed_viewers(master),
+        &model.conns[master].doubted,
+    );
+    let told = then.intersection(&now).cloned().collect();
+    let mut may: BTreeSet<String> = now.union(then).cloned().collect();
+    may.extend(model.conns[master].doubted_calls.iter().cloned());
+    (told, may)
 }
 
 /// The channels of a shard as they are, with those who wait beyond this moment.
@@ -139,7 +184,7 @@ fn known_to(model: &Model, shard: usize, beyond: u64) -> impl Iterator<Item = (S
             calls.filter(|call| call.given.is_none() && call.expires > beyond && !has(&call.had));
         let calls = calls.map(|call| call.sender.clone());
         let known = Known {
-            master: one.master.is_some(),
+            master: one.master.is_some_and(|master| !model.is_gone(master)),
             viewers: one.viewers.len(),
             waiting: kept.chain(calls).collect(),
         };

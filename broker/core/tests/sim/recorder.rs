@@ -6,6 +6,7 @@ use crate::sim::model::trail::{Recorded, What};
 use crate::sim::world::World;
 use ahash::RandomState;
 use broker_core::id::Identity;
+use broker_core::limits::ASK_AFTER_MS;
 use broker_core::shard::{
     Question, Reply, Towards, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep,
 };
@@ -292,6 +293,7 @@ impl World {
             .chain(superseded)
             .map(|conn| TracePeer {
                 by_tcp: true,
+                unconfirmed: self.is_unconfirmed(conn),
                 ..self.peer(conn)
             })
             .collect();
@@ -299,6 +301,12 @@ impl World {
         wanted.sort_by_key(|peer| peer.session.pack());
         found.sort_by_key(|peer| peer.session.pack());
         assert_eq!(found, wanted, "who is connected");
+    }
+
+    /// Whether a connection has not confirmed something for two questions.
+    fn is_unconfirmed(&self, conn: usize) -> bool {
+        let first = self.model.conns[conn].written.front();
+        first.is_some_and(|first| self.model.now - first.at > 2 * ASK_AFTER_MS)
     }
 
     /// A connection as a trace shows it.

@@ -2,6 +2,7 @@
 
 use crate::sim::model::ConnId;
 use crate::sim::reader::Reader;
+use crate::sim::tcp::Tcp;
 use crate::sim::wire::{Item, Placed};
 use crate::sim::words::Piece;
 use crate::sim::world::World;
@@ -16,8 +17,10 @@ pub(crate) struct Socket {
     pub(crate) shard: usize,
     pub(crate) key: SessionKey,
     pub(crate) stage: Stage,
+    pub(crate) tls: bool,
     pub(crate) secured: bool,
     pub(crate) ended: bool,
+    pub(crate) tcp: Tcp,
     /// Bytes that the client wrote, how many of them the machine got, and the pieces that they consist of with their
     /// ends.
     pub(crate) up: Vec<u8>,
@@ -37,6 +40,8 @@ pub(crate) struct Socket {
     /// After which step that was, and what it held then: bytes, and how many of them are messages.
     pub(crate) looked: Cell<u64>,
     pub(crate) waits: (usize, usize),
+    /// Where the first message behind what the client has read begins.
+    pub(crate) begins: Option<usize>,
     /// Things beside messages behind `read` that were compared already.
     pub(crate) seen: usize,
     /// Messages behind `read` that were begun, each with the step of its first byte.
@@ -107,7 +112,7 @@ impl World {
         let socket = &self.sockets[conn];
         let flight = socket.stream.len() - socket.sent;
         let bytes = if socket.reset {
-            if_broken.min(flight)
+            if_broken.max(socket.tcp.ahead).min(flight)
         } else {
             flight
         };
@@ -142,9 +147,10 @@ impl World {
     pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Rc<Vec<Placed>>) {
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);
-        let (from, to) = (socket.sent, socket.sent + bytes);
-        socket.sent = to;
-        let (mut messages, mut message_bytes) = (0, 0);
+        let from = socket.sent;
+        let (on_wire, carrier) = socket.takes(bytes);
+        let to = socket.sent;
+        let (mut whole, mut message_bytes) = (Vec::new(), 0);
         for placed in items.iter() {
             if matches!(placed.item, Item::Message { .. }) {
                 message_bytes += placed.end.min(to).saturating_sub(placed.begin.max(from));
@@ -157,7 +163,9 @@ impl World {
             socket.read = placed.end;
             match &placed.item {
                 Item::Message { text, payload } => {
-                    messages += 1;
+                    let end = carrier(placed.end);
+                    whole.push((placed.begin, end));
+                    socket.tcp.under_way.push_back((end, payload.clone()));
                     let begun = socket.begun.pop_front().expect("it was begun");
                     let twice = self.model.twice.contains(payload);
                     let begun = (!twice).then_some(begun);
@@ -177,16 +185,17 @@ impl World {
             }
         }
         drop(items);
-        self.trace(shard, &("sent", conn, bytes, messages));
+        self.trace(shard, &("sent", conn, bytes, whole.len()));
+        let wire = self.sockets[conn].tcp.wire;
         self.model.shrink(conn, message_bytes);
         self.model.shrink_control(conn, bytes - message_bytes);
-        self.model.sent(conn, messages);
+        self.model.sent(conn, &whole, (to, wire));
         self.handle(
             shard,
             Input::Sent {
                 session,
                 bytes,
-                on_wire: bytes,
+                on_wire,
             },
         );
     }

@@ -65,7 +65,7 @@ impl World {
         for _ in 0..self.random.u32(1..40) {
             for conn in 0..self.sockets.len() {
                 let socket = &self.sockets[conn];
-                if socket.upgraded && socket.writes() && !socket.has_more() {
+                if socket.upgraded && socket.writes() && !socket.has_more() && socket.is_heard() {
                     self.write(conn, Piece::Pong);
                     if socket_is_open(&self.sockets[conn]) {
                         let left = self.sockets[conn].up.len() - self.sockets[conn].fed;
@@ -246,13 +246,15 @@ impl World {
             return;
         }
         self.land(conn, 0);
+        self.arrive(conn, true);
         let socket = &self.sockets[conn];
+        let heard = socket.is_heard() && !socket.ended;
         let (left, stage) = (socket.up.len() - socket.fed, socket.stage);
         let unsent = self.shards[socket.shard].unsent(socket.key).len();
         match stage {
             Stage::Open if !socket.secured => self.secure(conn),
-            Stage::Open if left > 0 && !socket.ended => self.feed(conn, left),
-            Stage::Open if socket.fin && !socket.ended => self.end(conn),
+            Stage::Open if left > 0 && heard => self.feed(conn, left),
+            Stage::Open if socket.fin && heard => self.end(conn),
             Stage::Leaving(to) if unsent == 0 || socket.reset => self.hand_over(conn, to, false),
             Stage::Closing if unsent == 0 || socket.reset => return self.bury(conn),
             Stage::Shut => return self.bury(conn),

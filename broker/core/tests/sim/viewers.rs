@@ -20,6 +20,8 @@ pub(crate) struct Known {
     master: bool,
     since: u64,
     last: Option<u64>,
+    /// The master is reported gone: viewers may know it, or not.
+    gone: bool,
     /// Whether its viewers are notified, and when that began.
     tells: bool,
     began: u64,
@@ -62,7 +64,7 @@ impl World {
                 "no master was there at {now}: {conn} {channel} {known:?}"
             );
         } else {
-            assert!(!known.master, "a master is there");
+            assert!(!known.master || known.gone, "a master is there");
         }
         let viewer = known.viewers.entry(conn).or_insert_with(|| Viewer {
             placed: now,
@@ -114,7 +116,8 @@ impl World {
                 let since = stable
                     .max(viewer.placed)
                     .max(viewer.full.unwrap_or_default());
-                let settled = known.tells && self.model.out.ticks && now > since + late;
+                let settled =
+                    known.tells && !known.gone && self.model.out.ticks && now > since + late;
                 let knows = viewer.told.map(|state| state.master);
                 assert!(
                     !settled || viewer.full.is_some() || knows == Some(known.master),
@@ -132,11 +135,16 @@ impl World {
         let tagged = this.tags.iter().any(|tag| tag.0 == key && tag.1 == value);
         let tells = this.alive && tagged && self.model.settings.signaling.presence_messages;
         let master = this.master.is_some();
+        let gone = this.master.is_some_and(|master| self.model.is_gone(master));
         let empty = !master && this.viewers.is_empty();
         let known = self.known.entry(channel).or_default();
         if known.master != master {
             known.last = known.master.then_some(now);
             (known.master, known.since) = (master, now);
+        }
+        known.gone = gone;
+        if gone {
+            known.since = now;
         }
         if known.tells != tells {
             (known.tells, known.began) = (tells, now);

@@ -95,6 +95,8 @@ impl World {
             Action::Rush => self.write_rush(),
             Action::Hoard => self.write_hoard(),
             Action::Inspect | Action::Reconnect => self.inspect_some(action),
+            Action::CutOff => self.cut_some_off(),
+            Action::Mend => self.mend_some(),
         }
     }
 
@@ -115,6 +117,7 @@ impl World {
         let Some(conn) = self.pick(|socket| {
             socket.stage == Stage::Open
                 && !socket.ended
+                && socket.is_heard()
                 && (socket.has_more() || !socket.secured || socket.fin)
         }) else {
             return;
@@ -212,7 +215,7 @@ impl World {
         let socket = &mut self.sockets[conn];
         socket.reset = true;
         socket.fin = true;
-        if self.random.bool() {
+        if self.sockets[conn].tcp.cut || self.random.bool() {
             // Messages that had not come through are lost as well.
             let socket = &mut self.sockets[conn];
             socket.up.truncate(socket.fed);
@@ -232,7 +235,8 @@ impl World {
     }
 
     pub(crate) fn end_some_closing(&mut self) {
-        let found = self.pick(|socket| socket.stage == Stage::Closing && !socket.ended);
+        let found = self
+            .pick(|socket| socket.stage == Stage::Closing && !socket.ended && socket.is_heard());
         if let Some(conn) = found {
             self.hit("fault: end told after the close");
             self.end(conn);

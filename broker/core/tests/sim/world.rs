@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) changes: Vec<VecDeque<Change>>,
     pub(crate) mail: Vec<VecDeque<Post>>,
     pub(crate) sockets: Vec<Socket>,
+    /// Connections of which the edge is to say what their peers have.
+    pub(crate) looks: VecDeque<ConnId>,
     pub(crate) keys: Vec<BTreeMap<SessionKey, ConnId>>,
     pub(crate) callers: BTreeMap<(u16, u64, u32), Caller>,
     pub(crate) model: Model,
@@ -131,6 +133,7 @@ impl World {
             plan,
             networks: [1, 3, 61][usize::try_from(seed % 3).expect("small")],
             sockets: Vec::new(),
+            looks: VecDeque::new(),
             callers: BTreeMap::new(),
             model,
             ledger: Ledger::default(),
@@ -171,19 +174,10 @@ impl World {
         let clock = matches!(&input, Input::Letter(Letter::Drain(_)));
         self.model.go_on();
         self.model.departures = 0;
-        let sent = match &input {
-            Input::Sent { session, .. } => Some(*session),
-            _ => None,
-        };
+        let sent = matches!(&input, Input::Sent { .. });
         self.shards[shard].handle(input, at);
-        if let Some(session) = sent {
+        if sent {
             self.shards[shard].flushed(at);
-            let acknowledged = Input::Unacknowledged {
-                session,
-                bytes: 0,
-                round_trip_ms: 0,
-            };
-            self.shards[shard].handle(acknowledged, at);
         }
         self.trace(shard, &self.shards[shard]);
         self.input = true;

@@ -37,13 +37,11 @@ impl Shard {
     pub(crate) fn ask_due(&mut self, at: Moment) {
         for _ in 0..ASKS_PER_TICK {
             let (sockets, _, books, _, todo) = self.parts();
-            if let Some(key) = sockets.next_to_ask(at.now) {
-                sockets.ask(books, todo, key, at.now);
-            } else if let Some(key) = sockets.next_pinged(at.now) {
-                todo.push(Todo::Told(key));
-            } else {
+            let due = sockets.next_to_ask(at.now);
+            let Some(key) = due.or_else(|| sockets.next_pinged(at.now)) else {
                 return;
-            }
+            };
+            sockets.ask(books, todo, key, at.now);
             self.settle(at);
         }
     }
@@ -189,9 +187,11 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
         sockets,
         directory,
         books,
-        ..
+        todo,
     } = parts.lend();
-    sockets.take_room(books, key);
+    if sockets.take_room(books, key) {
+        todo.push(Todo::Confirmed(key)); // for those who watch: nobody waits any more
+    }
     let Some(session) = sockets.session(key) else {
         return;
     };
@@ -236,6 +236,8 @@ fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &R
                 directory.master_went(channel, at.now);
             }
             sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+        } else if sockets.has_shown_nothing(key) {
+            sockets.ask_again(key, at.now.after(ASK_AFTER_MS)); // its ping has its whole time again
         } else if sockets.is_gone(key) {
             confirmed(parts, key, at); // for long enough, perhaps
         }

@@ -227,13 +227,13 @@ impl Sockets {
         self.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Has the messages of a connection that are not confirmed make room, if they are to.
-    pub(crate) fn take_room(&mut self, books: &mut Books, key: SessionKey) {
+    /// Has the messages of a connection that are not confirmed make room, if they are to. True when that ends a doubt.
+    pub(crate) fn take_room(&mut self, books: &mut Books, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
             outbox.take_room(spares, |mark| {
                 books.count_proved(&mark.launch, Outcome::DeliveredUnproved);
             });
-        });
+        })
     }
 
     /// It is doubtful from here on that the peer of a connection is there. True when it was not before.
@@ -318,6 +318,14 @@ impl Sockets {
     pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         gone.is_some_and(|gone| gone.since.is_some())
+    }
+
+    /// Whether a master is reported gone, and has neither confirmed anything since nor answered a ping.
+    pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
+        let gone = self.unconfirmed.gone.get(&key);
+        let confirms = gone.is_some_and(|gone| gone.confirms.is_some());
+        let web_socket = self.session(key).and_then(Session::open);
+        self.is_gone(key) && !confirms && web_socket.is_some_and(WebSocket::awaits_pong)
     }
 
     /// A master is reported gone from here on; false when it is.

@@ -194,9 +194,12 @@ impl Model {
             None => slots.master.replace(id),
             Some(viewer) => slots.viewers.insert(viewer.clone(), id),
         };
+        let holders = slots.held.iter().filter(|held| held.slot == viewer);
+        let holders: Vec<ConnId> = holders.map(|held| held.by).collect();
         if let Some(older) = older {
             self.supersede(older, id, channel, &viewer);
         }
+        holders.into_iter().for_each(|former| self.look_at(former));
         self.takes_a_place(id, channel);
         self.deliver_kept(channel, viewer.as_deref());
     }
@@ -218,13 +221,14 @@ impl Model {
         ws.lost = Some(Lost {
             since: self.now,
             to: self.admissions,
-            by: id,
+            by: Some(id),
         });
         self.moves_up(older);
         if viewer.is_none() {
             self.offers_lost_their_master(channel, older, true);
         }
         self.take_back(older);
+        self.look_at(older);
         if let Some(evicted) = evicted {
             self.met("superseded evicted");
             let reason = EndReason::SupersededEvicted;

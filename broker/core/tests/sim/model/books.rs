@@ -270,7 +270,8 @@ impl Model {
             duration_ms: self.now - ws.opened,
             messages_in: ws.messages_in,
             messages_out: ws.messages_out,
-            returned: 0,
+            returned: u32::try_from(conn.returned.len() + conn.written.len()).expect("few")
+                + conn.repeated,
             offered_ms: ws.setup[0].map(|ms| u32::try_from(ms).expect("hours")),
             answered_ms: ws.setup[1].map(|ms| u32::try_from(ms).expect("hours")),
             reason: ws.reason.expect("something ended it"),

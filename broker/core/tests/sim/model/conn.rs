@@ -1,11 +1,13 @@
 //! The model of one connection.
 
+use super::confirmation::Written;
+use super::doubt::Gone;
 use super::{ConnId, Expect, quotas};
 use crate::sim::words::{Call, Piece};
 use broker_core::id::SessionKey;
 use broker_core::journal::EndReason;
 use codec::control::Operation;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 /// One connection.
@@ -29,6 +31,32 @@ pub(crate) struct Conn {
     pub(crate) ws: Option<Ws>,
     /// Messages queued for it and not wholly handed over, in order.
     pub(crate) outbox: VecDeque<Queued>,
+    /// Messages that the kernel has and that are not confirmed, the ends of those that were taken back, and how many of
+    /// these were confirmed all the same.
+    pub(crate) written: VecDeque<Written>,
+    pub(crate) returned: VecDeque<usize>,
+    pub(crate) repeated: u32,
+    /// Through which byte on the wire its peer has confirmed, and since when it is doubtful that the peer is there.
+    pub(crate) confirmed: usize,
+    pub(crate) doubtful: Option<u64>,
+    /// A master: whether it is reported gone for that.
+    pub(crate) gone: Gone,
+    pub(crate) round_trip_ms: u32,
+    /// The viewers whose messages a master had not confirmed when it became doubtful.
+    pub(crate) doubted: BTreeSet<String>,
+    /// The senders of calls that waited then, or since.
+    pub(crate) doubted_calls: BTreeSet<String>,
+    /// Bytes that were handed over, and those on the wire for them; and where its first queued message begins.
+    pub(crate) sent: usize,
+    pub(crate) wire: usize,
+    pub(crate) begins: Option<usize>,
+    /// When it was asked last what its peer has, and the bytes of messages written since.
+    pub(crate) asked: u64,
+    pub(crate) unasked: usize,
+    /// Its peer sends no more: what it has not confirmed by then, its program does not read.
+    pub(crate) over: bool,
+    /// What it has not confirmed when it is asked the next time makes room.
+    pub(crate) makes_room: bool,
     /// Number of these that the edge has begun to take.
     pub(crate) begun: usize,
     /// The machine's key of it: of two that wait for the same number of bytes the greater pays.
@@ -104,8 +132,8 @@ pub(crate) struct Lost {
     pub(crate) since: u64,
     /// The place of the one that took it in the order of admission.
     pub(crate) to: u64,
-    /// The connection whose early end gives it back.
-    pub(crate) by: ConnId,
+    /// The connection whose early end gives it back; none, once something was taken back.
+    pub(crate) by: Option<ConnId>,
 }
 
 /// A message in an outbox.
@@ -116,6 +144,8 @@ pub(crate) struct Queued {
     pub(crate) counted: bool,
     /// The duration of its delivery is measured.
     pub(crate) timed: bool,
+    /// It was handed to the kernel whole.
+    pub(crate) written: bool,
 }
 
 /// The state of a connection.

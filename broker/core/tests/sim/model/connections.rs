@@ -1,12 +1,13 @@
 //! Connections: what they are fed and answered, how they move, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
+use super::doubt::Gone;
 use super::{Body, Conn, ConnId, Expect, Model, PredictedResponse, Refusal, Stage};
 use crate::sim::words::Piece;
 use broker_core::check::Check;
 use broker_core::event::Purpose;
 use broker_core::event::{ConnectionRole, UpgradeOutcome};
 use broker_core::id::SessionKey;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 impl Model {
@@ -43,6 +44,22 @@ impl Model {
             number: 0,
             ws: None,
             outbox: VecDeque::new(),
+            written: VecDeque::new(),
+            returned: VecDeque::new(),
+            repeated: 0,
+            confirmed: 0,
+            doubtful: None,
+            gone: Gone::default(),
+            round_trip_ms: 0,
+            doubted: BTreeSet::new(),
+            doubted_calls: BTreeSet::new(),
+            sent: 0,
+            wire: 0,
+            begins: None,
+            asked: 0,
+            unasked: 0,
+            over: false,
+            makes_room: false,
             begun: 0,
             bytes: 0,
             control: 0,
@@ -96,6 +113,7 @@ impl Model {
                         .iter()
                         .any(|piece| over(piece) || !self.counts_idle_frame(id))
                 {
+                    self.is_over(id);
                     self.finish(id);
                 }
             }

@@ -1,7 +1,7 @@
 //! Ends of connections, and the messages that go back. See codec/PROTOCOL.md, LIFE.
 
 use super::trail::What;
-use super::{ConnId, Expect, Model, Queued, Stage};
+use super::{ConnId, Expect, Held, Model, Queued, Stage};
 use broker_core::journal::EndReason;
 
 /// Time that nobody has a slot before somebody who lost it is closed, to come back.
@@ -54,6 +54,7 @@ impl Model {
     /// The peer sends no more.
     pub(crate) fn peer_ended(&mut self, id: ConnId) {
         self.out.touched.insert(id);
+        self.is_over(id);
         match &self.conns[id].stage {
             Stage::AwaitReply(_) => {
                 self.conns[id].ended = true;
@@ -78,25 +79,38 @@ impl Model {
         }
     }
 
-    /// The descriptor is free.
-    pub(crate) fn gone(&mut self, id: ConnId) {
+    /// The descriptor is free; the kernel held so many bytes that the peer had not acknowledged.
+    pub(crate) fn gone(&mut self, id: ConnId, unacknowledged: usize) {
         self.out.touched.insert(id);
+        self.confirm(id, unacknowledged);
         self.leave(id);
         self.hang_up(id);
         self.connection_over(id);
         let conn = &mut self.conns[id];
         (conn.live, conn.stage, conn.begun) = (false, Stage::Gone, 0);
-        let left: Vec<Queued> = std::mem::take(&mut conn.outbox).into();
+        let written = std::mem::take(&mut conn.written).into_iter();
+        let written = written.map(|one| Queued {
+            written: true,
+            ..one.queued
+        });
+        let left: Vec<Queued> = written.chain(std::mem::take(&mut conn.outbox)).collect();
         let (control, messages) = (conn.control, conn.bytes - conn.control);
         let ws = conn.ws.as_ref().map(|ws| (ws.channel, ws.viewer.clone()));
         self.shrink(id, messages);
         self.shrink_control(id, control);
         if let Some((channel, viewer)) = ws {
-            if !left.is_empty() {
-                self.met("begun message given back");
+            match left.first() {
+                Some(one) if one.written => self.met("message taken back from one that is gone"),
+                Some(_) => self.met("begun message given back"),
+                None => {}
             }
-            (self.channels[channel].held).retain(|(_, by, _)| *by != id);
+            let others = |held: &Held| held.by != id;
+            let frees = !self.channels[channel].held.iter().all(others);
+            self.channels[channel].held.retain(others);
             self.give_back(id, channel, viewer.as_deref(), left);
+            if frees {
+                self.deliver_kept(channel, viewer.as_deref());
+            }
         }
     }
 
@@ -163,22 +177,39 @@ impl Model {
         let numbers: Vec<usize> = taken.iter().map(|one| one.number).collect();
         let bytes = self.bytes_of(&numbers);
         self.shrink(id, bytes);
+        self.forget_if_idle(id);
         self.out.touched.insert(id);
         if !taken.is_empty() {
             self.met("unsent messages taken back");
         }
-        if self.conns[id].begun > 0 && self.channels[channel].alive {
-            self.met("slot held for a begun message");
-            let until = self.now + self.settings.timeouts.close_ms;
-            (self.channels[channel].held).push((viewer.clone(), id, until));
+        let conn = &self.conns[id];
+        let (begun, unconfirmed) = (conn.begun > 0, !conn.written.is_empty());
+        if (begun || unconfirmed) && self.channels[channel].alive {
+            let held = &mut self.channels[channel].held;
+            let twice = held.iter().any(|held| held.slot == viewer);
+            held.push(Held {
+                slot: viewer.clone(),
+                by: id,
+                until: u64::MAX,
+                since: self.now,
+            });
+            if begun {
+                let until = self.now + self.settings.timeouts.close_ms;
+                held.last_mut().expect("pushed").until = until;
+                self.met("slot held for a begun message");
+            }
+            if twice {
+                self.met("slot held by several");
+            }
         }
         self.give_back(id, channel, viewer.as_deref(), taken);
     }
 
-    /// The last connection that was superseded in a slot that stays vacant is closed.
-    pub(crate) fn close_for_vacancies(&mut self, channel: usize) {
+    /// The last connections that were superseded in slots that stay vacant: they are to be closed.
+    pub(crate) fn last_of_vacancies(&mut self, channel: usize) -> Vec<ConnId> {
         let now = self.now;
         let due = |(_, until): &(Option<String>, u64)| *until <= now;
+        let mut all = Vec::new();
         while let Some(place) = self.channels[channel].vacant.iter().position(due) {
             let slots = &mut self.channels[channel];
             slots.vacant[place].1 = now + VACANT_MS;
@@ -188,8 +219,15 @@ impl Model {
             if mine.iter().any(|conn| self.ends_by_itself(*conn)) {
                 self.give_up(); // which comes first does not show
             }
+            all.push(*mine.last().expect("else it is forgotten"));
+        }
+        all
+    }
+
+    /// They are closed, unless they were just aborted: then their clients come back for that.
+    pub(crate) fn close_for_vacancies(&mut self, last: Vec<ConnId>) {
+        for last in last {
             self.met("closed for a vacant slot");
-            let last = *mine.last().expect("else it is forgotten");
             self.close_ws(last, 1001, "Going away", EndReason::SupersededVacant);
         }
     }

@@ -34,6 +34,7 @@ impl Model {
                     let bytes = if code == 0 { 2 } else { 4 };
                     self.expect(id, Expect::Close(code, String::new()), bytes);
                     self.because(id, EndReason::PeerClosed);
+                    self.is_over(id);
                     self.finish(id);
                 }
                 Piece::Bad(code, reason, failed) => {

@@ -202,8 +202,8 @@ impl Model {
         keys.len()
     }
 
-    /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; the connection
-    /// that has the slot gets them from there.
+    /// Messages that an outbox had not sent, or that were not confirmed, go back, before everything newer, by the rules
+    /// of keeping; the connection that has the slot gets them from there.
     pub(crate) fn give_back(
         &mut self,
         from: ConnId,
@@ -216,14 +216,21 @@ impl Model {
             return;
         }
         for one in &left {
-            if self.messages[one.number].call {
+            if self.messages[one.number].call && !one.written {
                 self.offer_came_back(channel, from, one.number, one.counted);
             }
+            let returned = u64::from(one.written && one.counted);
+            self.shards[home].counters.returned += returned;
         }
         // A copy has its original, which has an outcome.
         left.retain(|one| !self.messages[one.number].call && one.counted);
         for one in &left {
-            self.record_kept(channel, one.number, Passage::Returned, Some(from));
+            let passage = if one.written {
+                Passage::Unconfirmed
+            } else {
+                Passage::Returned
+            };
+            self.record_kept(channel, one.number, passage, Some(from));
         }
         if !self.channels[channel].alive {
             for one in left {

@@ -8,7 +8,7 @@ use broker_core::journal::EndReason;
 const LATE_AFTER_MS: u64 = 5_000;
 
 /// Time after a standstill in which what is read may have come meanwhile.
-const HELD_MS: u64 = 2_000;
+pub(crate) const HELD_MS: u64 = 2_000;
 
 /// A connection that ends so soon, and whose client sent nothing, gives the slot back.
 const BRIEF_MS: u64 = 1_000;
@@ -64,7 +64,7 @@ impl Model {
         };
         for conn in &mut self.conns {
             if let Some(older) = conn.ws.as_mut().and_then(|ws| ws.lost.as_mut())
-                && older.by == id
+                && older.by == Some(id)
             {
                 older.by = lost.by;
             }
@@ -75,7 +75,8 @@ impl Model {
     pub(crate) fn returning(&self, id: ConnId, channel: usize) -> Option<ConnId> {
         let gave_way = |older: &&(Option<String>, ConnId)| {
             let ws = self.conns[older.1].ws.as_ref();
-            ws.and_then(|ws| ws.lost).is_some_and(|lost| lost.by == id)
+            ws.and_then(|ws| ws.lost)
+                .is_some_and(|lost| lost.by == Some(id))
         };
         let slots = &self.channels[channel];
         let gives_back = slots.alive && self.is_brief(id);
@@ -87,9 +88,9 @@ impl Model {
     /// Whether a connection that lost its slot may have it again in this tick: the one that has it ends by itself.
     pub(crate) fn may_return(&self, id: ConnId) -> bool {
         let lost = self.conns[id].ws.as_ref().and_then(|ws| ws.lost);
-        lost.is_some_and(|lost| {
-            let open = matches!(self.conns[lost.by].stage, Stage::Open);
-            open && self.is_brief(lost.by) && self.ends_by_itself(lost.by)
+        lost.and_then(|lost| lost.by).is_some_and(|by| {
+            let open = matches!(self.conns[by].stage, Stage::Open);
+            open && self.is_brief(by) && self.ends_by_itself(by)
         })
     }
 
@@ -99,7 +100,7 @@ impl Model {
         assert!(matches!(self.conns[older].stage, Stage::Open));
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != older);
-        slots.held.retain(|(_, by, _)| *by != older);
+        slots.held.retain(|held| held.by != older);
         let conn = &mut self.conns[older];
         let ws = conn.ws.as_mut().expect("it is open");
         (ws.superseded, ws.lost) = (false, None);

@@ -313,7 +313,7 @@ impl Model {
     pub(crate) fn reach(&self, channel: usize, viewer: Option<&str>) -> Option<ConnId> {
         let slots = &self.channels[channel];
         let mut holders = slots.held.iter();
-        if holders.any(|(slot, ..)| slot.as_deref() == viewer) {
+        if holders.any(|held| held.slot.as_deref() == viewer) {
             return None;
         }
         match viewer {
@@ -335,7 +335,7 @@ impl Model {
         }
         let limits = &self.settings.limits;
         let bytes = self.messages[number].bytes();
-        let waiting = self.conns[to].bytes;
+        let waiting = self.kept_bytes(to);
         let all = self.shards[self.conns[to].shard].outbox_bytes;
         let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
         if waiting + bytes > limits.outbox_bytes {
@@ -379,6 +379,7 @@ impl Model {
             number,
             counted,
             timed,
+            written: false,
         };
         self.conns[to].outbox.push_back(queued);
     }
@@ -386,42 +387,6 @@ impl Model {
     /// The edge took bytes: this many more messages are begun.
     pub(crate) fn began(&mut self, id: ConnId, messages: usize) {
         self.conns[id].begun += messages;
-    }
-
-    /// This many whole messages were handed to the kernel.
-    pub(crate) fn sent(&mut self, id: ConnId, messages: usize) {
-        self.out.touched.insert(id);
-        self.answers_taken(id);
-        let mut offers = Vec::new();
-        for _ in 0..messages {
-            let conn = &mut self.conns[id];
-            let queued = conn.outbox.pop_front().expect("the model queued it");
-            let (number, counted) = (queued.number, queued.counted);
-            conn.begun -= 1;
-            let shard = conn.shard;
-            self.measure(id, queued);
-            if counted {
-                self.end(shard, self.messages[number].action, Outcome::Delivered);
-            }
-            if self.messages[number].call {
-                offers.push(number);
-            }
-        }
-        for number in offers {
-            self.offer_delivered(id, number);
-        }
-        let Some(ws) = self.conns[id].ws.as_ref().filter(|_| messages > 0) else {
-            return;
-        };
-        let (channel, viewer) = (ws.channel, ws.viewer.clone());
-        let held = &mut self.channels[channel].held;
-        let before = held.len();
-        if self.conns[id].outbox.is_empty() {
-            held.retain(|(_, by, _)| *by != id);
-        }
-        if held.len() < before {
-            self.deliver_kept(channel, viewer.as_deref());
-        }
     }
 
     /// STATUS_RESPONSE, if the sender gets one.

@@ -12,8 +12,10 @@ pub(crate) mod backlog;
 pub(crate) mod books;
 pub(crate) mod calls;
 pub(crate) mod changes;
+mod confirmation;
 mod conn;
 pub(crate) mod connections;
+mod doubt;
 pub(crate) mod endings;
 mod frames;
 pub(crate) mod keeping;
@@ -41,7 +43,7 @@ use codec::signal::Action;
 pub(crate) use conn::{Conn, Lost, Permit, Queued, Reply, Stage, Ws};
 pub(crate) use letters::{Caller, Question, Record, Told};
 pub(crate) use predicted::{Body, Expect, Named, Predicted, PredictedResponse, Refusal};
-pub(crate) use state::{Channel, DrainModel, Message, ShardModel, Waiting};
+pub(crate) use state::{Channel, DrainModel, Held, Message, ShardModel, Waiting};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -265,6 +267,7 @@ impl Model {
             counters.pending_bytes += self.bytes_of(&channel.pending) as u64;
         }
         counters.pending_messages += self.held(shard) as u64;
+        (counters.written_messages, counters.unconfirmed_bytes) = self.written_of(shard);
         for conn in self
             .conns
             .iter()

@@ -101,6 +101,10 @@ pub(crate) struct Predicted {
     pub(crate) answers: VecDeque<(Caller, usize, Told)>,
     pub(crate) withdraws: VecDeque<(Caller, usize)>,
     pub(crate) overs: VecDeque<(Caller, usize)>,
+    /// Connections of which the edge is asked what their peers have.
+    pub(crate) looks: Vec<ConnId>,
+    /// Messages that connections have confirmed.
+    pub(crate) confirmed: Vec<(ConnId, usize)>,
     pub(crate) touched: BTreeSet<ConnId>,
     pub(crate) submissions: VecDeque<changes::Submission>,
     /// A refusal was not logged, since there were too many.

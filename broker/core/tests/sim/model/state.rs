@@ -45,6 +45,8 @@ pub(crate) struct ShardModel {
     /// Messages and closes that faults hold back, by when they are due.
     pub(crate) later: BTreeMap<(u64, u64), withheld::Later>,
     pub(crate) serial: u64,
+    /// The moment of its last tick.
+    pub(crate) ticked: u64,
 }
 
 /// Questions of one account under way from one shard to another, and those of them that wait for a store.
@@ -100,9 +102,8 @@ pub(crate) struct Channel {
     pub(crate) master: Option<ConnId>,
     pub(crate) viewers: BTreeMap<String, ConnId>,
     pub(crate) superseded: Vec<(Option<String>, ConnId)>,
-    /// Slots whose former connection has begun a message and not ended it, and until when it may: nothing newer goes
-    /// there.
-    pub(crate) held: Vec<(Option<String>, ConnId, u64)>,
+    /// Slots to which nothing newer goes.
+    pub(crate) held: Vec<Held>,
     /// Slots that nobody has but somebody superseded had, and until when nobody is closed for that.
     pub(crate) vacant: Vec<(Option<String>, u64)>,
     /// Viewers that went by a close frame while something of theirs was kept, and until when it is.
@@ -117,6 +118,15 @@ pub(crate) struct Channel {
     pub(crate) drawn_by: Option<u64>,
     pub(crate) tags: changes::Tags,
     pub(crate) changing: Option<changes::Changing>,
+}
+
+/// A slot whose former connection has begun a message and not ended it, or has not confirmed one.
+pub(crate) struct Held {
+    pub(crate) slot: Option<String>,
+    pub(crate) by: ConnId,
+    /// Until when it may end what it has begun.
+    pub(crate) until: u64,
+    pub(crate) since: u64,
 }
 
 /// A SendAlexaOfferToMaster call at its channel.

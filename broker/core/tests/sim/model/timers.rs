@@ -16,7 +16,7 @@ use broker_core::journal::EndReason;
 pub(crate) const GRAIN_MS: u64 = 64;
 
 /// The most by which a deadline may be served late: its own slot, and one more for each thing that was due before it.
-const LATE_MS: u64 = 4 * GRAIN_MS;
+pub(crate) const LATE_MS: u64 = 4 * GRAIN_MS;
 
 /// It was old, recalled or drained. Returns the rule that was met.
 fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
@@ -51,13 +51,16 @@ impl Model {
         self.departures = 0;
         self.expired_bytes = 0;
         self.out.ticks = true;
-        for channel in 0..self.channels.len() {
+        // What was due before it was kept comes with the next slot of the wheel, not with another tick of this one.
+        let again = std::mem::replace(&mut self.shards[shard].ticked, self.now) == self.now;
+        for channel in (0..self.channels.len()).filter(|_| !again) {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.drop_closed(channel);
                 self.expire_kept(channel);
                 self.expire_calls(channel);
+                let last = self.last_of_vacancies(channel);
                 self.abort_stuck(channel);
-                self.close_for_vacancies(channel);
+                self.close_for_vacancies(last);
             }
         }
         self.end_calls(shard);
@@ -153,9 +156,9 @@ impl Model {
         let now = self.now;
         let held = self.channels[channel].held.iter_mut();
         let mut stuck = Vec::new();
-        for (_, by, until) in held.filter(|(.., until)| *until <= now) {
-            *until = u64::MAX;
-            stuck.push(*by);
+        for held in held.filter(|held| held.until <= now) {
+            held.until = u64::MAX;
+            stuck.push(held.by);
         }
         for conn in stuck {
             self.met("stuck connection aborted for its successor");
@@ -332,6 +335,7 @@ impl Model {
             conn.stage
         );
         self.met("idle HTTP connection closed");
+        self.is_over(id);
         self.finish(id);
     }
 
@@ -424,6 +428,8 @@ impl Model {
             );
             self.drained_in_time(id, now);
         }
+        self.all_asked();
+        self.masters_told_in_time();
     }
 
     fn drained_in_time(&self, id: ConnId, now: u64) {

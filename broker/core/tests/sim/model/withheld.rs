@@ -300,7 +300,7 @@ impl Model {
         let bytes = self.messages[number].bytes();
         let all = self.shards[conn.shard].outbox_bytes;
         let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
-        let full = shard_full || conn.bytes + bytes > self.settings.limits.outbox_bytes;
+        let full = shard_full || self.kept_bytes(to) + bytes > self.settings.limits.outbox_bytes;
         if matches!(conn.stage, Stage::Open) && !full {
             self.queue(to, number, false, false);
         }
@@ -355,8 +355,9 @@ impl Model {
             match first.remove() {
                 Later::Message(held, _) => self.release(held),
                 Later::Close(id, code, reason) => {
-                    if matches!(self.conns[id].stage, Stage::Open) && self.ends_by_itself(id) {
-                        self.give_up(); // for which reason
+                    let open = matches!(self.conns[id].stage, Stage::Open);
+                    if open && (self.ends_by_itself(id) || self.may_return(id)) {
+                        self.give_up(); // for which reason, or whether it had its slot again
                     }
                     self.close_ws(id, code, &reason, EndReason::Operator);
                 }

@@ -1,0 +1,159 @@
+//! TCP between our kernel and the machines of clients: bytes arrive late, in part or never, and so do acknowledgements;
+//! hosts are cut off, and come back by the same connection, by another one, or not at all.
+
+use crate::sim::model::ConnId;
+use crate::sim::socket::{Socket, Stage};
+use crate::sim::world::World;
+use broker_core::machine::{Input, Machine};
+use std::collections::VecDeque;
+
+/// One connection's bytes on the wire, from us to the client.
+#[derive(Default)]
+pub(crate) struct Tcp {
+    /// Bytes that the kernel took and the edge reported, and those that it took of a send under way.
+    pub(crate) wire: usize,
+    pub(crate) ahead: usize,
+    /// Bytes of these that the client's machine has, and those of which the kernel knows that.
+    arrived: usize,
+    acked: usize,
+    /// Payloads of messages that the kernel took and that have not arrived, with the ends of what carries them.
+    pub(crate) under_way: VecDeque<(usize, String)>,
+    /// Nothing comes through, in either direction.
+    pub(crate) cut: bool,
+    round_trip_ms: u32,
+}
+
+/// Bytes that TLS adds to what is sent at once.
+const RECORD_BYTES: usize = 22;
+
+impl Tcp {
+    /// A connection over some distance.
+    pub(crate) fn begins(random: &mut fastrand::Rng) -> Self {
+        Self {
+            round_trip_ms: [0, 0, 40, 300, 2_000][random.usize(0..5)],
+            ..Self::default()
+        }
+    }
+}
+
+impl Socket {
+    /// Whether what its client sends comes here.
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.tcp.cut || self.reset
+    }
+
+    /// The kernel took this many bytes more of the stream: those on the wire for them, and for a place in the stream
+    /// the end of what carries it.
+    pub(crate) fn takes(&mut self, bytes: usize) -> (usize, impl Fn(usize) -> usize + use<>) {
+        self.sent += bytes;
+        let on_wire = bytes + if self.tls { RECORD_BYTES } else { 0 };
+        self.tcp.wire += on_wire;
+        self.tcp.ahead = 0;
+        let (tls, sent, wire) = (self.tls, self.sent, self.tcp.wire);
+        let carrier = move |end: usize| if tls { wire } else { wire - (sent - end) };
+        (on_wire, carrier)
+    }
+}
+
+impl World {
+    /// The edge looks what a client's machine has, as it was asked to.
+    pub(crate) fn say_unacknowledged(&mut self, conn: ConnId) {
+        self.arrive(conn, false);
+        let bytes = self.unacknowledged(conn);
+        let (shard, session) = self.place(conn);
+        let round_trip_ms = self.sockets[conn].tcp.round_trip_ms;
+        self.before(shard);
+        self.trace(shard, &("unacknowledged", conn, bytes));
+        self.model.unacknowledged(conn, bytes, round_trip_ms);
+        self.confirmed_is_there();
+        let told = Input::Unacknowledged {
+            session,
+            bytes: u32::try_from(bytes).expect("little"),
+            round_trip_ms,
+        };
+        self.handle(shard, told);
+    }
+
+    /// What is confirmed, its recipient's machine has.
+    pub(crate) fn confirmed_is_there(&mut self) {
+        for &(conn, number) in &self.model.out.confirmed {
+            let payload = &self.model.messages[number].payload;
+            if self.model.twice.contains(payload) || self.model.misdirected.contains(payload) {
+                continue;
+            }
+            let mut under_way = self.sockets[conn].tcp.under_way.iter();
+            let arrived = under_way.all(|(_, other)| other != payload);
+            assert!(arrived, "connection {conn} never got {payload}");
+            self.ledger.confirmed(payload);
+        }
+    }
+
+    /// Bytes that the kernel holds without an acknowledgement; our own end is one.
+    pub(crate) fn unacknowledged(&mut self, conn: ConnId) -> usize {
+        let socket = &self.sockets[conn];
+        let tcp = &socket.tcp;
+        let left = tcp.wire + tcp.ahead - tcp.acked;
+        let unsent = self.shards[socket.shard].unsent(socket.key);
+        let ended = socket.stage == Stage::Closing && socket.at_rest() && unsent.is_empty();
+        left + usize::from(ended && (left > 0 || self.random.bool()))
+    }
+
+    /// The network does its work: bytes arrive and are acknowledged, all of them or some.
+    pub(crate) fn arrive(&mut self, conn: ConnId, all: bool) {
+        let socket = &mut self.sockets[conn];
+        let flight = socket.stream.len() - socket.sent;
+        let tcp = &mut socket.tcp;
+        if !tcp.cut && !socket.reset {
+            let mut some = |from: usize, to: usize| match self.random.u32(0..4) {
+                0 if !all => self.random.usize(from..=to),
+                _ => to,
+            };
+            tcp.ahead = some(tcp.ahead, flight);
+            tcp.arrived = some(tcp.arrived, tcp.wire + tcp.ahead);
+            tcp.acked = some(tcp.acked, tcp.arrived);
+        }
+        let arrived = tcp.arrived;
+        while (tcp.under_way)
+            .pop_front_if(|(end, _)| *end <= arrived)
+            .is_some()
+        {}
+    }
+
+    /// A host is cut off, with all its connections. Some come at once by another network.
+    pub(crate) fn cut_some_off(&mut self) {
+        let found = self.pick(|socket| socket.upgraded && socket.has_session() && !socket.tcp.cut);
+        let Some(conn) = found else { return };
+        self.hit("fault: host cut off");
+        let role = self.sockets[conn].role.clone();
+        let own = self.sockets.iter_mut().filter(|socket| socket.role == role);
+        own.for_each(|socket| socket.tcp.cut = true);
+        if !self.sockets[conn].at_rest() {
+            self.hit("fault: host cut off with bytes in flight");
+        }
+        if self.random.bool() {
+            self.connect_as(role);
+        }
+    }
+
+    /// A host is back. Its connections go on, or are reset, or come from an address that it has no more.
+    pub(crate) fn mend_some(&mut self) {
+        let Some(conn) = self.pick(|socket| socket.tcp.cut && socket.has_session()) else {
+            return;
+        };
+        let role = self.sockets[conn].role.clone();
+        for conn in 0..self.sockets.len() {
+            let socket = &mut self.sockets[conn];
+            if socket.role != role || !socket.tcp.cut || !socket.has_session() {
+                continue;
+            }
+            match self.random.u32(0..3) {
+                0 => {
+                    socket.tcp.cut = false;
+                    self.hit("fault: connection outlives a cut");
+                }
+                1 => self.reset(conn),
+                _ => {}
+            }
+        }
+    }
+}
