@@ -93,7 +93,7 @@ fn url(
         return format!("{scheme}://{named}");
     }
     let path = match asked.role {
-        _ if !web_socket || !asked.role_path => "",
+        _ if !web_socket || !asked.role_path || named.is_some() => "",
         Role::Master => MASTER_PATH,
         Role::Viewer => VIEWER_PATH,
     };

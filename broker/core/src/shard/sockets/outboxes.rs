@@ -304,10 +304,11 @@ impl Sockets {
             return false;
         };
         let begun = !receiver.is_idle();
-        let asks = session.outbox.is_to_be_asked(ASK_BYTES);
+        let mut asks = false;
         match &mut session.state {
             SessionState::Open(web_socket) => {
                 web_socket.receiver = receiver;
+                asks = session.outbox.is_to_be_asked(ASK_BYTES);
                 if web_socket.heard(begun, now) {
                     self.arm_open(key, now);
                 }

@@ -332,7 +332,7 @@ impl Model {
             remote,
             by,
             after_ms,
-            unnamed: self.settings.dev && role == Role::Master,
+            unnamed: self.settings.dev && role == Role::Master && !self.is_gone(older),
             unlogged,
         })));
     }

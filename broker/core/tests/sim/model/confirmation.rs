@@ -6,7 +6,7 @@
 use super::timers::LATE_MS;
 use super::{Conn, ConnId, Held, Model, Queued, Stage};
 use broker_core::event::Outcome;
-use broker_core::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, ASK_BYTES, ASK_STEP_MS};
+use broker_core::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, ASK_BYTES_UNHEARD, ASK_STEP_MS};
 use broker_core::limits::{PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,14 +59,21 @@ impl Model {
         for number in offers {
             self.offer_delivered(id, number);
         }
-        if self.conns[id].unasked >= ASK_BYTES && !whole.is_empty() {
-            self.conns[id].unasked = 0;
-            self.look_at(id);
+        if !whole.is_empty() {
+            self.look_behind(id, ASK_BYTES_UNHEARD);
         }
         if had && self.conns[id].outbox.is_empty() && self.has_slot(id) == Some(false) {
             self.look_at(id);
         }
         self.make_proof_room(self.conns[id].shard);
+    }
+
+    /// The same, if so many bytes were written since it was asked.
+    pub(crate) fn look_behind(&mut self, id: ConnId, bytes: usize) {
+        if self.conns[id].unasked >= bytes {
+            self.conns[id].unasked = 0;
+            self.look_at(id);
+        }
     }
 
     /// It is asked what a client's machine has, if anything is not confirmed.

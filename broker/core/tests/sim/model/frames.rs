@@ -3,7 +3,7 @@
 use super::{ConnId, Expect, Model, Stage};
 use crate::sim::words::Piece;
 use broker_core::journal::EndReason;
-use broker_core::limits::CONTROL_BYTES_MAX;
+use broker_core::limits::{ASK_BYTES, CONTROL_BYTES_MAX};
 use codec::ws::{Excess, FrameError};
 
 /// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
@@ -48,6 +48,9 @@ impl Model {
                 self.conns[id].lost_sync = self.conns[id].partial;
                 self.conns[id].pieces.clear();
             }
+        }
+        if matches!(self.conns[id].stage, Stage::Open) {
+            self.look_behind(id, ASK_BYTES);
         }
     }
 
