@@ -3,7 +3,7 @@
 use crate::http::Head;
 use crate::sigv4::canonical::{Source, bare_host, string_to_sign};
 use crate::sigv4::credential::{Credential, Service};
-use crate::sigv4::keys::{SigningKeys, hex, unhex};
+use crate::sigv4::keys::{SigningKey, SigningKeys, hex, unhex};
 use crate::sigv4::query::{self, Encoding, Query};
 use crate::sigv4::refusal::{Malformed, Refusal, Window};
 use crate::sigv4::stamp::Stamp;
@@ -250,7 +250,7 @@ impl<'a> Claim<'a> {
     /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] and [`Refusal::TokenExpired`], which only the holder of the
     /// secret can learn.
     pub fn verify(
-        self,
+        mut self,
         key: Option<&AccessKey<'_>>,
         body: &[u8],
         keys: &mut SigningKeys,
@@ -271,16 +271,41 @@ impl<'a> Claim<'a> {
         if announced.any(|(_, value)| value.as_bytes() != payload_hash) {
             return Err(Refusal::Mismatch);
         }
-        let source = Source {
-            head: self.head,
-            signed_headers: self.signed_headers,
-            payload_hash: &payload_hash,
-            signed_in_query: self.carrier != Signed::Header,
-            without_port: false,
-        };
         let secret = (known.secret_access_key, known.session_token.is_some());
         let signing_key = keys.of(id, &self.credential, secret);
         *self.hashed_bytes += body.len() as u64;
+        let form = self.matching_form(signing_key, &payload_hash)?;
+        if key.is_none() {
+            return Err(Refusal::UnknownKey);
+        }
+        let form = form.ok_or(Refusal::Mismatch)?;
+        check_token(known, self.token, self.now)?;
+        let Credential {
+            access_key_id,
+            region,
+            ..
+        } = self.credential;
+        Ok(Verified {
+            access_key_id,
+            region,
+            form,
+            signed: self.signed,
+        })
+    }
+
+    /// The form of which the signature is the one under this key; `None` if it is that of none.
+    fn matching_form(
+        &mut self,
+        signing_key: &SigningKey,
+        payload_hash: &[u8],
+    ) -> Result<Option<Form>, Refusal> {
+        let source = Source {
+            head: self.head,
+            signed_headers: self.signed_headers,
+            payload_hash,
+            signed_in_query: self.carrier != Signed::Header,
+            without_port: false,
+        };
         self.query.encode(self.decoded);
         let is_sloppy = self.query.differs_raw();
         // Whether the signature is that of this form, and how long the form is.
@@ -315,29 +340,14 @@ impl<'a> Claim<'a> {
                 source.write(self.canonical_request, self.query, Encoding::Raw)?;
             }
         }
-        if key.is_none() {
-            return Err(Refusal::UnknownKey);
-        }
         if !strict && !raw && !bare {
-            return Err(Refusal::Mismatch);
+            return Ok(None);
         }
-        check_token(known, self.token, self.now)?;
-        let form = match (self.carrier, strict) {
+        Ok(Some(match (self.carrier, strict) {
             (Signed::Header, _) => Form::Header,
             (Signed::Query { .. }, true) => Form::Strict,
             (Signed::Query { .. }, false) => Form::Raw,
-        };
-        let Credential {
-            access_key_id,
-            region,
-            ..
-        } = self.credential;
-        Ok(Verified {
-            access_key_id,
-            region,
-            form,
-            signed: self.signed,
-        })
+        }))
     }
 
     /// Whether the request was signed within the window. Refusals name the window `told`.

@@ -136,8 +136,8 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--listen", "URL",
             "Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one")),
     Key::new("dev_origins", list!("origins", dev_origins, value::dev_origin, may_be_empty: true)).default("")
-        .doc("such as [\"https://app.example:3000\", \"capacitor://localhost\", \"file://\", \"null\"]: origins of pages \
-              that may use a server without signatures; pages of loopback always may. Not with auth \"sigv4\"")
+        .doc("such as [\"https://app.example:3000\", \"capacitor://localhost\", \"file://\", \"null\"]: origins of \
+              pages that may use a server without signatures; pages of loopback always may. Not with auth \"sigv4\"")
         .flag(flag("--dev-origin", "ORIGIN",
             "Origin of pages that may use a server without signatures, such as https://app.example:3000 or \
              capacitor://localhost; repeatable. Pages of loopback always may")),
