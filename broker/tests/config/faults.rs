@@ -144,6 +144,10 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:11: signaling.go_away = 'off': allowed \"auto\", \"always\", \"never\"",
     ),
     (
+        "[clients.doorbell]|user_agent = 'Doorbell*'|go_away = 'off'",
+        "f.toml:3:11: clients.doorbell.go_away = 'off': allowed true, false",
+    ),
+    (
         "[options]|x = true",
         "f.toml:2:1: options.x = true: unknown key, allowed master_offers",
     ),
@@ -165,6 +169,10 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:1:1: ice = [ice]: allowed a list of tables: [[ice]]",
     ),
     // sizes and durations
+    (
+        "[presence]|gone = '100ms'",
+        "f.toml:2:8: presence.gone = '100ms': allowed a duration from \"1s\" to \"1h\"",
+    ),
     (
         "[limits]|payload_bytes = 0",
         "f.toml:2:17: limits.payload_bytes = 0: allowed 1 to 1048576",

@@ -81,7 +81,7 @@ fn advertised_hosts_determine_the_role() {
 #[test]
 fn a_client_that_cannot_sign_a_path_gets_none() {
     let file = "[advertise]\nwss = \"wss://signaling.example.test\"\n\
-                [clients.mine]\nuser_agent = \"Mine*\"\nrole_path = false\n";
+                [clients.doorbell]\nuser_agent = \"Mine*\"\nrole_path = false\n";
     let broker = Broker::configured(file, 1);
     let arn = create(broker.plain, "demo", 60);
     let configuration = r#"{"Protocols":["WSS"],"Role":"MASTER"}"#;

@@ -47,7 +47,7 @@ fn providers_are_read_with_the_claims_that_the_file_asks_for() {
         warnings,
         [
             "home.jwks: 1 keys of it are not used: they are not for signatures, or too weak",
-            "c.toml:5:1: policy p: ID.example.com/realms/home:Email may be an address that nobody has verified: \
+            "c.toml:4:1: policy p: ID.example.com/realms/home:Email may be an address that nobody has verified: \
              compare ID.example.com/realms/home:Email_verified with true as well",
         ]
     );
