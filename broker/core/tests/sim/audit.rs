@@ -141,8 +141,7 @@ impl World {
         let mut wanted = self.model.counters(shard);
         let mut found = snapshot.counters;
         assert_eq!(found.unaccounted(), 0, "the conservation law");
-        let doubtful = self.model.doubtful_of(shard);
-        assert_eq!(snapshot.doubtful, doubtful, "doubtful connections");
+        assert_eq!(snapshot.doubtful, self.model.doubtful_of(shard), "doubts");
         assert!(found.pending_bytes <= self.model.settings.pending_bytes_of_shard() as u64);
         if self.model.haze_now {
             return;

@@ -81,7 +81,6 @@ impl World {
         let (verdicts, waiting_calls, places) =
             (plan.verdicts(seed), plan.waiting_calls, plan.audits);
         let keys = Arc::new(SessionKeys::new(&[7; 32], None));
-        let reader = RefusalReader::new(&keys);
         let (mut journals, mut stores, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
         let seeds = |id: u16| [seed ^ u64::from(id), 5, 6, 7];
         let shards = (0..count).map(|id| {
@@ -126,7 +125,7 @@ impl World {
             journals,
             watchers,
             known: BTreeMap::new(),
-            reader,
+            reader: RefusalReader::new(&keys),
             stores,
             changes: vec![VecDeque::new(); usize::from(count)],
             script,

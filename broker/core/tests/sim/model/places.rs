@@ -37,7 +37,13 @@ impl Model {
         let first = payers.iter().filter(is_master).min_by_key(|id| number(id));
         let others = payers.iter().filter(|id| Some(*id) != first);
         let payer = others.min_by_key(|id| (self.standing(**id), std::cmp::Reverse(number(id))));
-        Ok(payer.copied())
+        let payer = payer.copied();
+        let since = payer.and_then(|payer| self.ends_since(payer));
+        let together = payers.iter().filter(|id| self.ends_since(**id) == since);
+        if since.is_some() && together.count() > 1 {
+            self.give_up(); // which of those that end since one tick was the last does not show
+        }
+        Ok(payer)
     }
 
     /// A connection that was admitted has a place from here on.
@@ -74,6 +80,16 @@ impl Model {
     fn account_of(&self, id: ConnId) -> &str {
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
         &self.channels[ws.channel].account
+    }
+
+    /// When a connection began to end, if it ends.
+    fn ends_since(&self, id: ConnId) -> Option<u64> {
+        match self.conns[id].stage {
+            Stage::AwaitEcho(since, _) | Stage::Ending(since) => {
+                Some(since).filter(|it| *it < u64::MAX)
+            }
+            _ => None,
+        }
     }
 
     /// One that ends pays before one that was superseded, then viewers, then masters.
