@@ -262,13 +262,15 @@ fn a_clock_may_be_off_by_the_tolerance_of_its_key() {
 
 #[test]
 fn tokens_belong_to_their_key() {
-    let (lasting, brief) = (
-        Signer::default(),
-        Signer {
-            token: Some("token+/=".to_owned()),
-            ..Signer::default()
-        },
-    );
+    let lasting = Signer::default();
+    let brief = Signer {
+        token: Some("token+/=".to_owned()),
+        ..Signer::default()
+    };
+    let empty = Signer {
+        token: Some(String::new()),
+        ..Signer::default()
+    };
     let other = Signer {
         token: Some("token+/-".to_owned()),
         ..Signer::default()
@@ -313,20 +315,8 @@ fn tokens_belong_to_their_key() {
             let found = Shard::new().verify(&sign(&brief).head(), b"", &brief.rules(), Some(&key));
             assert_eq!(found.map(drop), verdict);
         }
-    }
-    // An empty one is none, unless that is not taken.
-    for presigned in [false, true] {
-        let empty = Signer {
-            token: Some(String::new()),
-            ..Signer::default()
-        };
-        let call = Call::new("GET", "/", "");
-        let call = if presigned {
-            empty.presign(call, 60)
-        } else {
-            empty.sign(call)
-        };
-        let head = call.head();
+        // An empty one is none, unless that is not taken.
+        let head = sign(&empty).head();
         assert!(head.to_lowercase().contains("x-amz-security-token"));
         for (empty_token_is_none, verdict) in [(true, Ok(())), (false, Err(Refusal::Token))] {
             let rules = RequestRules {

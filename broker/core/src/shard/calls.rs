@@ -160,9 +160,10 @@ impl Sockets {
                 return responses::respond(self, books, key, &answer, at);
             }
         };
-        let endpoint = match wanted {
-            Expected::Endpoints(_, role) => Some((role, asked.program)),
-            _ => None,
+        let endpoint = if let Expected::Endpoints(_, role) = wanted {
+            Some((role, asked.program))
+        } else {
+            None
         };
         let query = Query {
             operation: asked.operation,

@@ -326,7 +326,7 @@ impl Changes {
 pub(crate) type Waiting = VecDeque<(CallRef, Box<Query>)>;
 
 /// A change that was begun and is to be submitted: of which channel, and what it is.
-type BegunChange = (ChannelKey, ChangeStep);
+pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 
 /// Why a change cannot wait for the one under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

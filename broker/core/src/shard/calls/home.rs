@@ -9,6 +9,7 @@ use crate::session::outbox::Launch;
 use crate::shard::calls::responses::{
     RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down, too_busy,
 };
+use crate::shard::directory::BegunChange;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::Slots;
@@ -93,33 +94,25 @@ pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment)
     let answer = match query.kind {
         QueryKind::Look(identity, arn) => {
             let answer = directory.look(operation, &identity, arn.as_ref());
-            if let (Answer::Record(record, _), Some(asked)) = (&answer, query.endpoint)
-                && let Some(caller) = &query.caller
-            {
-                directory.note_endpoint(books, caller, &record.arn, asked);
-            }
+            directory.note_endpoint(books, query.caller.as_ref(), &answer, query.endpoint);
             answer
         }
-        QueryKind::Create(..) if sockets.readiness().store_nearly_full() => {
-            let kind = ErrorKind::ServiceUnavailable;
-            Fault::new(Check::RecordsFull, kind, STORE_FULL).into()
-        }
+        QueryKind::Create(..) if sockets.readiness().store_nearly_full() => Fault::new(
+            Check::RecordsFull,
+            ErrorKind::ServiceUnavailable,
+            STORE_FULL,
+        )
+        .into(),
         QueryKind::Create(identity, create) => {
             match directory.create(books, &identity, create, held, at) {
-                Ok(begun) => {
-                    directory.submit(todo, begun, Some(caller));
-                    return;
-                }
+                Ok(begun) => return submit(directory, todo, begun, caller),
                 Err(fault) => fault.into(),
             }
         }
         QueryKind::Change(arn, alteration) => {
             let asked = (operation, held);
             match directory.alter(books, caller, arn, alteration, asked) {
-                Ok(Some(begun)) => {
-                    directory.submit(todo, begun, Some(caller));
-                    return;
-                }
+                Ok(Some(begun)) => return submit(directory, todo, begun, caller),
                 Ok(None) => return,
                 Err(fault) => fault.into(),
             }
@@ -158,6 +151,11 @@ pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment)
         },
     };
     todo.answer(caller, answer);
+}
+
+/// Hands a change to the store, whose answer is the caller's.
+fn submit(directory: &mut Directory, todo: &mut TodoList, begun: BegunChange, caller: CallRef) {
+    directory.submit(todo, begun, Some(caller));
 }
 
 impl Directory {

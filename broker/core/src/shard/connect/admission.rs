@@ -289,15 +289,8 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
         .note()
         .joined(at, channel, key, (&role, admission.role_by));
     if let Some(older) = joined.superseded {
-        let unnamed = admission.is_unnamed() && sockets.settings().dev && !sockets.is_gone(older);
+        let unnamed = log_superseded(sockets, books, (older, key), (admission, &role), at);
         books.note().superseded(at, channel, (older, key), unnamed);
-        log_superseded(
-            sockets,
-            books,
-            (older, key),
-            (admission, &role, unnamed),
-            at,
-        );
         sockets.supersede(books, todo, older, at);
     }
     if let Some(evicted) = joined.evicted {
@@ -319,15 +312,16 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
 }
 
 /// Counts a connection whose place a newer one takes, and notes its line in the log; and a finding of one that is the
-/// master only since nothing named its role.
+/// master only since nothing named its role: true.
 fn log_superseded(
     sockets: &mut Sockets,
     books: &mut Books,
     (older, newer): (SessionKey, SessionKey),
-    (admission, role, unnamed): (&Admission, &Role, bool),
+    (admission, role): (&Admission, &Role),
     at: Moment,
-) {
+) -> bool {
     let arn = &admission.arn;
+    let unnamed = admission.is_unnamed() && sockets.settings().dev && !sockets.is_gone(older);
     if let Some(parity) = sockets.dev_mut().parity.as_deref_mut().filter(|_| unnamed) {
         let says =
             "connected as master: no X-Amz-ClientId; it took the place of a connected master";
@@ -335,7 +329,7 @@ fn log_superseded(
     }
     books.count_superseded(role.on_wire());
     let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
-        return;
+        return unnamed;
     };
     let opened = older.open().map_or(at.now, WebSocket::opened);
     let line = |unlogged| Superseded {
@@ -349,6 +343,7 @@ fn log_superseded(
         unlogged,
     };
     books.diary().superseded(at.now, Account::of(arn), line);
+    unnamed
 }
 
 impl Sockets {

@@ -139,14 +139,21 @@ impl Directory {
         Some((ruling.denied?, admission.ground_of(&ruling)))
     }
 
-    /// Notes that a caller asked for an endpoint of a channel. One that may not connect as its master is not noted.
+    /// Notes that a caller asked for an endpoint of a channel, if that was found. One that may not connect as its
+    /// master is not noted.
     pub(crate) fn note_endpoint(
         &mut self,
         books: &mut Books,
-        caller: &Caller,
-        arn: &ChannelArn,
-        (role, program): (Role, Program),
+        caller: Option<&Caller>,
+        found: &Answer,
+        asked: Option<(Role, Program)>,
     ) {
+        let (Some(caller), Answer::Record(record, _), Some((role, program))) =
+            (caller, found, asked)
+        else {
+            return;
+        };
+        let arn = &record.arn;
         let may = role == Role::Master
             && !matches!(self.caller_role(books, caller, arn), CallerRole::Viewer(_));
         let id = self.caller_id(caller);
