@@ -6,8 +6,9 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// With huge pages an idle shard takes 7 MiB, without some 0.4 MiB. An ordinary user's 8 MiB of locked memory have room
-/// for some more shards: other tests run meanwhile.
+/// With huge pages an idle shard takes 7 MiB, without some 0.4 MiB, and the process itself as much as 19 MiB (with 32 of
+/// them 32.2 MiB, and up to 32.8 on a busy machine). An ordinary user's 8 MiB of locked memory have room for some more
+/// shards: other tests run meanwhile.
 #[test]
 fn idle_shards_take_small_pages() {
     let enabled = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -20,7 +21,7 @@ fn idle_shards_take_small_pages() {
     broker.scrape();
     let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).expect("its status");
     let kib = number_after(&status, "RssAnon:").expect("anonymous memory");
-    assert!(kib <= 32 * 1024, "{} shards hold {kib} KiB", broker.shards);
+    assert!(kib <= 40 * 1024, "{} shards hold {kib} KiB", broker.shards);
 }
 
 /// Without `[cluster]` nothing follows one: neither a thread nor what it would hold. (`cluster_etcd::meeting` sees the

@@ -3,6 +3,7 @@
 use crate::signed::service::{Service, credentials, principal, relay};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
+use testkit::until;
 
 /// A camera may do what a camera does; a page may connect as a viewer, too.
 const POLICIES: &str = r#"
@@ -132,7 +133,11 @@ fn elsewhere_the_last_request_for_the_endpoint_decides_about_the_id_master() {
     }
 }
 
-/// What refused a request, as operators are told.
+/// What refused a request, as operators are told once it is noted.
 fn ground_of(service: &Service, id: &str) -> String {
-    service.broker.page(&format!("/refusals/{id}")).text()
+    until("the refusal is noted", || {
+        let page = service.broker.page(&format!("/refusals/{id}"));
+        let noted = page.json()["source"] != "id";
+        noted.then(|| page.text())
+    })
 }

@@ -380,6 +380,7 @@ fn facts_follow_from_all_that_is_known_whatever_is_shown() {
     let wanted = Facts {
         now: 10.0,
         whole: true,
+        role_by: Some(RoleBy::ClientId),
         master: true,
         offer: Some(1.0),
         arrived: Some(8.0),
