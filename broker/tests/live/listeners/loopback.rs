@@ -72,10 +72,14 @@ fn an_address_of_ipv6_takes_ipv6_alone() {
     if !has_ipv6() {
         return;
     }
-    let broker = Broker::start(&["--dev", "--listen", "http://[::1]:0"], 1);
-    assert_eq!(get(broker.plain, "/ping").status, 200);
-    let four = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), broker.plain.port());
-    assert!(TcpStream::connect(four).is_err());
+    // The port may be another's on the other address, by chance: not three times.
+    let takes_it_alone = (0..3).any(|_| {
+        let broker = Broker::start(&["--dev", "--listen", "http://[::1]:0"], 1);
+        assert_eq!(get(broker.plain, "/ping").status, 200);
+        let four = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), broker.plain.port());
+        TcpStream::connect(four).is_err()
+    });
+    assert!(takes_it_alone);
 }
 
 #[test]
