@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// With huge pages an idle shard takes 7 MiB, without some 0.4 MiB, and the process itself as much as 19 MiB (with 32
-/// of them 32.2 MiB, and up to 32.8 on a busy machine). An ordinary user's 8 MiB of locked memory have room for some more
-/// shards: other tests run meanwhile.
+/// of them 32.2 MiB, and up to 32.8 on a busy machine). An ordinary user's 8 MiB of locked memory have room for some
+/// more shards: other tests run meanwhile.
 #[test]
 fn idle_shards_take_small_pages() {
     let enabled = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
