@@ -71,7 +71,7 @@ class Cli(unittest.TestCase):
             "--single-master-channel-endpoint-configuration", "Protocols=WSS,HTTPS,Role=MASTER",
         )
         by_protocol = {entry["Protocol"]: entry["ResourceEndpoint"] for entry in endpoints["ResourceEndpointList"]}
-        self.assertEqual(by_protocol, {"WSS": HTTPS.replace("https:", "wss:"), "HTTPS": HTTPS})
+        self.assertEqual(by_protocol, {"WSS": HTTPS.replace("https:", "wss:") + "/master", "HTTPS": HTTPS})
         ice = self.aws(
             "kinesis-video-signaling", "get-ice-server-config", "--channel-arn", arn, "--client-id", "viewer-1",
             url=by_protocol["HTTPS"],
