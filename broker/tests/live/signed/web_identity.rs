@@ -459,10 +459,7 @@ fn tokens_of_another_provider_are_taken_before_and_after_a_rotation() {
     let url = line();
     let issuer = url.strip_prefix("https://").expect("https");
     // Its audience is a resource, and its client is named beside that.
-    let text = |more: &str| {
-        let text = file_of(issuer, &identity, more).replace("home-app", "urn:home-app");
-        text.replace("\"tv-app\"]", "\"tv-app\", \"camera-app\"]")
-    };
+    let text = |more: &str| file_of(issuer, &identity, more).replace("home-app", "camera-app");
     let service = Service::with(&text("private = true"), &[], 2);
     fetched_of(&service, issuer, 1);
     let own = service.create(&Signer::new("admin"), "of-camera-app");
