@@ -23,7 +23,7 @@ use crate::limits::{
 use crate::presence::Cause;
 use crate::session::Session;
 use crate::session::outbox::Over;
-use crate::session::web_socket::Role;
+use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
 use crate::shard::road::in_flight::{Parts, slot_of};
 use crate::shard::road::unsent;
@@ -154,11 +154,14 @@ impl Sockets {
         }
     }
 
-    /// Whether nothing is left to be done for a connection that was asked: it has its slot, and has confirmed all.
+    /// Whether nothing is left to be done for a connection that was asked: it has its slot, owes no pong, and has
+    /// confirmed all.
     fn has_confirmed_all(&self, key: SessionKey) -> bool {
         self.session(key).is_some_and(|session| {
-            let has_slot = session.open().is_some_and(|it| !it.superseded);
-            has_slot && session.outbox.unconfirmed_since().is_none() && !self.is_gone(key)
+            let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
+            session.open().is_some_and(is_there)
+                && session.outbox.unconfirmed_since().is_none()
+                && !self.is_gone(key)
         })
     }
 
