@@ -271,11 +271,7 @@ impl Members {
 
     /// A connection left at `now`, whatever its place was. Returns the one that has the slot again.
     pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
-        let current = match slot {
-            Slot::Master => self.master,
-            Slot::Viewer(id) => self.viewer(id),
-        };
-        if current == Some(leaver.session) {
+        if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
         } else {
             self.give_way_no_more(slot, leaver);
@@ -346,10 +342,7 @@ impl Members {
         let own = |older: &Superseded| older.session == session;
         let place = self.superseded.iter().position(own)?;
         let (older, newer) = self.superseded.get(place..)?.split_first()?;
-        let current = match &older.slot {
-            Slot::Master => self.master,
-            Slot::Viewer(id) => self.viewer(id),
-        };
+        let current = self.of(&older.slot);
         let newer = newer.iter().filter(|newer| newer.slot == older.slot);
         let mut newer = newer.map(|newer| newer.session).chain(current);
         Some((older.since, older.overtaken || newer.any(spoke)))

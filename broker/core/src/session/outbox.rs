@@ -232,7 +232,7 @@ impl Outbox {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether so many bytes of messages were written since the kernel was asked that it is asked again: once.
+    /// Whether at least `bytes` of messages were written since the last question: then the next one is due, once.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);

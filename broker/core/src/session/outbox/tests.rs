@@ -31,7 +31,7 @@ fn plain(bytes: usize) -> (usize, usize) {
     (bytes, bytes)
 }
 
-/// The orders of what the peer confirms when the kernel holds so many bytes.
+/// The places of the messages that are confirmed while the kernel holds `unacknowledged` bytes.
 fn confirmed(outbox: &mut Outbox, spares: &mut Spares, unacknowledged: u64) -> Vec<u64> {
     let mut orders = Vec::new();
     outbox.confirm(spares, unacknowledged, |mark, _| {

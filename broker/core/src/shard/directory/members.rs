@@ -70,10 +70,7 @@ impl Directory {
         let live = channel.live_mut()?;
         let (members, unanswered) = (&mut live.members, &mut live.unanswered);
         let pending = &mut live.pending;
-        let had = match slot {
-            Slot::Master => members.master(),
-            Slot::Viewer(id) => members.viewer(id),
-        };
+        let had = members.of(slot);
         let returning = members.leave(slot, leaver, from);
         match slot {
             Slot::Master => unanswered.take_from(leaver.session),

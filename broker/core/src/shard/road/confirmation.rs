@@ -292,7 +292,7 @@ pub(crate) fn confirmed(parts: Parts<'_>, key: SessionKey, at: Moment) {
     let cause = if lingered {
         Cause::MasterConfirmed
     } else {
-        Cause::Served // nobody was told that it had left
+        Cause::Served // its departure was not announced
     };
     directory.changed(channel, cause, None);
     directory.master_came(channel, at);

@@ -68,7 +68,7 @@ impl Model {
         self.make_proof_room(self.conns[id].shard);
     }
 
-    /// The same, if so many bytes were written since it was asked.
+    /// Asks, if at least `bytes` were written since the last question.
     pub(crate) fn look_behind(&mut self, id: ConnId, bytes: usize) {
         if self.conns[id].unasked >= bytes {
             self.conns[id].unasked = 0;
@@ -96,7 +96,7 @@ impl Model {
         Some(matches!(conn.stage, Stage::Open) && !ws.superseded)
     }
 
-    /// The kernel holds so many bytes without an acknowledgement: all before them are confirmed.
+    /// The last `unacknowledged` bytes are not acknowledged; all before them are confirmed.
     pub(crate) fn confirm(&mut self, id: ConnId, unacknowledged: usize) {
         let conn = &mut self.conns[id];
         let (shard, through) = (conn.shard, conn.wire.saturating_sub(unacknowledged));
