@@ -274,6 +274,12 @@ fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
         .filter(|one| one.starts_with("master.confirmed"))
         .count();
     assert_eq!(back, 2, "{told:?}");
+    let last = told.last().map(String::as_str);
+    assert_eq!(
+        last,
+        Some("viewer.served: gone, 0 wait"),
+        "what it confirms waits no longer"
+    );
     script.play("v1 > ICE_CANDIDATE last | m < ICE_CANDIDATE last from v1");
     script.pass_by(70_000);
     assert!(
@@ -281,6 +287,29 @@ fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
             .told()
             .contains(&"master.confirmed: there, 0 wait".to_owned())
     );
+}
+
+/// What is dropped unproved, since too much is unconfirmed, says nothing of its recipient.
+#[test]
+fn a_master_that_is_gone_is_not_there_by_messages_that_make_room() {
+    let payload = "x".repeat(30_000);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 4 * 33_000;
+    });
+    script.follow();
+    script.play(
+        "m connects | m < 101\nv1 connects | v1 < 101\nm is cut\nv1 > SDP_OFFER p1\ntime 15s",
+    );
+    assert_eq!(
+        script.told().last().map(String::as_str),
+        Some("master.left (unconfirmed): gone, 1 wait")
+    );
+    for _ in 0..8 {
+        script.play(&format!("v1 > ICE_CANDIDATE {payload}\ntime 100ms"));
+    }
+    script.play("time 15s");
+    let told = script.told();
+    assert!(!told.iter().any(|one| one.contains("there")), "{told:?}");
 }
 
 /// One that does not answer a ping is reported gone as well, before it is closed.

@@ -51,7 +51,11 @@ impl World {
     /// When it should not have been.
     pub(crate) fn viewer_told(&mut self, conn: ConnId, state: State, clock: bool) {
         let (now, linger) = (self.model.now, self.model.settings.presence.linger_ms);
-        let channel = self.told_viewer(conn).expect("nobody else gets it");
+        let channel = self.told_viewer(conn);
+        if channel.is_none() && self.model.may_return(conn) {
+            self.model.give_up(); // the end of the one that has its slot shows in another stream
+        }
+        let channel = channel.expect("nobody else gets it");
         self.look_at_channel(channel);
         let briefly = self.last_came(channel);
         let known = self.known.entry(channel).or_default();

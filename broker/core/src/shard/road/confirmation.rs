@@ -190,11 +190,9 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
         sockets,
         directory,
         books,
-        todo,
+        ..
     } = parts.lend();
-    if sockets.take_room(books, key) {
-        todo.push(Todo::Confirmed(key)); // for those who watch: nobody waits any more
-    }
+    let ends_doubt = sockets.take_room(books, key);
     let Some(session) = sockets.session(key) else {
         return;
     };
@@ -203,6 +201,9 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     if has_slot {
+        if ends_doubt && role == Role::Master {
+            directory.changed(channel, Cause::Served, None); // nobody waits any more
+        }
         return judge(parts, key, (channel, &role), at);
     }
     let missing_ms = missing_after_ms(session);
@@ -242,7 +243,7 @@ fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &R
         } else if sockets.has_shown_nothing(key) {
             sockets.ask_again(key, at.now.after(ASK_AFTER_MS)); // its ping has its whole time again
         } else if sockets.is_gone(key) {
-            confirmed(parts, key, at); // for long enough, perhaps
+            comes_back(parts, key, channel, at); // for long enough, perhaps
         }
         return;
     };
@@ -270,23 +271,27 @@ fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &R
     sockets.ask_again(key, next);
 }
 
-/// The peer of a connection is there after all: those who watch learn it of a master.
-pub(crate) fn confirmed(parts: Parts<'_>, key: SessionKey, at: Moment) {
-    let Parts {
-        sockets, directory, ..
-    } = parts;
-    let Some(session) = sockets.session(key) else {
+/// The peer of a connection is there after all: those who watch a master learn it, or that nobody waits for it.
+pub(crate) fn confirmed(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
+    let Some(session) = parts.sockets.session(key) else {
         return;
     };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     let Some((channel, Role::Master)) = session.membership().filter(|_| has_slot) else {
         return;
     };
-    if !sockets.is_gone(key) {
-        return directory.changed(channel, Cause::Served, None);
+    if !comes_back(parts.lend(), key, channel, at) {
+        parts.directory.changed(channel, Cause::Served, None);
     }
+}
+
+/// Whether a master that was reported gone is not any more.
+fn comes_back(parts: Parts<'_>, key: SessionKey, channel: ChannelKey, at: Moment) -> bool {
+    let Parts {
+        sockets, directory, ..
+    } = parts;
     let Some(since) = sockets.comes_back(key, at.now) else {
-        return;
+        return false;
     };
     let lingered = at.now.since(since) >= sockets.settings().presence.linger_ms;
     let cause = if lingered {
@@ -296,6 +301,7 @@ pub(crate) fn confirmed(parts: Parts<'_>, key: SessionKey, at: Moment) {
     };
     directory.changed(channel, cause, None);
     directory.master_came(channel, at);
+    true
 }
 
 /// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing

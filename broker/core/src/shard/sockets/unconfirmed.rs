@@ -320,12 +320,13 @@ impl Sockets {
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
-    /// Whether a master is reported gone, and has neither confirmed anything since nor answered a ping.
+    /// Whether a master is reported gone, and has neither confirmed anything since nor sent a frame.
     pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
-        let confirms = gone.is_some_and(|gone| gone.confirms.is_some());
+        let gone = gone.filter(|gone| gone.confirms.is_none());
         let web_socket = self.session(key).and_then(Session::open);
-        self.is_gone(key) && !confirms && web_socket.is_some_and(WebSocket::awaits_pong)
+        gone.and_then(|gone| gone.since)
+            .is_some_and(|since| web_socket.is_some_and(|it| it.last_frame() < since))
     }
 
     /// A master is reported gone from here on; false when it is.

@@ -153,6 +153,7 @@ impl Model {
             let there = conn.gone.confirmed.max(heard) < now
                 && self.came_back(id)
                 && conn.doubtful.is_none()
+                && conn.written.is_empty()
                 && conn.ws.as_ref().is_some_and(|ws| ws.pinged.is_none())
                 && conn.gone.times < GONE_TIMES_MAX;
             assert!(!self.is_gone(id) || !there, "master {id} stays gone");

@@ -235,7 +235,7 @@ impl Model {
     pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
         let (now, timeouts) = (self.now, self.settings.timeouts.clone());
         let drain = self.shards[self.conns[id].shard].drain;
-        if matches!(item, Item::GoAway) && self.may_return(id) {
+        if matches!(item, Item::GoAway | Item::Ping) && self.may_return(id) {
             self.give_up(); // the end of the one that has its slot shows in another stream
         }
         if let Item::Response(response) = item {
@@ -251,7 +251,7 @@ impl Model {
                 let due = now >= whole_second(ws.heard + timeouts.ping_ms);
                 assert!(
                     due && timeouts.ping_ms > 0 && !ws.superseded && ws.pinged.is_none(),
-                    "a ping that is not due"
+                    "a ping that is not due at {now}: {ws:?}"
                 );
                 ws.pinged = Some(now);
                 "silent connection pinged"
