@@ -9,6 +9,7 @@ mod blocks;
 mod things;
 
 use crate::cluster::nodes::{Files, with_tls};
+use crate::cluster_netns::network::{LOOPBACK, Namespace, is_allowed, shell};
 use crate::listeners::tls::Identity;
 use crate::process::{Broker, binary, fresh_directory};
 use std::fs::{self, File};
@@ -106,6 +107,21 @@ fn node_helper() {
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn wrong_and_temporary_keys_of_javascript() {
     node("signed.mjs", &Broker::signed(&credentials(), 2));
+}
+
+/// What AWS' samples for Python do, on a host of its own, where aiortc finds an address.
+#[test]
+#[ignore = "needs root and the clients that deploy/ci/check.sh installs"]
+fn media_of_aiortc() {
+    if !is_allowed() {
+        return;
+    }
+    let host = Namespace::new();
+    let _visit = host.visit();
+    shell(&format!(
+        "{LOOPBACK} && ip link add card type bridge && ip addr add 192.0.2.1/24 dev card && ip link set card up"
+    ));
+    alone(python_script("test_media"));
 }
 
 /// The file of those who may sign, as the scripts know them.
