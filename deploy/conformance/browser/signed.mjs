@@ -12,7 +12,9 @@ test('a page with temporary keys', { timeout }, async ({ signal }) => {
     const channelARN = await newChannel();
     const { ChannelInfo } = await control().describeSignalingChannel({ ChannelARN: channelARN });
     const channelName = ChannelInfo.ChannelName;
-    const { WSS: channelEndpoint } = await endpoints(channelARN, 'VIEWER');
+    const [{ WSS: channelEndpoint }, { WSS: camerasEndpoint }] = await Promise.all(
+        ['VIEWER', 'MASTER'].map((role) => endpoints(channelARN, role)),
+    );
     const credentials = await keysFor(channelARN, 'phone-1');
     await withBrowser(signal, async (open) => {
         const [camera, phone] = await Promise.all([open('master'), open('viewer')]);
@@ -21,17 +23,18 @@ test('a page with temporary keys', { timeout }, async ({ signal }) => {
         const { region } = settings;
         const wrong = { ...settings.credentials, secretAccessKey: 'another secret' };
         // The first shows that it is the keys.
-        for (const [expected, attempt] of [
+        for (const [expected, attempt, code = 403] of [
             ['open', { credentials, clientId: 'phone-1' }],
             ['error', { credentials, clientId: 'phone-2' }],
-            ['error', { credentials }],
+            ['error', { credentials }, 400], // at the endpoint of viewers
+            ['error', { credentials, channelEndpoint: camerasEndpoint }],
             ['error', { credentials, clientId: 'phone-1', channelARN: await newChannel() }],
             ['error', { credentials: { ...credentials, sessionToken: undefined }, clientId: 'phone-1' }],
             ['error', { credentials: wrong, clientId: 'phone-1' }],
         ]) {
             // The page gets an event without a reason; the console shows the status.
-            const status = /Unexpected response code: 403/;
-            const logged = expected === 'open' || phone.waitForEvent('console', (message) => status.test(message.text()));
+            const status = `Unexpected response code: ${code}`;
+            const logged = expected === 'open' || phone.waitForEvent('console', (message) => message.text().includes(status));
             const given = { region, channelARN, channelEndpoint, ...attempt };
             const [told] = await Promise.all([phone.evaluate((settings) => window.peers.refusal(settings), given), logged]);
             assert.equal(told, expected, JSON.stringify({ ...attempt, credentials: undefined }));

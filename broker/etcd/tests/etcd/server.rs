@@ -236,9 +236,16 @@ impl Etcd {
         fs::remove_dir_all(self.data()).unwrap();
     }
 
-    /// Stops the process where it is.
+    /// Stops the process where it is: all of its threads, which take their time on a busy machine.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        let child = self.child.as_ref().expect("it runs");
+        let threads = format!("/proc/{}/task", child.id());
+        let until = Instant::now() + FROZEN_WITHIN;
+        while !stand_still(&threads) {
+            assert!(Instant::now() < until, "its threads do not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on.
@@ -349,6 +356,18 @@ impl Drop for Etcd {
     }
 }
 
+/// Whether all these threads of a process are stopped, or have ended.
+fn stand_still(threads: &str) -> bool {
+    let threads = fs::read_dir(threads).expect("the threads of a process");
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        state.is_none_or(|state| state == 'T')
+    })
+}
+
 /// Whether it says that it is healthy: it has a leader.
 fn answers(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
@@ -373,3 +392,6 @@ fn number_in(text: &str, name: &str) -> u64 {
     let end = digits.find(|c: char| !c.is_ascii_digit());
     digits[..end.unwrap_or(digits.len())].parse().unwrap_or(0)
 }
+
+/// A busy machine takes a while to stop all threads of a process.
+const FROZEN_WITHIN: Duration = Duration::from_secs(10);

@@ -45,6 +45,7 @@ fn both_sides_of_a_split_go_on_until_it_ends() {
         refuses_changes(nodes.node(node), &arn);
     }
     pair.relay();
+    pair.close();
     HealthyPair::once(nodes.node(without[0]), &arn);
     let mut other_side = HealthyPair::on(nodes.node(with), &arn);
     made_elsewhere(&nodes, with, without[0]);

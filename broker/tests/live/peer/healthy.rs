@@ -55,8 +55,13 @@ impl HealthyPair {
     pub(crate) fn once(broker: &Broker, arn: &str) {
         let mut pair = Self::on(broker, arn);
         pair.relay();
-        pair.viewer.close();
-        pair.master.close();
+        pair.close();
+    }
+
+    /// Both close.
+    pub(crate) fn close(self) {
+        self.viewer.close();
+        self.master.close();
     }
 
     /// An offer, its answer, and a candidate each way.
