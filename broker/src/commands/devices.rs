@@ -153,9 +153,8 @@ impl Gathered {
                 ..
             } => {
                 for thing in things {
-                    let of_type = thing.thing_type_name.map(named).transpose();
-                    let of_type = of_type.map_err(|fault| format!("the type of a {fault}"))?;
-                    self.types.insert(named(thing.thing_name)?, of_type);
+                    self.types
+                        .insert(named(thing.thing_name)?, thing.thing_type_name);
                 }
             }
             Document {

@@ -4,7 +4,6 @@
 //! keys it knows by asking for them; what is left in the table when it ends is unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
-use crate::terminal::nearest;
 use broker_core::settings::value::Checked;
 use std::ops::Range;
 use toml::Spanned;
@@ -277,8 +276,7 @@ impl<'d> Section<'d, '_> {
             }
             let path = format!("{}{name}", self.path);
             self.document.note_place(&path, &key.span());
-            let nearest = nearest(name, &self.known);
-            let rule = format!("unknown key, allowed {}{nearest}", self.known.join(", "));
+            let rule = format!("unknown key, allowed {}", self.known.join(", "));
             if self.document.confidential {
                 self.document.findings.fault(&path, REDACTED, rule);
             } else {

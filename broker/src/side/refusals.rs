@@ -80,11 +80,6 @@ impl Refusals {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
-    /// The kept refusals.
-    pub(crate) fn recent(&self) -> &Recent {
-        &self.recent
-    }
-
     /// Of no broker: for tests.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
@@ -211,8 +206,6 @@ impl Refusals {
             "session": refused.claims.session,
             "keyId": refused.claims.key_id,
             "principal": refused.claims.principal,
-            "account": refused.claims.account,
-            "sourceIdentity": refused.claims.source_identity,
             "remote": refused.remote.to_string(),
             "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
@@ -240,8 +233,6 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "session": null,
         "keyId": null,
         "principal": null,
-        "account": null,
-        "sourceIdentity": null,
         "remote": null,
         "clockSkewSeconds": null,
         "fault": null,
@@ -390,8 +381,6 @@ impl Filter {
             &claims.session,
             &claims.key_id,
             &claims.principal,
-            &claims.account,
-            &claims.source_identity,
         ];
         let has = |name: &str| name.to_lowercase().contains(part);
         let shown = claims.sign_in.as_deref().map(Presented::named);
@@ -480,8 +469,6 @@ mod tests {
                 session: None,
                 key_id: Some("AKID".into()),
                 principal: Some("fleet".into()),
-                account: Some("123456789012".into()),
-                source_identity: None,
                 clock_skew_s: Some(-312),
                 sign_in: None,
             },

@@ -34,13 +34,10 @@ const ASSETS: &[Asset] = assets!(
     "pair/pair.js",
     "try/camera.js",
     "try/figures.js",
-    "try/gantt.js",
     "try/line.js",
     "try/network.js",
     "try/phone.css",
     "try/phone.js",
-    "try/role.js",
-    "try/side.js",
     "try/signaling.js",
     "try/sleep.js",
     "try/sources.js",
@@ -56,7 +53,6 @@ const ASSETS: &[Asset] = assets!(
     "views/find.js",
     "views/hooks.js",
     "views/log.js",
-    "views/now.js",
     "views/overview.js",
     "views/refused.js",
     "views/session.js",
@@ -150,19 +146,16 @@ mod tests {
             let Ok(text) = std::str::from_utf8(asset.bytes) else {
                 continue;
             };
-            let lines = text.lines().filter(|line| line.starts_with("import "));
-            let first = lines.map(|line| line.split('\'').nth(1).expect("a module"));
-            let later = text.split("import('").skip(1);
-            let later = later.map(|rest| rest.split('\'').next().expect("a module"));
-            for from in first.chain(later) {
+            for line in text.lines().filter(|line| line.starts_with("import ")) {
+                let from = line.split('\'').nth(1).expect("a module");
                 let folder = asset.path.rsplit_once('/').map_or("", |(folder, _)| folder);
                 let path = match (from.strip_prefix("./"), from.strip_prefix("../")) {
                     (Some(file), _) if folder.is_empty() => file.to_owned(),
                     (Some(file), _) => format!("{folder}/{file}"),
                     (None, Some(file)) => file.to_owned(),
-                    (None, None) => panic!("{}: {from}", asset.path),
+                    (None, None) => panic!("{}: {line}", asset.path),
                 };
-                assert!(named.contains(&*path), "{}: {from}", asset.path);
+                assert!(named.contains(&*path), "{}: {line}", asset.path);
             }
             for part in text.split("\"/assets/").skip(1) {
                 let path = part.split('"').next().unwrap();

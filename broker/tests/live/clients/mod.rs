@@ -89,7 +89,7 @@ fn pytest_plugin() {
     alone(python_script("test_plugin"));
 }
 
-/// The session of the official SDK in deploy/FIRST-SESSION.md.
+/// README.md's session of the official SDK.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn readme_of_javascript() {

@@ -29,7 +29,6 @@ fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
         name: Some(name.into()),
         thing_type: None,
         alias: "camera".into(),
-        grounds: 0,
         authority: None,
     }
 }
