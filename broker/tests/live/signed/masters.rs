@@ -133,7 +133,7 @@ fn elsewhere_the_last_request_for_the_endpoint_decides_about_the_id_master() {
     }
 }
 
-/// What refused a request, as operators are told once it is noted.
+/// Reason of a refusal for operators, once it is recorded.
 fn ground_of(service: &Service, id: &str) -> String {
     until("the refusal is noted", || {
         let page = service.broker.page(&format!("/refusals/{id}"));
