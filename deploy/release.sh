@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Builds everything that is released into dist/, from the commit that is checked out.
 #
-#   deploy/release.sh              all parts: tools binary deb wheel npm image sums
+#   deploy/release.sh              all parts: tools binary book deb wheel npm image sums
 #   deploy/release.sh binary deb   only these, in this order
 #   deploy/release.sh --twice      all in two directories of different names, and compares every byte
 #
 #   tools    what builds packages, at pinned versions, in target/release-tools: the first time some three minutes
 #   binary   both programs for Linux on x86_64 with glibc 2.28 or newer, stripped; what is debug information lies apart.
 #            Man pages, completions and licences of all dependencies
+#   book     the pages as a book with a search, its links checked: heliograph-VERSION-book.tar.gz, and a folder of the
+#            Debian package
 #   deb      heliograph_VERSION_amd64.deb
 #   wheel    the wheel with the programs, and one for other systems, whose command says what to do there
 #   npm      the packages of @heliograph
@@ -20,7 +22,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 
-readonly all="tools binary deb wheel npm image sums"
+readonly all="tools binary book deb wheel npm image sums"
 export CARGO_TERM_COLOR=never LC_ALL=C.UTF-8 TZ=UTC
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
 ROOT="$PWD"
@@ -45,6 +47,9 @@ main() {
     [[ " $all " == *" $part "* ]] || { echo "no part \"$part\": allowed are $all, or --twice"; exit 2; }
   done
   mkdir -p "$DIST"
+  # Without it the build script of glommio runs git in this repository.
+  GLOMMIO_LIBURING_DIR="$(deploy/ci/liburing.sh)"
+  export GLOMMIO_LIBURING_DIR
   for part in ${*:-$all}; do
     started="$SECONDS"
     bash "deploy/packages/$part.sh"

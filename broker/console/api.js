@@ -53,10 +53,16 @@ export async function get(path, signal) {
   try {
     const response = await fetch(path, { headers: headers(), signal, cache: 'no-store' });
     if (response.status === 401) refused();
-    return { status: response.status, data: await response.json().catch(() => ({})) };
+    const text = await response.text();
+    return { status: response.status, text, data: parsed(text) };
   } catch {
     return { status: 0, data: { error: 'the broker does not answer' } };
   }
+}
+
+/** A document of JSON; an empty one for any other text. */
+function parsed(text) {
+  try { return JSON.parse(text); } catch { return {}; }
 }
 
 /** Sends a document. */

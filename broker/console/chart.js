@@ -1,71 +1,152 @@
-// A chart of the last hour, or of what there is of it: lines over time, with the values under the pointer.
+// Charts of the last hour, or of what there is of it: areas over time, and columns of minutes, with the values under the pointer.
 
 import { h, put, svg } from './dom.js';
-import { ceiling, clock } from './format.js';
+import { ceiling, clock, number } from './format.js';
 
 const WIDTH = 600;
 const HEIGHT = 140;
 const MINUTE = 60_000;
 /** Minutes that a chart may show. */
-const SPANS = [2, 5, 10, 20, 30, 60];
+const SPANS = [2, 4, 6, 10, 14, 20, 30, 40, 60];
+/** Equal parts of a scale by the first digit of its end, so that each part is round. */
+const PARTS = { 1: 5, 2: 4, 5: 5 };
+/** The least end of a scale of counts: its parts are whole. */
+const COUNTS = 5;
+/** Checks with a colour of their own in columns. */
+const CHECKS = 4;
+
+/** A card with a heading, a legend, a plot with its scales, and what to draw when the pointer moves. */
+function frame(title, unit, draw) {
+  const [grid, drawing] = [svg('g'), svg('g')];
+  const pointer = svg('line', { class: 'pointer', y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke', visibility: 'hidden' });
+  const plot = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, ${unit}` },
+    grid, drawing, pointer);
+  const [ys, xs] = ['ys', 'xs'].map((name) => h('div', { class: name, 'aria-hidden': 'true' }));
+  const legend = h('p', { class: 'legend', 'aria-live': 'off' });
+  const when = h('span', { class: 'when' }, 'now');
+  const empty = h('p', { class: 'empty' }, 'Nothing measured yet');
+  const whole = h('section', { class: 'card chart' }, h('h2', {}, title, ' ', h('span', { class: 'quiet' }, unit)), legend,
+    h('div', { class: 'plot' }, ys, plot, empty, xs));
+  const it = { whole, drawing, legend, when, empty, /** @type {number | null} */ under: null,
+    /** Shows a scale: its end, its texts, and the minutes below it. */
+    scale(most, format, minutes) {
+      const parts = PARTS[String(most / 10 ** Math.floor(Math.log10(most) + 1e-9)).charAt(0)] ?? 5;
+      const texts = Array.from({ length: parts + 1 }, (_, place) => (place === parts ? '0' : format((most * (parts - place)) / parts)));
+      const key = `${texts.join()} ${minutes}`;
+      if (ys.getAttribute('data-key') === key) return;
+      ys.setAttribute('data-key', key);
+      ys.replaceChildren(...texts.map((text) => h('span', {}, text)));
+      xs.replaceChildren(...[minutes, minutes / 2].map((ago) => h('span', {}, `${number(ago)} min ago`)), h('span', {}, 'now'));
+      const across = Array.from({ length: parts }, (_, place) => (HEIGHT * place) / parts).map((y) => ({ x1: 0, x2: WIDTH, y1: y, y2: y }));
+      const down = [0, 0.25, 0.5, 0.75, 1].map((part) => ({ x1: WIDTH * part, x2: WIDTH * part, y1: 0, y2: HEIGHT }));
+      grid.replaceChildren(...[...across, ...down].map((line) => svg('line', { class: 'grid', ...line, 'vector-effect': 'non-scaling-stroke' })));
+    },
+    /** Shows which moment the values are of. */
+    point(x, text) {
+      put(when, it.under === null ? 'now' : text);
+      pointer.setAttribute('visibility', it.under === null ? 'hidden' : 'visible');
+      for (const end of ['x1', 'x2']) pointer.setAttribute(end, String(x));
+    } };
+  plot.addEventListener('pointermove', (event) => {
+    const box = plot.getBoundingClientRect();
+    it.under = Math.min(1, Math.max(0, (/** @type {PointerEvent} */ (event).clientX - box.left) / box.width));
+    draw();
+  });
+  plot.addEventListener('pointerleave', () => { it.under = null; draw(); });
+  return it;
+}
+
+/** A name of a legend with its colour and its value. */
+function named(name, place, value, href) {
+  const text = href === undefined ? name : h('a', { href }, name);
+  return h('span', {}, h('i', { class: `key k${place}` }), text, ' ', value);
+}
 
 /**
  * @param {string} title
+ * @param {string} unit of the values, as the heading has it
  * @param {{name: string, column: string}[]} series
  * @param {(value: number | null) => string} format
+ * @param {boolean} [counts] whether the values are whole numbers
  */
-export function chart(title, series, format) {
-  const paths = series.map((_, place) => svg('path', { class: `line c${place}`, 'vector-effect': 'non-scaling-stroke' }));
-  const grid = [0.25, 0.5, 0.75].map((part) => svg('line', { class: 'grid', x1: 0, x2: WIDTH,
-    y1: HEIGHT * part, y2: HEIGHT * part, 'vector-effect': 'non-scaling-stroke' }));
-  const pointer = svg('line', { class: 'pointer', y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke', visibility: 'hidden' });
-  const plot = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': title },
-    ...grid, ...paths, pointer);
-  const top = h('span', { class: 'top' });
-  const middle = h('span', { class: 'middle' });
-  const values = series.map(() => h('b'));
-  const when = h('span', { class: 'when' }, 'now');
-  const legend = h('p', { class: 'legend', 'aria-live': 'off' }, ...series.map(({ name }, place) =>
-    h('span', {}, h('i', { class: `key k${place}` }), `${name} `, values[place])), when);
-  const left = h('span', { class: 'left' });
-  const empty = h('p', { class: 'empty' }, 'Nothing measured yet');
-  const frame = h('div', { class: 'plot' }, plot, top, middle, h('span', { class: 'zero' }, '0'), empty,
-    left, h('span', { class: 'right' }, 'now'));
-  const whole = h('section', { class: 'card chart' }, h('h2', {}, title), legend, frame);
-
+export function chart(title, unit, series, format, counts = false) {
   let history = null;
-  /** @type {number | null} */
-  let under = null;
-
-  plot.addEventListener('pointermove', (event) => {
-    const box = plot.getBoundingClientRect();
-    under = Math.min(1, Math.max(0, (/** @type {PointerEvent} */ (event).clientX - box.left) / box.width));
-    draw();
-  });
-  plot.addEventListener('pointerleave', () => { under = null; draw(); });
+  const values = series.map(() => h('b'));
+  const shapes = series.map((_, place) => [svg('path', { class: `area a${place}` }),
+    svg('path', { class: `line c${place}`, 'vector-effect': 'non-scaling-stroke' })]);
+  const it = frame(title, unit, draw);
+  it.drawing.append(...shapes.flat());
+  it.legend.append(...series.map(({ name }, place) => named(name, place, values[place])), it.when);
 
   function draw() {
     if (history === null || history.t.length === 0) return;
     const end = history.t.at(-1);
-    const minutes = SPANS.find((span) => end - history.t[0] <= span * MINUTE) ?? 60;
+    const minutes = spanOf(history.t);
     const width = minutes * MINUTE;
-    put(left, `${minutes} min ago`);
     const columns = series.map(({ column }) => history[column] ?? []);
-    const most = ceiling(Math.max(0, ...columns.flat().filter((value) => value !== null)));
-    put(top, format(most));
-    put(middle, format(most / 2));
-    empty.hidden = columns.some((column) => column.some((value) => value !== null));
-    columns.forEach((column, place) => paths[place].setAttribute('d', line(history.t, column, width, most)));
-    const at = under === null ? history.t.length - 1 : nearest(history.t, end - width + under * width);
-    put(when, under === null ? 'now' : clock(history.t[at]));
+    const found = Math.max(0, ...columns.flat().filter((value) => value !== null));
+    const most = ceiling(counts ? Math.max(COUNTS, found) : found);
+    it.scale(most, format, minutes);
+    it.empty.hidden = columns.some((column) => column.some((value) => value !== null));
+    columns.forEach((column, place) => {
+      const path = line(history.t, column, width, most);
+      shapes[place][0].setAttribute('d', area(path));
+      shapes[place][1].setAttribute('d', path);
+    });
+    const at = it.under === null ? history.t.length - 1 : nearest(history.t, end - width + it.under * width);
     columns.forEach((column, place) => put(values[place], format(column[at] ?? null)));
-    pointer.setAttribute('visibility', under === null ? 'hidden' : 'visible');
-    const x = WIDTH * (1 - (end - history.t[at]) / width);
-    pointer.setAttribute('x1', String(x));
-    pointer.setAttribute('x2', String(x));
+    it.point(WIDTH * (1 - (end - history.t[at]) / width), clock(history.t[at]));
   }
 
-  return { whole, update(next) { history = next; draw(); } };
+  return { whole: it.whole, update(next) { history = next; draw(); } };
+}
+
+/** Columns of the minutes of the last hour, the parts of each one upon another: those of the most frequent names, and the rest. */
+export function columns(title, unit, link) {
+  let rows = [];
+  const it = frame(title, unit, draw);
+
+  function draw() {
+    const sums = Array.from({ length: 60 }, (_, minute) => rows.reduce((sum, row) => sum + row.minutes[minute], 0));
+    const most = ceiling(Math.max(COUNTS, ...sums));
+    it.scale(most, number, 60);
+    it.empty.hidden = rows.length > 0;
+    const under = it.under === null ? null : Math.min(59, Math.floor(it.under * 60));
+    const below = new Array(60).fill(0);
+    const paths = rows.map((row, place) => svg('path', { class: `f${place}`, d: row.minutes.map((count, minute) => {
+      const from = below[minute];
+      below[minute] += count;
+      return count === 0 ? '' : bar(minute, from / most, below[minute] / most);
+    }).join('') }));
+    it.drawing.replaceChildren(...paths);
+    const value = (row) => number(under === null ? row.minutes.reduce((sum, one) => sum + one, 0) : row.minutes[under]);
+    it.legend.replaceChildren(...rows.map((row, place) => named(row.name, place, h('b', {}, value(row)), link(row.name))), it.when);
+    it.point(((under ?? 0) + 0.5) * 10, under === null ? '' : `${60 - under} min ago`);
+    put(it.when, under === null ? 'the last hour' : `${59 - under} min ago`);
+  }
+
+  it.whole.querySelector('.empty').textContent = 'None in the last hour';
+  draw();
+  return { whole: it.whole, update(groups) { rows = byName(groups); draw(); } };
+}
+
+const bar = (minute, from, to) => `M${minute * 10 + 1} ${(HEIGHT * (1 - from)).toFixed(1)}V${(HEIGHT * (1 - to)).toFixed(1)}h8V${(HEIGHT * (1 - from)).toFixed(1)}z`;
+
+/** Minutes of groups by check: the most frequent ones, and the rest together. Pure. */
+export function byName(groups) {
+  const sums = new Map();
+  for (const { check, minutes } of groups) {
+    if (!minutes?.some((one) => one > 0)) continue;
+    const sum = sums.get(check) ?? new Array(60).fill(0);
+    minutes.forEach((one, place) => { sum[place] += one; });
+    sums.set(check, sum);
+  }
+  const total = (minutes) => minutes.reduce((sum, one) => sum + one, 0);
+  const rows = [...sums].map(([name, minutes]) => ({ name, minutes })).toSorted((a, b) => total(b.minutes) - total(a.minutes));
+  const rest = rows.slice(CHECKS);
+  if (rest.length === 0) return rows;
+  const others = rest.reduce((sum, { minutes }) => sum.map((one, place) => one + minutes[place]), new Array(60).fill(0));
+  return [...rows.slice(0, CHECKS), { name: 'others', minutes: others }];
 }
 
 /** The path of a column; a gap where nothing was measured. */
@@ -85,6 +166,28 @@ export function line(times, column, width, most) {
   });
   return path;
 }
+
+/** The area below a path of `line`. Pure. */
+export function area(path) {
+  return path.split('M').slice(1).map((run) => {
+    const points = run.replace('h.1', '');
+    return `M${points.split(' ')[0]} ${HEIGHT}L${points}V${HEIGHT}z`;
+  }).join('');
+}
+
+/** A small picture of the last minutes of a column. */
+export function spark() {
+  const shapes = [svg('path', { class: 'area a0' }), svg('path', { class: 'line c0', 'vector-effect': 'non-scaling-stroke' })];
+  const whole = svg('svg', { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' }, ...shapes);
+  return { whole, update(times, column) {
+    const path = line(times, column, Math.min(10, spanOf(times)) * MINUTE, ceiling(Math.max(0, ...column.filter((value) => value !== null))));
+    shapes[0].setAttribute('d', area(path));
+    shapes[1].setAttribute('d', path);
+  } };
+}
+
+/** Minutes in which all of these times are, the last ones at the end. */
+const spanOf = (times) => SPANS.find((span) => times.at(-1) - times[0] <= span * MINUTE) ?? 60;
 
 function nearest(times, moment) {
   let low = 0;

@@ -117,10 +117,12 @@ export function ticks(last, most) {
   return Array.from({ length: Math.floor(last / step) + 1 }, (_, place) => place * step);
 }
 
-/** A round time in the largest unit that leaves it whole: 500 ms, 5 s, 90 s, 2 min, 3 h. */
-export function roundTime(ms) {
-  const [unit, name] = [[HOUR, 'h'], [MINUTE, 'min'], [SECOND, 's']].find(([one]) => ms > 0 && ms % Number(one) === 0) ?? [1, 'ms'];
-  return `${number(ms / Number(unit))} ${name}`;
+/** Round times of an axis, all in one unit: the largest in which their step is a whole number or a plain fraction. */
+export function roundTimes(times) {
+  const [step, last] = [times[1] ?? 0, times.at(-1) ?? 0];
+  const fits = ([unit]) => last >= unit && (unit === SECOND || (step * 2) % unit === 0);
+  const [unit, name] = [[HOUR, 'h'], [MINUTE, 'min'], [SECOND, 's']].find(fits) ?? [1, 'ms'];
+  return times.map((ms) => `${number(ms / unit)} ${name}`);
 }
 
 /** A bound for an axis: 1, 2 or 5 times a power of ten, not below the value. */

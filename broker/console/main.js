@@ -4,16 +4,13 @@ import { accounts, forgetToken, get, hasToken, keepToken, signOut, stream, takeT
 import { h, put } from './dom.js';
 import { channelPath, isName, kindOf, partsOf } from './format.js';
 import { reduce, route, start } from './state.js';
-import { overview } from './views/overview.js';
-import { channels } from './views/channels.js';
-import { channel } from './views/channel.js';
-import { dev } from './views/dev.js';
-import { find } from './views/find.js';
-import { log } from './views/log.js';
-import { session } from './views/session.js';
-import { why } from './views/why.js';
 
-const pages = { overview, channels, channel, session, why, find, log, dev };
+/** Pages, each with the files that it alone needs. */
+const pages = {
+  overview: () => import('./views/overview.js'), channels: () => import('./views/channels.js'), channel: () => import('./views/channel.js'),
+  session: () => import('./views/session.js'), why: () => import('./views/why.js'), find: () => import('./views/find.js'),
+  log: () => import('./views/log.js'), dev: () => import('./views/dev.js'),
+};
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
 const query = /** @type {HTMLInputElement} */ (document.getElementById('query'));
@@ -26,12 +23,14 @@ let asksForToken = false;
 /** Where somebody was who left to sign in. */
 const PLACE = 'heliograph-place';
 
-function show() {
+async function show() {
   const { page, name, parameters } = route(location.hash);
   open.abort();
   open = new AbortController();
   view.end?.();
+  view = {};
   asksForToken = false;
+  main.dataset.page = page;
   state = { ...state, channel: null, refusals: null, troubled: null, presence: null, dropped: 0 };
   for (const link of document.querySelectorAll('nav a')) {
     const here = link.getAttribute('data-page') === (page === 'channel' ? 'channels' : page);
@@ -40,10 +39,14 @@ function show() {
   document.title = `${name || page[0].toUpperCase() + page.slice(1)} – Heliograph`;
   main.replaceChildren();
   if (!(page in pages)) {
-    main.append(h('p', { class: 'notice' }, 'There is no such page. ', h('a', { href: '#/' }, 'Overview')));
+    main.append(h('h1', {}, 'Page not found'), h('p', { class: 'notice' }, 'The console has no page at this address. ', h('a', { href: '#/' }, 'Overview')));
     return;
   }
-  view = pages[page](main, { name, parameters, node: () => state.node, again: show });
+  const { signal } = open;
+  const found = await pages[page]().catch(() => null);
+  if (signal.aborted) return;
+  if (found === null) { main.append(h('p', { class: 'notice' }, 'The broker does not answer.')); return; }
+  view = found[page](main, { name, parameters, node: () => state.node, again: show });
   view.update?.(state);
   const own = { overview: ['troubled'], channels: ['presence'], why: ['refusals'], log: ['log'],
     channel: isName(name) ? [`channel:${name}`] : [] };
@@ -62,12 +65,16 @@ function happened(name, data) {
     status(state.status === 'ok' && state.now?.reloads?.length ? 'reload failed' : state.status);
   }
   for (const part of document.querySelectorAll('[data-dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
+  const named = /** @type {HTMLElement} */ (document.getElementById('node'));
+  named.hidden = !state.node?.name;
+  put(named, state.node?.name ?? '');
   for (const part of document.querySelectorAll('[data-try]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.try;
   view.update?.(state);
   if (name === 'snapshot' && state.node?.accounts) showAccount();
 }
 
 function connected(how, text) {
+  if (how !== 'token') document.body.classList.toggle('lost', how !== 'open');
   if (how === 'token') askForToken();
   else if (how === 'refused') status(text ?? 'refused');
   else if (how === 'lost') status('not connected');
@@ -92,7 +99,7 @@ async function offerAccount(form) {
   const provider = (await accounts())?.provider;
   if (!provider) return;
   const keep = () => sessionStorage.setItem(PLACE, location.hash);
-  form.prepend(h('h2', {}, 'Account'), h('a', { class: 'main', href: '/account/sign-in', click: keep }, `Sign in with ${provider}`));
+  form.firstElementChild.after(h('h2', {}, 'Account'), h('a', { class: 'main', href: '/account/sign-in', click: keep }, `Sign in with ${provider}`));
 }
 
 /** Goes on where somebody was before the way to the provider. */
@@ -109,8 +116,8 @@ function askForToken() {
   status('token wanted');
   const token = /** @type {HTMLInputElement} */ (h('input', { type: 'password', id: 'token', required: true,
     autocomplete: 'current-password', 'aria-describedby': 'token-help' }));
-  const fault = h('p', { class: 'fault', role: 'alert' }, hasToken() ? 'The token of this tab is not that of this broker: it may '
-    + 'have been changed.' : '');
+  const fault = h('p', { class: 'fault', role: 'alert' }, hasToken() ? 'The token in this tab is not valid for this broker: it '
+    + 'may have changed.' : '');
   forgetToken();
   const form = h('form', { class: 'card login', submit: async (event) => {
     event.preventDefault();
@@ -118,9 +125,9 @@ function askForToken() {
     const { status: answered, data } = await get('/overview');
     if (answered === 200) { show(); return; }
     forgetToken();
-    put(fault, answered === 401 ? 'This is not the token of this broker.' : data.error ?? `status ${answered}`);
-  } }, h('h2', {}, 'Admin token'), h('label', { for: 'token' }, 'Token of this broker'), token,
-  h('p', { class: 'quiet', id: 'token-help' }, 'The content of the file that [admin] token_file names. It stays in this tab.'),
+    put(fault, answered === 401 ? 'This token is not valid for this broker.' : data.error ?? `status ${answered}`);
+  } }, h('h1', {}, 'Sign in'), h('h2', {}, 'Admin token'), h('label', { for: 'token' }, 'Token of this broker'), token,
+  h('p', { class: 'quiet', id: 'token-help' }, 'The content of the file named by [admin] token_file. It stays in this tab.'),
   h('button', { class: 'main' }, 'Continue'), fault);
   view.end?.();
   view = {};

@@ -133,22 +133,39 @@ impl AdminListener {
         self.answered(self.send("POST", target, body))
     }
 
+    /// The events of these topics, as they come.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] when nobody answers, or the broker refuses.
+    pub(crate) fn events(&self, topics: &str) -> Result<Events, Failure> {
+        let answer = self.ask("GET", &format!("/events?topics={topics}"));
+        let answer = answer.map_err(|error| self.is_silent(&error))?;
+        if answer.status != "200" {
+            return Err(self.refusal(answer)?.into());
+        }
+        let host = self.host.clone();
+        let body = answer.body;
+        Ok(Events { host, body })
+    }
+
+    fn is_silent(&self, error: &io::Error) -> Failure {
+        let host = &self.host;
+        let advice = if error.kind() == io::ErrorKind::TimedOut {
+            "its log may say why"
+        } else {
+            "is it running? If its admin listener is elsewhere, name it by --admin URL"
+        };
+        Failure::Fatal(format!(
+            "the broker at http://{host} does not answer: {error}: {advice}"
+        ))
+    }
+
     fn document(&self, method: &str, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.answered(self.ask(method, target))
     }
 
     fn answered(&self, answer: io::Result<Answer>) -> Result<Result<Value, Refusal>, Failure> {
-        let host = &self.host;
-        let answer = answer.map_err(|error| {
-            let advice = if error.kind() == io::ErrorKind::TimedOut {
-                "its log may say why"
-            } else {
-                "is it running? If its admin listener is elsewhere, name it by --admin URL"
-            };
-            Failure::Fatal(format!(
-                "the broker at http://{host} does not answer: {error}: {advice}"
-            ))
-        })?;
+        let answer = answer.map_err(|error| self.is_silent(&error))?;
         if answer.status != "200" {
             return self.refusal(answer).map(Err);
         }
@@ -234,6 +251,41 @@ impl AdminListener {
              overloaded"
         );
         io::Error::new(io::ErrorKind::TimedOut, text)
+    }
+}
+
+/// Server-sent events of a broker.
+pub(crate) struct Events {
+    host: String,
+    body: BufReader<TcpStream>,
+}
+
+impl Events {
+    /// The next event's name and data.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] at the end of the stream, and when nothing comes any more: a broker that has nothing to say
+    /// sends a comment now and then.
+    pub(crate) fn next(&mut self) -> Result<(String, Value), Failure> {
+        let host = &self.host;
+        let mut name = String::new();
+        loop {
+            let mut line = String::new();
+            let read = (&mut self.body)
+                .take(DOCUMENT_BYTES_MAX)
+                .read_line(&mut line);
+            let failed = |why: &str| Failure::Fatal(format!("the broker at http://{host} {why}"));
+            match read {
+                Ok(0) => return Err(failed("has ended, or closed the stream")),
+                Ok(_) => {}
+                Err(error) => return Err(failed(&format!("says nothing more: {error}"))),
+            }
+            if let Some(event) = line.strip_prefix("event: ") {
+                event.trim_end().clone_into(&mut name);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return Ok((name, serde_json::from_str(data).unwrap_or_default()));
+            }
+        }
     }
 }
 

@@ -483,32 +483,49 @@ pub(crate) struct Source<'f> {
 /// Faults of the files of one import.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    shown: Vec<String>,
+    shown: Vec<Fault>,
+    count: usize,
+}
+
+/// A fault as it is shown: where it was found first, and how often.
+#[derive(Debug)]
+struct Fault {
+    file: PathBuf,
+    /// The channel and document in which it was found first, if it is one of a channel.
+    place: String,
+    text: String,
     count: usize,
 }
 
 impl Faults {
     /// Something is wrong with a file as a whole, or at a place that `text` begins with.
     pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
-        self.add(|| format!("{}: {}", file.display(), plain(text)));
+        self.add(file, String::new, text);
     }
 
-    /// Something is wrong with a channel: `text` says what, and what is allowed.
+    /// Something is wrong with a channel: `text` says what, and what is allowed. Channels of one file with the same
+    /// fault are shown once.
     pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
         let Source { file, document } = source;
-        self.add(|| {
-            let (file, name) = (file.display(), plain(&shortened(name)));
-            format!(
-                "{file}: channel {name} (document {document}): {}",
-                plain(text)
-            )
-        });
+        let place = || {
+            let name = plain(&shortened(name));
+            format!("channel {name} (document {document}): ")
+        };
+        self.add(file, place, text);
     }
 
-    fn add(&mut self, text: impl FnOnce() -> String) {
+    fn add(&mut self, file: &Path, place: impl FnOnce() -> String, text: &str) {
         self.count += 1;
-        if self.shown.len() < FAULTS_SHOWN_MAX {
-            self.shown.push(text());
+        let mut known = self.shown.iter_mut();
+        if let Some(known) = known.find(|it| it.text == text && it.file == file) {
+            known.count += 1;
+        } else if self.shown.len() < FAULTS_SHOWN_MAX {
+            self.shown.push(Fault {
+                file: file.into(),
+                place: place(),
+                text: text.into(),
+                count: 1,
+            });
         }
     }
 
@@ -525,14 +542,25 @@ impl Faults {
         if self.count == 0 {
             return Ok(());
         }
-        let more = self.count - self.shown.len();
+        let shown: usize = self.shown.iter().map(|fault| fault.count).sum();
+        let more = self.count - shown;
+        let faults = std::mem::take(&mut self.shown);
+        let mut lines: Vec<String> = faults.iter().map(Fault::line).collect();
         if more > 0 {
-            self.shown.push(format!("{more} more faults are not shown"));
+            lines.push(format!("{more} more faults are not shown"));
         }
-        self.shown.push(outcome.into());
-        Err(Failure::Configuration(
-            std::mem::take(&mut self.shown).join("\n"),
-        ))
+        lines.push(outcome.into());
+        Err(Failure::Configuration(lines.join("\n")))
+    }
+}
+
+impl Fault {
+    fn line(&self) -> String {
+        let (file, place, text) = (self.file.display(), &self.place, plain(&self.text));
+        match self.count {
+            1 => format!("{file}: {place}{text}"),
+            count => format!("{file}: {place}{text} ({} more like this)", count - 1),
+        }
     }
 }
 
@@ -554,5 +582,5 @@ pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 /// and their tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
-/// Faults that are shown; of further ones only the number.
+/// Faults that are shown, those with one text once; of further ones only the number.
 pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

@@ -9,9 +9,12 @@ mod cluster_status;
 pub mod devices;
 pub mod doctor;
 pub mod env;
+pub mod forget;
 pub mod hook_test;
 pub mod policy_test;
 pub mod seccomp;
+pub mod tail;
+pub mod top;
 pub mod trace;
 pub mod why;
 

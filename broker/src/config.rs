@@ -1,10 +1,10 @@
 //! From flags and file to [`Settings`].
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
-//! order: `flags` (the command line), `key_flags` (flags of keys), `lan` (what `--lan` stands for), `file` (the file),
-//! `rules` (rules that join keys), `credentials` (who may do what: a file of its own), `document` (how a text is read),
-//! `draft` (what was read, with all that is wrong), `json` and `summary` (settings as they are shown). The CPUs of the
-//! process are on this page.
+//! order: `flags` (the command line), `help` (its texts), `key_flags` (flags of keys), `lan` (what `--lan` stands for),
+//! `file` (the file), `rules` (rules that join keys), `credentials` (who may do what: a file of its own), `document`
+//! (how a text is read), `draft` (what was read, with all that is wrong), `json` and `summary` (settings as they are
+//! shown). The CPUs of the process are on this page.
 //!
 //! All faults are found in one go. Nothing outside this module knows that there was a file.
 
@@ -13,6 +13,7 @@ mod document;
 mod draft;
 mod file;
 mod flags;
+mod help;
 mod json;
 mod key_flags;
 mod lan;
@@ -29,11 +30,12 @@ use draft::Findings;
 pub use draft::{ConfigError, Draft, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ChannelsCommand, ChannelsFlags, ClusterCommand,
-    ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, HookTestFlags, PolicyCommand,
-    PolicyFlags, PolicyTestFlags, PresignFlags, SeccompFlags, ServeFlags, ThingsCheckFlags,
-    ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags, TraceFlags, VersionFlags,
-    WhyFlags,
+    ClusterFlags, Command, DoctorFlags, EnvFlags, EnvFormat, ForgetFlags, HookTestFlags,
+    PolicyCommand, PolicyFlags, PolicyTestFlags, PresignFlags, SeccompFlags, ServeFlags, TailFlags,
+    TailLevel, ThingsCheckFlags, ThingsCommand, ThingsFlags, ThingsImportFlags, ThingsIssueFlags,
+    TopFlags, TraceFlags, VersionFlags, WhyFlags,
 };
+pub use help::{completions, program};
 pub use json::json;
 pub use key_flags::KeyFlags;
 use lan::Networks;

@@ -60,13 +60,36 @@ impl Devices {
         let others_read = others.iter().take(CHAIN_CERTIFICATES_MAX - 1);
         let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
         numbers.extend(others_read.map(|(_, other)| number_of(&other)));
+        let vouched = self.vouched(leaf, others, now);
+        // An authority below another one can be revoked, too, and devices need not show it.
+        numbers.extend(vouched.iter().map(|(authority, _)| authority.number));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
             numbers: numbers.into(),
             not_before_s: seconds(validity.not_before.timestamp()),
             not_after_s: seconds(validity.not_after.timestamp()),
-            vouched: self.vouched(leaf, others, now).map_err(Into::into),
+            vouched: vouched.map(|(_, it)| it).map_err(Into::into),
         })
+    }
+
+    /// The next second at which [`Self::judge`] may find something else about this chain: an authority, a certificate
+    /// of the chain or a list begins or ends. `u64::MAX` if there is none.
+    fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
+        let of_authorities = self.authorities.iter().flat_map(|authority| {
+            let (first_s, last_s) = authority.validity_s;
+            let lists = authority.lists.ends_s();
+            let stale = lists.map(|ends_s| ends_s.saturating_add(authority.grace_s + 1));
+            stale.chain([first_s, last_s.saturating_add(1)])
+        });
+        let read = chain.iter().take(CHAIN_CERTIFICATES_MAX);
+        let read = read.filter_map(|it| parse_x509_certificate(it).ok());
+        let of_chain = read.flat_map(|(_, it)| {
+            let last_s = seconds(it.validity().not_after.timestamp());
+            let first_s = seconds(it.validity().not_before.timestamp());
+            [first_s, last_s.saturating_add(1)]
+        });
+        let later = of_authorities.chain(of_chain).filter(|at_s| *at_s > now_s);
+        later.min().unwrap_or(u64::MAX)
     }
 
     /// Authorities that have ended or will within a month, and overdue revocation lists, as a remark says it.
@@ -99,7 +122,7 @@ impl Devices {
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Certified, String> {
+    ) -> Result<(&Authority, Certified), String> {
         if others.len() >= CHAIN_CERTIFICATES_MAX {
             return Err(format!(
                 "its chain has more than {CHAIN_CERTIFICATES_MAX} certificates"
@@ -113,7 +136,7 @@ impl Devices {
         let mut first = None;
         for authority in &self.authorities {
             match authority.vouch(leaf, others, now) {
-                Ok(vouched) => first = first.or(Some(vouched)),
+                Ok(vouched) => first = first.or(Some((authority, vouched))),
                 Err(AuthorityFault::NotItsIssuer) => {}
                 // Whoever else vouches for it: it was withdrawn, or nobody knows whether it was.
                 Err(fault @ (AuthorityFault::Revoked | AuthorityFault::Stale)) => {
@@ -183,15 +206,45 @@ impl Door {
         is_one.then_some(&self.config)
     }
 
-    /// The beginning of a connection: its server name and its certificate.
+    /// The devices that connections which began with this door are judged by at first.
     #[must_use]
-    pub fn shown(&self, server_name: &str, chain: Option<&[CertificateDer<'_>]>) -> Shown {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = UnixTime::since_unix_epoch(now.unwrap_or_default());
-        Shown {
+    pub fn devices(&self) -> &Arc<Devices> {
+        &self.devices
+    }
+}
+
+/// A connection's certificate as it was judged last: by these devices, until this second since 1970 UTC.
+#[derive(Debug)]
+pub struct Judgement {
+    devices: Arc<Devices>,
+    until_s: u64,
+}
+
+impl Judgement {
+    /// Judges the beginning of a connection: its server name and its certificate.
+    #[must_use]
+    pub fn pass(
+        devices: &Arc<Devices>,
+        server_name: &str,
+        chain: Option<&[CertificateDer<'_>]>,
+        now_s: u64,
+    ) -> (Self, Shown) {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
+        let judgement = Self {
+            devices: Arc::clone(devices),
+            until_s: devices.changes_s(chain.unwrap_or_default(), now_s),
+        };
+        let shown = Shown {
             server_name: server_name.to_ascii_lowercase().into(),
-            certificate: chain.and_then(|chain| self.devices.judge(chain, now)),
-        }
+            certificate: chain.and_then(|chain| devices.judge(chain, now)),
+        };
+        (judgement, shown)
+    }
+
+    /// Whether it holds at this second, where these devices are in force.
+    #[must_use]
+    pub fn holds(&self, devices: &Arc<Devices>, now_s: u64) -> bool {
+        Arc::ptr_eq(&self.devices, devices) && now_s < self.until_s
     }
 }
 
@@ -253,6 +306,8 @@ impl ClientCertVerifier for Ask {
 pub struct Authority {
     /// SHA-256 of its public key.
     pub key: [u8; 32],
+    /// By which lists of an authority above it name it.
+    number: u64,
     /// How many certificates it has revoked; `None` if it has no revocation list.
     pub revoked: Option<usize>,
     /// Its first and its last second, since 1970 UTC.
@@ -332,6 +387,7 @@ impl Authority {
         let validity = parsed.validity();
         Ok(Self {
             key: fingerprint(parsed.public_key().raw),
+            number: number_of(&parsed),
             revoked,
             validity_s: (
                 seconds(validity.not_before.timestamp()),

@@ -39,7 +39,8 @@ pub(crate) enum ReadError {
 /// # Errors
 /// Why not.
 pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
-    text(read(&File::open(path)?, bytes_max)?)
+    let file = File::open(path).map_err(|error| located(path, error))?;
+    text(read(&file, bytes_max)?)
 }
 
 /// The same from a regular file only.
@@ -70,11 +71,27 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
+        .open(path)
+        .map_err(|error| located(path, error))?;
     if !file.metadata()?.is_file() {
         return Err(ReadError::NotRegular);
     }
     Ok(file)
+}
+
+/// The error of a file that could not be opened: where a relative path leads nowhere, with the place it leads to.
+fn located(path: &Path, error: io::Error) -> io::Error {
+    let is_meant = error.kind() == io::ErrorKind::NotFound && path.is_relative();
+    match std::path::absolute(path) {
+        Ok(whole) if is_meant => io::Error::new(
+            error.kind(),
+            format!(
+                "{error}: looked for {}, relative to the working directory",
+                whole.display()
+            ),
+        ),
+        Ok(_) | Err(_) => error,
+    }
 }
 
 fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {

@@ -54,4 +54,4 @@ pub mod version;
 
 pub use broker_etcd as etcd;
 pub use failure::Failure;
-pub use terminal::print;
+pub use terminal::{Screen, print, say};

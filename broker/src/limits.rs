@@ -200,3 +200,6 @@ pub(crate) const WAKES_OF_CALLER_PER_HOUR: u32 = 10;
 
 /// Callers of a channel that are counted apart within an hour: no more can have had their part.
 pub(crate) const WAKE_CALLERS_MAX: usize = WAKES_PER_HOUR as usize;
+
+/// Longest text of `POST /forget`, in bytes: a subject of a provider may have 255 characters.
+pub(crate) const FORGET_BYTES_MAX: usize = 2048;

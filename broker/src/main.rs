@@ -1,17 +1,16 @@
 //! The binary `broker`: flags, configuration, then the server.
 
 use broker::commands::{
-    backup, cluster, devices, doctor, env, hook_test, policy_test, seccomp, trace, why,
+    backup, cluster, devices, doctor, env, forget, hook_test, policy_test, seccomp, tail, top,
+    trace, why,
 };
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::server::{self, Checked};
-use broker::{Failure, channels, print, side, version};
+use broker::{Failure, Screen, channels, print, say, side, version};
 use broker_core::settings::value::{role_of_path, without_role};
-use clap::Parser;
 use codec::signal::Role;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
-use std::fmt::Display;
-use std::io::Write;
+use std::io::stdout;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -22,17 +21,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Before anything else: memory that was touched before stays as it is.
     side::avoid_huge_pages();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_process();
     let result = match &arguments.command {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file, flags } => check_config(file, flags),
-        Command::Doctor(flags) => doctor::run(flags, &mut std::io::stdout()),
+        Command::Doctor(flags) => doctor::run(flags, &mut stdout(), Screen::stdout()),
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
-        Command::Channels(flags) => channels::run(flags, &mut std::io::stdout()),
-        Command::Things(flags) => devices::run(flags, &mut std::io::stdout()),
-        Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
-        Command::Policy(flags) => match policy_test::run(flags, &mut std::io::stdout()) {
+        Command::Channels(flags) => channels::run(flags, &mut stdout()),
+        Command::Things(flags) => devices::run(flags, &mut stdout()),
+        Command::Why(flags) => why::run(flags, Screen::stdout()).and_then(|text| print(&text)),
+        Command::Forget(flags) => forget::run(flags, &mut stdout()),
+        Command::Tail(flags) => tail::run(flags, &mut stdout(), Screen::stdout()),
+        Command::Top(flags) => top::run(flags, &mut stdout(), Screen::stdout()),
+        Command::Completions { shell } => print(&config::completions(*shell)),
+        Command::Policy(flags) => match policy_test::run(flags, &mut stdout()) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),
@@ -41,13 +44,13 @@ fn main() -> ExitCode {
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
         Command::SeccompProfile(flags) => seccomp::run(flags).and_then(|text| print(&text)),
         Command::Version(flags) => print(&version::text(flags)),
-        Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
-        Command::Cluster(flags) => cluster::run(flags, &mut std::io::stdout()),
+        Command::Trace(flags) => trace::run(flags, &mut stdout(), Screen::stdout()),
+        Command::Cluster(flags) => cluster::run(flags, &mut stdout()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&failure);
+            say(&Screen::stderr().error(&failure.to_string()).trim_end());
             ExitCode::from(failure.code())
         }
     }
@@ -62,16 +65,14 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     let settings = checked(flags)
         .map_err(|error| refusal(&error, flags.dev))?
         .settings;
-    let log = side::log_to_stderr(settings.log_format)
+    // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
+    let is_quiet = settings.dev && !flags.verbose && Screen::stderr().is_terminal();
+    let level = if is_quiet { "warn" } else { "info" };
+    let log = side::log_to_stderr(settings.log_format, level)
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
     let ended = server::run(settings, &log);
     log.flush(FLUSH_MAX);
     ended
-}
-
-/// A line on stderr. One that nobody reads is no failure: the exit code has been decided.
-fn say(line: &impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A start that is refused; who only lacks credentials may want none yet.
@@ -82,7 +83,16 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     } else {
         ""
     };
-    Failure::Configuration(format!("{error}{hint}"))
+    Failure::Configuration(format!("{}{hint}", told(error)))
+}
+
+/// The faults as whoever reads stderr wants them: a terminal has the lines of the file, too.
+fn told(error: &ConfigError) -> String {
+    if Screen::stderr().is_terminal() {
+        error.marked()
+    } else {
+        error.to_string()
+    }
 }
 
 fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
@@ -94,7 +104,7 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         config: Some(file.into()),
         ..flags.clone()
     };
-    let checked = checked(&flags).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let checked = checked(&flags).map_err(|error| Failure::Configuration(told(&error)))?;
     for warning in &checked.warnings {
         say(warning);
     }

@@ -7,6 +7,7 @@
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
+//! Under `--dev` a SIGHUP ends a server whose terminal is gone (`side::Hangup`).
 //! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
 //! Rings come before all that depends on the number of shards, which locked memory may lower (`shards.rs`). Nothing is
 //! written to stdout but the `ready` line.
@@ -34,7 +35,7 @@ use crate::data_dir::{self, DataDir, Reach};
 use crate::devices::{self, Authority, Devices, NameSource};
 use crate::server::cluster::node;
 use crate::server::reload::{accounts, hooks};
-use crate::side::{self, AdminPage, Command, Log, Pairing, StatusBoard};
+use crate::side::{self, AdminPage, Command, Hangup, Log, Pairing, StatusBoard};
 use crate::tls_files::NotAfter;
 use crate::{edge::EdgeSettings, failure::Failure, hooks::Courier, providers::Fetcher};
 use crate::{memory, session_key};
@@ -97,7 +98,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());
     let tasks = (hooks.courier.take(), fetcher);
-    start_side(page, tasks, &status, commands)?;
+    start_side(page, tasks, (&settings, &status), commands)?;
 
     let shards = Shards {
         settings: &settings,
@@ -144,10 +145,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 fn start_side(
     page: Option<AdminPage>,
     tasks: (Option<Courier>, Option<Fetcher>),
-    status: &StatusBoard,
+    (settings, status): (&Settings, &StatusBoard),
     commands: Sender<Command>,
 ) -> Result<(), Failure> {
-    side::start(page, tasks, status.clone(), commands)
+    let hangup = Hangup::of_process(settings.dev);
+    side::start(page, tasks, status.clone(), commands, hangup)
         .map_err(|error| Failure::fatal("the side thread cannot be started", &error))
 }
 

@@ -9,7 +9,7 @@
 //! | `admin` | the table of all pages, who gets in with a token or an account, and how a connection is served |
 //! | `inspector` `survey` | questions to the shards and to other nodes |
 //! | `channels` | what and who is there, and what operators do to it |
-//! | `trace` `refusals` `recent_refusals` | what happened, and why not |
+//! | `trace` `refusals` `recent_refusals` `forget` | what happened, and why not; how that is forgotten |
 //! | `console` | the operator's pages: files, figures, events |
 //! | `metrics` `log` | for programs that watch |
 //! | `try_page` `try_sessions` | a camera and a viewer in a browser |
@@ -24,6 +24,7 @@ mod cluster;
 mod console;
 mod dev;
 mod feed;
+mod forget;
 mod hooks;
 mod inspector;
 mod lan;
@@ -59,8 +60,8 @@ pub use log::tail::LogTail;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{BUDGETS, ProcessState, Report, Scrape, Scraper};
 pub use process::{
-    avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back, monotonic,
-    raise_descriptors, unblock_signals,
+    Hangup, avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back,
+    monotonic, raise_descriptors, unblock_signals,
 };
 pub use refusals::Refusals;
 pub use shared_state::{RELOADED, Reload, Reloads, Shared, Status, StatusBoard};
@@ -68,22 +69,22 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::{io, thread};
 pub use survey::Survey;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use trace::failed_sessions::Troubled;
 pub use try_sessions::{InForce, Lender, Tries};
 
-/// A signal from the operator.
+/// An order of the operator, by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// SIGTERM or SIGINT: drain and end.
+    /// SIGTERM or SIGINT, or the terminal of a development server is gone: drain and end.
     End,
     /// SIGHUP: read the files again that may change.
     Reload,
 }
 
 /// Starts the side thread, with the courier of hooks and the fetcher of
-/// providers' keys on it. It ends with the process. Signals are sent as `commands`; a
-/// second `End` is sent like the first.
+/// providers' keys on it. It ends with the process. Signals are sent as `commands`, SIGHUP by
+/// its effect; a second `End` is sent like the first.
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
@@ -92,6 +93,7 @@ pub fn start(
     (courier, fetcher): (Option<Courier>, Option<Fetcher>),
     status: StatusBoard,
     commands: Sender<Command>,
+    hangup: Hangup,
 ) -> io::Result<()> {
     let (ready, started) = crossbeam_channel::bounded(1);
     let run = move || {
@@ -108,17 +110,22 @@ pub fn start(
                 let signals = (
                     signal(SignalKind::terminate())?,
                     signal(SignalKind::interrupt())?,
-                    signal(SignalKind::hangup())?,
+                    match hangup {
+                        Hangup::Ignored => None,
+                        Hangup::Reloads | Hangup::EndsWithTerminal => {
+                            Some(signal(SignalKind::hangup())?)
+                        }
+                    },
                 );
                 process::unblock_signals()?;
                 Ok(signals)
             });
             match signals {
-                Ok((terminate, interrupt, hangup)) => {
+                Ok((terminate, interrupt, hangups)) => {
                     let _ = ready.send(Ok(()));
                     courier.map(|courier| tokio::spawn(courier.run()));
                     fetcher.map(|fetcher| tokio::spawn(fetcher.run()));
-                    listen(terminate, interrupt, hangup, commands).await;
+                    listen(terminate, interrupt, hangups, hangup, commands).await;
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -146,20 +153,37 @@ fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
 }
 
 async fn listen(
-    mut terminate: tokio::signal::unix::Signal,
-    mut interrupt: tokio::signal::unix::Signal,
-    mut hangup: tokio::signal::unix::Signal,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    mut hangups: Option<Signal>,
+    hangup: Hangup,
     commands: Sender<Command>,
 ) {
     loop {
         let command = tokio::select! {
             _ = terminate.recv() => Command::End,
             _ = interrupt.recv() => Command::End,
-            _ = hangup.recv() => Command::Reload,
+            _ = next(&mut hangups) => {
+                if hangup.ends() {
+                    // The shell and the kernel both send one: the other must not cut the drain short.
+                    hangups = None;
+                    Command::End
+                } else {
+                    Command::Reload
+                }
+            }
         };
         if commands.send(command).is_err() {
             return; // nobody is left to act on it: the process ends
         }
+    }
+}
+
+/// The next of these signals, if they are listened to.
+async fn next(signals: &mut Option<Signal>) {
+    match signals {
+        Some(signals) => drop(signals.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -1,9 +1,15 @@
-//! What subcommands print: texts of the wire as a terminal may show them, and findings with their level.
+//! What subcommands print: texts of the wire and of other people's files as a terminal may show them, findings with
+//! their level, and colours and widths where the reader is a terminal; and the name that a misspelt one is nearest to.
+//! All that is printed or logged goes through [`shown`].
 
 use crate::failure::Failure;
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
-use std::fmt::Write;
-use std::io;
+use std::borrow::Cow;
+use std::fmt::{Display, Write};
+use std::io::{self, IsTerminal, Write as _};
+use std::os::fd::AsFd;
+use strsim::osa_distance;
 
 /// Prints a text on stdout.
 ///
@@ -11,6 +17,11 @@ use std::io;
 /// As of [`write`].
 pub fn print(text: &str) -> Result<(), Failure> {
     write(&mut io::stdout(), text)
+}
+
+/// Prints a line on stderr. One that nobody reads is no failure: the exit code has been decided.
+pub fn say(line: &impl Display) {
+    let _ = writeln!(io::stderr(), "{}", shown(&line.to_string()));
 }
 
 /// Writes a text. A reader that has enough of it, such as `head`, is no failure.
@@ -26,7 +37,8 @@ pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> 
 /// # Errors
 /// As of [`write`].
 pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let written = out.write_all(shown(text).as_bytes());
+    match written.and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::Fatal(format!("stdout: {error}"))),
@@ -46,20 +58,51 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// A JSON document without anything that a terminal would obey: such characters are escaped by their numbers, which
-/// every reader of JSON takes for the same.
+/// A JSON document without anything that a terminal would obey.
 pub(crate) fn json(document: &Value) -> String {
-    let text = document.to_string();
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_obeyed(c) {
-            // None of them is beyond the first 65,536 characters, and outside of strings JSON has none.
-            let _ = write!(plain, "\\u{:04x}", u32::from(c));
-        } else {
-            plain.push(c);
+    shown(&document.to_string()).into_owned()
+}
+
+/// Lines without anything else that a terminal would obey, but for colours: such characters are escaped by their
+/// numbers as in JSON, where every reader takes that for the same.
+pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
+    let is_unfit = |c: char| is_obeyed(c) && c != '\n';
+    let Some(mut at) = lines.find(is_unfit) else {
+        return Cow::Borrowed(lines);
+    };
+    let (mut shown, mut rest) = (String::with_capacity(lines.len() + 16), lines);
+    loop {
+        let (before, from) = rest.split_at(at);
+        shown.push_str(before);
+        let style = style(from);
+        shown.push_str(style);
+        rest = from.get(style.len()..).unwrap_or_default();
+        if style.is_empty() {
+            let mut left = rest.chars();
+            // None of them is beyond the first 65,536 characters, and outside of strings JSON has none but line ends.
+            let c = u32::from(left.next().unwrap_or_default());
+            let _ = write!(shown, "\\u{c:04x}"); // a String takes all
+            rest = left.as_str();
         }
+        let Some(next) = rest.find(is_unfit) else {
+            shown.push_str(rest);
+            return Cow::Owned(shown);
+        };
+        at = next;
     }
-    plain
+}
+
+/// The colour or weight that a text begins with, as `ESC [ 1 m`; empty for any other sequence, and for what hides text.
+fn style(text: &str) -> &str {
+    let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
+    let whole = end.and_then(|end| text.get(.."\x1b[m".len() + end));
+    let codes = whole.and_then(|whole| whole.get(2..whole.len() - 1));
+    let is_mild = |code: &str| {
+        let code = code.parse::<u8>();
+        code.is_ok_and(|code| matches!(code, 0..=4 | 22..=24 | 31..=37 | 39 | 91..=97))
+    };
+    let is_style = codes.is_some_and(|codes| codes.split(';').all(is_mild));
+    whole.filter(|_| is_style).unwrap_or_default()
 }
 
 /// Whether a terminal would act on a character, or turn the direction of what it shows.
@@ -67,6 +110,184 @@ pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+// The stream that a text goes to: a terminal has a width, and may have colours; a pipe or file has neither.
+
+/// How a stream shows texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Characters of a line; `None` where it is no terminal.
+    columns: Option<usize>,
+    colours: bool,
+}
+
+/// The colour of a text, by its numbers of ECMA-48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colour {
+    Bold,
+    Red,
+    Green,
+    Yellow,
+}
+
+impl Screen {
+    /// A pipe, a file, or a test.
+    pub const PLAIN: Self = Self {
+        columns: None,
+        colours: false,
+    };
+
+    /// A narrow terminal with colours.
+    #[cfg(test)]
+    pub(crate) const NARROW: Self = Self {
+        columns: Some(20),
+        colours: true,
+    };
+
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// Standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    fn of(stream: &(impl AsFd + IsTerminal)) -> Self {
+        if !stream.is_terminal() {
+            return Self::PLAIN;
+        }
+        let columns = tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
+        let variable = |name| std::env::var_os(name).unwrap_or_default();
+        Self {
+            // Some terminals do not say.
+            columns: Some(if columns == 0 { COLUMNS } else { columns }),
+            // https://no-color.org: whatever its value, unless it is empty.
+            colours: variable("NO_COLOR").is_empty() && variable("TERM") != "dumb",
+        }
+    }
+
+    /// Whether it is a terminal.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// Lines of standard output's terminal.
+    pub(crate) fn rows(self) -> usize {
+        let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        if rows == 0 { ROWS } else { rows }
+    }
+
+    /// A line without what has no room.
+    pub(crate) fn cut(self, line: &str) -> String {
+        line.chars()
+            .take(self.columns.unwrap_or(usize::MAX))
+            .collect()
+    }
+
+    /// A text in a colour.
+    pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
+        if !self.colours {
+            return text.to_owned();
+        }
+        let number = match colour {
+            Colour::Bold => "1",
+            Colour::Red => "31",
+            Colour::Green => "32",
+            Colour::Yellow => "33",
+        };
+        format!("\u{1b}[{number}m{text}\u{1b}[0m")
+    }
+
+    /// A line, broken between words where it is too long; what follows the first break is indented.
+    pub(crate) fn wrapped(self, line: &str, indent: usize) -> String {
+        let Some(columns) = self.columns.filter(|it| line.chars().count() > *it) else {
+            return line.to_owned();
+        };
+        let indent = indent.min(columns / 2);
+        let (mut out, mut width) = (String::new(), 0);
+        for word in line.split_inclusive(' ') {
+            let length = word.trim_end().chars().count();
+            if width > indent && width + length > columns {
+                out.truncate(out.trim_end().len());
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', indent));
+                width = indent;
+            }
+            out.push_str(word);
+            width += word.chars().count();
+        }
+        out
+    }
+
+    /// A text of lines, each wrapped below its own beginning, and in the colour that it is to have.
+    pub(crate) fn show(self, text: &str, colour: impl Fn(&str) -> Option<Colour>) -> String {
+        if !self.is_terminal() {
+            return text.to_owned();
+        }
+        let mut out = String::new();
+        for line in text.lines() {
+            let begins = line.len() - line.trim_start().len();
+            let shown = self.wrapped(line, begins + 2);
+            out.push_str(&match colour(line) {
+                Some(colour) => self.paint(colour, &shown),
+                None => shown,
+            });
+            out.push('\n');
+        }
+        out
+    }
+
+    /// An error, as it ends a command: on a terminal it says that it is one.
+    #[must_use]
+    pub fn error(self, text: &str) -> String {
+        if !self.is_terminal() {
+            return format!("{text}\n");
+        }
+        let shown = self.show(&format!("error: {text}"), |_| None);
+        shown.replacen("error:", &self.paint(Colour::Red, "error:"), 1)
+    }
+}
+
+/// The size of a terminal that does not say.
+const COLUMNS: usize = 80;
+const ROWS: usize = 24;
+
+// The name that a misspelt one is nearest to.
+
+/// `; the nearest is NAME`, or nothing. Neither case nor `-` and `_` count.
+pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
+    let written: String = letters(written).take(WRITTEN_MAX).collect();
+    let edits = |name: &&&str| {
+        let name: String = letters(name).collect();
+        let begins = written.len() >= BEGINNING_MIN && name.starts_with(&written);
+        if begins {
+            0
+        } else {
+            osa_distance(&name, &written)
+        }
+    };
+    let found = names.iter().min_by_key(edits);
+    let found = found.filter(|name| edits(name) <= written.len() / 4 + 1);
+    found.map_or_else(String::new, |name| format!("; the nearest is {name}"))
+}
+
+fn letters(text: &str) -> impl Iterator<Item = char> {
+    let is_counted = |char: &char| !matches!(char, '-' | '_');
+    text.chars()
+        .filter(is_counted)
+        .map(|char| char.to_ascii_lowercase())
+}
+
+/// Characters of what was written that are compared: more than the longest name has.
+const WRITTEN_MAX: usize = 64;
+
+/// A name of which this many first characters were written is near.
+const BEGINNING_MIN: usize = 4;
 
 // Things that a command looked at for an operator, each well, worth a warning, or wrong.
 
@@ -143,6 +364,45 @@ mod tests {
         assert_eq!(plain("\u{61c}1"), r"\u{61c}1");
         assert_eq!(plain("a\u{202e}b\u{2066}"), r"a\u{202e}b\u{2066}");
         assert_eq!(plain("Grüße 日本"), "Grüße 日本");
+    }
+
+    #[test]
+    fn lines_and_colours_stay_and_nothing_else_that_is_obeyed() {
+        for (text, wanted) in [
+            ("two\nlines of Grüße\n", "two\nlines of Grüße\n"),
+            ("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m"),
+            ("\x1b[8mhidden\x1b[1;8m", r"\u001b[8mhidden\u001b[1;8m"),
+            (
+                "\x1b[2J\x1b]0;title\x07\r\t",
+                r"\u001b[2J\u001b]0;title\u0007\u000d\u0009",
+            ),
+            ("\x1b[m\x1b[", r"\u001b[m\u001b["),
+            ("a\u{202e}b\u{9b}1m", r"a\u202eb\u009b1m"),
+        ] {
+            assert_eq!(shown(text), wanted);
+        }
+    }
+
+    #[test]
+    fn a_terminal_has_colours_and_a_width_and_a_pipe_neither() {
+        let narrow = Screen::NARROW;
+        let line = "ok    three words which are long";
+        assert_eq!(
+            narrow.wrapped(line, 6),
+            "ok    three words\n      which are long"
+        );
+        assert_eq!(
+            narrow.wrapped("as-long-as-it-is-without-a-break", 4),
+            "as-long-as-it-is-without-a-break"
+        );
+        assert_eq!(Screen::PLAIN.wrapped(line, 6), line);
+        assert_eq!(narrow.paint(Colour::Red, "x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(Screen::PLAIN.paint(Colour::Red, "x"), "x");
+        let bold = |line: &str| line.starts_with('a').then_some(Colour::Bold);
+        assert_eq!(narrow.show("a\n  b\n", bold), "\u{1b}[1ma\u{1b}[0m\n  b\n");
+        assert_eq!(Screen::PLAIN.show("a\n  b\n", bold), "a\n  b\n");
+        assert_eq!(narrow.error("no"), "\u{1b}[31merror:\u{1b}[0m no\n");
+        assert_eq!(Screen::PLAIN.error("no"), "no\n");
     }
 
     #[test]

@@ -59,7 +59,10 @@ const CORE: &[(&str, &[&str])] = &[
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.
 const EDGE: &[(&str, &[&str])] = &[
     ("edge", &["devices"]),
-    ("config", &["devices", "files", "hooks", "memory"]),
+    (
+        "config",
+        &["devices", "files", "hooks", "memory", "terminal"],
+    ),
 ];
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (

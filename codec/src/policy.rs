@@ -54,7 +54,7 @@ use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
 /// A policy document that was read: fewer bytes than its text has. Shared by all principals that name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// One statement behind the other.
     statements: Box<[u8]>,

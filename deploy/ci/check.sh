@@ -128,7 +128,7 @@ packages() {
   local image=image
   [ "$(id -u)" -eq 0 ] || image=
   # shellcheck disable=SC2086
-  deploy/release.sh tools binary deb wheel npm $image sums
+  deploy/release.sh tools binary book deb wheel npm $image sums
   cargo test --locked -p documents
   cargo test --locked --test checks -- --ignored --show-output --test-threads 1 packages::
 }

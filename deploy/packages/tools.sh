@@ -4,7 +4,7 @@
 set -euo pipefail
 
 readonly wheels=(ziglang==0.15.2 cargo-zigbuild==0.24.0 kubernetes-validate==1.37.0)
-readonly crates=(cargo-deb@3.8.0 cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9)
+readonly crates=(cargo-deb@3.8.0 cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9) book=mdbook@0.5.4
 
 mkdir -p "$TOOLS"
 wanted="$(python3 --version) ${wheels[*]}"
@@ -14,10 +14,13 @@ if [ "$(cat "$TOOLS/python/installed" 2>/dev/null)" != "$wanted" ]; then
   "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check "${wheels[@]}"
   printf '%s\n' "$wanted" >"$TOOLS/python/installed"
 fi
-if [ "$(cat "$TOOLS/installed" 2>/dev/null)" != "${crates[*]} --debug" ]; then
+if [ "$(cat "$TOOLS/installed" 2>/dev/null)" != "${crates[*]} $book --debug" ]; then
   # They run for seconds: the time to build them matters, not how fast they are, except the packer, which is in C.
   CFLAGS=-O2 CARGO_PROFILE_DEV_DEBUG=0 \
     cargo install --debug --quiet --locked --root "$TOOLS" --target-dir "$TOOLS/build" "${crates[@]}"
+  # Without the server and the watcher, which are most of it.
+  CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --quiet --locked --root "$TOOLS" --target-dir "$TOOLS/build" \
+    --no-default-features --features search "$book"
   rm -rf "$TOOLS/build"
-  printf '%s\n' "${crates[*]} --debug" >"$TOOLS/installed"
+  printf '%s\n' "${crates[*]} $book --debug" >"$TOOLS/installed"
 fi

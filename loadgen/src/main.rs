@@ -6,10 +6,10 @@ use loadgen::needs::Needs;
 use loadgen::options::{Command, CommandLine, Options, Reports};
 use loadgen::page::{Run, page};
 use loadgen::report::document;
-use loadgen::result::table::table;
+use loadgen::result::table::{Paint, table};
 use loadgen::result::{Document, merge};
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -32,7 +32,12 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Nothing is left to report to if this fails.
-            let _ = writeln!(io::stderr(), "loadgen: {error}");
+            let name = if io::stderr().is_terminal() {
+                "error"
+            } else {
+                "loadgen"
+            };
+            let _ = writeln!(io::stderr(), "{name}: {error}");
             let code = error
                 .downcast_ref::<RunError>()
                 .map_or(USAGE, RunError::exit_code);
@@ -128,7 +133,8 @@ fn put(runs: &[Run], html: Option<&Path>, quiet: bool) -> Result<(), Box<dyn Err
             .iter()
             .map(|run| (run.name.clone(), run.document.clone()))
             .collect();
-        write!(io::stdout(), "{}", table(&named))?;
+        let paint = Paint::of(io::stdout().is_terminal());
+        write!(io::stdout(), "{}", table(&named, paint))?;
     }
     Ok(())
 }

@@ -226,17 +226,23 @@ pub fn key_figures(runs: &[Run]) -> Markup {
     }
 }
 
+/// Sessions a second; of a storm, whose sessions stay to its end, their number.
+fn of_sessions(document: &Document) -> Option<(&'static str, String, String)> {
+    let known = |count: Option<u64>| count.map_or_else(|| UNKNOWN.into(), words::count);
+    let counts = &document.sessions;
+    let (completed, scheduled) = (known(counts.completed), known(counts.scheduled));
+    if document.mode == "storm" {
+        return Some(("Sessions", completed, format!("completed of {scheduled}")));
+    }
+    let rate = words::figure(document.sessions_per_s()?);
+    let note = format!("{completed} completed of {scheduled}");
+    Some(("Sessions per second", rate, note))
+}
+
 fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
     let known = |count: Option<u64>| count.map_or_else(|| UNKNOWN.into(), words::count);
     let mut cards = Vec::new();
-    if let Some(rate) = document.sessions_per_s() {
-        let note = format!(
-            "{} completed of {}",
-            known(document.sessions.completed),
-            known(document.sessions.scheduled)
-        );
-        cards.push(("Sessions per second", words::figure(rate), note));
-    }
+    cards.extend(of_sessions(document));
     if let Some(rate) = document.messages_per_s().filter(|rate| *rate > 0.0) {
         let note = format!("{} arrived in all", known(document.messages.received));
         cards.push(("Messages per second", words::figure(rate), note));

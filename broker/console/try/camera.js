@@ -71,6 +71,13 @@ export class Camera {
         this.show({ viewers: this.viewers.size, canSay: chats.length > 0 });
     }
 
+    // Another picture, for the viewers who are here and for those who come.
+    replace(stream) {
+        this.stream = stream;
+        const senders = this.connections().flatMap((connection) => connection.getSenders());
+        senders.filter(({ track }) => track?.kind === 'video').forEach((sender) => sender.replaceTrack(stream.getVideoTracks()[0]));
+    }
+
     say(text) {
         [...this.viewers.values()].forEach(({ chat }) => chat?.readyState === 'open' && chat.send(text));
     }

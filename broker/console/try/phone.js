@@ -14,11 +14,11 @@ function build() {
     const steps = h('ol', {},
         h('li', {}, 'Scan the code with a phone that is in the same network.'),
         h('li', {}, 'Accept the certificate: the broker made it itself, so the phone does not know it yet.'),
-        h('li', {}, 'Press Use this device. Then start its camera, or watch this one.'));
+        h('li', {}, 'Press Use this device, then choose: be the camera, or watch.'));
     const again = h('button', { id: 'phone-new', type: 'button', click: renew }, 'New code');
     const text = h('div', {}, h('h2', {}, 'Open on my phone'), steps, link, note, again);
     card = h('section', { id: 'phone', class: 'card phone' }, picture, text);
-    document.querySelector('.cards').before(card);
+    document.querySelector('.stage').before(card);
 }
 
 async function renew() {
@@ -35,10 +35,10 @@ async function renew() {
     }
     draw(answer);
     [link.href, link.textContent] = [answer.url, answer.url];
-    note.textContent = `It serves one browser, once, within ${Math.round(answer.seconds / 60)} minutes.`;
+    note.textContent = `Valid for one browser, for ${Math.round(answer.seconds / 60)} minutes.`;
     over = setTimeout(() => {
         card.dataset.state = 'over';
-        note.textContent = 'This code is over: press New code.';
+        note.textContent = 'Code expired. Press New code.';
     }, answer.seconds * 1000);
 }
 
@@ -50,5 +50,5 @@ function draw({ size, path }) {
 
 if (document.documentElement.dataset.phone === 'offer') {
     const button = h('button', { id: 'phone-open', type: 'button', click: renew }, 'Open on my phone');
-    document.getElementById('start').append(button);
+    document.getElementById('share').before(button);
 }

@@ -3,7 +3,7 @@
 export const canCapture = navigator.mediaDevices !== undefined; // absent where the page is not of loopback and not https
 
 // A stream and what ends it. The error of a denied permission is a sentence that says what to do.
-export async function open(source) {
+export async function open(source, facingMode) {
     if (source === 'card') {
         return testCard();
     }
@@ -13,7 +13,7 @@ export async function open(source) {
     try {
         const stream = await (source === 'screen'
             ? navigator.mediaDevices.getDisplayMedia({ video: true })
-            : navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } }));
+            : navigator.mediaDevices.getUserMedia({ video: { facingMode, width: { ideal: 1280 }, height: { ideal: 720 } } }));
         return { stream, stop: () => stream.getTracks().forEach((track) => track.stop()) };
     } catch (error) {
         throw Object.assign(new Error(ADVICE[error.name] ?? `${error.name}: ${error.message}`), { absent: error.name === 'NotFoundError' });

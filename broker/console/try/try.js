@@ -3,19 +3,19 @@
 import { forgetToken, hasToken, headers, keepToken } from '../api.js';
 import { Camera } from './camera.js';
 import { watch } from './figures.js';
+import * as gantt from './gantt.js';
+import { askRole, keepAwake, offerTurn } from './role.js';
+import { side } from './side.js';
 import { Sleep } from './sleep.js';
 import { canCapture, open as openSource } from './sources.js';
-import { clear, note } from './strip.js';
+import { clear, divide, note } from './strip.js';
 import { Viewer } from './viewer.js';
 
 const get = (id) => document.getElementById(id);
 const hash = new URLSearchParams(location.hash.slice(1));
-const sides = { camera: side('camera'), viewer: side('viewer') };
-const STATES = {
-    idle: '', asleep: 'asleep', connecting: 'connecting …', ready: 'signaling open', lost: 'signaling lost, trying again …',
-    dropped: 'signaling dropped; media stays', failed: 'not connected',
-};
+const sides = { camera: side('camera', () => camera), viewer: side('viewer', () => viewer) };
 let settings, camera, source, viewer;
+let facing = 'environment'; // the camera of a phone that looks away from its user
 const sleep = new Sleep(get('sleeps'), {
     show: sides.camera.show,
     note: (what, step) => note('camera', what, step),
@@ -24,110 +24,57 @@ const sleep = new Sleep(get('sleeps'), {
     wake: () => startCamera(),
 });
 
-// What belongs to one card: its parts, and what shows a change of its side.
-function side(name) {
-    const card = get(name);
-    const part = (selector) => card.querySelector(selector);
-    const [video, problem, chat] = [part('video'), part('.problem'), part('.chat ol')];
-    const empty = part('.empty');
-    empty.dataset.text = empty.textContent;
-    const [run, drop, input, send] = [part('.run'), part('.drop'), part('.chat input'), part('.chat button')];
-    const all = { card, video, run, drop, again: part('.again'), ended: () => undefined };
-    all.figures = (values) => {
-        for (const [key, value] of Object.entries(values)) {
-            const place = part(`[data-figure=${key}]`);
-            if (place) {
-                place.textContent = value || '–';
-            }
-        }
-    };
-    all.show = (change) => {
-        if (change.state !== undefined) {
-            card.dataset.state = change.state;
-            part('.state').textContent = STATES[change.state];
-            drop.textContent = change.state === 'dropped' ? 'Reopen signaling' : 'Drop signaling';
-            drop.disabled = !['ready', 'dropped', 'lost'].includes(change.state);
-        }
-        if ('problem' in change) {
-            problem.textContent = change.problem ?? '';
-            problem.hidden = !change.problem;
-        }
-        if ('stream' in change) {
-            video.srcObject = change.stream ?? null;
-            part('.screen').dataset.on = change.stream !== undefined;
-        }
-        if ('waits' in change) {
-            empty.textContent = change.waits ?? empty.dataset.text;
-        }
-        if ('viewers' in change) {
-            all.figures({ viewers: `${change.viewers}` });
-        }
-        if ('canSay' in change) {
-            [input.disabled, send.disabled] = [!change.canSay, !change.canSay];
-        }
-        if (change.hasNetwork !== undefined && get('no-network').hidden !== change.hasNetwork) {
-            get('no-network').hidden = change.hasNetwork;
-            get('no-network').scrollIntoView({ block: 'nearest' });
-        }
-        if (change.heard) {
-            say(chat, ...change.heard);
-        }
-    };
-    part('.chat form').addEventListener('submit', (event) => {
-        event.preventDefault();
-        if (input.value !== '') {
-            (name === 'camera' ? camera : viewer).say(input.value);
-            say(chat, 'you', input.value);
-            input.value = '';
-        }
-    });
-    drop.addEventListener('click', () => {
-        const { line } = name === 'camera' ? camera : viewer;
-        if (card.dataset.state === 'dropped') {
-            line.open().catch(() => line.retry());
-        } else {
-            note(name, 'signaling dropped', {}).done({ detail: 'by you' });
-            line.drop();
-        }
-    });
-    return all;
-}
+const context = (name) => ({ settings, admin, note: (what, step = {}) => {
+    const row = note(name, what, step);
+    return name === 'viewer' ? gantt.follow(what, step.way, row) : row;
+} });
 
-function say(chat, who, text) {
-    const [line, name] = [document.createElement('li'), document.createElement('b')];
-    name.textContent = who;
-    line.append(name, ` ${text}`);
-    chat.append(line);
-    while (chat.childElementCount > 50) {
-        chat.firstElementChild.remove();
+// Opens the picture that is chosen; where there is no camera, the test card. Undefined if it cannot be had, which is shown.
+async function openPicture() {
+    const chosen = document.querySelector('[name=source]:checked').value;
+    try {
+        const opened = await openSource(chosen, facing);
+        opened.stream.getVideoTracks()[0].addEventListener('ended', () => opened === source && haltCamera());
+        offerTurn(chosen === 'camera', facing);
+        return opened;
+    } catch (error) {
+        if (error.absent && chosen === 'camera') {
+            note('camera', `source: ${chosen}`, {}).warn(error.message);
+            document.querySelector('[name=source][value=card]').checked = true;
+            return openPicture();
+        }
+        note('camera', `source: ${chosen}`, {}).fail(error.message);
+        sides.camera.show({ problem: error.message });
+        return undefined;
     }
-    chat.scrollTop = chat.scrollHeight;
 }
 
-const context = (name) => ({ settings, admin, note: (what, step) => note(name, what, step) });
+// Another picture while the camera runs: its viewers stay.
+async function changePicture() {
+    const [started, opened] = [camera, await openPicture()];
+    if (!opened || camera !== started || !camera) {
+        return opened?.stop();
+    }
+    source.stop();
+    source = opened;
+    camera.replace(opened.stream);
+    sides.camera.show({ stream: opened.stream, problem: undefined });
+}
 
 async function startCamera() {
     const { show, run, again, figures } = sides.camera;
     stopCamera();
     sleep.end();
     show({ problem: undefined, state: 'connecting' });
-    const chosen = document.querySelector('[name=source]:checked').value;
-    try {
-        source = await openSource(chosen);
-    } catch (error) {
-        if (error.absent && chosen === 'camera') {
-            note('camera', `source: ${chosen}`, {}).warn(error.message);
-            document.querySelector('[name=source][value=card]').checked = true;
-            return startCamera();
-        }
-        note('camera', `source: ${chosen}`, {}).fail(error.message);
-        return show({ problem: error.message, state: 'idle' });
+    const opened = await openPicture();
+    if (!opened) {
+        return show({ state: 'idle' });
     }
-    const opened = source;
-    opened.stream.getVideoTracks()[0].addEventListener('ended', () => opened === source && stopCamera());
+    source?.stop();
+    source = opened;
     show({ stream: source.stream });
     camera = new Camera(get('channel').value, context('camera'), source.stream, show);
-    offerBoth();
+    offer();
     const started = camera;
     sides.camera.ended = watch(() => started.connections(), figures);
     [run.textContent, again.disabled] = ['Stop camera', false];
@@ -146,7 +93,7 @@ function stopCamera() {
     camera?.close();
     source?.stop();
     [camera, source] = [undefined, undefined];
-    offerBoth();
+    offer();
     [run.textContent, again.disabled] = ['Start camera', true];
     figures({ picture: undefined, bitrate: undefined });
     show({ stream: undefined, problem: undefined, canSay: false, viewers: 0 });
@@ -155,21 +102,21 @@ function stopCamera() {
 async function startViewer() {
     const { show, run, figures, video, card } = sides.viewer;
     stopViewer();
+    divide();
+    gantt.begin();
     const began = performance.now();
+    const of = context('viewer');
     delete card.dataset.firstFrame;
     show({ problem: undefined });
-    figures({ first: undefined });
     video.requestVideoFrameCallback?.(() => {
         card.dataset.firstFrame = `${performance.now() - began}`;
-        const text = `${Math.round(performance.now() - began)} ms`;
-        note('viewer', 'first frame', {}).done({ detail: `${text} after Watch` });
-        figures({ first: text });
+        of.note('first frame').done({ detail: `${Math.round(performance.now() - began)} ms after Watch` });
     });
     // Another id each time: an answer to the offer before does not reach this one.
     const clientId = `viewer-${random()}`;
     card.querySelector('.who').textContent = clientId;
-    viewer = new Viewer(clientId, get('channel').value, context('viewer'), show);
-    offerBoth();
+    viewer = new Viewer(clientId, get('channel').value, of, show);
+    offer();
     const started = viewer;
     sides.viewer.ended = watch(() => started.connections(), figures);
     run.textContent = 'Stop watching';
@@ -185,18 +132,62 @@ async function startViewer() {
 function stopViewer() {
     const { show, run, figures, ended } = sides.viewer;
     ended();
+    gantt.end();
     viewer?.close();
     viewer = undefined;
-    offerBoth();
+    offer();
     run.textContent = 'Watch';
     figures({ picture: undefined, bitrate: undefined, rtt: undefined, path: undefined });
     show({ stream: undefined, problem: undefined });
 }
 
-// There is something to start unless both sides run on the channel that is named.
-function offerBoth() {
+// The sides that this page is for: both, unless it is for one.
+function own() {
+    const { alone } = document.body.dataset;
+    return { camera: alone !== 'viewer', viewer: alone !== 'camera' };
+}
+
+// Whether all of them run on the channel that is named.
+function isRunning() {
     const name = get('channel').value;
-    get('both').disabled = [camera, viewer].every((side) => side?.line.signaling.channel === name);
+    const wanted = [own().camera && camera, own().viewer && viewer].filter((side) => side !== false);
+    return wanted.every((side) => side?.line.signaling.channel === name);
+}
+
+// Start, or Stop where all runs that can.
+function offer() {
+    const runs = isRunning();
+    get('both').textContent = runs ? 'Stop' : 'Start';
+    get('both').classList.toggle('main', !runs);
+    offerTurn(Boolean(camera) && document.querySelector('[name=source]:checked').value === 'camera', facing);
+    keepAwake(Boolean(camera || viewer));
+}
+
+async function startAll() {
+    if (!camera && !viewer) {
+        clear();
+    }
+    if (own().camera) {
+        const is = sleep.wanted ? await sleep.begin(get('channel').value) : await startCamera().then(() => camera);
+        if (!is) {
+            return;
+        }
+    }
+    if (own().viewer) {
+        await startViewer();
+    }
+}
+
+function stopAll() {
+    stopViewer();
+    haltCamera();
+}
+
+// The camera stops, and sleeps if it is one that does.
+function haltCamera() {
+    stopCamera();
+    sleep.end();
+    sides.camera.show({ state: 'idle' });
 }
 
 // Fetches from the listener of this page, with the token if there is one. Where it wants another one, the page asks for it.
@@ -236,13 +227,15 @@ async function begin() {
     get('ribbon').hidden = !settings.warning;
     get('ribbon').textContent = settings.warning ?? '';
     link();
-    const alone = { viewer: sides.viewer, camera: sides.camera }[hash.get('role')];
+    const role = ['camera', 'viewer'].find((one) => one === hash.get('role'));
     [sides.camera.run, sides.viewer.run, get('both')].forEach((button) => button.toggleAttribute('disabled', false));
-    if (alone) {
-        document.body.dataset.alone = hash.get('role');
+    if (role) {
+        document.body.dataset.alone = role;
     }
+    askRole(settings.computer, role, { start: () => startAll().catch(() => undefined), stop: stopAll });
+    offer();
     document.body.dataset.ready = 'yes';
-    if (alone === sides.viewer) {
+    if (role === 'viewer') {
         startViewer().catch(() => undefined);
     }
 }
@@ -256,12 +249,22 @@ function random() {
 }
 
 document.querySelector(`[name=source][value=${canCapture ? 'camera' : 'card'}]`).checked = true;
-get('channel').addEventListener('input', () => (link(), settings && offerBoth()));
+get('channel').addEventListener('input', () => (link(), settings && offer()));
 get('clear').addEventListener('click', clear);
 get('start').addEventListener('submit', (event) => {
     event.preventDefault();
-    const both = sleep.wanted ? sleep.begin(get('channel').value) : startCamera().then(() => camera);
-    both.then((is) => is && startViewer()).catch(() => undefined);
+    (isRunning() ? stopAll : startAll)()?.catch(() => undefined);
+});
+get('share').addEventListener('click', async () => {
+    const url = get('tab').href;
+    const shared = navigator.share?.({ url }) ?? navigator.clipboard.writeText(url);
+    get('share').textContent = await shared.then(() => 'Link shared', () => 'Not shared');
+    setTimeout(() => { get('share').textContent = 'Share link'; }, 2000);
+});
+get('turn').addEventListener('click', () => {
+    facing = facing === 'user' ? 'environment' : 'user';
+    source.stop(); // phones open one camera at a time
+    changePicture();
 });
 get('login').addEventListener('submit', (event) => {
     event.preventDefault();
@@ -269,8 +272,14 @@ get('login').addEventListener('submit', (event) => {
     begin();
 });
 sides.camera.run.addEventListener('click', () => {
-    const run = camera ? async () => (stopCamera(), sides.camera.show({ state: 'idle' }), sleep.wanted && sleep.begin(get('channel').value)) : startCamera;
-    run().catch(() => undefined);
+    if (camera) {
+        haltCamera();
+        if (sleep.wanted) {
+            sleep.begin(get('channel').value);
+        }
+    } else {
+        startCamera().catch(() => undefined);
+    }
 });
 sides.viewer.run.addEventListener('click', () => {
     const run = viewer ? async () => stopViewer() : startViewer;
@@ -281,20 +290,11 @@ sides.camera.again.addEventListener('click', () => {
     startCamera().catch(() => undefined);
 });
 document.addEventListener('visibilitychange', () => {
+    keepAwake(!document.hidden && Boolean(camera || viewer));
     if (document.hidden && source?.painted) {
         note('camera', 'test card', {}).warn('this tab is in the background: browsers let it paint one frame a second');
     }
 });
-// In one column the viewer's picture comes first, for the keyboard and for readers of the screen as for the eye.
-const oneColumn = matchMedia('(max-width: 820px)');
-function arrange() {
-    const [first, second] = oneColumn.matches ? [sides.viewer, sides.camera] : [sides.camera, sides.viewer];
-    if (second.card.previousElementSibling !== first.card) {
-        second.card.before(first.card);
-    }
-}
-oneColumn.addEventListener('change', arrange);
-arrange();
-document.querySelectorAll('[name=source]').forEach((choice) => choice.addEventListener('change', () => camera && startCamera().catch(() => undefined)));
+document.querySelectorAll('[name=source]').forEach((choice) => choice.addEventListener('change', () => camera && changePicture()));
 addEventListener('hashchange', () => location.reload());
 begin();

@@ -30,20 +30,18 @@ export class Viewer {
         }
     }
 
-    // Says what an offer without an answer waits for, with the seconds counted.
+    // Says what an offer without an answer waits for, with the seconds counted. That is no fault: a camera may come later.
     wait() {
         clearInterval(this.counted);
-        if (this.offered === undefined || this.camera === undefined) {
+        if (this.offered === undefined) {
             return;
         }
-        if (this.camera.master) {
-            return this.show({ waits: 'The camera is awake: connecting …' });
-        }
-        const words = this.called ? 'The camera is asleep: waking it …' : 'The camera is asleep, and the offer waits for it …';
-        const count = () => this.show({ waits: `${words} ${Math.round((performance.now() - this.offered) / 1000)} s` });
+        const words = this.camera === undefined ? 'Waiting for the answer of the camera'
+            : this.camera.master ? 'The camera is connected: waiting for its answer'
+                : this.called ? 'Waking the camera' : 'No camera yet: the offer waits for one';
+        const count = () => this.show({ waits: `${words} … ${Math.round((performance.now() - this.offered) / 1000)} s` });
         this.counted = setInterval(count, 1000);
         count();
-        return undefined;
     }
 
     waitNoMore() {
@@ -93,11 +91,12 @@ export class Viewer {
         this.wait();
         clearTimeout(this.patience);
         this.patience = setTimeout(() => {
-            if (this.called && this.camera?.master === false) {
-                return; // a hook calls it, and the seconds are counted
+            if (this.camera?.master) {
+                this.note('no answer', {}).warn('the camera is connected and has not answered the offer');
+                this.show({ problem: 'The camera is connected and has not answered the offer.' });
+            } else if (!this.called) {
+                this.note('no answer yet', {}).done({ detail: 'the broker keeps the offer for the camera' });
             }
-            this.note('no answer', {}).warn('is a camera started on this channel? The broker keeps the offer, and delivers it when one connects');
-            this.show({ problem: 'The offer waits at the broker for a camera on this channel.' });
         }, ANSWER_WITHIN_MS);
     }
 

@@ -21,26 +21,28 @@ export function channel(root, { name, parameters }) {
   const master = h('dl', { class: 'facts' });
   const failed = h('a', { href: '#/why/tls_' });
   const misspelt = h('a', { href: '#/why?check=channel_absent' });
-  const elsewhere = h('span', { hidden: true }, ' Nothing of it was refused. A device that does not reach it may be among ', failed,
+  const elsewhere = h('span', { hidden: true }, ' No refusals of this channel. A device that cannot reach it may be among ', failed,
     ', which name no channel, or ', misspelt, ' for channels that do not exist.');
-  const nobody = h('p', { class: 'quiet' }, 'No master is connected.', elsewhere);
-  const awaiting = table(['Who waits', 'For', 'What', 'Kept for another'], 'Who waits for the master');
+  const nobody = h('p', { class: 'quiet' }, 'No camera is connected.', elsewhere);
+  const awaiting = table(['Waiting', 'For', 'Message', 'Expires in'], 'Viewers waiting for the camera');
   const further = h('p', { class: 'quiet' });
   const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
-  const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Kept messages');
+  const waiting = table(['From', 'To', 'Messages', '#Size', 'Oldest'], 'Queued messages');
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
-  const nothing = h('p', { class: 'quiet' }, 'Nothing waits.');
+  const nothing = h('p', { class: 'quiet' }, 'No queued messages.');
   const trace = timeline();
-  const only = h('p', { class: 'row', hidden: client === null }, `Of ${client} only.`,
+  const only = h('p', { class: 'row', hidden: client === null }, `Only ${client} is shown.`,
     h('a', { href: `#/channels/${encodeURIComponent(name)}${query}` }, 'Show all viewers'));
   const gone = h('p', { class: 'notice', hidden: true });
   const end = h('button', { type: 'button', class: 'danger', click: () => ask({ role: 'all' }, 'every connection of') }, 'Disconnect …');
   const refused = groupList();
   const refusals = h('section', { class: 'stack', hidden: true }, h('h2', {}, 'Refused'), refused.whole);
-  const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Master', master, nobody, awaiting.whole, further), card('Kept messages', waiting.whole, nothing)),
-    card('Viewers', viewers.whole, noViewers), card('What happened', only, trace.whole));
+  const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Camera', master, nobody, awaiting.whole, further), card('Queued messages', waiting.whole, nothing)),
+    card('Viewers', viewers.whole, noViewers), card('Sessions', only, trace.whole));
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
-  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, refusals, content, dialog);
+  const copy = copier('Copy ARN', () => arn);
+  copy.hidden = true;
+  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copy, end), facts, gone, refusals, content, dialog);
 
   /** Whether no master is known, connected or not. */
   let unseen = false;
@@ -92,7 +94,7 @@ export function channel(root, { name, parameters }) {
       put(result, status === 200 ? `${data.connections} closed.` : data.error ?? `status ${status}`);
       if (status === 200) setTimeout(() => dialog.close(), 1200);
     } }, h('h2', {}, `Disconnect ${what} ${name}?`),
-    h('p', {}, 'Clients get a close with code 1001 and usually come back at once.'),
+    h('p', {}, 'Clients are closed with code 1001 and usually reconnect at once.'),
     h('label', { for: 'typed' }, 'Type the name of the channel'), typed,
     h('div', { class: 'row' }, go, h('button', { type: 'button', click: () => dialog.close() }, 'Cancel')), result));
     dialog.showModal();
@@ -104,23 +106,25 @@ export function channel(root, { name, parameters }) {
     gone.hidden = !known || it.channel !== null;
     content.hidden = !known || it.channel === null;
     end.hidden = content.hidden;
+    copy.hidden = content.hidden;
     if (!known) return;
+    facts.hidden = it.channel === null;
     if (it.channel === null) {
-      put(gone, it.error);
-      put(facts, '');
+      if (absent(it.error)) gone.replaceChildren('There is no such channel in this account and region. ', h('a', { href: `#/channels?contains=${encodeURIComponent(name)}` }, 'Search all channels'));
+      else put(gone, it.error);
       return;
     }
     const found = it.channel;
     const age = (Date.now() - it.at) / 1000;
     arn = found.arn;
     const node = found.node === undefined ? '' : `node ${found.node} · `;
-    put(facts, `${found.arn} · ${node}shard ${found.shard} · messages are kept ${found.messageTtlSeconds} s`
+    put(facts, `${found.arn} · ${node}shard ${found.shard} · messages expire after ${found.messageTtlSeconds} s`
       + (found.superseded > 0 ? ` · ${found.superseded} superseded` : '')
-      + (found.waitingCalls > 0 ? ` · ${found.waitingCalls} Alexa calls wait` : ''));
+      + (found.waitingCalls > 0 ? ` · ${found.waitingCalls} Alexa calls waiting` : ''));
     nobody.hidden = found.master !== null;
     const lines = found.master === null ? [] : peer(found.master, age);
     const doubtful = found.presence?.master?.doubtfulSince;
-    if (doubtful) lines.push(['Confirms nothing since', span(Math.max(0, ago(doubtful)))]);
+    if (doubtful) lines.push(['Doubtful for', span(Math.max(0, ago(doubtful)))]);
     keyed(master, lines, ([label]) => label, ([label]) => h('div', {}, h('dt', {}, label), h('dd')),
       (row, [, value]) => put(row.lastElementChild, value));
     drawAwaiting(found.presence);
@@ -147,7 +151,7 @@ export function channel(root, { name, parameters }) {
     awaiting.whole.hidden = waits.length === 0;
     const more = presence?.waitingMore ?? 0;
     further.hidden = more === 0;
-    put(further, `${count(more, 'further one')}.`);
+    put(further, `${count(more, 'more viewer')}.`);
     keyed(awaiting.body, waits, (one) => `${one.clientId} ${one.action}`, () => h('tr', {}, h('th', { scope: 'row' }), h('td'), h('td'), h('td', {}, h('span', { class: 'pill' }))),
       (row, one) => {
         const [who, since, what, left] = row.children;
@@ -177,6 +181,9 @@ export function channel(root, { name, parameters }) {
     end() { ended = true; clearTimeout(timer); clearTimeout(later); clearInterval(every); },
   };
 }
+
+/** Whether an error is that there is no such channel; its text is for readers of the API. */
+const absent = (error) => String(error).startsWith('no such channel');
 
 /** Kept messages by their ends: how many of each action, their bytes, and the age of the oldest. Pure. */
 export function folded(pending) {

@@ -10,7 +10,7 @@ const [FIRST, MORE] = [100, 1000];
 const [EVERY_MS, SELDOM_MS] = [5000, 30_000];
 /** After a change of what is not on the page, at least this passes before another look. */
 const CHANGED_MS = 1000;
-const STATES = [['', 'all'], ['awaited', 'somebody waits, nobody there'], ['no_master', 'no master'], ['waiting', 'something waits']];
+const STATES = [['', 'all'], ['awaited', 'viewer waiting, no camera'], ['no_master', 'no camera'], ['waiting', 'viewer or messages waiting'], ['doubtful', 'camera doubtful']];
 
 export function channels(root, { parameters, node }) {
   const part = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'part', autocomplete: 'off',
@@ -18,7 +18,7 @@ export function channels(root, { parameters, node }) {
   part.value = parameters.get('contains') ?? '';
   const state = /** @type {HTMLSelectElement} */ (h('select', { id: 'state', change: () => { wanted = FIRST; load(); } },
     ...STATES.map(([value, text]) => h('option', { value, selected: value === (parameters.get('state') ?? '') }, text))));
-  const rows = table(['Channel', 'Master', 'For', '#Viewers', '#Waiting', '#Kept', '#Shard'], 'Channels');
+  const rows = table(['Channel', 'Camera', 'For', '#Viewers', '#Waiting', '#Queued', '#Shard'], 'Channels');
   const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
   const more = h('button', { type: 'button', hidden: true, click: () => grow() }, 'More');
   root.append(h('h1', {}, 'Channels'), h('div', { class: 'card' },
@@ -99,7 +99,7 @@ export function channels(root, { parameters, node }) {
     const filtered = part.value !== '' || state.value !== '';
     const of = total === null ? '' : ` of ${number(total)}`;
     const text = found.length > 0 ? `${number(found.length)}${goesOn ? ' shown' : ''}${filtered || goesOn ? of : ''} channels`
-      : filtered ? `No channel${of} fits.` : 'There are no channels yet.';
+      : filtered ? `No channel${of} matches.` : 'No channels yet.';
     put(notice, missing.length === 0 ? text : `${text}, without those of ${missing.join(', ')}: no answer`);
   }
 

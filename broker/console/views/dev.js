@@ -2,11 +2,14 @@
 
 import { get, post } from '../api.js';
 import { card, h, keyed, put } from '../dom.js';
-import { bytes, channelName, clock, number } from '../format.js';
+import { bytes, channelName, clock, count, number } from '../format.js';
 import { faults } from './faults.js';
 import { hooks } from './hooks.js';
 
-const KEPT = 500;
+/** Messages shown. */
+const SHOWN = 500;
+/** Messages of one answer, and answers in a row: more than the broker keeps. */
+const [PAGE, PAGES_MAX] = [1000, 4];
 
 export function dev(root) {
   const parts = [messages(), clocks(), faults(), hooks(), parity()];
@@ -25,20 +28,43 @@ export function dev(root) {
 
 function messages() {
   const list = h('div', { class: 'messages' });
-  const notice = h('p', { class: 'quiet' }, 'Loading …');
+  const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
+  const text = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'message-text', autocomplete: 'off', spellcheck: 'false',
+    placeholder: 'channel, client, message, payload', input: () => { after = 0; found = []; } }));
   let after = 0;
-  let all = [];
-  return {
-    whole: card('Messages', notice, list),
-    async load() {
-      const { status, data } = await get(`/dev/messages?after=${after}&limit=200`);
-      if (status !== 200) { put(notice, status === 404 ? 'Not available.' : data.error); return; }
-      all = [...data.messages.toReversed(), ...all].slice(0, KEPT);
+  /** @type {any[]} */
+  let found = [];
+
+  /** Reads on to the newest one: whatever comes in a second, the end of it is shown. */
+  async function read() {
+    const wanted = text.value.toLowerCase();
+    for (let pages = 0; pages < PAGES_MAX; pages += 1) {
+      const { status, data } = await get(`/dev/messages?after=${after}&limit=${PAGE}`);
+      if (status !== 200) return status === 404 ? 'Not available.' : data.error;
+      if (wanted !== text.value.toLowerCase()) return null;
+      found = [...data.messages.filter((one) => has(one, wanted)).toReversed(), ...found].slice(0, SHOWN);
       after = data.next;
-      put(notice, all.length === 0 ? 'None since the start.' : `The newest ${number(all.length)}, the newest first.`);
-      keyed(list, all, (one) => String(one.seq), message, () => {});
+      if (data.messages.length < PAGE) break;
+    }
+    return wanted !== '' ? `${count(found.length, 'message')} found, the newest first.`
+      : found.length === 0 ? 'No messages since the start.' : `The newest ${number(found.length)}, the newest first.`;
+  }
+
+  return {
+    whole: card('Messages', h('div', { class: 'row' }, h('label', { for: 'message-text' }, 'Find'), text), notice, list),
+    async load() {
+      const says = await read();
+      if (says === null) return;
+      put(notice, says);
+      keyed(list, found, (one) => String(one.seq), message, () => {});
     },
   };
+}
+
+/** Whether a message has a text in its names or its payload. */
+function has({ channel, action, from, to, outcome, payload }, text) {
+  const parts = [channelName(channel), action, from, to, outcome, typeof payload === 'string' ? payload : JSON.stringify(payload)];
+  return text === '' || parts.some((part) => part?.toLowerCase().includes(text));
 }
 
 function message(one) {
@@ -82,7 +108,7 @@ function parity() {
     async load() {
       const { status, data } = await get('/dev/parity');
       if (status !== 200) { put(notice, status === 404 ? 'Not available.' : data.error); return; }
-      put(notice, data.findings.length === 0 ? 'Nothing so far.' : '');
+      put(notice, data.findings.length === 0 ? 'No findings.' : '');
       keyed(list, data.findings, (one) => one.rule, () => h('li', {}, h('b', {}), h('span', {})), (row, one) => {
         put(row.firstElementChild, `${one.rule} × ${number(one.count)} `);
         put(row.lastElementChild, one.says);

@@ -3,21 +3,21 @@
 import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { channelLink, count, kindOf } from '../format.js';
-import { grouped, makeTroubled, updateTroubled } from './overview.js';
+import { drawTroubled, grouped } from './now.js';
 import { groupList } from './refused.js';
 
 /** Of each kind. */
 const SHOWN = 20;
 
 export function find(root, { name, node }) {
-  const channels = table(['Channel', 'Master', '#Viewers', 'By'], 'Channels');
+  const channels = table(['Channel', 'Camera', '#Viewers', 'By'], 'Channels');
   const all = h('a', { href: `#/channels?contains=${encodeURIComponent(name)}`, hidden: true }, 'All of them');
   const refused = groupList();
   const everyRefusal = h('a', { href: `#/why/${encodeURIComponent(name)}`, hidden: true }, 'All of them');
   const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
   const known = card('Channels and viewers', channels.whole, all);
   const troubled = h('div', { class: 'troubled' });
-  const troubles = card('Troubled sessions', troubled);
+  const troubles = card('Sessions in trouble', troubled);
   troubles.hidden = true;
   const refusals = h('section', { class: 'stack' }, h('h2', {}, 'Refused'), refused.whole, everyRefusal);
   known.hidden = true;
@@ -40,12 +40,13 @@ export function find(root, { name, node }) {
     refused.update(found);
     refusals.hidden = found.length === 0;
     everyRefusal.hidden = (groups.data.found?.groups ?? 0) <= found.length;
-    const sessions = grouped((now.data.troubled ?? []).filter((one) => ofName(one, address)));
-    keyed(troubled, sessions, (one) => `${one.channel} ${one.trouble}`, makeTroubled, updateTroubled);
+    const own = (now.data.troubled ?? []).filter((one) => ofName(one, address));
+    drawTroubled(troubled, own);
+    const sessions = grouped(own);
     troubles.hidden = sessions.length === 0;
     const failed = [named, having, groups].find((answer) => answer.status !== 200);
     put(notice, failed ? failed.data.error ?? `status ${failed.status}`
-      : rows.length + found.length + sessions.length === 0 ? 'No channel, viewer or refusal has this in its name.'
+      : rows.length + found.length + sessions.length === 0 ? 'Nothing found: no channel, viewer or refusal matches.'
         : `${count(rows.length, 'channel')}${named.data.nextToken ? ' shown' : ''}, ${count(sessions.length, 'kind')} of trouble, ${count(groups.data.found.groups, 'kind')} of refusal.`);
   }
 

@@ -14,7 +14,7 @@ export function hooks() {
     async load() {
       const { status, data } = await get('/hooks');
       if (status !== 200) { put(notice, data.error ?? `status ${status}`); return; }
-      put(notice, data.hooks.length === 0 ? 'None is configured: [[hook]].' : 'An event of the type hook.test shows whether a receiver takes what it is sent.');
+      put(notice, data.hooks.length === 0 ? 'No hooks configured ([[hook]]).' : 'Test sends an event of type hook.test to the receiver.');
       keyed(list, data.hooks, (one) => one.name, hook, update);
     },
   };

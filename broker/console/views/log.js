@@ -13,7 +13,7 @@ export function log(root) {
   const pause = h('button', { type: 'button', 'aria-pressed': 'false', click: () => {
     paused = paused === null ? lines : null;
     pause.setAttribute('aria-pressed', String(paused !== null));
-    put(pause, paused === null ? 'Pause' : 'Go on');
+    put(pause, paused === null ? 'Pause' : 'Resume');
     draw();
   } }, 'Pause');
   const output = h('ol', { class: 'log', tabindex: '0', 'aria-label': 'Log lines' });
@@ -41,7 +41,7 @@ export function log(root) {
     output.replaceChildren(...all.slice(-SHOWN).map((line) => h('li', { class: line.level.toLowerCase() }, line.text)));
     if (follow) output.scrollTop = output.scrollHeight;
     put(notice, `${all.length > SHOWN ? `The last ${SHOWN} of ${all.length}` : all.length} lines`
-      + (dropped > 0 ? `; ${dropped} came too fast to be shown` : ''));
+      + (dropped > 0 ? `; ${dropped} more were skipped, too many at once` : ''));
   }
 
   text.addEventListener('input', draw);

@@ -1,111 +1,96 @@
-// The first page: is it the service, and where.
+// The first page: what is wrong, then how the service does.
 
-import { chart } from '../chart.js';
-import { card, h, keyed, put, svg, table } from '../dom.js';
-import { ago, bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
+import { chart, columns, spark } from '../chart.js';
+import { card, h, keyed, put, table } from '../dom.js';
+import { bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
+import { now as nowList } from './now.js';
+
+/** Rates are means over this long. */
+const RATE_MS = 60_000;
 
 export function overview(root) {
-  const figures = ['Connections', 'Messages', 'Delivery', 'Session set-up', 'Refused'].map((title) => {
-    const value = h('strong', {}, '–');
-    const note = h('span', { class: 'quiet' }, '');
-    return { whole: h('div', { class: 'figure' }, h('h2', {}, title), value, note), value, note };
+  const tiles = [['Connections', 'masters'], ['Messages', 'messagesPerSecond'], ['Delivery', 'deliveryP99Us'], ['Session set-up', 'setupP99Ms'],
+    ['Refused', 'refusedPerSecond']].map(([title, column]) => {
+    const [value, note, picture] = [h('strong', {}, '–'), h('span', { class: 'quiet' }, ''), spark()];
+    return { whole: h('div', { class: 'figure' }, h('h2', {}, title), value, note, picture.whole), value, note, picture, column };
   });
   const charts = [
-    chart('Messages per second', [{ name: 'messages/s', column: 'messagesPerSecond' }], number),
-    chart('Delivery', [{ name: 'p50', column: 'deliveryP50Us' }, { name: 'p99', column: 'deliveryP99Us' }], micros),
-    chart('Connections', [{ name: 'masters', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number),
+    chart('Messages', 'per second', [{ name: 'messages', column: 'messagesPerSecond' }], number),
+    chart('Delivery', 'from receipt to socket', [{ name: 'p50', column: 'deliveryP50Us' }, { name: 'p99', column: 'deliveryP99Us' }], micros),
+    chart('Session set-up', 'from connect to answer', [{ name: 'p50', column: 'setupP50Ms' }, { name: 'p99', column: 'setupP99Ms' }], wholeMillis),
+    chart('Connections', 'open', [{ name: 'cameras', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number, true),
   ];
-  const shards = table(['Shard', 'State', 'Busy', '#Connections', '#Outboxes', '#Kept', '#Longest turn'], 'Shards');
-  const refused = h('div', { class: 'bars' });
-  const calm = h('p', { class: 'quiet' }, 'None so far.');
+  const refused = columns('Refusals', 'per minute, by check', (check) => (check === 'others' ? '#/why' : `#/why?check=${encodeURIComponent(check)}`));
+  const strip = h('div', { class: 'heat' });
+  const shards = table(['Shard', 'State', '#Busy', '#Connections', '#Outboxes', '#Queued', '#Longest turn'], 'Shards');
   const signs = table(['Sign-ins since the start', '#Let in', '#Refused'], 'Sign-ins');
   const signed = card('Sign-ins', signs.whole, h('p', {}, h('a', { href: '#/why' }, 'Why was a sign-in refused?')));
   signed.hidden = true;
-  const stays = h('div', {});
-  const refusedFiles = card('Reload failed', stays);
-  refusedFiles.hidden = true;
-  const differ = h('p', { class: 'bad', hidden: true });
-  const troubled = h('div', { class: 'troubled' });
-  const rest = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; if (last !== null) drawTroubled(last); } });
-  const well = h('p', { class: 'quiet' }, 'None is known.');
+  const wrong = nowList();
   const node = h('p', { class: 'quiet foot' });
-  const seen = new Map();
-  let every = false;
-  /** @type {any[] | null} */
-  let last = null;
   root.append(
     h('h1', { class: 'unseen' }, 'Overview'),
-    refusedFiles,
-    h('div', { class: 'figures', 'aria-live': 'off' }, ...figures.map((figure) => figure.whole)),
-    h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
-    h('div', { class: 'halves' }, card('Shards', shards.whole),
-      card('Refused while this page is open', refused, calm, h('p', {}, h('a', { href: '#/why' }, 'Why was a request refused?')))),
-    differ,
+    wrong.whole,
+    h('div', { class: 'figures live', 'aria-live': 'off' }, ...tiles.map((tile) => tile.whole)),
+    h('div', { class: 'charts live' }, ...charts.map((one) => one.whole), refused.whole,
+      card('Shards', strip, h('details', { open: matchMedia('(min-width: 62rem)').matches }, h('summary', {}, 'Figures of each shard'), shards.whole))),
     signed,
-    card('Troubled sessions', troubled, rest, well),
     node,
   );
-
-  function drawTroubled(sessions) {
-    last = sessions;
-    const groups = grouped(sessions);
-    keyed(troubled, every ? groups : groups.slice(0, TROUBLED), (one) => `${one.channel} ${one.trouble}`, makeTroubled, updateTroubled);
-    rest.hidden = every || groups.length <= TROUBLED;
-    put(rest, `All ${number(groups.length)}`);
-    well.hidden = groups.length > 0;
-  }
+  wrong.load((groups) => refused.update(groups));
 
   return {
     update(state) {
       const now = state.now;
+      wrong.update(state);
       if (now === null) return;
-      const peers = now.connections.master + now.connections.viewer;
-      const refusals = Object.entries(now.refusedPerSecond);
-      // In a second without any, what was measured last.
-      const lately = (column, value) => value ?? state.history?.[column].findLast((one) => one !== null) ?? null;
-      const sum = refusals.reduce((all, [, rate]) => all + rate, 0);
-      const texts = [
-        [number(peers), `${count(now.connections.master, 'master')}, ${count(now.connections.viewer, 'viewer')}, `
-          + count(now.channels, 'channel')],
-        [`${number(now.messagesPerSecond)}/s`, `${number(now.pendingMessages)} kept for absent peers`],
-        [micros(lately('deliveryP99Us', now.deliveryUs.p99)), `p99, median ${micros(lately('deliveryP50Us', now.deliveryUs.p50))}`],
-        [wholeMillis(lately('setupP99Ms', now.setupMs.p99)),
-          `p99, median ${wholeMillis(lately('setupP50Ms', now.setupMs.p50))}`],
-        [`${number(sum)}/s`, sum > 0 ? `mostly ${refusals.toSorted((a, b) => b[1] - a[1])[0][0]}` : 'no refusals'],
-      ];
-      texts.forEach(([value, note], place) => { put(figures[place].value, value); put(figures[place].note, note); });
+      const texts = figures(now, state.history);
+      tiles.forEach((tile, place) => {
+        put(tile.value, texts[place][0]);
+        put(tile.note, texts[place][1]);
+        if (state.history !== null) tile.picture.update(state.history.t, ofTile(state.history, tile.column));
+      });
       charts.forEach((one) => one.update(state.history));
+      keyed(strip, now.shards, (shard) => String(shard.shard), () => h('span', { class: 'cell' }), updateCell);
       keyed(shards.body, now.shards, (shard) => String(shard.shard), makeShard, updateShard);
-      for (const [reason, rate] of refusals) seen.set(reason, (seen.get(reason) ?? 0) + rate);
-      drawRefused(refused, seen);
-      calm.hidden = seen.size > 0;
       const kinds = Object.entries(now.signIns ?? {});
       signed.hidden = kinds.length === 0;
       keyed(signs.body, kinds, ([kind]) => kind, makeSigned, updateSigned);
-      const reloads = now.reloads ?? [];
-      refusedFiles.hidden = reloads.length === 0;
-      keyed(stays, reloads, (one) => one.what, () => h('div', {}, h('p', { class: 'bad' }), h('pre')), (part, one) => {
-        put(part.firstElementChild, `The ${one.what} stays as it was ${span(Math.max(0, (now.t - one.since) / 1000))} ago: what the new one `
-          + 'withdraws is still let in.');
-        put(part.lastElementChild, one.error);
-      });
-      const others = (now.credentials?.differ ?? []).filter((one) => one.late);
-      differ.hidden = others.length === 0;
-      put(differ, differing(others));
-      drawTroubled(state.troubled ?? []);
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
         put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit.slice(0, 12)})`}, profile ${profile}, ${region}, account `
           + `${accountId}, up for ${span((now.t - startedAt) / 1000)}`);
       }
     },
+    end() { wrong.end(); },
   };
 }
 
-function differing(others) {
-  const nodes = others.map((one) => `${one.node} for ${span(one.seconds)}`);
-  return `Credentials files differ from this node's: ${nodes.join(', ')}. Anyone who was removed from one still gets in by way of the `
-    + 'others: copy the files of one node to all.';
+/** The column of a tile; connections are those of both roles. */
+const ofTile = (history, column) => (column === 'masters' ? history.masters.map((one, place) => (one ?? 0) + (history.viewers[place] ?? 0)) : history[column]);
+
+/** Value and note of each tile. */
+function figures(now, history) {
+  const { master, viewer } = now.connections;
+  // In a second without any, what was measured last.
+  const last = (column, value) => value ?? history?.[column].findLast((one) => one !== null) ?? null;
+  const checks = Object.entries(now.refusedPerSecond).toSorted((a, b) => b[1] - a[1]);
+  const messages = mean(history, 'messagesPerSecond') ?? now.messagesPerSecond;
+  const refusals = mean(history, 'refusedPerSecond') ?? checks.reduce((sum, [, rate]) => sum + rate, 0);
+  return [
+    [number(master + viewer), `${count(master, 'camera')}, ${count(viewer, 'viewer')}, ${count(now.channels, 'channel')}`],
+    [`${number(messages)}/s`, `${number(now.pendingMessages)} queued for absent peers`],
+    [micros(last('deliveryP99Us', now.deliveryUs.p99)), `p99, median ${micros(last('deliveryP50Us', now.deliveryUs.p50))}`],
+    [wholeMillis(last('setupP99Ms', now.setupMs.p99)), `p99, median ${wholeMillis(last('setupP50Ms', now.setupMs.p50))}`],
+    [`${number(refusals)}/s`, checks.length > 0 ? `mostly ${checks[0][0]}` : refusals > 0 ? 'in the last minute' : 'no refusals'],
+  ];
+}
+
+/** The mean of a column over the last minute of a history; null without one. Pure. */
+export function mean(history, column) {
+  const end = history?.t.at(-1) ?? 0;
+  const found = (history?.[column] ?? []).filter((one, place) => one !== null && history.t[place] > end - RATE_MS);
+  return found.length === 0 ? null : found.reduce((sum, one) => sum + one, 0) / found.length;
 }
 
 /** Kinds of sign-ins, in words. */
@@ -123,69 +108,25 @@ function updateSigned(row, [, { ok, refused }]) {
   put(row.children[2], number(refused));
 }
 
+const isSilent = (shard) => shard.silentSeconds !== null;
+const percent = (shard) => `${Math.round(shard.busy * 100)} %`;
+
+/** A cell of the heat strip: the busier the darker, in five steps. */
+function updateCell(cell, shard) {
+  cell.className = `cell ${isSilent(shard) ? 'silent' : `heat${Math.min(4, Math.floor(shard.busy * 5))}`}`;
+  put(cell, isSilent(shard) ? `${shard.shard}: silent` : percent(shard));
+  cell.setAttribute('title', `Shard ${shard.shard}: ${isSilent(shard) ? `silent for ${span(shard.silentSeconds)}` : `${percent(shard)} busy`}`);
+}
+
 function makeShard() {
-  const bar = svg('svg', { class: 'bar', viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
-    svg('rect', { class: 'bar-ground', width: 100, height: 10, rx: 2 }), svg('rect', { class: 'bar-fill', height: 10, rx: 2 }));
-  return h('tr', {}, h('th', { scope: 'row' }), h('td', {}, h('span', { class: 'pill' })),
-    h('td', { class: 'busy' }, h('div', {}, bar, h('span'))), ...Array.from({ length: 4 }, () => h('td', { class: 'number' })));
+  return h('tr', {}, h('th', { scope: 'row' }), h('td', {}, h('span', { class: 'pill' })), ...Array.from({ length: 5 }, () => h('td', { class: 'number' })));
 }
 
 function updateShard(row, shard) {
-  const [name, state, busy, ...numbers] = row.children;
-  const silent = shard.silentSeconds !== null;
+  const [name, state, ...numbers] = row.children;
   put(name, shard.shard);
-  put(state.firstElementChild, silent ? `silent ${span(shard.silentSeconds)}` : 'answers');
-  state.firstElementChild.className = `pill ${silent ? 'bad' : 'good'}`;
-  busy.querySelector('.bar-fill').setAttribute('width', String(Math.round(shard.busy * 100)));
-  put(busy.firstElementChild.lastElementChild, `${Math.round(shard.busy * 100)} %`);
-  const texts = [number(shard.connections), bytes(shard.outboxBytes), bytes(shard.pendingBytes), millis(shard.turnMaxMs)];
+  put(state.firstElementChild, isSilent(shard) ? `silent ${span(shard.silentSeconds)}` : 'healthy');
+  state.firstElementChild.className = `pill ${isSilent(shard) ? 'bad' : 'good'}`;
+  const texts = [percent(shard), number(shard.connections), bytes(shard.outboxBytes), bytes(shard.pendingBytes), millis(shard.turnMaxMs)];
   numbers.forEach((cell, place) => put(cell, texts[place]));
 }
-
-function drawRefused(parent, seen) {
-  const items = [...seen].toSorted((a, b) => b[1] - a[1]).slice(0, 8);
-  const most = items[0]?.[1] ?? 1;
-  keyed(parent, items, ([reason]) => reason,
-    ([reason]) => h('a', { class: 'bar-row', href: `#/why?check=${encodeURIComponent(reason)}` }, h('code', {}, reason),
-      svg('svg', { class: 'bar', viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
-        svg('rect', { class: 'bar-bad', height: 10, rx: 2 })), h('b')),
-    (row, [, count]) => {
-      row.querySelector('rect')?.setAttribute('width', String(Math.max(1, (100 * count) / most)));
-      put(row.lastElementChild, number(Math.round(count)));
-    });
-}
-
-/** Sessions by channel and trouble, the last ones first: the newest of each, and how many there are. Pure. */
-export function grouped(sessions) {
-  const groups = new Map();
-  for (const one of sessions.toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at))) {
-    const key = `${one.channel} ${one.trouble}`;
-    const known = groups.get(key);
-    if (known === undefined) groups.set(key, { ...one, count: one.count ?? 1, clients: new Set([one.clientId]) });
-    else { known.count += one.count ?? 1; known.clients.add(one.clientId); }
-  }
-  return [...groups.values()];
-}
-
-/** The row of a group of troubled sessions. */
-export function makeTroubled() {
-  return h('a', { class: 'trouble' }, h('span', { class: 'who' }, h('b'), h('span')), h('code', { class: 'pill' }), h('b', { class: 'number' }),
-    h('span', { class: 'says' }), h('span', { class: 'quiet number' }));
-}
-
-export function updateTroubled(row, one) {
-  const [who, trouble, times, says, when] = row.children;
-  const alone = one.clients.size === 1;
-  const client = one.clientId === null || !alone ? '' : `?client=${encodeURIComponent(one.clientId)}`;
-  row.setAttribute('href', `#/channels/${encodeURIComponent(one.channel)}${client}`);
-  put(who.firstElementChild, one.channel);
-  put(who.lastElementChild, ` / ${alone ? one.clientId ?? 'master' : count(one.clients.size, 'client')}`);
-  put(trouble, one.trouble);
-  trouble.className = `pill ${one.trouble === 'slow' ? 'warn' : 'bad'}`;
-  put(times, one.count > 1 ? `${number(one.count)} ×` : '');
-  put(says, one.says);
-  put(when, `${span(Math.max(0, Math.round(ago(one.at))))} ago`);
-}
-
-/** Groups of troubled sessions shown before somebody asks for all. */
-const TROUBLED = 8;

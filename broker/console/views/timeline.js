@@ -1,7 +1,7 @@
 // What happened in the sessions of a channel: a lane for each viewer, its events as marks over time, and hints in words.
 
 import { h, keyed, put, svg } from '../dom.js';
-import { bytes, clock, count, number, roundTime, ticks } from '../format.js';
+import { bytes, clock, count, number, roundTimes, ticks } from '../format.js';
 
 /** Of the marks, and of the scale below them. */
 const [HEIGHT, SCALE] = [34, 18];
@@ -20,6 +20,8 @@ const MARKS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candid
 const MASTERS = 5;
 /** Messages one after the other that are listed one by one, though they are alike. */
 const UNFOLDED = 8;
+/** Routes in words, where they are others. */
+const ROUTES = { to: 'delivered', kept: 'queued' };
 /** Routes of messages that were not accepted. */
 const REFUSED = ['refused', 'throttled', 'overflow'];
 
@@ -27,9 +29,9 @@ export function timeline() {
   const lanes = h('div', { class: 'lanes' });
   const note = h('p', { class: 'quiet' }, 'Loading …');
   const key = h('p', { class: 'legend' }, ...[['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
-    ['candidate', 'candidate'], ['kept', 'kept'], ['dropped', 'dropped or refused']].map(([kind, text]) =>
+    ['candidate', 'candidate'], ['kept', 'queued'], ['dropped', 'dropped or refused']].map(([kind, text]) =>
     h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
-  const masters = h('ul', { class: 'masters', 'aria-label': 'Masters, the newest first' });
+  const masters = h('ul', { class: 'masters', 'aria-label': 'Cameras, the newest first' });
   const older = h('button', { type: 'button', class: 'small', hidden: true, click: () => { every = true; drawMasters(); } });
   const whole = h('div', {}, masters, older, key, lanes, note);
   /** @type {any[]} */
@@ -44,7 +46,7 @@ export function timeline() {
         drawHints(item.lastElementChild, one.hints);
       });
     older.hidden = every || known.length <= MASTERS;
-    put(older, `All ${number(known.length)} masters`);
+    put(older, `All ${number(known.length)} cameras`);
   }
 
   return {
@@ -53,8 +55,8 @@ export function timeline() {
       const viewers = (trace.viewers ?? []).toSorted((a, b) => began(b) - began(a));
       key.hidden = viewers.length === 0;
       put(note, trace.recording === false ? 'Not available: this broker records no session traces.'
-        : viewers.length === 0 ? `No viewer's session is known. ${since(trace)}`
-          : `${since(trace)} Marks of a burst stand side by side; their list has the exact times.`);
+        : viewers.length === 0 ? `No viewer sessions yet. ${since(trace)}`
+          : `${since(trace)} Marks of a burst are drawn side by side; the list has exact times.`);
       known = (trace.master ?? []).toReversed();
       drawMasters();
       keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
@@ -81,7 +83,7 @@ function since(trace) {
 
 /** When a master was connected, and why it left. */
 function master(one) {
-  const from = `Master ${one.remote} from ${clock(Date.parse(one.joined))}`;
+  const from = `Camera ${one.remote} from ${clock(Date.parse(one.joined))}`;
   return one.left === null ? `${from} until now${one.superseded ? ', superseded' : ''}` : `${from} to ${clock(Date.parse(one.left))}: ${one.says ?? one.reason ?? ''}`;
 }
 
@@ -93,7 +95,7 @@ function make(one) {
 function draw(row, one) {
   const [head, hints, details] = row.children;
   const events = [...(one.events ?? [])].sort((a, b) => a.ms - b.ms);
-  drawHints(hints, one.hints);
+  drawHints(hints, one.hints, one.done);
   const last = Math.max(1, events.at(-1)?.ms ?? 1);
   const picture = head.lastElementChild;
   const width = picture.clientWidth || 600;
@@ -117,8 +119,13 @@ function standing(one) {
   return `${clock(Date.parse(one.joined))}, left: ${one.says ?? one.reason ?? ''}`;
 }
 
-function drawHints(list, hints) {
-  keyed(list, (hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
+/** What hints at trouble; of a session that is done the last line is none. */
+function drawHints(list, hints, done = false) {
+  const lines = (hints ?? []).map((text, place) => ({ text, look: done && place === hints.length - 1 ? 'done' : '' }));
+  keyed(list, lines, (hint) => hint.text, () => h('li'), (item, hint) => {
+    put(item, hint.text);
+    item.className = hint.look;
+  });
 }
 
 /** Events in order; messages of one action with one fate, one after the other, are one run: kept and refused ones, and of others
@@ -181,11 +188,13 @@ function scale(joined, last, width) {
   const clocks = [[0, joined, 'start'], [width, joined + last, 'end']].map(([x, moment, anchor]) =>
     svg('text', { class: 'scale-end', x, y: base, 'text-anchor': anchor }, clock(moment, isFine)));
   const reserved = (isFine ? FINE_CLOCK : CLOCK) + LABEL / 2;
-  const marks = ticks(last, Math.max(2, Math.floor((width - 2 * MARGIN) / LABEL))).flatMap((ms) => {
+  const times = ticks(last, Math.max(2, Math.floor((width - 2 * MARGIN) / LABEL)));
+  const texts = roundTimes(times);
+  const marks = times.flatMap((ms, place) => {
     const x = MARGIN + (width - 2 * MARGIN) * ms / last;
     const hasRoom = x >= reserved && x <= width - reserved;
     return [svg('line', { class: 'tick', x1: x, x2: x, y1: 2, y2: HEIGHT + 1 }),
-      ...hasRoom ? [svg('text', { class: 'tick-label', x, y: base, 'text-anchor': 'middle' }, `+${roundTime(ms)}`)] : []];
+      ...hasRoom ? [svg('text', { class: 'tick-label', x, y: base, 'text-anchor': 'middle' }, `+${texts[place]}`)] : []];
   });
   return [...marks, ...clocks];
 }
@@ -214,8 +223,8 @@ function after(ms) {
 function words(event) {
   const size = event.bytes ? `, ${bytes(event.bytes)}` : '';
   const from = event.from ? ` from the ${event.from}` : '';
-  const route = event.route ? `, ${event.route === 'to' ? 'delivered' : event.route}` : '';
-  const before = event.after ? ` after it was ${event.after}` : '';
+  const route = event.route ? `, ${ROUTES[event.route] ?? event.route}` : '';
+  const before = event.after ? ` after it was ${ROUTES[event.after] ?? event.after}` : '';
   const why = event.says ?? event.reason ?? event.why;
   const reason = why ? `: ${why}` : '';
   return `${event.action ?? event.kind}${from}${event.action && event.kind !== 'message' ? ` ${event.kind}` : ''}${before}${size}${route}${reason}`;

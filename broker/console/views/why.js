@@ -21,7 +21,7 @@ export function why(root, { name, parameters }) {
   const pause = h('button', { type: 'button', 'aria-pressed': 'false', click: () => {
     paused = !paused;
     pause.setAttribute('aria-pressed', String(paused));
-    put(pause, paused ? 'Go on' : 'Pause');
+    put(pause, paused ? 'Resume' : 'Pause');
     load();
   } }, 'Pause');
   const more = h('button', { type: 'button', hidden: true, click: () => { wanted += PAGE; load(); } }, 'More');
@@ -74,7 +74,7 @@ export function why(root, { name, parameters }) {
     for (const id of checks.filter((one) => !known.has(one))) check.append(h('option', { value: id }, id));
     const all = data.found.refusals === data.refusals - data.others ? '' : ` of ${number(data.refusals)}`;
     const others = data.others > 0 ? ` ${number(data.others)} more, of further channels and keys, were counted only.` : '';
-    put(notice, data.found.groups === 0 ? `No refusal is known${name === '' ? '' : ' that has this'}.${others}`
+    put(notice, data.found.groups === 0 ? `${name === '' ? 'No refusals.' : 'No refusals match.'}${others}`
       : `${number(data.found.refusals)}${all} refused since the start, in ${count(data.found.groups, 'group')}.${others}`);
   }
 

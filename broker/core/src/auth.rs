@@ -20,6 +20,7 @@ mod credentials;
 mod device_registry;
 mod devices;
 mod grant;
+pub(crate) mod grant_rates;
 #[cfg(test)]
 mod model;
 mod policy_question;
@@ -33,6 +34,7 @@ mod sign_in;
 
 use crate::{check::Check, limits::SIGNING_KEYS_PER_SHARD_MAX};
 pub use assume_role::{Assumption, Denial, RoleFault, assume};
+use caller::FEDERATED_USER;
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
 use codec::sigv4::{
@@ -365,7 +367,7 @@ fn federated(parent: Arc<Principal>, opened: OpenedToken, id: &str) -> Session {
         Scope::Within(vec![Arc::new(policy)])
     });
     Session {
-        source: Source::Federated(parent, opened.name),
+        source: Source::Federated(parent, format!("{FEDERATED_USER}{}", opened.name)),
         scope,
         key_id: SessionKeyId::of(id),
         issued_s: None,

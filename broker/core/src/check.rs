@@ -66,22 +66,21 @@ pub enum Check {
         message = "Check the client's endpoint URL, and whether the operation is one that this service has."
     )]
     OperationUnknown = 7,
-    /// The page that sent it is of an origin that may not use a server without signatures.
+    /// The origin of the page may not use a server without signatures.
     #[strum(message = "Start the broker with `--dev-origin ORIGIN`.")]
     OriginForeign = 8,
-    /// The request names a host by which this server is not known.
+    /// The request names a host that is not a name of this server.
     #[strum(
         message = "Use localhost or an address, name the host in `[advertise]`, or start with \
                        `--dev-origin http://NAME`."
     )]
     HostForeign = 9,
-    /// The URL is that of a WebSocket, but the request does not ask for one.
-    #[strum(message = "Let the proxy in front pass on the headers Upgrade and Connection.")]
+    /// The URL is that of a WebSocket, but the request is not an upgrade.
+    #[strum(message = "Have the proxy in front forward the headers Upgrade and Connection.")]
     NotWebsocket = 10,
-    /// The opening handshake of the WebSocket lacks a part or has a wrong one.
+    /// The opening handshake of the WebSocket has a missing or wrong part.
     #[strum(
-        message = "Let the proxy in front pass on Connection, Sec-WebSocket-Key and HTTP/1.1; or correct the \
-                       client."
+        message = "Have the proxy in front forward Connection, Sec-WebSocket-Key and HTTP/1.1; or correct the client."
     )]
     HandshakeMalformed = 11,
     /// The client wants a version of WebSocket other than 13.
@@ -174,7 +173,7 @@ pub enum Check {
     /// The signature is right, but a policy of the principal denies this.
     #[strum(message = "Look for the statement with \"Effect\": \"Deny\": it wins over all others.")]
     PolicyExplicitDeny = 34,
-    /// The channel is of another account or region than the caller, for whom it does not exist.
+    /// The channel has another account or region than the caller, so it does not exist for the caller.
     #[strum(
         message = "Compare region and account of the ARN with `region` and the principal's account."
     )]
@@ -198,17 +197,17 @@ pub enum Check {
     ChannelVersionStale = 40,
     /// The channel has as many viewers as `[limits] viewers_per_channel` allows.
     #[strum(
-        message = "Raise `viewers_per_channel`, or look for viewers that connect under ever new client ids."
+        message = "Raise `viewers_per_channel`, or look for viewers that connect with a new client id each time."
     )]
     ViewersFull = 41,
-    /// The account, or the server, has as many channels as it may have.
-    #[strum(message = "Delete channels that nobody uses, or raise `channels_per_account`.")]
+    /// The account, or the server, has reached its limit of channels.
+    #[strum(message = "Delete unused channels, or raise `channels_per_account`.")]
     ChannelsFull = 42,
     /// The channel would have more than 50 tags.
     #[strum(message = "Remove tags first (UntagResource).")]
     TagsFull = 43,
-    /// As many SendAlexaOfferToMaster calls wait for the channel, or for the account, as may.
-    #[strum(message = "Look whether the channel's master is connected and answers.")]
+    /// The channel, or the account, has reached its limit of waiting SendAlexaOfferToMaster calls.
+    #[strum(message = "Check whether the channel's master is connected and answers.")]
     AlexaCallsFull = 44,
     /// The channel gets more connects than `[quotas]` allow, or one key more than half of them.
     #[strum(
@@ -217,20 +216,18 @@ pub enum Check {
     )]
     RateConnect = 45,
     /// The channel gets more calls of this operation than `[quotas]` allow, or one key more than half.
-    #[strum(
-        message = "Let the client keep what it learned (endpoints, ICE servers) for a while; or raise the quota."
-    )]
+    #[strum(message = "Have the client cache endpoints and ICE servers; or raise the quota.")]
     RateChannel = 46,
-    /// The account makes more calls of this operation than `[quotas]` allow.
+    /// The account makes more calls of this operation than `[quotas]` allow, or one caller too many for keys.
     #[strum(
-        message = "Let clients keep what they learned for a while; or raise the quota of accounts."
+        message = "Have clients cache endpoints and ICE servers; or raise the quota of accounts."
     )]
     RateAccount = 47,
     /// Too many changes of this channel, or of all channels, are under way.
-    #[strum(message = "Try again; if it lasts, look at how long the disk takes (`fsync`).")]
+    #[strum(message = "Retry; if it persists, check the latency of the disk (`fsync`).")]
     ChangesFull = 48,
     /// The body is not one JSON object whose members have the right types.
-    #[strum(message = "Look at what the client sends; an AWS SDK makes it right.")]
+    #[strum(message = "Correct the client's request; an AWS SDK builds it correctly.")]
     BodyMalformed = 49,
     /// A member or parameter is missing or breaks its constraints; the answer names it.
     #[strum(message = "Read the text of the answer: it names the member and what is allowed.")]
@@ -238,7 +235,7 @@ pub enum Check {
     /// Media storage is not offered by this service.
     #[strum(message = "Leave media storage disabled.")]
     MediaStorageAbsent = 51,
-    /// The policy of a session that is asked for cannot be read, or is longer than 2,048 bytes.
+    /// The policy of the requested session is invalid, or longer than 2,048 bytes.
     #[strum(
         message = "Read the text of the answer, which names line and column; wildcards and fewer statements make \
                        a policy shorter."
@@ -253,10 +250,10 @@ pub enum Check {
                        fewer connects at once."
     )]
     MailboxFull = 54,
-    /// Unfinished requests, or answers that nobody reads, hold as many bytes as they may.
+    /// Unfinished requests and unread responses have reached their limit of bytes.
     #[strum(
-        message = "Look for the address that holds them: it pays first. Raise `request_bytes` if they are all \
-                       yours."
+        message = "Look for the address that holds most: it is refused first. Raise `request_bytes` if the load is \
+                       legitimate."
     )]
     RequestsFull = 55,
     /// The registry did not take the change: its disk is full or failing; of a cluster: etcd does not take it.
@@ -265,7 +262,7 @@ pub enum Check {
                        `heliograph cluster check`."
     )]
     StoreFailed = 56,
-    /// The log has no place for the audit line of a change, so the change is not made.
+    /// The log has no room for the audit line of a change, so the change is not made.
     #[strum(message = "Look at what reads the broker's stderr: it is stuck or slow.")]
     AuditFull = 57,
     /// The call was not answered within 150 seconds; whether it changed anything is not known.
@@ -279,15 +276,15 @@ pub enum Check {
     /// A fault that a test scripted (`/dev/faults`).
     #[strum(message = "Look at `GET /dev/faults`; `DELETE /dev/faults` ends them all.")]
     FaultInjected = 60,
-    /// The server has as many connections as it may have, and none of them has to make room for this one.
+    /// The server has reached its limit of connections, and none of them is evicted for this one.
     #[strum(
         message = "Look at `heliograph_connections`, and at the accounts and addresses that hold them; raise \
                        `connections`, or the limit of descriptors."
     )]
     ConnectionsFull = 61,
-    /// As many TLS handshakes are under way as may be; the connection was closed without an answer.
+    /// The limit of concurrent TLS handshakes is reached; the connection was closed without a response.
     #[strum(
-        message = "Look for clients that begin handshakes and do not end them, and at `heliograph_shard_busy_ratio`."
+        message = "Look for clients that do not finish their handshakes, and at `heliograph_shard_busy_ratio`."
     )]
     HandshakesFull = 62,
     /// The request is plain HTTP on a port that speaks TLS.
@@ -302,7 +299,7 @@ pub enum Check {
     #[strum(message = "Give all nodes the same `[cluster] map_file`.")]
     OwnerElsewhere = 65,
     /// No node owns the channel at the moment.
-    #[strum(message = "Look at which nodes are down.")]
+    #[strum(message = "Find the nodes that are down.")]
     OwnerNone = 66,
     /// A node did not send its part of the list within 3 s, or channels have no node; fixed maps never list.
     #[strum(
@@ -310,7 +307,7 @@ pub enum Check {
                    their names."
     )]
     ListIncomplete = 67,
-    /// The records of the account, of the server or of etcd take as many bytes as they may.
+    /// The records of the account, of the server or of etcd have reached their limit of bytes.
     #[strum(
         message = "Delete channels and tags that nobody uses; or raise `record_bytes_per_account`, \
                    `record_bytes_total` or etcd's quota, as the text of the answer says."
@@ -364,7 +361,7 @@ pub enum Check {
     /// The role of these temporary credentials, one by which it was assumed, or a policy that bounds them is gone.
     #[strum(message = "Assume the role again; if it is gone on purpose, nothing.")]
     RoleGone = 77,
-    /// As many devices of the account wait with `GET /wake` as may, or this one made room for another account's.
+    /// The account's limit of waiting `GET /wake` requests is reached, or this one was evicted for another account's.
     #[strum(
         message = "Let devices ask again after a while; look for an account whose devices are more than they should \
                    be."
@@ -386,7 +383,7 @@ pub enum Check {
         message = "Let the client use its temporary credentials until they end, instead of signing in each time."
     )]
     RateAddress = 81,
-    /// The certificate is not let in: none was shown, nobody vouches for it, or it has ended or is switched off.
+    /// The certificate is missing, not trusted, expired, or disabled.
     #[strum(
         message = "See why in the refusal; `heliograph things check CERT.pem` says what a certificate may do."
     )]

@@ -172,17 +172,34 @@ pub struct Superseded {
     pub unlogged: u64,
 }
 
+/// The caller of a call. The name alone says little: whoever may ask for a session chooses how it is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditCaller {
+    /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or what signs in.
+    pub name: Box<str>,
+    /// Its account.
+    pub account: Box<str>,
+    /// The access key id that it signed with; `None` of one that signs in.
+    pub key_id: Option<Box<str>>,
+    /// The person or program behind its session.
+    pub source_identity: Option<Box<str>>,
+    /// The certificate or the token that its session hangs on.
+    pub sign_in: Presented,
+}
+
 /// An API call that changes something, or that the policy refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The name of the principal; `None` where requests are not signed.
-    pub caller: Option<Box<str>>,
+    /// `None` where requests are not signed.
+    pub caller: Option<Box<AuditCaller>>,
     /// The operation's AWS name, or `ConnectAsMaster` and `ConnectAsViewer`.
     pub operation: &'static str,
     /// The channel's ARN, as far as it is known.
     pub channel_arn: Option<Box<str>>,
     /// The session that a call of STS asks for: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
+    /// The access key id of the temporary credentials that a call was granted.
+    pub new_key_id: Option<Box<str>>,
     /// `ok`, or the error type of the answer; `unanswered` when the caller had left, or got a timeout, before
     /// it was known what came of the change.
     pub outcome: &'static str,

@@ -114,6 +114,17 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 /// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
+/// Channels of a shard that are noted for connections that lost their slot and stay, 8 bytes each. Further ones are
+/// counted (`heliograph_connections`), and named once others are gone.
+pub const DISPLACED_CHANNELS_MAX: usize = 1024;
+
+/// Displaced connections that one answer to operators names, some 200 bytes each.
+pub const DISPLACED_TOLD_MAX: usize = 50;
+
+/// Time after which a connection that lost its slot is displaced rather than about to close, in milliseconds: clients
+/// that reconnect after a change of network close the former connection at once, or never.
+pub const DISPLACED_MS: u64 = 10_000;
+
 /// Time that a slot is vacant before the last connection that was superseded in it is closed 1001, in milliseconds:
 /// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
@@ -525,6 +536,13 @@ pub const SIGN_INS_COUNTED_MAX: usize = 65_536;
 /// before each of its calls.
 pub const SIGN_INS_PER_HOUR: u64 = 20;
 
+/// How long a connection to the credentials provider is used, in milliseconds: keys are asked for every 15 minutes or
+/// less often, and a new handshake judges certificate and chain anew.
+pub const PROVIDER_AGE_MS: u64 = 5 * 60 * 1000;
+
+/// By how much connections to it end sooner, so that those that began together do not come back together.
+pub const PROVIDER_AGE_SPREAD_MS: u64 = 60 * 1000;
+
 /// Channels of one import while the process runs: the store makes them in one commit. More need a stopped process.
 pub const IMPORTED_MAX: usize = 1000;
 
@@ -607,6 +625,23 @@ pub const SIGN_INS_BURST: u32 = 100;
 
 /// Addresses whose unsigned sign-ins a shard counts one by one, 40 bytes each; all others share one rate.
 pub const SIGN_IN_ADDRESSES_MAX: usize = 4096;
+
+/// Places of callers among which an account's rate of temporary credentials is shared, by hash: 256 bytes an account.
+/// Callers of one place count as one.
+pub const GRANT_CALLERS: usize = 32;
+
+/// How long after a caller found the account's rate used up each other one has half of it, in milliseconds.
+pub const GRANT_WAIT_MS: u64 = 1000;
+
+/// Calls for temporary credentials of one caller that a shard refuses in a second, as a loop makes them that may not
+/// assume its role: beyond that they are refused unseen.
+pub const GRANTS_REFUSED_PER_SECOND: u32 = 5;
+
+/// Those that it may make at once.
+pub const GRANTS_REFUSED_BURST: u32 = 50;
+
+/// Callers whose refused calls a shard counts one by one, 40 bytes each; all others share one rate.
+pub const REFUSED_CALLERS_MAX: usize = 4096;
 
 /// Names of claims that policies and trusts of a file ask for of one provider.
 pub const CLAIM_NAMES_MAX: usize = 32;

@@ -300,10 +300,10 @@ pub trait Machine {
         let _ = (session, why, at);
     }
 
-    /// The connection of a session is one to a name of the credentials provider, and began with this.
-    /// [`Input::Secured`] follows.
-    fn showed(&mut self, session: SessionKey, shown: Shown) {
-        let _ = (session, shown);
+    /// The connection of a session is one to a name of the credentials provider, and began with this: said before
+    /// [`Input::Secured`], and again before bytes where something else is found out about its certificate.
+    fn showed(&mut self, session: SessionKey, shown: Shown, now: Now) {
+        let _ = (session, shown, now);
     }
 
     /// Whether a connection would find a free slot: asked before one is accepted or a handover is taken in.

@@ -4,6 +4,7 @@ use crate::cluster::slot_maps::SlotMap;
 use crate::id::{Identity, NodeId, ShardId, Slot};
 use crate::time::Now;
 use ahash::RandomState;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// The home of a channel.
@@ -87,6 +88,12 @@ impl Placement {
     pub fn shard(&self, identity: &Identity) -> ShardId {
         let place = self.hasher.hash_one(identity.as_str()) % u64::from(self.shards);
         ShardId(u16::try_from(place).unwrap_or(0))
+    }
+
+    /// The hash of a caller, the same on each shard of this process and unknown to clients.
+    #[must_use]
+    pub fn caller(&self, identity: impl Hash) -> u64 {
+        self.hasher.hash_one(identity)
     }
 
     /// The number of shards.

@@ -109,6 +109,12 @@ impl Bucket {
 pub(crate) struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
+    /// [`Bucket::has`].
+    pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
+        let bucket = Bucket::of_bits(self.0.load(Ordering::Relaxed));
+        bucket.has(rate, bucket.not_before(now))
+    }
+
     /// [`Bucket::take`]. Shards read their clocks at different times: none turns the bucket back.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;

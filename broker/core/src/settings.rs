@@ -120,6 +120,8 @@ pub struct Settings {
     pub clients: Vec<Client>,
     /// The flight recorder of the shards.
     pub recorder: Recorder,
+    /// What is remembered of people and devices.
+    pub privacy: Privacy,
     /// Extensions that AWS does not have.
     pub options: Options,
     /// Whether this node is one of several.
@@ -347,6 +349,14 @@ pub enum GoAway {
 pub struct Recorder {
     /// Notes of one shard, a power of two; 0 is off. See [`Settings::recorder_notes_of_shard`].
     pub notes: usize,
+}
+
+/// What is remembered of people and devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Privacy {
+    /// The age at which refusals, troubled sessions, lines of the log and notes of the recorder are erased from memory,
+    /// in milliseconds; 0 is never.
+    pub keep_ms: u64,
 }
 
 /// Extensions that AWS does not have.

@@ -77,8 +77,8 @@ pub use flight_recorder::Passage;
 use flight_recorder::Recorder;
 use gate::Gate;
 pub use operator::{
-    ChannelLine, ChannelView, Connections, ImportPart, PeerView, PendingView, Question, Reply,
-    SessionStep,
+    ChannelLine, ChannelView, Connections, DisplacedLine, ImportPart, PeerView, PendingView,
+    Question, Reply, SessionStep,
 };
 use road::{Double, Production};
 pub use shares::Shares;
@@ -88,7 +88,7 @@ use std::net::SocketAddr;
 use telemetry::Books;
 pub use telemetry::Snapshot;
 use todo::TodoList;
-pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
+pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only the methods of
 /// the shard have all of them.
@@ -307,8 +307,8 @@ impl Machine for Shard {
         connect::handshake_failed(&self.sockets, &mut self.books, session, why, at);
     }
 
-    fn showed(&mut self, session: SessionKey, shown: Shown) {
-        self.sockets.showed(session, shown);
+    fn showed(&mut self, session: SessionKey, shown: Shown, now: Now) {
+        self.sockets.showed(session, shown, now);
     }
 
     fn has_room(&self) -> bool {

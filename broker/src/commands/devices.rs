@@ -153,8 +153,9 @@ impl Gathered {
                 ..
             } => {
                 for thing in things {
-                    self.types
-                        .insert(named(thing.thing_name)?, thing.thing_type_name);
+                    let of_type = thing.thing_type_name.map(named).transpose();
+                    let of_type = of_type.map_err(|fault| format!("the type of a {fault}"))?;
+                    self.types.insert(named(thing.thing_name)?, of_type);
                 }
             }
             Document {

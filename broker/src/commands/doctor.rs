@@ -7,7 +7,7 @@
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
 use crate::server::{self, Checked, preflight};
-use crate::terminal::{Finding, Level, count, counted, json, plain, write};
+use crate::terminal::{Colour, Finding, Level, Screen, count, counted, json, plain, write};
 use crate::{commands::cluster, failure::Failure, tls_files::TlsLoader};
 use crate::{data_dir, session_key};
 use broker_core::settings::{Scheme, Settings};
@@ -27,7 +27,7 @@ use store::Store;
 /// # Errors
 /// [`Failure::Configuration`] when something must be set right, [`Failure::Fatal`] after a warning, or when the broker
 /// that was asked is not ready.
-pub fn run(flags: &DoctorFlags, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     if flags.ready {
         return ready(&AdminListener::of(&flags.asked)?.at_once(), out);
     }
@@ -35,7 +35,7 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let text = if flags.json {
         format!("{}\n", json(&document(&lines)))
     } else {
-        lines.iter().map(Line::text).collect()
+        lines.iter().map(|line| line.text(screen)).collect()
     };
     write(out, &text)?;
     let findings: Vec<_> = lines.into_iter().map(|line| line.finding).collect();
@@ -568,12 +568,23 @@ impl Line {
     }
 
     /// As the operator reads it.
-    pub(crate) fn text(&self) -> String {
-        let level = word(self.finding.level);
+    pub(crate) fn text(&self, screen: Screen) -> String {
+        let level = self.finding.level;
         let text = plain(&self.finding.text);
-        format!("{level:<4}  {:<13}  {text}\n", self.check)
+        let line = format!("{:<4}  {:<13}  {text}", word(level), self.check);
+        let shown = screen.wrapped(&line, TEXT_COLUMN);
+        let (word, rest) = shown.split_at_checked(4).unwrap_or((&shown, ""));
+        let colour = match level {
+            Level::Ok => Colour::Green,
+            Level::Warning => Colour::Yellow,
+            Level::Error => Colour::Red,
+        };
+        format!("{}{rest}\n", screen.paint(colour, word))
     }
 }
+
+/// The column at which the text of a line begins.
+const TEXT_COLUMN: usize = 21;
 
 /// The word for a level.
 pub(crate) const fn word(level: Level) -> &'static str {

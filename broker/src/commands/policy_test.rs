@@ -211,6 +211,7 @@ fn sign_in(
             name: Some(name.as_str().into()),
             thing_type: first.and_then(|it| it.thing_type).map(Into::into),
             alias: alias.unwrap_or_default().into(),
+            grounds: 0, // no keys hang on it
             authority: None,
         })));
     }

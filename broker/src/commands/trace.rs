@@ -1,6 +1,6 @@
 //! `heliograph trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
 
-use crate::terminal::{self, plain};
+use crate::terminal::{self, Colour, Screen, plain};
 use crate::{admin_client::AdminListener, config::TraceFlags, failure::Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// # Errors
 /// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no such
 /// channel, no answer, or nobody who reads what is written.
-pub fn run(flags: &TraceFlags, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(flags: &TraceFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let mut printer = Printer::default();
     let mut last = Value::Null;
     let listener = AdminListener::of(&flags.asked)?;
@@ -23,8 +23,8 @@ pub fn run(flags: &TraceFlags, out: &mut dyn Write) -> Result<(), Failure> {
         let text = match (flags.json, flags.follow) {
             (true, _) if trace == last => String::new(),
             (true, _) => format!("{}\n", terminal::json(&trace)),
-            (false, false) => whole(&trace),
-            (false, true) => printer.news(&trace),
+            (false, false) => screen.show(&whole(&trace, flags.events), colour),
+            (false, true) => screen.show(&printer.news(&trace), colour),
         };
         if !terminal::is_read(out, &text)? || !flags.follow {
             return Ok(());
@@ -50,8 +50,23 @@ const EVENTS: usize = 5_000;
 
 // A trace as people read it. What comes from the wire is escaped: it must not move a terminal's cursor.
 
-/// The whole trace: who the masters were, then each viewer with what happened and what that suggests.
-pub(crate) fn whole(trace: &Value) -> String {
+/// The colour of a line: who it is about, what it suggests, and what went wrong.
+fn colour(line: &str) -> Option<Colour> {
+    let begins = ["channel ", "master ", "viewer "];
+    let wrong = ["  refused", "  dropped", "  throttled", "  expired"];
+    if begins.iter().any(|word| line.starts_with(word)) {
+        Some(Colour::Bold)
+    } else if line.contains("  * ") {
+        Some(Colour::Yellow)
+    } else {
+        let is_wrong = wrong.iter().any(|word| line.contains(word));
+        is_wrong.then_some(Colour::Red)
+    }
+}
+
+/// The whole trace: who the masters were, then each viewer with what happened and what that suggests. Candidates that
+/// follow each other the same way are one line, unless all events are asked for.
+pub(crate) fn whole(trace: &Value, all: bool) -> String {
     let mut out = head(trace);
     for master in list(&trace["master"]) {
         line(&mut out, &format!("master  {}", connection(master)));
@@ -65,9 +80,22 @@ pub(crate) fn whole(trace: &Value) -> String {
             &mut out,
             &format!("viewer {}  {}", name(viewer), connection(viewer)),
         );
-        for event in list(&viewer["events"]) {
-            let what = what(event);
-            line(&mut out, &format!("{}  {what}", moment(event)));
+        let alike = |one: &Value, other: &Value| !all && folds(one, other);
+        for events in list(&viewer["events"]).chunk_by(alike) {
+            if let [first, .., last] = events {
+                let (from, count) = (moment(first), events.len());
+                let until = moment(last);
+                let what = what(first);
+                line(
+                    &mut out,
+                    &format!(
+                        "{from}  {what}; {count} of them, until {}",
+                        until.trim_start()
+                    ),
+                );
+            } else if let [event] = events {
+                line(&mut out, &format!("{}  {}", moment(event), what(event)));
+            }
         }
         for hint in list(&viewer["hints"]) {
             line(&mut out, &format!("    * {}", plain(text(hint))));
@@ -80,6 +108,15 @@ pub(crate) fn whole(trace: &Value) -> String {
         line(&mut out, "older events were left out");
     }
     out
+}
+
+/// Whether two events are candidates of which the same became.
+fn folds(one: &Value, other: &Value) -> bool {
+    let same = |name: &&str| one[*name] == other[*name];
+    one["action"] == "ICE_CANDIDATE"
+        && ["kind", "action", "from", "route", "after", "why", "reason"]
+            .iter()
+            .all(same)
 }
 
 /// The events and hints of a followed trace that were printed already.
@@ -299,7 +336,35 @@ viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (the
     * the offer waited 997 ms: no master was connected
 older events were left out
 ";
-        assert_eq!(whole(&trace()), wanted);
+        assert_eq!(whole(&trace(), false), wanted);
+    }
+
+    #[test]
+    fn candidates_that_follow_each_other_are_one_line() {
+        let mut trace = trace();
+        let candidate = |ms: f64, from: &str| {
+            let kind = "ICE_CANDIDATE";
+            json!({ "kind": "message", "action": kind, "from": from, "bytes": 120, "route": "to", "ms": ms })
+        };
+        trace["viewers"][0]["events"] = json!([
+            candidate(1.0, "viewer"),
+            candidate(2.0, "viewer"),
+            candidate(30.0, "viewer"),
+            candidate(31.0, "master"),
+        ]);
+        let events = |all| {
+            let text = whole(&trace, all);
+            let lines = text.lines().filter(|line| line.contains("ICE_CANDIDATE"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            events(false),
+            [
+                "        1.0 ms  ICE_CANDIDATE to the master    120 B  relayed; 3 of them, until 30.0 ms",
+                "       31.0 ms  ICE_CANDIDATE to the viewer    120 B  relayed",
+            ]
+        );
+        assert_eq!(events(true).len(), 4);
     }
 
     #[test]
@@ -327,7 +392,7 @@ older events were left out
         trace["viewers"][0]["events"][1]["action"] = wild.into();
         trace["viewers"][0]["events"][1]["route"] = wild.into();
         trace["viewers"][0]["events"][0]["kind"] = wild.into();
-        for text in [whole(&trace), Printer::default().news(&trace)] {
+        for text in [whole(&trace, false), Printer::default().news(&trace)] {
             let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!text.contains(bad), "{text:?}");
             assert!(
@@ -340,7 +405,7 @@ older events were left out
     #[test]
     fn a_recorder_that_is_off_says_so() {
         let off = json!({ "channel": "cam", "recording": false, "reachesBackTo": null, "viewers": [], "master": [] });
-        let text = whole(&off);
+        let text = whole(&off, false);
         assert!(text.contains("[recorder] notes = 0"), "{text}");
     }
 
@@ -351,7 +416,7 @@ older events were left out
             json!([1]),
             json!({ "viewers": [1, { "events": [{}] }], "master": "x" }),
         ] {
-            assert!(!whole(&odd).is_empty() && !Printer::default().news(&odd).is_empty());
+            assert!(!whole(&odd, false).is_empty() && !Printer::default().news(&odd).is_empty());
         }
     }
 }

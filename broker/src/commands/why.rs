@@ -1,25 +1,24 @@
 //! `heliograph why`: why a request was refused, as its broker's admin listener reports it.
 
-use crate::terminal;
+use crate::terminal::{self, Colour, Screen};
 use crate::{admin_client::AdminListener, config::WhyFlags, failure::Failure};
 use codec::http::encode;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Asks for one refusal by its id, or for those that fit. What was found, with a line's end.
+/// Asks for one refusal by its id, or for those that fit, in groups if they are to be. What was found, with a line's
+/// end.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nothing was found, or
 /// nobody answers.
-pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
+pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     let document = ask(flags)?;
-    let found = match &flags.id {
+    let list = |name: &str| document[name].as_array().into_iter().flatten().collect();
+    let found: Vec<&Value> = match &flags.id {
         Some(_) => vec![&document],
-        None => document["refusals"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .collect(),
+        None if flags.group => list("groups"),
+        None => list("refusals"),
     };
     if found.is_empty() {
         let kept = plain(&document["since"]).unwrap_or_else(|| "the start".into());
@@ -39,8 +38,9 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
     Ok(if flags.json {
         format!("{}\n", terminal::json(&document))
     } else {
-        let texts: Vec<String> = found.into_iter().map(self::refusal).collect();
-        texts.join("\n")
+        let shown = if flags.group { group } else { refusal };
+        let texts: Vec<String> = found.into_iter().map(shown).collect();
+        screen.show(&texts.join("\n"), colour)
     })
 }
 
@@ -63,6 +63,9 @@ fn target(flags: &WhyFlags) -> String {
         encode(&mut target, id.trim());
         return target;
     }
+    if flags.group {
+        target.push_str("/groups");
+    }
     target.push_str(&format!("?limit={}", flags.limit));
     for (name, text) in [
         ("channel", &flags.channel),
@@ -82,6 +85,31 @@ fn target(flags: &WhyFlags) -> String {
 }
 
 // A refusal as people read it. Characters that could move a terminal's cursor are escaped.
+
+/// The colour of a line: the first one of a refusal, and what to do about it.
+fn colour(line: &str) -> Option<Colour> {
+    if line.starts_with("  What to do:") {
+        Some(Colour::Green)
+    } else {
+        line.starts_with(|c: char| c != ' ').then_some(Colour::Bold)
+    }
+}
+
+/// One group of refusals, by the newest of them.
+fn group(row: &Value) -> String {
+    let part = |name: &str| plain(&row[name]).unwrap_or_else(|| "-".into());
+    let count = row["refusals"].as_u64().unwrap_or_default();
+    let mut out = format!(
+        "{}: {}, {} to {}\n",
+        part("check"),
+        terminal::counted(usize::try_from(count).unwrap_or(usize::MAX), "time"),
+        part("first"),
+        part("last")
+    );
+    let text = refusal(row);
+    out.extend(text.lines().skip(1).map(|line| format!("{line}\n")));
+    out
+}
 
 /// One refusal of the admin listener.
 pub(crate) fn refusal(row: &Value) -> String {
@@ -111,6 +139,8 @@ pub(crate) fn refusal(row: &Value) -> String {
         ("session", "session"),
         ("keyId", "key"),
         ("principal", "principal"),
+        ("account", "account"),
+        ("sourceIdentity", "source identity"),
         ("certificate", "certificate"),
         ("thing", "thing"),
         ("issuer", "token of"),
@@ -183,6 +213,10 @@ mod tests {
     fn parameters_are_escaped() {
         assert_eq!(target(&flags(&["a/b?c "])), "/refusals/a%2Fb%3Fc");
         assert_eq!(target(&flags(&[])), "/refusals?limit=20");
+        assert_eq!(
+            target(&flags(&["--group", "--check", "unknown_key"])),
+            "/refusals/groups?limit=20&check=unknown_key"
+        );
         let line = ["--client", "v&1", "--remote", "::1", "--limit", "3"];
         assert_eq!(
             target(&flags(&line)),
@@ -214,6 +248,17 @@ mod text_tests {
              \x20 Reason: viewers, statement 2, denies it\n\
              \x20 id 0-1, shard 1\n\
              \x20 The canonical request that the signature was compared with:\n    GET\n    /\\u{7}\n    host:h\n"
+        );
+        let mut many = row.clone();
+        many["refusals"] = 412.into();
+        many["first"] = "2026-01-02T03:00:00.000Z".into();
+        many["last"] = many["at"].clone();
+        let text = group(&many);
+        assert!(
+            text.starts_with(
+                "signature_mismatch: 412 times, 2026-01-02T03:00:00.000Z to 2026-01-02T03:04:05.000Z\n  It differs.\n"
+            ),
+            "{text}"
         );
         let alone = json!({"requestId": "0-1", "check": "draining", "source": "id"});
         assert!(refusal(&alone).contains("read from the id alone"));

@@ -4,6 +4,7 @@
 //! keys it knows by asking for them; what is left in the table when it ends is unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
+use crate::terminal::nearest;
 use broker_core::settings::value::Checked;
 use std::ops::Range;
 use toml::Spanned;
@@ -276,7 +277,8 @@ impl<'d> Section<'d, '_> {
             }
             let path = format!("{}{name}", self.path);
             self.document.note_place(&path, &key.span());
-            let rule = format!("unknown key, allowed {}", self.known.join(", "));
+            let nearest = nearest(name, &self.known);
+            let rule = format!("unknown key, allowed {}{nearest}", self.known.join(", "));
             if self.document.confidential {
                 self.document.findings.fault(&path, REDACTED, rule);
             } else {

@@ -1,9 +1,11 @@
 //! A configuration as it was read, with all errors so far, those of the files that it names included; and the form of
 //! an error.
 
+use crate::terminal::plain;
 use broker_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Flags and file, read together. Made by [`crate::config::draft`], ended by [`Draft::finish`].
@@ -186,6 +188,7 @@ impl Fault {
                     key => format!("{file}:{line}:{column}: {key} = {value}: {rule}"),
                 }
             }
+            ValuePlace::Flag(flag) if value.is_empty() => format!("{flag}: {rule}"),
             ValuePlace::Flag(flag) => format!("{flag} {value}: {rule}"),
             ValuePlace::Default if key.is_empty() => rule.clone(),
             ValuePlace::Default => format!("{key} = {value} (default): {rule}"),
@@ -216,6 +219,43 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// The faults for a terminal: below each of the configuration file its line, with a mark at the place. A line that
+    /// may have a secret is not shown.
+    #[must_use]
+    pub fn marked(&self) -> String {
+        let text = self
+            .file
+            .as_deref()
+            .and_then(|path| fs::read_to_string(path).ok());
+        let text = text.unwrap_or_default();
+        let mut out = Vec::new();
+        for fault in &self.faults {
+            out.push(fault.line(self.file.as_deref()));
+            if let ValuePlace::File { line, column } = fault.place {
+                let shown = text.lines().nth(line.saturating_sub(1));
+                let shown = shown.filter(|shown| !SECRETS.iter().any(|word| shown.contains(word)));
+                out.extend(shown.map(|shown| mark(line, column, &plain(shown))));
+            }
+        }
+        out.extend(self.others.iter().map(ToString::to_string));
+        out.join("\n")
+    }
+}
+
+/// A line of a file, and a mark below one of its columns.
+fn mark(line: usize, column: usize, shown: &str) -> String {
+    let number = format!("{line:>5}");
+    let (margin, before) = (
+        " ".repeat(number.len()),
+        " ".repeat(column.saturating_sub(1)),
+    );
+    format!("{number} | {shown}\n{margin} | {before}^")
+}
+
+/// Words in the names of keys whose values are not shown.
+const SECRETS: [&str; 3] = ["secret", "password", "key"];
+
 impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
@@ -226,5 +266,30 @@ impl fmt::Display for ConfigError {
             .map(|fault| fault.line(self.file.as_deref()));
         let others = self.others.iter().map(ToString::to_string);
         to.write_str(&own.chain(others).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod marked_tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_has_its_line_with_a_mark_unless_that_may_be_a_secret() {
+        let path = std::env::temp_dir().join(format!("heliograph-marked-{}", std::process::id()));
+        fs::write(&path, "shards = 0\nsecret = 'x'\n").unwrap();
+        let fault = |line, key: &str| Fault {
+            place: ValuePlace::File { line, column: 10 },
+            key: key.into(),
+            value: "0".into(),
+            rule: "allowed 1".into(),
+        };
+        let error = ConfigError::new(Some(&path), vec![fault(1, "shards"), fault(2, "secret")]);
+        let name = path.display();
+        let wanted = format!(
+            "{name}:1:10: shards = 0: allowed 1\n    1 | shards = 0\n      |          ^\n{name}:2:10: secret = 0: \
+             allowed 1"
+        );
+        assert_eq!(error.marked(), wanted);
+        let _ = fs::remove_file(&path);
     }
 }

@@ -3,6 +3,7 @@
 use crate::config::KeyFlags;
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use codec::identifiers::{ChannelArn, ChannelName, ClientId};
 use codec::policy::Action;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,10 +21,9 @@ pub struct Arguments {
 /// The commands of the binary.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run the service
+    /// Run the broker
     Serve(Box<ServeFlags>),
-    /// Check a configuration file and the files it names, with the checks of serve and the same flags: print a summary
-    /// and exit with 0, or every error with its place and exit with 2
+    /// Check a configuration file and the files it names
     CheckConfig {
         /// The file
         file: PathBuf,
@@ -31,33 +31,42 @@ pub enum Command {
         #[command(flatten)]
         flags: Box<ServeFlags>,
     },
-    /// Look for what keeps a broker from running on this machine, or may: kernel, limits, ports, certificate, files,
-    /// clock, etcd; exit with 0 when all is well, with 1 after a warning, with 2 when something must be set right
+    /// Look for what keeps a broker from running here
     Doctor(DoctorFlags),
-    /// Print a signed WebSocket URL; keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    /// Print a signed WebSocket URL
     Presign(PresignFlags),
-    /// Write a consistent copy of a running broker's data directory
+    /// Copy a running broker's data directory
     Backup(BackupFlags),
-    /// Move channels in and out, as the JSON documents of the AWS CLI
+    /// Move channels in and out, as the AWS CLI's JSON
     Channels(ChannelsFlags),
     /// Look after devices that sign in with certificates
     Things(ThingsFlags),
-    /// Show what happened on a channel: who joined, offered, answered and left, and what that suggests
+    /// Show what happened on a channel
     Trace(TraceFlags),
-    /// Say why a request was refused: by the request id of its answer, or by what the request named
+    /// Say why a request was refused
     Why(WhyFlags),
+    /// Erase what a running broker remembers of somebody
+    Forget(ForgetFlags),
+    /// Print refusals and log lines as they come
+    Tail(TailFlags),
+    /// Show load, refusals and channels in trouble on one screen
+    Top(TopFlags),
     /// Ask the policies of a credentials file
     Policy(PolicyFlags),
-    /// Send a test event to the receiver of a hook, and say what it answered
+    /// Send a test event to the receiver of a hook
     HookTest(HookTestFlags),
-    /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust
+    /// Print the environment for clients of a --dev broker
     Env(EnvFlags),
-    /// Look after the cluster of a configuration file, by what etcd has of it; exit with 0 when that is done, with 2
-    /// when the operator must correct something, else with 1
+    /// Look after the cluster of a configuration file
     Cluster(ClusterFlags),
-    /// Print the seccomp profile with which a container may run the broker: the default ones forbid io_uring
+    /// Print the seccomp profile that a container needs
     SeccompProfile(SeccompFlags),
-    /// Print the version, and what this binary was built from and by
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the version and what it was built from
     Version(VersionFlags),
 }
 
@@ -91,12 +100,11 @@ pub struct ClusterFlags {
 /// The operations of `heliograph cluster`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClusterCommand {
-    /// Print nodes, registrations, who owns how many slots, and the members of etcd
+    /// Print nodes, their slots, and the members of etcd
     Status,
-    /// Check etcd (versions, quota, compaction, keys), the secret, the clocks of the nodes and the links between them,
-    /// and whether the names of endpoints resolve: a line each. Warnings leave the exit code at 0
+    /// Check etcd, the secret, clocks, links and names
     Check,
-    /// Remove a node that does not run from the members: nodes no longer ask for it or wait for it
+    /// Remove a node that does not run from the members
     Remove {
         /// Its name
         #[arg(value_name = "NODE")]
@@ -105,19 +113,17 @@ pub enum ClusterCommand {
         #[arg(long)]
         lost: bool,
     },
-    /// Have a node give its slots, and the messages that wait, to other nodes and end as after SIGTERM; print how far
-    /// it is
+    /// Have a node give its slots to others and end
     Drain {
         /// Its name
         #[arg(value_name = "NODE")]
         node: String,
     },
-    /// Have all nodes give each other slots until each has an equal part; print the parts before and after
+    /// Give each node an equal part of the slots
     Rebalance,
-    /// Raise the lowest inner version that nodes may have to that of all nodes: the last step of an upgrade
+    /// Raise the lowest inner version, as an upgrade's last step
     FinishUpgrade,
-    /// Put every channel of a stopped broker's data directory, or of files that `channels import` takes, into etcd,
-    /// while no node runs
+    /// Put channels of a directory or files into etcd
     Import {
         /// The data directory, or the files
         #[arg(value_name = "DIR|FILE", required = true)]
@@ -126,13 +132,13 @@ pub enum ClusterCommand {
         #[arg(long)]
         replace: bool,
     },
-    /// Write a data directory with every channel that is in etcd, of one moment
+    /// Write a data directory with every channel of etcd
     Export {
         /// The directory to write, absent or empty
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// Print records of the domain name system by which the names of endpoints lead to the nodes that are registered
+    /// Print DNS records that lead to the registered nodes
     Dns {
         /// Print the configuration of an HAProxy that passes clients on by these names, instead
         #[arg(long)]
@@ -155,7 +161,7 @@ pub struct ChannelsFlags {
 /// The operations of `heliograph channels`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ChannelsCommand {
-    /// Put channels into the data directory with their ARNs, TTL and tags; all files are checked before it is written
+    /// Put channels of files into the data directory
     #[command(mut_arg("admin", |it| it.help(IMPORTS_INTO)))]
     Import {
         /// Files of JSON of list- and describe-signaling-channel, and {"ChannelARN": ARN, "Tags": {KEY: VALUE}}
@@ -168,7 +174,7 @@ pub enum ChannelsCommand {
         #[command(flatten)]
         asked: AdminFlags,
     },
-    /// Print the channels in the data directory, as documents that import takes
+    /// Print the channels in the data directory
     Export,
 }
 
@@ -253,6 +259,9 @@ pub struct TraceFlags {
     /// Only the viewer of this client id [default: all]
     #[arg(long, value_name = "ID", value_parser = client_id)]
     pub client: Option<String>,
+    /// Each event on a line of its own: else candidates that follow each other are one
+    #[arg(long)]
+    pub events: bool,
     /// Go on, and print what is new every second
     #[arg(long)]
     pub follow: bool,
@@ -262,6 +271,44 @@ pub struct TraceFlags {
     /// Print the listener's answer as JSON; with --follow a line each time that something changed
     #[arg(long)]
     pub json: bool,
+}
+
+/// The flags of `heliograph tail`.
+#[derive(Args, Clone, Debug)]
+pub struct TailFlags {
+    /// Only what names this channel [default: all]
+    #[arg(long, value_name = "NAME", value_parser = channel_name)]
+    pub channel: Option<String>,
+    /// Only refusals by this check, such as signature_expired [default: all]
+    #[arg(long, value_name = "CHECK")]
+    pub check: Option<String>,
+    /// The least level; refusals are as warnings
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "info")]
+    pub level: TailLevel,
+    /// The broker to query.
+    #[command(flatten)]
+    pub asked: AdminFlags,
+}
+
+/// Levels of log lines, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum TailLevel {
+    /// `ERROR`.
+    Error,
+    /// `WARN`.
+    Warn,
+    /// `INFO`.
+    Info,
+    /// `DEBUG` and `TRACE`.
+    Debug,
+}
+
+/// The flags of `heliograph top`.
+#[derive(Args, Clone, Debug)]
+pub struct TopFlags {
+    /// The broker to query.
+    #[command(flatten)]
+    pub asked: AdminFlags,
 }
 
 /// The flags of `heliograph hook-test`.
@@ -275,13 +322,24 @@ pub struct HookTestFlags {
     pub asked: AdminFlags,
 }
 
+/// The flags of `heliograph forget`.
+#[derive(Args, Clone, Debug)]
+pub struct ForgetFlags {
+    /// The client id, address, subject of a token, or thing
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+    /// The broker to ask.
+    #[command(flatten)]
+    pub asked: AdminFlags,
+}
+
 /// The flags of `heliograph why`.
 #[derive(Args, Clone, Debug)]
 pub struct WhyFlags {
     /// The request id of the answer (x-amzn-RequestId) [default: none]
     #[arg(
         value_name = "ID",
-        conflicts_with_all = ["channel", "client", "key", "remote", "check", "text", "since"]
+        conflicts_with_all = ["channel", "client", "key", "remote", "check", "text", "since", "group"]
     )]
     pub id: Option<String>,
     /// Requests that named this channel, by its name or ARN; API calls with a wrong signature name none [default: any]
@@ -306,7 +364,10 @@ pub struct WhyFlags {
     /// Requests since this moment, such as 2026-01-02T03:04:05Z [default: any]
     #[arg(long, value_name = "MOMENT")]
     pub since: Option<String>,
-    /// Number of requests at most, the newest first
+    /// By check and channel: how many, from when to when, and the newest of each
+    #[arg(long)]
+    pub group: bool,
+    /// Number of requests or groups at most, the newest first
     #[arg(
         long,
         value_name = "N",
@@ -361,6 +422,9 @@ pub struct ServeFlags {
     /// Open the page to try a --dev server in a browser (xdg-open) once it serves [default: off]
     #[arg(long, requires = "dev")]
     pub open: bool,
+    /// Log lines below WARN on a terminal as well, where a --dev server shows none; RUST_LOG wins [default: off]
+    #[arg(long, requires = "dev")]
+    pub verbose: bool,
     /// Endpoints that discovery of a --dev server returns have the scheme and port of the request, not those of the TLS
     /// listener [default: off]
     #[arg(long, requires = "dev")]
@@ -427,11 +491,11 @@ pub struct ThingsFlags {
 /// The operations of `heliograph things`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ThingsCommand {
-    /// Write certificate and key of a test device of `serve --dev`, and print the variables of the C SDK for them
+    /// Write certificate and key of a test device
     Issue(ThingsIssueFlags),
-    /// Say which thing a certificate stands for and which role aliases it may use, or why it is refused
+    /// Say which thing a certificate stands for
     Check(ThingsCheckFlags),
-    /// Make the registry of [things] from what the AWS CLI prints of things and certificates
+    /// Make the registry of [things] from the AWS CLI's output
     Import(ThingsImportFlags),
 }
 
@@ -491,9 +555,7 @@ pub struct PolicyFlags {
 /// The operations of `heliograph policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say whether a principal, or a session of a role, may do something by a credentials file, and which statement
-    /// decides; exit with 0 when it may, with 1 when not, with 2 when the question or the file is wrong. With a thing
-    /// or a claim, also say whether the role lets that one sign in. Whether the channel exists is not looked at
+    /// Say whether somebody may do something, and why
     Test(PolicyTestFlags),
 }
 

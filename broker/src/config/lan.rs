@@ -244,6 +244,7 @@ const VIRTUAL: [&str; 17] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::draft::ConfigError;
     use broker_core::settings::Profile;
 
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
@@ -293,6 +294,15 @@ mod tests {
             settings.lan_url().as_deref(),
             Some("https://192.168.77.2:9443")
         );
+    }
+
+    #[test]
+    fn a_fault_without_an_address_names_the_flag_alone() {
+        let mut settings = Settings::new(Profile::Default, true);
+        let mut findings = Findings::default();
+        apply(None, Ok(Networks::default()), &mut settings, &mut findings);
+        let error = ConfigError::new(None, findings.faults).to_string();
+        assert!(error.starts_with("--lan: "), "{error}");
     }
 
     #[test]

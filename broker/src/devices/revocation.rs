@@ -86,6 +86,11 @@ impl RevocationLists {
         lists.filter_map(|list| list.ends_s).min()
     }
 
+    /// When each list is to be replaced, since 1970 UTC.
+    pub(crate) fn ends_s(&self) -> impl Iterator<Item = u64> {
+        self.all.iter().filter_map(|list| list.ends_s)
+    }
+
     /// Whether a list of an issuer of one of these certificates should have been replaced before this second.
     pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
         let overdue = self.all.iter();

@@ -311,6 +311,62 @@ fn a_revoked_device_is_refused_in_each_layout_of_authorities_and_lists() {
     }
 }
 
+/// An authority in `ca` below another one, whose list revokes it: devices show nothing but their own certificate.
+#[test]
+fn a_revoked_authority_is_among_the_numbers_of_its_devices() {
+    let root = issuer("root", |_| {});
+    let inner = CertifiedIssuer::signed_by(
+        issuer_params("between", 9),
+        KeyPair::generate().unwrap(),
+        &root,
+    );
+    let inner = inner.unwrap();
+    let lists = [list(&root, &[9], NOW + 10)];
+    let devices = table(
+        &[root.der(), inner.der()],
+        &[],
+        &lists,
+        NameSource::CommonName,
+    );
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+    let shown = devices
+        .judge(&[leaf(&inner, &params("cam-1"))], now)
+        .unwrap();
+    let mut listed = devices.authorities.iter().flat_map(|it| it.lists.revoked());
+    assert!(listed.any(|it| shown.numbers.contains(&it)));
+}
+
+#[test]
+fn a_judgement_holds_for_its_devices_until_something_ends() {
+    let ca = issuer("devices", |params| params.not_after = at(NOW + 500));
+    let listed = [list(&ca, &[], NOW + 10)];
+    let of = |lists| Arc::new(devices(&ca, lists, NameSource::CommonName));
+    let (first, other) = (of(&listed[..]), of(&listed[..]));
+    let chain = [leaf(&ca, &params("cam-1"))];
+    let pass = |devices, now_s| Judgement::pass(devices, "Devices", Some(&chain), now_s);
+    let (judgement, shown) = pass(&first, NOW);
+    assert_eq!(&*shown.server_name, "devices");
+    assert!(shown.certificate.unwrap().vouched.is_ok());
+    assert!(judgement.holds(&first, NOW) && !judgement.holds(&other, NOW));
+    assert!(judgement.holds(&first, NOW + 60) && !judgement.holds(&first, NOW + 61));
+    let (judgement, shown) = pass(&first, NOW + 61);
+    assert!(
+        shown.certificate.unwrap().vouched.is_err(),
+        "the list is too old"
+    );
+    assert!(judgement.holds(&first, NOW + 500) && !judgement.holds(&first, NOW + 501));
+    let (judgement, _) = pass(&of(&[]), NOW + 1001);
+    assert_eq!(judgement.until_s, u64::MAX);
+}
+
+fn issuer_params(name: &str, serial: u64) -> CertificateParams {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(SerialNumber::from(serial));
+    params
+}
+
 #[test]
 fn a_stale_list_of_any_authority_refuses_whoever_may_be_in_it() {
     let root = issuer("root", |_| {});

@@ -13,6 +13,7 @@ mod flush;
 mod intake;
 mod tunnelled;
 
+use crate::devices::Devices;
 use crate::edge::connection::{Connection, Destination, Stage};
 use crate::edge::tunnels::{TunnelEvent, Tunnels};
 use crate::edge::{connections::Connections, io::Io, letters::Mail, limits::KEPT_SLOW_MS};
@@ -20,6 +21,7 @@ use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::time::{Moment, Now};
 use broker_core::{address_shares::Origin, id::SessionKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// The machine of one shard, and wherever a session of it may be: on a connection, in a tunnel, or on its way to
 /// another shard.
@@ -31,6 +33,8 @@ pub(crate) struct Sessions<M: Machine> {
     /// What the peers of sessions have not acknowledged, for the machine that has asked: bytes, and the time of a round
     /// trip.
     told: VecDeque<(SessionKey, u32, u32)>,
+    /// Devices in force, by which certificates of open connections are judged.
+    devices: Option<Arc<Devices>>,
     mail: Mail<M>,
 }
 
@@ -43,6 +47,7 @@ impl<M: Machine> Sessions<M> {
             tunnels,
             calls: Calls::default(),
             told: VecDeque::new(),
+            devices: None,
             mail,
         }
     }
@@ -69,6 +74,11 @@ impl<M: Machine> Sessions<M> {
     #[inline]
     pub(crate) fn connections_mut(&mut self) -> &mut Connections {
         &mut self.connections
+    }
+
+    /// Certificates of open connections are judged by these devices from here on.
+    pub(crate) fn judge_by(&mut self, devices: Option<Arc<Devices>>) {
+        self.devices = devices;
     }
 
     /// The tunnels.

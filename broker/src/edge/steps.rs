@@ -144,7 +144,10 @@ impl<M: Machine> Edge<M> {
                     self.shifted = Some(answer);
                 }
                 Post::Tls(config) => self.listeners.present(config),
-                Post::Devices(devices) => self.listeners.ask(devices),
+                Post::Devices(devices) => {
+                    self.sessions.judge_by(devices.clone());
+                    self.listeners.ask(devices);
+                }
                 Post::Stop => self.stop(),
             }
         }

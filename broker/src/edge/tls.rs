@@ -16,7 +16,7 @@
 //!
 //! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `tls_engine.rs`.
 
-use crate::devices::Door;
+use crate::devices::{Devices, Door, Judgement};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::edge::tls_engine::{Engine, Fault, Step};
 use broker_core::machine::{Shown, TurnedAway};
@@ -108,14 +108,24 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The name and the certificate that it began with, if it was asked for one. For when the handshake is done.
-    pub(crate) fn shown(&self) -> Option<Shown> {
-        match self.asked.as_deref()? {
-            Asked::Hello(_) => None,
-            Asked::Certificate(door, name) => {
-                Some(door.shown(name, self.engine.peer_certificates()))
-            }
+    /// The name and the certificate that it began with, if it was asked for one: once the handshake is done, and again
+    /// where what was found out about them then may be outdated, by the devices in force.
+    pub(crate) fn shown(&mut self, in_force: Option<&Arc<Devices>>, now_s: u64) -> Option<Shown> {
+        if self.engine.is_handshaking() {
+            return None;
         }
+        let Asked::Certificate(began, name, judgement) = self.asked.as_deref_mut()? else {
+            return None;
+        };
+        let devices = in_force.unwrap_or(began);
+        let judged = judgement.as_ref();
+        if judged.is_some_and(|judgement| judgement.holds(devices, now_s)) {
+            return None;
+        }
+        let chain = self.engine.peer_certificates();
+        let (passed, shown) = Judgement::pass(devices, name, chain, now_s);
+        *judgement = Some(passed);
+        Some(shown)
     }
 
     /// An engine that connects, on behalf of `origin`, to what tickets know as `name`. It begins with [`Self::read`] of
@@ -284,7 +294,11 @@ impl Tls {
                 if let Ok(engine) = UnbufferedServerConnection::new(config) {
                     self.engine = Engine::Server(engine);
                 }
-                Some(Box::new(Asked::Certificate(door, name)))
+                Some(Box::new(Asked::Certificate(
+                    Arc::clone(door.devices()),
+                    name,
+                    None,
+                )))
             }
         };
         true
@@ -424,8 +438,8 @@ fn is_plain_http(bytes: &[u8]) -> bool {
 pub(crate) enum Asked {
     /// Its name is awaited.
     Hello(Box<Hello>),
-    /// It asks for this name, and is asked for a certificate.
-    Certificate(Arc<Door>, Box<str>),
+    /// It asks for this name of these devices, and is asked for a certificate, which was judged.
+    Certificate(Arc<Devices>, Box<str>, Option<Judgement>),
 }
 
 /// A ClientHello that is not whole.

@@ -3,10 +3,11 @@
 use crate::failure::Failure;
 use crate::files::{TOKEN_FILE, write_shared};
 use crate::side;
+use crate::terminal::{Colour, Screen};
 use broker_core::settings::{Auth, Listen, Scheme, Settings};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -22,8 +23,11 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
     }
     let mut out = std::io::stdout().lock();
     // A closed stdout is the starter's business, not a reason to end.
+    let screen = Screen::stdout();
     let mut text = format!("{}\n", line(settings, ca));
-    if let Some(url) = settings.try_url().filter(|_| out.is_terminal()) {
+    if settings.dev && screen.is_terminal() {
+        text.insert_str(0, &welcome(settings, screen));
+    } else if let Some(url) = settings.try_url().filter(|_| screen.is_terminal()) {
         let _ = writeln!(text, "\n  Try it in a browser: {url}\n");
     }
     let told = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -33,6 +37,44 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
     open_try(settings);
     Ok(())
 }
+
+/// The first lines of a development server on a terminal: what it is, where, and how to use and end it.
+fn welcome(settings: &Settings, screen: Screen) -> String {
+    let admin = settings.admin.listen.map(|addr| format!("http://{addr}"));
+    let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+    let env = match &admin {
+        Some(url) if url != DEFAULT_ADMIN => format!("eval \"$(heliograph env --admin {url})\""),
+        Some(_) => "eval \"$(heliograph env)\"".to_owned(),
+        None => "no environment: the admin listener is off".to_owned(),
+    };
+    let checked = match settings.auth {
+        Auth::None => "no signature is checked",
+        Auth::Sigv4 => "signatures are checked",
+    };
+    let off = || "off: there is no admin listener".to_owned();
+    let lines = [
+        (
+            "Heliograph",
+            format!(
+                "{}, a development server: {checked}",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ),
+        ("Try it", settings.try_url().unwrap_or_else(off)),
+        ("Console", admin.unwrap_or_else(off)),
+        ("Endpoints", listen.join(" ")),
+        ("Clients", env),
+        ("Stop", "Ctrl-C".to_owned()),
+    ];
+    let line = |(name, text): (&str, String)| {
+        let name = screen.paint(Colour::Bold, &format!("{name:<10}"));
+        format!("  {name}  {text}\n")
+    };
+    format!("\n{}\n", lines.map(line).concat())
+}
+
+/// The admin listener that commands ask unless they are told otherwise.
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:8090";
 
 fn document(settings: &Settings) -> Value {
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
@@ -192,6 +234,32 @@ mod tests {
 
     fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
         write_shared(path, &document(settings).to_string(), READ_BY_ALL)
+    }
+
+    #[test]
+    fn a_terminal_is_welcomed_by_six_lines() {
+        let mut settings = Settings::new(Profile::Default, true);
+        let text = welcome(&settings, Screen::PLAIN);
+        let lines: Vec<&str> = text.trim().lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        for (line, part) in lines.iter().zip([
+            "no signature is checked",
+            "http://127.0.0.1:8090/try",
+            "http://127.0.0.1:8090",
+            "http://127.0.0.1:8080 https://127.0.0.1:8443",
+            "eval \"$(heliograph env)\"",
+            "Ctrl-C",
+        ]) {
+            assert!(line.ends_with(part), "{line}");
+        }
+        settings.admin.listen = Some(([127, 0, 0, 1], 9).into());
+        let text = welcome(&settings, Screen::PLAIN);
+        assert!(
+            text.contains("heliograph env --admin http://127.0.0.1:9)"),
+            "{text}"
+        );
+        settings.admin.listen = None;
+        assert_eq!(welcome(&settings, Screen::PLAIN).matches("off").count(), 3);
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::side::channels::{self, presence};
 use crate::side::cluster::{self, Agreement};
 use crate::side::console::topics::{Hub, Sources};
 use crate::side::console::{Overview, assets, events};
+use crate::side::forget::{self, Memories};
 use crate::side::inspector::{Inspector, Shards};
+use crate::side::log::tail::LogTail;
 use crate::side::shared_state::{Status, StatusBoard};
 use crate::side::trace::{Traces, failed_sessions};
 use crate::side::try_page::{self, TryPage};
@@ -43,13 +45,12 @@ use tokio::net::TcpListener;
 /// Serves `listeners` forever, within the bounds of [`Door`].
 pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
     let access = Access::new(shows.token.clone(), &shows.settings.admin);
-    let (visits, lan) = match shows.lan {
-        Some(lan) => {
+    let (visits, lan) = (shows.lan)
+        .map(|lan| {
             let access = LanAccess::new(lan.pairing, shows.token, &shows.settings);
-            (Some(lan.visits), Some(access))
-        }
-        None => (None, None),
-    };
+            (lan.visits, access)
+        })
+        .unzip();
     let settings = shows.settings;
     let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
     let shards = Shards::new(shows.inspect, settings.shards);
@@ -57,6 +58,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let inspector = Inspector::new(shards, shows.nodes, &settings);
     let traces = Traces::new(inspector.clone());
     let figures = (shows.look, shows.history, agreement.clone());
+    let tail = Arc::clone(&shows.log);
     let sources = Sources {
         hub: Arc::new(Hub::new(shows.log, shows.readers.teller())),
         overview: Arc::new(Overview::new(figures, status.clone(), &settings)),
@@ -65,12 +67,9 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         troubled: shows.troubled,
         inspector,
     };
-    let tries = of_tries(
-        shows.tries,
-        (&access, lan.is_some()),
-        &sources.inspector,
-        &settings,
-    );
+    let memories = sources.memories(tail);
+    let inspector = &sources.inspector;
+    let tries = of_tries(shows.tries, (&access, lan.is_some()), inspector, &settings);
     let pairing = lan.as_ref().map(|lan| lan.pairing.clone());
     let routes = Router::new()
         .merge(of_process(sources.status.clone(), Arc::clone(&settings)))
@@ -86,12 +85,13 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .merge(presence::routes(sources.inspector.clone()))
         .merge(crate::side::trace::routes(traces.clone()))
         .merge(refusals::routes(Arc::clone(&sources.refusals)))
+        .merge(forget::routes(memories.clone()))
         .merge(cluster::routes(shows.cluster))
         .merge(backup::routes(shows.backup, access.clone()))
         .merge(dev::routes(
             shows.dev,
-            sources.inspector.clone(),
-            Arc::clone(&sources.refusals),
+            inspector.clone(),
+            Arc::clone(&memories.refusals),
         ))
         .merge(tries)
         .merge(crate::side::lan::routes(pairing, &settings))
@@ -103,11 +103,24 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let own = sources.inspector.node().map(Into::into);
     let presence = Arc::clone(sources.hub.presence());
     tokio::spawn(shows.readers.feed(presence, own));
-    follow(sources, traces, agreement);
+    tokio::spawn(memories.clone().age(settings.privacy.keep_ms));
+    follow(sources, traces, agreement, memories);
     if let Some(visits) = visits {
         tokio::spawn(connections::serve(Door::of_lan(visits), routes.clone()));
     }
     connections::serve(Door::new(listeners), routes).await;
+}
+
+impl Sources {
+    /// Everything of these that remembers somebody, and the last lines of the log.
+    fn memories(&self, tail: Arc<LogTail>) -> Memories {
+        Memories {
+            refusals: Arc::clone(&self.refusals),
+            troubled: Arc::clone(&self.troubled),
+            tail,
+            inspector: self.inspector.clone(),
+        }
+    }
 }
 
 /// The accounts that may use the console, where some are configured and requests are signed.
@@ -146,7 +159,7 @@ fn of_tries(
 }
 
 /// Starts what goes on beside requests.
-fn follow(sources: Sources, traces: Traces, agreement: Agreement) {
+fn follow(sources: Sources, traces: Traces, agreement: Agreement, memories: Memories) {
     let (hub, refusals) = (Arc::clone(&sources.hub), Arc::clone(&sources.refusals));
     tokio::spawn(events::feed_refusals(hub, refusals));
     let inspector = sources.inspector.clone();
@@ -154,10 +167,12 @@ fn follow(sources: Sources, traces: Traces, agreement: Agreement) {
         inspector,
         traces.clone(),
         agreement.clone(),
+        memories,
     ));
     tokio::spawn(agreement.follow());
     tokio::spawn(failed_sessions::explain(
         Arc::clone(&sources.troubled),
+        Arc::clone(&sources.overview),
         traces,
     ));
     tokio::spawn(events::feed(sources));
@@ -212,7 +227,7 @@ const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
      /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
-     /sessions/{shard}/{connection}, /ice/reconnect, /import, /backup",
+     /forget, /sessions/{shard}/{connection}, /ice/reconnect, /import, /backup",
 );
 
 #[cfg(test)]

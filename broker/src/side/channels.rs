@@ -11,6 +11,7 @@ pub(crate) mod presence;
 
 use crate::side::admin::http::Fault;
 use crate::side::cluster::{self, Agreement};
+use crate::side::forget::{self, Memories};
 use crate::side::inspector::{AskedPath, Inspector, NodePages, Posted};
 use crate::side::trace::{self, Traces};
 use axum::Router;
@@ -38,7 +39,12 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
 // Answers to other nodes: what this one has at a path, and what they post to it.
 
 /// Answers other nodes, one after the other, for as long as the process runs.
-pub(crate) async fn answer_nodes(inspector: Inspector, traces: Traces, agreement: Agreement) {
+pub(crate) async fn answer_nodes(
+    inspector: Inspector,
+    traces: Traces,
+    agreement: Agreement,
+    memories: Memories,
+) {
     let Some(nodes) = inspector.nodes.clone() else {
         return;
     };
@@ -52,6 +58,7 @@ pub(crate) async fn answer_nodes(inspector: Inspector, traces: Traces, agreement
         let answer = match posted {
             None if path.split('?').next() == Some(cluster::PATH) => Ok(agreement.own_json()),
             None => own(&inspector, &traces, &path).await,
+            Some(posted) if path == forget::PATH => memories.forget_here(&posted).await,
             Some(posted) => own_post(&inspector, &nodes, &path, &posted).await,
         };
         match answer {

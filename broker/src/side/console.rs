@@ -92,6 +92,11 @@ impl Overview {
         figures.unwrap_or_default()
     }
 
+    /// Connections that lost their place to a newer one and stay, as they were counted last.
+    pub(crate) fn superseded(&self) -> u64 {
+        self.history.lock().superseded()
+    }
+
     /// The whole document.
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
@@ -147,6 +152,7 @@ async fn page(State(page): State<OverviewPage>) -> Json<Value> {
 fn node(settings: &Settings) -> Value {
     let profile: &str = settings.profile.into();
     value!({
+        "name": settings.cluster.node,
         "version": env!("CARGO_PKG_VERSION"),
         "commit": crate::version::COMMIT_LABEL,
         "profile": profile,

@@ -19,6 +19,7 @@ use crate::limits::{
 };
 use crate::side::recent_refusals::Recent;
 use crate::side::trace::failed_sessions::Troubled;
+use crate::terminal::{Colour, Screen};
 use broker_core::journal::{Entry, Journal};
 use broker_core::{id::Account, settings::LogFormat};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -102,18 +103,18 @@ pub(crate) enum Item {
     Flush(Sender<()>),
 }
 
-/// Sends log lines to stderr from here on. `RUST_LOG` sets what is logged; without it, `info` and above.
+/// Sends log lines to stderr from here on. `RUST_LOG` sets what is logged; without it, this level and above.
 ///
 /// # Errors
 /// The log thread cannot be started, or stderr is closed.
 ///
 /// # Panics
 /// When it is called twice in a process.
-pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
+pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let filter = filter.add_directive(RUNTIME_RINGS.parse().map_err(io::Error::other)?);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -125,10 +126,44 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
     }
     thread::Builder::new().name(LOG_THREAD.into()).spawn({
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
-        move || writer::write_all(&items, &places, &kept, stderr)
+        let sink = Painted(stderr, Screen::stderr());
+        move || writer::write_all(&items, &places, &kept, sink)
     })?;
     flush_on_panic(log.clone());
     Ok(log)
+}
+
+/// Standard error: on a terminal warnings and errors have their colours. What the process keeps of its log has none.
+struct Painted(File, Screen);
+
+impl Write for Painted {
+    /// Takes whole lines.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let Self(stderr, screen) = self;
+        if !screen.is_terminal() {
+            return stderr.write(lines);
+        }
+        let text = String::from_utf8_lossy(lines);
+        let shown: String = text
+            .split_inclusive('\n')
+            .map(|line| painted(line, *screen))
+            .collect();
+        stderr.write_all(shown.as_bytes()).map(|()| lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A line with its level in a colour.
+fn painted(line: &str, screen: Screen) -> String {
+    let (level, colour) = match tail::level(line) {
+        "ERROR" => ("ERROR", Colour::Red),
+        "WARN" => ("WARN", Colour::Yellow),
+        _ => return line.to_owned(),
+    };
+    line.replacen(level, &screen.paint(colour, level), 1)
 }
 
 /// Makes a thread that panics wait for the lines before it; what it does then is up to the hook that is there.
@@ -363,10 +398,21 @@ mod tests {
     use crate::side::log::writer;
 
     #[test]
+    fn a_terminal_has_warnings_and_errors_in_colour() {
+        let of = |line| painted(line, Screen::NARROW);
+        assert_eq!(
+            of("T  WARN a: WARN\n"),
+            "T  \u{1b}[33mWARN\u{1b}[0m a: WARN\n"
+        );
+        assert_eq!(of("T ERROR a: b\n"), "T \u{1b}[31mERROR\u{1b}[0m a: b\n");
+        assert_eq!(of("T  INFO a: WARN\n"), "T  INFO a: WARN\n");
+    }
+
+    #[test]
     fn changes_have_places_of_their_own_and_none_is_dropped() {
         let (mut log, items) = Log::new(4, 4);
-        for number in 0..9_u8 {
-            log.offer(Item::Line([number].into()));
+        for digit in b"012345678" {
+            log.offer(Item::Line([*digit].into()));
         }
         assert_eq!(log.dropped(), 5);
         let [one, other] = [Account(1), Account(2)];
@@ -383,7 +429,7 @@ mod tests {
         drop(log);
         let mut written = Vec::new();
         writer::write_all(&items, &places, &kept, &mut written);
-        assert!(written.starts_with(&[0, 1, 2, 3]));
+        assert!(written.starts_with(b"0123"));
         let lines = places.lines.taken.load(Ordering::Relaxed);
         assert_eq!((lines, places.audits.taken()), (0, 0));
     }
@@ -393,7 +439,7 @@ mod tests {
         let name = "side::log::tests::a_thread_that_panics_loses_no_line_before_it";
         if std::env::var_os(CHILD).is_some() {
             crate::side::end_on_panic();
-            let mut log = log_to_stderr(LogFormat::Text).unwrap();
+            let mut log = log_to_stderr(LogFormat::Text, "info").unwrap();
             (0..LINES).for_each(|ends| log.note(Entry::EndsSuppressed { ends }));
             panic!("as is to be expected");
         }

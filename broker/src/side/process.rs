@@ -8,6 +8,8 @@ use mimalloc as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::disable_transparent_huge_pages;
 use rustix::time::{ClockId, clock_gettime};
+use std::fs::{self, File};
+use std::io::IsTerminal as _;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 use std::{io, panic, process};
@@ -47,6 +49,53 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
     } else {
         Err(io::Error::from_raw_os_error(refused))
     }
+}
+
+/// The effect of SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// The files that may change are read again.
+    Reloads,
+    /// The same, unless the terminal that the process was started on is gone: then the process ends.
+    EndsWithTerminal,
+    /// None: it was ignored when the process started, as by `nohup`.
+    Ignored,
+}
+
+impl Hangup {
+    /// The effect for this process, before a handler is set. A development server that was started on a terminal ends
+    /// with it: nobody is left who could stop it, and it would keep its ports.
+    #[must_use]
+    pub fn of_process(dev: bool) -> Self {
+        let on_terminal =
+            io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
+        if !dev || !on_terminal || !terminal_opens() {
+            return Self::Reloads;
+        }
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        if ignores_hangup(&status) {
+            Self::Ignored
+        } else {
+            Self::EndsWithTerminal
+        }
+    }
+
+    /// Whether a SIGHUP ends the process.
+    pub(crate) fn ends(self) -> bool {
+        self == Self::EndsWithTerminal && !terminal_opens()
+    }
+}
+
+/// Whether the process has a controlling terminal that is there.
+fn terminal_opens() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Whether a process ignores SIGHUP, by its `/proc/PID/status`: signal 1 is the lowest bit of the mask.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Makes a panic in any thread end the process with exit code 1, in every build: half a server is worse than none.
@@ -125,6 +174,21 @@ fn clock(id: ClockId) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ignored_hangup_is_read_off_the_mask() {
+        for (mask, ignored) in [
+            ("SigIgn:\t0000000000000001\n", true),
+            (
+                "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(ignores_hangup(mask), ignored, "{mask:?}");
+        }
+        assert_eq!(Hangup::of_process(false), Hangup::Reloads);
+    }
 
     #[test]
     fn the_process_has_used_time_and_may_open_files() {

@@ -84,6 +84,11 @@ impl Recent {
         self.noted.notified().await;
     }
 
+    /// Forgets those that fit: their number.
+    pub(crate) fn forget(&self, fits: impl Fn(&Refused) -> bool) -> usize {
+        self.locked(|ring| ring.forget(fits))
+    }
+
     /// Those from a number on, the oldest first, and the number of the next one.
     pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
         self.locked(|ring| {
@@ -180,26 +185,49 @@ impl Ring {
             let rows: usize = groups.values().map(VecDeque::len).sum();
             (rows, Reverse(groups.values().map(oldest).min()))
         });
-        let Some((prefix, groups)) = largest else {
+        let Some((_, groups)) = largest else {
             return;
         };
         let by_size = |(_, numbers): &(&GroupKey, &mut VecDeque<u64>)| {
             (numbers.len(), Reverse(oldest(numbers)))
         };
-        let Some((key, numbers)) = groups.iter_mut().max_by_key(by_size) else {
+        let Some((_, numbers)) = groups.iter_mut().max_by_key(by_size) else {
             return;
         };
-        let gone = numbers.pop_front();
-        if numbers.is_empty() {
-            let (prefix, key) = (*prefix, key.clone());
-            groups.remove(&key);
-            if groups.is_empty() {
-                self.of.remove(&prefix);
+        if let Some(number) = numbers.front().copied() {
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(row) = self.rows.remove(&number) else {
+            return;
+        };
+        self.bytes -= bytes_of(&row);
+        let (prefix, key) = place_of(&row);
+        let Some(groups) = self.of.get_mut(&prefix) else {
+            return;
+        };
+        if let Some(numbers) = groups.get_mut(&key) {
+            numbers.retain(|it| *it != number);
+            if numbers.is_empty() {
+                groups.remove(&key);
             }
         }
-        if let Some(row) = gone.and_then(|number| self.rows.remove(&number)) {
-            self.bytes -= bytes_of(&row);
+        if groups.is_empty() {
+            self.of.remove(&prefix);
         }
+    }
+
+    /// Groups keep their counts, which name nobody.
+    fn forget(&mut self, fits: impl Fn(&Refused) -> bool) -> usize {
+        let all = self.rows.iter().filter(|(_, row)| fits(row));
+        let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
+        numbers.iter().for_each(|number| self.remove(*number));
+        for group in self.groups.groups.values_mut() {
+            group.newest.take_if(|newest| fits(newest));
+        }
+        numbers.len()
     }
 }
 
@@ -222,6 +250,8 @@ fn bytes_of(refused: &Refused) -> usize {
         session,
         key_id,
         principal,
+        account,
+        source_identity,
         clock_skew_s: _,
         sign_in,
     } = &refused.claims;
@@ -229,7 +259,15 @@ fn bytes_of(refused: &Refused) -> usize {
         let texts = presented.named().into_iter().filter_map(|(_, text)| text);
         size_of::<Presented>() + texts.map(str::len).sum::<usize>()
     });
-    let texts = [channel, client_id, session, key_id, principal];
+    let texts = [
+        channel,
+        client_id,
+        session,
+        key_id,
+        principal,
+        account,
+        source_identity,
+    ];
     let texts = texts.into_iter().chain([&refused.policy]).flatten();
     let texts: usize = texts.map(|text| text.len()).sum();
     let explain = refused.explain.as_deref().map_or(0, |explain| {

@@ -80,6 +80,11 @@ impl Refusals {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
+    /// The kept refusals.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// Of no broker: for tests.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
@@ -206,6 +211,8 @@ impl Refusals {
             "session": refused.claims.session,
             "keyId": refused.claims.key_id,
             "principal": refused.claims.principal,
+            "account": refused.claims.account,
+            "sourceIdentity": refused.claims.source_identity,
             "remote": refused.remote.to_string(),
             "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
@@ -233,6 +240,8 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "session": null,
         "keyId": null,
         "principal": null,
+        "account": null,
+        "sourceIdentity": null,
         "remote": null,
         "clockSkewSeconds": null,
         "fault": null,
@@ -381,6 +390,8 @@ impl Filter {
             &claims.session,
             &claims.key_id,
             &claims.principal,
+            &claims.account,
+            &claims.source_identity,
         ];
         let has = |name: &str| name.to_lowercase().contains(part);
         let shown = claims.sign_in.as_deref().map(Presented::named);
@@ -469,6 +480,8 @@ mod tests {
                 session: None,
                 key_id: Some("AKID".into()),
                 principal: Some("fleet".into()),
+                account: Some("123456789012".into()),
+                source_identity: None,
                 clock_skew_s: Some(-312),
                 sign_in: None,
             },

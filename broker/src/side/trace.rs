@@ -147,8 +147,12 @@ fn number(one: &Connection) -> Option<u64> {
 fn viewer(one: &Connection, clocks: Clocks) -> Value {
     let facts = &one.facts;
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
-    let hints: Vec<String> = hints(facts).iter().map(ToString::to_string).collect();
+    let hints = hints(facts);
+    // The last hint of a session in which all went well is none: pages show it as a fact.
+    let is_done = matches!(hints.last(), Some(Hint::SignalingDone(..)));
+    let hints: Vec<String> = hints.iter().map(ToString::to_string).collect();
     let mut viewer = connection(one, clocks);
+    viewer.insert("done".into(), is_done.into());
     viewer.insert("clientId".into(), one.client_id.as_deref().into());
     viewer.insert("events".into(), events.into());
     viewer.insert(

@@ -90,8 +90,9 @@ async fn show_page(
     if signed || (it.wants_token && !seat.is_of_lan()) {
         page = page.replace("data-token=\"none\"", "data-token=\"wanted\"");
     }
-    if it.has_phones && !seat.is_of_lan() {
-        page = page.replacen("<html ", "<html data-phone=\"offer\" ", 1);
+    if it.has_phones {
+        let phone = if seat.is_of_lan() { "paired" } else { "offer" };
+        page = page.replacen("<html ", &format!("<html data-phone=\"{phone}\" "), 1);
     }
     if it.settings.admin.oidc.is_some() {
         page = page.replacen("<html ", "<html data-account=\"taken\" ", 1);
@@ -139,7 +140,14 @@ pub(crate) async fn settings(
         "sleeps": settings.dev,
         "called": settings.dev && settings.hooks.iter().any(|hook| hook.wakes && hook.url.contains("/try/wake/")),
         "warning": settings.exposure(),
+        "computer": seat.is_of_lan().then(computer),
     })))
+}
+
+/// The name of this machine, by which a person who has paired a phone knows it.
+fn computer() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned())
 }
 
 const NO_LISTENER: Fault = Fault::new(

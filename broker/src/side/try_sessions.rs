@@ -19,7 +19,7 @@ use axum::{Extension, Json};
 use broker_core::auth::{Credentials, Grant, Nonces, SessionKeys, Temporary};
 use broker_core::control::{ice, web_socket_url};
 use broker_core::id::{Account, Identity};
-use broker_core::journal::{Audit, Entry, Journal};
+use broker_core::journal::{Audit, AuditCaller, Entry, Journal};
 use broker_core::shard::{Question, Reply};
 use broker_core::{settings::Settings, time::Wall};
 use codec::identifiers::{ChannelArn, ClientId};
@@ -220,10 +220,16 @@ impl Lender {
         self.journal.note_kept(
             account,
             Entry::Audit(Audit {
-                caller: Some(parent.name.as_str().into()),
+                caller: Some(Box::new(AuditCaller {
+                    name: parent.name.as_str().into(),
+                    account: parent.account.as_str().into(),
+                    key_id: Some(parent.access_key_id.as_str().into()),
+                    ..AuditCaller::default()
+                })),
                 operation: "TrySession",
                 channel_arn: Some(text.into()),
                 session: None,
+                new_key_id: Some(keys.access_key_id.as_str().into()),
                 outcome: "ok",
                 request_id: request_id.as_str().into(),
                 remote,

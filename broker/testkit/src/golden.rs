@@ -58,7 +58,10 @@ pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     let mut open = vec![String::new()];
     while let Some(words) = open.pop() {
         let command = format!("{name}{words} --help");
-        let exit = run(program().args(words.split_whitespace()).arg("--help"));
+        // The width is that of no terminal.
+        let mut program = program();
+        let program = program.stdin(Stdio::null()).env_remove("COLUMNS");
+        let exit = run(program.args(words.split_whitespace()).arg("--help"));
         assert_eq!((exit.code, &*exit.stderr), (Some(0), ""), "{command}");
         all += &format!("$ {command}\n{}\n", exit.stdout);
         let below = subcommands(&exit.stdout);
@@ -67,16 +70,22 @@ pub fn help(name: &str, program: impl Fn() -> Command) -> String {
     all
 }
 
-/// The names of the commands that a help lists, in its order.
+/// The names of the commands that a help lists, in its order. They may be in several lists.
 fn subcommands(help: &str) -> Vec<&str> {
-    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let list = list.take_while(|line| !line.is_empty());
-    // The explanation of a command may go on below it, further to the right.
-    let names = list.filter_map(|line| line.strip_prefix("  "));
-    let names = names.filter_map(|line| line.split(' ').next());
+    let mut names = Vec::new();
+    let mut is_listed = false;
+    for line in help.lines() {
+        if line.starts_with("Commands") && line.ends_with(':') {
+            is_listed = true;
+        } else if line.is_empty() {
+            is_listed = false;
+        }
+        // The explanation of a command may go on below it, further to the right.
+        let name = line.strip_prefix("  ").filter(|_| is_listed);
+        names.extend(name.and_then(|line| line.split(' ').next()));
+    }
+    names.retain(|name| !name.is_empty() && *name != "help");
     names
-        .filter(|name| !name.is_empty() && *name != "help")
-        .collect()
 }
 
 #[cfg(test)]
@@ -103,6 +112,8 @@ mod tests {
     fn commands_of_a_help_are_found() {
         let help = "Usage: a <COMMAND>\n\nCommands:\n  run   Runs,\n        and ends\n  help  Print this\n\nOptions:\n";
         assert_eq!(subcommands(help), ["run"]);
+        let help = "Commands to look:\n  see  Sees\n\nCommands to run:\n  run  Runs\n\nOptions:\n  -h  Help\n";
+        assert_eq!(subcommands(help), ["see", "run"]);
         assert_eq!(subcommands("Usage: a\n"), [""; 0]);
     }
 }

@@ -335,7 +335,7 @@ fn of_many_faults_the_first_hundred_are_shown_and_nothing_is_written() {
     let place = Place::new();
     let faulty = |number: usize| {
         let mut channel = channel(&format!("cam-{number}"));
-        channel["ChannelStatus"] = json!("CREATING");
+        channel["ChannelStatus"] = json!(format!("CREATING-{number}"));
         channel
     };
     let list: Vec<Value> = (0..150).map(faulty).chain([channel("good")]).collect();
@@ -353,6 +353,28 @@ fn of_many_faults_the_first_hundred_are_shown_and_nothing_is_written() {
         dry.stdout,
         "1 channel would be made, 0 there already, 150 faults\n"
     );
+}
+
+#[test]
+fn one_fault_of_many_channels_is_shown_once() {
+    let place = Place::new();
+    let faulty = |number: usize| {
+        let mut channel = channel(&format!("cam-{number}"));
+        channel["ChannelStatus"] = json!("CREATING");
+        channel
+    };
+    let list: Vec<Value> = (0..150).map(faulty).collect();
+    place.write("channels.json", &[json!({ "ChannelInfoList": list })]);
+    let said = place.run(&["import", "channels.json"]);
+    let lines: Vec<&str> = said.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{said:?}");
+    let [fault, outcome] = [lines[0], lines[1]];
+    assert!(
+        fault.starts_with("channels.json: channel cam-0 (document 1): ChannelStatus is")
+            && fault.ends_with("(149 more like this)"),
+        "{fault}"
+    );
+    assert_eq!(outcome, "nothing was written");
 }
 
 #[test]

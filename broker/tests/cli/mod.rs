@@ -9,6 +9,7 @@ mod check_config;
 mod corpus;
 mod doctor;
 mod flags;
+mod printed;
 mod signals;
 mod start;
 mod support;

@@ -1,9 +1,10 @@
 //! A server from its ready line to its end: drains, a second signal, a hangup.
 
-use crate::cli::support::{directory, serve};
+use crate::cli::support::{broker, directory, serve};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use testkit::{Running, WITHIN, page, until, until_true};
 
 #[test]
@@ -137,6 +138,84 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
     server.signal("HUP");
     let second_ca = fs::read(&second.ca).unwrap();
     until_true("the other certificate", || handshake(address, &second_ca));
+}
+
+/// A terminal around the program: its first argument says what happens once the program has written its ready line.
+/// Prints how the program ended, and what it wrote to the terminal.
+const TERMINAL: &str = r#"
+import os, pty, signal, sys
+act, program = sys.argv[1], sys.argv[2:]
+child, terminal = pty.fork()
+if child == 0:
+    if act == "ignored":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.execvp(program[0], program)
+seen = b""
+def until(part):
+    global seen
+    while part not in seen:
+        seen += os.read(terminal, 65536)
+until(b"ready http")
+if act == "closed":
+    os.close(terminal)
+else:
+    os.kill(child, signal.SIGHUP)
+    if act == "reloads":
+        until(b"nothing to reload")
+    os.kill(child, signal.SIGTERM)
+    until(b"ended")
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+print(seen.decode())
+"#;
+
+/// Runs a development server on a terminal of its own.
+fn on_terminal(act: &str, rust_log: &[(&str, &str)]) -> testkit::Exit {
+    let directory = directory();
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL, act]);
+    command
+        .arg(broker(&[]).get_program())
+        .args(["serve", "--dev"]);
+    command.args(LISTEN).current_dir(&directory);
+    command
+        .env_remove("RUST_LOG")
+        .envs(rust_log.iter().copied());
+    testkit::run(&mut command)
+}
+
+/// A server that nobody can stop any more would keep its ports.
+#[test]
+fn a_development_server_ends_with_its_terminal() {
+    for (act, reloads) in [("closed", false), ("reloads", true), ("ignored", false)] {
+        let exit = on_terminal(act, &[("RUST_LOG", "info")]);
+        assert!(exit.stdout.starts_with("0\n"), "{act}: {exit:?}");
+        let said = exit.stdout.contains("nothing to reload");
+        assert_eq!(said, reloads, "{act}: {exit:?}");
+        assert!(exit.stdout.contains(" INFO "), "{act}: {exit:?}");
+    }
+}
+
+#[test]
+fn a_terminal_begins_with_six_lines_and_has_no_line_below_warn() {
+    let exit = on_terminal("closed", &[]);
+    let lines: Vec<&str> = exit.stdout.lines().map(str::trim_end).collect();
+    let welcome = lines.iter().position(|line| line.contains("Heliograph"));
+    let welcome = welcome.unwrap_or_else(|| panic!("{exit:?}"));
+    for (line, part) in lines[welcome..].iter().zip([
+        "no signature is checked",
+        "/try",
+        "http://127.0.0.1:",
+        "http://127.0.0.1:",
+        "heliograph env --admin http://127.0.0.1:",
+        "Ctrl-C",
+        "",
+        "ready http://127.0.0.1:",
+    ]) {
+        assert!(line.contains(part), "{part}: {exit:?}");
+    }
+    assert!(lines[welcome + 7].starts_with("ready "), "{exit:?}");
+    assert!(!exit.stdout.contains(" INFO "), "{exit:?}");
 }
 
 const LISTEN: [&str; 4] = ["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"];

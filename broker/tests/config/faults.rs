@@ -137,7 +137,7 @@ const BROKEN: &[(&str, &str)] = &[
          header_lines, body_bytes, request_bytes, outbox_bytes, outbox_bytes_total, outbox_bytes_per_shard, \
          unconfirmed_bytes_total, \
          pending_bytes_per_channel, pending_bytes_total, pending_bytes_per_shard, connections, handshakes_per_shard, \
-         handshakes_per_address",
+         handshakes_per_address; the nearest is payload_bytes",
     ),
     (
         "[signaling]|go_away = 'off'",
@@ -153,11 +153,12 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[quotas]|sdp = { rate = 5, bursts = 25 }",
-        "f.toml:2:19: quotas.sdp.bursts = 25: unknown key, allowed rate, burst",
+        "f.toml:2:19: quotas.sdp.bursts = 25: unknown key, allowed rate, burst; the nearest is burst",
     ),
     (
         "[[ice]]|urls = ['stun:a']|pass = 'x'",
-        "f.toml:3:1: ice[0].pass = 'x': unknown key, allowed urls, secret, secret_file, username, password, ttl",
+        "f.toml:3:1: ice[0].pass = 'x': unknown key, allowed urls, secret, secret_file, username, password, ttl; \
+         the nearest is password",
     ),
     // tables
     (
@@ -256,7 +257,7 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:9: admin.oidc.value = '': allowed 1 to 255 bytes without control characters\n\
          f.toml:3:10: admin.oidc.scopes = []: allowed a list of scopes, not empty\n\
          f.toml:4:1: admin.oidc.client_secret = <redacted>: unknown key, allowed provider, claim, value, client_id, \
-         client_secret_file, scopes",
+         client_secret_file, scopes; the nearest is client_secret_file",
     ),
     (
         "[tls]|cert = 'a.pem'",

@@ -19,6 +19,7 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("ready_file", "none"),
     ("dev_hosts", "none"),
     ("open", "off"),
+    ("verbose", "off"),
     (
         "shards",
         "one per CPU that the process may use; with --dev fewer if locked memory is short",

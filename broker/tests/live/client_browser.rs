@@ -81,6 +81,16 @@ fn console_in_trouble() {
     run(command, &broker);
 }
 
+/// What axe says of every page, in both widths and colours.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn pages_are_accessible() {
+    let broker = Broker::dev(2);
+    let mut command = node("console/accessible.mjs");
+    command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
+    run(command, &broker);
+}
+
 /// The same where the admin listener wants a token.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]

@@ -182,7 +182,7 @@ impl<'a> Key<'a> {
 }
 
 /// A set of names of keys: a bit for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KeyNames(u32);
 
 impl KeyNames {

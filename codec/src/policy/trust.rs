@@ -15,13 +15,13 @@ use crate::policy::{list::List, statement::Statement};
 use std::collections::BTreeSet;
 
 /// A trust document that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trust {
     statements: Box<[Clause]>,
 }
 
 /// One statement: principals, and actions with conditions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Clause {
     /// It applies to all principals but those that it names.
     spares: bool,

@@ -16,7 +16,10 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
     await page.goto(admin);
     await page.getByText('ok', { exact: true }).waitFor();
     await page.locator('.figure', { hasText: 'Connections' }).getByText('3', { exact: true }).waitFor();
-    await page.locator('tbody tr').first().getByText('answers').waitFor();
+    const loaded = await page.evaluate(() => performance.getEntries().reduce((sum, one) => sum + (one.name.includes('/assets/') || one.entryType === 'navigation' ? one.transferSize : 0), 0));
+    assert.ok(loaded > 30_000 && loaded <= 120_000, `${loaded} bytes of the first load`);
+    await page.locator('tbody tr').first().getByText('healthy').waitFor();
+    assert.equal(await page.locator('.heat .cell').count(), 2);
 
     await page.getByRole('link', { name: 'Channels' }).click();
     await page.getByRole('link', { name: 'door-1' }).waitFor();
@@ -62,7 +65,9 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
 
     // Forward and back, and a channel that does not exist.
     await page.goto(`${admin}/#/channels/absent`);
-    await page.locator('.notice', { hasText: 'no such channel' }).waitFor();
+    await page.locator('.notice', { hasText: 'There is no such channel' }).waitFor();
+    assert.equal(await page.getByRole('button', { name: 'Copy ARN' }).count(), 0);
+    assert.doesNotMatch(await page.innerText('main'), /see \/channels/);
     await page.goBack();
     await page.getByRole('heading', { name: 'Log' }).waitFor();
     await page.innocent();
@@ -86,9 +91,10 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
     const found = await page.evaluate(async () => {
         const it = await import('/assets/format.js');
         const { extended, reduce, route, start } = await import('/assets/state.js');
-        const { line } = await import('/assets/chart.js');
+        const { area, byName, line } = await import('/assets/chart.js');
         const { places, runs } = await import('/assets/views/timeline.js');
-        const { grouped } = await import('/assets/views/overview.js');
+        const { grouped, ofMetrics } = await import('/assets/views/now.js');
+        const { mean } = await import('/assets/views/overview.js');
         const { folded } = await import('/assets/views/channel.js');
         const { bars } = await import('/assets/views/refused.js');
         const node = { region: 'r', accountId: '1' };
@@ -128,7 +134,16 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
             [line([0, 60_000, 120_000], [1, null, 2], 120_000, 2), 'M0.0 70.0h.1M600.0 0.0h.1'],
             [it.ticks(14_000, 8), [0, 2000, 4000, 6000, 8000, 10_000, 12_000, 14_000]], [it.ticks(62, 4), [0, 50]], [it.ticks(1, 9), [0, 1]],
             [it.ticks(3_700_000, 3), [0, 3_600_000]], [it.ticks(100_000, 5), [0, 30_000, 60_000, 90_000]], [it.ticks(5_000_000_000, 9).length, 8],
-            [[0, 500, 5000, 90_000, 120_000, 7_200_000].map(it.roundTime), ['0 ms', '500 ms', '5 s', '90 s', '2 min', '2 h']],
+            [[[0], [0, 500], [0, 500, 1000, 1500], [0, 5000], [0, 30_000, 60_000, 90_000], [0, 120_000], [0, 3_600_000, 7_200_000]].map(it.roundTimes),
+                [['0 ms'], ['0 ms', '500 ms'], ['0 s', '0.5 s', '1 s', '1.5 s'], ['0 s', '5 s'], ['0 min', '0.5 min', '1 min', '1.5 min'],
+                    ['0 min', '2 min'], ['0 h', '1 h', '2 h']]],
+            [area('M0.0 70.0h.1L10.0 0.0M600.0 0.0h.1'), 'M0.0 140L0.0 70.0L10.0 0.0V140zM600.0 140L600.0 0.0V140z'],
+            [byName([['a', 1], ['b', 3], ['a', 4], ['c', 2], ['d', 1], ['e', 1], ['f', 0]].map(([check, last]) => ({ check, minutes: [...new Array(59).fill(0), last] })))
+                .map(({ name, minutes }) => `${name} ${minutes[59]}`), ['a 5', 'b 3', 'c 2', 'd 1', 'others 1']],
+            [mean({ t: [0, 50_000, 100_000], m: [9, 2, 4] }, 'm'), 3], [mean(null, 'm'), null],
+            [ofMetrics(['heliograph_tls_not_after_seconds 1000000', 'heliograph_data_dir_free_bytes 4096',
+                'heliograph_device_authority_not_after_seconds{authority="fleet",key="0a"} 90000000'].join('\n'), 0)
+                .map((one) => `${one.who}: ${one.pill}, ${one.look}`), ['Certificate: expires, warn', 'Disk: full soon, bad']],
             [places([0, 1, 2, 14_000], 14_000, 600), [10, 19, 28, 590]], [places([0, 9, 10, 10], 10, 120), [10, 92, 101, 110]],
             [places([0, 0, 0, 0, 0], 1, 40), [10, 15, 20, 25, 30]],
         ];
@@ -158,7 +173,7 @@ const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T0
         reason: 'peer_closed', says: 'the client closed it', hints: ['the master received the offer 12.4 s ago and has sent nothing'], events: [{ ms: 0, kind: 'join' },
             { ms: 3.1, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'to' }, { ms: 14_000, kind: 'leave', reason: 'peer_closed' }] },
     { clientId: 'web-9', connection: 8, remote: '10.0.4.9:2', joined: '2026-11-21T03:12:30.000Z', left: null, reason: null,
-        hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
+        done: true, hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
         events: [{ ms: 0, kind: 'join' }, { ms: 4, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'kept' },
             ...[5, 6, 7].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'viewer', bytes: 180, route: 'kept' })),
             { ms: 9, kind: 'message', action: 'unknown', from: 'viewer', bytes: 40, route: 'refused', reason: 'not_json',
@@ -193,12 +208,14 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
         assert.equal(await page.locator('.masters li > span').first().textContent().then((text) => text.endsWith('until now')), true);
         await page.locator('.lane', { hasText: 'web-9' }).locator('summary').first().click();
         await page.locator('.events .bad', { hasText: 'not one JSON object' }).waitFor();
-        await page.getByText('3 × ICE_CANDIDATE from the viewer, kept').waitFor();
-        await page.getByText('SDP_OFFER delivered after it was kept', { exact: true }).waitFor();
+        await page.getByText('3 × ICE_CANDIDATE from the viewer, queued').waitFor();
+        await page.getByText('SDP_OFFER delivered after it was queued', { exact: true }).waitFor();
         await page.getByText(/, left: the client closed it$/).waitFor();
-        await page.getByText(/^Master 10\.0\.4\.2:1 from .*: a message of 70,112 bytes; 65,536 are allowed$/).waitFor();
-        await page.getByText(/^Master 10\.0\.4\.2:2 from .* until now$/).waitFor();
+        await page.getByText(/^Camera 10\.0\.4\.2:1 from .*: a message of 70,112 bytes; 65,536 are allowed$/).waitFor();
+        await page.getByText(/^Camera 10\.0\.4\.2:2 from .* until now$/).waitFor();
         await page.getByText('2 messages were not accepted: it is not one JSON object', { exact: true }).waitFor();
+        // What went well is no hint at trouble.
+        assert.deepEqual(await page.locator('.lane .hints .done').allTextContents(), [trace.viewers[1].hints[1]]);
         for (const { joined, events } of trace.viewers) await hasScale(page, joined, events);
         if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}-${colorScheme}.png`), fullPage: true });
         await page.innocent();
@@ -229,6 +246,64 @@ async function hasScale(page, joined, events) {
     assert.equal(middles.length, events.length);
     assert.ok(middles.every((x, place) => place === 0 || x >= middles[place - 1] + 5), `marks at ${middles}`);
 }
+
+test('the messages of a test double are its newest, and can be searched', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    const all = Array.from({ length: 1200 }, (_, place) => ({ seq: place + 1, at: '2026-11-21T03:12:08.000Z', channel: `cam-${place + 1}`, action: 'SDP_OFFER',
+        from: 'phone', to: null, bytes: 2, outcome: 'delivered', sdp: null, candidate: null, payload: { type: 'offer' } }));
+    await page.route('**/dev/messages?*', (route) => {
+        const { after, limit } = Object.fromEntries(new URL(route.request().url()).searchParams);
+        const messages = all.slice(Number(after), Number(after) + Number(limit));
+        return route.fulfill({ json: { messages, missed: 0, next: messages.at(-1)?.seq ?? all.length } });
+    });
+    await page.goto(`${admin}/#/dev`);
+    await page.getByText('The newest 500, the newest first.').waitFor();
+    await page.locator('.message').first().getByText('cam-1200,').waitFor();
+    await page.getByLabel('Find', { exact: true }).fill('CAM-77');
+    await page.getByText('11 messages found, the newest first.').waitFor();
+    await page.locator('.message').first().getByText('cam-779,').waitFor();
+    await page.innocent();
+}));
+
+test('what is wrong comes first, and nothing wrong is one line', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    const minute = new Date(Date.now() - 60_000).toISOString();
+    let wrong = true;
+    await page.route('**/refusals/groups?*', (route) => route.fulfill({ json: { groups: wrong ? [{ ...groups.groups[0], operation: 'ConnectAsMaster', first: minute, last: minute },
+        { ...groups.groups[1], channel: null, keyId: null, check: 'tls_broken', first: minute, last: minute }, groups.groups[1]] : [], found: { groups: 0, refusals: 0 } } }));
+    await page.route('**/metrics', (route) => route.fulfill({ body: wrong ? `heliograph_tls_not_after_seconds ${Math.round(Date.now() / 1000) + 92_000}\nheliograph_data_dir_free_bytes 1024\n` : '' }));
+    await page.route('**/channels?state=doubtful*', (route) => route.fulfill({ json: { channels: wrong ? [{ name: 'cam-3', arn: 'arn:aws:kinesisvideo:us-west-2:1:channel/cam-3/1',
+        presence: { master: { doubtfulSince: minute } } }] : [] } }));
+    const troubled = [{ channel: 'cam-9', clientId: null, trouble: 'displaced', says: 'two masters stay', at: minute, count: 4, standing: true, sends: true }];
+    const reloads = [{ what: 'credentials', since: Date.now() - 60_000, error: 'line 3: expected a key' }];
+    await page.route('**/events?*', async (route) => {
+        const found = await (await fetch(`${admin}/overview`)).json();
+        Object.assign(found.now, { reloads: wrong ? reloads : [] });
+        found.node.name = 'north-1';
+        const shards = found.now.shards.map((shard) => (wrong && shard.shard === 1 ? { ...shard, silentSeconds: 7 } : shard));
+        const events = [['snapshot', { ...found, topic: 'overview', now: { ...found.now, shards } }], ['snapshot', { topic: 'troubled', sessions: wrong ? troubled : [] }]];
+        await route.fulfill({ contentType: 'text/event-stream', body: events.map(([name, data]) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`).join('') });
+    });
+    await page.goto(admin);
+    const row = (text) => page.locator('.trouble', { hasText: text });
+    for (const [who, ...says] of [['Shard 1', 'silent'], ['Credentials', 'not applied', 'line 3: expected a key', 'Correct the file, then reload.'], ['cam-17 / camera', 'signature_expired', '1,204 ×',
+        'Set the clock of the device.', /since \d\d:\d\d:\d\d/], ['TLS handshakes', 'tls_broken'], ['Certificate', 'expires', 'It expires in 1 d 1 h.'], ['Disk', 'full soon'],
+    ['cam-3 / camera', 'doubtful'], ['cam-9 / camera', 'displaced', '4 ×', 'give each a channel of its own']]) {
+        for (const text of says) await row(who).getByText(text).first().waitFor();
+    }
+    assert.equal(await page.locator('.trouble').count(), 8, 'and no refusal of long ago');
+    assert.ok((await row('Shard 1').boundingBox()).y < (await page.locator('.figures').boundingBox()).y);
+    await page.locator('#node', { hasText: 'north-1' }).waitFor();
+    assert.equal(await page.isVisible('.fine'), false);
+    // The stream has ended: its figures are not those of now.
+    await page.locator('body.lost').waitFor();
+    assert.ok(Number(await page.locator('.figures').evaluate((it) => getComputedStyle(it).opacity)) < 0.6);
+    wrong = false;
+    await page.reload();
+    await page.locator('.fine', { hasText: 'No problems.' }).waitFor();
+    assert.equal(await page.locator('.trouble').count(), 0);
+    await page.innocent();
+}));
 
 test('a table that is cut shows it, and scrolls by the keyboard', { timeout: 60_000 }, () => withBrowser(async (browser) => {
     const peers = [await enter('cam-wide'), await enter('cam-wide', 'phone-with-a-long-name-3')];
@@ -332,7 +407,7 @@ test('faults are chosen from what the broker allows', { timeout: 60_000 }, () =>
 test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser(async (browser) => {
     const page = await open(browser);
     await page.goto(`${admin}/#/why`);
-    await page.getByText(/^(\d.* refused since the start|No refusal is known)/).waitFor();
+    await page.getByText(/^(\d.* refused since the start|No refusals)/).waitFor();
     const refused = await fetch(`${data}/describeSignalingChannel`, { method: 'POST', body: '{"ChannelName":"nobody-1"}' });
     assert.equal(refused.status, 404);
     await page.locator('.refusal', { hasText: 'nobody-1' }).locator('.says').click();
@@ -353,7 +428,7 @@ test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser
     await row.getByText('no master had connected').waitFor();
     await row.click();
     await page.getByRole('heading', { name: 'cam-7' }).waitFor();
-    await page.getByText('Of phone-7 only.').waitFor();
+    await page.getByText('Only phone-7 is shown.').waitFor();
     await page.locator('.lane', { hasText: 'phone-7' }).waitFor();
     assert.equal(await page.locator('.lane', { hasText: 'phone-8' }).count(), 0);
     await page.getByRole('link', { name: 'Show all viewers' }).click();
@@ -363,7 +438,7 @@ test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser
     const trace = await page.evaluate(async () => (await fetch('/channels/cam-7/trace?client=phone-7')).json());
     const { shard } = await page.evaluate(async () => (await fetch('/channels/cam-7')).json());
     await page.goto(`${admin}/#/session/${shard}/${trace.viewers[0].connection}`);
-    await page.getByText('Of phone-7 only.').waitFor();
+    await page.getByText('Only phone-7 is shown.').waitFor();
     await page.goto(`${admin}/#/session/${shard}/${2 ** 40}`);
     await page.locator('.notice', { hasText: 'no such connection' }).waitFor();
     await page.innocent();

@@ -3,6 +3,7 @@
 
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { withBrowser } from './browser.mjs';
 import { chats, seesBars, state, useTestCard, visit } from './visitor.mjs';
@@ -31,22 +32,33 @@ test('a phone and a computer', { timeout: 120_000 }, async ({ signal }) => {
         assert.equal(await phone.locator('#phone-open').count(), 0, 'codes are made on the computer');
         assert.equal(await phone.inputValue('#channel'), await desk.inputValue('#channel'));
 
-        await useTestCard(phone);
-        await phone.click('#camera .run');
+        // One thing is asked: what the phone is to be.
+        const { computer: name } = await phone.evaluate(async () => (await fetch('/try/settings')).json());
+        assert.equal(name, hostname());
+        assert.equal(await phone.innerText('#choose-title'), `Connected to ${name}`);
+        assert.deepEqual(await phone.$$eval('button', (all) => all.filter((one) => one.checkVisibility()).map((one) => one.id)), ['be-camera', 'be-viewer']);
+        await picture(phone, 'phone-choice');
+        await phone.click('#be-camera'); // of which it has none: the test card takes its place
         await state(phone, 'camera', 'ready');
-        await desk.click('#viewer .run');
+        assert.equal(await phone.isVisible('#viewer'), false);
+        await phone.click('#experiments > summary');
+        await desk.click('[data-of=viewer] .run');
         await seesBars(desk);
         await chats(phone, desk);
         await fits(phone);
         await picture(phone, 'phone-camera');
-        await desk.click('#viewer .run');
-        await phone.click('#camera .run');
+        await desk.click('[data-of=viewer] .run');
+        await phone.click('#role');
+        await phone.waitForSelector('#choose:not([hidden])');
 
         await useTestCard(desk);
-        await desk.click('#camera .run');
+        await desk.click('[data-of=camera] .run');
         await state(desk, 'camera', 'ready');
-        await phone.click('#viewer .run');
+        await phone.click('#be-viewer');
         await seesBars(phone);
+        await phone.click('#viewer .full');
+        await phone.waitForFunction(() => document.fullscreenElement?.closest('#viewer'));
+        await phone.evaluate(() => document.exitFullscreen());
         await chats(desk, phone);
         await picture(phone, 'phone-viewer');
         await seesTheConsole(phone);
@@ -67,7 +79,7 @@ test('a phone and a computer', { timeout: 120_000 }, async ({ signal }) => {
 async function seesTheConsole(phone) {
     const page = await phone.context().newPage();
     await page.goto(new URL('/', phone.url()).href);
-    await page.waitForFunction(() => /1 master, 1 viewer/.test(document.body.innerText), undefined, { timeout: 30_000 });
+    await page.waitForFunction(() => /1 camera, 1 viewer/.test(document.body.innerText), undefined, { timeout: 30_000 });
     await page.close();
 }
 

@@ -14,7 +14,7 @@ test('the console and /try ask for the token, which is kept for the tab', { time
     const page = await visit(browser, `${admin}/`, { ready: '#token' });
     await page.getByLabel('Token of this broker').fill('not the token at all');
     await page.getByRole('button', { name: 'Continue' }).click();
-    await page.getByText('This is not the token of this broker.').waitFor();
+    await page.getByText('This token is not valid for this broker.').waitFor();
     await page.getByLabel('Token of this broker').fill(token);
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByText('ok', { exact: true }).waitFor();
@@ -26,7 +26,7 @@ test('the console and /try ask for the token, which is kept for the tab', { time
     for (const place of ['#/channels', '#/why', '#/find/cam']) {
         await page.evaluate(() => sessionStorage.setItem('heliograph-token', 'the one before'));
         await page.goto(`${admin}/${place}`);
-        await page.getByText('The token of this tab is not that of this broker').waitFor();
+        await page.getByText('The token in this tab is not valid for this broker').waitFor();
         await page.getByLabel('Token of this broker').fill(token);
         await page.getByRole('button', { name: 'Continue' }).click();
         await page.getByText('ok', { exact: true }).waitFor();

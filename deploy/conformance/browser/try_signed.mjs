@@ -29,9 +29,9 @@ test('a page with sessions of its own', { timeout }, async ({ signal }) => {
         assert.deepEqual(sessions.map(({ side }) => side), ['camera', 'viewer']);
         assert.ok(sessions.every(({ more }) => more.endsWith(ChannelARN)), JSON.stringify(sessions));
         // A connection that comes back uses the session that it has.
-        await page.click('#viewer .drop');
+        await page.click('[data-of=viewer] .drop');
         await state(page, 'viewer', 'dropped');
-        await page.click('#viewer .drop');
+        await page.click('[data-of=viewer] .drop');
         await state(page, 'viewer', 'ready');
         assert.equal((await stepsOf(page)).filter(({ what }) => what === 'POST /try/session').length, 2);
         await page.finish();
@@ -39,7 +39,7 @@ test('a page with sessions of its own', { timeout }, async ({ signal }) => {
         // A link may bring the token, which does not stay in the address; a channel that is absent is said to be.
         const other = await visit(browser, `${admin}/try#token=${token}&channel=absent`);
         assert.equal(new URL(other.url()).hash, '#channel=absent');
-        await other.click('#viewer .run');
+        await other.click('[data-of=viewer] .run');
         await state(other, 'viewer', 'failed');
         assert.match(await other.innerText('#viewer .problem'), /there is no such channel/);
         assert.deepEqual((await stepsOf(other)).map(({ what, failed }) => [what, failed]), [['POST /try/session', true]]);

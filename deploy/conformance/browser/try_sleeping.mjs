@@ -52,7 +52,7 @@ test('a viewer wakes the camera', { timeout }, async ({ signal }) => {
             await page.check('#sleeps input');
             await state(page, 'camera', 'asleep');
             await page.click('#both');
-            await says(page, 'viewer', 'The camera is asleep: waking it … 2 s');
+            await says(page, 'viewer', 'Waking the camera … 2 s');
             await picture(page, 'try-asleep');
             letGo();
             await seesBars(page);
@@ -72,7 +72,7 @@ test('a viewer wakes the camera', { timeout }, async ({ signal }) => {
             assert.deepEqual(steps.filter(({ failed }) => failed), []);
             await picture(page, 'try-awake');
             // It sleeps again when it is stopped.
-            await page.click('#camera .run');
+            await page.click('[data-of=camera] .run');
             await state(page, 'camera', 'asleep');
             await page.uncheck('#sleeps input');
             await state(page, 'camera', 'idle');
@@ -101,11 +101,11 @@ test('without a hook the page says so, and somebody else can start the camera', 
             await useTestCard(page);
             await page.check('#sleeps input');
             await page.click('#both');
-            await says(page, 'viewer', 'The camera is asleep, and the offer waits for it …');
+            await says(page, 'viewer', 'No camera yet: the offer waits for one …');
             await page.click('#sleeps summary');
             assert.match(await page.innerText('#sleeps pre'), /\[\[hook\]\][^]*\/try\/wake\/\{channel\}/);
             await picture(page, 'try-uncalled');
-            await page.click('#camera .run');
+            await page.click('[data-of=camera] .run');
             await seesBars(page);
             await page.finish();
         });

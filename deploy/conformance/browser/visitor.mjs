@@ -7,8 +7,8 @@ const bars = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 
 const near = 60; // of 255, per colour: video is lossy
 
 // Opens a page of a browser profile of its own, and notes what it must not do.
-export async function visit(browser, url, { ready = 'body[data-ready=yes]', before = () => {}, argument } = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 1000 } });
+export async function visit(browser, url, { ready = 'body[data-ready=yes]', before = () => {}, argument, size = { width: 1280, height: 1000 } } = {}) {
+    const context = await browser.newContext({ viewport: size });
     await context.addInitScript(() => {
         window.violations = [];
         addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => window.violations.push(`${violatedDirective} ${blockedURI}`));
@@ -27,6 +27,7 @@ export async function visit(browser, url, { ready = 'body[data-ready=yes]', befo
     page.on('request', (request) => requests.push(request.url()));
     await page.goto(url);
     await page.waitForSelector(ready);
+    await page.evaluate(() => document.querySelector('#experiments')?.setAttribute('open', ''));
     page.finish = async (expected) => {
         assert.deepEqual(await page.evaluate(() => window.violations), []);
         assert.deepEqual(errors.filter((text) => !expected?.test(text)), []);
@@ -65,17 +66,17 @@ export async function seesBars(page) {
 
 export async function chats(camera, viewer) {
     const text = `hello, größe <b>${Math.random()}</b>`;
-    await viewer.waitForSelector('#viewer .chat input:enabled');
-    await viewer.fill('#viewer .chat input', text);
-    await viewer.click('#viewer .chat button');
-    await camera.waitForSelector(`#camera .chat li:has-text("${text}")`);
-    await camera.fill('#camera .chat input', `${text} back`);
-    await camera.click('#camera .chat button');
-    await viewer.waitForSelector(`#viewer .chat li:has-text("${text} back")`);
-    assert.equal(await viewer.locator('#viewer .chat li b b').count(), 0, 'markup is text');
+    await viewer.waitForSelector('[data-of=viewer] .chat input:enabled');
+    await viewer.fill('[data-of=viewer] .chat input', text);
+    await viewer.click('[data-of=viewer] .chat button');
+    await camera.waitForSelector(`[data-of=camera] .chat li:has-text("${text}")`);
+    await camera.fill('[data-of=camera] .chat input', `${text} back`);
+    await camera.click('[data-of=camera] .chat button');
+    await viewer.waitForSelector(`[data-of=viewer] .chat li:has-text("${text} back")`);
+    assert.equal(await viewer.locator('[data-of=viewer] .chat li b b').count(), 0, 'markup is text');
 }
 
-export const stepsOf = (page) => page.$$eval('#steps li', (rows) => rows.map((row) => ({
+export const stepsOf = (page) => page.$$eval('#steps li:not(.run)', (rows) => rows.map((row) => ({
     side: row.classList.contains('camera') ? 'camera' : 'viewer',
     failed: row.classList.contains('failed'),
     what: row.querySelector('.what').textContent,

@@ -1,4 +1,4 @@
-// README.md's JavaScript session as printed, except for the port: it calls `localhost`, whichever address that is here.
+// deploy/FIRST-SESSION.md's JavaScript session as printed, except for the port: it calls `localhost`, whichever address that is here.
 
 import test from 'node:test';
 import assert from 'node:assert/strict';
@@ -7,10 +7,10 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-test('the session of the README works as printed', { timeout: 60_000 }, async (t) => {
-    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
-    const [, script] = readme.match(/^`session\/session\.cjs`:\n\n```js\n([^]*?)^```$/m);
-    const [, expected] = readme.match(/node session\/session\.cjs\n```\n\n```text\n([^]*?)^```$/m);
+test('the first session works as printed', { timeout: 60_000 }, async (t) => {
+    const page = readFileSync(new URL('../../FIRST-SESSION.md', import.meta.url), 'utf8');
+    const [, script] = page.match(/^`session\/session\.cjs`:\n\n```js\n([^]*?)^```$/m);
+    const [, expected] = page.match(/node session\/session\.cjs\n```\n\n```text\n([^]*?)^```$/m);
     const { port } = new URL(process.env.HELIOGRAPH_HTTPS);
     assert.equal(script.split('https://localhost:8443').length, 2);
     const folder = mkdtempSync(join(tmpdir(), 'heliograph-readme-'));

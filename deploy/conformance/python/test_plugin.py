@@ -130,6 +130,7 @@ def test_span(heliograph): heliograph.messages().wait(1, "5 s")
 def test_number(heliograph): heliograph.messages().wait(1, 5)
 def test_count(heliograph): heliograph.messages().wait("1")
 def test_place(heliograph): heliograph.faults.corrupt(on="message")
+def test_keyword(heliograph): heliograph.faults.drop(clientId="phone-1")
 @pytest.mark.heliograph("--auth", "sigv4")
 def test_flag(heliograph): pass
 def test_ended(heliograph):
@@ -260,6 +261,7 @@ class Plugin(unittest.TestCase):
             "within = 5: must be a number with ms, s or m",
             "count = '1': must be a whole number",
             'do.corrupt: not with this "on"; allowed drop, ',
+            "faults: clientId: no such argument; expected channel, role, client_id, ",
             '--auth: say auth="…"',
             "was ended: read `hits` before end()",
             "0 of 1 messages within 10ms times 3 (HELIOGRAPH_WAIT) with channel t",

@@ -56,6 +56,7 @@ files() {
   for line in README.md INSTALL.md broker.toml copyright licences.txt; do
     [ -e "/usr/share/doc/heliograph/$line" ] || [ -e "/usr/share/doc/heliograph/$line.gz" ] || fail "no $line in /usr/share/doc/heliograph"
   done
+  [ -e /usr/share/doc/heliograph/book/deploy/INSTALL.html ] || fail "no pages in /usr/share/doc/heliograph/book"
   grep -q "glommio" /usr/share/doc/heliograph/licences.txt || fail "the licences of dependencies are not in licences.txt"
   seen "files, owners and modes"
 }

@@ -36,6 +36,10 @@ ANSWER_SECONDS = 40
 ROWS_MAX = 1000  # messages or connections in one answer
 BROKERS_MAX = 4  # at the same time in one worker; the one that was not used for longest ends
 
+# The arguments of faults by name, beside those of each kind; and those that are passed on as they are.
+FAULT_MORE = {"skip", "times", "probability", "seed"}
+FAULT_ARGUMENTS = "channel, role, client_id, operation, action, lasts, " + ", ".join(sorted(FAULT_MORE))
+
 # What would win over the keys of the broker, or be sent beside them.
 OTHER_KEYS = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]
 
@@ -414,6 +418,9 @@ class Faults:
 
     def make(self, on, do, *, channel="*", role=None, client_id=None, operation=None, action=None, lasts=None, **more):
         """A fault as `POST /dev/faults` takes it."""
+        unknown = ", ".join(sorted(set(more) - FAULT_MORE))
+        if unknown:
+            raise HeliographError(f"faults: {unknown}: no such argument; expected {FAULT_ARGUMENTS}")
         pattern = None if channel is None else self._heliograph.channel(channel)
         match = {"channel": pattern, "role": role, "clientId": client_id, "operation": operation, "action": action}
         fault = {"on": on, "match": _without_none(match), "do": do, "for": lasts, **more}

@@ -587,6 +587,8 @@ impl Plot<'_> {
                         path class={"ground " (line.class())} d=(self.ground(line)) {}
                     }
                     path class={"line " (line.class())} d=(self.path(line)) {}
+                    @let dots = self.dots(line);
+                    @if !dots.is_empty() { path class={"dots " (line.class())} d=(dots) {} }
                 }
             }
         }
@@ -605,6 +607,19 @@ impl Plot<'_> {
             let (left, top) = (SIDE * self.x.place(*x), SIDE * (1.0 - self.y.place(*y)));
             let _ = write!(path, "{step}{left:.1} {top:.1}");
             pen_is_down = true;
+        }
+        path
+    }
+
+    /// Points that have no neighbour: a line through one of them cannot be seen.
+    fn dots(&self, line: &Line) -> String {
+        let mut path = String::new();
+        let parts = line.points.split(|(_, y)| y.is_none());
+        for part in parts {
+            if let [(x, Some(y))] = part {
+                let (left, top) = (SIDE * self.x.place(*x), SIDE * (1.0 - self.y.place(*y)));
+                let _ = write!(path, "M{left:.1} {top:.1}h0");
+            }
         }
         path
     }

@@ -52,9 +52,12 @@ impl Document {
         ))
     }
 
-    /// Sessions completed each second of the measured span.
+    /// Sessions completed each second of the measured span. Those of a storm stay to its end: they have no rate.
     #[must_use]
     pub fn sessions_per_s(&self) -> Option<f64> {
+        if self.mode == "storm" {
+            return None;
+        }
         let seen = self.intervals.iter().map(|interval| interval.sessions);
         self.rate(seen.sum::<Option<u64>>()?, self.sessions.completed)
     }

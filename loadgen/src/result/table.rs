@@ -1,27 +1,56 @@
 //! Documents as a text table, several side by side.
 
-use crate::result::Document;
-use crate::result::rows::rows;
+use crate::result::rows::{QUANTILES, UNKNOWN, rows};
+use crate::result::{Document, Span, Verdict, words};
+use hdrhistogram::Histogram;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// The table: the verdict of each first, then a line for each figure that at least one document knows.
+/// Whether a text has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// None: for pipes and files.
+    Plain,
+    /// For a terminal.
+    Coloured,
+}
+
+impl Paint {
+    /// That of standard output, or standard error: colours on a terminal, unless `NO_COLOR` has a value.
+    #[must_use]
+    pub fn of(is_terminal: bool) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        if is_terminal && !refused && !is_dumb {
+            Self::Coloured
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// A text in a colour, by its number of ECMA-48.
+    fn colour(self, number: u8, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\u{1b}[{number}m{text}\u{1b}[0m"),
+        }
+    }
+}
+
+/// The table: a line for each figure that at least one document knows, and the verdict of each last. One document alone
+/// has a line for each span, with its quantiles and a histogram.
 ///
 /// `runs` are documents with the names of their columns, such as the names of their files.
 #[must_use]
-pub fn table(runs: &[(String, Document)]) -> String {
-    let mut out = String::new();
-    for (name, document) in runs {
-        // Writing to a string cannot fail; a line too few would be the only harm.
-        let _ = writeln!(out, "{}: {}", plain(name), document.headline());
-        if let Some(saturated) = document.saturated {
-            let _ = writeln!(out, "  {}", saturated.advice());
-        }
-    }
+pub fn table(runs: &[(String, Document)], paint: Paint) -> String {
     let documents: Vec<&Document> = runs.iter().map(|(_, document)| document).collect();
     let mut lines = vec![heading(runs)];
     let columns = rows(&documents);
     let mut group = "";
     for (place, first) in columns.first().into_iter().flatten().enumerate() {
+        if first.group == LATENCY && runs.len() == 1 {
+            continue;
+        }
         if first.group != group {
             group = first.group;
             lines.push(vec![String::new()]);
@@ -32,16 +61,31 @@ pub fn table(runs: &[(String, Document)]) -> String {
         line.extend(values.map(|row| row.map_or_else(String::new, |row| row.text.clone())));
         lines.push(line);
     }
-    out.push('\n');
-    out.push_str(&aligned(&lines));
+    let mut out = aligned(&lines);
+    if let [document] = documents[..] {
+        out.push_str(&percentiles(document));
+    }
+    // Writing to a string cannot fail, here and below; a line too few would be the only harm.
     if let Some(words) = documents.iter().find_map(|one| one.service_cost_words()) {
         let _ = writeln!(out, "\n{words}");
     }
-    for kind in documents
-        .iter()
-        .flat_map(|document| document.errors.keys())
-        .collect::<std::collections::BTreeSet<_>>()
-    {
+    out.push_str(&advice(&documents));
+    out.push('\n');
+    for (name, document) in runs {
+        let words = paint.colour(colour(document), &document.headline());
+        let _ = writeln!(out, "{}: {words}", plain(name));
+        if let Some(saturated) = document.saturated {
+            let _ = writeln!(out, "  {}", saturated.advice());
+        }
+    }
+    out
+}
+
+/// What to do about each kind of failure, and where the first of them is explained.
+fn advice(documents: &[&Document]) -> String {
+    let mut out = String::new();
+    let kinds = documents.iter().flat_map(|document| document.errors.keys());
+    for kind in kinds.collect::<BTreeSet<_>>() {
         let _ = writeln!(out, "\n{kind}: {}", super::ErrorKind::of(kind).advice());
         let mut ids = documents
             .iter()
@@ -52,6 +96,80 @@ pub fn table(runs: &[(String, Document)]) -> String {
     }
     out
 }
+
+/// Green for a run in which all was well, yellow for one that says less than it should, red for one that failed.
+fn colour(document: &Document) -> u8 {
+    let missed = document.thresholds().is_some_and(|it| it.are_missed());
+    match document.verdict() {
+        Verdict::Well if document.saturated.is_some() || missed => 33,
+        Verdict::Well => 32,
+        Verdict::Stopped => 33,
+        Verdict::Faulty | Verdict::TargetFailed | Verdict::Limits => 31,
+    }
+}
+
+/// The quantiles of each span of a document, and how its values are spread from the fastest to the slowest.
+fn percentiles(document: &Document) -> String {
+    let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
+    let head = [LATENCY.to_owned()].into_iter().chain(head);
+    let mut lines: Vec<Vec<String>> = vec![head.chain(["fast to slow".into()]).collect()];
+    for span in Span::ALL {
+        let Some(spread) = document.latency_us.of(span) else {
+            continue;
+        };
+        let mut line = vec![format!("  {}", span.label())];
+        line.extend(QUANTILES.map(|(_, share)| {
+            let us = spread.quantile(share);
+            us.map_or_else(|| UNKNOWN.into(), words::span_us)
+        }));
+        line.push(spread.histogram().map_or_else(String::new, bars));
+        lines.push(line);
+    }
+    if lines.len() == 1 {
+        return String::new();
+    }
+    format!("\n{}", aligned(&lines))
+}
+
+/// A histogram as [`BARS`] characters: each stands for spans within the same ratio to those of the next.
+fn bars(histogram: &Histogram<u64>) -> String {
+    let place_of = |us: u64| (us.max(1) as f64).ln();
+    let (low, high) = (place_of(histogram.min()), place_of(histogram.max()));
+    let mut counts = [0_u64; BARS];
+    for value in histogram.iter_recorded() {
+        let share = (place_of(value.value_iterated_to()) - low) / (high - low).max(1e-9);
+        let place = floor(share * BARS as f64).min(BARS - 1);
+        if let Some(count) = counts.get_mut(place) {
+            *count += value.count_at_value();
+        }
+    }
+    let most = counts.iter().copied().max().unwrap_or_default().max(1);
+    let bar = |count: u64| match count {
+        0 => ' ',
+        // Whatever is there is seen.
+        _ => {
+            let height = floor(count as f64 / most as f64 * 7.0 + 0.5);
+            HEIGHTS.get(height).copied().unwrap_or(' ')
+        }
+    };
+    counts.map(bar).iter().collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from a float the cast goes to the nearest bound"
+)]
+fn floor(value: f64) -> usize {
+    value as usize
+}
+
+/// The group of rows that one document alone has as a table of its own.
+const LATENCY: &str = "Latency";
+/// Characters of a histogram.
+const BARS: usize = 12;
+/// Its bars by height.
+const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 fn heading(runs: &[(String, Document)]) -> Vec<String> {
     let mut line = vec![String::new()];
@@ -99,7 +217,7 @@ const NAME_CHARS_MAX: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Arguments, Saturated};
+    use crate::result::{Arguments, Saturated, Spread};
 
     fn document(lost: u64) -> Document {
         let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
@@ -117,17 +235,22 @@ mod tests {
             .request_ids
             .insert("status:403".into(), "0a-1".into());
         second.saturated = Some(Saturated::Cpu);
-        let text = table(&[
+        let runs = [
             ("a.json".into(), document(0)),
             ("b\u{1b}[31m.json".into(), second),
-        ]);
+        ];
+        let text = table(&runs, Paint::Plain);
         let line = |start: &str| {
             text.lines()
                 .find(|line| line.trim_start().starts_with(start))
                 .unwrap()
                 .to_owned()
         };
-        assert!(text.starts_with("a.json: All well"), "{text}");
+        assert!(text.contains("\na.json: All well"), "{text}");
+        assert!(
+            text.ends_with(&format!("  {}\n", Saturated::Cpu.advice())),
+            "{text}"
+        );
         assert!(
             line("the first of").ends_with("heliograph why 0a-1"),
             "{text}"
@@ -157,17 +280,42 @@ mod tests {
             one.cpu.server_us_per_message = Some(38.7);
             one.duration_s = 3.0;
             one.messages.received = Some(messages);
-            let text = table(&[("a".into(), one)]);
+            let text = table(&[("a".into(), one)], Paint::Plain);
             assert_eq!(text.contains("wakes for each message"), explained, "{text}");
         }
     }
 
     #[test]
+    fn one_run_has_its_quantiles_side_by_side_with_a_histogram() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        for us in [100, 110, 115, 120, 1_000] {
+            histogram.record(us).unwrap();
+        }
+        let mut one = document(0);
+        one.latency_us.message = Spread::of(&histogram);
+        let text = table(&[("a".into(), one.clone())], Paint::Plain);
+        let mut lines = text.lines().skip_while(|line| !line.starts_with("Latency"));
+        let head: Vec<&str> = lines.next().unwrap().split_whitespace().take(6).collect();
+        assert_eq!(head, ["Latency", "p50", "p90", "p99", "p99.9", "max"]);
+        let line = lines.next().unwrap();
+        assert!(line.starts_with("  message"), "{text}");
+        assert!(line.ends_with("█          ▃"), "{line:?}");
+        assert!(
+            text.ends_with("\na: All well: every message arrived once, in order and unchanged.\n"),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'));
+        let text = table(&[("a".into(), one)], Paint::Coloured);
+        assert!(text.contains("a: \u{1b}[32mAll well"), "{text}");
+    }
+
+    #[test]
     fn columns_end_at_the_same_place() {
-        let text = table(&[
+        let runs = [
             ("one".into(), document(0)),
             ("two".into(), document(10_000)),
-        ]);
+        ];
+        let text = table(&runs, Paint::Plain);
         let ends: Vec<usize> = text
             .lines()
             .filter(|line| line.starts_with("  "))

@@ -168,10 +168,18 @@ impl Document {
                 "This machine's limits did not suffice: {}.",
                 self.failure_words()
             ),
-            Verdict::Stopped => match self.faults() {
-                0 => "Stopped early by the operator; nothing was lost until then.".into(),
-                _ => format!("Stopped early by the operator; {}.", self.fault_words()),
-            },
+            Verdict::Stopped => {
+                let broken = self.connections.failed.unwrap_or_default()
+                    + self.sessions.failed.unwrap_or_default()
+                    + self.declined();
+                let until = match (self.faults(), broken) {
+                    (0, 0) => "nothing was lost until then".into(),
+                    (0, _) => self.failure_words(),
+                    (_, 0) => self.fault_words(),
+                    (_, _) => format!("{}; messages: {}", self.failure_words(), self.fault_words()),
+                };
+                format!("Stopped early by the operator; {until}.")
+            }
         }
     }
 
@@ -290,7 +298,15 @@ mod tests {
                     d.messages.lost = Some(4);
                 },
                 130,
-                "4 lost",
+                "operator; 4 lost",
+            ),
+            (
+                |d| {
+                    d.verdict = Some(Verdict::Stopped);
+                    d.connections.failed = Some(536);
+                },
+                130,
+                "operator; 536 connections failed.",
             ),
         ];
         for (number, (spoil, code, words)) in cases.iter().enumerate() {

@@ -280,7 +280,7 @@ impl Caller {
         }
     }
 
-    /// The name for logs: the principal's, that of the federated user, role and session, or what signs in; `-` for
+    /// The name for logs: the principal's, `federated-user/` and a name, role and session, or what signs in; `-` for
     /// anyone.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -538,7 +538,8 @@ impl Caller {
             CallerKind::Principal(principal) => of_principal(principal),
             CallerKind::Session(session) => match &session.source {
                 Source::User(principal) => of_principal(principal),
-                Source::Federated(parent, name) => {
+                Source::Federated(parent, label) => {
+                    let name = label.strip_prefix(FEDERATED_USER).unwrap_or_default();
                     ShortText::of(format_args!("{}:{name}", parent.account))
                 }
                 Source::Role(RoleSession { role, name, .. }) => {
@@ -556,8 +557,11 @@ impl Caller {
 /// The ARN of a federated user: the resource of GetFederationToken, and the caller that uses its token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
-    format!("arn:aws:sts::{account}:federated-user/{name}")
+    format!("arn:aws:sts::{account}:{FEDERATED_USER}{name}")
 }
+
+/// The beginning of a federated user's name in ARNs and logs, where the name alone could be that of a principal.
+pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
 /// 16 characters that are the same for as long as the ARN is.
 fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {

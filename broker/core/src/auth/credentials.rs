@@ -4,13 +4,12 @@
 use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
 use crate::auth::sign_in::{SignIn, ThingIdentity};
-use crate::auth::{provider::Provider, recheck::Recheck};
+use crate::auth::{grant_rates::GrantRates, provider::Provider, recheck::Recheck};
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
-use crate::quota::{Rate, SharedBucket};
-use crate::time::Now;
 use codec::policy::{Decision, Policy, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// All principals that exist at a time. One per process, shared as `Arc<Credentials>`; a reload makes another one.
@@ -26,12 +25,12 @@ pub struct Credentials {
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     /// By issuer.
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// By name: the roles that devices ask for.
-    aliases: BTreeMap<Box<str>, RoleAlias>,
+    /// By name: the roles that devices ask for, and the hash of what each stands for.
+    aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
     /// Devices, where they may sign in.
     things: Option<Box<Things>>,
     /// By account, the part used up of its rate of temporary credentials.
-    granted: BTreeMap<Box<str>, SharedBucket>,
+    granted: BTreeMap<Box<str>, GrantRates>,
     /// The count of connections that were open when these came, and that they refuse.
     recheck: Recheck,
     /// See [`Self::files`].
@@ -66,7 +65,7 @@ impl Credentials {
             if !names.insert(principal.name.clone()) {
                 return Err(CredentialsError::NameTwice(principal.name));
             }
-            granted.insert(principal.account.as_str().into(), SharedBucket::default());
+            granted.insert(principal.account.as_str().into(), GrantRates::default());
             let id = principal.access_key_id.clone();
             if by_id
                 .insert(id.clone().into_boxed_str(), Arc::new(principal))
@@ -129,10 +128,14 @@ impl Credentials {
         self.providers.values()
     }
 
-    /// The same with role aliases, of which the last of a name counts, and with devices.
+    /// The same with role aliases, of which the last of a name counts, and with devices. Roles come before.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
-        let named = aliases.into_iter().map(|alias| (alias.name.clone(), alias));
+        let named = aliases.into_iter().map(|alias| {
+            let role = self.role(&alias.account, &alias.role);
+            let grounds = grounds(&alias, role.map(Arc::as_ref));
+            (alias.name.clone(), (alias, grounds))
+        });
         self.aliases = named.collect();
         self.things = things.map(Box::new);
         self
@@ -155,12 +158,19 @@ impl Credentials {
     /// The role alias of a name.
     #[must_use]
     pub fn alias(&self, name: &str) -> Option<&RoleAlias> {
-        self.aliases.get(name)
+        self.aliases.get(name).map(|(alias, _)| alias)
+    }
+
+    /// A hash of an alias's role and of the trust of that: keys that a device got by it end when this is another one.
+    /// Equal on all nodes of a cluster that have the same file.
+    #[must_use]
+    pub fn alias_grounds(&self, name: &str) -> u64 {
+        self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
     }
 
     /// Every role alias, in the order of the names.
     pub fn aliases(&self) -> impl Iterator<Item = &RoleAlias> {
-        self.aliases.values()
+        self.aliases.values().map(|(alias, _)| alias)
     }
 
     /// Devices, where they may sign in.
@@ -200,7 +210,9 @@ impl Credentials {
 
     fn knows_thing(&self, identity: &ThingIdentity) -> bool {
         let mut things = self.things().into_iter();
-        self.alias(&identity.alias).is_some() && things.any(|things| things.knows(identity))
+        let alias = self.aliases.get(&identity.alias);
+        alias.is_some_and(|(_, grounds)| *grounds == identity.grounds)
+            && things.any(|things| things.knows(identity))
     }
 
     /// The policy of a name.
@@ -226,10 +238,9 @@ impl Credentials {
         })
     }
 
-    /// Counts a request of an account for temporary credentials, on whichever shard; false when its rate is used up.
-    pub(crate) fn may_grant(&self, account: &str, rate: Rate, now: Now) -> bool {
-        let bucket = self.granted.get(account);
-        bucket.is_none_or(|bucket| bucket.take(rate, now))
+    /// The rates at which an account is given temporary credentials, on whichever shard.
+    pub(crate) fn grant_rates(&self, account: &str) -> Option<&GrantRates> {
+        self.granted.get(account)
     }
 
     /// The count of connections that were open when they came, and that they refuse.
@@ -260,6 +271,17 @@ impl Credentials {
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "the hash of hash maps may change between versions of Rust; this one is SipHash-2-4 forever"
+)]
+fn grounds(alias: &RoleAlias, role: Option<&Role>) -> u64 {
+    let mut hasher = std::hash::SipHasher::new();
+    let trust = role.map(|role| &role.trust);
+    (&alias.account, &alias.role, trust).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl fmt::Display for CredentialsError {

@@ -131,7 +131,7 @@ fn principal(role: &[&str]) -> Arc<Principal> {
 fn federated(role: &[&str], policy: Option<&str>) -> Caller {
     let policy = policy.map(|text| Policy::parse_session(text).unwrap());
     let session = Session {
-        source: Source::Federated(principal(role), "web-1".into()),
+        source: Source::Federated(principal(role), "federated-user/web-1".into()),
         scope: policy.map_or(Scope::Nothing, |policy| {
             Scope::Within(vec![Arc::new(policy)])
         }),

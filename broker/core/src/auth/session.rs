@@ -22,7 +22,7 @@ pub(crate) struct Session {
 /// The owner of the rights.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// GetFederationToken: a user of this name, with rights of a principal.
+    /// GetFederationToken: a user with rights of a principal, as logs name it: `federated-user/NAME`.
     Federated(Arc<Principal>, String),
     /// GetSessionToken: the principal itself.
     User(Arc<Principal>),
@@ -187,7 +187,7 @@ impl Session {
     /// The name for logs.
     pub(crate) fn name(&self) -> &str {
         match &self.source {
-            Source::Federated(_, name) => name,
+            Source::Federated(_, label) => label,
             Source::User(parent) => &parent.name,
             Source::Role(session) => &session.label,
         }
@@ -240,9 +240,7 @@ impl Session {
     pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         let account = self.account();
         match &self.source {
-            Source::Federated(_, name) => {
-                write!(out, "arn:aws:sts::{account}:federated-user/{name}")
-            }
+            Source::Federated(_, label) => write!(out, "arn:aws:sts::{account}:{label}"),
             Source::User(parent) => parent.write_arn(out),
             Source::Role(session) => {
                 write!(out, "arn:aws:sts::{account}:assumed-role/{}", session.label)

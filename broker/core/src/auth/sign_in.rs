@@ -50,6 +50,9 @@ pub struct ThingIdentity {
     pub thing_type: Option<Box<str>>,
     /// The role alias that it asked for.
     pub alias: Box<str>,
+    /// The hash of what the alias stood for: see
+    /// [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
+    pub grounds: u64,
     /// The authority that vouches for the certificate; `None` for one that the registry lists.
     pub authority: Option<Vouched>,
 }

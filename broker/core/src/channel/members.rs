@@ -332,6 +332,17 @@ impl Members {
         self.superseded.iter().any(|older| older.session == session)
     }
 
+    /// Whether a connection lost its slot, and is there still.
+    pub(crate) fn has_superseded(&self) -> bool {
+        !self.superseded.is_empty()
+    }
+
+    /// The connections that lost their slot and are there still: each with when it lost it, and the one that has it.
+    pub(crate) fn displaced(&self) -> impl Iterator<Item = (SessionKey, Now, SessionKey)> {
+        let held = |older: &Superseded| Some((older.session, older.since, self.of(&older.slot)?));
+        self.superseded.iter().filter_map(held)
+    }
+
     /// When a connection lost its slot, and whether a newer one of it has sent a message since: one that left, or one
     /// that `spoke`. `None` if it has its slot, or is no member.
     pub(crate) fn lost(

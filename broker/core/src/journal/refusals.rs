@@ -82,6 +82,10 @@ pub struct Claims {
     pub key_id: Option<Box<str>>,
     /// The signer; where the signature was not found right, the owner of that key id.
     pub principal: Option<Box<str>>,
+    /// The signer's account.
+    pub account: Option<Box<str>>,
+    /// The person or program behind the signer's session.
+    pub source_identity: Option<Box<str>>,
     /// When it was signed, minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
     /// negative number may be its age.
     pub clock_skew_s: Option<i64>,

@@ -105,7 +105,7 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--shards", "N", "Number of shards")
             .default("one per CPU that the process may use; with --dev fewer if locked memory is short")),
     Key::new("cpus", Kind::Cpus { get: |s| &s.cpus, set: |s, cpus| s.cpus = cpus })
-        .doc("or [0, 1]: the CPUs that shards are pinned to, in turn; default: the affinity mask")
+        .doc("or [0, 1]: CPUs to pin shards to, in turn; default: the affinity mask")
         .flag(flag("--cpus", "LIST", "The CPUs that shards are pinned to, such as 0-3,6")
             .default("those that the process may use")),
     Key::new("profile", text!(profile, value::word)).default("default")
@@ -117,33 +117,32 @@ pub const KEYS: &[Key] = &[
               listener on loopback")
         .flag(flag("--auth", "NAME", "Authentication of requests: sigv4 or none (loopback only)")),
     Key::new("auth_recheck", Kind::Switch(field!(auth_recheck))).default("true")
-        .doc("true closes connections, within 5 s, that new credentials or other tags of their channel would refuse"),
+        .doc("true closes connections, within 5 s, that new credentials or new tags of their channel refuse"),
     Key::new("data_dir", Kind::Path { get: |s| Some(&s.data_dir), set: |s, path| s.data_dir = path })
         .default("heliograph-data")
-        .doc("created if absent; one process at a time. \":memory:\" is a new directory in memory that ends with the \
-              process")
+        .doc("created if absent; one process at a time. \":memory:\" is a new directory in memory, removed at the end")
         .flag(flag("--data-dir", "DIR", "Directory for the broker's files")),
     Key::new("log_format", text!(log_format, value::word)).default("text")
-        .doc("\"text\" or \"json\"; on stderr. RUST_LOG sets what is logged, such as RUST_LOG=debug")
+        .doc("\"text\" or \"json\"; on stderr. RUST_LOG sets the level, such as RUST_LOG=debug")
         .flag(flag("--log-format", "FORM", "Log lines on stderr: text or json")),
     Key::new("credentials", path!(credentials))
-        .doc("principals, their keys and policies. Read again on SIGHUP and when a file changes")
+        .doc("principals, their keys and policies. Reloaded on SIGHUP and when a file changes")
         .flag(flag("--credentials", "FILE", "Credentials file (TOML) of --auth sigv4")),
     Key::new("listen", list!("URLs", listen, value::listen, may_be_empty: false))
         .default("http://127.0.0.1:8080").dev("http://127.0.0.1:8080 https://127.0.0.1:8443")
-        .doc("http:// is HTTP API and ws, https:// is HTTPS API and wss; port 0 picks one; [::] takes IPv4 too and is \
-              not allowed beside 0.0.0.0; --dev adds ::1 to 127.0.0.1")
+        .doc("http:// is HTTP API and ws, https:// is HTTPS API and wss; port 0 picks one; [::] accepts IPv4 too, and \
+              excludes 0.0.0.0; --dev adds ::1 to 127.0.0.1")
         .flag(flag("--listen", "URL",
             "Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one")),
     Key::new("dev_origins", list!("origins", dev_origins, value::dev_origin, may_be_empty: true)).default("")
         .doc("such as [\"https://app.example:3000\", \"capacitor://localhost\", \"file://\", \"null\"]: origins of \
-              pages that may use a server without signatures; pages of loopback always may. Not with auth \"sigv4\"")
+              pages that may use a server without signatures; loopback pages always may. Not with auth \"sigv4\"")
         .flag(flag("--dev-origin", "ORIGIN",
             "Origin of pages that may use a server without signatures, such as https://app.example:3000 or \
              capacitor://localhost; repeatable. Pages of loopback always may")),
     Key::new("dev_hosts", list!("names and addresses", dev_hosts, value::dev_host, may_be_empty: true)).default("")
-        .doc("such as [\"bench.example\", \"192.0.2.7\"]: how other machines reach a --dev server; enters its \
-              certificate, and pages of these hosts may use it. With --dev only")
+        .doc("such as [\"bench.example\", \"192.0.2.7\"]: names and addresses of a --dev server for other machines; \
+              they are in its certificate, and pages of these hosts may use it. With --dev only")
         .flag(flag("--dev-host", "NAME|IP",
             "Name or IP address by which other machines reach a --dev server: it enters the generated certificate, and \
              pages of that host may use the server; repeatable")),
@@ -178,19 +177,19 @@ pub const KEYS: &[Key] = &[
         .doc("ADDR:PORT or \"off\": /live /ready /metrics /config /channels")
         .flag(flag("--admin", "ADDR:PORT", "Where operators connect: ADDR:PORT or off")),
     Key::new("admin.token_file", path!(admin.token_file))
-        .doc("one line; requests then carry `Authorization: Bearer <token>`, except for /live, /ready and files of \
-              pages. Needed off loopback and with origins"),
+        .doc("one line; requests then need `Authorization: Bearer <token>`, except for /live, /ready and files of \
+              pages. Required off loopback and with origins"),
     Key::new("admin.metrics_open", Kind::Switch(field!(admin.metrics_open))).default("false")
-        .doc("true shows /metrics without the token, to all who reach the listener"),
+        .doc("true serves /metrics without the token, to all who reach the listener"),
     Key::new("admin.origins", list!("origins", admin.origins, value::origin, may_be_empty: true)).default("")
-        .doc("such as [\"https://ops.example.com\"]: what browsers see of the console behind a proxy that ends TLS. \
-              With token_file only"),
+        .doc("such as [\"https://ops.example.com\"]: the console's origin for browsers, behind a proxy that \
+              terminates TLS. With token_file only"),
     Key::new("admin.try", Kind::Switch(field!(admin.try_page))).default("false")
         .doc("true serves /try and POST /try/session, which needs token_file; --dev serves the page anyway"),
     Key::new("admin.oidc.provider", oidc!(provider, value::filled))
-        .doc("of the credentials file: its issuer without https://. Who has an account there may use the console, if \
-              claim is value. Needs token_file, and an https:// origin or listen on loopback. Read again, as all of \
-              this table, on SIGHUP and when the file changes"),
+        .doc("a provider of the credentials file: its issuer without https://. Its accounts may use the console if \
+              claim is value. Needs token_file, and an https:// origin or listen on loopback. This table is reloaded \
+              on SIGHUP and when the file changes"),
     Key::new("admin.oidc.claim", oidc!(claim, value::claim))
         .doc("of the id token: a text, or a list of texts"),
     Key::new("admin.oidc.value", oidc!(value, value::claim_value)).doc("compared letter by letter"),
@@ -202,12 +201,12 @@ pub const KEYS: &[Key] = &[
                 Ok(())
             },
         })
-        .doc("the console's client at the provider; default: the only one of its client_ids"),
+        .doc("the console's client at the provider; default: its only one of client_ids"),
     Key::new("admin.oidc.client_secret_file", Kind::Path {
             get: |s| s.admin.oidc.as_ref()?.client_secret_file.as_deref(),
             set: |s, path| s.admin.oidc.get_or_insert_default().client_secret_file = Some(path),
         })
-        .doc("one line: that client's secret; without, it is a public client"),
+        .doc("one line: that client's secret; without it, the client is public"),
     Key::new("admin.oidc.scopes", Kind::List {
             entries: "scopes",
             may_be_empty: false,
@@ -236,12 +235,12 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.record_bytes_per_account",
             Kind::Number(field!(limits.record_bytes_per_account), 64 * KIB..=1024 * GIB))
         .default("268435456")
-        .doc("of the records of an account's channels with their tags, on all nodes. Beyond it channels and tags are \
-              refused, not those that are stored already"),
+        .doc("records of an account's channels with their tags, on all nodes. When full, new channels and tags are \
+              refused; stored ones stay"),
     Key::new("limits.record_bytes_total", Kind::Number(field!(limits.record_bytes_total), MIB..=1024 * GIB))
         .default("536870912")
-        .doc("of those of all accounts on this node, an even part on each shard. When full, more get 503; what is \
-              stored already is served"),
+        .doc("records of all accounts on this node, an even part on each shard. When full, new ones get 503; stored \
+              ones are served"),
     Key::new("limits.payload_bytes", Kind::Number(field!(limits.payload_bytes), 1..=MIB))
         .default("32768").strict("10240").doc("characters of messagePayload"),
     Key::new("limits.message_bytes", Kind::Number(field!(limits.message_bytes), 1024..=2 * MIB))
@@ -249,9 +248,9 @@ pub const KEYS: &[Key] = &[
         .doc("a WebSocket frame or message beyond it is closed 1009. At least payload_bytes and 366"),
     Key::new("limits.wss_message_bytes", Kind::Number(field!(limits.wss_message_bytes), KIB..=2 * MIB))
         .default("18750")
-        .doc("the longest that a client gets which offers the subprotocol wss, as the C SDK does: a longer message \
-              ends its connection. It is refused to its sender instead. 18,432 characters of messagePayload fit beside \
-              a client id of 251"),
+        .doc("longest message to a client that offers the subprotocol wss, as the C SDK does, whose connection ends \
+              at a longer one. Longer ones are refused to their sender. 18,432 characters of messagePayload fit \
+              beside a client id of 251"),
     Key::new("limits.head_bytes", Kind::Number(field!(limits.head_bytes), 1024..=64 * KIB))
         .default("16384").doc("a longer request head gets 431"),
     Key::new("limits.header_lines", Kind::Number(field!(limits.header_lines), 8..=64))
@@ -260,41 +259,41 @@ pub const KEYS: &[Key] = &[
         .default("65536").doc("a longer request body gets 413"),
     Key::new("limits.request_bytes", Kind::Number(field!(limits.request_bytes), MIB..=1024 * GIB))
         .default("67108864")
-        .doc("for unfinished and waiting requests, and responses not read, on all HTTP connections. When full, the \
-              address that holds most gets 503 or is cut off"),
+        .doc("unfinished and waiting requests, and unread responses, of all HTTP connections. When full, the address \
+              with most gets 503, or its connection is closed"),
     Key::new("limits.outbox_bytes", Kind::Number(field!(limits.outbox_bytes), 64 * KIB..=GIB))
         .default("1048576")
-        .doc("waiting for one connection; a slower reader is closed. At least pending_bytes_per_channel"),
+        .doc("queued for one connection's socket; a slower reader is closed. At least pending_bytes_per_channel"),
     Key::new("limits.outbox_bytes_total", Kind::Number(field!(limits.outbox_bytes_total), 64 * KIB..=1024 * GIB))
-        .default("67108864").doc("waiting for all connections, an even part on each shard. At least outbox_bytes"),
+        .default("67108864").doc("queued for all sockets, an even part on each shard. At least outbox_bytes"),
     Key::new("limits.outbox_bytes_per_shard", Kind::Number(field!(limits.outbox_bytes_per_shard), 0..=1024 * GIB))
         .default("0").doc("instead of that part, at least outbox_bytes; 0: the part"),
     Key::new("limits.unconfirmed_bytes_total",
             Kind::Number(field!(limits.unconfirmed_bytes_total), 64 * KIB..=1024 * GIB))
         .default("67108864")
-        .doc("sent, and not confirmed by its recipient's machine, an even part on each shard. When full, the account \
-              with most has its oldest counted as delivered_unproved"),
+        .doc("sent, and not confirmed by the recipient's machine, an even part on each shard. When full, the oldest \
+              of the account with most count as delivered_unproved"),
     Key::new("limits.pending_bytes_per_channel", Kind::Number(field!(limits.pending_bytes_per_channel), 16 * KIB..=GIB))
         .default("524288").strict("262144")
-        .doc("kept for recipients that are not connected. Beyond it messages are refused"),
+        .doc("queued for recipients that are not connected. When full, messages are refused"),
     Key::new("limits.pending_bytes_total", Kind::Number(field!(limits.pending_bytes_total), 16 * KIB..=1024 * GIB))
         .default("50331648")
-        .doc("kept in all, an even part on each shard. When full, the account with most makes room. At least \
-              pending_bytes_per_channel"),
+        .doc("queued in all, an even part on each shard. When full, messages of the account with most are evicted. At \
+              least pending_bytes_per_channel"),
     Key::new("limits.pending_bytes_per_shard", Kind::Number(field!(limits.pending_bytes_per_shard), 0..=1024 * GIB))
         .default("0").doc("instead of that part, at least pending_bytes_per_channel; 0: the part"),
     // A table of sessions has 2²⁴ slots.
     Key::new("limits.connections", Kind::Number(field!(limits.connections), 1..=1 << 24))
         .default("1000000")
-        .doc("of the process, an even part on each shard, of which WebSockets have 15/16; the descriptor limit may \
-              allow fewer"),
+        .doc("of the process, an even part on each shard, 15/16 of it for WebSockets; the descriptor limit may allow \
+              fewer"),
     Key::new("limits.handshakes_per_shard", Kind::Number(field!(limits.handshakes_per_shard), 1..=1_000_000))
         .default("1024")
         .doc("TLS handshakes under way. When full, a handshake of the address with most, or one silent for 2 s, is \
-              cut off; else the new one is closed"),
+              closed; else the new one"),
     Key::new("limits.handshakes_per_address", Kind::Number(field!(limits.handshakes_per_address), 0..=1_000_000))
         .default("0")
-        .doc("on a shard from one IPv4 address or one /64 network. 0: one address may have all of them while no other \
+        .doc("on a shard, from one IPv4 address or one /64 network. 0: one address may use all of them while no other \
               needs any"),
 
     Key::new("timeouts.head", Kind::Duration(field!(timeouts.head_ms), 1..=HOUR)).default("10s")
@@ -310,15 +309,15 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts.go_away_grace", Kind::Duration(field!(timeouts.go_away_grace_ms), 1..=DAY)).default("1m")
         .doc("less than connection_age"),
     Key::new("timeouts.ping", Kind::Duration(field!(timeouts.ping_ms), 0..=DAY)).default("1m").strict("off")
-        .doc("silence after which the server pings, on the next whole second; less than idle"),
+        .doc("silence before the server pings, on the next whole second; less than idle"),
     Key::new("timeouts.pong", Kind::Duration(field!(timeouts.pong_ms), 0..=DAY)).default("30s")
-        .doc("without a frame after a ping the connection ends, and its unread messages are kept"),
+        .doc("without a frame after a ping the connection ends, and its unread messages are queued"),
     Key::new("timeouts.tcp_user", Kind::Duration(field!(timeouts.tcp_user_ms), 0..=DAY)).default("30s")
         .doc("unacknowledged bytes end a connection (TCP_USER_TIMEOUT); \"off\" leaves it to the kernel"),
     Key::new("timeouts.keep_alive", Kind::Duration(field!(timeouts.keep_alive_ms), 1..=DAY)).default("75s")
         .doc("between two requests of one HTTP connection"),
     Key::new("timeouts.answer", Kind::Duration(field!(timeouts.answer_ms), 1..=HOUR)).default("10s")
-        .doc("an HTTP peer that reads no byte of its responses for this long is cut off"),
+        .doc("an HTTP peer that reads no byte of its responses for this long is disconnected"),
     Key::new("timeouts.close", Kind::Duration(field!(timeouts.close_ms), 1..=HOUR)).default("5s")
         .doc("for the peer's part of the closing handshake"),
     // Nobody wants to wait for the idle clients of a server under development.
@@ -327,13 +326,13 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts.alexa_wait_max", Kind::Duration(field!(timeouts.alexa_wait_max_ms), 0..=HOUR)).default("off")
         .doc("shortens the wait of SendAlexaOfferToMaster below the channel's MessageTtlSeconds"),
     Key::new("timeouts.clock_tolerance", Kind::Duration(field!(timeouts.clock_tolerance_ms), 1..=DAY)).default("5m")
-        .doc("how far the clock of a signature may be off; strict always uses 5 minutes"),
+        .doc("tolerance for the time of a signature; strict always uses 5 minutes"),
 
     Key::new("quotas.off", Kind::Switch(field!(quotas.off))).default("false").strict("false").dev("true")
         .doc("unless the profile is strict. true turns off all rates"),
     Key::new("quotas.connect_master", Kind::Rate(field!(quotas.connect_master))).default("3").doc("a channel"),
     Key::new("quotas.connect_viewer", Kind::Rate(field!(quotas.connect_viewer))).default("3")
-        .doc("a channel; half for a key that may not connect as its master, but not under strict"),
+        .doc("a channel; half for a key that may not connect as its master, except under strict"),
     Key::new("quotas.sdp", Kind::Rate(field!(quotas.sdp))).default("5").doc("a connection; offers and answers each"),
     Key::new("quotas.ice", Kind::Rate(field!(quotas.ice))).default("20").doc("a connection"),
     Key::new("quotas.describe", Kind::Rate(field!(quotas.describe))).default("5")
@@ -365,58 +364,61 @@ pub const KEYS: &[Key] = &[
     Key::new("signaling.presence_messages", Kind::Switch(field!(signaling.presence_messages))).default("false")
         .strict("false").dev("true")
         .doc("true sends PRESENCE to viewers that sign heliograph-presence=1, when the master of a channel with the \
-              tag heliograph:presence=viewers comes or goes; not under the strict profile"),
+              tag heliograph:presence=viewers connects or leaves; not under the strict profile"),
 
     Key::new("signaling.proof", text!(signaling.proof, value::word)).default("tcp")
-        .doc("\"tcp\" or \"pong\": a message has reached its recipient when the machine that ends the connection has \
-              acknowledged it, or, where a proxy ends connections, when the client has answered a ping behind it"),
+        .doc("\"tcp\" or \"pong\": a message is confirmed when the machine at the connection's end has acknowledged \
+              it, or, behind a proxy, when the client has answered a ping sent after it"),
 
     Key::new("signaling.repeat_offers", Kind::Duration(field!(signaling.repeat_offers_ms), 0..=60_000)).default("2s")
         .strict("off")
-        .doc("an offer that a master had and did not answer goes once more to its next connection, when that has been \
-              open for as long"),
+        .doc("an offer that a master got and did not answer is sent once more to its next connection, after that has \
+              been open for this time"),
 
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
-        .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
-              `heliograph trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
+        .doc("a power of two from 1024 on, 32 bytes each: notes of a shard on its channels, for `heliograph trace`; 0 \
+              is off. With more than 16 shards the default is lower: 32 MiB in all"),
+
+    Key::new("privacy.keep", Kind::Duration(field!(privacy.keep_ms), 0..=365 * DAY)).default("30d")
+        .doc("the age at which refusals, troubled sessions, lines of the log and notes of the recorder are erased from \
+              memory: PRIVACY.md"),
 
     Key::new("presence.linger", Kind::Duration(field!(presence.linger_ms), 0..=60_000)).default("2s")
-        .doc("how long the departure of a master is held back: one that connects again is no news"),
+        .doc("delay of a master's departure: a master that reconnects within it counts as connected throughout"),
     Key::new("presence.wake_ttl", Kind::Duration(field!(presence.wake_ttl_ms), 0..=120_000)).default("off")
-        .doc("messages for an absent master are kept for as long at least, on channels that a hook with the event wake \
-              watches; off under the strict profile"),
+        .doc("messages for an absent master are queued for at least this time, on channels that a hook with the event \
+              wake watches; off under the strict profile"),
     Key::new("presence.wake_poll", Kind::Switch(field!(presence.wake_poll))).default("false")
-        .doc("whether devices may wait with `GET /wake` until somebody waits for them; off under the strict profile"),
+        .doc("whether devices may wait for viewers with `GET /wake`; off under the strict profile"),
 
     Key::new("presence.doubt", Kind::Duration(field!(presence.doubt_ms), 500..=60_000)).default("2s")
-        .doc("a master that has not confirmed a message for as long, and four round trips, is doubtful: it is called \
-              as if it were absent"),
+        .doc("a master that has not confirmed a message for this time, and four round trips, is doubtful: hooks call \
+              it as if it were absent"),
     Key::new("presence.gone", Kind::Duration(field!(presence.gone_ms), 1_000..=HOUR)).default("10s")
-        .doc("a master that is doubtful for as long, and eight round trips, has left, for those who watch"),
+        .doc("a master that is doubtful for this time, and eight round trips, counts as departed"),
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),
 
     Key::new("cluster.name", some_text!(cluster.name, value::node))
-        .doc("of the cluster, the same on every node; with it node, secret_file, listen and one of map_file and etcd \
-              are needed"),
+        .doc("of the cluster, the same on every node; requires node, secret_file, listen, and map_file or etcd"),
     Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node, one in the cluster")
         .flag(flag("--cluster-node", "NAME", "The name of this node in the cluster")),
     Key::new("cluster.secret_file", path!(cluster.secret_file))
-        .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node; a second one is \
-              accepted beside it, to replace the first"),
+        .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node; a second line is \
+              also accepted, to replace the first"),
     Key::new("cluster.listen", some_text!(cluster.listen, value::socket))
-        .doc("ADDR:PORT where other nodes connect; for them alone. With etcd shards have a port each: the further ones \
-              begin two behind that one")
+        .doc("ADDR:PORT for other nodes only. With etcd each shard has a port: those of further shards begin two \
+              ports later")
         .flag(flag("--cluster-listen", "ADDR:PORT", "Where other nodes connect: ADDR:PORT")),
     Key::new("cluster.advertise", some_text!(cluster.advertise, value::node_host))
-        .doc("HOST, with etcd: the name or address at which other nodes reach this one, where it is not that of \
-              listen, as behind NAT or with names for hosts; the ports are those of listen and peers"),
+        .doc("HOST, with etcd: name or address of this node for other nodes, if not that of listen, for example \
+              behind NAT; the ports are those of listen and peers"),
     Key::new("cluster.peers", some_text!(cluster.peers, value::socket))
-        .doc("ADDR:PORT where other nodes send messages, with etcd; the default is the port behind that of listen"),
+        .doc("ADDR:PORT for messages of other nodes, with etcd; default: the port after that of listen"),
     Key::new("cluster.link", some_text!(cluster.link, value::word))
-        .doc("the default is tls, by keys that follow from the secret; with plain connections between nodes begin with \
-              a signed header and are not encrypted: for a network that nobody else reads. The same on every node"),
+        .doc("default: tls, with keys derived from the secret. Plain connections between nodes begin with a signed \
+              header and are not encrypted: for a private network only. The same on every node"),
     Key::new("cluster.direct", Kind::Switch(field!(cluster.direct))).default("false")
         .doc("with advertise.domain, discovery names the node that owns the channel, not the channel: \
               wss://m-<8 hex of the node>.<domain>. Needs three records for each node"),
@@ -424,21 +426,21 @@ pub const KEYS: &[Key] = &[
         .doc("a line for each node: its name, its address and its slots of 4096, such as `n1 10.0.0.1:7443 0-2047`. \
               This map is fixed; the same on every node"),
     Key::new("cluster.etcd", list!("URLs", cluster.etcd.endpoints, value::etcd, may_be_empty: false))
-        .doc("instead of map_file: the members of etcd, 16 at most"),
+        .doc("instead of map_file: the members of etcd, at most 16"),
     Key::new("cluster.etcd_ca", path!(cluster.etcd.ca))
-        .doc("PEM file of the authorities that sign the members' certificates; needed by https:// alone"),
+        .doc("PEM file of the authorities of the members' certificates; required by https://"),
     Key::new("cluster.etcd_cert", path!(cluster.etcd.cert))
-        .doc("PEM file of a client certificate, with etcd_key, where etcd asks for one"),
+        .doc("PEM file of a client certificate, with etcd_key, if etcd requires one"),
     Key::new("cluster.etcd_key", path!(cluster.etcd.key)).doc("PEM file of its key"),
     Key::new("cluster.etcd_user", some_text!(cluster.etcd.user, value::filled))
-        .doc("with etcd_password_file, where etcd has users"),
+        .doc("with etcd_password_file, if etcd has users"),
     Key::new("cluster.etcd_password_file", path!(cluster.etcd.password_file)).doc("one line"),
     Key::new("cluster.etcd_quota_bytes",
             Kind::Number(field!(cluster.etcd_quota_bytes), 16 * MIB..=1024 * GIB))
         .default("2147483648")
         .doc("etcd's --quota-backend-bytes, for members that do not report it. From 80 % on new channels get 503"),
     Key::new("cluster.lease", Kind::Duration(field!(cluster.lease_ms), 5_000..=60_000)).default("5s")
-        .doc("whole seconds: how long this node stays registered in etcd without a sign of life"),
+        .doc("whole seconds: lifetime of this node's registration in etcd without renewal"),
 ];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {

@@ -27,7 +27,7 @@ use crate::{
 use ahash::RandomState;
 use codec::control::Operation;
 use slots::Slots;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use waiting_callers::{Lists, PageTurn, Polls, Waits};
 
@@ -59,6 +59,8 @@ pub(crate) struct Directory {
     polls: Polls,
     pages: PageTurn,
     lists: Lists,
+    /// Channels on which a connection lost its slot; those where it has left since are dropped when they are read.
+    displaced: BTreeSet<ChannelKey>,
     /// The news for those who watch.
     news: News,
     /// The epoch of presence of channels that have no slot.
@@ -122,6 +124,7 @@ impl Directory {
             polls: Polls::new(wake_polls),
             pages: PageTurn::default(),
             lists: Lists::among(settings.shards, slots.is_some()),
+            displaced: BTreeSet::new(),
             news: News::new(audience),
             epoch,
             viewer_news: ViewerNews::new(settings.presence.linger_ms),

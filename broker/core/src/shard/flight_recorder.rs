@@ -17,6 +17,7 @@ use ahash::RandomState;
 use codec::{signal::Action, ws::Excess};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
+use std::ops::Range;
 
 /// The ring of one shard.
 pub(crate) struct Recorder {
@@ -24,6 +25,8 @@ pub(crate) struct Recorder {
     notes: Box<[Words]>,
     /// Notes written since the start: the serial number of the next one.
     written: u64,
+    /// The serial number of the first note that was not erased for its age.
+    kept_from: u64,
     hasher: RandomState,
 }
 
@@ -34,6 +37,7 @@ impl Recorder {
         Self {
             notes: vec![[0; 4]; notes].into_boxed_slice(),
             written: 0,
+            kept_from: 0,
             hasher,
         }
     }
@@ -198,7 +202,24 @@ impl Recorder {
 
     /// The serial number of the oldest note that is left.
     pub(crate) fn oldest(&self) -> u64 {
-        self.written.saturating_sub(self.notes.len() as u64)
+        let overwritten = self.written.saturating_sub(self.notes.len() as u64);
+        overwritten.max(self.kept_from)
+    }
+
+    /// Erases the notes of these serial numbers, as far as they are left.
+    pub(crate) fn erase(&mut self, serials: Range<u64>) {
+        for serial in serials.start.max(self.oldest())..serials.end.min(self.written) {
+            let place = self.place(serial);
+            if let Some(note) = self.notes.get_mut(place) {
+                *note = [0; 4]; // of no tag
+            }
+        }
+    }
+
+    /// Erases all notes before this serial number: they are over for good.
+    pub(crate) fn erase_before(&mut self, serial: u64) {
+        self.erase(0..serial);
+        self.kept_from = self.kept_from.max(serial.min(self.written));
     }
 
     /// The note of a serial number, unless it was overwritten or is not written yet.

@@ -2,6 +2,7 @@
 //! connections again.
 
 use crate::address_shares;
+use crate::auth::grant_rates::GrantRates;
 use crate::auth::provider::{Keyring, TokenFault, Unverified};
 use crate::auth::{
     Authenticator, Caller, Credentials, Grant, InForce, Nonces, Origin, OriginHeaders, RecheckSum,
@@ -12,7 +13,7 @@ use crate::limits::{
 };
 use crate::session::http::Target;
 use crate::shard::telemetry::{Evidence, SignatureEvidence, named};
-use crate::shard::{sign_in_rates::AddressRates, start::StartKeys};
+use crate::shard::{sign_in_rates::KeyedRates, start::StartKeys};
 use crate::time::{Moment, Now};
 use crate::{machine::Peer, settings::Rate};
 use codec::http::{Head, HeadLimits};
@@ -41,7 +42,9 @@ pub(crate) struct Gate {
     /// The keys of providers that were fetched.
     keyring: Arc<Keyring>,
     /// Of addresses, for sign-ins that are not signed.
-    sign_ins: AddressRates,
+    sign_ins: KeyedRates<address_shares::Origin>,
+    /// Of callers, for their calls for temporary credentials that were refused.
+    refused_grants: KeyedRates<u64>,
 }
 
 impl Gate {
@@ -61,7 +64,8 @@ impl Gate {
             sessions: SharedSessions::default(),
             walk: None,
             keyring: Arc::default(),
-            sign_ins: AddressRates::default(),
+            sign_ins: KeyedRates::of_sign_ins(),
+            refused_grants: KeyedRates::of_refused_grants(),
         }
     }
 
@@ -123,6 +127,10 @@ impl Gate {
         }
     }
 }
+
+/// The reason for which a caller's calls are not looked at.
+const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: see why those \
+                                 were, and let it stop or pause";
 
 impl Gate {
     /// Makes temporary credentials of a grant, under a nonce of their own.
@@ -210,11 +218,40 @@ impl Gate {
         }))
     }
 
-    /// Counts one more request of the caller's account for temporary credentials; false when its rate is used up.
-    pub(crate) fn may_grant(&self, caller: &Caller, rate: Rate, at: Moment) -> bool {
-        let authenticator = self.authenticator.as_ref();
-        let credentials = authenticator.map(Authenticator::credentials);
-        credentials.is_none_or(|all| all.may_grant(caller.account(), rate, at.now))
+    /// Whether a caller of this hash may be given temporary credentials, as far as the rate of its account and that of
+    /// its own refused calls go.
+    ///
+    /// # Errors
+    /// Why not, for operators; empty: the account's rate is used up.
+    pub(crate) fn may_grant(
+        &self,
+        caller: &Caller,
+        hash: u64,
+        rate: Rate,
+        at: Moment,
+    ) -> Result<(), &'static str> {
+        if !self.refused_grants.has(&hash, at.now) {
+            return Err(REFUSED_TOO_OFTEN);
+        }
+        let rates = self.grant_rates(caller);
+        let has = rates.is_none_or(|rates| rates.has(hash, rate, at.now));
+        if has { Ok(()) } else { Err("") }
+    }
+
+    /// Counts temporary credentials that a caller was given.
+    pub(crate) fn count_grant(&self, caller: &Caller, hash: u64, rate: Rate, at: Moment) {
+        if let Some(rates) = self.grant_rates(caller) {
+            rates.take(hash, rate, at.now);
+        }
+    }
+
+    /// Counts a call of a caller for temporary credentials that was refused.
+    pub(crate) fn count_refused_grant(&mut self, hash: u64, at: Moment) {
+        self.refused_grants.take(hash, at.now);
+    }
+
+    fn grant_rates(&self, caller: &Caller) -> Option<&GrantRates> {
+        self.credentials()?.grant_rates(caller.account())
     }
 
     /// Bytes that were hashed to check signatures.

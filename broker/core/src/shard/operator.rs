@@ -3,13 +3,15 @@
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::limits::{IMPORTED_MAX, INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP};
+use crate::limits::{
+    DISPLACED_MS, DISPLACED_TOLD_MAX, IMPORTED_MAX, INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP,
+};
 use crate::record::{Holding, Record};
 use crate::shard::calls::channel_pages::{PagePart, PageQuestion};
 use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::todo::{Each, TodoList};
-use crate::shard::trace::{self, TracePlace, TraceStep};
+use crate::shard::trace::{self, Forget, TracePlace, TraceStep};
 use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Wall};
 use crate::{journal::EndReason, placement::Home, presence::Presence, registry::StoreError};
@@ -75,12 +77,16 @@ pub enum Question {
     Import(Arc<[Record]>),
     /// The same names are free again.
     ImportWithdrawn(Arc<[Record]>),
+    /// The connections that lost their slot to a newer one and stay.
+    Displaced,
     /// A fault that a test makes, under `--dev`.
     AddFault(SharedRule),
     /// The end of what a test has made, under `--dev`; nothing elsewhere.
     Reset(Reset),
     /// The findings of what the strict profile would have refused, under `--dev`.
     Parity,
+    /// The end of notes of the recorder; and the beginning of this step, if it is not the first.
+    Forget(Forget, Option<NonZeroU64>),
 }
 
 /// Some connections of a channel.
@@ -117,12 +123,27 @@ pub enum Reply {
     Disconnected(Option<u64>),
     /// The shard's part in an import.
     Import(Box<ImportPart>),
+    /// Displaced connections, those of one channel beside each other; at most [`DISPLACED_TOLD_MAX`].
+    Displaced(Vec<DisplacedLine>),
     /// That it is done.
     Done,
     /// The result of a step of a reset.
     Reset(ResetStep),
     /// The findings.
     Findings(Vec<Finding>),
+    /// The number of events that this step erased, and the beginning of the next step, if any.
+    Forgotten(u64, Option<NonZeroU64>),
+}
+
+/// Erases one step of the recorder's notes.
+pub(crate) fn forget(
+    books: &mut Books,
+    meant: &Forget,
+    before: Option<NonZeroU64>,
+    at: Moment,
+) -> Reply {
+    let (erased, next) = trace::forget(books.note(), meant, before, at);
+    Reply::Forgotten(erased, next)
 }
 
 // Requests of operators to a shard: its channels, one channel in detail, and making clients fetch ICE servers again.
@@ -445,6 +466,55 @@ fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity>
     } else {
         Bound::Excluded(same)
     }
+}
+
+/// A connection that lost its slot to a newer one and stays: it may send, and receives nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisplacedLine {
+    /// The connection.
+    pub session: SessionKey,
+    /// The channel's ARN.
+    pub arn: ChannelArn,
+    /// The client id of a viewer.
+    pub client_id: Option<Box<str>>,
+    /// The address of its peer.
+    pub remote: SocketAddr,
+    /// The address of the peer that has the slot.
+    pub by: SocketAddr,
+    /// When it lost the slot.
+    pub since: Wall,
+    /// Whether bytes came from it since.
+    pub sends: bool,
+}
+
+/// The connections that lost their slot [`DISPLACED_MS`] ago or earlier.
+pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment) -> Reply {
+    let mut lines = Vec::new();
+    for channel in directory.displaced() {
+        let displaced = channel.live().map(|live| live.members.displaced());
+        for (key, since, by) in displaced.into_iter().flatten() {
+            let lost_ms = at.now.since(since);
+            let (Some(session), Some(by)) = (sockets.session(key), sockets.session(by)) else {
+                continue;
+            };
+            let Some(open) = session.open().filter(|_| lost_ms >= DISPLACED_MS) else {
+                continue;
+            };
+            lines.push(DisplacedLine {
+                session: key,
+                arn: channel.record.arn.clone(),
+                client_id: open.role.client_id().map(Box::from),
+                remote: session.remote(),
+                by: by.remote(),
+                since: Wall(at.wall.0.saturating_sub(lost_ms)),
+                sends: open.last_frame() > since,
+            });
+            if lines.len() >= DISPLACED_TOLD_MAX {
+                return Reply::Displaced(lines);
+            }
+        }
+    }
+    Reply::Displaced(lines)
 }
 
 /// `None` for a connection that was superseded, or is closing.

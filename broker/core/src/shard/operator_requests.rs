@@ -47,21 +47,19 @@ impl Shard {
             Question::Count(tenant) => Reply::Count(directory.held_by(&tenant)),
             Question::Channel(identity) => {
                 let key = directory.key_of(&identity);
-                let view = key.and_then(|key| view(sockets, directory, key, at));
-                Reply::Channel(view.map(Box::new))
+                Reply::Channel(key.and_then(|key| view(sockets, directory, key, at).map(Box::new)))
             }
             Question::Trace {
                 identity,
                 from,
                 limit,
             } => {
-                let recorder = books.recorder();
                 let wanted = TraceQuestion {
                     identity,
                     from,
                     limit,
                 };
-                let step = trace::step(sockets, directory, recorder, &wanted, at);
+                let step = trace::step(sockets, directory, books.recorder(), &wanted, at);
                 Reply::Trace(step.map(Box::new))
             }
             Question::Session(session, before) => {
@@ -69,20 +67,18 @@ impl Shard {
                 let step = look_up_connection(sockets, directory, recorder, session, before);
                 Reply::Session(Box::new(step))
             }
-            Question::ReconnectIce {
-                channel: Some(identity),
-                from: _,
-            } => {
-                let members = directory.members_of(&identity).unwrap_or_default();
-                sockets.reconnect_members(books, members, at)
-            }
-            Question::ReconnectIce {
-                channel: None,
-                from,
-            } => sockets.reconnect_some(books, from, at),
+            Question::ReconnectIce { channel, from } => match channel {
+                Some(identity) => {
+                    let members = directory.members_of(&identity).unwrap_or_default();
+                    sockets.reconnect_members(books, members, at)
+                }
+                None => sockets.reconnect_some(books, from, at),
+            },
+            Question::Displaced => operator::displaced(sockets, directory, at),
             Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
                 self.ask_double(question, at)
             }
+            Question::Forget(meant, before) => operator::forget(books, &meant, before, at),
             Question::Import(records) => operator::begin_import(sockets, directory, &records, at),
             Question::ImportWithdrawn(records) => {
                 operator::withdraw_import(directory, books, todo, &records, at)

@@ -1,46 +1,82 @@
-//! The rates of sign-ins that are not signed, by address.
+//! The rates of sign-ins that are not signed, by address, and of refused calls for temporary credentials, by caller.
 
-use crate::limits::{SIGN_IN_ADDRESSES_MAX, SIGN_INS_BURST, SIGN_INS_PER_SECOND};
+use crate::limits::{
+    GRANTS_REFUSED_BURST, GRANTS_REFUSED_PER_SECOND, REFUSED_CALLERS_MAX, SIGN_IN_ADDRESSES_MAX,
+    SIGN_INS_BURST, SIGN_INS_PER_SECOND,
+};
 use crate::quota::{Bucket, Rate};
 use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
-/// The rates of addresses. One per shard.
-#[derive(Debug, Default)]
-pub(crate) struct AddressRates {
-    buckets: BTreeMap<Origin, Bucket>,
-    /// Of all addresses that find no place.
+/// A rate for each of many. One per shard.
+#[derive(Debug)]
+pub(crate) struct KeyedRates<K> {
+    rate: Rate,
+    /// Most buckets.
+    most: usize,
+    buckets: BTreeMap<K, Bucket>,
+    /// Of all that find no place.
     others: Bucket,
-    /// When addresses that are at rest were forgotten last.
+    /// When those that are at rest were forgotten last.
     swept: Now,
 }
 
-impl AddressRates {
-    /// Counts one more sign-in of an address; false when its rate is used up.
-    pub(crate) fn take(&mut self, origin: Origin, now: Now) -> bool {
-        let is_full = self.buckets.len() == SIGN_IN_ADDRESSES_MAX;
-        if is_full && now.0 >= self.swept.0 + SWEEP_EVERY_MS {
-            self.swept = now;
-            self.buckets
-                .retain(|_, bucket| bucket.full_in(RATE, now) > 0);
-        }
-        let has_place = self.buckets.len() < SIGN_IN_ADDRESSES_MAX;
-        let bucket = if has_place || self.buckets.contains_key(&origin) {
-            self.buckets.entry(origin).or_default()
-        } else {
-            &mut self.others
-        };
-        bucket.take(RATE, now)
+impl KeyedRates<Origin> {
+    /// Of unsigned sign-ins.
+    pub(crate) fn of_sign_ins() -> Self {
+        let (rate, burst) = (SIGN_INS_PER_SECOND, SIGN_INS_BURST);
+        Self::new(Rate { rate, burst }, SIGN_IN_ADDRESSES_MAX)
     }
 }
 
-/// The rate of one address.
-const RATE: Rate = Rate {
-    rate: SIGN_INS_PER_SECOND,
-    burst: SIGN_INS_BURST,
-};
+impl KeyedRates<u64> {
+    /// Of refused calls for temporary credentials, by the hash of a caller.
+    pub(crate) fn of_refused_grants() -> Self {
+        let (rate, burst) = (GRANTS_REFUSED_PER_SECOND, GRANTS_REFUSED_BURST);
+        Self::new(Rate { rate, burst }, REFUSED_CALLERS_MAX)
+    }
+}
 
-/// A walk over all addresses takes some hundred microseconds.
+impl<K: Ord> KeyedRates<K> {
+    fn new(rate: Rate, most: usize) -> Self {
+        Self {
+            rate,
+            most,
+            buckets: BTreeMap::new(),
+            others: Bucket::default(),
+            swept: Now::default(),
+        }
+    }
+
+    /// Whether [`Self::take`] would find a token.
+    pub(crate) fn has(&self, key: &K, now: Now) -> bool {
+        let is_full = self.buckets.len() >= self.most;
+        let none = Bucket::default();
+        let absent = if is_full { &self.others } else { &none };
+        let bucket = self.buckets.get(key).unwrap_or(absent);
+        bucket.has(self.rate, now)
+    }
+
+    /// Counts one more; false when its rate is used up.
+    pub(crate) fn take(&mut self, key: K, now: Now) -> bool {
+        let rate = self.rate;
+        let is_full = self.buckets.len() == self.most;
+        if is_full && now.0 >= self.swept.0 + SWEEP_EVERY_MS {
+            self.swept = now;
+            self.buckets
+                .retain(|_, bucket| bucket.full_in(rate, now) > 0);
+        }
+        let has_place = self.buckets.len() < self.most;
+        let bucket = if has_place || self.buckets.contains_key(&key) {
+            self.buckets.entry(key).or_default()
+        } else {
+            &mut self.others
+        };
+        bucket.take(rate, now)
+    }
+}
+
+/// A walk over all of them takes some hundred microseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]
@@ -49,7 +85,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_rate_and_the_rest_share_one() {
-        let mut rates = AddressRates::default();
+        let mut rates = KeyedRates::of_sign_ins();
         let now = Now(10_000);
         let taken = (0..200).filter(|_| rates.take(Origin::V4(1), now)).count();
         assert_eq!(taken, 100);

@@ -85,8 +85,8 @@ struct Requests {
     without_owner: BTreeSet<SessionKey>,
     /// Those for other nodes, wherever they are.
     onward: OnwardCount,
-    /// The names and certificates that connections to the credentials provider began with; nothing of others.
-    shown: BTreeMap<SessionKey, Arc<Shown>>,
+    /// The names and certificates that connections to the credentials provider began with, and when; nothing of others.
+    shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
 }
 
 /// Which shard this is, and what its connections wait for from the others.

@@ -7,8 +7,8 @@ use crate::event::{
     Purpose, Requested, UpgradeOutcome, UpgradeRole,
 };
 use crate::journal::{
-    ConnectionEnd, Diary, EXPLAINED_BYTES_MAX, Explain, Journal, NAMED_CHARS_MAX, Presented,
-    Unaccepted,
+    AuditCaller, ConnectionEnd, Diary, EXPLAINED_BYTES_MAX, Explain, Journal, NAMED_CHARS_MAX,
+    Presented, Unaccepted,
 };
 use crate::refusal_id::{RefusalIds, printed};
 use crate::session::http::{Admission, PendingCall};
@@ -522,6 +522,49 @@ pub(crate) struct Shown<'a> {
     pub(crate) subject: Option<&'a str>,
 }
 
+impl<'a> Shown<'a> {
+    /// The proof of a caller that signs in, or whose session hangs on a sign-in.
+    fn of(caller: &'a Caller) -> Option<Self> {
+        Some(match caller.sign_in()? {
+            SignIn::Thing(identity) => Self {
+                certificate: Some(&identity.certificate),
+                thing: identity.name.as_deref(),
+                ..Self::default()
+            },
+            SignIn::Web(identity) => Self {
+                issuer: Some(&identity.provider),
+                subject: Some(&identity.subject),
+                ..Self::default()
+            },
+        })
+    }
+
+    /// The same as lines of the log have it.
+    fn presented(self) -> Presented {
+        let text = |text: Option<&str>| text.map(named);
+        Presented {
+            certificate: self.certificate.map(|it| certificate_id(it).into()),
+            thing: text(self.thing),
+            issuer: text(self.issuer),
+            subject: text(self.subject),
+            role: None,
+        }
+    }
+}
+
+/// A caller as lines of changes have it; `None` where requests are not signed.
+pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
+    caller.is_known().then(|| {
+        Box::new(AuditCaller {
+            name: caller.name().into(),
+            account: caller.account().into(),
+            key_id: caller.access_key_id().map(Into::into),
+            source_identity: caller.source_identity().map(Into::into),
+            sign_in: Shown::of(caller).unwrap_or_default().presented(),
+        })
+    })
+}
+
 /// The texts that a signature was compared with, and the keys.
 #[derive(Clone, Copy)]
 pub(crate) struct SignatureEvidence<'a> {
@@ -583,6 +626,13 @@ impl<'a> Evidence<'a> {
         claimed
     }
 
+    /// The account and the source identity of the signer.
+    pub(crate) fn signer(&self) -> (Option<&'a str>, Option<&'a str>) {
+        let known = self.caller.filter(|caller| caller.is_known());
+        let source_identity = known.and_then(Caller::source_identity);
+        (known.map(Caller::account), source_identity)
+    }
+
     /// The principal that signed the request, or that has the key which it names.
     pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
         let known = self.caller.filter(|caller| caller.is_known());
@@ -595,31 +645,10 @@ impl<'a> Evidence<'a> {
 
     /// The proof of the caller's identity, or what was shown as one; and the role that is asked for.
     pub(crate) fn presented(&self) -> Option<Box<Presented>> {
-        let text = |text: Option<&str>| text.map(named);
-        let Shown {
-            certificate,
-            thing,
-            issuer,
-            subject,
-        } = match self.caller.and_then(Caller::sign_in) {
-            Some(SignIn::Thing(identity)) => Shown {
-                certificate: Some(&identity.certificate),
-                thing: identity.name.as_deref(),
-                ..Shown::default()
-            },
-            Some(SignIn::Web(identity)) => Shown {
-                issuer: Some(&identity.provider),
-                subject: Some(&identity.subject),
-                ..Shown::default()
-            },
-            None => self.shown,
-        };
+        let shown = self.caller.and_then(Shown::of).unwrap_or(self.shown);
         let presented = Presented {
-            certificate: certificate.map(|it| certificate_id(it).into()),
-            thing: text(thing),
-            issuer: text(issuer),
-            subject: text(subject),
-            role: text(self.role),
+            role: self.role.map(named),
+            ..shown.presented()
         };
         (presented != Presented::default()).then(|| Box::new(presented))
     }

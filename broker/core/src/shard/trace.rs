@@ -118,6 +118,99 @@ pub(crate) struct TraceQuestion {
     pub(crate) limit: usize,
 }
 
+/// The notes that the recorder is to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forget {
+    /// Of connections of this client id or address, and of messages for this client id.
+    Named(Box<str>),
+    /// From before this moment.
+    Before(Wall),
+}
+
+/// Erases one step of notes, those of a name from a place on backwards: the number of events that were erased, and the
+/// beginning of the next step, if there is more to look at.
+pub(crate) fn forget(
+    recorder: &mut Recorder,
+    forget: &Forget,
+    before: Option<NonZeroU64>,
+    at: Moment,
+) -> (u64, Option<NonZeroU64>) {
+    let text = match forget {
+        Forget::Named(text) => text,
+        Forget::Before(wall) => {
+            let age_us = at.wall.0.saturating_sub(wall.0).saturating_mul(1000);
+            return forget_old(recorder, micros(at).saturating_sub(age_us));
+        }
+    };
+    let (mut erased, mut serial) = (
+        0,
+        before.map_or_else(|| recorder.written(), NonZeroU64::get),
+    );
+    for _ in 0..INSPECTED_NOTES_PER_STEP {
+        let note = serial
+            .checked_sub(1)
+            .and_then(|serial| recorder.get(serial));
+        let Some(note) = note else {
+            return (erased, None);
+        };
+        serial -= 1;
+        if event(recorder, serial, note).is_some_and(|kind| is_about(&kind, text)) {
+            let mut first = serial;
+            while first.checked_sub(1).is_some_and(|it| belongs(recorder, it)) {
+                first -= 1;
+            }
+            recorder.erase(first..serial + 1);
+            erased += 1;
+        }
+    }
+    (erased, NonZeroU64::new(serial))
+}
+
+/// Erases notes of before this time. Those without a time belong to the next one that has one.
+fn forget_old(recorder: &mut Recorder, least_us: u64) -> (u64, Option<NonZeroU64>) {
+    let (mut erased, first) = (0, recorder.oldest());
+    let mut kept_from = first;
+    for serial in first
+        ..recorder
+            .written()
+            .min(first + INSPECTED_NOTES_PER_STEP as u64)
+    {
+        let Some(note @ [time, ..]) = recorder.get(serial) else {
+            break;
+        };
+        if belongs(recorder, serial) {
+            continue;
+        }
+        let has_time = tag_of(&note).is_some();
+        if has_time && time & LOW >= least_us {
+            break;
+        }
+        erased += u64::from(has_time);
+        kept_from = serial + 1;
+    }
+    recorder.erase_before(kept_from);
+    let is_whole_step = kept_from - first >= INSPECTED_NOTES_PER_STEP as u64 / 2;
+    (erased, NonZeroU64::new(kept_from).filter(|_| is_whole_step))
+}
+
+/// Whether a note has a name or an address that belongs to the next note.
+fn belongs(recorder: &Recorder, serial: u64) -> bool {
+    let note = recorder.get(serial);
+    let tag = note.and_then(|note| tag_of(&note));
+    matches!(tag, Some(Tag::Name | Tag::Address))
+}
+
+fn is_about(kind: &TraceKind, text: &str) -> bool {
+    match kind {
+        TraceKind::Left(peer, _) => {
+            peer.client_id.as_deref() == Some(text)
+                || peer.remote.ip().to_canonical().to_string() == text
+        }
+        TraceKind::Message { viewer, .. } => viewer.as_deref() == Some(text),
+        TraceKind::Joined(..) | TraceKind::Superseded(..) | TraceKind::ToldToGo(_) => false,
+    }
+}
+
 /// Reads one step of a channel's notes; `None` when the channel does not live here.
 pub(crate) fn step(
     sockets: &Sockets,

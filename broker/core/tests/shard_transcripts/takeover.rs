@@ -2,6 +2,9 @@
 
 use crate::shard_transcripts::script::Script;
 
+use broker_core::limits::{DISPLACED_MS, DISPLACED_TOLD_MAX};
+use broker_core::shard::{DisplacedLine, Question, Reply};
+
 #[test]
 fn the_newest_master_gets_everything_and_the_older_one_may_still_speak() {
     Script::dev().play(
@@ -268,4 +271,55 @@ fn an_upgrade_whose_client_has_left_takes_nobodys_place() {
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          m > SDP_ANSWER p2 to v1                  | v1 < SDP_ANSWER p2",
     );
+}
+
+fn displaced(script: &mut Script) -> Vec<DisplacedLine> {
+    let replies = script.inspect(&Question::Displaced).into_iter();
+    let lines = replies.flat_map(|reply| {
+        let Reply::Displaced(lines) = reply else {
+            panic!("displaced connections are answered by a list, not {reply:?}");
+        };
+        lines
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_connection_that_lost_its_slot_and_stays_is_displaced_until_it_leaves() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m-b connects                             | m-b < 101
+         v1-b connects                            | v1-b < 101",
+    );
+    assert_eq!(displaced(&mut script), [], "it may be about to close");
+    script.pass_by(DISPLACED_MS);
+    let mut lines = displaced(&mut script);
+    lines.sort_by_key(|line| line.client_id.clone());
+    let shown = |line: &DisplacedLine| (line.client_id.clone(), line.sends);
+    let shown: Vec<_> = lines.iter().map(shown).collect();
+    assert_eq!(shown, [(None, false), (Some("v1".into()), false)]);
+    script.play("m > ping                             | m < pong x");
+    assert!(displaced(&mut script).iter().any(|line| line.sends));
+    script.play(
+        "m > close 1000                           | m < close 1000; m < end
+         v1-b > close 1000                        | v1-b < close 1000; v1-b < end",
+    );
+    script.pass_by(1);
+    let left = displaced(&mut script);
+    assert_eq!(left, [], "it closed, or nobody has the slot that it lost");
+}
+
+#[test]
+fn an_answer_names_a_bounded_number_of_displaced_connections() {
+    let mut script = Script::dev();
+    for number in 0..=DISPLACED_TOLD_MAX {
+        script.play(&format!(
+            "m{number} connects c{number}   | m{number} < 101
+             m{number}-b connects c{number} | m{number}-b < 101"
+        ));
+    }
+    script.pass_by(DISPLACED_MS);
+    assert_eq!(displaced(&mut script).len(), DISPLACED_TOLD_MAX);
 }

@@ -5,8 +5,9 @@ use crate::shard_transcripts::script::Script;
 use broker_core::id::{Identity, SessionKey};
 use broker_core::limits::INSPECTED_NOTES_PER_STEP;
 use broker_core::shard::{
-    Question, Reply, Towards, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep,
+    Forget, Question, Reply, Towards, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep,
 };
+use broker_core::time::Wall;
 
 /// Everything that is known of a channel, oldest first, read in steps of this many events.
 pub(crate) struct Trace {
@@ -396,4 +397,49 @@ fn a_recorder_that_is_off_says_so() {
         1,
         "who is connected is known all the same"
     );
+}
+
+/// The events that all shards have erased.
+fn forget(script: &mut Script, meant: Forget) -> u64 {
+    let replies = script.inspect(&Question::Forget(meant, None)).into_iter();
+    let erased = replies.map(|reply| {
+        let Reply::Forgotten(erased, None) = reply else {
+            panic!("a few notes are one step, not {reply:?}");
+        };
+        erased
+    });
+    erased.sum()
+}
+
+#[test]
+fn what_names_somebody_is_erased_and_so_is_what_is_old() {
+    let mut script = Script::dev();
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        |
+         v2 connects                              | v2 < 101
+         v2 > SDP_OFFER p2                        |
+         v1 > close 1000                          | v1 < close 1000; v1 < end
+         m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < SDP_OFFER p1 from v1
+         m > SDP_ANSWER p3 to v1                  |
+         m > SDP_ANSWER p4 to v2                  | v2 < SDP_ANSWER p4",
+    );
+    assert_eq!(forget(&mut script, Forget::Named("v".into())), 0);
+    assert_eq!(forget(&mut script, Forget::Named("v1".into())), 2);
+    assert_eq!(forget(&mut script, Forget::Named("v1".into())), 0);
+    let left = trace(&mut script, "cam", 5000);
+    let lines = left.lines().join("\n");
+    assert!(
+        !lines.contains("v1") && lines.contains("v2 joined"),
+        "{lines}"
+    );
+    assert!(lines.contains("down Relayed from m at v2"), "{lines}");
+    // A moment that is none yet: everything is older.
+    assert_eq!(forget(&mut script, Forget::Before(Wall(0))), 0);
+    let before = left.lines().len() as u64;
+    script.play("time 1s |");
+    assert_eq!(forget(&mut script, Forget::Before(Wall(u64::MAX))), before);
+    assert_eq!(trace(&mut script, "cam", 5000).lines().len(), 0);
+    script.play("v3 connects | v3 < 101");
+    assert_eq!(trace(&mut script, "cam", 5000).lines().len(), 1);
 }

@@ -248,7 +248,7 @@ const BROKEN: &[(&str, &str)] = &[
     (
         "[[principals]]|name = 'a'",
         "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, role, oidc_provider, role_alias, things, \
-         principal",
+         principal; the nearest is principal",
     ),
     (
         "{one}|sesion = 'hidden'",

@@ -213,17 +213,22 @@ impl<M: Machine> Sessions<M> {
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
-        let shown = kind.and_then(|_| tls.shown());
+        // A request of an open connection is judged as a handshake now would be.
+        let shown = if kind.is_some() || !io.plain.is_empty() {
+            tls.shown(self.devices.as_ref(), io.turn.at().wall.0 / 1000)
+        } else {
+            None
+        };
         if tls.has_out() {
             self.connections.touch(session);
+        }
+        if let Some(shown) = shown {
+            self.machine.showed(session, shown, io.turn.at().now);
         }
         if shook {
             io.count_handshake(kind);
             if kind.is_some() {
                 self.connections.handshake_over(session, &mut io.counts);
-                if let Some(shown) = shown {
-                    self.machine.showed(session, shown);
-                }
                 self.feed(Input::Secured { session }, io);
             }
         }

@@ -398,6 +398,8 @@ fn side_broke<M: Machine>(tunnel: &mut Tunnel<M>, side: Side) {
     match side {
         Side::Client => tunnel.end(Ending::Reset),
         Side::Owner if tunnel.passes != Passes::Both => {} // it gets nothing more
+        // The side thread answered without reading all, and closed: its answer is read all the same.
+        Side::Owner if tunnel.node.is_none() => tunnel.owner.shut = true,
         Side::Owner => tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset),
     }
 }

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use broker_core::id::{Identity, ShardId};
 use broker_core::limits::LIST_PAGE_MAX;
+use broker_core::presence::Master;
 use broker_core::shard::{ChannelLine, Question, Reply};
 use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
@@ -34,7 +35,11 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
         prefix: &prefix,
         after,
         viewer: filter.client.as_deref(),
-        presence: presence || filter.state == Some(ChannelState::Awaited),
+        presence: presence
+            || matches!(
+                filter.state,
+                Some(ChannelState::Awaited | ChannelState::Doubtful)
+            ),
         limit,
     };
     let fits: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| filter.fits(line);
@@ -73,6 +78,8 @@ enum ChannelState {
     Waiting,
     /// No master is connected, and somebody is, or waits.
     Awaited,
+    /// The master is connected and confirms nothing.
+    Doubtful,
 }
 
 impl Filter {
@@ -89,6 +96,10 @@ impl Filter {
                 Some(ChannelState::NoMaster) => alone,
                 Some(ChannelState::Waiting) => line.pending > 0 || (alone && line.viewers > 0),
                 Some(ChannelState::Awaited) => alone && line.presence.is_some(),
+                Some(ChannelState::Doubtful) => {
+                    let master = line.presence.as_ref().and_then(|it| it.master.as_ref());
+                    master.is_some_and(Master::is_doubtful)
+                }
             }
     }
 }
@@ -99,7 +110,12 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
         Some("no_master") => Some(ChannelState::NoMaster),
         Some("waiting") => Some(ChannelState::Waiting),
         Some("awaited") => Some(ChannelState::Awaited),
-        Some(_) => return Err(Fault::bad("state: must be no_master, waiting or awaited")),
+        Some("doubtful") => Some(ChannelState::Doubtful),
+        Some(_) => {
+            return Err(Fault::bad(
+                "state: must be no_master, waiting, awaited or doubtful",
+            ));
+        }
     };
     let presence = match parameter(query, "presence")?.as_deref() {
         None => false,

@@ -34,10 +34,13 @@ const ASSETS: &[Asset] = assets!(
     "pair/pair.js",
     "try/camera.js",
     "try/figures.js",
+    "try/gantt.js",
     "try/line.js",
     "try/network.js",
     "try/phone.css",
     "try/phone.js",
+    "try/role.js",
+    "try/side.js",
     "try/signaling.js",
     "try/sleep.js",
     "try/sources.js",
@@ -53,6 +56,7 @@ const ASSETS: &[Asset] = assets!(
     "views/find.js",
     "views/hooks.js",
     "views/log.js",
+    "views/now.js",
     "views/overview.js",
     "views/refused.js",
     "views/session.js",
@@ -146,16 +150,19 @@ mod tests {
             let Ok(text) = std::str::from_utf8(asset.bytes) else {
                 continue;
             };
-            for line in text.lines().filter(|line| line.starts_with("import ")) {
-                let from = line.split('\'').nth(1).expect("a module");
+            let lines = text.lines().filter(|line| line.starts_with("import "));
+            let first = lines.map(|line| line.split('\'').nth(1).expect("a module"));
+            let later = text.split("import('").skip(1);
+            let later = later.map(|rest| rest.split('\'').next().expect("a module"));
+            for from in first.chain(later) {
                 let folder = asset.path.rsplit_once('/').map_or("", |(folder, _)| folder);
                 let path = match (from.strip_prefix("./"), from.strip_prefix("../")) {
                     (Some(file), _) if folder.is_empty() => file.to_owned(),
                     (Some(file), _) => format!("{folder}/{file}"),
                     (None, Some(file)) => file.to_owned(),
-                    (None, None) => panic!("{}: {line}", asset.path),
+                    (None, None) => panic!("{}: {from}", asset.path),
                 };
-                assert!(named.contains(&*path), "{}: {line}", asset.path);
+                assert!(named.contains(&*path), "{}: {from}", asset.path);
             }
             for part in text.split("\"/assets/").skip(1) {
                 let path = part.split('"').next().unwrap();

@@ -3,7 +3,7 @@
 use crate::edge::Scraped;
 use crate::edge::turn::calendar;
 use crate::side::shared_state::{Shared, Status};
-use broker_core::event::{CONNECTION_ROLES, Counters, Histogram, sign_ins};
+use broker_core::event::{CONNECTION_ROLES, ConnectionRole, Counters, Histogram, sign_ins};
 use broker_core::{id::ShardId, shard::Snapshot};
 use serde_json::{Value, json as value};
 use std::collections::{BTreeMap, VecDeque};
@@ -198,7 +198,7 @@ impl ShardPoint {
 impl Point {
     /// As `/overview` shows it.
     pub(crate) fn json(&self, status: Status) -> Value {
-        let connections = broker_core::event::ConnectionRole::LABELS.iter();
+        let connections = ConnectionRole::LABELS.iter();
         let connections = connections.zip(self.connections);
         let connections: serde_json::Map<String, Value> = connections
             .map(|(place, count)| ((*place).to_owned(), count.into()))
@@ -267,7 +267,7 @@ fn refused(point: &Point) -> f64 {
 
 #[expect(clippy::cast_precision_loss, reason = "a count of connections")]
 fn of_place(point: &Point, label: &str) -> Option<f64> {
-    let mut places = broker_core::event::ConnectionRole::LABELS.iter();
+    let mut places = ConnectionRole::LABELS.iter();
     let place = places.position(|place| *place == label)?;
     point.connections.get(place).map(|count| *count as f64)
 }
@@ -320,6 +320,16 @@ impl History {
             at_ms: point.at_ms,
             columns,
         });
+    }
+
+    /// Connections that lost their place to a newer one, as the shards counted them last.
+    pub(crate) fn superseded(&self) -> u64 {
+        let last = self.meter.last.iter().flatten();
+        let counts = last.filter_map(|seen| {
+            let place = ConnectionRole::Superseded.index();
+            seen.snapshot.connections.get(place)
+        });
+        counts.sum()
     }
 
     /// The meter that later looks are compared with.

@@ -1,7 +1,8 @@
 //! A fault as a request describes it, and the values that it may have. What is wrong with it is named by its key, with
 //! what is allowed.
 
-use crate::side::dev::request::{Body, nearest, one_of};
+use crate::side::dev::request::{Body, one_of};
+use crate::terminal::nearest;
 use broker_core::shard::{
     Chance, Corruption, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule,
     Glob, MessageAct, RequestAct, SessionAct,

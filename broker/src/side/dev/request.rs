@@ -1,5 +1,6 @@
 //! Reads the body and the parameters of a request for a page of `/dev`. A fault names the key and what is allowed.
 
+use crate::terminal::nearest;
 use broker_core::settings::value::duration;
 use broker_core::shard::Glob;
 use codec::http::{decode, pairs};
@@ -8,7 +9,6 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
-use strsim::osa_distance;
 
 /// A JSON object that is read key by key.
 #[derive(Debug)]
@@ -258,36 +258,6 @@ pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str
     let names: Vec<&str> = names.into_iter().collect();
     format!("allowed {}{}", names.join(", "), nearest(written, &names))
 }
-
-/// `; the nearest is NAME`, or nothing. Neither case nor `-` and `_` count.
-pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
-    let written: String = plain(written).take(WRITTEN_MAX).collect();
-    let edits = |name: &&&str| {
-        let name: String = plain(name).collect();
-        let begins = written.len() >= BEGINNING_MIN && name.starts_with(&written);
-        if begins {
-            0
-        } else {
-            osa_distance(&name, &written)
-        }
-    };
-    let found = names.iter().min_by_key(edits);
-    let found = found.filter(|name| edits(name) <= written.len() / 4 + 1);
-    found.map_or_else(String::new, |name| format!("; the nearest is {name}"))
-}
-
-fn plain(text: &str) -> impl Iterator<Item = char> {
-    let is_counted = |char: &char| !matches!(char, '-' | '_');
-    text.chars()
-        .filter(is_counted)
-        .map(|char| char.to_ascii_lowercase())
-}
-
-/// Characters of what was written that are compared: more than the longest name has.
-const WRITTEN_MAX: usize = 64;
-
-/// A name of which this many first characters were written is near.
-const BEGINNING_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
 
 use broker_core::journal::{
-    Audit, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused, Superseded,
-    UnacceptedMessage,
+    Audit, AuditCaller, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused,
+    Superseded, UnacceptedMessage,
 };
 use broker_core::{event::Outcome, id::Identity, shard::Connections};
 use codec::signal::{Action, Role};
@@ -193,6 +193,8 @@ fn write_refused(refused: &Refused) {
         session,
         key_id,
         principal,
+        account,
+        source_identity,
         clock_skew_s,
         sign_in,
     } = claims;
@@ -211,6 +213,8 @@ fn write_refused(refused: &Refused) {
         session = session.as_deref().map(|name| cut(name, ID_CHARS)),
         key_id = key_id.as_deref().map(|id| cut(id, ID_CHARS)),
         principal = principal.as_deref().map(|name| cut(name, ID_CHARS)),
+        account = account.as_deref(),
+        source_identity = source_identity.as_deref().map(|name| cut(name, ID_CHARS)),
         certificate, thing, issuer, subject, role,
         reason = policy.as_deref().map(|text| cut(text, 2 * ARN_CHARS)),
         clock_skew_s,
@@ -226,16 +230,29 @@ fn write_audit(audit: &Audit) {
         operation,
         channel_arn,
         session,
+        new_key_id,
         outcome,
         request_id,
         remote,
     } = audit;
+    let caller = caller.as_deref();
+    let text = |text: fn(&AuditCaller) -> Option<&str>| caller.and_then(text);
+    let shown = caller
+        .map(|caller| caller.sign_in.named())
+        .unwrap_or_default();
+    let [certificate, thing, issuer, subject, _] =
+        shown.map(|(_, text)| text.map(|text| cut(text, ARN_CHARS)));
     info!(
         target: TARGET,
-        caller = caller.as_deref().map(|name| cut(name, ID_CHARS)),
+        caller = caller.map(|caller| cut(&caller.name, ID_CHARS)),
+        account = caller.map(|caller| &*caller.account),
+        key_id = text(|caller| caller.key_id.as_deref()).map(|id| cut(id, ID_CHARS)),
+        source_identity = text(|caller| caller.source_identity.as_deref()).map(|name| cut(name, ID_CHARS)),
+        certificate, thing, issuer, subject,
         operation,
         channel_arn = channel_arn.as_deref().map(|arn| cut(arn, ARN_CHARS)),
         session = session.as_deref().map(|name| cut(name, ID_CHARS)),
+        new_key_id = new_key_id.as_deref(),
         outcome,
         request_id = &**request_id,
         %remote,
@@ -263,6 +280,18 @@ pub(crate) fn disconnected(
         role,
         client_id,
         connections,
+        outcome = "ok",
+        %remote,
+        "audit"
+    );
+}
+
+/// The operator had this node forget somebody, who is not named here.
+pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
+    info!(
+        target: TARGET,
+        operation = "Forget",
+        removed,
         outcome = "ok",
         %remote,
         "audit"
@@ -457,10 +486,15 @@ mod tests {
             assert!(line.starts_with('{') || !line.contains(raw), "{line:?}");
         }
         let audit = Entry::Audit(Audit {
-            caller: Some(wild.into()),
+            caller: Some(Box::new(AuditCaller {
+                name: wild.into(),
+                source_identity: Some(wild.into()),
+                ..AuditCaller::default()
+            })),
             operation: "DeleteSignalingChannel",
             channel_arn: Some(wild.into()),
             session: Some(wild.into()),
+            new_key_id: Some(wild.into()),
             outcome: "ok",
             request_id: "id".into(),
             remote: ([127, 0, 0, 1], 9).into(),

@@ -1,8 +1,10 @@
 //! The last lines of the log, and their feed.
 
+use crate::edge::turn::calendar;
 use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_KEPT_MAX};
 use crate::side::feed::{Bell, Feed, Position};
 use crate::side::shared_state::Shared;
+use broker_core::time::Wall;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +20,8 @@ pub struct LogTail {
 
 #[derive(Debug, Default)]
 struct Lines {
-    kept: VecDeque<Box<str>>,
+    /// Each with the time at which it was written.
+    kept: VecDeque<(Wall, Box<str>)>,
     bytes: usize,
 }
 
@@ -61,7 +64,16 @@ impl LogTail {
     pub(crate) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();
-        lines.kept.iter().map(|line| line_json(line)).collect()
+        lines.kept.iter().map(|(_, line)| line_json(line)).collect()
+    }
+
+    /// Forgets lines by their time and text: their number.
+    pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
+        let mut lines = self.lines.lock();
+        let before = lines.kept.len();
+        lines.kept.retain(|(at, line)| !fits(*at, line));
+        lines.bytes = lines.kept.iter().map(|(_, line)| line.len()).sum();
+        before - lines.kept.len()
     }
 
     pub(crate) fn tick(&self, now: Instant) {
@@ -72,9 +84,9 @@ impl LogTail {
 impl Lines {
     fn push(&mut self, line: &str) {
         self.bytes += line.len();
-        self.kept.push_back(line.into());
+        self.kept.push_back((calendar(), line.into()));
         while self.kept.len() > LOG_LINES_KEPT_MAX || self.bytes > LOG_BYTES_KEPT_MAX {
-            let Some(oldest) = self.kept.pop_front() else {
+            let Some((_, oldest)) = self.kept.pop_front() else {
                 return;
             };
             self.bytes -= oldest.len();
@@ -87,7 +99,7 @@ fn line_json(line: &str) -> Value {
 }
 
 /// The level of a line in either format of the log; `INFO` for what has none.
-fn level(line: &str) -> &'static str {
+pub(crate) fn level(line: &str) -> &'static str {
     let word = match line.split_once("\"level\":\"") {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),
         Some(_) | None => line.split_whitespace().nth(1),

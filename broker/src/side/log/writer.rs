@@ -6,8 +6,10 @@
 //! of this thread. Lines are written in the order in which they were queued.
 
 use crate::side::log::{Item, LogMemory, Places, line};
+use crate::terminal;
 use broker_core::{id::Account, journal::Entry};
 use crossbeam_channel::Receiver;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::Write;
 use std::thread;
@@ -89,6 +91,13 @@ impl<'p, W: Write> Batch<'p, W> {
 
     /// Adds the line to the batch, or begins the next one with it.
     fn add(&mut self, kept: &LogMemory) {
+        let escaped = match std::str::from_utf8(&self.line).map(terminal::shown) {
+            Ok(Cow::Owned(escaped)) => Some(escaped.into_bytes()),
+            Ok(Cow::Borrowed(_)) | Err(_) => None,
+        };
+        if let Some(escaped) = escaped {
+            self.line = escaped;
+        }
         kept.tail.push(&self.line);
         if self.bytes.len() + self.line.len() > BATCH_BYTES {
             self.write();
@@ -181,14 +190,14 @@ mod tests {
         let (places, kept) = (log.places(), log.memory());
         let thread = thread::spawn(move || write_all(&items, &places, &kept, gate));
         for number in 0..100_u8 {
-            log.offer(Item::Line([number].into()));
+            log.offer(Item::Line([b'0' + number].into()));
         }
         // A place is taken until its line is written, and the sink takes none.
         assert_eq!(log.dropped(), 96);
         (0..4).for_each(|_| allow.send(()).unwrap());
         log.flush(Duration::from_secs(30));
         let written: String = writes.try_iter().collect();
-        assert_eq!(written, "\0\u{1}\u{2}\u{3}");
+        assert_eq!(written, "0123");
         drop((log, allow));
         thread.join().unwrap();
     }
@@ -197,16 +206,18 @@ mod tests {
     fn what_waits_is_written_by_one_call_and_a_flush_waits_for_what_was_before_it() {
         let (log, items) = Log::new(64, 1);
         let (places, kept) = (log.places(), log.memory());
+        // Nothing of it turns what a terminal shows.
+        let wild = "d\u{202e}\u{9b}1m";
         (b'a'..b'd').for_each(|letter| log.offer(Item::Line([letter].into())));
         let (done, flushed) = bounded(1);
         log.queue(Item::Flush(done));
-        log.offer(Item::Line((*b"d").into()));
+        log.offer(Item::Line(wild.as_bytes().into()));
         drop(log);
         let (gate, allow, writes) = gate();
         (0..2).for_each(|_| allow.send(()).unwrap());
         write_all(&items, &places, &kept, gate);
         let writes: Vec<String> = writes.try_iter().collect();
-        assert_eq!(writes, ["abc", "d"]);
+        assert_eq!(writes, ["abc", r"d\u202e\u009b1m"]);
         assert!(flushed.try_recv().is_ok());
     }
 

@@ -3,6 +3,9 @@
 //! The log thread finds them among the lines that it writes anyway, so a session that goes well costs nothing.
 //! Takeovers and short connections of masters are trouble when they are repeated. Why it went wrong is read
 //! off the recorder's trace a little later, a bounded number of channels a second.
+//!
+//! A connection that lost its place to a newer one and stays is a *standing* trouble, `displaced`: no line says that it
+//! is still there, so the shards are asked for as long as they count such connections.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -10,10 +13,13 @@ use crate::limits::{
     TROUBLED_TRACED_PER_SECOND,
 };
 use crate::side::admin::http::rfc3339;
+use crate::side::console::Overview;
+use crate::side::inspector::Shards;
 use crate::side::shared_state::Shared;
 use crate::side::trace::hints::{Hint, Lengths, Span};
 use crate::side::trace::{Suggestion, Traces};
 use broker_core::journal::{ConnectionEnd, EndReason, Entry, Superseded, UnacceptedMessage};
+use broker_core::shard::{DisplacedLine, Question, Reply};
 use broker_core::{event::SHORT_MS, time::Wall};
 use codec::signal::Role;
 use serde_json::{Value, json as value};
@@ -40,6 +46,8 @@ struct Ring {
     takeovers: Repeats,
     /// Channels whose master left soon after it had come.
     short_ends: Repeats,
+    /// The connections that were displaced at the last look, the oldest first.
+    displaced: Vec<DisplacedLine>,
 }
 
 #[derive(Clone, Debug)]
@@ -283,16 +291,43 @@ impl Troubled {
         }
     }
 
+    /// Forgets rows by their time and text, and places by the time of their last event and their client id: the number
+    /// of rows.
+    pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
+        let mut ring = self.0.lock();
+        let before = ring.rows.len();
+        ring.rows
+            .retain(|row| !fits(row.at, &row.json().to_string()));
+        let Ring {
+            takeovers,
+            short_ends,
+            ..
+        } = &mut *ring;
+        for repeats in [takeovers, short_ends] {
+            let is_meant = |(place, repeated): &(Place, Repeated)| {
+                fits(
+                    repeated.last,
+                    place.client_id.as_deref().unwrap_or_default(),
+                )
+            };
+            repeats.places.retain(|it| !is_meant(it));
+        }
+        let gone = before - ring.rows.len();
+        ring.version += u64::from(gone > 0);
+        gone
+    }
+
     /// Another number than before when anything has changed.
     pub(crate) fn version(&self) -> u64 {
         self.0.lock().version
     }
 
-    /// The newest, for pages.
+    /// What lasts, then the newest of the rest, for pages.
     pub(crate) fn json(&self) -> Value {
         let ring = self.0.lock();
         let newest = ring.rows.iter().rev().take(TROUBLED_SHOWN_MAX);
-        newest.map(Row::json).collect()
+        let standing = ring.displaced.iter().map(displaced_json);
+        standing.chain(newest.map(Row::json)).collect()
     }
 }
 
@@ -371,6 +406,21 @@ impl Ring {
         due.collect()
     }
 
+    /// The connections that are displaced now: the oldest [`TROUBLED_SHOWN_MAX`] of them.
+    fn stand(&mut self, mut lines: Vec<DisplacedLine>) {
+        lines.sort_by_key(|line| (line.since, line.session));
+        lines.truncate(TROUBLED_SHOWN_MAX);
+        let same = |one: &DisplacedLine, other: &DisplacedLine| {
+            (&one.arn, one.session, one.by, one.sends)
+                == (&other.arn, other.session, other.by, other.sends)
+        };
+        let before = &self.displaced;
+        if lines.len() != before.len() || !lines.iter().zip(before).all(|(a, b)| same(a, b)) {
+            self.version += 1;
+            self.displaced = lines;
+        }
+    }
+
     fn explain(&mut self, number: u64, traced: Suggestion) {
         let row = self.rows.iter_mut().find(|row| row.number == number);
         if let Some(row) = row.filter(|row| row.traced != traced) {
@@ -380,12 +430,65 @@ impl Ring {
     }
 }
 
-/// Looks at the traces of those that are due, for as long as the process runs.
-pub(crate) async fn explain(troubled: Arc<Troubled>, traces: Traces) {
+/// A displaced connection, with the members of [`Row::json`].
+fn displaced_json(line: &DisplacedLine) -> Value {
+    let place = if line.client_id.is_some() {
+        "this client id"
+    } else {
+        "the channel's master"
+    };
+    let (older, newer) = (line.remote.ip(), line.by.ip());
+    let cause = if line.sends {
+        "it still sends: two devices or processes"
+    } else {
+        "it has sent nothing since: an old connection of the same device, or a second one"
+    };
+    let says = format!(
+        "{newer} took the place of {older} as {place}; that connection stays and receives nothing; {cause}"
+    );
+    value!({
+        "at": rfc3339(line.since),
+        "channel": line.arn.name(),
+        "clientId": line.client_id,
+        "remote": line.remote.to_string(),
+        "by": line.by.to_string(),
+        "trouble": "displaced",
+        "standing": true,
+        "sends": line.sends,
+        "says": says,
+        "hints": [],
+        "count": 1,
+        "reason": null,
+        "durationMs": null,
+        "offerMs": null,
+        "answerMs": null,
+    })
+}
+
+/// Asks the shards for the displaced connections. A shard that does not answer leaves the list as it was.
+async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
+    let Some(replies) = shards.ask_all(Question::Displaced).await else {
+        return;
+    };
+    let mut displaced = Vec::new();
+    for (_, reply) in replies {
+        if let Reply::Displaced(lines) = reply {
+            displaced.extend(lines);
+        }
+    }
+    troubled.0.lock().stand(displaced);
+}
+
+/// Looks at the traces of those that are due, and at displaced connections, for as long as the process runs.
+pub(crate) async fn explain(troubled: Arc<Troubled>, overview: Arc<Overview>, traces: Traces) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for tick in 0_u64.. {
         every.tick().await;
+        let stands = overview.superseded() > 0 || !troubled.0.lock().displaced.is_empty();
+        if stands && tick % DISPLACED_EVERY_S == 0 {
+            look_at_displaced(&troubled, &traces.inspector.shards).await;
+        }
         let due = troubled.0.lock().take_due(calendar());
         for row in due {
             let (Some(name), Some(client_id), remote) = row.source.peer() else {
@@ -399,6 +502,9 @@ pub(crate) async fn explain(troubled: Arc<Troubled>, traces: Traces) {
         }
     }
 }
+
+/// Seconds between two looks at displaced connections: one letter to each shard.
+const DISPLACED_EVERY_S: u64 = 5;
 
 /// An answer that comes later than this after its offer is slow.
 const SLOW_MS: u32 = 3_000;

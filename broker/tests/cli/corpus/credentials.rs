@@ -60,7 +60,7 @@ pub(crate) const CASES: &[Case] = &[
          'b'|access_key_id = 'B'|secret_access_key_file = 'short.token'",
         &[
             "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No \
-             such file or directory (os error 2)",
+             such file or directory (os error 2): looked for /…",
             "keys.toml:8:26: principal[1].secret_access_key_file = 'short.token': short.token: the content: allowed 16 \
              to 128 visible ASCII characters",
         ],
@@ -70,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
         "{one}|policies = ['p', 'q']|[policy.p]|file = 'absent.json'|[policy.q]|document = '{}'|[policy.r]",
         &[
             "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os \
-             error 2)",
+             error 2): looked for /…",
             "keys.toml:9:12: policy.q.document = '{}': the document is no policy: line 1, column 2: the document needs \
              Statement, with at least one statement",
             "keys.toml:10:1: policy.r = { … }: allowed with either file or document",
@@ -103,18 +103,18 @@ pub(crate) const CASES: &[Case] = &[
             "c.toml:2:12: data_dir = file: must be a directory that can be created and written: not a directory",
             "c.toml:4:1: unknown = 1: unknown key, allowed region, …",
             "c.toml:6:8: tls.cert = absent.pem: must be a PEM file with one certificate or a chain, the leaf first: it \
-             cannot be read: No such file or directory (os error 2)",
+             cannot be read: No such file or directory (os error 2): looked for /…",
             "c.toml:10:14: admin.token_file = short.token: must have one line of at least 16 printable ASCII \
              characters",
             "c.toml:12:14: limits.head_bytes = 1: allowed 1024 to 65536",
             "c.toml:14:8: timeouts.idle = 'x': allowed a duration from \"1ms\" to \"7d\"",
             "c.toml:17:15: ice[0].secret_file = 'absent.secret': must be a readable file: No such file or \
-             directory (os error 2)",
+             directory (os error 2): looked for /…",
             "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No \
-             such file or directory (os error 2)",
+             such file or directory (os error 2): looked for /…",
             "keys.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], allowed p",
             "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os \
-             error 2)",
+             error 2): looked for /…",
         ],
     ),
 ];

@@ -216,3 +216,43 @@ fn unhurried() -> Service {
     fs::write(directory.join("broker.toml"), quotas).expect("a file under target/");
     Service::in_directory(&directory, &credentials(), 1)
 }
+
+/// A loop that may not have the keys it asks for, beside the back end of the same account.
+#[test]
+fn refused_calls_for_keys_leave_those_of_the_back_end() {
+    let service = Service::with(&credentials(), &[], 2);
+    let call = |name: &str| {
+        let form = [("Action", "GetFederationToken"), ("Name", "web-1")];
+        let signer = Signer::new(name).of_service("sts");
+        signer.sign(Call::sts(&service.broker, &form)).bytes()
+    };
+    let ask = |connection: &mut Connection, bytes: &[u8]| {
+        connection.send(bytes);
+        connection.answer().expect("an answer").status
+    };
+    let (denied, granted) = (call("mallory"), call("admin"));
+    let mut attackers: Vec<_> = (0..4)
+        .map(|_| Connection::open(service.broker.plain))
+        .collect();
+    let mut back_end = Connection::open(service.broker.plain);
+    let (mut refused, mut throttled) = (0, 0);
+    for number in 0..600 {
+        match ask(&mut attackers[number % 4], &denied) {
+            403 => refused += 1,
+            400 => throttled += 1,
+            other => panic!("{other}"),
+        }
+        if number % 50 == 0 {
+            assert_eq!(ask(&mut back_end, &granted), 200, "after {number}");
+        }
+    }
+    assert!(
+        refused >= 50 && throttled >= 200,
+        "{refused} refused, {throttled} unseen"
+    );
+    let seen = "were refused too often";
+    let rows = service.broker.page("/refusals?check=rate_account").text();
+    assert!(rows.contains(seen), "{rows}");
+    drop((attackers, back_end));
+    service.end();
+}

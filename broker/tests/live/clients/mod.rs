@@ -89,7 +89,7 @@ fn pytest_plugin() {
     alone(python_script("test_plugin"));
 }
 
-/// README.md's session of the official SDK.
+/// The session of the official SDK in deploy/FIRST-SESSION.md.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn readme_of_javascript() {

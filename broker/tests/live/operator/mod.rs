@@ -2,12 +2,14 @@
 //!
 //! * [`inspector`], [`trace`], [`books`]: channels and connections, the story of a session, the conservation law.
 //! * [`events`], [`watched`], [`watchers`]: pages that watch, their bounds, and what they cost clients.
+//! * [`forgets`]: what is remembered of somebody, erased.
 //! * [`presence`]: who is there, read and followed.
 //! * [`logs`], [`refusals`], [`turned_away`]: a line for each end, and every refusal found again.
 //! * [`wild_texts`]: what clients name with markup and control characters.
 
 mod books;
 pub(crate) mod events;
+mod forgets;
 mod inspector;
 mod logs;
 mod presence;

@@ -171,6 +171,47 @@ fn twins_and_flapping_masters_are_troubled_sessions() {
     drop(twins);
 }
 
+/// Two masters of one channel that both stay: a row for as long as they do, though nothing is repeated.
+#[test]
+fn a_displaced_master_that_stays_is_a_standing_trouble() {
+    let broker = Broker::dev(2);
+    let mut watcher = Watcher::open(broker.admin, "troubled");
+    let row = |event: &Value| {
+        let all = event["sessions"].as_array().expect("a list");
+        all.iter()
+            .find(|one| one["trouble"] == "displaced")
+            .cloned()
+    };
+    let from = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
+    let mut older = Peer::plain_from(from(1), &broker, &master_query(&arn("two")));
+    let newer = Peer::plain_from(from(2), &broker, &master_query(&arn("two")));
+    reaches(&broker, "heliograph_connections{role=\"superseded\"}", 1.0);
+    let moved = admin(broker.admin, "POST", "/dev/clock", r#"{"advance":"11s"}"#);
+    assert_eq!(moved.status, 200);
+    let quiet = watcher.until("troubled", |event| row(event).is_some());
+    let quiet = row(&quiet).expect("a row");
+    assert_eq!(
+        (&quiet["channel"], &quiet["standing"], &quiet["sends"]),
+        (&"two".into(), &true.into(), &false.into())
+    );
+    older.send(&answer("nobody", "YW5zd2Vy"));
+    let loud = watcher.until("troubled", |event| {
+        row(event).is_some_and(|row| row["sends"] == true)
+    });
+    let loud = row(&loud).expect("a row");
+    let says = loud["says"].as_str().unwrap_or_default();
+    for part in ["127.0.1.1", "127.0.1.2", "receives nothing", "two devices"] {
+        assert!(says.contains(part), "{part}: {loud}");
+    }
+    assert_eq!(
+        get(broker.admin, "/overview").json()["troubled"][0]["trouble"],
+        "displaced"
+    );
+    older.close();
+    watcher.until("troubled", |event| row(event).is_none());
+    newer.close();
+}
+
 #[test]
 fn a_head_has_sixteen_kib() {
     let broker = Broker::dev(1);

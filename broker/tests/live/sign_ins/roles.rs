@@ -138,7 +138,7 @@ const UNFIT: &[Case] = &[
 /// Refusals of keys that are temporary themselves.
 const TEMPORARY: &[Case] = &[
     Case {
-        principal: "web-1",
+        principal: "federated-user/web-1",
         ..denied("federated", "account", &[], "policy_no_allow", BY_KIND)
     },
     Case {

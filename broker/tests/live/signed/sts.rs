@@ -17,6 +17,7 @@ on_signed_shards!(
     what_sts_cannot_grant_is_refused_in_its_words,
     signatures_for_sts_are_checked_alike,
     tokens_that_were_changed_are_worthless,
+    lines_say_who_it_was_whatever_it_calls_itself,
 );
 
 /// One channel, one client id.
@@ -361,6 +362,49 @@ fn tokens_that_were_changed_are_worthless(service: &Service) {
     }
     let none = Signer { token: None, ..one };
     service.refuses(&none.sign(describe()), &unknown, "without it");
+}
+
+/// Anybody who may federate can choose the name of another principal, also of another account.
+fn lines_say_who_it_was_whatever_it_calls_itself(service: &Service) {
+    let line_with = |parts: &[&str]| {
+        until("its line", || {
+            let log = service.broker.log();
+            let mut lines = log.lines().filter(|line| line.contains(" audit "));
+            let line = lines.find(|line| parts.iter().all(|part| line.contains(part)));
+            line.map(str::to_owned)
+        })
+    };
+    let own = service.create(&Signer::new("admin"), "own");
+    line_with(&["caller=\"admin\"", "key_id=\"AKIDADMIN\"", &own]);
+    for (name, account) in [("admin", "123456789012"), ("neighbour", "999999999999")] {
+        let form = [
+            ("Action", "GetFederationToken"),
+            ("Name", "admin"),
+            ("Policy", EVERYTHING),
+        ];
+        let signer = granted(service, &sts(service, &Signer::new(name), &form));
+        let account = format!("account=\"{account}\"");
+        let (by, given) = (
+            format!("caller=\"{name}\""),
+            format!("new_key_id=\"{}\"", signer.id),
+        );
+        line_with(&["GetFederationToken", &by, &account, &given]);
+        let arn = service.create(&signer, &format!("of-{name}"));
+        let key = format!(" key_id=\"{}\"", signer.id);
+        line_with(&["caller=\"federated-user/admin\"", &account, &key, &arn]);
+        assert_eq!(sts(service, &signer, &form).status, 403);
+        line_with(&[
+            "caller=\"federated-user/admin\"",
+            &key,
+            "outcome=\"AccessDenied\"",
+        ]);
+        until("its refusal", || {
+            let rows = service.broker.page("/refusals?limit=1").json();
+            let row = &rows["refusals"][0];
+            let is_its = row["keyId"] == *signer.id && row["principal"] == "federated-user/admin";
+            (is_its && account.contains(row["account"].as_str()?)).then_some(())
+        });
+    }
 }
 
 /// Seconds that a principal has left when its broker is started.

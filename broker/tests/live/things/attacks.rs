@@ -1,9 +1,14 @@
 //! Attempts that must not let anybody in.
 
+use crate::http::admin;
 use crate::signed::signer::Signer;
 use crate::things::device::Device;
-use crate::things::fleet::{Fleet, HOST, authority, authority_below, certify, params, write_list};
+use crate::things::fleet::{
+    Fleet, HOST, authority, authority_above, authority_below, authority_until, certify, params,
+    write_list,
+};
 use crate::things::sign_in::{keys, master};
+use codec::calendar::rfc3339;
 use rustls::{HandshakeKind, version};
 use serde_json::json;
 use std::fs;
@@ -175,5 +180,99 @@ fn a_role_that_is_denied_to_everybody_is_denied_to_devices() {
     assert_ne!(locked, text);
     fleet.reload(|_| fs::write(&path, locked).expect("written"));
     assert_eq!(device.ask().expect("an answer").status, 400);
+    fleet.end();
+}
+
+/// The certificate between device and authority ends while a connection is open, then certificates have their names
+/// elsewhere: what was found out at the handshake counts no more. And no connection is used for ever.
+#[test]
+fn an_open_connection_does_not_outlive_what_it_was_let_in_by() {
+    let fleet = Fleet::start(1);
+    let broker = &fleet.service.broker;
+    let root = authority_above("root");
+    fleet.reload(|directory| {
+        fs::write(directory.join("new"), root.pem() + &fleet.authority.pem()).expect("written");
+        fs::rename(directory.join("new"), directory.join("ca.pem")).expect("renamed");
+    });
+    let ends = SystemTime::now() + Duration::from_secs(20);
+    let plant = authority_until(&root, "plant", ends);
+    let below = Device::new(broker, Some(certify(&plant, &params("cam-1", 7))));
+    let below = below.named("cam-1").behind(plant.der());
+    let mut open = below.shake().expect("a connection");
+    assert_eq!(below.ask_on(&mut open).expect("an answer").status, 200);
+    let advance = |span: &str| {
+        let body = format!(r#"{{"advance":"{span}"}}"#);
+        let moved = admin(broker.admin, "POST", "/dev/clock", &body);
+        assert_eq!(moved.status, 200);
+    };
+    advance("25s");
+    assert_eq!(below.ask_on(&mut open).expect("an answer").status, 403);
+    drop(open);
+
+    let device = fleet.device("cam-2").named("cam-2");
+    let mut open = device.shake().expect("a connection");
+    let mut asked = 0;
+    loop {
+        let told = device.ask_on(&mut open).expect("an answer");
+        assert_eq!(told.status, 200, "{told:?}");
+        if told.head.contains("Connection: close") {
+            break;
+        }
+        asked += 1;
+        advance("20s");
+    }
+    assert!(
+        (12..=15).contains(&asked),
+        "it ends in its fifth minute: {asked}"
+    );
+    drop(open);
+
+    let mut open = device.shake().expect("a connection");
+    assert_eq!(device.ask_on(&mut open).expect("an answer").status, 200);
+    let path = fleet.service.directory.join("credentials.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let elsewhere = text.replace("subject.CN", "san.dns");
+    assert_ne!(elsewhere, text);
+    fleet.reload(|_| fs::write(&path, elsewhere).expect("written"));
+    until_true("the shard has them", || {
+        device.ask_on(&mut open).expect("an answer").status == 403
+    });
+    drop(open);
+    fleet.end();
+}
+
+/// The operator takes the service out of a role's trust: keys that a stolen device has from before end with their next
+/// use. Nor do keys outlast the certificate.
+#[test]
+fn keys_end_with_the_trust_that_gave_them_and_with_the_certificate() {
+    let fleet = Fleet::start(1);
+    let arn = fleet.service.create(&Signer::new("admin"), "cam-1");
+    let mut brief = params("cam-1", 5);
+    let ends = SystemTime::now() + Duration::from_secs(600);
+    brief.not_after = ends.into();
+    let device = Device::new(
+        &fleet.service.broker,
+        Some(certify(&fleet.authority, &brief)),
+    );
+    let told = device.named("cam-1").ask().expect("an answer");
+    let text = told.body["credentials"]["expiration"]
+        .as_str()
+        .unwrap_or_default();
+    let ends_s = ends
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let wanted = rfc3339(ends_s * 1000);
+    assert_eq!(text.get(..19), wanted.get(..19), "not 15 minutes: {text}");
+    assert_eq!(master(&fleet, &keys(&told), &arn), 101);
+    let path = fleet.service.directory.join("credentials.toml");
+    let text = fs::read_to_string(&path).expect("a file");
+    let bound = text.replacen("rolealias/*\"}", "rolealias/Kvs*\"}", 1);
+    assert_ne!(bound, text);
+    fleet.reload(|_| fs::write(&path, bound).expect("written"));
+    assert_eq!(master(&fleet, &keys(&told), &arn), 403, "another trust");
+    let device = fleet.device("cam-1").named("cam-1");
+    let told = device.ask().expect("an answer");
+    assert_eq!(master(&fleet, &keys(&told), &arn), 101, "which lets it in");
     fleet.end();
 }

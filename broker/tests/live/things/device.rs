@@ -202,7 +202,14 @@ impl Device {
 
     /// Asks, on a connection of its own.
     pub(crate) fn ask(&self) -> Result<Told, String> {
-        let (mut tls, mut stream) = self.shake()?;
+        self.ask_on(&mut self.shake()?)
+    }
+
+    /// Asks on a connection that is open.
+    pub(crate) fn ask_on(
+        &self,
+        (tls, stream): &mut (ClientConnection, TcpStream),
+    ) -> Result<Told, String> {
         self.kind.set(tls.handshake_kind());
         if let Some(protocol) = tls.alpn_protocol() {
             assert_eq!(protocol, b"http/1.1");
@@ -221,8 +228,7 @@ impl Device {
         tls.writer().write_all(request.as_bytes()).expect("kept");
         let (mut answer, mut reads) = (Vec::new(), 0);
         loop {
-            tls.complete_io(&mut stream)
-                .map_err(|error| error.to_string())?;
+            tls.complete_io(stream).map_err(|error| error.to_string())?;
             let mut part = [0; 10_000];
             match tls.reader().read(&mut part) {
                 Ok(0) => return Err("no answer".to_owned()),
@@ -253,7 +259,7 @@ impl Device {
     }
 
     /// A connection whose handshake is done.
-    fn shake(&self) -> Result<(ClientConnection, TcpStream), String> {
+    pub(crate) fn shake(&self) -> Result<(ClientConnection, TcpStream), String> {
         let name = ServerName::try_from(self.server_name.clone()).expect("a name");
         let mut tls = ClientConnection::new(Arc::new(self.config.clone()), name)
             .map_err(|error| error.to_string())?;

@@ -191,15 +191,38 @@ pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
 }
 
+/// An authority that may have others below it.
+pub(crate) fn authority_above(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::self_signed(unconstrained(name, 1), key).expect("an authority")
+}
+
+/// An authority that another one signed, until this moment.
+pub(crate) fn authority_until(
+    issuer: &CertifiedIssuer<'static, KeyPair>,
+    name: &str,
+    ends: SystemTime,
+) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = unconstrained(name, 3);
+    params.not_after = ends.into();
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::signed_by(params, key, issuer).expect("an authority")
+}
+
+fn unconstrained(name: &str, serial: u64) -> CertificateParams {
+    let mut params = params(name, serial);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
 /// An authority that another one signed.
 pub(crate) fn authority_below(
     issuer: &CertifiedIssuer<'static, KeyPair>,
     name: &str,
     serial: u64,
 ) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = params(name, serial);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let params = unconstrained(name, serial);
     let key = KeyPair::generate().expect("a key");
     CertifiedIssuer::signed_by(params, key, issuer).expect("an authority")
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 /// One of them cannot be written, or cargo cannot tell the dependencies.
 pub fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     let programs = [
-        broker::config::Arguments::command(),
+        broker::config::program(),
         // A package has it beside other programs, where `loadgen` says too little.
         loadgen::options::CommandLine::command().name("heliograph-loadgen"),
     ];

@@ -70,3 +70,19 @@ fn shares_in_words() {
         assert_eq!(say_share(nines), text);
     }
 }
+
+/// In a storm everything happens within the first interval.
+#[test]
+fn a_point_without_neighbours_is_seen() {
+    let mut document = Document::new("storm", "t", crate::result::Arguments::new(), String::new());
+    document.intervals = log(6);
+    document.intervals[0].p99_us = Some(700);
+    document.sessions.completed = Some(60);
+    assert_eq!(document.sessions_per_s(), None, "they stay to its end");
+    let run = Run {
+        name: "storm".into(),
+        document,
+    };
+    let page = all(&[run]).into_string();
+    assert_eq!(page.matches("class=\"dots ").count(), 1, "{page}");
+}

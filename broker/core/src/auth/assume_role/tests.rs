@@ -345,7 +345,7 @@ fn a_federated_user_assumes_nothing() {
     let file = file(vec![role("r", &[], &trust(&own, r#""sts:*""#, ""))]);
     let caller = Caller::session(
         Session {
-            source: Source::Federated(principal("p", ACCOUNT, &[MAY]), "web".into()),
+            source: Source::Federated(principal("p", ACCOUNT, &[MAY]), "federated-user/web".into()),
             scope: Scope::Within(vec![Arc::new(Policy::parse(MAY).unwrap())]),
             key_id: SessionKeyId::of("ASIAABCDEFGHIJKLMNOP"),
             issued_s: None,

@@ -141,6 +141,7 @@ fn keys(fingerprint: u8, name: Option<&str>, vouched: Option<(u8, u64, &str)>) -
         name: name.map(Into::into),
         thing_type: None,
         alias: "camera".into(),
+        grounds: 0,
         authority: vouched.map(|(key, _, own)| Vouched {
             authority: [key; 32],
             unnamed: name.is_none().then(|| own.into()),
@@ -254,10 +255,11 @@ fn the_longest_names_make_a_token_that_devices_can_keep() {
     let longest = |bytes: usize| Box::<str>::from("x".repeat(bytes));
     let sign_in = SignIn::Thing(ThingIdentity {
         certificate: [0xff; 32],
-        numbers: vec![u64::MAX; 4],
+        numbers: vec![u64::MAX; 5],
         name: Some(longest(128)),
         thing_type: Some(longest(128)),
         alias: longest(128),
+        grounds: u64::MAX,
         authority: Some(Vouched {
             authority: [0xff; 32],
             unnamed: None,

@@ -1,7 +1,8 @@
 use super::*;
 use crate::auth::{
-    Assumption, Caller, Credentials, Denial, PolicyQuestion, Principal, Role, RoleFault, RoleGrant,
-    RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX, assume,
+    Assumption, Caller, Credentials, Denial, PolicyQuestion, Principal, RegistryBuilder, Role,
+    RoleAlias, RoleFault, RoleGrant, RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX, Things,
+    assume,
 };
 use crate::auth::{grant::OpenedRoot, session_keys::Opened};
 use crate::check::Check;
@@ -32,6 +33,7 @@ fn thing(name: Option<&str>) -> SignIn {
         name: name.map(Into::into),
         thing_type: Some("doorbell".into()),
         alias: "cameras".into(),
+        grounds: 0,
         authority: None,
     })
 }
@@ -280,4 +282,55 @@ fn a_caller_that_signs_in_is_nobody_else() {
         claims: Vec::new(),
     };
     assert_eq!(longest.provider_arn().as_str().len(), 192);
+}
+
+/// Keys of a device, by what its alias stood for when they were given.
+#[test]
+fn keys_of_a_device_end_where_their_alias_role_or_trust_is_another() {
+    let trust = |condition: &str| {
+        let named = r#"{"Service": "credentials.iot.amazonaws.com"}"#;
+        format!(
+            r#"{{"Statement": {{"Effect": "Allow", "Principal": {named}, "Action": "sts:AssumeRole",
+                "Condition": {{"StringLike": {{"aws:SourceAccount": "{condition}"}}}}}}}}"#
+        )
+    };
+    let credentials = |trust: &str, role: &str| {
+        let alias = RoleAlias {
+            name: "cameras".into(),
+            role: role.into(),
+            account: ACCOUNT.into(),
+            duration_s: 900,
+        };
+        let other = Role {
+            name: "other".into(),
+            ..role_of(trust)
+        };
+        let credentials = Credentials::new(Vec::new()).unwrap();
+        let credentials = credentials
+            .with_roles(vec![role_of(trust), other], [])
+            .unwrap();
+        let mut registry = RegistryBuilder::new(1);
+        let named = ("front-door", Some("doorbell"));
+        registry.add([0xab; 32], named, false, None).unwrap();
+        let things = Things {
+            registry: registry.finish(),
+            ..Things::default()
+        };
+        credentials.with_things(vec![alias], Some(things))
+    };
+    let first = credentials(&trust("*"), "camera");
+    let SignIn::Thing(identity) = thing(Some("front-door")) else {
+        panic!("a thing");
+    };
+    let identity = SignIn::Thing(ThingIdentity {
+        grounds: first.alias_grounds("cameras"),
+        ..identity
+    });
+    assert!(first.knows(&identity));
+    assert!(
+        credentials(&trust("*"), "camera").knows(&identity),
+        "read again"
+    );
+    assert!(!credentials(&trust("1*"), "camera").knows(&identity));
+    assert!(!credentials(&trust("*"), "other").knows(&identity));
 }

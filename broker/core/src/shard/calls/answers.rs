@@ -8,7 +8,7 @@ use crate::shard::calls::responses::{self, Rejected, Response, internal_failure}
 use crate::shard::calls::{PermittedCall, channel_pages};
 use crate::shard::road::in_flight::Parts;
 use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::{Books, Evidence, audit_caller};
 use crate::shard::{Answer, Fault};
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
@@ -203,10 +203,11 @@ impl Sockets {
     ) -> Option<Audit> {
         let session = self.session(key)?;
         Some(Audit {
-            caller: caller.is_known().then(|| caller.name().into()),
+            caller: audit_caller(caller),
             operation,
             channel_arn: None,
             session: None,
+            new_key_id: None,
             outcome: "ok",
             request_id: id.into(),
             remote: session.remote(),

@@ -255,6 +255,7 @@ fn note_refusal(
         check: refusal.check,
         subject: Subject::of(channel, key_id),
     };
+    let (account, source_identity) = refusal.evidence.signer();
     books.diary().refused(at.now, share, || {
         let text = |text: Option<&str>| text.map(named);
         let skew = |signed: i64| signed.saturating_sub_unsigned(at.wall.0 / 1000);
@@ -273,6 +274,8 @@ fn note_refusal(
                 session: text(refusal.evidence.session),
                 key_id: text(key_id),
                 principal: text(refusal.evidence.principal(key_id)),
+                account: text(account),
+                source_identity: text(source_identity),
                 clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
                 sign_in: refusal.evidence.presented(),
             },

@@ -172,7 +172,8 @@ fn give(
     let thing = thing.map_err(|refusal| of_identity(refusal))?;
     let alias = credentials.alias(asked.alias);
     let account = alias.map_or(asked.account, |alias| &alias.account);
-    let identity = identity(&thing, certificate, asked);
+    let grounds = credentials.alias_grounds(asked.alias);
+    let identity = identity(&thing, certificate, asked, grounds);
     let caller = Caller::signing_in(SignIn::Thing(identity), account, Some(asked.region.into()));
     let caller = caller.from_origin(asked.origin.clone());
     let arn = alias_arn(asked.region, account, asked.alias);
@@ -203,9 +204,10 @@ fn give(
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
     let duration_s = allowed(books, credentials, &caller, &request)
         .map_err(|refused| refused.of(caller.clone()))?;
-    let (certificate, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
-    let exceeds = things.sign_ins.exceeds(certificate, asked.thing, now_s);
-    let given = seal(gate, caller, &request, duration_s, asked)?;
+    let (fingerprint, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
+    let exceeds = things.sign_ins.exceeds(fingerprint, asked.thing, now_s);
+    let expires_s = ends(certificate, duration_s, now_s);
+    let given = seal(gate, caller, &request, expires_s, asked)?;
     Ok(Given { exceeds, ..given })
 }
 
@@ -229,6 +231,7 @@ fn give_to_anybody(
         name: asked.thing.map(Into::into),
         thing_type: None,
         alias: asked.alias.into(),
+        grounds: 0,
         authority: None,
     };
     let caller = Caller::signing_in(SignIn::Thing(identity), asked.account, None);
@@ -240,7 +243,13 @@ fn give_to_anybody(
             "the name cannot be that of a role",
         )
     })?;
-    seal(gate, caller, &request, ANYBODY_S, asked)
+    let expires_s = ends(certificate, ANYBODY_S, asked.origin.asked_s);
+    seal(gate, caller, &request, expires_s, asked)
+}
+
+/// The end of keys of this life: that of the certificate, if it is sooner.
+fn ends(certificate: &ShownCertificate, duration_s: u32, now_s: u64) -> u64 {
+    (now_s + u64::from(duration_s)).min(certificate.not_after_s)
 }
 
 /// The refusal of a certificate or of a thing's name.
@@ -256,6 +265,7 @@ fn identity(
     thing: &Identified<'_>,
     certificate: &ShownCertificate,
     asked: &Asked<'_>,
+    grounds: u64,
 ) -> ThingIdentity {
     ThingIdentity {
         certificate: certificate.fingerprint,
@@ -263,6 +273,7 @@ fn identity(
         name: thing.name.map(Into::into),
         thing_type: thing.thing_type.map(Into::into),
         alias: asked.alias.into(),
+        grounds,
         authority: thing.vouched.map(|vouched| Vouched {
             authority: vouched.authority,
             unnamed: thing.name.is_none().then(|| vouched.name.clone()),
@@ -319,14 +330,13 @@ fn seal(
     gate: &mut Gate,
     caller: Caller,
     request: &AssumeRole,
-    duration_s: u32,
+    expires_s: u64,
     asked: &Asked<'_>,
 ) -> Result<Given, Box<Refused>> {
     let root = match caller.sign_in() {
         Some(sign_in) => RootGrant::SignIn(sign_in),
         None => caller.root_grant(),
     };
-    let expires_s = asked.origin.asked_s + u64::from(duration_s);
     let grant = SessionGrant {
         root,
         issued_s: asked.origin.asked_s,
@@ -388,6 +398,7 @@ fn grant(
         None => books.diary().unchanged(account),
         Some(mut audit) => {
             audit.session = Some(given.session.clone());
+            audit.new_key_id = Some(given.temporary.access_key_id.as_str().into());
             books.diary().changed(account, audit);
         }
     }

@@ -28,6 +28,8 @@ struct Granting<'a> {
     requested: Requested,
     /// The session that it asks for, as the log names it.
     session: Option<Box<str>>,
+    /// The access key id of what it was granted.
+    key_id: Option<Box<str>>,
     id: String,
     audited: bool,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Grantor<'a> {
     /// The request id.
     id: &'a str,
     now_s: u64,
+    /// The access key id of what was granted.
+    key_id: Option<Box<str>>,
 }
 
 /// A call of STS, whose signature is good.
@@ -91,6 +95,7 @@ pub(crate) fn answer_parsed(
         signed,
         requested: Requested::Unknown,
         session: None,
+        key_id: None,
         id: books.request_id(),
         audited: false,
     };
@@ -185,9 +190,13 @@ fn grant(
 ) -> Result<Vec<u8>, StsFault> {
     let &SignedForm { caller, rate, .. } = granting.signed;
     let refused = |check, error| Err(StsFault::new(check, error));
-    if !rate.is_none_or(|rate| gate.may_grant(caller, rate, at)) {
-        let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
-        return refused(Check::RateAccount, error);
+    let hash = sockets.placement().caller(caller.identity());
+    if let Some(Err(why)) = rate.map(|rate| gate.may_grant(caller, hash, rate, at)) {
+        return Err(StsFault {
+            check: Check::RateAccount,
+            error: Error::new(ErrorKind::Throttling, RATE_EXCEEDED),
+            policy: (!why.is_empty()).then(|| why.into()),
+        });
     }
     if !books
         .diary()
@@ -202,6 +211,7 @@ fn grant(
         caller,
         id: &granting.id,
         now_s: at.wall.0 / 1000,
+        key_id: None,
     };
     let granted = match request {
         Request::GetFederationToken {
@@ -214,6 +224,12 @@ fn grant(
         Request::AssumeRoleWithWebIdentity(request) => grantor.sign_in(request),
         Request::GetCallerIdentity => Ok(who(caller, &granting.id)),
     };
+    granting.key_id = grantor.key_id;
+    match (rate, &granted) {
+        (Some(rate), Ok(_)) => gate.count_grant(caller, hash, rate, at),
+        (Some(_), Err(_)) => gate.count_refused_grant(hash, at),
+        (None, _) => {}
+    }
     if let Err(StsFault { check, error, .. }) = &granted {
         let purpose = Purpose::Sts(granting.requested);
         granting.id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
@@ -236,6 +252,7 @@ fn audit_grant(
     let mut audit = sockets.audit_of(key, &granting.id, caller, request.name());
     if let Some(audit) = &mut audit {
         audit.session.clone_from(&granting.session);
+        audit.new_key_id.clone_from(&granting.key_id);
     }
     let account = Account::of_digits(caller.account());
     match (audit, error) {
@@ -364,6 +381,7 @@ impl Grantor<'_> {
         let grant = self.session_grant(assumption.duration_s, Some(role));
         let sealed = self.gate.seal_session(&grant);
         let temporary = sealed.map_err(|error| unsealed(error, TOO_LONG))?;
+        self.key_id = Some(temporary.access_key_id.as_str().into());
         let account = request.role.account();
         let (name, session) = (request.role.name(), &request.session_name);
         let bytes = temporary.session_token.reveal().len();
@@ -496,6 +514,7 @@ impl Grantor<'_> {
         let too_long = "The policy must be at most 2048 bytes of UTF-8.";
         let sealed = self.gate.seal(&grant);
         let temporary = sealed.map_err(|error| unsealed(error, too_long))?;
+        self.key_id = Some(temporary.access_key_id.as_str().into());
         let user_id = format!("{}:{name}", caller.account());
         let token = Granted {
             keys: keys(&temporary, expires_s),
@@ -534,6 +553,7 @@ impl<'a> Grantor<'a> {
         let grant = self.session_grant(duration_s, None);
         let sealed = self.gate.seal_session(&grant);
         let temporary = sealed.map_err(|error| unsealed(error, "The session is too long."))?;
+        self.key_id = Some(temporary.access_key_id.as_str().into());
         let mut out = Vec::new();
         session_token(&mut out, &keys(&temporary, grant.expires_s), self.id);
         Ok(out)

@@ -74,8 +74,9 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     }
     let _ = write!(
         page,
-        "<p>With the AWS CLI; README.md continues under \"First session\":</p>\
-         <pre>aws --endpoint-url {scheme}://{host} kinesisvideo \\\n  \
+        "<p>With the AWS CLI; deploy/FIRST-SESSION.md continues:</p>\
+         <pre tabindex=\"0\" role=\"region\" aria-label=\"Command\">\
+         aws --endpoint-url {scheme}://{host} kinesisvideo \\\n  \
          create-signaling-channel --channel-name porch</pre>\
          </main>\n"
     );
@@ -86,11 +87,12 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Heliograph</title>\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
-<style>:root{color-scheme:light dark}\
+<style>:root{color-scheme:light dark;background:Canvas;color:CanvasText}\
 body{font:16px/1.6 system-ui,sans-serif;margin:12vh auto 2rem;max-width:38rem;padding:0 1.2rem}\
 h1{margin:0;font-size:1.7rem}pre{overflow-x:auto;padding:.8rem 1rem;border:1px solid #8886;border-radius:8px}\
-a{color:LinkText;font-weight:600;margin-right:.4rem}\
-a.main{display:inline-block;padding:.35rem .9rem;border-radius:8px;background:#2159d6;color:#fff;text-decoration:none}\
+a{color:#1d4ed8;font-weight:600;margin-right:.4rem}\
+@media(prefers-color-scheme:dark){a{color:#9dbcff}}\
+a.main{display:inline-block;padding:.35rem .9rem;border-radius:8px;background:#1d4ed8;color:#fff;text-decoration:none}\
 </style><main><h1>Heliograph</h1>\
 <p>A signaling service for WebRTC, in development mode. Clients of Amazon Kinesis Video Streams WebRTC signaling use \
 this address as their endpoint.</p>";

@@ -266,7 +266,7 @@ pub(crate) fn answer_provider(
     request: &Request<'_>,
     at: Moment,
 ) -> Step {
-    let close = ends_with(&request.head);
+    let close = ends_with(&request.head) || sockets.shown_long_ago(key, at.now);
     let asked = (&request.head, close);
     role_alias::answer(sockets, books, gate, (key, shown), asked, at);
     next(request, close)

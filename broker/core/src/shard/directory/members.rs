@@ -8,7 +8,10 @@ use crate::presence::{Cause, Change, MasterState, News, Round, ViewerNews};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
 use crate::time::{Moment, Now, Wall};
-use crate::{journal::EndReason, limits::CLOSED_VIEWER_MS};
+use crate::{
+    journal::EndReason,
+    limits::{CLOSED_VIEWER_MS, DISPLACED_CHANNELS_MAX},
+};
 
 /// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,9 @@ impl Directory {
             .map_err(|TableFull| NoSlot::Full)?;
         channel.count(what, caller, &settings.quotas, at.now);
         channel.connections += 1;
+        if joined.superseded.is_some() && self.displaced.len() < DISPLACED_CHANNELS_MAX {
+            self.displaced.insert(key);
+        }
         Ok(joined)
     }
 
@@ -100,6 +106,15 @@ impl Directory {
             self.viewer_news.master_left(key, from);
         }
         returning
+    }
+
+    /// The channels on which connections lost their slot and are there still. The others are forgotten.
+    pub(crate) fn displaced(&mut self) -> impl Iterator<Item = &Channel> {
+        let channels = &self.channels;
+        let live = |key: &ChannelKey| channels.get(*key).and_then(Channel::live);
+        self.displaced
+            .retain(|key| live(key).is_some_and(|live| live.members.has_superseded()));
+        self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
     /// When a connection lost its slot, and whether a newer one of its slot has sent a message since: one that left, or

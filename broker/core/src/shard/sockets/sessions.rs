@@ -4,7 +4,7 @@
 use crate::cluster::tunnels::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey, TimerId};
-use crate::limits::{RECALL_STEP_MS, TUNNELS_PER_TICK};
+use crate::limits::{PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS, TUNNELS_PER_TICK};
 use crate::machine::{Output, Peer, Shown};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
@@ -127,16 +127,33 @@ impl Sockets {
         Some(session)
     }
 
-    /// A connection to the credentials provider began with this.
-    pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown) {
+    /// A connection to the credentials provider began with this, or this is known of its beginning by now.
+    pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown, now: Now) {
         if self.sessions.get_mut(key).is_some() {
-            self.requests.shown.insert(key, Arc::new(shown));
+            let since = self
+                .requests
+                .shown
+                .get(&key)
+                .map_or(now, |(_, since)| *since);
+            self.requests.shown.insert(key, (Arc::new(shown), since));
         }
     }
 
     /// The name and the certificate that it began with; `None` for any other connection.
     pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
-        self.requests.shown.get(&key).cloned()
+        let (shown, _) = self.requests.shown.get(&key)?;
+        Some(Arc::clone(shown))
+    }
+
+    /// Whether a connection to the credentials provider has had its time: it ends with its next answer. The ends of
+    /// connections that began together are spread by their certificates.
+    pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
+        self.requests.shown.get(&key).is_some_and(|(shown, since)| {
+            let certificate = shown.certificate.as_ref();
+            let byte = certificate.and_then(|it| it.fingerprint.first());
+            let earlier_ms = PROVIDER_AGE_SPREAD_MS * byte.map_or(0, |it| u64::from(*it)) / 256;
+            now.0.saturating_sub(since.0) >= PROVIDER_AGE_MS - earlier_ms
+        })
     }
 
     /// A channel is out of the tables: its timer goes, and what is known of its connections that are behind.

@@ -241,6 +241,7 @@ impl Model {
             operation: operation.name(),
             channel_arn: Some(subject.into()),
             session: None,
+            new_key_id: None,
             outcome,
             request_id: "".into(),
             remote,

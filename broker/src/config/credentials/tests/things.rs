@@ -29,6 +29,7 @@ fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
         name: Some(name.into()),
         thing_type: None,
         alias: "camera".into(),
+        grounds: 0,
         authority: None,
     }
 }

@@ -1,5 +1,7 @@
 use super::*;
+use broker_core::id::SessionKey;
 use broker_core::journal::Unaccepted;
+use codec::identifiers::ChannelArn;
 use codec::ws::FrameError;
 
 fn end(offered_ms: Option<u32>, answered_ms: Option<u32>) -> ConnectionEnd {
@@ -193,4 +195,42 @@ fn messages_that_are_not_accepted_are_one_row_of_their_connection_and_reason() {
     assert_eq!(says, wanted);
     assert_eq!(rows[1]["trouble"], "unaccepted");
     assert!(rows[1]["clientId"].is_null() && rows[1]["reason"].is_null());
+}
+
+#[test]
+fn a_displaced_connection_stands_first_until_it_is_gone() {
+    let troubled = Troubled::default();
+    let source = Source::End(end(Some(1), None));
+    troubled.0.lock().push(Wall(0), Trouble::Unanswered, source);
+    let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/two/1700000000000";
+    let line = |slot, sends| DisplacedLine {
+        session: SessionKey::new(slot, 0),
+        arn: ChannelArn::parse(arn, false).unwrap(),
+        client_id: None,
+        remote: ([10, 0, 0, 1], 9).into(),
+        by: ([10, 0, 0, 2], 9).into(),
+        since: Wall(1000),
+        sends,
+    };
+    let stand = |lines| {
+        let before = troubled.version();
+        troubled.0.lock().stand(lines);
+        troubled.version() > before
+    };
+    assert!(stand(vec![line(1, false)]));
+    assert!(!stand(vec![line(1, false)]), "nothing has changed");
+    assert!(stand(vec![line(1, true)]));
+    let rows = troubled.json();
+    let kinds: Vec<&Value> = (0..2).map(|place| &rows[place]["trouble"]).collect();
+    assert_eq!(kinds, ["displaced", "unanswered"]);
+    assert_eq!(
+        rows[0]["says"],
+        "10.0.0.2 took the place of 10.0.0.1 as the channel's master; that connection stays and receives nothing; it \
+         still sends: two devices or processes"
+    );
+    let many = (0..100).map(|slot| line(slot, false)).collect();
+    assert!(stand(many));
+    assert_eq!(troubled.0.lock().displaced.len(), TROUBLED_SHOWN_MAX);
+    assert!(stand(Vec::new()));
+    assert_eq!(troubled.json()[0]["trouble"], "unanswered");
 }

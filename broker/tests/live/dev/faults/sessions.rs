@@ -106,6 +106,10 @@ fn an_offer_to_a_half_open_session_comes_to_the_next(broker: &Broker) {
     assert!(unconfirmed > Some(0), "{shown}");
     clock(broker, "3s");
     at_least("presence.doubt is over", "heliograph_doubtful", 1.0);
+    let listed = get(broker.admin, "/channels?state=doubtful").json();
+    let names = listed["channels"].as_array().expect("a list");
+    let names: Vec<_> = names.iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["half-open"], "{listed}");
     let mut back = Peer::master(broker, &arn);
     back.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
     at_least("it came back", "heliograph_returned_total", 1.0);

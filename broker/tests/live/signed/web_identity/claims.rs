@@ -123,3 +123,34 @@ fn a_claim_that_was_not_kept_is_denied_and_not_allowed() {
     assert_eq!(status(&late), 200);
     service.end();
 }
+
+#[test]
+fn users_of_one_session_name_are_told_apart_in_the_log() {
+    let (provider, key) = (Provider::start(), TokenKey::new("one"));
+    provider.publish_keys(&[&key]);
+    let service = Service::with(&file(&provider, "private = true"), &[], 1);
+    fetched(&service, &provider, 1);
+    for user in ["alice", "bob"] {
+        let token = key.token(&claims(&provider, &json!({ "sub": user })));
+        let session = granted(&service, &sign_in(&service, "viewer", &token));
+        let arn = service.create(&session, &format!("of-{user}"));
+        let proof = format!("issuer=\"{}\" subject=\"{user}\"", provider.issuer);
+        let by = ["caller=\"viewer/app\"", &*proof, &session.id, &*arn];
+        let got = [
+            "AssumeRoleWithWebIdentity",
+            &*proof,
+            "new_key_id=",
+            &session.id,
+        ];
+        for parts in [by, got] {
+            until("its line", || {
+                let log = service.broker.log();
+                let mut lines = log.lines().filter(|line| line.contains(" audit "));
+                lines
+                    .any(|line| parts.iter().all(|part| line.contains(part)))
+                    .then_some(())
+            });
+        }
+    }
+    service.end();
+}

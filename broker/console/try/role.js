@@ -1,0 +1,61 @@
+// A device that came by a QR code: it is the camera or the viewer, which is asked once. And what phones need: a screen that stays on.
+
+const get = (id) => document.getElementById(id);
+const isPaired = document.documentElement.dataset.phone === 'paired';
+
+// Phones share no screen.
+document.querySelector('[name=source][value=screen]').closest('label').hidden = !navigator.mediaDevices?.getDisplayMedia;
+
+// Asks which role this device has, unless it is known; `start` starts a role, `stop` ends both.
+export function askRole(computer, role, { start, stop }) {
+    if (!isPaired) {
+        return;
+    }
+    get('choose-title').textContent = computer ? `Connected to ${computer}` : 'Connected to the computer';
+    const choose = (name) => {
+        get('choose').hidden = name !== undefined;
+        document.body.dataset.alone = name ?? 'none';
+        get('role').hidden = name === undefined;
+        if (name) {
+            start(name);
+        }
+    };
+    get('be-camera').addEventListener('click', () => choose('camera'));
+    get('be-viewer').addEventListener('click', () => choose('viewer'));
+    get('role').addEventListener('click', () => {
+        stop();
+        choose(undefined);
+    });
+    if (role === undefined) {
+        choose(undefined);
+    }
+}
+
+// The other camera of the device: shown where there may be one.
+export function offerTurn(isShown, facing) {
+    get('turn').hidden = !isShown || !(isPaired || matchMedia('(pointer: coarse)').matches);
+    get('turn').textContent = facing === 'user' ? 'Back camera' : 'Front camera';
+}
+
+let lock;
+
+// Keeps the screen on while something runs here. Browsers give the lock back when the page is hidden.
+export async function keepAwake(isWanted) {
+    if (!isWanted) {
+        lock?.release().catch(() => undefined);
+        lock = undefined;
+    } else if (lock === undefined || lock.released) {
+        lock = await navigator.wakeLock?.request('screen').catch(() => undefined);
+    }
+}
+
+// One side on the whole screen. On an iPhone a video alone can be.
+export function fillScreen(screen) {
+    if (document.fullscreenElement) {
+        document.exitFullscreen();
+    } else if (screen.requestFullscreen) {
+        screen.requestFullscreen().catch(() => undefined);
+    } else {
+        screen.querySelector('video').webkitEnterFullscreen?.();
+    }
+}

@@ -1,0 +1,41 @@
+//! `heliograph forget`: what a running broker remembers of somebody, erased.
+
+use crate::terminal::{self, counted};
+use crate::{admin_client::AdminListener, config::ForgetFlags, failure::Failure};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Has it erased, and prints how much that was.
+///
+/// # Errors
+/// [`Failure::Fatal`] when the broker does not answer, or not all nodes of its cluster do.
+pub fn run(flags: &ForgetFlags, out: &mut dyn Write) -> Result<(), Failure> {
+    let body = json!({ "text": flags.text }).to_string();
+    let removed = AdminListener::of(&flags.asked)?.post_json("/forget", &body)??;
+    let parts = [
+        ("refusals", "refusal"),
+        ("sessions", "troubled session"),
+        ("lines", "log line"),
+        ("notes", "recorder note"),
+    ];
+    let parts = parts.map(|(name, noun)| {
+        let count = removed[name]
+            .as_u64()
+            .and_then(|it| usize::try_from(it).ok());
+        counted(count.unwrap_or_default(), noun)
+    });
+    terminal::write(out, &format!("removed: {}\n", parts.join(", ")))?;
+    let missing = removed["missing"].as_array();
+    let missing: Vec<&str> = missing
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Fatal(format!(
+        "these nodes do not answer, and may remember it: {}: ask again when they run",
+        missing.join(", ")
+    )))
+}

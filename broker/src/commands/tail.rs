@@ -1,0 +1,211 @@
+//! `heliograph tail`: refusals and log lines of a running broker as they come, a line each.
+
+use crate::admin_client::AdminListener;
+use crate::commands::why::plain;
+use crate::config::{TailFlags, TailLevel};
+use crate::failure::Failure;
+use crate::terminal::{self, Colour, Screen};
+use serde_json::Value;
+use std::io::Write;
+
+/// Prints what comes, until nobody reads it, or the broker ends.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nobody answers, or the
+/// broker ends.
+pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
+    let listener = AdminListener::of(&flags.asked)?;
+    let mut events = listener.events("refusals,log")?;
+    loop {
+        let (name, data) = events.next()?;
+        for (level, line) in lines(&name, &data, flags) {
+            let shown = screen.show(&format!("{line}\n"), |_| colour(level));
+            if !terminal::is_read(out, &shown)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The lines of an event that are asked for, each with its level. Of what was there before, the last ones.
+fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
+    let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
+    let wanted = |it: &(TailLevel, String)| it.0 <= flags.level;
+    match (name, data["topic"].as_str()) {
+        // Refusals have the newest first there.
+        ("snapshot", Some("refusals")) => last(
+            list("refusals")
+                .iter()
+                .filter_map(|row| refusal(row, flags))
+                .filter(wanted),
+        ),
+        ("snapshot", Some("log")) => last(
+            list("lines")
+                .iter()
+                .rev()
+                .filter_map(|row| of_log(row, flags))
+                .filter(wanted),
+        ),
+        ("refusal", _) => refusal(data, flags).filter(wanted).into_iter().collect(),
+        ("log", _) => of_log(data, flags).filter(wanted).into_iter().collect(),
+        ("skipped", _) => {
+            let count = data["count"].as_u64().unwrap_or_default();
+            vec![(
+                TailLevel::Warn,
+                format!("{count} events were left out: too many in a second"),
+            )]
+        }
+        ("draining", _) => vec![(TailLevel::Warn, "the broker ends".to_owned())],
+        (_, _) => Vec::new(),
+    }
+}
+
+/// Of lines with the newest first the last ones, the newest last.
+fn last(newest_first: impl Iterator<Item = (TailLevel, String)>) -> Vec<(TailLevel, String)> {
+    let mut lines: Vec<_> = newest_first.take(BEFORE).collect();
+    lines.reverse();
+    lines
+}
+
+/// A refusal in one line.
+fn refusal(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
+    let fits = |name: &str, wanted: &Option<String>| {
+        wanted.as_deref().is_none_or(|wanted| row[name] == wanted)
+    };
+    if !fits("channel", &flags.channel) || !fits("check", &flags.check) {
+        return None;
+    }
+    let part = |name: &str| plain(&row[name]);
+    let or = |name: &str| part(name).unwrap_or_else(|| "-".into());
+    let mut line = format!("{}  {} {}", or("at"), or("status"), or("check"));
+    for (name, word) in [
+        ("operation", ""),
+        ("channel", "channel "),
+        ("clientId", "client "),
+        ("remote", "from "),
+    ] {
+        line.extend(part(name).map(|text| format!("  {word}{text}")));
+    }
+    line.push_str(&format!(
+        "  {}  (heliograph why {})",
+        or("says"),
+        or("requestId")
+    ));
+    Some((TailLevel::Warn, line))
+}
+
+/// A line of the log. Those of refusals come as refusals.
+fn of_log(row: &Value, flags: &TailFlags) -> Option<(TailLevel, String)> {
+    let text = row["text"].as_str().unwrap_or_default();
+    let refused = ["broker::journal: refused ", "\"message\":\"refused\""];
+    let named = flags
+        .channel
+        .as_deref()
+        .is_none_or(|name| names(text, name));
+    if !named || flags.check.is_some() || refused.iter().any(|it| text.contains(it)) {
+        return None;
+    }
+    let level = match row["level"].as_str() {
+        Some("ERROR") => TailLevel::Error,
+        Some("WARN") => TailLevel::Warn,
+        Some("DEBUG" | "TRACE") => TailLevel::Debug,
+        Some(_) | None => TailLevel::Info,
+    };
+    Some((level, terminal::plain(text)))
+}
+
+/// Whether a line has a name as a whole word, and not as a part of a longer one.
+fn names(text: &str, name: &str) -> bool {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.split(|c| !in_name(c)).any(|word| word == name)
+}
+
+fn colour(level: TailLevel) -> Option<Colour> {
+    match level {
+        TailLevel::Error => Some(Colour::Red),
+        TailLevel::Warn => Some(Colour::Yellow),
+        TailLevel::Info | TailLevel::Debug => None,
+    }
+}
+
+/// Lines of each kind that are shown of what was there before.
+const BEFORE: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Arguments, Command};
+    use clap::Parser;
+    use serde_json::json;
+
+    fn flags(line: &[&str]) -> TailFlags {
+        let line = ["heliograph", "tail"].iter().chain(line);
+        let Command::Tail(flags) = Arguments::try_parse_from(line).unwrap().command else {
+            panic!("it is tail")
+        };
+        flags
+    }
+
+    fn shown(name: &str, data: &Value, line: &[&str]) -> Vec<String> {
+        let lines = lines(name, data, &flags(line)).into_iter();
+        lines.map(|(_, line)| line).collect()
+    }
+
+    #[test]
+    fn refusals_and_lines_are_shown_where_they_fit() {
+        let refusal = json!({
+            "at": "T", "status": 403, "check": "unknown_key", "operation": "ConnectAsMaster", "channel": "cam-1",
+            "clientId": null, "remote": "10.0.0.1:9", "says": "No such key.\u{1b}[2J", "requestId": "0-1",
+        });
+        let line = "T  403 unknown_key  ConnectAsMaster  channel cam-1  from 10.0.0.1:9  No such key.\\u{1b}[2J  \
+                    (heliograph why 0-1)";
+        let log = |level: &str, text: &str| json!({ "level": level, "text": text });
+        let warn = log("WARN", "T WARN broker::journal: superseded channel=cam-1");
+        let info = log("INFO", "T INFO broker::server: serving shards=1");
+        let again = log("WARN", "T WARN broker::journal: refused request_id=0-1");
+        for (flags, expected) in [
+            (&[][..], vec![true, true, true, false]),
+            (&["--level", "warn"], vec![true, true, false, false]),
+            (&["--level", "error"], vec![false, false, false, false]),
+            (&["--channel", "cam-1"], vec![true, true, false, false]),
+            (&["--channel", "cam"], vec![false, false, false, false]),
+            (&["--check", "unknown_key"], vec![true, false, false, false]),
+            (&["--check", "draining"], vec![false, false, false, false]),
+        ] {
+            let events = [
+                ("refusal", &refusal),
+                ("log", &warn),
+                ("log", &info),
+                ("log", &again),
+            ];
+            let seen = events.map(|(name, data)| !shown(name, data, flags).is_empty());
+            assert_eq!(seen.to_vec(), expected, "{flags:?}");
+        }
+        assert_eq!(shown("refusal", &refusal, &[]), [line]);
+        assert_eq!(shown("presence", &refusal, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn the_last_of_what_was_there_come_first() {
+        let rows: Vec<Value> = (0..20)
+            .map(|n| json!({ "level": "INFO", "text": format!("line-{n}") }))
+            .collect();
+        let lines = shown("snapshot", &json!({ "topic": "log", "lines": rows }), &[]);
+        assert_eq!(
+            (lines.len(), &*lines[0], &*lines[9]),
+            (10, "line-10", "line-19")
+        );
+        let rows: Vec<Value> = (0..20)
+            .map(|n| json!({ "at": format!("T{n}"), "check": "draining" }))
+            .collect();
+        let lines = shown(
+            "snapshot",
+            &json!({ "topic": "refusals", "refusals": rows }),
+            &[],
+        );
+        assert!(
+            lines.len() == 10 && lines[9].starts_with("T0 "),
+            "{lines:?}"
+        );
+    }
+}

@@ -1,0 +1,353 @@
+//! `heliograph top`: what a running broker does, on one screen that is drawn again each second.
+
+use crate::admin_client::AdminListener;
+use crate::config::TopFlags;
+use crate::failure::Failure;
+use crate::terminal::{self, Colour, Screen};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Read, Write};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+/// Draws until `q` is pressed or the broker ends; once, where there is no terminal.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when nobody answers, or the
+/// broker ends.
+pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
+    let listener = AdminListener::of(&flags.asked)?;
+    if !screen.is_terminal() || !io::stdin().is_terminal() {
+        let document = listener.get("/overview")?.map_err(Failure::from)?;
+        return terminal::write(out, &State::of(&document).text(Screen::PLAIN, usize::MAX));
+    }
+    let mut events = listener.events("overview,troubled")?;
+    let (to, from) = mpsc::channel();
+    thread::spawn(move || {
+        loop {
+            let event = events.next();
+            let is_last = event.is_err();
+            if to.send(event).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    let _keys = Keys::take()?;
+    terminal::write(out, ENTER)?;
+    let ended = draw(&from, out);
+    terminal::write(out, LEAVE)?;
+    ended
+}
+
+/// Draws what comes from the broker, until a key ends it.
+fn draw(
+    from: &Receiver<Result<(String, Value), Failure>>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut state = State::default();
+    while !is_over() {
+        let mut is_new = false;
+        while let Ok(event) = from.try_recv() {
+            let (name, data) = event?;
+            state.take(&name, &data);
+            is_new = true;
+        }
+        if is_new {
+            // The terminal may have another size than before.
+            let screen = Screen::stdout();
+            let text = state
+                .text(screen, screen.rows())
+                .replace('\n', "\u{1b}[K\n");
+            terminal::write(out, &format!("\u{1b}[H{text}\u{1b}[J"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits a moment for a key: whether it is one that ends the command. A terminal that is gone ends it too.
+fn is_over() -> bool {
+    let mut stdin = io::stdin();
+    let wait = Timespec {
+        tv_sec: 0,
+        tv_nsec: WAIT_NS,
+    };
+    let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+    match poll(&mut polled, Some(&wait)) {
+        Ok(0) | Err(_) => false,
+        Ok(_) => {
+            let mut key = [0];
+            match stdin.read(&mut key) {
+                Ok(1) => matches!(key, [b'q' | b'Q' | CTRL_C | ESCAPE]),
+                Ok(_) | Err(_) => true,
+            }
+        }
+    }
+}
+
+/// Keys come one by one and are not shown, until this is dropped.
+struct Keys(Termios);
+
+impl Keys {
+    fn take() -> Result<Self, Failure> {
+        let failed = |error| Failure::fatal("the terminal cannot be set", &error);
+        let before = tcgetattr(io::stdin()).map_err(failed)?;
+        let mut keys = before.clone();
+        keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        tcsetattr(io::stdin(), OptionalActions::Now, &keys).map_err(failed)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+/// Another screen without a cursor; the first one with it again.
+const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
+const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
+const WAIT_NS: i64 = 200_000_000;
+const CTRL_C: u8 = 3;
+const ESCAPE: u8 = 27;
+
+// The screen: figures, then the channels in trouble, as many as there is room for.
+
+/// What is known of the broker.
+#[derive(Debug, Default)]
+struct State {
+    node: Value,
+    now: Value,
+    troubled: Vec<Value>,
+}
+
+impl State {
+    /// The state of a whole document of `/overview`.
+    fn of(document: &Value) -> Self {
+        let mut state = Self::default();
+        state.take("snapshot", document);
+        state
+    }
+
+    fn take(&mut self, name: &str, data: &Value) {
+        let troubled = data["sessions"]
+            .as_array()
+            .or_else(|| data["troubled"].as_array());
+        if let Some(troubled) = troubled {
+            self.troubled.clone_from(troubled);
+        }
+        if name == "overview" {
+            self.now.clone_from(data);
+        } else if data["now"].is_object() {
+            (self.node, self.now) = (data["node"].clone(), data["now"].clone());
+        }
+    }
+
+    /// The screen, in at most this many lines.
+    fn text(&self, screen: Screen, rows: usize) -> String {
+        let mut lines = self.figures(screen);
+        let troubles = self.troubles();
+        lines.push(String::new());
+        lines.push(match troubles.len() {
+            0 => screen.paint(Colour::Green, "No channel is in trouble."),
+            count => screen.paint(Colour::Bold, &terminal::counted(count, "trouble")),
+        });
+        for (count, row) in troubles {
+            let part = |name: &str| row[name].as_str().map(terminal::plain).unwrap_or_default();
+            let times = if count > 1 {
+                format!(" ({count})")
+            } else {
+                String::new()
+            };
+            let line = format!(
+                "{:<12} {}{times}  {}",
+                part("trouble"),
+                part("channel"),
+                part("says")
+            );
+            let colour = if part("trouble") == "slow" {
+                Colour::Yellow
+            } else {
+                Colour::Red
+            };
+            lines.push(screen.paint(colour, &screen.cut(&line)));
+        }
+        lines.truncate(rows.saturating_sub(1).max(1));
+        lines.join("\n") + "\n"
+    }
+
+    fn figures(&self, screen: Screen) -> Vec<String> {
+        let now = &self.now;
+        let connections = &now["connections"];
+        let count = |name: &str| connections[name].as_u64().unwrap_or_default();
+        let title = format!(
+            "heliograph {}  {}{}",
+            self.node["version"]
+                .as_str()
+                .map(terminal::plain)
+                .unwrap_or_default(),
+            now["status"]
+                .as_str()
+                .map(terminal::plain)
+                .unwrap_or_default(),
+            if screen.is_terminal() {
+                "  (q ends)"
+            } else {
+                ""
+            },
+        );
+        let quantiles = |name: &str, unit: f64| {
+            let of = |share: &str| match now[name][share].as_f64() {
+                Some(value) => format!("{:.2} ms", value / unit),
+                None => "-".to_owned(),
+            };
+            format!("p50 {}, p99 {}", of("p50"), of("p99"))
+        };
+        let rows = [
+            (
+                "Connections",
+                format!(
+                    "masters {}, viewers {}, superseded {}, HTTP {}, handshakes {}",
+                    count("master"),
+                    count("viewer"),
+                    count("superseded"),
+                    count("http"),
+                    count("handshake")
+                ),
+            ),
+            (
+                "Messages",
+                format!(
+                    "{:.1} a second, {} kept for absent peers",
+                    now["messagesPerSecond"].as_f64().unwrap_or_default(),
+                    now["pendingMessages"].as_u64().unwrap_or_default()
+                ),
+            ),
+            ("Delivery", quantiles("deliveryUs", 1e3)),
+            ("Set-up", quantiles("setupMs", 1.0)),
+            ("Refusals", refusals(&now["refusedPerSecond"])),
+            ("Shards", shards(&now["shards"])),
+        ];
+        let row = |(name, text): (&str, String)| {
+            let name = screen.paint(Colour::Bold, &format!("{name:<12}"));
+            // The name is as wide as it looks.
+            let text = screen.cut(&format!("{:<13}{text}", ""));
+            format!("{name} {}", text.trim_start())
+        };
+        let title = screen.paint(Colour::Bold, &screen.cut(&title));
+        [title, String::new()]
+            .into_iter()
+            .chain(rows.map(row))
+            .collect()
+    }
+
+    /// Troubles by kind and channel: how often, and the first of each as it is listed.
+    fn troubles(&self) -> Vec<(u64, &Value)> {
+        let mut places = BTreeMap::new();
+        let mut all: Vec<(u64, &Value)> = Vec::new();
+        for row in &self.troubled {
+            let key = (row["trouble"].to_string(), row["channel"].to_string());
+            let count = row["count"].as_u64().unwrap_or(1);
+            let place = *places.entry(key).or_insert(all.len());
+            match all.get_mut(place) {
+                Some((known, _)) => *known += count,
+                None => all.push((count, row)),
+            }
+        }
+        all
+    }
+}
+
+/// Refusals a second, and the checks that most of them did not pass.
+fn refusals(by_check: &Value) -> String {
+    let rates = by_check.as_object().into_iter().flatten();
+    let mut rates: Vec<(f64, &String)> = rates
+        .filter_map(|(check, rate)| Some((rate.as_f64()?, check)))
+        .collect();
+    rates.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let sum: f64 = rates.iter().map(|(rate, _)| rate).sum::<f64>().max(0.0);
+    let shown = rates
+        .iter()
+        .take(CHECKS)
+        .map(|(rate, check)| format!("{} {rate:.1}", terminal::plain(check)));
+    let shown: Vec<String> = shown.collect();
+    match shown.is_empty() {
+        true => "none".to_owned(),
+        false => format!("{sum:.1} a second: {}", shown.join(", ")),
+    }
+}
+
+/// How busy each shard is, and for how long one has not answered.
+fn shards(rows: &Value) -> String {
+    let shown = rows.as_array().into_iter().flatten().map(|row| {
+        let busy = 100.0 * row["busy"].as_f64().unwrap_or_default();
+        match row["silentSeconds"].as_f64() {
+            Some(seconds) => format!("{} silent for {seconds:.0} s", row["shard"]),
+            None => format!("{} busy {busy:.0} %", row["shard"]),
+        }
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Checks that are named.
+const CHECKS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn state() -> State {
+        State::of(&json!({
+            "node": { "version": "0.1.0" },
+            "now": {
+                "status": "ok",
+                "connections": { "master": 12, "viewer": 40, "superseded": 1, "http": 3, "handshake": 0 },
+                "messagesPerSecond": 1234.54, "pendingMessages": 7, "deliveryUs": { "p50": 120.0, "p99": null },
+                "setupMs": { "p50": 62.0, "p99": 140.5 },
+                "refusedPerSecond": { "unknown_key": 2.0, "draining": 10.0 },
+                "shards": [{ "shard": 0, "busy": 0.25, "silentSeconds": null }, { "shard": 1, "silentSeconds": 14.2 }],
+            },
+            "troubled": [
+                { "trouble": "displaced", "channel": "cam\u{1b}[2J", "says": "two", "count": 1 },
+                { "trouble": "unanswered", "channel": "cam-2", "says": "newest", "count": 1 },
+                { "trouble": "unanswered", "channel": "cam-2", "says": "older", "count": 2 },
+            ],
+        }))
+    }
+
+    #[test]
+    fn a_screen_has_the_figures_and_the_channels_in_trouble() {
+        let text = state().text(Screen::PLAIN, usize::MAX);
+        assert_eq!(
+            text,
+            "heliograph 0.1.0  ok\n\
+             \n\
+             Connections  masters 12, viewers 40, superseded 1, HTTP 3, handshakes 0\n\
+             Messages     1234.5 a second, 7 kept for absent peers\n\
+             Delivery     p50 0.12 ms, p99 -\n\
+             Set-up       p50 62.00 ms, p99 140.50 ms\n\
+             Refusals     12.0 a second: draining 10.0, unknown_key 2.0\n\
+             Shards       0 busy 25 %, 1 silent for 14 s\n\
+             \n\
+             2 troubles\n\
+             displaced    cam\\u{1b}[2J  two\n\
+             unanswered   cam-2 (3)  newest\n"
+        );
+        assert_eq!(state().text(Screen::PLAIN, 4).lines().count(), 3);
+    }
+
+    #[test]
+    fn events_change_what_they_are_about() {
+        let mut state = state();
+        state.take("overview", &json!({ "status": "draining" }));
+        state.take("troubled", &json!({ "sessions": [] }));
+        state.take("skipped", &json!({ "count": 3 }));
+        let text = state.text(Screen::PLAIN, usize::MAX);
+        assert!(text.starts_with("heliograph 0.1.0  draining\n"), "{text}");
+        assert!(text.contains("Refusals     none\n"), "{text}");
+        assert!(text.ends_with("No channel is in trouble.\n"), "{text}");
+    }
+}

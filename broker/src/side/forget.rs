@@ -1,0 +1,220 @@
+//! What this process remembers of people and devices, forgotten: what names somebody, by `POST /forget`, and what is
+//! older than `[privacy] keep`.
+//!
+//! That is in memory alone, in four places: kept refusals, troubled sessions, the last lines of the log, and notes of
+//! the recorders. `deploy/PRIVACY.md` has what is elsewhere.
+
+use crate::edge::turn::calendar;
+use crate::limits::FORGET_BYTES_MAX;
+use crate::side::admin::connections::Seat;
+use crate::side::admin::http::{Answer, Fault, SILENT, is_json};
+use crate::side::cluster;
+use crate::side::inspector::{Inspector, NodeReply, Posted};
+use crate::side::log::{line, tail::LogTail};
+use crate::side::refusals::Refusals;
+use crate::side::trace::failed_sessions::Troubled;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, State};
+use axum::http::HeaderMap;
+use axum::routing::post;
+use axum::{Json, Router};
+use broker_core::id::ShardId;
+use broker_core::journal::{Presented, Refused};
+use broker_core::shard::{Forget, Question, Reply};
+use broker_core::time::Wall;
+use serde::Deserialize;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Everything that remembers somebody. A clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct Memories {
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) troubled: Arc<Troubled>,
+    pub(crate) tail: Arc<LogTail>,
+    pub(crate) inspector: Inspector,
+}
+
+/// The page.
+pub(crate) fn routes(memories: Memories) -> Router {
+    let routes = Router::new().route(PATH, post(forget));
+    routes.with_state(memories)
+}
+
+/// `POST /forget`, with `{"text": "…"}`: on this node, and on the others where they agree in etcd.
+async fn forget(
+    State(memories): State<Memories>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    is_json(&headers)?;
+    let posted = Posted {
+        body: String::from_utf8_lossy(&body).into_owned(),
+        remote: seat.remote(),
+    };
+    let mut removed = memories.forget_here(&posted).await?;
+    let mut missing = Vec::new();
+    if let Some(nodes) = &memories.inspector.nodes {
+        let others = nodes.ask(cluster::PATH, "").await?;
+        missing = others.missing;
+        for NodeReply { node, .. } in others.replies {
+            match nodes.post(&node, PATH.into(), posted.clone()).await {
+                Ok((code, document)) if code.is_success() => add(&mut removed, &document),
+                Ok(_) | Err(_) => missing.push(node),
+            }
+        }
+    }
+    removed["missing"] = missing.into();
+    Ok(Json(removed))
+}
+
+impl Memories {
+    /// Forgets on this node what a request names: the numbers of what is gone, as a document.
+    pub(crate) async fn forget_here(&self, posted: &Posted) -> Result<Value, Fault> {
+        let Wanted { text } = serde_json::from_str(&posted.body).map_err(|_| BAD_BODY)?;
+        if !(1..=FORGET_BYTES_MAX).contains(&text.len()) {
+            return Err(BAD_BODY);
+        }
+        let notes = self.notes(&Forget::Named(text.as_str().into())).await?;
+        let refusals = self.refusals.recent().forget(|it| names(it, &text));
+        let sessions = self.troubled.forget(|_, row| mentions(row, &text));
+        // The last, so that no line of the others stays.
+        let lines = self.tail.forget(|_, line| mentions(line, &text));
+        line::forgotten(refusals + sessions + lines + notes, posted.remote);
+        Ok(value!({
+            "refusals": refusals,
+            "sessions": sessions,
+            "lines": lines,
+            "notes": notes,
+        }))
+    }
+
+    /// Forgets what is older than this, again and again; nothing if it is 0.
+    pub(crate) async fn age(self, keep_ms: u64) {
+        if keep_ms == 0 {
+            return;
+        }
+        let pause = Duration::from_millis(keep_ms / 4).clamp(PAUSE_LEAST, PAUSE_MOST);
+        loop {
+            sleep(pause).await;
+            let before = Wall(calendar().0.saturating_sub(keep_ms));
+            // A shard that does not answer is asked again.
+            let _ = self.notes(&Forget::Before(before)).await;
+            self.refusals.recent().forget(|it| it.at < before);
+            self.troubled.forget(|at, _| at < before);
+            self.tail.forget(|at, _| at < before);
+        }
+    }
+
+    /// Erases notes of all shards: the number of events.
+    async fn notes(&self, forget: &Forget) -> Result<usize, Fault> {
+        let shards = &self.inspector.shards;
+        let (mut erased, mut number) = (0, 0);
+        while shards.has(ShardId(number)) {
+            let mut next = None;
+            loop {
+                let question = Question::Forget(forget.clone(), next);
+                let reply = shards.ask_one(ShardId(number), question).await;
+                let Some(Reply::Forgotten(count, more)) = reply else {
+                    return Err(SILENT);
+                };
+                erased += count;
+                next = more;
+                if next.is_none() {
+                    break;
+                }
+            }
+            number += 1;
+        }
+        Ok(usize::try_from(erased).unwrap_or(usize::MAX))
+    }
+}
+
+/// The body of a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    text: String,
+}
+
+/// Adds the numbers of another node.
+fn add(sum: &mut Value, more: &Value) {
+    for name in ["refusals", "sessions", "lines", "notes"] {
+        let count = |value: &Value| value[name].as_u64().unwrap_or_default();
+        sum[name] = (count(sum) + count(more)).into();
+    }
+}
+
+/// Whether a refusal names somebody.
+fn names(refused: &Refused, text: &str) -> bool {
+    let claims = &refused.claims;
+    let explained = refused.explain.as_deref().map(|it| &*it.canonical_request);
+    let shown = claims.sign_in.as_deref().map(Presented::named);
+    let shown = shown.into_iter().flatten().filter_map(|(_, text)| text);
+    let own = [
+        &claims.client_id,
+        &claims.session,
+        &claims.key_id,
+        &claims.principal,
+        &claims.source_identity,
+        &refused.policy,
+    ];
+    let own = own.into_iter().filter_map(|it| it.as_deref());
+    let mut all = own.chain(explained).chain(shown);
+    let remote = refused.remote.ip().to_canonical().to_string();
+    remote == text || all.any(|it| mentions(it, text))
+}
+
+/// Whether a line has a text as a whole word: `10.0.0.1` is not in `10.0.0.12`. In lines of the log, and in JSON, some
+/// characters are escaped.
+fn mentions(line: &str, text: &str) -> bool {
+    let escaped = text.escape_debug().to_string();
+    [text, &escaped].into_iter().any(|text| {
+        line.match_indices(text).any(|(at, _)| {
+            let (before, after) = (line.get(..at), line.get(at + text.len()..));
+            let before = before.and_then(|it| it.chars().next_back());
+            let after = after.and_then(|it| it.chars().next());
+            !before.is_some_and(is_of_word) && !after.is_some_and(is_of_word)
+        })
+    })
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
+}
+
+/// The path of the page.
+pub(crate) const PATH: &str = "/forget";
+
+const BAD_BODY: Fault = Fault::new(
+    axum::http::StatusCode::BAD_REQUEST,
+    "the body must be {\"text\":\"…\"}, with a client id, an address, a subject or a thing of 1 to 2048 bytes",
+);
+
+/// Between two looks at what has become too old, at least and at most.
+const PAUSE_LEAST: Duration = Duration::from_secs(1);
+const PAUSE_MOST: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_meant_where_it_is_a_whole_word() {
+        for (line, text, is) in [
+            ("remote=10.0.0.1:9", "10.0.0.1", true),
+            ("remote=10.0.0.12:9", "10.0.0.1", false),
+            ("remote=[::1]:9", "::1", true),
+            ("client_id=\"v1\"", "v1", true),
+            ("client_id=\"v1-a\" by=v1.b", "v1", false),
+            ("client_id=\"v1-a\" by=v1", "v1", true),
+            (r#"client_id="a\"b""#, "a\"b", true),
+            ("", "v1", false),
+        ] {
+            assert_eq!(mentions(line, text), is, "{text} in {line}");
+        }
+    }
+}
