@@ -196,7 +196,7 @@ fn in_use(failure: Failure, data_dir: &Path) -> Failure {
             "the data directory {} is in use by another process, a broker that runs or a command: stop it first",
             data_dir.display()
         )),
-        Failure::Configuration(_) | Failure::Impatience => failure,
+        Failure::Configuration(_) | Failure::Warnings(_) | Failure::Impatience => failure,
     }
 }
 

@@ -12,6 +12,9 @@ pub enum Failure {
     /// The machine or the program: what is wrong, and the remedy if there is one. Exit code 1.
     #[error("{0}")]
     Fatal(String),
+    /// Nothing is broken, but somebody should look: how many warnings were printed. Exit code 1.
+    #[error("{0}")]
+    Warnings(String),
     /// A second signal: no time for anything. Exit code 1.
     #[error("ended at once by a second signal; connections were cut off")]
     Impatience,
@@ -28,7 +31,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 2,
-            Self::Fatal(_) | Self::Impatience => 1,
+            Self::Fatal(_) | Self::Warnings(_) | Self::Impatience => 1,
         }
     }
 }

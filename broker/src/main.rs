@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&Screen::stderr().error(&failure.to_string()).trim_end());
+            say(&Screen::stderr().failure(&failure).trim_end());
             ExitCode::from(failure.code())
         }
     }

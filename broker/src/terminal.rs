@@ -242,13 +242,13 @@ impl Screen {
         out
     }
 
-    /// An error, as it ends a command: on a terminal it says that it is one.
+    /// The end of a command that failed: on a terminal an error says that it is one.
     #[must_use]
-    pub fn error(self, text: &str) -> String {
-        if !self.is_terminal() {
-            return format!("{text}\n");
+    pub fn failure(self, failure: &Failure) -> String {
+        if !self.is_terminal() || matches!(failure, Failure::Warnings(_)) {
+            return format!("{failure}\n");
         }
-        let shown = self.show(&format!("error: {text}"), |_| None);
+        let shown = self.show(&format!("error: {failure}"), |_| None);
         shown.replacen("error:", &self.paint(Colour::Red, "error:"), 1)
     }
 }
@@ -401,8 +401,13 @@ mod tests {
         let bold = |line: &str| line.starts_with('a').then_some(Colour::Bold);
         assert_eq!(narrow.show("a\n  b\n", bold), "\u{1b}[1ma\u{1b}[0m\n  b\n");
         assert_eq!(Screen::PLAIN.show("a\n  b\n", bold), "a\n  b\n");
-        assert_eq!(narrow.error("no"), "\u{1b}[31merror:\u{1b}[0m no\n");
-        assert_eq!(Screen::PLAIN.error("no"), "no\n");
+        let (no, warnings) = (
+            Failure::Fatal("no".into()),
+            Failure::Warnings("2 warnings".into()),
+        );
+        assert_eq!(narrow.failure(&no), "\u{1b}[31merror:\u{1b}[0m no\n");
+        assert_eq!(narrow.failure(&warnings), "2 warnings\n");
+        assert_eq!(Screen::PLAIN.failure(&no), "no\n");
     }
 
     #[test]

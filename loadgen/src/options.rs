@@ -4,7 +4,7 @@ use crate::scenario;
 use crate::schedule::{Arrival, Moment, Share};
 use crate::{address::Target, edge::Server};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -118,7 +118,7 @@ impl CommandLine {
             .get(1)
             .filter(|word| matches!(word.as_str(), "run" | "plan"));
         let Some(place) = named.and_then(|_| scenario::place(&words)) else {
-            return Self::try_parse_from(words);
+            return Self::of(words);
         };
         let path = words.get(place).map(PathBuf::from).unwrap_or_default();
         let fault = |what: String| {
@@ -140,9 +140,113 @@ impl CommandLine {
             2..2,
             flags.into_iter().filter(|flag| !(overrides && given(flag))),
         );
-        Self::try_parse_from(all)
+        Self::of(all)
+    }
+
+    fn of(words: Vec<String>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&program().try_get_matches_from(words)?)
     }
 }
+
+/// The program; in its help the flags have groups, and each command an example.
+fn program() -> clap::Command {
+    let grouped = |command: clap::Command| {
+        let all = GROUPS
+            .iter()
+            .flat_map(|(title, flags)| flags.iter().map(move |flag| (*title, *flag)));
+        all.fold(command, |command, (title, flag)| {
+            command.mut_arg(flag, |it| it.help_heading(title))
+        })
+    };
+    CommandLine::command()
+        .mut_subcommand("run", |it| grouped(it).after_help(RUN_EXAMPLES))
+        .mut_subcommand("plan", |it| grouped(it).after_help(PLAN_EXAMPLE))
+        .mut_subcommand("report", |it| it.after_help(REPORT_EXAMPLES))
+}
+
+/// The flags of `run` and `plan` by what they are about.
+const GROUPS: [(&str, &[&str]); 7] = [
+    (
+        "Target",
+        &[
+            "targets",
+            "i_own_this_target",
+            "yes",
+            "tls_target",
+            "tls_percent",
+            "tls_ca",
+            "insecure",
+            "resume",
+        ],
+    ),
+    (
+        "Load",
+        &[
+            "mode",
+            "channels",
+            "viewers_per_channel",
+            "duration",
+            "sessions",
+            "rate",
+            "arrival",
+            "hold",
+            "patience",
+            "candidates",
+            "trickle",
+            "sdp_payload",
+            "window",
+            "payload",
+            "seed",
+        ],
+    ),
+    (
+        "Signatures and channels",
+        &[
+            "presign",
+            "no_auth",
+            "discover",
+            "create_channels",
+            "region",
+            "account_id",
+            "channel_prefix",
+        ],
+    ),
+    (
+        "Processes and machines",
+        &["processes", "cores", "source_addresses", "part", "start_at"],
+    ),
+    (
+        "CPU and memory of the server",
+        &["server_pid", "admin", "token_file"],
+    ),
+    (
+        "Thresholds",
+        &[
+            "p50_below",
+            "p90_below",
+            "p99_below",
+            "p999_below",
+            "max_below",
+            "failed_below",
+            "fail_on_threshold",
+        ],
+    ),
+    ("Report", &["json", "html", "quiet", "service_version"]),
+];
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  loadgen run --target http://127.0.0.1:8443 --rate 100 --duration 30 --html report.html
+  loadgen run --target http://127.0.0.1:8443 --mode storm --channels 5000";
+
+const PLAN_EXAMPLE: &str = "\
+Example:
+  loadgen plan --target http://127.0.0.1:8443 --mode idle --channels 50000";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  loadgen report before.json after.json --html both.html
+  loadgen report --merge part-1.json part-2.json --json whole.json";
 
 /// Kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -350,9 +454,6 @@ fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::
 /// The latency is the one that the verdict names: from a session's start to its answer (sessions, storm), of a message
 /// (relay), of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
-#[command(
-    next_help_heading = "Thresholds: named in the report, and in the exit code with --fail-on-threshold"
-)]
 pub struct Thresholds {
     /// Milliseconds below which the median latency should be: from a session's start to its answer (sessions, storm),
     /// of a message (relay), of the upgrade (idle, connect)
@@ -412,5 +513,26 @@ mod tests {
     fn cpu_lists() {
         assert_eq!(cpu_list("3,0-1,1"), Ok(CpuList(vec![0, 1, 3])));
         assert!(cpu_list("").is_err() && cpu_list("1024").is_err());
+    }
+
+    #[test]
+    fn every_flag_of_a_run_is_in_a_group_and_the_examples_are_taken() {
+        let program = program();
+        let run = program.find_subcommand("run").unwrap();
+        let lost = |flag: &&clap::Arg| {
+            !flag.is_positional() && !flag.is_hide_set() && flag.get_help_heading().is_none()
+        };
+        let lost: Vec<_> = run
+            .get_arguments()
+            .filter(lost)
+            .map(clap::Arg::get_id)
+            .collect();
+        assert!(lost.is_empty(), "{lost:?}");
+        for text in [RUN_EXAMPLES, PLAN_EXAMPLE, REPORT_EXAMPLES] {
+            for example in text.lines().skip(1) {
+                let words = example.split_whitespace().map(str::to_owned).collect();
+                assert!(CommandLine::of(words).is_ok(), "{example}");
+            }
+        }
     }
 }

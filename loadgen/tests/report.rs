@@ -83,10 +83,9 @@ fn cells(output: &Output, label: &str) -> Vec<String> {
 fn one_report_ends_as_its_run_did() {
     let folder = Folder::new("one");
     let good = report(&[&folder.file("good.json", &document(10, 500, 0))]);
-    assert_eq!(
-        (good.status.code(), cells(&good, "message p99 ")),
-        (Some(0), vec!["500 µs".into()])
-    );
+    assert_eq!(good.status.code(), Some(0));
+    let p99 = &cells(&good, "message ")[2];
+    assert_eq!(p99, "500 µs");
     let bad = report(&[&folder.file("bad.json", &document(10, 500, 3))]);
     assert_eq!(
         (bad.status.code(), cells(&bad, "lost")),

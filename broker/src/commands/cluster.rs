@@ -236,7 +236,7 @@ fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<Strin
             format!("{done} of {all} channels were made: the same command again makes the others");
         match failure(&error, etcd) {
             Failure::Configuration(said) => Failure::Configuration(format!("{said}: {more}")),
-            said @ (Failure::Fatal(_) | Failure::Impatience) => {
+            said @ (Failure::Fatal(_) | Failure::Warnings(_) | Failure::Impatience) => {
                 Failure::Fatal(format!("{said}: {more}"))
             }
         }

@@ -25,8 +25,8 @@ use store::Store;
 /// Looks at everything, and prints a line each; with `--ready` only asks the broker that runs.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something must be set right, [`Failure::Fatal`] after a warning, or when the broker
-/// that was asked is not ready.
+/// [`Failure::Configuration`] when something must be set right, [`Failure::Warnings`] after warnings alone,
+/// [`Failure::Fatal`] when the broker that was asked is not ready.
 pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     if flags.ready {
         return ready(&AdminListener::of(&flags.asked)?.at_once(), out);
@@ -42,7 +42,7 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(
     let warnings = count(&findings, Level::Warning, "warning");
     match (count(&findings, Level::Error, "failure"), warnings) {
         (None, None) => Ok(()),
-        (None, Some(warnings)) => Err(Failure::Fatal(warnings)),
+        (None, Some(warnings)) => Err(Failure::Warnings(warnings)),
         (Some(failures), None) => Err(Failure::Configuration(failures)),
         (Some(failures), Some(warnings)) => {
             Err(Failure::Configuration(format!("{failures}, {warnings}")))

@@ -235,7 +235,7 @@ impl ConfigError {
             if let ValuePlace::File { line, column } = fault.place {
                 let shown = text.lines().nth(line.saturating_sub(1));
                 let shown = shown.filter(|shown| !SECRETS.iter().any(|word| shown.contains(word)));
-                out.extend(shown.map(|shown| mark(line, column, &plain(shown))));
+                out.extend(shown.map(|shown| mark(line, column, shown)));
             }
         }
         out.extend(self.others.iter().map(ToString::to_string));
@@ -243,15 +243,27 @@ impl ConfigError {
     }
 }
 
-/// A line of a file, and a mark below one of its columns.
-fn mark(line: usize, column: usize, shown: &str) -> String {
-    let number = format!("{line:>5}");
-    let (margin, before) = (
-        " ".repeat(number.len()),
-        " ".repeat(column.saturating_sub(1)),
-    );
-    format!("{number} | {shown}\n{margin} | {before}^")
+/// A line of a file, and a mark below one of its columns; of a wide line what is around the column.
+fn mark(line: usize, column: usize, whole: &str) -> String {
+    let at = column.saturating_sub(1);
+    let from = if whole.chars().count() > SHOWN {
+        at.saturating_sub(SHOWN / 2)
+    } else {
+        0
+    };
+    let part = |from, to: usize| {
+        let chars = whole.chars().skip(from).take(to.saturating_sub(from));
+        plain(&chars.collect::<String>())
+    };
+    let indent = " ".repeat(part(from, at).chars().count());
+    format!(
+        "{line:>5} | {}\n      | {indent}^",
+        part(from, from + SHOWN)
+    )
 }
+
+/// Characters of a line that are shown: with its number they stay on one line of a terminal.
+const SHOWN: usize = 70;
 
 /// Words in the names of keys whose values are not shown.
 const SECRETS: [&str; 3] = ["secret", "password", "key"];
@@ -291,5 +303,20 @@ mod marked_tests {
         );
         assert_eq!(error.marked(), wanted);
         let _ = fs::remove_file(&path);
+    }
+
+    #[test]
+    fn of_a_wide_line_the_part_around_the_mark_is_shown_and_escapes_move_it() {
+        let wide = format!("{}shards = 0{}", "x".repeat(200), "y".repeat(200));
+        let shown = mark(7, 210, &wide);
+        let [line, below] = shown.lines().collect::<Vec<_>>()[..] else {
+            panic!("{shown}")
+        };
+        assert_eq!(line.find('0'), below.find('^'));
+        assert!(line.len() < 80 && line.contains("shards = 0"), "{line}");
+        assert_eq!(
+            mark(1, 3, "a\u{1b}0"),
+            "    1 | a\\u{1b}0\n      |        ^"
+        );
     }
 }

@@ -49,7 +49,7 @@ impl Drop for Scratch {
     }
 }
 
-/// etcd waits for its disk at each write, and a disk that others use makes that a hundred times longer: its files are in
+/// etcd waits for its disk at each write, and a disk that others use takes a hundred times longer: its files are in
 /// memory where there is room. A member takes 128 MiB for its log.
 fn quick_directory() -> PathBuf {
     const ROOM: u64 = 4 << 30;

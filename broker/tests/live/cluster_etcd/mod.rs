@@ -2,7 +2,8 @@
 //! name.
 //!
 //! * [`meeting`]: what must work, through any node.
-//! * [`lists`]: what all nodes answer together; [`disconnect`]: what one of them is to do for another.
+//! * [`lists`]: what all nodes answer together; [`forgets`]: what they forget together.
+//! * [`disconnect`]: what one of them is to do for another.
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
 //! * [`front`]: a node that ends in front of clients of others' channels, and all nodes that end together.
 //! * [`slot_lines`]: what the log says of slots.
@@ -16,6 +17,7 @@
 
 mod capacity;
 mod disconnect;
+mod forgets;
 mod front;
 mod lists;
 mod meeting;

@@ -1,0 +1,66 @@
+//! What all nodes remember of somebody, erased through one of them.
+
+use super::nodes::Nodes;
+use crate::http::{admin, call, get};
+use crate::process::Broker;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use testkit::until;
+
+#[test]
+#[ignore = "needs etcd"]
+fn any_node_has_all_forget() {
+    let Some(nodes) = Nodes::start(1) else { return };
+    for (_, node) in nodes.all() {
+        assert_eq!(refuse(node), 1);
+    }
+    let removed = forget(nodes.node(1));
+    assert_eq!(removed["refusals"], 3, "{removed}");
+    assert_eq!(removed["missing"], json!([]));
+    for (_, node) in nodes.all() {
+        assert_eq!(kept(node), 0);
+        node.logged(&["operation=\"Forget\""], 1);
+    }
+
+    // One that stands still is named, and the others have forgotten.
+    for (_, node) in nodes.all() {
+        refuse(node);
+    }
+    nodes.node(2).signal("STOP");
+    let began = Instant::now();
+    let removed = forget(nodes.node(0));
+    let took = began.elapsed();
+    nodes.node(2).signal("CONT");
+    assert_eq!(removed["refusals"], 2, "{removed}");
+    assert_eq!(removed["missing"], json!(["n3"]));
+    assert!(took <= Duration::from_secs(6), "{took:?}");
+    assert_eq!([kept(nodes.node(0)), kept(nodes.node(1))], [0, 0]);
+    until("it goes on", || {
+        (forget(nodes.node(0))["missing"] == json!([])).then_some(())
+    });
+    assert_eq!(kept(nodes.node(2)), 0);
+}
+
+/// Leaves a refusal on a node: how many it keeps.
+fn refuse(node: &Broker) -> u64 {
+    let answer = call(
+        node.plain,
+        "/describeSignalingChannel",
+        &json!({ "ChannelName": 5 }),
+    );
+    assert_eq!(answer.status, 400, "{answer:?}");
+    until("the refusal", || Some(kept(node)).filter(|kept| *kept > 0))
+}
+
+fn kept(node: &Broker) -> u64 {
+    get(node.admin, "/refusals").json()["kept"]
+        .as_u64()
+        .expect("a number")
+}
+
+/// Has everything forgotten that came from this machine.
+fn forget(through: &Broker) -> Value {
+    let answer = admin(through.admin, "POST", "/forget", "{\"text\":\"127.0.0.1\"}");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
