@@ -10,8 +10,8 @@ const MINUTE = 60_000;
 const SPANS = [2, 4, 6, 10, 14, 20, 30, 40, 60];
 /** Equal parts of a scale by the first digit of its end, so that each part is round. */
 const PARTS = { 1: 5, 2: 4, 5: 5 };
-/** The least end of a scale of counts: its parts are whole. */
-const COUNTS = 5;
+/** The least end of a scale of whole numbers: its parts are whole, too. */
+export const WHOLE = 5;
 /** Checks with a colour of their own in columns. */
 const CHECKS = 4;
 
@@ -67,9 +67,9 @@ function named(name, place, value, href) {
  * @param {string} unit of the values, as the heading has it
  * @param {{name: string, column: string}[]} series
  * @param {(value: number | null) => string} format
- * @param {boolean} [counts] whether the values are whole numbers
+ * @param {number} [least] the least end of its scale
  */
-export function chart(title, unit, series, format, counts = false) {
+export function chart(title, unit, series, format, least = 0) {
   let history = null;
   const values = series.map(() => h('b'));
   const shapes = series.map((_, place) => [svg('path', { class: `area a${place}` }),
@@ -84,8 +84,7 @@ export function chart(title, unit, series, format, counts = false) {
     const minutes = spanOf(history.t);
     const width = minutes * MINUTE;
     const columns = series.map(({ column }) => history[column] ?? []);
-    const found = Math.max(0, ...columns.flat().filter((value) => value !== null));
-    const most = ceiling(counts ? Math.max(COUNTS, found) : found);
+    const most = ceiling(Math.max(least, ...columns.flat().filter((value) => value !== null)));
     it.scale(most, format, minutes);
     it.empty.hidden = columns.some((column) => column.some((value) => value !== null));
     columns.forEach((column, place) => {
@@ -108,7 +107,7 @@ export function columns(title, unit, link) {
 
   function draw() {
     const sums = Array.from({ length: 60 }, (_, minute) => rows.reduce((sum, row) => sum + row.minutes[minute], 0));
-    const most = ceiling(Math.max(COUNTS, ...sums));
+    const most = ceiling(Math.max(WHOLE, ...sums));
     it.scale(most, number, 60);
     it.empty.hidden = rows.length > 0;
     const under = it.under === null ? null : Math.min(59, Math.floor(it.under * 60));

@@ -37,7 +37,24 @@ pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> 
 /// # Errors
 /// As of [`write`].
 pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
-    let written = out.write_all(shown(text).as_bytes());
+    obeyed(out, &shown(text))
+}
+
+/// Draws a whole screen over the one before.
+///
+/// # Errors
+/// As of [`write`].
+pub(crate) fn draw(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
+    let lines = shown(text).replace('\n', "\u{1b}[K\n");
+    obeyed(out, &format!("\u{1b}[H{lines}\u{1b}[J")).map(|_| ())
+}
+
+/// Writes what a terminal is to obey; `false` when the reader has enough.
+///
+/// # Errors
+/// As of [`write`].
+pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
+    let written = out.write_all(text.as_bytes());
     match written.and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),

@@ -1,6 +1,6 @@
 // The first page: what is wrong, then how the service does.
 
-import { chart, columns, spark } from '../chart.js';
+import { WHOLE, chart, columns, spark } from '../chart.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
 import { now as nowList } from './now.js';
@@ -17,8 +17,9 @@ export function overview(root) {
   const charts = [
     chart('Messages', 'per second', [{ name: 'messages', column: 'messagesPerSecond' }], number),
     chart('Delivery', 'from receipt to socket', [{ name: 'p50', column: 'deliveryP50Us' }, { name: 'p99', column: 'deliveryP99Us' }], micros),
-    chart('Session set-up', 'from connect to answer', [{ name: 'p50', column: 'setupP50Ms' }, { name: 'p99', column: 'setupP99Ms' }], wholeMillis),
-    chart('Connections', 'open', [{ name: 'cameras', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number, true),
+    chart('Session set-up', 'from connect to answer', [{ name: 'p50', column: 'setupP50Ms' }, { name: 'p99', column: 'setupP99Ms' }], wholeMillis,
+      WHOLE),
+    chart('Connections', 'open', [{ name: 'cameras', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number, WHOLE),
   ];
   const refused = columns('Refusals', 'per minute, by check', (check) => (check === 'others' ? '#/why' : `#/why?check=${encodeURIComponent(check)}`));
   const strip = h('div', { class: 'heat' });

@@ -35,9 +35,9 @@ pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), 
         }
     });
     let _keys = Keys::take()?;
-    terminal::write(out, ENTER)?;
+    terminal::obeyed(out, ENTER)?;
     let ended = draw(&from, out);
-    terminal::write(out, LEAVE)?;
+    terminal::obeyed(out, LEAVE)?;
     ended
 }
 
@@ -57,10 +57,7 @@ fn draw(
         if is_new {
             // The terminal may have another size than before.
             let screen = Screen::stdout();
-            let text = state
-                .text(screen, screen.rows())
-                .replace('\n', "\u{1b}[K\n");
-            terminal::write(out, &format!("\u{1b}[H{text}\u{1b}[J"))?;
+            terminal::draw(out, &state.text(screen, screen.rows()))?;
         }
     }
     Ok(())
@@ -220,7 +217,7 @@ impl State {
             (
                 "Messages",
                 format!(
-                    "{:.1} a second, {} kept for absent peers",
+                    "{:.1} a second, {} queued for absent peers",
                     now["messagesPerSecond"].as_f64().unwrap_or_default(),
                     now["pendingMessages"].as_u64().unwrap_or_default()
                 ),
@@ -326,7 +323,7 @@ mod tests {
             "heliograph 0.1.0  ok\n\
              \n\
              Connections  masters 12, viewers 40, superseded 1, HTTP 3, handshakes 0\n\
-             Messages     1234.5 a second, 7 kept for absent peers\n\
+             Messages     1234.5 a second, 7 queued for absent peers\n\
              Delivery     p50 0.12 ms, p99 -\n\
              Set-up       p50 62.00 ms, p99 140.50 ms\n\
              Refusals     12.0 a second: draining 10.0, unknown_key 2.0\n\

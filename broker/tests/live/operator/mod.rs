@@ -3,7 +3,7 @@
 //! * [`inspector`], [`trace`], [`books`]: channels and connections, the story of a session, the conservation law.
 //! * [`events`], [`watched`], [`watchers`]: pages that watch, their bounds, and what they cost clients.
 //! * [`forgets`]: what is remembered of somebody, erased.
-//! * [`presence`]: who is there, read and followed.
+//! * [`presence`]: who is there, read and followed; [`screens`]: commands on a terminal.
 //! * [`logs`], [`refusals`], [`turned_away`]: a line for each end, and every refusal found again.
 //! * [`wild_texts`]: what clients name with markup and control characters.
 
@@ -14,6 +14,7 @@ mod inspector;
 mod logs;
 mod presence;
 mod refusals;
+mod screens;
 mod trace;
 mod turned_away;
 mod unaccepted;
