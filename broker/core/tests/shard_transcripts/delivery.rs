@@ -328,6 +328,29 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
 }
 
+/// One that answers no ping stays gone, whatever its machine confirms: else it came and went with each message.
+#[test]
+fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         v1 connects                              | v1 < 101
+         time 11s                                 |
+         m is cut                                 |",
+    );
+    script.told();
+    script.play("v1 > SDP_OFFER p1\ntime 5s\nm is mended\ntime 1s");
+    assert_eq!(
+        script.told(),
+        [
+            "viewer.waiting: gone, 1 wait",
+            "viewer.served: gone, 0 wait"
+        ]
+    );
+}
+
 /// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
 #[test]
 fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
