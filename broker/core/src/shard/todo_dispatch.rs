@@ -75,10 +75,7 @@ impl Shard {
             }
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
             Todo::AskAgain(session) => self.ask_again(session, at),
-            Todo::TagsChanged(channel) => {
-                recheck::tags_changed(sockets, directory.members(channel), at);
-                wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), at);
-            }
+            Todo::TagsChanged(channel) => self.tags_changed(channel, at),
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),
             Todo::Gone(gone) => self.gone(*gone, at),
@@ -197,6 +194,14 @@ impl Shard {
         if !each.is_empty() {
             todo.push(Todo::Each(each));
         }
+    }
+
+    /// The tags of a channel are others: who is notified of its master, and who may be there.
+    fn tags_changed(&mut self, channel: ChannelKey, at: Moment) {
+        let (sockets, directory, ..) = self.parts();
+        directory.look_at_viewers(channel, |master| sockets.is_gone(master), at.now);
+        recheck::tags_changed(sockets, directory.members(channel), at);
+        wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), at);
     }
 
     /// An open WebSocket may not be open any more, or a device not wait, unless it may again.

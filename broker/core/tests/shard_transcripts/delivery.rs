@@ -1,6 +1,7 @@
 //! Delivered is what the recipient's machine has confirmed: codec/PROTOCOL.md, ROUTE-3 and KEEP-5.
 
 use crate::shard_transcripts::script::Script;
+use crate::shard_transcripts::words::{CHANNEL, arn};
 use broker_core::event::{Kind, Outcome};
 use broker_core::settings::{Proof, Settings};
 use codec::signal::Action;
@@ -349,6 +350,42 @@ fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
             "viewer.served: gone, 0 wait"
         ]
     );
+}
+
+/// The owner wants viewers to be notified of the master.
+fn tag() -> String {
+    let text = r#"a > api /TagResource {"ResourceARN":"CAM","Tags":[{"Key":"heliograph:presence","Value":"viewers"}]}"#;
+    format!("{} | a < 200 {{}}", text.replace("CAM", &arn(CHANNEL)))
+}
+
+/// Viewers learn that a master is gone also where they are notified from then on, or come then.
+#[test]
+fn a_master_that_is_gone_is_not_there_for_who_is_notified_later() {
+    let gone = "m connects                            | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 15s                                 |";
+    let mut script = Script::dev();
+    script.play(gone);
+    script.play("vp1 connects | vp1 < 101\na connects");
+    script.play(&tag());
+    script.play(
+        "time 100ms                               | vp1 < PRESENCE false
+         vp2 connects                             | vp2 < 101; vp2 < PRESENCE false
+         m is mended                              |
+         time 6s                                  | vp1 < PRESENCE true; vp2 < PRESENCE true",
+    );
+    let mut script = Script::dev();
+    script.play("m-a connects | m-a < 101\na connects");
+    script.play(&tag());
+    script.play(
+        &gone
+            .replace("m connects", "m-b connects")
+            .replace("m is", "m-b is")
+            .replace("m <", "m-b <"),
+    );
+    script.play("vp1 connects                         | vp1 < 101; vp1 < PRESENCE false");
 }
 
 /// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
