@@ -220,6 +220,10 @@ impl Shard {
         if let Some(returning) = directory.left(books, todo, &left, at)
             && sockets.takes_place_again(returning, at)
         {
+            sockets.ask_again(returning, at.now); // it was not judged while it had no slot
+            if sockets.is_gone(returning) {
+                directory.master_left_viewers(left.channel, at.now);
+            }
             let greeting =
                 service_messages::greeting(sockets, directory, (left.channel, returning), at);
             if let Some(state) = greeting {

@@ -388,6 +388,27 @@ fn a_master_that_is_gone_is_not_there_for_who_is_notified_later() {
     script.play("vp1 connects                         | vp1 < 101; vp1 < PRESENCE false");
 }
 
+/// A master that is gone, and gets its slot back, is gone until it shows something: its viewers learn both.
+#[test]
+fn a_master_that_is_gone_and_has_its_slot_again_is_looked_at() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play("m connects | m < 101\nvp1 connects | vp1 < 101\na connects");
+    script.play(&tag());
+    script.play(
+        "time 61s                                 | m < ping; vp1 < PRESENCE true; vp1 < ping
+         vp1 > pong                               |
+         time 16s                                 | vp1 < PRESENCE false; a < end
+         m-b connects                             | m-b < 101
+         time 1s                                  | vp1 < PRESENCE true
+         m-b vanishes                             | m-b < end
+         time 6s                                  | vp1 < PRESENCE false",
+    );
+    script.told();
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
 /// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
 #[test]
 fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
