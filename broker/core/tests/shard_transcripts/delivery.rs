@@ -352,6 +352,29 @@ fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
     );
 }
 
+/// What the last connection of a channel hands back precedes what comes then.
+#[test]
+fn what_comes_back_to_an_empty_channel_precedes_what_is_newer() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > ICE_CANDIDATE p1                    | m < ICE_CANDIDATE p1 from v1
+         v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         time 2s                                  |
+         m is cut                                 |
+         v1 > ICE_CANDIDATE p3                    |
+         v1 > ICE_CANDIDATE p4                    |
+         v1 vanishes                              | v1 < end
+         m is reset                               |
+         v1-b connects                            | v1-b < 101
+         v2 connects                              | v2 < 101
+         v2 > ICE_CANDIDATE p5                    |
+         m-b connects                             | m-b < 101; m-b < ICE_CANDIDATE p3 from v1; m-b < ICE_CANDIDATE p4 \
+         from v1; m-b < ICE_CANDIDATE p5 from v2",
+    );
+}
+
 /// The owner wants viewers to be notified of the master.
 fn tag() -> String {
     let text = r#"a > api /TagResource {"ResourceARN":"CAM","Tags":[{"Key":"heliograph:presence","Value":"viewers"}]}"#;
