@@ -134,6 +134,7 @@ impl Model {
             version: None,
             drawn_by: None,
             tags: Vec::new(),
+            tags_before: Vec::new(),
             changing: None,
         });
         self.channels.len() - 1
