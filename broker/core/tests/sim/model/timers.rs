@@ -53,6 +53,8 @@ impl Model {
         self.out.ticks = true;
         // What was due before it was kept comes with the next slot of the wheel, not with another tick of this one.
         let again = std::mem::replace(&mut self.shards[shard].ticked, self.now) == self.now;
+        let ticks = &mut self.shards[shard].ticks;
+        *ticks = if again { *ticks + 1 } else { 0 };
         for channel in (0..self.channels.len()).filter(|_| !again) {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.drop_closed(channel);
@@ -391,7 +393,12 @@ impl Model {
             if self.stands_still(id) || conn.unmuted > now || unseen {
                 continue;
             }
+            let untaken = |since| now < since + timeouts.answer_ms;
             let fine = match &conn.stage {
+                // Nothing else is due while its requests wait: for it to take answers, or for their turn.
+                Stage::AwaitHead | Stage::AwaitBody(_) if self.requests_wait(id) => {
+                    conn.untaken.is_none_or(untaken) || now < conn.deadline
+                }
                 Stage::AwaitTls
                 | Stage::AwaitHead
                 | Stage::AwaitBody(_)
