@@ -170,6 +170,7 @@ impl Model {
             admitted: self.admissions,
             lost: None,
             number: 0,
+            moved: now,
             paid: false,
             opened: now,
             heard: now,
