@@ -163,13 +163,14 @@ impl Channel {
         self.live.get_or_insert_default()
     }
 
-    /// Gives back what an unused channel does not need.
+    /// Gives back what an unused channel does not need. A connection that is not gone may hand messages back, in the
+    /// order that goes on until then.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
             live.members.is_empty() && waits_for_nobody && live.unanswered.is_idle()
         };
-        if self.live.as_deref().is_some_and(unused) {
+        if self.connections == 0 && self.live.as_deref().is_some_and(unused) {
             self.live = None;
         }
     }

@@ -136,11 +136,13 @@ impl Shard {
         let channels = reset.channels(directory);
         self.settle(at);
         for identity in channels {
-            let (sockets, directory, books, _, todo) = self.parts();
-            if let Some(key) = done.end(sockets, directory, todo, identity) {
-                sockets.withdraw_held(books, key);
-            }
+            let (sockets, directory, _, _, todo) = self.parts();
+            let ended = done.end(sockets, directory, todo, identity);
             self.settle(at);
+            let (sockets, _, books, ..) = self.parts();
+            if let Some(key) = ended {
+                sockets.withdraw_held(books, key); // behind what its last connections gave back
+            }
         }
         done.deleting = reset.deleting(&self.directory);
         done

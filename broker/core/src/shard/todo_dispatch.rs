@@ -75,10 +75,7 @@ impl Shard {
             }
             Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
             Todo::AskAgain(session) => self.ask_again(session, at),
-            Todo::TagsChanged(channel) => {
-                recheck::tags_changed(sockets, directory.members(channel), at);
-                wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), at);
-            }
+            Todo::TagsChanged(channel) => self.tags_changed(channel, at),
             Todo::Each(each) => self.next_of(each, at),
             Todo::Left(left) => self.left(*left, at),
             Todo::Gone(gone) => self.gone(*gone, at),
@@ -199,6 +196,14 @@ impl Shard {
         }
     }
 
+    /// The tags of a channel are others: who is notified of its master, and who may be there.
+    fn tags_changed(&mut self, channel: ChannelKey, at: Moment) {
+        let (sockets, directory, ..) = self.parts();
+        directory.look_at_viewers(channel, |master| sockets.is_gone(master), at.now);
+        recheck::tags_changed(sockets, directory.members(channel), at);
+        wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), at);
+    }
+
     /// An open WebSocket may not be open any more, or a device not wait, unless it may again.
     fn ask_again(&mut self, session: SessionKey, at: Moment) {
         let (sockets, directory, books, gate, todo) = self.parts();
@@ -215,6 +220,10 @@ impl Shard {
         if let Some(returning) = directory.left(books, todo, &left, at)
             && sockets.takes_place_again(returning, at)
         {
+            sockets.ask_again(returning, at.now); // it was not judged while it had no slot
+            if sockets.is_gone(returning) {
+                directory.master_left_viewers(left.channel, at.now);
+            }
             let greeting =
                 service_messages::greeting(sockets, directory, (left.channel, returning), at);
             if let Some(state) = greeting {

@@ -1,6 +1,7 @@
 //! Delivered is what the recipient's machine has confirmed: codec/PROTOCOL.md, ROUTE-3 and KEEP-5.
 
 use crate::shard_transcripts::script::Script;
+use crate::shard_transcripts::words::{CHANNEL, arn};
 use broker_core::event::{Kind, Outcome};
 use broker_core::settings::{Proof, Settings};
 use codec::signal::Action;
@@ -324,6 +325,109 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     script.told();
     script.play("time 11s");
     assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// One that answers no ping stays gone, whatever its machine confirms: else it came and went with each message.
+#[test]
+fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         v1 connects                              | v1 < 101
+         time 11s                                 |
+         m is cut                                 |",
+    );
+    script.told();
+    script.play("v1 > SDP_OFFER p1\ntime 5s\nm is mended\ntime 1s");
+    assert_eq!(
+        script.told(),
+        [
+            "viewer.waiting: gone, 1 wait",
+            "viewer.served: gone, 0 wait"
+        ]
+    );
+}
+
+/// What the last connection of a channel hands back precedes what comes then.
+#[test]
+fn what_comes_back_to_an_empty_channel_precedes_what_is_newer() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > ICE_CANDIDATE p1                    | m < ICE_CANDIDATE p1 from v1
+         v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         time 2s                                  |
+         m is cut                                 |
+         v1 > ICE_CANDIDATE p3                    |
+         v1 > ICE_CANDIDATE p4                    |
+         v1 vanishes                              | v1 < end
+         m is reset                               |
+         v1-b connects                            | v1-b < 101
+         v2 connects                              | v2 < 101
+         v2 > ICE_CANDIDATE p5                    |
+         m-b connects                             | m-b < 101; m-b < ICE_CANDIDATE p3 from v1; m-b < ICE_CANDIDATE p4 \
+         from v1; m-b < ICE_CANDIDATE p5 from v2",
+    );
+}
+
+/// The owner wants viewers to be notified of the master.
+fn tag() -> String {
+    let text = r#"a > api /TagResource {"ResourceARN":"CAM","Tags":[{"Key":"heliograph:presence","Value":"viewers"}]}"#;
+    format!("{} | a < 200 {{}}", text.replace("CAM", &arn(CHANNEL)))
+}
+
+/// Viewers learn that a master is gone also where they are notified from then on, or come then.
+#[test]
+fn a_master_that_is_gone_is_not_there_for_who_is_notified_later() {
+    let gone = "m connects                            | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 15s                                 |";
+    let mut script = Script::dev();
+    script.play(gone);
+    script.play("vp1 connects | vp1 < 101\na connects");
+    script.play(&tag());
+    script.play(
+        "time 100ms                               | vp1 < PRESENCE false
+         vp2 connects                             | vp2 < 101; vp2 < PRESENCE false
+         m is mended                              |
+         time 6s                                  | vp1 < PRESENCE true; vp2 < PRESENCE true",
+    );
+    let mut script = Script::dev();
+    script.play("m-a connects | m-a < 101\na connects");
+    script.play(&tag());
+    script.play(
+        &gone
+            .replace("m connects", "m-b connects")
+            .replace("m is", "m-b is")
+            .replace("m <", "m-b <"),
+    );
+    script.play("vp1 connects                         | vp1 < 101; vp1 < PRESENCE false");
+}
+
+/// A master that is gone, and gets its slot back, is gone until it shows something: its viewers learn both.
+#[test]
+fn a_master_that_is_gone_and_has_its_slot_again_is_looked_at() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play("m connects | m < 101\nvp1 connects | vp1 < 101\na connects");
+    script.play(&tag());
+    script.play(
+        "time 61s                                 | m < ping; vp1 < PRESENCE true; vp1 < ping
+         vp1 > pong                               |
+         time 16s                                 | vp1 < PRESENCE false; a < end
+         m-b connects                             | m-b < 101
+         time 1s                                  | vp1 < PRESENCE true
+         m-b vanishes                             | m-b < end
+         time 6s                                  | vp1 < PRESENCE false",
+    );
+    script.told();
     script.play("m > pong\ntime 1s");
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
 }

@@ -9,6 +9,7 @@
 //! ```text
 //!  NAME connects [ARN-NAME | wss | gone]   NAME vanishes       NAME stalls       NAME reads [BYTES]
 //!  NAME is cut: what is sent to it is lost, and its machine acknowledges nothing      NAME is mended
+//!  NAME is reset
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
 //!  NAME > ping | pong [NUMBER] | empty | binary | unmasked | huge | close CODE
 //!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list
@@ -335,6 +336,7 @@ impl Script {
             }
             [name, "is", "cut"] => self.client(name).cut = Some(0),
             [name, "is", "mended"] => self.client(name).cut = None,
+            [name, "is", "reset"] => self.reset(name),
             [name, "stalls"] => self.client(name).stalled = true,
             [name, "reads"] => self.client(name).stalled = false,
             [name, "reads", bytes] => {

@@ -17,6 +17,9 @@ impl World {
     /// Before an input: the model sees how full the outboxes are, and forgets what the last input led to.
     pub(crate) fn before(&mut self, shard: usize) {
         self.model.out = crate::sim::model::Predicted::default();
+        for channel in &mut self.model.channels {
+            channel.tags_before.clear();
+        }
         let mut all = 0;
         for &conn in self.keys[shard].values() {
             let (bytes, messages) = self.sockets[conn].waits;

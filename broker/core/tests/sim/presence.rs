@@ -3,6 +3,7 @@
 use crate::sim::model::Model;
 use crate::sim::model::changes::Life;
 use crate::sim::world::World;
+use broker_core::limits::WAITERS_TOLD_MAX;
 use broker_core::presence::{Audience, Told};
 use broker_core::shard::{Question, Reply};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ struct Known {
     master: bool,
     viewers: usize,
     waiting: BTreeSet<String>,
+    /// Those that are left out.
+    more: usize,
 }
 
 /// One shard's audience, as the test sees it.
@@ -110,7 +113,10 @@ impl World {
                 master: told.master.is_some(),
                 viewers: told.viewers as usize,
                 waiting: waiting.collect(),
+                more: told.more as usize,
             };
+            let is_full = told.waiting.len() == WAITERS_TOLD_MAX;
+            assert!(is_full || told.more == 0, "there was room for more");
             let told = (told.arn.to_string(), told.sequence);
             let last = watcher.known.insert(told.0, (told.1, known));
             assert!(last.is_none_or(|(last, _)| last < told.1), "it went back");
@@ -142,12 +148,24 @@ impl World {
             wanted
                 .waiting
                 .extend(known.waiting.intersection(&may).cloned());
+            leave_out(&mut wanted, known);
             assert_eq!(*known, wanted, "the presence of {arn}");
         }
         for _ in 0..hits {
             self.hit("presence told");
         }
     }
+}
+
+/// Of too many who wait some are left out: as many as is said at most, since one may wait for several reasons.
+fn leave_out(wanted: &mut Known, known: &Known) {
+    let all = wanted.waiting.len();
+    if known.more > 0 {
+        (wanted.waiting).retain(|client| known.waiting.contains(client));
+        wanted.more = known.more;
+    }
+    let left_out = all - wanted.waiting.len();
+    assert!(left_out <= known.more, "{left_out} are left out: {known:?}");
 }
 
 /// The viewers whose messages a doubtful master has not confirmed: those that are told to wait, and all that may be,
@@ -187,6 +205,7 @@ fn known_to(model: &Model, shard: usize, beyond: u64) -> impl Iterator<Item = (S
             master: one.master.is_some_and(|master| !model.is_gone(master)),
             viewers: one.viewers.len(),
             waiting: kept.chain(calls).collect(),
+            more: 0,
         };
         (one.arn.clone(), known)
     })

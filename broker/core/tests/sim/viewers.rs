@@ -22,7 +22,7 @@ pub(crate) struct Known {
     last: Option<u64>,
     /// The master is reported gone: viewers may know it, or not.
     gone: bool,
-    /// Whether its viewers are notified, and when that began.
+    /// Whether its viewers are notified after the last input, and when that began.
     tells: bool,
     began: u64,
     /// The last state that was sent by the clock, and when.
@@ -57,10 +57,10 @@ impl World {
         }
         let channel = channel.expect("nobody else gets it");
         self.look_at_channel(channel);
-        let briefly = self.last_came(channel);
+        let tells = self.tells(channel).any(|tells| tells);
         let known = self.known.entry(channel).or_default();
-        assert!(known.tells, "the owner does not want it");
-        let last = known.last.max(briefly);
+        assert!(tells || known.tells, "the owner does not want it");
+        let last = known.last;
         let lately = last.is_some_and(|last| now <= last + linger + LATE_MS);
         if state.master {
             assert!(
@@ -104,6 +104,7 @@ impl World {
                 continue;
             }
             self.look_at_channel(channel);
+            self.look_at_tags(channel);
             let viewers = self.viewers_of(channel);
             let known = self.known.entry(channel).or_default();
             known.viewers.retain(|conn, _| viewers.contains(conn));
@@ -135,30 +136,50 @@ impl World {
     fn look_at_channel(&mut self, channel: usize) {
         let now = self.model.now;
         let this = &self.model.channels[channel];
-        let (key, value) = TELLS_VIEWERS;
-        let tagged = this.tags.iter().any(|tag| tag.0 == key && tag.1 == value);
-        let tells = this.alive && tagged && self.model.settings.signaling.presence_messages;
         let master = this.master.is_some();
         let gone = this.master.is_some_and(|master| self.model.is_gone(master));
-        let empty = !master && this.viewers.is_empty();
+        let briefly = self.last_came(channel).filter(|_| !master);
         let known = self.known.entry(channel).or_default();
         if known.master != master {
             known.last = known.master.then_some(now);
             (known.master, known.since) = (master, now);
         }
+        known.last = known.last.max(briefly);
+        known.since = known.since.max(briefly.unwrap_or_default());
         known.gone = gone;
         if gone {
             known.since = now;
         }
-        if known.tells != tells {
+    }
+
+    /// Takes note of whether the viewers of a channel are notified after an input: anew, if they were not for a moment.
+    fn look_at_tags(&mut self, channel: usize) {
+        let now = self.model.now;
+        let all: Vec<bool> = self.tells(channel).collect();
+        let tells = all.last() == Some(&true);
+        let this = &self.model.channels[channel];
+        let empty = this.master.is_none() && this.viewers.is_empty();
+        let known = self.known.entry(channel).or_default();
+        let anew = all.contains(&false);
+        if known.tells != tells || anew {
             (known.tells, known.began) = (tells, now);
         }
-        if empty || !tells {
+        if empty || anew {
             known.round = None;
         }
     }
 
-    /// When a master came last, which may have left in the same step.
+    /// Whether the owner of a channel wants its viewers notified, by each of the lists of tags that it had in this
+    /// step.
+    fn tells(&self, channel: usize) -> impl Iterator<Item = bool> {
+        let this = &self.model.channels[channel];
+        let may = this.alive && self.model.settings.signaling.presence_messages;
+        let (key, value) = TELLS_VIEWERS;
+        let all = this.tags_before.iter().chain([&this.tags]);
+        all.map(move |tags| may && tags.iter().any(|tag| tag.0 == key && tag.1 == value))
+    }
+
+    /// When a master came last, which may have left in that same step.
     fn last_came(&self, channel: usize) -> Option<u64> {
         let all = self.model.conns.iter().filter_map(|conn| conn.ws.as_ref());
         let masters = all.filter(|ws| ws.channel == channel && ws.viewer.is_none());

@@ -339,7 +339,7 @@ impl Directory {
             ..
         } = changing;
         let answer = match result {
-            Ok(()) => self.make(books, todo, key, step, at),
+            Ok(()) => self.make(books, todo, key, step),
             Err(error) => {
                 let fault = refusal(&error);
                 if let StoreError::Failed(text) = error {
@@ -364,7 +364,6 @@ impl Directory {
         todo: &mut TodoList,
         key: ChannelKey,
         step: ChangeStep,
-        at: Moment,
     ) -> Answer {
         let Some(channel) = self.channel(key) else {
             return absent(Check::ChannelAbsent).into();
@@ -379,7 +378,7 @@ impl Directory {
                 if record.tags != channel.record.tags {
                     todo.push(Todo::TagsChanged(key));
                 }
-                self.replace_record(key, record, at.now);
+                self.replace_record(key, record);
                 Answer::Done
             }
             ChangeStep::Delete => {

@@ -182,7 +182,7 @@ impl Directory {
     }
 
     /// This record takes the place of a channel's. It counts from here on with its bytes alone.
-    pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record, now: Now) {
+    pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -200,11 +200,16 @@ impl Directory {
             self.news.changed(key, (Cause::Watched, None));
         }
         self.recount(key, before.max(after), after);
-        self.look_at_viewers(key, now);
     }
 
-    /// The tags of a channel may be others: its viewers are notified of the master from here on, or no longer.
-    fn look_at_viewers(&mut self, key: ChannelKey, now: Now) {
+    /// The tags of a channel are others: its viewers are notified of the master from here on, or no longer. `is_gone`:
+    /// whether a master that is connected is reported gone.
+    pub(crate) fn look_at_viewers(
+        &mut self,
+        key: ChannelKey,
+        is_gone: impl FnOnce(SessionKey) -> bool,
+        now: Now,
+    ) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -215,7 +220,7 @@ impl Directory {
         let members = channel.live().map(|live| &live.members);
         match members.filter(|members| tells && members.viewers() > 0) {
             Some(members) => {
-                let there = members.master().is_some();
+                let there = members.master().is_some_and(|master| !is_gone(master));
                 self.viewer_news.begin(key, there, now);
             }
             None => self.viewer_news.forget(key),

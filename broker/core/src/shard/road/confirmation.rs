@@ -281,7 +281,8 @@ pub(crate) fn confirmed(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     let Some((channel, Role::Master)) = session.membership().filter(|_| has_slot) else {
         return;
     };
-    if !comes_back(parts.lend(), key, channel, at) {
+    let is_silent = parts.sockets.is_silent(session, at.now); // it stays gone: else it went again at once
+    if is_silent || !comes_back(parts.lend(), key, channel, at) {
         parts.directory.changed(channel, Cause::Served, None);
     }
 }

@@ -172,6 +172,7 @@ pub(crate) fn greeting(
     }
     let master = directory.channel(channel).and_then(|it| it.live());
     let master = master.and_then(|live| live.members.master());
+    let master = master.filter(|master| !sockets.is_gone(*master));
     let master = master.map(|master| {
         let opened = sockets.session(master).and_then(Session::open);
         let for_ms = opened.map_or(0, |open| at.now.since(open.opened()));

@@ -145,6 +145,21 @@ impl Script {
         }
     }
 
+    /// The kernel reports that a connection is gone.
+    pub(crate) fn reset(&mut self, name: &str) {
+        let client = self.client(name);
+        client.over = true;
+        let (shard, session) = (client.shard, client.key);
+        let unacknowledged = client.cut.unwrap_or(0);
+        self.input(
+            shard,
+            Input::Gone {
+                session,
+                unacknowledged,
+            },
+        );
+    }
+
     /// The edge sends this many of the unsent bytes.
     pub(crate) fn send(&mut self, place: usize, bytes: usize) {
         let client = &mut self.clients[place];

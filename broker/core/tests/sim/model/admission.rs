@@ -134,6 +134,7 @@ impl Model {
             version: None,
             drawn_by: None,
             tags: Vec::new(),
+            tags_before: Vec::new(),
             changing: None,
         });
         self.channels.len() - 1
@@ -169,6 +170,7 @@ impl Model {
             admitted: self.admissions,
             lost: None,
             number: 0,
+            moved: now,
             paid: false,
             opened: now,
             heard: now,

@@ -166,6 +166,9 @@ impl Model {
             diary.untold += 1;
             self.shards[shard].counters.log_suppressed += 1;
             self.out.left_out = true;
+            if self.out.calls_ended {
+                self.give_up(); // which of them are logged follows from the order of channels
+            }
             return self.met("refusals not logged");
         }
         self.note(Entry::Refused(Box::new(refused)));

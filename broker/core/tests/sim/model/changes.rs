@@ -226,7 +226,9 @@ impl Model {
                 self.record(Some(channel))
             }
             Step::Replace(ttl, tags, drawn) => {
-                (this.ttl, this.tags) = (ttl, tags);
+                this.ttl = ttl;
+                let before = std::mem::replace(&mut this.tags, tags);
+                this.tags_before.push(before);
                 if drawn {
                     this.drawn_by = version.is_none().then_some(number);
                     this.version = version;

@@ -98,8 +98,9 @@ pub(crate) struct Ws {
     pub(crate) admitted: u64,
     /// When it lost its slot, to which connection, and which one it gives way to since.
     pub(crate) lost: Option<Lost>,
-    /// Its number in the order in which connections were admitted, were superseded or left.
+    /// Its number in the order in which connections were admitted, were superseded or left, and when that was.
     pub(crate) number: u64,
+    pub(crate) moved: u64,
     /// It made room for another one.
     pub(crate) paid: bool,
     pub(crate) opened: u64,

@@ -241,6 +241,19 @@ impl Model {
         members.any(|(id, _)| self.ends_by_itself(id) || self.notice_is_due(id))
     }
 
+    /// The bytes of messages for connections of a shard that end by themselves.
+    pub(crate) fn outboxes_due(&self, shard: usize) -> usize {
+        let open = |conn: &super::Conn| conn.live && matches!(conn.stage, Stage::Open);
+        let mut bytes = 0;
+        for (id, conn) in self.conns.iter().enumerate() {
+            if open(conn) && conn.shard == shard && self.ends_by_itself(id) {
+                let numbers = conn.outbox.iter().map(|one| one.number);
+                bytes += self.bytes_of(&numbers.collect::<Vec<_>>());
+            }
+        }
+        bytes
+    }
+
     /// Whether a ping or GO_AWAY is due, or a ping was not answered in time.
     fn notice_is_due(&self, id: ConnId) -> bool {
         if self.stands_still(id) {

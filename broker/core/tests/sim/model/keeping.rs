@@ -39,8 +39,9 @@ impl Model {
         let pending = &self.channels[channel].pending;
         let bytes = self.bytes_of(pending) + new.bytes();
         let most = limits.pending_bytes_per_channel + freed;
-        if self.departures > 0 && bytes <= most && bytes + self.expired_bytes > most {
-            self.give_up(); // whether something expired before or after that does not show
+        let unsure = self.unsure_bytes(channel);
+        if self.departures > 0 && bytes <= most && bytes + unsure > most {
+            self.give_up(); // whether something expired, or came back, before or after that does not show
         }
         let full = bytes > most;
         if full || (mine.is_empty() && self.keys(channel) >= 64) {
@@ -64,6 +65,17 @@ impl Model {
         Ok(())
     }
 
+    /// Bytes that are kept or not in this tick: those that expired, and those of others that end.
+    fn unsure_bytes(&self, channel: usize) -> usize {
+        let home = self.channels[channel].home;
+        let due = if self.out.ticks {
+            self.outboxes_due(home)
+        } else {
+            0
+        };
+        self.expired_bytes + due
+    }
+
     /// The shard's bound is reached: one message after the other makes room, of the account that keeps most if that is
     /// more than this one would, else of a channel of this account.
     fn make_room(&mut self, channel: usize, more: usize) -> Result<(), Full> {
@@ -76,8 +88,8 @@ impl Model {
                 .collect();
             let all: usize = kept.values().sum();
             let own = kept.get(&channel).copied().unwrap_or(0);
-            if self.departures > 0 && all + self.expired_bytes + more > most {
-                self.give_up(); // whether something expired before or after that does not show
+            if self.departures > 0 && all + self.unsure_bytes(channel) + more > most {
+                self.give_up(); // whether something expired, or came back, before or after that does not show
             }
             if all + more <= most {
                 return Ok(());
@@ -287,10 +299,14 @@ impl Model {
             let offer = key().find(|other| self.messages[**other].action == Action::SdpOffer);
             offer.or_else(|| key().next()).copied().unwrap_or(number)
         };
-        let gone = |number: usize| {
-            let viewers = &self.channels[channel].viewers;
-            !viewers.contains_key(&self.messages[number].viewer)
-        };
+        let viewers = &self.channels[channel].viewers;
+        let gone = |number: usize| !viewers.contains_key(&self.messages[number].viewer);
+        let sender = |number: &usize| viewers.get(&self.messages[*number].viewer);
+        let mut senders = taken.iter().filter_map(sender);
+        let many = self.out.ticks && self.departures > 0;
+        if many && viewer.is_none() && senders.any(|sender| self.ends_by_itself(*sender)) {
+            self.give_up(); // those of viewers that are gone come last
+        }
         let mut ranked: Vec<(bool, usize, usize)> = (taken.iter())
             .map(|&number| (gone(number), rank(number), number))
             .collect();

@@ -98,6 +98,7 @@ impl Model {
     pub(crate) fn takes_place_again(&mut self, older: ConnId, channel: usize) {
         self.met("slot given back");
         assert!(matches!(self.conns[older].stage, Stage::Open));
+        self.out.touched.insert(older);
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != older);
         slots.held.retain(|held| held.by != older);

@@ -67,7 +67,8 @@ impl Model {
     /// It became what it is just now; with a number it has a place.
     pub(crate) fn moves_up(&mut self, id: ConnId) {
         self.numbers += 1;
-        self.conns[id].ws.as_mut().expect("a WebSocket").number = self.numbers;
+        let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
+        (ws.number, ws.moved) = (self.numbers, self.now);
     }
 
     fn has_place(&self, id: ConnId, shard: usize) -> bool {
@@ -84,12 +85,9 @@ impl Model {
 
     /// When a connection began to end, if it ends.
     fn ends_since(&self, id: ConnId) -> Option<u64> {
-        match self.conns[id].stage {
-            Stage::AwaitEcho(since, _) | Stage::Ending(since) => {
-                Some(since).filter(|it| *it < u64::MAX)
-            }
-            _ => None,
-        }
+        let ends = self.standing(id) == 0;
+        let ws = self.conns[id].ws.as_ref().filter(|_| ends);
+        ws.map(|ws| ws.moved)
     }
 
     /// One that ends pays before one that was superseded, then viewers, then masters.

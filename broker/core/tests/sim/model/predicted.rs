@@ -109,6 +109,8 @@ pub(crate) struct Predicted {
     pub(crate) submissions: VecDeque<changes::Submission>,
     /// A refusal was not logged, since there were too many.
     pub(crate) left_out: bool,
+    /// Calls of several channels end: in which order does not show.
+    pub(crate) calls_ended: bool,
     /// Lines of the log, without their request ids; for an end, another reason that may be there.
     pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
     /// Events for the flight recorder, each with its channel.

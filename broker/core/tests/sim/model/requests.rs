@@ -13,6 +13,9 @@ use broker_core::limits::{
 };
 use broker_core::settings::Auth;
 
+/// Ticks of one moment, full of requests that waited, after which fresh ones may have to wait.
+const TICKS: u32 = 15;
+
 /// More than any answer in these worlds but those whose length the model knows.
 const ANSWER_BYTES: usize = 4096;
 
@@ -34,6 +37,9 @@ impl Model {
         }
         let allowed = REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN - fresh.1);
         let shard = self.conns[id].shard;
+        if self.shards[shard].ticks >= TICKS {
+            self.give_up(); // the requests of this moment were a turn's work, and its frames, which are not counted
+        }
         let left = self.pump(id, allowed);
         self.shards[shard].fresh.1 += allowed - left;
     }
@@ -78,6 +84,12 @@ impl Model {
     /// Whether the next request waits for the peer to take answers.
     fn answers_wait(&self, id: ConnId) -> bool {
         self.conns[id].bytes >= ANSWER_BYTES_MAX || self.defers_end(id).is_some()
+    }
+
+    /// Whether nothing of a connection's requests is due, since they wait.
+    pub(super) fn requests_wait(&self, id: ConnId) -> bool {
+        let conn = &self.conns[id];
+        conn.queued || (matches!(conn.stage, Stage::AwaitHead) && self.answers_wait(id))
     }
 
     /// Whether a connection has sent what is still to be answered.

@@ -47,6 +47,8 @@ pub(crate) struct ShardModel {
     pub(crate) serial: u64,
     /// The moment of its last tick.
     pub(crate) ticked: u64,
+    /// Further ticks of that moment.
+    pub(crate) ticks: u32,
 }
 
 /// Questions of one account under way from one shard to another, and those of them that wait for a store.
@@ -117,6 +119,8 @@ pub(crate) struct Channel {
     pub(crate) version: Option<String>,
     pub(crate) drawn_by: Option<u64>,
     pub(crate) tags: changes::Tags,
+    /// Those that it had earlier in this step.
+    pub(crate) tags_before: Vec<changes::Tags>,
     pub(crate) changing: Option<changes::Changing>,
 }
 

@@ -53,6 +53,8 @@ impl Model {
         self.out.ticks = true;
         // What was due before it was kept comes with the next slot of the wheel, not with another tick of this one.
         let again = std::mem::replace(&mut self.shards[shard].ticked, self.now) == self.now;
+        let ticks = &mut self.shards[shard].ticks;
+        *ticks = if again { *ticks + 1 } else { 0 };
         for channel in (0..self.channels.len()).filter(|_| !again) {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.drop_closed(channel);
@@ -103,9 +105,7 @@ impl Model {
                     self.fail_calls(channel, 503, refusal);
                 }
             }
-            if with_calls > 1 && self.out.left_out {
-                self.give_up(); // which of them are logged follows from the order of channels
-            }
+            self.out.calls_ended = with_calls > 1;
         }
     }
 
@@ -235,8 +235,8 @@ impl Model {
     pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
         let (now, timeouts) = (self.now, self.settings.timeouts.clone());
         let drain = self.shards[self.conns[id].shard].drain;
-        if matches!(item, Item::GoAway | Item::Ping) && self.may_return(id) {
-            self.give_up(); // the end of the one that has its slot shows in another stream
+        if self.follows_from_another(id, item) {
+            self.give_up(); // which shows in another stream
         }
         if let Item::Response(response) = item {
             return self.observe_408(id, response);
@@ -299,6 +299,17 @@ impl Model {
             self.departures += 1;
             self.leave(id);
             self.conns[id].stage = Stage::AwaitEcho(now, false);
+        }
+    }
+
+    /// Whether something may come since another connection ends: the one that has its slot, or held it, so that a fault
+    /// meets what is released.
+    fn follows_from_another(&self, id: ConnId, item: &Item) -> bool {
+        let channel = self.conns[id].ws.as_ref().map(|ws| ws.channel);
+        match item {
+            Item::GoAway | Item::Ping => self.may_return(id),
+            Item::ReconnectIce => channel.is_some_and(|channel| self.member_is_due(channel)),
+            _ => false,
         }
     }
 
@@ -391,7 +402,12 @@ impl Model {
             if self.stands_still(id) || conn.unmuted > now || unseen {
                 continue;
             }
+            let untaken = |since| now < since + timeouts.answer_ms;
             let fine = match &conn.stage {
+                // Nothing else is due while its requests wait: for it to take answers, or for their turn.
+                Stage::AwaitHead | Stage::AwaitBody(_) if self.requests_wait(id) => {
+                    conn.untaken.is_none_or(untaken) || now < conn.deadline
+                }
                 Stage::AwaitTls
                 | Stage::AwaitHead
                 | Stage::AwaitBody(_)

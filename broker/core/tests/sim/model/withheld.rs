@@ -319,6 +319,10 @@ impl Model {
         // The time of a message that was held back says nothing.
         let timed = passing.from.is_some();
         if let Err(Full) = self.deliver(to, passing.channel, number, timed) {
+            let shard = self.conns[to].shard;
+            if self.out.ticks && self.outboxes_due(shard) > 0 {
+                self.give_up(); // what it holds goes first, or this
+            }
             self.refuse_for_room(passing);
         }
     }
@@ -430,13 +434,15 @@ impl Model {
         });
         let (mut connections, mut ended, mut left) = (0, 0, 0);
         for channel in channels {
-            for &(_, id) in &here {
-                let of = self.conns[id].ws.as_ref().map(|ws| ws.channel);
-                if of == Some(channel) && matches!(self.conns[id].stage, Stage::Open) {
-                    connections += 1;
-                    self.conns[id].mute = None;
-                    self.close_ws(id, 1001, "Channel deleted", EndReason::ChannelDeleted);
-                }
+            let conns = &self.conns;
+            let of = |id: usize| conns[id].ws.as_ref().map(|ws| ws.channel) == Some(channel);
+            let open = |id: usize| of(id) && matches!(conns[id].stage, Stage::Open);
+            let members = here.iter().map(|(_, id)| *id).filter(|id| open(*id));
+            let members: Vec<_> = members.collect();
+            connections += members.len();
+            for id in members {
+                self.conns[id].mute = None;
+                self.close_ws(id, 1001, "Channel deleted", EndReason::ChannelDeleted);
             }
             self.withdraw_held(channel);
             if self.end_by_reset(channel) {
