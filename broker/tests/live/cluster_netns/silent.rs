@@ -153,8 +153,8 @@ impl Waiting {
         }
     }
 
-    /// On a quiet machine each is closed with 1001 within this time, is admitted again through the same node within that
-    /// time of its close, and reaches its peers.
+    /// On a quiet machine each is closed with 1001 within this time, is admitted again through the same node within
+    /// that time of its close, and reaches its peers.
     fn meet_again(self, nodes: &Nodes, closed_within: Duration, back_within: Duration) {
         let (closed_within, back_within) = (closed_within * slow(), back_within * slow());
         let began = Instant::now();
