@@ -73,7 +73,7 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// The admin listener that commands ask unless they are told otherwise.
+/// The admin listener that commands ask by default.
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:8090";
 
 fn document(settings: &Settings) -> Value {
