@@ -243,8 +243,8 @@ fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &R
         } else if sockets.has_shown_nothing(key) {
             // Its ping has its whole time again, or its messages made room: it stays gone.
             sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
-        } else if sockets.is_gone(key) {
-            comes_back(parts, key, channel, at); // for long enough, perhaps
+        } else {
+            comes_back(parts, key, channel, at); // if it is gone, and was there for long enough
         }
         return;
     };
