@@ -87,7 +87,7 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
         (Some(_), false) => "away",
     };
     let registered = match (&node.registration, node.stranger) {
-        (Some(found), _) => format!("version {}, start {}", plain(&found.version), found.start),
+        (Some(found), _) => format!("{}, start {}", plain(&found.version), found.start),
         (None, Some(Kinship::OtherVersion(inner))) => format!("ignored: inner version {inner}"),
         (None, Some(_)) => "ignored: no valid proof".to_owned(),
         (None, None) => "no".to_owned(),

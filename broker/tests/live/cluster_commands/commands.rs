@@ -51,9 +51,9 @@ fn status_has_members_registrations_slots_and_etcd() {
     for line in [
         "cluster prod: id 00112233, 4096 slots",
         "slots: 3 have an owner, 1 were released, 4092 were never owned",
-        "node  address         member  registered              answers  slots",
-        "n2    127.0.0.2:7443  here    version 0.1.0, start 3  -        2, 1 of a process that is not registered",
-        "n3    127.0.0.3:7443  here    no                      -        1, 1 of a process that is not registered",
+        "node  address         member  registered      answers  slots",
+        "n2    127.0.0.2:7443  here    0.1.0, start 3  -        2, 1 of a process that is not registered",
+        "n3    127.0.0.3:7443  here    no              -        1, 1 of a process that is not registered",
     ] {
         assert!(
             text.lines().any(|found| found == line),
