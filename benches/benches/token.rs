@@ -114,7 +114,7 @@ fn check(criterion: &mut Timer, name: &str, policy: &str) {
     let head = Head::parse(head.as_bytes(), &limits).expect("it is a head");
     let mut authenticator = authenticator();
     let mut verify = |now_s| authenticator.check(&head, &[], Service::KinesisVideo, now_s);
-    assert!(verify(NOW_S).is_ok_and(|caller| caller.name() == "web-1"));
+    assert!(verify(NOW_S).is_ok_and(|caller| caller.name() == "federated-user/web-1"));
     let late = verify(NOW_S + 300).map(|_| ());
     assert!(late.is_err_and(|unsigned| matches!(unsigned.refusal, Refusal::Expired { .. })));
     let mut group = group(criterion, "token/check", name, 1, bytes);
