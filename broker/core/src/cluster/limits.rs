@@ -123,16 +123,16 @@ pub const ALONE_AGAIN_MS: u64 = 600_000;
 /// Clients on one link. One more is refused, and has another link, or 503.
 pub const LINK_STREAMS_MAX: usize = 1 << 17;
 
-/// Bytes of one stream that its receiver has not confirmed, in each direction. The sender keeps what is beyond: a session
-/// in its outbox, which has a bound of its own, and a client's kernel what is not read from it.
+/// Bytes of one stream that its receiver has not confirmed, in each direction. The sender keeps what is beyond: a
+/// session in its outbox, which has a bound of its own, and a client's kernel what is not read from it.
 pub const LINK_WINDOW_BYTES: usize = 256 * 1024;
 
 /// Bytes of the other node that one end holds for clients, or sessions, that take them slowly. Beyond it the account
 /// that holds most loses the stream that holds most, as a slow consumer does.
 pub const LINK_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of its own clients, or sessions, that one end holds until they are in frames. Beyond it nothing more is taken of
-/// any until half of it is gone, and no stream begins.
+/// Bytes of its own clients, or sessions, that one end holds until they are in frames. Beyond it nothing more is taken
+/// of any until half of it is gone, and no stream begins.
 pub const LINK_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of one write, beyond which the rest has its turn in the next one. It ends with a whole frame.

@@ -1,5 +1,5 @@
 //! A link: one connection between two nodes, on which each client of the *front* that belongs to the *owner* is a
-//! stream. Its bytes, frames and rules without sockets: [`Link`] is one end, and has the role of the front or the owner.
+//! stream. Its bytes, frames and rules without sockets: [`Link`] is one end, with the role of the front or the owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
@@ -18,8 +18,8 @@
 //! * **Only a request is sent twice.** What a client sends behind it waits for the first DATA of the owner; until then
 //!   the request can go to the next owner.
 //! * **A woken front passes nothing on** until the owner has answered a PING that was sent after it woke: one that gave
-//!   the link up has returned the messages that lie in the front's buffers, and answers with a reset. The same holds for
-//!   a doubtful link.
+//!   the link up has returned the messages that lie in the front's buffers, and answers with a reset. The same holds
+//!   for a doubtful link.
 //!
 //! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
 //! that never began, or out of bounds, is a [`Fault`], which ends the link.
@@ -92,8 +92,8 @@ pub enum Event {
     Ask(u32),
     /// Of an owner: the client has confirmed.
     Confirmed(u32, Confirmation),
-    /// The other side has ended the stream, or this one has for its bound: behind all bytes that were held. A client, or
-    /// session, that has ended in an orderly way may still be cut off: then a second one follows.
+    /// The other side has ended the stream, or this one has for its bound: behind all bytes that were held. A client,
+    /// or session, that has ended in an orderly way may still be cut off: then a second one follows.
     Ended(u32, Ending),
     /// The stream is gone. With the bytes that were pushed, and that nobody confirmed.
     Gone(u32, u64),
@@ -401,7 +401,8 @@ impl Link {
 
     // The local side of a stream. An id that is gone is passed over.
 
-    /// Of a front: begins a stream for a client of `account` with its whole `request`, one byte at least. Returns its id.
+    /// Of a front: begins a stream for a client of `account` with its whole `request`, one byte at least. Returns its
+    /// id.
     ///
     /// # Errors
     /// Nothing begins on this link.

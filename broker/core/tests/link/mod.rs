@@ -1,12 +1,12 @@
-//! Two ends of a link in a simulated world: a pipe with delay and cuts between them, turns in any order, nodes that stop
-//! and wake, clients that read slowly or vanish, sessions that pause, and links that die.
+//! Two ends of a link in a simulated world: a pipe with delay and cuts between them, turns in any order, nodes that
+//! stop and wake, clients that read slowly or vanish, sessions that pause, and links that die.
 //!
 //! ```text
 //!  client ◄─► front: Link ◄── pipes ──► owner: Link ◄─► session ◄─► queue of the client's messages
 //! ```
-//! The world knows what every machine has, so that it can say after each step: no message is lost that was not returned,
-//! none is confirmed that its client's machine does not have, every byte is of its stream and in its place, a woken front
-//! passes nothing on that the owner had returned, each stream ends once at each end, and nothing is left in the end.
+//! The world knows what every machine has, so that it can say after each step: no message is lost that was not
+//! returned, none is confirmed that its client's machine does not have, every byte is of its stream and in its place, a
+//! woken front passes nothing on that the owner had returned, each stream ends once at each end, and nothing is left.
 //!
 //! A failure prints its seed; `SEED=… cargo test --test behaviour link::` replays it. `LINK_SEEDS=n` sets how many
 //! worlds run, and `SIM_FIRST=n` the seed of the first; with `--nocapture` a table shows what they met.
