@@ -2,7 +2,7 @@
 //! builds and links once.
 //!
 //! * `ws_…`: frames and messages of WebSocket, at every split; `http_…`: heads of requests and answers;
-//!   [`proxy_headers`]: headers between nodes.
+//!   [`proxy_headers`], [`link_frames`]: headers and frames between nodes.
 //! * `signal_…`: messages of channels; `control_…`: calls of the control plane; `sts_…`: those of the token service.
 //! * [`sigv4`]: signatures; [`policy`]: decisions of policies.
 //! * [`fuzz`]: every parser under seeded inputs and the committed corpora.
@@ -12,6 +12,7 @@ mod control_responses;
 mod fuzz;
 mod http_heads;
 mod http_oracle;
+mod link_frames;
 mod policy;
 mod proxy_headers;
 mod repeated;

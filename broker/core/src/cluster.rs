@@ -24,6 +24,7 @@
 //! | `tick` | what follows from time alone, and the decisions after each input |
 //! | [`slots`] [`slot_claims`] [`slot_departures`] | the own slots: loaded and served; claimed; given |
 //! | [`slot_maps`] [`tunnels`] | from a channel to its slot and node; connections to owners of slots |
+//! | [`link`] | many clients on one connection between two nodes; not used by the edge yet |
 //! | [`secret`] | the keys that all nodes derive from one secret, and the proof in a registration |
 
 pub mod authority;
@@ -31,6 +32,7 @@ pub mod etcd;
 mod etcd_calls;
 pub mod etcd_view;
 pub mod limits;
+pub mod link;
 pub mod liveness;
 pub mod message;
 mod registration;

@@ -6,6 +6,7 @@
 
 mod control;
 mod http;
+mod link;
 mod policy;
 mod proxy;
 mod seeded;

@@ -118,6 +118,57 @@ pub const UNKNOWN_MAX_MS: u64 = 10_000;
 /// A node that is alone for the second time within this span waits a whole TTL before it serves again.
 pub const ALONE_AGAIN_MS: u64 = 600_000;
 
+// Links: one connection between two nodes that carries many clients.
+
+/// Clients on one link. One more is refused, and has another link, or 503.
+pub const LINK_STREAMS_MAX: usize = 1 << 17;
+
+/// Bytes of one stream that its receiver has not confirmed, in each direction. The sender keeps what is beyond: a
+/// session in its outbox, which has a bound of its own, and a client's kernel what is not read from it.
+pub const LINK_WINDOW_BYTES: usize = 256 * 1024;
+
+/// Bytes of the other node that one end holds for clients, or sessions, that take them slowly. Beyond it the account
+/// that holds most loses the stream that holds most, as a slow consumer does.
+pub const LINK_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of its own clients, or sessions, that one end holds until they are in frames. Beyond it nothing more is taken
+/// of any until half of it is gone, and no stream begins.
+pub const LINK_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of one write, beyond which the rest has its turn in the next one. It ends with a whole frame.
+pub const LINK_WRITE_BYTES: usize = 256 * 1024;
+
+/// Sends to one client that are remembered until they are confirmed, of 24 bytes. More of them count as one, which is
+/// confirmed with the last.
+pub const LINK_SENDS_MAX: usize = 64;
+
+/// Time from something that was sent to the PING that asks whether it arrived.
+pub const LINK_PING_MS: u64 = 1_000;
+
+/// Time without a frame, while something is unconfirmed, after which a link is doubtful: nothing begins on it.
+pub const LINK_DOUBT_MS: u64 = 3_000;
+
+/// The same after which the other node counts as gone: its clients end, and what is unconfirmed goes elsewhere.
+pub const LINK_DEAD_MS: u64 = 10_000;
+
+/// After an own standstill of more than this a front passes nothing on before a PONG: the owner may have given it up.
+pub const LINK_FENCE_MS: u64 = 2_000;
+
+/// Time between two questions to the kernel about a client with unconfirmed bytes, and from the first to the question.
+pub const LINK_SWEEP_MS: u64 = 1_000;
+
+/// Time after which a link without a stream ends.
+pub const LINK_IDLE_MS: u64 = 60_000;
+
+const _: () = {
+    assert!(LINK_WINDOW_BYTES <= u32::MAX as usize && LINK_WRITE_BYTES <= LINK_WINDOW_BYTES);
+    assert!(LINK_PING_MS < LINK_DOUBT_MS && LINK_DOUBT_MS < LINK_DEAD_MS);
+    assert!(
+        LINK_FENCE_MS < LINK_DEAD_MS,
+        "who may have been given up passes nothing on"
+    );
+};
+
 const _: () = {
     assert!(GAP_MS >= 2 * TICK_MS, "an ordinary tick is no gap");
     assert!(ROUND_MS.is_multiple_of(TICK_MS), "rounds begin at ticks");

@@ -1,0 +1,811 @@
+//! A link: one connection between two nodes, on which each client of the *front* that belongs to the *owner* is a
+//! stream. Its bytes, frames and rules without sockets: [`Link`] is one end, with the role of the front or the owner.
+//!
+//! ```text
+//!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
+//!         ── receive ─► push, end ───────────────────────── Link ══ frames ══ Link ── push, end, ask ──
+//!                                                          front              owner
+//! ```
+//! A turn of the edge: [`Link::stood_still`] if it did not run; [`Link::read`] with all that is there, and
+//! [`Link::poll`] until `None` after each input; [`Link::tick`]; then one [`Link::write`], if the last was taken.
+//!
+//! * **Credit is confirmation.** A stream has at most a window of bytes that its receiver has not confirmed; a client's
+//!   bytes are confirmed by its machine. So the owner knows what a dead link, front or client leaves: that returns.
+//! * **A front never stops reading.** What its clients do not take it holds, up to a bound for the link.
+//! * **The end of a stream.** Each side calls [`Link::end`] once, and learns of the other's end by [`Event::Ended`],
+//!   behind all bytes before it. [`Event::Gone`] is the last of a stream at each end, when both have ended, or the link
+//!   has.
+//! * **Only a request is sent twice.** What a client sends behind it waits for the first DATA of the owner; until then
+//!   the request can go to the next owner.
+//! * **A woken front passes nothing on** until the owner has answered a PING that was sent after it woke: one that gave
+//!   the link up has returned the messages that lie in the front's buffers, and answers with a reset. The same holds
+//!   for a doubtful link.
+//!
+//! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
+//! that never began, or out of bounds, is a [`Fault`], which ends the link.
+
+mod pulse;
+mod stream;
+
+use crate::cluster::limits::{
+    LINK_HELD_BYTES_MAX, LINK_IDLE_MS, LINK_STREAMS_MAX, LINK_SWEEP_MS, LINK_WAITING_BYTES_MAX,
+    LINK_WINDOW_BYTES, LINK_WRITE_BYTES,
+};
+use crate::time::Now;
+use codec::link::{Ack, Client, End, Frame, FrameError, Hello, How, Open, Reader, write};
+use pulse::{Pulse, Verdict};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use stream::Stream;
+use strum::{EnumCount, IntoStaticStr};
+
+/// One end of a link, from the hellos on.
+#[derive(Debug)]
+pub struct Link {
+    role: Role,
+    /// Bytes that the local side of a stream may have unconfirmed.
+    window: u32,
+    streams: BTreeMap<u32, Stream>,
+    /// The highest id of a stream so far.
+    newest: u32,
+    reader: Reader,
+    pulse: Pulse,
+    /// The ping, pong and AWAY of the next write.
+    ping: Option<u64>,
+    pong: Option<u64>,
+    owes_away: bool,
+    is_away: bool,
+    /// Streams with control frames, and with bytes for frames, in their order: each once, or one that is gone.
+    controls: VecDeque<u32>,
+    pieces: VecDeque<u32>,
+    /// Streams with unconfirmed bytes, by when the kernel is asked.
+    sweep: BTreeSet<(Now, u32)>,
+    /// Streams whose local side waits for room that other streams have.
+    starved: VecDeque<u32>,
+    /// Bytes for local sides that have not taken them, and of local sides that are in no frame.
+    held: usize,
+    waiting: usize,
+    empty_since: Option<Now>,
+    events: VecDeque<Event>,
+    death: Option<Death>,
+}
+
+/// The side of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Has the clients' connections, and begins streams.
+    Front,
+    /// Has the clients' channels, and a session for each stream.
+    Owner,
+}
+
+/// What the edge is to do, or to know.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Of an owner: a client began, with a request of so many bytes, which follow as [`Event::Inbox`].
+    Opened(u32, Box<Client>, u32),
+    /// So many bytes more for the local side: [`Link::inbox`] has them. An owner gives them to the session before the
+    /// next event.
+    Inbox(u32, usize),
+    /// The local side may push again: [`Link::room`].
+    Room(u32),
+    /// Of a front: ask the client's kernel, and answer by [`Link::unacknowledged`].
+    Ask(u32),
+    /// Of an owner: the client has confirmed.
+    Confirmed(u32, Confirmation),
+    /// The other side has ended the stream, or this one has for its bound: behind all bytes that were held. A client,
+    /// or session, that has ended in an orderly way may still be cut off: then a second one follows.
+    Ended(u32, Ending),
+    /// The stream is gone. With the bytes that were pushed, and that nobody confirmed.
+    Gone(u32, u64),
+    /// The other side begins, or takes, no more streams.
+    Away,
+    /// The link has ended: its connection is to be reset, except where it was idle. The ends of its streams follow.
+    Dead(Death),
+}
+
+/// How far a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// Bytes that were pushed and are not confirmed.
+    pub unconfirmed: u64,
+    /// The client's round trip in milliseconds.
+    pub round_trip_ms: u32,
+    /// Milliseconds since the oldest unconfirmed byte was written.
+    pub oldest_ms: u32,
+}
+
+/// What the end of a stream is for its local side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Of an owner: the client has ended, in this way.
+    Left(How),
+    /// Of a front: the client has all, and its connection is closed.
+    AllSent,
+    /// Of a front: a close frame of this code may follow what the client has, and then the end.
+    Close(u16),
+    /// The connection is reset: the client has a part of a frame or of an answer.
+    Reset,
+    /// Of a front: nothing has come of the owner. The request, with what followed it, may go to the next one.
+    Repeat(Vec<u8>),
+    /// Of a front: a call without an answer, which may have been carried out: 503.
+    Unavailable,
+    /// The local side took too little, and the bound for what is held is reached.
+    Slow,
+}
+
+/// Why a link has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Death {
+    /// Its connection was reset.
+    Reset,
+    /// The other side closed its connection.
+    Fin,
+    /// The other side gave no sign for [`LINK_DEAD_MS`](crate::cluster::limits::LINK_DEAD_MS).
+    Silent,
+    /// It had no stream for [`LINK_IDLE_MS`].
+    Idle,
+    /// The other side broke a rule.
+    Fault(Fault),
+}
+
+/// The rule that the other side broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Fault {
+    /// The bytes are no frame.
+    Frame(FrameError),
+    /// The other side does not send such a frame.
+    WrongSide,
+    /// A frame for a stream that never began.
+    NeverOpened,
+    /// A stream begins with an id that is not higher than all before.
+    IdReused,
+    /// More than [`LINK_STREAMS_MAX`] streams.
+    TooManyStreams,
+    /// More is confirmed than was sent.
+    AckBeyond,
+    /// More was sent than is confirmed, by more than a window.
+    DataBeyond,
+    /// Bytes, or another END, behind the END of a stream.
+    BehindEnd,
+}
+
+/// Why no stream begins: another link or node is to be asked, or 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Refused {
+    /// The link has ended.
+    Dead,
+    /// The other side gives no sign.
+    Doubtful,
+    /// Either side begins no more, or ids are used up.
+    Away,
+    /// [`LINK_STREAMS_MAX`] or [`LINK_WAITING_BYTES_MAX`] is reached.
+    Full,
+}
+
+/// Why a hello is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Mismatch {
+    /// An inner version that is no neighbour of this one.
+    Version,
+    /// Another cluster.
+    Cluster,
+    /// It is for another node.
+    Node,
+    /// It is for another process of this node.
+    Process,
+}
+
+/// Whether the other side's hello fits the own one.
+///
+/// # Errors
+/// The first thing in which it does not.
+pub fn check_hello(own: &Hello<'_>, theirs: &Hello<'_>) -> Result<(), Mismatch> {
+    let (me, meant) = (own.from, theirs.to);
+    if own.version.abs_diff(theirs.version) > 1 {
+        return Err(Mismatch::Version);
+    }
+    if own.cluster != theirs.cluster {
+        return Err(Mismatch::Cluster);
+    }
+    if me.name != meant.name {
+        return Err(Mismatch::Node);
+    }
+    let is_known = (meant.directory, meant.start) != (0, 0);
+    if is_known && (me.directory, me.start) != (meant.directory, meant.start) {
+        return Err(Mismatch::Process);
+    }
+    Ok(())
+}
+
+impl Link {
+    /// An end whose hellos are exchanged. `window`: bytes that the local side of a stream may have unconfirmed, at most
+    /// [`LINK_WINDOW_BYTES`].
+    #[must_use]
+    pub fn new(role: Role, window: u32, now: Now) -> Self {
+        Self {
+            role,
+            window,
+            streams: BTreeMap::new(),
+            newest: 0,
+            reader: Reader::default(),
+            pulse: Pulse::new(now),
+            ping: None,
+            pong: None,
+            owes_away: false,
+            is_away: false,
+            controls: VecDeque::new(),
+            pieces: VecDeque::new(),
+            sweep: BTreeSet::new(),
+            starved: VecDeque::new(),
+            held: 0,
+            waiting: 0,
+            empty_since: None,
+            events: VecDeque::new(),
+            death: None,
+        }
+    }
+
+    // The connection.
+
+    /// Bytes of the other side, in any pieces.
+    pub fn read(&mut self, bytes: &[u8], now: Now) {
+        if !bytes.is_empty() {
+            self.pulse.heard(now);
+        }
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut rest = bytes;
+        while self.death.is_none() {
+            match reader.next(rest) {
+                Ok((used, Some((id, frame)))) => {
+                    rest = rest.get(used..).unwrap_or_default();
+                    if let Err(fault) = self.take_frame(id, frame) {
+                        self.broke(Death::Fault(fault));
+                    }
+                }
+                Ok((_, None)) => break,
+                Err(error) => self.broke(Death::Fault(Fault::Frame(error))),
+            }
+        }
+        self.reader = reader;
+    }
+
+    /// The connection has ended.
+    pub fn broke(&mut self, why: Death) {
+        if self.death.is_none() {
+            self.death = Some(why);
+            self.events.push_back(Event::Dead(why));
+        }
+    }
+
+    /// This side did not run for `span_ms`, until now. Comes before anything is read.
+    pub fn stood_still(&mut self, span_ms: u64, now: Now) {
+        self.pulse.stood_still(span_ms, now);
+    }
+
+    /// The end of a turn: everything was read that is there. Judges the other side, and asks kernels.
+    pub fn tick(&mut self, now: Now) {
+        if self.death.is_some() {
+            return;
+        }
+        match self.pulse.judge(now) {
+            Verdict::Same => {}
+            Verdict::Doubtful => self.return_unbegun(),
+            Verdict::Dead => return self.broke(Death::Silent),
+        }
+        self.ping = self.pulse.take_ping(now).or(self.ping);
+        while let Some(&(at, id)) = self.sweep.first()
+            && at <= now
+        {
+            self.sweep.pop_first();
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let oldest = stream.incoming.oldest().filter(|_| stream.takes());
+            let is_old = oldest.is_some_and(|oldest| now >= oldest.after(LINK_SWEEP_MS));
+            let next = if is_old { Some(now) } else { oldest };
+            stream.incoming.sweep = next.map(|from| from.after(LINK_SWEEP_MS));
+            self.sweep.extend(stream.incoming.sweep.map(|at| (at, id)));
+            if is_old {
+                self.ask_kernel(id);
+            }
+        }
+        if !self.streams.is_empty() || self.role == Role::Owner {
+            self.empty_since = None;
+        } else if now.since(*self.empty_since.get_or_insert(now)) >= LINK_IDLE_MS {
+            self.broke(Death::Idle);
+        }
+    }
+
+    /// When [`Link::tick`] is due at the latest.
+    #[must_use]
+    pub fn due(&self, now: Now) -> Option<Now> {
+        let idle = self.empty_since.map(|since| since.after(LINK_IDLE_MS));
+        let sweep = self.sweep.first().map(|(at, _)| *at);
+        let all = self.pulse.due(now).into_iter().chain(sweep).chain(idle);
+        all.min().filter(|_| self.death.is_none())
+    }
+
+    /// Whether [`Link::write`] may have something to write.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        let of_link = self.ping.is_some() || self.pong.is_some() || self.owes_away;
+        let is_empty = self.controls.is_empty() && self.pieces.is_empty();
+        self.death.is_none() && (of_link || !is_empty)
+    }
+
+    /// Appends the frames of this turn: control frames first, then at most one DATA of each stream.
+    pub fn write(&mut self, out: &mut Vec<u8>, now: Now) {
+        if self.death.is_some() {
+            return;
+        }
+        let ping = self.ping.take().map(Frame::Ping);
+        for frame in ping.into_iter().chain(self.pong.take().map(Frame::Pong)) {
+            write(out, 0, &frame);
+        }
+        let begin = out.len();
+        if std::mem::take(&mut self.owes_away) {
+            write(out, 0, &Frame::Away);
+        }
+        let is_full = |out: &Vec<u8>| out.len() - begin >= LINK_WRITE_BYTES;
+        while !is_full(out)
+            && let Some(id) = self.controls.pop_front()
+        {
+            self.write_control(id, out, now);
+        }
+        for _ in 0..self.pieces.len() {
+            if !is_full(out)
+                && let Some(id) = self.pieces.pop_front()
+            {
+                self.write_piece(id, out, now);
+            }
+        }
+        if self.waiting <= LINK_WAITING_BYTES_MAX / 2 {
+            while let Some(id) = self.starved.pop_front() {
+                self.change(id, |_| ()); // tells it that there is room
+            }
+        }
+        if out.len() > begin {
+            self.pulse.sent(now);
+        }
+    }
+
+    /// Removes and returns the next event.
+    pub fn poll(&mut self) -> Option<Event> {
+        if self.events.is_empty() && self.death.is_some() {
+            let id = *self.streams.first_key_value()?.0;
+            self.bury(id);
+        }
+        self.events.pop_front()
+    }
+
+    /// Whether the other side gives no sign: nothing begins.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.pulse.is_doubtful()
+    }
+
+    /// The number of streams.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// No more streams begin; those that have go on.
+    pub fn leave(&mut self) {
+        self.owes_away |= !std::mem::replace(&mut self.is_away, true);
+    }
+
+    // The local side of a stream. An id that is gone is passed over.
+
+    /// Of a front: begins a stream for a client of `account` with its whole `request`, one byte at least. Returns its
+    /// id.
+    ///
+    /// # Errors
+    /// Nothing begins on this link.
+    pub fn open(
+        &mut self,
+        client: &Client,
+        request: Vec<u8>,
+        account: u64,
+    ) -> Result<u32, Refused> {
+        if self.newest == u32::MAX {
+            self.leave();
+        }
+        let is_full = self.streams.len() >= LINK_STREAMS_MAX
+            || self.waiting >= LINK_WAITING_BYTES_MAX
+            || u32::try_from(request.len()).is_err();
+        for (refuses, why) in [
+            (self.death.is_some(), Refused::Dead),
+            (self.is_away || self.role == Role::Owner, Refused::Away),
+            (self.is_doubtful(), Refused::Doubtful),
+            (is_full || request.is_empty(), Refused::Full),
+        ] {
+            if refuses {
+                return Err(why);
+            }
+        }
+        self.newest += 1;
+        let stream = Stream::of_client(self.newest, client, request, account);
+        self.waiting += stream.waiting();
+        self.streams.insert(self.newest, stream);
+        self.change(self.newest, |_| ());
+        Ok(self.newest)
+    }
+
+    /// Bytes that the local side may push. [`Event::Room`] follows where there are none.
+    pub fn room(&mut self, id: u32) -> usize {
+        let is_full = self.waiting >= LINK_WAITING_BYTES_MAX;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return 0;
+        };
+        let room = if is_full { 0 } else { stream.outgoing.room() };
+        if room == 0 && !std::mem::replace(&mut stream.is_starved, true) {
+            self.starved.extend(Some(id).filter(|_| is_full));
+        }
+        room
+    }
+
+    /// Takes bytes of the local side, at most [`Link::room`]. `whole`: a WebSocket frame ends with them. A front gives
+    /// the kernel's answer first if [`Link::is_unconfirmed`], so that the owner learns what the client had confirmed
+    /// when it sent these bytes.
+    pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
+        self.change(id, |stream| stream.outgoing.push(bytes, whole));
+    }
+
+    /// The bytes for the local side. None while a front does not know whether the owner has given the link up.
+    #[must_use]
+    pub fn inbox(&self, id: u32) -> &[u8] {
+        let stream = self.streams.get(&id).filter(|_| !self.is_fenced());
+        stream.map_or(&[], |stream| stream.incoming.held())
+    }
+
+    /// The local side took the first `bytes` of the inbox.
+    pub fn took(&mut self, id: u32, bytes: usize) {
+        let session_window = Some(self.window).filter(|_| self.role == Role::Owner);
+        self.change(id, |stream| {
+            stream.incoming.take(bytes);
+            let is_due = session_window.map(|window| stream.incoming.confirm_taken(window));
+            stream.owes_ack |= is_due.unwrap_or(false);
+        });
+    }
+
+    /// Of a front: the client's kernel took the oldest `bytes` that left the inbox, by `wire` bytes on the wire.
+    pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes()) else {
+            return;
+        };
+        stream.incoming.sent(bytes, wire, now);
+        if stream.incoming.sweep.is_none() {
+            let at = now.after(LINK_SWEEP_MS);
+            stream.incoming.sweep = Some(at);
+            self.sweep.insert((at, id));
+        }
+        if stream.incoming.unconfirmed() >= u64::from(self.window / 2) {
+            self.ask_kernel(id);
+        }
+    }
+
+    /// Of a front: whether the client has bytes that it has not confirmed.
+    #[must_use]
+    pub fn is_unconfirmed(&self, id: u32) -> bool {
+        let stream = self.streams.get(&id);
+        stream.is_some_and(|stream| stream.incoming.oldest().is_some())
+    }
+
+    /// Of a front: the kernel's answer, in bytes on the wire; more is not wrong.
+    pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
+        self.change(id, |stream| {
+            stream.incoming.confirm_wire(bytes, round_trip_ms);
+            stream.is_kernel_asked = false;
+            stream.owes_ack |= std::mem::take(&mut stream.is_asked) || stream.incoming.has_news();
+        });
+    }
+
+    /// Of an owner: has the front ask the client's kernel. [`Event::Confirmed`] follows.
+    pub fn ask(&mut self, id: u32) {
+        self.change(id, |stream| stream.owes_ask = true);
+    }
+
+    /// The local side ends the stream. A front gives the kernel's answer of that moment first. Behind [`How::Fin`] and
+    /// [`How::Finish`] another end may follow, which goes at once; all others are the last.
+    pub fn end(&mut self, id: u32, how: How) {
+        self.change(id, |stream| stream.end(how));
+    }
+
+    /// Checks the sums and each stream's offsets.
+    ///
+    /// # Panics
+    /// When one is wrong.
+    pub fn invariants(&self) {
+        let mut sums = (0, 0);
+        for (id, stream) in &self.streams {
+            stream.outgoing.invariants();
+            stream.incoming.invariants();
+            sums.0 += stream.incoming.held().len();
+            sums.1 += stream.waiting();
+            let mut sweep = stream.incoming.sweep.iter();
+            assert!(sweep.all(|at| self.sweep.contains(&(*at, *id))));
+        }
+        assert_eq!(sums, (self.held, self.waiting), "held and waiting bytes");
+        assert!(self.held <= LINK_HELD_BYTES_MAX && self.streams.len() <= LINK_STREAMS_MAX);
+        assert!(!self.streams.is_empty() || self.sweep.is_empty());
+    }
+
+    // Frames of the other side.
+
+    fn take_frame(&mut self, id: u32, frame: Frame<'_>) -> Result<(), Fault> {
+        match (frame, self.role) {
+            (Frame::Ping(number), _) => self.pong = Some(number),
+            (Frame::Pong(number), _) => {
+                if self.pulse.answered(number) {
+                    self.unfence();
+                }
+            }
+            (Frame::Away, _) => {
+                if !std::mem::replace(&mut self.is_away, true) {
+                    self.events.push_back(Event::Away);
+                }
+            }
+            (Frame::Open(open), Role::Owner) => self.take_open(id, open)?,
+            (Frame::Data { bytes, whole }, _) => self.take_data(id, bytes, whole)?,
+            (Frame::Ack(ack), _) => self.take_ack(id, &ack)?,
+            (Frame::Ask, Role::Front) => {
+                let ask = |stream: &mut Stream| {
+                    stream.is_asked = true;
+                    Ok(())
+                };
+                if self.begun(id, ask)? {
+                    self.ask_kernel(id);
+                }
+            }
+            (Frame::End(end), role) => {
+                self.begun(id, |stream| stream.take_end(end, role))?;
+            }
+            (Frame::Open(_), Role::Front) | (Frame::Ask, Role::Owner) => {
+                return Err(Fault::WrongSide);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the stream of a frame. False if it has ended.
+    fn begun(
+        &mut self,
+        id: u32,
+        step: impl FnOnce(&mut Stream) -> Result<(), Fault>,
+    ) -> Result<bool, Fault> {
+        match self.streams.get(&id) {
+            None if id <= self.newest => Ok(false),
+            Some(stream) if stream.opening.is_empty() => {
+                self.change(id, step).transpose()?;
+                Ok(true)
+            }
+            Some(_) | None => Err(Fault::NeverOpened),
+        }
+    }
+
+    fn take_open(&mut self, id: u32, open: Open<'_>) -> Result<(), Fault> {
+        if id <= self.newest {
+            return Err(Fault::IdReused);
+        }
+        if self.streams.len() >= LINK_STREAMS_MAX {
+            return Err(Fault::TooManyStreams);
+        }
+        self.newest = id;
+        self.streams
+            .insert(id, Stream::of_session(open.client.kind));
+        let client = Box::new(open.client);
+        let opened = Event::Opened(id, client, open.request_bytes);
+        self.events.push_back(opened);
+        match open.begin {
+            [] => Ok(()),
+            begin => self.take_data(id, begin, false),
+        }
+    }
+
+    fn take_data(&mut self, id: u32, bytes: &[u8], whole: bool) -> Result<(), Fault> {
+        let mut taken = 0;
+        self.begun(id, |stream| {
+            taken = if stream.takes() { bytes.len() } else { 0 };
+            stream.take_data(bytes, whole)
+        })?;
+        if taken > 0 && !self.is_fenced() {
+            self.events.push_back(Event::Inbox(id, taken));
+        }
+        while self.held > LINK_HELD_BYTES_MAX {
+            self.end_slowest();
+        }
+        Ok(())
+    }
+
+    fn take_ack(&mut self, id: u32, ack: &Ack) -> Result<(), Fault> {
+        let mut unconfirmed = 0;
+        let is_open = self.begun(id, |stream| {
+            let is_in_bounds = stream.outgoing.confirm(ack.offset, Some(ack.window));
+            unconfirmed = stream.outgoing.unconfirmed();
+            is_in_bounds.then_some(()).ok_or(Fault::AckBeyond)
+        })?;
+        if is_open && self.role == Role::Owner {
+            let confirmation = Confirmation {
+                unconfirmed,
+                round_trip_ms: ack.round_trip_ms,
+                oldest_ms: ack.oldest_ms,
+            };
+            self.events.push_back(Event::Confirmed(id, confirmation));
+        }
+        Ok(())
+    }
+
+    // Steps of one stream.
+
+    /// Changes a stream, and does what follows from it: sums, lists, events, and its end.
+    fn change<R>(&mut self, id: u32, step: impl FnOnce(&mut Stream) -> R) -> Option<R> {
+        let stream = self.streams.get_mut(&id)?;
+        self.held -= stream.incoming.held().len();
+        self.waiting -= stream.waiting();
+        let result = step(stream);
+        self.held += stream.incoming.held().len();
+        self.waiting += stream.waiting();
+        if stream.has_control() && !std::mem::replace(&mut stream.is_in_controls, true) {
+            self.controls.push_back(id);
+        }
+        if stream.has_piece() && !std::mem::replace(&mut stream.is_in_pieces, true) {
+            self.pieces.push_back(id);
+        }
+        let has_room = stream.outgoing.room() > 0 && self.waiting < LINK_WAITING_BYTES_MAX;
+        if has_room && std::mem::take(&mut stream.is_starved) {
+            self.events.push_back(Event::Room(id));
+        }
+        if let Some(ending) = stream.take_ending() {
+            self.events.push_back(Event::Ended(id, ending));
+        }
+        if stream.is_over() {
+            self.remove(id);
+        }
+        Some(result)
+    }
+
+    fn ask_kernel(&mut self, id: u32) {
+        if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.takes())
+            && !std::mem::replace(&mut stream.is_kernel_asked, true)
+        {
+            self.events.push_back(Event::Ask(id));
+        }
+    }
+
+    fn write_control(&mut self, id: u32, out: &mut Vec<u8>, now: Now) {
+        let window = self.window;
+        self.change(id, |stream| {
+            stream.is_in_controls = false;
+            let end = stream.due_end();
+            let has_news = end.is_some() && stream.incoming.has_news();
+            if stream.owes_ack() || has_news {
+                write(out, id, &Frame::Ack(stream.incoming.ack(window, now)));
+            }
+            stream.owes_ack = false;
+            if stream.opening.is_empty() && std::mem::take(&mut stream.owes_ask) {
+                write(out, id, &Frame::Ask);
+            }
+            if let Some(how) = end {
+                stream.is_end_written = true;
+                let offset = stream.incoming.confirmed();
+                write(out, id, &Frame::End(End { how, offset }));
+            }
+        });
+    }
+
+    fn write_piece(&mut self, id: u32, out: &mut Vec<u8>, now: Now) {
+        let window = self.window;
+        self.change(id, |stream| {
+            stream.is_in_pieces = false;
+            if !stream.opening.is_empty() {
+                out.append(&mut std::mem::take(&mut stream.opening));
+                stream.owes_ack |= (window as usize) < LINK_WINDOW_BYTES;
+            } else if let Some((bytes, whole)) = stream.outgoing.piece() {
+                write(out, id, &Frame::Data { bytes, whole });
+                stream.outgoing.trim();
+            }
+        });
+        let ends = self.streams.get(&id).and_then(Stream::due_end);
+        if ends.is_some() {
+            self.write_control(id, out, now);
+        }
+    }
+
+    fn remove(&mut self, id: u32) {
+        let Some(stream) = self.streams.remove(&id) else {
+            return;
+        };
+        if let Some(at) = stream.incoming.sweep {
+            self.sweep.remove(&(at, id));
+        }
+        self.held -= stream.incoming.held().len();
+        self.waiting -= stream.waiting();
+        let unconfirmed = stream.outgoing.unconfirmed();
+        self.events.push_back(Event::Gone(id, unconfirmed));
+    }
+
+    /// The bound for held bytes is reached: the account with most loses its stream with most.
+    fn end_slowest(&mut self) {
+        let held = |stream: &Stream| stream.incoming.held().len();
+        let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
+        for stream in self.streams.values() {
+            *accounts.entry(stream.account).or_default() += held(stream);
+        }
+        let most = accounts.into_iter().max_by_key(|(_, bytes)| *bytes);
+        let streams = self.streams.iter();
+        let streams = streams.filter(|(_, stream)| most.is_some_and(|it| it.0 == stream.account));
+        let Some((&id, _)) = streams.max_by_key(|(_, stream)| held(stream)) else {
+            return;
+        };
+        self.events.push_back(Event::Ended(id, Ending::Slow));
+        let how = match self.role {
+            Role::Front => How::Slow,
+            Role::Owner => How::Cut(0),
+        };
+        self.end(id, how);
+    }
+
+    // The link.
+
+    /// Whether what comes may be of before a standstill, and is held.
+    fn is_fenced(&self) -> bool {
+        self.role == Role::Front && self.pulse.is_fenced()
+    }
+
+    /// The owner has not given the link up: what was held goes on.
+    fn unfence(&mut self) {
+        let streams = self.streams.iter();
+        let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));
+        let held = held.filter(|(_, bytes)| *bytes > 0 && self.role == Role::Front);
+        self.events
+            .extend(held.map(|(id, bytes)| Event::Inbox(id, bytes)));
+    }
+
+    /// The link is doubtful: requests that were not sent go elsewhere.
+    fn return_unbegun(&mut self) {
+        let streams = self.streams.iter();
+        let unbegun = streams.filter(|(_, stream)| !stream.opening.is_empty());
+        let unbegun: Vec<u32> = unbegun.map(|(id, _)| *id).collect();
+        unbegun.into_iter().for_each(|id| self.bury(id));
+    }
+
+    /// Ends a stream without the other side.
+    fn bury(&mut self, id: u32) {
+        let role = self.role;
+        self.change(id, |stream| stream.lose(role));
+        self.remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codec::link::Kind;
+
+    #[test]
+    fn the_last_id_is_followed_by_away() {
+        let client = Client {
+            kind: Kind::Call,
+            address: ([192, 0, 2, 1], 1).into(),
+            listener: 0,
+            tls: false,
+            server_name: "".into(),
+            certificate: None,
+        };
+        let mut front = Link::new(Role::Front, 1000, Now(0));
+        front.newest = u32::MAX - 1;
+        assert_eq!(front.open(&client, vec![1], 0), Ok(u32::MAX));
+        assert_eq!(front.open(&client, vec![1], 0), Err(Refused::Away));
+        let mut bytes = Vec::new();
+        front.write(&mut bytes, Now(0));
+        let mut owner = Link::new(Role::Owner, 1000, Now(0));
+        owner.read(&bytes, Now(0));
+        assert_eq!(owner.poll(), Some(Event::Away));
+        assert!(matches!(owner.poll(), Some(Event::Opened(u32::MAX, _, 1))));
+    }
+}

@@ -1,0 +1,159 @@
+//! Whether the other node is there: pings, doubt and death of one link.
+//!
+//! ```text
+//!   sent          ping          doubtful                            dead
+//!    ├──── 1 s ────┤               │                                  │
+//!    ├──────────── 3 s ────────────┤                                  │
+//!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
+//! ```
+//! A frame of the other side begins the 3 and 10 s again, and so does the end of an own standstill. Only a PONG shows
+//! that what was sent before its PING has arrived; until then the next ping is due.
+
+use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
+use crate::time::Now;
+
+/// The pulse of one link, at one end.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// The last frame of the other side, or the end of the last standstill.
+    heard: Now,
+    /// When the oldest frame was sent that no PONG has covered.
+    sent: Option<Now>,
+    /// The same of those behind the ping under way.
+    sent_behind: Option<Now>,
+    /// The ping under way.
+    ping: Option<u64>,
+    /// The number of the last ping.
+    number: u64,
+    /// The next ping is due at once.
+    is_due: bool,
+    /// Until the PONG of this number or of a later one, what comes may be of before a standstill.
+    fence: Option<u64>,
+    is_doubtful: bool,
+}
+
+/// The verdict on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing has changed.
+    Same,
+    /// It is doubtful from now on.
+    Doubtful,
+    /// The other side is gone.
+    Dead,
+}
+
+impl Pulse {
+    pub(crate) fn new(now: Now) -> Self {
+        Self {
+            heard: now,
+            sent: None,
+            sent_behind: None,
+            ping: None,
+            number: 0,
+            is_due: false,
+            fence: None,
+            is_doubtful: false,
+        }
+    }
+
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fence.is_some()
+    }
+
+    /// A frame of the other side was read.
+    pub(crate) fn heard(&mut self, now: Now) {
+        self.heard = now;
+        self.is_doubtful = false;
+    }
+
+    /// A PONG was read. Returns whether a fence fell.
+    pub(crate) fn answered(&mut self, number: u64) -> bool {
+        if self.ping == Some(number) {
+            self.ping = None;
+            self.sent = self.sent_behind.take();
+        }
+        self.fence.take_if(|fence| *fence <= number).is_some()
+    }
+
+    /// Frames other than PING and PONG were sent.
+    pub(crate) fn sent(&mut self, now: Now) {
+        let place = match self.ping {
+            Some(_) => &mut self.sent_behind,
+            None => &mut self.sent,
+        };
+        place.get_or_insert(now);
+    }
+
+    /// This side did not run for `span_ms`, until now: what it missed is no sign, and after a long standstill what it
+    /// reads next may be old.
+    pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
+        self.heard = now;
+        self.is_doubtful = false;
+        if span_ms > LINK_FENCE_MS {
+            self.raise_fence();
+        }
+    }
+
+    fn raise_fence(&mut self) {
+        self.is_due = true;
+        self.fence = Some(self.number + 1);
+    }
+
+    /// Judges, after everything was read that is there.
+    pub(crate) fn judge(&mut self, now: Now) -> Verdict {
+        let Some(since) = self.since() else {
+            return Verdict::Same;
+        };
+        let silent_ms = now.since(since);
+        if silent_ms >= LINK_DEAD_MS {
+            return Verdict::Dead;
+        }
+        if silent_ms < LINK_DOUBT_MS || self.is_doubtful {
+            return Verdict::Same;
+        }
+        self.is_doubtful = true;
+        self.raise_fence();
+        Verdict::Doubtful
+    }
+
+    /// Since when the other side owes a sign.
+    fn since(&self) -> Option<Now> {
+        let waits = self.sent.or_else(|| self.ping.map(|_| self.heard));
+        waits.map(|sent| sent.max(self.heard))
+    }
+
+    /// The number of the ping that is to be sent, if one is due.
+    pub(crate) fn take_ping(&mut self, now: Now) -> Option<u64> {
+        let is_time = |sent: Now| now >= sent.after(LINK_PING_MS);
+        let asks = self.ping.is_none() && self.sent.is_some_and(is_time);
+        if !self.is_due && !asks {
+            return None;
+        }
+        self.is_due = false;
+        self.number += 1;
+        self.ping = Some(self.number);
+        self.sent_behind = None;
+        Some(self.number)
+    }
+
+    /// When a ping is due, or a verdict.
+    pub(crate) fn due(&self, now: Now) -> Option<Now> {
+        if self.is_due {
+            return Some(now);
+        }
+        let span = if self.is_doubtful {
+            LINK_DEAD_MS
+        } else {
+            LINK_DOUBT_MS
+        };
+        let verdict = self.since().map(|since| since.after(span));
+        let ping = self.sent.filter(|_| self.ping.is_none());
+        let ping = ping.map(|sent| sent.after(LINK_PING_MS));
+        verdict.into_iter().chain(ping).min()
+    }
+}

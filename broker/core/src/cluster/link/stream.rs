@@ -1,0 +1,511 @@
+//! One stream of a link: the bytes of both directions by their offsets, at one end.
+//!
+//! ```text
+//!  Outgoing   base            acked               framed              pushed
+//!              ├── kept for ────┼──── unconfirmed ───┼───── waits ───────┤        acked ≤ framed ≤ acked + window
+//!  Incoming    told     confirmed     written     passed             received
+//!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
+//! ```
+//! The *local side* is the client at a front and the session at an owner. What it took is `passed`. A client's machine
+//! confirms what its kernel got (`written`); a session has confirmed what it took.
+
+use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
+use crate::cluster::link::{Ending, Fault, Role};
+use crate::time::Now;
+use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, write};
+use codec::ws::close::GOING_AWAY;
+use std::collections::VecDeque;
+
+/// One stream, at one end. 350 bytes, and no buffer while it is idle.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    kind: Kind,
+    /// The account that its held bytes count for.
+    pub(crate) account: u64,
+    /// OPEN with the request's first bytes, until it is written.
+    pub(crate) opening: Vec<u8>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
+    /// The end by the local side, and whether it is written.
+    own_end: Option<How>,
+    pub(crate) is_end_written: bool,
+    /// The other node's END that was read.
+    their_end: Option<How>,
+    /// What the local side is to learn of that END, behind all that was held.
+    ending: Option<Ending>,
+    /// An ACK, or an ASK, is to be sent.
+    pub(crate) owes_ack: bool,
+    pub(crate) owes_ask: bool,
+    /// The owner awaits an ACK; the kernel was asked and has not answered.
+    pub(crate) is_asked: bool,
+    pub(crate) is_kernel_asked: bool,
+    /// The local side waits for room.
+    pub(crate) is_starved: bool,
+    /// It is in the link's lists.
+    pub(crate) is_in_controls: bool,
+    pub(crate) is_in_pieces: bool,
+}
+
+/// Bytes of the local side for the other node.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// From offset `base` on.
+    bytes: Vec<u8>,
+    base: u64,
+    /// The offset of the next byte that goes into a frame.
+    framed: u64,
+    /// The offset that the other side confirmed.
+    acked: u64,
+    window: u64,
+    /// The offset behind the last push that ended with a WebSocket frame.
+    whole: u64,
+    /// Bytes of the request, until its answer begins: nothing behind them goes into a frame, and all are kept, since
+    /// another owner may be asked.
+    request: Option<u64>,
+    /// Nobody takes more: what is pushed is dropped.
+    is_over: bool,
+}
+
+/// Bytes of the other node for the local side.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    /// From offset `passed` on.
+    bytes: Vec<u8>,
+    passed: u64,
+    /// The offset behind the last WebSocket frame that came whole.
+    whole: u64,
+    /// The last byte that was passed on ended a WebSocket frame.
+    is_between: bool,
+    /// Bytes that the client's kernel took, and bytes on the wire for them.
+    written: u64,
+    wire: u64,
+    sends: VecDeque<Send>,
+    confirmed: u64,
+    /// The last offset that was sent in an ACK.
+    told: u64,
+    round_trip_ms: u32,
+    /// When the sweep looks at it.
+    pub(crate) sweep: Option<Now>,
+}
+
+/// A send to a client that is not confirmed: what was written up to its end, and when.
+#[derive(Clone, Copy, Debug)]
+struct Send {
+    written: u64,
+    wire: u64,
+    since: Now,
+}
+
+const _: () = assert!(size_of::<Stream>() <= 360);
+
+impl Stream {
+    fn new(kind: Kind, account: u64, outgoing: Outgoing) -> Self {
+        Self {
+            kind,
+            account,
+            opening: Vec::new(),
+            outgoing,
+            incoming: Incoming::default(),
+            own_end: None,
+            is_end_written: false,
+            their_end: None,
+            ending: None,
+            owes_ack: false,
+            owes_ask: false,
+            is_asked: false,
+            is_kernel_asked: false,
+            is_starved: false,
+            is_in_controls: false,
+            is_in_pieces: false,
+        }
+    }
+
+    /// That of a session, to which a client's request comes.
+    pub(crate) fn of_session(kind: Kind) -> Self {
+        Self::new(kind, 0, Outgoing::default())
+    }
+
+    /// That of a client with this request.
+    pub(crate) fn of_client(id: u32, client: &Client, request: Vec<u8>, account: u64) -> Self {
+        let begin = request.get(..client.room()).unwrap_or(&request);
+        let open = Open {
+            client: client.clone(),
+            request_bytes: u32::try_from(request.len()).unwrap_or(u32::MAX),
+            begin,
+        };
+        let framed = begin.len() as u64;
+        let mut opening = Vec::new();
+        write(&mut opening, id, &Frame::Open(open));
+        let outgoing = Outgoing {
+            request: Some(request.len() as u64),
+            bytes: request,
+            framed,
+            ..Outgoing::default()
+        };
+        Self {
+            opening,
+            ..Self::new(client.kind, account, outgoing)
+        }
+    }
+
+    /// Whether the local side takes bytes. A client that only sends no more does.
+    pub(crate) fn takes(&self) -> bool {
+        matches!(self.own_end, None | Some(How::Fin))
+    }
+
+    /// Bytes that wait in it for frames.
+    pub(crate) fn waiting(&self) -> usize {
+        self.opening.len() + self.outgoing.bytes.len()
+    }
+
+    /// Whether it has bytes for a frame, and credit.
+    pub(crate) fn has_piece(&self) -> bool {
+        !self.opening.is_empty() || self.outgoing.piece_end() > self.outgoing.framed
+    }
+
+    /// Whether it has a control frame. None goes before OPEN.
+    pub(crate) fn has_control(&self) -> bool {
+        let is_begun = self.opening.is_empty();
+        is_begun && (self.owes_ack() || self.owes_ask || self.due_end().is_some())
+    }
+
+    /// Whether an ACK is to be sent: not behind the last END.
+    pub(crate) fn owes_ack(&self) -> bool {
+        let is_silent = self.is_end_written && !self.takes();
+        self.owes_ack && self.opening.is_empty() && !is_silent
+    }
+
+    /// The END that is to be sent: behind all bytes.
+    pub(crate) fn due_end(&self) -> Option<How> {
+        let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
+        self.own_end.filter(|_| is_behind && !self.is_end_written)
+    }
+
+    /// Whether both sides have ended, and all is where it belongs; or the other side never knew of it.
+    pub(crate) fn is_over(&self) -> bool {
+        let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
+        let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
+        is_unknown || (is_told && self.is_end_written)
+    }
+
+    /// The end of the local side.
+    pub(crate) fn end(&mut self, how: How) {
+        if !may_follow(self.own_end, how) {
+            return;
+        }
+        (self.own_end, self.is_end_written) = (Some(how), false);
+        if !self.takes() {
+            self.incoming.bytes = Vec::new();
+        }
+        if is_hard(how) {
+            self.outgoing.end();
+        }
+    }
+
+    /// Bytes of the other side.
+    pub(crate) fn take_data(&mut self, bytes: &[u8], whole: bool) -> Result<(), Fault> {
+        if self.their_end.is_some() {
+            return Err(Fault::BehindEnd);
+        }
+        if self.takes() {
+            self.outgoing.answer_begins();
+            let is_in_bounds = self.incoming.push(bytes, whole);
+            is_in_bounds.then_some(()).ok_or(Fault::DataBeyond)?;
+        }
+        Ok(())
+    }
+
+    /// The end of the other side.
+    pub(crate) fn take_end(&mut self, end: End, role: Role) -> Result<(), Fault> {
+        let is_of_client = matches!(end.how, How::Fin | How::Reset | How::Timeout | How::Slow);
+        if is_of_client != (role == Role::Owner) {
+            return Err(Fault::WrongSide);
+        }
+        if !may_follow(self.their_end, end.how) {
+            return Err(Fault::BehindEnd);
+        }
+        if !self.outgoing.confirm(end.offset, None) {
+            return Err(Fault::AckBeyond);
+        }
+        self.their_end = Some(end.how);
+        let may_close = self.incoming.is_between && self.kind == Kind::Upgrade;
+        self.ending = Some(match end.how {
+            How::Fin | How::Reset | How::Timeout | How::Slow => Ending::Left(end.how),
+            How::Finish => Ending::AllSent,
+            How::Cut(code @ 1..) if may_close => Ending::Close(code),
+            How::Cut(_) => Ending::Reset,
+            How::NotBegun => (self.outgoing.take_request()).map_or(Ending::Reset, Ending::Repeat),
+        });
+        if end.how != How::Fin {
+            self.outgoing.end(); // a session takes no more, nor does a client that is gone
+        }
+        if role == Role::Front && is_hard(end.how) {
+            self.incoming.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// What the local side is to learn of the other's end: behind all bytes, and once.
+    pub(crate) fn take_ending(&mut self) -> Option<Ending> {
+        let is_due = self.incoming.bytes.is_empty();
+        let ending = if is_due { self.ending.take() } else { None };
+        ending.filter(|_| self.takes())
+    }
+
+    /// The link is dead, or does not take the stream's OPEN.
+    pub(crate) fn lose(&mut self, role: Role) {
+        self.incoming.bytes = Vec::new();
+        let was_sent = self.opening.is_empty();
+        let knows = self.their_end.is_some() && self.ending.is_none();
+        let may_close = self.incoming.is_between && self.kind == Kind::Upgrade;
+        let ending = match self.outgoing.take_request() {
+            Some(_) if was_sent && self.kind != Kind::Upgrade => Ending::Unavailable,
+            Some(request) => Ending::Repeat(request),
+            None if may_close => Ending::Close(GOING_AWAY),
+            None => Ending::Reset,
+        };
+        self.ending = Some(ending).filter(|_| role == Role::Front && !knows);
+    }
+}
+
+/// Whether an end may follow another one of its side.
+fn may_follow(before: Option<How>, how: How) -> bool {
+    before.is_none_or(|before| !is_hard(before) && is_hard(how))
+}
+
+/// Whether nothing goes either way behind such an end.
+fn is_hard(how: How) -> bool {
+    !matches!(how, How::Fin | How::Finish)
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            base: 0,
+            framed: 0,
+            acked: 0,
+            window: LINK_WINDOW_BYTES as u64,
+            whole: 0,
+            request: None,
+            is_over: false,
+        }
+    }
+}
+
+impl Outgoing {
+    fn pushed(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Bytes that the local side may push.
+    pub(crate) fn room(&self) -> usize {
+        let room = match self.is_over {
+            true => self.window,
+            false => (self.acked + self.window).saturating_sub(self.pushed()),
+        };
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], whole: bool) {
+        self.bytes.extend_from_slice(bytes);
+        if self.is_over {
+            self.end();
+        } else if whole {
+            self.whole = self.pushed();
+        }
+    }
+
+    /// The offset up to which the next frame may go.
+    fn piece_end(&self) -> u64 {
+        let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
+        let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
+        bytes.min(piece).min(self.acked + self.window)
+    }
+
+    /// The bytes of the next frame, and whether a WebSocket frame ends with them. They count as sent.
+    pub(crate) fn piece(&mut self) -> Option<(&[u8], bool)> {
+        let (begin, end) = (self.framed, self.piece_end());
+        if end <= begin {
+            return None;
+        }
+        self.framed = end;
+        let [begin, upto] = [begin, end].map(|it| usize::try_from(it - self.base).unwrap_or(0));
+        let bytes = self.bytes.get(begin..upto)?;
+        Some((bytes, end == self.whole))
+    }
+
+    /// Drops what went into frames, once it is half of all.
+    pub(crate) fn trim(&mut self) {
+        let sent = usize::try_from(self.framed - self.base).unwrap_or(0);
+        if self.request.is_none() && 2 * sent >= self.bytes.len() {
+            self.bytes.drain(..sent);
+            self.base = self.framed;
+            if self.bytes.is_empty() {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// The answer begins: what is behind the request may go, and nothing is asked for again.
+    fn answer_begins(&mut self) {
+        if self.request.take().is_some() {
+            self.trim();
+        }
+    }
+
+    /// The request, with what is behind it, if its answer has not begun.
+    fn take_request(&mut self) -> Option<Vec<u8>> {
+        self.request.take()?;
+        let pushed = self.pushed();
+        (self.base, self.framed, self.is_over) = (pushed, pushed, true);
+        Some(std::mem::take(&mut self.bytes))
+    }
+
+    /// Whether all of it went into frames.
+    fn is_flushed(&self) -> bool {
+        self.framed == self.pushed()
+    }
+
+    /// Nobody takes more.
+    fn end(&mut self) {
+        self.base = self.pushed();
+        self.framed = self.base;
+        self.bytes = Vec::new();
+        (self.request, self.is_over) = (None, true);
+    }
+
+    /// The other side confirmed so much. False: more than was sent.
+    pub(crate) fn confirm(&mut self, offset: u64, window: Option<u32>) -> bool {
+        self.acked = self.acked.max(offset.min(self.framed));
+        if let Some(window) = window {
+            self.window = u64::from(window).min(LINK_WINDOW_BYTES as u64);
+        }
+        offset <= self.framed
+    }
+
+    /// Bytes that were pushed and are not confirmed.
+    pub(crate) fn unconfirmed(&self) -> u64 {
+        self.pushed() - self.acked
+    }
+
+    pub(crate) fn invariants(&self) {
+        let Self {
+            base,
+            acked,
+            framed,
+            ..
+        } = *self;
+        assert!(acked <= framed && base <= framed && framed <= self.pushed());
+        let unconfirmed = framed - acked;
+        assert!(
+            self.is_over || unconfirmed <= LINK_WINDOW_BYTES as u64,
+            "credit"
+        );
+    }
+}
+
+impl Incoming {
+    /// The bytes that the local side has not taken.
+    pub(crate) fn held(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes bytes in. False: more than the other side may send.
+    pub(crate) fn push(&mut self, bytes: &[u8], whole: bool) -> bool {
+        self.bytes.extend_from_slice(bytes);
+        let received = self.passed + self.bytes.len() as u64;
+        if whole {
+            self.whole = received;
+        }
+        received <= self.told + LINK_WINDOW_BYTES as u64
+    }
+
+    /// The local side took so many of the held bytes.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes.len());
+        if bytes > 0 {
+            self.bytes.drain(..bytes);
+            self.passed += bytes as u64;
+            self.is_between = self.passed == self.whole;
+        }
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// The session has confirmed what it took. Returns whether the other side is to know: half a window may go on.
+    pub(crate) fn confirm_taken(&mut self, window: u32) -> bool {
+        (self.written, self.confirmed) = (self.passed, self.passed);
+        self.confirmed - self.told >= u64::from(window / 2)
+    }
+
+    /// The client's kernel took so many bytes, by `wire` of them on the wire.
+    pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
+        self.written = (self.written + bytes as u64).min(self.passed);
+        self.wire += wire as u64;
+        let send = Send {
+            written: self.written,
+            wire: self.wire,
+            since: now,
+        };
+        if self.sends.len() >= LINK_SENDS_MAX {
+            // Confirmed with what follows: later, but not wrongly.
+            self.sends.pop_back();
+        }
+        self.sends.push_back(send);
+    }
+
+    /// The client's kernel has so many bytes on the wire that are not acknowledged.
+    pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
+        let confirmed = self.wire.saturating_sub(unacknowledged);
+        while let Some(send) = self.sends.pop_front_if(|send| send.wire <= confirmed) {
+            self.confirmed = send.written;
+        }
+        self.round_trip_ms = round_trip_ms;
+    }
+
+    /// Whether an ACK would say something that the other side does not know.
+    pub(crate) fn has_news(&self) -> bool {
+        self.confirmed > self.told
+    }
+
+    /// Bytes that the kernel took, and the client's machine has not confirmed.
+    pub(crate) fn unconfirmed(&self) -> u64 {
+        self.written - self.confirmed
+    }
+
+    /// When the oldest of them was written.
+    pub(crate) fn oldest(&self) -> Option<Now> {
+        self.sends.front().map(|send| send.since)
+    }
+
+    /// The offset up to which the local side has confirmed.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
+    /// The ACK of this moment. It counts as sent.
+    pub(crate) fn ack(&mut self, window: u32, now: Now) -> Ack {
+        self.told = self.confirmed;
+        let oldest_ms = self.oldest().map_or(0, |since| now.since(since));
+        Ack {
+            offset: self.confirmed,
+            window,
+            round_trip_ms: self.round_trip_ms,
+            oldest_ms: u32::try_from(oldest_ms).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(crate) fn invariants(&self) {
+        let Self {
+            told,
+            confirmed,
+            written,
+            passed,
+            ..
+        } = *self;
+        assert!(told <= confirmed && confirmed <= written && written <= passed);
+        assert!(self.bytes.len() <= LINK_WINDOW_BYTES && self.sends.len() <= LINK_SENDS_MAX);
+    }
+}

@@ -1,0 +1,503 @@
+//! Frames of a link: one connection between two nodes that carries many clients, each as a stream.
+//!
+//! The *front* is the node that a client is connected to, the *owner* the one that has its channel. Each side sends a
+//! [`Hello`], then frames alone. Numbers are big-endian:
+//! ```text
+//!   0        3      4          8
+//!  ┌────────┬──────┬──────────┬───────────────────────────┐
+//!  │ length │ type │  stream  │ payload, `length` bytes   │
+//!  └────────┴──────┴──────────┴───────────────────────────┘
+//!   1 OPEN  kind 1, flags 1 (1: TLS, 2: certificate), listener 2, address 16, port 2, bytes of the request 4,
+//!           length of the server name 1, server name, certificate 0 or 32, the request's first bytes
+//!   2 DATA  bytes                        3 DATA  the same, with a WebSocket frame that ends with the last byte
+//!   4 ACK   offset 8, window 4, round trip 4, age of the oldest byte 4
+//!   5 ASK   -                            6 END   how 1, code 2, offset 8
+//!   7 PING  number 8                     8 PONG  number 8                     9 AWAY  -
+//! ```
+//! PING, PONG and AWAY are of the link, with stream 0; all others have a stream. A request that does not fit into OPEN
+//! goes on in DATA. Frames of unknown types are skipped, so that a later version can send them.
+
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod hello;
+
+pub use hello::{HELLO_BYTES_MAX, Hello, NAME_BYTES_MAX, NodeName, NotHello};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use strum::IntoStaticStr;
+
+/// Bytes of a frame before its payload.
+pub const HEADER_BYTES: usize = 8;
+
+/// Longest payload of a frame: what one stream may send before the others have their turn.
+pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that a SHA-256 of a certificate has.
+pub const CERTIFICATE_BYTES: usize = 32;
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// A client begins. From the front alone.
+    Open(Open<'a>),
+    /// Bytes of the client, or for it: at least one.
+    Data {
+        /// The bytes.
+        bytes: &'a [u8],
+        /// A WebSocket frame ends with the last of them, so that a close frame may follow.
+        whole: bool,
+    },
+    /// Bytes that were confirmed.
+    Ack(Ack),
+    /// The owner asks for an ACK at once.
+    Ask,
+    /// The sender is done with the stream.
+    End(End),
+    /// Asks for a PONG of the same number.
+    Ping(u64),
+    /// Answers a PING: everything before that was read.
+    Pong(u64),
+    /// The sender begins, or takes, no more streams on this link.
+    Away,
+}
+
+/// A client that begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open<'a> {
+    /// The client.
+    pub client: Client,
+    /// Bytes of its request, head and body: the first ones of the stream.
+    pub request_bytes: u32,
+    /// The first of them, as many as fit.
+    pub begin: &'a [u8],
+}
+
+/// A client, as its front knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The kind of its request.
+    pub kind: Kind,
+    /// Its address. IPv4 in IPv6 is read as IPv4.
+    pub address: SocketAddr,
+    /// The place of its listener in the front's configured list.
+    pub listener: u16,
+    /// Whether it speaks TLS with the front.
+    pub tls: bool,
+    /// The server name that it asked for; empty if none. At most 255 bytes.
+    pub server_name: Box<str>,
+    /// The SHA-256 of the certificate that it showed.
+    pub certificate: Option<[u8; CERTIFICATE_BYTES]>,
+}
+
+/// The kind of a client's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A WebSocket begins with it, or it may be repeated for another reason.
+    Upgrade,
+    /// It is answered at once.
+    Call,
+    /// An offer of Alexa, which waits for its answer.
+    AlexaCall,
+}
+
+/// Bytes of the receiver's direction that its peer has confirmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// Bytes from the beginning of the stream that the client's machine confirmed, or that the session took.
+    pub offset: u64,
+    /// Bytes that may be unconfirmed.
+    pub window: u32,
+    /// The client's round trip in milliseconds; 0 from an owner.
+    pub round_trip_ms: u32,
+    /// Milliseconds since the oldest byte was written that is not confirmed; 0 from an owner.
+    pub oldest_ms: u32,
+}
+
+/// The end of a stream, for the side that sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How it ends.
+    pub how: How,
+    /// As in [`Ack::offset`], when the end was read.
+    pub offset: u64,
+}
+
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The client sends no more, and may still receive.
+    Fin,
+    /// The client's connection was reset.
+    Reset,
+    /// The client's connection was silent, or took nothing, for too long.
+    Timeout,
+    /// The client did not take what the front held for it.
+    Slow,
+    /// The session is over: the client's connection is closed behind all that was sent to it.
+    Finish,
+    /// The session is over: the client's connection is closed at once, with a close frame of this code where one may
+    /// stand; 0 for none.
+    Cut(u16),
+    /// The owner has not begun the request: the next owner may be asked.
+    NotBegun,
+}
+
+/// A frame that breaks a rule: the link ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum FrameError {
+    /// Its payload is longer than [`PAYLOAD_BYTES_MAX`].
+    TooLong,
+    /// Its payload has not the length of its type.
+    WrongLength,
+    /// It is of a stream, and has the number 0.
+    NoStream,
+    /// It is of the link, and has the number of a stream.
+    NotOfStream,
+    /// OPEN has an unknown kind or flag, or a server name that is no text.
+    BadOpen,
+    /// OPEN has more bytes of the request than the request, or the request none.
+    BadRequest,
+    /// END has an unknown way, or a code where none belongs.
+    BadEnd,
+}
+
+const OPEN: u8 = 1;
+const DATA: u8 = 2;
+const WHOLE: u8 = 3;
+const ACK: u8 = 4;
+const ASK: u8 = 5;
+const END: u8 = 6;
+const PING: u8 = 7;
+const PONG: u8 = 8;
+const AWAY: u8 = 9;
+
+const FLAG_TLS: u8 = 1;
+const FLAG_CERTIFICATE: u8 = 2;
+
+/// Bytes of OPEN before the server name.
+const OPEN_BYTES: usize = 27;
+
+impl Client {
+    /// Bytes of its request that fit into OPEN: some 16,000.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let certificate = self.certificate.map_or(0, |certificate| certificate.len());
+        PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
+    }
+
+    /// The server name: none that is too long is a listener's.
+    fn name(&self) -> &[u8] {
+        let name = self.server_name.as_bytes();
+        Some(name)
+            .filter(|name| name.len() <= 255)
+            .unwrap_or_default()
+    }
+}
+
+// Writing.
+
+/// Appends a frame. `stream`: 0 for those of the link.
+///
+/// # Panics
+/// The payload is longer than [`PAYLOAD_BYTES_MAX`]: the caller divides it.
+pub fn write(out: &mut Vec<u8>, stream: u32, frame: &Frame<'_>) {
+    let begin = out.len();
+    out.extend_from_slice(&[0, 0, 0, type_of(frame)]);
+    out.extend_from_slice(&stream.to_be_bytes());
+    match frame {
+        Frame::Open(open) => write_open(out, open),
+        Frame::Data { bytes, .. } => out.extend_from_slice(bytes),
+        Frame::Ack(ack) => {
+            out.extend_from_slice(&ack.offset.to_be_bytes());
+            for number in [ack.window, ack.round_trip_ms, ack.oldest_ms] {
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+        Frame::End(end) => {
+            let (how, code) = how_bytes(end.how);
+            out.push(how);
+            out.extend_from_slice(&code.to_be_bytes());
+            out.extend_from_slice(&end.offset.to_be_bytes());
+        }
+        Frame::Ping(number) | Frame::Pong(number) => out.extend_from_slice(&number.to_be_bytes()),
+        Frame::Ask | Frame::Away => {}
+    }
+    let length = out.len() - begin - HEADER_BYTES;
+    assert!(length <= PAYLOAD_BYTES_MAX, "a payload of {length} bytes");
+    let [.., high, middle, low] = length.to_be_bytes();
+    if let Some(place) = out.get_mut(begin..begin + 3) {
+        place.copy_from_slice(&[high, middle, low]);
+    }
+}
+
+fn type_of(frame: &Frame<'_>) -> u8 {
+    match frame {
+        Frame::Open(_) => OPEN,
+        Frame::Data { whole: false, .. } => DATA,
+        Frame::Data { whole: true, .. } => WHOLE,
+        Frame::Ack(_) => ACK,
+        Frame::Ask => ASK,
+        Frame::End(_) => END,
+        Frame::Ping(_) => PING,
+        Frame::Pong(_) => PONG,
+        Frame::Away => AWAY,
+    }
+}
+
+fn write_open(out: &mut Vec<u8>, open: &Open<'_>) {
+    let client = &open.client;
+    let kind = match client.kind {
+        Kind::Upgrade => 1,
+        Kind::Call => 2,
+        Kind::AlexaCall => 3,
+    };
+    let certificate = u8::from(client.certificate.is_some()) * FLAG_CERTIFICATE;
+    out.extend_from_slice(&[kind, (u8::from(client.tls) * FLAG_TLS) | certificate]);
+    out.extend_from_slice(&client.listener.to_be_bytes());
+    let address = match client.address.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    out.extend_from_slice(&address.octets());
+    out.extend_from_slice(&client.address.port().to_be_bytes());
+    out.extend_from_slice(&open.request_bytes.to_be_bytes());
+    out.push(u8::try_from(client.name().len()).unwrap_or(0));
+    out.extend_from_slice(client.name());
+    out.extend_from_slice(client.certificate.as_ref().map_or(&[], |it| &it[..]));
+    out.extend_from_slice(open.begin);
+}
+
+fn how_bytes(how: How) -> (u8, u16) {
+    match how {
+        How::Fin => (1, 0),
+        How::Reset => (2, 0),
+        How::Timeout => (3, 0),
+        How::Slow => (4, 0),
+        How::Finish => (5, 0),
+        How::Cut(code) => (6, code),
+        How::NotBegun => (7, 0),
+    }
+}
+
+// Reading.
+
+/// The incoming side of one link, behind the hello. Holds at most the one frame that a read cut off.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// The beginning of that frame.
+    partial: Vec<u8>,
+    /// The frame in `partial` was whole and is read.
+    is_read: bool,
+    /// Bytes to come of a frame of an unknown type.
+    skipped: usize,
+}
+
+impl Reader {
+    /// The next frame with its stream, and how many of `bytes` were used: all of them if there is none. A frame that
+    /// lies whole in `bytes` is lent from there.
+    ///
+    /// # Errors
+    /// The frame breaks a rule. Nothing may be read behind it.
+    pub fn next<'a>(
+        &'a mut self,
+        bytes: &'a [u8],
+    ) -> Result<(usize, Option<(u32, Frame<'a>)>), FrameError> {
+        if std::mem::take(&mut self.is_read) {
+            self.partial = Vec::new();
+        }
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok((used, None));
+            }
+            if self.skipped > 0 {
+                let skipped = self.skipped.min(rest.len());
+                self.skipped -= skipped;
+                used += skipped;
+                continue;
+            }
+            if self.partial.is_empty() {
+                match header(rest)? {
+                    Some(header) if !header.is_known() => self.skipped = header.frame_bytes,
+                    Some(header) if header.frame_bytes <= rest.len() => {
+                        return Ok((used + header.frame_bytes, Some(header.frame(rest)?)));
+                    }
+                    Some(_) | None => {
+                        self.partial.extend_from_slice(rest);
+                        return Ok((bytes.len(), None));
+                    }
+                }
+                continue;
+            }
+            // First the rest of the header, then that of the payload.
+            let wanted = header(&self.partial)?.map_or(HEADER_BYTES, |it| it.frame_bytes);
+            let missing = (wanted - self.partial.len()).min(rest.len());
+            self.partial
+                .extend_from_slice(rest.get(..missing).unwrap_or_default());
+            used += missing;
+            match header(&self.partial)? {
+                Some(header) if !header.is_known() => {
+                    self.skipped = header.frame_bytes - self.partial.len();
+                    self.partial = Vec::new();
+                }
+                Some(header) if header.frame_bytes == self.partial.len() => {
+                    self.is_read = true;
+                    return Ok((used, Some(header.frame(&self.partial)?)));
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+}
+
+/// A header, and how long its frame is with it.
+struct Header {
+    kind: u8,
+    stream: u32,
+    frame_bytes: usize,
+}
+
+fn header(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
+    let Some(&[high, middle, low, kind, a, b, c, d]) = bytes.first_chunk() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+    if length > PAYLOAD_BYTES_MAX {
+        return Err(FrameError::TooLong);
+    }
+    Ok(Some(Header {
+        kind,
+        stream: u32::from_be_bytes([a, b, c, d]),
+        frame_bytes: HEADER_BYTES + length,
+    }))
+}
+
+impl Header {
+    fn is_known(&self) -> bool {
+        (OPEN..=AWAY).contains(&self.kind)
+    }
+
+    /// The frame at the beginning of `bytes`, which has all of it.
+    fn frame<'a>(&self, bytes: &'a [u8]) -> Result<(u32, Frame<'a>), FrameError> {
+        let of_link = matches!(self.kind, PING | PONG | AWAY);
+        match (of_link, self.stream) {
+            (true, 1..) => return Err(FrameError::NotOfStream),
+            (false, 0) => return Err(FrameError::NoStream),
+            (true, 0) | (false, 1..) => {}
+        }
+        let mut rest = bytes
+            .get(HEADER_BYTES..self.frame_bytes)
+            .unwrap_or_default();
+        if matches!(self.kind, DATA | WHOLE) && !rest.is_empty() {
+            let whole = self.kind == WHOLE;
+            return Ok((self.stream, Frame::Data { bytes: rest, whole }));
+        }
+        let frame = match self.kind {
+            OPEN => Some(Frame::Open(open(&mut rest)?)),
+            ACK => ack(&mut rest),
+            ASK => Some(Frame::Ask),
+            END => end(&mut rest)?,
+            PING => take(&mut rest).map(|number| Frame::Ping(u64::from_be_bytes(number))),
+            PONG => take(&mut rest).map(|number| Frame::Pong(u64::from_be_bytes(number))),
+            AWAY => Some(Frame::Away),
+            _ => None, // DATA without a byte
+        };
+        let frame = frame.filter(|_| rest.is_empty());
+        Ok((self.stream, frame.ok_or(FrameError::WrongLength)?))
+    }
+}
+
+/// Takes all of `rest`: the request's bytes are behind the rest of it.
+fn open<'a>(rest: &mut &'a [u8]) -> Result<Open<'a>, FrameError> {
+    let fixed: [u8; OPEN_BYTES] = take(rest).ok_or(FrameError::WrongLength)?;
+    let mut fixed = &fixed[..];
+    let (
+        Some([kind, flags]),
+        Some(listener),
+        Some(address),
+        Some(port),
+        Some(request),
+        Some([name]),
+    ) = (
+        take(&mut fixed),
+        take(&mut fixed),
+        take::<16>(&mut fixed),
+        take(&mut fixed),
+        take(&mut fixed),
+        take(&mut fixed),
+    )
+    else {
+        return Err(FrameError::WrongLength);
+    };
+    let kind = match kind {
+        1 => Kind::Upgrade,
+        2 => Kind::Call,
+        3 => Kind::AlexaCall,
+        _ => return Err(FrameError::BadOpen),
+    };
+    if flags > FLAG_TLS | FLAG_CERTIFICATE {
+        return Err(FrameError::BadOpen);
+    }
+    let (name, mut begin) = rest
+        .split_at_checked(name.into())
+        .ok_or(FrameError::WrongLength)?;
+    let mut certificate = None;
+    if flags & FLAG_CERTIFICATE != 0 {
+        certificate = Some(take(&mut begin).ok_or(FrameError::WrongLength)?);
+    }
+    *rest = &[];
+    let request_bytes = u32::from_be_bytes(request);
+    if request_bytes == 0 || begin.len() > request_bytes as usize {
+        return Err(FrameError::BadRequest);
+    }
+    let address = Ipv6Addr::from(address).to_canonical();
+    let name = std::str::from_utf8(name).map_err(|_| FrameError::BadOpen)?;
+    let client = Client {
+        kind,
+        address: SocketAddr::new(address, u16::from_be_bytes(port)),
+        listener: u16::from_be_bytes(listener),
+        tls: flags & FLAG_TLS != 0,
+        server_name: name.into(),
+        certificate,
+    };
+    Ok(Open {
+        client,
+        request_bytes,
+        begin,
+    })
+}
+
+fn ack(rest: &mut &[u8]) -> Option<Frame<'static>> {
+    Some(Frame::Ack(Ack {
+        offset: u64::from_be_bytes(take(rest)?),
+        window: u32::from_be_bytes(take(rest)?),
+        round_trip_ms: u32::from_be_bytes(take(rest)?),
+        oldest_ms: u32::from_be_bytes(take(rest)?),
+    }))
+}
+
+fn end(rest: &mut &[u8]) -> Result<Option<Frame<'static>>, FrameError> {
+    let (Some([how]), Some(code), Some(offset)) = (take(rest), take(rest), take(rest)) else {
+        return Ok(None);
+    };
+    let how = match (how, u16::from_be_bytes(code)) {
+        (1, 0) => How::Fin,
+        (2, 0) => How::Reset,
+        (3, 0) => How::Timeout,
+        (4, 0) => How::Slow,
+        (5, 0) => How::Finish,
+        (6, code) => How::Cut(code),
+        (7, 0) => How::NotBegun,
+        _ => return Err(FrameError::BadEnd),
+    };
+    let offset = u64::from_be_bytes(offset);
+    Ok(Some(Frame::End(End { how, offset })))
+}
+
+/// The first bytes, which are taken from `rest`.
+fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
+    let (first, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*first)
+}

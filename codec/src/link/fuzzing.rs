@@ -1,0 +1,73 @@
+//! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, pieces mean the same as the whole, and
+//! what was read is written as it came.
+
+use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
+
+/// A stream of frames as it is seen: each frame with its stream, written again, and the error that ended it.
+pub type Seen = (Vec<Vec<u8>>, Option<FrameError>);
+
+/// Reads `data` as a hello and as frames, at once and cut by its first byte.
+///
+/// # Panics
+/// When the two differ, or when what was read is written otherwise, which is a bug.
+pub fn fuzz(data: &[u8]) {
+    fuzz_hello(data);
+    let Some((&cut, stream)) = data.split_first() else {
+        return;
+    };
+    let whole = run(stream, usize::MAX);
+    let cut = run(stream, usize::from(cut).max(1));
+    assert_eq!(whole, cut, "the frames depend on how the bytes arrived");
+    // Only what is skipped, and an unfinished frame, are not written again.
+    let written: usize = whole.0.iter().map(Vec::len).sum();
+    assert!(written <= stream.len(), "more was read than came");
+}
+
+/// What a reader sees of a stream that comes in pieces of this length.
+///
+/// # Panics
+/// When the reader breaks its own contract.
+pub fn run(stream: &[u8], piece: usize) -> Seen {
+    let mut reader = Reader::default();
+    let mut frames = Vec::new();
+    for mut bytes in stream.chunks(piece.min(stream.len().max(1))) {
+        loop {
+            let (used, frame) = match reader.next(bytes) {
+                Ok(read) => read,
+                Err(error) => return (frames, Some(error)),
+            };
+            let Some((stream, frame)) = frame else {
+                assert_eq!(used, bytes.len(), "without a frame all is used");
+                break;
+            };
+            frames.push(again(stream, &frame));
+            bytes = bytes.get(used..).unwrap_or_default();
+        }
+    }
+    (frames, None)
+}
+
+/// The frame as bytes, which mean the same.
+fn again(stream: u32, frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, stream, frame);
+    let mut reader = Reader::default();
+    let read = reader.next(&bytes);
+    assert_eq!(read, Ok((bytes.len(), Some((stream, frame.clone())))));
+    bytes
+}
+
+fn fuzz_hello(data: &[u8]) {
+    let whole = Hello::read(data);
+    let cuts = 0..=data.len().min(HELLO_BYTES_MAX);
+    let mut pieces = cuts.map(|upto| Hello::read(data.get(..upto).unwrap_or_default()));
+    let first = pieces.find(|verdict| *verdict != Ok(None));
+    assert_eq!(first.unwrap_or(Ok(None)), whole);
+    let Ok(Some((hello, length))) = whole else {
+        return;
+    };
+    let mut bytes = Vec::new();
+    hello.write(&mut bytes);
+    assert!(bytes.len() <= length, "only what is skipped is not written");
+    assert_eq!(Hello::read(&bytes), Ok(Some((hello, bytes.len()))));
+}

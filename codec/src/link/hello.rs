@@ -1,0 +1,124 @@
+//! The hello: the first bytes of each side of a link.
+//!
+//! ```text
+//!   0           8          12       14
+//!  ┌───────────┬──────────┬────────┬─────────┬──────────────────┬────────────────────┐
+//!  │ HELIOLNK  │ version  │ length │ cluster │ sender: a node   │ receiver: a node   │
+//!  └───────────┴──────────┴────────┴─────────┴──────────────────┴────────────────────┘
+//!   cluster: length 1, text          node: length 1, name, directory 4, start 8
+//! ```
+//! What follows the receiver within the length is skipped, so that a later version can say more.
+
+use crate::link::take;
+
+/// The first bytes of one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// The version of all that nodes exchange.
+    pub version: u32,
+    /// The cluster's id.
+    pub cluster: &'a str,
+    /// The node that sends it.
+    pub from: NodeName<'a>,
+    /// The node that it is for.
+    pub to: NodeName<'a>,
+}
+
+/// One process of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeName<'a> {
+    /// The node's name: 1 to [`NAME_BYTES_MAX`] bytes.
+    pub name: &'a str,
+    /// The number of its data directory; 0 with a start of 0 where the process is not known.
+    pub directory: u32,
+    /// The number of its start on that directory.
+    pub start: u64,
+}
+
+/// The bytes are no hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotHello;
+
+/// Longest name of a node or cluster.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// Longest hello: three names and two processes, and room for what later versions say.
+pub const HELLO_BYTES_MAX: usize = 512;
+
+const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 <= HELLO_BYTES_MAX);
+
+const MAGIC: [u8; 8] = *b"HELIOLNK";
+
+/// Bytes before the cluster.
+const FIXED_BYTES: usize = 14;
+
+impl<'a> Hello<'a> {
+    /// Appends it. A name that is too long is left out, and then refused by who reads it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut rest = Vec::with_capacity(HELLO_BYTES_MAX);
+        write_name(&mut rest, self.cluster);
+        for node in [&self.from, &self.to] {
+            write_name(&mut rest, node.name);
+            rest.extend_from_slice(&node.directory.to_be_bytes());
+            rest.extend_from_slice(&node.start.to_be_bytes());
+        }
+        let length = u16::try_from(rest.len()).unwrap_or(0);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&self.version.to_be_bytes());
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&rest);
+    }
+
+    /// The hello at the beginning of `bytes` and its length; `None` while it is not whole.
+    ///
+    /// # Errors
+    /// The bytes are none, which is known by the first wrong byte, the length, or a name.
+    pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, NotHello> {
+        let begun = bytes.len().min(MAGIC.len());
+        if bytes.get(..begun) != MAGIC.get(..begun) {
+            return Err(NotHello);
+        }
+        let mut rest = bytes.get(begun..).unwrap_or_default();
+        let (Some(version), Some(length)) = (take(&mut rest), take(&mut rest)) else {
+            return Ok(None);
+        };
+        let length = usize::from(u16::from_be_bytes(length));
+        if FIXED_BYTES + length > HELLO_BYTES_MAX {
+            return Err(NotHello);
+        }
+        let Some(mut rest) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let cluster = read_name(&mut rest).ok_or(NotHello)?;
+        let hello = Self {
+            version: u32::from_be_bytes(version),
+            cluster,
+            from: read_node(&mut rest).ok_or(NotHello)?,
+            to: read_node(&mut rest).ok_or(NotHello)?,
+        };
+        Ok(Some((hello, FIXED_BYTES + length)))
+    }
+}
+
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    let name = Some(name).filter(|name| name.len() <= NAME_BYTES_MAX);
+    let name = name.unwrap_or_default();
+    out.push(u8::try_from(name.len()).unwrap_or(0));
+    out.extend_from_slice(name.as_bytes());
+}
+
+fn read_name<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let [length] = take(rest)?;
+    let (name, behind) = rest.split_at_checked(length.into())?;
+    *rest = behind;
+    let name = std::str::from_utf8(name).ok()?;
+    Some(name).filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len()))
+}
+
+fn read_node<'a>(rest: &mut &'a [u8]) -> Option<NodeName<'a>> {
+    Some(NodeName {
+        name: read_name(rest)?,
+        directory: u32::from_be_bytes(take(rest)?),
+        start: u64::from_be_bytes(take(rest)?),
+    })
+}
