@@ -2,7 +2,7 @@
 //! faults.
 
 use crate::sim::store::{Kind, Verdicts};
-use broker_core::settings::{GoAway, Hook, Profile, Quotas, Rate, Settings};
+use broker_core::settings::{GoAway, Hook, Profile, Proof, Quotas, Rate, Settings};
 
 /// A world's kind.
 #[derive(Clone, Debug)]
@@ -287,6 +287,9 @@ impl Plan {
         if self.no_pong {
             settings.timeouts.pong_ms = 0;
         }
+        if self.proves_by_pong() {
+            settings.signaling.proof = Proof::Pong;
+        }
         settings.hooks = vec![Hook::bare("all")];
         settings.signaling.presence_messages = !self.strict && self.tells_viewers();
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
@@ -303,6 +306,11 @@ impl Plan {
     /// Whether viewers may be notified of their master.
     fn tells_viewers(&self) -> bool {
         fastrand::Rng::with_seed(self.rate_seed.rotate_left(19)).u8(0..4) > 0
+    }
+
+    /// Whether its clients come through a proxy, so that only a pong confirms.
+    fn proves_by_pong(&self) -> bool {
+        fastrand::Rng::with_seed(self.rate_seed.rotate_left(29)).u8(0..4) == 0
     }
 
     /// Notes of a shard's flight recorder.

@@ -329,6 +329,7 @@ impl Model {
             }
         }
         self.out.touched.insert(to);
+        self.prove(to);
         for act in acts {
             self.act_on_session(to, &act);
         }

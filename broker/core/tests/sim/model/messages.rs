@@ -348,6 +348,9 @@ impl Model {
         }
         self.record_relayed(channel, number, to);
         self.queue(to, number, true, timed);
+        if self.messages[number].action != Action::IceCandidate {
+            self.prove(to);
+        }
         Ok(())
     }
 

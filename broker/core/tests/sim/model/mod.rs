@@ -24,6 +24,7 @@ mod letters;
 pub(crate) mod messages;
 mod places;
 pub(crate) mod predicted;
+mod proof;
 pub(crate) mod quotas;
 pub(crate) mod requests;
 pub(crate) mod scripted;

@@ -130,6 +130,8 @@ pub(crate) struct Held {
     pub(crate) by: ConnId,
     /// Until when it may end what it has begun.
     pub(crate) until: u64,
+    /// When it is asked what its peer has.
+    pub(crate) ask: u64,
     pub(crate) since: u64,
 }
 
