@@ -45,12 +45,17 @@ enum Stage {
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// An offer was accepted for the master: the viewer's older one is over. Beyond the bound the oldest is.
-    pub(crate) fn begin(&mut self, viewer: &str, from: SessionKey, (order, expires): (u64, Now)) {
-        self.0.retain(|offer| *offer.viewer != *viewer);
-        if self.0.len() >= UNANSWERED_PER_CHANNEL_MAX {
-            self.0.remove(0);
-        }
+    /// An offer was accepted for the master: the viewer's older one is over. Beyond the bound the oldest is. Whether
+    /// messages waited for one of these to be given once more.
+    pub(crate) fn begin(
+        &mut self,
+        viewer: &str,
+        from: SessionKey,
+        (order, expires): (u64, Now),
+    ) -> bool {
+        let holds = self.end(viewer);
+        let is_full = self.0.len() >= UNANSWERED_PER_CHANNEL_MAX;
+        let oldest = is_full.then(|| self.0.remove(0));
         self.0.push(Offer {
             viewer: viewer.into(),
             from,
@@ -59,6 +64,7 @@ impl Unanswered {
             expires,
             stage: Stage::UnderWay,
         });
+        holds || oldest.is_some_and(|offer| offer.is_due())
     }
 
     /// A viewer's offer is over: it was answered. Whether messages of the viewer waited for it to be given once more.
@@ -122,10 +128,8 @@ impl Unanswered {
     /// Whether the messages of a viewer wait for its offer to be given once more.
     #[inline]
     pub(crate) fn holds(&self, viewer: &str) -> bool {
-        let due = |offer: &Offer| matches!(offer.stage, Stage::Due(..));
-        self.0
-            .iter()
-            .any(|offer| due(offer) && *offer.viewer == *viewer)
+        let mut offers = self.0.iter();
+        offers.any(|offer| offer.is_due() && *offer.viewer == *viewer)
     }
 
     /// Takes one offer out that is due by `now`, with its frame.
@@ -144,10 +148,17 @@ impl Unanswered {
         self.0.retain(|offer| offer.expires > now);
     }
 
-    /// Forgets the oldest that has a frame; false when there is none.
+    /// Forgets the oldest that has a frame; false when there is none. One that messages wait for keeps them waiting
+    /// until it is due.
     pub(crate) fn evict(&mut self) -> bool {
-        let place = self.0.iter().position(|offer| offer.bytes() > 0);
-        place.map(|place| self.0.remove(place)).is_some()
+        let Some(place) = self.0.iter().position(|offer| offer.bytes() > 0) else {
+            return false;
+        };
+        match self.0.iter_mut().nth(place).map(|offer| &mut offer.stage) {
+            Some(Stage::Due(frame, ..)) => *frame = Box::default(),
+            Some(Stage::Had(_) | Stage::UnderWay) | None => drop(self.0.remove(place)),
+        }
+        true
     }
 
     /// When one is due, or over. One that is under way is not waited for.
@@ -178,6 +189,10 @@ impl Unanswered {
 }
 
 impl Offer {
+    fn is_due(&self) -> bool {
+        matches!(self.stage, Stage::Due(..))
+    }
+
     fn bytes(&self) -> usize {
         match &self.stage {
             Stage::UnderWay => 0,
@@ -228,7 +243,12 @@ mod tests {
     fn it_ends_by_an_answer_a_newer_one_a_close_and_its_time() {
         let ends: [fn(&mut Unanswered); 4] = [
             |offers| assert!(!offers.end("v1"), "nobody waits for it"),
-            |offers| offers.begin("v1", key(9), (5, Now(100))),
+            |offers| {
+                assert!(
+                    !offers.begin("v1", key(9), (5, Now(100))),
+                    "nobody waits for it"
+                )
+            },
             |offers| offers.end_of(key(9)),
             |offers| offers.expire(Now(100)),
         ];

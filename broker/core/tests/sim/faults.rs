@@ -257,7 +257,7 @@ impl Plan {
         settings.shards = self.shards;
         settings.recorder.notes = self.recorder_notes();
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
-        settings.signaling.repeat_offers_ms = 0;
+        settings.signaling.repeat_offers_ms = self.repeat_offers_ms();
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
         // The model knows no recipient that takes less than others: a transcript has that.
@@ -311,6 +311,13 @@ impl Plan {
     /// Whether its clients come through a proxy, so that only a pong confirms.
     fn proves_by_pong(&self) -> bool {
         fastrand::Rng::with_seed(self.rate_seed.rotate_left(29)).u8(0..4) == 0
+    }
+
+    /// When a master gets offers once more that a former one had; 0 for never.
+    fn repeat_offers_ms(&self) -> u64 {
+        let mut random = fastrand::Rng::with_seed(self.rate_seed.rotate_left(37));
+        let after = [0, 0, 100, 500, 2_000][random.usize(0..5)];
+        if self.strict { 0 } else { after }
     }
 
     /// Notes of a shard's flight recorder.

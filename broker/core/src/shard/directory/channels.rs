@@ -332,24 +332,24 @@ impl Directory {
         let expires = channel.expiry(now);
         let live = channel.wake();
         let order = live.next_order();
-        let mut releases = false;
-        let (role, viewer) = match viewer {
+        let (releases, route) = match viewer {
             None => {
-                releases = live.unanswered.end(recipient);
-                (Role::Master, recipient)
+                let releases = live.unanswered.end(recipient);
+                (releases, live.route(Role::Master, action, recipient))
             }
             Some(id) => {
-                if action == Action::SdpOffer && repeats {
-                    live.unanswered.begin(id, from, (order, expires));
-                }
-                (Role::Viewer, id)
+                // Where its older messages wait, an offer is kept behind them first.
+                let route = live.route(Role::Viewer, action, id);
+                let offers = action == Action::SdpOffer && repeats;
+                let kept = (order, expires);
+                (offers && live.unanswered.begin(id, from, kept), route)
             }
         };
         Some(Accepted {
             order,
             expires,
+            route,
             releases,
-            route: live.route(role, action, viewer),
         })
     }
 

@@ -32,6 +32,7 @@ pub(crate) fn remember(
     let then = now_master.map(|by| (by, sockets.repeats_at(by, at.now)));
     for (order, frame) in offers {
         directory.offers_change(channel, |offers| {
+            offers.expire(at.now);
             offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
         });
     }
@@ -82,6 +83,10 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         books,
         todo,
     } = parts;
+    let live = directory.channel(channel).and_then(Channel::live);
+    if live.is_none_or(|live| live.members.to_master().is_none()) {
+        return; // a former connection may hold the slot: later
+    }
     let mut due = Vec::new();
     directory.offers_change(channel, |offers| {
         while let Some(offer) = offers.take_due(at.now) {
@@ -93,7 +98,11 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         let Some(live) = live else { return };
         let viewer = live.members.viewer(&offer.viewer);
         let waits = viewer.is_some_and(|viewer| sockets.awaits_answer(&offer, viewer));
-        let Some(master) = live.members.to_master().filter(|_| waits) else {
+        let Some(master) = live
+            .members
+            .to_master()
+            .filter(|_| waits && !frame.is_empty())
+        else {
             continue;
         };
         let launch = Launch {

@@ -124,8 +124,7 @@ impl Model {
             .written
             .pop_front_if(|one| one.end <= through)
         {
-            self.out.confirmed.push((id, one.queued.number));
-            self.proved(id, one.queued, Outcome::Delivered);
+            self.confirms(id, one.queued);
         }
         self.forget_if_idle(id);
     }
@@ -141,7 +140,16 @@ impl Model {
         }
     }
 
-    pub(super) fn proved(&mut self, id: ConnId, queued: Queued, outcome: Outcome) {
+    /// A client's machine has a message. A copy has its original.
+    pub(super) fn confirms(&mut self, id: ConnId, queued: Queued) {
+        if queued.counted {
+            self.out.confirmed.push((id, queued.number));
+        }
+        self.notes_offer(id, queued);
+        self.proved(id, queued, Outcome::Delivered);
+    }
+
+    fn proved(&mut self, id: ConnId, queued: Queued, outcome: Outcome) {
         if queued.counted {
             let action = self.messages[queued.number].action;
             self.end(self.conns[id].shard, action, outcome);

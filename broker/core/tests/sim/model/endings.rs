@@ -163,7 +163,11 @@ impl Model {
             self.takes_place_again(older, channel);
         }
         if viewer.is_none() {
+            self.offers_stay_behind(channel, id);
             self.forget_master(channel, id);
+        }
+        if viewer.is_some() {
+            self.viewer_closes(id, channel, reason);
         }
         if !superseded {
             if viewer.is_none() {

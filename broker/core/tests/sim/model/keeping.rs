@@ -286,7 +286,7 @@ impl Model {
         };
         self.expire_kept(channel);
         let mine = |message: &Message| match viewer {
-            None => message.to_master,
+            None => message.to_master && !self.holds(channel, &message.viewer),
             Some(viewer) => !message.to_master && message.viewer == viewer,
         };
         let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())

@@ -26,6 +26,7 @@ mod places;
 pub(crate) mod predicted;
 mod proof;
 pub(crate) mod quotas;
+mod repeats;
 pub(crate) mod requests;
 pub(crate) mod scripted;
 mod state;

@@ -6,7 +6,6 @@
 use super::timers::LATE_MS;
 use super::{Conn, ConnId, Expect, Held, Model, Stage};
 use crate::sim::wire::Item;
-use broker_core::event::Outcome;
 use broker_core::limits::ASK_AFTER_MS;
 use broker_core::settings::Proof;
 
@@ -90,8 +89,7 @@ impl Model {
         for _ in 0..proof.covers.min(conn.written.len()) {
             let one = self.conns[id].written.pop_front().expect("counted");
             self.met("message confirmed by a pong");
-            self.out.confirmed.push((id, one.queued.number));
-            self.proved(id, one.queued, Outcome::Delivered);
+            self.confirms(id, one.queued);
         }
         self.forget_if_idle(id);
         self.prove(id);

@@ -59,6 +59,7 @@ impl Model {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.drop_closed(channel);
                 self.expire_kept(channel);
+                self.repeat_offers(channel);
                 self.expire_calls(channel);
                 self.ask_holders(channel);
                 let last = self.last_of_vacancies(channel);
