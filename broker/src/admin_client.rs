@@ -373,7 +373,7 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
 }
 
 /// The admin listener of a broker without a configuration.
-const DEFAULT_HOST: &str = "127.0.0.1:8090";
+pub(crate) const DEFAULT_HOST: &str = "127.0.0.1:8090";
 /// Time to connect, at most.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Time in which nothing may come, at most: a commit under way, a busy machine.

@@ -86,7 +86,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{}{hint}", told(error)))
 }
 
-/// The faults as whoever reads stderr wants them: a terminal has the lines of the file, too.
+/// The faults of a configuration; on a terminal with the lines of the file.
 fn told(error: &ConfigError) -> String {
     if Screen::stderr().is_terminal() {
         error.marked()

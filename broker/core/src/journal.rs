@@ -172,7 +172,7 @@ pub struct Superseded {
     pub unlogged: u64,
 }
 
-/// The caller of a call. The name alone says little: whoever may ask for a session chooses how it is called.
+/// Who made a call. A session's name alone proves nothing: the caller chose it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
     /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or what signs in.

@@ -1,5 +1,6 @@
 //! The one line on stdout, and the environment of clients of this broker.
 
+use crate::admin_client::DEFAULT_HOST;
 use crate::failure::Failure;
 use crate::files::{TOKEN_FILE, write_shared};
 use crate::side;
@@ -43,7 +44,9 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     let admin = settings.admin.listen.map(|addr| format!("http://{addr}"));
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     let env = match &admin {
-        Some(url) if url != DEFAULT_ADMIN => format!("eval \"$(heliograph env --admin {url})\""),
+        Some(url) if *url != format!("http://{DEFAULT_HOST}") => {
+            format!("eval \"$(heliograph env --admin {url})\"")
+        }
         Some(_) => "eval \"$(heliograph env)\"".to_owned(),
         None => "no environment: the admin listener is off".to_owned(),
     };
@@ -72,9 +75,6 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     };
     format!("\n{}\n", lines.map(line).concat())
 }
-
-/// The admin listener that commands ask unless they are told otherwise.
-const DEFAULT_ADMIN: &str = "http://127.0.0.1:8090";
 
 fn document(settings: &Settings) -> Value {
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();

@@ -28,4 +28,4 @@ pub use golden::{assert_golden, help};
 pub use program::{Directory, Exit, Program, run};
 pub use running::{Running, page};
 pub use scrape::Scrape;
-pub use wait::{WITHIN, ended_within, until, until_true, until_within};
+pub use wait::{WITHIN, ended_within, slow, until, until_true, until_within};

@@ -1,4 +1,4 @@
-//! Texts of other people's files and of whoever answers as a broker: no command prints what a terminal would obey.
+//! No command prints a control sequence that stands in a file or in a broker's response.
 
 use crate::cli::support::{broker, directory};
 use broker::config::Arguments;

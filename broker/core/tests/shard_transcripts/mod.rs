@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod connections;
 mod delivery;
+mod doubt;
 mod drain;
 mod faults;
 mod keeping;

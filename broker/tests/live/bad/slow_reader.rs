@@ -34,7 +34,8 @@ fn a_master_that_never_reads_is_let_go(broker: &Broker) {
     }
     let mut next = Peer::master(broker, &arn);
     viewer.send(&offer("bWFya2Vy"));
-    let mut last = texts.len().checked_sub(1);
+    // What the former connection read after the broker had given it up comes again: it confirmed nothing of it in time.
+    let mut last = None;
     loop {
         let text = next.receive().into_text().expect("a text");
         if text.as_str() == to_master("SDP_OFFER", "bWFya2Vy", "v1") {

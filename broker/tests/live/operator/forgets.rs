@@ -74,9 +74,7 @@ fn what_names_somebody_is_forgotten() {
     let none = "removed: 0 refusals, 0 troubled sessions, 0 log lines, 0 recorder notes\n";
     assert_eq!(forget(&broker, "guest-1"), (Some(0), none.into()));
     assert_eq!(forget(&broker, "nobody"), (Some(0), none.into()));
-    let log = broker.log();
-    let lines: Vec<_> = log.lines().filter(|it| it.contains("\"Forget\"")).collect();
-    assert_eq!(lines.len(), 3, "{log}");
+    let lines = broker.logged(&["\"Forget\""], 3);
     assert!(lines.iter().all(|it| !it.contains("guest-1")), "{lines:?}");
 
     refuse(&broker);

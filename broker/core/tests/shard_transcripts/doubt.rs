@@ -1,0 +1,301 @@
+//! A master that shows nothing is doubtful, and then gone: codec/PROTOCOL.md, PRES-2.
+
+use crate::shard_transcripts::script::Script;
+use crate::shard_transcripts::words::{CHANNEL, arn};
+
+/// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
+/// which one confirmed byte takes back.
+#[test]
+fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         time 5s                                  |
+         m is cut                                 |
+         v1 > SDP_OFFER p2                        |",
+    );
+    script.told();
+    script.play("time 1900ms");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("time 200ms");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    script.play("time 9800ms");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("time 300ms");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 1 wait"]);
+    script.play(
+        "time 5s                                  |
+         m is mended                              |
+         time 1s                                  |",
+    );
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+    // Of one that is replaced while it is gone, nobody knew any more.
+    script.play(
+        "m is cut                                 |
+         v1 > SDP_OFFER p3                        |
+         time 13s                                 |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p3 from v1",
+    );
+    let told = script.told();
+    assert_eq!(told[1], "master.left (unconfirmed): gone, 1 wait");
+    assert!(told[2].starts_with("master.joined: there"), "{told:?}");
+}
+
+/// A radio that sleeps between two messages is reported gone three times in ten minutes, and then only there again when
+/// it has confirmed for a minute.
+#[test]
+fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play("m connects | m < 101\nv1 connects | v1 < 101");
+    script.told();
+    let mut told = Vec::new();
+    for payload in 0..12 {
+        script.play(&format!(
+            "m is cut\nv1 > ICE_CANDIDATE p{payload}\ntime 15s\nm is mended\nm > pong\ntime 1s"
+        ));
+        told.extend(script.told());
+    }
+    let gone = |told: &[String]| {
+        told.iter()
+            .filter(|one| one.starts_with("master.left"))
+            .count()
+    };
+    assert_eq!(gone(&told), 3, "{told:?}");
+    let back = told
+        .iter()
+        .filter(|one| one.starts_with("master.confirmed"))
+        .count();
+    assert_eq!(back, 2, "{told:?}");
+    let last = told.last().map(String::as_str);
+    assert_eq!(
+        last,
+        Some("viewer.served: gone, 0 wait"),
+        "what it confirms waits no longer"
+    );
+    script.play("v1 > ICE_CANDIDATE last | m < ICE_CANDIDATE last from v1");
+    script.pass_by(70_000);
+    assert!(
+        script
+            .told()
+            .contains(&"master.confirmed: there, 0 wait".to_owned())
+    );
+}
+
+/// What is dropped unproved, since too much is unconfirmed, says nothing of its recipient.
+#[test]
+fn a_master_that_is_gone_is_not_there_by_messages_that_make_room() {
+    let payload = "x".repeat(30_000);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 4 * 33_000;
+    });
+    script.follow();
+    script.play(
+        "m connects | m < 101\nv1 connects | v1 < 101\nm is cut\nv1 > SDP_OFFER p1\ntime 15s",
+    );
+    assert_eq!(
+        script.told().last().map(String::as_str),
+        Some("master.left (unconfirmed): gone, 1 wait")
+    );
+    for _ in 0..8 {
+        script.play(&format!("v1 > ICE_CANDIDATE {payload}\ntime 100ms"));
+    }
+    script.play("time 15s");
+    let told = script.told();
+    assert!(!told.iter().any(|one| one.contains("there")), "{told:?}");
+}
+
+/// One that does not answer a ping is reported gone as well, before it is closed.
+#[test]
+fn a_master_that_does_not_answer_a_ping_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping",
+    );
+    script.told();
+    script.play("time 11s");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// One that answers no ping stays gone, whatever its machine confirms: else it came and went with each message.
+#[test]
+fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         v1 connects                              | v1 < 101
+         time 11s                                 |
+         m is cut                                 |",
+    );
+    script.told();
+    script.play("v1 > SDP_OFFER p1\ntime 5s\nm is mended\ntime 1s");
+    assert_eq!(
+        script.told(),
+        [
+            "viewer.waiting: gone, 1 wait",
+            "viewer.served: gone, 0 wait"
+        ]
+    );
+}
+
+/// The owner wants viewers to be notified of the master.
+fn tag() -> String {
+    let text = r#"a > api /TagResource {"ResourceARN":"CAM","Tags":[{"Key":"heliograph:presence","Value":"viewers"}]}"#;
+    format!("{} | a < 200 {{}}", text.replace("CAM", &arn(CHANNEL)))
+}
+
+/// Viewers learn that a master is gone also where they are notified from then on, or come then.
+#[test]
+fn a_master_that_is_gone_is_not_there_for_who_is_notified_later() {
+    let gone = "m connects                            | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 15s                                 |";
+    let mut script = Script::dev();
+    script.play(gone);
+    script.play("vp1 connects | vp1 < 101\na connects");
+    script.play(&tag());
+    script.play(
+        "time 100ms                               | vp1 < PRESENCE false
+         vp2 connects                             | vp2 < 101; vp2 < PRESENCE false
+         m is mended                              |
+         time 6s                                  | vp1 < PRESENCE true; vp2 < PRESENCE true",
+    );
+    let mut script = Script::dev();
+    script.play("m-a connects | m-a < 101\na connects");
+    script.play(&tag());
+    script.play(
+        &gone
+            .replace("m connects", "m-b connects")
+            .replace("m is", "m-b is")
+            .replace("m <", "m-b <"),
+    );
+    script.play("vp1 connects                         | vp1 < 101; vp1 < PRESENCE false");
+}
+
+/// A master that is gone, and gets its slot back, is gone until it shows something: its viewers learn both.
+#[test]
+fn a_master_that_is_gone_and_has_its_slot_again_is_looked_at() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play("m connects | m < 101\nvp1 connects | vp1 < 101\na connects");
+    script.play(&tag());
+    script.play(
+        "time 61s                                 | m < ping; vp1 < PRESENCE true; vp1 < ping
+         vp1 > pong                               |
+         time 16s                                 | vp1 < PRESENCE false; a < end
+         m-b connects                             | m-b < 101
+         time 1s                                  | vp1 < PRESENCE true
+         m-b vanishes                             | m-b < end
+         time 6s                                  | vp1 < PRESENCE false",
+    );
+    script.told();
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
+#[test]
+fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         m > pong                                 |
+         v1 connects                              | v1 < 101
+         time 7056ms                              |
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 1500ms                              |
+         m is mended                              |",
+    );
+    script.told();
+    script.play("time 1s");
+    assert_eq!(script.told(), [""; 0]);
+}
+
+/// An Alexa caller waits as a viewer does whose offer a doubtful master has not confirmed.
+#[test]
+fn the_caller_of_a_doubtful_master_waits() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         a connects                               |
+         m is cut                                 |
+         a > alexa p1 as echo                     |",
+    );
+    script.told();
+    script.play("time 2100ms");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+}
+
+/// What made room for others' messages is delivered, as far as is known: its viewers do not wait.
+#[test]
+fn nobody_waits_for_what_made_room() {
+    let payload = "QUJD".repeat(7_500);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 1
+    });
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |",
+    );
+    script.told();
+    script.play("time 3s");
+    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    for _ in 0..8 {
+        script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
+    }
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+}
+
+/// A ping that has its whole time again, since the shards stood still when its answer was due, is no answer.
+#[test]
+fn a_master_that_is_gone_is_not_there_by_a_standstill_of_the_shards() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         time 11s                                 |",
+    );
+    assert_eq!(
+        script.told().last().map(String::as_str),
+        Some("master.left (unconfirmed): gone, 0 wait")
+    );
+    script.play("time 18s\nstop 9s\ntime 3s");
+    assert_eq!(script.told(), [""; 0]);
+    script.play("m > pong\ntime 1s");
+    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+}
+
+/// Such a ping is looked at when its answer is due.
+#[test]
+fn a_master_that_answers_nothing_after_a_standstill_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         stop 40s                                 |
+         time 1s                                  |",
+    );
+    script.told();
+    script.play("time 11s");
+    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+}
