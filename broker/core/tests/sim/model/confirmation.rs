@@ -199,10 +199,12 @@ impl Model {
         let conn = &self.conns[id];
         match conn.written.front() {
             Some(first) if by.is_some() => {
-                let due = first.at + missing_ms;
+                let (due, ended) = (first.at + missing_ms, conn.outbox.is_empty());
                 let held = &mut self.channels[channel].held;
-                let own = held.iter_mut().filter(|held| held.by == id);
-                own.for_each(|held| held.ask = due);
+                for held in held.iter_mut().filter(|held| held.by == id) {
+                    held.ask = due;
+                    held.until = if ended { u64::MAX } else { held.until };
+                }
                 self.met("message may be confirmed yet: newer ones wait");
             }
             None if conn.outbox.is_empty() => self.release_slot(id, channel, viewer.as_deref()),
