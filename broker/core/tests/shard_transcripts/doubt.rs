@@ -264,6 +264,32 @@ fn nobody_waits_for_what_made_room() {
     assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
 }
 
+/// Nor is a recipient doubtful by it that takes no more.
+#[test]
+fn nobody_is_doubtful_by_what_made_room() {
+    let payload = "QUJD".repeat(7_500);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 1
+    });
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 is cut                                |
+         v1 > SDP_OFFER p1                        |
+         time 3s                                  |
+         m stalls                                 |
+         v1 > ICE_CANDIDATE p2                    |",
+    );
+    script.told();
+    for _ in 0..8 {
+        script.play(&format!("m > ICE_CANDIDATE {payload} to v1"));
+    }
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+    script.play("m-b connects | m-b < 101; m-b < ICE_CANDIDATE p2 from v1");
+}
+
 /// A ping that has its whole time again, since the shards stood still when its answer was due, is no answer.
 #[test]
 fn a_master_that_is_gone_is_not_there_by_a_standstill_of_the_shards() {

@@ -173,6 +173,7 @@ impl Model {
                 self.met("message delivered without a proof");
                 self.proved(id, one.queued, Outcome::DeliveredUnproved);
             }
+            self.conns[id].doubtful = None;
             self.forget_if_idle(id);
         }
         if self.has_slot(id) != Some(false) {
