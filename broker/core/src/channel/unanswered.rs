@@ -53,9 +53,10 @@ impl Unanswered {
         from: SessionKey,
         (order, expires): (u64, Now),
     ) -> bool {
-        let holds = self.end(viewer);
-        let is_full = self.0.len() >= UNANSWERED_PER_CHANNEL_MAX;
-        let oldest = is_full.then(|| self.0.remove(0));
+        let mut releases = self.end(viewer);
+        if self.0.len() >= UNANSWERED_PER_CHANNEL_MAX {
+            releases |= self.0.remove(0).is_due();
+        }
         self.0.push(Offer {
             viewer: viewer.into(),
             from,
@@ -64,7 +65,7 @@ impl Unanswered {
             expires,
             stage: Stage::UnderWay,
         });
-        holds || oldest.is_some_and(|offer| offer.is_due())
+        releases
     }
 
     /// A viewer's offer is over: it was answered. Whether messages of the viewer waited for it to be given once more.
@@ -78,9 +79,12 @@ impl Unanswered {
         holds
     }
 
-    /// A connection of a viewer was closed: its offer is over.
+    /// A connection of a viewer was closed: its offer is over. One that messages wait for expires, which releases them.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
-        self.0.retain(|offer| offer.from != from);
+        self.0.retain(|offer| offer.from != from || offer.is_due());
+        for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
+            offer.expires = Now(0);
+        }
     }
 
     /// A master has confirmed an offer; false if that is over. `then`: the master's connection that gets it once more,
@@ -148,15 +152,15 @@ impl Unanswered {
         self.0.retain(|offer| offer.expires > now);
     }
 
-    /// Forgets the oldest that has a frame; false when there is none. One that messages wait for keeps them waiting
-    /// until it is due.
+    /// Forgets the oldest that has a frame; false when there is none. Messages that wait for it go when it is due.
     pub(crate) fn evict(&mut self) -> bool {
         let Some(place) = self.0.iter().position(|offer| offer.bytes() > 0) else {
             return false;
         };
-        match self.0.iter_mut().nth(place).map(|offer| &mut offer.stage) {
-            Some(Stage::Due(frame, ..)) => *frame = Box::default(),
-            Some(Stage::Had(_) | Stage::UnderWay) | None => drop(self.0.remove(place)),
+        let mut offer = self.0.remove(place);
+        if let Stage::Due(frame, ..) = &mut offer.stage {
+            *frame = Box::default();
+            self.0.push(offer);
         }
         true
     }
@@ -244,10 +248,7 @@ mod tests {
         let ends: [fn(&mut Unanswered); 4] = [
             |offers| assert!(!offers.end("v1"), "nobody waits for it"),
             |offers| {
-                assert!(
-                    !offers.begin("v1", key(9), (5, Now(100))),
-                    "nobody waits for it"
-                )
+                offers.begin("v1", key(9), (5, Now(100)));
             },
             |offers| offers.end_of(key(9)),
             |offers| offers.expire(Now(100)),
@@ -266,6 +267,8 @@ mod tests {
             offers.begin(&order.to_string(), key(9), (order, Now(100)));
         }
         assert!(!offers.had(0) && offers.had(1));
-        assert!(offers.evict() && !offers.evict());
+        offers.give_to(key(2), Now(20));
+        let waited = offers.begin("newest", key(9), (99, Now(100)));
+        assert!(waited && offers.had(2) && offers.evict() && !offers.evict());
     }
 }

@@ -312,7 +312,7 @@ pub(crate) struct Accepted {
     /// The end of the time that it is kept.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether messages of the viewer that it answers waited for that.
+    /// Whether messages waited for an offer that it answers or replaces.
     pub(crate) releases: bool,
 }
 
@@ -332,18 +332,18 @@ impl Directory {
         let expires = channel.expiry(now);
         let live = channel.wake();
         let order = live.next_order();
-        let (releases, route) = match viewer {
-            None => {
-                let releases = live.unanswered.end(recipient);
-                (releases, live.route(Role::Master, action, recipient))
+        let (role, viewer) = match viewer {
+            None => (Role::Master, recipient),
+            Some(id) => (Role::Viewer, id),
+        };
+        // First: a newer offer follows what waits for the older one, even if that is over.
+        let route = live.route(role, action, viewer);
+        let releases = match role {
+            Role::Master => live.unanswered.end(viewer),
+            Role::Viewer if action == Action::SdpOffer && repeats => {
+                live.unanswered.begin(viewer, from, (order, expires))
             }
-            Some(id) => {
-                // Where its older messages wait, an offer is kept behind them first.
-                let route = live.route(Role::Viewer, action, id);
-                let offers = action == Action::SdpOffer && repeats;
-                let kept = (order, expires);
-                (offers && live.unanswered.begin(id, from, kept), route)
-            }
+            Role::Viewer => false,
         };
         Some(Accepted {
             order,

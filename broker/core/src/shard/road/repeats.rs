@@ -84,9 +84,9 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         todo,
     } = parts;
     let live = directory.channel(channel).and_then(Channel::live);
-    if live.is_none_or(|live| live.members.to_master().is_none()) {
-        return; // a former connection may hold the slot: later
-    }
+    let Some(master) = live.and_then(|live| live.members.to_master()) else {
+        return; // while a former connection holds the slot, they stay due
+    };
     let mut due = Vec::new();
     directory.offers_change(channel, |offers| {
         while let Some(offer) = offers.take_due(at.now) {
@@ -98,13 +98,9 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         let Some(live) = live else { return };
         let viewer = live.members.viewer(&offer.viewer);
         let waits = viewer.is_some_and(|viewer| sockets.awaits_answer(&offer, viewer));
-        let Some(master) = live
-            .members
-            .to_master()
-            .filter(|_| waits && !frame.is_empty())
-        else {
+        if !waits || frame.is_empty() {
             continue;
-        };
+        }
         let launch = Launch {
             action: Action::SdpOffer,
             expires: offer.expires,

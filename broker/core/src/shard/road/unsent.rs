@@ -45,17 +45,8 @@ impl Directory {
                 brief: !end.heard && at.now.since(end.opened) <= BRIEF_MS,
                 spoke: end.spoke,
             };
-            let waits = |it: &Self| {
-                let live = it.channel(key).and_then(Channel::live);
-                let viewer = role.client_id();
-                viewer.is_some_and(|id| live.is_some_and(|live| live.unanswered.holds(id)))
-            };
-            let waited = waits(self);
             returning =
                 self.leave_slot(key, &slot_of(role), (leaving, Some(end.reason)), left.from);
-            if waited && !waits(self) {
-                todo.push(Todo::Deliver(key, Role::Master)); // its offer is not given once more
-            }
             if *role == Role::Master {
                 self.forget_master(key, left.session);
             }

@@ -16,6 +16,8 @@ pub(crate) struct Unanswered {
     stage: Offered,
     /// It made room for others.
     forgotten: bool,
+    /// Its viewer has closed: it is over at the next tick.
+    closed: bool,
 }
 
 /// How far it has come.
@@ -77,6 +79,7 @@ impl Model {
             from,
             stage: Offered::UnderWay,
             forgotten: false,
+            closed: false,
         });
         if waited {
             self.met("newer offer in place of one that was to be given once more");
@@ -84,14 +87,17 @@ impl Model {
         waited
     }
 
-    /// A viewer's connection has left for this reason.
+    /// A viewer's connection has left for this reason. What waits for its offer goes with the next tick.
     pub(crate) fn viewer_closes(&mut self, id: ConnId, channel: usize, reason: EndReason) {
-        if reason == EndReason::PeerClosed
-            && self.offers_end(channel, |offer| offer.from == id)
-            && self.channels[channel].alive
-        {
+        if reason != EndReason::PeerClosed {
+            return;
+        }
+        let offers = &mut self.channels[channel].unanswered;
+        offers.retain(|offer| offer.from != id || offer.is_due());
+        let mut own = offers.iter_mut().filter(|offer| offer.from == id);
+        if let Some(offer) = own.next() {
+            offer.closed = true;
             self.met("viewer closed while its offer was to be given once more");
-            self.deliver_kept(channel, None);
         }
     }
 
@@ -149,7 +155,7 @@ impl Model {
     fn offers_expire(&mut self, channel: usize) -> bool {
         let (now, messages) = (self.now, &self.messages);
         let offers = &mut self.channels[channel].unanswered;
-        let over = |offer: &Unanswered| messages[offer.number].expires <= now;
+        let over = |offer: &Unanswered| offer.closed || messages[offer.number].expires <= now;
         let waited = offers.iter().any(|offer| over(offer) && offer.is_due());
         offers.retain(|offer| !over(offer));
         waited
