@@ -2,6 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use crate::shard_transcripts::words::{CHANNEL, arn};
+use broker_core::settings::Proof;
 
 /// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
 /// which one confirmed byte takes back.
@@ -288,6 +289,23 @@ fn nobody_is_doubtful_by_what_made_room() {
     }
     assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
     script.play("m-b connects | m-b < 101; m-b < ICE_CANDIDATE p2 from v1");
+}
+
+/// The pong that proves what a master has answers the ping of its silence as well.
+#[test]
+fn a_master_that_proves_late_is_not_told_gone() {
+    let mut script = Script::with(1, true, |settings| settings.signaling.proof = Proof::Pong);
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
+         time 11s                                 |",
+    );
+    script.told();
+    script.play("m > pong 1 |");
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
 }
 
 /// A ping that has its whole time again, since the shards stood still when its answer was due, is no answer.
