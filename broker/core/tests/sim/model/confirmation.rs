@@ -191,6 +191,10 @@ impl Model {
             (false, false) => None,
         };
         let back = self.take_written(id, by);
+        let over = |one: &Queued| self.messages[one.number].expires <= self.now;
+        if self.out.ticks && back.iter().any(over) {
+            self.give_up(); // whether it expires in this tick or in the next one does not show
+        }
         if !back.is_empty()
             && let Some(lost) = self.conns[id].ws.as_mut().and_then(|ws| ws.lost.as_mut())
         {
@@ -254,6 +258,9 @@ impl Model {
         let before = held.len();
         held.retain(|held| held.by != id);
         if held.len() < before {
+            if self.out.ticks && viewer.is_none() && self.offer_is_due(channel) {
+                self.give_up(); // it is given in this tick, or in the next one
+            }
             self.deliver_kept(channel, viewer);
         }
     }

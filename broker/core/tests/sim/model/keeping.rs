@@ -291,6 +291,9 @@ impl Model {
         };
         let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())
             .partition(|number| mine(&self.messages[**number]));
+        if self.out.ticks && self.by_pong() {
+            self.expired_bytes += self.bytes_of(&taken); // what comes back may have come before
+        }
         self.channels[channel].pending = left;
         self.forget_closed(channel);
         let rank = |number: usize| {

@@ -150,6 +150,7 @@ impl Model {
         };
         for id in going {
             self.met("message taken back by the sweep");
+            self.departures += 1; // what else found room in this tick, before or after that does not show
             self.known(id);
         }
         let late = self.now.saturating_sub(LATE_MS + ASK_AFTER_MS);
@@ -171,6 +172,7 @@ impl Model {
             if matches!(self.conns[by].stage, Stage::Open) && self.ends_by_itself(by) {
                 self.give_up(); // whether it was asked before does not show
             }
+            self.departures += usize::from(self.by_pong()); // nor whether others were
             self.look_at(by);
         }
     }

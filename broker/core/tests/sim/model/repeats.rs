@@ -35,6 +35,10 @@ impl Unanswered {
     fn is_due(&self) -> bool {
         matches!(self.stage, Offered::Due(..))
     }
+
+    fn is_due_by(&self, now: u64) -> bool {
+        matches!(self.stage, Offered::Due(_, at) if at <= now)
+    }
 }
 
 impl Model {
@@ -161,12 +165,17 @@ impl Model {
         waited
     }
 
+    /// Whether an offer is to be given once more.
+    pub(crate) fn offer_is_due(&self, channel: usize) -> bool {
+        let mut offers = self.channels[channel].unanswered.iter();
+        offers.any(|offer| offer.is_due_by(self.now))
+    }
+
     /// Offers that are due go to the master, if their viewers still wait; these viewers' other messages follow.
     pub(crate) fn repeat_offers(&mut self, channel: usize) {
         let waited = self.offers_expire(channel);
         let now = self.now;
-        let due = |offer: &Unanswered| matches!(offer.stage, Offered::Due(_, at) if at <= now);
-        if waited || self.channels[channel].unanswered.iter().any(due) {
+        if waited || self.offer_is_due(channel) {
             if self.member_is_due(channel) {
                 self.give_up(); // whether it left before does not show
             }
@@ -174,7 +183,8 @@ impl Model {
                 return;
             };
             let offers = &mut self.channels[channel].unanswered;
-            let going: Vec<Unanswered> = offers.extract_if(.., |offer| due(offer)).collect();
+            let due = offers.extract_if(.., |offer| offer.is_due_by(now));
+            let going: Vec<Unanswered> = due.collect();
             for offer in going {
                 let slots = &self.channels[channel];
                 let viewer = slots.viewers.get(&offer.viewer).copied();
