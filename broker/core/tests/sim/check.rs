@@ -100,12 +100,7 @@ impl World {
             touched.extend(self.keys[shard].values());
         }
         touched.retain(|conn| self.model.conns[*conn].live && self.sockets[*conn].shard == shard);
-        // By slot, as a drain goes: who gives back first may find the room that the next one lacks.
-        let mut in_order: Vec<ConnId> = touched.iter().copied().collect();
-        in_order.sort_unstable_by_key(|conn| self.sockets[*conn].key);
-        for conn in in_order {
-            self.controls(conn, clock);
-        }
+        self.all_controls(&touched, clock);
         for (conn, aborted) in ends {
             self.ended_as_predicted(conn, aborted, clock);
         }
@@ -200,6 +195,15 @@ impl World {
         self.hit("letter posted");
         self.mail[to.index()].push_back(Post::Letter(letter, tag));
         None
+    }
+
+    /// By slot, as a drain goes: who gives back first may find the room that the next one lacks.
+    fn all_controls(&mut self, touched: &BTreeSet<ConnId>, clock: bool) {
+        let mut in_order: Vec<ConnId> = touched.iter().copied().collect();
+        in_order.sort_unstable_by_key(|conn| self.sockets[*conn].key);
+        for conn in in_order {
+            self.controls(conn, clock);
+        }
     }
 
     /// Compares what appeared in a stream beside messages with what was predicted.

@@ -76,7 +76,6 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::draw(&mut random);
         let (script, settings) = Script::draw(seed, &plan);
-        let repeats = settings.signaling.repeat_offers_ms > 0;
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
         let (verdicts, waiting_calls, places) =
@@ -135,8 +134,8 @@ impl World {
             sockets: Vec::new(),
             looks: VecDeque::new(),
             callers: BTreeMap::new(),
+            ledger: Ledger::of(model.settings.signaling.repeat_offers_ms > 0),
             model,
-            ledger: Ledger::of(repeats),
             hits: BTreeMap::new(),
             step: 0,
             ticks_due: Vec::new(),
