@@ -134,11 +134,15 @@ impl Members {
         });
     }
 
-    /// A connection that holds its slot is asked at `due` what its peer has.
-    pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now) {
+    /// A connection that holds its slot is asked at `due` what its peer has. Once what it had begun `ended`, it is not
+    /// aborted.
+    pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now, ended: bool) {
         let mut held = self.held.iter_mut();
         if let Some(held) = held.find(|held| held.by == by) {
             held.ask = due;
+            if ended {
+                held.until = Now(u64::MAX);
+            }
         }
     }
 

@@ -45,11 +45,17 @@ enum Stage {
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// An offer was accepted for the master: the viewer's older one is over. Beyond the bound the oldest is.
-    pub(crate) fn begin(&mut self, viewer: &str, from: SessionKey, (order, expires): (u64, Now)) {
-        self.0.retain(|offer| *offer.viewer != *viewer);
+    /// An offer was accepted for the master: the viewer's older one is over. Beyond the bound the oldest is. Whether
+    /// messages waited for one of these to be given once more.
+    pub(crate) fn begin(
+        &mut self,
+        viewer: &str,
+        from: SessionKey,
+        (order, expires): (u64, Now),
+    ) -> bool {
+        let mut releases = self.end(viewer);
         if self.0.len() >= UNANSWERED_PER_CHANNEL_MAX {
-            self.0.remove(0);
+            releases |= self.0.remove(0).is_due();
         }
         self.0.push(Offer {
             viewer: viewer.into(),
@@ -59,6 +65,7 @@ impl Unanswered {
             expires,
             stage: Stage::UnderWay,
         });
+        releases
     }
 
     /// A viewer's offer is over: it was answered. Whether messages of the viewer waited for it to be given once more.
@@ -72,9 +79,12 @@ impl Unanswered {
         holds
     }
 
-    /// A connection of a viewer was closed: its offer is over.
+    /// A connection of a viewer was closed: its offer is over. One that messages wait for expires, which releases them.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
-        self.0.retain(|offer| offer.from != from);
+        self.0.retain(|offer| offer.from != from || offer.is_due());
+        for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
+            offer.expires = Now(0);
+        }
     }
 
     /// A master has confirmed an offer; false if that is over. `then`: the master's connection that gets it once more,
@@ -122,10 +132,8 @@ impl Unanswered {
     /// Whether the messages of a viewer wait for its offer to be given once more.
     #[inline]
     pub(crate) fn holds(&self, viewer: &str) -> bool {
-        let due = |offer: &Offer| matches!(offer.stage, Stage::Due(..));
-        self.0
-            .iter()
-            .any(|offer| due(offer) && *offer.viewer == *viewer)
+        let mut offers = self.0.iter();
+        offers.any(|offer| offer.is_due() && *offer.viewer == *viewer)
     }
 
     /// Takes one offer out that is due by `now`, with its frame.
@@ -144,10 +152,17 @@ impl Unanswered {
         self.0.retain(|offer| offer.expires > now);
     }
 
-    /// Forgets the oldest that has a frame; false when there is none.
+    /// Forgets the oldest that has a frame; false when there is none. Messages that wait for it go when it is due.
     pub(crate) fn evict(&mut self) -> bool {
-        let place = self.0.iter().position(|offer| offer.bytes() > 0);
-        place.map(|place| self.0.remove(place)).is_some()
+        let Some(place) = self.0.iter().position(|offer| offer.bytes() > 0) else {
+            return false;
+        };
+        let mut offer = self.0.remove(place);
+        if let Stage::Due(frame, ..) = &mut offer.stage {
+            *frame = Box::default();
+            self.0.push(offer);
+        }
+        true
     }
 
     /// When one is due, or over. One that is under way is not waited for.
@@ -178,6 +193,10 @@ impl Unanswered {
 }
 
 impl Offer {
+    fn is_due(&self) -> bool {
+        matches!(self.stage, Stage::Due(..))
+    }
+
     fn bytes(&self) -> usize {
         match &self.stage {
             Stage::UnderWay => 0,
@@ -228,7 +247,9 @@ mod tests {
     fn it_ends_by_an_answer_a_newer_one_a_close_and_its_time() {
         let ends: [fn(&mut Unanswered); 4] = [
             |offers| assert!(!offers.end("v1"), "nobody waits for it"),
-            |offers| offers.begin("v1", key(9), (5, Now(100))),
+            |offers| {
+                offers.begin("v1", key(9), (5, Now(100)));
+            },
             |offers| offers.end_of(key(9)),
             |offers| offers.expire(Now(100)),
         ];
@@ -246,6 +267,8 @@ mod tests {
             offers.begin(&order.to_string(), key(9), (order, Now(100)));
         }
         assert!(!offers.had(0) && offers.had(1));
-        assert!(offers.evict() && !offers.evict());
+        offers.give_to(key(2), Now(20));
+        let waited = offers.begin("newest", key(9), (99, Now(100)));
+        assert!(waited && offers.had(2) && offers.evict() && !offers.evict());
     }
 }

@@ -246,12 +246,13 @@ impl Outbox {
         }
     }
 
-    /// Drops the written messages that are not confirmed, if they are to make room. Calls `dropped` for each.
+    /// Drops the written messages that are not confirmed, if they are to make room: its peer is not doubtful by them.
+    /// Calls `dropped` for each.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
         };
-        buffer.makes_room = false;
+        (buffer.makes_room, buffer.doubtful_since) = (false, None);
         for _ in 0..buffer.written {
             if let Some(mark) = buffer.marks.pop_front() {
                 buffer.unwritten(&mark);

@@ -378,6 +378,11 @@ impl WebSocket {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
+    /// A pong came. Whether a ping went out that no frame followed: what is due next may be nearer.
+    pub(crate) fn answers(&mut self) -> bool {
+        std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
+    }
+
     /// When a ping went out that no frame followed.
     #[must_use]
     pub(crate) fn pinged_at(&self) -> Option<Now> {

@@ -27,7 +27,7 @@ pub(crate) mod repeats;
 pub(crate) mod service_messages;
 pub(crate) mod unsent;
 
-use crate::session::http::Admission;
+use crate::session::{http::Admission, web_socket::WebSocket};
 use crate::shard::calls::{self, BegunCall};
 use crate::shard::sockets::outboxes::Lent;
 use crate::shard::todo::{Todo, TodoList};
@@ -317,6 +317,10 @@ pub(crate) fn text<'a>(
             sockets.note_offers(todo, key);
             if !proved {
                 return Err(idle_frame(sockets, books, todo, key, at));
+            }
+            // It answers any ping: its peer is judged by that before the rest is read.
+            if sockets.web_socket(key).is_some_and(WebSocket::answers) {
+                sockets.arm_open(key, at.now);
             }
             // What followed the ping has none yet.
             sockets.ask(books, todo, key, at.now);

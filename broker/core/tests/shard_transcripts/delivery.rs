@@ -301,3 +301,98 @@ fn an_offer_is_given_again_for_a_viewer_that_is_there() {
          time 5s                                  |"
     ));
 }
+
+/// A newer offer of the viewer ends the older one: it drops what waited for that, and waits for nothing.
+#[test]
+fn a_newer_offer_goes_at_once_and_leaves_nothing_behind() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         m > close 1000                           | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    |
+         v1 > SDP_OFFER p3                        | m-b < SDP_OFFER p3 from v1
+         v1 > ICE_CANDIDATE p4                    | m-b < ICE_CANDIDATE p4 from v1
+         m-b > SDP_ANSWER p5 to v1                | v1 < SDP_ANSWER p5
+         m-b > close 1000                         | m-b < close 1000; m-b < end
+         m-c connects                             | m-c < 101
+         time 5s                                  |",
+    );
+}
+
+/// So does the viewer's close frame: what waited is not passed by what its next connection sends.
+#[test]
+fn a_viewer_that_closes_keeps_nothing_waiting_for_its_offer() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         m > close 1000                           | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    |
+         v1 > close 1000                          | v1 < close 1000; v1 < end
+         v1-b connects                            | v1-b < 101
+         v1-b > ICE_CANDIDATE p3                  |
+         time 100ms                               | m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+    );
+}
+
+/// A slot that a former connection still holds when the offer is due keeps it until then.
+#[test]
+fn an_offer_is_given_again_when_the_slot_is_free() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         time 1500ms                              |
+         v2 connects                              | v2 < 101
+         m stalls                                 |
+         v2 > SDP_OFFER p2                        |
+         m reads 5                                |
+         m-b connects                             | m-b < 101
+         time 4s                                  |
+         time 2s                                  | m < end; m-b < SDP_OFFER p2 from v2
+         time 5s                                  | m-b < SDP_OFFER p1 from v1",
+    );
+}
+
+/// One that makes room for other offers is not given again; what waits for it goes when it is due.
+#[test]
+fn what_waits_for_an_offer_that_makes_room_keeps_its_order() {
+    // An offer takes 73 bytes: one has room.
+    let small = |settings: &mut Settings| settings.limits.pending_bytes_per_shard = 4 * 77;
+    Script::with(1, true, small).play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v2 connects                              | v2 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         m > close 1000                           | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    |
+         v2 > SDP_OFFER p3                        | m-b < SDP_OFFER p3 from v2
+         time 1200ms                              |
+         v1 > ICE_CANDIDATE p4                    |
+         time 1s                                  | m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p4 from v1",
+    );
+}
+
+/// Nothing waits for one whose time was over when it was confirmed.
+#[test]
+fn nothing_waits_for_an_offer_that_was_confirmed_too_late() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 30s                                 |
+         v1 > pong                                |
+         time 31s                                 |
+         m is mended                              |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    | m-b < ICE_CANDIDATE p2 from v1",
+    );
+}

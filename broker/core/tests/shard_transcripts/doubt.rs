@@ -2,6 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use crate::shard_transcripts::words::{CHANNEL, arn};
+use broker_core::settings::Proof;
 
 /// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
 /// which one confirmed byte takes back.
@@ -261,6 +262,49 @@ fn nobody_waits_for_what_made_room() {
     for _ in 0..8 {
         script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
     }
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+}
+
+/// Nor is a recipient doubtful by it that takes no more.
+#[test]
+fn nobody_is_doubtful_by_what_made_room() {
+    let payload = "QUJD".repeat(7_500);
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.unconfirmed_bytes_total = 1
+    });
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 is cut                                |
+         v1 > SDP_OFFER p1                        |
+         time 3s                                  |
+         m stalls                                 |
+         v1 > ICE_CANDIDATE p2                    |",
+    );
+    script.told();
+    for _ in 0..8 {
+        script.play(&format!("m > ICE_CANDIDATE {payload} to v1"));
+    }
+    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+    script.play("m-b connects | m-b < 101; m-b < ICE_CANDIDATE p2 from v1");
+}
+
+/// The pong that proves what a master has answers the ping of its silence as well.
+#[test]
+fn a_master_that_proves_late_is_not_told_gone() {
+    let mut script = Script::with(1, true, |settings| settings.signaling.proof = Proof::Pong);
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
+         time 11s                                 |",
+    );
+    script.told();
+    script.play("m > pong 1 |");
     assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
 }
 

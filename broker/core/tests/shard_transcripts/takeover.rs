@@ -71,6 +71,16 @@ fn a_begun_message_is_ended_or_comes_back_before_newer_ones() {
          time 2100ms                              | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < \
          ICE_CANDIDATE p3 from v1",
     );
+    let mut slow = Script::dev();
+    slow.play(opening);
+    slow.play(
+        "time 4900ms                              |
+         m is cut                                 |
+         m reads                                  |
+         # it has taken the rest, if late: what it does not confirm is no reason to cut it off
+         time 400ms                               | m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < \
+         ICE_CANDIDATE p3 from v1",
+    );
     let mut died = Script::dev();
     died.play(opening);
     died.play(

@@ -100,14 +100,12 @@ impl World {
             touched.extend(self.keys[shard].values());
         }
         touched.retain(|conn| self.model.conns[*conn].live && self.sockets[*conn].shard == shard);
-        // By slot, as a drain goes: who gives back first may find the room that the next one lacks.
-        let mut in_order: Vec<ConnId> = touched.iter().copied().collect();
-        in_order.sort_unstable_by_key(|conn| self.sockets[*conn].key);
-        for conn in in_order {
-            self.controls(conn, clock);
-        }
+        self.all_controls(&touched, clock);
         for (conn, aborted) in ends {
             self.ended_as_predicted(conn, aborted, clock);
+        }
+        if self.model.out.ticks && self.model.by_pong() {
+            self.sweep_observed(shard);
         }
         touched.extend(self.model.out.touched.iter().copied());
         self.looks_as_predicted(asked, clock);
@@ -199,15 +197,25 @@ impl World {
         None
     }
 
+    /// By slot, as a drain goes: who gives back first may find the room that the next one lacks.
+    fn all_controls(&mut self, touched: &BTreeSet<ConnId>, clock: bool) {
+        let mut in_order: Vec<ConnId> = touched.iter().copied().collect();
+        in_order.sort_unstable_by_key(|conn| self.sockets[*conn].key);
+        for conn in in_order {
+            self.controls(conn, clock);
+        }
+    }
+
     /// Compares what appeared in a stream beside messages with what was predicted.
     fn controls(&mut self, conn: ConnId, clock: bool) {
         let items = self.items(conn);
-        let fresh = items
-            .iter()
-            .map(|placed| &placed.item)
-            .filter(|item| !matches!(item, Item::Message { .. }))
-            .skip(self.sockets[conn].seen);
-        for item in fresh {
+        let is_message = |item: &Item| matches!(item, Item::Message { .. });
+        let mut messages = 0;
+        let fresh = items.iter().map(|placed| &placed.item).filter_map(|item| {
+            messages += usize::from(is_message(item));
+            (!is_message(item)).then_some((item, messages))
+        });
+        for (item, before) in fresh.skip(self.sockets[conn].seen) {
             self.sockets[conn].seen += 1;
             if let Item::Presence(state) = item {
                 self.viewer_told(conn, *state, clock);
@@ -217,12 +225,15 @@ impl World {
             if let Some(expected) = expected.filter(|expected| fits(expected, item)) {
                 self.id_is_right(conn, expected, item);
                 self.model.conns[conn].expects.pop_front();
+                self.model.pinged(conn, item, before, clock);
             } else if clock {
                 if self.model.ends_now(conn) {
                     self.model.give_up(); // something came before the predicted end
                 }
+                self.model.closes_unpinged(conn, item);
                 self.trace(self.sockets[conn].shard, &("by the clock", conn, item));
                 self.model.observe(conn, item);
+                self.model.pinged(conn, item, before, clock);
             } else {
                 panic!("connection {conn} got {item:?}, not {expected:?}");
             }
@@ -256,6 +267,19 @@ impl World {
             (Stage::Open | Stage::Leaving(_), false) => Stage::Closing,
             (other, false) => panic!("closed in {other:?}"),
         };
+    }
+
+    /// Where a pong is the proof, the sweep asks nobody, and what it does is seen by its sums.
+    fn sweep_observed(&mut self, shard: usize) {
+        let snapshot = self.shards[shard].snapshot();
+        self.model.observe_doubts(shard, snapshot.doubtful);
+        let unconfirmed = snapshot.counters.unconfirmed_bytes;
+        self.model.observe_returns(shard, unconfirmed);
+        for conn in self.model.out.touched.clone() {
+            if self.model.conns[conn].live && self.sockets[conn].shard == shard {
+                self.controls(conn, true);
+            }
+        }
     }
 
     /// The edge was asked what it should have been, behind so many earlier questions; by the clock about anybody who
@@ -349,6 +373,7 @@ fn fits(expected: &Expect, item: &Item) -> bool {
         (Expect::Status(text), Item::Status(found)) => text == found,
         (Expect::ReconnectIce, Item::ReconnectIce) | (Expect::GoAway, Item::GoAway) => true,
         (Expect::Pong(payload), Item::Pong(found)) => payload == found,
+        (Expect::ProofPing, Item::ProofPing(_)) => true,
         (Expect::Close(code, reason), Item::Close(found, why)) => code == found && reason == why,
         (
             Expect::Upgraded
@@ -357,6 +382,7 @@ fn fits(expected: &Expect, item: &Item) -> bool {
             | Expect::ReconnectIce
             | Expect::GoAway
             | Expect::Pong(_)
+            | Expect::ProofPing
             | Expect::Close(..),
             _,
         ) => false,

@@ -216,7 +216,7 @@ impl World {
         };
         for number in 0..many {
             let piece = match self.random.u32(0..6) {
-                0 => Piece::Pong,
+                0 => Piece::Pong(Vec::new()),
                 1 => Piece::Empty,
                 _ => Piece::Ping(vec![number; usize::from(number % 100)]),
             };

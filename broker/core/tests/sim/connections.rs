@@ -107,6 +107,7 @@ impl World {
         self.before(shard);
         self.trace(shard, &("feed", conn, &pieces, partial));
         self.model.feed(conn, pieces, partial);
+        self.confirmed_is_there();
         let input = Input::Received {
             session,
             bytes: &mut bytes,

@@ -95,6 +95,8 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "message taken back from one that lost its slot",
     "message taken back: its recipient has closed",
     "message taken back: its recipient is doubtful",
+    "message taken back by the sweep",
+    "message confirmed by a pong",
     "message confirmed after it was taken back",
     "recipient doubtful",
     "master gone: it answers no ping",

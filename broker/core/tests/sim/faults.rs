@@ -2,7 +2,7 @@
 //! faults.
 
 use crate::sim::store::{Kind, Verdicts};
-use broker_core::settings::{GoAway, Hook, Profile, Quotas, Rate, Settings};
+use broker_core::settings::{GoAway, Hook, Profile, Proof, Quotas, Rate, Settings};
 
 /// A world's kind.
 #[derive(Clone, Debug)]
@@ -257,7 +257,7 @@ impl Plan {
         settings.shards = self.shards;
         settings.recorder.notes = self.recorder_notes();
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
-        settings.signaling.repeat_offers_ms = 0;
+        settings.signaling.repeat_offers_ms = self.repeat_offers_ms();
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
         // The model knows no recipient that takes less than others: a transcript has that.
@@ -287,6 +287,9 @@ impl Plan {
         if self.no_pong {
             settings.timeouts.pong_ms = 0;
         }
+        if self.proves_by_pong() {
+            settings.signaling.proof = Proof::Pong;
+        }
         settings.hooks = vec![Hook::bare("all")];
         settings.signaling.presence_messages = !self.strict && self.tells_viewers();
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
@@ -303,6 +306,18 @@ impl Plan {
     /// Whether viewers may be notified of their master.
     fn tells_viewers(&self) -> bool {
         fastrand::Rng::with_seed(self.rate_seed.rotate_left(19)).u8(0..4) > 0
+    }
+
+    /// Whether its clients come through a proxy, so that only a pong confirms.
+    fn proves_by_pong(&self) -> bool {
+        fastrand::Rng::with_seed(self.rate_seed.rotate_left(29)).u8(0..4) == 0
+    }
+
+    /// When a master gets offers once more that a former one had; 0 for never.
+    fn repeat_offers_ms(&self) -> u64 {
+        let mut random = fastrand::Rng::with_seed(self.rate_seed.rotate_left(37));
+        let after = [0, 0, 100, 500, 2_000][random.usize(0..5)];
+        if self.strict { 0 } else { after }
     }
 
     /// Notes of a shard's flight recorder.

@@ -292,7 +292,7 @@ impl World {
         let mut wanted: Vec<TracePeer> = current
             .chain(superseded)
             .map(|conn| TracePeer {
-                by_tcp: true,
+                by_tcp: !self.model.by_pong(),
                 unconfirmed: self.is_unconfirmed(conn),
                 ..self.peer(conn)
             })

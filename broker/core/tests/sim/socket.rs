@@ -2,7 +2,7 @@
 
 use crate::sim::model::ConnId;
 use crate::sim::reader::Reader;
-use crate::sim::tcp::Tcp;
+use crate::sim::tcp::{Arrival, Tcp};
 use crate::sim::wire::{Item, Placed};
 use crate::sim::words::Piece;
 use crate::sim::world::World;
@@ -165,7 +165,8 @@ impl World {
                 Item::Message { text, payload } => {
                     let end = carrier(placed.end);
                     whole.push((placed.begin, end));
-                    socket.tcp.under_way.push_back((end, payload.clone()));
+                    let message = Arrival::Message(payload.clone());
+                    socket.tcp.under_way.push_back((end, message));
                     let begun = socket.begun.pop_front().expect("it was begun");
                     let twice = self.model.twice.contains(payload);
                     let begun = (!twice).then_some(begun);
@@ -177,6 +178,11 @@ impl World {
                     }
                 }
                 other => {
+                    if let Item::ProofPing(number) = other {
+                        let ping = Arrival::Ping(*number);
+                        let end = carrier(placed.end);
+                        socket.tcp.under_way.push_back((end, ping));
+                    }
                     socket.seen -= 1;
                     if let Item::Response(response) = other {
                         socket.upgraded |= response.status == 101;

@@ -3,6 +3,7 @@
 
 use crate::sim::model::ConnId;
 use crate::sim::socket::{Socket, Stage};
+use crate::sim::words::Piece;
 use crate::sim::world::World;
 use broker_core::machine::{Input, Machine};
 use std::collections::VecDeque;
@@ -16,11 +17,19 @@ pub(crate) struct Tcp {
     /// Bytes of these that the client's machine has, and those of which the kernel knows that.
     arrived: usize,
     acked: usize,
-    /// Payloads of messages that the kernel took and that have not arrived, with the ends of what carries them.
-    pub(crate) under_way: VecDeque<(usize, String)>,
+    /// What the kernel took and that has not arrived, with the ends of what carries it.
+    pub(crate) under_way: VecDeque<(usize, Arrival)>,
     /// Nothing comes through, in either direction.
     pub(crate) cut: bool,
     round_trip_ms: u32,
+}
+
+/// What a client gets.
+pub(crate) enum Arrival {
+    /// A message, by its payload.
+    Message(String),
+    /// A ping whose pong proves, with its number.
+    Ping(u32),
 }
 
 /// Bytes that TLS adds to what is sent at once.
@@ -82,14 +91,19 @@ impl World {
                 continue;
             }
             let mut under_way = self.sockets[conn].tcp.under_way.iter();
-            let arrived = under_way.all(|(_, other)| other != payload);
+            let same =
+                |other: &Arrival| matches!(other, Arrival::Message(other) if other == payload);
+            let arrived = under_way.all(|(_, other)| !same(other));
             assert!(arrived, "connection {conn} never got {payload}");
             self.ledger.confirmed(payload);
         }
     }
 
-    /// Bytes that the kernel holds without an acknowledgement; our own end is one.
+    /// Bytes that the kernel holds without an acknowledgement; our own end is one. A proxy has acknowledged all.
     pub(crate) fn unacknowledged(&mut self, conn: ConnId) -> usize {
+        if self.model.by_pong() {
+            return 0;
+        }
         let socket = &self.sockets[conn];
         let tcp = &socket.tcp;
         let left = tcp.wire + tcp.ahead - tcp.acked;
@@ -113,10 +127,16 @@ impl World {
             tcp.acked = some(tcp.acked, tcp.arrived);
         }
         let arrived = tcp.arrived;
-        while (tcp.under_way)
-            .pop_front_if(|(end, _)| *end <= arrived)
-            .is_some()
-        {}
+        let mut pings = Vec::new();
+        while let Some((_, arrival)) = tcp.under_way.pop_front_if(|(end, _)| *end <= arrived) {
+            if let Arrival::Ping(number) = arrival {
+                pings.push(number);
+            }
+        }
+        let answers = socket.writes() && !socket.stuck;
+        for number in pings.into_iter().filter(|_| answers) {
+            self.write(conn, Piece::Pong(number.to_be_bytes().to_vec()));
+        }
     }
 
     /// A host is cut off, with all its connections. Some come at once by another network.

@@ -66,7 +66,7 @@ impl World {
             for conn in 0..self.sockets.len() {
                 let socket = &self.sockets[conn];
                 if socket.upgraded && socket.writes() && !socket.has_more() && socket.is_heard() {
-                    self.write(conn, Piece::Pong);
+                    self.write(conn, Piece::Pong(Vec::new()));
                     if socket_is_open(&self.sockets[conn]) {
                         let left = self.sockets[conn].up.len() - self.sockets[conn].fed;
                         self.feed(conn, left);

@@ -32,8 +32,8 @@ pub(crate) enum Piece {
     Empty,
     /// A ping with its payload.
     Ping(Vec<u8>),
-    /// A pong that nobody asked for.
-    Pong,
+    /// A pong with its payload.
+    Pong(Vec<u8>),
     /// A close frame with its code, 0 for none.
     Close(u16),
     /// A violation that ends the connection with this code and reason; whether the stream of frames is lost by it.
@@ -140,7 +140,7 @@ impl Piece {
             Self::Message(text) => text.write(out, mask),
             Self::Empty => ws::frame_masked(out, Opcode::Text, b"", mask),
             Self::Ping(payload) => ws::frame_masked(out, Opcode::Ping, payload, mask),
-            Self::Pong => ws::frame_masked(out, Opcode::Pong, b"", mask),
+            Self::Pong(payload) => ws::frame_masked(out, Opcode::Pong, payload, mask),
             Self::Close(0) => ws::frame_masked(out, Opcode::Close, b"", mask),
             Self::Close(code) => ws::close_frame_masked(out, *code, "bye", mask),
             Self::Bad(1002, ..) => ws::frame(out, Opcode::Text, b"unmasked"),

@@ -47,6 +47,13 @@ impl World {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
+        // The edge does not ask what has arrived, where a pong says it.
+        if self.model.by_pong()
+            && self.random.u8(0..3) == 0
+            && let Some(conn) = self.pick(Socket::has_session)
+        {
+            self.arrive(conn, false);
+        }
         match action {
             Action::ConnectMaster | Action::ConnectViewer => self.new_peer(action),
             Action::ConnectCaller => drop(self.new_connection(Role::Caller)),

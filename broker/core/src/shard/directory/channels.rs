@@ -312,7 +312,7 @@ pub(crate) struct Accepted {
     /// The end of the time that it is kept.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether messages of the viewer that it answers waited for that.
+    /// Whether messages waited for an offer that it answers or replaces.
     pub(crate) releases: bool,
 }
 
@@ -332,24 +332,24 @@ impl Directory {
         let expires = channel.expiry(now);
         let live = channel.wake();
         let order = live.next_order();
-        let mut releases = false;
         let (role, viewer) = match viewer {
-            None => {
-                releases = live.unanswered.end(recipient);
-                (Role::Master, recipient)
+            None => (Role::Master, recipient),
+            Some(id) => (Role::Viewer, id),
+        };
+        // First: a newer offer follows what waits for the older one, even if that is over.
+        let route = live.route(role, action, viewer);
+        let releases = match role {
+            Role::Master => live.unanswered.end(viewer),
+            Role::Viewer if action == Action::SdpOffer && repeats => {
+                live.unanswered.begin(viewer, from, (order, expires))
             }
-            Some(id) => {
-                if action == Action::SdpOffer && repeats {
-                    live.unanswered.begin(id, from, (order, expires));
-                }
-                (Role::Viewer, id)
-            }
+            Role::Viewer => false,
         };
         Some(Accepted {
             order,
             expires,
+            route,
             releases,
-            route: live.route(role, action, viewer),
         })
     }
 

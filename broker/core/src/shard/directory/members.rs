@@ -168,9 +168,9 @@ impl Directory {
     }
 
     /// A connection that holds its slot is asked at `due` what its peer has.
-    pub(crate) fn ask_holder(&mut self, key: ChannelKey, session: SessionKey, due: Now) {
+    pub(crate) fn ask_holder(&mut self, key: ChannelKey, by: SessionKey, due: Now, ended: bool) {
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
-            live.members.ask_holder(session, due);
+            live.members.ask_holder(by, due, ended);
         }
     }
 

@@ -322,13 +322,14 @@ fn release(
     } = parts;
     let outbox = sockets.session(key).map(|session| &session.outbox);
     let since = outbox.and_then(|outbox| outbox.unconfirmed_since());
+    let ended = !outbox.is_some_and(|outbox| outbox.has_messages());
     match (since, missing_ms) {
         (Some(since), Some(missing_ms)) => {
-            directory.ask_holder(channel, key, since.after(missing_ms));
+            directory.ask_holder(channel, key, since.after(missing_ms), ended);
             todo.push(Todo::Arm(channel));
         }
         (Some(_), None) => {}
-        (None, _) if outbox.is_some_and(|outbox| outbox.has_messages()) => {}
+        (None, _) if !ended => {}
         (None, _) => directory.release_slot(todo, key, (channel, role)),
     }
 }

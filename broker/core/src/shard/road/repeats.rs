@@ -32,6 +32,7 @@ pub(crate) fn remember(
     let then = now_master.map(|by| (by, sockets.repeats_at(by, at.now)));
     for (order, frame) in offers {
         directory.offers_change(channel, |offers| {
+            offers.expire(at.now);
             offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
         });
     }
@@ -82,6 +83,10 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         books,
         todo,
     } = parts;
+    let live = directory.channel(channel).and_then(Channel::live);
+    let Some(master) = live.and_then(|live| live.members.to_master()) else {
+        return; // while a former connection holds the slot, they stay due
+    };
     let mut due = Vec::new();
     directory.offers_change(channel, |offers| {
         while let Some(offer) = offers.take_due(at.now) {
@@ -93,9 +98,9 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         let Some(live) = live else { return };
         let viewer = live.members.viewer(&offer.viewer);
         let waits = viewer.is_some_and(|viewer| sockets.awaits_answer(&offer, viewer));
-        let Some(master) = live.members.to_master().filter(|_| waits) else {
+        if !waits || frame.is_empty() {
             continue;
-        };
+        }
         let launch = Launch {
             action: Action::SdpOffer,
             expires: offer.expires,

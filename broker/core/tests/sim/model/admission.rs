@@ -127,6 +127,7 @@ impl Model {
             held: Vec::new(),
             vacant: Vec::new(),
             closed: Vec::new(),
+            unanswered: Vec::new(),
             pending: Vec::new(),
             calls: Vec::new(),
             taken: BTreeMap::new(),
@@ -198,6 +199,9 @@ impl Model {
         };
         let holders = slots.held.iter().filter(|held| held.slot == viewer);
         let holders: Vec<ConnId> = holders.map(|held| held.by).collect();
+        if viewer.is_none() {
+            self.offers_go_to(channel, id);
+        }
         if let Some(older) = older {
             self.supersede(older, id, channel, &viewer);
         }

@@ -70,15 +70,18 @@ impl Model {
 
     /// Asks, if at least `bytes` were written since the last question.
     pub(crate) fn look_behind(&mut self, id: ConnId, bytes: usize) {
-        if self.conns[id].unasked >= bytes {
+        if self.conns[id].unasked >= bytes && !self.by_pong() {
             self.conns[id].unasked = 0;
             self.look_at(id);
         }
     }
 
-    /// It is asked what a client's machine has, if anything is not confirmed.
+    /// It is asked what a client's machine has, if anything is not confirmed; where a pong is the proof, the last one.
     pub(crate) fn look_at(&mut self, id: ConnId) {
-        if !self.conns[id].written.is_empty() {
+        if self.by_pong() {
+            self.prove(id);
+            self.known(id);
+        } else if !self.conns[id].written.is_empty() {
             self.out.looks.push(id);
         }
     }
@@ -86,11 +89,13 @@ impl Model {
     /// The client sends no more: what its machine has not confirmed by now, its program does not read.
     pub(crate) fn is_over(&mut self, id: ConnId) {
         self.conns[id].over = true;
-        self.look_at(id);
+        if !self.by_pong() {
+            self.look_at(id);
+        }
     }
 
     /// Whether a WebSocket has its slot; `None` for other connections.
-    fn has_slot(&self, id: ConnId) -> Option<bool> {
+    pub(super) fn has_slot(&self, id: ConnId) -> Option<bool> {
         let conn = &self.conns[id];
         let ws = conn.ws.as_ref()?;
         Some(matches!(conn.stage, Stage::Open) && !ws.superseded)
@@ -119,8 +124,7 @@ impl Model {
             .written
             .pop_front_if(|one| one.end <= through)
         {
-            self.out.confirmed.push((id, one.queued.number));
-            self.proved(id, one.queued, Outcome::Delivered);
+            self.confirms(id, one.queued);
         }
         self.forget_if_idle(id);
     }
@@ -131,8 +135,18 @@ impl Model {
         let conn = &mut self.conns[id];
         let returned = !conn.returned.is_empty() || conn.repeated > 0;
         if conn.bytes == 0 && conn.written.is_empty() && !returned && !conn.over {
-            (conn.confirmed, conn.doubtful) = (conn.wire, None);
+            (conn.confirmed, conn.doubtful, conn.proof) = (conn.wire, None, None);
+            conn.round_trip_ms = 0;
         }
+    }
+
+    /// A client's machine has a message. A copy has its original.
+    pub(super) fn confirms(&mut self, id: ConnId, queued: Queued) {
+        if queued.counted {
+            self.out.confirmed.push((id, queued.number));
+        }
+        self.notes_offer(id, queued);
+        self.proved(id, queued, Outcome::Delivered);
     }
 
     fn proved(&mut self, id: ConnId, queued: Queued, outcome: Outcome) {
@@ -142,25 +156,33 @@ impl Model {
         }
     }
 
-    /// It is known what a client's machine has.
+    /// The edge has said what a client's machine has.
     pub(crate) fn unacknowledged(&mut self, id: ConnId, bytes: usize, round_trip_ms: u32) {
-        self.out.touched.insert(id);
         self.conns[id].round_trip_ms = round_trip_ms;
         self.confirm(id, bytes);
+        self.known(id);
+    }
+
+    /// It is known what a client's machine has.
+    pub(super) fn known(&mut self, id: ConnId) {
+        self.out.touched.insert(id);
         if std::mem::take(&mut self.conns[id].makes_room) {
+            let conn = &mut self.conns[id];
+            conn.uncovers(conn.written.len());
             for one in std::mem::take(&mut self.conns[id].written) {
                 self.met("message delivered without a proof");
                 self.proved(id, one.queued, Outcome::DeliveredUnproved);
             }
+            self.conns[id].doubtful = None;
             self.forget_if_idle(id);
         }
         if self.has_slot(id) != Some(false) {
-            return self.may_doubt(id, round_trip_ms);
+            return self.may_doubt(id);
         }
         let conn = &self.conns[id];
         let ws = conn.ws.as_ref().expect("a WebSocket");
         let (channel, viewer) = (ws.channel, ws.viewer.clone());
-        let missing_ms = (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX);
+        let missing_ms = (2 * u64::from(conn.round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX);
         let waited_for =
             matches!(conn.stage, Stage::Open) || self.member(channel, &viewer).is_some();
         let by = match (conn.over || conn.doubtful.is_some(), waited_for) {
@@ -169,6 +191,10 @@ impl Model {
             (false, false) => None,
         };
         let back = self.take_written(id, by);
+        let over = |one: &Queued| self.messages[one.number].expires <= self.now;
+        if self.out.ticks && back.iter().any(over) {
+            self.give_up(); // whether it expires in this tick or in the next one does not show
+        }
         if !back.is_empty()
             && let Some(lost) = self.conns[id].ws.as_mut().and_then(|ws| ws.lost.as_mut())
         {
@@ -176,10 +202,18 @@ impl Model {
         }
         self.give_back(id, channel, viewer.as_deref(), back);
         let conn = &self.conns[id];
-        if conn.written.is_empty() && conn.outbox.is_empty() {
-            self.release_slot(id, channel, viewer.as_deref());
-        } else if !conn.written.is_empty() && by.is_some() {
-            self.met("message may be confirmed yet: newer ones wait");
+        match conn.written.front() {
+            Some(first) if by.is_some() => {
+                let (due, ended) = (first.at + missing_ms, conn.outbox.is_empty());
+                let held = &mut self.channels[channel].held;
+                for held in held.iter_mut().filter(|held| held.by == id) {
+                    held.ask = due;
+                    held.until = if ended { u64::MAX } else { held.until };
+                }
+                self.met("message may be confirmed yet: newer ones wait");
+            }
+            None if conn.outbox.is_empty() => self.release_slot(id, channel, viewer.as_deref()),
+            Some(_) | None => {}
         }
     }
 
@@ -200,6 +234,7 @@ impl Model {
             .pop_front_if(|one| by.is_some_and(|by| one.at <= by))
         {
             conn.returned.push_back(one.end);
+            conn.uncovers(1);
             back.push(Queued {
                 written: true,
                 ..one.queued
@@ -223,6 +258,9 @@ impl Model {
         let before = held.len();
         held.retain(|held| held.by != id);
         if held.len() < before {
+            if self.out.ticks && viewer.is_none() && self.offer_is_due(channel) {
+                self.give_up(); // it is given in this tick, or in the next one
+            }
             self.deliver_kept(channel, viewer);
         }
     }
@@ -316,7 +354,7 @@ impl Model {
             let Some(first) = conn.written.front() else {
                 continue;
             };
-            let asked = now < first.at.max(conn.asked) + every;
+            let asked = now < first.at.max(conn.asked) + every || conn.proof.is_some();
             assert!(asked || self.has_slot(id) != Some(true), "nobody asks {id}");
         }
         for channel in &self.channels {

@@ -2,6 +2,7 @@
 
 use super::confirmation::Written;
 use super::doubt::Gone;
+use super::proof::Proving;
 use super::{ConnId, Expect, quotas};
 use crate::sim::words::{Call, Piece};
 use broker_core::id::SessionKey;
@@ -53,6 +54,8 @@ pub(crate) struct Conn {
     /// When it was asked last what its peer has, and the bytes of messages written since.
     pub(crate) asked: u64,
     pub(crate) unasked: usize,
+    /// The ping under way whose pong proves what was before it.
+    pub(crate) proof: Option<Proving>,
     /// Its peer sends no more: what it has not confirmed by then, its program does not read.
     pub(crate) over: bool,
     /// What it has not confirmed when it is asked the next time makes room.

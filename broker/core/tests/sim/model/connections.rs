@@ -59,6 +59,7 @@ impl Model {
             asked: 0,
             unasked: 0,
             over: false,
+            proof: None,
             makes_room: false,
             begun: 0,
             bytes: 0,
@@ -115,6 +116,7 @@ impl Model {
                 {
                     self.is_over(id);
                     self.finish(id);
+                    self.takes_leave(id);
                 }
             }
             Stage::Ending(_) | Stage::Gone => {}

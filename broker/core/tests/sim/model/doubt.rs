@@ -24,20 +24,26 @@ pub(crate) struct Gone {
 impl Model {
     /// It is asked again. What a slot's own connection has not confirmed for long makes it doubtful that its peer is
     /// there.
-    pub(crate) fn may_doubt(&mut self, id: ConnId, round_trip_ms: u32) {
-        let Some(first) = self.conns[id].written.front() else {
-            return;
-        };
-        let doubt_ms = self.settings.presence.doubt_ms;
-        let doubt = first.at + doubt_ms.max(4 * u64::from(round_trip_ms));
-        let (_, over) = self.standstill;
-        let is_judged = over + HELD_MS <= self.now || over < first.at;
-        if is_judged && doubt <= self.now && self.conns[id].doubtful.is_none() {
+    pub(crate) fn may_doubt(&mut self, id: ConnId) {
+        if self.is_due(id, self.now) {
             self.conns[id].doubtful = Some(self.now);
             self.conns[id].doubted = self.unconfirmed_viewers(id);
             self.conns[id].doubted_calls.clear();
             self.met("recipient doubtful");
         }
+    }
+
+    /// Whether what a connection has not confirmed by `now` makes it doubtful, which it is not.
+    pub(super) fn is_due(&self, id: ConnId, now: u64) -> bool {
+        let conn = &self.conns[id];
+        let Some(first) = conn.written.front() else {
+            return false;
+        };
+        let doubt_ms = self.settings.presence.doubt_ms;
+        let doubt = first.at + doubt_ms.max(4 * u64::from(conn.round_trip_ms));
+        let (_, over) = self.standstill;
+        let is_judged = over + HELD_MS <= now || over < first.at;
+        is_judged && doubt <= now && conn.doubtful.is_none()
     }
 
     /// Takes note of who calls a master while it is doubtful.

@@ -77,12 +77,15 @@ impl Model {
             Stage::AwaitEcho(..) => self.finish(id),
             Stage::Ending(_) | Stage::Gone => {}
         }
+        self.takes_leave(id);
     }
 
     /// The descriptor is free; the kernel held so many bytes that the peer had not acknowledged.
     pub(crate) fn gone(&mut self, id: ConnId, unacknowledged: usize) {
         self.out.touched.insert(id);
-        self.confirm(id, unacknowledged);
+        if !self.by_pong() {
+            self.confirm(id, unacknowledged);
+        }
         self.leave(id);
         self.hang_up(id);
         self.connection_over(id);
@@ -141,6 +144,10 @@ impl Model {
             Some(_) => false,
         };
         let returning = returning.filter(|_| left);
+        if returning.is_some() && self.by_pong() && !self.conns[id].written.is_empty() {
+            self.give_up(); // when it is looked at does not show
+        }
+        let slots = &mut self.channels[channel];
         if left && returning.is_none() {
             slots.vacant.push((viewer.clone(), self.now + VACANT_MS));
         }
@@ -156,7 +163,11 @@ impl Model {
             self.takes_place_again(older, channel);
         }
         if viewer.is_none() {
+            self.offers_stay_behind(channel, id);
             self.forget_master(channel, id);
+        }
+        if viewer.is_some() {
+            self.viewer_closes(id, channel, reason);
         }
         if !superseded {
             if viewer.is_none() {
@@ -174,6 +185,7 @@ impl Model {
         let ws = conn.ws.as_ref().expect("a WebSocket");
         let (channel, viewer) = (ws.channel, ws.viewer.clone());
         let taken: Vec<Queued> = conn.outbox.split_off(conn.begun).into();
+        conn.covers_no_more_than(conn.written.len() + conn.begun);
         let numbers: Vec<usize> = taken.iter().map(|one| one.number).collect();
         let bytes = self.bytes_of(&numbers);
         self.shrink(id, bytes);
@@ -186,11 +198,12 @@ impl Model {
         let (begun, unconfirmed) = (conn.begun > 0, !conn.written.is_empty());
         if (begun || unconfirmed) && self.channels[channel].alive {
             let held = &mut self.channels[channel].held;
-            let twice = held.iter().any(|held| held.slot == viewer);
+            let several = held.iter().any(|held| held.slot == viewer);
             held.push(Held {
                 slot: viewer.clone(),
                 by: id,
                 until: u64::MAX,
+                ask: u64::MAX,
                 since: self.now,
             });
             if begun {
@@ -198,7 +211,7 @@ impl Model {
                 held.last_mut().expect("pushed").until = until;
                 self.met("slot held for a begun message");
             }
-            if twice {
+            if several {
                 self.met("slot held by several");
             }
         }

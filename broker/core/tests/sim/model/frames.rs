@@ -19,7 +19,8 @@ impl Model {
             }
             match piece {
                 Piece::Message(text) => self.message(id, &text),
-                Piece::Empty | Piece::Pong => self.idle_frame(id),
+                Piece::Pong(payload) if self.proves(id, &payload) => {}
+                Piece::Empty | Piece::Pong(_) => self.idle_frame(id),
                 Piece::Ping(payload) => {
                     pings += 1;
                     if pings <= 16 && self.conns[id].control < CONTROL_BYTES_MAX {
@@ -36,6 +37,7 @@ impl Model {
                     self.because(id, EndReason::PeerClosed);
                     self.is_over(id);
                     self.finish(id);
+                    self.takes_leave(id);
                 }
                 Piece::Bad(code, reason, failed) => {
                     let most = self.settings.limits.message_bytes as u64;

@@ -286,11 +286,14 @@ impl Model {
         };
         self.expire_kept(channel);
         let mine = |message: &Message| match viewer {
-            None => message.to_master,
+            None => message.to_master && !self.holds(channel, &message.viewer),
             Some(viewer) => !message.to_master && message.viewer == viewer,
         };
         let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())
             .partition(|number| mine(&self.messages[**number]));
+        if self.out.ticks && self.by_pong() {
+            self.expired_bytes += self.bytes_of(&taken); // what comes back may have come before
+        }
         self.channels[channel].pending = left;
         self.forget_closed(channel);
         let rank = |number: usize| {
@@ -329,6 +332,7 @@ impl Model {
             }
         }
         self.out.touched.insert(to);
+        self.prove(to);
         for act in acts {
             self.act_on_session(to, &act);
         }

@@ -201,12 +201,22 @@ impl Model {
     /// The connection that a message goes to, if it goes to one.
     pub(crate) fn recipient(&self, passing: &Passing) -> Option<ConnId> {
         let viewer = passing.viewer();
+        let waits = (passing.sender.as_ref()).is_some_and(|id| self.holds(passing.channel, id));
         self.reach(passing.channel, viewer)
-            .filter(|_| !self.is_for_call(passing))
+            .filter(|_| !waits && !self.is_for_call(passing))
     }
 
-    /// A message goes where it is to go.
+    /// A message goes where it is to go, and what waited for that follows.
     pub(crate) fn hand_on(&mut self, passing: &Passing) {
+        let mut waited = self.offer_is_answered(passing);
+        waited |= self.goes(passing);
+        if waited {
+            self.deliver_kept(passing.channel, None);
+        }
+    }
+
+    /// It goes. Whether others waited for that.
+    fn goes(&mut self, passing: &Passing) -> bool {
         let shard = self.channels[passing.channel].home;
         let action = passing.action;
         if self.is_for_call(passing) && action == Action::SdpAnswer {
@@ -221,20 +231,25 @@ impl Model {
                     None => self.unaccepted(shard, action, why.reason),
                 }
                 let description = "messagePayload must be 1 to 10000 base64 characters.";
-                return self.status_of(passing, ("InvalidArgumentException", 400, description));
+                self.status_of(passing, ("InvalidArgumentException", 400, description));
+                return false;
             }
             self.record_passing(passing, Passage::AnsweredCall);
             let answer = Some(passing.payload.clone());
             self.end_call(passing.channel, &passing.recipient, answer);
-            return self.end(shard, action, Outcome::Delivered);
+            self.end(shard, action, Outcome::Delivered);
+            return false;
         }
         if self.is_for_call(passing) {
             self.met("candidate for an Alexa call");
             self.record_passing(passing, Passage::TooLateForCall);
-            return self.end(shard, action, Outcome::Withdrawn);
+            self.end(shard, action, Outcome::Withdrawn);
+            return false;
         }
         let number = self.number(passing);
-        match self.recipient(passing) {
+        let to = self.recipient(passing);
+        let waited = self.offer_begins(passing, number);
+        match to {
             Some(to) => self.deliver_or_refuse(to, number, passing),
             None => {
                 if let Err(Full) = self.keep_new(passing.channel, number) {
@@ -242,6 +257,7 @@ impl Model {
                 }
             }
         }
+        waited
     }
 
     /// Neither a connection nor its channel has room for a message.
@@ -348,6 +364,9 @@ impl Model {
         }
         self.record_relayed(channel, number, to);
         self.queue(to, number, true, timed);
+        if self.messages[number].action != Action::IceCandidate {
+            self.prove(to);
+        }
         Ok(())
     }
 

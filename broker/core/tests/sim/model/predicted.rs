@@ -15,6 +15,7 @@ pub(crate) enum Expect {
     ReconnectIce,
     GoAway,
     Pong(Vec<u8>),
+    ProofPing,
     Close(u16, String),
 }
 

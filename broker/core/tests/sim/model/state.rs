@@ -1,5 +1,6 @@
 //! The model's state of shards, channels and messages.
 
+use super::repeats::Unanswered;
 use super::{Caller, ConnId, books, changes, quotas, trail, unaccepted, withheld};
 use broker_core::event::Counters;
 use broker_core::id::ChannelKey;
@@ -110,6 +111,8 @@ pub(crate) struct Channel {
     pub(crate) vacant: Vec<(Option<String>, u64)>,
     /// Viewers that went by a close frame while something of theirs was kept, and until when it is.
     pub(crate) closed: Vec<(String, u64)>,
+    /// Offers of viewers without an answer, in the order of acceptance.
+    pub(crate) unanswered: Vec<Unanswered>,
     /// Kept messages of all keys, in the order of acceptance.
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
@@ -130,6 +133,8 @@ pub(crate) struct Held {
     pub(crate) by: ConnId,
     /// Until when it may end what it has begun.
     pub(crate) until: u64,
+    /// When it is asked what its peer has.
+    pub(crate) ask: u64,
     pub(crate) since: u64,
 }
 

@@ -59,7 +59,9 @@ impl Model {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.drop_closed(channel);
                 self.expire_kept(channel);
+                self.repeat_offers(channel);
                 self.expire_calls(channel);
+                self.ask_holders(channel);
                 let last = self.last_of_vacancies(channel);
                 self.abort_stuck(channel);
                 self.close_for_vacancies(last);
@@ -241,6 +243,9 @@ impl Model {
         if let Item::Response(response) = item {
             return self.observe_408(id, response);
         }
+        if matches!(item, Item::ProofPing(_)) {
+            return self.pings(id);
+        }
         let conn = &mut self.conns[id];
         let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) else {
             panic!("connection {id} got {item:?} in {:?}", conn.stage);
@@ -348,6 +353,7 @@ impl Model {
         self.met("idle HTTP connection closed");
         self.is_over(id);
         self.finish(id);
+        self.takes_leave(id);
     }
 
     /// The edge has to abort a connection.

@@ -295,7 +295,7 @@ impl Model {
     }
 
     /// The same message once more, where there is room.
-    fn copy(&mut self, to: ConnId, number: usize) {
+    pub(super) fn copy(&mut self, to: ConnId, number: usize) {
         let conn = &self.conns[to];
         let bytes = self.messages[number].bytes();
         let all = self.shards[conn.shard].outbox_bytes;

@@ -1,0 +1,240 @@
+//! Offers that a master had and did not answer: its next connection gets each once more. See codec/PROTOCOL.md, KEEP-9.
+
+use super::messages::Passing;
+use super::{ConnId, Model, Queued};
+use broker_core::journal::EndReason;
+use broker_core::limits::{UNANSWERED_BYTES_PARTS, UNANSWERED_PER_CHANNEL_MAX};
+use broker_core::shard::Passage;
+use codec::signal::Action;
+use std::collections::BTreeMap;
+
+/// An offer without an answer.
+pub(crate) struct Unanswered {
+    number: usize,
+    viewer: String,
+    from: ConnId,
+    stage: Offered,
+    /// It made room for others.
+    forgotten: bool,
+    /// Its viewer has closed: it is over at the next tick.
+    closed: bool,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offered {
+    /// No master has confirmed it.
+    UnderWay,
+    Had,
+    /// This master gets it then.
+    Due(ConnId, u64),
+}
+
+impl Unanswered {
+    /// Whether its viewer's messages wait for it.
+    fn is_due(&self) -> bool {
+        matches!(self.stage, Offered::Due(..))
+    }
+
+    fn is_due_by(&self, now: u64) -> bool {
+        matches!(self.stage, Offered::Due(_, at) if at <= now)
+    }
+}
+
+impl Model {
+    fn repeats(&self) -> bool {
+        self.settings.signaling.repeat_offers_ms > 0
+    }
+
+    /// Whether messages of a viewer wait for its offer.
+    pub(crate) fn holds(&self, channel: usize, viewer: &str) -> bool {
+        let mut offers = self.channels[channel].unanswered.iter();
+        offers.any(|offer| offer.is_due() && offer.viewer == viewer)
+    }
+
+    /// Some offers of a channel are over. Whether messages waited for one.
+    fn offers_end(&mut self, channel: usize, over: impl Fn(&Unanswered) -> bool) -> bool {
+        let offers = &mut self.channels[channel].unanswered;
+        let waited = offers.iter().any(|offer| over(offer) && offer.is_due());
+        offers.retain(|offer| !over(offer));
+        waited
+    }
+
+    /// A master's message to a viewer is an answer. Whether messages waited for that.
+    pub(crate) fn offer_is_answered(&mut self, passing: &Passing) -> bool {
+        let answers = passing.sender.is_none();
+        answers && self.offers_end(passing.channel, |offer| offer.viewer == passing.recipient)
+    }
+
+    /// A viewer's offer is accepted: its older one is over. Whether messages waited for that.
+    pub(crate) fn offer_begins(&mut self, passing: &Passing, number: usize) -> bool {
+        let (Some(viewer), Some(from)) = (&passing.sender, passing.by) else {
+            return false;
+        };
+        if passing.action != Action::SdpOffer || !self.repeats() {
+            return false;
+        }
+        let waited = self.offers_end(passing.channel, |offer| offer.viewer == *viewer);
+        let offers = &mut self.channels[passing.channel].unanswered;
+        assert!(offers.len() < UNANSWERED_PER_CHANNEL_MAX, "few viewers");
+        offers.push(Unanswered {
+            number,
+            viewer: viewer.clone(),
+            from,
+            stage: Offered::UnderWay,
+            forgotten: false,
+            closed: false,
+        });
+        if waited {
+            self.met("newer offer in place of one that was to be given once more");
+        }
+        waited
+    }
+
+    /// A viewer's connection has left for this reason. What waits for its offer goes with the next tick.
+    pub(crate) fn viewer_closes(&mut self, id: ConnId, channel: usize, reason: EndReason) {
+        if reason != EndReason::PeerClosed {
+            return;
+        }
+        let offers = &mut self.channels[channel].unanswered;
+        offers.retain(|offer| offer.from != id || offer.is_due());
+        let mut own = offers.iter_mut().filter(|offer| offer.from == id);
+        if let Some(offer) = own.next() {
+            offer.closed = true;
+            self.met("viewer closed while its offer was to be given once more");
+        }
+    }
+
+    /// A connection has confirmed a message: it may be an offer that its master had.
+    pub(crate) fn notes_offer(&mut self, id: ConnId, queued: Queued) {
+        let message = &self.messages[queued.number];
+        let offer = message.action == Action::SdpOffer && message.by.is_some() && !message.call;
+        let Some(ws) = self.conns[id].ws.as_ref() else {
+            return;
+        };
+        let channel = ws.channel;
+        if ws.viewer.is_some() || !offer || !queued.counted || !self.channels[channel].alive {
+            return;
+        }
+        let other = self.channels[channel].master.filter(|master| *master != id);
+        let stage = match other {
+            None => Offered::Had,
+            Some(by) => Offered::Due(by, self.repeats_at(by)),
+        };
+        self.offers_expire(channel);
+        let offers = self.channels[channel].unanswered.iter_mut();
+        let mut same = offers.filter(|offer| offer.number == queued.number);
+        if let Some(offer) = same.find(|offer| offer.stage == Offered::UnderWay) {
+            offer.stage = stage;
+            self.forget_too_many(self.channels[channel].home);
+        }
+    }
+
+    /// A master gets what a former one had, once it has been there for a while.
+    fn repeats_at(&self, master: ConnId) -> u64 {
+        let opened = self.conns[master].ws.as_ref().map_or(0, |ws| ws.opened);
+        self.now
+            .max(opened + self.settings.signaling.repeat_offers_ms)
+    }
+
+    /// Another master is there.
+    pub(crate) fn offers_go_to(&mut self, channel: usize, master: ConnId) {
+        let at = self.repeats_at(master);
+        for offer in &mut self.channels[channel].unanswered {
+            if offer.stage != Offered::UnderWay {
+                offer.stage = Offered::Due(master, at);
+            }
+        }
+    }
+
+    /// A master has left, or has lost its slot: what it was to get is for the next one.
+    pub(crate) fn offers_stay_behind(&mut self, channel: usize, master: ConnId) {
+        for offer in &mut self.channels[channel].unanswered {
+            if matches!(offer.stage, Offered::Due(by, _) if by == master) {
+                offer.stage = Offered::Had;
+            }
+        }
+    }
+
+    fn offers_expire(&mut self, channel: usize) -> bool {
+        let (now, messages) = (self.now, &self.messages);
+        let offers = &mut self.channels[channel].unanswered;
+        let over = |offer: &Unanswered| offer.closed || messages[offer.number].expires <= now;
+        let waited = offers.iter().any(|offer| over(offer) && offer.is_due());
+        offers.retain(|offer| !over(offer));
+        waited
+    }
+
+    /// Whether an offer is to be given once more.
+    pub(crate) fn offer_is_due(&self, channel: usize) -> bool {
+        let mut offers = self.channels[channel].unanswered.iter();
+        offers.any(|offer| offer.is_due_by(self.now))
+    }
+
+    /// Offers that are due go to the master, if their viewers still wait; these viewers' other messages follow.
+    pub(crate) fn repeat_offers(&mut self, channel: usize) {
+        let waited = self.offers_expire(channel);
+        let now = self.now;
+        if waited || self.offer_is_due(channel) {
+            if self.member_is_due(channel) {
+                self.give_up(); // whether it left before does not show
+            }
+            let Some(master) = self.reach(channel, None) else {
+                return;
+            };
+            let offers = &mut self.channels[channel].unanswered;
+            let due = offers.extract_if(.., |offer| offer.is_due_by(now));
+            let going: Vec<Unanswered> = due.collect();
+            for offer in going {
+                let slots = &self.channels[channel];
+                let viewer = slots.viewers.get(&offer.viewer).copied();
+                let newer = |id: ConnId| {
+                    let ws = self.conns[id].ws.as_ref();
+                    ws.is_some_and(|ws| ws.setup[0].is_none())
+                };
+                let waits = viewer.is_some_and(|viewer| viewer == offer.from || newer(viewer));
+                if waits && !offer.forgotten {
+                    self.met("offer given once more");
+                    self.record_kept(channel, offer.number, Passage::Repeated, Some(master));
+                    self.copy(master, offer.number);
+                } else {
+                    self.met("offer not given once more: nobody waits");
+                }
+            }
+            self.deliver_kept(channel, None);
+        }
+    }
+
+    /// Frames of offers have a bound: the account with most forgets its channel's oldest.
+    fn forget_too_many(&mut self, shard: usize) {
+        let most = self.settings.pending_bytes_of_shard() / UNANSWERED_BYTES_PARTS;
+        loop {
+            let has = |offer: &Unanswered| offer.stage != Offered::UnderWay && !offer.forgotten;
+            let bytes = |offer: &Unanswered| self.messages[offer.number].bytes();
+            let mut accounts: BTreeMap<&str, (usize, Vec<_>)> = BTreeMap::new();
+            for (place, channel) in self.channels.iter().enumerate() {
+                let own = channel.unanswered.iter().filter(|offer| has(offer));
+                let own: usize = own.map(bytes).sum();
+                if channel.alive && channel.home == shard && own > 0 {
+                    let (sum, all) = accounts.entry(&channel.account).or_default();
+                    *sum += own;
+                    all.push((own, channel.key, place));
+                }
+            }
+            if accounts.values().map(|(sum, _)| sum).sum::<usize>() <= most {
+                return;
+            }
+            let by_bytes = (accounts.iter()).map(|(account, (sum, all))| (*sum, *account, all));
+            let (.., all) = by_bytes.max().expect("somebody has them");
+            let (.., payer) = *all.iter().max().expect("it has some");
+            let offers = &mut self.channels[payer].unanswered;
+            let first = offers.iter().position(has).expect("it has bytes");
+            if offers[first].is_due() {
+                offers[first].forgotten = true; // what waits for it goes when it is due
+            } else {
+                offers.remove(first);
+            }
+            self.met("offer without an answer forgotten: no room");
+        }
+    }
+}
