@@ -81,10 +81,10 @@ pub enum Role {
 /// What the edge is to do, or to know.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Of an owner: a client began, with a request of so many bytes, which follow as [`Event::Inbox`].
+    /// Of an owner: a client began. With the length of its request in bytes, which follow as [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// So many bytes more for the local side: [`Link::inbox`] has them. An owner gives them to the session before the
-    /// next event.
+    /// More bytes came for the local side, with their number: [`Link::inbox`] has them. An owner gives them to the
+    /// session before the next event.
     Inbox(u32, usize),
     /// The local side may push again: [`Link::room`].
     Room(u32),

@@ -51,7 +51,7 @@ fn frame(stream: u32, frame: Frame<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A front with a stream on which so many bytes of the owner wait; `whole`: a frame ends with them.
+/// A front with one stream, whose client has not taken `bytes` of the owner; `whole`: a frame ends with them.
 fn answered(kind: Kind, bytes: usize, whole: bool) -> (Link, Link, u32) {
     let (mut front, mut owner) = pair();
     let id = open(&mut front, kind);

@@ -222,7 +222,7 @@ impl World {
         });
     }
 
-    /// All but so many bytes count as confirmed: then the client's machine has them.
+    /// All but the last `unconfirmed` bytes count as confirmed, so the client's machine must have them.
     fn confirm(&mut self, place: usize, unconfirmed: u64) {
         let session = &mut self.sessions[place];
         let confirmed = session.pushed - unconfirmed;

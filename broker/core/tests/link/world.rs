@@ -122,7 +122,7 @@ pub(crate) struct Session {
     pub(crate) is_answered: bool,
     pub(crate) awaits_room: bool,
     pub(crate) paused: u64,
-    /// The session is over: nothing is made. Its end is told.
+    /// The session is over and sends nothing more. Its end is told.
     pub(crate) closes: bool,
     pub(crate) end_told: bool,
     pub(crate) is_gone: bool,

@@ -228,7 +228,7 @@ impl Stream {
             return Err(Fault::AckBeyond);
         }
         self.their_end = Some(end.how);
-        let may_close = self.incoming.is_between && self.kind == Kind::Upgrade;
+        let may_close = self.may_close();
         self.ending = Some(match end.how {
             How::Fin | How::Reset | How::Timeout | How::Slow => Ending::Left(end.how),
             How::Finish => Ending::AllSent,
@@ -245,6 +245,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether a close frame may follow what the client has.
+    fn may_close(&self) -> bool {
+        self.incoming.is_between && self.kind == Kind::Upgrade
+    }
+
     /// What the local side is to learn of the other's end: behind all bytes, and once.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
@@ -257,7 +262,7 @@ impl Stream {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
         let knows = self.their_end.is_some() && self.ending.is_none();
-        let may_close = self.incoming.is_between && self.kind == Kind::Upgrade;
+        let may_close = self.may_close();
         let ending = match self.outgoing.take_request() {
             Some(_) if was_sent && self.kind != Kind::Upgrade => Ending::Unavailable,
             Some(request) => Ending::Repeat(request),
@@ -375,7 +380,7 @@ impl Outgoing {
         (self.request, self.is_over) = (None, true);
     }
 
-    /// The other side confirmed so much. False: more than was sent.
+    /// The other side confirmed all bytes before `offset`. False: more than was sent.
     pub(crate) fn confirm(&mut self, offset: u64, window: Option<u32>) -> bool {
         self.acked = self.acked.max(offset.min(self.framed));
         if let Some(window) = window {
@@ -421,7 +426,7 @@ impl Incoming {
         received <= self.told + LINK_WINDOW_BYTES as u64
     }
 
-    /// The local side took so many of the held bytes.
+    /// The local side took the first `bytes` that are held.
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes.len());
         if bytes > 0 {
@@ -440,7 +445,7 @@ impl Incoming {
         self.confirmed - self.told >= u64::from(window / 2)
     }
 
-    /// The client's kernel took so many bytes, by `wire` of them on the wire.
+    /// The client's kernel took the next `bytes`, as `wire` bytes on the wire.
     pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
         self.written = (self.written + bytes as u64).min(self.passed);
         self.wire += wire as u64;
@@ -456,7 +461,7 @@ impl Incoming {
         self.sends.push_back(send);
     }
 
-    /// The client's kernel has so many bytes on the wire that are not acknowledged.
+    /// The client's machine has acknowledged all bytes on the wire but the last `unacknowledged`.
     pub(crate) fn confirm_wire(&mut self, unacknowledged: u64, round_trip_ms: u32) {
         let confirmed = self.wire.saturating_sub(unacknowledged);
         while let Some(send) = self.sends.pop_front_if(|send| send.wire <= confirmed) {

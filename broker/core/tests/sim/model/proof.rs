@@ -105,7 +105,7 @@ impl Model {
         }
     }
 
-    /// The sweep found so many recipients of a shard doubtful: all that may be, or none.
+    /// The number of a shard's recipients that the sweep found doubtful: all that may be, or none.
     ///
     /// # Panics
     /// When that has no reason, or comes too late.
