@@ -91,12 +91,9 @@ impl<'p, W: Write> Batch<'p, W> {
 
     /// Adds the line to the batch, or begins the next one with it.
     fn add(&mut self, kept: &LogMemory) {
-        let escaped = match std::str::from_utf8(&self.line).map(terminal::shown) {
-            Ok(Cow::Owned(escaped)) => Some(escaped.into_bytes()),
-            Ok(Cow::Borrowed(_)) | Err(_) => None,
-        };
-        if let Some(escaped) = escaped {
-            self.line = escaped;
+        let other = std::str::from_utf8(&self.line).ok().and_then(one_entry);
+        if let Some(other) = other {
+            self.line = other.into_bytes();
         }
         kept.tail.push(&self.line);
         if self.bytes.len() + self.line.len() > BATCH_BYTES {
@@ -115,6 +112,16 @@ impl<'p, W: Write> Batch<'p, W> {
         let audits = self.audits.drain(..);
         audits.for_each(|account| self.places.audits.give_back(account));
     }
+}
+
+/// A line without what a terminal would obey, unless it is so already. Where a message is of several lines, those behind
+/// its first are indented: none of them can be taken for another entry.
+fn one_entry(line: &str) -> Option<String> {
+    let shown = terminal::shown(line);
+    let inner = shown.strip_suffix('\n').unwrap_or(&shown);
+    let is_fit = matches!(shown, Cow::Borrowed(_)) && !inner.contains('\n');
+    let end = if inner.len() < shown.len() { "\n" } else { "" };
+    (!is_fit).then(|| inner.replace('\n', "\n    ") + end)
 }
 
 /// Writes the line of an entry in place of what is in `line`, by the formatter of all lines; nothing when the filter
@@ -206,8 +213,8 @@ mod tests {
     fn what_waits_is_written_by_one_call_and_a_flush_waits_for_what_was_before_it() {
         let (log, items) = Log::new(64, 1);
         let (places, kept) = (log.places(), log.memory());
-        // Nothing of it turns what a terminal shows.
-        let wild = "d\u{202e}\u{9b}1m";
+        // Nothing of it turns what a terminal shows, or looks like an entry.
+        let wild = "d\u{202e}\u{9b}1m\n2026-11-28T00:00:00Z  INFO no entry\n";
         (b'a'..b'd').for_each(|letter| log.offer(Item::Line([letter].into())));
         let (done, flushed) = bounded(1);
         log.queue(Item::Flush(done));
@@ -217,7 +224,8 @@ mod tests {
         (0..2).for_each(|_| allow.send(()).unwrap());
         write_all(&items, &places, &kept, gate);
         let writes: Vec<String> = writes.try_iter().collect();
-        assert_eq!(writes, ["abc", r"d\u202e\u009b1m"]);
+        let indented = "d\\u202e\\u009b1m\n    2026-11-28T00:00:00Z  INFO no entry\n";
+        assert_eq!(writes, ["abc", indented]);
         assert!(flushed.try_recv().is_ok());
     }
 
