@@ -114,8 +114,8 @@ impl<'p, W: Write> Batch<'p, W> {
     }
 }
 
-/// A line without what a terminal would obey, unless it is so already. Where a message is of several lines, those behind
-/// its first are indented: none of them can be taken for another entry.
+/// A line without what a terminal would obey, unless it is so already. Where a message is of several lines, those
+/// behind its first are indented: none of them can be taken for another entry.
 fn one_entry(line: &str) -> Option<String> {
     let shown = terminal::shown(line);
     let inner = shown.strip_suffix('\n').unwrap_or(&shown);
