@@ -35,7 +35,7 @@ use crate::shard::{Books, Sockets};
 use crate::shard::{connect::admission, shares::Holder};
 use crate::time::Moment;
 use crate::{channel::Route, id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
-use codec::signal::{Fault, Parser, Request};
+use codec::signal::{Fault, Parser, Request, Role};
 use codec::ws::{self, Item, Kind, Opcode, Receiver};
 use delivery::Unadmitted;
 use in_flight::{Parts, Passing, Sender};
@@ -145,13 +145,13 @@ pub(crate) enum Judged<'a> {
 /// Passes a message on, or refuses it.
 ///
 /// # Errors
-/// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
+/// [`Aside`] for a message that was refused.
 #[inline(always)]
-pub(crate) fn conclude(mut parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
+pub(crate) fn conclude(parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
     match judged {
         Judged::Routed(route, passing) => {
-            delivery::hand_on(parts.lend(), route, passing, at);
-            parts.sockets.still_open(passing.from)
+            delivery::hand_on(parts, route, passing, at);
+            Ok(())
         }
         Judged::Faulty(from, fault) => {
             let Parts {
@@ -204,7 +204,7 @@ pub(crate) trait Double {
     /// Passes a message on, or refuses it.
     ///
     /// # Errors
-    /// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
+    /// [`Aside`] for a message that was refused.
     #[inline(always)]
     fn message(&self, parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
         conclude(parts, judged, at)
@@ -238,6 +238,8 @@ pub(crate) enum Aside {
 pub(crate) struct Reader {
     /// The connection that sent them.
     pub(crate) from: SessionKey,
+    /// Its role.
+    role: Role,
     /// When they came.
     pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
@@ -258,11 +260,13 @@ pub(crate) fn lend(
 ) -> Option<(Receiver, Reader)> {
     let Lent {
         receiver,
+        role,
         parser,
         may_be_late,
     } = sockets.lend(from, at.now)?;
     let reader = Reader {
         from,
+        role,
         at,
         parser,
         pings: 0,
@@ -346,7 +350,7 @@ pub(crate) fn text<'a>(
 
 /// Why a text is no message.
 enum Unread<'a> {
-    /// It is empty, which some clients send as a keepalive; or its sender has no open WebSocket.
+    /// It is empty, which some clients send as a keepalive.
     Aside(Aside),
     /// It breaks a rule.
     Faulty(Fault<'a>),
@@ -364,24 +368,19 @@ fn understand<'a>(
     text: &'a mut [u8],
     reader: &'a mut Reader,
 ) -> Result<Request<'a>, Unread<'a>> {
-    let (key, at, parser) = (reader.from, reader.at, &mut reader.parser);
-    let Some(web_socket) = sockets.web_socket(key) else {
-        return Err(Unread::Aside(Aside::Ended));
-    };
-    web_socket.message_ended();
     if text.is_empty() {
+        let (key, at) = (reader.from, reader.at);
+        sockets.frame_ended(key);
         return Err(Unread::Aside(idle_frame(sockets, books, todo, key, at)));
     }
-    let count = &mut web_socket.tally.messages_in;
-    *count = count.saturating_add(1);
-    let role = web_socket.role.on_wire();
-    parser
-        .parse(text, role, &sockets.rules().messages)
-        .map_err(Unread::Faulty)
+    let rules = &sockets.rules().messages;
+    let parsed = reader.parser.parse(text, reader.role, rules);
+    parsed.map_err(Unread::Faulty)
 }
 
 impl Sockets {
-    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
+    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it,
+    /// which always leaves something to the shard.
     #[inline]
     pub(crate) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
         let session = self.session(key);
@@ -392,7 +391,7 @@ impl Sockets {
         }
     }
 
-    /// A control frame ended: the time of a message that it came within starts again.
+    /// A frame without a message ended: the time of a message that it came within starts again.
     #[inline]
     pub(crate) fn frame_ended(&mut self, key: SessionKey) {
         if let Some(web_socket) = self.web_socket(key) {
