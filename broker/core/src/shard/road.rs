@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
-//!                        understand               text → message; refused ones end here
+//!                        Parser::parse            text → message; refused ones end here
 //!                        delivery::admit          its sender, within its rate
 //!                        delivery::late_outcome   ended, if it comes too late: only where that may be
 //!                        delivery::route          message → where it goes
@@ -53,13 +53,10 @@ pub(crate) fn pass<D: Double + Default>(
     let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
     // Frame → text → message.
     let text = self::text(parts.sockets, parts.books, parts.todo, frame, reader)?;
-    let understood = understand(parts.sockets, parts.books, parts.todo, text, reader);
-    let request = match understood {
+    let rules = &parts.sockets.rules().messages;
+    let request = match reader.parser.parse(text, reader.role, rules) {
         Ok(request) => request,
-        Err(Unread::Aside(aside)) => return Err(aside),
-        Err(Unread::Faulty(fault)) => {
-            return judge::<D>(parts, Judged::Faulty(from, &fault), at);
-        }
+        Err(fault) => return judge::<D>(parts, Judged::Faulty(from, &fault), at),
     };
     // Message → route.
     let sender = match delivery::admit(parts.sockets, parts.books, from, &request, at) {
@@ -276,12 +273,12 @@ pub(crate) fn lend(
 }
 
 /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
-#[inline]
+#[inline(always)]
 pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reader) -> bool {
     sockets.take_lent(reader.from, (receiver, reader.parser), reader.at.now)
 }
 
-/// Frame → text. Control frames and binary messages are handled here.
+/// Frame → text. Control frames, binary messages and empty texts are handled here.
 ///
 /// # Errors
 /// [`Aside`] for each of those.
@@ -298,7 +295,15 @@ pub(crate) fn text<'a>(
         Item::Message {
             kind: Kind::Text,
             payload,
-        } => Ok(payload),
+        } if !payload.is_empty() => Ok(payload),
+        // Empty: some clients send that as a keepalive.
+        Item::Message {
+            kind: Kind::Text,
+            payload: _,
+        } => {
+            sockets.frame_ended(key);
+            Err(idle_frame(sockets, books, todo, key, at))
+        }
         Item::Message {
             kind: Kind::Binary,
             payload: _,
@@ -348,36 +353,6 @@ pub(crate) fn text<'a>(
     }
 }
 
-/// Why a text is no message.
-enum Unread<'a> {
-    /// It is empty, which some clients send as a keepalive.
-    Aside(Aside),
-    /// It breaks a rule.
-    Faulty(Fault<'a>),
-}
-
-/// Text → message.
-///
-/// # Errors
-/// [`Unread`]: it is none.
-#[inline(always)]
-fn understand<'a>(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    text: &'a mut [u8],
-    reader: &'a mut Reader,
-) -> Result<Request<'a>, Unread<'a>> {
-    if text.is_empty() {
-        let (key, at) = (reader.from, reader.at);
-        sockets.frame_ended(key);
-        return Err(Unread::Aside(idle_frame(sockets, books, todo, key, at)));
-    }
-    let rules = &sockets.rules().messages;
-    let parsed = reader.parser.parse(text, reader.role, rules);
-    parsed.map_err(Unread::Faulty)
-}
-
 impl Sockets {
     /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it,
     /// which always leaves something to the shard.
@@ -401,7 +376,7 @@ impl Sockets {
 }
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
-#[inline]
+#[cold]
 fn idle_frame(
     sockets: &mut Sockets,
     books: &mut Books,
