@@ -122,7 +122,9 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// A string whose only escapes are `\/`, without control characters, behind its opening quote.
+/// A string whose only escapes are `\/`, without control characters, behind its opening quote. Apart, as
+/// [`has_control`]: the vectors that such loops compare with would be loaded for every text.
+#[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
     // With the quote, so that a string that goes on behind `\"` does not seem to end there.
@@ -311,6 +313,7 @@ pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
 }
 
 /// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
+#[inline(never)]
 fn has_control(text: &[u8]) -> bool {
     text.iter()
         .fold(false, |found, &byte| found | (byte < 0x20))

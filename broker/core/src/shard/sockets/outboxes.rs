@@ -307,7 +307,7 @@ impl Sockets {
     }
 
     /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_lent(
         &mut self,
         key: SessionKey,
