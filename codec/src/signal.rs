@@ -70,11 +70,13 @@ impl Action {
     /// The action of a wire name.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        match name {
-            b"SDP_OFFER" => Some(Self::SdpOffer),
-            b"SDP_ANSWER" => Some(Self::SdpAnswer),
-            b"ICE_CANDIDATE" => Some(Self::IceCandidate),
-            _ => None,
+        // As slices of known length: a pattern is compared byte by byte.
+        if name == b"ICE_CANDIDATE" {
+            Some(Self::IceCandidate)
+        } else if name == b"SDP_ANSWER" {
+            Some(Self::SdpAnswer)
+        } else {
+            (name == b"SDP_OFFER").then_some(Self::SdpOffer)
         }
     }
 }

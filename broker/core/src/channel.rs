@@ -202,6 +202,7 @@ impl Live {
     ///
     /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are
     /// allowed.
+    #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {
         match from {

@@ -207,6 +207,16 @@ impl Session {
         }
     }
 
+    /// Whether bytes that wait are to be announced: they are, from here on.
+    #[inline]
+    pub(crate) fn announces(&mut self) -> bool {
+        let announces = self.sending == Sending::Idle && !self.outbox.unsent().is_empty();
+        if announces {
+            self.sending = Sending::Announced;
+        }
+        announces
+    }
+
     /// The edge took the bytes that were announced, or they were taken back.
     #[inline]
     pub(crate) fn was_taken(&mut self) {

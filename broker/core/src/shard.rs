@@ -108,7 +108,7 @@ pub struct Shard {
 }
 
 /// A loop over the frames of one receive.
-type Frames = fn(&mut Shard, SessionKey, &mut [u8], Moment);
+type Frames = fn(&mut Shard, SessionKey, &mut [u8], Moment) -> bool;
 
 impl Shard {
     /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules

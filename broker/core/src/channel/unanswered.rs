@@ -69,11 +69,7 @@ impl Unanswered {
     }
 
     /// A viewer's offer is over: it was answered. Whether messages of the viewer waited for it to be given once more.
-    #[inline]
     pub(crate) fn end(&mut self, viewer: &str) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
         let holds = self.holds(viewer);
         self.0.retain(|offer| *offer.viewer != *viewer);
         holds

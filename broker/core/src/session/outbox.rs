@@ -436,9 +436,10 @@ impl Outbox {
             };
             mark.written = (now, buffer.on_wire.saturating_sub(behind as u64));
             written(mark);
+            let bytes = mark.end - mark.begin;
             buffer.of_messages -= mark.end - mark.begin.max(from);
-            buffer.written_bytes += mark.end - mark.begin;
-            buffer.unasked += mark.end - mark.begin;
+            buffer.written_bytes += bytes;
+            buffer.unasked += bytes;
             buffer.written += 1;
         }
         if let Some(begun) = buffer.marks.get(buffer.written) {

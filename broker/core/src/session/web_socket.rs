@@ -357,6 +357,13 @@ impl WebSocket {
         }
     }
 
+    /// A whole message came.
+    #[inline]
+    pub(crate) fn message_came(&mut self) {
+        self.message_ended();
+        self.tally.messages_in = self.tally.messages_in.saturating_add(1);
+    }
+
     /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
     pub(crate) fn message_ended(&mut self) {
         self.times.since_begin = NO_SPAN;

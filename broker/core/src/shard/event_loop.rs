@@ -32,14 +32,16 @@ use codec::ws::Item;
 
 impl Shard {
     pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        if self.receive_frames(key, bytes, at) {
+            return;
+        }
         let (sockets, _, books, _, todo) = self.parts();
         match sockets.session(key).map(|session| &session.state) {
             Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
-            Some(SessionState::Open(_)) => self.receive_frames(key, bytes, at),
             Some(SessionState::AwaitCloseEcho(..)) => {
                 road::receive_close_echo(sockets, books, todo, key, bytes, at);
             }
-            Some(SessionState::AwaitGone(_)) | None => {}
+            Some(SessionState::Open(_) | SessionState::AwaitGone(_)) | None => {}
         }
     }
 
@@ -51,9 +53,14 @@ impl Shard {
             + self.directory.paged() * work_units::RECORD
     }
 
-    /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double.
-    pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8], at: Moment) {
-        (self.frames)(self, from, bytes, at);
+    /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double; false when it is none.
+    pub(crate) fn receive_frames(
+        &mut self,
+        from: SessionKey,
+        bytes: &mut [u8],
+        at: Moment,
+    ) -> bool {
+        (self.frames)(self, from, bytes, at)
     }
 
     /// The same: every whole frame is passed on. All frames of one receive are handled at once.
@@ -65,9 +72,9 @@ impl Shard {
         from: SessionKey,
         bytes: &mut [u8],
         at: Moment,
-    ) {
+    ) -> bool {
         let Some((mut receiver, mut reader)) = road::lend(&mut self.sockets, from, at) else {
-            return;
+            return false;
         };
         let within = !receiver.is_idle();
         let mut rest = bytes;
@@ -98,13 +105,17 @@ impl Shard {
                     passed = Err(Aside::Ended);
                 }
             }
+            let ended = matches!(passed, Err(Aside::Ended));
+            debug_assert!(ended || self.sockets.still_open(from).is_ok());
             if control && !receiver.in_message() {
                 self.sockets.frame_ended(from);
             }
             rest = rest.get_mut(used..).unwrap_or_default();
             match passed {
-                Ok(()) | Err(Aside::Handled) => {}
                 Err(Aside::Ended) => break,
+                // Nothing follows, as nearly always.
+                Ok(()) | Err(Aside::Handled) if rest.is_empty() && receiver.is_idle() => break,
+                Ok(()) | Err(Aside::Handled) => {}
             }
         }
         let begun = !receiver.is_idle();
@@ -112,6 +123,7 @@ impl Shard {
             let (sockets, _, books, _, todo) = self.parts();
             sockets.charge_received(books, todo, from, at);
         }
+        true
     }
 
     /// Handles bytes of an HTTP connection, or continues with those that wait there.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
-//!                        understand               text → message; refused ones end here
+//!                        Parser::parse            text → message; refused ones end here
 //!                        delivery::admit          its sender, within its rate
 //!                        delivery::late_outcome   ended, if it comes too late: only where that may be
 //!                        delivery::route          message → where it goes
@@ -35,7 +35,7 @@ use crate::shard::{Books, Sockets};
 use crate::shard::{connect::admission, shares::Holder};
 use crate::time::Moment;
 use crate::{channel::Route, id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
-use codec::signal::{Fault, Parser, Request};
+use codec::signal::{Fault, Parser, Request, Role};
 use codec::ws::{self, Item, Kind, Opcode, Receiver};
 use delivery::Unadmitted;
 use in_flight::{Parts, Passing, Sender};
@@ -53,13 +53,10 @@ pub(crate) fn pass<D: Double + Default>(
     let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
     // Frame → text → message.
     let text = self::text(parts.sockets, parts.books, parts.todo, frame, reader)?;
-    let understood = understand(parts.sockets, parts.books, parts.todo, text, reader);
-    let request = match understood {
+    let rules = &parts.sockets.rules().messages;
+    let request = match reader.parser.parse(text, reader.role, rules) {
         Ok(request) => request,
-        Err(Unread::Aside(aside)) => return Err(aside),
-        Err(Unread::Faulty(fault)) => {
-            return judge::<D>(parts, Judged::Faulty(from, &fault), at);
-        }
+        Err(fault) => return judge::<D>(parts, Judged::Faulty(from, &fault), at),
     };
     // Message → route.
     let sender = match delivery::admit(parts.sockets, parts.books, from, &request, at) {
@@ -145,13 +142,13 @@ pub(crate) enum Judged<'a> {
 /// Passes a message on, or refuses it.
 ///
 /// # Errors
-/// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
+/// [`Aside`] for a message that was refused.
 #[inline(always)]
-pub(crate) fn conclude(mut parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
+pub(crate) fn conclude(parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
     match judged {
         Judged::Routed(route, passing) => {
-            delivery::hand_on(parts.lend(), route, passing, at);
-            parts.sockets.still_open(passing.from)
+            delivery::hand_on(parts, route, passing, at);
+            Ok(())
         }
         Judged::Faulty(from, fault) => {
             let Parts {
@@ -204,7 +201,7 @@ pub(crate) trait Double {
     /// Passes a message on, or refuses it.
     ///
     /// # Errors
-    /// [`Aside`] for a message that was refused, and when its sender has no open WebSocket any more.
+    /// [`Aside`] for a message that was refused.
     #[inline(always)]
     fn message(&self, parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
         conclude(parts, judged, at)
@@ -238,6 +235,8 @@ pub(crate) enum Aside {
 pub(crate) struct Reader {
     /// The connection that sent them.
     pub(crate) from: SessionKey,
+    /// Its role.
+    role: Role,
     /// When they came.
     pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
@@ -258,11 +257,13 @@ pub(crate) fn lend(
 ) -> Option<(Receiver, Reader)> {
     let Lent {
         receiver,
+        role,
         parser,
         may_be_late,
     } = sockets.lend(from, at.now)?;
     let reader = Reader {
         from,
+        role,
         at,
         parser,
         pings: 0,
@@ -272,12 +273,12 @@ pub(crate) fn lend(
 }
 
 /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
-#[inline]
+#[inline(always)]
 pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reader) -> bool {
     sockets.take_lent(reader.from, (receiver, reader.parser), reader.at.now)
 }
 
-/// Frame → text. Control frames and binary messages are handled here.
+/// Frame → text. Control frames, binary messages and empty texts are handled here.
 ///
 /// # Errors
 /// [`Aside`] for each of those.
@@ -294,7 +295,15 @@ pub(crate) fn text<'a>(
         Item::Message {
             kind: Kind::Text,
             payload,
-        } => Ok(payload),
+        } if !payload.is_empty() => Ok(payload),
+        // Empty: some clients send that as a keepalive.
+        Item::Message {
+            kind: Kind::Text,
+            payload: _,
+        } => {
+            sockets.frame_ended(key);
+            Err(idle_frame(sockets, books, todo, key, at))
+        }
         Item::Message {
             kind: Kind::Binary,
             payload: _,
@@ -344,44 +353,9 @@ pub(crate) fn text<'a>(
     }
 }
 
-/// Why a text is no message.
-enum Unread<'a> {
-    /// It is empty, which some clients send as a keepalive; or its sender has no open WebSocket.
-    Aside(Aside),
-    /// It breaks a rule.
-    Faulty(Fault<'a>),
-}
-
-/// Text → message.
-///
-/// # Errors
-/// [`Unread`]: it is none.
-#[inline(always)]
-fn understand<'a>(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    text: &'a mut [u8],
-    reader: &'a mut Reader,
-) -> Result<Request<'a>, Unread<'a>> {
-    let (key, at, parser) = (reader.from, reader.at, &mut reader.parser);
-    let Some(web_socket) = sockets.web_socket(key) else {
-        return Err(Unread::Aside(Aside::Ended));
-    };
-    web_socket.message_ended();
-    if text.is_empty() {
-        return Err(Unread::Aside(idle_frame(sockets, books, todo, key, at)));
-    }
-    let count = &mut web_socket.tally.messages_in;
-    *count = count.saturating_add(1);
-    let role = web_socket.role.on_wire();
-    parser
-        .parse(text, role, &sockets.rules().messages)
-        .map_err(Unread::Faulty)
-}
-
 impl Sockets {
-    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
+    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it,
+    /// which always leaves something to the shard.
     #[inline]
     pub(crate) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
         let session = self.session(key);
@@ -392,7 +366,7 @@ impl Sockets {
         }
     }
 
-    /// A control frame ended: the time of a message that it came within starts again.
+    /// A frame without a message ended: the time of a message that it came within starts again.
     #[inline]
     pub(crate) fn frame_ended(&mut self, key: SessionKey) {
         if let Some(web_socket) = self.web_socket(key) {
@@ -402,7 +376,7 @@ impl Sockets {
 }
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
-#[inline]
+#[cold]
 fn idle_frame(
     sockets: &mut Sockets,
     books: &mut Books,

@@ -339,7 +339,7 @@ impl Directory {
         // First: a newer offer follows what waits for the older one, even if that is over.
         let route = live.route(role, action, viewer);
         let releases = match role {
-            Role::Master => live.unanswered.end(viewer),
+            Role::Master => !live.unanswered.is_empty() && live.unanswered.end(viewer),
             Role::Viewer if action == Action::SdpOffer && repeats => {
                 live.unanswered.begin(viewer, from, (order, expires))
             }

@@ -45,6 +45,7 @@ pub(crate) fn admit(
         books.count_ended(kind, Outcome::Withdrawn);
         return Err(Unadmitted::Ended);
     };
+    web_socket.message_came();
     let mut sender = Sender {
         session: from,
         channel: web_socket.channel,

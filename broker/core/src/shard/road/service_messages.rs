@@ -39,6 +39,7 @@ pub(crate) fn refuse_message(
     let Some(web_socket) = sockets.web_socket(from) else {
         return books.count_unaccepted(kind, reason);
     };
+    web_socket.message_came();
     let declined = Declined {
         from,
         channel: web_socket.channel,

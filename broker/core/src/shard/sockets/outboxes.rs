@@ -8,7 +8,7 @@ use crate::session::{NEVER, Sending, Session, SessionState};
 use crate::settings::{Proof, Reader, Settings};
 use crate::shard::{Books, Sockets};
 use crate::{machine::Output, shard::Letter, time::Now};
-use codec::signal::{Action, Parser};
+use codec::signal::{Action, Parser, Role};
 use codec::ws::{self, Receiver, Side};
 
 impl Sockets {
@@ -28,8 +28,7 @@ impl Sockets {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if session.sending == Sending::Idle && !session.outbox.unsent().is_empty() {
-            session.sending = Sending::Announced;
+        if session.announces() {
             self.outputs.push_back(Output::Send(key));
         }
     }
@@ -95,10 +94,13 @@ impl Sockets {
         let is_described = launch.action != Action::IceCandidate;
         let by_pong =
             session.is_inner() || is_described && self.settings.signaling.proof == Proof::Pong;
-        if session.behind {
+        let behind = session.behind;
+        if session.announces() {
+            self.outputs.push_back(Output::Send(to));
+        }
+        if behind {
             self.weigh(to);
         }
-        self.touch(to);
         Ok((pushed, by_pong))
     }
 
@@ -175,31 +177,23 @@ impl Sockets {
             }
             much = session.outbox.is_to_be_asked(ASK_BYTES_UNHEARD);
         }
-        let answered = session.open_mut().filter(|_| answers);
-        let setup_ms = answered.and_then(|web_socket| web_socket.first_answer(now));
         if session.outbox.unsent().is_empty() {
             session.was_taken();
         }
-        let answer_ms = self.settings.timeouts.answer_ms;
-        let (waits, left) = (session.answers_wait(), session.outbox.bytes());
-        if let SessionState::Http(http) = &mut session.state {
-            http.answer_due = if left == 0 {
-                NEVER
-            } else {
-                now.after(answer_ms)
-            };
-            if !waits && !http.buffer.is_empty() {
-                self.requests.turns.answered.push_back(key);
-            }
+        let all_sent = had_messages && !session.outbox.has_messages();
+        let (behind, cut) = (session.behind, session.cut);
+        let open = session.open_mut();
+        let is_open = open.is_some();
+        let released = all_sent && open.as_ref().is_none_or(|it| it.superseded);
+        let setup_ms = open.filter(|_| answers).and_then(|it| it.first_answer(now));
+        if cut {
+            self.cut_shrinks(bytes);
         }
-        let slotless = session.open().is_none_or(|ws| ws.superseded);
-        let speaks_http = session.open().is_none();
-        let cut = if session.cut { bytes } else { 0 };
-        let released = had_messages && slotless && !session.outbox.has_messages();
-        self.cut_shrinks(cut);
-        self.weigh(key);
-        if speaks_http {
-            self.charge(key);
+        if behind {
+            self.weigh(key);
+        }
+        if !is_open {
+            self.answers_went(key, now);
         }
         if much {
             self.ask_kernel(key);
@@ -209,6 +203,25 @@ impl Sockets {
             setup_ms,
             released,
         })
+    }
+
+    /// Bytes of a connection were handed over that is no open WebSocket: if it speaks HTTP, its peer takes answers.
+    fn answers_went(&mut self, key: SessionKey, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let (waits, left) = (session.answers_wait(), session.outbox.bytes());
+        if let SessionState::Http(http) = &mut session.state {
+            http.answer_due = if left == 0 {
+                NEVER
+            } else {
+                now.after(self.settings.timeouts.answer_ms)
+            };
+            if !waits && !http.buffer.is_empty() {
+                self.requests.turns.answered.push_back(key);
+            }
+        }
+        self.charge(key);
     }
 
     /// Takes back what no byte of has left a connection that is no longer its slot's.
@@ -270,6 +283,7 @@ impl Sockets {
 /// The memory that is lent out while bytes of a WebSocket are taken in.
 pub(crate) struct Lent {
     pub(crate) receiver: Receiver,
+    pub(crate) role: Role,
     pub(crate) parser: Box<Parser>,
     /// Messages among these bytes may have been held back on their way.
     pub(crate) may_be_late: bool,
@@ -286,13 +300,14 @@ impl Sockets {
         let may_be_late = held || web_socket.superseded;
         Some(Lent {
             receiver,
+            role: web_socket.role.on_wire(),
             parser: self.scratch.parser.take().unwrap_or_default(),
             may_be_late,
         })
     }
 
     /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_lent(
         &mut self,
         key: SessionKey,
@@ -472,7 +487,7 @@ mod tests {
     use crate::journal::EndReason;
     use crate::machine::{Machine as _, Peer};
     use crate::placement::Placement;
-    use crate::session::web_socket::{Role, Terms, WebSocket};
+    use crate::session::web_socket::{self, Terms, WebSocket};
     use crate::settings::{Program, Settings};
     use crate::shard::{Shard, Start};
     use crate::time::Moment;
@@ -498,7 +513,12 @@ mod tests {
             presence: false,
             ends: NEVER,
         };
-        let web_socket = WebSocket::new(ChannelKey::new(1, 0), Role::Master, terms, at.now);
+        let web_socket = WebSocket::new(
+            ChannelKey::new(1, 0),
+            web_socket::Role::Master,
+            terms,
+            at.now,
+        );
         let (sockets, _, books, _, todo) = shard.parts();
         sockets.begin_web_socket(key, web_socket);
         sockets.close(books, todo, key, EndReason::SlowConsumer, at);

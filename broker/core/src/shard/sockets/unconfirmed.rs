@@ -173,7 +173,7 @@ impl Sockets {
             });
             books.count_repeated(outbox.returned().1.saturating_sub(repeated));
         });
-        self.unconfirmed.offers.extend(offers.into_iter().flatten());
+        self.unconfirmed.offers.extend(offers.unwrap_or_default());
         ends
     }
 
@@ -194,7 +194,7 @@ impl Sockets {
                 note_offer(&mut offers, &mark.launch, frame);
             });
         });
-        self.unconfirmed.offers.extend(offers.into_iter().flatten());
+        self.unconfirmed.offers.extend(offers.unwrap_or_default());
         (proved, ends)
     }
 
