@@ -94,8 +94,8 @@ struct Buffer {
     /// the same.
     returned: VecDeque<u64>,
     repeated: u32,
-    /// The peer sends no more: what it has not confirmed, its program does not read.
-    over: Option<Over>,
+    /// The peer sends no more: what it has not confirmed by then, its program does not read.
+    over: Option<(Over, u64)>,
     /// What is not confirmed when it is asked the next time makes room for others' messages.
     makes_room: bool,
     /// Since when it is doubtful that the peer is there.
@@ -362,13 +362,14 @@ impl Outbox {
     /// Whether the peer sends no more: see [`Self::peer_is_over`].
     #[must_use]
     pub(crate) fn over(&self) -> Option<Over> {
-        self.0.as_ref()?.over
+        self.0.as_ref()?.over.map(|(over, _)| over)
     }
 
-    /// The peer sends no more: what it has not confirmed by now, its program does not read.
+    /// The peer sends no more: what it has not confirmed by now, its program does not read. Nor the rest of a message
+    /// that was begun, which goes out all the same, before our own close frame.
     pub(crate) fn peer_is_over(&mut self, over: Over) {
         if let Some(buffer) = &mut self.0 {
-            buffer.over.get_or_insert(over);
+            buffer.over.get_or_insert((over, buffer.on_wire));
         }
     }
 
@@ -465,8 +466,11 @@ impl Outbox {
             return;
         };
         buffer.unasked = 0;
-        let is_handed_over = buffer.over == Some(Over::Left);
-        let unacknowledged = if is_handed_over { 0 } else { unacknowledged };
+        let (unacknowledged, readable) = match buffer.over {
+            Some((Over::Left, _)) => (0, u64::MAX),
+            Some((Over::Closed | Over::Ended, by_then)) => (unacknowledged, by_then),
+            None => (unacknowledged, u64::MAX),
+        };
         let by_now = buffer.on_wire.saturating_sub(unacknowledged);
         if by_now > buffer.confirmed {
             (buffer.confirmed, buffer.doubtful_since) = (by_now, None);
@@ -479,8 +483,9 @@ impl Outbox {
         {
             buffer.repeated += 1;
         }
+        let read = through.min(readable);
         while buffer.written > 0
-            && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.1 <= through)
+            && let Some(mark) = buffer.marks.pop_front_if(|mark| mark.written.1 <= read)
         {
             buffer.unwritten(&mark);
             confirmed(&mark, buffer.frame_of(&mark));

@@ -1,8 +1,11 @@
 //! Delivered is what the recipient's machine has confirmed: codec/PROTOCOL.md, ROUTE-3 and KEEP-5.
 
 use crate::shard_transcripts::script::Script;
+use crate::shard_transcripts::words::spoken;
 use broker_core::event::{Kind, Outcome};
+use broker_core::machine::Input;
 use broker_core::settings::{Proof, Settings};
+use broker_core::time::Moment;
 use codec::signal::Action;
 
 /// A camera whose power goes has an offer that was sent to it when it is back.
@@ -395,4 +398,48 @@ fn nothing_waits_for_an_offer_that_was_confirmed_too_late() {
          m-b connects                             | m-b < 101
          v1 > ICE_CANDIDATE p2                    | m-b < ICE_CANDIDATE p2 from v1",
     );
+}
+
+/// What was begun ends before our close frame. A client that has sent its own reads nothing that comes later.
+#[test]
+fn what_is_written_behind_the_close_frame_of_its_recipient_comes_back() {
+    let begun = "m connects                           | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         m stalls                                 |
+         v1 > SDP_OFFER p2                        |
+         m reads 5                                |";
+    let next = "m-b connects | m-b < 101";
+    let next_gets_it = "m-b connects | m-b < 101; m-b < SDP_OFFER p2 from v1";
+    for (frames, close, delivered, next) in [
+        (&["close 1000"][..], "1000; m < end", 1, next_gets_it),
+        (
+            &["binary", "close 1003"],
+            "1003 Binary messages are not supported.; m < end",
+            1,
+            next_gets_it,
+        ),
+        (
+            &["binary"],
+            "1003 Binary messages are not supported.",
+            2,
+            next,
+        ),
+    ] {
+        let mut script = Script::dev();
+        script.play(begun);
+        let (shard, session) = script.place("m");
+        for frame in frames {
+            let bytes = &mut spoken(frame, &Moment::default())[..];
+            script.input(shard, Input::Received { session, bytes });
+        }
+        script.play(&format!(
+            "m reads | m < SDP_OFFER p2 from v1; m < close {close}"
+        ));
+        let row = script.counters().outcomes[Kind::Known(Action::SdpOffer).index()];
+        let rest = u64::from(delivered == 1);
+        assert_eq!(row[Outcome::Delivered.index()], delivered, "{frames:?}");
+        assert_eq!(script.counters().returned, rest, "{frames:?}");
+        script.play(next);
+    }
 }

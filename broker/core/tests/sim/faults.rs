@@ -90,12 +90,13 @@ pub(crate) enum Action {
     Inspect,
     Reconnect,
     CutOff,
+    HalfOpen,
     Mend,
 }
 
 impl Action {
     /// Every action.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::ConnectMaster,
         Self::ConnectViewer,
         Self::ConnectCaller,
@@ -133,6 +134,7 @@ impl Action {
         Self::Inspect,
         Self::Reconnect,
         Self::CutOff,
+        Self::HalfOpen,
         Self::Mend,
     ];
 
@@ -155,7 +157,12 @@ impl Action {
             | Self::Hoard
             | Self::Reconnect
             | Self::WallJump => (1, true),
-            Self::CloseFrame | Self::Reset | Self::Rush | Self::CutOff | Self::Mend => (2, true),
+            Self::CloseFrame
+            | Self::Reset
+            | Self::Rush
+            | Self::CutOff
+            | Self::HalfOpen
+            | Self::Mend => (2, true),
             Self::Feed => (90, false),
             Self::FeedPart => (20, true),
             Self::Flush => (80, false),

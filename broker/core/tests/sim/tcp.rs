@@ -2,7 +2,7 @@
 //! hosts are cut off, and come back by the same connection, by another one, or not at all.
 
 use crate::sim::model::ConnId;
-use crate::sim::socket::{Socket, Stage};
+use crate::sim::socket::{Role, Socket, Stage};
 use crate::sim::words::Piece;
 use crate::sim::world::World;
 use broker_core::machine::{Input, Machine};
@@ -151,6 +151,29 @@ impl World {
             self.hit("fault: host cut off with bytes in flight");
         }
         if self.random.bool() {
+            self.connect_as(role);
+        }
+    }
+
+    /// A client vanishes without a word, in whatever it was doing: this connection of it stays, and nothing comes through
+    /// on it any more. Some come back at once by another one. The old one ends by a time limit of ours, or by the kernel's
+    /// ([`Self::mend_some`]), or lasts beside its successor.
+    pub(crate) fn half_open_some(&mut self) {
+        let Some(conn) = self.pick(|socket| socket.has_session() && !socket.tcp.cut) else {
+            return;
+        };
+        self.sockets[conn].tcp.cut = true;
+        let socket = &self.sockets[conn];
+        let (in_flight, role) = (!socket.at_rest(), socket.role.clone());
+        self.hit(match socket.stage {
+            Stage::Closing | Stage::Shut => "fault: half open while it closes",
+            _ if !socket.upgraded => "fault: half open before its upgrade",
+            _ => "fault: half open",
+        });
+        if in_flight {
+            self.hit("fault: half open with bytes in flight");
+        }
+        if role != Role::Caller && self.random.bool() {
             self.connect_as(role);
         }
     }

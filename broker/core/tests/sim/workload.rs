@@ -103,6 +103,7 @@ impl World {
             Action::Hoard => self.write_hoard(),
             Action::Inspect | Action::Reconnect => self.inspect_some(action),
             Action::CutOff => self.cut_some_off(),
+            Action::HalfOpen => self.half_open_some(),
             Action::Mend => self.mend_some(),
         }
     }

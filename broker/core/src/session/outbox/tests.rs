@@ -153,9 +153,26 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
 fn a_node_that_ends_has_confirmed_what_it_was_given() {
     for (over, orders) in [(Over::Ended, vec![]), (Over::Left, vec![1])] {
         let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);
-        outbox.peer_is_over(over);
         outbox.sent(&mut spares, plain(3), Now(5), |_| ());
+        outbox.peer_is_over(over);
         assert_eq!(confirmed(&mut outbox, &mut spares, 2), orders, "{over:?}");
+    }
+}
+
+/// It takes what was begun, and does not read it.
+#[test]
+fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
+    let all = [
+        (Over::Closed, vec![1]),
+        (Over::Ended, vec![1]),
+        (Over::Left, vec![1, 2]),
+    ];
+    for (over, orders) in all {
+        let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
+        outbox.sent(&mut spares, plain(4), Now(5), |_| ());
+        outbox.peer_is_over(over);
+        outbox.sent(&mut spares, plain(2), Now(5), |_| ());
+        assert_eq!(confirmed(&mut outbox, &mut spares, 0), orders, "{over:?}");
     }
 }
 

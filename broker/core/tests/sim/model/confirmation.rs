@@ -88,7 +88,8 @@ impl Model {
 
     /// The client sends no more: what its machine has not confirmed by now, its program does not read.
     pub(crate) fn is_over(&mut self, id: ConnId) {
-        self.conns[id].over = true;
+        let conn = &mut self.conns[id];
+        conn.over.get_or_insert(conn.wire);
         if !self.by_pong() {
             self.look_at(id);
         }
@@ -104,13 +105,14 @@ impl Model {
     /// The last `unacknowledged` bytes are not acknowledged; all before them are confirmed.
     pub(crate) fn confirm(&mut self, id: ConnId, unacknowledged: usize) {
         let conn = &mut self.conns[id];
-        let (shard, through) = (conn.shard, conn.wire.saturating_sub(unacknowledged));
+        let (shard, by_now) = (conn.shard, conn.wire.saturating_sub(unacknowledged));
         conn.unasked = 0;
         conn.asked = self.now;
-        if through > conn.confirmed {
-            (conn.confirmed, conn.doubtful) = (through, None);
+        if by_now > conn.confirmed {
+            (conn.confirmed, conn.doubtful) = (by_now, None);
             conn.gone.confirmed = self.now;
         }
+        let through = conn.confirmed;
         let mut repeated = 0;
         while conn.returned.pop_front_if(|end| *end <= through).is_some() {
             repeated += 1;
@@ -120,10 +122,8 @@ impl Model {
         if repeated > 0 {
             self.met("message confirmed after it was taken back");
         }
-        while let Some(one) = self.conns[id]
-            .written
-            .pop_front_if(|one| one.end <= through)
-        {
+        let read = self.conns[id].over.map_or(through, |by| through.min(by));
+        while let Some(one) = self.conns[id].written.pop_front_if(|one| one.end <= read) {
             self.confirms(id, one.queued);
         }
         self.forget_if_idle(id);
@@ -134,7 +134,7 @@ impl Model {
     pub(crate) fn forget_if_idle(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         let returned = !conn.returned.is_empty() || conn.repeated > 0;
-        if conn.bytes == 0 && conn.written.is_empty() && !returned && !conn.over {
+        if conn.bytes == 0 && conn.written.is_empty() && !returned && conn.over.is_none() {
             (conn.confirmed, conn.doubtful, conn.proof) = (conn.wire, None, None);
             conn.round_trip_ms = 0;
         }
@@ -185,7 +185,7 @@ impl Model {
         let missing_ms = (2 * u64::from(conn.round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX);
         let waited_for =
             matches!(conn.stage, Stage::Open) || self.member(channel, &viewer).is_some();
-        let by = match (conn.over || conn.doubtful.is_some(), waited_for) {
+        let by = match (conn.over.is_some() || conn.doubtful.is_some(), waited_for) {
             (true, _) => Some(self.now),
             (false, true) => self.now.checked_sub(missing_ms),
             (false, false) => None,
@@ -242,7 +242,7 @@ impl Model {
         }
         if !back.is_empty() {
             let conn = &self.conns[id];
-            self.met(match (conn.over, conn.doubtful, &conn.stage) {
+            self.met(match (conn.over.is_some(), conn.doubtful, &conn.stage) {
                 (true, ..) => "message taken back: its recipient has closed",
                 (false, Some(_), _) => "message taken back: its recipient is doubtful",
                 (false, None, Stage::Open) => "message taken back from one that lost its slot",

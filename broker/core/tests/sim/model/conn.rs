@@ -56,8 +56,9 @@ pub(crate) struct Conn {
     pub(crate) unasked: usize,
     /// The ping under way whose pong proves what was before it.
     pub(crate) proof: Option<Proving>,
-    /// Its peer sends no more: what it has not confirmed by then, its program does not read.
-    pub(crate) over: bool,
+    /// How much was on the wire when its peer sent no more: what it had not confirmed by then, its program does not
+    /// read, nor what came later.
+    pub(crate) over: Option<usize>,
     /// What it has not confirmed when it is asked the next time makes room.
     pub(crate) makes_room: bool,
     /// Number of these that the edge has begun to take.

@@ -58,7 +58,7 @@ impl Model {
             begins: None,
             asked: 0,
             unasked: 0,
-            over: false,
+            over: None,
             proof: None,
             makes_room: false,
             begun: 0,

@@ -100,7 +100,7 @@ impl Model {
     /// The session of a client that sends no more has left its channel: where a pong is the proof, the last one says
     /// what it had.
     pub(crate) fn takes_leave(&mut self, id: ConnId) {
-        if self.by_pong() && self.conns[id].over {
+        if self.by_pong() && self.conns[id].over.is_some() {
             self.known(id);
         }
     }
