@@ -155,14 +155,10 @@ impl Action {
             | Self::HalfClose
             | Self::Crowd
             | Self::Hoard
+            | Self::HalfOpen
             | Self::Reconnect
             | Self::WallJump => (1, true),
-            Self::CloseFrame
-            | Self::Reset
-            | Self::Rush
-            | Self::CutOff
-            | Self::HalfOpen
-            | Self::Mend => (2, true),
+            Self::CloseFrame | Self::Reset | Self::Rush | Self::CutOff | Self::Mend => (2, true),
             Self::Feed => (90, false),
             Self::FeedPart => (20, true),
             Self::Flush => (80, false),
@@ -218,7 +214,8 @@ impl Plan {
             small_shard: some(random, 4, kib, 12 * kib),
             small_pending,
             small_pending_shard: some(random, 3, kib, 8 * kib),
-            connections: if one_in(random, 4) {
+            // Accounts that compete meet the bound more often.
+            connections: if one_in(random, if accounts > 1 { 2 } else { 4 }) {
                 random.usize(3..8)
             } else {
                 1000

@@ -191,9 +191,11 @@ impl Model {
             (false, false) => None,
         };
         let back = self.take_written(id, by);
-        let over = |one: &Queued| self.messages[one.number].expires <= self.now;
-        if self.out.ticks && back.iter().any(over) {
-            self.give_up(); // whether it expires in this tick or in the next one does not show
+        let kept = &self.channels[channel].pending;
+        let mut all = back.iter().map(|one| &one.number).chain(kept);
+        let over = |number: &usize| self.messages[*number].expires <= self.now;
+        if self.out.ticks && !back.is_empty() && all.any(over) {
+            self.give_up(); // whether it expires in this tick or in the next one, and overwrites before, does not show
         }
         if !back.is_empty()
             && let Some(lost) = self.conns[id].ws.as_mut().and_then(|ws| ws.lost.as_mut())
