@@ -10,7 +10,7 @@ use crate::cluster::tunnels::Lead;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
-use crate::machine::{Output, TunnelFailure, Tunnelled};
+use crate::machine::{Output, StreamHome, TunnelFailure, Tunnelled};
 use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
 use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
@@ -270,6 +270,18 @@ pub(crate) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
         bytes: std::mem::take(bytes),
         repeats,
         call,
+    })
+}
+
+/// Where a stream to the node of its channel belongs.
+pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHome> {
+    let ParcelLoad::Onward(onward) = &parcel.load else {
+        return None;
+    };
+    let placement = sockets.placement();
+    Some(StreamHome {
+        slot: placement.slot(&onward.identity)?,
+        account: placement.caller(onward.identity.account()),
     })
 }
 

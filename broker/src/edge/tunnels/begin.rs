@@ -38,7 +38,7 @@ impl<M: Machine> Tunnels<M> {
         address: SocketAddr,
         io: &mut Io,
     ) -> Result<(u32, Half), TunnelFailure> {
-        let owner = match socket(address, &io.settings) {
+        let owner = match connecting_socket(address, &io.settings) {
             Ok(owner) => owner,
             Err(error) => {
                 io.descriptors.closed();
@@ -393,7 +393,10 @@ fn local(socket: &OwnedFd) -> SocketAddr {
 }
 
 /// A socket to connect with: blocking, since the ring waits in it.
-fn socket(address: SocketAddr, settings: &crate::edge::EdgeSettings) -> io::Result<OwnedFd> {
+pub(crate) fn connecting_socket(
+    address: SocketAddr,
+    settings: &crate::edge::EdgeSettings,
+) -> io::Result<OwnedFd> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
