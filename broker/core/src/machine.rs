@@ -48,8 +48,10 @@ pub struct Tunnelled {
     pub bytes: Vec<u8>,
     /// It may be sent to another node after one that closed the connection without a byte of an answer.
     pub repeats: bool,
-    /// Bytes of the request alone, if it is a call that is answered at once: the rest is the client's next ones.
+    /// Bytes of the request alone, if it is a call: the rest is the client's next ones.
     pub call: Option<usize>,
+    /// It is a call that waits for its answer, as an offer of Alexa does.
+    pub waits: bool,
 }
 
 /// Where a session belongs that leaves for another node as a stream of a link.

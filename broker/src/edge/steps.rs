@@ -291,7 +291,7 @@ impl<M: Machine> Edge<M> {
         };
         let (origin, bytes) = (Origin::of(departed.remote().ip()), departed.bytes());
         let io = &mut self.io;
-        if departed.repeats() && self.sessions.carries_streams() {
+        if self.sessions.carries_streams() {
             return self.sessions.begin_stream(node, departed, io);
         }
         if (departed.repeats() || departed.is_call())

@@ -21,7 +21,12 @@ pub(crate) mod clients;
 use crate::edge::io::{Io, send_at_once};
 use crate::edge::limits::{INNER_HEADER_MS, LINKS_PER_SHARD_MAX, TUNNEL_CONNECT_MS};
 use crate::edge::links::{LinkEnd, Links, Places, StreamLinks, Turns, link_key};
-use crate::edge::{connection::NEVER, letters::Arrived, tls::Tls, tunnels::connecting_socket};
+use crate::edge::{
+    connection::NEVER,
+    letters::Arrived,
+    tls::Tls,
+    tunnels::{connecting_socket, keep_alive},
+};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::{Link, Refused, check_hello};
 use broker_core::id::{NodeId, SessionKey, ShardId, Slot};
@@ -73,6 +78,8 @@ pub(crate) struct Served {
     pub(crate) is_closing: bool,
     /// The machine had no room for the bytes that came.
     pub(crate) is_paused: bool,
+    /// Its request may go to another owner: it is no call, and nothing of an answer has gone into the stream.
+    pub(crate) may_be_repeated: bool,
     /// The machine knows that the client sends no more.
     pub(crate) is_ended: bool,
     /// The round trip to the client, as its front has said last.
@@ -80,13 +87,14 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn new(link: u32, id: u32) -> Self {
+    pub(crate) fn new(link: u32, id: u32, may_be_repeated: bool) -> Self {
         Self {
             link,
             id,
             is_touched: false,
             is_closing: false,
             is_paused: false,
+            may_be_repeated,
             is_ended: false,
             round_trip_ms: 0,
         }
@@ -298,6 +306,7 @@ impl<M: Machine> Streams<M> {
             return None;
         };
         io.counts.links = self.wires.len() as u64;
+        let _ = keep_alive(&SockRef::from(&socket)); // a front that is gone says nothing on an idle link
         let now = io.turn.at().now;
         let wire = Wire::new(socket, Some(tls), Stage::Hello(bytes), now);
         self.wires.put_back(place, Box::new(wire));

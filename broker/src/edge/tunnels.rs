@@ -36,7 +36,7 @@ use crate::edge::io::{Io, send_at_once};
 use crate::edge::links::{Links, Places, Turns};
 use crate::edge::{connection::NEVER, start::TakeAdmin, tls::Tls};
 use ahead::{Aheads, Upgrade};
-pub(crate) use begin::connecting_socket;
+pub(crate) use begin::{connecting_socket, keep_alive};
 use broker_core::address_shares::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
@@ -342,7 +342,7 @@ impl<M: Machine> Tunnel<M> {
             parcel: Some(parcel),
             repeats: sent.repeats,
             ahead: false,
-            call: sent.call,
+            call: sent.call.filter(|_| !sent.waits),
             kept: None,
             upgrade: None,
             request: sent.bytes,

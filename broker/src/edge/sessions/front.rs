@@ -5,12 +5,12 @@ use crate::edge::limits::TUNNELS_BEGINNING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
 use crate::edge::streams::clients::{Client, Finale, On};
 use crate::edge::streams::{Local, Route};
-use crate::edge::tunnels::{Departed, Returned};
+use crate::edge::tunnels::{Answered, Departed, Returned};
 use crate::edge::{io::Io, limits::OVERDUE_PER_TURN, sessions::Sessions, tls::Read};
 use broker_core::cluster::link::Ending;
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, TunnelFailure};
-use codec::link::{Client as Described, How, Kind};
+use codec::link::{Client as Described, How};
 use ring::Received;
 use rustix::net::connect_unspec;
 use socket2::SockRef;
@@ -208,6 +208,7 @@ impl<M: Machine> Sessions<M> {
             Some(Finale::Back(..)) => return self.bring_back(place, io),
             Some(Finale::Cut { .. }) => return self.close_client(place, io),
             Some(Finale::Close(_) | Finale::Finish) if !has_all => {}
+            Some(Finale::Finish) if client.is_call() => return self.bring_back(place, io),
             Some(Finale::Close(_) | Finale::Finish) => {
                 if !client.is_shut && client.say_end(place, io) {
                     (client.is_shut, client.since) = (true, io.turn.at().now);
@@ -295,16 +296,28 @@ impl<M: Machine> Sessions<M> {
         if matches!(client.finale, Some(Finale::Cut { .. })) {
             return self.streams.touch_client(place);
         }
-        if let Finale::Back(_, request) = &mut finale {
+        if let Finale::Back(_, request) = &mut finale
+            && !request.is_empty()
+        {
+            request.append(&mut client.rest);
             request.append(&mut client.backlog);
         }
         if io.stopping || (client.half.sending.is_some() && matches!(finale, Finale::Back(..))) {
             finale = Finale::Cut { reset: false };
         }
-        let is_over = matches!(finale, Finale::Cut { .. } | Finale::Back(..));
-        if let (Some((link, id)), true) = (link, is_over) {
-            client.answer_kernel(link, id);
-            link.end(id, How::Reset);
+        let is_answer = client.is_call() && matches!(finale, Finale::Finish);
+        if is_answer && client.answer.is_empty() {
+            finale = Finale::Back(TunnelFailure::Closed, Vec::new());
+        }
+        if let Some((link, id)) = link {
+            match finale {
+                Finale::Finish if is_answer => link.end(id, How::Fin),
+                Finale::Close(_) | Finale::Finish => {}
+                Finale::Cut { .. } | Finale::Back(..) => {
+                    client.answer_kernel(link, id);
+                    link.end(id, How::Reset);
+                }
+            }
         }
         let half = &client.half;
         if let Finale::Cut { reset } = finale {
@@ -314,14 +327,15 @@ impl<M: Machine> Sessions<M> {
             if !half.at_rest() {
                 let _ = SockRef::from(&half.socket).shutdown(Shutdown::Both);
             }
-        } else if matches!(finale, Finale::Back(..)) && half.armed {
+        } else if (is_answer || matches!(finale, Finale::Back(..))) && half.armed {
             io.ring.cancel_receive(link_key(LinkEnd::Client(place)));
         }
         (client.finale, client.since) = (Some(finale), io.turn.at().now);
         self.streams.touch_client(place);
     }
 
-    /// A client comes back to the machine as soon as nothing is armed on it.
+    /// A client comes back to the machine, with the answer to its call if it has one, as soon as nothing is armed on
+    /// it.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
         let is_at_rest = self
             .streams
@@ -337,20 +351,35 @@ impl<M: Machine> Sessions<M> {
         let Client {
             half,
             node,
+            peer,
             parcel,
             finale,
+            answer,
+            rest,
             ..
         } = *client;
-        let (Some(parcel), Some(Finale::Back(why, unsent))) = (parcel, finale) else {
-            return half.close(io);
-        };
-        let returned = Returned {
-            client: half,
-            parcel,
-            failed: (Some(node), why),
-            unsent,
-        };
-        self.return_client(returned, io);
+        match (parcel, finale) {
+            (Some(parcel), Some(Finale::Back(why, unsent))) => {
+                let returned = Returned {
+                    client: half,
+                    parcel,
+                    failed: (Some(node), why),
+                    unsent,
+                };
+                self.return_client(returned, io);
+            }
+            (Some(parcel), Some(Finale::Finish)) => {
+                let answered = Answered {
+                    client: half,
+                    remote: peer.remote,
+                    parcel,
+                    answer,
+                    rest,
+                };
+                self.return_answered(answered, io);
+            }
+            (_, _) => half.close(io),
+        }
     }
 
     /// Closes a client's connection as soon as the kernel holds nothing of it.
@@ -433,6 +462,9 @@ impl<M: Machine> Sessions<M> {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
+        if client.is_call() {
+            return; // its answer is awaited
+        }
         if !client.is_answered() {
             return self.lose_client(place, TunnelFailure::Drain, io);
         }
@@ -477,7 +509,7 @@ impl<M: Machine> Sessions<M> {
 /// A client, as its owner is told of it.
 fn describe<M: Machine>(client: &Client<M>) -> Described {
     Described {
-        kind: Kind::Upgrade,
+        kind: client.kind,
         address: client.peer.remote,
         listener: client.peer.listener,
         tls: client.peer.tls,

@@ -12,7 +12,7 @@ use broker_core::cluster::limits::LINK_WINDOW_BYTES;
 use broker_core::cluster::link::{Death, Event, Link, Role};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, TunnelFailure};
-use codec::link::NotHello;
+use codec::link::{Kind, NotHello};
 use ring::Received;
 use std::io;
 
@@ -349,7 +349,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.settle(place, io);
     }
 
-    /// The other node gives no sign: requests that it has not answered are taken back.
+    /// The other node gives no sign: upgrades that it has not answered are taken back, and a call has as long as any
+    /// other before it is refused.
     fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
         let locals = self
             .streams
@@ -363,10 +364,19 @@ impl<M: Machine> Sessions<M> {
                 Local::Client(client) => Some(*client),
                 Local::Session(_) => None,
             });
-        for client in clients.collect::<Vec<_>>() {
-            let all = &self.streams.clients;
-            if all.get(&client).is_some_and(|client| !client.is_answered()) {
-                self.lose_client(client, TunnelFailure::Timeout, io);
+        for place in clients.collect::<Vec<_>>() {
+            let Some(client) = self.streams.clients.get_mut(&place) else {
+                continue;
+            };
+            match client.kind {
+                Kind::Upgrade if !client.is_answered() => {
+                    self.lose_client(place, TunnelFailure::Timeout, io);
+                }
+                Kind::Call => {
+                    client.is_doubtful = true;
+                    self.streams.touch_client(place);
+                }
+                Kind::Upgrade | Kind::AlexaCall => {}
             }
         }
         self.poll_link(place, io);

@@ -7,7 +7,7 @@ use broker_core::address_shares::Origin;
 use broker_core::cluster::link::{Ending, Event, Link};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Intake, Machine, Peer, TurnedAway};
-use codec::link::{Client, How};
+use codec::link::{Client, How, Kind};
 
 impl<M: Machine> Sessions<M> {
     /// A client of another node begins.
@@ -34,12 +34,15 @@ impl<M: Machine> Sessions<M> {
             return self.end_stream(link, id, How::NotBegun);
         };
         io.counts.inner_accepted += 1;
-        let served = Served::new(link, id);
+        let served = Served::new(link, id, client.kind == Kind::Upgrade);
         self.streams.sessions.insert(session, served);
         if let Some(wire) = self.streams.wires.get_mut(link) {
             wire.locals.insert(id, Local::Session(session));
         }
         self.machine.comes_by_link(session);
+        if client.kind != Kind::Upgrade {
+            self.machine.brings_one_call(session);
+        }
         self.drain(io);
         if peer.tls {
             self.feed(Input::Secured { session }, io);
@@ -134,19 +137,24 @@ impl<M: Machine> Sessions<M> {
                 break;
             };
             link.push(id, piece, bytes == unsent.len());
+            if let Some(served) = self.streams.sessions.get_mut(&session) {
+                served.may_be_repeated = false;
+            }
             self.report_sent(session, (bytes, bytes), io);
         }
-        let is_closing = self
-            .streams
-            .sessions
-            .get(&session)
-            .is_some_and(|it| it.is_closing);
+        let served = self.streams.sessions.get(&session);
+        let is_closing = served.is_some_and(|it| it.is_closing);
+        // A session that is closed without a word lets the front ask the next owner.
+        let how = match served.is_some_and(|it| it.may_be_repeated) {
+            true => How::NotBegun,
+            false => How::Finish,
+        };
         let is_flushed = self.machine.unsent(session).is_empty();
         if let Some((link, id)) = self.streams.link_of(session)
             && is_closing
             && is_flushed
         {
-            link.end(id, How::Finish);
+            link.end(id, how);
         }
         self.streams.touch(place);
     }
@@ -168,7 +176,11 @@ impl<M: Machine> Sessions<M> {
         };
         served.is_closing = true;
         let (link, id) = (served.link, served.id);
-        self.end_stream(link, id, How::Cut(0));
+        let how = match served.may_be_repeated {
+            true => How::NotBegun,
+            false => How::Cut(0),
+        };
+        self.end_stream(link, id, how);
         true
     }
 

@@ -9,8 +9,8 @@
 //! then nothing more is read. What comes for it lies in the link until its socket takes it.
 
 use crate::edge::limits::{
-    ENCRYPT_BYTES, TUNNEL_CONNECT_MS, TUNNEL_LEAVE_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
-    TUNNEL_UPGRADE_MS,
+    CALL_ANSWER_BYTES_MAX, ENCRYPT_BYTES, LEAVING_BYTES, TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS,
+    TUNNEL_LEAVE_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS, TUNNEL_UPGRADE_MS,
 };
 use crate::edge::links::{LinkEnd, link_key};
 use crate::edge::streams::Streams;
@@ -23,6 +23,7 @@ use broker_core::cluster::link::Link;
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, Peer, StreamHome, TunnelFailure};
 use broker_core::time::Now;
+use codec::link::Kind;
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
@@ -32,6 +33,10 @@ pub(crate) struct Client<M: Machine> {
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
     pub(crate) peer: Peer,
+    pub(crate) kind: Kind,
+    /// Of a call: what the client sent behind it, and its answer so far.
+    pub(crate) rest: Vec<u8>,
+    pub(crate) answer: Vec<u8>,
     /// Its session, until the owner has answered.
     pub(crate) parcel: Option<M::Parcel>,
     pub(crate) on: On,
@@ -48,6 +53,8 @@ pub(crate) struct Client<M: Machine> {
     pub(crate) is_shut: bool,
     /// This node ends: the client sends no more.
     pub(crate) is_leaving: bool,
+    /// A call on a link that has become doubtful: it is not awaited for longer than a connect.
+    pub(crate) is_doubtful: bool,
     is_touched: bool,
     /// When its stage began.
     pub(crate) since: Now,
@@ -88,13 +95,24 @@ impl<M: Machine> Client<M> {
             parcel,
             sent,
         } = departed;
+        let mut request = sent.bytes;
+        let behind = sent
+            .call
+            .map(|length| request.split_off(length.min(request.len())));
         Self {
             half,
             node,
             home,
             peer: sent.peer,
             parcel: Some(parcel),
-            on: On::Waiting(sent.bytes),
+            kind: match (sent.repeats, sent.waits) {
+                (true, _) => Kind::Upgrade,
+                (false, false) => Kind::Call,
+                (false, true) => Kind::AlexaCall,
+            },
+            rest: behind.unwrap_or_default(),
+            answer: Vec::new(),
+            on: On::Waiting(request),
             backlog: Vec::new(),
             launched: 0,
             why: None,
@@ -102,6 +120,7 @@ impl<M: Machine> Client<M> {
             lost: None,
             is_shut: false,
             is_leaving: false,
+            is_doubtful: false,
             is_touched: false,
             since: now,
             due: NEVER,
@@ -110,7 +129,12 @@ impl<M: Machine> Client<M> {
 
     /// Whether the owner has answered.
     pub(crate) fn is_answered(&self) -> bool {
-        self.parcel.is_none()
+        self.parcel.is_none() || !self.answer.is_empty()
+    }
+
+    /// Whether it is a call: its answer is gathered here, and its client goes back to the machine with it.
+    pub(crate) fn is_call(&self) -> bool {
+        self.kind != Kind::Upgrade
     }
 
     /// When its time is over, unless something happens.
@@ -118,9 +142,12 @@ impl<M: Machine> Client<M> {
         let span = match (&self.finale, &self.on) {
             (Some(Finale::Cut { .. } | Finale::Back(..)), _) => return NEVER, // the kernel ends them
             (Some(Finale::Close(_) | Finale::Finish), _) if self.is_shut => TUNNEL_LINGER_MS,
+            (Some(Finale::Finish), _) if self.is_call() => return NEVER,
             (Some(Finale::Close(_) | Finale::Finish), _) => TUNNEL_STALL_MS,
             (None, On::Waiting(_)) => TUNNEL_CONNECT_MS,
             (None, On::Link(..)) if self.is_leaving => TUNNEL_LEAVE_MS,
+            (None, On::Link(..)) if !self.is_answered() && self.is_doubtful => TUNNEL_CONNECT_MS,
+            (None, On::Link(..)) if !self.is_answered() && self.is_call() => TUNNEL_ANSWER_MS,
             (None, On::Link(..)) if !self.is_answered() => TUNNEL_UPGRADE_MS,
             (None, On::Link(..) | On::None) => return NEVER,
         };
@@ -142,7 +169,12 @@ impl<M: Machine> Client<M> {
         let half = &self.half;
         let takes = match &self.finale {
             None if self.lost.is_some() => true, // its end is awaited, and nothing else
-            None => matches!(self.on, On::Link(..)) && self.backlog.is_empty(),
+            None => match self.kind {
+                Kind::Upgrade => matches!(self.on, On::Link(..)) && self.backlog.is_empty(),
+                Kind::Call => false,
+                // Its client's end is awaited.
+                Kind::AlexaCall => self.rest.len() < LEAVING_BYTES,
+            },
             Some(Finale::Close(_) | Finale::Finish) => self.is_shut,
             Some(Finale::Back(..) | Finale::Cut { .. }) => false,
         };
@@ -185,9 +217,23 @@ impl<M: Machine> Client<M> {
             }
         }
         if length > 0 {
-            self.parcel = None;
+            self.parcel = None; // nobody answers in the owner's place
         }
         Some(if is_whole { Sent::All } else { Sent::Some })
+    }
+
+    /// Takes a piece of the answer to a call. False when that is longer than any.
+    fn gather(&mut self, link: &mut Link, id: u32, io: &mut Io) -> bool {
+        let inbox = link.inbox(id);
+        let length = inbox.len();
+        if length > 0 {
+            self.answer.extend_from_slice(inbox);
+            io.counts.tunnel_bytes_to_client += length as u64;
+            link.took(id, length);
+            link.sent(id, length, length, io.turn.at().now);
+            link.unacknowledged(id, 0, 0); // the rest is for this node to do
+        }
+        self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
     /// Sends bytes of this node's own, as the last ones. False while some wait, or when the connection is broken.
@@ -278,6 +324,11 @@ impl<M: Machine> Streams<M> {
         if let Some(link) = on {
             self.touch(link);
         }
+        if let Some((client, Some((link, id)))) = self.client(place)
+            && client.is_call()
+        {
+            return client.gather(link, id, io);
+        }
         while let Some((client, link)) = self.client(place)
             && client.half.sending.is_none()
         {
@@ -334,9 +385,11 @@ impl<M: Machine> Streams<M> {
         let Some((client, link)) = self.client(place) else {
             return;
         };
+        let is_call = client.is_call();
         match (&mut client.finale, link) {
             (Some(Finale::Back(_, unsent)), _) => unsent.extend_from_slice(bytes),
             (None, Some(_)) if client.is_leaving => {}
+            (None, Some(_)) if is_call => client.rest.extend_from_slice(bytes),
             (None, Some((link, id))) => {
                 client.backlog.extend_from_slice(bytes);
                 client.give_backlog(link, id);

@@ -1,9 +1,13 @@
 //! Clients of another node as streams of links.
 
 use super::meeting::{assert_gone, assert_quiet, exchange};
-use super::nodes::{Files, NONE, Nodes, create};
-use crate::peer::{HealthyPair, Peer, answer, candidate, offer, to_master, to_viewer};
+use super::nodes::{Files, NONE, Nodes, call, create};
+use crate::http::Connection;
+use crate::peer::{
+    HealthyPair, Peer, answer, candidate, offer, to_master, to_viewer, upgrade_head, viewer_query,
+};
 use crate::process::Broker;
+use serde_json::json;
 use testkit::until;
 
 /// Two nodes with links between them, and more lines of their configuration.
@@ -46,6 +50,43 @@ fn a_master_on_one_node_meets_a_viewer_on_the_other() {
         assert!(links(&nodes.n1) >= 2.0, "one each way at least");
         assert_eq!(links(&nodes.n1), links(&nodes.n2));
     }
+}
+
+/// Of a connection that is kept alive each request may be for another node, also those that come together.
+#[test]
+fn calls_are_streams_and_their_connection_goes_on() {
+    let nodes = nodes([1, 2], "");
+    let [own, others] = nodes.channels();
+    let path = "/describeSignalingChannel";
+    let mut connection = Connection::open(nodes.n1.plain);
+    let asked = |arn: &String| json!({ "ChannelARN": arn });
+    for arn in [&own, &others, &others, &own] {
+        let answer = connection.call(path, &asked(arn));
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+        assert_eq!(answer.ok()["ChannelInfo"]["ChannelARN"], arn.as_str());
+    }
+    let request = |arn: &String| {
+        let body = asked(arn).to_string();
+        let length = body.len();
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let together = [&others, &own, &others, &others];
+    let bytes: String = together.map(request).concat();
+    connection.send(bytes.as_bytes());
+    for arn in together {
+        let answer = connection.answer().expect("an answer").ok();
+        assert_eq!(answer["ChannelInfo"]["ChannelARN"], arn.as_str());
+    }
+    let gone = call(
+        nodes.n1.plain,
+        path,
+        &json!({ "ChannelARN": others.replace("cam", "no") }),
+    );
+    assert_eq!(gone.status, 404);
+    drop(connection);
+    let tunnels = "heliograph_tls_handshakes_total"; // one for each link, and none for a call
+    assert!(nodes.n1.scrape().sum(tunnels) <= 4.0);
+    assert_quiet(&nodes);
 }
 
 /// What a client sends and how it ends is what its owner sees, also right behind each other.
@@ -97,6 +138,35 @@ fn clients_of_a_node_that_is_killed_are_closed_and_come_back_to_it() {
     let mut viewer = Peer::viewer(&n2, &arn, "v1");
     exchange(&mut master, &mut viewer);
     healthy.relay();
+}
+
+/// An owner that hangs for some seconds: what is new is refused, and nobody who was there is closed.
+#[test]
+fn an_owner_that_hangs_is_doubted_and_not_given_up() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
+    exchange(&mut master, &mut viewer);
+    nodes.n2.stop();
+    viewer.send(&offer("aGVsZA=="));
+    let asked = json!({ "ChannelARN": others });
+    let refused = call(nodes.n1.plain, "/describeSignalingChannel", &asked);
+    refused.refused(503, "ServiceUnavailable");
+    let mut upgrade = Connection::open(nodes.n1.plain);
+    upgrade.send(upgrade_head(&nodes.n1, &viewer_query(&others, "v2")).as_bytes());
+    let answer = upgrade.answer().expect("an answer");
+    answer.refused(503, "ServiceUnavailable");
+    nodes.n2.go_on();
+    master.expect(&to_master("SDP_OFFER", "aGVsZA==", "v1"));
+    exchange(&mut master, &mut viewer);
+    let mut newcomer = Peer::viewer(&nodes.n1, &others, "v2");
+    newcomer.send(&offer("bmV3"));
+    master.expect(&to_master("SDP_OFFER", "bmV3", "v2"));
+    for peer in [newcomer, viewer, master] {
+        peer.close();
+    }
+    assert_gone(&nodes.n1);
 }
 
 /// What the machine of a client has not confirmed when its front is gone comes again, on the next connection.
