@@ -192,6 +192,10 @@ impl<M: Machine> Sessions<M> {
 
     /// Gives a client what came for it, and does what its end asks for.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
+        let client = self.streams.clients.get_mut(&place);
+        if client.is_some_and(|it| it.untouch() && matches!(it.finale, Some(Finale::Cut { .. }))) {
+            return self.close_client(place, io);
+        }
         if !self.streams.flush_client(place, io) {
             return self.finish_client(place, Finale::Cut { reset: true }, io);
         }
@@ -206,7 +210,7 @@ impl<M: Machine> Sessions<M> {
                 self.pass_end_on(place);
             }
             Some(Finale::Back(..)) => return self.bring_back(place, io),
-            Some(Finale::Cut { .. }) => return self.close_client(place, io),
+            Some(Finale::Cut { .. }) => {} // seen before
             Some(Finale::Close(_) | Finale::Finish) if !has_all => {}
             Some(Finale::Finish) if client.is_call() => return self.bring_back(place, io),
             Some(Finale::Close(_) | Finale::Finish) => {

@@ -288,7 +288,7 @@ impl<M: Machine> Sessions<M> {
 
     /// The turn of links: bytes of sessions and clients into them and out again, then a tick and a write each.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
-        if self.streams.is_empty() {
+        if !self.carries_streams() {
             return;
         }
         for session in std::mem::take(&mut self.streams.touched_sessions) {

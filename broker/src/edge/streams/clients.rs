@@ -132,6 +132,11 @@ impl<M: Machine> Client<M> {
         self.parcel.is_none() || !self.answer.is_empty()
     }
 
+    /// It is served now. Whether it was to be.
+    pub(crate) fn untouch(&mut self) -> bool {
+        std::mem::take(&mut self.is_touched)
+    }
+
     /// Whether it is a call: its answer is gathered here, and its client goes back to the machine with it.
     pub(crate) fn is_call(&self) -> bool {
         self.kind != Kind::Upgrade
@@ -313,13 +318,10 @@ impl<M: Machine> Streams<M> {
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
         let on = match self.client(place) {
             None => return true,
-            Some((client, _)) => {
-                client.is_touched = false;
-                match client.on {
-                    On::Link(link, _) => Some(link),
-                    On::Waiting(_) | On::None => None,
-                }
-            }
+            Some((client, _)) => match client.on {
+                On::Link(link, _) => Some(link),
+                On::Waiting(_) | On::None => None,
+            },
         };
         if let Some(link) = on {
             self.touch(link);
@@ -387,7 +389,11 @@ impl<M: Machine> Streams<M> {
         };
         let is_call = client.is_call();
         match (&mut client.finale, link) {
-            (Some(Finale::Back(_, unsent)), _) => unsent.extend_from_slice(bytes),
+            (Some(Finale::Back(_, unsent)), _) => {
+                if !unsent.is_empty() {
+                    unsent.extend_from_slice(bytes); // behind a request that is asked again
+                }
+            }
             (None, Some(_)) if client.is_leaving => {}
             (None, Some(_)) if is_call => client.rest.extend_from_slice(bytes),
             (None, Some((link, id))) => {

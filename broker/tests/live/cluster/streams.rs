@@ -8,7 +8,8 @@ use crate::peer::{
 };
 use crate::process::Broker;
 use serde_json::json;
-use testkit::until;
+use std::time::{Duration, Instant};
+use testkit::{until, until_true, until_within};
 
 /// Two nodes with links between them, and more lines of their configuration.
 fn nodes(shards: [u16; 2], more: &str) -> Nodes {
@@ -89,6 +90,30 @@ fn calls_are_streams_and_their_connection_goes_on() {
     assert_quiet(&nodes);
 }
 
+/// Longer than a link is kept without a stream.
+const IDLE: Duration = Duration::from_secs(75);
+
+#[test]
+fn a_link_without_streams_ends_after_a_minute_and_leaves_nothing_to_do() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    HealthyPair::on(&nodes.n1, &others).relay();
+    assert_gone(&nodes.n1);
+    until_within(IDLE, "the end of all links", || {
+        (links(&nodes.n1) + links(&nodes.n2) == 0.0).then_some(())
+    });
+    for node in [&nodes.n1, &nodes.n2] {
+        let turns = || node.scrape().sum("heliograph_turns_total");
+        let before = turns();
+        for _ in 0..10 {
+            turns();
+        }
+        let turned = turns() - before;
+        assert!(turned < 200.0, "{turned} turns for eleven scrapes");
+    }
+    HealthyPair::on(&nodes.n1, &others).relay(); // on a new one
+}
+
 /// What a client sends and how it ends is what its owner sees, also right behind each other.
 #[test]
 fn the_last_words_of_a_client_arrive_before_its_end() {
@@ -167,6 +192,33 @@ fn an_owner_that_hangs_is_doubted_and_not_given_up() {
         peer.close();
     }
     assert_gone(&nodes.n1);
+}
+
+/// Nodes that stand still for three seconds in every four, one after the other, close nobody and lose nothing.
+#[test]
+fn standstills_close_nobody() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
+    let after = |seconds: u64| {
+        let begun = Instant::now();
+        until_true("some seconds", || {
+            begun.elapsed() > Duration::from_secs(seconds)
+        });
+    };
+    for node in [&nodes.n1, &nodes.n2, &nodes.n1, &nodes.n2] {
+        node.stop();
+        viewer.send(&candidate("c3RpbGw="));
+        after(3);
+        node.go_on();
+        master.expect(&to_master("ICE_CANDIDATE", "c3RpbGw=", "v1"));
+        exchange(&mut master, &mut viewer);
+        after(1);
+    }
+    viewer.close();
+    master.close();
+    assert_quiet(&nodes);
 }
 
 /// What the machine of a client has not confirmed when its front is gone comes again, on the next connection.
