@@ -502,7 +502,8 @@ impl<M: Machine> Sessions<M> {
             client.due = NEVER;
             let has_late_record = client.has_late_record(io.settings.record_ms, now);
             if client.finale.is_some() || has_late_record {
-                self.finish_client(place, Finale::Cut { reset: true }, io);
+                let reset = !client.is_shut && !has_late_record;
+                self.finish_client(place, Finale::Cut { reset }, io);
             } else {
                 self.lose_client(place, TunnelFailure::Timeout, io);
             }

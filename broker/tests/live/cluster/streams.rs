@@ -2,7 +2,7 @@
 
 use super::meeting::{assert_gone, assert_quiet, exchange};
 use super::nodes::{Files, NONE, Nodes, call, create};
-use crate::http::Connection;
+use crate::http::{Connection, request};
 use crate::peer::{
     HealthyPair, Peer, answer, candidate, offer, to_master, to_viewer, upgrade_head, viewer_query,
 };
@@ -88,6 +88,41 @@ fn calls_are_streams_and_their_connection_goes_on() {
     let tunnels = "heliograph_tls_handshakes_total"; // one for each link, and none for a call
     assert!(nodes.n1.scrape().sum(tunnels) <= 4.0);
     assert_quiet(&nodes);
+}
+
+/// A call that waits for a master: its answer, the connection behind it, and a caller that leaves.
+#[test]
+fn a_call_of_alexa_waits_at_the_owner_for_as_long_as_its_caller() {
+    let nodes = nodes([2, 2], "");
+    let [_, others] = nodes.channels();
+    let ask = |connection: &mut Connection, sender: &str| {
+        let body =
+            json!({ "ChannelARN": others, "SenderClientId": sender, "MessagePayload": "b2Zm" });
+        let path = "/v1/send-alexa-offer-to-master";
+        connection.send(&request(path, &body.to_string()));
+    };
+    let waiting = |calls: f64| {
+        let all = || nodes.n2.scrape().sum("heliograph_waiting_calls");
+        until("calls that wait", || (all() == calls).then_some(()));
+    };
+    let [mut caller, mut leaves] = [(), ()].map(|()| Connection::open(nodes.n1.plain));
+    ask(&mut caller, "alexa.1");
+    ask(&mut leaves, "alexa.2");
+    waiting(2.0);
+    drop(leaves);
+    waiting(1.0);
+    let mut master = Peer::master(&nodes.n1, &others);
+    for round in ["YQ==", "Yg=="] {
+        master.expect(&to_master("SDP_OFFER", "b2Zm", "alexa.1"));
+        master.send(&answer("alexa.1", round));
+        let answered = caller.answer().expect("an answer").ok();
+        assert_eq!(answered, json!({ "Answer": round }));
+        ask(&mut caller, "alexa.1");
+    }
+    master.expect(&to_master("SDP_OFFER", "b2Zm", "alexa.1"));
+    nodes.n2.signal("KILL");
+    let unknown = caller.answer().expect("an answer");
+    unknown.refused(503, "ServiceUnavailable");
 }
 
 /// Longer than a link is kept without a stream.
