@@ -18,11 +18,11 @@
 
 pub(crate) mod clients;
 
+use crate::edge::connection::{NEVER, has_unread};
 use crate::edge::io::{Io, send_at_once};
 use crate::edge::limits::{INNER_HEADER_MS, LINKS_PER_SHARD_MAX, TUNNEL_CONNECT_MS};
 use crate::edge::links::{LinkEnd, Links, Places, StreamLinks, Turns, link_key};
 use crate::edge::{
-    connection::NEVER,
     letters::Arrived,
     tls::Tls,
     tunnels::{connecting_socket, keep_alive},
@@ -34,7 +34,6 @@ use broker_core::machine::{Machine, TunnelFailure};
 use broker_core::{address_shares::Origin, time::Now};
 use clients::Client;
 use codec::link::{ANY_SHARD, Hello, NodeName, NotHello};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -536,12 +535,7 @@ impl Wire {
 
     /// Whether something has come that was not read.
     pub(crate) fn has_unread(&self) -> bool {
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0)
+        has_unread(&self.socket)
     }
 
     /// Sends these bytes, encrypted, behind what the engine has to say. False when the connection is broken.

@@ -4,7 +4,7 @@ use crate::edge::io::Io;
 use crate::edge::sessions::Sessions;
 use crate::edge::streams::{Local, Served};
 use broker_core::address_shares::Origin;
-use broker_core::cluster::link::{Ending, Event, Link};
+use broker_core::cluster::link::{Ending, Event};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Intake, Machine, Peer, TurnedAway};
 use codec::link::{Client, How, Kind};
@@ -86,13 +86,17 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         served.is_paused |= is_paused;
-        if served.is_closing {
-            let (link, id) = (served.link, served.id);
-            if let Some(link) = self.streams.link(link) {
-                link.took(id, bytes); // it reads no more
-            }
-        } else if !served.is_paused {
+        if !served.is_paused && !served.is_closing {
             self.take_inbox(session, bytes, io);
+        } else if served.is_closing {
+            self.drop_inbox(session);
+        }
+    }
+
+    /// A session that the machine has let go takes no more.
+    fn drop_inbox(&mut self, session: SessionKey) {
+        if let Some((link, id)) = self.streams.link_of(session) {
+            link.took(id, link.inbox(id).len());
         }
     }
 
@@ -126,7 +130,9 @@ impl<M: Machine> Sessions<M> {
         };
         served.is_touched = false;
         let place = served.link;
-        if served.is_paused && self.machine.intake(session) != Intake::Paused {
+        if served.is_closing {
+            self.drop_inbox(session);
+        } else if served.is_paused && self.machine.intake(session) != Intake::Paused {
             served.is_paused = false;
             self.take_inbox(session, usize::MAX, io);
         }
@@ -186,7 +192,7 @@ impl<M: Machine> Sessions<M> {
 
     fn end_stream(&mut self, place: u32, id: u32, how: How) {
         if let Some(link) = self.streams.link(place) {
-            Link::end(link, id, how);
+            link.end(id, how);
         }
         self.streams.touch(place);
     }
