@@ -21,8 +21,9 @@
 //! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
 //! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
 //! is none); `links.rs`, `inner.rs`, `inner_calls.rs` and `tunnels.rs` (connections between the nodes of a cluster:
-//! where the others are, those that another node passes on to this one, and those that this node passes on); `tls.rs`
-//! and `tls_engine.rs` (the engine of an encrypted one).
+//! where the others are, those that another node passes on to this one, and those that this node passes on);
+//! `streams.rs` (clients of other nodes as streams of links, where that is on); `tls.rs` and `tls_engine.rs` (the
+//! engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -44,6 +45,7 @@ mod runtime;
 mod sessions;
 mod start;
 mod steps;
+mod streams;
 mod tls;
 mod tls_engine;
 mod tunnels;
@@ -55,13 +57,14 @@ use crossbeam_channel::Sender;
 use inner::Inners;
 use io::Io;
 use letters::Mail;
-pub use letters::{Handover, Post, Scraped, Travelling};
-pub use links::{LinkTls, Links};
+pub use letters::{Arrived, Handover, Post, Scraped, Travelling};
+pub use links::{LinkTls, Links, StreamLinks};
 use listeners::Listeners;
 use ring::Ring;
 use sessions::Sessions;
 pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
 use std::sync::{Arc, OnceLock};
+use streams::Streams;
 use tunnels::Tunnels;
 pub use turn::Shift;
 
@@ -166,10 +169,11 @@ impl<M: Machine> Edge<M> {
     pub(crate) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
         let mail = Mail::new(id, config.mailboxes, config.events);
         let inners = Inners::new(config.links.clone());
+        let streams = Streams::new(id, config.links.clone());
         let tunnels = Tunnels::new(id, config.links, config.admin);
         Self {
             io: Io::new(ring, config.settings, config.descriptors),
-            sessions: Sessions::new(machine, mail, tunnels),
+            sessions: Sessions::new(machine, mail, tunnels, streams),
             listeners: Listeners::new(config.listeners, config.tls, config.devices),
             inners,
             shifted: None,

@@ -263,6 +263,15 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
         times: settings.shards,
     };
     let mut terms: Vec<Term> = terms.map(term).into();
+    if settings.cluster.links {
+        let (links, link_bytes) = EdgeSettings::links();
+        let of_links = [
+            ("links", links, link_bytes),
+            ("bytes that wait for links", edge.tunnel_request_bytes, 2),
+            ("bytes of links that wait", edge.tunnel_stalled_bytes, 2),
+        ];
+        terms.extend(of_links.map(term));
+    }
     if settings.cluster.etcd.is_on() {
         // Whole, in parts that come, and in parts that go.
         let parcels = Term::once("kept messages that move", KEPT_PARCEL_BYTES_MAX, 3);

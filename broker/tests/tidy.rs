@@ -69,6 +69,7 @@ const EDGE_OF_CORE: &[(&str, &[&str])] = &[
         "edge",
         &[
             "address_shares",
+            "cluster", // the ends of links
             "id",
             "clock_jump",
             "limits",

@@ -21,7 +21,7 @@
 pub mod fuzzing;
 mod hello;
 
-pub use hello::{HELLO_BYTES_MAX, Hello, NAME_BYTES_MAX, NodeName, NotHello};
+pub use hello::{ANY_SHARD, HELLO_BYTES_MAX, Hello, NAME_BYTES_MAX, NodeName, NotHello};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use strum::IntoStaticStr;
 

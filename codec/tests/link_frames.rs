@@ -411,6 +411,8 @@ fn hello() -> Hello<'static> {
         cluster: "prod",
         from: node("n1"),
         to: node("n2"),
+        shard: 3,
+        shards: 16,
     }
 }
 

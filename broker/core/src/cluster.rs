@@ -24,7 +24,7 @@
 //! | `tick` | what follows from time alone, and the decisions after each input |
 //! | [`slots`] [`slot_claims`] [`slot_departures`] | the own slots: loaded and served; claimed; given |
 //! | [`slot_maps`] [`tunnels`] | from a channel to its slot and node; connections to owners of slots |
-//! | [`link`] | many clients on one connection between two nodes; not used by the edge yet |
+//! | [`link`] | many clients on one connection between two nodes |
 //! | [`secret`] | the keys that all nodes derive from one secret, and the proof in a registration |
 
 pub mod authority;

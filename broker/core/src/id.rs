@@ -43,6 +43,14 @@ impl Slot {
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
+
+    /// The shard that has its channels, on a node of the cluster with this many. Nodes of one inner version agree.
+    #[must_use]
+    pub fn shard(self, shards: u16) -> ShardId {
+        // Spread, whatever the pattern of the slots that a node has: the odd number is 2^16 by the golden ratio.
+        let spread = u32::from(self.0.wrapping_mul(0x9e37));
+        ShardId(u16::try_from((spread * u32::from(shards)) >> 16).unwrap_or(0))
+    }
 }
 
 /// The place of one session or channel in its shard's timer wheel; none while nothing of it was ever due.
@@ -254,6 +262,22 @@ impl CallerId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slots_of_any_pattern_spread_over_all_shards() {
+        for (step, shards) in [(1, 4), (2, 16), (3, 3), (16, 16), (64, 5)] {
+            let mut seen = vec![0_u32; usize::from(shards)];
+            for slot in (0..4096).step_by(step) {
+                seen[Slot(slot).shard(shards).index()] += 1;
+            }
+            let fair = u32::try_from(4096 / step).unwrap() / u32::from(shards);
+            let fair = fair / 2..=fair * 3 / 2 + 1;
+            assert!(
+                seen.iter().all(|count| fair.contains(count)),
+                "{step} {seen:?}"
+            );
+        }
+    }
 
     #[test]
     fn an_account_is_its_digits() {

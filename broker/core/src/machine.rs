@@ -21,7 +21,7 @@
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
 //! ```
 
-use crate::id::{NodeId, SessionKey, ShardId};
+use crate::id::{NodeId, SessionKey, ShardId, Slot};
 use crate::time::{Moment, Now};
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
@@ -48,8 +48,19 @@ pub struct Tunnelled {
     pub bytes: Vec<u8>,
     /// It may be sent to another node after one that closed the connection without a byte of an answer.
     pub repeats: bool,
-    /// Bytes of the request alone, if it is a call that is answered at once: the rest is the client's next ones.
+    /// Bytes of the request alone, if it is a call: the rest is the client's next ones.
     pub call: Option<usize>,
+    /// It is a call that waits for its answer, as an offer of Alexa does.
+    pub waits: bool,
+}
+
+/// Where a session belongs that leaves for another node as a stream of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHome {
+    /// The slot of its channel.
+    pub slot: Slot,
+    /// The share that it counts for: that of the channel's account.
+    pub account: u64,
 }
 
 /// Why another node did not answer.
@@ -271,6 +282,18 @@ pub trait Machine {
         let _ = session;
     }
 
+    /// A session that was opened just now is a stream of a link: what it sends is confirmed as its client's machine
+    /// confirms it, and an answer to [`Output::Ask`] is followed by a newer one, as [`Input::Unacknowledged`].
+    fn comes_by_link(&mut self, session: SessionKey) {
+        let _ = session;
+    }
+
+    /// Where a session that was released for another node belongs there; `None` if it may not be a stream.
+    fn stream_home(&self, parcel: &Self::Parcel) -> Option<StreamHome> {
+        let _ = parcel;
+        None
+    }
+
     /// The other node has greeted: from here on the tunnel to it with this number has places, one for each descriptor.
     /// False when there are none and nobody makes room: then the parcel comes back. Outputs may follow.
     fn tunnel_enters(
@@ -281,6 +304,12 @@ pub trait Machine {
     ) -> bool {
         let _ = (parcel, place, node, at);
         true
+    }
+
+    /// The link that carried these tunnels to their owner has died: [`Output::LoseOwner`] follows for each, spread over
+    /// a time.
+    fn tunnels_lost(&mut self, places: &[u32], now: Now) {
+        let _ = (places, now);
     }
 
     /// A tunnel is gone, and its number is free. Harmless for one that has no places.

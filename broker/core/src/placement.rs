@@ -83,9 +83,13 @@ impl Placement {
         self.cluster.as_ref()?.slot(identity)
     }
 
-    /// The shard of this process that owns a channel, if this node does.
+    /// The shard of this process that owns a channel, if this node does. In a cluster that of its slot, so that other
+    /// nodes know it.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
+        if let Some(slot) = self.slot(identity) {
+            return slot.shard(self.shards);
+        }
         let place = self.hasher.hash_one(identity.as_str()) % u64::from(self.shards);
         ShardId(u16::try_from(place).unwrap_or(0))
     }
@@ -147,7 +151,9 @@ mod tests {
         map.assign(map.slot(&own).unwrap(), Some(NodeId(0)));
         map.assign(map.slot(&other).unwrap(), Some(NodeId(1)));
         let clustered = alone.clone().in_cluster(Arc::new(map));
-        assert_eq!(clustered.home(&own, Now(0)), Home::Here(alone.shard(&own)));
+        let shard = clustered.slot(&own).unwrap().shard(4);
+        assert_eq!(clustered.home(&own, Now(0)), Home::Here(shard));
+        assert_eq!(clustered.shard(&own), shard);
         assert_eq!(clustered.home(&other, Now(0)), Home::There(NodeId(1)));
         assert_eq!(clustered.home(&nobodys, Now(0)), Home::Nobody);
         assert_eq!(

@@ -48,6 +48,9 @@ enum Entry {
     Tls,
     InnerPlain,
     InnerTls,
+    /// As a stream of a link, which says what the client's machine has confirmed.
+    StreamPlain,
+    StreamTls,
 }
 
 /// An address, in 16 bytes where the standard type takes 32: those of IPv6 are boxed.
@@ -145,7 +148,7 @@ impl Session {
         Peer {
             remote: self.remote(),
             listener: self.listener,
-            tls: matches!(self.entry, Entry::Tls | Entry::InnerTls),
+            tls: matches!(self.entry, Entry::Tls | Entry::InnerTls | Entry::StreamTls),
             inner: self.is_inner(),
         }
     }
@@ -154,7 +157,22 @@ impl Session {
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
-        matches!(self.entry, Entry::InnerPlain | Entry::InnerTls)
+        !matches!(self.entry, Entry::Plain | Entry::Tls)
+    }
+
+    /// Whether it is a stream of a link.
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.entry, Entry::StreamPlain | Entry::StreamTls)
+    }
+
+    /// It is one.
+    pub(crate) fn comes_by_link(&mut self) {
+        self.entry = match self.entry {
+            Entry::Tls | Entry::InnerTls | Entry::StreamTls => Entry::StreamTls,
+            Entry::Plain | Entry::InnerPlain | Entry::StreamPlain => Entry::StreamPlain,
+        };
     }
 
     /// The address of the other end.

@@ -53,7 +53,7 @@ mod tunnel;
 pub use crate::channel::Towards;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{
-    Input, Intake, Machine, Output, Peer, Shown, TunnelFailure, Tunnelled, TurnedAway,
+    Input, Intake, Machine, Output, Peer, Shown, StreamHome, TunnelFailure, Tunnelled, TurnedAway,
 };
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
@@ -287,12 +287,24 @@ impl Machine for Shard {
         self.sockets.bring_one_call(session);
     }
 
+    fn comes_by_link(&mut self, session: SessionKey) {
+        self.sockets.comes_by_link(session);
+    }
+
+    fn stream_home(&self, parcel: &Self::Parcel) -> Option<StreamHome> {
+        tunnel::stream_home(&self.sockets, parcel)
+    }
+
     fn tunnel_enters(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
         let (sockets, _, books, _, todo) = self.parts();
         let enters = tunnel::enters(sockets, books, todo, (parcel, to), at);
         self.work_off(at);
         self.check();
         enters
+    }
+
+    fn tunnels_lost(&mut self, places: &[u32], now: Now) {
+        self.sockets.tunnels_lost(places, now);
     }
 
     fn tunnel_left(&mut self, place: u32) {

@@ -41,13 +41,18 @@ pub enum Purpose {
     Messages,
     /// A connection of a client, passed on.
     Tunnel,
+    /// A link, with clients as its streams.
+    Link,
 }
 
 impl Purpose {
-    fn protocol(self) -> Vec<u8> {
+    /// The name of its protocol.
+    #[must_use]
+    pub const fn protocol(self) -> &'static [u8] {
         match self {
-            Self::Messages => b"heliograph-messages/1".to_vec(),
-            Self::Tunnel => b"heliograph-tunnel/1".to_vec(),
+            Self::Messages => b"heliograph-messages/1",
+            Self::Tunnel => b"heliograph-tunnel/1",
+            Self::Link => b"heliograph-link/1",
         }
     }
 }
@@ -98,7 +103,7 @@ impl Keys {
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
                 Arc::clone(&self.shown),
             )));
-        config.alpn_protocols = vec![purpose.protocol()];
+        config.alpn_protocols = vec![purpose.protocol().to_vec()];
         config.enable_sni = false;
         config.resumption = Resumption::store(Arc::new(Tickets::default()))
             .tls12_resumption(Tls12Resumption::Disabled);
@@ -116,14 +121,14 @@ impl Keys {
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(
                 Arc::clone(&self.shown),
             )));
-        config.alpn_protocols = vec![purpose.protocol()];
+        config.alpn_protocols = vec![purpose.protocol().to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = match purpose {
             // One connection for each node.
             Purpose::Messages => 0,
             // For the one that it used, or for the next connection.
-            Purpose::Tunnel => 1,
+            Purpose::Tunnel | Purpose::Link => 1,
         };
         Ok(config)
     }

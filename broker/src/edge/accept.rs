@@ -98,6 +98,7 @@ impl<M: Machine> Edge<M> {
                 bytes,
                 whole,
             }) => self.sessions.call_came(session, bytes, whole, &mut self.io),
+            Some(Arrival::Link(arrived)) => self.sessions.accept_link(arrived, &mut self.io),
             Some(Arrival::Gone(session)) => self.sessions.lose_call(session, &mut self.io),
         }
     }

@@ -24,14 +24,23 @@ use std::time::Duration;
 /// Whether the peer of a socket has said its end, behind whatever is still to be read, or the connection is broken. A
 /// system call, without waiting.
 pub(crate) fn has_left(socket: &OwnedFd) -> bool {
+    polls(socket, PollFlags::RDHUP, PollFlags::HUP | PollFlags::ERR)
+}
+
+/// Whether something has come on a socket that was not read. The same.
+pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
+    polls(socket, PollFlags::IN, PollFlags::empty())
+}
+
+fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
-    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut polled = [PollFd::new(socket, asked)];
+    let events = asked | also;
     poll(&mut polled, Some(&now))
-        .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(ends)))
+        .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
 /// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.

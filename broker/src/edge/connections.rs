@@ -129,14 +129,16 @@ impl Connections {
         }
     }
 
-    /// Puts a connection on the list of those to flush in this turn.
+    /// Puts a connection on the list of those to flush in this turn. False when there is none.
     #[inline]
-    pub(crate) fn touch(&mut self, session: SessionKey) {
-        if let Some(connection) = self.table.get_mut(session)
-            && !std::mem::replace(&mut connection.dirty, true)
-        {
+    pub(crate) fn touch(&mut self, session: SessionKey) -> bool {
+        let Some(connection) = self.table.get_mut(session) else {
+            return false;
+        };
+        if !std::mem::replace(&mut connection.dirty, true) {
             self.touched.push(session);
         }
+        true
     }
 
     /// Takes the list of those to flush; [`Self::keep_touched`] brings it back when it is empty.

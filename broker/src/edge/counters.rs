@@ -63,6 +63,8 @@ pub struct EdgeCounts {
     pub handshake_bytes: u64,
     /// Gauge: bytes of incomplete TLS records of connections whose handshake is over.
     pub partial_record_bytes: u64,
+    /// Gauge: links that carry clients as streams, both ways.
+    pub links: u64,
     /// Gauge: tunnels to other nodes. Connections for pages of the admin listener are counted nowhere here.
     pub tunnels: u64,
     /// Tunnels begun.

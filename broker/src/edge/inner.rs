@@ -19,6 +19,7 @@ use crate::edge::connection::NEVER;
 use crate::edge::entropy;
 use crate::edge::inner_calls::{Call, say_frame};
 use crate::edge::io::{Io, Shaking};
+use crate::edge::letters::Arrived;
 use crate::edge::limits::{
     INNER_AHEAD_MAX, INNER_AHEAD_MS, INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX,
     LINK_HELD_BYTES, OVERDUE_PER_TURN,
@@ -77,6 +78,8 @@ pub(crate) enum Arrival {
     },
     /// The connection of a call is gone.
     Gone(SessionKey),
+    /// A link, whose hello is awaited.
+    Link(Arrived),
 }
 
 /// A call on a connection that is kept.
@@ -272,11 +275,13 @@ impl Inners {
             return None;
         };
         io.cipher.clear();
-        let mut said = Ok(());
+        let (mut said, mut is_link) = (Ok(()), false);
         if tls.handshaking() {
             let kind = tls.just_secured();
+            is_link = kind.is_some() && tls.is_link();
             let greeting = greeting(&inner.challenge);
-            let first: &[u8] = if kind.is_some() { &greeting } else { &[] };
+            let greets = kind.is_some() && !is_link;
+            let first: &[u8] = if greets { &greeting } else { &[] };
             said = tls.write(first, &mut io.cipher);
             io.count_handshake(kind);
         } else if tls.has_out() {
@@ -297,6 +302,7 @@ impl Inners {
             Read::Failed if tls.is_foreign() => refused.forged += 1,
             Read::Failed => refused.malformed += 1,
             Read::More | Read::End if too_much || said.is_err() => refused.malformed += 1,
+            Read::More if is_link => return self.becomes_link(place, *inner, io),
             Read::More => return self.read_header(place, inner, io),
             Read::End => {
                 inner.ended = true;
@@ -304,6 +310,15 @@ impl Inners {
             }
         }
         self.lose(place, inner, io)
+    }
+
+    /// The handshake of a link is over.
+    fn becomes_link(&mut self, place: u32, inner: Inner, io: &mut Io) -> Option<Arrival> {
+        let inner = self.take_inner(place, inner, io);
+        let (socket, bytes) = (inner.socket, inner.bytes);
+        inner
+            .tls
+            .map(|tls| Arrival::Link(Arrived { socket, tls, bytes }))
     }
 
     /// Looks at what has come of the header, and of the frame that may precede it.

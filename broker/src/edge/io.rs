@@ -12,7 +12,7 @@ use codec::http::{ErrorHead, Meta, respond};
 use ring::Ring;
 use socket2::SockRef;
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -214,6 +214,18 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     // A client that does not get it had left, or gets a reset, which means the same.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
+}
+
+/// One send(2) that does not wait: how many bytes the kernel took, `None` when the socket is broken.
+pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
+    match SockRef::from(socket).send_with_flags(bytes, flags) {
+        Ok(sent) => Some(sent),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Some(0)
+        }
+        Err(_) => None,
+    }
 }
 
 /// The other end, as it is shown and counted: a client of IPv4 at a listener on `[::]` is one of IPv4.

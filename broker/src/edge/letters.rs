@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 /// One letter in a shard's mailbox.
 ///
-/// Post [`Post::Handover`] and [refusable](Machine::refusable) letters with `Mailbox::post`, everything else with
-/// `Mailbox::post_always`.
+/// Post [`Post::Handover`], [`Post::Link`] and [refusable](Machine::refusable) letters with `Mailbox::post`, everything
+/// else with `Mailbox::post_always`.
 pub enum Post<M: Machine> {
     /// A connection that belongs to the reader's shard. Dropping the letter closes the connection.
     Handover(Box<Handover<M>>),
+    /// A link of another node that is for the reader's shard. Dropping the letter closes the connection.
+    Link(Box<Arrived>),
     /// A letter of the machine, from another shard's machine or from the side thread (drain, reload).
     Letter(M::Letter),
     /// Answer with the counters between two turns. A receiver that is gone does no harm.
@@ -52,6 +54,14 @@ pub struct Travelling {
     pub(crate) unread: Vec<u8>,
     /// It goes back to another node when its WebSocket is over.
     pub(crate) lease: Option<Box<Lease>>,
+}
+
+/// A connection of another node that will be a link, on its way to the shard that it is for.
+pub struct Arrived {
+    pub(crate) socket: OwnedFd,
+    pub(crate) tls: Box<crate::edge::tls::Tls>,
+    /// What has come behind the handshake.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A shard's answer to [`Post::Scrape`].
@@ -101,6 +111,12 @@ impl<M: Machine> Mail<M> {
     #[inline]
     pub(crate) fn own(&self) -> &Mailbox<Post<M>> {
         &self.mailboxes[self.id.index()]
+    }
+
+    /// Passes a link on to the shard that it is for. False when there is no room: it is closed.
+    pub(crate) fn pass_link(&self, to: ShardId, arrived: Arrived) -> bool {
+        let letter = Post::Link(Box::new(arrived));
+        self.mailboxes[to.index()].post(letter).is_ok()
     }
 
     /// Posts a letter of the machine: a question may be refused, whatever must arrive uses the reserve.

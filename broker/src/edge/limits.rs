@@ -237,6 +237,14 @@ pub(crate) const LINK_HELD_BYTES: usize = 4 << 10;
 /// Bytes of the TLS engine of one connection between nodes, without those that it holds.
 pub(crate) const LINK_ENGINE_BYTES: usize = 4 << 10;
 
+/// Links of a shard with other nodes, both ways, that carry clients as streams: one for each shard of each node that
+/// has clients or channels of this one. Beyond it a client gets 503, and a link of another node is closed.
+pub(crate) const LINKS_PER_SHARD_MAX: usize = 1024;
+
+/// Longest answer to a call that the front of a link gathers. Longer: the client is reset. Lists, the longest, each
+/// node answers by itself.
+pub(crate) const CALL_ANSWER_BYTES_MAX: usize = 1 << 20;
+
 /// From an inner connection to its whole header, in milliseconds. Later: closed.
 pub(crate) const INNER_HEADER_MS: u64 = 5_000;
 

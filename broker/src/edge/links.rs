@@ -24,6 +24,41 @@ pub struct Links {
     nodes: RwLock<Vec<Option<Reached>>>,
     /// TLS between nodes; `None` where they speak without.
     pub tls: Option<LinkTls>,
+    /// What links need that carry clients as streams; `None` where each client has a connection of its own.
+    pub streams: Option<StreamLinks>,
+}
+
+/// This node's part of links that carry clients as streams.
+#[derive(Debug)]
+pub struct StreamLinks {
+    /// The cluster's name.
+    pub cluster: Box<str>,
+    /// A number of this process alone.
+    pub start: u64,
+    /// Shards of this node.
+    pub shards: u16,
+    /// For links to other nodes: one for each shard, which remembers its own tickets.
+    pub clients: Vec<Arc<ClientConfig>>,
+}
+
+impl StreamLinks {
+    /// TLS with which a shard opens a link to a node, and the name of its tickets.
+    pub(crate) fn client(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+    ) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
+        tls_to(&self.clients, shard, node)
+    }
+}
+
+fn tls_to(
+    clients: &[Arc<ClientConfig>],
+    shard: ShardId,
+    node: NodeId,
+) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
+    let name = ServerName::try_from(format!("node-{}", node.index())).ok()?;
+    Some((clients.get(shard.index())?, name))
 }
 
 /// TLS between nodes, for all shards.
@@ -93,6 +128,7 @@ impl Links {
             own,
             nodes,
             tls,
+            streams: None,
         }
     }
 
@@ -148,9 +184,7 @@ impl Links {
         shard: ShardId,
         node: NodeId,
     ) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
-        let client = self.tls.as_ref()?.clients.get(shard.index())?;
-        let name = ServerName::try_from(format!("node-{}", node.index())).ok()?;
-        Some((client, name))
+        tls_to(&self.tls.as_ref()?.clients, shard, node)
     }
 }
 
@@ -163,6 +197,8 @@ pub(crate) enum LinkEnd {
     Owner(u32),
     /// A connection of another node whose header is awaited.
     Inner(u32),
+    /// A link that carries streams.
+    Link(u32),
 }
 
 /// The ring's key of a link's end.
@@ -171,6 +207,7 @@ pub(crate) fn link_key(end: LinkEnd) -> Key {
         LinkEnd::Client(place) => (0, place),
         LinkEnd::Owner(place) => (1, place),
         LinkEnd::Inner(place) => (2, place),
+        LinkEnd::Link(place) => (3, place),
     };
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
@@ -183,6 +220,7 @@ pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
         (LINK_SLOT, 0) => Some(LinkEnd::Client(place)),
         (LINK_SLOT, 1) => Some(LinkEnd::Owner(place)),
         (LINK_SLOT, 2) => Some(LinkEnd::Inner(place)),
+        (LINK_SLOT, 3) => Some(LinkEnd::Link(place)),
         (_, _) => None,
     }
 }
@@ -248,6 +286,11 @@ impl<T> Places<T> {
     /// The thing, to be looked at.
     pub(crate) fn get(&self, place: u32) -> Option<&T> {
         self.places.get(place as usize)?.as_deref()
+    }
+
+    /// As [`Self::get`], to be changed.
+    pub(crate) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        self.places.get_mut(place as usize)?.as_deref_mut()
     }
 
     /// The numbers of all.
@@ -337,6 +380,7 @@ mod tests {
                 LinkEnd::Client(place),
                 LinkEnd::Owner(place),
                 LinkEnd::Inner(place),
+                LinkEnd::Link(place),
             ] {
                 let key = link_key(end);
                 assert_eq!(link_end(key), Some(end));

@@ -158,6 +158,8 @@ impl<M: Machine> Edge<M> {
             if let Some(since) = self.io.turn.stood_still(before) {
                 let at = self.io.turn.at();
                 self.sessions.machine_mut().stood_still(since, at);
+                self.sessions
+                    .links_stood_still(at.now.since(since), &self.io);
             }
             if slept {
                 self.io.turn.cpu_lap();
@@ -172,6 +174,7 @@ impl<M: Machine> Edge<M> {
             if self.io.stopping
                 && self.sessions.connections().is_empty()
                 && self.sessions.tunnels().is_empty()
+                && self.sessions.streams().is_empty()
                 && self.inners.is_empty()
                 && self.listeners.closed()
             {
@@ -220,6 +223,7 @@ impl<M: Machine> Edge<M> {
         self.inners.end_overdue(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
+        self.sessions.serve_links(&mut self.io);
         self.sessions.hold_stalled(&mut self.io);
         self.sessions.tunnels_mut().restock(&mut self.io);
         self.sessions.rearm_some(&mut self.io);
@@ -258,6 +262,7 @@ impl<M: Machine> Edge<M> {
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
             || self.sessions.has_answers()
+            || self.sessions.streams().has_work()
             || !self.io.handshakes.is_empty()
             || !self.sessions.mail().own().is_empty()
             || self.io.ring.has_completions()
@@ -276,6 +281,7 @@ impl<M: Machine> Edge<M> {
             self.sessions.machine().deadline(),
             self.sessions.connections().next_overdue(),
             self.sessions.tunnels().next_due(),
+            self.sessions.streams().next_due(),
             self.sessions.next_slow_due(),
             self.inners.next_due(),
         ];
@@ -286,7 +292,8 @@ impl<M: Machine> Edge<M> {
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
-        let has_connections = !self.sessions.connections().is_empty();
+        let has_connections =
+            !self.sessions.connections().is_empty() || !self.sessions.streams().is_empty();
         let beat = has_connections.then(|| self.io.turn.now() + Duration::from_millis(BEAT_MS));
         let others = deadline.into_iter().chain(beat);
         self.listeners.next_due().into_iter().chain(others).min()

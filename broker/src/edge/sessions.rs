@@ -10,14 +10,18 @@
 
 pub(crate) mod end;
 mod flush;
+mod front;
 mod intake;
+mod links;
+mod served;
 mod tunnelled;
 
 use crate::devices::Devices;
 use crate::edge::connection::{Connection, Destination, Stage};
+use crate::edge::streams::Streams;
 use crate::edge::tunnels::{TunnelEvent, Tunnels};
 use crate::edge::{connections::Connections, io::Io, letters::Mail, limits::KEPT_SLOW_MS};
-use broker_core::machine::{Input, Machine, Output, Peer};
+use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure};
 use broker_core::time::{Moment, Now};
 use broker_core::{address_shares::Origin, id::SessionKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +33,7 @@ pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     tunnels: Tunnels<M>,
+    streams: Streams<M>,
     calls: Calls,
     /// What the peers of sessions have not acknowledged, for the machine that has asked: bytes, and the time of a round
     /// trip.
@@ -40,11 +45,12 @@ pub(crate) struct Sessions<M: Machine> {
 
 impl<M: Machine> Sessions<M> {
     /// No sessions but those that the machine may begin with.
-    pub(crate) fn new(machine: M, mail: Mail<M>, tunnels: Tunnels<M>) -> Self {
+    pub(crate) fn new(machine: M, mail: Mail<M>, tunnels: Tunnels<M>, streams: Streams<M>) -> Self {
         Self {
             machine,
             connections: Connections::default(),
             tunnels,
+            streams,
             calls: Calls::default(),
             told: VecDeque::new(),
             devices: None,
@@ -91,6 +97,22 @@ impl<M: Machine> Sessions<M> {
     #[inline]
     pub(crate) fn tunnels_mut(&mut self) -> &mut Tunnels<M> {
         &mut self.tunnels
+    }
+
+    /// The links.
+    #[inline]
+    pub(crate) fn streams(&self) -> &Streams<M> {
+        &self.streams
+    }
+
+    /// Whether clients of other nodes are streams of links.
+    pub(crate) fn carries_streams(&self) -> bool {
+        self.streams.is_on()
+    }
+
+    /// Whether this is the number of a client that is a stream, or awaits one.
+    pub(crate) fn has_client(&self, place: u32) -> bool {
+        self.streams.clients.contains_key(&place)
     }
 
     /// The shard's mail.
@@ -183,17 +205,30 @@ impl<M: Machine> Sessions<M> {
                 1.. => connection.round_trip_ms(),
             };
             self.told.push_back((session, bytes, round_trip_ms));
+        } else {
+            self.look_at_stream(session);
         }
     }
 
     fn obey(&mut self, output: Output<M::Letter>, io: &mut Io) {
         match output {
-            Output::Send(session) => self.connections.touch(session),
+            Output::Send(session) => {
+                if !self.connections.touch(session) {
+                    self.streams.touch_session(session);
+                }
+            }
             Output::HandOver(session, to) => {
                 self.restage(session, Stage::Leaving(Destination::Shard(to)), io)
             }
             Output::Tunnel(session, to) => {
                 self.restage(session, Stage::Leaving(Destination::Node(to)), io)
+            }
+            Output::EndTunnel(place) if self.has_client(place) => self.displace_client(place, io),
+            Output::LoseOwner(place) if self.has_client(place) => {
+                self.lose_client(place, TunnelFailure::Moved, io);
+            }
+            Output::LeaveTunnel(place) if self.has_client(place) => {
+                self.leave_with_client(place, io);
             }
             Output::EndTunnel(place) => {
                 self.tunnel(place, TunnelEvent::Displaced, io);
@@ -203,7 +238,7 @@ impl<M: Machine> Sessions<M> {
             Output::Admin(session) => self.restage(session, Stage::Leaving(Destination::Admin), io),
             Output::Close(session) => self.restage(session, Stage::Closing, io),
             Output::Abort(session) => {
-                if !self.calls.note(session, Over::Failed) {
+                if !self.abort_stream(session) && !self.calls.note(session, Over::Failed) {
                     self.connections.abort(session, &mut io.counts);
                 }
             }
@@ -225,6 +260,14 @@ impl<M: Machine> Sessions<M> {
 
     /// A session ends, or leaves. That of a call has nothing but its answer.
     fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
+        let is_stream = if to == Stage::Closing {
+            self.close_stream(session)
+        } else {
+            self.abort_stream(session) // a link ends at the shard of its channels
+        };
+        if is_stream {
+            return;
+        }
         let over = if to == Stage::Closing {
             Over::Answered
         } else {

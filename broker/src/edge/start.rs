@@ -190,6 +190,15 @@ impl EdgeSettings {
         )
     }
 
+    /// Links of one shard, and the bytes of each without those of its streams.
+    #[must_use]
+    pub fn links() -> (usize, usize) {
+        (
+            limits::LINKS_PER_SHARD_MAX,
+            LINK_ENGINE_BYTES + LINK_HELD_BYTES + AHEAD_BYTES,
+        )
+    }
+
     /// The most bytes of one spare buffer.
     #[must_use]
     pub const fn spare_send_bytes() -> usize {

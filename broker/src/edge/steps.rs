@@ -29,7 +29,7 @@ impl<M: Machine> Edge<M> {
                     .sessions
                     .received(session, received, more, &mut self.io);
                 if let Err(received) = known {
-                    self.link_received(key, received);
+                    self.link_received(key, received, more);
                 }
             }
             Completion::Sent { key, bytes, result } => match link_end(key) {
@@ -46,9 +46,13 @@ impl<M: Machine> Edge<M> {
                 return false;
             }
             Completion::Connected { key, result } => {
-                if let Some(LinkEnd::Owner(place)) = link_end(key) {
-                    let event = TunnelEvent::Connected(&result);
-                    self.sessions.tunnel(place, event, &mut self.io);
+                let (sessions, io) = (&mut self.sessions, &mut self.io);
+                match link_end(key) {
+                    Some(LinkEnd::Owner(place)) => {
+                        sessions.tunnel(place, TunnelEvent::Connected(&result), io);
+                    }
+                    Some(LinkEnd::Link(place)) => sessions.link_connected(place, &result, io),
+                    Some(LinkEnd::Client(_) | LinkEnd::Inner(_)) | None => {}
                 }
             }
             Completion::TimedOut => return false,
@@ -57,8 +61,16 @@ impl<M: Machine> Edge<M> {
     }
 
     /// A completion of a connection between nodes.
-    fn link_received(&mut self, key: Key, received: Received) {
+    fn link_received(&mut self, key: Key, received: Received, more: bool) {
         let (place, side) = match link_end(key) {
+            Some(LinkEnd::Link(place)) => {
+                return self
+                    .sessions
+                    .link_received(place, received, more, &mut self.io);
+            }
+            Some(LinkEnd::Client(place)) if self.sessions.has_client(place) => {
+                return self.sessions.client_received(place, received, &mut self.io);
+            }
             Some(LinkEnd::Client(place)) => (place, Side::Client),
             Some(LinkEnd::Owner(place)) => (place, Side::Owner),
             Some(LinkEnd::Inner(place)) => {
@@ -79,6 +91,14 @@ impl<M: Machine> Edge<M> {
 
     fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, result: &io::Result<usize>) {
         let (place, side) = match end {
+            LinkEnd::Link(place) => {
+                return self.sessions.link_sent(place, flight, result, &mut self.io);
+            }
+            LinkEnd::Client(place) if self.sessions.has_client(place) => {
+                return self
+                    .sessions
+                    .client_sent(place, flight, result, &mut self.io);
+            }
             LinkEnd::Client(place) => (place, Side::Client),
             LinkEnd::Owner(place) => (place, Side::Owner),
             LinkEnd::Inner(place) => {
@@ -100,6 +120,7 @@ impl<M: Machine> Edge<M> {
                     let arrival = self.inners.step(place, &mut self.io);
                     self.arrived(arrival);
                 }
+                Shaking::Link(LinkEnd::Link(place)) => self.sessions.link_step(place, &mut self.io),
                 Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
                     self.sessions.tunnel(place, TunnelEvent::Step, &mut self.io);
                 }
@@ -125,6 +146,10 @@ impl<M: Machine> Edge<M> {
                 Post::Handover(handover) => {
                     traffic = true;
                     self.adopt(*handover);
+                }
+                Post::Link(arrived) => {
+                    traffic = true;
+                    self.sessions.accept_link(*arrived, &mut self.io);
                 }
                 Post::Letter(letter) => {
                     traffic = true;
@@ -199,6 +224,7 @@ impl<M: Machine> Edge<M> {
             connections.cut(session, &mut self.io.counts);
         }
         self.sessions.close_tunnels(&mut self.io);
+        self.sessions.close_links(&mut self.io);
         self.sessions.end_calls(&mut self.io);
         self.inners.end_all(&mut self.io);
     }
@@ -265,6 +291,9 @@ impl<M: Machine> Edge<M> {
         };
         let (origin, bytes) = (Origin::of(departed.remote().ip()), departed.bytes());
         let io = &mut self.io;
+        if self.sessions.carries_streams() {
+            return self.sessions.begin_stream(node, departed, io);
+        }
         if (departed.repeats() || departed.is_call())
             && self.sessions.tunnel_room(origin, bytes, io)
             && let Some(taken) = (self.sessions.tunnels_mut()).take_waiting(node, &departed, io)

@@ -21,6 +21,7 @@ use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::edge::tls_engine::{Engine, Fault, Step};
 use broker_core::machine::{Shown, TurnedAway};
 use broker_core::{address_shares::Origin, time::Now};
+use link::Purpose;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
@@ -318,6 +319,11 @@ impl Tls {
     /// Whether the connection failed since its peer is no node of this cluster.
     pub(crate) fn is_foreign(&self) -> bool {
         self.fault == Some(Fault::Foreign)
+    }
+
+    /// Whether the other side is a node that opens a link.
+    pub(crate) fn is_link(&self) -> bool {
+        self.engine.alpn_protocol() == Some(Purpose::Link.protocol())
     }
 
     /// Why the handshake under way comes to nothing; `None` if it is over, if the peer sent nothing that begins one, or

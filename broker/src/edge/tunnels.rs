@@ -32,9 +32,11 @@ mod end;
 mod kept_calls;
 mod stock;
 
+use crate::edge::io::{Io, send_at_once};
 use crate::edge::links::{Links, Places, Turns};
-use crate::edge::{connection::NEVER, io::Io, start::TakeAdmin, tls::Tls};
+use crate::edge::{connection::NEVER, start::TakeAdmin, tls::Tls};
 use ahead::{Aheads, Upgrade};
+pub(crate) use begin::{connecting_socket, keep_alive};
 use broker_core::address_shares::{Crowd, Origin};
 use broker_core::id::{NodeId, ShardId};
 use broker_core::machine::{Machine, Peer, TunnelFailure, Tunnelled};
@@ -43,7 +45,6 @@ use codec::proxy::{CHALLENGE_BYTES, CallEntry, FRAME_BYTES, NotFrame, OwnerFrame
 use codec::ws::Follower;
 use copy::SideOf;
 use ring::Received;
-use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -112,8 +113,18 @@ impl<M: Machine> Tunnels<M> {
         empty
     }
 
-    /// Those to other nodes.
-    fn to_nodes(&self) -> u64 {
+    /// A number for a client that is a stream of a link: the machine knows both by their numbers.
+    pub(crate) fn claim(&mut self) -> Option<u32> {
+        self.all.claim()
+    }
+
+    /// That number is free.
+    pub(crate) fn release(&mut self, place: u32) {
+        self.all.release(place);
+    }
+
+    /// Those to other nodes, with clients that are streams.
+    pub(crate) fn to_nodes(&self) -> u64 {
         (self.all.len() - self.of_admin - self.ahead()) as u64
     }
 
@@ -191,10 +202,10 @@ pub(crate) struct Tunnel<M: Machine> {
 
 /// A client whose connection has left the table, on its way into a tunnel.
 pub(crate) struct Departed<M: Machine> {
-    client: Half,
-    parcel: M::Parcel,
+    pub(crate) client: Half,
+    pub(crate) parcel: M::Parcel,
     /// The client's address and request, for the owner.
-    sent: Tunnelled,
+    pub(crate) sent: Tunnelled,
 }
 
 /// A client that comes back, for the machine to answer it.
@@ -331,7 +342,7 @@ impl<M: Machine> Tunnel<M> {
             parcel: Some(parcel),
             repeats: sent.repeats,
             ahead: false,
-            call: sent.call,
+            call: sent.call.filter(|_| !sent.waits),
             kept: None,
             upgrade: None,
             request: sent.bytes,
@@ -458,19 +469,8 @@ impl Half {
         if bytes.is_empty() {
             return Some((0, bytes));
         }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        match SockRef::from(&self.socket).send_with_flags(bytes, flags) {
-            Ok(sent) => Some((sent, bytes.get(sent..).unwrap_or_default())),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Some((0, bytes))
-            }
-            Err(_) => None,
-        }
+        let sent = send_at_once(&self.socket, bytes, 0)?;
+        Some((sent, bytes.get(sent..).unwrap_or_default()))
     }
 }
 

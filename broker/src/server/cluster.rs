@@ -5,14 +5,16 @@ mod inquiries;
 pub(crate) mod node;
 pub(crate) mod slot_orders;
 
-use crate::edge::{LinkTls, Links};
+use crate::edge::{LinkTls, Links, StreamLinks};
 use crate::failure::Failure;
 use crate::files;
+use crate::server::random::seeds;
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::slot_maps::{FixedMap, SlotMap};
 use broker_core::settings::{Link, Settings};
 use broker_core::{auth::SessionKeys, id::NodeId};
 use link::{Keys, Purpose};
+use rustls::ClientConfig;
 use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -55,8 +57,14 @@ impl Cluster {
         };
         let secret = secret(secret_file).map_err(|rule| wrong("secret_file", secret_file, rule))?;
         let tls = tls(settings, &secret, name)?;
+        let new_links = || -> Result<Links, Failure> {
+            let key = secret.link_key(name);
+            let mut links = Links::new(key, node.as_str().into(), tls);
+            links.streams = streams(settings, &secret, name)?;
+            Ok(links)
+        };
         let Some(map_file) = &cluster.map_file else {
-            let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
+            let links = new_links()?;
             let (session_keys, ticket_keys) =
                 (session_keys(&secret, name), secret.ticket_keys(name));
             let etcd = EtcdPart {
@@ -77,7 +85,7 @@ impl Cluster {
         let own = fixed
             .node(node)
             .ok_or_else(|| wrong("map_file", map_file, String::new()))?;
-        let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
+        let links = new_links()?;
         for (number, (name, address)) in (0..).zip(&fixed.nodes) {
             links.put(NodeId(number), name, &[*address], &[address.port()]);
         }
@@ -153,20 +161,55 @@ pub(crate) fn tls(
         Link::Plain => Ok(None),
         Link::Tls => derive(settings.shards, secret, cluster)
             .map(Some)
-            .map_err(|error| {
-                Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"))
-            }),
+            .map_err(|error| no_tls(&error)),
     }
+}
+
+/// The part of links that carry clients as streams, if they do.
+///
+/// # Errors
+/// [`Failure::Fatal`] when the system gives no random bytes.
+fn streams(
+    settings: &Settings,
+    secret: &ClusterSecret,
+    cluster: &str,
+) -> Result<Option<StreamLinks>, Failure> {
+    if !settings.cluster.links {
+        return Ok(None);
+    }
+    let keys = Keys::derive(secret, cluster);
+    let clients = keys.and_then(|keys| clients(&keys, settings.shards, Purpose::Link));
+    let [start, ..] = seeds()?;
+    Ok(Some(StreamLinks {
+        cluster: cluster.into(),
+        start,
+        shards: u16::try_from(settings.shards).unwrap_or(u16::MAX),
+        clients: clients.map_err(|error| no_tls(&error))?,
+    }))
+}
+
+fn no_tls(error: &rustls::Error) -> Failure {
+    Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"))
+}
+
+/// Of each shard, for connections to other nodes.
+fn clients(
+    keys: &Keys,
+    shards: usize,
+    purpose: Purpose,
+) -> Result<Vec<Arc<ClientConfig>>, rustls::Error> {
+    (0..shards)
+        .map(|_| keys.client(purpose).map(Arc::new))
+        .collect()
 }
 
 fn derive(shards: usize, secret: &ClusterSecret, cluster: &str) -> Result<LinkTls, rustls::Error> {
     let keys = Keys::derive(secret, cluster)?;
-    let server = keys.server(Purpose::Tunnel)?;
-    let clients: Result<Vec<_>, _> = (0..shards)
-        .map(|_| keys.client(Purpose::Tunnel).map(Arc::new))
-        .collect();
+    let mut server = keys.server(Purpose::Tunnel)?;
+    let link = Purpose::Link.protocol().to_vec();
+    server.alpn_protocols.push(link);
     Ok(LinkTls {
         server: Arc::new(server),
-        clients: clients?,
+        clients: clients(&keys, shards, Purpose::Tunnel)?,
     })
 }

@@ -3,11 +3,11 @@
 //! ```text
 //!   0           8          12       14
 //!  ┌───────────┬──────────┬────────┬─────────┬──────────────────┬────────────────────┐
-//!  │ HELIOLNK  │ version  │ length │ cluster │ sender: a node   │ receiver: a node   │
+//!  │ HELIOLNK  │ version  │ length │ cluster │ sender: a node   │ receiver: a node   │ shard 2, shards 2
 //!  └───────────┴──────────┴────────┴─────────┴──────────────────┴────────────────────┘
 //!   cluster: length 1, text          node: length 1, name, directory 4, start 8
 //! ```
-//! What follows the receiver within the length is skipped, so that a later version can say more.
+//! What follows the shards within the length is skipped, so that a later version can say more.
 
 use crate::link::take;
 
@@ -22,7 +22,14 @@ pub struct Hello<'a> {
     pub from: NodeName<'a>,
     /// The node that it is for.
     pub to: NodeName<'a>,
+    /// The owner's shard that the link ends at: of a front the one that it is for, or [`ANY_SHARD`].
+    pub shard: u16,
+    /// The number of the sender's shards.
+    pub shards: u16,
 }
+
+/// Whichever shard of the owner accepts the link: its front does not know how many there are.
+pub const ANY_SHARD: u16 = u16::MAX;
 
 /// One process of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +52,7 @@ pub const NAME_BYTES_MAX: usize = 63;
 /// Longest hello: three names and two processes, and room for what later versions say.
 pub const HELLO_BYTES_MAX: usize = 512;
 
-const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 <= HELLO_BYTES_MAX);
+const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 + 4 <= HELLO_BYTES_MAX);
 
 const MAGIC: [u8; 8] = *b"HELIOLNK";
 
@@ -62,6 +69,8 @@ impl<'a> Hello<'a> {
             rest.extend_from_slice(&node.directory.to_be_bytes());
             rest.extend_from_slice(&node.start.to_be_bytes());
         }
+        rest.extend_from_slice(&self.shard.to_be_bytes());
+        rest.extend_from_slice(&self.shards.to_be_bytes());
         let length = u16::try_from(rest.len()).unwrap_or(0);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.version.to_be_bytes());
@@ -95,6 +104,8 @@ impl<'a> Hello<'a> {
             cluster,
             from: read_node(&mut rest).ok_or(NotHello)?,
             to: read_node(&mut rest).ok_or(NotHello)?,
+            shard: u16::from_be_bytes(take(&mut rest).ok_or(NotHello)?),
+            shards: u16::from_be_bytes(take(&mut rest).ok_or(NotHello)?),
         };
         Ok(Some((hello, FIXED_BYTES + length)))
     }

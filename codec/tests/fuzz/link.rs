@@ -39,6 +39,8 @@ fn written() -> Vec<Vec<u8>> {
         cluster: "c",
         from: node,
         to: node,
+        shard: 3,
+        shards: 16,
     };
     let mut greeting = Vec::new();
     hello.write(&mut greeting);

@@ -24,6 +24,7 @@
 //! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
 //! that never began, or out of bounds, is a [`Fault`], which ends the link.
 
+mod greeting;
 mod pulse;
 mod stream;
 
@@ -32,7 +33,8 @@ use crate::cluster::limits::{
     LINK_WINDOW_BYTES, LINK_WRITE_BYTES,
 };
 use crate::time::Now;
-use codec::link::{Ack, Client, End, Frame, FrameError, Hello, How, Open, Reader, write};
+use codec::link::{Ack, Client, End, Frame, FrameError, How, Open, Reader, write};
+pub use greeting::{Mismatch, check_hello};
 use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Stream;
@@ -64,6 +66,7 @@ pub struct Link {
     /// Bytes for local sides that have not taken them, and of local sides that are in no frame.
     held: usize,
     waiting: usize,
+    waiting_max: usize,
     empty_since: Option<Now>,
     events: VecDeque<Event>,
     death: Option<Death>,
@@ -185,42 +188,6 @@ pub enum Refused {
     Full,
 }
 
-/// Why a hello is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Mismatch {
-    /// An inner version that is no neighbour of this one.
-    Version,
-    /// Another cluster.
-    Cluster,
-    /// It is for another node.
-    Node,
-    /// It is for another process of this node.
-    Process,
-}
-
-/// Whether the other side's hello fits the own one.
-///
-/// # Errors
-/// The first thing in which it does not.
-pub fn check_hello(own: &Hello<'_>, theirs: &Hello<'_>) -> Result<(), Mismatch> {
-    let (me, meant) = (own.from, theirs.to);
-    if own.version.abs_diff(theirs.version) > 1 {
-        return Err(Mismatch::Version);
-    }
-    if own.cluster != theirs.cluster {
-        return Err(Mismatch::Cluster);
-    }
-    if me.name != meant.name {
-        return Err(Mismatch::Node);
-    }
-    let is_known = (meant.directory, meant.start) != (0, 0);
-    if is_known && (me.directory, me.start) != (meant.directory, meant.start) {
-        return Err(Mismatch::Process);
-    }
-    Ok(())
-}
-
 impl Link {
     /// An end whose hellos are exchanged. `window`: bytes that the local side of a stream may have unconfirmed, at most
     /// [`LINK_WINDOW_BYTES`].
@@ -243,6 +210,7 @@ impl Link {
             starved: VecDeque::new(),
             held: 0,
             waiting: 0,
+            waiting_max: LINK_WAITING_BYTES_MAX,
             empty_since: None,
             events: VecDeque::new(),
             death: None,
@@ -363,7 +331,7 @@ impl Link {
                 self.write_piece(id, out, now);
             }
         }
-        if self.waiting <= LINK_WAITING_BYTES_MAX / 2 {
+        if self.waiting <= self.waiting_max / 2 {
             while let Some(id) = self.starved.pop_front() {
                 self.change(id, |_| ()); // tells it that there is room
             }
@@ -415,18 +383,9 @@ impl Link {
         if self.newest == u32::MAX {
             self.leave();
         }
-        let is_full = self.streams.len() >= LINK_STREAMS_MAX
-            || self.waiting >= LINK_WAITING_BYTES_MAX
-            || u32::try_from(request.len()).is_err();
-        for (refuses, why) in [
-            (self.death.is_some(), Refused::Dead),
-            (self.is_away || self.role == Role::Owner, Refused::Away),
-            (self.is_doubtful(), Refused::Doubtful),
-            (is_full || request.is_empty(), Refused::Full),
-        ] {
-            if refuses {
-                return Err(why);
-            }
+        self.accepts()?;
+        if request.is_empty() || u32::try_from(request.len()).is_err() {
+            return Err(Refused::Full);
         }
         self.newest += 1;
         let stream = Stream::of_client(self.newest, client, request, account);
@@ -436,15 +395,34 @@ impl Link {
         Ok(self.newest)
     }
 
+    /// Of a front: whether a stream may begin.
+    ///
+    /// # Errors
+    /// The reason why none does.
+    pub fn accepts(&self) -> Result<(), Refused> {
+        let is_full = self.streams.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max;
+        for (refuses, why) in [
+            (self.death.is_some(), Refused::Dead),
+            (self.is_away || self.role == Role::Owner, Refused::Away),
+            (self.is_doubtful(), Refused::Doubtful),
+            (is_full, Refused::Full),
+        ] {
+            if refuses {
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes that the local side may push. [`Event::Room`] follows where there are none.
     pub fn room(&mut self, id: u32) -> usize {
-        let is_full = self.waiting >= LINK_WAITING_BYTES_MAX;
+        let left = self.waiting_max.saturating_sub(self.waiting);
         let Some(stream) = self.streams.get_mut(&id) else {
             return 0;
         };
-        let room = if is_full { 0 } else { stream.outgoing.room() };
+        let room = stream.outgoing.room().min(left);
         if room == 0 && !std::mem::replace(&mut stream.is_starved, true) {
-            self.starved.extend(Some(id).filter(|_| is_full));
+            self.starved.extend(Some(id).filter(|_| left == 0));
         }
         room
     }
@@ -514,6 +492,32 @@ impl Link {
     /// [`How::Finish`] another end may follow, which goes at once; all others are the last.
     pub fn end(&mut self, id: u32, how: How) {
         self.change(id, |stream| stream.end(how));
+    }
+
+    /// Of a front: another node has the client's channel, or this one ends. The client learns of it by
+    /// [`Event::Ended`], as if the link had died, and the owner as of a reset.
+    pub fn lose(&mut self, id: u32) {
+        let role = self.role;
+        self.change(id, |stream| stream.lose(role));
+        self.end(id, How::Reset);
+    }
+
+    /// Bytes that were pushed and are not confirmed; 0 for a stream that is gone.
+    #[must_use]
+    pub fn unconfirmed(&self, id: u32) -> u64 {
+        let stream = self.streams.get(&id);
+        stream.map_or(0, |stream| stream.outgoing.unconfirmed())
+    }
+
+    /// Of bytes of local sides no more wait for frames than these, where [`LINK_WAITING_BYTES_MAX`] is shared by links.
+    pub fn bound_waiting(&mut self, bytes: usize) {
+        self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
+    }
+
+    /// Bytes that are held for local sides, which have not taken them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Checks the sums and each stream's offsets.
@@ -656,7 +660,7 @@ impl Link {
         if stream.has_piece() && !std::mem::replace(&mut stream.is_in_pieces, true) {
             self.pieces.push_back(id);
         }
-        let has_room = stream.outgoing.room() > 0 && self.waiting < LINK_WAITING_BYTES_MAX;
+        let has_room = stream.outgoing.room() > 0 && self.waiting < self.waiting_max;
         if has_room && std::mem::take(&mut stream.is_starved) {
             self.events.push_back(Event::Room(id));
         }
@@ -729,8 +733,8 @@ impl Link {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// The bound for held bytes is reached: the account with most loses its stream with most.
-    fn end_slowest(&mut self) {
+    /// A bound for held bytes is reached: the account with most loses its stream with most.
+    pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
         for stream in self.streams.values() {

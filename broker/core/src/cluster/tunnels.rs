@@ -114,6 +114,26 @@ impl Tunnels {
         }
     }
 
+    /// The link of these to their owner has died: they are to be closed, as if that had lost its slots.
+    pub fn lose(&mut self, places: &[u32], now: Now) {
+        let mut lost = Vec::new();
+        for place in places {
+            let Some(lead) = self.leads.get(place) else {
+                continue;
+            };
+            let (owner, tunnel) = ((lead.slot, lead.node), (lead.is_master, *place));
+            if let Some(group) = self.groups.get_mut(&owner)
+                && group.remove(&tunnel)
+            {
+                lost.push(tunnel);
+                if group.is_empty() {
+                    self.groups.remove(&owner);
+                }
+            }
+        }
+        self.close(Cause::Lost, lost, (now, LOST_CLOSE_MS));
+    }
+
     /// This node ends: all are to be closed, over this time.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();

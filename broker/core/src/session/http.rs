@@ -83,7 +83,7 @@ pub struct Onward {
     pub caller: Caller,
     /// The request as it came, and what followed it so far.
     pub bytes: Vec<u8>,
-    /// Bytes of the request alone, of a call that its owner answers by itself.
+    /// Bytes of the request alone, of a call.
     pub call: Option<usize>,
     /// Its entry in the count of all.
     pub counted: OnwardCount,

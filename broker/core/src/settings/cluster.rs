@@ -21,6 +21,8 @@ pub struct Cluster {
     pub ports: Vec<u16>,
     /// The protocol spoken there, if it was configured: see [`Self::link`].
     pub link: Option<Link>,
+    /// Whether clients of other nodes are streams of links.
+    pub links: bool,
     /// A file that says which node owns which slots.
     pub map_file: Option<PathBuf>,
     /// Whether discovery names the owner in the host.
@@ -128,6 +130,7 @@ impl Cluster {
             advertise: _,
             ports: _,
             link: _,
+            links: _,
             map_file,
             direct: _,
             peers: _,
@@ -151,6 +154,7 @@ impl Default for Cluster {
             advertise: None,
             ports: Vec::new(),
             link: None,
+            links: false,
             map_file: None,
             direct: false,
             peers: None,

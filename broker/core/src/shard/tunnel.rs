@@ -10,7 +10,7 @@ use crate::cluster::tunnels::Lead;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
-use crate::machine::{Output, TunnelFailure, Tunnelled};
+use crate::machine::{Output, StreamHome, TunnelFailure, Tunnelled};
 use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
 use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
 use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
@@ -88,8 +88,6 @@ pub(crate) fn call_is_here(
     if matches!(home, Home::Here(_)) {
         return true;
     }
-    // An offer waits for its master for as long as its caller likes.
-    let is_short = call.operation() != Operation::SendAlexaOfferToMaster;
     let onward = Onward {
         purpose: Purpose::Api(call.operation()),
         identity,
@@ -97,7 +95,7 @@ pub(crate) fn call_is_here(
         channel: call.channel_name().unwrap_or_default().into(),
         client_id: None,
         caller: caller.clone(),
-        call: is_short.then_some(whole.len()),
+        call: Some(whole.len()),
         bytes: whole,
         counted: sockets.count_onward(),
     };
@@ -256,20 +254,36 @@ fn announce(
 
 /// The bytes that go to the other node, or to the side thread.
 pub(crate) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
-    let (bytes, repeats, call) = match &mut parcel.load {
+    let mut sent = Tunnelled {
+        peer: parcel.peer,
+        bytes: Vec::new(),
+        repeats: false,
+        call: None,
+        waits: false,
+    };
+    match &mut parcel.load {
         // A call may have been carried out; an upgrade ends with its connection.
         ParcelLoad::Onward(onward) => {
-            let repeats = is_upgrade(onward);
-            (&mut onward.bytes, repeats, onward.call)
+            (sent.repeats, sent.call) = (is_upgrade(onward), onward.call);
+            // An offer waits for its master for as long as its caller likes.
+            sent.waits = onward.purpose == Purpose::Api(Operation::SendAlexaOfferToMaster);
+            sent.bytes = std::mem::take(&mut onward.bytes);
         }
-        ParcelLoad::Admin(bytes) => (bytes, false, None),
+        ParcelLoad::Admin(bytes) => sent.bytes = std::mem::take(bytes),
         ParcelLoad::Upgrade { .. } => return None,
+    }
+    Some(sent)
+}
+
+/// Where a stream to the node of its channel belongs.
+pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHome> {
+    let ParcelLoad::Onward(onward) = &parcel.load else {
+        return None;
     };
-    Some(Tunnelled {
-        peer: parcel.peer,
-        bytes: std::mem::take(bytes),
-        repeats,
-        call,
+    let placement = sockets.placement();
+    Some(StreamHome {
+        slot: placement.slot(&onward.identity)?,
+        account: placement.caller(onward.identity.account()),
     })
 }
 

@@ -232,6 +232,54 @@ fn what_a_dead_link_is_for_a_client_goes_by_what_it_has() {
 }
 
 #[test]
+fn a_client_whose_owner_is_lost_ends_as_on_a_dead_link_and_the_owner_learns_of_a_reset() {
+    let unanswered = |kind| {
+        let (mut front, mut owner) = pair();
+        let id = open(&mut front, kind);
+        carry(&mut front, &mut owner, 0);
+        (front, owner, id)
+    };
+    let taken = |kind, whole, bytes| {
+        let (mut front, owner, id) = answered(kind, 9, whole);
+        front.took(id, bytes);
+        (front, owner, id)
+    };
+    for ((mut front, mut owner, id), ending) in [
+        (unanswered(Kind::Upgrade), Ending::Repeat(b"head".to_vec())),
+        (unanswered(Kind::Call), Ending::Unavailable),
+        (taken(Kind::Upgrade, true, 9), Ending::Close(1001)),
+        (taken(Kind::Upgrade, true, 8), Ending::Reset),
+        (taken(Kind::Call, true, 9), Ending::Reset),
+    ] {
+        let came = owner.inbox(id).len();
+        owner.took(id, came);
+        drop((events(&mut front), events(&mut owner)));
+        front.lose(id);
+        assert_eq!(events(&mut front), [Event::Ended(id, ending)]);
+        carry(&mut front, &mut owner, 0);
+        let left = Event::Ended(id, Ending::Left(How::Reset));
+        assert!(events(&mut owner).contains(&left));
+        owner.end(id, How::Cut(0));
+        carry(&mut owner, &mut front, 0);
+        assert!(matches!(events(&mut front)[..], [Event::Gone(gone, _)] if gone == id));
+        assert_eq!(front.accepts(), Ok(()), "the link goes on");
+    }
+}
+
+#[test]
+fn links_share_what_may_wait_for_frames() {
+    let (mut front, mut owner, id) = answered(Kind::Upgrade, 1, true);
+    front.bound_waiting(1_000);
+    assert_eq!(front.room(id), 1_000);
+    front.push(id, &[7; 1_000], false);
+    assert_eq!((front.room(id), front.accepts()), (0, Err(Refused::Full)));
+    events(&mut front);
+    carry(&mut front, &mut owner, 0);
+    assert_eq!(events(&mut front), [Event::Room(id)]);
+    assert_eq!((front.room(id), front.accepts()), (1_000, Ok(())));
+}
+
+#[test]
 fn a_silent_link_is_asked_doubted_and_given_up() {
     let (mut front, mut owner, id) = answered(Kind::Upgrade, 1, true);
     front.tick(Now(LINK_PING_MS - 1));

@@ -107,6 +107,8 @@ fn a_hello_is_for_this_process_of_this_cluster() {
             cluster,
             from,
             to,
+            shard: 0,
+            shards: 1,
         }
     };
     let (from, to) = (hello(6, "c", "n1", 5).to, hello(6, "c", "n1", 5).from);

@@ -123,6 +123,16 @@ fn many_tunnels_are_spread_evenly_and_each_is_closed_once() {
     assert!(closed.iter().all(|(_, ms)| *ms < LOST_CLOSE_MS));
 }
 
+#[test]
+fn tunnels_of_a_dead_link_are_closed_masters_first_and_others_stay() {
+    let mut node = with_tunnels(&[Some("v1"), None, Some("v2"), Some("v3")]);
+    let now = node.at.now;
+    node.shard.tunnels_lost(&[0, 1, 3, 9], now);
+    let closed = closed(&mut node, 5_000);
+    assert_eq!(places(&closed), [1, 0, 3]);
+    assert!(closed.iter().all(|(_, ms)| *ms < LOST_CLOSE_MS));
+}
+
 /// An upgrade that the owner of before had not answered.
 #[test]
 fn a_request_that_comes_back_goes_to_the_next_owner_at_once() {

@@ -136,6 +136,7 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
         bytes: sent,
         repeats,
         call,
+        waits: _,
     } = Shard::tunnelled(&mut parcel).expect("to a node");
     assert_eq!(
         (peer.remote, sent, repeats, call),

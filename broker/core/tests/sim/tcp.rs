@@ -156,8 +156,8 @@ impl World {
     }
 
     /// A client vanishes without a word, in whatever it was doing: this connection of it stays, and nothing comes
-    /// through on it any more. Some come back at once by another one. The old one ends by a time limit of ours, or by
-    /// the kernel's ([`Self::mend_some`]), or lasts beside its successor.
+    /// through on it any more. Some come back at once by another one. The old one ends by a time limit of ours, by a
+    /// reset ([`Self::mend_some`]), or lasts beside its successor.
     pub(crate) fn half_open_some(&mut self) {
         let Some(conn) = self.pick(|socket| socket.has_session() && !socket.tcp.cut) else {
             return;

@@ -6,9 +6,10 @@
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key};
+use crate::edge::io::{Io, send_at_once};
 use crate::edge::letters::{Handover, Travelling};
-use crate::edge::sessions::flush::{Flushed, send_at_once};
-use crate::edge::{connections::GivenUp, io::Io, limits::ENCRYPT_BYTES, links::Lease};
+use crate::edge::sessions::flush::Flushed;
+use crate::edge::{connections::GivenUp, limits::ENCRYPT_BYTES, links::Lease};
 use crate::edge::{sessions::Sessions, tls::Tls};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
@@ -112,7 +113,8 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         if std::mem::replace(&mut connection.ended, true) {
-            return self.connections.touch(session);
+            self.connections.touch(session);
+            return;
         }
         let stage = connection.stage;
         let vain = connection.tls.as_deref().and_then(Tls::vain);
@@ -227,7 +229,7 @@ impl<M: Machine> Sessions<M> {
             }
         }
         io.counts.sends += 1;
-        let Some(sent) = send_at_once(connection, &bytes, 0) else {
+        let Some(sent) = send_at_once(&connection.socket, &bytes, 0) else {
             self.sunk(session, io);
             return false;
         };

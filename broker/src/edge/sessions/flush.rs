@@ -5,8 +5,9 @@
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
 use crate::edge::connection::{Connection, Receive, Stage, ring_key};
+use crate::edge::io::{Io, send_at_once};
 use crate::edge::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
-use crate::edge::{io::Io, sessions::Sessions};
+use crate::edge::sessions::Sessions;
 use broker_core::{id::SessionKey, machine::Machine};
 use socket2::SockRef;
 use std::io;
@@ -194,7 +195,7 @@ impl<M: Machine> Sessions<M> {
                 | Receive::Cancelling,
             ) => {}
             (Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut, _) => {
-                self.connections.touch(session)
+                self.connections.touch(session);
             }
         }
         Flushed::Broken
@@ -206,22 +207,9 @@ fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
     // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
     // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.
     let hold = connection.stage == Stage::Closing && !connection.ended;
-    send_at_once(connection, bytes, if hold { libc::MSG_MORE } else { 0 })
-}
-
-/// As [`send`], with `more` flags.
-pub(crate) fn send_at_once(connection: &Connection, bytes: &[u8], more: i32) -> Option<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
-    match SockRef::from(&connection.socket).send_with_flags(bytes, flags) {
-        Ok(sent) => Some(sent),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
-            Some(0)
-        }
-        Err(_) => None,
-    }
+    send_at_once(
+        &connection.socket,
+        bytes,
+        if hold { libc::MSG_MORE } else { 0 },
+    )
 }

@@ -171,7 +171,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// A client comes back into the table with the answer to its call.
-    fn return_answered(&mut self, answered: Answered<M>, io: &mut Io) {
+    pub(crate) fn return_answered(&mut self, answered: Answered<M>, io: &mut Io) {
         let Answered {
             mut client,
             remote,

@@ -38,7 +38,7 @@ impl<M: Machine> Tunnels<M> {
         address: SocketAddr,
         io: &mut Io,
     ) -> Result<(u32, Half), TunnelFailure> {
-        let owner = match socket(address, &io.settings) {
+        let owner = match connecting_socket(address, &io.settings) {
             Ok(owner) => owner,
             Err(error) => {
                 io.descriptors.closed();
@@ -318,9 +318,8 @@ impl<M: Machine> Departed<M> {
 
     /// Whether it is a call that may go over a connection that is kept.
     pub(crate) fn is_call(&self) -> bool {
-        self.sent
-            .call
-            .is_some_and(|length| length <= CALL_BYTES_MAX)
+        let is_short = |length| length <= CALL_BYTES_MAX;
+        self.sent.call.is_some_and(is_short) && !self.sent.waits
     }
 
     /// Bytes of its request.
@@ -392,20 +391,27 @@ fn local(socket: &OwnedFd) -> SocketAddr {
     address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into())
 }
 
+/// A host that is gone says nothing, and an idle client sends nothing that would show it.
+pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// A socket to connect with: blocking, since the ring waits in it.
-fn socket(address: SocketAddr, settings: &crate::edge::EdgeSettings) -> io::Result<OwnedFd> {
+pub(crate) fn connecting_socket(
+    address: SocketAddr,
+    settings: &crate::edge::EdgeSettings,
+) -> io::Result<OwnedFd> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
-    // A host that is gone says nothing, and an idle client sends nothing that would show it.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(10))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
+    keep_alive(&SockRef::from(&socket))?;
     if settings.tcp_user_ms != 0 {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.tcp_user_ms)))?;
     }

@@ -193,16 +193,16 @@ impl<M: Machine> Tunnels<M> {
             (Ending::Bounce(TunnelFailure::Closed), Some(parcel), Some(node))
                 if ahead && !unsent.is_empty() =>
             {
-                let sent = Tunnelled {
-                    peer,
-                    bytes: unsent,
-                    repeats,
-                    call,
-                };
                 let departed = Departed {
                     client,
                     parcel,
-                    sent,
+                    sent: Tunnelled {
+                        peer,
+                        bytes: unsent,
+                        repeats,
+                        call,
+                        waits: false,
+                    },
                 };
                 Settled {
                     again: Some(Box::new((node, departed))),

@@ -100,6 +100,11 @@ pub(crate) const METRICS: &[Row<View>] = &[
         |it, to| to.one(it.sum(|edge| edge.sent_bytes)),
     ),
     gauge(
+        "heliograph_cluster_links",
+        "Connections between nodes that carry clients as streams",
+        |it, to| to.one(it.sum(|edge| edge.links)),
+    ),
+    gauge(
         "heliograph_cluster_tunnels",
         "Connections of clients that other nodes serve",
         |it, to| to.one(it.sum(|edge| edge.tunnels)),

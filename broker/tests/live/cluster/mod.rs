@@ -10,6 +10,7 @@
 //! * [`returned`]: connections between nodes that outlive a WebSocket; the test in the place of one node.
 //! * [`secured`]: the same with TLS between the nodes.
 //! * [`shared`]: what follows from the secret on each node, and names of nodes.
+//! * [`streams`]: clients as streams of links.
 //! * [`stopped`]: one that is stopped and goes on, and what it held.
 //! * [`trouble`]: two nodes of which one is slow, gone, or of another opinion.
 
@@ -26,4 +27,5 @@ mod returned;
 mod secured;
 mod shared;
 mod stopped;
+mod streams;
 mod trouble;

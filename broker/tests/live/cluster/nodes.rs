@@ -128,10 +128,11 @@ impl Files {
     pub(crate) fn config(&self, node: &str, more: &str) -> PathBuf {
         let inner = self.inner[usize::from(node == "n2")];
         let (secret, map) = (self.path("secret"), self.path("map"));
+        let plain = format!("link = '{}'\n", self.link);
+        let link = links().map_or(plain, str::to_owned);
         let text = format!(
-            "[cluster]\nname = '{NAME}'\nnode = '{node}'\nlisten = '{inner}'\nlink = '{}'\n\
+            "[cluster]\nname = '{NAME}'\nnode = '{node}'\nlisten = '{inner}'\n{link}\
              secret_file = '{}'\nmap_file = '{}'\n{more}\n",
-            self.link,
             secret.display(),
             map.display()
         );
@@ -185,4 +186,11 @@ pub(crate) fn create(to: SocketAddr, name: &str) -> String {
 /// One call on a connection of its own.
 pub(crate) fn call(to: SocketAddr, path: &str, body: &serde_json::Value) -> Answer {
     Connection::open(to).call(path, body)
+}
+
+/// Lines of a configuration in which clients are streams of links, if the tests run so: with `HELIOGRAPH_TEST_LINKS` in
+/// the environment. Not for those that take a node's place, byte for byte.
+pub(crate) fn links() -> Option<&'static str> {
+    let is_on = std::env::var_os("HELIOGRAPH_TEST_LINKS").is_some();
+    is_on.then_some("link = 'tls'\nlinks = true\n")
 }

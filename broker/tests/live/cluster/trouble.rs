@@ -1,11 +1,12 @@
 //! Two nodes of which one is slow, gone, or of another opinion.
 
 use super::meeting::{assert_gone, exchange};
-use super::nodes::{Files, NONE, Nodes, call, create, with_tls};
+use super::nodes::{Files, NONE, Nodes, call, create, links, with_tls};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
 use serde_json::json;
 use testkit::until;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 #[test]
 fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
@@ -18,7 +19,12 @@ fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
     exchange(&mut master, &mut viewer);
     n2.signal("KILL");
     for mut peer in [master, viewer] {
-        assert_eq!(peer.drain().1, None, "an end without a close frame");
+        let code = links().map(|_| CloseCode::Away);
+        assert_eq!(
+            peer.drain().1,
+            code,
+            "a link says where a close frame may stand"
+        );
     }
     assert_gone(&n1);
     healthy.relay();

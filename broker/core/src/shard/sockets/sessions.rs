@@ -323,6 +323,13 @@ impl Sockets {
         }
     }
 
+    /// A session that was opened just now is a stream of a link.
+    pub(crate) fn comes_by_link(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.comes_by_link();
+        }
+    }
+
     /// The owner of a channel has greeted a tunnel.
     pub(crate) fn tunnel_leads(&mut self, place: u32, lead: Lead, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
@@ -334,6 +341,11 @@ impl Sockets {
     pub(crate) fn tunnel_left(&mut self, place: u32) {
         self.admitted.leave(Member::Tunnel(place));
         self.tunnels.leave(place);
+    }
+
+    /// The link of these tunnels has died.
+    pub(crate) fn tunnels_lost(&mut self, places: &[u32], now: Now) {
+        self.tunnels.lose(places, now);
     }
 
     /// Has tunnels closed whose channel another node has, or that leave since this one ends.

@@ -77,11 +77,12 @@ fn first_ask(since: Now) -> Now {
 
 impl Sockets {
     /// How it is known what a connection's peer has. Of a client that another node passes on by a pong, since that node
-    /// acknowledges; but a client that has closed its WebSocket was there, and its node hands over what is under way.
-    /// So does a node that ends.
+    /// acknowledges, unless a link says what its machine has; but a client that has closed its WebSocket was there, and
+    /// its node hands over what is under way. So does a node that ends.
     pub(crate) fn proof_of(&self, session: &Session) -> Proof {
         match (self.settings.signaling.proof, session.outbox.over()) {
             (_, Some(Over::Left)) => Proof::Tcp,
+            (proof @ Proof::Tcp, _) if session.is_stream() => proof,
             (Proof::Tcp, over) if session.is_inner() && over != Some(Over::Closed) => Proof::Pong,
             (proof, _) => proof,
         }

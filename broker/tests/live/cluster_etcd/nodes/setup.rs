@@ -1,5 +1,6 @@
 //! The differences between clusters of tests.
 
+use crate::cluster::nodes::links;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The differences from the usual, where nodes are on hosts of their own.
@@ -58,6 +59,14 @@ impl Link {
     /// Further lines of the configuration of a node that listens here.
     pub(crate) fn config(self, mut listen: SocketAddr) -> String {
         listen.set_port(listen.port() + 20);
+        let config = match (self, links()) {
+            (Self::Plain, Some(_)) => String::new(),
+            (it, _) => it.own_config(listen),
+        };
+        links().unwrap_or_default().to_owned() + &config.replace("link = 'tls'\n", "")
+    }
+
+    fn own_config(self, listen: SocketAddr) -> String {
         match self {
             Self::Plain => "link = 'plain'\n".into(),
             Self::Default => String::new(),

@@ -1,0 +1,440 @@
+//! Links, driven: their connections, what comes on them, and their turn.
+
+use crate::edge::io::{Io, Shaking};
+use crate::edge::letters::Arrived;
+use crate::edge::limits::LINK_HELD_BYTES;
+use crate::edge::links::LinkEnd;
+use crate::edge::sessions::Sessions;
+use crate::edge::streams::clients::Finale;
+use crate::edge::streams::{Greeting, Local, Stage};
+use crate::edge::tls::Read;
+use broker_core::cluster::limits::LINK_WINDOW_BYTES;
+use broker_core::cluster::link::{Death, Event, Link, Role};
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::machine::{Input, Machine, TunnelFailure};
+use codec::link::{Kind, NotHello};
+use ring::Received;
+use std::io;
+
+impl<M: Machine> Sessions<M> {
+    /// The connect of a link is over, well or not.
+    pub(crate) fn link_connected(&mut self, place: u32, result: &io::Result<()>, io: &mut Io) {
+        let streams = &mut self.streams;
+        let (Some(wire), Some(links)) = (streams.wires.get_mut(place), &streams.links) else {
+            return;
+        };
+        wire.is_armed = false;
+        if matches!(wire.stage, Stage::Over) {
+            return streams.touch(place);
+        }
+        if result.is_ok() && wire.connected(streams.shard, links) {
+            let waiting = Shaking::Link(LinkEnd::Link(place));
+            return io.handshakes.push(waiting);
+        }
+        self.fail_link(place, TunnelFailure::Connect, io);
+    }
+
+    /// A receive of a link is over; with `more` it is still armed.
+    pub(crate) fn link_received(
+        &mut self,
+        place: u32,
+        received: Received,
+        more: bool,
+        io: &mut Io,
+    ) {
+        let Some(wire) = self.streams.wires.get_mut(place) else {
+            debug_assert!(false, "a link outlives what is armed on it");
+            if let Received::Bytes(lent) = received {
+                io.ring.give_back(lent);
+            }
+            return;
+        };
+        wire.is_armed = more;
+        let is_over = matches!(wire.stage, Stage::Over);
+        match received {
+            Received::Bytes(lent) if is_over => io.ring.give_back(lent),
+            Received::Bytes(mut lent) => {
+                io.count_received(lent.len());
+                let wait = io.handshakes.wait();
+                if let Some(tls) = &mut wire.tls {
+                    if wait && tls.handshaking() {
+                        tls.hold(io.ring.bytes(&mut lent));
+                        io.ring.give_back(lent);
+                        wire.is_queued = true;
+                        return io.handshakes.push(Shaking::Link(LinkEnd::Link(place)));
+                    }
+                    let mut plain = std::mem::take(&mut io.plain);
+                    let read = tls.read(io.ring.bytes(&mut lent), &mut plain, io.turn.at().now);
+                    io.ring.give_back(lent);
+                    return self.link_decrypted(place, plain, read, io);
+                }
+                io.ring.give_back(lent);
+            }
+            Received::End if !is_over => self.break_link(place, Death::Fin, io),
+            Received::Failed(_) if !is_over => self.break_link(place, Death::Reset, io),
+            Received::NoBuffers => {
+                if !io.ring.add_buffers() {
+                    io.counts.no_buffers += 1;
+                }
+            }
+            Received::End | Received::Failed(_) | Received::Cancelled => {}
+        }
+        self.streams.touch(place); // armed again once all buffers of this turn are back
+    }
+
+    /// Goes on with a handshake that waited for its turn.
+    pub(crate) fn link_step(&mut self, place: u32, io: &mut Io) {
+        let Some(wire) = self.streams.wires.get_mut(place) else {
+            return; // it ended, and its place is free
+        };
+        if !std::mem::take(&mut wire.is_queued) {
+            return; // another one has its place
+        }
+        if let Some(tls) = &mut wire.tls {
+            let mut plain = std::mem::take(&mut io.plain);
+            let read = tls.read(&mut [], &mut plain, io.turn.at().now);
+            self.link_decrypted(place, plain, read, io);
+        }
+    }
+
+    /// A send of a link is over.
+    pub(crate) fn link_sent(
+        &mut self,
+        place: u32,
+        flight: Vec<u8>,
+        result: &io::Result<usize>,
+        io: &mut Io,
+    ) {
+        let sent = result.as_ref().copied().unwrap_or(0);
+        let is_whole = sent == flight.len();
+        io.counts.sent_bytes += sent as u64;
+        io.spares.recycle(flight);
+        if let Some(wire) = self.streams.wires.get_mut(place) {
+            wire.is_sending = false;
+            if !is_whole {
+                self.break_link(place, Death::Reset, io);
+            }
+        }
+        self.streams.touch(place);
+    }
+
+    /// Takes decrypted bytes: the front's hello follows the handshake, frames the hellos.
+    fn link_decrypted(&mut self, place: u32, mut plain: Vec<u8>, read: Read, io: &mut Io) {
+        let hello = self.streams.own_hello(place);
+        let Some(wire) = self.streams.wires.get_mut(place) else {
+            return;
+        };
+        let (mut said, mut too_much) = (true, false);
+        if let Some(tls) = &mut wire.tls
+            && tls.handshaking()
+        {
+            let kind = tls.just_secured();
+            too_much = kind.is_none() && tls.held_bytes() > LINK_HELD_BYTES as u64;
+            io.count_handshake(kind);
+            let hello = hello.filter(|_| kind.is_some()).unwrap_or_default();
+            said = wire.send(place, &hello, io);
+        }
+        match &mut wire.stage {
+            Stage::Open(link) => link.read(&plain, io.turn.at().now),
+            Stage::Hello(bytes) => bytes.extend_from_slice(&plain),
+            Stage::Connecting | Stage::Over => {}
+        }
+        plain.clear();
+        io.plain = plain;
+        self.greet_link(place, io);
+        self.poll_link(place, io);
+        match read {
+            Read::More if said && !too_much => self.streams.touch(place),
+            Read::More | Read::Failed => self.break_link(place, Death::Reset, io),
+            Read::End => self.break_link(place, Death::Fin, io),
+        }
+    }
+
+    /// Takes a connection in that another node has opened as a link.
+    pub(crate) fn accept_link(&mut self, arrived: Arrived, io: &mut Io) {
+        if let Some(place) = self.streams.enter(arrived, io) {
+            self.greet_link(place, io);
+        }
+    }
+
+    /// Opens a link whose hello is whole, or hands it over to the shard that it is for.
+    fn greet_link(&mut self, place: u32, io: &mut Io) {
+        let greeting = match self.streams.read_hello(place) {
+            Ok(Some(greeting)) => greeting,
+            Ok(None) => return,
+            Err(NotHello) => {
+                io.counts.inner_refused.malformed += 1;
+                return self.break_link(place, Death::Reset, io);
+            }
+        };
+        let own = self.streams.shard;
+        let is_for_another = greeting.shard < greeting.own_shards && greeting.shard != own.0;
+        let is_owner = !greeting.answer.is_empty();
+        if is_owner && is_for_another {
+            let Some(arrived) = self.streams.take_out(place, io) else {
+                return self.break_link(place, Death::Reset, io);
+            };
+            if !self.mail.pass_link(ShardId(greeting.shard), arrived) {
+                io.counts.mailbox_refused += 1;
+                io.descriptors.closed();
+            }
+            return;
+        }
+        self.open_link(place, greeting, is_owner, io);
+    }
+
+    fn open_link(&mut self, place: u32, greeting: Greeting, is_owner: bool, io: &mut Io) {
+        let now = io.turn.at().now;
+        let Some(wire) = self.streams.wires.get_mut(place) else {
+            return;
+        };
+        let role = if is_owner { Role::Owner } else { Role::Front };
+        let window = u32::try_from(LINK_WINDOW_BYTES).unwrap_or(u32::MAX);
+        let mut link = Box::new(Link::new(role, window, now));
+        if let Stage::Hello(bytes) = &wire.stage {
+            link.read(bytes.get(greeting.length..).unwrap_or_default(), now);
+        }
+        wire.stage = Stage::Open(link);
+        if !wire.send(place, &greeting.answer, io) {
+            return self.break_link(place, Death::Reset, io);
+        }
+        if !is_owner {
+            for client in self.streams.greeted(place, greeting.shard, greeting.shards) {
+                self.open_stream(client, io);
+            }
+        }
+        self.streams.touch(place);
+    }
+
+    /// Does what a link says.
+    fn poll_link(&mut self, place: u32, io: &mut Io) {
+        let (mut dead, mut lost) = (None, Vec::new());
+        while let Some(event) = self.streams.link(place).and_then(Link::poll) {
+            match event {
+                Event::Opened(id, client, _) => self.stream_opened(place, id, &client, io),
+                Event::Away => self.streams.forget_route(place),
+                Event::Dead(why) => dead = Some(why),
+                Event::Inbox(id, _)
+                | Event::Room(id)
+                | Event::Ask(id)
+                | Event::Confirmed(id, _)
+                | Event::Ended(id, _)
+                | Event::Gone(id, _) => {
+                    let local = self.streams.local(place, id);
+                    if matches!(event, Event::Gone(..)) {
+                        self.streams.leave_link(place, id);
+                    }
+                    match local {
+                        Some(Local::Client(client)) if dead.is_some() => {
+                            lost.extend(self.event_of_dead_link(client, event, io));
+                        }
+                        Some(Local::Client(client)) => self.client_event(client, event, io),
+                        Some(Local::Session(session)) => self.session_event(session, event, io),
+                        None => {}
+                    }
+                }
+            }
+        }
+        if let Some(why) = dead {
+            self.streams.drop_wire(place, why != Death::Idle, io);
+        }
+        if !lost.is_empty() {
+            self.machine.tunnels_lost(&lost, io.turn.at().now);
+        }
+    }
+
+    /// The last events of a client's stream: the client, if it is to be closed when it is its turn.
+    fn event_of_dead_link(&mut self, client: u32, event: Event, io: &mut Io) -> Option<u32> {
+        let Event::Ended(_, ending) = event else {
+            self.client_event(client, event, io);
+            return None;
+        };
+        self.client_link_died(client, ending, io)
+    }
+
+    fn client_event(&mut self, client: u32, event: Event, io: &mut Io) {
+        match event {
+            Event::Inbox(..) => self.streams.touch_client(client),
+            Event::Room(_) => {
+                self.streams.give_backlog(client);
+                self.streams.touch_client(client);
+            }
+            Event::Ask(_) => self.streams.answer_kernel(client),
+            Event::Ended(_, ending) => self.client_stream_ended(client, ending, io),
+            Event::Gone(..) => self.client_stream_gone(client, io),
+            Event::Opened(..) | Event::Confirmed(..) | Event::Away | Event::Dead(_) => {}
+        }
+    }
+
+    /// A link has ended.
+    fn break_link(&mut self, place: u32, why: Death, io: &mut Io) {
+        match self.streams.link(place) {
+            Some(link) => {
+                link.broke(why);
+                self.poll_link(place, io);
+            }
+            None => self.fail_link(place, TunnelFailure::Foreign, io),
+        }
+    }
+
+    /// A link ends before it is open.
+    fn fail_link(&mut self, place: u32, why: TunnelFailure, io: &mut Io) {
+        let clients = self.streams.failed(place);
+        self.streams.drop_wire(place, false, io);
+        for client in clients {
+            self.lose_client(client, why, io);
+        }
+    }
+
+    /// The turn of links: bytes of sessions and clients into them and out again, then a tick and a write each.
+    pub(crate) fn serve_links(&mut self, io: &mut Io) {
+        if !self.carries_streams() {
+            return;
+        }
+        for session in std::mem::take(&mut self.streams.touched_sessions) {
+            self.serve_session(session, io);
+        }
+        self.end_late_clients(io);
+        for client in std::mem::take(&mut self.streams.touched_clients) {
+            self.serve_client(client, io);
+        }
+        for place in self.streams.take_touched(io.turn.at().now) {
+            self.serve_link(place, io);
+        }
+    }
+
+    fn serve_link(&mut self, place: u32, io: &mut Io) {
+        let now = io.turn.at().now;
+        let Some(wire) = self.streams.wires.get_mut(place) else {
+            return;
+        };
+        wire.is_touched = false;
+        if wire.is_late(now) {
+            io.counts.overdue += 1;
+            self.fail_link(place, TunnelFailure::Timeout, io);
+            return self.streams.settle(place, io);
+        }
+        self.poll_link(place, io);
+        let most = io.settings.tunnel_stalled_bytes;
+        while let Some(fullest) = self.streams.fullest(place, most) {
+            if let Some(link) = self.streams.link(fullest) {
+                link.end_slowest();
+            }
+            self.poll_link(fullest, io);
+            self.streams.touch(fullest);
+        }
+        let mut begins_doubt = false;
+        let share = io.settings.tunnel_request_bytes / self.streams.wires.len().max(1);
+        if let Some(wire) = self.streams.wires.get_mut(place) {
+            let due = wire.link().and_then(|link| link.due(now));
+            let is_unread = due.is_some_and(|due| due <= now) && wire.has_unread();
+            if let Some(link) = wire.link() {
+                if is_unread {
+                    link.stood_still(0, now); // what waits to be read is a sign
+                }
+                link.bound_waiting(share);
+                let was_doubtful = link.is_doubtful();
+                link.tick(now);
+                begins_doubt = link.is_doubtful() && !was_doubtful;
+            }
+        }
+        self.poll_link(place, io);
+        if begins_doubt {
+            self.lose_unanswered(place, io);
+        }
+        if !self.streams.write(place, io) {
+            self.break_link(place, Death::Reset, io);
+        }
+        self.poll_link(place, io);
+        self.streams.settle(place, io);
+    }
+
+    /// The other node gives no sign: upgrades that it has not answered are taken back, and a call has as long as any
+    /// other before it is refused.
+    fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
+        let locals = self
+            .streams
+            .wires
+            .get(place)
+            .map(|wire| wire.locals.values());
+        let clients = locals
+            .into_iter()
+            .flatten()
+            .filter_map(|local| match local {
+                Local::Client(client) => Some(*client),
+                Local::Session(_) => None,
+            });
+        for place in clients.collect::<Vec<_>>() {
+            let Some(client) = self.streams.clients.get_mut(&place) else {
+                continue;
+            };
+            match client.kind {
+                Kind::Upgrade if !client.is_answered() => {
+                    self.lose_client(place, TunnelFailure::Timeout, io);
+                }
+                Kind::Call => {
+                    client.is_doubtful = true;
+                    self.streams.touch_client(place);
+                }
+                Kind::Upgrade | Kind::AlexaCall => {}
+            }
+        }
+        self.poll_link(place, io);
+    }
+
+    /// This shard did not run for so long.
+    pub(crate) fn links_stood_still(&mut self, span_ms: u64, io: &Io) {
+        for place in self.streams.wires.all() {
+            if let Some(link) = self.streams.link(place) {
+                link.stood_still(span_ms, io.turn.at().now);
+            }
+        }
+    }
+
+    /// Closes all links and their clients, since the shard ends.
+    pub(crate) fn close_links(&mut self, io: &mut Io) {
+        let clients: Vec<u32> = self.streams.clients.keys().copied().collect();
+        for client in clients {
+            self.finish_client(client, Finale::Cut { reset: false }, io);
+        }
+        for place in self.streams.wires.all() {
+            self.break_link(place, Death::Reset, io);
+        }
+    }
+
+    /// What a peer has of what its stream was sent, for the machine that has asked; the front is asked for more.
+    pub(crate) fn look_at_stream(&mut self, session: SessionKey) {
+        let Some(served) = self.streams.sessions.get(&session) else {
+            return;
+        };
+        let (place, round_trip_ms) = (served.link, served.round_trip_ms);
+        if let Some((link, id)) = self.streams.link_of(session) {
+            let bytes = u32::try_from(link.unconfirmed(id)).unwrap_or(u32::MAX);
+            link.ask(id);
+            self.told.push_back((session, bytes, round_trip_ms));
+        }
+        self.streams.touch(place);
+    }
+}
+
+impl<M: Machine> Sessions<M> {
+    /// Tells the machine how far a client is.
+    pub(crate) fn confirmed(
+        &mut self,
+        session: SessionKey,
+        bytes: u64,
+        round_trip_ms: u32,
+        io: &mut Io,
+    ) {
+        if let Some(served) = self.streams.sessions.get_mut(&session) {
+            served.round_trip_ms = round_trip_ms;
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let input = Input::Unacknowledged {
+            session,
+            bytes,
+            round_trip_ms,
+        };
+        self.feed(input, io);
+    }
+}

@@ -1,0 +1,647 @@
+//! Links of a shard: connections to other nodes that carry many clients, each as a stream.
+//!
+//! ```text
+//!  client ──► connection ──► clients.rs ──► Link ══ TLS ══ Link ──► sessions/served.rs ──► machine
+//!             that has left the table      front            owner     a session without a socket
+//! ```
+//! A link joins one shard of the front with the shard of the owner that has the channels of its streams: the hello
+//! names it, and the connection is handed over once, before anything else is said. So a stream's messages have one road
+//! on both nodes, without letters. The front opens a link when a client needs it, and ends it when it had no stream for
+//! a minute; the rules of a link's bytes are [`broker_core::cluster::link`].
+//!
+//! ```text
+//!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes
+//!  owner: inner.rs ──► Hello ──► other shard ──► Open ──┘
+//! ```
+//! At the end of a turn: sessions and clients give their bytes to links and take theirs, then each link that was
+//! touched or is due has its tick and one write.
+
+pub(crate) mod clients;
+
+use crate::edge::connection::{NEVER, has_unread};
+use crate::edge::io::{Io, send_at_once};
+use crate::edge::limits::{INNER_HEADER_MS, LINKS_PER_SHARD_MAX, TUNNEL_CONNECT_MS};
+use crate::edge::links::{LinkEnd, Links, Places, StreamLinks, Turns, link_key};
+use crate::edge::{
+    letters::Arrived,
+    tls::Tls,
+    tunnels::{connecting_socket, keep_alive},
+};
+use broker_core::cluster::limits::INNER_VERSION;
+use broker_core::cluster::link::{Link, Refused, check_hello};
+use broker_core::id::{NodeId, SessionKey, ShardId, Slot};
+use broker_core::machine::{Machine, TunnelFailure};
+use broker_core::{address_shares::Origin, time::Now};
+use clients::Client;
+use codec::link::{ANY_SHARD, Hello, NodeName, NotHello};
+use rustix::net::connect_unspec;
+use socket2::SockRef;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The links of one shard, and who is at this end of their streams.
+pub(crate) struct Streams<M: Machine> {
+    pub(crate) shard: ShardId,
+    pub(crate) links: Option<Arc<Links>>,
+    pub(crate) wires: Places<Wire>,
+    /// Links that are served at the end of the turn, each once.
+    touched: Vec<u32>,
+    /// When each is served if nothing happens.
+    due: BTreeSet<(Now, u32)>,
+    /// Links to other nodes, by node and its shard.
+    routes: BTreeMap<(NodeId, u16), u32>,
+    /// The number of shards of each node, by its last hello.
+    shards: BTreeMap<NodeId, u16>,
+    turns: Turns,
+    pub(crate) clients: BTreeMap<u32, Box<Client<M>>>,
+    pub(crate) touched_clients: Vec<u32>,
+    pub(crate) clients_due: BTreeSet<(Now, u32)>,
+    /// Clients that await a link, by its node, and the bytes of their requests.
+    pub(crate) waiting: BTreeSet<(NodeId, u32)>,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) sessions: BTreeMap<SessionKey, Served>,
+    pub(crate) touched_sessions: Vec<SessionKey>,
+    /// Frames on their way into the engine of a link.
+    frames: Vec<u8>,
+}
+
+/// A session that is a stream of a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    pub(crate) link: u32,
+    pub(crate) id: u32,
+    pub(crate) is_touched: bool,
+    /// The machine has let go: the stream ends behind what is unsent.
+    pub(crate) is_closing: bool,
+    /// The machine had no room for the bytes that came.
+    pub(crate) is_paused: bool,
+    /// Its request may go to another owner: it is no call, and nothing of an answer has gone into the stream.
+    pub(crate) may_be_repeated: bool,
+    /// The machine knows that the client sends no more.
+    pub(crate) is_ended: bool,
+    /// The round trip to the client, as its front has said last.
+    pub(crate) round_trip_ms: u32,
+}
+
+impl Served {
+    pub(crate) fn new(link: u32, id: u32, may_be_repeated: bool) -> Self {
+        Self {
+            link,
+            id,
+            is_touched: false,
+            is_closing: false,
+            is_paused: false,
+            may_be_repeated,
+            is_ended: false,
+            round_trip_ms: 0,
+        }
+    }
+}
+
+/// The local side of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Local {
+    /// Of a front: a client, by its number.
+    Client(u32),
+    /// Of an owner.
+    Session(SessionKey),
+}
+
+/// One connection of a link.
+pub(crate) struct Wire {
+    socket: OwnedFd,
+    /// The engine, once it is connected.
+    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) stage: Stage,
+    /// Of a front: the node and the shard that it goes to.
+    pub(crate) to: Option<(NodeId, u16)>,
+    pub(crate) locals: BTreeMap<u32, Local>,
+    pub(crate) is_armed: bool,
+    /// Its handshake waits for a step.
+    pub(crate) is_queued: bool,
+    pub(crate) is_sending: bool,
+    pub(crate) is_touched: bool,
+    began: Now,
+    due: Now,
+}
+
+/// The stage of a link, by what it awaits.
+pub(crate) enum Stage {
+    /// The connect.
+    Connecting,
+    /// The other side's hello, of which this much has come; before it the handshake.
+    Hello(Vec<u8>),
+    /// Frames.
+    Open(Box<Link>),
+    /// The final completions.
+    Over,
+}
+
+/// The link for a stream.
+pub(crate) enum Route {
+    Ready(u32),
+    /// It begins.
+    Awaited,
+    None(TunnelFailure),
+}
+
+impl<M: Machine> Streams<M> {
+    pub(crate) fn new(shard: ShardId, links: Option<Arc<Links>>) -> Self {
+        Self {
+            shard,
+            links: links.filter(|links| links.streams.is_some()),
+            wires: Places::default(),
+            touched: Vec::new(),
+            due: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            turns: Turns::default(),
+            clients: BTreeMap::new(),
+            touched_clients: Vec::new(),
+            clients_due: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            waiting_bytes: 0,
+            sessions: BTreeMap::new(),
+            touched_sessions: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
+    /// Whether clients of other nodes are streams.
+    pub(crate) fn is_on(&self) -> bool {
+        self.links.is_some()
+    }
+
+    /// Whether there is no link and no client, and nothing is left of any.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_empty = self.wires.len() == 0 && self.clients.is_empty();
+        debug_assert!(
+            !is_empty
+                || (self.waiting.is_empty() && self.waiting_bytes == 0 && self.routes.is_empty()),
+            "of links that are gone nothing is kept"
+        );
+        is_empty
+    }
+
+    /// Whether links, clients or sessions are to be served at the end of the turn.
+    pub(crate) fn has_work(&self) -> bool {
+        let lists = self.touched.is_empty() && self.touched_clients.is_empty();
+        !lists || !self.touched_sessions.is_empty()
+    }
+
+    /// When the first of them is due.
+    pub(crate) fn next_due(&self) -> Option<Now> {
+        let sets = [&self.due, &self.clients_due];
+        let first = sets.into_iter().filter_map(BTreeSet::first);
+        first.map(|&(due, _)| due).min()
+    }
+
+    /// Has a link served at the end of the turn.
+    pub(crate) fn touch(&mut self, place: u32) {
+        if let Some(wire) = self.wires.get_mut(place)
+            && !std::mem::replace(&mut wire.is_touched, true)
+        {
+            self.touched.push(place);
+        }
+    }
+
+    /// Has the stream of a session served at the end of the turn.
+    pub(crate) fn touch_session(&mut self, session: SessionKey) {
+        if let Some(served) = self.sessions.get_mut(&session)
+            && !std::mem::replace(&mut served.is_touched, true)
+        {
+            self.touched_sessions.push(session);
+        }
+    }
+
+    /// The links to serve, those that are due included.
+    pub(crate) fn take_touched(&mut self, now: Now) -> Vec<u32> {
+        while let Some(&(due, place)) = self.due.first()
+            && due <= now
+        {
+            self.due.pop_first();
+            if let Some(wire) = self.wires.get_mut(place) {
+                wire.due = NEVER;
+            }
+            self.touch(place);
+        }
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The link of this number, if it is open.
+    pub(crate) fn link(&mut self, place: u32) -> Option<&mut Link> {
+        self.wires.get_mut(place)?.link()
+    }
+
+    /// The link of a session's stream, with the stream's id.
+    pub(crate) fn link_of(&mut self, session: SessionKey) -> Option<(&mut Link, u32)> {
+        let &Served { link, id, .. } = self.sessions.get(&session)?;
+        Some((self.wires.get_mut(link)?.link()?, id))
+    }
+
+    /// The local side of a stream.
+    pub(crate) fn local(&self, place: u32, id: u32) -> Option<Local> {
+        self.wires.get(place)?.locals.get(&id).copied()
+    }
+
+    // The way to another node.
+
+    /// The link for a channel of this slot, which is opened where there is none.
+    pub(crate) fn route(&mut self, node: NodeId, slot: Slot, io: &mut Io) -> Route {
+        let shards = self.shards.get(&node);
+        let shard = shards.map_or(ANY_SHARD, |shards| slot.shard(*shards).0);
+        let wire = self.routes.get(&(node, shard)).copied();
+        let verdict = match wire.and_then(|place| Some((place, self.wires.get(place)?))) {
+            Some((place, wire)) => match &wire.stage {
+                Stage::Open(link) => link.accepts().map(|()| Route::Ready(place)),
+                Stage::Connecting | Stage::Hello(_) => Ok(Route::Awaited),
+                Stage::Over => Err(Refused::Dead),
+            },
+            None => Err(Refused::Away),
+        };
+        match verdict {
+            Ok(route) => route,
+            Err(Refused::Doubtful) => Route::None(TunnelFailure::Timeout),
+            Err(Refused::Full) => Route::None(TunnelFailure::NoRoom),
+            Err(Refused::Dead | Refused::Away) => match self.connect(node, shard, io) {
+                Ok(()) => Route::Awaited,
+                Err(why) => Route::None(why),
+            },
+        }
+    }
+
+    /// Begins a link.
+    fn connect(&mut self, node: NodeId, shard: u16, io: &mut Io) -> Result<(), TunnelFailure> {
+        let links = self.links.as_ref().ok_or(TunnelFailure::Connect)?;
+        let address = links.address(node, self.shard, &mut self.turns);
+        let address = address.ok_or(TunnelFailure::Connect)?;
+        if self.wires.len() >= LINKS_PER_SHARD_MAX {
+            return Err(TunnelFailure::NoRoom);
+        }
+        let socket = connecting_socket(address, &io.settings).map_err(|_| TunnelFailure::NoRoom)?;
+        let place = self.wires.claim().ok_or(TunnelFailure::NoRoom)?;
+        io.count_descriptor();
+        io.ring
+            .connect(socket.as_fd(), link_key(LinkEnd::Link(place)), address);
+        io.counts.links = self.wires.len() as u64;
+        let mut wire = Wire::new(socket, None, Stage::Connecting, io.turn.at().now);
+        (wire.to, wire.is_armed) = (Some((node, shard)), true);
+        self.wires.put_back(place, Box::new(wire));
+        self.routes.insert((node, shard), place);
+        self.touch(place);
+        Ok(())
+    }
+
+    /// Takes a connection of another node in. `None`, and it is closed, when there are too many.
+    pub(crate) fn enter(&mut self, arrived: Arrived, io: &mut Io) -> Option<u32> {
+        let Arrived { socket, tls, bytes } = arrived;
+        let has_room = self.wires.len() < LINKS_PER_SHARD_MAX && !io.stopping;
+        let Some(place) = has_room.then(|| self.wires.claim()).flatten() else {
+            io.counts.inner_refused.limit += 1;
+            drop(socket);
+            io.descriptors.closed();
+            return None;
+        };
+        io.counts.links = self.wires.len() as u64;
+        let _ = keep_alive(&SockRef::from(&socket)); // a front that is gone says nothing on an idle link
+        let now = io.turn.at().now;
+        let wire = Wire::new(socket, Some(tls), Stage::Hello(bytes), now);
+        self.wires.put_back(place, Box::new(wire));
+        self.touch(place);
+        Some(place)
+    }
+
+    /// Takes a link out again that is for another shard, unless something is armed on it.
+    pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Arrived> {
+        let wire = self.wires.get(place)?;
+        if wire.is_armed || wire.is_sending {
+            return None;
+        }
+        let wire = *self.wires.borrow(place)?;
+        self.due.remove(&(wire.due, place));
+        self.release(place, io);
+        let Stage::Hello(bytes) = wire.stage else {
+            return None;
+        };
+        let (socket, tls) = (wire.socket, wire.tls?);
+        Some(Arrived { socket, tls, bytes })
+    }
+
+    fn release(&mut self, place: u32, io: &mut Io) {
+        self.wires.release(place);
+        io.counts.links = self.wires.len() as u64;
+    }
+
+    /// The node of a link has said how many shards it has, and which of them is at the other end. Returns the clients
+    /// that await that.
+    pub(crate) fn greeted(&mut self, place: u32, shard: u16, shards: u16) -> Vec<u32> {
+        let Some(to) = self.wires.get_mut(place).and_then(|wire| wire.to.as_mut()) else {
+            return Vec::new();
+        };
+        let (node, asked) = *to;
+        to.1 = shard;
+        self.shards.insert(node, shards);
+        self.routes.remove(&(node, asked));
+        self.routes.entry((node, shard)).or_insert(place);
+        self.waiting_for(node)
+    }
+
+    fn waiting_for(&self, node: NodeId) -> Vec<u32> {
+        let all = self.waiting.range((node, 0)..=(node, u32::MAX));
+        all.map(|&(_, client)| client).collect()
+    }
+
+    /// The stream of a link is gone.
+    pub(crate) fn leave_link(&mut self, place: u32, id: u32) {
+        if let Some(wire) = self.wires.get_mut(place) {
+            wire.locals.remove(&id);
+        }
+    }
+
+    /// No more streams begin on a link.
+    pub(crate) fn forget_route(&mut self, place: u32) {
+        let to = self.wires.get(place).and_then(|wire| wire.to);
+        if let Some(to) = to.filter(|to| self.routes.get(to) == Some(&place)) {
+            self.routes.remove(&to);
+        }
+    }
+
+    /// A link ends before it is open. Returns the clients that await its node.
+    pub(crate) fn failed(&mut self, place: u32) -> Vec<u32> {
+        let wire = self.wires.get(place);
+        let Some((node, _)) = wire.filter(|wire| wire.begins()).and_then(|wire| wire.to) else {
+            return Vec::new();
+        };
+        if wire.is_some_and(|wire| matches!(wire.stage, Stage::Connecting)) {
+            self.turns.failed(node);
+        }
+        self.waiting_for(node)
+    }
+
+    // The end of a link.
+
+    /// Nothing more is read or written on a link; `reset` it says, unless it was idle.
+    pub(crate) fn drop_wire(&mut self, place: u32, reset: bool, io: &mut Io) {
+        self.forget_route(place);
+        let Some(wire) = self.wires.get_mut(place) else {
+            return;
+        };
+        if reset {
+            let _ = connect_unspec(&wire.socket);
+        }
+        if wire.is_armed && matches!(wire.stage, Stage::Connecting) {
+            io.ring.cancel_connect(link_key(LinkEnd::Link(place)));
+        }
+        if wire.is_armed || wire.is_sending {
+            let _ = SockRef::from(&wire.socket).shutdown(Shutdown::Both);
+        }
+        (wire.stage, wire.is_queued) = (Stage::Over, false);
+        wire.locals.clear();
+        self.touch(place);
+    }
+
+    /// Arms what is to be armed on a link, and says when it is due; or closes it when nothing is.
+    pub(crate) fn settle(&mut self, place: u32, io: &mut Io) {
+        let now = io.turn.at().now;
+        let Some(wire) = self.wires.get_mut(place) else {
+            return;
+        };
+        if matches!(wire.stage, Stage::Over) && !wire.is_armed && !wire.is_sending {
+            self.due.remove(&(wire.due, place));
+            drop(self.wires.borrow(place));
+            self.release(place, io);
+            return io.descriptors.closed();
+        }
+        wire.arm(place, io);
+        let due = wire.limit(now);
+        if due != wire.due {
+            self.due.remove(&(wire.due, place));
+            wire.due = due;
+            if due != NEVER {
+                self.due.insert((due, place));
+            }
+        }
+    }
+
+    /// Writes the frames of one turn. False when the connection is broken.
+    pub(crate) fn write(&mut self, place: u32, io: &mut Io) -> bool {
+        let Some(wire) = self.wires.get_mut(place).filter(|wire| !wire.is_sending) else {
+            return true;
+        };
+        let mut frames = std::mem::take(&mut self.frames);
+        if let Some(link) = wire.link().filter(|link| link.has_output()) {
+            link.write(&mut frames, io.turn.at().now);
+        }
+        let is_whole = wire.send(place, &frames, io);
+        frames.clear();
+        self.frames = frames;
+        is_whole
+    }
+
+    /// The link that holds most, where all together hold more than they may: asked when one has more than before.
+    pub(crate) fn fullest(&self, place: u32, most: usize) -> Option<u32> {
+        let held = |place: &u32| self.wires.get(*place).map_or(0, Wire::held);
+        if held(&place) == 0 {
+            return None;
+        }
+        let places = self.wires.all();
+        let total: usize = places.iter().map(held).sum();
+        let fullest = places.into_iter().max_by_key(held);
+        fullest.filter(|_| total > most)
+    }
+}
+
+impl Wire {
+    fn new(socket: OwnedFd, tls: Option<Box<Tls>>, stage: Stage, began: Now) -> Self {
+        Self {
+            socket,
+            tls,
+            stage,
+            to: None,
+            locals: BTreeMap::new(),
+            is_armed: false,
+            is_queued: false,
+            is_sending: false,
+            is_touched: false,
+            began,
+            due: NEVER,
+        }
+    }
+
+    /// The link, once it is open.
+    pub(crate) fn link(&mut self) -> Option<&mut Link> {
+        match &mut self.stage {
+            Stage::Open(link) => Some(link),
+            Stage::Connecting | Stage::Hello(_) | Stage::Over => None,
+        }
+    }
+
+    /// Bytes that it holds for local sides.
+    fn held(&self) -> usize {
+        match &self.stage {
+            Stage::Open(link) => link.held(),
+            Stage::Connecting | Stage::Hello(_) | Stage::Over => 0,
+        }
+    }
+
+    /// Its connection is there: the handshake begins. False when it cannot.
+    pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
+        let client = self.to.zip(links.streams.as_ref());
+        let client = client.and_then(|((node, _), streams)| {
+            let (config, name) = streams.client(shard, node)?;
+            let peer = SockRef::from(&self.socket).peer_addr().ok()?.as_socket()?;
+            Tls::connect(config, name, Origin::of(peer.ip())).ok()
+        });
+        (self.stage, self.is_queued) = (Stage::Hello(Vec::new()), true);
+        self.tls = client;
+        self.tls.is_some()
+    }
+
+    fn arm(&mut self, place: u32, io: &mut Io) {
+        if self.is_armed || self.is_queued {
+            return;
+        }
+        let key = link_key(LinkEnd::Link(place));
+        match self.stage {
+            // It may go to another shard, with nothing armed.
+            Stage::Hello(_) => io.ring.receive_once(self.socket.as_fd(), key),
+            Stage::Open(_) => io.ring.receive_many(self.socket.as_fd(), key),
+            Stage::Connecting | Stage::Over => return,
+        }
+        self.is_armed = true;
+    }
+
+    /// When it is to be served at the latest.
+    fn limit(&self, now: Now) -> Now {
+        let span = match &self.stage {
+            Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
+            Stage::Over => return NEVER,
+            Stage::Connecting | Stage::Hello(_) if self.to.is_some() => TUNNEL_CONNECT_MS,
+            Stage::Connecting | Stage::Hello(_) => INNER_HEADER_MS,
+        };
+        self.began.after(span)
+    }
+
+    /// Whether it has not begun in its time.
+    pub(crate) fn is_late(&self, now: Now) -> bool {
+        self.begins() && self.limit(now) <= now
+    }
+
+    fn begins(&self) -> bool {
+        matches!(self.stage, Stage::Connecting | Stage::Hello(_))
+    }
+
+    /// Whether something has come that was not read.
+    pub(crate) fn has_unread(&self) -> bool {
+        has_unread(&self.socket)
+    }
+
+    /// Sends these bytes, encrypted, behind what the engine has to say. False when the connection is broken.
+    pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
+        let Some(tls) = &mut self.tls else {
+            return plain.is_empty();
+        };
+        io.cipher.clear();
+        if tls.write(plain, &mut io.cipher).is_err() {
+            return false;
+        }
+        if io.cipher.is_empty() {
+            return true;
+        }
+        io.counts.sends += 1;
+        let Some(sent) = send_at_once(&self.socket, &io.cipher, 0) else {
+            return false;
+        };
+        io.counts.sent_bytes += sent as u64;
+        if let Some(rest) = io.cipher.get(sent..).filter(|rest| !rest.is_empty()) {
+            let mut flight = io.spares.take();
+            flight.extend_from_slice(rest);
+            io.counts.queued_sends += 1;
+            self.is_sending = true;
+            let key = link_key(LinkEnd::Link(place));
+            io.ring.send(self.socket.as_fd(), key, flight, 0);
+        }
+        true
+    }
+}
+
+/// The hello of this node, on a link to the node of that name.
+fn hello<'a>(own: &'a Links, streams: &'a StreamLinks, to: NodeName<'a>, shard: u16) -> Hello<'a> {
+    Hello {
+        version: INNER_VERSION,
+        cluster: &streams.cluster,
+        from: NodeName {
+            name: &own.own,
+            directory: 0,
+            start: streams.start,
+        },
+        to,
+        shard,
+        shards: streams.shards,
+    }
+}
+
+impl<M: Machine> Streams<M> {
+    /// The first words of the front of a link.
+    pub(crate) fn own_hello(&self, place: u32) -> Option<Vec<u8>> {
+        let links = self.links.as_deref()?;
+        let (node, shard) = self.wires.get(place)?.to?;
+        let name = links.name(node)?;
+        let to = NodeName {
+            name: &name,
+            directory: 0, // whichever process has the name
+            start: 0,
+        };
+        let mut bytes = Vec::new();
+        hello(links, links.streams.as_ref()?, to, shard).write(&mut bytes);
+        Some(bytes)
+    }
+
+    /// What the other side's hello says, once it is whole; with the answer of an owner. `None` also on a link that
+    /// awaits none.
+    ///
+    /// # Errors
+    /// It is none, or not for this node.
+    pub(crate) fn read_hello(&self, place: u32) -> Result<Option<Greeting>, NotHello> {
+        let wire = self.wires.get(place);
+        let (Some(wire), Some(links)) = (wire, self.links.as_deref()) else {
+            return Ok(None);
+        };
+        let (Stage::Hello(bytes), Some(streams)) = (&wire.stage, &links.streams) else {
+            return Ok(None);
+        };
+        let Some((theirs, length)) = Hello::read(bytes)? else {
+            return Ok(None);
+        };
+        let name = wire.to.map(|(node, _)| links.name(node));
+        let is_meant = name.is_none_or(|name| name.as_deref() == Some(theirs.from.name));
+        let own = hello(links, streams, theirs.from, self.shard.0);
+        if !is_meant || theirs.shards == 0 || check_hello(&own, &theirs).is_err() {
+            return Err(NotHello);
+        }
+        let mut answer = Vec::new();
+        if wire.to.is_none() {
+            own.write(&mut answer);
+        }
+        Ok(Some(Greeting {
+            length,
+            shard: theirs.shard,
+            shards: theirs.shards,
+            own_shards: streams.shards,
+            answer,
+        }))
+    }
+}
+
+/// A hello that was read.
+pub(crate) struct Greeting {
+    pub(crate) length: usize,
+    /// As in [`Hello::shard`].
+    pub(crate) shard: u16,
+    pub(crate) shards: u16,
+    pub(crate) own_shards: u16,
+    /// The hello of an owner.
+    pub(crate) answer: Vec<u8>,
+}

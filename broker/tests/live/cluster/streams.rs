@@ -1,0 +1,312 @@
+//! Clients of another node as streams of links.
+
+use super::meeting::{assert_gone, assert_quiet, exchange};
+use super::nodes::{Files, NONE, Nodes, call, create};
+use crate::http::{Connection, request};
+use crate::peer::{
+    HealthyPair, Peer, answer, candidate, offer, to_master, to_viewer, upgrade_head, viewer_query,
+};
+use crate::process::Broker;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use testkit::{until, until_true, until_within};
+
+/// Two nodes with links between them, and more lines of their configuration.
+fn nodes(shards: [u16; 2], more: &str) -> Nodes {
+    let files = Files::encrypted();
+    let more = format!("links = true\n{more}");
+    Nodes {
+        n1: files.start("n1", shards[0], &more, NONE),
+        n2: files.start("n2", shards[1], &more, NONE),
+        files,
+    }
+}
+
+fn links(node: &Broker) -> f64 {
+    node.scrape().sum("heliograph_cluster_links")
+}
+
+#[test]
+fn a_master_on_one_node_meets_a_viewer_on_the_other() {
+    for shards in [[1, 1], [2, 3]] {
+        let nodes = nodes(shards, "");
+        for arn in nodes.channels() {
+            for (one, other) in [(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)] {
+                let mut master = Peer::master(one, &arn);
+                let mut viewer = Peer::viewer(other, &arn, "v1");
+                exchange(&mut master, &mut viewer);
+                viewer.close();
+                master.close();
+            }
+            // The viewer first: its offer waits for the master.
+            let mut viewer = Peer::viewer(&nodes.n1, &arn, "v1");
+            viewer.send(&offer("ZWFybHk="));
+            let mut master = Peer::master(&nodes.n2, &arn);
+            master.expect(&to_master("SDP_OFFER", "ZWFybHk=", "v1"));
+            exchange(&mut master, &mut viewer);
+            viewer.close();
+            master.close();
+        }
+        assert_quiet(&nodes);
+        assert!(links(&nodes.n1) >= 2.0, "one each way at least");
+        assert_eq!(links(&nodes.n1), links(&nodes.n2));
+    }
+}
+
+/// Of a connection that is kept alive each request may be for another node, also those that come together.
+#[test]
+fn calls_are_streams_and_their_connection_goes_on() {
+    let nodes = nodes([1, 2], "");
+    let [own, others] = nodes.channels();
+    let path = "/describeSignalingChannel";
+    let mut connection = Connection::open(nodes.n1.plain);
+    let asked = |arn: &String| json!({ "ChannelARN": arn });
+    for arn in [&own, &others, &others, &own] {
+        let answer = connection.call(path, &asked(arn));
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+        assert_eq!(answer.ok()["ChannelInfo"]["ChannelARN"], arn.as_str());
+    }
+    let request = |arn: &String| {
+        let body = asked(arn).to_string();
+        let length = body.len();
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let together = [&others, &own, &others, &others];
+    let bytes: String = together.map(request).concat();
+    connection.send(bytes.as_bytes());
+    for arn in together {
+        let answer = connection.answer().expect("an answer").ok();
+        assert_eq!(answer["ChannelInfo"]["ChannelARN"], arn.as_str());
+    }
+    let gone = call(
+        nodes.n1.plain,
+        path,
+        &json!({ "ChannelARN": others.replace("cam", "no") }),
+    );
+    assert_eq!(gone.status, 404);
+    drop(connection);
+    let tunnels = "heliograph_tls_handshakes_total"; // one for each link, and none for a call
+    assert!(nodes.n1.scrape().sum(tunnels) <= 4.0);
+    assert_quiet(&nodes);
+}
+
+/// A call that waits for a master: its answer, the connection behind it, and a caller that leaves.
+#[test]
+fn a_call_of_alexa_waits_at_the_owner_for_as_long_as_its_caller() {
+    let nodes = nodes([2, 2], "");
+    let [_, others] = nodes.channels();
+    let ask = |connection: &mut Connection, sender: &str| {
+        let body =
+            json!({ "ChannelARN": others, "SenderClientId": sender, "MessagePayload": "b2Zm" });
+        let path = "/v1/send-alexa-offer-to-master";
+        connection.send(&request(path, &body.to_string()));
+    };
+    let waiting = |calls: f64| {
+        let all = || nodes.n2.scrape().sum("heliograph_waiting_calls");
+        until("calls that wait", || (all() == calls).then_some(()));
+    };
+    let [mut caller, mut leaves] = [(), ()].map(|()| Connection::open(nodes.n1.plain));
+    ask(&mut caller, "alexa.1");
+    ask(&mut leaves, "alexa.2");
+    waiting(2.0);
+    drop(leaves);
+    waiting(1.0);
+    let mut master = Peer::master(&nodes.n1, &others);
+    for round in ["YQ==", "Yg=="] {
+        master.expect(&to_master("SDP_OFFER", "b2Zm", "alexa.1"));
+        master.send(&answer("alexa.1", round));
+        let answered = caller.answer().expect("an answer").ok();
+        assert_eq!(answered, json!({ "Answer": round }));
+        ask(&mut caller, "alexa.1");
+    }
+    master.expect(&to_master("SDP_OFFER", "b2Zm", "alexa.1"));
+    nodes.n2.signal("KILL");
+    let unknown = caller.answer().expect("an answer");
+    unknown.refused(503, "ServiceUnavailable");
+}
+
+/// Longer than a link is kept without a stream.
+const IDLE: Duration = Duration::from_secs(75);
+
+#[test]
+fn a_link_without_streams_ends_after_a_minute_and_leaves_nothing_to_do() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    HealthyPair::on(&nodes.n1, &others).relay();
+    assert_gone(&nodes.n1);
+    until_within(IDLE, "the end of all links", || {
+        (links(&nodes.n1) + links(&nodes.n2) == 0.0).then_some(())
+    });
+    for node in [&nodes.n1, &nodes.n2] {
+        let turns = || node.scrape().sum("heliograph_turns_total");
+        let before = turns();
+        for _ in 0..10 {
+            turns();
+        }
+        let turned = turns() - before;
+        assert!(turned < 200.0, "{turned} turns for eleven scrapes");
+    }
+    HealthyPair::on(&nodes.n1, &others).relay(); // on a new one
+}
+
+/// What a client sends and how it ends is what its owner sees, also right behind each other.
+#[test]
+fn the_last_words_of_a_client_arrive_before_its_end() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n2, &others);
+    for round in 0..8 {
+        let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
+        let payload = "A".repeat(1 + round * 3_000);
+        viewer.send(&candidate(&payload));
+        if round % 2 == 0 {
+            viewer.close();
+        } else {
+            drop(viewer);
+        }
+        master.expect(&to_master("ICE_CANDIDATE", &payload, "v1"));
+    }
+    master.close();
+    assert_gone(&nodes.n1);
+    nodes.n2.assert_balanced();
+}
+
+#[test]
+fn clients_of_a_node_that_is_killed_are_closed_and_come_back_to_it() {
+    let nodes = nodes([2, 2], "");
+    let [own, others] = nodes.channels();
+    let Nodes { n1, n2, files } = nodes;
+    let mut healthy = HealthyPair::on(&n1, &own);
+    let mut master = Peer::master(&n1, &others);
+    let mut viewer = Peer::viewer(&n1, &others, "v1");
+    exchange(&mut master, &mut viewer);
+    n2.signal("KILL");
+    master.expect_close(1001);
+    viewer.expect_close(1001);
+    drop((master, viewer));
+    assert_gone(&n1);
+    healthy.relay();
+    drop(n2);
+    let n2 = files.start("n2", 1, "links = true", NONE); // with fewer shards
+    let arn = until("a channel of the other node", || {
+        (0..64).find_map(|number| {
+            let arn = create(n1.plain, &format!("again{number}"));
+            (n2.scrape().sum("heliograph_channels") > 0.0).then_some(arn)
+        })
+    });
+    let mut master = Peer::master(&n1, &arn);
+    let mut viewer = Peer::viewer(&n2, &arn, "v1");
+    exchange(&mut master, &mut viewer);
+    healthy.relay();
+}
+
+/// An owner that hangs for some seconds: what is new is refused, and nobody who was there is closed.
+#[test]
+fn an_owner_that_hangs_is_doubted_and_not_given_up() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n1, &others, "v1");
+    exchange(&mut master, &mut viewer);
+    nodes.n2.stop();
+    viewer.send(&offer("aGVsZA=="));
+    let asked = json!({ "ChannelARN": others });
+    let refused = call(nodes.n1.plain, "/describeSignalingChannel", &asked);
+    refused.refused(503, "ServiceUnavailable");
+    let mut upgrade = Connection::open(nodes.n1.plain);
+    upgrade.send(upgrade_head(&nodes.n1, &viewer_query(&others, "v2")).as_bytes());
+    let answer = upgrade.answer().expect("an answer");
+    answer.refused(503, "ServiceUnavailable");
+    nodes.n2.go_on();
+    master.expect(&to_master("SDP_OFFER", "aGVsZA==", "v1"));
+    exchange(&mut master, &mut viewer);
+    let mut newcomer = Peer::viewer(&nodes.n1, &others, "v2");
+    newcomer.send(&offer("bmV3"));
+    master.expect(&to_master("SDP_OFFER", "bmV3", "v2"));
+    for peer in [newcomer, viewer, master] {
+        peer.close();
+    }
+    assert_gone(&nodes.n1);
+}
+
+/// Nodes that stand still for three seconds in every four, one after the other, close nobody and lose nothing.
+#[test]
+fn standstills_close_nobody() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
+    let after = |seconds: u64| {
+        let begun = Instant::now();
+        until_true("some seconds", || {
+            begun.elapsed() > Duration::from_secs(seconds)
+        });
+    };
+    for node in [&nodes.n1, &nodes.n2, &nodes.n1, &nodes.n2] {
+        node.stop();
+        viewer.send(&candidate("c3RpbGw="));
+        after(3);
+        node.go_on();
+        master.expect(&to_master("ICE_CANDIDATE", "c3RpbGw=", "v1"));
+        exchange(&mut master, &mut viewer);
+        after(1);
+    }
+    viewer.close();
+    master.close();
+    assert_quiet(&nodes);
+}
+
+/// What the machine of a client has not confirmed when its front is gone comes again, on the next connection.
+#[test]
+fn messages_that_a_killed_front_held_go_to_the_next_connection() {
+    let nodes = nodes([1, 1], "");
+    let [_, others] = nodes.channels();
+    let lost = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
+    nodes.n1.stop();
+    viewer.send(&offer("b2ZmZXI="));
+    viewer.send(&candidate("Y2FuZA=="));
+    until("messages that wait", || {
+        let waits = nodes.n2.scrape().sum("heliograph_written_messages");
+        (waits == 2.0).then_some(())
+    });
+    nodes.n1.signal("KILL");
+    let mut master = Peer::master(&nodes.n2, &others);
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    master.expect(&to_master("ICE_CANDIDATE", "Y2FuZA==", "v1"));
+    master.send(&answer("v1", "YW5zd2Vy"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
+    drop(lost);
+}
+
+/// A client that does not read is closed by the owner as one of its own would be; nobody else waits.
+#[test]
+fn a_client_that_stops_reading_holds_up_nobody_else() {
+    let limits =
+        "[limits]\noutbox_bytes = 65536\npending_bytes_per_channel = 65536\n[quotas]\noff = true";
+    let nodes = nodes([1, 1], limits);
+    let [_, others] = nodes.channels();
+    let slow = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
+    let mut other = HealthyPair::on(&nodes.n1, &others_than(&nodes, &others));
+    let payload = "A".repeat(30_000);
+    let ends = "heliograph_connection_ends_total{reason=\"slow_consumer\"}";
+    until("the end of the slow one", || {
+        for _ in 0..10 {
+            viewer.send(&offer(&payload));
+        }
+        other.relay();
+        (nodes.n2.scrape().sum(ends) > 0.0).then_some(())
+    });
+    drop(slow);
+    other.relay();
+}
+
+/// Another channel of the node that has this one.
+fn others_than(nodes: &Nodes, arn: &str) -> String {
+    let before = nodes.n2.scrape().sum("heliograph_channels");
+    (0..64)
+        .map(|number| create(nodes.n1.plain, &format!("more{number}")))
+        .find(|made| made != arn && nodes.n2.scrape().sum("heliograph_channels") > before)
+        .expect("one of 64")
+}
