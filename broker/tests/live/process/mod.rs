@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
-use testkit::{Directory, Running};
+use testkit::{Directory, Running, until};
 
 /// The account and region of `--dev`.
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
@@ -272,12 +272,12 @@ impl Broker {
         )
     }
 
-    /// All metrics at one moment.
+    /// All metrics at one moment. A shard may take too long to answer while the machine is busy, but not for ever.
     pub(crate) fn scrape(&self) -> Scrape {
-        Scrape::new(self.page("/metrics").text())
+        until("a scrape", || self.try_scrape())
     }
 
-    /// The same, unless some shard took too long to answer: for those who look often while the machine is busy.
+    /// The same, unless some shard took too long.
     pub(crate) fn try_scrape(&self) -> Option<Scrape> {
         let answer = self.page("/metrics");
         (answer.status == 200).then(|| Scrape::new(answer.text()))
