@@ -341,12 +341,7 @@ impl<M: Machine> Sessions<M> {
     /// A client comes back to the machine, with the answer to its call if it has one, as soon as nothing is armed on
     /// it.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
-        let is_at_rest = self
-            .streams
-            .clients
-            .get(&place)
-            .is_some_and(|it| it.half.at_rest());
-        if !is_at_rest {
+        if !self.streams.is_at_rest(place) {
             return;
         }
         let Some(client) = self.remove_client(place, io) else {
@@ -388,12 +383,7 @@ impl<M: Machine> Sessions<M> {
 
     /// Closes a client's connection as soon as the kernel holds nothing of it.
     fn close_client(&mut self, place: u32, io: &mut Io) {
-        let is_at_rest = self
-            .streams
-            .clients
-            .get(&place)
-            .is_some_and(|it| it.half.at_rest());
-        if !is_at_rest {
+        if !self.streams.is_at_rest(place) {
             return;
         }
         if let Some((client, Some((link, id)))) = self.streams.client(place) {
@@ -511,7 +501,7 @@ impl<M: Machine> Sessions<M> {
     }
 }
 
-/// A client, as its owner is told of it.
+/// What the owner is told of a client.
 fn describe<M: Machine>(client: &Client<M>) -> Described {
     Described {
         kind: client.kind,

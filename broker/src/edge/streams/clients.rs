@@ -305,6 +305,12 @@ impl<M: Machine> Streams<M> {
         Some((client, link))
     }
 
+    /// Whether nothing is armed on a client's connection, or in flight.
+    pub(crate) fn is_at_rest(&self, place: u32) -> bool {
+        let client = self.clients.get(&place);
+        client.is_some_and(|client| client.half.at_rest())
+    }
+
     /// Has a client served at the end of the turn.
     pub(crate) fn touch_client(&mut self, place: u32) {
         if let Some(client) = self.clients.get_mut(&place)

@@ -1,14 +1,21 @@
 //! Masters, viewers and callers that are connected to different nodes.
 
-use super::nodes::{Nodes, call};
+use super::nodes::{Nodes, call, create};
 use crate::http::Connection;
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};
 use crate::process::Broker;
 use serde_json::json;
+use testkit::until;
 
 #[test]
 fn a_master_on_one_node_meets_a_viewer_on_the_other() {
     let nodes = Nodes::start(2);
+    meet_in_all_ways(&nodes);
+    assert_quiet(&nodes);
+}
+
+/// Of each node's channel, whoever is connected where and comes first.
+pub(crate) fn meet_in_all_ways(nodes: &Nodes) {
     for arn in nodes.channels() {
         for (one, other) in [(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)] {
             let mut master = Peer::master(one, &arn);
@@ -26,7 +33,19 @@ fn a_master_on_one_node_meets_a_viewer_on_the_other() {
         viewer.close();
         master.close();
     }
-    assert_quiet(&nodes);
+}
+
+/// A node is back: clients of a new channel of it meet through the other one.
+pub(crate) fn meet_again(other: &Broker, back: &Broker) {
+    let arn = until("a channel of the node that is back", || {
+        (0..64).find_map(|number| {
+            let arn = create(other.plain, &format!("again{number}"));
+            (back.scrape().sum("heliograph_channels") > 0.0).then_some(arn)
+        })
+    });
+    let mut master = Peer::master(other, &arn);
+    let mut viewer = Peer::viewer(back, &arn, "v1");
+    exchange(&mut master, &mut viewer);
 }
 
 pub(crate) fn exchange(master: &mut Peer, viewer: &mut Peer) {

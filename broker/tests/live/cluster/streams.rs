@@ -1,6 +1,6 @@
 //! Clients of another node as streams of links.
 
-use super::meeting::{assert_gone, assert_quiet, exchange};
+use super::meeting::{assert_gone, assert_quiet, exchange, meet_again, meet_in_all_ways};
 use super::nodes::{Files, NONE, Nodes, call, create};
 use crate::http::{Connection, request};
 use crate::peer::{
@@ -30,23 +30,7 @@ fn links(node: &Broker) -> f64 {
 fn a_master_on_one_node_meets_a_viewer_on_the_other() {
     for shards in [[1, 1], [2, 3]] {
         let nodes = nodes(shards, "");
-        for arn in nodes.channels() {
-            for (one, other) in [(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)] {
-                let mut master = Peer::master(one, &arn);
-                let mut viewer = Peer::viewer(other, &arn, "v1");
-                exchange(&mut master, &mut viewer);
-                viewer.close();
-                master.close();
-            }
-            // The viewer first: its offer waits for the master.
-            let mut viewer = Peer::viewer(&nodes.n1, &arn, "v1");
-            viewer.send(&offer("ZWFybHk="));
-            let mut master = Peer::master(&nodes.n2, &arn);
-            master.expect(&to_master("SDP_OFFER", "ZWFybHk=", "v1"));
-            exchange(&mut master, &mut viewer);
-            viewer.close();
-            master.close();
-        }
+        meet_in_all_ways(&nodes);
         assert_quiet(&nodes);
         assert!(links(&nodes.n1) >= 2.0, "one each way at least");
         assert_eq!(links(&nodes.n1), links(&nodes.n2));
@@ -188,15 +172,7 @@ fn clients_of_a_node_that_is_killed_are_closed_and_come_back_to_it() {
     healthy.relay();
     drop(n2);
     let n2 = files.start("n2", 1, "links = true", NONE); // with fewer shards
-    let arn = until("a channel of the other node", || {
-        (0..64).find_map(|number| {
-            let arn = create(n1.plain, &format!("again{number}"));
-            (n2.scrape().sum("heliograph_channels") > 0.0).then_some(arn)
-        })
-    });
-    let mut master = Peer::master(&n1, &arn);
-    let mut viewer = Peer::viewer(&n2, &arn, "v1");
-    exchange(&mut master, &mut viewer);
+    meet_again(&n1, &n2);
     healthy.relay();
 }
 

@@ -1,6 +1,6 @@
 //! Two nodes of which one is slow, gone, or of another opinion.
 
-use super::meeting::{assert_gone, exchange};
+use super::meeting::{assert_gone, exchange, meet_again};
 use super::nodes::{Files, NONE, Nodes, call, create, links, with_tls};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
@@ -38,15 +38,7 @@ fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
     // When it is back, its clients come back through any node.
     drop(n2);
     let n2 = files.start("n2", 2, "", NONE);
-    let arn = until("a channel of the other node", || {
-        (0..64).find_map(|number| {
-            let arn = create(n1.plain, &format!("again{number}"));
-            (n2.scrape().sum("heliograph_channels") > 0.0).then_some(arn)
-        })
-    });
-    let mut master = Peer::master(&n1, &arn);
-    let mut viewer = Peer::viewer(&n2, &arn, "v1");
-    exchange(&mut master, &mut viewer);
+    meet_again(&n1, &n2);
     healthy.relay();
 }
 
