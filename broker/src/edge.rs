@@ -12,18 +12,17 @@
 //! ```
 //!
 //! `Edge` has four parts, each with its own state: `Io` (the ring, the turn, counters and bounds), which every step is
-//! given; `Sessions` (the machine, with the connections of clients, the tunnels and the mail); `Listeners`; `Inners`
-//! (connections of other nodes that have not said whose they are). A part knows none beside it: a step that another
-//! part has to go on with returns what remains to be done.
+//! given; `Sessions` (the machine, with the connections of clients, the links and the mail); `Listeners`; `Pages`
+//! (clients that are connected to the side thread). A part knows none beside it: a step that another part has to go on
+//! with returns what remains to be done.
 //!
 //! In reading order: this page; `letters.rs` (what travels between shards); `start.rs` (what a shard is made of);
 //! `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (the steps of a turn that
 //! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
 //! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
-//! is none); `links.rs`, `inner.rs`, `inner_calls.rs` and `tunnels.rs` (connections between the nodes of a cluster:
-//! where the others are, those that another node passes on to this one, and those that this node passes on);
-//! `streams.rs` (clients of other nodes as streams of links, where that is on); `tls.rs` and `tls_engine.rs` (the
-//! engine of an encrypted one).
+//! is none); `links.rs` and `streams.rs` (links between the nodes of a cluster, and clients as their streams);
+//! `departed.rs` (clients that have left the table) and `pages.rs` (those that the side thread serves); `tls.rs` and
+//! `tls_engine.rs` (the engine of an encrypted connection).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -32,15 +31,15 @@ mod accept;
 mod connection;
 mod connections;
 mod counters;
+mod departed;
 pub mod entropy;
 mod eviction;
-mod inner;
-mod inner_calls;
 mod io;
 mod letters;
 mod limits;
 mod links;
 mod listeners;
+mod pages;
 mod runtime;
 mod sessions;
 mod start;
@@ -48,24 +47,22 @@ mod steps;
 mod streams;
 mod tls;
 mod tls_engine;
-mod tunnels;
 pub(crate) mod turn;
 
 use broker_core::{id::ShardId, machine::Machine, time::Moment};
 pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
 use crossbeam_channel::Sender;
-use inner::Inners;
 use io::Io;
 use letters::Mail;
 pub use letters::{Arrived, Handover, Post, Scraped, Travelling};
-pub use links::{LinkTls, Links, StreamLinks};
+pub use links::{Links, OwnNode};
 use listeners::Listeners;
+use pages::Pages;
 use ring::Ring;
 use sessions::Sessions;
 pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
 use std::sync::{Arc, OnceLock};
 use streams::Streams;
-use tunnels::Tunnels;
 pub use turn::Shift;
 
 /// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
@@ -159,7 +156,7 @@ struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    inners: Inners,
+    pages: Pages,
     /// The caller that waits until all is done that is due since the clocks were moved.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
@@ -168,14 +165,12 @@ impl<M: Machine> Edge<M> {
     /// An edge with nothing armed. Call it on the shard's own thread.
     pub(crate) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
         let mail = Mail::new(id, config.mailboxes, config.events);
-        let inners = Inners::new(config.links.clone());
-        let streams = Streams::new(id, config.links.clone());
-        let tunnels = Tunnels::new(id, config.links, config.admin);
+        let streams = Streams::new(id, config.links);
         Self {
             io: Io::new(ring, config.settings, config.descriptors),
-            sessions: Sessions::new(machine, mail, tunnels, streams),
+            sessions: Sessions::new(machine, mail, streams),
             listeners: Listeners::new(config.listeners, config.tls, config.devices),
-            inners,
+            pages: Pages::new(config.admin),
             shifted: None,
         }
     }

@@ -22,7 +22,7 @@ use broker_core::limits::{
     SPARE_OUTBOX_BYTES_MAX, calls_per_pair, lists_under_way, lists_waiting, mailbox_open_places,
     signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard, wake_polls_per_shard,
 };
-use broker_core::settings::{Auth, Link, Settings};
+use broker_core::settings::{Auth, Settings};
 use broker_core::shard::Shard;
 use broker_core::{auth::Credentials, journal::EXPLAINED_BYTES_MAX, registry::ENCODED_BYTES_MAX};
 use std::fmt;
@@ -238,23 +238,14 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     if !settings.cluster.is_on() {
         return Vec::new();
     }
-    let (headers, header_bytes) = EdgeSettings::inner_waiting();
-    let (handshakes, handshake_bytes) = EdgeSettings::link_handshakes();
-    let (aheads, ahead_bytes) = EdgeSettings::ahead();
-    let (kept, kept_bytes) = EdgeSettings::kept();
-    let encrypted = usize::from(settings.cluster.link() == Link::Tls);
+    let (strangers, stranger_bytes) = EdgeSettings::strangers();
+    let (links, link_bytes) = EdgeSettings::links();
     let terms = [
-        // In buffers that doubled when they grew.
-        ("requests for other nodes", edge.tunnel_request_bytes, 2),
-        ("bytes in tunnels", edge.tunnel_stalled_bytes, 2),
-        ("headers of other nodes", headers, header_bytes),
-        ("connections without a client", aheads, ahead_bytes),
-        ("connections between calls", kept, kept_bytes),
-        (
-            "handshakes with other nodes",
-            encrypted * handshakes,
-            handshake_bytes,
-        ),
+        ("strangers at the inner port", strangers, stranger_bytes),
+        ("links", links, link_bytes),
+        // In buffers that doubled when they grew: those that wait, and those on links.
+        ("requests for other nodes", 2 * edge.link_request_bytes, 2),
+        ("bytes of links that wait", edge.link_waiting_bytes, 2),
     ];
     let term = |(name, count, bytes)| Term {
         name,
@@ -263,15 +254,6 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
         times: settings.shards,
     };
     let mut terms: Vec<Term> = terms.map(term).into();
-    if settings.cluster.links {
-        let (links, link_bytes) = EdgeSettings::links();
-        let of_links = [
-            ("links", links, link_bytes),
-            ("bytes that wait for links", edge.tunnel_request_bytes, 2),
-            ("bytes of links that wait", edge.tunnel_stalled_bytes, 2),
-        ];
-        terms.extend(of_links.map(term));
-    }
     if settings.cluster.etcd.is_on() {
         // Whole, in parts that come, and in parts that go.
         let parcels = Term::once("kept messages that move", KEPT_PARCEL_BYTES_MAX, 3);

@@ -17,7 +17,6 @@
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
 //! | [`sts`] | temporary credentials: the requests of AWS STS that are served, forms in and XML out |
 //! | [`link`] | frames of one connection between two nodes that carries many clients |
-//! | [`proxy`] | what nodes of a cluster say before a client's bytes: PROXY protocol version 2, signed |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(
     test,
@@ -36,7 +35,6 @@ pub mod json;
 pub mod limits;
 pub mod link;
 pub mod policy;
-pub mod proxy;
 pub mod signal;
 pub mod sigv4;
 pub mod sts;

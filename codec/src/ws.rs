@@ -8,7 +8,6 @@
 //!   checked in place and lent from there: no copy, no allocation. Only what a read cut off, and fragments, are kept.
 //! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
 //!   the caller writes in place.
-//! * [`Follower`] sees where the frames of one side end, for a node that passes them on and may close between two.
 //! * [`accept_key`], [`valid_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!
@@ -16,7 +15,6 @@
 
 pub mod close;
 mod encoder;
-mod follower;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -30,7 +28,6 @@ pub use close::{CloseFrame, Excess, FrameError};
 pub use encoder::{
     close_frame, close_frame_masked, cut, frame, frame_masked, header, header_bytes, whole,
 };
-pub use follower::{Follower, Place};
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};
 

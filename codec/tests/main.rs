@@ -2,7 +2,7 @@
 //! builds and links once.
 //!
 //! * `ws_…`: frames and messages of WebSocket, at every split; `http_…`: heads of requests and answers;
-//!   [`proxy_headers`], [`link_frames`]: headers and frames between nodes.
+//!   [`link_frames`]: frames between nodes.
 //! * `signal_…`: messages of channels; `control_…`: calls of the control plane; `sts_…`: those of the token service.
 //! * [`sigv4`]: signatures; [`policy`]: decisions of policies.
 //! * [`fuzz`]: every parser under seeded inputs and the committed corpora.
@@ -14,14 +14,12 @@ mod http_heads;
 mod http_oracle;
 mod link_frames;
 mod policy;
-mod proxy_headers;
 mod repeated;
 mod signal_messages;
 mod signal_roundtrip;
 mod sigv4;
 mod sts_requests;
 mod sts_responses;
-mod ws_follower;
 mod ws_oracle;
 mod ws_receiver;
 mod ws_split;

@@ -123,10 +123,10 @@ impl Driver {
                 Output::Send(session) => self.dirty.push(session),
                 Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
                 Output::HandOver(..)
-                | Output::Tunnel(..)
-                | Output::EndTunnel(_)
+                | Output::PassOn(..)
+                | Output::Displace(_)
                 | Output::LoseOwner(_)
-                | Output::LeaveTunnel(_)
+                | Output::Leave(_)
                 | Output::KeepAlive(_)
                 | Output::Admin(_)
                 | Output::Post(..)

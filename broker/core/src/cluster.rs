@@ -23,7 +23,7 @@
 //! | [`liveness`] [`authority`] | which nodes answer, and what; until when this node may admit |
 //! | `tick` | what follows from time alone, and the decisions after each input |
 //! | [`slots`] [`slot_claims`] [`slot_departures`] | the own slots: loaded and served; claimed; given |
-//! | [`slot_maps`] [`tunnels`] | from a channel to its slot and node; connections to owners of slots |
+//! | [`slot_maps`] [`leads`] | from a channel to its slot and node; clients that are passed on to owners of slots |
 //! | [`link`] | many clients on one connection between two nodes |
 //! | [`secret`] | the keys that all nodes derive from one secret, and the proof in a registration |
 
@@ -31,6 +31,7 @@ pub mod authority;
 pub mod etcd;
 mod etcd_calls;
 pub mod etcd_view;
+pub mod leads;
 pub mod limits;
 pub mod link;
 pub mod liveness;
@@ -45,7 +46,6 @@ pub mod slot_plan;
 mod slot_transfers;
 pub mod slots;
 mod tick;
-pub mod tunnels;
 pub mod types;
 
 use crate::time::Now;

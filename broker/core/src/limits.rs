@@ -167,11 +167,11 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// A shard's connections for each place among them that WebSockets and tunnels never take: it is kept for a connection
+/// A shard's connections for each place among them that WebSockets and clients on links never take: it is kept for a connection
 /// whose caller is not known yet, so that the request of any newcomer is read when all other places are taken.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
-/// Places of a shard with this many connections for WebSockets and for tunnels, which have two each: all but those of
+/// Places of a shard with this many connections for WebSockets and for clients on links: all but those of
 /// [`CONNECTIONS_PER_GUEST`], of which there is one at least where there are two connections.
 ///
 /// For one more of an account that would hold fewer than the account with most, that one's newest viewer is closed with
@@ -411,9 +411,9 @@ pub const OWNER_RETRY_MS: u64 = 500;
 /// costs a look of less than a microsecond every [`OWNER_LOOK_MS`]: all of them 2 % of a core.
 pub const OWNER_WAITERS_MAX: usize = 1024;
 
-/// Tunnels without an owner that a shard closes in one tick: each costs a send or two. What is left is due at once, in
+/// Clients without an owner that a shard closes in one tick: each costs a send or two. What is left is due at once, in
 /// the next one.
-pub const TUNNELS_PER_TICK: usize = 64;
+pub const LEADS_PER_TICK: usize = 64;
 
 /// Orders about slots that a shard carries out in one turn: each brings or takes away some hundred channels, less than
 /// a millisecond.

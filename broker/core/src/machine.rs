@@ -12,11 +12,11 @@
 //!    │            │                 Output::Abort ──► (shutdown at once)              ──► handle(Gone) : slot free
 //!    │            ├► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
 //!    │            │                                     └ full ──► bounce (back here, answers 503)
-//!    │            ├► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
-//!    │            │                                     ├ greeted ► tunnel_enters ─► Output::EndTunnel ─► tunnel_left
-//!    │            │                                     │                  └ LoseOwner, LeaveTunnel ┘
+//!    │            ├► Output::PassOn ────► release ──► the edge makes it a stream of a link to that node
+//!    │            │                                     ├ begins ► joins_link ─► Output::Displace ─► left_link
+//!    │            │                                     │                  └ LoseOwner, Leave ┘
 //!    │            │                                     ├ answers ► answered (a call; back here)
-//!    │            │                                     └ fails ─► bounce_tunnel (back here, waits or answers 503)
+//!    │            │                                     └ fails ─► unanswered (back here, waits or answers 503)
 //!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
 //! ```
@@ -35,18 +35,18 @@ pub struct Peer {
     pub listener: u16,
     /// Whether the connection is TLS. Then the session's first [`Input::Received`] comes after [`Input::Secured`].
     pub tls: bool,
-    /// Whether another node passed the connection on. It is never passed on again.
+    /// Whether another node passed it on. It is never passed on again.
     pub inner: bool,
 }
 
 /// The bytes so far of a session that leaves for another node, or for the side thread.
 #[derive(Debug)]
-pub struct Tunnelled {
+pub struct PassedOn {
     /// The client.
     pub peer: Peer,
     /// Its request as it came, and whatever followed.
     pub bytes: Vec<u8>,
-    /// It may be sent to another node after one that closed the connection without a byte of an answer.
+    /// It may be sent to another node after one that ended without a byte of an answer.
     pub repeats: bool,
     /// Bytes of the request alone, if it is a call: the rest is the client's next ones.
     pub call: Option<usize>,
@@ -66,8 +66,8 @@ pub struct StreamHome {
 /// Why another node did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
-pub enum TunnelFailure {
-    /// There is no room for another connection here.
+pub enum PassFailure {
+    /// There is no room for it here.
     NoRoom,
     /// It cannot be connected to.
     Connect,
@@ -75,7 +75,7 @@ pub enum TunnelFailure {
     Timeout,
     /// The peer that answers is no node of a cluster.
     Foreign,
-    /// It ended the connection without an answer: it has no room, or does not accept this node's header.
+    /// It ended without an answer: it has no room, or does not accept this node.
     Closed,
     /// It lost the channel to another node, and had not answered.
     Moved,
@@ -168,21 +168,21 @@ pub enum Output<Letter> {
     HandOver(SessionKey, ShardId),
     /// The connection belongs on another node: [`Machine::release`] it and pass it on. As with a handover nothing is
     /// armed.
-    Tunnel(SessionKey, NodeId),
+    PassOn(SessionKey, NodeId),
     /// The connection asks for a page of the admin listener: [`Machine::release`] it and pass it to the side thread. As
     /// with a handover nothing is armed.
     Admin(SessionKey),
-    /// The tunnel with this number makes room for another connection: 503 if nothing has come of the other node, else
-    /// it is closed.
-    EndTunnel(u32),
-    /// Another node has the channel of the tunnel with this number. A WebSocket is closed with 1001 behind the last
+    /// The client on a link with this number makes room for another connection: 503 if nothing has come of the other
+    /// node, else it is closed.
+    Displace(u32),
+    /// Another node has the channel of the client with this number. A WebSocket is closed with 1001 behind the last
     /// whole frame that its client got, or reset within one. A request that is not answered comes back
-    /// ([`Machine::bounce_tunnel`]).
+    /// ([`Machine::unanswered`]).
     LoseOwner(u32),
-    /// This node ends: the client of the tunnel with this number gets what the other node has for it, and the end of
+    /// This node ends: the client with this number gets what the other node has for it, and the end of
     /// that. The other node gets nothing more, and closes a WebSocket behind all that it accepted. An upgrade that is
-    /// not answered comes back ([`Machine::bounce_tunnel`]).
-    LeaveTunnel(u32),
+    /// not answered comes back ([`Machine::unanswered`]).
+    Leave(u32),
     /// The peer of this session says nothing for minutes: have the kernel look whether it is there, each minute.
     KeepAlive(SessionKey),
     /// Say what the peer of this session has acknowledged: [`Input::Unacknowledged`] is the next input, before anything
@@ -235,7 +235,7 @@ pub trait Machine {
     }
 
     /// Takes a session out for another shard, a node or the side thread, after [`Output::HandOver`],
-    /// [`Output::Tunnel`] or [`Output::Admin`]. Its slot is free.
+    /// [`Output::PassOn`] or [`Output::Admin`]. Its slot is free.
     fn release(&mut self, session: SessionKey) -> Self::Parcel;
 
     /// Takes a session in that another shard released. Always succeeds; refusals become answers on the connection.
@@ -245,17 +245,17 @@ pub trait Machine {
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
     /// Takes out of a parcel what goes to another node or the side thread; `None` if it is for a shard.
-    fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
+    fn passed_on(parcel: &mut Self::Parcel) -> Option<PassedOn> {
         let _ = parcel;
         None
     }
 
     /// Takes back a session that the other node did not answer; it waits for another owner, or answers 503 and closes.
     /// `unsent`: the request and what followed it, if nothing of that went to the other node.
-    fn bounce_tunnel(
+    fn unanswered(
         &mut self,
         parcel: Self::Parcel,
-        (node, why): (NodeId, TunnelFailure),
+        (node, why): (NodeId, PassFailure),
         unsent: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
@@ -294,9 +294,9 @@ pub trait Machine {
         None
     }
 
-    /// The other node has greeted: from here on the tunnel to it with this number has places, one for each descriptor.
-    /// False when there are none and nobody makes room: then the parcel comes back. Outputs may follow.
-    fn tunnel_enters(
+    /// There is a link to the other node: from here on the client has a place, under this number. False when there is
+    /// none and nobody makes room: then the parcel comes back. Outputs may follow.
+    fn joins_link(
         &mut self,
         parcel: &Self::Parcel,
         (place, node): (u32, NodeId),
@@ -306,14 +306,14 @@ pub trait Machine {
         true
     }
 
-    /// The link that carried these tunnels to their owner has died: [`Output::LoseOwner`] follows for each, spread over
+    /// The link of these clients has died: [`Output::LoseOwner`] follows for each, spread over
     /// a time.
-    fn tunnels_lost(&mut self, places: &[u32], now: Now) {
+    fn link_died(&mut self, places: &[u32], now: Now) {
         let _ = (places, now);
     }
 
-    /// A tunnel is gone, and its number is free. Harmless for one that has no places.
-    fn tunnel_left(&mut self, place: u32) {
+    /// A client on a link is gone, and its number is free. Harmless for one that has no place.
+    fn left_link(&mut self, place: u32) {
         let _ = place;
     }
 

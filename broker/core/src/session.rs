@@ -448,7 +448,7 @@ impl Session {
                 | HttpStage::AwaitReply(..)
                 | HttpStage::AwaitWake(_)
                 | HttpStage::AwaitHandover(..)
-                | HttpStage::AwaitTunnel(_)
+                | HttpStage::AwaitLink(_)
                 | HttpStage::AwaitAdmin(_)
                 | HttpStage::AwaitOwner(_) => match self.http_due(http) {
                     NEVER if http.queued => Wait::OwnTurn,

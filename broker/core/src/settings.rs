@@ -15,7 +15,7 @@ pub mod value;
 use crate::auth::SignatureRules;
 pub use crate::quota::Rate;
 pub use clients::{CLIENTS_MAX, Client, Program, Reader};
-pub use cluster::{Cluster, Etcd, Link};
+pub use cluster::{Cluster, Etcd};
 use codec::sigv4::CLOCK_TOLERANCE_S;
 pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX};

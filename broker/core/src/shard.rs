@@ -15,7 +15,7 @@
 //!    │    │    ├─ home            the questions, answered where the channel lives
 //!    │    │    └─ answers         its answer as an HTTP response
 //!    │    ├─ directory::changes   changes of channels: durable before they are made
-//!    │    ├─ tunnel               requests for channels of other nodes
+//!    │    ├─ onward               requests for channels of other nodes
 //!    │    └─ road                 frame → message → route → the recipient's outbox, or kept, or refused
 //!    │         └─ delivery        its steps on the recipient's side
 //!    └─ todo_dispatch             what the step left; what that leaves comes first
@@ -33,6 +33,7 @@ mod disconnect;
 mod event_loop;
 mod flight_recorder;
 mod gate;
+mod onward;
 mod operator;
 mod operator_requests;
 mod recheck;
@@ -48,12 +49,11 @@ mod todo_dispatch;
 mod trace;
 #[cfg(test)]
 mod transitions;
-mod tunnel;
 
 pub use crate::channel::Towards;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{
-    Input, Intake, Machine, Output, Peer, Shown, StreamHome, TunnelFailure, Tunnelled, TurnedAway,
+    Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, StreamHome, TurnedAway,
 };
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
@@ -253,19 +253,19 @@ impl Machine for Shard {
         key
     }
 
-    fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
-        tunnel::tunnelled(parcel)
+    fn passed_on(parcel: &mut Self::Parcel) -> Option<PassedOn> {
+        onward::passed_on(parcel)
     }
 
-    fn bounce_tunnel(
+    fn unanswered(
         &mut self,
         parcel: Self::Parcel,
-        failed: (NodeId, TunnelFailure),
+        failed: (NodeId, PassFailure),
         unsent: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
         let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let key = tunnel::bounce(sockets, books, *parcel, failed, unsent, at);
+        let key = onward::bounce(sockets, books, *parcel, failed, unsent, at);
         self.check();
         key
     }
@@ -278,7 +278,7 @@ impl Machine for Shard {
         at: Moment,
     ) -> SessionKey {
         let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let key = tunnel::answered(sockets, books, &parcel, (answer, rest), at);
+        let key = onward::answered(sockets, books, &parcel, (answer, rest), at);
         self.check();
         key
     }
@@ -292,23 +292,23 @@ impl Machine for Shard {
     }
 
     fn stream_home(&self, parcel: &Self::Parcel) -> Option<StreamHome> {
-        tunnel::stream_home(&self.sockets, parcel)
+        onward::stream_home(&self.sockets, parcel)
     }
 
-    fn tunnel_enters(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
+    fn joins_link(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
         let (sockets, _, books, _, todo) = self.parts();
-        let enters = tunnel::enters(sockets, books, todo, (parcel, to), at);
+        let enters = onward::enters(sockets, books, todo, (parcel, to), at);
         self.work_off(at);
         self.check();
         enters
     }
 
-    fn tunnels_lost(&mut self, places: &[u32], now: Now) {
-        self.sockets.tunnels_lost(places, now);
+    fn link_died(&mut self, places: &[u32], now: Now) {
+        self.sockets.link_died(places, now);
     }
 
-    fn tunnel_left(&mut self, place: u32) {
-        self.sockets.tunnel_left(place);
+    fn left_link(&mut self, place: u32) {
+        self.sockets.left_link(place);
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
@@ -369,7 +369,7 @@ impl Machine for Shard {
         let faults = self.sockets.next_fault();
         let slots = self.directory.slots();
         let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
-        let tunnels = self.sockets.next_closed_tunnel();
+        let leads = self.sockets.next_end_of_lead();
         // Compared as moments, not as options: this is asked in every turn.
         let mut due = self.sockets.next_deadline().unwrap_or(NEVER);
         let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
@@ -377,7 +377,7 @@ impl Machine for Shard {
         also(waiting);
         also(faults);
         also(slots);
-        also(tunnels);
+        also(leads);
         also(self.sockets.next_ask());
         also(self.books.next_due());
         also(self.gate.next_walk());

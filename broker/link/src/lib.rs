@@ -39,8 +39,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Purpose {
     /// Messages of the nodes themselves.
     Messages,
-    /// A connection of a client, passed on.
-    Tunnel,
     /// A link, with clients as its streams.
     Link,
 }
@@ -51,7 +49,6 @@ impl Purpose {
     pub const fn protocol(self) -> &'static [u8] {
         match self {
             Self::Messages => b"heliograph-messages/1",
-            Self::Tunnel => b"heliograph-tunnel/1",
             Self::Link => b"heliograph-link/1",
         }
     }
@@ -127,8 +124,8 @@ impl Keys {
         config.send_tls13_tickets = match purpose {
             // One connection for each node.
             Purpose::Messages => 0,
-            // For the one that it used, or for the next connection.
-            Purpose::Tunnel | Purpose::Link => 1,
+            // For the next link.
+            Purpose::Link => 1,
         };
         Ok(config)
     }

@@ -52,16 +52,16 @@ fn carry(from: &mut Connection, to: &mut Connection, outcome: &mut Result<(), ru
 }
 
 fn shake_hands(client: &Keys, server: &Keys) -> Ends {
-    let client = Arc::new(client.client(Purpose::Tunnel).unwrap());
-    let server = Arc::new(server.server(Purpose::Tunnel).unwrap());
+    let client = Arc::new(client.client(Purpose::Link).unwrap());
+    let server = Arc::new(server.server(Purpose::Link).unwrap());
     Pair::new(&client, &server).run()
 }
 
 #[test]
 fn nodes_of_one_secret_and_cluster_speak_with_each_other() {
     let (one, other) = (keys("0f", "prod"), keys("0f", "prod"));
-    let client = Arc::new(one.client(Purpose::Tunnel).unwrap());
-    let server = Arc::new(other.server(Purpose::Tunnel).unwrap());
+    let client = Arc::new(one.client(Purpose::Link).unwrap());
+    let server = Arc::new(other.server(Purpose::Link).unwrap());
     let mut pair = Pair::new(&client, &server);
     assert_eq!(pair.run(), (Ok(()), Ok(())));
     pair.client.writer().write_all(b"hello").unwrap();
@@ -110,17 +110,17 @@ fn nodes_speak_with_each_other_while_the_secret_is_replaced() {
 #[test]
 fn a_client_that_accepts_any_server_is_refused_as_well() {
     let (own, other) = (keys("0f", "prod"), keys("0e", "prod"));
-    let server = Arc::new(own.server(Purpose::Tunnel).unwrap());
+    let server = Arc::new(own.server(Purpose::Link).unwrap());
     let careless = Keys {
         shown: Arc::clone(&other.shown),
         accepted: Arc::clone(&own.accepted),
         provider: Arc::clone(&other.provider),
     };
-    let client = Arc::new(careless.client(Purpose::Tunnel).unwrap());
+    let client = Arc::new(careless.client(Purpose::Link).unwrap());
     let (_, refused) = Pair::new(&client, &server).run();
     assert!(is_of_another_cluster(&refused.unwrap_err()));
 
-    let mut nobody = careless.client(Purpose::Tunnel).unwrap();
+    let mut nobody = careless.client(Purpose::Link).unwrap();
     nobody.client_auth_cert_resolver = Arc::new(Nobody);
     let (_, refused) = Pair::new(&Arc::new(nobody), &server).run();
     assert_eq!(refused.unwrap_err(), rustls::Error::NoCertificatesPresented);
@@ -145,7 +145,7 @@ fn a_public_key_alone_is_of_no_use() {
 #[test]
 fn a_connection_for_another_purpose_is_refused() {
     let keys = keys("0f", "prod");
-    let client = Arc::new(keys.client(Purpose::Tunnel).unwrap());
+    let client = Arc::new(keys.client(Purpose::Link).unwrap());
     let server = Arc::new(keys.server(Purpose::Messages).unwrap());
     let (client, server) = Pair::new(&client, &server).run();
     assert!(client.is_err() && server.is_err());
@@ -155,8 +155,8 @@ fn a_connection_for_another_purpose_is_refused() {
 #[test]
 fn sessions_are_resumed() {
     let keys = keys("0f", "prod");
-    let client = Arc::new(keys.client(Purpose::Tunnel).unwrap());
-    let server = Arc::new(keys.server(Purpose::Tunnel).unwrap());
+    let client = Arc::new(keys.client(Purpose::Link).unwrap());
+    let server = Arc::new(keys.server(Purpose::Link).unwrap());
     let resumed = |at_once: usize| {
         let mut pairs: Vec<Pair> = (0..at_once).map(|_| Pair::new(&client, &server)).collect();
         for pair in &mut pairs {

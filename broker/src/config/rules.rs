@@ -6,9 +6,7 @@ use crate::config::draft::{Fault, Findings};
 use crate::config::json::shown;
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
 use broker_core::settings::value::Span;
-use broker_core::settings::{
-    Auth, Cluster, Key, Kind, Link, Listen, Oidc, Scheme, Settings, overlap,
-};
+use broker_core::settings::{Auth, Cluster, Key, Kind, Listen, Oidc, Scheme, Settings, overlap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break. Faults of one place are listed in this order.
@@ -395,8 +393,6 @@ const RULES: &[Rule] = &[
         "allowed name, node, secret_file, listen and one of etcd and map_file together").beside(&["cluster"]),
     rule("cluster", |s| s.cluster.is_on() && s.dev,
         "allowed without --dev, whose channels are created by connecting to any node"),
-    rule("cluster.links", |s| s.cluster.links && s.cluster.link() == Link::Plain,
-        "allowed with link = tls").beside(&["cluster.links", "cluster.link"]),
     rule("cluster.direct", |s| s.cluster.direct && s.advertise.domain.is_none(),
         "allowed with advertise.domain, below which the nodes have their names"),
     rule("cluster.advertise", |s| s.cluster.advertise.is_some() && !s.cluster.etcd.is_on(),

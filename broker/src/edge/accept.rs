@@ -1,5 +1,4 @@
-//! Newcomers: connections that a listener accepted, that another node introduced, or that another shard handed over.
-//! Each is taken, perhaps at the cost of another connection, or refused.
+//! Newcomers: connections that a listener accepted, or that another shard handed over. Each is taken, perhaps at the cost of another connection, or refused.
 //!
 //! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the
 //! soft limit connections are answered 503 and accepting pauses for a moment, with descriptors to spare for those
@@ -7,14 +6,12 @@
 //! with an error and pauses as well. Never is it armed again at once after an error.
 
 use crate::edge::Edge;
-use crate::edge::inner::{Arrival, Called, Introduced};
 use crate::edge::io::{remote, say_and_close, unavailable};
 use crate::edge::letters::{Handover, Travelling};
 use crate::edge::{connection::Connection, listeners::listener_place, tls::Tls};
 use broker_core::address_shares::Origin;
-use broker_core::machine::{Input, Machine, Peer, TurnedAway};
+use broker_core::machine::{Machine, Peer, TurnedAway};
 use broker_core::work_units;
-use codec::proxy::ProxyHeader;
 use ring::Key;
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +27,7 @@ impl<M: Machine> Edge<M> {
         }
         match socket {
             Ok(socket) if self.io.stopping => drop(socket),
-            Ok(socket) if self.listeners.at(place).inner => self.greet(socket),
+            Ok(socket) if self.listeners.at(place).inner => self.accept_link(socket),
             Ok(socket) => self.admit(place, socket),
             Err(error) => self.io.counts.accept_errors.count(&error),
         }
@@ -73,114 +70,21 @@ impl<M: Machine> Edge<M> {
         self.sessions.watch(session, &mut self.io);
     }
 
-    /// Greets a connection to an inner listener.
-    fn greet(&mut self, socket: OwnedFd) {
+    /// Takes a connection to an inner listener in.
+    fn accept_link(&mut self, socket: OwnedFd) {
         let crowded = self.io.count_descriptor();
         let Some(from) = remote(&socket) else {
             self.io.descriptors.closed();
             self.io.counts.accept_errors.other += 1;
             return;
         };
-        self.inners.end_oldest(&mut self.io);
         let origin = Origin::of(from.ip());
-        let room = !crowded || self.make_room(origin);
-        self.inners.greet(socket, origin, room, &mut self.io);
-    }
-
-    /// Something came on a connection of another node.
-    pub(crate) fn arrived(&mut self, arrival: Option<Arrival>) {
-        match arrival {
-            None => {}
-            Some(Arrival::Client(introduced)) => self.open_inner(introduced),
-            Some(Arrival::Call(called)) => self.open_call(called),
-            Some(Arrival::More {
-                session,
-                bytes,
-                whole,
-            }) => self.sessions.call_came(session, bytes, whole, &mut self.io),
-            Some(Arrival::Link(arrived)) => self.sessions.accept_link(arrived, &mut self.io),
-            Some(Arrival::Gone(session)) => self.sessions.lose_call(session, &mut self.io),
+        if crowded && !self.make_room(origin) {
+            self.io.counts.inner_refused.limit += 1;
+            drop(socket);
+            return self.io.descriptors.closed();
         }
-    }
-
-    /// Another node has passed on a call: it has a session, and the connection stays where it is.
-    fn open_call(&mut self, called: Called) {
-        let Called {
-            place,
-            header,
-            bytes,
-            whole,
-        } = called;
-        let peer = of_node(&header);
-        let (source, tls) = (peer.remote, peer.tls);
-        let at = self.io.turn.at();
-        let full = !self.sessions.machine().has_room();
-        let room = !full || self.make_room(Origin::of(source.ip()));
-        let session = if room {
-            self.sessions.open(peer, full, at)
-        } else {
-            None
-        };
-        let Some(session) = session else {
-            self.io.counts.accept_errors.limit += 1;
-            let machine = self.sessions.machine_mut();
-            let id = machine.turned_away(source, TurnedAway::NoRoom, at);
-            let mut answer = Vec::new();
-            unavailable(&mut answer, at.wall, &id);
-            return self.inners.answer(place, None, &answer, &mut self.io);
-        };
-        self.io.counts.inner_accepted += 1;
-        self.inners.is_served(place, session);
-        self.sessions
-            .begin_call((session, place), tls, &mut self.io);
-        self.sessions.call_came(session, bytes, whole, &mut self.io);
-    }
-
-    /// Another node has introduced a client: from here on the connection is that one's.
-    fn open_inner(&mut self, introduced: Introduced) {
-        let Introduced {
-            socket,
-            tls: mut engine,
-            header,
-            bytes,
-            ended,
-            lease,
-        } = introduced;
-        let peer = of_node(&header);
-        let source = peer.remote;
-        // An encrypted connection has no answer: the node that passed it on gives one.
-        let silent = engine.is_some();
-        let origin = Origin::of(source.ip());
-        if let Some(tls) = &mut engine {
-            tls.comes_from(origin);
-        }
-        let full = !self.sessions.machine().has_room();
-        if full && !self.make_room(origin) {
-            return self.refuse(socket, source, silent, TurnedAway::NoRoom);
-        }
-        let Some(session) = self.sessions.open(peer, full, self.io.turn.at()) else {
-            return self.refuse(socket, source, silent, TurnedAway::NoRoom);
-        };
-        self.io.counts.inner_accepted += 1;
-        let connection = Connection::new(session, socket, engine);
-        self.sessions
-            .enter(session, connection, (origin, false), &mut self.io);
-        if let Some(lease) = lease {
-            self.sessions.connections_mut().lend(session, lease);
-        }
-        if peer.tls {
-            let secured = Input::Secured { session };
-            self.sessions.feed(secured, &mut self.io); // on the way to the node that passed it on
-        }
-        if !bytes.is_empty() {
-            self.sessions.connections_mut().note_first_bytes(session);
-            self.sessions.begin(session, bytes, &mut self.io);
-        }
-        if ended {
-            self.sessions.ended(session, &mut self.io);
-        }
-        self.sessions.connections_mut().touch(session);
-        self.sessions.watch(session, &mut self.io);
+        self.sessions.accept_link(socket, origin, &mut self.io);
     }
 
     /// Takes a connection in that another shard handed over.
@@ -189,7 +93,6 @@ impl<M: Machine> Edge<M> {
         let at = self.io.turn.at();
         let room = !self.io.stopping
             && (self.sessions.machine().has_room() || {
-                // One that another node passed on is of that one's address.
                 let remote = remote(&connection.socket);
                 remote.is_some_and(|remote| self.make_room(Origin::of(remote.ip())))
             });
@@ -221,14 +124,10 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Ends a guest for a newcomer from `origin`, or rather a connection between nodes that is of no client. False when
-    /// none can be evicted.
+    /// Ends a guest for a newcomer from `origin`, or rather a connection to the inner listener that may be anybody's.
+    /// False when none can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
-        // It has no session: of those there must be room already.
-        if self.sessions.machine().has_room()
-            && (self.inners.make_room(&mut self.io)
-                || self.sessions.tunnels_mut().spare_ahead(&mut self.io))
-        {
+        if self.sessions.end_stranger(&mut self.io) {
             return true;
         }
         let connections = self.sessions.connections_mut();
@@ -273,19 +172,3 @@ impl<M: Machine> Edge<M> {
 
 /// There is no room for another handshake.
 struct Refused;
-
-/// The client of another node, as its header has it.
-fn of_node(header: &ProxyHeader) -> Peer {
-    let &ProxyHeader {
-        source,
-        destination: _,
-        listener,
-        tls,
-    } = header;
-    Peer {
-        remote: source,
-        listener,
-        tls,
-        inner: true,
-    }
-}

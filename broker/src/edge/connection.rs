@@ -2,7 +2,7 @@
 //!
 //! The life of a connection, by what it awaits:
 //! ```text
-//!        HandOver, Tunnel, Admin      nothing armed, nothing in flight
+//!        HandOver, PassOn, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, or a tunnel)
 //!    │ Close                │
 //!    ▼                      ▼ Abort, Stop
@@ -95,7 +95,7 @@ pub(crate) enum Stage {
 pub(crate) enum Destination {
     /// Another shard.
     Shard(ShardId),
-    /// Another node, by a tunnel.
+    /// Another node, as a stream of a link.
     Node(NodeId),
     /// The side thread, which serves the pages of the admin listener.
     Admin,

@@ -8,7 +8,7 @@ use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key
 use crate::edge::limits::{
     BUFFERS_PER_PEER, LEAVING_BYTES, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER,
 };
-use crate::edge::{counters::EdgeCounts, io::Io, links::Lease, tls::Held};
+use crate::edge::{counters::EdgeCounts, io::Io, tls::Held};
 use broker_core::machine::{Intake, Machine};
 use broker_core::{address_shares::Crowd, id::SessionKey, time::Now};
 use ring::Ring;
@@ -28,8 +28,6 @@ pub(crate) struct Connections {
     /// Bytes as they came from the sockets of connections that were already leaving: they travel with them.
     /// Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
-    /// Those of other nodes that come back when their WebSocket is over.
-    leases: BTreeMap<SessionKey, Box<Lease>>,
     pub(crate) deadlines: Deadlines,
     /// Connections that the machine has not let in, by address.
     pub(crate) guests: Crowd<SessionKey>,
@@ -82,7 +80,6 @@ impl Connections {
         }
         self.settle_guest(session);
         self.unread.remove(&session);
-        self.leases.remove(&session);
         let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),
@@ -100,7 +97,6 @@ impl Connections {
                 || (self.guests.is_empty()
                     && self.shaking.is_empty()
                     && self.unread.is_empty()
-                    && self.leases.is_empty()
                     && self.deadlines.next().is_none()),
             "of who is gone nothing is kept"
         );
@@ -180,21 +176,6 @@ impl Connections {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
         unread.len() <= LEAVING_BYTES
-    }
-
-    /// A connection between nodes comes back when its WebSocket is over.
-    pub(crate) fn lend(&mut self, session: SessionKey, lease: Box<Lease>) {
-        self.leases.insert(session, lease);
-    }
-
-    /// Its state then, if it does.
-    pub(crate) fn lease(&mut self, session: SessionKey) -> Option<&mut Lease> {
-        self.leases.get_mut(&session).map(|lease| &mut **lease)
-    }
-
-    /// Takes its state then.
-    pub(crate) fn take_lease(&mut self, session: SessionKey) -> Option<Box<Lease>> {
-        self.leases.remove(&session)
     }
 
     /// Takes what was put aside.

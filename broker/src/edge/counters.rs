@@ -1,7 +1,7 @@
 //! The edge's own counters: plain numbers of one shard, copied out by a scrape.
 
 use crate::edge::tls::Held;
-use broker_core::machine::TunnelFailure;
+use broker_core::machine::PassFailure;
 use std::io;
 use strum::EnumCount;
 
@@ -65,35 +65,19 @@ pub struct EdgeCounts {
     pub partial_record_bytes: u64,
     /// Gauge: links that carry clients as streams, both ways.
     pub links: u64,
-    /// Gauge: tunnels to other nodes. Connections for pages of the admin listener are counted nowhere here.
-    pub tunnels: u64,
-    /// Tunnels begun.
-    pub tunnels_opened: u64,
-    /// Requests for other nodes that those did not answer, by [`TunnelFailure`].
-    pub tunnel_failures: [u64; TunnelFailure::COUNT],
-    /// Gauge: connections to other nodes that are opened ahead of clients.
-    pub ahead: u64,
-    /// Such connections begun.
-    pub ahead_opened: u64,
-    /// Those that a client took.
-    pub ahead_used: u64,
-    /// Connections that came back from a tunnel, to wait for the next client.
-    pub ahead_returned: u64,
-    /// Gauge: connections of other nodes that wait for a client.
-    pub inner_ahead: u64,
-    /// Gauge: connections to other nodes that are kept and wait for a call.
-    pub kept: u64,
-    /// Gauge: those of other nodes.
-    pub inner_kept: u64,
-    /// Calls that found such a connection.
-    pub kept_used: u64,
+    /// Gauge: clients of this node that another one serves.
+    pub link_clients: u64,
+    /// Those since the start: a request that is asked again is one more.
+    pub link_clients_opened: u64,
+    /// Requests for other nodes that those did not answer, by [`PassFailure`].
+    pub pass_failures: [u64; PassFailure::COUNT],
     /// Bytes of clients passed on to other nodes.
-    pub tunnel_bytes_to_owner: u64,
+    pub link_bytes_to_owner: u64,
     /// Bytes of other nodes passed on to clients.
-    pub tunnel_bytes_to_client: u64,
-    /// Connections, and calls on those that are kept, that other nodes passed on.
+    pub link_bytes_to_client: u64,
+    /// Clients of other nodes, connections and calls.
     pub inner_accepted: u64,
-    /// Connections to inner listeners that were closed.
+    /// Connections to inner listeners that became no link.
     pub inner_refused: InnerRefusals,
 }
 
@@ -105,16 +89,16 @@ impl EdgeCounts {
     }
 }
 
-/// Why connections of other nodes were closed, as `heliograph_cluster_inner_refused_total{reason}` names it.
+/// Why connections to inner listeners became no link, as `heliograph_cluster_inner_refused_total{reason}` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InnerRefusals {
     /// There was no room for it.
     pub limit: u64,
-    /// Its header did not come in time, or its end came first.
+    /// Its handshake or hello did not come in time, or its end came first.
     pub incomplete: u64,
-    /// The bytes received are no header that a node writes.
+    /// The bytes received are not those of a node, or of one of another version.
     pub malformed: u64,
-    /// The header is not signed for this connection.
+    /// Its key is not one of this cluster.
     pub forged: u64,
 }
 

@@ -5,7 +5,7 @@ use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
 };
 use crate::edge::start::{Descriptors, EdgeSettings};
-use crate::edge::{counters::EdgeCounts, links::LinkEnd, tls::Kind, turn::Turn};
+use crate::edge::{counters::EdgeCounts, tls::Kind, turn::Turn};
 use broker_core::work_units;
 use broker_core::{address_shares::canonical, id::SessionKey, time::Wall};
 use codec::http::{ErrorHead, Meta, respond};
@@ -56,7 +56,7 @@ impl Io {
         self.descriptors.opened() > self.settings.connections
     }
 
-    /// Counts bytes received, from a client or of a tunnel.
+    /// Counts bytes received, from a client or another node.
     #[inline]
     pub(crate) fn count_received(&mut self, bytes: usize) {
         self.counts.receives += 1;
@@ -111,8 +111,8 @@ impl Spares {
 pub(crate) enum Shaking {
     /// A client's.
     Session(SessionKey),
-    /// Another node's.
-    Link(LinkEnd),
+    /// That of a link, by its number.
+    Link(u32),
 }
 
 /// Handshakes of one shard whose bytes were put aside.

@@ -1,7 +1,7 @@
 //! Letters between shards, and from the side thread to a shard: their forms, and how a shard sends them.
 
 use crate::devices::Devices;
-use crate::edge::{counters::EdgeCounts, links::Lease, start::ShardEvent, turn::Shift};
+use crate::edge::{counters::EdgeCounts, start::ShardEvent, turn::Shift};
 use broker_core::{id::ShardId, machine::Machine, time::Moment};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
@@ -52,8 +52,6 @@ pub struct Travelling {
     pub(crate) tls: Option<Box<crate::edge::tls::Tls>>,
     /// Received bytes that no machine has seen yet, as they came from the socket.
     pub(crate) unread: Vec<u8>,
-    /// It goes back to another node when its WebSocket is over.
-    pub(crate) lease: Option<Box<Lease>>,
 }
 
 /// A connection of another node that will be a link, on its way to the shard that it is for.

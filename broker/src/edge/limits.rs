@@ -133,109 +133,55 @@ pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
 pub(crate) const HELD_BYTES_MIN: usize = 256 << 10;
 
-/// From the beginning of a tunnel to the owner's greeting, in milliseconds; to its first byte, where it had greeted
-/// before. Later: 503.
-pub(crate) const TUNNEL_CONNECT_MS: u64 = 3_000;
+/// From a request for another node to its place on a link, in milliseconds; of a call on a link that is doubtful also to
+/// its answer. Later: 503.
+pub(crate) const LINK_CONNECT_MS: u64 = 3_000;
 
-/// From the beginning of a tunnel to the owner's first byte, in milliseconds: a call may take
-/// [`REPLY_MS_MAX`](broker_core::limits::REPLY_MS_MAX), after which the owner answers by itself. Later: 503. Also how
-/// long a tunnel whose client has ended goes on.
-pub(crate) const TUNNEL_ANSWER_MS: u64 = REPLY_MS_MAX + 10_000;
+/// From the beginning of a stream to the owner's first byte, in milliseconds: a call may take
+/// [`REPLY_MS_MAX`](broker_core::limits::REPLY_MS_MAX), after which the owner answers by itself. Later: 503.
+pub(crate) const CALL_ANSWER_MS: u64 = REPLY_MS_MAX + 10_000;
 
 /// The same of an upgrade, which waits for nothing but an owner: its request may be sent again, so a node that hangs
 /// does not keep it.
-pub(crate) const TUNNEL_UPGRADE_MS: u64 = OWNER_WAIT_MS + 2_000;
+pub(crate) const UPGRADE_ANSWER_MS: u64 = OWNER_WAIT_MS + 2_000;
 
-/// Time that a client may take for what its tunnel's owner sent last, in milliseconds. Longer: cut off.
-pub(crate) const TUNNEL_LINGER_MS: u64 = 10_000;
+/// Time that a client has for its end behind ours, in milliseconds. Longer: cut off.
+pub(crate) const CLIENT_LINGER_MS: u64 = 10_000;
 
-/// Time between two pieces that the owner sends through a node that ends, or the last one and its end, in
-/// milliseconds. Longer: the client is closed without it.
-pub(crate) const TUNNEL_LEAVE_MS: u64 = 4_000;
+/// Time that the owner has to end a client's stream when this node ends, in milliseconds. Longer: the client is closed
+/// without that.
+pub(crate) const CLIENT_LEAVE_MS: u64 = 4_000;
 
-/// Time that one side of a tunnel may take for a piece that its socket had no room for, in milliseconds; while it
-/// waits, the other side is not read, and so its end is not seen. Longer: cut off.
-pub(crate) const TUNNEL_STALL_MS: u64 = 20_000;
+/// Time that a client whose stream has ended has for the last of what came for it, in milliseconds. Longer: cut off.
+pub(crate) const CLIENT_STALL_MS: u64 = 20_000;
 
-/// Tunnels of a shard that their owner has not greeted. For one more the address with most makes room, or one that has
+/// Clients of a shard whose request awaits a link. For one more the address with most makes room, or one that has
 /// waited for some seconds; else it gets 503.
-pub(crate) const TUNNELS_BEGINNING_MAX: usize = 1024;
+pub(crate) const CLIENTS_WAITING_MAX: usize = 1024;
 
-/// Bytes of the requests of those in the process, shared out among its shards, 8 MiB each at most. The same holds when
-/// they are full.
-pub(crate) const TUNNEL_REQUEST_BYTES_MAX: usize = 32 << 20;
+/// Bytes of requests in the process that await a link or, on one, an answer, shared out among its shards, 8 MiB each at
+/// most. Beyond it those that wait make room as above, and those on links are not asked again.
+pub(crate) const LINK_REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes of tunnels in the process that wait for sides whose sockets have no room, shared out among its shards, 16 MiB
-/// each at most. A tunnel holds a request, or a receive buffer for each direction. Beyond it tunnels of the address
-/// that holds most are reset, until an eighth is free.
-pub(crate) const TUNNEL_STALLED_BYTES_MAX: usize = 64 << 20;
+/// Bytes in the process that links hold for clients and sessions without room, shared out among its shards, 16 MiB each
+/// at most. Beyond it the account that holds most on the fullest link loses its slowest stream.
+pub(crate) const LINK_WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// The least share of a shard of both: more than the largest request.
-pub(crate) const TUNNEL_BYTES_MIN: usize = 512 << 10;
+pub(crate) const LINK_BYTES_MIN: usize = 512 << 10;
 
-/// Connections of a shard to one node that are opened before there is a client. As many are open as upgrades were
-/// answered by that node in a quarter of a second; more upgrades at once connect by themselves.
-pub(crate) const AHEAD_PER_NODE_MAX: usize = 32;
-
-/// Connections of a shard to one node that came back from a WebSocket which both sides have closed, and wait for the
-/// next client. Beyond it they are closed.
-pub(crate) const RETURNED_PER_NODE_MAX: usize = 64;
-
-/// Both to all nodes. Beyond it none is opened, and one that comes back is closed.
-pub(crate) const AHEAD_PER_SHARD_MAX: usize = 256;
-
-/// Such connections begun in one turn, so that a turn's clients wait for few handshakes that are not theirs.
-pub(crate) const AHEAD_PER_TURN: usize = 2;
-
-/// Bytes of such a connection at either end, without its engine.
-pub(crate) const AHEAD_BYTES: usize = 512;
-
-/// Time that a connection of either kind waits for a client, in milliseconds. Then it is closed, before its owner
-/// would.
-pub(crate) const AHEAD_IDLE_MS: u64 = 25_000;
-
-/// Connections of other nodes to a shard that were opened ahead, or came back, and wait for a client. For one more the
-/// oldest is closed; and for a client, where all places for connections are taken.
-pub(crate) const INNER_AHEAD_MAX: usize = 512;
-
-/// Time that such a connection waits for the header of a client, in milliseconds. Then it is closed.
-pub(crate) const INNER_AHEAD_MS: u64 = 30_000;
-
-/// Connections of a shard to one node that are kept for calls, those under way included: one call at a time goes over
-/// each. Beyond it a call has a connection of its own, which ends with its answer.
-pub(crate) const KEPT_PER_NODE_MAX: usize = 64;
-
-/// The same to all nodes.
-pub(crate) const KEPT_PER_SHARD_MAX: usize = 256;
-
-/// Time that such a connection waits for a call, in milliseconds. Then it is closed, before its owner would.
-pub(crate) const KEPT_IDLE_MS: u64 = 25_000;
-
-/// Connections of other nodes to a shard that are kept and wait for a call. For one more the oldest is closed; and for
-/// a client, where all places for connections are taken.
-pub(crate) const INNER_KEPT_MAX: usize = 512;
-
-/// Time that such a connection waits for a call, in milliseconds. Then it is closed.
-pub(crate) const INNER_KEPT_MS: u64 = 30_000;
-
-/// From the beginning of a call on a connection that is kept to the owner's word that it has it, in milliseconds: as
-/// for a greeting. Later: 503.
-pub(crate) const KEPT_TAKEN_MS: u64 = TUNNEL_CONNECT_MS;
-
-/// A call on such a connection that is not answered in this time, in milliseconds, is said to have been taken. Another
-/// shard answers within a millisecond and a disk within a few, and then the answer says it: a frame less, with its
-/// record, its send, and a turn of the node that awaits it.
-pub(crate) const KEPT_SLOW_MS: u64 = 10;
-
-/// Connections of other nodes to a shard whose header has not come. For one more the oldest is closed.
-pub(crate) const INNER_WAITING_MAX: usize = 1024;
+/// Connections to inner listeners of a shard whose handshake is under way. For one more the oldest is closed.
+pub(crate) const STRANGERS_MAX: usize = 1024;
 
 /// Bytes of unfinished records of a connection between nodes while they shake hands, beside one receive. A node needs
 /// less than 1 KiB. More: closed.
 pub(crate) const LINK_HELD_BYTES: usize = 4 << 10;
 
-/// Bytes of the TLS engine of one connection between nodes, without those that it holds.
+/// Bytes of the TLS engine of a link, without those that it holds.
 pub(crate) const LINK_ENGINE_BYTES: usize = 4 << 10;
+
+/// Bytes of a link beside those of its engine and its streams.
+pub(crate) const LINK_BYTES: usize = 512;
 
 /// Links of a shard with other nodes, both ways, that carry clients as streams: one for each shard of each node that
 /// has clients or channels of this one. Beyond it a client gets 503, and a link of another node is closed.
@@ -245,21 +191,17 @@ pub(crate) const LINKS_PER_SHARD_MAX: usize = 1024;
 /// node answers by itself.
 pub(crate) const CALL_ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// From an inner connection to its whole header, in milliseconds. Later: closed.
-pub(crate) const INNER_HEADER_MS: u64 = 5_000;
+/// From a connection of another node to its whole hello, in milliseconds. Later: closed.
+pub(crate) const HELLO_MS: u64 = 5_000;
 
-/// A connection whose header is awaited for longer than this makes room for any other one, where all places for
-/// connections are taken: a node sends its header within a round trip or two.
-pub(crate) const INNER_PATIENCE_MS: u64 = 250;
+/// A connection whose handshake takes longer than this makes room for any other one, where all places for connections
+/// are taken: a node needs a round trip or two.
+pub(crate) const STRANGER_PATIENCE_MS: u64 = 250;
 
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(BEAT_MS < STALL_MS);
-const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
-const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS && INNER_PATIENCE_MS < INNER_HEADER_MS);
-const _: () = assert!(AHEAD_PER_NODE_MAX + RETURNED_PER_NODE_MAX <= AHEAD_PER_SHARD_MAX);
-const _: () = assert!(KEPT_PER_NODE_MAX <= KEPT_PER_SHARD_MAX && KEPT_IDLE_MS < INNER_KEPT_MS);
-const _: () = assert!(100 * KEPT_SLOW_MS <= KEPT_TAKEN_MS && KEPT_TAKEN_MS <= OWNER_WAIT_MS);
-const _: () = assert!(AHEAD_IDLE_MS < INNER_AHEAD_MS && INNER_HEADER_MS < AHEAD_IDLE_MS);
+const _: () = assert!(LINK_BYTES_MIN >= 2 * LAUNCH_BYTES);
+const _: () = assert!(LINK_CONNECT_MS < HELLO_MS && STRANGER_PATIENCE_MS < HELLO_MS);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
 const _: () = assert!(2 * HELD_BYTES <= HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

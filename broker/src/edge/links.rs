@@ -1,12 +1,12 @@
-//! Connections between nodes, as the edge knows them: where the other nodes are and how they prove who they are, the
-//! names of connections in the ring, and their places.
+//! Links, as the edge knows them: where the other nodes are and how they prove who they are, the names of connections in
+//! the ring, and their places.
 //!
 //! They are no sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which no
 //! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
-//! what is found nowhere is a link's. So links cost the others nothing.
+//! what is found nowhere is a link's, or that of a client without a session here. So links cost the others nothing.
 
+use crate::edge::pages::Side;
 use broker_core::id::{NodeId, ShardId};
-use codec::proxy::{CHALLENGE_BYTES, LinkKey};
 use ring::Key;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -16,63 +16,32 @@ use std::sync::{Arc, PoisonError};
 /// This node's part of the links of a cluster. One per process.
 #[derive(Debug)]
 pub struct Links {
-    /// The key that headers are signed with.
-    pub key: LinkKey,
-    /// This node's name.
-    pub own: Box<str>,
-    /// Name and inner addresses of each node, by [`NodeId`]. Read for each tunnel.
+    /// Who this node is.
+    pub own: OwnNode,
+    /// Name and inner addresses of each node, by [`NodeId`]. Read for each link.
     nodes: RwLock<Vec<Option<Reached>>>,
-    /// TLS between nodes; `None` where they speak without.
-    pub tls: Option<LinkTls>,
-    /// What links need that carry clients as streams; `None` where each client has a connection of its own.
-    pub streams: Option<StreamLinks>,
+    /// TLS of links of other nodes.
+    pub server: Arc<ServerConfig>,
+    /// TLS of links to other nodes: one for each shard, which remembers its own tickets.
+    pub clients: Vec<Arc<ClientConfig>>,
 }
 
-/// This node's part of links that carry clients as streams.
+/// What a node says of itself on a link.
 #[derive(Debug)]
-pub struct StreamLinks {
+pub struct OwnNode {
     /// The cluster's name.
     pub cluster: Box<str>,
+    /// This node's.
+    pub name: Box<str>,
     /// A number of this process alone.
     pub start: u64,
     /// Shards of this node.
     pub shards: u16,
-    /// For links to other nodes: one for each shard, which remembers its own tickets.
-    pub clients: Vec<Arc<ClientConfig>>,
-}
-
-impl StreamLinks {
-    /// TLS with which a shard opens a link to a node, and the name of its tickets.
-    pub(crate) fn client(
-        &self,
-        shard: ShardId,
-        node: NodeId,
-    ) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
-        tls_to(&self.clients, shard, node)
-    }
-}
-
-fn tls_to(
-    clients: &[Arc<ClientConfig>],
-    shard: ShardId,
-    node: NodeId,
-) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
-    let name = ServerName::try_from(format!("node-{}", node.index())).ok()?;
-    Some((clients.get(shard.index())?, name))
-}
-
-/// TLS between nodes, for all shards.
-#[derive(Debug)]
-pub struct LinkTls {
-    /// For connections of other nodes to this one.
-    pub server: Arc<ServerConfig>,
-    /// For connections to other nodes: one for each shard, which remembers its own tickets.
-    pub clients: Vec<Arc<ClientConfig>>,
 }
 
 #[expect(
     clippy::disallowed_types,
-    reason = "read once for each tunnel, written when a node is reached elsewhere than before"
+    reason = "read once for each link, written when a node is reached elsewhere than before"
 )]
 type RwLock<T> = std::sync::RwLock<T>;
 
@@ -121,14 +90,12 @@ impl Turns {
 impl Links {
     /// The links of a node that knows no other.
     #[must_use]
-    pub fn new(key: LinkKey, own: Box<str>, tls: Option<LinkTls>) -> Self {
-        let nodes = RwLock::default();
+    pub fn new(own: OwnNode, server: Arc<ServerConfig>, clients: Vec<Arc<ClientConfig>>) -> Self {
         Self {
-            key,
             own,
-            nodes,
-            tls,
-            streams: None,
+            nodes: RwLock::default(),
+            server,
+            clients,
         }
     }
 
@@ -168,46 +135,35 @@ impl Links {
         Some(address)
     }
 
-    /// Whether a node is reached at this address.
-    pub(crate) fn is_at(&self, node: NodeId, address: SocketAddr) -> bool {
-        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        let reached = nodes.get(node.index()).and_then(Option::as_ref);
-        reached.is_some_and(|reached| {
-            let mut hosts = reached.hosts.iter();
-            hosts.any(|host| host.ip() == address.ip()) && reached.ports.contains(&address.port())
-        })
-    }
-
-    /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
+    /// TLS with which a shard opens a link to a node, and the name of its tickets.
     pub(crate) fn client(
         &self,
         shard: ShardId,
         node: NodeId,
     ) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
-        tls_to(&self.tls.as_ref()?.clients, shard, node)
+        let name = ServerName::try_from(format!("node-{}", node.index())).ok()?;
+        Some((self.clients.get(shard.index())?, name))
     }
 }
 
-/// The end of a link that a key of the ring names.
+/// The connection without a session that a key of the ring names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEnd {
-    /// The client's side of a tunnel.
+    /// A client on a link.
     Client(u32),
-    /// The owner's side of a tunnel.
-    Owner(u32),
-    /// A connection of another node whose header is awaited.
-    Inner(u32),
-    /// A link that carries streams.
+    /// A link.
     Link(u32),
+    /// A side of a page of the admin listener.
+    Page(Side, u32),
 }
 
 /// The ring's key of a link's end.
 pub(crate) fn link_key(end: LinkEnd) -> Key {
     let (kind, place) = match end {
         LinkEnd::Client(place) => (0, place),
-        LinkEnd::Owner(place) => (1, place),
-        LinkEnd::Inner(place) => (2, place),
-        LinkEnd::Link(place) => (3, place),
+        LinkEnd::Link(place) => (1, place),
+        LinkEnd::Page(Side::Client, place) => (2, place),
+        LinkEnd::Page(Side::Thread, place) => (3, place),
     };
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
@@ -218,9 +174,9 @@ pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     let place = u32::try_from(rest & PLACES).ok()?;
     match (slot, rest >> PLACE_BITS) {
         (LINK_SLOT, 0) => Some(LinkEnd::Client(place)),
-        (LINK_SLOT, 1) => Some(LinkEnd::Owner(place)),
-        (LINK_SLOT, 2) => Some(LinkEnd::Inner(place)),
-        (LINK_SLOT, 3) => Some(LinkEnd::Link(place)),
+        (LINK_SLOT, 1) => Some(LinkEnd::Link(place)),
+        (LINK_SLOT, 2) => Some(LinkEnd::Page(Side::Client, place)),
+        (LINK_SLOT, 3) => Some(LinkEnd::Page(Side::Thread, place)),
         (_, _) => None,
     }
 }
@@ -312,26 +268,25 @@ const PLACES: u64 = (1 << PLACE_BITS) - 1;
 /// The slot of a session that would be the 16,777,216th of one shard: a process has no as many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
-/// The state that a connection between nodes is to have when it comes back from a client; see `inner_calls.rs`.
-pub(crate) struct Lease {
-    /// The owner's challenge on it.
-    pub(crate) challenge: [u8; CHALLENGE_BYTES],
-    /// The number of the upgrade on it.
-    pub(crate) number: u64,
-    /// The owner has said that it is free.
-    pub(crate) said: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::edge::connection::ring_key;
+    use broker_core::cluster::secret::ClusterSecret;
     use broker_core::id::SessionKey;
+    use link::{Keys, Purpose};
 
     #[test]
     fn a_shard_uses_the_ports_of_a_node_in_turn_and_another_address_after_a_failure() {
-        let key = LinkKey::derive(&[7; 32], "test");
-        let links = Links::new(key, "n0".into(), None);
+        let keys = Keys::derive(&ClusterSecret::parse(&"ab".repeat(32)).unwrap(), "test").unwrap();
+        let own = OwnNode {
+            cluster: "test".into(),
+            name: "n0".into(),
+            start: 1,
+            shards: 1,
+        };
+        let server = keys.server(Purpose::Link).unwrap().into();
+        let links = Links::new(own, server, Vec::new());
         let (one, other) = ("10.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap());
         links.put(NodeId(2), "n2", &[one, other], &[7443, 7445, 7446]);
         links.put(NodeId(1), "n1", &[one], &[7443]);
@@ -359,16 +314,6 @@ mod tests {
         let mut next = |node| links.address(NodeId(node), ShardId(1), &mut turns);
         assert_eq!(next(2), Some("[::1]:7446".parse().unwrap()));
         assert_eq!(next(1), Some("10.0.0.1:7443".parse().unwrap()));
-        for (node, address, is_at) in [
-            (2, "10.0.0.1:7446", true),
-            (2, "[::1]:7443", true),
-            (2, "10.0.0.1:7444", false),
-            (1, "[::1]:7443", false),
-            (0, "10.0.0.1:7443", false),
-        ] {
-            let found = links.is_at(NodeId(node), address.parse().unwrap());
-            assert_eq!(found, is_at, "{address} of {node}");
-        }
         assert_eq!(links.name(NodeId(2)).as_deref(), Some("n2"));
         assert_eq!(links.name(NodeId(0)), None);
     }
@@ -378,9 +323,9 @@ mod tests {
         for place in [0, 1, 0x0fff_ffff] {
             for end in [
                 LinkEnd::Client(place),
-                LinkEnd::Owner(place),
-                LinkEnd::Inner(place),
                 LinkEnd::Link(place),
+                LinkEnd::Page(Side::Client, place),
+                LinkEnd::Page(Side::Thread, place),
             ] {
                 let key = link_key(end);
                 assert_eq!(link_end(key), Some(end));

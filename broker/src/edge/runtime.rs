@@ -173,9 +173,8 @@ impl<M: Machine> Edge<M> {
             let flushed_at = self.tell_flushed();
             if self.io.stopping
                 && self.sessions.connections().is_empty()
-                && self.sessions.tunnels().is_empty()
                 && self.sessions.streams().is_empty()
-                && self.inners.is_empty()
+                && self.pages.is_empty()
                 && self.listeners.closed()
             {
                 break;
@@ -219,13 +218,10 @@ impl<M: Machine> Edge<M> {
         traffic |= self.take_letters();
         self.tick();
         self.sessions.connections_mut().end_overdue(&mut self.io);
-        self.sessions.end_overdue_tunnels(&mut self.io);
-        self.inners.end_overdue(&mut self.io);
+        self.pages.end_late(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.sessions.serve_links(&mut self.io);
-        self.sessions.hold_stalled(&mut self.io);
-        self.sessions.tunnels_mut().restock(&mut self.io);
         self.sessions.rearm_some(&mut self.io);
         if self.shifted.is_some() {
             self.report_shift();
@@ -261,7 +257,6 @@ impl<M: Machine> Edge<M> {
     /// Whether there is work that no completion will announce.
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
-            || self.sessions.has_answers()
             || self.sessions.streams().has_work()
             || !self.io.handshakes.is_empty()
             || !self.sessions.mail().own().is_empty()
@@ -280,10 +275,8 @@ impl<M: Machine> Edge<M> {
         let deadlines = [
             self.sessions.machine().deadline(),
             self.sessions.connections().next_overdue(),
-            self.sessions.tunnels().next_due(),
             self.sessions.streams().next_due(),
-            self.sessions.next_slow_due(),
-            self.inners.next_due(),
+            self.pages.next_due(),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -2,10 +2,9 @@
 
 use crate::devices::Devices;
 use crate::edge::limits::{
-    self, AHEAD_BYTES, AHEAD_PER_SHARD_MAX, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_AHEAD_MAX,
-    INNER_KEPT_MAX, INNER_WAITING_MAX, KEPT_PER_SHARD_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES,
-    RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX,
-    TUNNELS_BEGINNING_MAX, receive_buffers,
+    self, HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, LINK_BYTES, LINK_BYTES_MIN, LINK_ENGINE_BYTES,
+    LINK_HELD_BYTES, LINK_REQUEST_BYTES_MAX, LINK_WAITING_BYTES_MAX, LINKS_PER_SHARD_MAX,
+    RECORD_BYTES_MAX, STRANGERS_MAX, receive_buffers,
 };
 use crate::edge::{letters::Post, links::Links};
 use broker_core::{id::ShardId, limits::share, machine::Machine};
@@ -28,7 +27,7 @@ pub struct ShardConfig<M: Machine> {
     /// Devices that are asked for a certificate on TLS listeners. Replaced later by [`Post::Devices`].
     pub devices: Option<Arc<Devices>>,
     /// The other nodes of a cluster; must be there when a listener is inner or the machine says
-    /// [`Output::Tunnel`](broker_core::machine::Output::Tunnel).
+    /// [`Output::PassOn`](broker_core::machine::Output::PassOn).
     pub links: Option<Arc<Links>>,
     /// Takes connections for pages of the admin listener; must be there when the machine says
     /// [`Output::Admin`](broker_core::machine::Output::Admin).
@@ -56,8 +55,7 @@ pub struct Listener {
     pub number: u16,
     /// Whether its connections speak TLS.
     pub tls: bool,
-    /// Whether other nodes pass connections on to it; then [`Links::tls`] says what they speak. Behind all others in
-    /// the list.
+    /// Whether other nodes open links to it, with TLS of their own. Behind all others in the list.
     pub inner: bool,
 }
 
@@ -95,10 +93,10 @@ pub struct EdgeSettings {
     pub leaving_ms: u64,
     /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds; 0 leaves it to the kernel.
     pub tcp_user_ms: u64,
-    /// Bytes of requests whose tunnels the owner has not greeted, per shard.
-    pub tunnel_request_bytes: usize,
-    /// Bytes of tunnels that wait for a side without room, per shard.
-    pub tunnel_stalled_bytes: usize,
+    /// Bytes of requests that await a link, and of those on links that may be asked again, per shard.
+    pub link_request_bytes: usize,
+    /// Bytes that links hold for clients and sessions without room, per shard.
+    pub link_waiting_bytes: usize,
 }
 
 impl Default for EdgeSettings {
@@ -116,8 +114,8 @@ impl Default for EdgeSettings {
             record_ms: 10_000, // as long as a message may take
             leaving_ms: 10_000,
             tcp_user_ms: 30_000,
-            tunnel_request_bytes: 8 << 20,
-            tunnel_stalled_bytes: 16 << 20,
+            link_request_bytes: 8 << 20,
+            link_waiting_bytes: 16 << 20,
             spare_sends: limits::SPARE_SENDS,
             turn_bytes: 8 << 20,
             turn_cpu: false,
@@ -144,59 +142,32 @@ impl EdgeSettings {
                 usual.partial_record_bytes,
             ),
             spare_sends: part(64, 0, usual.spare_sends),
-            tunnel_request_bytes: part(
-                TUNNEL_REQUEST_BYTES_MAX,
-                TUNNEL_BYTES_MIN,
-                usual.tunnel_request_bytes,
+            link_request_bytes: part(
+                LINK_REQUEST_BYTES_MAX,
+                LINK_BYTES_MIN,
+                usual.link_request_bytes,
             ),
-            tunnel_stalled_bytes: part(
-                TUNNEL_STALLED_BYTES_MAX,
-                TUNNEL_BYTES_MIN,
-                usual.tunnel_stalled_bytes,
+            link_waiting_bytes: part(
+                LINK_WAITING_BYTES_MAX,
+                LINK_BYTES_MIN,
+                usual.link_waiting_bytes,
             ),
             ..usual
         }
     }
 
-    /// Inner connections of one shard whose header is awaited, and the bytes that each may hold.
+    /// Connections to inner listeners of one shard whose handshake is under way, and the bytes that each may hold.
     #[must_use]
-    pub const fn inner_waiting() -> (usize, usize) {
-        // A buffer that doubled when it grew, and what is kept with it.
-        (INNER_WAITING_MAX, 3 * codec::proxy::HEADER_BYTES_MAX)
-    }
-
-    /// Connections of one shard with other nodes, both ways, that wait for a client, and the bytes of each.
-    #[must_use]
-    pub fn ahead() -> (usize, usize) {
-        let engine = LINK_ENGINE_BYTES + LINK_HELD_BYTES;
-        (AHEAD_PER_SHARD_MAX + INNER_AHEAD_MAX, engine + AHEAD_BYTES)
-    }
-
-    /// Connections of one shard with other nodes, both ways, that are kept and wait for a call, and the bytes of each.
-    #[must_use]
-    pub fn kept() -> (usize, usize) {
-        let (_, bytes) = Self::ahead();
-        (KEPT_PER_SHARD_MAX + INNER_KEPT_MAX, bytes)
-    }
-
-    /// Encrypted connections of one shard with other nodes that begin, and the bytes that each may hold.
-    #[must_use]
-    pub fn link_handshakes() -> (usize, usize) {
+    pub fn strangers() -> (usize, usize) {
         let receive = Self::default().ring.buffer_bytes as usize;
-        let held = LINK_HELD_BYTES + receive;
-        (
-            INNER_WAITING_MAX + TUNNELS_BEGINNING_MAX,
-            LINK_ENGINE_BYTES + held,
-        )
+        (STRANGERS_MAX, LINK_ENGINE_BYTES + LINK_HELD_BYTES + receive)
     }
 
     /// Links of one shard, and the bytes of each without those of its streams.
     #[must_use]
-    pub fn links() -> (usize, usize) {
-        (
-            limits::LINKS_PER_SHARD_MAX,
-            LINK_ENGINE_BYTES + LINK_HELD_BYTES + AHEAD_BYTES,
-        )
+    pub const fn links() -> (usize, usize) {
+        let bytes = LINK_ENGINE_BYTES + LINK_HELD_BYTES + LINK_BYTES;
+        (LINKS_PER_SHARD_MAX, bytes)
     }
 
     /// The most bytes of one spare buffer.

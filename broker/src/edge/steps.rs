@@ -5,11 +5,9 @@ use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
 use crate::edge::letters::{Post, Scraped};
 use crate::edge::links::{LinkEnd, link_end};
-use crate::edge::sessions::end::Returning;
-use crate::edge::tunnels::{Half, Side, TunnelEvent};
 use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
-use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::{Input, Machine, TunnelFailure};
+use broker_core::id::SessionKey;
+use broker_core::machine::{Input, Machine};
 use broker_core::work_units;
 use broker_core::{address_shares::Origin, clock_jump::Leap};
 use ring::{Completion, Key, Received};
@@ -46,13 +44,8 @@ impl<M: Machine> Edge<M> {
                 return false;
             }
             Completion::Connected { key, result } => {
-                let (sessions, io) = (&mut self.sessions, &mut self.io);
-                match link_end(key) {
-                    Some(LinkEnd::Owner(place)) => {
-                        sessions.tunnel(place, TunnelEvent::Connected(&result), io);
-                    }
-                    Some(LinkEnd::Link(place)) => sessions.link_connected(place, &result, io),
-                    Some(LinkEnd::Client(_) | LinkEnd::Inner(_)) | None => {}
+                if let Some(LinkEnd::Link(place)) = link_end(key) {
+                    self.sessions.link_connected(place, &result, &mut self.io);
                 }
             }
             Completion::TimedOut => return false,
@@ -60,54 +53,29 @@ impl<M: Machine> Edge<M> {
         true
     }
 
-    /// A completion of a connection between nodes.
+    /// A completion of a connection without a session.
     fn link_received(&mut self, key: Key, received: Received, more: bool) {
-        let (place, side) = match link_end(key) {
-            Some(LinkEnd::Link(place)) => {
-                return self
-                    .sessions
-                    .link_received(place, received, more, &mut self.io);
-            }
-            Some(LinkEnd::Client(place)) if self.sessions.has_client(place) => {
-                return self.sessions.client_received(place, received, &mut self.io);
-            }
-            Some(LinkEnd::Client(place)) => (place, Side::Client),
-            Some(LinkEnd::Owner(place)) => (place, Side::Owner),
-            Some(LinkEnd::Inner(place)) => {
-                let arrival = self.inners.received(place, received, &mut self.io);
-                return self.arrived(arrival);
-            }
+        let (sessions, io) = (&mut self.sessions, &mut self.io);
+        match link_end(key) {
+            Some(LinkEnd::Link(place)) => sessions.link_received(place, received, more, io),
+            Some(LinkEnd::Client(place)) => sessions.client_received(place, received, io),
+            Some(LinkEnd::Page(side, place)) => self.pages.received(place, side, received, io),
             None => {
                 debug_assert!(false, "a connection outlives what is armed on it");
                 if let Received::Bytes(lent) = received {
-                    self.io.ring.give_back(lent);
+                    io.ring.give_back(lent);
                 }
-                return;
             }
-        };
-        let event = TunnelEvent::Received(side, received);
-        self.sessions.tunnel(place, event, &mut self.io);
+        }
     }
 
     fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, result: &io::Result<usize>) {
-        let (place, side) = match end {
-            LinkEnd::Link(place) => {
-                return self.sessions.link_sent(place, flight, result, &mut self.io);
-            }
-            LinkEnd::Client(place) if self.sessions.has_client(place) => {
-                return self
-                    .sessions
-                    .client_sent(place, flight, result, &mut self.io);
-            }
-            LinkEnd::Client(place) => (place, Side::Client),
-            LinkEnd::Owner(place) => (place, Side::Owner),
-            LinkEnd::Inner(place) => {
-                let arrival = self.inners.sent(place, flight, result, &mut self.io);
-                return self.arrived(arrival);
-            }
-        };
-        let event = TunnelEvent::Sent(side, flight, result);
-        self.sessions.tunnel(place, event, &mut self.io);
+        let (sessions, io) = (&mut self.sessions, &mut self.io);
+        match end {
+            LinkEnd::Link(place) => sessions.link_sent(place, flight, result, io),
+            LinkEnd::Client(place) => sessions.client_sent(place, flight, result, io),
+            LinkEnd::Page(side, place) => self.pages.sent((place, side), flight, result, io),
+        }
     }
 
     /// Goes on with handshakes whose bytes were put aside, oldest first.
@@ -116,14 +84,7 @@ impl<M: Machine> Edge<M> {
         while let Some(next) = self.io.handshakes.next() {
             match next {
                 Shaking::Session(session) => self.sessions.step(session, &mut self.io),
-                Shaking::Link(LinkEnd::Inner(place)) => {
-                    let arrival = self.inners.step(place, &mut self.io);
-                    self.arrived(arrival);
-                }
-                Shaking::Link(LinkEnd::Link(place)) => self.sessions.link_step(place, &mut self.io),
-                Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place)) => {
-                    self.sessions.tunnel(place, TunnelEvent::Step, &mut self.io);
-                }
+                Shaking::Link(place) => self.sessions.link_step(place, &mut self.io),
             }
         }
     }
@@ -149,7 +110,7 @@ impl<M: Machine> Edge<M> {
                 }
                 Post::Link(arrived) => {
                     traffic = true;
-                    self.sessions.accept_link(*arrived, &mut self.io);
+                    self.sessions.adopt_link(*arrived, &mut self.io);
                 }
                 Post::Letter(letter) => {
                     traffic = true;
@@ -216,17 +177,14 @@ impl<M: Machine> Edge<M> {
     }
 
     fn stop(&mut self) {
-        self.answer_calls();
         self.io.stopping = true;
         self.listeners.stop(&mut self.io.ring);
         let connections = self.sessions.connections_mut();
         for session in connections.keys() {
             connections.cut(session, &mut self.io.counts);
         }
-        self.sessions.close_tunnels(&mut self.io);
         self.sessions.close_links(&mut self.io);
-        self.sessions.end_calls(&mut self.io);
-        self.inners.end_all(&mut self.io);
+        self.pages.end_all(&mut self.io);
     }
 }
 
@@ -236,29 +194,11 @@ impl<M: Machine> Edge<M> {
     /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
     /// flushed in the next turn.
     pub(crate) fn flush_touched(&mut self) {
-        self.answer_calls();
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {
             self.flush_one(session);
         }
         self.sessions.connections_mut().keep_touched(touched);
-    }
-
-    /// Sends the answers to calls of other nodes that are over, and says of those that are late that they are here.
-    fn answer_calls(&mut self) {
-        while let Some((session, place, answer)) = self.sessions.next_answer(&mut self.io) {
-            match answer {
-                Some(answer) => self
-                    .inners
-                    .answer(place, Some(session), &answer, &mut self.io),
-                None => self.inners.fail(place, session, &mut self.io),
-            }
-        }
-        let now = self.io.turn.at().now;
-        self.sessions.schedule_calls(now);
-        while let Some((session, place)) = self.sessions.next_slow_call(now) {
-            self.inners.say_taken(place, session, &mut self.io);
-        }
     }
 
     fn flush_one(&mut self, session: SessionKey) {
@@ -272,43 +212,15 @@ impl<M: Machine> Edge<M> {
                 self.sessions.watch(session, io);
             }
             Stage::Leaving(Destination::Shard(to)) => self.sessions.leave(session, to, io),
-            Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
+            Stage::Leaving(Destination::Node(to)) => {
+                if let Some(departed) = self.sessions.depart(session, io) {
+                    self.sessions.begin_stream(to, departed, io);
+                }
+            }
             Stage::Leaving(Destination::Admin) => self.pass_to_admin(session),
-            Stage::Closing => match self.sessions.give_back(session, io) {
-                Returning::No => self.sessions.close(session, io),
-                Returning::Waiting => {}
-                Returning::Now(connection, lease) => self.inners.take_back(*connection, &lease, io),
-            },
+            Stage::Closing => self.sessions.close(session, io),
             Stage::Lingering => self.sessions.watch(session, io),
             Stage::Shut => self.sessions.close_descriptor(session, io),
-        }
-    }
-
-    /// Passes a connection on to another node as soon as the kernel holds nothing of it.
-    fn pass_on(&mut self, session: SessionKey, node: NodeId) {
-        let Some(departed) = self.sessions.depart(session, &mut self.io) else {
-            return;
-        };
-        let (origin, bytes) = (Origin::of(departed.remote().ip()), departed.bytes());
-        let io = &mut self.io;
-        if self.sessions.carries_streams() {
-            return self.sessions.begin_stream(node, departed, io);
-        }
-        if (departed.repeats() || departed.is_call())
-            && self.sessions.tunnel_room(origin, bytes, io)
-            && let Some(taken) = (self.sessions.tunnels_mut()).take_waiting(node, &departed, io)
-        {
-            io.counts.tunnels_opened += 1;
-            return self.sessions.begin_waiting(taken, node, departed, io);
-        }
-        let connected = self.connect(node, origin, bytes);
-        let (node, io) = (Some(node), &mut self.io);
-        match connected {
-            Ok(owner) => {
-                io.counts.tunnels_opened += 1;
-                self.sessions.begin_tunnel(owner, node, departed, io);
-            }
-            Err(why) => self.sessions.return_client(departed.back(node, why), io),
         }
     }
 
@@ -318,16 +230,18 @@ impl<M: Machine> Edge<M> {
             return;
         };
         let remote = departed.remote();
-        let has_place =
-            self.sessions.tunnels().has_admin() && self.open_for(Origin::of(remote.ip()));
+        let has_place = self.pages.are_served() && self.open_for(Origin::of(remote.ip()));
+        let joined = has_place.then(|| self.pages.join(remote));
+        if joined.as_ref().is_some_and(Option::is_none) {
+            self.io.descriptors.closed();
+        }
         let io = &mut self.io;
-        let joined = has_place.then(|| self.sessions.tunnels_mut().join_admin(remote, io));
-        let Some(owner) = joined.flatten() else {
-            let returned = departed.back(None, TunnelFailure::NoRoom);
-            return self.sessions.return_client(returned, &mut self.io);
-        };
-        self.sessions
-            .begin_tunnel(owner, None, departed, &mut self.io);
+        match joined.flatten() {
+            Some(thread) => self
+                .pages
+                .begin(departed.client, thread, &departed.sent.bytes, io),
+            None => self.sessions.return_client(departed.back(None), io),
+        }
     }
 
     /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
@@ -339,24 +253,5 @@ impl<M: Machine> Edge<M> {
             self.io.descriptors.closed();
         }
         room
-    }
-
-    /// A place for a tunnel and a connection to its owner under way.
-    fn connect(
-        &mut self,
-        node: NodeId,
-        origin: Origin,
-        bytes: usize,
-    ) -> Result<(u32, Half), TunnelFailure> {
-        if !self.sessions.tunnel_room(origin, bytes, &mut self.io) {
-            return Err(TunnelFailure::NoRoom);
-        }
-        let address = self.sessions.tunnels_mut().address(node);
-        let address = address.ok_or(TunnelFailure::Connect)?;
-        if !self.open_for(origin) {
-            return Err(TunnelFailure::NoRoom);
-        }
-        let tunnels = self.sessions.tunnels_mut();
-        tunnels.connect(node, address, &mut self.io)
     }
 }

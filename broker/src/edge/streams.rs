@@ -1,4 +1,4 @@
-//! Links of a shard: connections to other nodes that carry many clients, each as a stream.
+//! Links of a shard: connections with other nodes that carry many clients, each as a stream.
 //!
 //! ```text
 //!  client ──► connection ──► clients.rs ──► Link ══ TLS ══ Link ──► sessions/served.rs ──► machine
@@ -11,8 +11,11 @@
 //!
 //! ```text
 //!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes
-//!  owner: inner.rs ──► Hello ──► other shard ──► Open ──┘
+//!  owner: accept ───► Hello ──► other shard ──► Open ──┘
 //! ```
+//! Who connects to an inner listener is a stranger until the handshake has shown that it is a node: of strangers there
+//! are few, the oldest makes room, and none gets an answer, since nobody but nodes should reach that port.
+//!
 //! At the end of a turn: sessions and clients give their bytes to links and take theirs, then each link that was
 //! touched or is due has its tick and one write.
 
@@ -20,32 +23,37 @@ pub(crate) mod clients;
 
 use crate::edge::connection::{NEVER, has_unread};
 use crate::edge::io::{Io, send_at_once};
-use crate::edge::limits::{INNER_HEADER_MS, LINKS_PER_SHARD_MAX, TUNNEL_CONNECT_MS};
-use crate::edge::links::{LinkEnd, Links, Places, StreamLinks, Turns, link_key};
-use crate::edge::{
-    letters::Arrived,
-    tls::Tls,
-    tunnels::{connecting_socket, keep_alive},
+use crate::edge::limits::{
+    HELLO_MS, LINK_CONNECT_MS, LINKS_PER_SHARD_MAX, STRANGER_PATIENCE_MS, STRANGERS_MAX,
 };
+use crate::edge::links::{LinkEnd, Links, OwnNode, Places, Turns, link_key};
+use crate::edge::{letters::Arrived, start::EdgeSettings, tls::Tls};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::{Link, Refused, check_hello};
 use broker_core::id::{NodeId, SessionKey, ShardId, Slot};
-use broker_core::machine::{Machine, TunnelFailure};
-use broker_core::{address_shares::Origin, time::Now};
+use broker_core::machine::{Machine, PassFailure};
+use broker_core::{
+    address_shares::{Crowd, Origin},
+    time::Now,
+};
 use clients::Client;
 use codec::link::{ANY_SHARD, Hello, NodeName, NotHello};
 use rustix::net::connect_unspec;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Shutdown;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The links of one shard, and who is at this end of their streams.
 pub(crate) struct Streams<M: Machine> {
     pub(crate) shard: ShardId,
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) wires: Places<Wire>,
+    /// Connections to the inner listener whose handshake is under way, the oldest first.
+    strangers: BTreeSet<(Now, u32)>,
     /// Links that are served at the end of the turn, each once.
     touched: Vec<u32>,
     /// When each is served if nothing happens.
@@ -55,11 +63,12 @@ pub(crate) struct Streams<M: Machine> {
     /// The number of shards of each node, by its last hello.
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
-    pub(crate) clients: BTreeMap<u32, Box<Client<M>>>,
+    pub(crate) clients: Places<Client<M>>,
     pub(crate) touched_clients: Vec<u32>,
     pub(crate) clients_due: BTreeSet<(Now, u32)>,
-    /// Clients that await a link, by its node, and the bytes of their requests.
+    /// Clients that await a link, by its node and by their address, and the bytes of their requests.
     pub(crate) waiting: BTreeSet<(NodeId, u32)>,
+    pub(crate) waiting_by_address: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
     pub(crate) sessions: BTreeMap<SessionKey, Served>,
     pub(crate) touched_sessions: Vec<SessionKey>,
@@ -144,24 +153,26 @@ pub(crate) enum Route {
     Ready(u32),
     /// It begins.
     Awaited,
-    None(TunnelFailure),
+    None(PassFailure),
 }
 
 impl<M: Machine> Streams<M> {
     pub(crate) fn new(shard: ShardId, links: Option<Arc<Links>>) -> Self {
         Self {
             shard,
-            links: links.filter(|links| links.streams.is_some()),
+            links,
             wires: Places::default(),
+            strangers: BTreeSet::new(),
             touched: Vec::new(),
             due: BTreeSet::new(),
             routes: BTreeMap::new(),
             shards: BTreeMap::new(),
             turns: Turns::default(),
-            clients: BTreeMap::new(),
+            clients: Places::default(),
             touched_clients: Vec::new(),
             clients_due: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            waiting_by_address: Crowd::default(),
             waiting_bytes: 0,
             sessions: BTreeMap::new(),
             touched_sessions: Vec::new(),
@@ -169,17 +180,16 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Whether clients of other nodes are streams.
-    pub(crate) fn is_on(&self) -> bool {
-        self.links.is_some()
-    }
-
     /// Whether there is no link and no client, and nothing is left of any.
     pub(crate) fn is_empty(&self) -> bool {
-        let is_empty = self.wires.len() == 0 && self.clients.is_empty();
+        let is_empty = self.wires.len() == 0 && self.clients.len() == 0;
         debug_assert!(
             !is_empty
-                || (self.waiting.is_empty() && self.waiting_bytes == 0 && self.routes.is_empty()),
+                || (self.waiting.is_empty()
+                    && self.waiting_by_address.is_empty()
+                    && self.waiting_bytes == 0
+                    && self.routes.is_empty()
+                    && self.strangers.is_empty()),
             "of links that are gone nothing is kept"
         );
         is_empty
@@ -263,8 +273,8 @@ impl<M: Machine> Streams<M> {
         };
         match verdict {
             Ok(route) => route,
-            Err(Refused::Doubtful) => Route::None(TunnelFailure::Timeout),
-            Err(Refused::Full) => Route::None(TunnelFailure::NoRoom),
+            Err(Refused::Doubtful) => Route::None(PassFailure::Timeout),
+            Err(Refused::Full) => Route::None(PassFailure::NoRoom),
             Err(Refused::Dead | Refused::Away) => match self.connect(node, shard, io) {
                 Ok(()) => Route::Awaited,
                 Err(why) => Route::None(why),
@@ -273,44 +283,119 @@ impl<M: Machine> Streams<M> {
     }
 
     /// Begins a link.
-    fn connect(&mut self, node: NodeId, shard: u16, io: &mut Io) -> Result<(), TunnelFailure> {
-        let links = self.links.as_ref().ok_or(TunnelFailure::Connect)?;
+    fn connect(&mut self, node: NodeId, shard: u16, io: &mut Io) -> Result<(), PassFailure> {
+        let links = self.links.as_ref().ok_or(PassFailure::Connect)?;
         let address = links.address(node, self.shard, &mut self.turns);
-        let address = address.ok_or(TunnelFailure::Connect)?;
-        if self.wires.len() >= LINKS_PER_SHARD_MAX {
-            return Err(TunnelFailure::NoRoom);
+        let address = address.ok_or(PassFailure::Connect)?;
+        if !self.has_room() {
+            return Err(PassFailure::NoRoom);
         }
-        let socket = connecting_socket(address, &io.settings).map_err(|_| TunnelFailure::NoRoom)?;
-        let place = self.wires.claim().ok_or(TunnelFailure::NoRoom)?;
+        let socket = connecting_socket(address, &io.settings).map_err(|error| {
+            match error.raw_os_error() {
+                // A kind of address that the machine does not have.
+                Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => {
+                    self.turns.failed(node);
+                    PassFailure::Connect
+                }
+                Some(_) | None => PassFailure::NoRoom,
+            }
+        })?;
+        let place = self.wires.claim().ok_or(PassFailure::NoRoom)?;
         io.count_descriptor();
         io.ring
             .connect(socket.as_fd(), link_key(LinkEnd::Link(place)), address);
-        io.counts.links = self.wires.len() as u64;
         let mut wire = Wire::new(socket, None, Stage::Connecting, io.turn.at().now);
         (wire.to, wire.is_armed) = (Some((node, shard)), true);
         self.wires.put_back(place, Box::new(wire));
+        self.count(io);
         self.routes.insert((node, shard), place);
         self.touch(place);
         Ok(())
     }
 
-    /// Takes a connection of another node in. `None`, and it is closed, when there are too many.
-    pub(crate) fn enter(&mut self, arrived: Arrived, io: &mut Io) -> Option<u32> {
-        let Arrived { socket, tls, bytes } = arrived;
-        let has_room = self.wires.len() < LINKS_PER_SHARD_MAX && !io.stopping;
-        let Some(place) = has_room.then(|| self.wires.claim()).flatten() else {
+    /// Whether there may be one more link.
+    fn has_room(&self) -> bool {
+        self.wires.len() - self.strangers.len() < LINKS_PER_SHARD_MAX
+    }
+
+    /// A connection to the inner listener, from `origin`. Closed when there are too many.
+    pub(crate) fn accept(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
+        if self.strangers.len() >= STRANGERS_MAX
+            && let Some(&(_, oldest)) = self.strangers.first()
+        {
             io.counts.inner_refused.limit += 1;
-            drop(socket);
-            io.descriptors.closed();
-            return None;
+            self.drop_wire(oldest, false, io);
+        }
+        let tls = self
+            .links
+            .as_ref()
+            .map(|links| Tls::new(&links.server, origin));
+        let tls = tls.and_then(Result::ok);
+        let arrived = tls.map(|tls| Arrived {
+            socket,
+            tls,
+            bytes: Vec::new(),
+        });
+        let Some(place) = arrived.and_then(|arrived| self.put(arrived, io)) else {
+            io.counts.inner_refused.limit += 1;
+            return io.descriptors.closed();
         };
-        io.counts.links = self.wires.len() as u64;
+        self.strangers.insert((io.turn.at().now, place));
+        self.count(io);
+    }
+
+    /// Takes a connection in whose other side has shown to be a node. `None`, and it is closed, when there are too many.
+    pub(crate) fn enter(&mut self, arrived: Arrived, io: &mut Io) -> Option<u32> {
+        let has_room = self.has_room() && !io.stopping;
+        let place = Some(arrived)
+            .filter(|_| has_room)
+            .and_then(|it| self.put(it, io));
+        if place.is_none() {
+            io.counts.inner_refused.limit += 1;
+            io.descriptors.closed();
+        }
+        self.count(io);
+        place
+    }
+
+    fn put(&mut self, arrived: Arrived, io: &Io) -> Option<u32> {
+        let Arrived { socket, tls, bytes } = arrived;
+        let place = self.wires.claim()?;
         let _ = keep_alive(&SockRef::from(&socket)); // a front that is gone says nothing on an idle link
-        let now = io.turn.at().now;
-        let wire = Wire::new(socket, Some(tls), Stage::Hello(bytes), now);
+        let wire = Wire::new(socket, Some(tls), Stage::Hello(bytes), io.turn.at().now);
         self.wires.put_back(place, Box::new(wire));
         self.touch(place);
         Some(place)
+    }
+
+    /// The other side of a connection has shown to be a node. False when there are too many links.
+    pub(crate) fn is_node(&mut self, place: u32, io: &mut Io) -> bool {
+        let has_room = self.has_room();
+        self.forget_stranger(place);
+        self.count(io);
+        has_room
+    }
+
+    fn forget_stranger(&mut self, place: u32) {
+        if let Some(wire) = self.wires.get(place) {
+            self.strangers.remove(&(wire.began, place));
+        }
+    }
+
+    /// Closes a stranger that has kept its place for longer than a node needs. False when there is none.
+    pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
+        let now = io.turn.at().now;
+        let late = |began: Now| began.after(STRANGER_PATIENCE_MS) <= now;
+        let Some(&(_, place)) = self.strangers.first().filter(|(began, _)| late(*began)) else {
+            return false;
+        };
+        io.counts.inner_refused.limit += 1;
+        self.drop_wire(place, false, io);
+        true
+    }
+
+    fn count(&self, io: &mut Io) {
+        io.counts.links = (self.wires.len() - self.strangers.len()) as u64;
     }
 
     /// Takes a link out again that is for another shard, unless something is armed on it.
@@ -331,7 +416,7 @@ impl<M: Machine> Streams<M> {
 
     fn release(&mut self, place: u32, io: &mut Io) {
         self.wires.release(place);
-        io.counts.links = self.wires.len() as u64;
+        self.count(io);
     }
 
     /// The node of a link has said how many shards it has, and which of them is at the other end. Returns the clients
@@ -380,11 +465,34 @@ impl<M: Machine> Streams<M> {
         self.waiting_for(node)
     }
 
+    /// Counts a connection of another node that ends before it is open.
+    pub(crate) fn count_refusal(&self, place: u32, why: PassFailure, io: &mut Io) {
+        let wire = self.wires.get(place);
+        let Some(wire) = wire.filter(|wire| wire.begins() && wire.to.is_none()) else {
+            return;
+        };
+        let refused = &mut io.counts.inner_refused;
+        match why {
+            PassFailure::Foreign if wire.tls.as_ref().is_some_and(|tls| tls.is_foreign()) => {
+                refused.forged += 1;
+            }
+            PassFailure::Foreign => refused.malformed += 1,
+            _ if io.stopping => {}
+            PassFailure::NoRoom => refused.limit += 1,
+            PassFailure::Connect
+            | PassFailure::Timeout
+            | PassFailure::Closed
+            | PassFailure::Moved
+            | PassFailure::Drain => refused.incomplete += 1,
+        }
+    }
+
     // The end of a link.
 
     /// Nothing more is read or written on a link; `reset` it says, unless it was idle.
     pub(crate) fn drop_wire(&mut self, place: u32, reset: bool, io: &mut Io) {
         self.forget_route(place);
+        self.forget_stranger(place);
         let Some(wire) = self.wires.get_mut(place) else {
             return;
         };
@@ -488,9 +596,8 @@ impl Wire {
 
     /// Its connection is there: the handshake begins. False when it cannot.
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
-        let client = self.to.zip(links.streams.as_ref());
-        let client = client.and_then(|((node, _), streams)| {
-            let (config, name) = streams.client(shard, node)?;
+        let client = self.to.and_then(|(node, _)| {
+            let (config, name) = links.client(shard, node)?;
             let peer = SockRef::from(&self.socket).peer_addr().ok()?.as_socket()?;
             Tls::connect(config, name, Origin::of(peer.ip())).ok()
         });
@@ -518,8 +625,8 @@ impl Wire {
         let span = match &self.stage {
             Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
             Stage::Over => return NEVER,
-            Stage::Connecting | Stage::Hello(_) if self.to.is_some() => TUNNEL_CONNECT_MS,
-            Stage::Connecting | Stage::Hello(_) => INNER_HEADER_MS,
+            Stage::Connecting | Stage::Hello(_) if self.to.is_some() => LINK_CONNECT_MS,
+            Stage::Connecting | Stage::Hello(_) => HELLO_MS,
         };
         self.began.after(span)
     }
@@ -568,19 +675,40 @@ impl Wire {
 }
 
 /// The hello of this node, on a link to the node of that name.
-fn hello<'a>(own: &'a Links, streams: &'a StreamLinks, to: NodeName<'a>, shard: u16) -> Hello<'a> {
+fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
     Hello {
         version: INNER_VERSION,
-        cluster: &streams.cluster,
+        cluster: &own.cluster,
         from: NodeName {
-            name: &own.own,
+            name: &own.name,
             directory: 0,
-            start: streams.start,
+            start: own.start,
         },
         to,
         shard,
-        shards: streams.shards,
+        shards: own.shards,
     }
+}
+
+/// A host that is gone says nothing, and idle clients send nothing that would show it.
+fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// A socket to connect with: blocking, since the ring waits in it.
+fn connecting_socket(address: SocketAddr, settings: &EdgeSettings) -> io::Result<OwnedFd> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    keep_alive(&SockRef::from(&socket))?;
+    if settings.tcp_user_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.tcp_user_ms)))?;
+    }
+    Ok(socket.into())
 }
 
 impl<M: Machine> Streams<M> {
@@ -595,7 +723,7 @@ impl<M: Machine> Streams<M> {
             start: 0,
         };
         let mut bytes = Vec::new();
-        hello(links, links.streams.as_ref()?, to, shard).write(&mut bytes);
+        hello(&links.own, to, shard).write(&mut bytes);
         Some(bytes)
     }
 
@@ -609,7 +737,7 @@ impl<M: Machine> Streams<M> {
         let (Some(wire), Some(links)) = (wire, self.links.as_deref()) else {
             return Ok(None);
         };
-        let (Stage::Hello(bytes), Some(streams)) = (&wire.stage, &links.streams) else {
+        let Stage::Hello(bytes) = &wire.stage else {
             return Ok(None);
         };
         let Some((theirs, length)) = Hello::read(bytes)? else {
@@ -617,7 +745,7 @@ impl<M: Machine> Streams<M> {
         };
         let name = wire.to.map(|(node, _)| links.name(node));
         let is_meant = name.is_none_or(|name| name.as_deref() == Some(theirs.from.name));
-        let own = hello(links, streams, theirs.from, self.shard.0);
+        let own = hello(&links.own, theirs.from, self.shard.0);
         if !is_meant || theirs.shards == 0 || check_hello(&own, &theirs).is_err() {
             return Err(NotHello);
         }
@@ -629,7 +757,7 @@ impl<M: Machine> Streams<M> {
             length,
             shard: theirs.shard,
             shards: theirs.shards,
-            own_shards: streams.shards,
+            own_shards: links.own.shards,
             answer,
         }))
     }

@@ -21,7 +21,6 @@ use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::edge::tls_engine::{Engine, Fault, Step};
 use broker_core::machine::{Shown, TurnedAway};
 use broker_core::{address_shares::Origin, time::Now};
-use link::Purpose;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
@@ -183,11 +182,6 @@ impl Tls {
         self.origin
     }
 
-    /// It turns out to be on behalf of another address.
-    pub(crate) fn comes_from(&mut self, origin: Origin) {
-        self.origin = origin;
-    }
-
     /// Abandons the handshake; `false` when it was over already.
     pub(crate) fn give_up(&mut self) -> bool {
         !std::mem::replace(&mut self.over, true)
@@ -319,11 +313,6 @@ impl Tls {
     /// Whether the connection failed since its peer is no node of this cluster.
     pub(crate) fn is_foreign(&self) -> bool {
         self.fault == Some(Fault::Foreign)
-    }
-
-    /// Whether the other side is a node that opens a link.
-    pub(crate) fn is_link(&self) -> bool {
-        self.engine.alpn_protocol() == Some(Purpose::Link.protocol())
     }
 
     /// Why the handshake under way comes to nothing; `None` if it is over, if the peer sent nothing that begins one, or

@@ -5,16 +5,15 @@ mod inquiries;
 pub(crate) mod node;
 pub(crate) mod slot_orders;
 
-use crate::edge::{LinkTls, Links, StreamLinks};
+use crate::edge::{Links, OwnNode};
 use crate::failure::Failure;
 use crate::files;
 use crate::server::random::seeds;
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::slot_maps::{FixedMap, SlotMap};
-use broker_core::settings::{Link, Settings};
+use broker_core::settings::Settings;
 use broker_core::{auth::SessionKeys, id::NodeId};
 use link::{Keys, Purpose};
-use rustls::ClientConfig;
 use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -56,15 +55,8 @@ impl Cluster {
             return Ok(None);
         };
         let secret = secret(secret_file).map_err(|rule| wrong("secret_file", secret_file, rule))?;
-        let tls = tls(settings, &secret, name)?;
-        let new_links = || -> Result<Links, Failure> {
-            let key = secret.link_key(name);
-            let mut links = Links::new(key, node.as_str().into(), tls);
-            links.streams = streams(settings, &secret, name)?;
-            Ok(links)
-        };
+        let links = links(settings.shards, &secret, (name, node))?;
         let Some(map_file) = &cluster.map_file else {
-            let links = new_links()?;
             let (session_keys, ticket_keys) =
                 (session_keys(&secret, name), secret.ticket_keys(name));
             let etcd = EtcdPart {
@@ -85,7 +77,6 @@ impl Cluster {
         let own = fixed
             .node(node)
             .ok_or_else(|| wrong("map_file", map_file, String::new()))?;
-        let links = new_links()?;
         for (number, (name, address)) in (0..).zip(&fixed.nodes) {
             links.put(NodeId(number), name, &[*address], &[address.port()]);
         }
@@ -148,68 +139,27 @@ const SECRET_BYTES_MAX: usize = 1024;
 /// Longest map: a line for each slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// TLS between nodes for connections that are passed on, if links are encrypted.
+/// The links of this node, which knows no other yet.
 ///
 /// # Errors
 /// [`Failure::Fatal`] when the system gives no random bytes.
-pub(crate) fn tls(
-    settings: &Settings,
-    secret: &ClusterSecret,
-    cluster: &str,
-) -> Result<Option<LinkTls>, Failure> {
-    match settings.cluster.link() {
-        Link::Plain => Ok(None),
-        Link::Tls => derive(settings.shards, secret, cluster)
-            .map(Some)
-            .map_err(|error| no_tls(&error)),
-    }
-}
-
-/// The part of links that carry clients as streams, if they do.
-///
-/// # Errors
-/// [`Failure::Fatal`] when the system gives no random bytes.
-fn streams(
-    settings: &Settings,
-    secret: &ClusterSecret,
-    cluster: &str,
-) -> Result<Option<StreamLinks>, Failure> {
-    if !settings.cluster.links {
-        return Ok(None);
-    }
-    let keys = Keys::derive(secret, cluster);
-    let clients = keys.and_then(|keys| clients(&keys, settings.shards, Purpose::Link));
-    let [start, ..] = seeds()?;
-    Ok(Some(StreamLinks {
-        cluster: cluster.into(),
-        start,
-        shards: u16::try_from(settings.shards).unwrap_or(u16::MAX),
-        clients: clients.map_err(|error| no_tls(&error))?,
-    }))
-}
-
-fn no_tls(error: &rustls::Error) -> Failure {
-    Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"))
-}
-
-/// Of each shard, for connections to other nodes.
-fn clients(
-    keys: &Keys,
+fn links(
     shards: usize,
-    purpose: Purpose,
-) -> Result<Vec<Arc<ClientConfig>>, rustls::Error> {
-    (0..shards)
-        .map(|_| keys.client(purpose).map(Arc::new))
-        .collect()
-}
-
-fn derive(shards: usize, secret: &ClusterSecret, cluster: &str) -> Result<LinkTls, rustls::Error> {
-    let keys = Keys::derive(secret, cluster)?;
-    let mut server = keys.server(Purpose::Tunnel)?;
-    let link = Purpose::Link.protocol().to_vec();
-    server.alpn_protocols.push(link);
-    Ok(LinkTls {
-        server: Arc::new(server),
-        clients: clients(&keys, shards, Purpose::Tunnel)?,
-    })
+    secret: &ClusterSecret,
+    (cluster, node): (&str, &str),
+) -> Result<Links, Failure> {
+    let [start, ..] = seeds()?;
+    let own = OwnNode {
+        cluster: cluster.into(),
+        name: node.into(),
+        start,
+        shards: u16::try_from(shards).unwrap_or(u16::MAX),
+    };
+    let no_tls = |error| Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"));
+    let keys = Keys::derive(secret, cluster).map_err(no_tls)?;
+    let server = keys.server(Purpose::Link).map_err(no_tls)?;
+    // One for each shard, for links to other nodes.
+    let clients = (0..shards).map(|_| keys.client(Purpose::Link).map(Arc::new));
+    let clients = clients.collect::<Result<_, _>>().map_err(no_tls)?;
+    Ok(Links::new(own, Arc::new(server), clients))
 }

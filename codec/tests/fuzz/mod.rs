@@ -8,7 +8,6 @@ mod control;
 mod http;
 mod link;
 mod policy;
-mod proxy;
 mod seeded;
 mod signal;
 mod sigv4;

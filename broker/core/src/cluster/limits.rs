@@ -65,7 +65,7 @@ pub const LOAD_MAX_MS: u64 = 10_000;
 /// Time that a node leaves a slot that it could not load to the others.
 pub const SHUN_MS: u64 = 30_000;
 
-/// Over how long tunnels are closed whose slot was given to another node: their clients meet again within 2 s of that.
+/// Over how long clients are closed whose slot was given to another node: their clients meet again within 2 s of that.
 pub const GIVEN_CLOSE_MS: u64 = 500;
 
 /// The same where the slot was taken from a node that is gone, or hangs: the clients of all its channels come back,

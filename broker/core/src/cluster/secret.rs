@@ -4,7 +4,6 @@ use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign, verify};
-use codec::proxy::LinkKey;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -34,16 +33,6 @@ impl ClusterSecret {
         };
         let nothing_else = lines.next().is_none();
         nothing_else.then_some(Self { used, accepted })
-    }
-
-    /// The key that headers between the nodes of this cluster are signed with.
-    #[must_use]
-    pub fn link_key(&self, cluster: &str) -> LinkKey {
-        let key = LinkKey::derive(&self.used, cluster);
-        match &self.accepted {
-            None => key,
-            Some(other) => key.accepting(LinkKey::derive(other, cluster)),
-        }
     }
 
     /// The key of the hash that gives channels their slots, where no other was agreed on.

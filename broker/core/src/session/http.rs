@@ -59,7 +59,7 @@ pub(crate) enum HttpStage {
     /// The edge, to take the connection to its channel's home with the bytes that followed the head.
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// The edge, to pass the connection on to the node that owns the channel.
-    AwaitTunnel(Box<Onward>),
+    AwaitLink(Box<Onward>),
     /// The edge, to pass the connection to the side thread, with its request as it came.
     AwaitAdmin(Vec<u8>),
     /// A node that owns the channel: none does for the moment.
@@ -364,7 +364,7 @@ impl Http {
             HttpStage::AwaitHandover(_, unread) | HttpStage::AwaitAdmin(unread) => {
                 unread.capacity()
             }
-            HttpStage::AwaitTunnel(onward) => onward.bytes.capacity(),
+            HttpStage::AwaitLink(onward) => onward.bytes.capacity(),
             HttpStage::AwaitOwner(ownerless) => ownerless.onward.bytes.capacity(),
             HttpStage::AwaitTls
             | HttpStage::AwaitHead

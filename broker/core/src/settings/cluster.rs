@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use strum::{Display, EnumString, VariantNames};
 
 /// Settings of a node that is one of several; all unset where it is the whole service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,16 +12,12 @@ pub struct Cluster {
     pub node: Option<String>,
     /// A file with the secret that all nodes share.
     pub secret_file: Option<PathBuf>,
-    /// The address at which this node takes connections that other nodes pass on.
+    /// The address at which this node takes links of other nodes.
     pub listen: Option<SocketAddr>,
     /// The name or address of this node's host for other nodes, with etcd, where it is not that of [`Self::listen`].
     pub advertise: Option<String>,
     /// The port of each shard there, once they are bound; empty where all share that of [`Self::listen`].
     pub ports: Vec<u16>,
-    /// The protocol spoken there, if it was configured: see [`Self::link`].
-    pub link: Option<Link>,
-    /// Whether clients of other nodes are streams of links.
-    pub links: bool,
     /// A file that says which node owns which slots.
     pub map_file: Option<PathBuf>,
     /// Whether discovery names the owner in the host.
@@ -56,12 +51,6 @@ pub struct Etcd {
 }
 
 impl Cluster {
-    /// The protocol between nodes: TLS, unless configured otherwise.
-    #[must_use]
-    pub fn link(&self) -> Link {
-        self.link.unwrap_or(Link::Tls)
-    }
-
     /// The address to which other nodes send messages, with etcd: the port behind that of [`Self::listen`], unless
     /// configured otherwise.
     #[must_use]
@@ -73,7 +62,7 @@ impl Cluster {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
-    /// The addresses at which the shards listen for connections that are passed on: with etcd the first at
+    /// The addresses at which the shards listen for links: with etcd the first at
     /// [`Self::listen`], the others alone on the ports behind that of messages; with a fixed map, which names one port,
     /// all at [`Self::listen`]. `None` where there is no port of so high a number.
     #[must_use]
@@ -129,8 +118,6 @@ impl Cluster {
             listen,
             advertise: _,
             ports: _,
-            link: _,
-            links: _,
             map_file,
             direct: _,
             peers: _,
@@ -153,8 +140,6 @@ impl Default for Cluster {
             listen: None,
             advertise: None,
             ports: Vec::new(),
-            link: None,
-            links: false,
             map_file: None,
             direct: false,
             peers: None,
@@ -171,16 +156,6 @@ impl Etcd {
     pub fn is_on(&self) -> bool {
         !self.endpoints.is_empty()
     }
-}
-
-/// The protocol between nodes.
-#[derive(Clone, Copy, Debug, Display, EnumString, PartialEq, Eq, VariantNames)]
-#[strum(serialize_all = "lowercase")]
-pub enum Link {
-    /// TLS 1.3, both sides authenticated by keys that follow from the secret.
-    Tls,
-    /// Plain TCP; each connection begins with a header that is signed. For networks that nobody else listens to.
-    Plain,
 }
 
 /// The default of `cluster.etcd_quota_bytes`, which is etcd's own.

@@ -416,12 +416,6 @@ pub const KEYS: &[Key] = &[
               behind NAT; the ports are those of listen and peers"),
     Key::new("cluster.peers", some_text!(cluster.peers, value::socket))
         .doc("ADDR:PORT for messages of other nodes, with etcd; default: the port after that of listen"),
-    Key::new("cluster.link", some_text!(cluster.link, value::word))
-        .doc("default: tls, with keys derived from the secret. Plain connections between nodes begin with a signed \
-              header and are not encrypted: for a private network only. The same on every node"),
-    Key::new("cluster.links", Kind::Switch(field!(cluster.links))).default("false")
-        .doc("is being built: leave it off. One connection between two nodes then carries many clients; requires \
-              link = tls. The same on every node"),
     Key::new("cluster.direct", Kind::Switch(field!(cluster.direct))).default("false")
         .doc("with advertise.domain, discovery names the node that owns the channel, not the channel: \
               wss://m-<8 hex of the node>.<domain>. Needs three records for each node"),

@@ -112,7 +112,7 @@ impl Sockets {
             | HttpStage::AwaitReply(..)
             | HttpStage::AwaitWake(_)
             | HttpStage::AwaitHandover(..)
-            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitLink(_)
             | HttpStage::AwaitAdmin(_)
             | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
             HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
@@ -213,7 +213,7 @@ impl Sockets {
             | HttpStage::AwaitWake(_)
             | HttpStage::AwaitTls
             | HttpStage::AwaitHandover(..)
-            | HttpStage::AwaitTunnel(_)
+            | HttpStage::AwaitLink(_)
             | HttpStage::AwaitAdmin(_)
             | HttpStage::AwaitOwner(_) => Purpose::Unknown,
         };

@@ -10,7 +10,7 @@ use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shut
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
 use crate::shard::{Directory, Sockets};
-use crate::shard::{Fault, tunnel};
+use crate::shard::{Fault, onward};
 use crate::shard::{calls::wake, shares::Standing};
 use crate::{check::Check, journal::EndReason, limits::PIPELINED_BYTES_MAX, time::Moment};
 use codec::control::ErrorKind;
@@ -407,10 +407,10 @@ fn request_overdue(
             let left_ms = awaited.left_ms;
             wake::due(sockets, books, todo, (key, left_ms), at)
         }
-        HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) | HttpStage::AwaitAdmin(_) => {
+        HttpStage::AwaitHandover(..) | HttpStage::AwaitLink(_) | HttpStage::AwaitAdmin(_) => {
             sockets.abort(books, todo, key, at)
         }
-        HttpStage::AwaitOwner(_) => tunnel::look_again(sockets, books, key, at),
+        HttpStage::AwaitOwner(_) => onward::look_again(sockets, books, key, at),
     }
 }
 
@@ -532,7 +532,7 @@ impl Sockets {
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
                     // Bytes that come are for its next shard or node: the edge keeps them.
                     HttpStage::AwaitHandover(..)
-                    | HttpStage::AwaitTunnel(_)
+                    | HttpStage::AwaitLink(_)
                     | HttpStage::AwaitAdmin(_)
                     | HttpStage::AwaitOwner(_) => true,
                 };

@@ -18,9 +18,9 @@ use crate::shard::connect::requests::{self, HeadStep, SignedBody, SignedCall};
 use crate::shard::connect::{Part, Step, admission};
 use crate::shard::dev::faults::Later;
 use crate::shard::directory::slots::Slots;
+use crate::shard::onward::{self, NamedCall};
 use crate::shard::road::in_flight::Parts;
 use crate::shard::road::{Aside, Double, pass};
-use crate::shard::tunnel::{self, NamedCall};
 use crate::shard::{Shard, disconnect, recheck, road};
 use crate::shard::{dev::message_faults, sockets::Owner, telemetry::Evidence, todo::Todo};
 use crate::work_units;
@@ -415,7 +415,7 @@ impl Shard {
                 identity,
                 whole,
             };
-            if !tunnel::call_is_here(sockets, books, key, named, at) {
+            if !onward::call_is_here(sockets, books, key, named, at) {
                 return;
             }
         }
@@ -454,7 +454,7 @@ impl Shard {
     }
 }
 
-// Due work: deadlines, what faults held back, pages, slots that come and go, tunnels, the drain, and requests that
+// Due work: deadlines, what faults held back, pages, slots that come and go, clients on links, the drain, and requests that
 // wait.
 
 /// Entries handled in one tick; what is left is due at once, in the next turn.
@@ -505,7 +505,7 @@ impl Shard {
         self.work_on_slots(at);
         let (sockets, _, books, _, todo) = self.parts();
         books.diary().window_over(at.now);
-        sockets.close_tunnels(at.now);
+        sockets.end_leads(at.now);
         sockets.step_drain(books, todo, at);
         self.settle(at);
         self.answer_waiting(at);

@@ -214,8 +214,8 @@ impl<A: Copy + Ord> Places<A> {
     }
 }
 
-// The WebSockets that a shard has admitted and its tunnels to other nodes, by the callers that opened them, and which
-// of them makes room for another.
+// The WebSockets that a shard has admitted and its clients on links, by the callers that opened them, and which of them
+// makes room for another.
 //
 // Some places of a shard are kept for connections whose caller is not known yet ([`admitted_most`]), so that the
 // request of any newcomer is read. When all others are taken, the account with most makes room for one that would hold
@@ -224,8 +224,8 @@ impl<A: Copy + Ord> Places<A> {
 // the current master of a channel, or, when that one ends, the one that some caller of it has had longest.
 //
 // A connection has its place until its descriptor is free, or until it has made room: then it may end in good order,
-// but of these there are few ([`leaving_most`]). A tunnel has two places, one for each of its descriptors. Each takes
-// 20 bytes here, and each caller some 200. A step takes logarithmic time in the number of callers.
+// but of these there are few ([`leaving_most`]). Each takes 20 bytes here, and each caller some 200. A step takes
+// logarithmic time in the number of callers.
 
 /// The owner of connections that are counted together: a caller in an account, by
 /// [`identity`](crate::auth::Caller::identity).
@@ -235,13 +235,13 @@ pub(crate) struct Holder {
     caller: u64,
 }
 
-/// Something that has places.
+/// Something that has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// A WebSocket of this shard: one place.
+    /// A WebSocket of this shard.
     Session(SessionKey),
-    /// A tunnel, by its number at the edge: two places.
-    Tunnel(u32),
+    /// A client that another node serves, by its number at the edge.
+    OnLink(u32),
 }
 
 impl From<SessionKey> for Member {
@@ -249,19 +249,6 @@ impl From<SessionKey> for Member {
         Self::Session(session)
     }
 }
-
-impl Member {
-    /// The number of its places.
-    const fn places(self) -> usize {
-        match self {
-            Self::Session(_) => 1,
-            Self::Tunnel(_) => TUNNEL_PLACES,
-        }
-    }
-}
-
-/// The places of a tunnel: one for the client's connection, one for that to the other node.
-pub(crate) const TUNNEL_PLACES: usize = 2;
 
 /// In which order connections of a caller make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -344,22 +331,22 @@ impl Admitted {
         Some(standing)
     }
 
-    /// Whether this number of places is free for one more of the holder, or another one makes room.
-    pub(crate) fn may_enter(&self, holder: Holder, places: usize) -> bool {
-        self.has(places) || self.payer(holder, places).is_some()
+    /// Whether a place is free for one more of the holder, or another one makes room.
+    pub(crate) fn may_enter(&self, holder: Holder) -> bool {
+        self.has_place() || self.payer(holder).is_some()
     }
 
-    /// Whether this number of places is free.
-    pub(crate) fn has(&self, places: usize) -> bool {
-        self.taken + places <= self.most
+    /// Whether a place is free.
+    pub(crate) fn has_place(&self) -> bool {
+        self.taken < self.most
     }
 
-    /// Takes the places of one that makes room for one more of this holder; `None` when there is room, or nobody does.
-    pub(crate) fn make_room(&mut self, holder: Holder, places: usize) -> Option<Member> {
-        if self.has(places) {
+    /// Takes the place of one that makes room for one more of this holder; `None` when there is room, or nobody does.
+    pub(crate) fn make_room(&mut self, holder: Holder) -> Option<Member> {
+        if self.has_place() {
             return None;
         }
-        let victim = self.payer(holder, places)?;
+        let victim = self.payer(holder)?;
         self.leave(victim);
         Some(victim)
     }
@@ -374,8 +361,8 @@ impl Admitted {
     /// A connection of this holder is admitted.
     pub(crate) fn enter(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         let (member, number) = (member.into(), self.number(holder));
-        self.taken += member.places();
-        self.count(number, |count| count + member.places());
+        self.taken += 1;
+        self.count(number, |count| count + 1);
         self.list(member, number, standing);
     }
 
@@ -390,8 +377,8 @@ impl Admitted {
     pub(crate) fn leave(&mut self, member: impl Into<Member>) {
         let member = member.into();
         if let Some(number) = self.unlist(member) {
-            self.taken -= member.places();
-            self.count(number, |count| count - member.places());
+            self.taken -= 1;
+            self.count(number, |count| count - 1);
         } else if let Member::Session(session) = member {
             self.leaving.retain(|other| *other != session);
         }
@@ -399,11 +386,11 @@ impl Admitted {
 
     /// The connection that makes room for one more of a holder. Of the caller with most, unless all that it has is the
     /// first master: then of the next one, if that has enough.
-    fn payer(&self, holder: Holder, places: usize) -> Option<Member> {
+    fn payer(&self, holder: Holder) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
-        let payer = self.shares.payer(holder.account, own, places)?;
+        let payer = self.shares.payer(holder.account, own, 1)?;
         let same = payer.account == holder.account;
-        let least = if same { own + places + 1 } else { 1 };
+        let least = if same { own + 2 } else { 1 };
         let callers = self.shares.of(payer.account).take(2);
         let mut callers = callers.filter(|(count, _)| *count >= least);
         callers.find_map(|(_, caller)| self.first_of(caller))
@@ -504,16 +491,16 @@ impl Admitted {
 }
 
 // Connections in lists, each in the order in which they came to it: 20 bytes for each slot of the sessions, and for
-// each number of a tunnel.
+// each number of a client on a link.
 //
 // The lists go through the slots: what is before and after a connection is in its own place, so that nothing is
 // allocated for a connection, and nothing is moved or searched when one leaves.
 
-/// The places of all sessions by slot, and of all tunnels by number. They come in chunks and stay.
+/// The places of all sessions by slot, and of all clients on links by number. They come in chunks and stay.
 #[derive(Debug, Default)]
 struct Seats {
     sessions: Chunks,
-    tunnels: Chunks,
+    on_links: Chunks,
 }
 
 type Chunks = Vec<Box<[Seat]>>;
@@ -529,7 +516,7 @@ struct Seat {
     standing: Standing,
 }
 
-/// The ends of a list: slots, and numbers of tunnels with [`TUNNEL`].
+/// The ends of a list: slots, and numbers of clients on links with [`ON_LINK`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     oldest: u32,
@@ -547,8 +534,8 @@ impl List {
 /// In place of a slot or a caller: none.
 const NOBODY: u32 = u32::MAX;
 
-/// Tells the number of a tunnel from a slot: both are smaller.
-const TUNNEL: u32 = 1 << 31;
+/// Tells the number of a client on a link from a slot: both are smaller.
+const ON_LINK: u32 = 1 << 31;
 
 const CHUNK: usize = 64;
 
@@ -583,9 +570,9 @@ impl Seats {
         let (number, generation) = numbers(member);
         let chunks = match member {
             Member::Session(_) => &mut self.sessions,
-            Member::Tunnel(_) => &mut self.tunnels,
+            Member::OnLink(_) => &mut self.on_links,
         };
-        while chunks.len() <= (number & !TUNNEL) as usize / CHUNK {
+        while chunks.len() <= (number & !ON_LINK) as usize / CHUNK {
             let free = Seat {
                 generation: 0,
                 caller: NOBODY,
@@ -631,30 +618,30 @@ impl Seats {
 
     fn member(&self, number: u32) -> Option<Member> {
         let seat = self.seat(number)?;
-        Some(if number & TUNNEL == 0 {
+        Some(if number & ON_LINK == 0 {
             Member::Session(<SessionKey as Key>::new(number, seat.generation))
         } else {
-            Member::Tunnel(number & !TUNNEL)
+            Member::OnLink(number & !ON_LINK)
         })
     }
 
     fn seat(&self, number: u32) -> Option<&Seat> {
-        let chunks = if number & TUNNEL == 0 {
+        let chunks = if number & ON_LINK == 0 {
             &self.sessions
         } else {
-            &self.tunnels
+            &self.on_links
         };
-        let number = (number & !TUNNEL) as usize;
+        let number = (number & !ON_LINK) as usize;
         chunks.get(number / CHUNK)?.get(number % CHUNK)
     }
 
     fn seat_mut(&mut self, number: u32) -> Option<&mut Seat> {
-        let chunks = if number & TUNNEL == 0 {
+        let chunks = if number & ON_LINK == 0 {
             &mut self.sessions
         } else {
-            &mut self.tunnels
+            &mut self.on_links
         };
-        let number = (number & !TUNNEL) as usize;
+        let number = (number & !ON_LINK) as usize;
         chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
     }
 }
@@ -666,7 +653,7 @@ fn numbers(member: Member) -> (u32, u32) {
             let slot = u32::try_from(session.slot()).unwrap_or(NOBODY);
             (slot, session.generation())
         }
-        Member::Tunnel(number) => (number | TUNNEL, 0),
+        Member::OnLink(number) => (number | ON_LINK, 0),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariants (in `sockets/sessions.rs`; debug builds check them between two inputs): an entry of the wheel is that of
 //! a session or channel that is there; the gauges count exactly the sessions of the table; a session is charged for the
 //! bytes that it holds; connections that are behind are in the backlog with the bytes that wait for them; whatever
-//! waits for a turn, an owner or another shard is listed or counted for that once; a tunnel is listed by its owner, or
+//! waits for a turn, an owner or another shard is listed or counted for that once; a client on a link is listed by its owner, or
 //! is to be closed.
 //!
 //! Only this file and `sockets/` change the tables. Steps call the operations of [`Sockets`], which keep them in step,
@@ -17,7 +17,7 @@ mod requests;
 mod sessions;
 pub(crate) mod unconfirmed;
 
-use crate::cluster::tunnels::Tunnels;
+use crate::cluster::leads::Leads;
 use crate::id::{Account, ChannelKey, Key, SLOTS_MAX, SessionKey, ShardId};
 use crate::limits::{
     CLOSES_PER_TURN, DRAIN_STEP_MS, FRESH_REQUESTS_PER_TURN, HELD_READ_MS, REQUESTS_PER_VISIT,
@@ -57,9 +57,9 @@ pub(crate) struct Sockets {
     shards: Shards,
     ends: Ends,
     census: Census,
-    /// The places of WebSockets and tunnels.
+    /// The places of WebSockets and clients on links.
     admitted: Admitted,
-    tunnels: Tunnels,
+    leads: Leads,
     /// The end of the last jump of the clock ([`crate::clock_jump`]).
     leap: Now,
     standstill: Standstill,
@@ -168,7 +168,7 @@ impl Sockets {
             },
             census: Census::default(),
             admitted: Admitted::among(connections, hasher),
-            tunnels: Tunnels::default(),
+            leads: Leads::default(),
             dev: Dev::default(),
             leap: Now(0),
             standstill: Standstill::default(),

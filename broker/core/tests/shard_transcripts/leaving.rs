@@ -5,7 +5,7 @@ use super::lost_owners::{OWNER, with_tunnels};
 use super::slots::{Node, arn, held};
 use super::words::upgrade;
 use broker_core::id::NodeId;
-use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure};
+use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
 use broker_core::shard::{Letter, Shard};
 
 const DRAIN_MS: u64 = 20_000;
@@ -18,7 +18,7 @@ fn left(node: &mut Node, ms: u64) -> (Vec<(u32, u64)>, bool) {
     let (mut left, mut is_drained) = (Vec::new(), false);
     loop {
         while let Some(output) = node.shard.poll_output() {
-            if let Output::LeaveTunnel(place) = output {
+            if let Output::Leave(place) = output {
                 left.push((place, node.at.now.since(began)));
             } else if matches!(output, Output::Drained) {
                 is_drained = true;
@@ -48,10 +48,10 @@ fn tunnels_leave_over_a_quarter_of_a_drain_the_masters_first() {
     let expected: Vec<(u32, u64)> = [1, 3, 0, 2, 4].into_iter().zip(times).collect();
     assert_eq!(left(&mut node, DRAIN_MS / 2), (expected, false));
     for place in 0..4 {
-        node.shard.tunnel_left(place);
+        node.shard.left_link(place);
     }
     assert_eq!(left(&mut node, 1_000), (Vec::new(), false), "one is there");
-    node.shard.tunnel_left(4);
+    node.shard.left_link(4);
     assert_eq!(left(&mut node, 1_000), (Vec::new(), true));
     node.assert_balanced();
 }
@@ -68,7 +68,7 @@ fn inner() -> Peer {
 fn on_its_way(node: &mut Node) -> (<Shard as Machine>::Parcel, Vec<u8>) {
     let session = node.connect(None);
     let mut parcel = node.shard.release(session);
-    let sent = Shard::tunnelled(&mut parcel).expect("it is for another node");
+    let sent = Shard::passed_on(&mut parcel).expect("it is for another node");
     (parcel, sent.bytes)
 }
 
@@ -78,10 +78,10 @@ fn an_upgrade_that_is_not_answered_is_awaited_and_refused() {
     let (parcel, bytes) = on_its_way(&mut node);
     drain(&mut node);
     assert_eq!(left(&mut node, 1_000), (Vec::new(), false), "it is awaited");
-    let enters = node.shard.tunnel_enters(&parcel, (0, OWNER), node.at);
+    let enters = node.shard.joins_link(&parcel, (0, OWNER), node.at);
     assert!(!enters, "no WebSocket begins");
-    let failed = (OWNER, TunnelFailure::NoRoom);
-    let back = node.shard.bounce_tunnel(parcel, failed, bytes, node.at);
+    let failed = (OWNER, PassFailure::NoRoom);
+    let back = node.shard.unanswered(parcel, failed, bytes, node.at);
     assert!(left(&mut node, 0).1, "nothing is left");
     assert!(node.heard(back).starts_with(REFUSED));
 }

@@ -3,7 +3,7 @@
 use super::slots::{Node, held};
 use broker_core::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use broker_core::id::NodeId;
-use broker_core::machine::{Input, Machine, Output, TunnelFailure};
+use broker_core::machine::{Input, Machine, Output, PassFailure};
 use broker_core::shard::{Letter, Shard};
 
 pub(crate) const OWNER: NodeId = NodeId(3);
@@ -23,8 +23,8 @@ pub(crate) fn with_tunnels(clients: &[Option<&str>]) -> Node {
 pub(crate) fn enter(node: &mut Node, client: Option<&str>, place: u32, owner: NodeId) {
     let session = node.connect(client);
     let mut parcel = node.shard.release(session);
-    Shard::tunnelled(&mut parcel).expect("it is for another node");
-    let enters = node.shard.tunnel_enters(&parcel, (place, owner), node.at);
+    Shard::passed_on(&mut parcel).expect("it is for another node");
+    let enters = node.shard.joins_link(&parcel, (place, owner), node.at);
     assert!(enters, "there is room");
 }
 
@@ -46,7 +46,7 @@ fn closed(node: &mut Node, ms: u64) -> Vec<(u32, u64)> {
         while let Some(output) = node.shard.poll_output() {
             if let Output::LoseOwner(place) = output {
                 closed.push((place, node.at.now.since(began)));
-                node.shard.tunnel_left(place);
+                node.shard.left_link(place);
             }
         }
     }
@@ -88,7 +88,7 @@ fn a_tunnel_that_has_ended_is_not_closed_nor_is_the_next_one_at_its_place() {
     moves(&mut node, Some(NEXT), false);
     assert_eq!(places(&closed(&mut node, 0)), [0]);
     for place in [1, 2] {
-        node.shard.tunnel_left(place);
+        node.shard.left_link(place);
     }
     enter(&mut node, Some("v2"), 2, NEXT);
     assert_eq!(closed(&mut node, 5_000), []);
@@ -127,7 +127,7 @@ fn many_tunnels_are_spread_evenly_and_each_is_closed_once() {
 fn tunnels_of_a_dead_link_are_closed_masters_first_and_others_stay() {
     let mut node = with_tunnels(&[Some("v1"), None, Some("v2"), Some("v3")]);
     let now = node.at.now;
-    node.shard.tunnels_lost(&[0, 1, 3, 9], now);
+    node.shard.link_died(&[0, 1, 3, 9], now);
     let closed = closed(&mut node, 5_000);
     assert_eq!(places(&closed), [1, 0, 3]);
     assert!(closed.iter().all(|(_, ms)| *ms < LOST_CLOSE_MS));
@@ -139,19 +139,17 @@ fn a_request_that_comes_back_goes_to_the_next_owner_at_once() {
     let mut node = with_tunnels(&[]);
     let session = node.connect(None);
     let mut parcel = node.shard.release(session);
-    let sent = Shard::tunnelled(&mut parcel).expect("it is for another node");
+    let sent = Shard::passed_on(&mut parcel).expect("it is for another node");
     moves(&mut node, Some(NEXT), false);
-    let failed = (OWNER, TunnelFailure::Moved);
-    let back = node
-        .shard
-        .bounce_tunnel(parcel, failed, sent.bytes, node.at);
+    let failed = (OWNER, PassFailure::Moved);
+    let back = node.shard.unanswered(parcel, failed, sent.bytes, node.at);
     let until = node.at.now.after(100);
     let mut to = Vec::new();
     while let Some(next) = node.shard.deadline().filter(|next| *next <= until) {
         node.at.now = next.max(node.at.now);
         node.shard.handle(Input::Tick, node.at);
         while let Some(output) = node.shard.poll_output() {
-            if let Output::Tunnel(key, node) = output {
+            if let Output::PassOn(key, node) = output {
                 to.push((key, node));
             }
         }

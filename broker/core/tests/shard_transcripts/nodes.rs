@@ -6,7 +6,7 @@ use broker_core::check::Check;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
 use broker_core::journal::{Entry, Journal};
-use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure, Tunnelled};
+use broker_core::machine::{Input, Machine, Output, PassFailure, PassedOn, Peer};
 use broker_core::placement::Placement;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Shard, Start};
@@ -83,7 +83,7 @@ impl Node {
             .handle(Input::Received { session, bytes }, self.at);
         let mut to = None;
         while let Some(output) = self.shard.poll_output() {
-            if let Output::Tunnel(key, node) = output {
+            if let Output::PassOn(key, node) = output {
                 assert_eq!((key, to), (session, None), "once");
                 to = Some(node);
             }
@@ -131,13 +131,13 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
     assert_eq!(node.receive(session, &bytes), Some(NodeId(1)));
     assert_eq!(node.answer(session), "", "nobody has answered");
     let mut parcel = node.shard.release(session);
-    let Tunnelled {
+    let PassedOn {
         peer,
         bytes: sent,
         repeats,
         call,
         waits: _,
-    } = Shard::tunnelled(&mut parcel).expect("to a node");
+    } = Shard::passed_on(&mut parcel).expect("to a node");
     assert_eq!(
         (peer.remote, sent, repeats, call),
         (client::peer().remote, bytes, true, None)
@@ -164,7 +164,7 @@ fn a_call_goes_on_whole_however_it_comes_with_what_follows_it() {
         assert_eq!(to, Some(NodeId(1)), "cut at {cut}");
         assert_eq!(cut >= whole, received == first, "cut at {cut}");
         let mut parcel = node.shard.release(session);
-        let sent = Shard::tunnelled(&mut parcel).expect("to a node");
+        let sent = Shard::passed_on(&mut parcel).expect("to a node");
         assert_eq!(sent.bytes, received, "cut at {cut}");
         assert!(!sent.repeats, "it may have been carried out");
         assert_eq!(sent.call, Some(whole), "cut at {cut}");
@@ -268,7 +268,7 @@ fn the_answer_of_another_node_goes_to_its_client_whose_next_request_has_its_turn
         let bytes = [&describe(THERE)[..], &describe(HERE)].concat();
         assert_eq!(node.receive(session, &bytes), Some(NodeId(1)));
         let mut parcel = node.shard.release(session);
-        let sent = Shard::tunnelled(&mut parcel).expect("to a node");
+        let sent = Shard::passed_on(&mut parcel).expect("to a node");
         let rest = sent.bytes[sent.call.expect("a call")..].to_vec();
         let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\n{{}}");
         let back = node
@@ -316,11 +316,11 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         let session = node.open(false);
         assert_eq!(node.receive(session, &upgrade(THERE)), Some(NodeId(1)));
         let mut parcel = node.shard.release(session);
-        let _ = Shard::tunnelled(&mut parcel);
-        let why = TunnelFailure::Connect;
+        let _ = Shard::passed_on(&mut parcel);
+        let why = PassFailure::Connect;
         let back = node
             .shard
-            .bounce_tunnel(parcel, (NodeId(1), why), Vec::new(), node.at);
+            .unanswered(parcel, (NodeId(1), why), Vec::new(), node.at);
         if failure == 0 {
             node.assert_refused(back, Check::OwnerUnreachable);
         }
@@ -357,10 +357,10 @@ fn no_room_for_a_tunnel_is_no_fault_of_the_owner() {
     let session = node.open(false);
     assert_eq!(node.receive(session, &describe(THERE)), Some(NodeId(1)));
     let parcel = node.shard.release(session);
-    let why = TunnelFailure::NoRoom;
+    let why = PassFailure::NoRoom;
     let back = node
         .shard
-        .bounce_tunnel(parcel, (NodeId(1), why), Vec::new(), node.at);
+        .unanswered(parcel, (NodeId(1), why), Vec::new(), node.at);
     node.assert_refused(back, Check::ConnectionsFull);
     assert!(
         !node
@@ -379,12 +379,10 @@ fn tunnels_have_places_by_account() {
         let session = node.open(false);
         assert_eq!(node.receive(session, request), Some(NodeId(1)));
         let parcel = node.shard.release(session);
-        let enters = node
-            .shard
-            .tunnel_enters(&parcel, (place, NodeId(1)), node.at);
+        let enters = node.shard.joins_link(&parcel, (place, NodeId(1)), node.at);
         let ended = std::iter::from_fn(|| node.shard.poll_output());
         let ended = ended.map(|output| {
-            let Output::EndTunnel(place) = output else {
+            let Output::Displace(place) = output else {
                 panic!("{output:?}");
             };
             place
@@ -396,12 +394,12 @@ fn tunnels_have_places_by_account() {
     }
     // The newest tunnel of the account that has three makes room.
     assert_eq!(begin(&mut node, &others, 3), (true, vec![2]));
-    node.shard.tunnel_left(2);
+    node.shard.left_link(2);
     // It finds no room itself, and is refused before anybody is connected to.
     let session = node.open(false);
     assert_eq!(node.receive(session, &upgrade(THERE)), None);
     node.assert_refused(session, Check::ConnectionsFull);
     // Calls are passed on by the same rule. What is gone has no place.
-    node.shard.tunnel_left(0);
+    node.shard.left_link(0);
     assert_eq!(begin(&mut node, &describe(THERE), 0), (true, vec![]));
 }

@@ -8,7 +8,7 @@ use broker_core::check::Check;
 use broker_core::cluster::message::SlotOrder;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
-use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure};
+use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
 use broker_core::shard::Shard;
 use broker_core::time::Now;
 
@@ -25,10 +25,10 @@ fn passed_to(node: &mut Node, owner: NodeId) -> SessionKey {
 /// The edge could not reach the owner: the request comes back, with its bytes if nothing of it was sent.
 fn comes_back(node: &mut Node, session: SessionKey, was_sent: bool) -> SessionKey {
     let mut parcel = node.shard.release(session);
-    let taken = Shard::tunnelled(&mut parcel).expect("it is for another node");
+    let taken = Shard::passed_on(&mut parcel).expect("it is for another node");
     let unsent = if was_sent { Vec::new() } else { taken.bytes };
-    let failed = (OTHER, TunnelFailure::Connect);
-    let back = node.shard.bounce_tunnel(parcel, failed, unsent, node.at);
+    let failed = (OTHER, PassFailure::Connect);
+    let back = node.shard.unanswered(parcel, failed, unsent, node.at);
     node.adopt(back);
     back
 }
@@ -41,7 +41,7 @@ fn attempts(node: &mut Node, ms: u64) -> Vec<(SessionKey, NodeId, Now)> {
         node.at.now = next.max(node.at.now);
         node.shard.handle(Input::Tick, node.at);
         while let Some(output) = node.shard.poll_output() {
-            if let Output::Tunnel(key, to) = output {
+            if let Output::PassOn(key, to) = output {
                 found.push((key, to, node.at.now));
             } else {
                 node.carry_out(output);
@@ -69,7 +69,7 @@ fn a_request_goes_to_the_next_owner_when_the_first_cannot_be_reached() {
         "{found:?}"
     );
     let mut parcel = node.shard.release(back);
-    let again = Shard::tunnelled(&mut parcel).expect("a request");
+    let again = Shard::passed_on(&mut parcel).expect("a request");
     assert!(again.bytes.starts_with(b"GET /?X-Amz-ChannelARN="));
 }
 
@@ -268,7 +268,7 @@ fn who_waits_follows_the_slot_to_another_node() {
     node.shard.handle(Input::Tick, node.at);
     let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
     assert!(
-        matches!(outputs[..], [Output::Tunnel(key, NodeId(3))] if key == early),
+        matches!(outputs[..], [Output::PassOn(key, NodeId(3))] if key == early),
         "{outputs:?}"
     );
 }

@@ -190,7 +190,7 @@ impl Node {
                     self.at,
                 );
             }
-            Output::HandOver(..) | Output::Tunnel(..) | Output::Admin(_) | Output::Post(..) => {}
+            Output::HandOver(..) | Output::PassOn(..) | Output::Admin(_) | Output::Post(..) => {}
             Output::Ask(session) => self.shard.handle(
                 Input::Unacknowledged {
                     session,
@@ -199,9 +199,9 @@ impl Node {
                 },
                 self.at,
             ),
-            Output::EndTunnel(_)
+            Output::Displace(_)
             | Output::LoseOwner(_)
-            | Output::LeaveTunnel(_)
+            | Output::Leave(_)
             | Output::KeepAlive(_)
             | Output::Reset(_)
             | Output::Drained => {}

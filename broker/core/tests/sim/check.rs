@@ -78,10 +78,10 @@ impl World {
                     assert_eq!(predicted, Some((conn, to.index())), "a handover");
                     self.sockets[conn].stage = Stage::Leaving(to.index());
                 }
-                Output::Tunnel(..)
-                | Output::EndTunnel(_)
+                Output::PassOn(..)
+                | Output::Displace(_)
                 | Output::LoseOwner(_)
-                | Output::LeaveTunnel(_)
+                | Output::Leave(_)
                 | Output::KeepAlive(_) => {
                     unreachable!("one process is the whole service")
                 }

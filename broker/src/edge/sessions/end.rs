@@ -1,19 +1,17 @@
-//! The end of a connection on a shard: handed over, closed, or cut off; or, between nodes, kept for the next client.
+//! The end of a connection on a shard: handed over, closed, or cut off.
 //!
 //! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited: bytes that came after
 //! close(2) would be answered by a reset, and that may take from the peer what it has not read. A peer that has said by
 //! the protocol that it sends nothing more is not waited for. close(2) comes last and only when the kernel has
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
-use crate::edge::connection::{Connection, Receive, Stage, ring_key};
-use crate::edge::io::{Io, send_at_once};
+use crate::edge::connection::{Connection, Stage};
+use crate::edge::io::Io;
 use crate::edge::letters::{Handover, Travelling};
 use crate::edge::sessions::flush::Flushed;
-use crate::edge::{connections::GivenUp, limits::ENCRYPT_BYTES, links::Lease};
-use crate::edge::{sessions::Sessions, tls::Tls};
+use crate::edge::{connections::GivenUp, sessions::Sessions, tls::Tls};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
-use codec::proxy::{OwnerFrame, write_frame};
 use socket2::SockRef;
 use std::net::Shutdown;
 
@@ -30,7 +28,6 @@ impl<M: Machine> Sessions<M> {
         if !connection.is_some_and(Connection::at_rest) {
             return;
         }
-        let lease = self.connections.take_lease(session);
         let Some((connection, unread, parcel)) = self.release(session, io) else {
             return;
         };
@@ -38,7 +35,6 @@ impl<M: Machine> Sessions<M> {
             socket: connection.socket,
             tls: connection.tls,
             unread,
-            lease,
         };
         let handover = Handover { parcel, connection };
         if let Some(back) = self.mail.hand_over(to, handover, &mut io.counts) {
@@ -69,13 +65,9 @@ impl<M: Machine> Sessions<M> {
             socket,
             tls,
             unread,
-            lease,
         } = connection;
         self.connections
             .insert(session, Connection::new(session, socket, tls), io);
-        if let Some(lease) = lease {
-            self.connections.lend(session, lease);
-        }
         self.drain(io);
         self.connections.note_refused(session, io.turn.at().now);
         self.resume(session, unread, io);
@@ -144,114 +136,5 @@ impl<M: Machine> Sessions<M> {
         drop(self.connections.remove(session, &mut io.counts));
         io.descriptors.closed();
         self.feed(gone, io);
-    }
-}
-
-// Connections between nodes that outlive their session: both sides have closed the WebSocket, and the next header may
-// come.
-//
-// As the peer sends nothing behind its close frame, nothing is to be lost: what it does send all the same makes this
-// an ordinary end, and so does whatever keeps the last bytes from going out.
-
-/// Whether a connection that closes goes back to another node.
-pub(crate) enum Returning {
-    /// It ends.
-    No,
-    /// It does as soon as the kernel holds nothing of it.
-    Waiting,
-    /// It does, and its session is gone.
-    Now(Box<Connection>, Box<Lease>),
-}
-
-impl<M: Machine> Sessions<M> {
-    /// Has a connection that closes go back to the node that it came from, where it may. Says so behind its last bytes.
-    pub(crate) fn give_back(&mut self, session: SessionKey, io: &mut Io) -> Returning {
-        let Some(number) = self.may_return(session, io) else {
-            return Returning::No;
-        };
-        let Some(connection) = self.connections.get_mut(session) else {
-            return Returning::No;
-        };
-        if matches!(connection.receive, Receive::Once | Receive::Many) {
-            connection.receive = Receive::Cancelling;
-            io.ring.cancel_receive(ring_key(session));
-        }
-        if !connection.at_rest() {
-            return Returning::Waiting;
-        }
-        let unsent = !self.machine.unsent(session).is_empty();
-        if unsent && !self.say_free(session, number, io) {
-            return Returning::Waiting;
-        }
-        let lease = self.connections.take_lease(session);
-        let connection = self.connections.remove(session, &mut io.counts);
-        let (Some(connection), Some(lease)) = (connection, lease) else {
-            return Returning::No;
-        };
-        let gone = Input::Gone {
-            session,
-            unacknowledged: connection.unacknowledged(),
-        };
-        self.feed(gone, io);
-        Returning::Now(Box::new(connection), lease)
-    }
-
-    /// The number under which a connection that closes may go back: the peer is done, and our close frame either waits,
-    /// or has gone out with word of that.
-    fn may_return(&mut self, session: SessionKey, io: &Io) -> Option<u64> {
-        let &mut Lease { number, said, .. } = self.connections.lease(session)?;
-        let connection = self.connections.get(session)?;
-        let is_whole = !connection.ended && !connection.broken && connection.discarded == 0;
-        let unsent = self.machine.unsent(session).len();
-        let fits = said == (unsent == 0) && unsent <= ENCRYPT_BYTES;
-        let may = is_whole && fits && !io.stopping && self.machine.peer_is_done(session);
-        may.then_some(number)
-    }
-
-    /// Sends the last bytes of a session, and behind them that its connection is free. False while the ring has some of
-    /// that, or where the connection is broken.
-    fn say_free(&mut self, session: SessionKey, number: u64, io: &mut Io) -> bool {
-        let mut bytes = io.spares.take();
-        bytes.extend_from_slice(self.machine.unsent(session));
-        let plain = bytes.len();
-        write_frame(&mut bytes, number, OwnerFrame::Free);
-        let Some(connection) = self.connections.get_mut(session) else {
-            return false;
-        };
-        let secured = connection.tls.is_some();
-        if let Some(tls) = &mut connection.tls {
-            io.cipher.clear();
-            let written = tls.write(&bytes, &mut io.cipher);
-            std::mem::swap(&mut bytes, &mut io.cipher);
-            if written.is_err() {
-                self.sunk(session, io);
-                return false;
-            }
-        }
-        io.counts.sends += 1;
-        let Some(sent) = send_at_once(&connection.socket, &bytes, 0) else {
-            self.sunk(session, io);
-            return false;
-        };
-        io.counts.sent_bytes += sent as u64;
-        if let Some(lease) = self.connections.lease(session) {
-            lease.said = true;
-        }
-        let whole = sent == bytes.len();
-        let taken = match (whole, secured) {
-            (true, _) => plain,
-            (false, true) => 0,
-            (false, false) => sent.min(plain),
-        };
-        if taken > 0 {
-            self.report_sent(session, (taken, sent), io);
-        }
-        if whole {
-            io.spares.recycle(bytes);
-            return true;
-        }
-        bytes.drain(..sent);
-        self.launch(session, bytes, plain - taken, io);
-        false
     }
 }

@@ -1,15 +1,16 @@
 //! Clients whose channels are on other nodes: into a stream of a link, and back or to their end.
 
 use crate::edge::connection::{NEVER, has_left};
-use crate::edge::limits::TUNNELS_BEGINNING_MAX;
+use crate::edge::departed::{Answered, Departed, Returned};
+use crate::edge::limits::CLIENTS_WAITING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
 use crate::edge::streams::clients::{Client, Finale, On};
 use crate::edge::streams::{Local, Route};
-use crate::edge::tunnels::{Answered, Departed, Returned};
 use crate::edge::{io::Io, limits::OVERDUE_PER_TURN, sessions::Sessions, tls::Read};
+use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
 use broker_core::id::NodeId;
-use broker_core::machine::{Machine, TunnelFailure};
+use broker_core::machine::{Machine, PassFailure};
 use codec::link::{Client as Described, How};
 use ring::Received;
 use rustix::net::connect_unspec;
@@ -20,31 +21,50 @@ use std::net::Shutdown;
 impl<M: Machine> Sessions<M> {
     /// Begins a stream for a client.
     pub(crate) fn begin_stream(&mut self, node: NodeId, departed: Departed<M>, io: &mut Io) {
+        let (bytes, origin) = (
+            departed.sent.bytes.len(),
+            Origin::of(departed.remote().ip()),
+        );
+        let has_room = self.waiting_room(origin, bytes, io);
+        let home = self.machine.stream_home(&departed.parcel);
         let streams = &mut self.streams;
-        let bytes = streams.waiting_bytes + departed.bytes();
-        let has_room = streams.waiting.len() < TUNNELS_BEGINNING_MAX
-            && bytes <= io.settings.tunnel_request_bytes;
-        let home = self
-            .machine
-            .stream_home(&departed.parcel)
-            .filter(|_| has_room);
-        let place = home.and_then(|home| Some((home, self.tunnels.claim()?)));
+        let place = home.filter(|_| has_room);
+        let place = place.and_then(|home| Some((home, streams.clients.claim()?)));
         let Some((home, place)) = place else {
-            return self.return_client(departed.back(Some(node), TunnelFailure::NoRoom), io);
+            let failed = Some((node, PassFailure::NoRoom));
+            return self.return_client(departed.back(failed), io);
         };
-        io.counts.tunnels_opened += 1;
+        io.counts.link_clients_opened += 1;
+        io.counts.link_clients = streams.clients.len() as u64;
         let now = io.turn.at().now;
-        let client = Client::new(departed, node, home, now);
-        io.counts.tunnels = self.tunnels.to_nodes();
-        streams.waiting_bytes = bytes;
+        streams.waiting_bytes += bytes;
         streams.waiting.insert((node, place));
-        streams.clients.insert(place, Box::new(client));
+        streams.waiting_by_address.enter(place, origin, now);
+        let client = Client::new(departed, node, home, now);
+        streams.clients.put_back(place, Box::new(client));
         self.open_stream(place, io);
+    }
+
+    /// Whether one more request may await a link, perhaps at the cost of another one.
+    fn waiting_room(&mut self, origin: Origin, bytes: usize, io: &mut Io) -> bool {
+        loop {
+            let streams = &mut self.streams;
+            if streams.waiting.len() < CLIENTS_WAITING_MAX
+                && streams.waiting_bytes + bytes <= io.settings.link_request_bytes
+            {
+                return true;
+            }
+            let victim = streams.waiting_by_address.victim(origin, io.turn.at().now);
+            let Some(victim) = victim else {
+                return false;
+            };
+            self.lose_client(victim, PassFailure::NoRoom, io);
+        }
     }
 
     /// Begins the stream of a client that awaits a link, if there is one.
     pub(crate) fn open_stream(&mut self, place: u32, io: &mut Io) {
-        let Some(client) = self.streams.clients.get(&place) else {
+        let Some(client) = self.streams.clients.get(place) else {
             return;
         };
         if !matches!(client.on, On::Waiting(_)) {
@@ -60,26 +80,26 @@ impl<M: Machine> Sessions<M> {
             Route::Awaited => return self.streams.watch_client(place, io),
             Route::None(why) => return self.lose_client(place, why, io),
         };
-        let parcel = self.streams.clients.get(&place);
+        let parcel = self.streams.clients.get(place);
         let parcel = parcel.and_then(|client| client.parcel.as_ref());
         let at = io.turn.at();
-        let enters = parcel.is_some_and(|it| self.machine.tunnel_enters(it, (place, node), at));
+        let enters = parcel.is_some_and(|it| self.machine.joins_link(it, (place, node), at));
         self.drain(io);
         if !enters {
-            return self.lose_client(place, TunnelFailure::NoRoom, io);
+            return self.lose_client(place, PassFailure::NoRoom, io);
         }
         let request = self.streams.take_request(place);
         let Some((client, _)) = self.streams.client(place) else {
             return;
         };
         let (described, account) = (describe(client), client.home.account);
-        io.counts.tunnel_bytes_to_owner += request.len() as u64;
+        io.counts.link_bytes_to_owner += request.len() as u64;
         let id = self
             .streams
             .link(link)
             .map(|it| it.open(&described, request, account));
         let Some(Ok(id)) = id else {
-            return self.finish_client(place, Finale::Back(TunnelFailure::Closed, Vec::new()), io);
+            return self.finish_client(place, Finale::Back(PassFailure::Closed, Vec::new()), io);
         };
         if let Some((client, _)) = self.streams.client(place) {
             (client.on, client.since) = (On::Link(link, id), at.now);
@@ -102,35 +122,22 @@ impl<M: Machine> Sessions<M> {
         };
         client.half.armed = false;
         match received {
-            Received::Bytes(mut lent) => {
-                io.count_received(lent.len());
+            Received::Bytes(lent) => {
                 let mut plain = std::mem::take(&mut io.plain);
-                let bytes = io.ring.bytes(&mut lent);
-                let read = match &mut client.half.tls {
-                    Some(tls) => tls.read(bytes, &mut plain, io.turn.at().now),
-                    None => {
-                        plain.extend_from_slice(bytes);
-                        Read::More
-                    }
-                };
-                io.ring.give_back(lent);
-                if let Some(tls) = &mut client.half.tls {
-                    let (before, after) = tls.recharge();
-                    io.counts.count_held(before, after);
-                }
-                io.counts.tunnel_bytes_to_owner += plain.len() as u64;
+                let read = client.half.read(lent, &mut plain, io);
+                io.counts.link_bytes_to_owner += plain.len() as u64;
                 self.streams.push_up(place, &plain);
                 plain.clear();
                 io.plain = plain;
                 match read {
                     Read::More => {}
-                    Read::End => self.client_ended(place, io),
+                    Read::End => self.client_ended(place),
                     Read::Failed => {
                         return self.finish_client(place, Finale::Cut { reset: true }, io);
                     }
                 }
             }
-            Received::End => self.client_ended(place, io),
+            Received::End => self.client_ended(place),
             Received::Failed(_) => {
                 return self.finish_client(place, Finale::Cut { reset: true }, io);
             }
@@ -141,12 +148,11 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// A client sends no more.
-    fn client_ended(&mut self, place: u32, io: &Io) {
+    fn client_ended(&mut self, place: u32) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
-        let now = io.turn.at().now;
-        client.half.ended.get_or_insert(now);
+        client.half.ended = true;
         if client.lost.take().is_some() {
             client.finale = Some(Finale::Cut { reset: false });
         }
@@ -174,7 +180,7 @@ impl<M: Machine> Sessions<M> {
         let Some((client, link)) = self.streams.client(place) else {
             return debug_assert!(false, "a client outlives its send");
         };
-        client.half.sending = None;
+        client.half.sending = false;
         let launched = std::mem::take(&mut client.launched);
         let taken = match (is_whole, &client.half.tls) {
             (true, _) => launched,
@@ -192,7 +198,7 @@ impl<M: Machine> Sessions<M> {
 
     /// Gives a client what came for it, and does what its end asks for.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
-        let client = self.streams.clients.get_mut(&place);
+        let client = self.streams.clients.get_mut(place);
         if client.is_some_and(|it| it.untouch() && matches!(it.finale, Some(Finale::Cut { .. }))) {
             return self.close_client(place, io);
         }
@@ -202,8 +208,8 @@ impl<M: Machine> Sessions<M> {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
-        let has_all = client.half.sending.is_none()
-            && link.is_none_or(|(link, id)| link.inbox(id).is_empty());
+        let has_all =
+            !client.half.sending && link.is_none_or(|(link, id)| link.inbox(id).is_empty());
         match client.finale {
             None => {
                 self.streams.give_backlog(place);
@@ -219,7 +225,7 @@ impl<M: Machine> Sessions<M> {
                     let _ = SockRef::from(&client.half.socket).shutdown(Shutdown::Write);
                 }
                 let is_broken = matches!(client.finale, Some(Finale::Cut { .. }));
-                if is_broken || (client.is_shut && client.half.ended.is_some()) {
+                if is_broken || (client.is_shut && client.half.ended) {
                     return self.close_client(place, io);
                 }
             }
@@ -230,7 +236,7 @@ impl<M: Machine> Sessions<M> {
     /// The end of a client goes behind what waited for room.
     fn pass_end_on(&mut self, place: u32) {
         if let Some((client, Some((link, id)))) = self.streams.client(place)
-            && client.half.ended.is_some()
+            && client.half.ended
             && client.backlog.is_empty()
         {
             link.end(id, How::Fin);
@@ -242,9 +248,9 @@ impl<M: Machine> Sessions<M> {
         let why = self
             .streams
             .clients
-            .get(&place)
+            .get(place)
             .and_then(|client| client.why);
-        let why = why.unwrap_or(TunnelFailure::Closed);
+        let why = why.unwrap_or(PassFailure::Closed);
         let finale = match ending {
             Ending::Repeat(request) => Finale::Back(why, request),
             Ending::Unavailable => Finale::Back(why, Vec::new()),
@@ -266,7 +272,7 @@ impl<M: Machine> Sessions<M> {
         ending: Ending,
         io: &mut Io,
     ) -> Option<u32> {
-        let client = self.streams.clients.get_mut(&place)?;
+        let client = self.streams.clients.get_mut(place)?;
         let finale = match ending {
             Ending::Close(code) => Some(Finale::Close(code)),
             Ending::Reset => Some(Finale::Cut { reset: true }),
@@ -284,7 +290,7 @@ impl<M: Machine> Sessions<M> {
 
     /// The stream of a client is gone, as is whatever it had for the client.
     pub(crate) fn client_stream_gone(&mut self, place: u32, io: &mut Io) {
-        if let Some(client) = self.streams.clients.get_mut(&place) {
+        if let Some(client) = self.streams.clients.get_mut(place) {
             client.on = On::None;
             if client.finale.is_none() && client.lost.is_none() {
                 self.finish_client(place, Finale::Cut { reset: true }, io);
@@ -306,12 +312,12 @@ impl<M: Machine> Sessions<M> {
             request.append(&mut client.rest);
             request.append(&mut client.backlog);
         }
-        if io.stopping || (client.half.sending.is_some() && matches!(finale, Finale::Back(..))) {
+        if io.stopping || (client.half.sending && matches!(finale, Finale::Back(..))) {
             finale = Finale::Cut { reset: false };
         }
         let is_answer = client.is_call() && matches!(finale, Finale::Finish);
         if is_answer && client.answer.is_empty() {
-            finale = Finale::Back(TunnelFailure::Closed, Vec::new());
+            finale = Finale::Back(PassFailure::Closed, Vec::new());
         }
         if let Some((link, id)) = link {
             match finale {
@@ -362,7 +368,7 @@ impl<M: Machine> Sessions<M> {
                 let returned = Returned {
                     client: half,
                     parcel,
-                    failed: (Some(node), why),
+                    failed: Some((node, why)),
                     unsent,
                 };
                 self.return_client(returned, io);
@@ -397,7 +403,8 @@ impl<M: Machine> Sessions<M> {
 
     fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Box<Client<M>>> {
         self.streams.take_request(place);
-        let client = self.streams.clients.remove(&place)?;
+        let client = self.streams.clients.borrow(place)?;
+        self.streams.clients.release(place);
         self.streams.clients_due.remove(&(client.due, place));
         if let On::Link(link, id) = client.on {
             if let Some(wire) = self.streams.wires.get_mut(link) {
@@ -405,15 +412,14 @@ impl<M: Machine> Sessions<M> {
             }
             self.streams.touch(link);
         }
-        self.machine.tunnel_left(place);
-        self.tunnels.release(place);
-        io.counts.tunnels = self.tunnels.to_nodes();
+        self.machine.left_link(place);
+        io.counts.link_clients = self.streams.clients.len() as u64;
         Some(client)
     }
 
     /// The owner of a client is of no use to it any more. One that it has not answered comes back, and a WebSocket
     /// ends, behind the last frame if it can.
-    pub(crate) fn lose_client(&mut self, place: u32, why: TunnelFailure, io: &mut Io) {
+    pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
         };
@@ -442,12 +448,12 @@ impl<M: Machine> Sessions<M> {
         let is_answered = self
             .streams
             .clients
-            .get(&place)
+            .get(place)
             .is_some_and(|it| it.is_answered());
         if is_answered {
             self.finish_client(place, Finale::Cut { reset: false }, io);
         } else {
-            self.lose_client(place, TunnelFailure::NoRoom, io);
+            self.lose_client(place, PassFailure::NoRoom, io);
         }
     }
 
@@ -460,7 +466,7 @@ impl<M: Machine> Sessions<M> {
             return; // its answer is awaited
         }
         if !client.is_answered() {
-            return self.lose_client(place, TunnelFailure::Drain, io);
+            return self.lose_client(place, PassFailure::Drain, io);
         }
         if let (Some((link, id)), None, false) = (link, &client.finale, client.is_leaving) {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
@@ -486,7 +492,7 @@ impl<M: Machine> Sessions<M> {
             };
             self.streams.clients_due.remove(&(due, place));
             io.counts.overdue += 1;
-            let Some(client) = self.streams.clients.get_mut(&place) else {
+            let Some(client) = self.streams.clients.get_mut(place) else {
                 continue;
             };
             client.due = NEVER;
@@ -495,7 +501,7 @@ impl<M: Machine> Sessions<M> {
                 let reset = !client.is_shut && !has_late_record;
                 self.finish_client(place, Finale::Cut { reset }, io);
             } else {
-                self.lose_client(place, TunnelFailure::Timeout, io);
+                self.lose_client(place, PassFailure::Timeout, io);
             }
         }
     }

@@ -3,18 +3,19 @@
 use crate::edge::io::{Io, Shaking};
 use crate::edge::letters::Arrived;
 use crate::edge::limits::LINK_HELD_BYTES;
-use crate::edge::links::LinkEnd;
 use crate::edge::sessions::Sessions;
 use crate::edge::streams::clients::Finale;
 use crate::edge::streams::{Greeting, Local, Stage};
 use crate::edge::tls::Read;
+use broker_core::address_shares::Origin;
 use broker_core::cluster::limits::LINK_WINDOW_BYTES;
 use broker_core::cluster::link::{Death, Event, Link, Role};
 use broker_core::id::{SessionKey, ShardId};
-use broker_core::machine::{Input, Machine, TunnelFailure};
+use broker_core::machine::{Input, Machine, PassFailure};
 use codec::link::{Kind, NotHello};
 use ring::Received;
 use std::io;
+use std::os::fd::OwnedFd;
 
 impl<M: Machine> Sessions<M> {
     /// The connect of a link is over, well or not.
@@ -28,10 +29,9 @@ impl<M: Machine> Sessions<M> {
             return streams.touch(place);
         }
         if result.is_ok() && wire.connected(streams.shard, links) {
-            let waiting = Shaking::Link(LinkEnd::Link(place));
-            return io.handshakes.push(waiting);
+            return io.handshakes.push(Shaking::Link(place));
         }
-        self.fail_link(place, TunnelFailure::Connect, io);
+        self.fail_link(place, PassFailure::Connect, io);
     }
 
     /// A receive of a link is over; with `more` it is still armed.
@@ -61,7 +61,7 @@ impl<M: Machine> Sessions<M> {
                         tls.hold(io.ring.bytes(&mut lent));
                         io.ring.give_back(lent);
                         wire.is_queued = true;
-                        return io.handshakes.push(Shaking::Link(LinkEnd::Link(place)));
+                        return io.handshakes.push(Shaking::Link(place));
                     }
                     let mut plain = std::mem::take(&mut io.plain);
                     let read = tls.read(io.ring.bytes(&mut lent), &mut plain, io.turn.at().now);
@@ -70,8 +70,12 @@ impl<M: Machine> Sessions<M> {
                 }
                 io.ring.give_back(lent);
             }
-            Received::End if !is_over => self.break_link(place, Death::Fin, io),
-            Received::Failed(_) if !is_over => self.break_link(place, Death::Reset, io),
+            Received::End if !is_over => {
+                self.break_link(place, (Death::Fin, PassFailure::Closed), io);
+            }
+            Received::Failed(_) if !is_over => {
+                self.break_link(place, (Death::Reset, PassFailure::Closed), io);
+            }
             Received::NoBuffers => {
                 if !io.ring.add_buffers() {
                     io.counts.no_buffers += 1;
@@ -112,7 +116,7 @@ impl<M: Machine> Sessions<M> {
         if let Some(wire) = self.streams.wires.get_mut(place) {
             wire.is_sending = false;
             if !is_whole {
-                self.break_link(place, Death::Reset, io);
+                self.break_link(place, (Death::Reset, PassFailure::Closed), io);
             }
         }
         self.streams.touch(place);
@@ -124,7 +128,7 @@ impl<M: Machine> Sessions<M> {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return;
         };
-        let (mut said, mut too_much) = (true, false);
+        let (mut said, mut too_much, mut is_secured) = (true, false, false);
         if let Some(tls) = &mut wire.tls
             && tls.handshaking()
         {
@@ -133,6 +137,7 @@ impl<M: Machine> Sessions<M> {
             io.count_handshake(kind);
             let hello = hello.filter(|_| kind.is_some()).unwrap_or_default();
             said = wire.send(place, &hello, io);
+            is_secured = kind.is_some();
         }
         match &mut wire.stage {
             Stage::Open(link) => link.read(&plain, io.turn.at().now),
@@ -141,17 +146,34 @@ impl<M: Machine> Sessions<M> {
         }
         plain.clear();
         io.plain = plain;
+        if is_secured && !self.streams.is_node(place, io) {
+            io.counts.inner_refused.limit += 1;
+            return self.streams.drop_wire(place, false, io);
+        }
         self.greet_link(place, io);
         self.poll_link(place, io);
         match read {
             Read::More if said && !too_much => self.streams.touch(place),
-            Read::More | Read::Failed => self.break_link(place, Death::Reset, io),
-            Read::End => self.break_link(place, Death::Fin, io),
+            Read::More | Read::Failed => {
+                self.break_link(place, (Death::Reset, PassFailure::Foreign), io);
+            }
+            Read::End => self.break_link(place, (Death::Fin, PassFailure::Closed), io),
         }
     }
 
-    /// Takes a connection in that another node has opened as a link.
-    pub(crate) fn accept_link(&mut self, arrived: Arrived, io: &mut Io) {
+    /// Takes a connection to the inner listener in.
+    pub(crate) fn accept_link(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
+        self.streams.accept(socket, origin, io);
+    }
+
+    /// Ends a connection to the inner listener that may be anybody's for a newcomer. False when there is none that must.
+    /// It has no session: of those there must be room already.
+    pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
+        self.machine.has_room() && self.streams.make_room(io)
+    }
+
+    /// Takes a link in that another shard has passed on.
+    pub(crate) fn adopt_link(&mut self, arrived: Arrived, io: &mut Io) {
         if let Some(place) = self.streams.enter(arrived, io) {
             self.greet_link(place, io);
         }
@@ -162,17 +184,14 @@ impl<M: Machine> Sessions<M> {
         let greeting = match self.streams.read_hello(place) {
             Ok(Some(greeting)) => greeting,
             Ok(None) => return,
-            Err(NotHello) => {
-                io.counts.inner_refused.malformed += 1;
-                return self.break_link(place, Death::Reset, io);
-            }
+            Err(NotHello) => return self.fail_link(place, PassFailure::Foreign, io),
         };
         let own = self.streams.shard;
         let is_for_another = greeting.shard < greeting.own_shards && greeting.shard != own.0;
         let is_owner = !greeting.answer.is_empty();
         if is_owner && is_for_another {
             let Some(arrived) = self.streams.take_out(place, io) else {
-                return self.break_link(place, Death::Reset, io);
+                return self.fail_link(place, PassFailure::Foreign, io);
             };
             if !self.mail.pass_link(ShardId(greeting.shard), arrived) {
                 io.counts.mailbox_refused += 1;
@@ -196,7 +215,7 @@ impl<M: Machine> Sessions<M> {
         }
         wire.stage = Stage::Open(link);
         if !wire.send(place, &greeting.answer, io) {
-            return self.break_link(place, Death::Reset, io);
+            return self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
         if !is_owner {
             for client in self.streams.greeted(place, greeting.shard, greeting.shards) {
@@ -239,7 +258,7 @@ impl<M: Machine> Sessions<M> {
             self.streams.drop_wire(place, why != Death::Idle, io);
         }
         if !lost.is_empty() {
-            self.machine.tunnels_lost(&lost, io.turn.at().now);
+            self.machine.link_died(&lost, io.turn.at().now);
         }
     }
 
@@ -267,19 +286,20 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// A link has ended.
-    fn break_link(&mut self, place: u32, why: Death, io: &mut Io) {
+    fn break_link(&mut self, place: u32, (death, why): (Death, PassFailure), io: &mut Io) {
         match self.streams.link(place) {
             Some(link) => {
-                link.broke(why);
+                link.broke(death);
                 self.poll_link(place, io);
             }
-            None => self.fail_link(place, TunnelFailure::Foreign, io),
+            None => self.fail_link(place, why, io),
         }
     }
 
     /// A link ends before it is open.
-    fn fail_link(&mut self, place: u32, why: TunnelFailure, io: &mut Io) {
+    fn fail_link(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         let clients = self.streams.failed(place);
+        self.streams.count_refusal(place, why, io);
         self.streams.drop_wire(place, false, io);
         for client in clients {
             self.lose_client(client, why, io);
@@ -288,9 +308,6 @@ impl<M: Machine> Sessions<M> {
 
     /// The turn of links: bytes of sessions and clients into them and out again, then a tick and a write each.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
-        if !self.carries_streams() {
-            return;
-        }
         for session in std::mem::take(&mut self.streams.touched_sessions) {
             self.serve_session(session, io);
         }
@@ -311,11 +328,11 @@ impl<M: Machine> Sessions<M> {
         wire.is_touched = false;
         if wire.is_late(now) {
             io.counts.overdue += 1;
-            self.fail_link(place, TunnelFailure::Timeout, io);
+            self.fail_link(place, PassFailure::Timeout, io);
             return self.streams.settle(place, io);
         }
         self.poll_link(place, io);
-        let most = io.settings.tunnel_stalled_bytes;
+        let most = io.settings.link_waiting_bytes;
         while let Some(fullest) = self.streams.fullest(place, most) {
             if let Some(link) = self.streams.link(fullest) {
                 link.end_slowest();
@@ -324,7 +341,7 @@ impl<M: Machine> Sessions<M> {
             self.streams.touch(fullest);
         }
         let mut begins_doubt = false;
-        let share = io.settings.tunnel_request_bytes / self.streams.wires.len().max(1);
+        let share = io.settings.link_request_bytes / self.streams.wires.len().max(1);
         if let Some(wire) = self.streams.wires.get_mut(place) {
             let due = wire.link().and_then(|link| link.due(now));
             let is_unread = due.is_some_and(|due| due <= now) && wire.has_unread();
@@ -343,7 +360,7 @@ impl<M: Machine> Sessions<M> {
             self.lose_unanswered(place, io);
         }
         if !self.streams.write(place, io) {
-            self.break_link(place, Death::Reset, io);
+            self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
         self.poll_link(place, io);
         self.streams.settle(place, io);
@@ -365,12 +382,12 @@ impl<M: Machine> Sessions<M> {
                 Local::Session(_) => None,
             });
         for place in clients.collect::<Vec<_>>() {
-            let Some(client) = self.streams.clients.get_mut(&place) else {
+            let Some(client) = self.streams.clients.get_mut(place) else {
                 continue;
             };
             match client.kind {
                 Kind::Upgrade if !client.is_answered() => {
-                    self.lose_client(place, TunnelFailure::Timeout, io);
+                    self.lose_client(place, PassFailure::Timeout, io);
                 }
                 Kind::Call => {
                     client.is_doubtful = true;
@@ -393,12 +410,11 @@ impl<M: Machine> Sessions<M> {
 
     /// Closes all links and their clients, since the shard ends.
     pub(crate) fn close_links(&mut self, io: &mut Io) {
-        let clients: Vec<u32> = self.streams.clients.keys().copied().collect();
-        for client in clients {
+        for client in self.streams.clients.all() {
             self.finish_client(client, Finale::Cut { reset: false }, io);
         }
         for place in self.streams.wires.all() {
-            self.break_link(place, Death::Reset, io);
+            self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
     }
 

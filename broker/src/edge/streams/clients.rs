@@ -8,20 +8,17 @@
 //! A client's connection is in no table. What it sends goes into its stream, or waits here while that has no room, and
 //! then nothing more is read. What comes for it lies in the link until its socket takes it.
 
+use crate::edge::departed::{Departed, Detached};
 use crate::edge::limits::{
-    CALL_ANSWER_BYTES_MAX, ENCRYPT_BYTES, LEAVING_BYTES, TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS,
-    TUNNEL_LEAVE_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS, TUNNEL_UPGRADE_MS,
+    CALL_ANSWER_BYTES_MAX, CALL_ANSWER_MS, CLIENT_LEAVE_MS, CLIENT_LINGER_MS, CLIENT_STALL_MS,
+    ENCRYPT_BYTES, LEAVING_BYTES, LINK_CONNECT_MS, UPGRADE_ANSWER_MS,
 };
 use crate::edge::links::{LinkEnd, link_key};
 use crate::edge::streams::Streams;
-use crate::edge::{
-    connection::NEVER,
-    io::Io,
-    tunnels::{Departed, Half},
-};
+use crate::edge::{connection::NEVER, io::Io};
 use broker_core::cluster::link::Link;
 use broker_core::id::NodeId;
-use broker_core::machine::{Machine, Peer, StreamHome, TunnelFailure};
+use broker_core::machine::{Machine, PassFailure, Peer, StreamHome};
 use broker_core::time::Now;
 use codec::link::Kind;
 use codec::ws::close_frame;
@@ -29,7 +26,7 @@ use std::os::fd::AsFd;
 
 /// One client.
 pub(crate) struct Client<M: Machine> {
-    pub(crate) half: Half,
+    pub(crate) half: Detached,
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
     pub(crate) peer: Peer,
@@ -45,7 +42,7 @@ pub(crate) struct Client<M: Machine> {
     /// Bytes of the stream in the send that is in flight, which the kernel has not taken.
     pub(crate) launched: usize,
     /// Why it comes back, if it does so for a reason of this node.
-    pub(crate) why: Option<TunnelFailure>,
+    pub(crate) why: Option<PassFailure>,
     pub(crate) finale: Option<Finale>,
     /// Its end since its link died, until it is its turn.
     pub(crate) lost: Option<Finale>,
@@ -75,7 +72,7 @@ pub(crate) enum On {
 #[derive(Debug)]
 pub(crate) enum Finale {
     /// The machine answers it, or asks another owner with these bytes.
-    Back(TunnelFailure, Vec<u8>),
+    Back(PassFailure, Vec<u8>),
     /// It gets a close frame of this code behind all that came for it, and the end.
     Close(u16),
     /// It gets the end behind all that came for it.
@@ -146,14 +143,14 @@ impl<M: Machine> Client<M> {
     fn limit(&self) -> Now {
         let span = match (&self.finale, &self.on) {
             (Some(Finale::Cut { .. } | Finale::Back(..)), _) => return NEVER, // the kernel ends them
-            (Some(Finale::Close(_) | Finale::Finish), _) if self.is_shut => TUNNEL_LINGER_MS,
+            (Some(Finale::Close(_) | Finale::Finish), _) if self.is_shut => CLIENT_LINGER_MS,
             (Some(Finale::Finish), _) if self.is_call() => return NEVER,
-            (Some(Finale::Close(_) | Finale::Finish), _) => TUNNEL_STALL_MS,
-            (None, On::Waiting(_)) => TUNNEL_CONNECT_MS,
-            (None, On::Link(..)) if self.is_leaving => TUNNEL_LEAVE_MS,
-            (None, On::Link(..)) if !self.is_answered() && self.is_doubtful => TUNNEL_CONNECT_MS,
-            (None, On::Link(..)) if !self.is_answered() && self.is_call() => TUNNEL_ANSWER_MS,
-            (None, On::Link(..)) if !self.is_answered() => TUNNEL_UPGRADE_MS,
+            (Some(Finale::Close(_) | Finale::Finish), _) => CLIENT_STALL_MS,
+            (None, On::Waiting(_)) => LINK_CONNECT_MS,
+            (None, On::Link(..)) if self.is_leaving => CLIENT_LEAVE_MS,
+            (None, On::Link(..)) if !self.is_answered() && self.is_doubtful => LINK_CONNECT_MS,
+            (None, On::Link(..)) if !self.is_answered() && self.is_call() => CALL_ANSWER_MS,
+            (None, On::Link(..)) if !self.is_answered() => UPGRADE_ANSWER_MS,
             (None, On::Link(..) | On::None) => return NEVER,
         };
         self.since.after(span)
@@ -183,7 +180,7 @@ impl<M: Machine> Client<M> {
             Some(Finale::Close(_) | Finale::Finish) => self.is_shut,
             Some(Finale::Back(..) | Finale::Cut { .. }) => false,
         };
-        takes && !half.armed && half.ended.is_none()
+        takes && !half.armed && !half.ended
     }
 
     /// Sends a piece of its inbox. `None` when the connection is broken.
@@ -195,26 +192,16 @@ impl<M: Machine> Client<M> {
         if piece.is_empty() && !has_words {
             return Some(Sent::Nothing);
         }
-        io.counts.sends += 1;
         let is_plain = self.half.tls.is_none();
-        let (sent, rest) = self.half.send(piece, &mut io.cipher)?;
-        io.counts.sent_bytes += sent as u64;
-        io.counts.tunnel_bytes_to_client += length as u64;
-        let taken = match (rest.is_empty(), is_plain) {
+        let key = link_key(LinkEnd::Client(place));
+        let (sent, is_whole) = self.half.send(key, piece, io)?;
+        io.counts.link_bytes_to_client += length as u64;
+        let taken = match (is_whole, is_plain) {
             (true, _) => length,
             (false, true) => sent,
             (false, false) => 0,
         };
-        let is_whole = rest.is_empty();
-        if !is_whole {
-            let mut flight = io.spares.take();
-            flight.extend_from_slice(rest);
-            io.counts.queued_sends += 1;
-            self.launched = length - taken;
-            self.half.sending = Some(io.turn.at().now);
-            let key = link_key(LinkEnd::Client(place));
-            io.ring.send(self.half.socket.as_fd(), key, flight, 0);
-        }
+        self.launched = length - taken;
         if let Some((link, id)) = link {
             link.took(id, length);
             if sent > 0 {
@@ -233,7 +220,7 @@ impl<M: Machine> Client<M> {
         let length = inbox.len();
         if length > 0 {
             self.answer.extend_from_slice(inbox);
-            io.counts.tunnel_bytes_to_client += length as u64;
+            io.counts.link_bytes_to_client += length as u64;
             link.took(id, length);
             link.sent(id, length, length, io.turn.at().now);
             link.unacknowledged(id, 0, 0); // the rest is for this node to do
@@ -243,20 +230,13 @@ impl<M: Machine> Client<M> {
 
     /// Sends bytes of this node's own, as the last ones. False while some wait, or when the connection is broken.
     pub(crate) fn say(&mut self, place: u32, bytes: &[u8], io: &mut Io) -> bool {
-        let Some((sent, rest)) = self.half.send(bytes, &mut io.cipher) else {
-            self.finale = Some(Finale::Cut { reset: true });
-            return false;
-        };
-        io.counts.sent_bytes += sent as u64;
-        if rest.is_empty() {
-            return true;
+        match self.half.send(link_key(LinkEnd::Client(place)), bytes, io) {
+            Some((_, is_whole)) => is_whole,
+            None => {
+                self.finale = Some(Finale::Cut { reset: true });
+                false
+            }
         }
-        let mut flight = io.spares.take();
-        flight.extend_from_slice(rest);
-        self.half.sending = Some(io.turn.at().now);
-        let key = link_key(LinkEnd::Client(place));
-        io.ring.send(self.half.socket.as_fd(), key, flight, 0);
-        false
     }
 
     /// Goes on with an end behind all bytes: the close frame, and the end of TLS. Whether both are with the kernel.
@@ -294,7 +274,7 @@ type OnLink<'a, M> = (&'a mut Client<M>, Option<(&'a mut Link, u32)>);
 impl<M: Machine> Streams<M> {
     /// A client with its link and the id of its stream, if it has one.
     pub(crate) fn client(&mut self, place: u32) -> Option<OnLink<'_, M>> {
-        let client = self.clients.get_mut(&place)?;
+        let client = self.clients.get_mut(place)?;
         let link = match client.on {
             On::Link(link, id) => {
                 let wire = self.wires.get_mut(link);
@@ -307,13 +287,13 @@ impl<M: Machine> Streams<M> {
 
     /// Whether nothing is armed on a client's connection, or in flight.
     pub(crate) fn is_at_rest(&self, place: u32) -> bool {
-        let client = self.clients.get(&place);
+        let client = self.clients.get(place);
         client.is_some_and(|client| client.half.at_rest())
     }
 
     /// Has a client served at the end of the turn.
     pub(crate) fn touch_client(&mut self, place: u32) {
-        if let Some(client) = self.clients.get_mut(&place)
+        if let Some(client) = self.clients.get_mut(place)
             && !std::mem::replace(&mut client.is_touched, true)
         {
             self.touched_clients.push(place);
@@ -338,7 +318,7 @@ impl<M: Machine> Streams<M> {
             return client.gather(link, id, io);
         }
         while let Some((client, link)) = self.client(place)
-            && client.half.sending.is_none()
+            && !client.half.sending
         {
             match client.send(place, link, io) {
                 None => return false,
@@ -351,7 +331,7 @@ impl<M: Machine> Streams<M> {
 
     /// Reads more of a client, if more is to be read, and says when it is looked at.
     pub(crate) fn watch_client(&mut self, place: u32, io: &mut Io) {
-        let Some(client) = self.clients.get_mut(&place) else {
+        let Some(client) = self.clients.get_mut(place) else {
             return;
         };
         if client.reads() {
@@ -375,7 +355,7 @@ impl<M: Machine> Streams<M> {
 
     /// The request of a client that awaits a link; it awaits none from here on.
     pub(crate) fn take_request(&mut self, place: u32) -> Vec<u8> {
-        let Some(client) = self.clients.get_mut(&place) else {
+        let Some(client) = self.clients.get_mut(place) else {
             return Vec::new();
         };
         let On::Waiting(request) = &mut client.on else {
@@ -384,6 +364,7 @@ impl<M: Machine> Streams<M> {
         let request = std::mem::take(request);
         client.on = On::None;
         self.waiting.remove(&(client.node, place));
+        self.waiting_by_address.leave(place);
         self.waiting_bytes -= request.len();
         request
     }

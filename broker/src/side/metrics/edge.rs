@@ -2,7 +2,7 @@
 
 use crate::edge::EdgeCounts;
 use crate::side::metrics::exposition::{Row, Samples, View, counter, gauge, seconds};
-use broker_core::machine::TunnelFailure;
+use broker_core::machine::PassFailure;
 use strum::VariantNames;
 
 /// A label, and the count that it is for.
@@ -101,81 +101,48 @@ pub(crate) const METRICS: &[Row<View>] = &[
     ),
     gauge(
         "heliograph_cluster_links",
-        "Connections between nodes that carry clients as streams",
+        "Links with other nodes, both ways",
         |it, to| to.one(it.sum(|edge| edge.links)),
     ),
     gauge(
-        "heliograph_cluster_tunnels",
-        "Connections of clients that other nodes serve",
-        |it, to| to.one(it.sum(|edge| edge.tunnels)),
+        "heliograph_cluster_link_clients",
+        "Clients of this node that other nodes serve",
+        |it, to| to.one(it.sum(|edge| edge.link_clients)),
     ),
     counter(
-        "heliograph_cluster_tunnels_opened_total",
-        "Tunnels to other nodes begun",
-        |it, to| to.one(it.sum(|edge| edge.tunnels_opened)),
-    ),
-    gauge(
-        "heliograph_cluster_links_ahead",
-        "Connections between nodes that wait for a client: to other nodes, and of other nodes",
-        |it, to| {
-            let counts: [Count; 2] = [("out", |it| it.ahead), ("in", |it| it.inner_ahead)];
-            it.sums(to, "way", counts);
-        },
+        "heliograph_cluster_link_clients_total",
+        "Clients and calls that went to other nodes",
+        |it, to| to.one(it.sum(|edge| edge.link_clients_opened)),
     ),
     counter(
-        "heliograph_cluster_ahead_total",
-        "Connections to other nodes that were opened ahead of clients, that came back, and that a client took",
+        "heliograph_cluster_link_failures_total",
+        "Requests for other nodes that those did not answer, by reason",
         |it, to| {
-            let counts: [Count; 3] = [
-                ("opened", |it| it.ahead_opened),
-                ("used", |it| it.ahead_used),
-                ("returned", |it| it.ahead_returned),
-            ];
-            it.sums(to, "event", counts);
-        },
-    ),
-    gauge(
-        "heliograph_cluster_links_kept",
-        "Connections between nodes that are kept and wait for a call: to other nodes, and of other nodes",
-        |it, to| {
-            let counts: [Count; 2] = [("out", |it| it.kept), ("in", |it| it.inner_kept)];
-            it.sums(to, "way", counts);
-        },
-    ),
-    counter(
-        "heliograph_cluster_kept_used_total",
-        "Calls that went to other nodes over connections that were kept",
-        |it, to| to.one(it.sum(|edge| edge.kept_used)),
-    ),
-    counter(
-        "heliograph_cluster_tunnels_failed_total",
-        "Requests for other nodes that got 503 since the node did not answer, by reason",
-        |it, to| {
-            for (failure, reason) in TunnelFailure::VARIANTS.iter().enumerate() {
-                let failed = it.sum(|edge| edge.tunnel_failures[failure]);
+            for (failure, reason) in PassFailure::VARIANTS.iter().enumerate() {
+                let failed = it.sum(|edge| edge.pass_failures[failure]);
                 to.labelled([("reason", reason)], failed);
             }
         },
     ),
     counter(
-        "heliograph_cluster_tunnel_bytes_total",
-        "Bytes through tunnels, to the node that owns the channel and to clients",
+        "heliograph_cluster_link_bytes_total",
+        "Bytes of clients on links, to the node that owns the channel and to clients",
         |it, to| {
             let counts: [Count; 2] = [
-                ("owner", |it| it.tunnel_bytes_to_owner),
-                ("client", |it| it.tunnel_bytes_to_client),
+                ("owner", |it| it.link_bytes_to_owner),
+                ("client", |it| it.link_bytes_to_client),
             ];
             it.sums(to, "to", counts);
         },
     ),
     counter(
         "heliograph_cluster_inner_accepted_total",
-        "Connections, and calls on those that are kept, that other nodes passed on",
+        "Clients and calls that other nodes passed on",
         |it, to| to.one(it.sum(|edge| edge.inner_accepted)),
     ),
     counter(
         "heliograph_cluster_inner_refused_total",
-        "Connections to the inner listener that were closed, by reason",
+        "Connections to the inner listener that became no link, by reason",
         |it, to| {
             let counts: [Count; 4] = [
                 ("limit", |it| it.inner_refused.limit),

@@ -101,7 +101,7 @@ fn every_series_exists_at_zero() {
 fn every_series_of_a_cluster_exists_at_zero() {
     let text = report().text(Format::Text);
     for series in [
-        "heliograph_cluster_tunnels 0",
+        "heliograph_cluster_link_clients 0",
         "heliograph_cluster_parked 0",
         "heliograph_cluster_members 0",
         "heliograph_cluster_slots 0",
@@ -113,8 +113,8 @@ fn every_series_of_a_cluster_exists_at_zero() {
         "heliograph_cluster_etcd_quota_bytes 0",
         "heliograph_cluster_messages_total{outcome=\"lost\"} 0",
         "heliograph_cluster_peers_refused_total 0",
-        "heliograph_cluster_tunnels_failed_total{reason=\"timeout\"} 0",
-        "heliograph_cluster_tunnel_bytes_total{to=\"owner\"} 0",
+        "heliograph_cluster_link_failures_total{reason=\"timeout\"} 0",
+        "heliograph_cluster_link_bytes_total{to=\"owner\"} 0",
         "heliograph_cluster_inner_refused_total{reason=\"forged\"} 0",
     ] {
         has(&text, series);

@@ -130,7 +130,7 @@ fn half_a_call_goes_nowhere() {
     let before = nodes
         .n1
         .scrape()
-        .sum("heliograph_cluster_tunnels_opened_total");
+        .sum("heliograph_cluster_link_clients_total");
     let mut half = Connection::open(nodes.n1.plain);
     half.send(&whole[..whole.len() - 1]);
     let mut other = Connection::open(nodes.n1.plain);
@@ -141,7 +141,7 @@ fn half_a_call_goes_nowhere() {
     let opened = nodes
         .n1
         .scrape()
-        .sum("heliograph_cluster_tunnels_opened_total");
+        .sum("heliograph_cluster_link_clients_total");
     assert_eq!(opened - before, 1.0);
 }
 
@@ -238,7 +238,7 @@ fn a_front_that_ends_answers_what_it_has_passed_on() {
         client.send(&describe(&others));
     }
     until("calls under way", || {
-        let tunnels = nodes.n1.scrape().sum("heliograph_cluster_tunnels");
+        let tunnels = nodes.n1.scrape().sum("heliograph_cluster_link_clients");
         (tunnels == 8.0).then_some(())
     });
     nodes.n1.signal("TERM");

@@ -107,7 +107,7 @@ pub(crate) fn assert_quiet(nodes: &Nodes) {
     }
     let sum = |name| nodes.n1.scrape().sum(name) + nodes.n2.scrape().sum(name);
     let (begun, taken) = (
-        sum("heliograph_cluster_tunnels_opened_total"),
+        sum("heliograph_cluster_link_clients_total"),
         sum("heliograph_cluster_inner_accepted_total"),
     );
     assert_eq!(begun, taken, "each tunnel was one client of its owner");
@@ -115,6 +115,6 @@ pub(crate) fn assert_quiet(nodes: &Nodes) {
 
 pub(crate) fn assert_gone(node: &Broker) {
     testkit::until("the end of all tunnels", || {
-        (node.scrape().sum("heliograph_cluster_tunnels") == 0.0).then_some(())
+        (node.scrape().sum("heliograph_cluster_link_clients") == 0.0).then_some(())
     });
 }

@@ -42,13 +42,13 @@ impl World {
     }
 
     pub(crate) fn failed(&self, reason: &str) -> f64 {
-        let name = format!("heliograph_cluster_tunnels_failed_total{{reason=\"{reason}\"}}");
+        let name = format!("heliograph_cluster_link_failures_total{{reason=\"{reason}\"}}");
         self.node.scrape().sum(&name)
     }
 
     /// Asserts that no request for the other node failed.
     pub(crate) fn assert_none_failed(&self) {
-        let failed = "heliograph_cluster_tunnels_failed_total";
+        let failed = "heliograph_cluster_link_failures_total";
         assert_eq!(self.node.scrape().sum(failed), 0.0);
     }
 
@@ -172,7 +172,7 @@ fn the_owner_gets_the_clients_address_and_bytes_and_they_end_when_it_ends() {
     assert!(!ends_by_reset(&mut client), "the owner's end, as an end");
     let one_way = |to| {
         world.node.scrape().sum(&format!(
-            "heliograph_cluster_tunnel_bytes_total{{to=\"{to}\"}}"
+            "heliograph_cluster_link_bytes_total{{to=\"{to}\"}}"
         ))
     };
     let expected = 100_013.0;

@@ -57,11 +57,11 @@ fn peers_meet_across_an_encrypted_link_and_sessions_are_resumed() {
     let begun = nodes
         .n1
         .scrape()
-        .sum("heliograph_cluster_tunnels_opened_total")
+        .sum("heliograph_cluster_link_clients_total")
         + nodes
             .n2
             .scrape()
-            .sum("heliograph_cluster_tunnels_opened_total");
+            .sum("heliograph_cluster_link_clients_total");
     // Of connections that were opened ahead some were used, each by a tunnel.
     let ahead = |event| {
         let name = format!("heliograph_cluster_ahead_total{{event=\"{event}\"}}");
@@ -153,7 +153,7 @@ impl Owner {
         let answer = client.answer().expect("an answer");
         answer.refused(503, "ServiceUnavailable");
         client.assert_closed();
-        let failed = "heliograph_cluster_tunnels_failed_total{reason=\"foreign\"}";
+        let failed = "heliograph_cluster_link_failures_total{reason=\"foreign\"}";
         assert_eq!(self.node.scrape().sum(failed), 1.0);
         assert_gone(&self.node);
     }
@@ -309,7 +309,7 @@ fn an_owner_that_says_nothing_is_503_within_seconds() {
     let (_link, _) = world.listener.accept().expect("a node");
     let answer = client.answer().expect("an answer");
     answer.refused(503, "ServiceUnavailable");
-    let failed = "heliograph_cluster_tunnels_failed_total{reason=\"timeout\"}";
+    let failed = "heliograph_cluster_link_failures_total{reason=\"timeout\"}";
     assert_eq!(world.node.scrape().sum(failed), 1.0);
     assert_gone(&world.node);
 }

@@ -59,7 +59,7 @@ fn upgrades_whose_clients_left_are_not_passed_on() {
             let now = nodes.n1.scrape();
             now.sum("heliograph_accepted_total") >= before + 8.0
                 && now.sum("heliograph_connections{role=\"http\"}") == 0.0
-                && now.sum("heliograph_cluster_tunnels") == 1.0
+                && now.sum("heliograph_cluster_link_clients") == 1.0
         });
         viewer.send(&offer("b2ZmZXI="));
         master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));

@@ -71,7 +71,7 @@ fn a_peer_that_stops_reading_holds_up_nobody_else() {
         ended().then_some(())
     });
     until("the end of the tunnel", || {
-        (nodes.n1.scrape().sum("heliograph_cluster_tunnels") == 0.0).then_some(())
+        (nodes.n1.scrape().sum("heliograph_cluster_link_clients") == 0.0).then_some(())
     });
     on_first.relay();
     on_second.relay();
@@ -111,7 +111,7 @@ fn nodes_that_do_not_agree_refuse_and_pass_nothing_back() {
     }
     for (node, other) in [(&n1, &n2), (&n2, &n1)] {
         other.logged(&["refused", "owner_elsewhere"], 1);
-        let opened = node.scrape().sum("heliograph_cluster_tunnels_opened_total");
+        let opened = node.scrape().sum("heliograph_cluster_link_clients_total");
         assert_eq!(opened, 1.0);
     }
 }

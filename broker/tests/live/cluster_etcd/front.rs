@@ -216,7 +216,8 @@ fn requests_that_are_not_answered_are_refused_when_their_node_ends() {
     }
     until_within(Duration::from_secs(2), "requests under way", || {
         let now = through.scrape();
-        let waiting = now.sum("heliograph_cluster_parked") + now.sum("heliograph_cluster_tunnels");
+        let waiting =
+            now.sum("heliograph_cluster_parked") + now.sum("heliograph_cluster_link_clients");
         (waiting >= 4.0).then_some(())
     });
     through.signal("TERM");

@@ -163,7 +163,7 @@ impl Clients {
 fn tunnels(nodes: &Nodes) -> f64 {
     let opened = |node: &crate::process::Broker| {
         let now = node.scrape();
-        now.sum("heliograph_cluster_tunnels_opened_total")
+        now.sum("heliograph_cluster_link_clients_total")
     };
     nodes.all().map(|(_, node)| opened(node)).sum()
 }

@@ -44,7 +44,7 @@ pub(crate) fn holder_of(
         return None;
     }
     let holder = sockets.holder_of(&admission.caller, admission.arn.account());
-    if !sockets.may_enter(holder, 1) {
+    if !sockets.may_enter(holder) {
         let fault = Fault::new(
             Check::ConnectionsFull,
             ErrorKind::ServiceUnavailable,
@@ -300,7 +300,7 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
     for former in joined.holders {
         sockets.ask(books, todo, former, at.now);
     }
-    sockets.make_room(books, todo, (holder, 1), at);
+    sockets.make_room(books, todo, holder, at);
     sockets.enters(key, holder, standing);
     sockets.arm_open(key, at.now);
     if role == Role::Master {
@@ -347,19 +347,19 @@ fn log_superseded(
 }
 
 impl Sockets {
-    /// Has others end until this number of places is free: a WebSocket by a close frame, or at once if it is ending. Of
+    /// Has others end until a place is free: a WebSocket by a close frame, or at once if it is ending. Of
     /// those that were sent one a few are waited for. False when nobody makes room.
     pub(crate) fn make_room(
         &mut self,
         books: &mut Books,
         todo: &mut TodoList,
-        (holder, places): (Holder, usize),
+        holder: Holder,
         at: Moment,
     ) -> bool {
-        while let Some(victim) = self.take_places(holder, places) {
+        while let Some(victim) = self.take_place(holder) {
             let victim = match victim {
-                Member::Tunnel(place) => {
-                    self.output(Output::EndTunnel(place));
+                Member::OnLink(place) => {
+                    self.output(Output::Displace(place));
                     continue;
                 }
                 Member::Session(victim) => victim,
@@ -373,7 +373,7 @@ impl Sockets {
                 self.abort(books, todo, first, at);
             }
         }
-        self.has_places(places)
+        self.has_place()
     }
 
     /// The terms of a connection that is admitted.
@@ -468,7 +468,7 @@ pub(crate) fn release_parcel(
             admission: *admission,
             unread,
         },
-        HttpStage::AwaitTunnel(mut onward) => {
+        HttpStage::AwaitLink(mut onward) => {
             onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
             ParcelLoad::Onward(*onward)
         }

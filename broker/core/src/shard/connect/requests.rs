@@ -9,7 +9,7 @@ use crate::shard::calls::role_alias;
 use crate::shard::connect::upgrades::{self, UpgradeRefusal};
 use crate::shard::connect::{Step, ends_with, public_pages};
 use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::{Fault, disconnect, tunnel};
+use crate::shard::{Fault, disconnect, onward};
 use crate::shard::{Gate, Sockets};
 use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
 use codec::control::{Call, ErrorKind, Operation};
@@ -197,8 +197,8 @@ pub(crate) fn take_upgrade(
                 Home::There(_) | Home::Nobody => {
                     let whole = [request.text, request.after].concat();
                     let counted = sockets.count_onward();
-                    let onward = tunnel::of_upgrade(admission, whole, counted);
-                    tunnel::pass_on(sockets, books, key, home, onward, at);
+                    let onward = onward::of_upgrade(admission, whole, counted);
+                    onward::pass_on(sockets, books, key, home, onward, at);
                 }
             }
         }

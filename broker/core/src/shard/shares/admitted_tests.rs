@@ -25,7 +25,7 @@ fn enter(
     let victims = enter_as(admitted, key(slot).into(), of, standing)?;
     let one = victims.first().map(|victim| match victim {
         Member::Session(session) => *session,
-        Member::Tunnel(_) => unreachable!("there are none"),
+        Member::OnLink(_) => unreachable!("there are none"),
     });
     assert!(victims.len() <= 1, "{victims:?}");
     Ok(one)
@@ -91,18 +91,18 @@ fn the_caller_with_most_of_the_account_with_most_makes_room() {
 #[test]
 fn a_newcomer_of_the_caller_with_most_closes_nobody() {
     let mut admitted = full();
-    assert!(!admitted.may_enter(holder(1, 0), 1));
-    assert_eq!(admitted.make_room(holder(1, 0), 1), None);
+    assert!(!admitted.may_enter(holder(1, 0)));
+    assert_eq!(admitted.make_room(holder(1, 0)), None);
     // Another caller of the same account has its part of it.
-    assert!(admitted.may_enter(holder(1, 1), 1));
-    assert_eq!(admitted.make_room(holder(1, 1), 1), Some(key(14).into()));
+    assert!(admitted.may_enter(holder(1, 1)));
+    assert_eq!(admitted.make_room(holder(1, 1)), Some(key(14).into()));
 }
 
 #[test]
 fn tunnels_have_two_places_and_make_room_as_connections_do() {
     let mut admitted = among(16);
     for number in 0..7 {
-        let (tunnel, of) = (Member::Tunnel(number), holder(1, 1));
+        let (tunnel, of) = (Member::OnLink(number), holder(1, 1));
         let none = enter_as(&mut admitted, tunnel, of, Standing::Viewer);
         assert_eq!(none, Ok(Vec::new()));
     }
@@ -115,24 +115,24 @@ fn tunnels_have_two_places_and_make_room_as_connections_do() {
     // The other account's newest tunnel is enough for one, and for two connections.
     let other = |admitted: &mut Admitted, member| enter_as(admitted, member, of, Standing::Viewer);
     assert_eq!(
-        other(&mut admitted, Member::Tunnel(7)),
-        Ok(vec![Member::Tunnel(6)])
+        other(&mut admitted, Member::OnLink(7)),
+        Ok(vec![Member::OnLink(6)])
     );
     assert_eq!(
         other(&mut admitted, key(2).into()),
-        Ok(vec![Member::Tunnel(5)])
+        Ok(vec![Member::OnLink(5)])
     );
     assert_eq!(other(&mut admitted, key(3).into()), Ok(Vec::new()));
     // Ten and five places: one more of the first finds nobody with more.
-    assert!(!admitted.may_enter(holder(1, 1), 1));
+    assert!(!admitted.may_enter(holder(1, 1)));
     // A tunnel's number is no session's slot.
-    admitted.leave(Member::Tunnel(1));
-    admitted.leave(Member::Tunnel(1));
+    admitted.leave(Member::OnLink(1));
+    admitted.leave(Member::OnLink(1));
     assert_eq!(admitted.taken, 13);
-    assert_eq!(other(&mut admitted, Member::Tunnel(6)), Ok(Vec::new()));
+    assert_eq!(other(&mut admitted, Member::OnLink(6)), Ok(Vec::new()));
     // Two connections make room for a tunnel of somebody else.
     let mut admitted = full();
-    let victims = enter_as(&mut admitted, Member::Tunnel(0), of, Standing::Viewer);
+    let victims = enter_as(&mut admitted, Member::OnLink(0), of, Standing::Viewer);
     assert_eq!(victims, Ok(vec![key(14).into(), key(13).into()]));
 }
 
@@ -300,7 +300,7 @@ fn below_an_equal_part_there_is_always_a_place() {
                 (0..6, _) => {
                     let of = holder(random.u64(..accounts), random.u64(..callers));
                     let standing = [Standing::Viewer, Standing::Master][random.usize(..2)];
-                    let member = [key(slot).into(), Member::Tunnel(slot)][random.usize(..2)];
+                    let member = [key(slot).into(), Member::OnLink(slot)][random.usize(..2)];
                     let places = member.places();
                     let Ok(victims) = enter_as(&mut admitted, member, of, standing) else {
                         model.assert_has_its_part(of, places);

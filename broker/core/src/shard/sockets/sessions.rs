@@ -1,10 +1,10 @@
 //! The sessions of a shard: added, looked up, moved from state to state, ended when they are due, and removed with all
 //! that the part keeps for them.
 
-use crate::cluster::tunnels::{Cause, Lead};
+use crate::cluster::leads::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey, TimerId};
-use crate::limits::{PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS, TUNNELS_PER_TICK};
+use crate::limits::{LEADS_PER_TICK, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS};
 use crate::machine::{Output, Peer, Shown};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
@@ -279,26 +279,26 @@ impl Sockets {
     }
 }
 
-/// The places of WebSockets and tunnels: see [`Admitted`](crate::shard::shares::Admitted).
+/// The places of WebSockets and clients on links: see [`Admitted`](crate::shard::shares::Admitted).
 impl Sockets {
     /// The holder of the places of a caller's connections to channels of an account.
     pub(crate) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
         self.admitted.holder(caller, account)
     }
 
-    /// Whether this number of places is free for one more of the holder, or another one makes room.
-    pub(crate) fn may_enter(&self, holder: Holder, places: usize) -> bool {
-        self.admitted.may_enter(holder, places)
+    /// Whether a place is free for one more of the holder, or another one makes room.
+    pub(crate) fn may_enter(&self, holder: Holder) -> bool {
+        self.admitted.may_enter(holder)
     }
 
-    /// Whether this number of places is free.
-    pub(crate) fn has_places(&self, places: usize) -> bool {
-        self.admitted.has(places)
+    /// Whether a place is free.
+    pub(crate) fn has_place(&self) -> bool {
+        self.admitted.has_place()
     }
 
-    /// Takes the places of one that makes room for one more of this holder; `None` when there is room, or nobody does.
-    pub(crate) fn take_places(&mut self, holder: Holder, places: usize) -> Option<Member> {
-        self.admitted.make_room(holder, places)
+    /// Takes the place of one that makes room for one more of this holder; `None` when there is room, or nobody does.
+    pub(crate) fn take_place(&mut self, holder: Holder) -> Option<Member> {
+        self.admitted.make_room(holder)
     }
 
     /// Notes that one that made room is being closed, and returns the one before that is not waited for any more.
@@ -330,43 +330,43 @@ impl Sockets {
         }
     }
 
-    /// The owner of a channel has greeted a tunnel.
-    pub(crate) fn tunnel_leads(&mut self, place: u32, lead: Lead, now: Now) {
+    /// A client is passed on to the owner of its channel.
+    pub(crate) fn leads_to(&mut self, place: u32, lead: Lead, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
-            self.tunnels.enter(place, lead, map, now);
+            self.leads.enter(place, lead, map, now);
         }
     }
 
-    /// A tunnel has ended.
-    pub(crate) fn tunnel_left(&mut self, place: u32) {
-        self.admitted.leave(Member::Tunnel(place));
-        self.tunnels.leave(place);
+    /// A client on a link is gone.
+    pub(crate) fn left_link(&mut self, place: u32) {
+        self.admitted.leave(Member::OnLink(place));
+        self.leads.leave(place);
     }
 
-    /// The link of these tunnels has died.
-    pub(crate) fn tunnels_lost(&mut self, places: &[u32], now: Now) {
-        self.tunnels.lose(places, now);
+    /// The link of these clients has died.
+    pub(crate) fn link_died(&mut self, places: &[u32], now: Now) {
+        self.leads.lose(places, now);
     }
 
-    /// Has tunnels closed whose channel another node has, or that leave since this one ends.
-    pub(crate) fn close_tunnels(&mut self, now: Now) {
+    /// Has clients on links closed whose channel another node has, or that leave since this one ends.
+    pub(crate) fn end_leads(&mut self, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
-            self.tunnels.follow(map, now);
+            self.leads.follow(map, now);
         }
-        let closed: Vec<_> = iter::from_fn(|| self.tunnels.next(now))
-            .take(TUNNELS_PER_TICK)
+        let closed: Vec<_> = iter::from_fn(|| self.leads.next(now))
+            .take(LEADS_PER_TICK)
             .collect();
         for (place, cause) in closed {
             self.output(match cause {
                 Cause::Lost => Output::LoseOwner(place),
-                Cause::Drain => Output::LeaveTunnel(place),
+                Cause::Drain => Output::Leave(place),
             });
         }
     }
 
-    /// When the next tunnel is to be closed.
-    pub(crate) fn next_closed_tunnel(&self) -> Option<Now> {
-        self.tunnels.next_due()
+    /// When the next of them is to be closed.
+    pub(crate) fn next_end_of_lead(&self) -> Option<Now> {
+        self.leads.next_due()
     }
 }
 
@@ -452,7 +452,7 @@ impl Sockets {
         let begins = self.ends.drain.is_none();
         if begins {
             self.ends.drain = Some(Drain::begin(now, now.after(within_ms)));
-            self.tunnels.leave_all(within_ms / 4, now);
+            self.leads.leave_all(within_ms / 4, now);
         }
         begins
     }
@@ -474,9 +474,9 @@ impl Sockets {
     }
 
     /// Reports once that nothing is left to wait for: the drain's time is over, or nothing is left of what connections,
-    /// calls, tunnels and changes wait for; `quiet`: of what is not here.
+    /// calls, clients on links and changes wait for; `quiet`: of what is not here.
     pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
-        let passes_nothing = self.tunnels.is_empty() && !self.requests.onward.any();
+        let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
         let empty = quiet && self.census.web_sockets == 0 && self.asks_nothing() && passes_nothing;
         let drain = self.ends.drain.as_mut();
         if drain.is_some_and(|drain| drain.end(empty, now)) {
@@ -613,7 +613,7 @@ impl Sockets {
         let waiters = self.requests.without_owner.len();
         assert_eq!(sums.without_owner, waiters, "a waiter that is gone");
         assert_eq!(sums.offers_out, self.shards.offers_out, "offers elsewhere");
-        self.tunnels.invariants();
+        self.leads.invariants();
         for (is_viewer, key) in self.ends.closings.waiting() {
             let open = self.session(key).and_then(Session::open);
             let found = open.map(|it| it.role.client_id().is_some());
@@ -648,7 +648,7 @@ impl Sockets {
                 | HttpStage::AwaitReply(..)
                 | HttpStage::AwaitWake(_)
                 | HttpStage::AwaitHandover(..)
-                | HttpStage::AwaitTunnel(_)
+                | HttpStage::AwaitLink(_)
                 | HttpStage::AwaitAdmin(_) => {}
             },
             SessionState::Open(web_socket) => {

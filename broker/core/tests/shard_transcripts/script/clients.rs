@@ -76,10 +76,10 @@ impl Script {
                             self.hand_over(shard, key, to.index());
                         }
                         Output::HandOver(..)
-                        | Output::Tunnel(..)
-                        | Output::EndTunnel(_)
+                        | Output::PassOn(..)
+                        | Output::Displace(_)
                         | Output::LoseOwner(_)
-                        | Output::LeaveTunnel(_)
+                        | Output::Leave(_)
                         | Output::KeepAlive(_)
                         | Output::Admin(_) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,

@@ -1,12 +1,12 @@
-//! Tunnels to the owners of channels: where each leads, and which are to be closed since another node has the channel,
-//! or since this one ends.
+//! Clients on links to the owners of their channels: where each leads, and which are to be closed since another node has
+//! the channel, or since this one ends.
 //!
 //! A client that only waits learns nothing from an owner that hangs or is gone, and no byte of its own would show it.
-//! So a tunnel is closed when the map names another owner. The owner of before has closed it already if it could: it
+//! So a client is closed when the map names another owner. The owner of before has closed it already if it could: it
 //! closes its connections before it gives a slot away, and when it wakes after others took one. So the number of the
 //! owner is enough: one that lost a slot and has it again has closed what led to it before.
 //!
-//! The clients of tunnels that are closed come back at once, as new connections. They are spread over a time, in which
+//! Clients that are closed come back at once, as new connections. They are spread over a time, in which
 //! the masters come first: the viewers that come back find them.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
@@ -16,10 +16,10 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The tunnels of a shard of a node, each by a number.
+/// The clients of a shard that other nodes serve, each by a number.
 #[derive(Debug, Default)]
-pub struct Tunnels {
-    /// The end of each, until it is closed.
+pub struct Leads {
+    /// Where each leads, until it is closed.
     leads: BTreeMap<u32, Lead>,
     /// Those whose owner has the channel, as far as is known.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
@@ -31,7 +31,7 @@ pub struct Tunnels {
     changes: u64,
 }
 
-/// The end of a tunnel.
+/// Where a client leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lead {
     /// The slot of its channel.
@@ -42,7 +42,7 @@ pub struct Lead {
     pub is_master: bool,
 }
 
-/// Why a tunnel is closed.
+/// Why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Another node has its channel.
@@ -51,7 +51,7 @@ pub enum Cause {
     Drain,
 }
 
-/// Tunnels that lost their owner at one moment, or all of them when this node begins to end.
+/// Clients that lost their owner at one moment, or all of them when this node begins to end.
 #[derive(Debug)]
 struct Leaving {
     cause: Cause,
@@ -62,8 +62,8 @@ struct Leaving {
     closed: usize,
 }
 
-impl Tunnels {
-    /// A tunnel was made; its owner may have lost the slot on the way there.
+impl Leads {
+    /// A client is passed on; its owner may have lost the slot before.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -74,7 +74,7 @@ impl Tunnels {
         }
     }
 
-    /// A tunnel has ended; one that is not known is none of these.
+    /// A client is gone; one that is not known is none of these.
     pub fn leave(&mut self, place: u32) {
         self.closing.remove(&place);
         let Some(Lead {
@@ -94,7 +94,7 @@ impl Tunnels {
     }
 
     /// Finds those whose channel another node has, if the map has changed. Takes time in the number of slots that
-    /// tunnels lead to.
+    /// clients lead to.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
             self.look(map, now);
@@ -121,11 +121,11 @@ impl Tunnels {
             let Some(lead) = self.leads.get(place) else {
                 continue;
             };
-            let (owner, tunnel) = ((lead.slot, lead.node), (lead.is_master, *place));
+            let (owner, client) = ((lead.slot, lead.node), (lead.is_master, *place));
             if let Some(group) = self.groups.get_mut(&owner)
-                && group.remove(&tunnel)
+                && group.remove(&client)
             {
-                lost.push(tunnel);
+                lost.push(client);
                 if group.is_empty() {
                     self.groups.remove(&owner);
                 }
@@ -140,16 +140,16 @@ impl Tunnels {
         self.close(Cause::Drain, all.collect(), (now, span_ms));
     }
 
-    fn close(&mut self, cause: Cause, mut tunnels: Vec<(bool, u32)>, (began, span_ms): (Now, u64)) {
-        if tunnels.is_empty() {
+    fn close(&mut self, cause: Cause, mut clients: Vec<(bool, u32)>, (began, span_ms): (Now, u64)) {
+        if clients.is_empty() {
             return;
         }
-        tunnels.sort_unstable_by_key(|&(is_master, place)| (Reverse(is_master), place));
+        clients.sort_unstable_by_key(|&(is_master, place)| (Reverse(is_master), place));
         self.leaving.push_back(Leaving {
             cause,
             began,
             span_ms,
-            places: tunnels.into_iter().map(|(_, place)| place).collect(),
+            places: clients.into_iter().map(|(_, place)| place).collect(),
             closed: 0,
         });
     }
@@ -180,7 +180,7 @@ impl Tunnels {
         }
     }
 
-    /// Whether a tunnel has no owner any more, or leaves.
+    /// Whether a client has no owner any more, or leaves.
     fn has_no_owner(&self, place: u32) -> bool {
         let lead = self.leads.get(&place);
         lead.is_some_and(|lead| {
@@ -202,27 +202,27 @@ impl Tunnels {
     pub fn invariants(&self) {
         let mut listed = 0;
         for ((slot, node), group) in &self.groups {
-            assert!(!group.is_empty(), "a group without tunnels");
+            assert!(!group.is_empty(), "a group without clients");
             for (is_master, place) in group {
                 let lead = Lead {
                     slot: *slot,
                     node: *node,
                     is_master: *is_master,
                 };
-                assert_eq!(self.leads.get(place), Some(&lead), "tunnel {place}");
+                assert_eq!(self.leads.get(place), Some(&lead), "client {place}");
             }
             listed += group.len();
         }
         let closing = &mut self.closing.iter();
         assert!(
             closing.all(|place| !self.leads.contains_key(place)),
-            "a tunnel that is closed twice"
+            "a client that is closed twice"
         );
         let leaving = self.leaving.iter();
         let leaving: usize = leaving.map(|it| it.places.len() - it.closed).sum();
         assert!(
             self.leads.len() <= listed + leaving,
-            "a tunnel that nobody would close"
+            "a client that nobody would close"
         );
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
 //! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
-//! gets the request as it came. A connection that another node passed on stays here, whatever it asks for: no request
-//! travels in circles. Its answers end the connection (`calls/responses.rs`), so that the next request is looked at by
-//! the node that the client is connected to.
+//! gets the request as it came. What another node passed on stays here, whatever it asks for: no request travels in
+//! circles. It is one request, whose answer ends the session (`calls/responses.rs`): the next one is looked at by the
+//! node that the client is connected to.
 
-use crate::cluster::tunnels::Lead;
+use crate::cluster::leads::Lead;
 use crate::event::{Purpose, UpgradeRole};
 use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
-use crate::machine::{Output, StreamHome, TunnelFailure, Tunnelled};
+use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
 use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
-use crate::shard::shares::{Holder, Member, Standing, TUNNEL_PLACES};
+use crate::shard::shares::{Holder, Member, Standing};
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Fault, Parcel, ParcelLoad};
@@ -234,7 +234,7 @@ fn announce(
     at: Moment,
 ) {
     let holder = sockets.holder(&onward);
-    if !sockets.may_enter(holder, TUNNEL_PLACES) {
+    if !sockets.may_enter(holder) {
         let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
         return refuse(sockets, books, key, &onward, &fault, at);
     }
@@ -245,16 +245,16 @@ fn announce(
     let Some(http) = sockets.http(key) else {
         return;
     };
-    http.stage = HttpStage::AwaitTunnel(Box::new(onward));
+    http.stage = HttpStage::AwaitLink(Box::new(onward));
     http.deadline = deadline;
     sockets.charge(key);
-    sockets.output(Output::Tunnel(key, node));
+    sockets.output(Output::PassOn(key, node));
     sockets.arm(key, deadline);
 }
 
 /// The bytes that go to the other node, or to the side thread.
-pub(crate) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
-    let mut sent = Tunnelled {
+pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
+    let mut sent = PassedOn {
         peer: parcel.peer,
         bytes: Vec::new(),
         repeats: false,
@@ -287,7 +287,7 @@ pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHo
     })
 }
 
-/// Takes the places of a tunnel, if there are some or others make room. No WebSocket begins while the process is about
+/// Takes the place of a client on a link, if there is one or another makes room. No WebSocket begins while the process is about
 /// to end.
 pub(crate) fn enters(
     sockets: &mut Sockets,
@@ -303,7 +303,7 @@ pub(crate) fn enters(
         return false;
     }
     let holder = sockets.holder(onward);
-    let enters = sockets.make_room(books, todo, (holder, TUNNEL_PLACES), at);
+    let enters = sockets.make_room(books, todo, holder, at);
     if enters {
         let standing = match onward.purpose {
             Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
@@ -314,7 +314,7 @@ pub(crate) fn enters(
             | Purpose::RoleAlias
             | Purpose::Unknown => Standing::Viewer,
         };
-        sockets.enters(Member::Tunnel(place), holder, standing);
+        sockets.enters(Member::OnLink(place), holder, standing);
         if let Some(slot) = sockets.placement().slot(&onward.identity) {
             let is_master = standing == Standing::Master;
             let lead = Lead {
@@ -322,7 +322,7 @@ pub(crate) fn enters(
                 node,
                 is_master,
             };
-            sockets.tunnel_leads(place, lead, at.now);
+            sockets.leads_to(place, lead, at.now);
         }
     }
     enters
@@ -353,7 +353,7 @@ pub(crate) fn bounce(
     sockets: &mut Sockets,
     books: &mut Books,
     parcel: Parcel,
-    (node, why): (NodeId, TunnelFailure),
+    (node, why): (NodeId, PassFailure),
     unsent: Vec<u8>,
     at: Moment,
 ) -> SessionKey {
@@ -370,16 +370,16 @@ pub(crate) fn bounce(
         return key;
     }
     match why {
-        TunnelFailure::NoRoom => {
+        PassFailure::NoRoom => {
             let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
             refuse(sockets, books, key, &onward, &fault, at);
         }
-        TunnelFailure::Connect
-        | TunnelFailure::Timeout
-        | TunnelFailure::Foreign
-        | TunnelFailure::Closed
-        | TunnelFailure::Drain
-        | TunnelFailure::Moved => {
+        PassFailure::Connect
+        | PassFailure::Timeout
+        | PassFailure::Foreign
+        | PassFailure::Closed
+        | PassFailure::Drain
+        | PassFailure::Moved => {
             // One that lost the channel closed the connection so that the next owner is asked.
             if sockets.placement().home(&onward.identity, at.now) == Home::There(node) {
                 let map = sockets.placement().cluster();
@@ -427,7 +427,7 @@ fn unavailable(check: Check, message: &'static str) -> Fault {
 }
 
 impl Sockets {
-    /// The holder of the places of a tunnel.
+    /// The holder of the place of a client on a link.
     fn holder(&self, onward: &Onward) -> Holder {
         let account = onward.identity.account();
         self.holder_of(&onward.caller, account)

@@ -1,0 +1,102 @@
+//! Sessions of which another node, or the side thread, is the owner: their connections leave the table, and come back.
+
+use crate::edge::departed::{Answered, Departed, Detached, Returned};
+use crate::edge::sessions::flush::Flushed;
+use crate::edge::{io::Io, sessions::Sessions};
+use broker_core::address_shares::Origin;
+use broker_core::id::SessionKey;
+use broker_core::machine::{Input, Machine};
+use std::net::SocketAddr;
+
+impl<M: Machine> Sessions<M> {
+    /// A connection that leaves, as soon as the kernel holds nothing of it: its socket, its session and what it has
+    /// sent. A broken one ends here.
+    pub(crate) fn depart(&mut self, session: SessionKey, io: &mut Io) -> Option<Departed<M>> {
+        self.watch(session, io);
+        let flushed = if self.has_words_of_engine_alone(session) {
+            Flushed::All // a ticket, say: it goes out with the answer
+        } else {
+            self.flush(session, io)
+        };
+        match flushed {
+            Flushed::Waiting => return None,
+            // A broken one ends at once, like any other.
+            Flushed::Broken => {
+                self.connections.cut(session, &mut io.counts);
+                return None;
+            }
+            Flushed::All => {}
+        }
+        let (connection, unread, parcel) = self.release(session, io)?;
+        Departed::new(connection, parcel, unread, io)
+    }
+
+    /// Whether all that is to be sent on a connection comes from its TLS engine, whose handshake is over.
+    fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
+        let Some(connection) = self.connections.get(session) else {
+            return false;
+        };
+        let is_secured = connection.tls.is_some() && !connection.handshaking();
+        let is_free = !connection.broken && !connection.sending;
+        is_secured && is_free && self.machine.unsent(session).is_empty()
+    }
+
+    /// A client comes back into the table, for the machine to answer it.
+    pub(crate) fn return_client(&mut self, returned: Returned<M>, io: &mut Io) {
+        let Returned {
+            client,
+            parcel,
+            failed,
+            unsent,
+        } = returned;
+        let at = io.turn.at();
+        let session = match failed {
+            Some((node, why)) => {
+                io.counts.pass_failures[why as usize] += 1;
+                self.machine.unanswered(parcel, (node, why), unsent, at)
+            }
+            None => self.machine.bounce(parcel, at),
+        };
+        let remote = client.remote();
+        self.take_back(session, (client, remote), io);
+    }
+
+    /// A client comes back into the table with the answer to its call.
+    pub(crate) fn return_answered(&mut self, answered: Answered<M>, io: &mut Io) {
+        let Answered {
+            client,
+            remote,
+            parcel,
+            answer,
+            rest,
+        } = answered;
+        let at = io.turn.at();
+        let session = self.machine.answered(parcel, &answer, rest, at);
+        let has_ended = client.ended;
+        self.take_back(session, (client, Some(remote)), io);
+        if has_ended {
+            self.feed(Input::Ended { session }, io);
+        }
+    }
+
+    /// The connection of a client is that of this session from here on.
+    fn take_back(
+        &mut self,
+        session: SessionKey,
+        (client, remote): (Detached, Option<SocketAddr>),
+        io: &mut Io,
+    ) {
+        let origin = remote.map(|remote| Origin::of(remote.ip()));
+        let connection = client.into_connection(session, io);
+        self.connections.insert(session, connection, io);
+        if let Some(origin) = origin {
+            // It may wait: what it waits for is not admitted yet.
+            let now = io.turn.at().now;
+            self.connections.welcome(session, origin, false, now);
+            self.connections.note_first_bytes(session);
+        }
+        self.drain(io);
+        self.connections.touch(session);
+        self.watch(session, io);
+    }
+}
