@@ -155,7 +155,7 @@ impl Model {
     }
 
     /// A viewer of which nothing is kept any more is like any other.
-    fn forget_closed(&mut self, channel: usize) {
+    pub(super) fn forget_closed(&mut self, channel: usize) {
         let mut closed = std::mem::take(&mut self.channels[channel].closed);
         closed.retain(|(viewer, _)| !self.of_key(channel, true, viewer).is_empty());
         self.channels[channel].closed = closed;
