@@ -9,7 +9,7 @@ import { reduce, route, start } from './state.js';
 const pages = {
   overview: () => import('./views/overview.js'), channels: () => import('./views/channels.js'), channel: () => import('./views/channel.js'),
   session: () => import('./views/session.js'), why: () => import('./views/why.js'), find: () => import('./views/find.js'),
-  log: () => import('./views/log.js'), dev: () => import('./views/dev.js'),
+  log: () => import('./views/log.js'), cluster: () => import('./views/cluster.js'), dev: () => import('./views/dev.js'),
 };
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
@@ -68,6 +68,7 @@ function happened(name, data) {
   const named = /** @type {HTMLElement} */ (document.getElementById('node'));
   named.hidden = !state.node?.name;
   put(named, state.node?.name ?? '');
+  for (const part of document.querySelectorAll('[data-cluster]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.name;
   for (const part of document.querySelectorAll('[data-try]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.try;
   view.update?.(state);
   if (name === 'snapshot' && state.node?.accounts) showAccount();

@@ -80,6 +80,7 @@ export function route(hash) {
     case 'why': return { page: 'why', name: parts[1] ?? '', parameters };
     case 'session': return { page: 'session', name: `${parts[1] ?? ''}/${parts[2] ?? ''}`, parameters };
     case 'log': return { page: 'log', name: '', parameters };
+    case 'cluster': return { page: 'cluster', name: '', parameters };
     case 'dev': return { page: 'dev', name: '', parameters };
     default: return { page: 'absent', name: '', parameters };
   }

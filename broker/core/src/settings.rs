@@ -547,8 +547,18 @@ pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 #[cfg(test)]
-mod overlap_tests {
+mod tests {
     use super::*;
+
+    #[test]
+    fn more_shards_than_cpus_share_them_in_turn() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.cpus = vec![2, 5];
+        let pinned: Vec<_> = (0..5).map(|shard| settings.cpu(shard)).collect();
+        assert_eq!(pinned, [2, 5, 2, 5, 2].map(Some));
+        settings.cpus.clear();
+        assert_eq!(settings.cpu(3), None);
+    }
 
     #[test]
     fn addresses_overlap_where_the_kernel_says_so() {

@@ -107,11 +107,15 @@ impl ClusterView {
                 "newest_epoch": node.newest_epoch,
             })
         };
+        let [sent, received, lost] = self.messages;
+        let (used, quota) = self.etcd_fill;
         value!({
             "cluster": self.cluster,
             "node": self.node,
             "standing": self.standing,
             "etcd": if self.has_etcd { "up" } else { "down" },
+            "etcd_seconds": self.etcd_seconds,
+            "etcd_bytes": { "used": used, "quota": quota },
             "other_history": self.other_history,
             "cut_off": self.cut_off,
             "trouble": self.trouble,
@@ -120,6 +124,7 @@ impl ClusterView {
             "vacant": self.vacant,
             "slot_changes": self.slot_changes,
             "valid_ms": self.valid_ms,
+            "messages": { "sent": sent, "received": received, "lost": lost },
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
         })
     }

@@ -307,3 +307,18 @@ impl fmt::Display for RegistryError {
 }
 
 impl std::error::Error for RegistryError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_takes_44_bytes_a_certificate_and_those_of_its_name() {
+        let mut builder = RegistryBuilder::new(2);
+        for (number, name) in [(1, "cam-1"), (2, "door")] {
+            let added = builder.add([number; 32], (name, None), false, None);
+            added.expect("there is room");
+        }
+        assert_eq!(builder.finish().bytes(), 2 * 44 + "cam-1door".len());
+    }
+}

@@ -339,18 +339,22 @@ impl Pending {
         keys.flat_map(|key| key.messages).collect()
     }
 
-    /// Drops what expired by `now`, calling `expired` for each, with its direction and viewer.
-    pub(crate) fn expire(&mut self, now: Now, mut expired: impl FnMut(Towards, &str, &Message)) {
+    /// Drops what is over, calling `dropped` for each, with its direction and viewer.
+    pub(crate) fn drop_if(
+        &mut self,
+        is_over: impl Fn(Towards, &str, &Message) -> bool,
+        mut dropped: impl FnMut(Towards, &str, &Message),
+    ) {
         let mut freed = 0;
         for key in self.keys.iter_mut() {
             let (towards, viewer) = (key.towards, &*key.viewer);
             key.messages.retain(|message| {
-                let stays = message.expires > now;
-                if !stays {
+                let is_over = is_over(towards, viewer, message);
+                if is_over {
                     freed += message.frame.len();
-                    expired(towards, viewer, message);
+                    dropped(towards, viewer, message);
                 }
-                stays
+                !is_over
             });
         }
         self.bytes -= freed;

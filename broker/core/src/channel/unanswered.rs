@@ -83,26 +83,26 @@ impl Unanswered {
         }
     }
 
-    /// A master has confirmed an offer; false if that is over. `then`: the master's connection that gets it once more,
-    /// and when, if that is not the one that has it.
+    /// A master has confirmed an offer, of this viewer; `None` if that is over. `then`: the master's connection that gets
+    /// it once more, and when, if that is not the one that has it.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
         frame: &[u8],
         then: Option<(SessionKey, Now)>,
         caller_of: impl FnOnce(SessionKey) -> Option<CallerId>,
-    ) -> bool {
+    ) -> Option<Rc<str>> {
         let mut offers = self.0.iter_mut();
-        let offer = offers.find(|offer| offer.order == order);
-        let Some(offer) = offer.filter(|offer| matches!(offer.stage, Stage::UnderWay)) else {
-            return false;
-        };
+        let offer = offers.find(|offer| offer.order == order)?;
+        if !matches!(offer.stage, Stage::UnderWay) {
+            return None;
+        }
         offer.caller = caller_of(offer.from);
         offer.stage = match then {
             None => Stage::Had(frame.into()),
             Some((by, at)) => Stage::Due(frame.into(), by, at),
         };
-        true
+        Some(Rc::clone(&offer.viewer))
     }
 
     /// Another connection of the master gets what a former one had, at this moment.
@@ -211,7 +211,7 @@ mod tests {
 
     impl Unanswered {
         fn had(&mut self, order: u64) -> bool {
-            self.confirmed(order, b"one", None, |_| None)
+            self.confirmed(order, b"one", None, |_| None).is_some()
         }
     }
 

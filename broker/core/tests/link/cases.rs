@@ -269,14 +269,17 @@ fn a_client_whose_owner_is_lost_ends_as_on_a_dead_link_and_the_owner_learns_of_a
 #[test]
 fn links_share_what_may_wait_for_frames() {
     let (mut front, mut owner, id) = answered(Kind::Upgrade, 1, true);
-    front.bound_waiting(1_000);
-    assert_eq!(front.room(id), 1_000);
-    front.push(id, &[7; 1_000], false);
+    let most = 4 * 16_384;
+    front.bound_waiting(most);
+    assert_eq!(front.room(id), most);
+    front.push(id, &vec![7; most], false);
     assert_eq!((front.room(id), front.accepts()), (0, Err(Refused::Full)));
     events(&mut front);
     carry(&mut front, &mut owner, 0);
+    assert_eq!(events(&mut front), [], "it is told when half is free");
+    carry(&mut front, &mut owner, 0);
     assert_eq!(events(&mut front), [Event::Room(id)]);
-    assert_eq!((front.room(id), front.accepts()), (1_000, Ok(())));
+    assert_eq!((front.room(id), front.accepts()), (most / 2, Ok(())));
 }
 
 #[test]

@@ -400,6 +400,25 @@ fn nothing_waits_for_an_offer_that_was_confirmed_too_late() {
     );
 }
 
+/// A machine that confirms an offer has whatever its viewer sent before: what was taken back of that is not given to the
+/// next connection behind the offer.
+#[test]
+fn what_came_back_before_a_newer_offer_was_confirmed_is_dropped() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m is cut                                 |
+         v1 > SDP_OFFER p1                        |
+         time 400ms                               |
+         v1 > SDP_OFFER p2                        |
+         m-b connects                             | m-b < 101
+         m is mended                              |
+         time 1s                                  |
+         time 2s                                  | m-b < SDP_OFFER p2 from v1
+         time 5s                                  |",
+    );
+}
+
 /// What was begun ends before our close frame. A client that has sent its own reads nothing that comes later.
 #[test]
 fn what_is_written_behind_the_close_frame_of_its_recipient_comes_back() {

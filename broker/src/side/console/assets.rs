@@ -51,6 +51,7 @@ const ASSETS: &[Asset] = assets!(
     "try/viewer.js",
     "views/channel.js",
     "views/channels.js",
+    "views/cluster.js",
     "views/dev.js",
     "views/faults.js",
     "views/find.js",

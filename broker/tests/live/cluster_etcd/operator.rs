@@ -2,7 +2,8 @@
 //! `finish-upgrade`.
 
 use super::nodes::{Nodes, served};
-use crate::clients::credentials;
+use crate::client_browser;
+use crate::clients::{alone, credentials};
 use crate::peer::{HealthyPair, Peer, answer, offer, to_master};
 use crate::process::{command, fresh_directory};
 use std::fs::{self, File};
@@ -243,4 +244,23 @@ fn a_node_with_other_credentials_files_is_named() {
         (now(0)["differ"] == serde_json::json!([])).then_some(())
     });
     fs::remove_dir_all(&folder).expect("the test's own");
+}
+
+/// The console's page of the cluster; the script ends the third node.
+#[test]
+#[ignore = "needs etcd, and the clients that deploy/ci/check.sh installs"]
+fn the_console_shows_the_cluster() {
+    let Some(mut nodes) = Nodes::start(2) else {
+        return;
+    };
+    let mut command = client_browser::node("console/cluster.mjs");
+    command
+        .env(
+            "HELIOGRAPH_ADMIN",
+            format!("http://{}", nodes.node(0).admin),
+        )
+        .env("HELIOGRAPH_ENDS", nodes.node(2).id().to_string())
+        .env("HELIOGRAPH_SCREENSHOTS", client_browser::screenshots());
+    alone(command);
+    nodes.take(2).ended_within(Duration::from_secs(5));
 }

@@ -13,7 +13,7 @@ const axe = await readFile(createRequire(`${process.env.HELIOGRAPH_CLIENTS}/brow
 const PAGES = {
     overview: [`${admin}/`, '.heat .cell'], channels: [`${admin}/#/channels`, 'tbody tr'], channel: [`${admin}/#/channels/cam-1`, '.lane'],
     'absent channel': [`${admin}/#/channels/zzz`, '.notice'], refused: [`${admin}/#/why`, '.refusal'], find: [`${admin}/#/find/cam`, 'tbody tr'],
-    log: [`${admin}/#/log`, '.log li'], dev: [`${admin}/#/dev`, '.message'], 'absent page': [`${admin}/#/nothing`, '.notice'],
+    log: [`${admin}/#/log`, '.log li'], dev: [`${admin}/#/dev`, '.message'], cluster: [`${admin}/#/cluster`, '[role=status]'], 'absent page': [`${admin}/#/nothing`, '.notice'],
     'sign-in': [`${admin}/#/channels`, '#token'], try: [`${admin}/try`, 'body[data-ready=yes]'], root: [`${data}/`, 'pre'],
 };
 

@@ -386,7 +386,8 @@ fn each_message_expires_on_its_own() {
     }
     assert_eq!(pending.next_expiry(), Some(Now(101)));
     let mut expired = Vec::new();
-    pending.expire(Now(101), |_, _, message| expired.push(message.order));
+    let is_over = |_: Towards, _: &str, message: &Message| message.expires <= Now(101);
+    pending.drop_if(is_over, |_, _, message| expired.push(message.order));
     assert_eq!(
         (expired.as_slice(), pending.next_expiry()),
         (&[1][..], Some(Now(102)))

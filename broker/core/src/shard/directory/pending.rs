@@ -140,13 +140,41 @@ impl Directory {
 
     /// Ends the kept messages of a channel whose time is over.
     pub(crate) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+        let is_over = |_: Towards, _: &str, message: &Message| message.expires <= at.now;
+        self.drop_over(books, key, is_over, Lost::Expired, at);
+    }
+
+    /// A master has an offer of this place in the order, and with it all that its viewer sent before: what came back of
+    /// that, since it was confirmed late, would come behind the offer if that is given once more.
+    pub(crate) fn drop_older(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        (viewer, order): (&str, u64),
+        at: Moment,
+    ) {
+        let is_older = |towards: Towards, of: &str, message: &Message| {
+            towards == Towards::Master && *of == *viewer && message.order < order
+        };
+        self.drop_over(books, key, is_older, Lost::Overwritten, at);
+    }
+
+    fn drop_over(
+        &mut self,
+        books: &mut Books,
+        key: ChannelKey,
+        is_over: impl Fn(Towards, &str, &Message) -> bool,
+        why: Lost,
+        at: Moment,
+    ) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
         };
         let before = live.pending.bytes();
-        live.pending.expire(at.now, |towards, viewer, message| {
-            books.drop_kept((key, towards, viewer), message, Lost::Expired, at);
-        });
+        let dropped = |towards: Towards, viewer: &str, message: &Message| {
+            books.drop_kept((key, towards, viewer), message, why, at);
+        };
+        live.pending.drop_if(is_over, dropped);
         self.kept_changed(books, key, before);
     }
 

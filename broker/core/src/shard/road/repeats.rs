@@ -24,17 +24,21 @@ pub(crate) fn remember(
     let Parts {
         sockets,
         directory,
+        books,
         todo,
-        ..
     } = parts;
     // One that lost its slot meanwhile may have gone without an answer.
     let now_master = directory.master_of(channel).filter(|now| *now != master);
     let then = now_master.map(|by| (by, sockets.repeats_at(by, at.now)));
     for (order, frame) in offers {
+        let mut of = None;
         directory.offers_change(channel, |offers| {
             offers.expire(at.now);
-            offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
+            of = offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
         });
+        if let Some(viewer) = of {
+            directory.drop_older(books, channel, (&viewer, order), at);
+        }
     }
     todo.push(Todo::Arm(channel));
 }

@@ -128,6 +128,13 @@ impl Model {
     /// there is any.
     fn make_way(&mut self, channel: usize) {
         let pending = self.channels[channel].pending.clone();
+        let viewers = &self.channels[channel].viewers;
+        let sender = |number: &usize| viewers.get(&self.messages[*number].viewer);
+        let mut senders = pending.iter().filter_map(sender);
+        let ends = senders.any(|sender| self.ends_by_itself(*sender));
+        if self.out.ticks && (self.departures > 0 || ends) {
+            self.give_up(); // whether they were gone by then does not show
+        }
         let weight = |number: &usize| {
             let message = &self.messages[*number];
             let key = self.of_key(channel, message.to_master, &message.viewer);
@@ -148,7 +155,7 @@ impl Model {
     }
 
     /// A viewer of which nothing is kept any more is like any other.
-    fn forget_closed(&mut self, channel: usize) {
+    pub(super) fn forget_closed(&mut self, channel: usize) {
         let mut closed = std::mem::take(&mut self.channels[channel].closed);
         closed.retain(|(viewer, _)| !self.of_key(channel, true, viewer).is_empty());
         self.channels[channel].closed = closed;

@@ -2,6 +2,7 @@
 
 use super::messages::Passing;
 use super::{ConnId, Model, Queued};
+use broker_core::event::Outcome;
 use broker_core::journal::EndReason;
 use broker_core::limits::{UNANSWERED_BYTES_PARTS, UNANSWERED_PER_CHANNEL_MAX};
 use broker_core::shard::Passage;
@@ -127,7 +128,21 @@ impl Model {
         if let Some(offer) = same.find(|offer| offer.stage == Offered::UnderWay) {
             offer.stage = stage;
             self.forget_too_many(self.channels[channel].home);
+            self.drop_older(channel, queued.number);
         }
+    }
+
+    /// A master has an offer, and so whatever its viewer sent before: that is kept no longer.
+    fn drop_older(&mut self, channel: usize, offer: usize) {
+        let key = self.of_key(channel, true, &self.messages[offer].viewer);
+        for gone in key.into_iter().filter(|number| *number < offer) {
+            self.met("kept message that its recipient had with a newer offer");
+            let home = self.channels[channel].home;
+            self.end(home, self.messages[gone].action, Outcome::Overwritten);
+            self.record_kept(channel, gone, Passage::Overwritten, None);
+            (self.channels[channel].pending).retain(|number| *number != gone);
+        }
+        self.forget_closed(channel);
     }
 
     /// A master gets what a former one had, once it has been there for a while.

@@ -1,0 +1,93 @@
+// The cluster as this node knows it: the other nodes, who owns how many slots, etcd.
+
+import { get } from '../api.js';
+import { card, h, keyed, put, table } from '../dom.js';
+import { bytes, count, millis, number, span } from '../format.js';
+
+/** Between two looks. */
+const EVERY_MS = 2000;
+
+export function cluster(root) {
+  const [title, notice] = [h('h1', {}, 'Cluster'), h('p', { class: 'quiet', role: 'status' }, 'Loading …')];
+  const wrong = h('ul', { class: 'fault', role: 'alert' });
+  const tiles = ['This node', 'etcd', 'Slots', 'Messages'].map((name) => {
+    const [value, note] = [h('strong', {}, '–'), h('span', { class: 'quiet' })];
+    return { whole: h('div', { class: 'figure' }, h('h2', {}, name), value, note), value, note };
+  });
+  const nodes = table(['Node', 'State', 'Address', '#Slots', '#Newest epoch'], 'Nodes');
+  const found = h('div', { class: 'stack', hidden: true }, wrong, h('div', { class: 'figures' }, ...tiles.map((one) => one.whole)),
+    card('Nodes', nodes.whole));
+  root.append(title, notice, found);
+  let timer = 0;
+  let ended = false;
+
+  async function load() {
+    const { status, data } = await get('/cluster');
+    if (ended) return;
+    if (status === 200) draw(data);
+    put(notice, status === 200 ? '' : data.error ?? `status ${status}`);
+    notice.hidden = status === 200;
+    timer = setTimeout(load, EVERY_MS);
+  }
+
+  function draw(view) {
+    found.hidden = false;
+    put(title, `Cluster ${view.cluster}`);
+    keyed(wrong, troubles(view), (text) => text, (text) => h('li', {}, text), () => {});
+    wrong.hidden = wrong.children.length === 0;
+    figures(view).forEach(([value, note], place) => { put(tiles[place].value, value); put(tiles[place].note, note); });
+    keyed(nodes.body, view.nodes, (one) => one.name, make, (row, one) => update(row, one, view.node));
+  }
+
+  load();
+  return { end() { ended = true; clearTimeout(timer); } };
+}
+
+/** What is wrong, in words. Pure. */
+export function troubles(view) {
+  return [
+    view.cut_off && 'No other node answers this one: it takes no slots of theirs. Check the network between the nodes.',
+    view.other_history && 'etcd shows another history than this node knew: it was restored or replaced.',
+    view.etcd === 'down' && `etcd does not answer${view.trouble ? `: ${view.trouble}` : ''}.`,
+    view.etcd !== 'down' && view.trouble,
+    view.vacant > 0 && `${count(view.vacant, 'slot')} without an owner: the channels in them are not served.`,
+    view.served < view.owned && `${count(view.owned - view.served, 'slot')} that this node owns and does not serve yet.`,
+  ].filter(Boolean);
+}
+
+/** Value and note of each tile. Pure. */
+export function figures(view) {
+  const { sent, received, lost } = view.messages;
+  const { used, quota } = view.etcd_bytes;
+  const all = view.nodes.reduce((sum, one) => sum + one.slots, view.vacant);
+  return [
+    [view.node, `${view.standing}; admits for ${span(view.valid_ms / 1000)} without etcd`],
+    [view.etcd, `${millis(view.etcd_seconds * 1000)} an answer${quota > 0 ? `, ${bytes(used)} of ${bytes(quota)} in use` : ''}`],
+    [number(view.owned), `of ${number(all)}; ${count(view.slot_changes, 'change')} of owners seen`],
+    [number(sent), `sent to other nodes, ${number(received)} received, ${number(lost)} lost`],
+  ];
+}
+
+/** How a node is, in a word. Pure. */
+export function stateOf(one, own) {
+  if (one.name === own) return ['this node', 'good'];
+  if (one.stranger) return [one.stranger, 'bad'];
+  if (!one.here) return ['away', 'none'];
+  if (one.answers) return ['answers', 'good'];
+  return [one.registered ? 'silent' : 'not registered', 'bad'];
+}
+
+function make(one) {
+  return h('tr', {}, h('th', { scope: 'row' }, one.name), h('td', {}, h('span', { class: 'pill' })), h('td', {}), h('td', { class: 'number' }),
+    h('td', { class: 'number' }));
+}
+
+function update(row, one, own) {
+  const [, state, address, slots, epoch] = row.children;
+  const [word, look] = stateOf(one, own);
+  put(state.firstElementChild, word);
+  state.firstElementChild.className = `pill ${look}`;
+  put(address, one.address ?? '–');
+  put(slots, number(one.slots));
+  put(epoch, number(one.newest_epoch));
+}

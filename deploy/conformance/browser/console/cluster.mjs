@@ -1,0 +1,31 @@
+// The page of a cluster of three nodes, on a desk and on a phone: what each node is, until one ends. See pages.mjs for the
+// environment.
+//
+// HELIOGRAPH_ENDS         the process that this script ends: the third node's
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import test from 'node:test';
+import { admin, open, pictures, withBrowser } from './pages.mjs';
+
+test('the console shows the cluster', { timeout: 120_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    const state = (name) => page.locator('tbody tr', { has: page.getByRole('rowheader', { name, exact: true }) }).locator('.pill');
+    await page.goto(admin);
+    await page.getByRole('link', { name: 'Cluster', exact: true }).click();
+    await page.getByRole('heading', { name: 'Cluster test' }).waitFor();
+    await state('n1').getByText('this node').waitFor();
+    await state('n2').getByText('answers').waitFor();
+    await state('n3').getByText('answers').waitFor();
+    assert.match(await page.locator('.figure', { hasText: 'Slots' }).innerText(), /of 4,096/);
+    await page.locator('.figure', { hasText: 'etcd' }).getByText('up', { exact: true }).waitFor();
+    for (const [width, colour] of [[1280, 'light'], [390, 'dark']]) {
+        await page.emulateMedia({ colorScheme: colour });
+        await page.setViewportSize({ width, height: 844 });
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `too wide at ${width}`);
+        if (pictures) await page.screenshot({ path: join(pictures, `cluster-${width}.png`), fullPage: true });
+    }
+    process.kill(Number(process.env.HELIOGRAPH_ENDS), 'SIGKILL');
+    await state('n3').getByText(/^(silent|not registered)$/).waitFor();
+    await page.innocent();
+}));
