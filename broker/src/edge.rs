@@ -23,7 +23,7 @@
 //! is none); `links.rs`, `inner.rs`, `inner_calls.rs` and `tunnels.rs` (connections between the nodes of a cluster:
 //! where the others are, those that another node passes on to this one, and those that this node passes on);
 //! `streams.rs` (clients of other nodes as streams of links, where that is on); `tls.rs` and `tls_engine.rs` (the
-//! engine of an encrypted one).
+//! engine of an encrypted one); `visiting.rs` (connections that leave for the side thread).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
 //! and asks for an abort).
@@ -50,6 +50,7 @@ mod tls;
 mod tls_engine;
 mod tunnels;
 pub(crate) mod turn;
+mod visiting;
 
 use broker_core::{id::ShardId, machine::Machine, time::Moment};
 pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
@@ -62,11 +63,12 @@ pub use links::{LinkTls, Links, StreamLinks};
 use listeners::Listeners;
 use ring::Ring;
 use sessions::Sessions;
-pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
+pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent};
 use std::sync::{Arc, OnceLock};
 use streams::Streams;
 use tunnels::Tunnels;
 pub use turn::Shift;
+pub use visiting::{Secured, TakeAdmin, Visiting};
 
 /// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
 /// Dropped before that, it ends.
@@ -160,6 +162,8 @@ struct Edge<M: Machine> {
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
     inners: Inners,
+    /// Takes connections for pages of the admin listener, under `--lan`.
+    admin: Option<TakeAdmin>,
     /// The caller that waits until all is done that is due since the clocks were moved.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
@@ -170,10 +174,11 @@ impl<M: Machine> Edge<M> {
         let mail = Mail::new(id, config.mailboxes, config.events);
         let inners = Inners::new(config.links.clone());
         let streams = Streams::new(id, config.links.clone());
-        let tunnels = Tunnels::new(id, config.links, config.admin);
+        let tunnels = Tunnels::new(id, config.links);
         Self {
             io: Io::new(ring, config.settings, config.descriptors),
             sessions: Sessions::new(machine, mail, tunnels, streams),
+            admin: config.admin,
             listeners: Listeners::new(config.listeners, config.tls, config.devices),
             inners,
             shifted: None,

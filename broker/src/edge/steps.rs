@@ -7,6 +7,7 @@ use crate::edge::letters::{Post, Scraped};
 use crate::edge::links::{LinkEnd, link_end};
 use crate::edge::sessions::end::Returning;
 use crate::edge::tunnels::{Half, Side, TunnelEvent};
+use crate::edge::visiting::visit;
 use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Input, Machine, TunnelFailure};
@@ -302,13 +303,15 @@ impl<M: Machine> Edge<M> {
             return self.sessions.begin_waiting(taken, node, departed, io);
         }
         let connected = self.connect(node, origin, bytes);
-        let (node, io) = (Some(node), &mut self.io);
+        let io = &mut self.io;
         match connected {
             Ok(owner) => {
                 io.counts.tunnels_opened += 1;
                 self.sessions.begin_tunnel(owner, node, departed, io);
             }
-            Err(why) => self.sessions.return_client(departed.back(node, why), io),
+            Err(why) => self
+                .sessions
+                .return_client(departed.back(Some(node), why), io),
         }
     }
 
@@ -317,17 +320,11 @@ impl<M: Machine> Edge<M> {
         let Some(departed) = self.sessions.depart(session, &mut self.io) else {
             return;
         };
-        let remote = departed.remote();
-        let has_place =
-            self.sessions.tunnels().has_admin() && self.open_for(Origin::of(remote.ip()));
         let io = &mut self.io;
-        let joined = has_place.then(|| self.sessions.tunnels_mut().join_admin(remote, io));
-        let Some(owner) = joined.flatten() else {
-            let returned = departed.back(None, TunnelFailure::NoRoom);
-            return self.sessions.return_client(returned, &mut self.io);
-        };
-        self.sessions
-            .begin_tunnel(owner, None, departed, &mut self.io);
+        match visit(departed, self.admin.as_ref(), io) {
+            Ok(()) => io.descriptors.closed(),
+            Err(returned) => self.sessions.return_client(*returned, io),
+        }
     }
 
     /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody

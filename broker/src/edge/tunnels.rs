@@ -17,9 +17,6 @@
 //! among the connections that the machine has admitted, and makes room by the same rule: the machine says which one
 //! ends ([`Output::EndTunnel`](broker_core::machine::Output::EndTunnel)).
 //!
-//! Under `--lan` the side thread takes an owner's place for connections that ask for pages of the admin listener: it is
-//! connected to at once, by a pair of sockets, and greets nobody.
-//!
 //! In reading order: this page, with the two halves of a tunnel and the state of a kept call; `begin` (until the owner
 //! has greeted, or the side thread is connected to); `ahead` (connections that are opened before they are needed, and
 //! those that come back); `kept_calls` (connections that are kept for calls); `stock` (how many of all these wait);
@@ -34,7 +31,7 @@ mod stock;
 
 use crate::edge::io::{Io, send_at_once};
 use crate::edge::links::{Links, Places, Turns};
-use crate::edge::{connection::NEVER, start::TakeAdmin, tls::Tls};
+use crate::edge::{connection::NEVER, tls::Tls};
 use ahead::{Aheads, Upgrade};
 pub(crate) use begin::{connecting_socket, keep_alive};
 use broker_core::address_shares::{Crowd, Origin};
@@ -54,8 +51,6 @@ use std::sync::Arc;
 /// The tunnels of one shard.
 pub(crate) struct Tunnels<M: Machine> {
     all: Places<Tunnel<M>>,
-    /// Those of them whose owner is the side thread.
-    of_admin: usize,
     /// Connections that are of no tunnel, under numbers that no tunnel has.
     aheads: Aheads,
     /// When each is looked at, if nothing happens.
@@ -72,16 +67,13 @@ pub(crate) struct Tunnels<M: Machine> {
     turns: Turns,
     shard: ShardId,
     links: Option<Arc<Links>>,
-    /// Takes the owner's end of a tunnel for pages of the admin listener.
-    admin: Option<TakeAdmin>,
 }
 
 impl<M: Machine> Tunnels<M> {
-    /// The tunnels of the shard `shard`, none. `links` is there in a cluster, `admin` under `--lan`.
-    pub(crate) fn new(shard: ShardId, links: Option<Arc<Links>>, admin: Option<TakeAdmin>) -> Self {
+    /// The tunnels of the shard `shard`, none. `links` is there in a cluster.
+    pub(crate) fn new(shard: ShardId, links: Option<Arc<Links>>) -> Self {
         Self {
             all: Places::default(),
-            of_admin: 0,
             aheads: Aheads::default(),
             due: BTreeSet::new(),
             beginning: Crowd::default(),
@@ -91,7 +83,6 @@ impl<M: Machine> Tunnels<M> {
             turns: Turns::default(),
             shard,
             links,
-            admin,
         }
     }
 
@@ -100,8 +91,7 @@ impl<M: Machine> Tunnels<M> {
         let empty = self.all.len() == 0;
         debug_assert!(
             !empty
-                || (self.of_admin == 0
-                    && self.ahead() == 0
+                || (self.ahead() == 0
                     && self.aheads.pool.is_empty()
                     && self.due.is_empty()
                     && self.beginning.is_empty()
@@ -125,7 +115,7 @@ impl<M: Machine> Tunnels<M> {
 
     /// Those to other nodes, with clients that are streams.
     pub(crate) fn to_nodes(&self) -> u64 {
-        (self.all.len() - self.of_admin - self.ahead()) as u64
+        (self.all.len() - self.ahead()) as u64
     }
 
     /// Something happens to a tunnel.

@@ -43,19 +43,16 @@ impl<M: Machine> Sessions<M> {
         is_secured && is_free && self.machine.unsent(session).is_empty()
     }
 
-    /// Begins a tunnel between a client and its owner, a node or the side thread.
+    /// Begins a tunnel between a client and its owner.
     pub(crate) fn begin_tunnel(
         &mut self,
         owner: (u32, Half),
-        node: Option<NodeId>,
+        node: NodeId,
         departed: Departed<M>,
         io: &mut Io,
     ) {
         let machine = &mut self.machine;
-        let settled = match node {
-            Some(node) => self.tunnels.open(owner, node, departed, machine, io),
-            None => self.tunnels.open_admin(owner, departed, machine, io),
-        };
+        let settled = self.tunnels.open(owner, node, departed, machine, io);
         self.settled(settled, io);
     }
 
@@ -80,7 +77,7 @@ impl<M: Machine> Sessions<M> {
             self.tunnels.connect(node, address, io)
         });
         match connected.unwrap_or(Err(TunnelFailure::Connect)) {
-            Ok(owner) => self.begin_tunnel(owner, Some(node), departed, io),
+            Ok(owner) => self.begin_tunnel(owner, node, departed, io),
             Err(why) => self.return_client(departed.back(Some(node), why), io),
         }
     }

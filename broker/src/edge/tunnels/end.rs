@@ -157,7 +157,6 @@ impl<M: Machine> Tunnels<M> {
         self.stalled_bytes -= tunnel.stalled;
         self.stalled.remove(&place);
         machine.tunnel_left(place);
-        self.of_admin -= usize::from(tunnel.node.is_none());
         let free = tunnel.take_free(ending);
         let Tunnel {
             node,
