@@ -21,7 +21,7 @@
 //! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
 //! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
 //! is none); `links.rs` and `streams.rs` (links between the nodes of a cluster, and clients as their streams);
-//! `departed.rs` (clients that have left the table) and `pages.rs` (those that the side thread serves); `tls.rs` and
+//! `departed.rs` (clients that have left the table) and `visiting.rs` (those that the side thread serves); `tls.rs` and
 //! `tls_engine.rs` (the engine of an encrypted connection).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
@@ -39,7 +39,6 @@ mod letters;
 mod limits;
 mod links;
 mod listeners;
-mod pages;
 mod runtime;
 mod sessions;
 mod start;
@@ -48,6 +47,7 @@ mod streams;
 mod tls;
 mod tls_engine;
 pub(crate) mod turn;
+mod visiting;
 
 use broker_core::{id::ShardId, machine::Machine, time::Moment};
 pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
@@ -57,13 +57,13 @@ use letters::Mail;
 pub use letters::{Arrived, Handover, Post, Scraped, Travelling};
 pub use links::{Links, OwnNode};
 use listeners::Listeners;
-use pages::Pages;
 use ring::Ring;
 use sessions::Sessions;
-pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent, TakeAdmin};
+pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent};
 use std::sync::{Arc, OnceLock};
 use streams::Streams;
 pub use turn::Shift;
+pub use visiting::{Secured, TakeAdmin, Visiting};
 
 /// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
 /// Dropped before that, it ends.
@@ -156,7 +156,8 @@ struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    pages: Pages,
+    /// Takes connections for pages of the admin listener, under `--lan`.
+    admin: Option<TakeAdmin>,
     /// The caller that waits until all is done that is due since the clocks were moved.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
@@ -169,8 +170,8 @@ impl<M: Machine> Edge<M> {
         Self {
             io: Io::new(ring, config.settings, config.descriptors),
             sessions: Sessions::new(machine, mail, streams),
+            admin: config.admin,
             listeners: Listeners::new(config.listeners, config.tls, config.devices),
-            pages: Pages::new(config.admin),
             shifted: None,
         }
     }

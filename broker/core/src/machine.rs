@@ -17,7 +17,7 @@
 //!    │            │                                     │                  └ LoseOwner, Leave ┘
 //!    │            │                                     ├ answers ► answered (a call; back here)
 //!    │            │                                     └ fails ─► unanswered (back here, waits or answers 503)
-//!    │            └► Output::Admin ─────► release ──► the edge copies bytes between it and the side thread
+//!    │            └► Output::Admin ─────► release ──► the side thread has it from here on
 //!    │                                                  └ no room ──► bounce (back here, answers 503)
 //! ```
 

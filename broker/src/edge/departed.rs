@@ -203,7 +203,7 @@ impl Detached {
     }
 
     /// Its unfinished record is no longer counted here.
-    fn discharge(&mut self, io: &mut Io) {
+    pub(crate) fn discharge(&mut self, io: &mut Io) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();
             io.counts.count_held(before, Held::default());

@@ -5,7 +5,6 @@
 //! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
 //! what is found nowhere is a link's, or that of a client without a session here. So links cost the others nothing.
 
-use crate::edge::pages::Side;
 use broker_core::id::{NodeId, ShardId};
 use ring::Key;
 use rustls::pki_types::ServerName;
@@ -153,8 +152,6 @@ pub(crate) enum LinkEnd {
     Client(u32),
     /// A link.
     Link(u32),
-    /// A side of a page of the admin listener.
-    Page(Side, u32),
 }
 
 /// The ring's key of a link's end.
@@ -162,8 +159,6 @@ pub(crate) fn link_key(end: LinkEnd) -> Key {
     let (kind, place) = match end {
         LinkEnd::Client(place) => (0, place),
         LinkEnd::Link(place) => (1, place),
-        LinkEnd::Page(Side::Client, place) => (2, place),
-        LinkEnd::Page(Side::Thread, place) => (3, place),
     };
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
@@ -175,8 +170,6 @@ pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     match (slot, rest >> PLACE_BITS) {
         (LINK_SLOT, 0) => Some(LinkEnd::Client(place)),
         (LINK_SLOT, 1) => Some(LinkEnd::Link(place)),
-        (LINK_SLOT, 2) => Some(LinkEnd::Page(Side::Client, place)),
-        (LINK_SLOT, 3) => Some(LinkEnd::Page(Side::Thread, place)),
         (_, _) => None,
     }
 }
@@ -321,12 +314,7 @@ mod tests {
     #[test]
     fn keys_of_links_are_those_of_no_session() {
         for place in [0, 1, 0x0fff_ffff] {
-            for end in [
-                LinkEnd::Client(place),
-                LinkEnd::Link(place),
-                LinkEnd::Page(Side::Client, place),
-                LinkEnd::Page(Side::Thread, place),
-            ] {
+            for end in [LinkEnd::Client(place), LinkEnd::Link(place)] {
                 let key = link_key(end);
                 assert_eq!(link_end(key), Some(end));
                 assert_eq!(SessionKey::unpack(key.bits()).slot(), 0xff_ffff);

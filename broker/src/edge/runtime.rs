@@ -174,7 +174,6 @@ impl<M: Machine> Edge<M> {
             if self.io.stopping
                 && self.sessions.connections().is_empty()
                 && self.sessions.streams().is_empty()
-                && self.pages.is_empty()
                 && self.listeners.closed()
             {
                 break;
@@ -218,7 +217,6 @@ impl<M: Machine> Edge<M> {
         traffic |= self.take_letters();
         self.tick();
         self.sessions.connections_mut().end_overdue(&mut self.io);
-        self.pages.end_late(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.sessions.serve_links(&mut self.io);
@@ -276,7 +274,6 @@ impl<M: Machine> Edge<M> {
             self.sessions.machine().deadline(),
             self.sessions.connections().next_overdue(),
             self.sessions.streams().next_due(),
-            self.pages.next_due(),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -6,11 +6,10 @@ use crate::edge::limits::{
     LINK_HELD_BYTES, LINK_REQUEST_BYTES_MAX, LINK_WAITING_BYTES_MAX, LINKS_PER_SHARD_MAX,
     RECORD_BYTES_MAX, STRANGERS_MAX, receive_buffers,
 };
-use crate::edge::{letters::Post, links::Links};
+use crate::edge::{letters::Post, links::Links, visiting::TakeAdmin};
 use broker_core::{id::ShardId, limits::share, machine::Machine};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,10 +38,6 @@ pub struct ShardConfig<M: Machine> {
     /// The receiver of the shard's reports. With room for two events a shard, or an event waits for it.
     pub events: Sender<ShardEvent>,
 }
-
-/// Takes one end of a connection for pages of the admin listener, and the address of the client whose bytes come
-/// through it; false when there is no room.
-pub type TakeAdmin = Arc<dyn Fn(OwnedFd, SocketAddr) -> bool + Send + Sync>;
 
 /// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
 /// `TCP_USER_TIMEOUT` that are set on it hold for what it accepts.

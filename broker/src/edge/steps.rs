@@ -5,11 +5,12 @@ use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
 use crate::edge::letters::{Post, Scraped};
 use crate::edge::links::{LinkEnd, link_end};
+use crate::edge::visiting::visit;
 use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
+use broker_core::clock_jump::Leap;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use broker_core::work_units;
-use broker_core::{address_shares::Origin, clock_jump::Leap};
 use ring::{Completion, Key, Received};
 use std::io;
 
@@ -59,7 +60,6 @@ impl<M: Machine> Edge<M> {
         match link_end(key) {
             Some(LinkEnd::Link(place)) => sessions.link_received(place, received, more, io),
             Some(LinkEnd::Client(place)) => sessions.client_received(place, received, io),
-            Some(LinkEnd::Page(side, place)) => self.pages.received(place, side, received, io),
             None => {
                 debug_assert!(false, "a connection outlives what is armed on it");
                 if let Received::Bytes(lent) = received {
@@ -74,7 +74,6 @@ impl<M: Machine> Edge<M> {
         match end {
             LinkEnd::Link(place) => sessions.link_sent(place, flight, result, io),
             LinkEnd::Client(place) => sessions.client_sent(place, flight, result, io),
-            LinkEnd::Page(side, place) => self.pages.sent((place, side), flight, result, io),
         }
     }
 
@@ -184,7 +183,6 @@ impl<M: Machine> Edge<M> {
             connections.cut(session, &mut self.io.counts);
         }
         self.sessions.close_links(&mut self.io);
-        self.pages.end_all(&mut self.io);
     }
 }
 
@@ -229,29 +227,10 @@ impl<M: Machine> Edge<M> {
         let Some(departed) = self.sessions.depart(session, &mut self.io) else {
             return;
         };
-        let remote = departed.remote();
-        let has_place = self.pages.are_served() && self.open_for(Origin::of(remote.ip()));
-        let joined = has_place.then(|| self.pages.join(remote));
-        if joined.as_ref().is_some_and(Option::is_none) {
-            self.io.descriptors.closed();
-        }
         let io = &mut self.io;
-        match joined.flatten() {
-            Some(thread) => self
-                .pages
-                .begin(departed.client, thread, &departed.sent.bytes, io),
-            None => self.sessions.return_client(departed.back(None), io),
+        match visit(departed, self.admin.as_ref(), io) {
+            Ok(()) => io.descriptors.closed(),
+            Err(returned) => self.sessions.return_client(*returned, io),
         }
-    }
-
-    /// Counts a descriptor for a client from `origin`. False, and it is not counted, when there is none and nobody
-    /// makes room.
-    fn open_for(&mut self, origin: Origin) -> bool {
-        let crowded = self.io.count_descriptor();
-        let room = !crowded || self.make_room(origin);
-        if !room {
-            self.io.descriptors.closed();
-        }
-        room
     }
 }

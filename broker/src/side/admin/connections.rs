@@ -10,7 +10,7 @@
 //! A connection that became an event stream gives up its place and its descriptor of these: streams have a bound of
 //! their own. It lives for as long as its peer reads.
 
-use crate::edge::TakeAdmin;
+use crate::edge::{Secured, TakeAdmin, Visiting};
 use crate::limits::{
     ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_HEAD_BYTES_MAX,
     ADMIN_UNREAD_BYTES_MAX, LAN_CONNECTIONS_MAX, LEAVING_MAX, STREAMS_MAX,
@@ -31,7 +31,6 @@ use socket2::SockRef;
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -98,6 +97,8 @@ pub(crate) struct Door {
 /// One connection inside.
 pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
+    /// Its engine, of one that a shard passed on.
+    secured: Option<Secured>,
     spoke: bool,
     seat: Seat,
     /// Whether it is an event stream.
@@ -203,7 +204,7 @@ impl Door {
     /// The next one that comes in.
     pub(crate) async fn accept(&mut self) -> Visitor {
         let of_lan = matches!(self.source, Source::Shards(_));
-        let (socket, from, held) = match &mut self.source {
+        let (socket, from, held, secured) = match &mut self.source {
             Source::Listeners {
                 sockets,
                 inside,
@@ -216,14 +217,16 @@ impl Door {
                 *accepted += 1;
                 let from = canonical(from);
                 let place = inside.enter(Origin::of(from.ip()));
-                (Arc::new(socket), from, descriptor.map(|one| (place, one)))
+                let held = descriptor.map(|one| (place, one));
+                (Arc::new(socket), from, held, None)
             }
             Source::Shards(visits) => match visits.next().await {
                 Some(Visit {
                     socket,
                     remote,
+                    secured,
                     held,
-                }) => (Arc::new(socket), remote, Some(held)),
+                }) => (Arc::new(socket), remote, Some(held), Some(secured)),
                 None => pending().await, // all shards have ended, and the process ends
             },
         };
@@ -240,6 +243,7 @@ impl Door {
         };
         Visitor {
             socket,
+            secured,
             spoke: false,
             seat,
             streams: false,
@@ -340,6 +344,82 @@ impl Visitor {
     }
 }
 
+// The bytes of a connection that a shard passed on.
+
+impl Visitor {
+    /// Reads decrypted bytes, or the end.
+    fn poll_secured(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut received = [0; RECEIVED_BYTES];
+        loop {
+            // What the engine has to say need not be taken before more is read.
+            let _ = self.flush_secured(context)?;
+            let Some(secured) = &mut self.secured else {
+                return Poll::Ready(Ok(()));
+            };
+            let ready = secured.plain.len().min(buffer.remaining());
+            if ready > 0 || secured.has_ended {
+                buffer.put_slice(&secured.plain[..ready]);
+                secured.plain.drain(..ready);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.socket.poll_read_ready(context))?;
+            match self.socket.try_read(&mut received) {
+                Ok(read) => secured.received(&mut received[..read])?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Encrypts some bytes and sends what the socket takes of them; the rest goes before any others.
+    fn write_secured(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.flush_secured(context))?;
+        let mut taken = 0;
+        for part in parts {
+            let piece = &part[..part.len().min(PIECE_BYTES - taken)];
+            if let Some(secured) = &mut self.secured {
+                secured.encrypt(piece)?;
+            }
+            taken += piece.len();
+        }
+        let _ = self.flush_secured(context)?;
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Sends what was encrypted; nothing on a connection of the admin listener.
+    fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context)?;
+        while let Some(secured) = &mut self.secured
+            && !secured.unsent().is_empty()
+        {
+            ready!(self.socket.poll_write_ready(context))?;
+            match self.socket.try_write(secured.unsent()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(bytes) => {
+                    secured.sent(bytes);
+                    self.prolong(bytes);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Bytes received at a time.
+const RECEIVED_BYTES: usize = 8 << 10;
+
+/// Bytes encrypted at a time: the most of a record.
+const PIECE_BYTES: usize = 16 << 10;
+
 impl AsyncRead for Visitor {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -348,22 +428,24 @@ impl AsyncRead for Visitor {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.in_time(context)?;
-        loop {
-            ready!(this.socket.poll_read_ready(context))?;
-            match this.socket.try_read(buffer.initialize_unfilled()) {
-                Ok(read) => {
-                    buffer.advance(read);
-                    if !std::mem::replace(&mut this.spoke, true)
-                        && let Some((place, _)) = &this.held
-                    {
-                        place.spoke();
-                    }
-                    return Poll::Ready(Ok(()));
+        if this.secured.is_some() {
+            ready!(this.poll_secured(context, buffer))?;
+        } else {
+            loop {
+                ready!(this.socket.poll_read_ready(context))?;
+                match this.socket.try_read(buffer.initialize_unfilled()) {
+                    Ok(read) => break buffer.advance(read),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        if !std::mem::replace(&mut this.spoke, true)
+            && let Some((place, _)) = &this.held
+        {
+            place.spoke();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -373,8 +455,7 @@ impl AsyncWrite for Visitor {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .write(context, |socket| socket.try_write(bytes))
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -382,8 +463,11 @@ impl AsyncWrite for Visitor {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .write(context, |socket| socket.try_write_vectored(parts))
+        let this = self.get_mut();
+        if this.secured.is_some() {
+            return this.write_secured(context, parts);
+        }
+        this.write(context, |socket| socket.try_write_vectored(parts))
     }
 
     /// So an answer is in memory once: it is not copied behind its head.
@@ -391,12 +475,17 @@ impl AsyncWrite for Visitor {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().flush_secured(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.socket).shutdown(Shutdown::Write))
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(secured) = &mut this.secured {
+            secured.notify_close()?;
+        }
+        ready!(this.flush_secured(context))?;
+        Poll::Ready(SockRef::from(&*this.socket).shutdown(Shutdown::Write))
     }
 }
 
@@ -433,17 +522,15 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 // Connections that shards pass on: clients of a TLS listener that ask for pages, under `--lan`.
 //
-// A shard decrypts and copies the bytes; here is the other end of its pair of sockets. A place is kept for as long as
-// the connection is served. When none is left, the address with most makes room for others; to that one the shard
-// answers 503.
+// A shard has read the request, and gives all that it has of the connection. A place is kept for as long as that is
+// served. When none is left, the address with most makes room for others; to that one the shard answers 503.
 
 /// Connections that shards have passed on and nobody serves yet.
 pub struct Visits(Receiver<Passed>);
 
 /// Such a connection.
 struct Passed {
-    socket: OwnedFd,
-    remote: SocketAddr,
+    visiting: Visiting,
     held: Held,
 }
 
@@ -454,6 +541,7 @@ type Held = (Place, OwnedSemaphorePermit);
 pub(crate) struct Visit {
     pub(crate) socket: TcpStream,
     pub(crate) remote: SocketAddr,
+    pub(crate) secured: Secured,
     pub(crate) held: Held,
 }
 
@@ -463,20 +551,16 @@ pub fn visits() -> (TakeAdmin, Visits) {
     let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
     let descriptors = Arc::new(Semaphore::new(LAN_CONNECTIONS_MAX + LEAVING_MAX));
     let inside = Inside::new(LAN_CONNECTIONS_MAX);
-    let take = move |socket, remote: SocketAddr| {
+    let take = move |visiting: Visiting| {
         let Ok(descriptor) = Arc::clone(&descriptors).try_acquire_owned() else {
-            return false;
+            return Err(visiting);
         };
-        let Some(place) = inside.enter_if_fair(Origin::of(remote.ip())) else {
-            return false;
+        let Some(place) = inside.enter_if_fair(Origin::of(visiting.remote.ip())) else {
+            return Err(visiting);
         };
         let held = (place, descriptor);
-        let visit = Passed {
-            socket,
-            remote,
-            held,
-        };
-        passed.try_send(visit).is_ok()
+        let sent = passed.try_send(Passed { visiting, held });
+        sent.map_err(|refused| refused.into_inner().visiting)
     };
     (Arc::new(take), Visits(visits))
 }
@@ -485,18 +569,14 @@ impl Visits {
     /// The next one; `None` when no shard is left.
     pub(crate) async fn next(&mut self) -> Option<Visit> {
         loop {
-            let Passed {
-                socket,
-                remote,
-                held,
-            } = self.0.recv().await?;
-            // A stream of another family than its type says: nobody asks it for addresses.
-            let socket = std::net::TcpStream::from(socket);
+            let Passed { visiting, held } = self.0.recv().await?;
+            let socket = std::net::TcpStream::from(visiting.socket);
             let opened = socket.set_nonblocking(true);
             if let Ok(socket) = opened.and_then(|()| TcpStream::from_std(socket)) {
                 return Some(Visit {
                     socket,
-                    remote,
+                    remote: visiting.remote,
+                    secured: visiting.secured,
                     held,
                 });
             }

@@ -1,0 +1,135 @@
+//! Connections that leave the edge for the side thread, which serves the pages of the admin listener under `--lan`: the
+//! socket, the engine, and what was read and not understood here. The side thread reads and writes through the engine.
+
+use crate::edge::departed::{Departed, Detached, Returned};
+use crate::edge::io::Io;
+use crate::edge::tls::{Read, Tls};
+use broker_core::machine::Machine;
+use broker_core::time::Now;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Takes a connection for pages of the admin listener; it comes back when there is no room.
+pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
+
+/// A client's connection, on its way to the side thread.
+pub struct Visiting {
+    /// With nothing armed and nothing in flight.
+    pub socket: OwnedFd,
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// What goes in and out.
+    pub secured: Secured,
+}
+
+/// The bytes of such a connection, on both sides of its engine.
+pub struct Secured {
+    pub(crate) tls: Box<Tls>,
+    /// Decrypted bytes that nobody has read.
+    pub(crate) plain: Vec<u8>,
+    /// Encrypted bytes that were not sent.
+    cipher: Vec<u8>,
+    /// Nothing more comes.
+    pub(crate) has_ended: bool,
+}
+
+/// Passes a client to the side thread, where there is one and it has room.
+///
+/// # Errors
+/// It comes back, for the machine to answer it.
+pub(crate) fn visit<M: Machine>(
+    departed: Departed<M>,
+    take: Option<&TakeAdmin>,
+    io: &mut Io,
+) -> Result<(), Box<Returned<M>>> {
+    let remote = departed.remote();
+    let Departed {
+        mut client,
+        parcel,
+        sent,
+    } = departed;
+    client.discharge(io);
+    let refused = match (take, client.tls.take()) {
+        (Some(take), Some(tls)) => take(Visiting {
+            socket: client.socket,
+            remote,
+            secured: Secured::new(tls, sent.bytes, client.ended),
+        }),
+        (_, tls) => {
+            client.tls = tls;
+            return Err(back(client, parcel));
+        }
+    };
+    refused.map_err(
+        |Visiting {
+             socket, secured, ..
+         }| { back(Detached::new(socket, Some(secured.tls)), parcel) },
+    )
+}
+
+fn back<M: Machine>(client: Detached, parcel: M::Parcel) -> Box<Returned<M>> {
+    Box::new(Returned {
+        client,
+        parcel,
+        failed: None,
+        unsent: Vec::new(),
+    })
+}
+
+impl Secured {
+    /// Of an engine whose handshake is over, from which these bytes were read.
+    pub(crate) fn new(tls: Box<Tls>, plain: Vec<u8>, has_ended: bool) -> Self {
+        Self {
+            tls,
+            plain,
+            cipher: Vec::new(),
+            has_ended,
+        }
+    }
+
+    /// Decrypts what was received; nothing is the end.
+    ///
+    /// # Errors
+    /// The client broke the protocol.
+    pub(crate) fn received(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let is_end = bytes.is_empty();
+        let read = self.tls.read(bytes, &mut self.plain, Now(0));
+        // An alert, or an answer to a new key, goes before the next bytes.
+        let said = self.tls.write(&[], &mut self.cipher);
+        self.has_ended |= is_end || matches!(read, Read::End);
+        match read {
+            Read::Failed => Err(io::ErrorKind::InvalidData.into()),
+            Read::More | Read::End => said.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Encrypts bytes to be sent.
+    ///
+    /// # Errors
+    /// The connection can send no more.
+    pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.tls.write(bytes, &mut self.cipher);
+        written.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// The last word, once.
+    ///
+    /// # Errors
+    /// As of [`Self::encrypt`].
+    pub(crate) fn notify_close(&mut self) -> io::Result<()> {
+        self.tls.notify_close();
+        self.encrypt(&[])
+    }
+
+    /// Bytes that the socket has not taken.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.cipher
+    }
+
+    /// The socket has taken so many of them.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.cipher.drain(..bytes);
+    }
+}
