@@ -266,23 +266,23 @@ impl Page {
         }
     }
 
-    /// Sends what an engine has to say, and shuts the end of each side whose other has ended.
+    /// Sends what waits for the client, and shuts the end of each side whose other has ended.
     fn pass_ends_on(&mut self, place: u32, io: &mut Io) {
         for side in Side::BOTH {
-            let ends = self.side(side.other()).ended && !self.shut[side as usize];
-            let is_last = ends && self.waiting.is_empty();
-            let half = self.side(side);
-            if half.sending {
-                continue;
-            }
-            if let Some(tls) = &mut half.tls {
-                if is_last {
-                    tls.notify_close();
-                }
+            if side == Side::Client && !self.side(side).sending {
                 let waiting = std::mem::take(&mut self.waiting);
                 self.send(place, side, &waiting, io);
             }
-            if ends && !self.side(side).sending {
+            let ends = self.side(side.other()).ended && !self.shut[side as usize];
+            let half = self.side(side);
+            if !ends || half.sending {
+                continue;
+            }
+            if let Some(tls) = &mut half.tls {
+                tls.notify_close();
+                self.send(place, side, &[], io);
+            }
+            if !self.side(side).sending {
                 self.shut[side as usize] = true;
                 let _ = SockRef::from(&self.side(side).socket).shutdown(Shutdown::Write);
             }
