@@ -268,7 +268,6 @@ fn node_findings(place: &Place, survey: &Survey) -> Vec<Finding> {
             )));
         }
     }
-    findings.extend(tunnels(survey));
     findings.extend(hosts(survey));
     match reports(&place.etcd, &place.name) {
         Err(why) => findings.push(warning(format!("the nodes cannot be asked: {why}"))),
@@ -320,21 +319,6 @@ fn hosts(survey: &Survey) -> Vec<Finding> {
             )),
         })
         .collect()
-}
-
-/// The number of tunnels that fit between two nodes; `None` with fewer than two members.
-fn tunnels(survey: &Survey) -> Option<Finding> {
-    let members = survey.nodes.iter();
-    let members = members.filter_map(|(name, node)| Some((name, node.inner.as_ref()?)));
-    let ports: Vec<String> = members
-        .map(|(name, inner)| format!("{name} has {}", inner.ports.len()))
-        .collect();
-    (ports.len() > 1).then(|| {
-        ok(format!(
-            "{TUNNELS_PER_PORT} tunnels fit from each node to each inner port of another one: {}",
-            ports.join(", ")
-        ))
-    })
 }
 
 fn silent(reports: &Reports) -> impl Iterator<Item = Finding> {
@@ -477,9 +461,6 @@ fn named(
     }
     ok(text)
 }
-
-/// From one address to one port of another one: what Linux picks ports from (`net.ipv4.ip_local_port_range`).
-const TUNNELS_PER_PORT: &str = "about 28,000";
 
 /// Digits of a SHA-256 that are enough to tell files apart.
 const SHA256_SHOWN: usize = 12;
@@ -667,25 +648,6 @@ mod nodes_tests {
             found[0]
                 .text
                 .starts_with("localhost, where nodes reach n3, is ")
-        );
-    }
-
-    #[test]
-    fn what_fits_between_nodes_follows_from_their_ports() {
-        let mut survey = Survey::default();
-        let ports: [&[u16]; 2] = [&[], &[7443, 7445, 7446]];
-        for (number, ports) in ports.iter().enumerate() {
-            let status = NodeStatus {
-                inner: Some(InnerAddress::new("10.0.0.1:7443", ports)),
-                ..NodeStatus::default()
-            };
-            assert_eq!(tunnels(&survey), None);
-            survey.nodes.insert(format!("n{number}").into(), status);
-        }
-        let found = tunnels(&survey).unwrap();
-        assert_eq!(
-            found.text,
-            "about 28,000 tunnels fit from each node to each inner port of another one: n0 has 1, n1 has 3"
         );
     }
 

@@ -60,8 +60,8 @@ struct Turn {
     host: usize,
 }
 
-/// The next address of each node for one shard. It connects to all ports of a node in turn, since from one address to
-/// one port of another there are about 28,000 connections.
+/// The next address of each node for one shard. It connects to all ports of a node in turn, so that
+/// all shards of that one take a part of the handshakes.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Vec<Turn>);
 

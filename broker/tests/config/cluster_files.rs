@@ -4,7 +4,7 @@
 use super::machine;
 use broker::config::{Arguments, Command, ServeFlags, load_text};
 use broker::memory;
-use broker_core::settings::{Link, Settings};
+use broker_core::settings::Settings;
 use clap::Parser;
 use std::path::Path;
 use std::process;
@@ -85,7 +85,6 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
         load(config);
         has_what_it_names(&set["template"]["spec"], &settings);
         // Nodes alone reach the ports of nodes.
-        assert_ne!(settings.cluster.link, Some(Link::Plain));
         let rules = of_kind("NetworkPolicy")["spec"]["ingress"].as_vec();
         let rules = rules.expect("rules");
         assert_eq!(rules.len(), if nodes > 1 { 2 } else { 1 });

@@ -360,10 +360,6 @@ const BROKEN: &[(&str, &str)] = &[
          nodes",
     ),
     (
-        "[cluster]|link = 'ssl'",
-        "f.toml:2:8: cluster.link = 'ssl': allowed \"tls\", \"plain\"",
-    ),
-    (
         "[cluster]|direct = true|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:0'|map_file = 'm'",
         "f.toml:2:10: cluster.direct = true: allowed with advertise.domain, below which the nodes have their names",
     ),
@@ -372,121 +368,121 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:1:1: cluster = { … }: allowed name, node, secret_file, listen and one of etcd and map_file together",
     ),
     (
-        "listen = ['http://127.0.0.1:7443']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+        "listen = ['http://127.0.0.1:7443']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
          listen = '127.0.0.1:7443'|map_file = 'm'",
-        "f.toml:7:10: cluster.listen = 127.0.0.1:7443: allowed an address and port that no other listener has",
+        "f.toml:6:10: cluster.listen = 127.0.0.1:7443: allowed an address and port that no other listener has",
     ),
     (
-        "auth = 'none'|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+        "auth = 'none'|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
          listen = '10.0.0.1:7443'|map_file = 'm'",
-        "f.toml:7:10: cluster.listen = 10.0.0.1:7443: allowed loopback addresses only, since auth none lets everybody \
+        "f.toml:6:10: cluster.listen = 10.0.0.1:7443: allowed loopback addresses only, since auth none lets everybody \
          in",
     ),
     (
-        "listen = ['http://127.0.0.1:7444']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+        "listen = ['http://127.0.0.1:7444']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
+         listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
+        "f.toml:6:10: cluster.listen = 127.0.0.1:7443: allowed a port with a free one behind it, which messages \
+         between nodes take, or cluster.peers with another",
+    ),
+    (
+        "[admin]|listen = '127.0.0.1:7444'|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
          listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
         "f.toml:7:10: cluster.listen = 127.0.0.1:7443: allowed a port with a free one behind it, which messages \
          between nodes take, or cluster.peers with another",
     ),
     (
-        "[admin]|listen = '127.0.0.1:7444'|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
-         listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
-        "f.toml:8:10: cluster.listen = 127.0.0.1:7443: allowed a port with a free one behind it, which messages \
-         between nodes take, or cluster.peers with another",
-    ),
-    (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:65535'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:65535'|\
          etcd = ['http://a:1']",
-        "f.toml:6:10: cluster.listen = 127.0.0.1:65535: allowed a port with a free one behind it, which messages \
+        "f.toml:5:10: cluster.listen = 127.0.0.1:65535: allowed a port with a free one behind it, which messages \
          between nodes take, or cluster.peers with another",
     ),
     (
-        "shards = 3|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+        "shards = 3|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
          listen = '127.0.0.1:65533'|etcd = ['http://a:1']",
-        "f.toml:7:10: cluster.listen = 127.0.0.1:65533: allowed ports up to 65532, since 3 shards listen on others \
+        "f.toml:6:10: cluster.listen = 127.0.0.1:65533: allowed ports up to 65532, since 3 shards listen on others \
          behind it",
     ),
     (
         "shards = 3|listen = ['http://127.0.0.1:7446']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
-         link = 'plain'|listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
-        "f.toml:8:10: cluster.listen = 127.0.0.1:7443: allowed a port with free ones behind it: of 3 shards one also \
+         listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
+        "f.toml:7:10: cluster.listen = 127.0.0.1:7443: allowed a port with free ones behind it: of 3 shards one also \
          listens on 7446, which another listener has",
     ),
     (
-        "shards = 3|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+        "shards = 3|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
          listen = '127.0.0.1:7443'|peers = '127.0.0.1:7445'|etcd = ['http://a:1']",
-        "f.toml:8:9: cluster.peers = 127.0.0.1:7445: allowed an address and port that no other listener has",
+        "f.toml:7:9: cluster.peers = 127.0.0.1:7445: allowed an address and port that no other listener has",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['https://10.0.0.1:2379/v3']|etcd_ca = 'c'",
-        "f.toml:7:8: cluster.etcd = ['https://10.0.0.1:2379/v3']: allowed https://HOST:PORT or http://HOST:PORT, such \
+        "f.toml:6:8: cluster.etcd = ['https://10.0.0.1:2379/v3']: allowed https://HOST:PORT or http://HOST:PORT, such \
          as https://10.0.0.11:2379",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = []",
-        "f.toml:7:8: cluster.etcd = []: allowed a list of URLs, not empty",
+        "f.toml:6:8: cluster.etcd = []: allowed a list of URLs, not empty",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['http://a:1', 'http://b:1', 'http://a:1']",
-        "f.toml:7:8: cluster.etcd = http://a:1: allowed each URL once",
+        "f.toml:6:8: cluster.etcd = http://a:1: allowed each URL once",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['http://a:1']|map_file = 'm'",
-        "f.toml:8:12: cluster.map_file = m: allowed one of etcd and map_file",
+        "f.toml:7:12: cluster.map_file = m: allowed one of etcd and map_file",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['https://a:1']",
-        "f.toml:7:8: cluster.etcd = https://a:1: allowed https:// together with etcd_ca",
+        "f.toml:6:8: cluster.etcd = https://a:1: allowed https:// together with etcd_ca",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['http://a:1']|etcd_ca = 'c'",
-        "f.toml:8:11: cluster.etcd_ca = c: allowed with URLs of https:// in etcd only",
+        "f.toml:7:11: cluster.etcd_ca = c: allowed with URLs of https:// in etcd only",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['https://a:1']|etcd_ca = 'c'|etcd_key = 'k'",
-        "f.toml:9:12: cluster.etcd_key = k: allowed together with etcd_cert",
+        "f.toml:8:12: cluster.etcd_key = k: allowed together with etcd_cert",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['http://a:1']|etcd_user = 'u'",
-        "f.toml:8:13: cluster.etcd_user = u: allowed together with etcd_password_file",
+        "f.toml:7:13: cluster.etcd_user = u: allowed together with etcd_password_file",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          map_file = 'm'|etcd_user = 'u'|etcd_password_file = 'p'",
-        "f.toml:8:13: cluster.etcd_user = u: allowed with etcd only",
+        "f.toml:7:13: cluster.etcd_user = u: allowed with etcd only",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['http://a:1']|lease = '4s'",
-        "f.toml:8:9: cluster.lease = '4s': allowed a duration from \"5s\" to \"1m\"",
+        "f.toml:7:9: cluster.lease = '4s': allowed a duration from \"5s\" to \"1m\"",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          etcd = ['http://a:1']|lease = '5500ms'",
-        "f.toml:8:9: cluster.lease = 5500ms: allowed whole seconds",
+        "f.toml:7:9: cluster.lease = 5500ms: allowed whole seconds",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          map_file = 'm'|lease = '20s'",
-        "f.toml:8:9: cluster.lease = 20s: allowed with etcd only",
+        "f.toml:7:9: cluster.lease = 20s: allowed with etcd only",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:1'|\
          map_file = 'm'|etcd_quota_bytes = 16777216",
-        "f.toml:8:20: cluster.etcd_quota_bytes = 16777216: allowed with etcd only",
+        "f.toml:7:20: cluster.etcd_quota_bytes = 16777216: allowed with etcd only",
     ),
     (
-        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '0.0.0.0:1'|\
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '0.0.0.0:1'|\
          etcd = ['http://a:1']",
-        "f.toml:6:10: cluster.listen = 0.0.0.0:1: allowed the address at which other nodes reach this one, which they \
+        "f.toml:5:10: cluster.listen = 0.0.0.0:1: allowed the address at which other nodes reach this one, which they \
          learn from etcd; any together with cluster.advertise",
     ),
 ];

@@ -108,7 +108,7 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
 
 #[test]
 fn a_development_server_is_no_node_of_a_cluster() {
-    let text = "[cluster]\nname = 'prod'\nnode = 'n1'\nsecret_file = 's'\nlisten = '127.0.0.1:0'\nlink = 'plain'\n\
+    let text = "[cluster]\nname = 'prod'\nnode = 'n1'\nsecret_file = 's'\nlisten = '127.0.0.1:0'\n\
                 map_file = 'm'";
     let load =
         |arguments: &[&str]| load_text(Path::new("f.toml"), text, &flags(arguments), &machine());

@@ -91,9 +91,9 @@ fn a_page_leaves_with_all_that_came_and_a_call_before_it_is_answered() {
     );
     assert!(server.leaves(session, &[PAGE, b"more"].concat()));
     let mut parcel = server.shard.release(session);
-    let tunnelled = Shard::passed_on(&mut parcel).expect("it goes to the side thread");
-    assert_eq!(tunnelled.bytes, [PAGE, b"more"].concat());
-    assert!(!tunnelled.repeats);
+    let passed_on = Shard::passed_on(&mut parcel).expect("it goes to the side thread");
+    assert_eq!(passed_on.bytes, [PAGE, b"more"].concat());
+    assert!(!passed_on.repeats);
     // There is no room for it.
     let back = server.shard.bounce(parcel, server.at);
     let refused = server.answer(back);

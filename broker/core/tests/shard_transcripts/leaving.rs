@@ -1,7 +1,7 @@
-//! A node of a cluster that ends: the tunnels of its clients, and requests that are not answered yet.
+//! A node of a cluster that ends: its clients on links, and requests that are not answered yet.
 
 use super::client::peer;
-use super::lost_owners::{OWNER, with_tunnels};
+use super::lost_owners::{OWNER, with_clients_on_links};
 use super::slots::{Node, arn, held};
 use super::words::upgrade;
 use broker_core::id::NodeId;
@@ -12,7 +12,7 @@ const DRAIN_MS: u64 = 20_000;
 
 const REFUSED: &str = "HTTP/1.1 503 ";
 
-/// The tunnels that leave in this time, and after how many milliseconds; and whether the shard has drained.
+/// The clients that leave in this time, and after how many milliseconds; and whether the shard has drained.
 fn left(node: &mut Node, ms: u64) -> (Vec<(u32, u64)>, bool) {
     let (began, until) = (node.at.now, node.at.now.after(ms));
     let (mut left, mut is_drained) = (Vec::new(), false);
@@ -41,8 +41,8 @@ fn drain(node: &mut Node) {
 }
 
 #[test]
-fn tunnels_leave_over_a_quarter_of_a_drain_the_masters_first() {
-    let mut node = with_tunnels(&[Some("v1"), None, Some("v2"), None, Some("v3")]);
+fn clients_on_links_leave_over_a_quarter_of_a_drain_the_masters_first() {
+    let mut node = with_clients_on_links(&[Some("v1"), None, Some("v2"), None, Some("v3")]);
     drain(&mut node);
     let times = [0, 1, 2, 3, 4].map(|nth| nth * (DRAIN_MS / 4) / 5);
     let expected: Vec<(u32, u64)> = [1, 3, 0, 2, 4].into_iter().zip(times).collect();
@@ -74,7 +74,7 @@ fn on_its_way(node: &mut Node) -> (<Shard as Machine>::Parcel, Vec<u8>) {
 
 #[test]
 fn an_upgrade_that_is_not_answered_is_awaited_and_refused() {
-    let mut node = with_tunnels(&[]);
+    let mut node = with_clients_on_links(&[]);
     let (parcel, bytes) = on_its_way(&mut node);
     drain(&mut node);
     assert_eq!(left(&mut node, 1_000), (Vec::new(), false), "it is awaited");
@@ -88,7 +88,7 @@ fn an_upgrade_that_is_not_answered_is_awaited_and_refused() {
 
 #[test]
 fn a_request_that_waits_for_an_owner_is_refused() {
-    let mut node = with_tunnels(&[]);
+    let mut node = with_clients_on_links(&[]);
     let slot = held(&node.map).slot;
     node.map.assign(slot, None);
     let parked = node.connect(None);

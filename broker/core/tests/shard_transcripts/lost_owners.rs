@@ -1,4 +1,4 @@
-//! Tunnels whose channel another node gets: which are closed, when, and in which order.
+//! Clients on links whose channel another node gets: which are closed, when, and in which order.
 
 use super::slots::{Node, held};
 use broker_core::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
@@ -9,8 +9,8 @@ use broker_core::shard::{Letter, Shard};
 pub(crate) const OWNER: NodeId = NodeId(3);
 const NEXT: NodeId = NodeId(4);
 
-/// A node with tunnels to the owner of the channel: one for each of these clients, by its place.
-pub(crate) fn with_tunnels(clients: &[Option<&str>]) -> Node {
+/// A node with a link to the owner of the channel: these clients are on it, by their places.
+pub(crate) fn with_clients_on_links(clients: &[Option<&str>]) -> Node {
     let mut node = Node::new();
     node.map.assign(held(&node.map).slot, Some(OWNER));
     node.tick(0);
@@ -36,7 +36,7 @@ fn moves(node: &mut Node, owner: Option<NodeId>, is_given: bool) {
     node.input(Input::Letter(Letter::Slots));
 }
 
-/// The tunnels that are closed in this time, and after how many milliseconds.
+/// The clients that are closed in this time, and after how many milliseconds.
 fn closed(node: &mut Node, ms: u64) -> Vec<(u32, u64)> {
     let (began, until) = (node.at.now, node.at.now.after(ms));
     let mut closed = Vec::new();
@@ -58,10 +58,10 @@ fn places(closed: &[(u32, u64)]) -> Vec<u32> {
 }
 
 #[test]
-fn tunnels_to_a_lost_owner_are_closed_the_masters_first() {
+fn clients_of_a_lost_owner_are_closed_the_masters_first() {
     for (is_given, span) in [(false, LOST_CLOSE_MS), (true, GIVEN_CLOSE_MS)] {
         let clients = [Some("v1"), Some("v2"), None, Some("v3"), None];
-        let mut node = with_tunnels(&clients);
+        let mut node = with_clients_on_links(&clients);
         assert_eq!(closed(&mut node, 5_000), [], "its owner has it");
         moves(&mut node, Some(NEXT), is_given);
         let times = [0, 1, 2, 3, 4].map(|nth| span * nth / 5);
@@ -73,7 +73,7 @@ fn tunnels_to_a_lost_owner_are_closed_the_masters_first() {
 
 #[test]
 fn a_slot_without_an_owner_closes_nothing_and_one_that_is_here_closes_all() {
-    let mut node = with_tunnels(&[None, Some("v1")]);
+    let mut node = with_clients_on_links(&[None, Some("v1")]);
     moves(&mut node, None, false);
     assert_eq!(closed(&mut node, 30_000), []);
     moves(&mut node, Some(OWNER), false);
@@ -83,8 +83,8 @@ fn a_slot_without_an_owner_closes_nothing_and_one_that_is_here_closes_all() {
 }
 
 #[test]
-fn a_tunnel_that_has_ended_is_not_closed_nor_is_the_next_one_at_its_place() {
-    let mut node = with_tunnels(&[None, Some("v1"), Some("v2")]);
+fn a_client_that_has_left_is_not_closed_nor_is_the_next_one_at_its_place() {
+    let mut node = with_clients_on_links(&[None, Some("v1"), Some("v2")]);
     moves(&mut node, Some(NEXT), false);
     assert_eq!(places(&closed(&mut node, 0)), [0]);
     for place in [1, 2] {
@@ -97,8 +97,8 @@ fn a_tunnel_that_has_ended_is_not_closed_nor_is_the_next_one_at_its_place() {
 }
 
 #[test]
-fn a_tunnel_that_comes_too_late_is_closed() {
-    let mut node = with_tunnels(&[Some("v1")]);
+fn a_client_that_comes_too_late_is_closed() {
+    let mut node = with_clients_on_links(&[Some("v1")]);
     moves(&mut node, Some(NEXT), true);
     assert_eq!(places(&closed(&mut node, 5_000)), [0]);
     enter(&mut node, None, 1, OWNER);
@@ -107,25 +107,25 @@ fn a_tunnel_that_comes_too_late_is_closed() {
 }
 
 #[test]
-fn many_tunnels_are_spread_evenly_and_each_is_closed_once() {
-    const TUNNELS: u32 = 400;
-    let mut node = with_tunnels(&[]);
-    for place in 0..TUNNELS {
+fn many_clients_are_spread_evenly_and_each_is_closed_once() {
+    const CLIENTS: u32 = 400;
+    let mut node = with_clients_on_links(&[]);
+    for place in 0..CLIENTS {
         // Not more at one moment than a turn answers.
         node.tick(1);
         enter(&mut node, Some(&format!("v{place}")), place, OWNER);
     }
     moves(&mut node, Some(NEXT), false);
     let closed = closed(&mut node, 5_000);
-    assert_eq!(places(&closed), (0..TUNNELS).collect::<Vec<_>>());
+    assert_eq!(places(&closed), (0..CLIENTS).collect::<Vec<_>>());
     let half = closed.iter().filter(|(_, ms)| *ms < LOST_CLOSE_MS / 2);
     assert_eq!(half.count(), 200);
     assert!(closed.iter().all(|(_, ms)| *ms < LOST_CLOSE_MS));
 }
 
 #[test]
-fn tunnels_of_a_dead_link_are_closed_masters_first_and_others_stay() {
-    let mut node = with_tunnels(&[Some("v1"), None, Some("v2"), Some("v3")]);
+fn clients_of_a_dead_link_are_closed_masters_first_and_others_stay() {
+    let mut node = with_clients_on_links(&[Some("v1"), None, Some("v2"), Some("v3")]);
     let now = node.at.now;
     node.shard.link_died(&[0, 1, 3, 9], now);
     let closed = closed(&mut node, 5_000);
@@ -136,7 +136,7 @@ fn tunnels_of_a_dead_link_are_closed_masters_first_and_others_stay() {
 /// An upgrade that the owner of before had not answered.
 #[test]
 fn a_request_that_comes_back_goes_to_the_next_owner_at_once() {
-    let mut node = with_tunnels(&[]);
+    let mut node = with_clients_on_links(&[]);
     let session = node.connect(None);
     let mut parcel = node.shard.release(session);
     let sent = Shard::passed_on(&mut parcel).expect("it is for another node");

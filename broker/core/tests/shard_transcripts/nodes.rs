@@ -352,7 +352,7 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
 }
 
 #[test]
-fn no_room_for_a_tunnel_is_no_fault_of_the_owner() {
+fn no_room_on_a_link_is_no_fault_of_the_owner() {
     let mut node = Node::new();
     let session = node.open(false);
     assert_eq!(node.receive(session, &describe(THERE)), Some(NodeId(1)));
@@ -371,8 +371,8 @@ fn no_room_for_a_tunnel_is_no_fault_of_the_owner() {
 }
 
 #[test]
-fn tunnels_have_places_by_account() {
-    let mut node = Node::with_places(8); // seven, since one is kept for those that are not admitted
+fn clients_on_links_have_places_by_account() {
+    let mut node = Node::with_places(4); // three, since one is kept for those that are not admitted
     let others = String::from_utf8(upgrade(THERE)).expect("text");
     let others = others.replace(ACCOUNT, OTHER_ACCOUNT).into_bytes();
     let begin = |node: &mut Node, request: &[u8], place| {
@@ -392,7 +392,7 @@ fn tunnels_have_places_by_account() {
     for place in 0..3 {
         assert_eq!(begin(&mut node, &upgrade(THERE), place), (true, vec![]));
     }
-    // The newest tunnel of the account that has three makes room.
+    // The newest one of the account that has three makes room.
     assert_eq!(begin(&mut node, &others, 3), (true, vec![2]));
     node.shard.left_link(2);
     // It finds no room itself, and is refused before anybody is connected to.

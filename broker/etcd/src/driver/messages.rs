@@ -236,7 +236,7 @@ impl<P: Peers> Post<P> {
 // so names are looked up again after a while, and soon when a node was not reached.
 //
 // Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
-// be the third of each tunnel.
+// be the third of each link.
 
 /// The names of the roster's hosts.
 #[derive(Debug, Default)]

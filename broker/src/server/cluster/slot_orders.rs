@@ -132,7 +132,7 @@ impl Desk {
         });
     }
 
-    /// Has every shard look at the map: tunnels may have lost their owners.
+    /// Has every shard look at the map: clients on links may have lost their owners.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());

@@ -1,4 +1,4 @@
-//! A node all of whose connections are tunnels of one tenant to the other node, beside a tenant of another account.
+//! A node all of whose connections are clients of one tenant that the other node serves, beside a tenant of another account.
 
 use super::meeting::{assert_gone, exchange};
 use super::nodes::Files;
@@ -14,13 +14,12 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 
-/// Connections of the node, and the tunnels that it may have of them: a sixteenth is kept for those that were not
-/// admitted, and a tunnel has two.
+/// Connections of the node, and those of them that may be on links: a sixteenth is kept for those that were not admitted.
 const CONNECTIONS: usize = 100;
-const TUNNELS: usize = (CONNECTIONS - CONNECTIONS / 16) / 2;
+const ON_LINKS: usize = CONNECTIONS - CONNECTIONS / 16;
 
 #[test]
-fn tunnels_of_one_tenant_make_room_for_another() {
+fn clients_of_one_tenant_make_room_for_another() {
     let files = Files::new();
     files.write_map("map", ["0", "1-4095"]);
     fs::write(files.path("credentials.toml"), credentials()).expect("a file under target/");
@@ -37,14 +36,14 @@ fn tunnels_of_one_tenant_make_room_for_another() {
     let theirs = create(&owner, &tenant);
     let own = create(&owner, &neighbour);
     let mut held = Vec::new();
-    for number in 0..TUNNELS + 5 {
+    for number in 0..ON_LINKS + 5 {
         let viewer = Call::viewer(&front, &theirs, &format!("v{number}"));
         let (status, connection) = upgrade(ATTACKER, &front, &tenant, viewer);
         if status == 101 {
             held.push(connection.into_parts().0);
         }
     }
-    assert_eq!(held.len(), TUNNELS);
+    assert_eq!(held.len(), ON_LINKS);
     let join = |call| {
         let (status, connection) = upgrade(HEALTHY, &front, &neighbour, call);
         assert_eq!(status, 101, "a newcomer below its part");
@@ -53,10 +52,10 @@ fn tunnels_of_one_tenant_make_room_for_another() {
     let mut master = join(Call::master(&front, &own));
     let mut viewer = join(Call::viewer(&front, &own, "v1"));
     exchange(&mut master, &mut viewer);
-    let closed: Vec<usize> = (0..TUNNELS).filter(|at| was_closed(&held[*at])).collect();
+    let closed: Vec<usize> = (0..ON_LINKS).filter(|at| was_closed(&held[*at])).collect();
     assert_eq!(
         closed,
-        [TUNNELS - 2, TUNNELS - 1],
+        [ON_LINKS - 2, ON_LINKS - 1],
         "one for each, the newest"
     );
     drop(held);

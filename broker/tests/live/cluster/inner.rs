@@ -1,244 +1,237 @@
-//! One node whose inner port the test connects to, as another node would, or a stranger.
+//! The test in the place of the other node: at the inner port of one, as a stranger or as a front; and as an owner.
 
 use super::nodes::{Files, NAME, NONE, SECRET, create};
-use crate::http::{Connection, exchange};
-use crate::peer::{master_query, upgrade_head};
+use crate::http::Connection;
+use crate::peer::{master_query, tcp_from, upgrade_head, viewer_query};
 use crate::process::Broker;
-use codec::proxy::{
-    CallEntry, GREETING_BYTES, Link, LinkKey, ProxyHeader, read_greeting, write, write_ahead,
-    write_call, write_upgrade,
-};
+use broker_core::cluster::limits::INNER_VERSION;
+use broker_core::cluster::secret::ClusterSecret;
+use codec::link::{Client, Frame, Hello, Kind, NodeName, Open, Reader, write};
+use link::{Keys, Purpose};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use testkit::until;
 
-pub(crate) struct World {
-    pub(crate) node: Broker,
+/// The node `n1`, and the test in the place of `n2`.
+struct World {
+    node: Broker,
     files: Files,
 }
 
+/// A connection to an inner listener.
+type Inner = StreamOwned<ClientConnection, TcpStream>;
+
 impl World {
-    pub(crate) fn new(more: &str) -> Self {
+    /// One whose node has these slots.
+    fn new(slots: &str, others: &str, more: &str) -> Self {
         let files = Files::new();
-        files.write_map("map", ["0-4094", "4095"]);
+        files.write_map("map", [slots, others]);
         let node = files.start("n1", 1, more, NONE);
         Self { node, files }
     }
 
-    pub(crate) fn connect(&self) -> Inner {
-        let mut stream = TcpStream::connect(self.files.inner[0]).expect("an inner listener");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(15)))
-            .expect("set");
-        let mut greeting = [0; GREETING_BYTES];
-        stream.read_exact(&mut greeting).expect("a greeting");
-        let challenge = read_greeting(&greeting)
-            .expect("a greeting")
-            .expect("whole");
-        Inner { stream, challenge }
+    /// One whose node has nearly all of them.
+    fn owner(more: &str) -> Self {
+        Self::new("0-4094", "4095", more)
     }
 
-    pub(crate) fn refused(&self, reason: &str) -> f64 {
+    /// A connection on which nothing was said.
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.files.inner[0]).expect("an inner listener");
+        let most = Some(Duration::from_secs(15));
+        stream.set_read_timeout(most).expect("set");
+        stream
+    }
+
+    /// One of a node with these keys.
+    fn secured(&self, keys: &Keys) -> Inner {
+        let config = keys.client(Purpose::Link).expect("a configuration");
+        let name = ServerName::try_from("n1").expect("a name");
+        let engine = ClientConnection::new(Arc::new(config), name).expect("an engine");
+        StreamOwned::new(engine, self.connect())
+    }
+
+    /// A link on which this client has begun.
+    fn link(&self, client: Client, request: &[u8]) -> Inner {
+        let mut inner = self.secured(&keys(SECRET[0], NAME));
+        let mut bytes = hello(INNER_VERSION, NAME, "n1");
+        let open = Open {
+            client,
+            request_bytes: u32::try_from(request.len()).expect("short"),
+            begin: request,
+        };
+        write(&mut bytes, 1, &Frame::Open(open));
+        inner.write_all(&bytes).expect("sent");
+        inner
+    }
+
+    fn refused(&self, reason: &str) -> f64 {
         let name = format!("heliograph_cluster_inner_refused_total{{reason=\"{reason}\"}}");
         self.node.scrape().sum(&name)
     }
 
-    pub(crate) fn accepted(&self) -> f64 {
-        let name = "heliograph_cluster_inner_accepted_total";
-        self.node.scrape().sum(name)
+    fn failed(&self, reason: &str) -> f64 {
+        let name = format!("heliograph_cluster_link_failures_total{{reason=\"{reason}\"}}");
+        self.node.scrape().sum(&name)
     }
 
-    /// A valid header still leads to an answer.
+    /// A client of another node gets an answer.
     fn assert_serves(&self) {
-        let mut inner = self.connect();
-        inner.say(
-            &[
-                &inner.header(&client(1))[..],
-                b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            ]
-            .concat(),
-        );
-        let answer = inner.rest();
+        let mut inner = self.link(client(1, Kind::Call), GET);
+        let answer = answer(&mut inner);
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-        assert!(
-            answer.to_lowercase().contains("\r\nconnection: close\r\n"),
-            "{answer}"
-        );
     }
 }
 
-/// A connection to an inner listener that was greeted.
-pub(crate) struct Inner {
-    pub(crate) stream: TcpStream,
-    challenge: [u8; 32],
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// The keys of nodes with this secret: its first byte, again and again.
+fn keys(byte: u8, cluster: &str) -> Keys {
+    let digits = format!("{byte:02x}").repeat(SECRET.len());
+    let secret = ClusterSecret::parse(&digits).expect("a secret");
+    Keys::derive(&secret, cluster).expect("keys")
 }
 
-impl Inner {
-    pub(crate) fn header(&self, header: &ProxyHeader) -> Vec<u8> {
-        self.header_of(header, &SECRET, NAME, "n1")
+fn hello(version: u32, cluster: &str, to: &str) -> Vec<u8> {
+    let node = |name| NodeName {
+        name,
+        directory: 0,
+        start: 0,
+    };
+    let mut bytes = Vec::new();
+    Hello {
+        version,
+        cluster,
+        from: node("n2"),
+        to: node(to),
+        shard: 0,
+        shards: 1,
     }
-
-    fn header_of(
-        &self,
-        header: &ProxyHeader,
-        secret: &[u8; 32],
-        cluster: &str,
-        node: &str,
-    ) -> Vec<u8> {
-        let key = LinkKey::derive(secret, cluster);
-        self.signed((&key, node), |bytes, link| write(bytes, header, link))
-    }
-
-    /// The header of a call on a connection that is kept.
-    pub(crate) fn call_header(&self, header: &ProxyHeader, call: CallEntry) -> Vec<u8> {
-        let key = LinkKey::derive(&SECRET, NAME);
-        self.signed((&key, "n1"), |bytes, link| {
-            write_call(bytes, header, call, link)
-        })
-    }
-
-    /// The header of an upgrade of this number.
-    pub(crate) fn upgrade_header(&self, header: &ProxyHeader, number: u64) -> Vec<u8> {
-        let key = LinkKey::derive(&SECRET, NAME);
-        self.signed((&key, "n1"), |bytes, link| {
-            write_upgrade(bytes, header, number, link)
-        })
-    }
-
-    /// The frame of a connection that is opened ahead.
-    pub(crate) fn ahead(&self) -> Vec<u8> {
-        let key = LinkKey::derive(&SECRET, NAME);
-        self.signed((&key, "n1"), write_ahead)
-    }
-
-    /// Bytes of a node that answer the challenge of this connection.
-    fn signed(
-        &self,
-        (key, node): (&LinkKey, &str),
-        write: impl FnOnce(&mut Vec<u8>, &Link<'_>),
-    ) -> Vec<u8> {
-        let challenge = &self.challenge;
-        let link = Link {
-            key,
-            challenge,
-            node,
-        };
-        let mut bytes = Vec::new();
-        write(&mut bytes, &link);
-        bytes
-    }
-
-    pub(crate) fn say(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
-    }
-
-    /// Reads to the end, however that comes.
-    pub(crate) fn rest(&mut self) -> String {
-        let mut bytes = Vec::new();
-        let _ = self.stream.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
+    .write(&mut bytes);
+    bytes
 }
 
-pub(crate) fn client(last: u8) -> ProxyHeader {
-    ProxyHeader {
-        source: SocketAddr::from(([192, 0, 2, last], 4000)),
-        destination: SocketAddr::from(([198, 51, 100, 1], 443)),
+fn client(last: u8, kind: Kind) -> Client {
+    Client {
+        kind,
+        address: SocketAddr::from(([192, 0, 2, last], 4000)),
         listener: 7, // which this node does not have
         tls: true,
+        server_name: "".into(),
+        certificate: None,
     }
 }
 
-#[test]
-fn strangers_are_closed_without_a_word() {
-    let world = World::new("");
-    let first = world.connect();
-    let used = first.header(&client(1));
-    for (what, reason) in STRANGERS {
-        let before = world.refused(reason);
-        let mut inner = world.connect();
-        let bytes = of_stranger(what, &inner, &used);
-        inner.say(&bytes);
-        assert_eq!(inner.rest(), "", "{what}");
-        until(what, || (world.refused(reason) > before).then_some(()));
-    }
-    drop(first);
-    world.assert_serves();
-}
-
-/// The kinds of strangers' bytes, each with the label under which it is counted.
-const STRANGERS: [(&str, &str); 11] = [
-    ("HTTP", "malformed"),
-    ("TLS", "malformed"),
-    ("version 1", "malformed"),
-    ("zeros", "malformed"),
-    ("too long", "malformed"),
-    ("another address", "forged"),
-    ("another HMAC", "forged"),
-    ("used before", "forged"),
-    ("another secret", "forged"),
-    ("another cluster", "forged"),
-    ("another node", "forged"),
-];
-
-fn of_stranger(what: &str, inner: &Inner, used: &[u8]) -> Vec<u8> {
-    let header = client(1);
-    let mut good = inner.header(&header);
-    let last = good.len() - 1;
-    match what {
-        "HTTP" => b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
-        "TLS" => b"\x16\x03\x01\x02\x00\x01\x00".to_vec(),
-        "version 1" => b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n".to_vec(),
-        "zeros" => vec![0; 10_000],
-        "used before" => used.to_vec(),
-        "another secret" => inner.header_of(&header, &[0xac; 32], NAME, "n1"),
-        "another cluster" => inner.header_of(&header, &SECRET, "other", "n1"),
-        "another node" => inner.header_of(&header, &SECRET, NAME, "n2"),
-        _ => {
-            let place = match what {
-                "too long" => 14,
-                "another address" => 16,
-                _ => last,
-            };
-            good[place] ^= 1;
-            good
+/// The first bytes for the client of a link.
+fn answer(inner: &mut Inner) -> String {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = inner.read(&mut buffer).expect("more");
+        assert_ne!(read, 0, "an end before an answer");
+        bytes.extend_from_slice(&buffer[..read]);
+        let Ok(Some((_, length))) = Hello::read(&bytes) else {
+            continue;
+        };
+        let (mut reader, mut at) = (Reader::default(), length);
+        while let (used, Some((_, frame))) = reader.next(&bytes[at..]).expect("frames") {
+            if let Frame::Data { bytes, .. } = frame {
+                return String::from_utf8_lossy(bytes).into_owned();
+            }
+            at += used;
         }
     }
 }
 
+/// Reads to the end, however that comes.
+fn assert_closed(mut stream: impl Read) {
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
 #[test]
-fn a_header_may_come_byte_by_byte_but_not_for_ever() {
-    let world = World::new("");
-    let mut inner = world.connect();
-    let bytes = [
-        &inner.header(&client(1))[..],
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    ]
-    .concat();
-    for byte in bytes {
-        inner.say(&[byte]);
+fn strangers_are_closed() {
+    let world = World::owner("");
+    for bytes in [
+        GET,
+        &b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..],
+        &[0; 10_000],
+    ] {
+        let before = world.refused("malformed");
+        let mut stream = world.connect();
+        let _ = stream.write_all(bytes);
+        assert_closed(stream);
+        until("garbage", || {
+            (world.refused("malformed") > before).then_some(())
+        });
     }
-    assert!(inner.rest().starts_with("HTTP/1.1 404 "));
-    for half in [0, 20] {
+    for keys in [keys(0xac, NAME), keys(SECRET[0], "other")] {
+        let before = world.refused("forged");
+        let mut inner = world.secured(&keys);
+        let _ = inner.write_all(b"x");
+        assert_closed(inner);
+        until("another key", || {
+            (world.refused("forged") > before).then_some(())
+        });
+    }
+    world.assert_serves();
+}
+
+/// What says the wrong thing behind a right handshake is a node, but not one for this: that of a version without links
+/// is one of these.
+#[test]
+fn hellos_that_do_not_fit_are_refused() {
+    let world = World::owner("");
+    for hello in [
+        hello(INNER_VERSION - 2, NAME, "n1"),
+        hello(INNER_VERSION + 2, NAME, "n1"),
+        hello(INNER_VERSION, "other", "n1"),
+        hello(INNER_VERSION, NAME, "n3"),
+        vec![0; 600],
+    ] {
+        let before = world.refused("malformed");
+        let mut inner = world.secured(&keys(SECRET[0], NAME));
+        inner.write_all(&hello).expect("sent");
+        assert_closed(inner);
+        until("the refusal", || {
+            (world.refused("malformed") > before).then_some(())
+        });
+    }
+    world.assert_serves();
+}
+
+#[test]
+fn a_hello_may_come_byte_by_byte_but_not_for_ever() {
+    let world = World::owner("");
+    let mut inner = world.secured(&keys(SECRET[0], NAME));
+    for byte in hello(INNER_VERSION, NAME, "n1") {
+        inner.write_all(&[byte]).expect("sent");
+    }
+    let mut first = [0];
+    inner.read_exact(&mut first).expect("a hello");
+    for keys in [None, Some(keys(SECRET[0], NAME))] {
         let begun = Instant::now();
-        let mut inner = world.connect();
-        let header = inner.header(&client(1));
-        inner.say(&header[..half]);
-        assert_eq!(inner.rest(), "");
+        match keys {
+            None => assert_closed(world.connect()),
+            Some(keys) => {
+                let mut inner = world.secured(&keys);
+                inner.write_all(b"H").expect("sent");
+                assert_closed(inner);
+            }
+        }
         let took = begun.elapsed();
-        assert!(
-            took > Duration::from_secs(4) && took < Duration::from_secs(12),
-            "{took:?}"
-        );
+        let bounds = Duration::from_secs(4)..Duration::from_secs(12);
+        assert!(bounds.contains(&took), "{took:?}");
     }
     assert_eq!(world.refused("incomplete"), 2.0);
 }
 
 #[test]
 fn silent_connections_make_room_for_one_that_speaks() {
-    let world = World::new("");
-    let silent: Vec<Inner> = (0..1030).map(|_| world.connect()).collect();
+    let world = World::owner("");
+    let silent: Vec<TcpStream> = (0..1030).map(|_| world.connect()).collect();
     until("the oldest's end", || {
         (world.refused("limit") > 0.0).then_some(())
     });
@@ -247,181 +240,77 @@ fn silent_connections_make_room_for_one_that_speaks() {
     world.assert_serves();
 }
 
-/// A node that has signed its connection may wait with a client's header, but not without end.
-#[test]
-fn a_connection_that_is_opened_ahead_waits_for_half_a_minute() {
-    let world = World::new("");
-    let begun = Instant::now();
-    let (silent, mut ahead, mut unused) = (world.connect(), world.connect(), world.connect());
-    for inner in [&mut ahead, &mut unused] {
-        let frame = inner.ahead();
-        inner.say(&frame);
-    }
-    until("the end of the silent one", || {
-        (world.refused("incomplete") == 1.0).then_some(())
-    });
-    let header = ahead.header(&client(1));
-    ahead.say(&[&header[..], b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat());
-    let answer = ahead.rest();
-    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    let more = Duration::from_secs(45);
-    unused.stream.set_read_timeout(Some(more)).expect("set");
-    assert_eq!(unused.rest(), "");
-    let took = begun.elapsed();
-    assert!(
-        took > Duration::from_secs(29) && took < Duration::from_secs(44),
-        "{took:?}"
-    );
-    assert_eq!(world.refused("incomplete"), 1.0);
-    drop(silent);
-}
-
-#[test]
-fn frames_of_other_connections_and_second_ones_are_refused() {
-    let world = World::new("");
-    let first = world.connect();
-    let mut changed = first.ahead();
-    *changed.last_mut().expect("an HMAC") ^= 1;
-    // Its header is taken in pieces.
-    for piece in [1, 1000] {
-        let mut inner = world.connect();
-        let bytes = [inner.ahead(), inner.header(&client(1))].concat();
-        for piece in bytes.chunks(piece) {
-            inner.say(piece);
-        }
-        inner.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let answer = inner.rest();
-        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    }
-    for (bytes, reason) in [
-        (first.ahead(), "forged"),
-        (changed, "forged"),
-        (vec![], "malformed"),
-    ] {
-        let before = world.refused(reason);
-        let mut inner = world.connect();
-        let twice = [inner.ahead(), inner.ahead()].concat();
-        inner.say(if bytes.is_empty() { &twice } else { &bytes });
-        assert_eq!(inner.rest(), "", "{reason}");
-        until(reason, || (world.refused(reason) > before).then_some(()));
-    }
-    // A header of another connection, behind a frame of this one.
-    let mut inner = world.connect();
-    let bytes = [inner.ahead(), first.header(&client(1))].concat();
-    inner.say(&bytes);
-    assert_eq!(inner.rest(), "");
-    until("the count", || {
-        (world.refused("forged") == 3.0).then_some(())
-    });
-}
-
-#[test]
-fn connections_without_a_client_make_room_for_clients() {
-    let world = World::new("[limits]\nconnections = 40");
-    let ahead: Vec<Inner> = (0..39)
-        .map(|_| {
-            let mut inner = world.connect();
-            let frame = inner.ahead();
-            inner.say(&frame);
-            inner
-        })
-        .collect();
-    until("all of them", || {
-        let name = "heliograph_cluster_links_ahead{way=\"in\"}";
-        (world.node.scrape().sum(name) == 39.0).then_some(())
-    });
-    let clients: Vec<Connection> = (0..20)
-        .map(|_| {
-            let mut client = Connection::open(world.node.plain);
-            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            assert_eq!(client.answer().expect("an answer").status, 404);
-            client
-        })
-        .collect();
-    drop((ahead, clients));
-}
-
 /// A stranger has no key, so what it holds is nobody's place.
 #[test]
 fn silent_connections_keep_no_client_out() {
-    let world = World::new("[limits]\nconnections = 40");
-    let silent: Vec<Inner> = (0..40).map(|_| world.connect()).collect();
+    let world = World::owner("[limits]\nconnections = 40");
+    let silent: Vec<TcpStream> = (0..40).map(|_| world.connect()).collect();
     until("a place for a client", || {
         let mut client = TcpStream::connect(world.node.plain).expect("connected");
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .expect("sent");
+        client.write_all(GET).expect("sent");
         let mut answer = [0; 12];
         let answered = client.read_exact(&mut answer).is_ok();
         (answered && &answer == b"HTTP/1.1 404").then_some(())
     });
-    // Those whose header is late end by themselves, and are counted as incomplete.
     assert!(world.refused("limit") >= 1.0);
     drop(silent);
 }
 
-/// The owner's bounds are for clients, whichever node passed them on.
-#[test]
-fn addresses_are_those_of_the_clients() {
-    let world = World::new("[limits]\nconnections = 40");
-    let open = |last| {
-        let mut inner = world.connect();
-        let header = inner.header(&client(last));
-        inner.say(&header);
-        inner
-    };
-    let mut crowd: Vec<Inner> = (0..40).map(|_| open(1)).collect();
-    until("all of them", || {
-        let taken = world
-            .node
-            .scrape()
-            .sum("heliograph_cluster_inner_accepted_total");
-        (taken >= 39.0).then_some(())
-    });
-    let mut other = TcpStream::connect(world.node.plain).expect("connected");
-    other
-        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .expect("sent");
-    let mut answer = [0; 12];
-    other.read_exact(&mut answer).expect("an answer");
-    assert_eq!(&answer, b"HTTP/1.1 404");
-    let evicted = "heliograph_connections_cut_total{reason=\"evicted\"}";
-    assert!(world.node.scrape().sum(evicted) > 0.0);
-    assert!(crowd.iter_mut().any(|inner| {
-        inner
-            .stream
-            .set_read_timeout(Some(Duration::from_millis(1)))
-            .expect("set");
-        matches!(inner.stream.read(&mut [0; 16]), Ok(0))
-    }));
-}
-
 #[test]
 fn who_was_passed_on_is_known_by_the_clients_address() {
-    let world = World::new("");
+    let world = World::owner("");
     let arn = create(world.node.plain, "cam");
     let head = upgrade_head(&world.node, &master_query(&arn));
-    let mut inner = world.connect();
-    inner.say(&[&inner.header(&client(77))[..], head.as_bytes()].concat());
-    let mut answer = [0; 12];
-    inner.stream.read_exact(&mut answer).expect("an answer");
-    assert_eq!(&answer, b"HTTP/1.1 101");
+    let mut inner = world.link(client(77, Kind::Upgrade), head.as_bytes());
+    assert!(answer(&mut inner).starts_with("HTTP/1.1 101 "));
     drop(inner);
     world
         .node
         .logged(&["connection ended", "192.0.2.77:4000"], 1);
 }
 
-/// On a port for clients it is what any garbage is.
+/// The head of an upgrade for a channel of the test.
+fn upgrade(world: &World) -> String {
+    let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
+    upgrade_head(&world.node, &viewer_query(arn, "v1"))
+}
+
 #[test]
-fn a_header_on_a_port_of_clients_is_400() {
-    let world = World::new("");
-    let inner = world.connect();
-    let header = inner.header(&client(1));
-    let answer = exchange(world.node.plain, &header);
-    assert_eq!(answer.status, 400, "{answer:?}");
-    let mut connection = Connection::open(world.node.plain);
-    connection.send(&[&header[..], b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat());
-    assert_eq!(connection.answer().expect("an answer").status, 400);
-    connection.assert_closed();
+fn an_owner_with_another_secret_is_no_node() {
+    let world = World::new("0", "1-4095", "");
+    let listener = TcpListener::bind(world.files.inner[1]).expect("an address of this test alone");
+    let mut client = Connection::open(world.node.plain);
+    client.send(upgrade(&world).as_bytes());
+    let (stream, _) = listener.accept().expect("a node");
+    let config = keys(0xac, NAME).server(Purpose::Link);
+    let config = Arc::new(config.expect("a configuration"));
+    let engine = ServerConnection::new(config).expect("an engine");
+    assert_closed(StreamOwned::new(engine, stream));
+    let answer = client.answer().expect("an answer");
+    answer.refused(503, "ServiceUnavailable");
+    assert_eq!(world.failed("foreign"), 1.0);
+}
+
+/// Requests that await a link to an owner that says nothing are bounded; a client of another address gets its place.
+#[test]
+fn who_waits_for_a_stuck_owner_makes_room_for_other_addresses() {
+    let world = World::new("0", "1-4095", "");
+    let _listener = TcpListener::bind(world.files.inner[1]).expect("an address of this test alone");
+    let head = upgrade(&world);
+    let ask = |last| {
+        let from = IpAddr::V4(Ipv4Addr::new(127, 9, 9, last));
+        let mut one = tcp_from(from, world.node.plain);
+        one.write_all(head.as_bytes()).expect("sent");
+        one
+    };
+    let crowd: Vec<TcpStream> = (0..1100).map(|_| ask(9)).collect();
+    until("a refusal", || {
+        (world.failed("no_room") > 0.0).then_some(())
+    });
+    let mut other = ask(8);
+    let mut status = [0; 12];
+    other.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 503");
+    drop(crowd);
+    assert!(world.failed("timeout") > 0.0);
 }

@@ -99,7 +99,7 @@ fn a_connection_goes_on_behind_a_call_that_was_passed_on() {
     assert_quiet(&nodes);
 }
 
-/// The books of both nodes balance, and nothing is left of any tunnel.
+/// The books of both nodes balance, and nothing is left of any client on a link.
 pub(crate) fn assert_quiet(nodes: &Nodes) {
     for node in [&nodes.n1, &nodes.n2] {
         node.assert_balanced();
@@ -110,11 +110,11 @@ pub(crate) fn assert_quiet(nodes: &Nodes) {
         sum("heliograph_cluster_link_clients_total"),
         sum("heliograph_cluster_inner_accepted_total"),
     );
-    assert_eq!(begun, taken, "each tunnel was one client of its owner");
+    assert_eq!(begun, taken, "each was one client of its owner");
 }
 
 pub(crate) fn assert_gone(node: &Broker) {
-    testkit::until("the end of all tunnels", || {
+    testkit::until("the end of all of them", || {
         (node.scrape().sum("heliograph_cluster_link_clients") == 0.0).then_some(())
     });
 }

@@ -32,8 +32,6 @@ pub(crate) struct Nodes {
 pub(crate) struct Files {
     pub(crate) directory: PathBuf,
     pub(crate) inner: [SocketAddr; 2],
-    /// `[cluster] link`.
-    link: &'static str,
 }
 
 impl Nodes {
@@ -45,11 +43,6 @@ impl Nodes {
     /// The same with more text in their configuration.
     pub(crate) fn configured(shards: u16, more: [&str; 2]) -> Self {
         Self::of(Files::new(), shards, more)
-    }
-
-    /// Both, with TLS between them.
-    pub(crate) fn encrypted(shards: u16) -> Self {
-        Self::of(Files::encrypted(), shards, ["", ""])
     }
 
     /// Both, of these files.
@@ -80,13 +73,6 @@ impl Nodes {
 }
 
 impl Files {
-    /// The same as [`Self::new`], for links with TLS: what is configured where nothing is said.
-    pub(crate) fn encrypted() -> Self {
-        let mut files = Self::new();
-        files.link = "tls";
-        files
-    }
-
     /// The secret, and a map of two halves.
     pub(crate) fn new() -> Self {
         let directory = fresh_directory();
@@ -103,7 +89,6 @@ impl Files {
         let files = Self {
             directory,
             inner: [address(0), address(1)],
-            link: "plain",
         };
         let digits = "ab".repeat(SECRET.len());
         fs::write(files.path("secret"), digits).expect("a file under target/");
@@ -128,10 +113,8 @@ impl Files {
     pub(crate) fn config(&self, node: &str, more: &str) -> PathBuf {
         let inner = self.inner[usize::from(node == "n2")];
         let (secret, map) = (self.path("secret"), self.path("map"));
-        let plain = format!("link = '{}'\n", self.link);
-        let link = links().map_or(plain, str::to_owned);
         let text = format!(
-            "[cluster]\nname = '{NAME}'\nnode = '{node}'\nlisten = '{inner}'\n{link}\
+            "[cluster]\nname = '{NAME}'\nnode = '{node}'\nlisten = '{inner}'\n\
              secret_file = '{}'\nmap_file = '{}'\n{more}\n",
             secret.display(),
             map.display()
@@ -186,11 +169,4 @@ pub(crate) fn create(to: SocketAddr, name: &str) -> String {
 /// One call on a connection of its own.
 pub(crate) fn call(to: SocketAddr, path: &str, body: &serde_json::Value) -> Answer {
     Connection::open(to).call(path, body)
-}
-
-/// Lines of a configuration in which clients are streams of links, if the tests run so: with `HELIOGRAPH_TEST_LINKS` in
-/// the environment. Not for those that take a node's place, byte for byte.
-pub(crate) fn links() -> Option<&'static str> {
-    let is_on = std::env::var_os("HELIOGRAPH_TEST_LINKS").is_some();
-    is_on.then_some("link = 'tls'\nlinks = true\n")
 }

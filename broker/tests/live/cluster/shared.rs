@@ -18,7 +18,7 @@ const EVERYTHING: &str =
 
 #[test]
 fn temporary_credentials_are_good_on_every_node_also_while_the_secret_is_replaced() {
-    let files = Files::encrypted();
+    let files = Files::new();
     let old = fs::read_to_string(files.path("secret")).expect("a secret");
     let both = format!("{old}\n{}\n", "cd".repeat(32));
     let start = |node: &str, secret: &str| {
@@ -47,7 +47,7 @@ fn temporary_credentials_are_good_on_every_node_also_while_the_secret_is_replace
 #[test]
 fn a_client_resumes_its_session_on_another_node() {
     let identity = Identity::new("localhost");
-    let files = Files::encrypted();
+    let files = Files::new();
     let arguments = with_tls(&identity);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (n1, n2) = (
@@ -70,7 +70,7 @@ fn a_client_resumes_its_session_on_another_node() {
 #[test]
 fn discovery_names_the_owner_and_any_name_reaches_it() {
     let more = "direct = true\n[advertise]\ndomain = 'signal.example'";
-    let files = Files::encrypted();
+    let files = Files::new();
     let nodes = Nodes {
         n1: files.start("n1", 1, more, NONE),
         n2: files.start("n2", 1, more, NONE),

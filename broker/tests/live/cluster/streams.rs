@@ -13,11 +13,10 @@ use testkit::{until, until_true, until_within};
 
 /// Two nodes with links between them, and more lines of their configuration.
 fn nodes(shards: [u16; 2], more: &str) -> Nodes {
-    let files = Files::encrypted();
-    let more = format!("links = true\n{more}");
+    let files = Files::new();
     Nodes {
-        n1: files.start("n1", shards[0], &more, NONE),
-        n2: files.start("n2", shards[1], &more, NONE),
+        n1: files.start("n1", shards[0], more, NONE),
+        n2: files.start("n2", shards[1], more, NONE),
         files,
     }
 }
@@ -69,8 +68,8 @@ fn calls_are_streams_and_their_connection_goes_on() {
     );
     assert_eq!(gone.status, 404);
     drop(connection);
-    let tunnels = "heliograph_tls_handshakes_total"; // one for each link, and none for a call
-    assert!(nodes.n1.scrape().sum(tunnels) <= 4.0);
+    let handshakes = "heliograph_tls_handshakes_total"; // one for each link, and none for a call
+    assert!(nodes.n1.scrape().sum(handshakes) <= 4.0);
     assert_quiet(&nodes);
 }
 
@@ -171,7 +170,7 @@ fn clients_of_a_node_that_is_killed_are_closed_and_come_back_to_it() {
     assert_gone(&n1);
     healthy.relay();
     drop(n2);
-    let n2 = files.start("n2", 1, "links = true", NONE); // with fewer shards
+    let n2 = files.start("n2", 1, "", NONE); // with fewer shards
     meet_again(&n1, &n2);
     healthy.relay();
 }

@@ -1,7 +1,7 @@
 //! Two nodes of which one is slow, gone, or of another opinion.
 
 use super::meeting::{assert_gone, exchange, meet_again};
-use super::nodes::{Files, NONE, Nodes, call, create, links, with_tls};
+use super::nodes::{Files, NONE, Nodes, call, create, with_tls};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_query};
 use serde_json::json;
@@ -19,12 +19,8 @@ fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
     exchange(&mut master, &mut viewer);
     n2.signal("KILL");
     for mut peer in [master, viewer] {
-        let code = links().map(|_| CloseCode::Away);
-        assert_eq!(
-            peer.drain().1,
-            code,
-            "a link says where a close frame may stand"
-        );
+        let code = peer.drain().1;
+        assert_eq!(code, Some(CloseCode::Away), "it may stand there");
     }
     assert_gone(&n1);
     healthy.relay();
@@ -42,7 +38,7 @@ fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
     healthy.relay();
 }
 
-/// A peer behind a tunnel that does not read is closed by the owner as one of its own would be; nobody else waits.
+/// A peer of another node that does not read is closed by the owner as one of its own would be; nobody else waits.
 #[test]
 fn a_peer_that_stops_reading_holds_up_nobody_else() {
     let limits =
@@ -70,7 +66,7 @@ fn a_peer_that_stops_reading_holds_up_nobody_else() {
         on_second.relay();
         ended().then_some(())
     });
-    until("the end of the tunnel", || {
+    until("its end", || {
         (nodes.n1.scrape().sum("heliograph_cluster_link_clients") == 0.0).then_some(())
     });
     on_first.relay();
@@ -118,12 +114,7 @@ fn nodes_that_do_not_agree_refuse_and_pass_nothing_back() {
 
 #[test]
 fn tls_ends_at_the_node_of_the_client() {
-    for files in [Files::new(), Files::encrypted()] {
-        tls_ends_at_the_node_of_the_client_over(files);
-    }
-}
-
-fn tls_ends_at_the_node_of_the_client_over(files: Files) {
+    let files = Files::new();
     let identity = Identity::new("localhost");
     let arguments = with_tls(&identity);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -286,18 +286,18 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
             format!(r#"{{"format":1,"directory":7,"start":3,"version":"9","inner":{inner}}}"#);
         put(&etcd, &format!("live/{node}"), &value);
     };
-    register("n3", 6);
-    refused("n2 has inner version 5, and another node 6: upgrade it first");
-    register("n2", 6);
+    register("n3", 8);
+    refused("n2 has inner version 7, and another node 8: upgrade it first");
+    register("n2", 8);
     let meta = || etcd.ctl(&["get", "--print-value-only", META]);
     let before = meta();
     let text = place.well(&["finish-upgrade"]);
     assert_eq!(
         text,
-        "the lowest inner version was 1, and is 6: older programs do not start any more\n"
+        "the lowest inner version was 1, and is 8: older programs do not start any more\n"
     );
     assert!(
-        !before.contains("lowest") && meta().contains(r#""lowest":6"#),
+        !before.contains("lowest") && meta().contains(r#""lowest":8"#),
         "{}",
         meta()
     );
@@ -310,11 +310,11 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
     }
     let text = place.well(&["finish-upgrade"]);
     assert!(
-        text.starts_with("nothing to finish: all nodes have inner version 6"),
+        text.starts_with("nothing to finish: all nodes have inner version 8"),
         "{text}"
     );
-    register("n2", 5);
-    refused("n2 has inner version 5");
+    register("n2", 7);
+    refused("n2 has inner version 7");
 }
 
 #[test]

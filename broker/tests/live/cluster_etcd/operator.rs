@@ -172,14 +172,14 @@ fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
     };
     let said = run(&nodes, &["finish-upgrade"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    let text = "nothing to finish: all nodes have inner version 5, which is the lowest allowed\n";
+    let text = "nothing to finish: all nodes have inner version 7, which is the lowest allowed\n";
     assert_eq!(said.out, text);
     nodes.node(2).signal("KILL");
     nodes.take(2).ended_within(Duration::from_secs(5));
     let meta = nodes.etcd[0].ctl(&["get", "--print-value-only", "/heliograph/test/meta"]);
-    let raised = meta.trim().replace("\"lowest\":5", "\"lowest\":6");
+    let raised = meta.trim().replace("\"lowest\":7", "\"lowest\":8");
     assert_ne!(meta.trim(), raised);
-    // Only by hand while nodes of version 5 run: they end, and none starts.
+    // Only by hand while nodes of version 7 run: they end, and none starts.
     nodes.etcd[0].ctl(&["put", "/heliograph/test/meta", &raised]);
     for node in [0, 1] {
         let mut ended = nodes.take(node);
@@ -191,7 +191,7 @@ fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
     assert_eq!(late.ended_within(Duration::from_secs(10)).code(), Some(2));
     let log = late.log();
     assert!(log.contains("too old for its cluster"), "{log}");
-    assert!(log.contains("inner version 6; this one has 5"), "{log}");
+    assert!(log.contains("inner version 8; this one has 7"), "{log}");
 }
 
 #[test]

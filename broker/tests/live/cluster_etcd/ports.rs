@@ -13,7 +13,7 @@ use testkit::until;
 
 #[test]
 #[ignore = "needs etcd"]
-fn each_inner_port_gets_tunnels() {
+fn each_inner_port_gets_links() {
     let Some(nodes) = Nodes::start(2) else { return };
     let owner = nodes.largest();
     let [accepts, _] = nodes.others(owner);

@@ -54,13 +54,13 @@ fn clients_that_asked_for_an_endpoint_arrive_at_the_owner() {
         .iter()
         .map(|arn| clients.endpoint(&anywhere, arn))
         .collect();
-    let before = tunnels(&nodes);
+    let before = on_links(&nodes);
     let connected: Vec<_> = hosts
         .iter()
         .zip(&arns)
         .map(|(host, arn)| clients.master(host, arn))
         .collect();
-    let passed_on = tunnels(&nodes) - before;
+    let passed_on = on_links(&nodes) - before;
     eprintln!("{passed_on} of {CLIENTS} connects were passed on");
     assert!(passed_on <= MISSED_MAX, "{passed_on}");
     drop(connected);
@@ -160,7 +160,7 @@ impl Clients {
 }
 
 /// Connections that any node has passed on.
-fn tunnels(nodes: &Nodes) -> f64 {
+fn on_links(nodes: &Nodes) -> f64 {
     let opened = |node: &crate::process::Broker| {
         let now = node.scrape();
         now.sum("heliograph_cluster_link_clients_total")

@@ -21,7 +21,7 @@ fn a_camera_behind_another_node_gets_what_it_never_confirmed() {
     let Some(site) = Site::new(6) else {
         return;
     };
-    let files = Files::encrypted();
+    let files = Files::new();
     let listen = format!("http://{BROKER}:0");
     let [front, owner] = ["n1", "n2"].map(|node| {
         let arguments = ["--auth", "none", "--listen", &listen];

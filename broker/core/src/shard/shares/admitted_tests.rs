@@ -38,14 +38,14 @@ fn enter_as(
     of: Holder,
     standing: Standing,
 ) -> Result<Vec<Member>, ()> {
-    if !admitted.may_enter(of, member.places()) {
+    if !admitted.may_enter(of) {
         return Err(());
     }
     let mut victims = Vec::new();
-    while let Some(victim) = admitted.make_room(of, member.places()) {
+    while let Some(victim) = admitted.make_room(of) {
         victims.push(victim);
     }
-    if admitted.has(member.places()) {
+    if admitted.has_place() {
         admitted.enter(member, of, standing);
     }
     Ok(victims)
@@ -99,41 +99,30 @@ fn a_newcomer_of_the_caller_with_most_closes_nobody() {
 }
 
 #[test]
-fn tunnels_have_two_places_and_make_room_as_connections_do() {
+fn clients_on_links_make_room_as_connections_do() {
     let mut admitted = among(16);
-    for number in 0..7 {
-        let (tunnel, of) = (Member::OnLink(number), holder(1, 1));
-        let none = enter_as(&mut admitted, tunnel, of, Standing::Viewer);
+    for number in 0..15 {
+        let (client, of) = (Member::OnLink(number), holder(1, 1));
+        let none = enter_as(&mut admitted, client, of, Standing::Viewer);
         assert_eq!(none, Ok(Vec::new()));
     }
-    assert_eq!((admitted.taken, admitted.most), (14, 15));
+    assert_eq!((admitted.taken, admitted.most), (15, 15));
     let of = holder(2, 1);
-    assert_eq!(
-        enter_as(&mut admitted, key(1).into(), of, Standing::Viewer),
-        Ok(Vec::new())
-    );
-    // The other account's newest tunnel is enough for one, and for two connections.
     let other = |admitted: &mut Admitted, member| enter_as(admitted, member, of, Standing::Viewer);
     assert_eq!(
-        other(&mut admitted, Member::OnLink(7)),
-        Ok(vec![Member::OnLink(6)])
+        other(&mut admitted, key(1).into()),
+        Ok(vec![Member::OnLink(14)])
     );
     assert_eq!(
-        other(&mut admitted, key(2).into()),
-        Ok(vec![Member::OnLink(5)])
+        other(&mut admitted, Member::OnLink(15)),
+        Ok(vec![Member::OnLink(13)])
     );
-    assert_eq!(other(&mut admitted, key(3).into()), Ok(Vec::new()));
-    // Ten and five places: one more of the first finds nobody with more.
     assert!(!admitted.may_enter(holder(1, 1)));
-    // A tunnel's number is no session's slot.
+    // Its number is no session's slot.
     admitted.leave(Member::OnLink(1));
     admitted.leave(Member::OnLink(1));
-    assert_eq!(admitted.taken, 13);
-    assert_eq!(other(&mut admitted, Member::OnLink(6)), Ok(Vec::new()));
-    // Two connections make room for a tunnel of somebody else.
-    let mut admitted = full();
-    let victims = enter_as(&mut admitted, Member::OnLink(0), of, Standing::Viewer);
-    assert_eq!(victims, Ok(vec![key(14).into(), key(13).into()]));
+    assert_eq!(admitted.taken, 14);
+    assert_eq!(other(&mut admitted, Member::OnLink(1)), Ok(Vec::new()));
 }
 
 #[test]
@@ -191,20 +180,16 @@ struct Model {
 }
 
 impl Model {
-    fn places<'a>(all: impl Iterator<Item = &'a Plain>) -> usize {
-        all.map(|one| one.member.places()).sum()
-    }
-
     fn account(&self, account: Account) -> impl Iterator<Item = &Plain> {
         (self.all.iter()).filter(move |one| one.of.account == account)
     }
 
     fn of_account(&self, account: Account) -> usize {
-        Self::places(self.account(account))
+        self.account(account).count()
     }
 
     fn of_caller(&self, of: Holder) -> usize {
-        Self::places(self.all.iter().filter(|one| one.of == of))
+        self.all.iter().filter(|one| one.of == of).count()
     }
 
     fn is_first(&self, one: &Plain) -> bool {
@@ -238,8 +223,8 @@ impl Model {
         one
     }
 
-    /// The rule for the connection that made room for this number of places of `newcomer`.
-    fn assert_pays(&self, newcomer: Holder, places: usize, victim: Member) {
+    /// The rule for the connection that made room for one more of `newcomer`.
+    fn assert_pays(&self, newcomer: Holder, victim: Member) {
         let place = self.all.iter().position(|one| one.member == victim);
         let place = place.expect("it had a place");
         let payer = &self.all[place];
@@ -251,10 +236,10 @@ impl Model {
         let most_of_a_caller = callers.map(|one| self.of_caller(one.of)).max();
         let held = self.of_account(payer.of.account);
         if payer.of.account == newcomer.account {
-            assert!(self.of_caller(payer.of) > self.of_caller(newcomer) + places);
+            assert!(self.of_caller(payer.of) > self.of_caller(newcomer) + 1);
         } else {
             assert_eq!(Some(held), accounts.max(), "the account with most");
-            assert!(held > self.of_account(newcomer.account) + places);
+            assert!(held > self.of_account(newcomer.account) + 1);
         }
         assert_eq!(Some(self.of_caller(payer.of)), most_of_a_caller);
         // Nobody of that caller comes before it, the first master aside.
@@ -266,22 +251,15 @@ impl Model {
         assert!(before.all(|(_, one)| self.is_first(one)));
     }
 
-    /// Nobody is refused who would hold less than an equal part: of all places, or of those of its account. One tunnel
-    /// may be a first master, which pays for nobody.
-    fn assert_has_its_part(&self, newcomer: Holder, places: usize) {
+    /// Nobody is refused who would hold less than an equal part: of all places, or of those of its account.
+    fn assert_has_its_part(&self, newcomer: Holder) {
         let (held, own) = (self.of_account(newcomer.account), self.of_caller(newcomer));
         let most = (self.all.iter()).map(|one| self.of_account(one.of.account));
         let most = most.max();
-        assert!(
-            most <= Some((held + places).max(TUNNEL_PLACES)),
-            "{most:?} and {held}"
-        );
+        assert!(most <= Some(held + 1), "{most:?} and {held}");
         let mine = self.account(newcomer.account);
         let most = mine.map(|one| self.of_caller(one.of)).max();
-        assert!(
-            most <= Some((own + places).max(TUNNEL_PLACES)),
-            "{most:?} and {own}"
-        );
+        assert!(most <= Some(own + 1), "{most:?} and {own}");
     }
 }
 
@@ -301,19 +279,18 @@ fn below_an_equal_part_there_is_always_a_place() {
                     let of = holder(random.u64(..accounts), random.u64(..callers));
                     let standing = [Standing::Viewer, Standing::Master][random.usize(..2)];
                     let member = [key(slot).into(), Member::OnLink(slot)][random.usize(..2)];
-                    let places = member.places();
                     let Ok(victims) = enter_as(&mut admitted, member, of, standing) else {
-                        model.assert_has_its_part(of, places);
+                        model.assert_has_its_part(of);
                         continue;
                     };
                     for victim in victims {
-                        let taken = Model::places(model.all.iter());
-                        assert!(taken + places > admitted.most, "only when there is no room");
-                        model.assert_pays(of, places, victim);
+                        let taken = model.all.len();
+                        assert!(taken + 1 > admitted.most, "only when there is no room");
+                        model.assert_pays(of, victim);
                         model.leave(victim);
                     }
-                    if Model::places(model.all.iter()) + places > admitted.most {
-                        model.assert_has_its_part(of, places); // one victim was not enough
+                    if model.all.len() + 1 > admitted.most {
+                        model.assert_has_its_part(of); // one victim was not enough
                     } else {
                         model.enter(Plain {
                             member,
@@ -340,7 +317,7 @@ fn below_an_equal_part_there_is_always_a_place() {
                 }
                 (_, None) => {}
             }
-            assert_eq!(admitted.taken, Model::places(model.all.iter()));
+            assert_eq!(admitted.taken, model.all.len());
             assert!(admitted.taken <= admitted.most);
         }
         let mut left: Vec<Member> = model.all.iter().map(|one| one.member).collect();

@@ -49,7 +49,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// All three on loopback, when together they serve every slot. `None`: there is no etcd, which was said.
     pub(crate) fn start(shards: u16) -> Option<Self> {
-        Self::linked(Link::Plain, shards)
+        Self::linked(Link::Default, shards)
     }
 
     /// The same with such links.
@@ -59,14 +59,14 @@ impl Nodes {
 
     /// The same on one shard, with other arguments and more lines of the configuration.
     pub(crate) fn configured(arguments: &[&str], config: &str) -> Option<Self> {
-        Self::on_loopback(Link::Plain, 1, arguments, config)
+        Self::on_loopback(Link::Default, 1, arguments, config)
     }
 
     /// The same on etcd of this quota in bytes.
     pub(crate) fn with_quota(quota: usize) -> Option<Self> {
         let quota = quota.to_string();
         let etcd = ["--quota-backend-bytes", &quota];
-        Self::on_etcd(&etcd, (Link::Plain, 1), &NONE, "")
+        Self::on_etcd(&etcd, (Link::Default, 1), &NONE, "")
     }
 
     fn on_loopback(link: Link, shards: u16, arguments: &[&str], config: &str) -> Option<Self> {

@@ -1,6 +1,5 @@
 //! The differences between clusters of tests.
 
-use crate::cluster::nodes::links;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The differences from the usual, where nodes are on hosts of their own.
@@ -37,11 +36,9 @@ impl Default for Setup<'_> {
 /// The links between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
-    /// Not encrypted.
-    Plain,
     /// As where nothing is configured.
     Default,
-    /// Encrypted, with a port for messages that is not the next one, and endpoints that name the owner.
+    /// With a port for messages that is not the next one, and endpoints that name the owner.
     Direct,
     /// As where nothing is configured; all at the name of this machine, on ports that the system chooses.
     Named,
@@ -51,7 +48,7 @@ impl Link {
     /// The address at which a node listens, given its usual one.
     pub(crate) fn listen(self, usual: SocketAddr) -> SocketAddr {
         match self {
-            Self::Plain | Self::Default | Self::Direct => usual,
+            Self::Default | Self::Direct => usual,
             Self::Named => (Ipv4Addr::LOCALHOST, 0).into(),
         }
     }
@@ -59,21 +56,12 @@ impl Link {
     /// Further lines of the configuration of a node that listens here.
     pub(crate) fn config(self, mut listen: SocketAddr) -> String {
         listen.set_port(listen.port() + 20);
-        let config = match (self, links()) {
-            (Self::Plain, Some(_)) => String::new(),
-            (it, _) => it.own_config(listen),
-        };
-        links().unwrap_or_default().to_owned() + &config.replace("link = 'tls'\n", "")
-    }
-
-    fn own_config(self, listen: SocketAddr) -> String {
         match self {
-            Self::Plain => "link = 'plain'\n".into(),
             Self::Default => String::new(),
             Self::Named => "peers = '127.0.0.1:0'\nadvertise = 'localhost'\n".into(),
-            Self::Direct => format!(
-                "link = 'tls'\npeers = '{listen}'\ndirect = true\n[advertise]\ndomain = '{DOMAIN}'\n"
-            ),
+            Self::Direct => {
+                format!("peers = '{listen}'\ndirect = true\n[advertise]\ndomain = '{DOMAIN}'\n")
+            }
         }
     }
 }

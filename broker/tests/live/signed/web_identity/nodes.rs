@@ -19,7 +19,7 @@ trust = '''{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principa
 fn sessions_that_begin_on_one_node_are_good_on_the_other() {
     let (provider, key) = (Provider::start(), TokenKey::new("one"));
     provider.publish_keys(&[&key]);
-    let files = Files::encrypted();
+    let files = Files::new();
     let text = file(&provider, "private = true") + BACKEND;
     let start = |node: &str| {
         let config = files.config(node, "");

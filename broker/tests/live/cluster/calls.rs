@@ -1,69 +1,16 @@
-//! Calls over connections between nodes that are kept: their clients, their number, and nodes that end.
+//! Calls through another node: their clients, and nodes that end.
 
 use super::meeting::assert_quiet;
 use super::nodes::{NONE, Nodes};
 use crate::http::{Answer, Connection, request};
-use crate::process::Broker;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use testkit::until;
 
 const DESCRIBE: &str = "/describeSignalingChannel";
 
-pub(crate) fn describe(arn: &str) -> Vec<u8> {
+fn describe(arn: &str) -> Vec<u8> {
     request(DESCRIBE, &json!({ "ChannelARN": arn }).to_string())
-}
-
-/// Connections of `node` that wait for a call: to other nodes (`out`), or of other nodes (`in`).
-pub(crate) fn waiting(node: &Broker, way: &str) -> f64 {
-    let name = format!("heliograph_cluster_links_kept{{way=\"{way}\"}}");
-    node.scrape().sum(&name)
-}
-
-fn used(node: &Broker) -> f64 {
-    node.scrape().sum("heliograph_cluster_kept_used_total")
-}
-
-#[test]
-fn calls_go_over_one_connection_and_their_clients_stay() {
-    for nodes in [Nodes::start(1), Nodes::encrypted(1)] {
-        let [own, others] = nodes.channels();
-        let before = used(&nodes.n1);
-        let mut client = Connection::open(nodes.n1.plain);
-        for _ in 0..20 {
-            for arn in [&others, &own] {
-                let answer = client.call(DESCRIBE, &json!({ "ChannelARN": arn }));
-                assert_eq!(answer.header("connection"), None);
-                assert_eq!(answer.ok()["ChannelInfo"]["ChannelARN"], arn.as_str());
-            }
-        }
-        assert_eq!(
-            used(&nodes.n1) - before,
-            20.0,
-            "made through it, a channel left one"
-        );
-        // Pipelined requests find their own ways, in order.
-        let order = [&others, &own, &others, &others, &own];
-        client.send(&order.map(|arn| describe(arn)).concat());
-        for arn in order {
-            let answer = client.answer().expect("an answer");
-            assert_eq!(answer.ok()["ChannelInfo"]["ChannelARN"], arn.as_str());
-        }
-        // An error of the owner ends no connection that its own client's node would not end.
-        let gone = client.call(
-            DESCRIBE,
-            &json!({ "ChannelARN": others.replace("cam", "no") }),
-        );
-        assert!([200, 404].contains(&gone.status), "{gone:?}");
-        assert_eq!(
-            (waiting(&nodes.n1, "out"), waiting(&nodes.n2, "in")),
-            (1.0, 1.0)
-        );
-        let connections = |node: &Broker| node.scrape().sum("heliograph_connections");
-        assert_eq!((connections(&nodes.n1), connections(&nodes.n2)), (1.0, 0.0));
-        drop(client);
-        assert_quiet(&nodes);
-    }
 }
 
 #[test]
@@ -96,7 +43,7 @@ fn a_client_that_asks_for_the_end_gets_it() {
 
 #[test]
 fn a_large_call_and_one_that_waits_for_100_continue_are_answered() {
-    for nodes in [Nodes::start(1), Nodes::encrypted(2)] {
+    for nodes in [Nodes::start(1), Nodes::start(2)] {
         let [_, others] = nodes.channels();
         let spaces = " ".repeat(60_000);
         let body = format!("{{\"ChannelARN\":{spaces}\"{others}\"}}");
@@ -121,7 +68,7 @@ fn a_large_call_and_one_that_waits_for_100_continue_are_answered() {
     }
 }
 
-/// Half a body is its client's alone: nothing of it reaches a connection that others' calls go over.
+/// Half a body is its client's alone: nothing of it reaches the other node.
 #[test]
 fn half_a_call_goes_nowhere() {
     let nodes = Nodes::start(1);
@@ -145,36 +92,10 @@ fn half_a_call_goes_nowhere() {
     assert_eq!(opened - before, 1.0);
 }
 
-#[test]
-fn many_calls_at_once_are_answered_and_a_bounded_number_is_kept() {
-    let nodes = Nodes::encrypted(1);
-    let [_, others] = nodes.channels();
-    let mut clients: Vec<_> = (0..200).map(|_| Connection::open(nodes.n1.plain)).collect();
-    for _ in 0..5 {
-        for client in &mut clients {
-            client.send(&describe(&others));
-        }
-        for client in &mut clients {
-            // More than a channel may be asked for in a second are refused, by its owner.
-            let answer = client.answer().expect("an answer");
-            assert!([200, 400].contains(&answer.status), "{answer:?}");
-            // One beyond those that are kept ends with its own connection.
-            if answer.header("connection") == Some("close") {
-                *client = Connection::open(nodes.n1.plain);
-            }
-        }
-    }
-    assert!(waiting(&nodes.n1, "out") <= 64.0);
-    drop(clients);
-    assert_quiet(&nodes);
-    let refused = "heliograph_cluster_inner_refused_total";
-    assert_eq!(nodes.n2.scrape().sum(refused), 0.0);
-}
-
 /// Each call is answered while its owner ends: by it, or with 503; and its client is not reset.
 #[test]
 fn an_owner_that_ends_and_comes_again_leaves_no_call_without_an_answer() {
-    let mut nodes = Nodes::encrypted(1);
+    let mut nodes = Nodes::start(1);
     let [_, others] = nodes.channels();
     let mut clients: Vec<_> = (0..8).map(|_| Connection::open(nodes.n1.plain)).collect();
     let ask_all = |clients: &mut Vec<Connection>, plain| {
@@ -207,9 +128,6 @@ fn an_owner_that_ends_and_comes_again_leaves_no_call_without_an_answer() {
         (statuses == [503; 8]).then_some(())
     });
     assert!(nodes.n2.ended_within(Duration::from_secs(10)).success());
-    until("the end of what was kept", || {
-        (waiting(&nodes.n1, "out") == 0.0).then_some(())
-    });
     nodes.n2 = nodes.files.start("n2", 1, "", NONE);
     until("answers", || {
         let statuses = ask_all(&mut clients, plain);
@@ -226,7 +144,7 @@ fn an_owner_that_ends_and_comes_again_leaves_no_call_without_an_answer() {
 /// A node that ends answers the calls that are under way through it.
 #[test]
 fn a_front_that_ends_answers_what_it_has_passed_on() {
-    let mut nodes = Nodes::encrypted(1);
+    let mut nodes = Nodes::start(1);
     let [_, others] = nodes.channels();
     let mut clients: Vec<_> = (0..8).map(|_| Connection::open(nodes.n1.plain)).collect();
     for client in &mut clients {
@@ -238,8 +156,8 @@ fn a_front_that_ends_answers_what_it_has_passed_on() {
         client.send(&describe(&others));
     }
     until("calls under way", || {
-        let tunnels = nodes.n1.scrape().sum("heliograph_cluster_link_clients");
-        (tunnels == 8.0).then_some(())
+        let under_way = nodes.n1.scrape().sum("heliograph_cluster_link_clients");
+        (under_way == 8.0).then_some(())
     });
     nodes.n1.signal("TERM");
     nodes.n2.go_on();
@@ -250,15 +168,14 @@ fn a_front_that_ends_answers_what_it_has_passed_on() {
     assert!(nodes.n1.ended_within(Duration::from_secs(15)).success());
 }
 
-/// A node that is stopped is known as soon as by its greeting, though it need not greet; awake it answers again.
+/// A node that is stopped is doubted; awake it answers again.
 #[test]
 fn an_owner_that_stands_still_is_503_within_three_seconds() {
-    let nodes = Nodes::encrypted(1);
+    let nodes = Nodes::start(1);
     let [_, others] = nodes.channels();
     let mut client = Connection::open(nodes.n1.plain);
     client.send(&describe(&others));
     assert_eq!(client.answer().expect("an answer").status, 200);
-    assert_eq!(waiting(&nodes.n1, "out"), 1.0);
     nodes.n2.stop();
     let begun = Instant::now();
     client.send(&describe(&others));
