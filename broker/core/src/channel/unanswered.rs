@@ -83,8 +83,8 @@ impl Unanswered {
         }
     }
 
-    /// A master has confirmed an offer, of this viewer; `None` if that is over. `then`: the master's connection that gets
-    /// it once more, and when, if that is not the one that has it.
+    /// A master has confirmed an offer, of this viewer; `None` if that is over. `then`: the master's connection that
+    /// gets it once more, and when, if that is not the one that has it.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,

@@ -240,6 +240,9 @@ impl Sockets {
         };
         self.place(session, place);
         self.becomes(session, standing);
+        if standing == Standing::Master {
+            self.judge_silence(session, at.now);
+        }
         self.arm_open(session, at.now);
         true
     }

@@ -400,8 +400,8 @@ fn nothing_waits_for_an_offer_that_was_confirmed_too_late() {
     );
 }
 
-/// A machine that confirms an offer has whatever its viewer sent before: what was taken back of that is not given to the
-/// next connection behind the offer.
+/// A machine that confirms an offer has whatever its viewer sent before: what was taken back of that is not given to
+/// the next connection behind the offer.
 #[test]
 fn what_came_back_before_a_newer_offer_was_confirmed_is_dropped() {
     Script::dev().play(

@@ -125,6 +125,26 @@ fn a_master_that_does_not_answer_a_ping_is_told_gone() {
     assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
 }
 
+/// Also where it had no slot when the answer was due, and has it again.
+#[test]
+fn a_master_that_did_not_answer_and_has_its_slot_again_is_told_gone() {
+    let mut script = Script::dev();
+    script.follow();
+    script.play(
+        "m connects                               | m < 101
+         time 61s                                 | m < ping
+         time 8500ms                              |
+         m-b connects                             | m-b < 101
+         time 900ms                               |
+         m-b vanishes                             | m-b < end
+         time 1s                                  |",
+    );
+    let told = script.told();
+    let last = told.last().map(String::as_str);
+    let gone = "master.left (unconfirmed): gone, 0 wait";
+    assert_eq!(last, Some(gone), "{told:?}");
+}
+
 /// One that answers no ping stays gone, whatever its machine confirms: else it came and went with each message.
 #[test]
 fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {

@@ -150,7 +150,8 @@ impl Directory {
         &mut self,
         books: &mut Books,
         key: ChannelKey,
-        (viewer, order): (&str, u64),
+        viewer: &str,
+        order: u64,
         at: Moment,
     ) {
         let is_older = |towards: Towards, of: &str, message: &Message| {

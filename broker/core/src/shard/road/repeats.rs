@@ -37,7 +37,7 @@ pub(crate) fn remember(
             of = offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
         });
         if let Some(viewer) = of {
-            directory.drop_older(books, channel, (&viewer, order), at);
+            directory.drop_older(books, channel, &viewer, order, at);
         }
     }
     todo.push(Todo::Arm(channel));

@@ -300,6 +300,14 @@ impl Sockets {
         self.unconfirmed.pinged.push_back((due, key));
     }
 
+    /// A connection has the master's slot again: the answer to its ping may have been due while it had none.
+    pub(crate) fn judge_silence(&mut self, key: SessionKey, now: Now) {
+        let session = self.session(key);
+        if session.is_some_and(|session| self.is_silent(session, now)) {
+            self.unconfirmed.pinged.push_front((now, key));
+        }
+    }
+
     /// The next master whose answer to a ping is due by `now`.
     pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
         let pinged = &mut self.unconfirmed.pinged;

@@ -268,7 +268,7 @@ impl Model {
     }
 
     /// The connection that has a slot.
-    fn member(&self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
+    pub(super) fn member(&self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
         let slots = Some(&self.channels[channel]).filter(|slots| slots.alive)?;
         match viewer {
             None => slots.master,

@@ -156,7 +156,8 @@ impl Model {
         let late = self.now.saturating_sub(LATE_MS + ASK_AFTER_MS);
         for id in may {
             let since = self.conns[id].ws.as_ref().map_or(0, |ws| ws.moved);
-            let waits = self.conns[id].written.is_empty() || since >= late;
+            let written = self.conns[id].written.front().map(|first| first.at);
+            let waits = written.is_none_or(|at| since.max(at) >= late);
             assert!(waits, "{id} keeps its messages");
         }
     }
@@ -169,7 +170,11 @@ impl Model {
             let held = &mut self.channels[channel].held[place];
             held.ask = u64::MAX;
             let by = held.by;
-            if matches!(self.conns[by].stage, Stage::Open) && self.ends_by_itself(by) {
+            let viewer = self.conns[by].ws.as_ref().and_then(|ws| ws.viewer.clone());
+            let waiting = self.member(channel, &viewer);
+            let is_open = |id: &ConnId| matches!(self.conns[*id].stage, Stage::Open);
+            let mut both = waiting.into_iter().chain([by]).filter(is_open);
+            if both.any(|id| self.ends_by_itself(id)) {
                 self.give_up(); // whether it was asked before does not show
             }
             self.departures += usize::from(self.by_pong()); // nor whether others were
