@@ -167,8 +167,9 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// A shard's connections for each place among them that WebSockets and clients on links never take: it is kept for a connection
-/// whose caller is not known yet, so that the request of any newcomer is read when all other places are taken.
+/// A shard's connections for each place among them that WebSockets and clients on links never take: it is kept for a
+/// connection whose caller is not known yet, so that the request of any newcomer is read when all other places are
+/// taken.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
 /// Places of a shard with this many connections for WebSockets and for clients on links: all but those of

@@ -1,5 +1,5 @@
-//! Newcomers: connections that a listener accepted, or that another shard handed over. Each is taken, perhaps at the cost
-//! of another connection, or refused.
+//! Newcomers: connections that a listener accepted, or that another shard handed over. Each is taken, perhaps at the
+//! cost of another connection, or refused.
 //!
 //! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the
 //! soft limit connections are answered 503 and accepting pauses for a moment, with descriptors to spare for those

@@ -3,7 +3,7 @@
 //! The life of a connection, by what it awaits:
 //! ```text
 //!        HandOver, PassOn, Admin      nothing armed, nothing in flight
-//!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, or no session here)
+//!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, another node)
 //!    │ Close                │
 //!    ▼                      ▼ Abort, Stop
 //!   Closing ─ all sent ─► Lingering ─ end, or too much ─► Shut ─ final completions ─► Gone

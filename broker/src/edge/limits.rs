@@ -133,8 +133,8 @@ pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
 pub(crate) const HELD_BYTES_MIN: usize = 256 << 10;
 
-/// From a request for another node to its place on a link, in milliseconds; of a call on a link that is doubtful also to
-/// its answer. Later: 503.
+/// From a request for another node to its place on a link, in milliseconds; of a call on a link that is doubtful also
+/// to its answer. Later: 503.
 pub(crate) const LINK_CONNECT_MS: u64 = 3_000;
 
 /// From the beginning of a stream to the owner's first byte, in milliseconds: a call may take

@@ -1,5 +1,5 @@
-//! Links, as the edge knows them: where the other nodes are and how they prove who they are, the names of connections in
-//! the ring, and their places.
+//! Links, as the edge knows them: where the other nodes are and how they prove who they are, the names of connections
+//! in the ring, and their places.
 //!
 //! They are no sessions, so they are not in the shard's table. Their keys have the highest slot of a session, which no
 //! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and

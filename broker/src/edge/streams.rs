@@ -344,7 +344,8 @@ impl<M: Machine> Streams<M> {
         self.count(io);
     }
 
-    /// Takes a connection in whose other side has shown to be a node. `None`, and it is closed, when there are too many.
+    /// Takes a connection in whose other side has shown to be a node. `None`, and it is closed, when there are too
+    /// many.
     pub(crate) fn enter(&mut self, arrived: Arrived, io: &mut Io) -> Option<u32> {
         let has_room = self.has_room() && !io.stopping;
         let place = Some(arrived)

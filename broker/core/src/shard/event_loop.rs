@@ -454,8 +454,8 @@ impl Shard {
     }
 }
 
-// Due work: deadlines, what faults held back, pages, slots that come and go, clients on links, the drain, and requests that
-// wait.
+// Due work: deadlines, what faults held back, pages, slots that come and go, clients on links, the drain, and requests
+// that wait.
 
 /// Entries handled in one tick; what is left is due at once, in the next turn.
 const DUE_PER_TICK: usize = 512;

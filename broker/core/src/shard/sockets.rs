@@ -4,8 +4,8 @@
 //! Invariants (in `sockets/sessions.rs`; debug builds check them between two inputs): an entry of the wheel is that of
 //! a session or channel that is there; the gauges count exactly the sessions of the table; a session is charged for the
 //! bytes that it holds; connections that are behind are in the backlog with the bytes that wait for them; whatever
-//! waits for a turn, an owner or another shard is listed or counted for that once; a client on a link is listed by its owner, or
-//! is to be closed.
+//! waits for a turn, an owner or another shard is listed or counted for that once; a client on a link is listed by its
+//! owner, or is to be closed.
 //!
 //! Only this file and `sockets/` change the tables. Steps call the operations of [`Sockets`], which keep them in step,
 //! and read sessions; of an HTTP connection or an open WebSocket they change the protocol's state itself

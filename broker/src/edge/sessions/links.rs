@@ -166,8 +166,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.accept(socket, origin, io);
     }
 
-    /// Ends a connection to the inner listener that may be anybody's for a newcomer. False when there is none that must.
-    /// It has no session: of those there must be room already.
+    /// Ends a connection to the inner listener that may be anybody's for a newcomer. False when there is none that
+    /// must. It has no session: of those there must be room already.
     pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
         self.machine.has_room() && self.streams.make_room(io)
     }

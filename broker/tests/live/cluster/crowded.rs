@@ -1,4 +1,5 @@
-//! A node all of whose connections are clients of one tenant that the other node serves, beside a tenant of another account.
+//! A node all of whose connections are clients of one tenant that the other node serves, beside a tenant of another
+//! account.
 
 use super::meeting::{assert_gone, exchange};
 use super::nodes::Files;
@@ -14,7 +15,8 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 
-/// Connections of the node, and those of them that may be on links: a sixteenth is kept for those that were not admitted.
+/// Connections of the node, and those of them that may be on links: a sixteenth is kept for those that were not
+/// admitted.
 const CONNECTIONS: usize = 100;
 const ON_LINKS: usize = CONNECTIONS - CONNECTIONS / 16;
 
