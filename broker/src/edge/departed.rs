@@ -3,6 +3,7 @@
 use crate::edge::connection::Connection;
 use crate::edge::io::{Io, remote, send_at_once};
 use crate::edge::tls::{Held, Read, Tls};
+use crate::edge::visiting::{Secured, TakeAdmin, Visiting};
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, PassFailure, PassedOn};
 use ring::{Key, Lent};
@@ -95,6 +96,44 @@ impl<M: Machine> Departed<M> {
     /// The client's address.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.sent.peer.remote
+    }
+
+    /// Passes it to the side thread, where there is one and it has room.
+    ///
+    /// # Errors
+    /// It comes back, for the machine to answer it.
+    pub(crate) fn visit(
+        self,
+        take: Option<&TakeAdmin>,
+        io: &mut Io,
+    ) -> Result<(), Box<Returned<M>>> {
+        let remote = self.remote();
+        let Self {
+            mut client,
+            parcel,
+            sent,
+        } = self;
+        client.discharge(io);
+        let client = match (take, client.tls.take()) {
+            (Some(take), Some(tls)) => {
+                let visiting = Visiting {
+                    socket: client.socket,
+                    remote,
+                    secured: Secured::new(tls, sent.bytes, client.ended),
+                };
+                let Err(refused) = take(visiting) else {
+                    return Ok(());
+                };
+                Detached::new(refused.socket, Some(refused.secured.tls))
+            }
+            (_, tls) => Detached { tls, ..client },
+        };
+        Err(Box::new(Returned {
+            client,
+            parcel,
+            failed: None,
+            unsent: Vec::new(),
+        }))
     }
 
     /// There is no way on: the client is for the machine to answer.

@@ -5,7 +5,6 @@ use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
 use crate::edge::letters::{Post, Scraped};
 use crate::edge::links::{LinkEnd, link_end};
-use crate::edge::visiting::visit;
 use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
 use broker_core::clock_jump::Leap;
 use broker_core::id::SessionKey;
@@ -228,7 +227,7 @@ impl<M: Machine> Edge<M> {
             return;
         };
         let io = &mut self.io;
-        match visit(departed, self.admin.as_ref(), io) {
+        match departed.visit(self.admin.as_ref(), io) {
             Ok(()) => io.descriptors.closed(),
             Err(returned) => self.sessions.return_client(*returned, io),
         }

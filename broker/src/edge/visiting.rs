@@ -1,10 +1,7 @@
 //! Connections that leave the edge for the side thread, which serves the pages of the admin listener under `--lan`: the
 //! socket, the engine, and what was read and not understood here. The side thread reads and writes through the engine.
 
-use crate::edge::departed::{Departed, Detached, Returned};
-use crate::edge::io::Io;
 use crate::edge::tls::{Read, Tls};
-use broker_core::machine::Machine;
 use broker_core::time::Now;
 use std::io;
 use std::net::SocketAddr;
@@ -33,49 +30,6 @@ pub struct Secured {
     cipher: Vec<u8>,
     /// Nothing more comes.
     pub(crate) has_ended: bool,
-}
-
-/// Passes a client to the side thread, where there is one and it has room.
-///
-/// # Errors
-/// It comes back, for the machine to answer it.
-pub(crate) fn visit<M: Machine>(
-    departed: Departed<M>,
-    take: Option<&TakeAdmin>,
-    io: &mut Io,
-) -> Result<(), Box<Returned<M>>> {
-    let remote = departed.remote();
-    let Departed {
-        mut client,
-        parcel,
-        sent,
-    } = departed;
-    client.discharge(io);
-    let refused = match (take, client.tls.take()) {
-        (Some(take), Some(tls)) => take(Visiting {
-            socket: client.socket,
-            remote,
-            secured: Secured::new(tls, sent.bytes, client.ended),
-        }),
-        (_, tls) => {
-            client.tls = tls;
-            return Err(back(client, parcel));
-        }
-    };
-    refused.map_err(
-        |Visiting {
-             socket, secured, ..
-         }| { back(Detached::new(socket, Some(secured.tls)), parcel) },
-    )
-}
-
-fn back<M: Machine>(client: Detached, parcel: M::Parcel) -> Box<Returned<M>> {
-    Box::new(Returned {
-        client,
-        parcel,
-        failed: None,
-        unsent: Vec::new(),
-    })
 }
 
 impl Secured {

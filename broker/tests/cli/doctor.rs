@@ -313,7 +313,7 @@ fn an_etcd_that_does_not_answer_is_a_failure() {
         .unwrap();
     let text = format!(
         "{PORTS}[cluster]\nname = 'test'\nnode = 'n1'\nlisten = '127.0.0.1:0'\npeers = '127.0.0.1:0'\n\
-         secret_file = 'secret'\nlink = 'plain'\netcd = ['http://{gone}']\n"
+         secret_file = 'secret'\netcd = ['http://{gone}']\n"
     );
     let exit = doctor(&directory, &text);
     let lines = found(&exit, "cluster");

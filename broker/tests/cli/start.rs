@@ -123,7 +123,7 @@ fn the_port_for_messages_of_nodes_is_checked() {
     directory.file("secret", &"0f".repeat(32));
     let text = format!(
         "auth = 'none'\n[cluster]\nname = 'test'\nnode = 'n1'\nlisten = '127.0.0.1:0'\npeers = '{addr}'\n\
-         secret_file = 'secret'\nlink = 'plain'\netcd = ['http://127.0.0.1:1']\n"
+         secret_file = 'secret'\netcd = ['http://127.0.0.1:1']\n"
     );
     directory.file("broker.toml", &text);
     let words = ["serve", "--config", "broker.toml", "--data-dir", "data"];

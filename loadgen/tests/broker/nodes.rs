@@ -74,7 +74,7 @@ fn nodes() -> [Broker; 2] {
         fs::write(path("secret"), "ab".repeat(32)).unwrap();
         fs::set_permissions(path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
         let config = format!(
-            "[cluster]\nname = 'test'\nnode = 'n{}'\nlisten = '{}:{INNER}'\nlink = 'plain'\nsecret_file = '{}'\n\
+            "[cluster]\nname = 'test'\nnode = 'n{}'\nlisten = '{}:{INNER}'\nsecret_file = '{}'\n\
              map_file = '{}'\n",
             node + 1,
             ip(node),

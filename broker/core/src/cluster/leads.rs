@@ -1,5 +1,5 @@
-//! Clients on links to the owners of their channels: where each leads, and which are to be closed since another node has
-//! the channel, or since this one ends.
+//! Clients on links to the owners of their channels: where each leads, and which are to be closed since another node
+//! has the channel, or since this one ends.
 //!
 //! A client that only waits learns nothing from an owner that hangs or is gone, and no byte of its own would show it.
 //! So a client is closed when the map names another owner. The owner of before has closed it already if it could: it

@@ -287,8 +287,8 @@ pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHo
     })
 }
 
-/// Takes the place of a client on a link, if there is one or another makes room. No WebSocket begins while the process is about
-/// to end.
+/// Takes the place of a client on a link, if there is one or another makes room. No WebSocket begins while the process
+/// is about to end.
 pub(crate) fn enters(
     sockets: &mut Sockets,
     books: &mut Books,

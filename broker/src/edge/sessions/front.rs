@@ -5,7 +5,7 @@ use crate::edge::departed::{Answered, Departed, Returned};
 use crate::edge::limits::CLIENTS_WAITING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
 use crate::edge::streams::clients::{Client, Finale, On};
-use crate::edge::streams::{Local, Route};
+use crate::edge::streams::{Route, wire::Local};
 use crate::edge::{io::Io, limits::OVERDUE_PER_TURN, sessions::Sessions, tls::Read};
 use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
@@ -70,8 +70,8 @@ impl<M: Machine> Sessions<M> {
         if !matches!(client.on, On::Waiting(_)) {
             return;
         }
-        // It would take the place of a connection that is there.
-        if has_left(&client.half.socket) {
+        // It would take the place of a connection that is there. Who sends a call may end behind it.
+        if !client.is_call() && has_left(&client.half.socket) {
             return self.finish_client(place, Finale::Cut { reset: false }, io);
         }
         let (node, slot) = (client.node, client.home.slot);

@@ -2,7 +2,7 @@
 
 use crate::edge::io::Io;
 use crate::edge::sessions::Sessions;
-use crate::edge::streams::{Local, Served};
+use crate::edge::streams::{Served, wire::Local};
 use broker_core::address_shares::Origin;
 use broker_core::cluster::link::{Ending, Event};
 use broker_core::id::SessionKey;

@@ -4,31 +4,31 @@ use super::Case;
 
 pub(crate) const CASES: &[Case] = &[
     (
-        "{keys}|[cluster]|name = 'prod'|node = 'n3'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'file'|\
+        "{keys}|[cluster]|name = 'prod'|node = 'n3'|listen = '127.0.0.1:0'|secret_file = 'file'|\
          map_file = 'good.map'",
         "{one}",
         &[
-            "c.toml:7:15: cluster.secret_file = file: must be a file with one line of 64 hexadecimal digits, or two \
+            "c.toml:6:15: cluster.secret_file = file: must be a file with one line of 64 hexadecimal digits, or two \
              while it is replaced",
-            "c.toml:8:12: cluster.map_file = good.map: must be a map with a line for this node, n3",
+            "c.toml:7:12: cluster.map_file = good.map: must be a map with a line for this node, n3",
         ],
     ),
     (
-        "{keys}|[cluster]|name = 'prod'|node = 'n1'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'absent'|\
+        "{keys}|[cluster]|name = 'prod'|node = 'n1'|listen = '127.0.0.1:0'|secret_file = 'absent'|\
          map_file = 'bad.map'",
         "{one}",
         &[
-            "c.toml:7:15: cluster.secret_file = absent: must be a readable file: No such file or directory (os \
+            "c.toml:6:15: cluster.secret_file = absent: must be a readable file: No such file or directory (os \
              error 2): looked for /…",
-            "c.toml:8:12: cluster.map_file = bad.map: line 2: slot 7: allowed one node",
+            "c.toml:7:12: cluster.map_file = bad.map: line 2: slot 7: allowed one node",
         ],
     ),
     (
-        "{keys}|[cluster]|name = 'prod'|node = 'n1'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'good.secret'|\
+        "{keys}|[cluster]|name = 'prod'|node = 'n1'|listen = '127.0.0.1:0'|secret_file = 'good.secret'|\
          etcd = ['https://a:1']|etcd_ca = 'absent'|etcd_cert = 'own.pem'|etcd_key = 'empty'",
         "{one}",
         &[
-            "c.toml:9:11: cluster.etcd_ca = absent: must be a readable file: No such file or directory (os \
+            "c.toml:8:11: cluster.etcd_ca = absent: must be a readable file: No such file or directory (os \
              error 2): looked for /…",
         ],
     ),

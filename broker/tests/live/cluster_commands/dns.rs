@@ -27,7 +27,7 @@ fn dns_has_the_nodes_that_are_registered() {
         "{text}"
     );
     let config = std::fs::read_to_string(place.path("broker.toml")).unwrap();
-    let direct = config.replace("link = 'plain'", "link = 'plain'\ndirect = true");
+    let direct = config.replace("[cluster]", "[cluster]\ndirect = true");
     std::fs::write(place.path("broker.toml"), direct).unwrap();
     let text = place.well(&["dns"]);
     let records: Vec<_> = text.lines().filter(|line| !line.starts_with(';')).collect();

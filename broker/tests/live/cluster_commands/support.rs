@@ -35,7 +35,7 @@ impl Place {
         fs::write(&secret, SECRET.repeat(32)).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let text = format!(
-            "[cluster]\nname = 'prod'\nnode = 'n1'\nlisten = '127.0.0.1:0'\nlink = 'plain'\nsecret_file = '{}'\n\
+            "[cluster]\nname = 'prod'\nnode = 'n1'\nlisten = '127.0.0.1:0'\nsecret_file = '{}'\n\
              etcd = ['{endpoint}']\n{more}\n",
             secret.display()
         );

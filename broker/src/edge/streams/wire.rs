@@ -1,0 +1,193 @@
+//! One connection of a link: its socket, its engine, and what it awaits.
+
+use crate::edge::connection::{NEVER, has_unread};
+use crate::edge::io::{Io, send_at_once};
+use crate::edge::limits::{HELLO_MS, LINK_CONNECT_MS};
+use crate::edge::links::{LinkEnd, Links, link_key};
+use crate::edge::{start::EdgeSettings, tls::Tls};
+use broker_core::cluster::link::Link;
+use broker_core::id::{NodeId, SessionKey, ShardId};
+use broker_core::{address_shares::Origin, time::Now};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// The local side of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Local {
+    /// Of a front: a client, by its number.
+    Client(u32),
+    /// Of an owner.
+    Session(SessionKey),
+}
+
+/// One connection of a link.
+pub(crate) struct Wire {
+    pub(crate) socket: OwnedFd,
+    /// The engine, once it is connected.
+    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) stage: Stage,
+    /// Of a front: the node and the shard that it goes to.
+    pub(crate) to: Option<(NodeId, u16)>,
+    pub(crate) locals: BTreeMap<u32, Local>,
+    pub(crate) is_armed: bool,
+    /// Its handshake waits for a step.
+    pub(crate) is_queued: bool,
+    pub(crate) is_sending: bool,
+    pub(crate) is_touched: bool,
+    pub(crate) began: Now,
+    /// When it is served if nothing happens.
+    pub(crate) due: Now,
+}
+
+/// The stage of a link, by what it awaits.
+pub(crate) enum Stage {
+    /// The connect.
+    Connecting,
+    /// The other side's hello, of which this much has come; before it the handshake.
+    Hello(Vec<u8>),
+    /// Frames.
+    Open(Box<Link>),
+    /// The final completions.
+    Over,
+}
+
+impl Wire {
+    pub(crate) fn new(socket: OwnedFd, tls: Option<Box<Tls>>, stage: Stage, began: Now) -> Self {
+        Self {
+            socket,
+            tls,
+            stage,
+            to: None,
+            locals: BTreeMap::new(),
+            is_armed: false,
+            is_queued: false,
+            is_sending: false,
+            is_touched: false,
+            began,
+            due: NEVER,
+        }
+    }
+
+    /// The link, once it is open.
+    pub(crate) fn link(&mut self) -> Option<&mut Link> {
+        match &mut self.stage {
+            Stage::Open(link) => Some(link),
+            Stage::Connecting | Stage::Hello(_) | Stage::Over => None,
+        }
+    }
+
+    /// Bytes that it holds for local sides.
+    pub(crate) fn held(&self) -> usize {
+        match &self.stage {
+            Stage::Open(link) => link.held(),
+            Stage::Connecting | Stage::Hello(_) | Stage::Over => 0,
+        }
+    }
+
+    /// Its connection is there: the handshake begins. False when it cannot.
+    pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
+        let client = self.to.and_then(|(node, _)| {
+            let (config, name) = links.client(shard, node)?;
+            let peer = SockRef::from(&self.socket).peer_addr().ok()?.as_socket()?;
+            Tls::connect(config, name, Origin::of(peer.ip())).ok()
+        });
+        (self.stage, self.is_queued) = (Stage::Hello(Vec::new()), true);
+        self.tls = client;
+        self.tls.is_some()
+    }
+
+    pub(crate) fn arm(&mut self, place: u32, io: &mut Io) {
+        if self.is_armed || self.is_queued {
+            return;
+        }
+        let key = link_key(LinkEnd::Link(place));
+        match self.stage {
+            // It may go to another shard, with nothing armed.
+            Stage::Hello(_) => io.ring.receive_once(self.socket.as_fd(), key),
+            Stage::Open(_) => io.ring.receive_many(self.socket.as_fd(), key),
+            Stage::Connecting | Stage::Over => return,
+        }
+        self.is_armed = true;
+    }
+
+    /// When it is to be served at the latest.
+    pub(crate) fn limit(&self, now: Now) -> Now {
+        let span = match &self.stage {
+            Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
+            Stage::Over => return NEVER,
+            Stage::Connecting | Stage::Hello(_) if self.to.is_some() => LINK_CONNECT_MS,
+            Stage::Connecting | Stage::Hello(_) => HELLO_MS,
+        };
+        self.began.after(span)
+    }
+
+    /// Whether it has not begun in its time.
+    pub(crate) fn is_late(&self, now: Now) -> bool {
+        self.begins() && self.limit(now) <= now
+    }
+
+    pub(crate) fn begins(&self) -> bool {
+        matches!(self.stage, Stage::Connecting | Stage::Hello(_))
+    }
+
+    /// Whether something has come that was not read.
+    pub(crate) fn has_unread(&self) -> bool {
+        has_unread(&self.socket)
+    }
+
+    /// Sends these bytes, encrypted, behind what the engine has to say. False when the connection is broken.
+    pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
+        let Some(tls) = &mut self.tls else {
+            return plain.is_empty();
+        };
+        io.cipher.clear();
+        if tls.write(plain, &mut io.cipher).is_err() {
+            return false;
+        }
+        if io.cipher.is_empty() {
+            return true;
+        }
+        io.counts.sends += 1;
+        let Some(sent) = send_at_once(&self.socket, &io.cipher, 0) else {
+            return false;
+        };
+        io.counts.sent_bytes += sent as u64;
+        if let Some(rest) = io.cipher.get(sent..).filter(|rest| !rest.is_empty()) {
+            let mut flight = io.spares.take();
+            flight.extend_from_slice(rest);
+            io.counts.queued_sends += 1;
+            self.is_sending = true;
+            let key = link_key(LinkEnd::Link(place));
+            io.ring.send(self.socket.as_fd(), key, flight, 0);
+        }
+        true
+    }
+}
+
+/// A host that is gone says nothing, and idle clients send nothing that would show it.
+pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// A socket to connect with: blocking, since the ring waits in it.
+pub(crate) fn connecting_socket(
+    address: SocketAddr,
+    settings: &EdgeSettings,
+) -> io::Result<OwnedFd> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    keep_alive(&SockRef::from(&socket))?;
+    if settings.tcp_user_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.tcp_user_ms)))?;
+    }
+    Ok(socket.into())
+}
