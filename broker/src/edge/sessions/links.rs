@@ -287,12 +287,21 @@ impl<M: Machine> Sessions<M> {
 
     /// A link has ended.
     fn break_link(&mut self, place: u32, (death, why): (Death, PassFailure), io: &mut Io) {
-        match self.streams.link(place) {
-            Some(link) => {
-                link.broke(death);
-                self.poll_link(place, io);
-            }
-            None => self.fail_link(place, why, io),
+        if self.streams.link(place).is_none() {
+            return self.fail_link(place, why, io);
+        }
+        // What came before the end is its clients', an answer to a call above all.
+        self.serve_clients(io);
+        self.poll_link(place, io);
+        if let Some(link) = self.streams.link(place) {
+            link.broke(death);
+            self.poll_link(place, io);
+        }
+    }
+
+    fn serve_clients(&mut self, io: &mut Io) {
+        for client in std::mem::take(&mut self.streams.touched_clients) {
+            self.serve_client(client, io);
         }
     }
 
@@ -312,9 +321,7 @@ impl<M: Machine> Sessions<M> {
             self.serve_session(session, io);
         }
         self.end_late_clients(io);
-        for client in std::mem::take(&mut self.streams.touched_clients) {
-            self.serve_client(client, io);
-        }
+        self.serve_clients(io);
         for place in self.streams.take_touched(io.turn.at().now) {
             self.serve_link(place, io);
         }
