@@ -371,6 +371,11 @@ impl<M: Machine> Sessions<M> {
         }
         self.poll_link(place, io);
         self.streams.settle(place, io);
+        let wire = self.streams.wires.get_mut(place);
+        let wire = wire.filter(|wire| !wire.is_sending);
+        if wire.is_some_and(|wire| wire.link().is_some_and(|link| link.has_output())) {
+            self.streams.touch(place); // a turn writes one piece of each stream
+        }
     }
 
     /// The other node gives no sign: upgrades that it has not answered are taken back, and a call has as long as any
