@@ -81,7 +81,7 @@ pub(crate) fn registration() -> String {
     let secret = ClusterSecret::parse(&SECRET.repeat(32)).unwrap();
     let proof = secret.proof_keys("prod").prove(&registrant).remove(0);
     format!(
-        r#"{{"format":1,"directory":7,"start":3,"version":"0.1.0","inner":5,"proof":["{}"]}}"#,
+        r#"{{"format":1,"directory":7,"start":3,"version":"0.1.0","inner":7,"proof":["{}"]}}"#,
         HEXLOWER.encode(&proof)
     )
 }
