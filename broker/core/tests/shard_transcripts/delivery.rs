@@ -183,6 +183,25 @@ fn a_pong_of_a_connection_that_lost_its_slot_releases_that() {
     );
 }
 
+/// The same message, sent to a connection that has its slot again, is not proved by the pong of the ping before it.
+#[test]
+fn a_pong_proves_nothing_that_came_again_behind_its_ping() {
+    let mut script = by_pongs();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m stalls                                 |
+         v1 > SDP_OFFER p1                        |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ping 1
+         m reads                                  | m < ping 1
+         m-b vanishes                             | m < SDP_OFFER p1 from v1; m-b < end
+         m > pong 1                               | m < ping 1
+         m vanishes                               | m < end
+         m-c connects                             | m-c < 101; m-c < SDP_OFFER p1 from v1; m-c < ping 1",
+    );
+    assert_eq!(script.counters().returned, 2);
+}
+
 /// Beyond the bound the oldest are no longer waited for.
 #[test]
 fn what_is_not_confirmed_has_a_bound() {

@@ -134,8 +134,10 @@ impl Model {
     pub(crate) fn forget_if_idle(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         let returned = !conn.returned.is_empty() || conn.repeated > 0;
-        if conn.bytes == 0 && conn.written.is_empty() && !returned && conn.over.is_none() {
-            (conn.confirmed, conn.doubtful, conn.proof) = (conn.wire, None, None);
+        let pinged = conn.proof.is_some();
+        if conn.bytes == 0 && conn.written.is_empty() && !returned && !pinged && conn.over.is_none()
+        {
+            (conn.confirmed, conn.doubtful) = (conn.wire, None);
             conn.round_trip_ms = 0;
         }
     }
