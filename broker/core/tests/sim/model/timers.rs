@@ -313,6 +313,7 @@ impl Model {
         let channel = self.conns[id].ws.as_ref().map(|ws| ws.channel);
         match item {
             Item::GoAway | Item::Ping => self.may_return(id),
+            Item::Close(_, reason) if reason == "Ping not answered" => self.may_return(id),
             Item::ReconnectIce => channel.is_some_and(|channel| self.member_is_due(channel)),
             _ => false,
         }
