@@ -52,6 +52,9 @@ impl Model {
             self.met("candidates kept before a first offer");
         }
         let shard = self.channels[channel].home;
+        if self.out.ticks {
+            self.freed_bytes += freed; // what else comes back may have come before
+        }
         for gone in going {
             self.met("kept message overwritten");
             self.end(shard, self.messages[gone].action, Outcome::Overwritten);
@@ -73,7 +76,7 @@ impl Model {
         } else {
             0
         };
-        self.expired_bytes + due
+        self.freed_bytes + due
     }
 
     /// The shard's bound is reached: one message after the other makes room, of the account that keeps most if that is
@@ -190,7 +193,7 @@ impl Model {
             self.met("kept messages of a closed viewer dropped");
             let dropped = self.of_key(channel, true, &viewer);
             (self.channels[channel].pending).retain(|number| !dropped.contains(number));
-            self.expired_bytes += self.bytes_of(&dropped);
+            self.freed_bytes += self.bytes_of(&dropped);
             for number in dropped {
                 let home = self.channels[channel].home;
                 self.end(home, self.messages[number].action, Outcome::Withdrawn);
@@ -299,7 +302,7 @@ impl Model {
         let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())
             .partition(|number| mine(&self.messages[**number]));
         if self.out.ticks && self.by_pong() {
-            self.expired_bytes += self.bytes_of(&taken); // what comes back may have come before
+            self.freed_bytes += self.bytes_of(&taken); // what comes back may have come before
         }
         self.channels[channel].pending = left;
         self.forget_closed(channel);
@@ -352,7 +355,7 @@ impl Model {
         let (expired, left): (Vec<usize>, Vec<usize>) =
             (self.channels[channel].pending.iter()).partition(|number| over(number));
         self.channels[channel].pending = left;
-        self.expired_bytes += self.bytes_of(&expired);
+        self.freed_bytes += self.bytes_of(&expired);
         for number in expired {
             self.met("kept message expired");
             let home = self.channels[channel].home;

@@ -49,7 +49,7 @@ impl Model {
     /// The shard's deadlines are served: what expired is gone.
     pub(crate) fn tick(&mut self, shard: usize) {
         self.departures = 0;
-        self.expired_bytes = 0;
+        self.freed_bytes = 0;
         self.out.ticks = true;
         // What was due before it was kept comes with the next slot of the wheel, not with another tick of this one.
         let again = std::mem::replace(&mut self.shards[shard].ticked, self.now) == self.now;
