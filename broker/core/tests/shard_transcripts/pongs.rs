@@ -65,3 +65,21 @@ fn a_pong_proves_nothing_that_came_again_behind_its_ping() {
     );
     assert_eq!(script.counters().returned, 2);
 }
+
+/// What waits for an offer that is over goes at once, also where that shows only when another offer is confirmed.
+#[test]
+fn what_waited_for_an_offer_goes_when_that_is_over() {
+    by_pongs().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v2 connects                              | v2 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
+         m > pong 1                               |
+         m vanishes                               | m < end
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p2                    |
+         v2 > SDP_OFFER p3                        | m-b < SDP_OFFER p3 from v2; m-b < ping 3
+         v1 > close 1000                          | v1 < close 1000; v1 < end
+         m-b > pong 3                             | m-b < ICE_CANDIDATE p2 from v1; m-b < ping 2",
+    );
+}

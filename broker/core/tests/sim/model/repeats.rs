@@ -106,23 +106,24 @@ impl Model {
         }
     }
 
-    /// A connection has confirmed a message: it may be an offer that its master had.
-    pub(crate) fn notes_offer(&mut self, id: ConnId, queued: Queued) {
+    /// A connection has confirmed a message: it may be an offer that its master had. Whether messages waited for others
+    /// that are over.
+    pub(crate) fn notes_offer(&mut self, id: ConnId, queued: Queued) -> bool {
         let message = &self.messages[queued.number];
         let offer = message.action == Action::SdpOffer && message.by.is_some() && !message.call;
         let Some(ws) = self.conns[id].ws.as_ref() else {
-            return;
+            return false;
         };
         let channel = ws.channel;
         if ws.viewer.is_some() || !offer || !queued.counted || !self.channels[channel].alive {
-            return;
+            return false;
         }
         let other = self.channels[channel].master.filter(|master| *master != id);
         let stage = match other {
             None => Offered::Had,
             Some(by) => Offered::Due(by, self.repeats_at(by)),
         };
-        self.offers_expire(channel);
+        let waited = self.offers_expire(channel);
         let offers = self.channels[channel].unanswered.iter_mut();
         let mut same = offers.filter(|offer| offer.number == queued.number);
         if let Some(offer) = same.find(|offer| offer.stage == Offered::UnderWay) {
@@ -130,6 +131,10 @@ impl Model {
             self.forget_too_many(self.channels[channel].home);
             self.drop_older(channel, queued.number);
         }
+        if waited {
+            self.met("offer over when another one was confirmed: what waited for it goes");
+        }
+        waited
     }
 
     /// A master has an offer, and so whatever its viewer sent before: that is kept no longer.
