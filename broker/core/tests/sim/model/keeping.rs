@@ -51,21 +51,26 @@ impl Model {
         if keeps_early {
             self.met("candidates kept before a first offer");
         }
-        let shard = self.channels[channel].home;
         if self.out.ticks {
             self.freed_bytes += freed; // what else comes back may have come before
         }
         for gone in going {
             self.met("kept message overwritten");
-            self.end(shard, self.messages[gone].action, Outcome::Overwritten);
-            self.record_kept(channel, gone, Passage::Overwritten, None);
-            (self.channels[channel].pending).retain(|number| *number != gone);
+            self.overwrite(channel, gone);
         }
         let pending = &mut self.channels[channel].pending;
         pending.push(number);
         pending.sort_unstable();
         self.met("message kept");
         Ok(())
+    }
+
+    /// A kept message is dropped, since a newer one is in its place.
+    pub(super) fn overwrite(&mut self, channel: usize, gone: usize) {
+        let home = self.channels[channel].home;
+        self.end(home, self.messages[gone].action, Outcome::Overwritten);
+        self.record_kept(channel, gone, Passage::Overwritten, None);
+        (self.channels[channel].pending).retain(|number| *number != gone);
     }
 
     /// Bytes that are kept or not in this tick: those that expired, and those of others that end.

@@ -2,7 +2,6 @@
 
 use super::messages::Passing;
 use super::{ConnId, Model, Queued};
-use broker_core::event::Outcome;
 use broker_core::journal::EndReason;
 use broker_core::limits::{UNANSWERED_BYTES_PARTS, UNANSWERED_PER_CHANNEL_MAX};
 use broker_core::shard::Passage;
@@ -142,10 +141,7 @@ impl Model {
         let key = self.of_key(channel, true, &self.messages[offer].viewer);
         for gone in key.into_iter().filter(|number| *number < offer) {
             self.met("kept message that its recipient had with a newer offer");
-            let home = self.channels[channel].home;
-            self.end(home, self.messages[gone].action, Outcome::Overwritten);
-            self.record_kept(channel, gone, Passage::Overwritten, None);
-            (self.channels[channel].pending).retain(|number| *number != gone);
+            self.overwrite(channel, gone);
         }
         self.forget_closed(channel);
     }
