@@ -143,9 +143,12 @@ impl Unanswered {
         }
     }
 
-    /// Forgets what is over by `now`.
-    pub(crate) fn expire(&mut self, now: Now) {
-        self.0.retain(|offer| offer.expires > now);
+    /// Forgets what is over by `now`. Whether messages waited for one of these to be given once more.
+    pub(crate) fn expire(&mut self, now: Now) -> bool {
+        let is_over = |offer: &Offer| offer.expires <= now;
+        let releases = self.0.iter().any(|offer| is_over(offer) && offer.is_due());
+        self.0.retain(|offer| !is_over(offer));
+        releases
     }
 
     /// Forgets the oldest that has a frame; false when there is none. Messages that wait for it go when it is due.
@@ -247,7 +250,7 @@ mod tests {
                 offers.begin("v1", key(9), (5, Now(100)));
             },
             |offers| offers.end_of(key(9)),
-            |offers| offers.expire(Now(100)),
+            |offers| assert!(!offers.expire(Now(100)), "nobody waits for it"),
         ];
         for end in ends {
             let mut offers = of(&["v1"]);

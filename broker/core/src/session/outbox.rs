@@ -564,7 +564,8 @@ impl Outbox {
     }
 
     /// Gives the bytes back that nothing needs, and the buffer where it is empty. Of one whose messages were taken back
-    /// the positions stay until the connection ends.
+    /// the positions stay until the connection ends, and a ping under way until its pong has come: the same message, if
+    /// it comes again, has a ping of the same number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -574,7 +575,7 @@ impl Outbox {
             if spent > COMPACT_BYTES && spent > buffer.bytes.len() / 2 {
                 buffer.compact(spent);
             }
-        } else if buffer.returned.is_empty() && buffer.repeated == 0 && buffer.over.is_none() {
+        } else if buffer.is_forgotten() {
             self.reset(spares);
         } else {
             buffer.bytes = Vec::new();
@@ -591,7 +592,7 @@ impl Outbox {
             buffer.marks.clear();
             (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);
             (buffer.on_wire, buffer.confirmed, buffer.unasked) = (0, 0, 0);
-            (buffer.round_trip_ms, buffer.proof, buffer.makes_room) = (0, None, false);
+            (buffer.round_trip_ms, buffer.makes_room) = (0, false);
             buffer.doubtful_since = None;
             spares.buffers.push(buffer);
         }
@@ -614,6 +615,12 @@ impl Buffer {
         if let Some(proof) = &mut self.proof {
             proof.covers = proof.covers.saturating_sub(1);
         }
+    }
+
+    /// Whether nothing of an empty buffer is to be known later.
+    fn is_forgotten(&self) -> bool {
+        let returned = !self.returned.is_empty() || self.repeated > 0;
+        !returned && self.over.is_none() && self.proof.is_none()
     }
 
     fn frame_of(&self, mark: &Mark) -> &[u8] {

@@ -218,3 +218,26 @@ mod glob_tests {
         }
     }
 }
+
+#[cfg(test)]
+mod hook_tests {
+    use super::*;
+    use codec::control::Tag;
+
+    #[test]
+    fn a_hook_watches_channels_by_name_and_by_a_tag_with_its_value() {
+        let tag = |value: &str| Tag {
+            key: "site".into(),
+            value: value.into(),
+        };
+        let tags = |value: &str| Tags::from(vec![tag(value)]);
+        let mut hook = Hook::bare("one");
+        assert!(hook.watches("cam-1", &Tags::default()));
+        hook.tag = Some(("site".into(), "north".into()));
+        assert!(hook.watches("cam-1", &tags("north")));
+        assert!(!hook.watches("cam-1", &tags("south")));
+        hook.channels = Some("door-*".into());
+        assert!(!hook.watches("cam-1", &tags("north")));
+        assert!(hook.watches("door-1", &tags("north")));
+    }
+}

@@ -393,7 +393,7 @@ impl Directory {
 
     /// Each channel is in every table as it should be, and what they hold is what is counted.
     fn check_channels(&self) {
-        let (mut kept, mut calls) = (0, 0);
+        let (mut kept, mut calls, mut offers) = (0, 0, 0);
         for (identity, key) in &self.names {
             let channel = self.channels.get(*key);
             assert!(channel.is_some(), "{identity:?} has no channel");
@@ -401,6 +401,7 @@ impl Directory {
             self.check_life(identity, *key, channel);
             let live = channel.live();
             kept += live.map_or(0, |live| live.pending.bytes());
+            offers += live.map_or(0, |live| live.unanswered.bytes());
             let waiting = live.map_or(0, |live| live.calls.len());
             let counted = self.waits.on_channel(channel.record.arn.account(), *key);
             assert_eq!(waiting, counted, "waiting calls of {identity:?}");
@@ -419,6 +420,8 @@ impl Directory {
         }
         assert_eq!(counted, self.names.len() as u64, "channels of accounts");
         assert_eq!(self.kept.shares.bytes(), kept, "bytes of kept messages");
+        let counted = (self.offers.bytes, self.offers.shares.bytes());
+        assert_eq!(counted, (offers, offers), "bytes of offers");
         assert_eq!(self.waits.len(), calls, "waiting calls");
         let listed = self.slots.as_ref().map(|all| all.len());
         assert!(

@@ -489,7 +489,9 @@ impl Directory {
             return;
         }
         self.expire_kept(books, key, at);
-        self.offers_change(key, |offers| offers.expire(at.now));
+        self.offers_change(key, |offers| {
+            offers.expire(at.now); // what waited for them follows what is given once more
+        });
         todo.push(Todo::RepeatOffers(key));
         self.expire_calls(books, todo, key, at);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.

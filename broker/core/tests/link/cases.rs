@@ -276,7 +276,11 @@ fn links_share_what_may_wait_for_frames() {
     assert_eq!((front.room(id), front.accepts()), (0, Err(Refused::Full)));
     events(&mut front);
     carry(&mut front, &mut owner, 0);
-    assert_eq!(events(&mut front), [], "it is told when half is free");
+    assert_eq!(
+        events(&mut front),
+        [],
+        "the front hears of room when half is free"
+    );
     carry(&mut front, &mut owner, 0);
     assert_eq!(events(&mut front), [Event::Room(id)]);
     assert_eq!((front.room(id), front.accepts()), (most / 2, Ok(())));

@@ -24,6 +24,7 @@ mod nodes;
 mod notes;
 mod origins;
 mod owners;
+mod pongs;
 mod registry;
 mod routing;
 mod script;

@@ -507,7 +507,7 @@ impl<M: Machine> Sessions<M> {
     }
 }
 
-/// What the owner is told of a client.
+/// A client's part of OPEN: its kind, its address and its listener.
 fn describe<M: Machine>(client: &Client<M>) -> Described {
     Described {
         kind: client.kind,

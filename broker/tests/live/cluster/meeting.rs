@@ -14,7 +14,7 @@ fn a_master_on_one_node_meets_a_viewer_on_the_other() {
     assert_quiet(&nodes);
 }
 
-/// Of each node's channel, whoever is connected where and comes first.
+/// On a channel of each node a master meets a viewer: both ways through the nodes, then with the viewer first.
 pub(crate) fn meet_in_all_ways(nodes: &Nodes) {
     for arn in nodes.channels() {
         for (one, other) in [(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)] {

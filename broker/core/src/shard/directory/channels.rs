@@ -1,7 +1,7 @@
 //! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
 
 use crate::channel::rates::Metered;
-use crate::channel::{Channel, Life, Route};
+use crate::channel::{Channel, Life, Route, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
@@ -339,17 +339,20 @@ impl Directory {
         // First: a newer offer follows what waits for the older one, even if that is over.
         let route = live.route(role, action, viewer);
         let releases = match role {
-            Role::Master => !live.unanswered.is_empty() && live.unanswered.end(viewer),
-            Role::Viewer if action == Action::SdpOffer && repeats => {
-                live.unanswered.begin(viewer, from, (order, expires))
+            Role::Master if !live.unanswered.is_empty() => {
+                self.change_offers(key, |offers| offers.end(viewer))
             }
-            Role::Viewer => false,
+            Role::Viewer if action == Action::SdpOffer && repeats => {
+                let begin = |offers: &mut Unanswered| offers.begin(viewer, from, (order, expires));
+                self.change_offers(key, begin)
+            }
+            Role::Master | Role::Viewer => None,
         };
         Some(Accepted {
             order,
             expires,
             route,
-            releases,
+            releases: releases == Some(true),
         })
     }
 

@@ -74,24 +74,22 @@ impl Directory {
         let is_watched = self.news.is_watched(channel.hooks);
         let tells_viewers = channel.tells_viewers;
         let live = channel.live_mut()?;
-        let (members, unanswered) = (&mut live.members, &mut live.unanswered);
-        let pending = &mut live.pending;
-        let had = members.of(slot);
-        let returning = members.leave(slot, leaver, from);
-        match slot {
-            Slot::Master => unanswered.take_from(leaver.session),
-            Slot::Viewer(_) if reason == Some(EndReason::PeerClosed) => {
-                unanswered.end_of(leaver.session);
-            }
-            Slot::Viewer(_) => {}
-        }
+        let had = live.members.of(slot);
+        let returning = live.members.leave(slot, leaver, from);
         if let Slot::Viewer(id) = slot
             && had == Some(leaver.session)
         {
             let closed = reason == Some(EndReason::PeerClosed) && !self.settings.strict();
             let until = closed.then(|| from.after(CLOSED_VIEWER_MS));
-            pending.set_closed(Towards::Master, id, until);
+            (live.pending).set_closed(Towards::Master, id, until);
         }
+        self.change_offers(key, |offers| match slot {
+            Slot::Master => offers.take_from(leaver.session),
+            Slot::Viewer(_) if reason == Some(EndReason::PeerClosed) => {
+                offers.end_of(leaver.session);
+            }
+            Slot::Viewer(_) => {}
+        });
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
                 (Slot::Master, None) => Cause::MasterLeft,

@@ -281,8 +281,8 @@ impl Directory {
         }
     }
 
-    /// Changes them, and what they count. `None` for a channel that has none.
-    fn change_offers<T>(
+    /// The same where that adds no bytes, so that nobody has to forget any. `None` for a channel that has none.
+    pub(crate) fn change_offers<T>(
         &mut self,
         key: ChannelKey,
         change: impl FnOnce(&mut Unanswered) -> T,

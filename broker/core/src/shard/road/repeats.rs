@@ -33,7 +33,9 @@ pub(crate) fn remember(
     for (order, frame) in offers {
         let mut of = None;
         directory.offers_change(channel, |offers| {
-            offers.expire(at.now);
+            if offers.expire(at.now) {
+                todo.push(Todo::Deliver(channel, Role::Master));
+            }
             of = offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
         });
         if let Some(viewer) = of {

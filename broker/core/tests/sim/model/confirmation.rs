@@ -123,10 +123,19 @@ impl Model {
             self.met("message confirmed after it was taken back");
         }
         let read = self.conns[id].over.map_or(through, |by| through.min(by));
+        let mut waited = false;
         while let Some(one) = self.conns[id].written.pop_front_if(|one| one.end <= read) {
-            self.confirms(id, one.queued);
+            waited |= self.confirms(id, one.queued);
         }
         self.forget_if_idle(id);
+        self.goes_on(id, waited);
+    }
+
+    /// What a master has confirmed ended what messages waited for, or did not.
+    pub(super) fn goes_on(&mut self, id: ConnId, waited: bool) {
+        if let Some(ws) = self.conns[id].ws.as_ref().filter(|_| waited) {
+            self.deliver_kept(ws.channel, None);
+        }
     }
 
     /// Of a connection for which nothing waits, and to which nothing was sent that is not confirmed, nothing is known:
@@ -134,19 +143,21 @@ impl Model {
     pub(crate) fn forget_if_idle(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         let returned = !conn.returned.is_empty() || conn.repeated > 0;
-        if conn.bytes == 0 && conn.written.is_empty() && !returned && conn.over.is_none() {
-            (conn.confirmed, conn.doubtful, conn.proof) = (conn.wire, None, None);
+        let pinged = conn.proof.is_some();
+        if conn.bytes == 0 && conn.written.is_empty() && !returned && !pinged && conn.over.is_none()
+        {
+            (conn.confirmed, conn.doubtful) = (conn.wire, None);
             conn.round_trip_ms = 0;
         }
     }
 
-    /// A client's machine has a message. A copy has its original.
-    pub(super) fn confirms(&mut self, id: ConnId, queued: Queued) {
+    /// A client's machine has a message. A copy has its original. See [`Self::notes_offer`].
+    pub(super) fn confirms(&mut self, id: ConnId, queued: Queued) -> bool {
         if queued.counted {
             self.out.confirmed.push((id, queued.number));
         }
-        self.notes_offer(id, queued);
         self.proved(id, queued, Outcome::Delivered);
+        self.notes_offer(id, queued)
     }
 
     fn proved(&mut self, id: ConnId, queued: Queued, outcome: Outcome) {

@@ -51,18 +51,26 @@ impl Model {
         if keeps_early {
             self.met("candidates kept before a first offer");
         }
-        let shard = self.channels[channel].home;
+        if self.out.ticks {
+            self.freed_bytes += freed; // what else comes back may have come before
+        }
         for gone in going {
             self.met("kept message overwritten");
-            self.end(shard, self.messages[gone].action, Outcome::Overwritten);
-            self.record_kept(channel, gone, Passage::Overwritten, None);
-            (self.channels[channel].pending).retain(|number| *number != gone);
+            self.overwrite(channel, gone);
         }
         let pending = &mut self.channels[channel].pending;
         pending.push(number);
         pending.sort_unstable();
         self.met("message kept");
         Ok(())
+    }
+
+    /// A kept message is dropped, since a newer one is in its place.
+    pub(super) fn overwrite(&mut self, channel: usize, gone: usize) {
+        let home = self.channels[channel].home;
+        self.end(home, self.messages[gone].action, Outcome::Overwritten);
+        self.record_kept(channel, gone, Passage::Overwritten, None);
+        (self.channels[channel].pending).retain(|number| *number != gone);
     }
 
     /// Bytes that are kept or not in this tick: those that expired, and those of others that end.
@@ -73,7 +81,7 @@ impl Model {
         } else {
             0
         };
-        self.expired_bytes + due
+        self.freed_bytes + due
     }
 
     /// The shard's bound is reached: one message after the other makes room, of the account that keeps most if that is
@@ -190,7 +198,7 @@ impl Model {
             self.met("kept messages of a closed viewer dropped");
             let dropped = self.of_key(channel, true, &viewer);
             (self.channels[channel].pending).retain(|number| !dropped.contains(number));
-            self.expired_bytes += self.bytes_of(&dropped);
+            self.freed_bytes += self.bytes_of(&dropped);
             for number in dropped {
                 let home = self.channels[channel].home;
                 self.end(home, self.messages[number].action, Outcome::Withdrawn);
@@ -299,7 +307,7 @@ impl Model {
         let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())
             .partition(|number| mine(&self.messages[**number]));
         if self.out.ticks && self.by_pong() {
-            self.expired_bytes += self.bytes_of(&taken); // what comes back may have come before
+            self.freed_bytes += self.bytes_of(&taken); // what comes back may have come before
         }
         self.channels[channel].pending = left;
         self.forget_closed(channel);
@@ -352,7 +360,7 @@ impl Model {
         let (expired, left): (Vec<usize>, Vec<usize>) =
             (self.channels[channel].pending.iter()).partition(|number| over(number));
         self.channels[channel].pending = left;
-        self.expired_bytes += self.bytes_of(&expired);
+        self.freed_bytes += self.bytes_of(&expired);
         for number in expired {
             self.met("kept message expired");
             let home = self.channels[channel].home;

@@ -85,8 +85,8 @@ pub(crate) struct Model {
     pub(crate) asked: BTreeMap<Caller, Call>,
     /// Departures seen in this tick, and whether something of them found no room.
     pub(crate) departures: usize,
-    /// Bytes of kept messages that expired in this tick.
-    pub(crate) expired_bytes: usize,
+    /// Bytes of messages that were kept in this tick and are not any more.
+    pub(crate) freed_bytes: usize,
     /// Bytes of records that the account had when a call was permitted.
     pub(crate) held: BTreeMap<Caller, u64>,
     /// Tokens of the account, by operation.
@@ -159,7 +159,7 @@ impl Model {
             met: BTreeSet::new(),
             asked: BTreeMap::new(),
             departures: 0,
-            expired_bytes: 0,
+            freed_bytes: 0,
             held: BTreeMap::new(),
             account_taken: BTreeMap::new(),
             answers: VecDeque::new(),

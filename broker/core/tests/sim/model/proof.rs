@@ -86,13 +86,15 @@ impl Model {
         };
         conn.round_trip_ms = u32::try_from(now - proof.since).expect("soon");
         (conn.doubtful, conn.gone.confirmed) = (None, now);
+        let mut waited = false;
         for _ in 0..proof.covers.min(conn.written.len()) {
             let one = self.conns[id].written.pop_front().expect("counted");
             self.met("message confirmed by a pong");
-            self.confirms(id, one.queued);
+            waited |= self.confirms(id, one.queued);
         }
         self.forget_if_idle(id);
         self.prove(id);
+        self.goes_on(id, waited);
         self.known(id);
         true
     }

@@ -2,7 +2,6 @@
 
 use super::messages::Passing;
 use super::{ConnId, Model, Queued};
-use broker_core::event::Outcome;
 use broker_core::journal::EndReason;
 use broker_core::limits::{UNANSWERED_BYTES_PARTS, UNANSWERED_PER_CHANNEL_MAX};
 use broker_core::shard::Passage;
@@ -106,23 +105,24 @@ impl Model {
         }
     }
 
-    /// A connection has confirmed a message: it may be an offer that its master had.
-    pub(crate) fn notes_offer(&mut self, id: ConnId, queued: Queued) {
+    /// A connection has confirmed a message: it may be an offer that its master had. Whether messages waited for others
+    /// that are over.
+    pub(crate) fn notes_offer(&mut self, id: ConnId, queued: Queued) -> bool {
         let message = &self.messages[queued.number];
         let offer = message.action == Action::SdpOffer && message.by.is_some() && !message.call;
         let Some(ws) = self.conns[id].ws.as_ref() else {
-            return;
+            return false;
         };
         let channel = ws.channel;
         if ws.viewer.is_some() || !offer || !queued.counted || !self.channels[channel].alive {
-            return;
+            return false;
         }
         let other = self.channels[channel].master.filter(|master| *master != id);
         let stage = match other {
             None => Offered::Had,
             Some(by) => Offered::Due(by, self.repeats_at(by)),
         };
-        self.offers_expire(channel);
+        let waited = self.offers_expire(channel);
         let offers = self.channels[channel].unanswered.iter_mut();
         let mut same = offers.filter(|offer| offer.number == queued.number);
         if let Some(offer) = same.find(|offer| offer.stage == Offered::UnderWay) {
@@ -130,6 +130,10 @@ impl Model {
             self.forget_too_many(self.channels[channel].home);
             self.drop_older(channel, queued.number);
         }
+        if waited {
+            self.met("offer over when another one was confirmed: what waited for it goes");
+        }
+        waited
     }
 
     /// A master has an offer, and so whatever its viewer sent before: that is kept no longer.
@@ -137,10 +141,7 @@ impl Model {
         let key = self.of_key(channel, true, &self.messages[offer].viewer);
         for gone in key.into_iter().filter(|number| *number < offer) {
             self.met("kept message that its recipient had with a newer offer");
-            let home = self.channels[channel].home;
-            self.end(home, self.messages[gone].action, Outcome::Overwritten);
-            self.record_kept(channel, gone, Passage::Overwritten, None);
-            (self.channels[channel].pending).retain(|number| *number != gone);
+            self.overwrite(channel, gone);
         }
         self.forget_closed(channel);
     }

@@ -114,6 +114,15 @@ impl Model {
         kind: impl Fn(&FaultAct) -> bool,
         subject: &Subject<'_>,
     ) -> Option<(u64, FaultAct)> {
+        let meets = |rule: &&Rule| {
+            let lasts = !rule.ended && self.now < rule.ends;
+            lasts && kind(&rule.shared.act) && rule.about.covers(subject)
+        };
+        let mut met_now = self.rules.iter().filter(meets).map(|rule| &rule.shared);
+        let several = self.out.ticks && self.departures > 1;
+        if several && met_now.any(|rule| rule.times.is_some() || rule.skip > 0) {
+            self.give_up(); // which of several it met first does not show
+        }
         for rule in &mut self.rules {
             let spent = rule.shared.times.is_some_and(|times| rule.hits >= times);
             let over = rule.ended || spent || self.now >= rule.ends;

@@ -49,7 +49,7 @@ impl Model {
     /// The shard's deadlines are served: what expired is gone.
     pub(crate) fn tick(&mut self, shard: usize) {
         self.departures = 0;
-        self.expired_bytes = 0;
+        self.freed_bytes = 0;
         self.out.ticks = true;
         // What was due before it was kept comes with the next slot of the wheel, not with another tick of this one.
         let again = std::mem::replace(&mut self.shards[shard].ticked, self.now) == self.now;
@@ -313,6 +313,7 @@ impl Model {
         let channel = self.conns[id].ws.as_ref().map(|ws| ws.channel);
         match item {
             Item::GoAway | Item::Ping => self.may_return(id),
+            Item::Close(_, reason) if reason == "Ping not answered" => self.may_return(id),
             Item::ReconnectIce => channel.is_some_and(|channel| self.member_is_due(channel)),
             _ => false,
         }
