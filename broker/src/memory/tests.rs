@@ -56,7 +56,7 @@ fn a_node_of_a_cluster_has_terms_of_its_own() {
     let alone = budget(&settings);
     settings.cluster.name = Some("prod".into());
     let terms = budget(&settings);
-    assert_eq!(terms.len(), alone.len() + 6);
+    assert_eq!(terms.len(), alone.len() + 4);
     let bytes: usize = terms.iter().map(Term::total).sum();
     assert!(bytes <= MOST, "{}", bytes >> 20);
 }

@@ -3,10 +3,10 @@
 //! Only answers count, each from the moment its question was *sent*: a question that arrives proves nothing, since old
 //! ones lie in socket buffers. For taking a slot the words count from when they *arrive*. Both err on the safe side.
 
-use crate::cluster::limits::{NODES_MAX, Spans};
+use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
 use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
-use crate::time::Now;
+use crate::{cluster::etcd_view::View, time::Now};
 
 /// A node's knowledge of its peers from asking them. One per process.
 #[derive(Debug)]
@@ -144,6 +144,14 @@ impl Silence {
         answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
+    /// Whether every node that is registered beside `me` answers, without an interruption.
+    #[must_use]
+    pub fn has_all_peers(&self, view: &View, me: NodeId, now: Now) -> bool {
+        let others = view.nodes().filter(|node| *node != me);
+        let mut registered = others.filter(|node| view.registration(*node).is_some());
+        registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
+    }
+
     /// Whether a peer has etcd by its own word of lately, also where this process was stopped since.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
@@ -246,7 +254,7 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::types::Revision;
+    use crate::cluster::types::{Change, Key, Kinship, LeaseId, Revision, Value};
     use std::sync::Arc;
 
     const SPANS: Spans = Spans::of_lease(10_000);
@@ -284,6 +292,29 @@ mod tests {
         assert!(!silence.reaches(PEER, Now(9_000)));
         silence.answers(PEER, &answer(500, &[]), Now(8_000));
         assert_eq!(silence.newest_answered(), Some(Now(1_000)));
+    }
+
+    #[test]
+    fn a_registered_node_that_does_not_answer_is_missed() {
+        let me = NodeId(0);
+        let register = |node| Change {
+            revision: Revision(2),
+            key: Key::Registration(node),
+            value: Some(Value::Registration {
+                incarnation: ASKER,
+                lease: LeaseId(1),
+                kinship: Kinship::Peer,
+            }),
+        };
+        let mut view = View::new(1, Revision(0), None);
+        let mut silence = Silence::new(1, SPANS);
+        view.apply_changes(&[register(me), register(PEER)], Now(0));
+        assert!(!silence.has_all_peers(&view, me, Now(1_000)));
+        silence.answers(PEER, &answer(1_000, &[]), Now(1_000));
+        assert!(silence.has_all_peers(&view, me, Now(1_000)));
+        assert!(!silence.has_all_peers(&view, me, Now(1_000 + ANNOUNCED_GAP_MS)));
+        view.apply_changes(&[register(NodeId(2))], Now(1_000));
+        assert!(!silence.has_all_peers(&view, me, Now(1_000)), "one of two");
     }
 
     #[test]

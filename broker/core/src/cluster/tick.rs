@@ -2,7 +2,7 @@
 //! input.
 
 use crate::cluster::authority::{Grounds, Standing};
-use crate::cluster::limits::{ANNOUNCED_GAP_MS, GRACE_MS, ROUND_MS};
+use crate::cluster::limits::{GRACE_MS, ROUND_MS};
 use crate::cluster::message::{
     Call, Compare, Ending, Heard, Held, Output, Question, SlotOrder, Transaction,
 };
@@ -83,7 +83,7 @@ impl Cluster {
             etcd_is_near: self.silence.peers_have_etcd(now) || self.authority.has_etcd(now),
             lease: self.registering.kept_since(&self.view),
             is_full: self.registering.is_refused() && !self.obstacles.stuck,
-            has_all_peers: self.has_all_peers(now),
+            has_all_peers: self.silence.has_all_peers(&self.view, self.me.node, now),
             may_be_taken: self.may_be_taken(),
         };
         if self.authority.decide(&grounds, now) {
@@ -97,15 +97,6 @@ impl Cluster {
             self.transfer(now);
         }
         self.finish_drain(now);
-    }
-
-    /// Whether every node that is registered beside this one answers it, without an interruption.
-    fn has_all_peers(&self, now: Now) -> bool {
-        let mut others = self.view.nodes().filter(|node| *node != self.me.node);
-        others.all(|node| {
-            let answers = self.silence.answered_within(node, ANNOUNCED_GAP_MS, now);
-            self.view.registration(node).is_none() || answers
-        })
     }
 
     fn place(&mut self, now: Now) -> Place {
