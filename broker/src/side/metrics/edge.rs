@@ -110,7 +110,7 @@ pub(crate) const METRICS: &[Row<View>] = &[
         |it, to| to.one(it.sum(|edge| edge.link_clients)),
     ),
     counter(
-        "heliograph_cluster_link_clients_total",
+        "heliograph_cluster_link_clients_opened_total",
         "Clients and calls that went to other nodes",
         |it, to| to.one(it.sum(|edge| edge.link_clients_opened)),
     ),

@@ -155,7 +155,11 @@ fn cluster_of_javascript() {
     alone(command);
     for node in &nodes {
         node.assert_balanced();
-        assert!(node.scrape().sum("heliograph_cluster_link_clients_total") > 0.0);
+        assert!(
+            node.scrape()
+                .sum("heliograph_cluster_link_clients_opened_total")
+                > 0.0
+        );
     }
 }
 

@@ -77,7 +77,7 @@ fn half_a_call_goes_nowhere() {
     let before = nodes
         .n1
         .scrape()
-        .sum("heliograph_cluster_link_clients_total");
+        .sum("heliograph_cluster_link_clients_opened_total");
     let mut half = Connection::open(nodes.n1.plain);
     half.send(&whole[..whole.len() - 1]);
     let mut other = Connection::open(nodes.n1.plain);
@@ -88,7 +88,7 @@ fn half_a_call_goes_nowhere() {
     let opened = nodes
         .n1
         .scrape()
-        .sum("heliograph_cluster_link_clients_total");
+        .sum("heliograph_cluster_link_clients_opened_total");
     assert_eq!(opened - before, 1.0);
 }
 

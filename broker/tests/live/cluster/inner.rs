@@ -1,12 +1,12 @@
 //! The test in the place of the other node: at the inner port of one, as a stranger or as a front; and as an owner.
 
 use super::nodes::{Files, NAME, NONE, SECRET, create};
-use crate::http::Connection;
+use crate::http::{Connection, request};
 use crate::peer::{master_query, tcp_from, upgrade_head, viewer_query};
 use crate::process::Broker;
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::secret::ClusterSecret;
-use codec::link::{Client, Frame, Hello, Kind, NodeName, Open, Reader, write};
+use codec::link::{Client, End, Frame, Hello, How, Kind, NodeName, Open, Reader, write};
 use link::{Keys, Purpose};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
@@ -87,6 +87,8 @@ impl World {
     }
 }
 
+/// An answer of an owner.
+const NO_CONTENT: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// The keys of nodes with this secret: its first byte, again and again.
@@ -128,18 +130,28 @@ fn client(last: u8, kind: Kind) -> Client {
 
 /// The first bytes for the client of a link.
 fn answer(inner: &mut Inner) -> String {
+    read_until(inner, |frame| {
+        let Frame::Data { bytes, .. } = frame else {
+            return None;
+        };
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    })
+}
+
+/// Reads a hello, and then frames up to the one that is looked for.
+fn read_until<T>(inner: &mut impl Read, wanted: impl Fn(Frame<'_>) -> Option<T>) -> T {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         let read = inner.read(&mut buffer).expect("more");
-        assert_ne!(read, 0, "an end before an answer");
+        assert_ne!(read, 0, "an end before that frame");
         bytes.extend_from_slice(&buffer[..read]);
         let Ok(Some((_, length))) = Hello::read(&bytes) else {
             continue;
         };
         let (mut reader, mut at) = (Reader::default(), length);
         while let (used, Some((_, frame))) = reader.next(&bytes[at..]).expect("frames") {
-            if let Frame::Data { bytes, .. } = frame {
-                return String::from_utf8_lossy(bytes).into_owned();
+            if let Some(found) = wanted(frame) {
+                return found;
             }
             at += used;
         }
@@ -270,9 +282,10 @@ fn who_was_passed_on_is_known_by_the_clients_address() {
 }
 
 /// The head of an upgrade for a channel of the test.
+const FAR: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
+
 fn upgrade(world: &World) -> String {
-    let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
-    upgrade_head(&world.node, &viewer_query(arn, "v1"))
+    upgrade_head(&world.node, &viewer_query(FAR, "v1"))
 }
 
 #[test]
@@ -289,6 +302,48 @@ fn an_owner_with_another_secret_is_no_node() {
     let answer = client.answer().expect("an answer");
     answer.refused(503, "ServiceUnavailable");
     assert_eq!(world.failed("foreign"), 1.0);
+}
+
+/// An answer, the end of its stream and the end of the link come together: the client has its answer.
+#[test]
+fn an_answer_comes_before_the_end_of_its_link() {
+    let world = World::new("0", "1-4095", "");
+    let listener = TcpListener::bind(world.files.inner[1]).expect("an address of this test alone");
+    let config = keys(SECRET[0], NAME).server(Purpose::Link);
+    let config = Arc::new(config.expect("a configuration"));
+    let mut client = Connection::open(world.node.plain);
+    for _ in 0..4 {
+        let body = format!("{{\"ChannelARN\":\"{FAR}\"}}");
+        client.send(&request("/describeSignalingChannel", &body));
+        let (stream, _) = listener.accept().expect("a node");
+        let engine = ServerConnection::new(Arc::clone(&config)).expect("an engine");
+        let mut owner = StreamOwned::new(engine, stream);
+        let mut bytes = hello(INNER_VERSION, NAME, "n1");
+        owner.write_all(&bytes).expect("sent");
+        read_until(&mut owner, |frame| {
+            matches!(frame, Frame::Open(_)).then_some(())
+        });
+        bytes.clear();
+        let data = Frame::Data {
+            bytes: NO_CONTENT,
+            whole: true,
+        };
+        write(&mut bytes, 1, &data);
+        let end = End {
+            how: How::Finish,
+            offset: 0,
+        };
+        write(&mut bytes, 1, &Frame::End(end));
+        owner.conn.writer().write_all(&bytes).expect("room");
+        owner.conn.send_close_notify();
+        let mut records = Vec::new();
+        while owner.conn.wants_write() {
+            owner.conn.write_tls(&mut records).expect("a vector");
+        }
+        owner.sock.write_all(&records).expect("sent");
+        let answer = client.answer().expect("an answer");
+        assert_eq!(answer.status, 204);
+    }
 }
 
 /// Requests that await a link to an owner that says nothing are bounded; a client of another address gets its place.

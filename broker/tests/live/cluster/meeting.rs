@@ -107,7 +107,7 @@ pub(crate) fn assert_quiet(nodes: &Nodes) {
     }
     let sum = |name| nodes.n1.scrape().sum(name) + nodes.n2.scrape().sum(name);
     let (begun, taken) = (
-        sum("heliograph_cluster_link_clients_total"),
+        sum("heliograph_cluster_link_clients_opened_total"),
         sum("heliograph_cluster_inner_accepted_total"),
     );
     assert_eq!(begun, taken, "each was one client of its owner");

@@ -277,6 +277,29 @@ fn a_client_that_stops_reading_holds_up_nobody_else() {
     other.relay();
 }
 
+/// A turn of a link writes one piece of each stream: what is left goes in the next one, not with the next event.
+#[test]
+fn a_client_on_a_link_gets_much_at_once() {
+    let limits = "[limits]\noutbox_bytes = 8388608\n[quotas]\noff = true";
+    let nodes = nodes([1, 1], limits);
+    let [_, others] = nodes.channels();
+    let mut master = Peer::master(&nodes.n1, &others);
+    let mut viewer = Peer::viewer(&nodes.n2, &others, "v1");
+    let payload = "A".repeat(30_000);
+    let begun = Instant::now();
+    for _ in 0..MUCH {
+        viewer.send(&candidate(&payload));
+    }
+    for _ in 0..MUCH {
+        master.expect(&to_master("ICE_CANDIDATE", &payload, "v1"));
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?} for 6 MB");
+}
+
+/// Messages of 30 KB: one piece for each tick of a shard would take more than a minute.
+const MUCH: usize = 200;
+
 /// Another channel of the node that has this one.
 fn others_than(nodes: &Nodes, arn: &str) -> String {
     let before = nodes.n2.scrape().sum("heliograph_channels");

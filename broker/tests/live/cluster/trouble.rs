@@ -107,7 +107,9 @@ fn nodes_that_do_not_agree_refuse_and_pass_nothing_back() {
     }
     for (node, other) in [(&n1, &n2), (&n2, &n1)] {
         other.logged(&["refused", "owner_elsewhere"], 1);
-        let opened = node.scrape().sum("heliograph_cluster_link_clients_total");
+        let opened = node
+            .scrape()
+            .sum("heliograph_cluster_link_clients_opened_total");
         assert_eq!(opened, 1.0);
     }
 }

@@ -163,7 +163,7 @@ impl Clients {
 fn on_links(nodes: &Nodes) -> f64 {
     let opened = |node: &crate::process::Broker| {
         let now = node.scrape();
-        now.sum("heliograph_cluster_link_clients_total")
+        now.sum("heliograph_cluster_link_clients_opened_total")
     };
     nodes.all().map(|(_, node)| opened(node)).sum()
 }
