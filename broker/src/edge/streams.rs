@@ -52,7 +52,7 @@ pub(crate) struct Streams<M: Machine> {
     /// Connections to the inner listener whose handshake is under way, the oldest first.
     strangers: BTreeSet<(Now, u32)>,
     /// Links that are served at the end of the turn, each once.
-    touched: Vec<u32>,
+    pub(crate) touched: Vec<u32>,
     /// When each is served if nothing happens.
     due: BTreeSet<(Now, u32)>,
     /// Links to other nodes, by node and its shard.

@@ -300,9 +300,11 @@ impl<M: Machine> Sessions<M> {
     }
 
     fn serve_clients(&mut self, io: &mut Io) {
-        for client in std::mem::take(&mut self.streams.touched_clients) {
+        let mut touched = std::mem::take(&mut self.streams.touched_clients);
+        for client in touched.drain(..) {
             self.serve_client(client, io);
         }
+        keep(&mut self.streams.touched_clients, touched);
     }
 
     /// A link ends before it is open.
@@ -317,14 +319,18 @@ impl<M: Machine> Sessions<M> {
 
     /// The turn of links: bytes of sessions and clients into them and out again, then a tick and a write each.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
-        for session in std::mem::take(&mut self.streams.touched_sessions) {
+        let mut touched = std::mem::take(&mut self.streams.touched_sessions);
+        for session in touched.drain(..) {
             self.serve_session(session, io);
         }
+        keep(&mut self.streams.touched_sessions, touched);
         self.end_late_clients(io);
         self.serve_clients(io);
-        for place in self.streams.take_touched(io.turn.at().now) {
+        let mut touched = self.streams.take_touched(io.turn.at().now);
+        for place in touched.drain(..) {
             self.serve_link(place, io);
         }
+        keep(&mut self.streams.touched, touched);
     }
 
     fn serve_link(&mut self, place: u32, io: &mut Io) {
@@ -465,4 +471,10 @@ impl<M: Machine> Sessions<M> {
         };
         self.feed(input, io);
     }
+}
+
+/// Keeps the memory of a list that was worked off, and what was touched meanwhile.
+fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
+    done.append(list);
+    *list = done;
 }

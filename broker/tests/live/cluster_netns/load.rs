@@ -42,7 +42,16 @@ fn channels_of_a_killed_and_a_drained_node_meet_again_and_others_lose_nothing() 
             STEADY * 2,
         ),
     );
-    until_candidates(&nodes, met + 8.0);
+    // A session has an offer, an answer and four candidates each way: a thousand messages a second.
+    let busy = Load::start(
+        &nodes,
+        "busy",
+        &format!(
+            "--target http://{second} --target http://{third} --target http://{first} --channel-prefix busy- \
+             --channels {BUSY} --rate 100 --candidates 4 --hold 1",
+        ),
+    );
+    until_candidates(&nodes, met + 8_000.0);
 
     let before = moment();
     let began = Instant::now();
@@ -65,6 +74,7 @@ fn channels_of_a_killed_and_a_drained_node_meet_again_and_others_lose_nothing() 
 
     lost_nothing(&steady.report());
     met_again(&everywhere.report());
+    eprintln!("busy: {}", busy.report());
     let journal = nodes.journal();
     assert!(journal.moves_since(before) > 0);
     journal.assert_sound();
@@ -184,5 +194,6 @@ const ELSEWHERE_WITHIN: Duration = Duration::from_secs(20);
 const LASTS_S: &str = "45";
 
 const STEADY: u32 = 3;
+const BUSY: u32 = 50;
 const CHANNELS: u32 = 12;
 const VIEWERS: u32 = 2;
