@@ -24,6 +24,7 @@
 //! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
 //! that never began, or out of bounds, is a [`Fault`], which ends the link.
 
+mod figures;
 mod greeting;
 mod pulse;
 mod stream;
@@ -34,6 +35,7 @@ use crate::cluster::limits::{
 };
 use crate::time::Now;
 use codec::link::{Ack, Client, End, Frame, FrameError, How, Open, Reader, write};
+pub use figures::{LinkFigures, LinkTable, PeerLinks, sum_of};
 pub use greeting::{Mismatch, check_hello};
 use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -66,6 +68,8 @@ pub struct Link {
     /// Bytes for local sides that have not taken them, and of local sides that are in no frame.
     held: usize,
     waiting: usize,
+    /// Bytes of local sides that nobody has confirmed.
+    unconfirmed: u64,
     waiting_max: usize,
     empty_since: Option<Now>,
     events: VecDeque<Event>,
@@ -210,6 +214,7 @@ impl Link {
             starved: VecDeque::new(),
             held: 0,
             waiting: 0,
+            unconfirmed: 0,
             waiting_max: LINK_WAITING_BYTES_MAX,
             empty_since: None,
             events: VecDeque::new(),
@@ -356,12 +361,6 @@ impl Link {
         self.pulse.is_doubtful()
     }
 
-    /// The number of streams.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
     /// No more streams begin; those that have go on.
     pub fn leave(&mut self) {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
@@ -390,6 +389,7 @@ impl Link {
         self.newest += 1;
         let stream = Stream::of_client(self.newest, client, request, account);
         self.waiting += stream.waiting();
+        self.unconfirmed += stream.outgoing.unconfirmed();
         self.streams.insert(self.newest, stream);
         self.change(self.newest, |_| ());
         Ok(self.newest)
@@ -514,27 +514,23 @@ impl Link {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
     }
 
-    /// Bytes that are held for local sides, which have not taken them.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
     /// Checks the sums and each stream's offsets.
     ///
     /// # Panics
     /// When one is wrong.
     pub fn invariants(&self) {
-        let mut sums = (0, 0);
+        let mut sums = (0, 0, 0);
         for (id, stream) in &self.streams {
             stream.outgoing.invariants();
             stream.incoming.invariants();
             sums.0 += stream.incoming.held().len();
             sums.1 += stream.waiting();
+            sums.2 += stream.outgoing.unconfirmed();
             let mut sweep = stream.incoming.sweep.iter();
             assert!(sweep.all(|at| self.sweep.contains(&(*at, *id))));
         }
-        assert_eq!(sums, (self.held, self.waiting), "held and waiting bytes");
+        let kept = (self.held, self.waiting, self.unconfirmed);
+        assert_eq!(sums, kept, "held, waiting and unconfirmed bytes");
         assert!(self.held <= LINK_HELD_BYTES_MAX && self.streams.len() <= LINK_STREAMS_MAX);
         assert!(!self.streams.is_empty() || self.sweep.is_empty());
     }
@@ -651,9 +647,11 @@ impl Link {
         let stream = self.streams.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
         self.waiting -= stream.waiting();
+        self.unconfirmed -= stream.outgoing.unconfirmed();
         let result = step(stream);
         self.held += stream.incoming.held().len();
         self.waiting += stream.waiting();
+        self.unconfirmed += stream.outgoing.unconfirmed();
         if stream.has_control() && !std::mem::replace(&mut stream.is_in_controls, true) {
             self.controls.push_back(id);
         }
@@ -730,6 +728,7 @@ impl Link {
         self.held -= stream.incoming.held().len();
         self.waiting -= stream.waiting();
         let unconfirmed = stream.outgoing.unconfirmed();
+        self.unconfirmed -= unconfirmed;
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
