@@ -5,6 +5,7 @@ use crate::edge::EdgeCounts;
 use crate::side::metrics::exposition::Kind;
 use crate::side::metrics::{edge, process, signaling};
 use crate::side::shared_state::Status;
+use broker_core::cluster::link::LinkTable;
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
 use broker_core::id::ShardId;
 use codec::sigv4::Reason;
@@ -14,6 +15,7 @@ fn report() -> Report {
         shard: ShardId(shard),
         snapshot: Snapshot::default(),
         edge: EdgeCounts::default(),
+        links: LinkTable::new(),
     };
     Report {
         shards: vec![scraped(0), scraped(1)],
