@@ -255,6 +255,7 @@ impl<M: Machine> Sessions<M> {
             }
         }
         if let Some(why) = dead {
+            io.counts.link_deaths.count(why);
             self.streams.drop_wire(place, why != Death::Idle, io);
         }
         if !lost.is_empty() {
