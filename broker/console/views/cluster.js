@@ -29,7 +29,7 @@ export function cluster(root) {
     if (status === 200) draw(data);
     put(notice, status === 200 ? '' : data.error ?? `status ${status}`);
     notice.hidden = status === 200;
-    timer = setTimeout(load, EVERY_MS);
+    if (status !== 404) timer = setTimeout(load, EVERY_MS); // without etcd there is none, and none comes
   }
 
   function draw(view) {
