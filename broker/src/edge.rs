@@ -50,7 +50,7 @@ pub(crate) mod turn;
 mod visiting;
 
 use broker_core::{id::ShardId, machine::Machine, time::Moment};
-pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals};
+pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals, LinkDeaths};
 use crossbeam_channel::Sender;
 use io::Io;
 use letters::Mail;

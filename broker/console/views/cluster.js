@@ -1,4 +1,4 @@
-// The cluster as this node knows it: the other nodes, who owns how many slots, etcd.
+// The cluster as this node knows it: the other nodes, who owns how many slots, etcd, the links with each node.
 
 import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
@@ -15,8 +15,10 @@ export function cluster(root) {
     return { whole: h('div', { class: 'figure' }, h('h2', {}, name), value, note), value, note };
   });
   const nodes = table(['Node', 'State', 'Address', '#Slots', '#Newest epoch'], 'Nodes');
+  const links = table(['Node', 'State', '#Links', '#Streams', '#Waiting', '#Held', '#Unconfirmed', '#Round trip'], 'Links');
   const found = h('div', { class: 'stack', hidden: true }, wrong, h('div', { class: 'figures' }, ...tiles.map((one) => one.whole)),
-    card('Nodes', nodes.whole));
+    card('Nodes', nodes.whole), card('Links', links.whole, h('p', { class: 'quiet' }, 'One to each shard of another node, opened '
+      + 'when a client needs it. Waiting: not written; held: not taken by clients; round trip: of the last ping.')));
   root.append(title, notice, found);
   let timer = 0;
   let ended = false;
@@ -27,7 +29,7 @@ export function cluster(root) {
     if (status === 200) draw(data);
     put(notice, status === 200 ? '' : data.error ?? `status ${status}`);
     notice.hidden = status === 200;
-    timer = setTimeout(load, EVERY_MS);
+    if (status !== 404) timer = setTimeout(load, EVERY_MS); // without etcd there is none, and none comes
   }
 
   function draw(view) {
@@ -37,6 +39,7 @@ export function cluster(root) {
     wrong.hidden = wrong.children.length === 0;
     figures(view).forEach(([value, note], place) => { put(tiles[place].value, value); put(tiles[place].note, note); });
     keyed(nodes.body, view.nodes, (one) => one.name, make, (row, one) => update(row, one, view.node));
+    keyed(links.body, linksOf(view), (one) => one.name, makeLink, updateLink);
   }
 
   load();
@@ -51,6 +54,8 @@ export function troubles(view) {
     view.etcd === 'down' && `etcd does not answer${view.trouble ? `: ${view.trouble}` : ''}.`,
     view.etcd !== 'down' && view.trouble,
     view.vacant > 0 && `${count(view.vacant, 'slot')} without an owner: the channels in them are not served.`,
+    ...linksOf(view).filter((one) => one.doubtful > 0).map((one) => `${count(one.doubtful, 'link')} ${one.name} without a sign of `
+      + 'that node: nothing begins there. Check the network between the nodes, and whether that node runs.'),
     view.served < view.owned && `${count(view.owned - view.served, 'slot')} that this node owns and does not serve yet.`,
   ].filter(Boolean);
 }
@@ -90,4 +95,25 @@ function update(row, one, own) {
   put(address, one.address ?? '–');
   put(slots, number(one.slots));
   put(epoch, number(one.newest_epoch));
+}
+
+/** The links with each other node, both ways. Pure. */
+export function linksOf(view) {
+  const others = view.nodes.filter((one) => one.name !== view.node);
+  return others.flatMap(({ name, links }) => [{ name: `to ${name}`, ...links.to }, { name: `from ${name}`, ...links.from }]);
+}
+
+function makeLink(one) {
+  const cells = Array.from({ length: 6 }, () => h('td', { class: 'number' }));
+  return h('tr', {}, h('th', { scope: 'row' }, one.name), h('td', {}, h('span', { class: 'pill' })), ...cells);
+}
+
+function updateLink(row, one) {
+  const [, state, ...cells] = row.children;
+  const [word, look] = one.doubtful > 0 ? [`${number(one.doubtful)} doubtful`, 'bad'] : one.links > 0 ? ['open', 'good'] : ['none', 'none'];
+  put(state.firstElementChild, word);
+  state.firstElementChild.className = `pill ${look}`;
+  const texts = [number(one.links), number(one.streams), bytes(one.waiting_bytes), bytes(one.held_bytes), bytes(one.unconfirmed_bytes),
+    millis(one.round_trip_ms)];
+  texts.forEach((text, place) => put(cells[place], text));
 }

@@ -443,7 +443,8 @@ impl<S: Service, P: Peers> Node<S, P> {
         let reached = others.filter(|(node, _)| cluster.hears(*node, now()));
         let reached = reached.map(|(_, name)| name.as_str().into()).collect();
         let report = ReportValue::new(order.0, unix_ms(), self.service.waiting(), reached);
-        report.with_credentials(self.service.credentials())
+        let report = report.with_credentials(self.service.credentials());
+        report.with_links(&self.service.links())
     }
 
     fn log(&mut self) {

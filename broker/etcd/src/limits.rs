@@ -96,6 +96,9 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// and those of later versions may have more.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Nodes of whose links a node reports: some 250 bytes each at most, of a value of [`VALUE_BYTES_MAX`].
+pub const REPORTED_LINKS_MAX: usize = 128;
+
 /// Bytes of pending messages that go in one message. More go in parts.
 pub const PARCEL_MESSAGE_BYTES_MAX: usize = 12 << 20;
 

@@ -1,14 +1,20 @@
 //! The keys and values of a cluster in etcd. From them to the types of the core and back: `translate.rs`.
 
 use crate::names::{Name, shown};
-use crate::{config::InnerAddress, limits::VALUE_BYTES_MAX};
+use crate::{
+    config::InnerAddress,
+    limits::{REPORTED_LINKS_MAX, VALUE_BYTES_MAX},
+};
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
+use broker_core::cluster::link::{LinkFigures, LinkTable};
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{Incarnation, Kinship, ParcelId, Slot};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 // The keys of a cluster in etcd.
 //
@@ -443,6 +449,9 @@ pub(crate) struct ReportValue {
     /// The SHA-256 of its credentials files as hexadecimal digits, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<Box<str>>,
+    /// Its links with other nodes, both ways, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) links: BTreeMap<Arc<str>, LinkFigures>,
 }
 
 impl ReportValue {
@@ -454,6 +463,7 @@ impl ReportValue {
             waiting,
             reaches,
             credentials: None,
+            links: BTreeMap::new(),
         }
     }
 
@@ -462,6 +472,16 @@ impl ReportValue {
         let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
         Self {
             credentials,
+            ..self
+        }
+    }
+
+    /// The same of a node with these links.
+    pub(crate) fn with_links(self, links: &LinkTable) -> Self {
+        let links = links.iter().take(REPORTED_LINKS_MAX);
+        let links = links.map(|(peer, links)| (Arc::clone(peer), links.both()));
+        Self {
+            links: links.collect(),
             ..self
         }
     }
@@ -623,6 +643,7 @@ mod keys_tests {
 #[cfg(test)]
 mod values_tests {
     use super::*;
+    use broker_core::cluster::link::PeerLinks;
     use broker_core::cluster::secret::ClusterSecret;
 
     const INCARNATION: Incarnation = Incarnation {
@@ -699,6 +720,15 @@ mod values_tests {
         let registration: RegistrationValue = read(without).unwrap();
         let found = registration.kinship(&registrant, &keys("0f"));
         assert_eq!(found, Kinship::Unproven);
+    }
+
+    #[test]
+    fn a_report_names_the_links_of_some_nodes() {
+        let report = ReportValue::new(9, 8, 7, Vec::new());
+        let peers = (0..200).map(|peer| (format!("{peer:063}").into(), PeerLinks::default()));
+        let value = write(&report.with_links(&peers.collect()));
+        let again: ReportValue = read(&value).unwrap();
+        assert_eq!(again.links.len(), REPORTED_LINKS_MAX);
     }
 
     #[test]

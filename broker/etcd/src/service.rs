@@ -2,6 +2,7 @@
 //! registry's end of a node, for one shard.
 
 use crate::{limits::CHANGES_MAX, names::Name};
+use broker_core::cluster::link::LinkTable;
 use broker_core::cluster::message::{Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 use broker_core::id::{ChannelKey, Identity, ShardId};
@@ -40,6 +41,9 @@ pub trait Service: Send + 'static {
 
     /// The SHA-256 of the node's credentials files, for operators; `None` where it has none.
     fn credentials(&self) -> Option<[u8; 32]>;
+
+    /// The node's links with other nodes, for operators. Some seconds old.
+    fn links(&self) -> LinkTable;
 
     /// Takes a change in what the node knows. Comes after the orders that the same change causes.
     fn learn(&mut self, news: News);

@@ -558,7 +558,7 @@ mod nodes_tests {
             let report = report.map(|(ahead_ms, reaches)| NodeReport {
                 ahead_ms,
                 reaches: reaches.iter().map(|name| (*name).into()).collect(),
-                credentials: None,
+                ..NodeReport::default()
             });
             ((*name).into(), report)
         });

@@ -1,9 +1,10 @@
-//! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, and which nodes
-//! answer the others. All commands about a cluster use its [`Place`] and its [`table`].
+//! `heliograph cluster status`: the members of the cluster and of its etcd, who owns how many slots, which nodes answer
+//! the others, and the links between them. All commands about a cluster use its [`Place`] and its [`table`].
 
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};
 use crate::{failure::Failure, terminal::plain};
+use broker_core::cluster::link::LinkFigures;
 use broker_core::cluster::secret::ProofKeys;
 use broker_core::cluster::types::Kinship;
 use broker_core::settings::Settings;
@@ -23,8 +24,9 @@ pub(crate) fn text(place: &Place, survey: &Survey) -> String {
         let reports = reports(&place.etcd, &place.name);
         text += "\n";
         text += &nodes(survey, reports.as_ref().unwrap_or(&Reports::new()));
-        if let Err(why) = reports {
-            text += &format!("the nodes cannot be asked: {}\n", plain(&why));
+        match reports {
+            Ok(reports) => text += &links(&reports),
+            Err(why) => text += &format!("the nodes cannot be asked: {}\n", plain(&why)),
         }
     }
     text += &format!("\netcd, at revision {}:\n", survey.revision);
@@ -78,6 +80,48 @@ fn answers(name: &str, reports: &Reports) -> String {
         [] => format!("{answered} of {answered}"),
         some => format!("{answered} of {}, not {}", asking.len(), some.join(" ")),
     }
+}
+
+/// The links of each node that reports some, both ways.
+fn links(reports: &Reports) -> String {
+    let reports = reports.iter();
+    let with_links = reports.filter_map(|(node, report)| {
+        let links = &report.as_ref()?.links;
+        Some((node, links)).filter(|_| !links.is_empty())
+    });
+    let tables = with_links.map(|(node, links)| {
+        let head = [
+            "with",
+            "links",
+            "streams",
+            "waiting",
+            "held",
+            "unconfirmed",
+            "ping",
+        ];
+        let head = head.map(str::to_owned);
+        let rows = links.iter().map(|(peer, figures)| link(peer, figures));
+        let rows: Vec<_> = [head].into_iter().chain(rows).collect();
+        format!("\nlinks of {}:\n{}", plain(node), table(&rows))
+    });
+    tables.collect()
+}
+
+fn link(peer: &str, figures: &LinkFigures) -> [String; 7] {
+    let links = match figures.doubtful {
+        0 => figures.links.to_string(),
+        doubtful => format!("{}, {doubtful} doubtful", figures.links),
+    };
+    let ping = figures.round_trip_ms;
+    [
+        plain(peer),
+        links,
+        figures.streams.to_string(),
+        bytes(figures.waiting_bytes),
+        bytes(figures.held_bytes),
+        bytes(figures.unconfirmed_bytes),
+        ping.map_or_else(|| "-".into(), |ms| format!("{ms} ms")),
+    ]
 }
 
 fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
@@ -235,6 +279,8 @@ pub(crate) fn bytes(number: u64) -> String {
 mod tests {
     use super::*;
     use broker_etcd::operator::NodeReport;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     #[test]
     fn a_node_that_answers_nobody_is_seen() {
@@ -261,6 +307,37 @@ mod tests {
         }
         let alone = Reports::from([("n1".into(), hears(&[])), ("n2".into(), None)]);
         assert_eq!(answers("n1", &alone), "-");
+    }
+
+    #[test]
+    fn links_fit_a_terminal() {
+        let worst = LinkFigures {
+            links: 512,
+            doubtful: 1,
+            streams: 120_000,
+            waiting_bytes: 8 << 20,
+            held_bytes: 16 << 20,
+            unconfirmed_bytes: 1_572_864,
+            round_trip_ms: Some(9_999),
+        };
+        let [other, quiet] = ["heliograph-1", "heliograph-2"].map(Arc::from);
+        let links = BTreeMap::from([(other, worst), (quiet, LinkFigures::default())]);
+        let report = NodeReport {
+            links,
+            ..NodeReport::default()
+        };
+        let reports = Reports::from([("heliograph-0".into(), Some(report)), ("n4".into(), None)]);
+        let text = super::links(&reports);
+        let lines: Vec<&str> = text.lines().collect();
+        let expected = [
+            "",
+            "links of heliograph-0:",
+            "with          links            streams  waiting  held    unconfirmed  ping",
+            "heliograph-1  512, 1 doubtful  120000   8 MiB    16 MiB  1.5 MiB      9999 ms",
+            "heliograph-2  0                0        0 B      0 B     0 B          -",
+        ];
+        assert_eq!(lines, expected);
+        assert!(lines.iter().all(|line| line.len() <= 80));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The edge's own counters: plain numbers of one shard, copied out by a scrape.
 
 use crate::edge::tls::Held;
+use broker_core::cluster::link::Death;
 use broker_core::machine::PassFailure;
 use std::io;
 use strum::EnumCount;
@@ -79,6 +80,8 @@ pub struct EdgeCounts {
     pub inner_accepted: u64,
     /// Connections to inner listeners that became no link.
     pub inner_refused: InnerRefusals,
+    /// Links that were open and have ended.
+    pub link_deaths: LinkDeaths,
 }
 
 impl EdgeCounts {
@@ -100,6 +103,34 @@ pub struct InnerRefusals {
     pub malformed: u64,
     /// Its key is not one of this cluster.
     pub forged: u64,
+}
+
+/// Why links have ended, as `heliograph_cluster_link_deaths_total{reason}` names it: by [`Death`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkDeaths {
+    /// [`Death::Reset`].
+    pub reset: u64,
+    /// [`Death::Fin`].
+    pub fin: u64,
+    /// [`Death::Silent`].
+    pub silent: u64,
+    /// [`Death::Idle`].
+    pub idle: u64,
+    /// [`Death::Fault`].
+    pub fault: u64,
+}
+
+impl LinkDeaths {
+    pub(crate) fn count(&mut self, why: Death) {
+        let deaths = match why {
+            Death::Reset => &mut self.reset,
+            Death::Fin => &mut self.fin,
+            Death::Silent => &mut self.silent,
+            Death::Idle => &mut self.idle,
+            Death::Fault(_) => &mut self.fault,
+        };
+        *deaths += 1;
+    }
 }
 
 /// Why connections were not served, as `heliograph_accept_errors_total{reason}` names it.

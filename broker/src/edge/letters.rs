@@ -2,6 +2,7 @@
 
 use crate::devices::Devices;
 use crate::edge::{counters::EdgeCounts, start::ShardEvent, turn::Shift};
+use broker_core::cluster::link::LinkTable;
 use broker_core::{id::ShardId, machine::Machine, time::Moment};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
@@ -71,6 +72,8 @@ pub struct Scraped<S> {
     pub snapshot: S,
     /// The edge's counters.
     pub edge: EdgeCounts,
+    /// Its links with other nodes that are open.
+    pub links: LinkTable,
 }
 
 // Letters of this shard to others, and its reports to the thread that started it.

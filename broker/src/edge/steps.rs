@@ -171,6 +171,7 @@ impl<M: Machine> Edge<M> {
                 clock_us: self.io.turn.at().now.0.saturating_mul(1000),
                 ..self.io.counts
             },
+            links: self.sessions.streams().table(),
         }
     }
 

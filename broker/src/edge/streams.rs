@@ -27,7 +27,7 @@ use crate::edge::limits::{LINKS_PER_SHARD_MAX, STRANGER_PATIENCE_MS, STRANGERS_M
 use crate::edge::links::{LinkEnd, Links, OwnNode, Places, Turns, link_key};
 use crate::edge::{io::Io, letters::Arrived, tls::Tls};
 use broker_core::cluster::limits::INNER_VERSION;
-use broker_core::cluster::link::{Link, Refused, check_hello};
+use broker_core::cluster::link::{Link, LinkTable, Refused, check_hello};
 use broker_core::id::{NodeId, SessionKey, ShardId, Slot};
 use broker_core::machine::{Machine, PassFailure};
 use broker_core::{
@@ -207,6 +207,19 @@ impl<M: Machine> Streams<M> {
     pub(crate) fn link_of(&mut self, session: SessionKey) -> Option<(&mut Link, u32)> {
         let &Served { link, id, .. } = self.sessions.get(&session)?;
         Some((self.wires.get_mut(link)?.link()?, id))
+    }
+
+    /// What operators see of the links that are open.
+    pub(crate) fn table(&self) -> LinkTable {
+        let mut table = LinkTable::new();
+        let places = self.wires.all().into_iter();
+        for wire in places.filter_map(|place| self.wires.get(place)) {
+            if let Stage::Open(link) = &wire.stage {
+                let links = table.entry(Arc::clone(&wire.peer)).or_default();
+                links.add_link(link);
+            }
+        }
+        table
     }
 
     /// The local side of a stream.
@@ -580,6 +593,7 @@ impl<M: Machine> Streams<M> {
         }
         Ok(Some(Greeting {
             length,
+            peer: theirs.from.name.into(),
             shard: theirs.shard,
             shards: theirs.shards,
             own_shards: links.own.shards,
@@ -591,6 +605,7 @@ impl<M: Machine> Streams<M> {
 /// A hello that was read.
 pub(crate) struct Greeting {
     pub(crate) length: usize,
+    pub(crate) peer: Arc<str>,
     /// As in [`Hello::shard`].
     pub(crate) shard: u16,
     pub(crate) shards: u16,

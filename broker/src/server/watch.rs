@@ -5,11 +5,12 @@ use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::Failure;
 use crate::hooks::{Hooks, Order};
 use crate::server::cluster::node::Node;
-use crate::server::cluster::slot_orders::NodeNews;
+use crate::server::cluster::slot_orders::{NodeNews, Tallies};
 use crate::server::reload::credentials::InitialCredentials;
 use crate::server::{mailboxes::post_to_all, reload::Reloader, supervisor::Supervisor};
 use crate::side::{Command, History, Shared, Status, StatusBoard, Survey, give_memory_back};
 use broker_core::cluster::limits::INNER_VERSION;
+use broker_core::cluster::link::sum_of;
 use broker_core::cluster::message::Ending;
 use broker_core::id::ShardId;
 use broker_core::shard::{Letter, Shard, Snapshot};
@@ -42,8 +43,8 @@ pub(crate) struct Rounds {
     pulse: Pulse,
     /// Made of the pulse's answers.
     history: Shared<History>,
-    /// Messages that wait for peers, by shard, as of its last answer.
-    waiting: Vec<u64>,
+    /// By shard, as of its last answer.
+    tallies: Vec<Tallies>,
     /// The next one.
     due: Instant,
     /// The next reminder of the operator.
@@ -245,9 +246,7 @@ impl Watch<'_> {
         if self.rounds.pulse.is_well(now) {
             self.supervisor.alive();
         }
-        let waiting = self.rounds.waiting.iter().sum();
-        self.follower
-            .look(&self.rounds.pulse, &self.status, waiting, now);
+        self.follower.look(&self.rounds, &self.status, now);
         self.reloader.look(now);
         give_memory_back();
         if now >= self.rounds.remind {
@@ -261,10 +260,11 @@ impl Rounds {
     /// Collects what shards answered and asks again.
     fn look(&mut self, now: Instant) -> Vec<ShardChange> {
         let mut history = self.history.lock();
-        let waiting = &mut self.waiting;
-        let findings = self.pulse.poll(now, |answer| {
-            if let Some(waiting) = waiting.get_mut(answer.shard.index()) {
-                *waiting = answer.snapshot.counters.pending_messages;
+        let tallies = &mut self.tallies;
+        let findings = self.pulse.poll(now, |mut answer| {
+            if let Some(tallies) = tallies.get_mut(answer.shard.index()) {
+                tallies.waiting = answer.snapshot.counters.pending_messages;
+                tallies.links = std::mem::take(&mut answer.links);
             }
             history.note(answer);
         });
@@ -279,7 +279,7 @@ impl Rounds {
         now: Instant,
     ) -> Self {
         Self {
-            waiting: vec![0; mailboxes.len()],
+            tallies: vec![Tallies::default(); mailboxes.len()],
             pulse: Pulse::new(mailboxes, now),
             history,
             due: now + ROUND_EVERY,
@@ -413,11 +413,14 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Once a second: are the shards well, can clients be served, and how many messages wait?
-    pub(crate) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, waiting: u64, now: Instant) {
+    /// Once a second: are the shards well, can clients be served, and what waits?
+    pub(crate) fn look(&mut self, rounds: &Rounds, status: &StatusBoard, now: Instant) {
         let Some(node) = self.node else { return };
-        node.waiting(waiting);
-        let is_stuck = !pulse.is_well(now);
+        node.note(Tallies {
+            waiting: rounds.tallies.iter().map(|of| of.waiting).sum(),
+            links: sum_of(rounds.tallies.iter().map(|of| &of.links)),
+        });
+        let is_stuck = !rounds.pulse.is_well(now);
         if is_stuck != self.is_stuck && node.stuck(is_stuck) {
             self.is_stuck = is_stuck;
         }
@@ -545,6 +548,7 @@ mod tests {
 mod pulse_tests {
     use super::*;
     use crate::edge::EdgeCounts;
+    use broker_core::cluster::link::LinkTable;
     use broker_core::id::ShardId;
 
     fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16) {
@@ -555,6 +559,7 @@ mod pulse_tests {
             shard: ShardId(shard),
             snapshot: Snapshot::default(),
             edge: EdgeCounts::default(),
+            links: LinkTable::new(),
         };
         to.try_send(answer).unwrap();
     }

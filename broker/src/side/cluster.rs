@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use broker_core::cluster::link::PeerLinks;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
@@ -90,6 +91,8 @@ pub struct NodeView {
     pub slots: u64,
     /// The newest of their epochs.
     pub newest_epoch: u64,
+    /// This node's links with it.
+    pub links: PeerLinks,
 }
 
 impl ClusterView {
@@ -105,6 +108,7 @@ impl ClusterView {
                 "answers": node.is_heard,
                 "slots": node.slots,
                 "newest_epoch": node.newest_epoch,
+                "links": { "to": node.links.to, "from": node.links.from },
             })
         };
         let [sent, received, lost] = self.messages;

@@ -196,6 +196,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
 mod scrape_tests {
     use super::*;
     use crate::edge::EdgeCounts;
+    use broker_core::cluster::link::LinkTable;
     use broker_core::shard::Shard;
 
     fn mailboxes() -> Arc<[Mailbox<Post<Shard>>]> {
@@ -217,6 +218,7 @@ mod scrape_tests {
             shard: ShardId(shard),
             snapshot: Snapshot::default(),
             edge,
+            links: LinkTable::new(),
         })
         .unwrap();
     }

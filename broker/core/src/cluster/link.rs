@@ -24,16 +24,18 @@
 //! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
 //! that never began, or out of bounds, is a [`Fault`], which ends the link.
 
+mod figures;
 mod greeting;
 mod pulse;
 mod stream;
 
 use crate::cluster::limits::{
-    LINK_HELD_BYTES_MAX, LINK_IDLE_MS, LINK_STREAMS_MAX, LINK_SWEEP_MS, LINK_WAITING_BYTES_MAX,
-    LINK_WINDOW_BYTES, LINK_WRITE_BYTES,
+    LINK_HELD_BYTES_MAX, LINK_IDLE_MS, LINK_QUIET_MS, LINK_STREAMS_MAX, LINK_SWEEP_MS,
+    LINK_WAITING_BYTES_MAX, LINK_WINDOW_BYTES, LINK_WRITE_BYTES,
 };
 use crate::time::Now;
 use codec::link::{Ack, Client, End, Frame, FrameError, How, Open, Reader, write};
+pub use figures::{LinkFigures, LinkTable, PeerLinks, sum_of};
 pub use greeting::{Mismatch, check_hello};
 use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -59,6 +61,9 @@ pub struct Link {
     /// Streams with control frames, and with bytes for frames, in their order: each once, or one that is gone.
     controls: VecDeque<u32>,
     pieces: VecDeque<u32>,
+    /// Calls whose END is all that is left of them: it goes with other frames, or when it has waited since then.
+    quiet: Vec<u32>,
+    quiet_since: Option<Now>,
     /// Streams with unconfirmed bytes, by when the kernel is asked.
     sweep: BTreeSet<(Now, u32)>,
     /// Streams whose local side waits for room that other streams have.
@@ -66,6 +71,8 @@ pub struct Link {
     /// Bytes for local sides that have not taken them, and of local sides that are in no frame.
     held: usize,
     waiting: usize,
+    /// Bytes of local sides that nobody has confirmed.
+    unconfirmed: u64,
     waiting_max: usize,
     empty_since: Option<Now>,
     events: VecDeque<Event>,
@@ -206,10 +213,13 @@ impl Link {
             is_away: false,
             controls: VecDeque::new(),
             pieces: VecDeque::new(),
+            quiet: Vec::new(),
+            quiet_since: None,
             sweep: BTreeSet::new(),
             starved: VecDeque::new(),
             held: 0,
             waiting: 0,
+            unconfirmed: 0,
             waiting_max: LINK_WAITING_BYTES_MAX,
             empty_since: None,
             events: VecDeque::new(),
@@ -265,6 +275,11 @@ impl Link {
             Verdict::Dead => return self.broke(Death::Silent),
         }
         self.ping = self.pulse.take_ping(now).or(self.ping);
+        if !self.quiet.is_empty()
+            && now.since(*self.quiet_since.get_or_insert(now)) >= LINK_QUIET_MS
+        {
+            self.controls.extend(self.quiet.drain(..));
+        }
         while let Some(&(at, id)) = self.sweep.first()
             && at <= now
         {
@@ -293,7 +308,15 @@ impl Link {
     pub fn due(&self, now: Now) -> Option<Now> {
         let idle = self.empty_since.map(|since| since.after(LINK_IDLE_MS));
         let sweep = self.sweep.first().map(|(at, _)| *at);
-        let all = self.pulse.due(now).into_iter().chain(sweep).chain(idle);
+        let quiet = self.quiet_since.unwrap_or(now).after(LINK_QUIET_MS);
+        let quiet = Some(quiet).filter(|_| !self.quiet.is_empty());
+        let of_streams = sweep.into_iter().chain(quiet);
+        let all = self
+            .pulse
+            .due(now)
+            .into_iter()
+            .chain(of_streams)
+            .chain(idle);
         all.min().filter(|_| self.death.is_none())
     }
 
@@ -309,6 +332,10 @@ impl Link {
     pub fn write(&mut self, out: &mut Vec<u8>, now: Now) {
         if self.death.is_some() {
             return;
+        }
+        if self.has_output() {
+            self.controls.extend(self.quiet.drain(..));
+            self.quiet_since = None;
         }
         let ping = self.ping.take().map(Frame::Ping);
         for frame in ping.into_iter().chain(self.pong.take().map(Frame::Pong)) {
@@ -356,12 +383,6 @@ impl Link {
         self.pulse.is_doubtful()
     }
 
-    /// The number of streams.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
     /// No more streams begin; those that have go on.
     pub fn leave(&mut self) {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
@@ -390,6 +411,7 @@ impl Link {
         self.newest += 1;
         let stream = Stream::of_client(self.newest, client, request, account);
         self.waiting += stream.waiting();
+        self.unconfirmed += stream.outgoing.unconfirmed();
         self.streams.insert(self.newest, stream);
         self.change(self.newest, |_| ());
         Ok(self.newest)
@@ -514,27 +536,23 @@ impl Link {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
     }
 
-    /// Bytes that are held for local sides, which have not taken them.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
     /// Checks the sums and each stream's offsets.
     ///
     /// # Panics
     /// When one is wrong.
     pub fn invariants(&self) {
-        let mut sums = (0, 0);
+        let mut sums = (0, 0, 0);
         for (id, stream) in &self.streams {
             stream.outgoing.invariants();
             stream.incoming.invariants();
             sums.0 += stream.incoming.held().len();
             sums.1 += stream.waiting();
+            sums.2 += stream.outgoing.unconfirmed();
             let mut sweep = stream.incoming.sweep.iter();
             assert!(sweep.all(|at| self.sweep.contains(&(*at, *id))));
         }
-        assert_eq!(sums, (self.held, self.waiting), "held and waiting bytes");
+        let kept = (self.held, self.waiting, self.unconfirmed);
+        assert_eq!(sums, kept, "held, waiting and unconfirmed bytes");
         assert!(self.held <= LINK_HELD_BYTES_MAX && self.streams.len() <= LINK_STREAMS_MAX);
         assert!(!self.streams.is_empty() || self.sweep.is_empty());
     }
@@ -651,11 +669,16 @@ impl Link {
         let stream = self.streams.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
         self.waiting -= stream.waiting();
+        self.unconfirmed -= stream.outgoing.unconfirmed();
         let result = step(stream);
         self.held += stream.incoming.held().len();
         self.waiting += stream.waiting();
+        self.unconfirmed += stream.outgoing.unconfirmed();
         if stream.has_control() && !std::mem::replace(&mut stream.is_in_controls, true) {
-            self.controls.push_back(id);
+            match stream.is_answered_call() {
+                true => self.quiet.push(id),
+                false => self.controls.push_back(id),
+            }
         }
         if stream.has_piece() && !std::mem::replace(&mut stream.is_in_pieces, true) {
             self.pieces.push_back(id);
@@ -730,6 +753,7 @@ impl Link {
         self.held -= stream.incoming.held().len();
         self.waiting -= stream.waiting();
         let unconfirmed = stream.outgoing.unconfirmed();
+        self.unconfirmed -= unconfirmed;
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 

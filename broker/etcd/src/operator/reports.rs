@@ -6,7 +6,9 @@ use crate::operator::{Registered, Session, Why, answer, block_on, is_full, look}
 use crate::rpc::{connection::Lines, generated::RangeRequest};
 use crate::schema::{self, Keys, OrderWord, ReportValue, Watched};
 use crate::{config::Options, system::unix_ms};
+use broker_core::cluster::link::LinkFigures;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
 /// The report of a node.
@@ -20,6 +22,8 @@ pub struct NodeReport {
     /// The SHA-256 of its credentials files as hexadecimal digits; `None` of a node that has none, and of an older
     /// program.
     pub credentials: Option<Box<str>>,
+    /// Its links with other nodes, both ways, by their names.
+    pub links: BTreeMap<Arc<str>, LinkFigures>,
 }
 
 /// The reports of the nodes that are registered; nothing for those that did not answer in time.
@@ -56,6 +60,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
                         ahead_ms: ahead_ms(value.unix_ms, began, unix_ms()),
                         reaches: value.reaches.into_iter().collect(),
                         credentials: value.credentials.map(|digits| shown(&digits).into()),
+                        links: value.links,
                     });
                 }
             }

@@ -3,6 +3,7 @@
 use crate::network::Network;
 use crate::server::{Etcd, Scratch};
 use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::link::LinkTable;
 use broker_core::cluster::message::{Ending, Held, Packed, Parcel, SlotOrder};
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::types::{Epoch, ParcelId, Slot};
@@ -416,6 +417,10 @@ impl Service for Shards {
 
     fn credentials(&self) -> Option<[u8; 32]> {
         None
+    }
+
+    fn links(&self) -> LinkTable {
+        LinkTable::new()
     }
 
     fn learn(&mut self, _: News) {}

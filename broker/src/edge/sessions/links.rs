@@ -213,7 +213,7 @@ impl<M: Machine> Sessions<M> {
         if let Stage::Hello(bytes) = &wire.stage {
             link.read(bytes.get(greeting.length..).unwrap_or_default(), now);
         }
-        wire.stage = Stage::Open(link);
+        (wire.stage, wire.peer) = (Stage::Open(link), greeting.peer);
         if !wire.send(place, &greeting.answer, io) {
             return self.break_link(place, (Death::Reset, PassFailure::Closed), io);
         }
@@ -255,6 +255,7 @@ impl<M: Machine> Sessions<M> {
             }
         }
         if let Some(why) = dead {
+            io.counts.link_deaths.count(why);
             self.streams.drop_wire(place, why != Death::Idle, io);
         }
         if !lost.is_empty() {

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The local side of a stream.
@@ -32,6 +33,8 @@ pub(crate) struct Wire {
     pub(crate) stage: Stage,
     /// Of a front: the node and the shard that it goes to.
     pub(crate) to: Option<(NodeId, u16)>,
+    /// The other node's name, once its hello was read.
+    pub(crate) peer: Arc<str>,
     pub(crate) locals: BTreeMap<u32, Local>,
     pub(crate) is_armed: bool,
     /// Its handshake waits for a step.
@@ -62,6 +65,7 @@ impl Wire {
             tls,
             stage,
             to: None,
+            peer: "".into(),
             locals: BTreeMap::new(),
             is_armed: false,
             is_queued: false,

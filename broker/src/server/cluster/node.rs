@@ -12,11 +12,12 @@ use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
 use crate::etcd_options::{self, EtcdFault};
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
-use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards};
+use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards, Tallies};
 use crate::server::{cluster::EtcdPart, random::seeds};
-use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView};
+use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView, Shared};
 use crate::{data_dir::DataDir, failure::Failure};
 use broker_core::cluster::authority::Standing;
+use broker_core::cluster::link::PeerLinks;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::Kinship;
 use broker_core::settings::Settings;
@@ -44,8 +45,8 @@ pub(crate) struct Node {
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
     news: Receiver<NodeNews>,
-    /// Messages that wait for peers.
-    waiting: Arc<AtomicU64>,
+    /// What the shards have said last.
+    tallies: Shared<Tallies>,
     /// The credentials in force, for its reports to operators.
     in_force: Arc<OnceLock<InForce>>,
     /// The cluster's name, and this node's.
@@ -97,7 +98,7 @@ impl Node {
             Journal::open(&part.node)?,
         ));
         let (report, news) = unbounded();
-        let (waiting, in_force) = (Arc::default(), Arc::default());
+        let (tallies, in_force) = (Shared::<Tallies>::default(), Arc::default());
         let shards = Shards {
             desk: Arc::clone(&desk),
             map: Arc::clone(map),
@@ -105,7 +106,7 @@ impl Node {
             placement: placement.clone(),
             mailboxes: Arc::clone(mailboxes),
             report,
-            waiting: Arc::clone(&waiting),
+            tallies: tallies.clone(),
             in_force: Arc::clone(&in_force),
             readiness,
             loading: HashMap::new(),
@@ -127,7 +128,7 @@ impl Node {
             desk,
             map: Arc::clone(map),
             news,
-            waiting,
+            tallies,
             in_force,
             names: (part.name.clone(), part.node.clone()),
             counts,
@@ -151,9 +152,9 @@ impl Node {
         self.news.clone()
     }
 
-    /// Sets the number of messages that wait for peers, for the reports to operators.
-    pub(crate) fn waiting(&self, messages: u64) {
-        self.waiting.store(messages, Ordering::Relaxed);
+    /// Takes what the shards have said last, for the reports to operators.
+    pub(crate) fn note(&self, tallies: Tallies) {
+        *self.tallies.lock() = tallies;
     }
 
     /// Says which credentials are in force from here on, for the reports to operators. Called once.
@@ -181,9 +182,15 @@ impl Node {
     pub(crate) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
+        let tallies = self.tallies.clone();
         let look = move || {
             let inspection = inspector.inspect()?;
-            Some(view((&cluster, &node), inspection, &counts))
+            let mut view = view((&cluster, &node), inspection, &counts);
+            let links = tallies.lock().links.clone();
+            for node in &mut view.nodes {
+                node.links = links.get(&*node.name).copied().unwrap_or_default();
+            }
+            Some(view)
         };
         ClusterPage {
             look: Arc::new(look),
@@ -335,6 +342,7 @@ fn of_node(node: &NodeState) -> NodeView {
         is_heard: node.is_heard,
         slots: 0,
         newest_epoch: 0,
+        links: PeerLinks::default(),
     }
 }
 

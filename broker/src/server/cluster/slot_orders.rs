@@ -5,8 +5,9 @@ use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
 use crate::server::cluster::inquiries::Event;
 use crate::server::mailboxes::post;
-use crate::{failure::Failure, side::InForce};
+use crate::{failure::Failure, side::InForce, side::Shared};
 use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::link::LinkTable;
 use broker_core::cluster::message::{Cause, Ending, Held, Parcel, ParcelSent, SlotOrder};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
@@ -22,7 +23,6 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 #[expect(
@@ -327,6 +327,15 @@ pub(crate) enum NodeNews {
     Ended(Ending, Vec<String>),
 }
 
+/// What the shards of this node have said last, all together: some seconds old.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tallies {
+    /// Messages that wait for peers.
+    pub(crate) waiting: u64,
+    /// Links with other nodes.
+    pub(crate) links: LinkTable,
+}
+
 /// The shards, as the node's thread sees them.
 pub(crate) struct Shards {
     pub(crate) desk: Arc<Desk>,
@@ -335,8 +344,8 @@ pub(crate) struct Shards {
     pub(crate) placement: Placement,
     pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
     pub(crate) report: Sender<NodeNews>,
-    /// Messages that wait for peers.
-    pub(crate) waiting: Arc<AtomicU64>,
+    /// What the shards have said last.
+    pub(crate) tallies: Shared<Tallies>,
     /// The credentials in force, once they are known.
     pub(crate) in_force: Arc<OnceLock<InForce>>,
     /// The state of the store, as shards read it.
@@ -419,11 +428,15 @@ impl Service for Shards {
     }
 
     fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
+        self.tallies.lock().waiting
     }
 
     fn credentials(&self) -> Option<[u8; 32]> {
         self.in_force.get()?.borrow().files()
+    }
+
+    fn links(&self) -> LinkTable {
+        self.tallies.lock().links.clone()
     }
 
     fn learn(&mut self, news: News) {

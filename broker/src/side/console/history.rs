@@ -367,6 +367,7 @@ mod tests {
     use super::*;
     use crate::edge::EdgeCounts;
     use broker_core::check::Check;
+    use broker_core::cluster::link::LinkTable;
 
     fn scraped(shard: u16, received: u64, busy_us: u64) -> Scraped<Snapshot> {
         let mut snapshot = Snapshot::default();
@@ -385,6 +386,7 @@ mod tests {
             shard: ShardId(shard),
             snapshot,
             edge,
+            links: LinkTable::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::edge::EdgeCounts;
 use crate::side::metrics::exposition::{Row, Samples, View, counter, gauge, seconds};
+use broker_core::cluster::link::{LinkFigures, PeerLinks};
 use broker_core::machine::PassFailure;
 use strum::VariantNames;
 
@@ -19,6 +20,22 @@ impl View {
     fn sums<const N: usize>(&self, to: &mut Samples<'_>, name: &str, counts: [Count; N]) {
         for (label, count) in counts {
             to.labelled([(name, label)], self.sum(count));
+        }
+    }
+
+    /// The figures of all links that are open.
+    fn links(&self) -> PeerLinks {
+        let mut sum = PeerLinks::default();
+        let shards = self.shards.iter();
+        shards.for_each(|shard| shard.links.values().for_each(|links| sum.add(links)));
+        sum
+    }
+
+    /// A sample for each direction of links: those that this node opened, and those that others did.
+    fn link_bytes(&self, figure: fn(&LinkFigures) -> u64, to: &mut Samples<'_>) {
+        let PeerLinks { to: own, from } = self.links();
+        for (direction, figures) in [("to", own), ("from", from)] {
+            to.labelled([("direction", direction)], figure(&figures));
         }
     }
 
@@ -103,6 +120,48 @@ pub(crate) const METRICS: &[Row<View>] = &[
         "heliograph_cluster_links",
         "Links with other nodes, both ways",
         |it, to| to.one(it.sum(|edge| edge.links)),
+    ),
+    gauge(
+        "heliograph_cluster_link_doubtful",
+        "Links whose other side gives no sign, so that nothing begins on them",
+        |it, to| to.one(it.links().both().doubtful),
+    ),
+    counter(
+        "heliograph_cluster_link_deaths_total",
+        "Links that have ended, by reason: idle ones end by themselves, and fin is an end in order of the other side",
+        |it, to| {
+            let counts: [Count; 5] = [
+                ("reset", |it| it.link_deaths.reset),
+                ("fin", |it| it.link_deaths.fin),
+                ("silent", |it| it.link_deaths.silent),
+                ("idle", |it| it.link_deaths.idle),
+                ("fault", |it| it.link_deaths.fault),
+            ];
+            it.sums(to, "reason", counts);
+        },
+    ),
+    gauge(
+        "heliograph_cluster_link_round_trip_seconds",
+        "The longest time from a ping to its answer on any link, of the last one of each; 0 before the first",
+        |it, to| {
+            let round_trip_ms = it.links().both().round_trip_ms;
+            to.one(round_trip_ms.unwrap_or(0) as f64 / 1e3);
+        },
+    ),
+    gauge(
+        "heliograph_cluster_link_waiting_bytes",
+        "Bytes on links, to and from other nodes, that are not written to the other node",
+        |it, to| it.link_bytes(|links| links.waiting_bytes, to),
+    ),
+    gauge(
+        "heliograph_cluster_link_held_bytes",
+        "Bytes on links, to and from other nodes, that came and were not taken by clients or sessions",
+        |it, to| it.link_bytes(|links| links.held_bytes, to),
+    ),
+    gauge(
+        "heliograph_cluster_link_unconfirmed_bytes",
+        "Bytes on links, to and from other nodes, that are not confirmed",
+        |it, to| it.link_bytes(|links| links.unconfirmed_bytes, to),
     ),
     gauge(
         "heliograph_cluster_link_clients",

@@ -5,6 +5,7 @@ use crate::edge::EdgeCounts;
 use crate::side::metrics::exposition::Kind;
 use crate::side::metrics::{edge, process, signaling};
 use crate::side::shared_state::Status;
+use broker_core::cluster::link::{Death, LinkFigures, LinkTable, PeerLinks};
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
 use broker_core::id::ShardId;
 use codec::sigv4::Reason;
@@ -14,6 +15,7 @@ fn report() -> Report {
         shard: ShardId(shard),
         snapshot: Snapshot::default(),
         edge: EdgeCounts::default(),
+        links: LinkTable::new(),
     };
     Report {
         shards: vec![scraped(0), scraped(1)],
@@ -161,6 +163,38 @@ fn shards_are_added_up() {
         "heliograph_turns_long_total 4",
     ] {
         assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
+    }
+}
+
+#[test]
+fn links_of_all_nodes_and_shards_are_added_up() {
+    let links = |round_trip_ms| LinkFigures {
+        links: 1,
+        doubtful: 1,
+        streams: 4,
+        waiting_bytes: 5,
+        held_bytes: 6,
+        unconfirmed_bytes: 7,
+        round_trip_ms,
+    };
+    let mut report = report();
+    for shard in &mut report.shards {
+        let [to, from] = [links(Some(25)), links(None)];
+        let both = PeerLinks { to, from };
+        shard.links = [("n2".into(), both), ("n3".into(), both)].into();
+        shard.edge.link_deaths.count(Death::Idle);
+    }
+    let text = report.text(Format::Text);
+    for series in [
+        "heliograph_cluster_link_doubtful 8",
+        "heliograph_cluster_link_deaths_total{reason=\"idle\"} 2",
+        "heliograph_cluster_link_deaths_total{reason=\"silent\"} 0",
+        "heliograph_cluster_link_round_trip_seconds 0.025",
+        "heliograph_cluster_link_waiting_bytes{direction=\"to\"} 20",
+        "heliograph_cluster_link_held_bytes{direction=\"from\"} 24",
+        "heliograph_cluster_link_unconfirmed_bytes{direction=\"from\"} 28",
+    ] {
+        has(&text, series);
     }
 }
 

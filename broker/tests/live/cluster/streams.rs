@@ -120,6 +120,12 @@ fn a_link_without_streams_ends_after_a_minute_and_leaves_nothing_to_do() {
     until_within(IDLE, "the end of all links", || {
         (links(&nodes.n1) + links(&nodes.n2) == 0.0).then_some(())
     });
+    let ends = |node: &Broker, reason: &str| {
+        let series = format!("heliograph_cluster_link_deaths_total{{reason=\"{reason}\"}}");
+        node.scrape().sum(&series)
+    };
+    let idle = ends(&nodes.n1, "idle") + ends(&nodes.n2, "idle");
+    assert!(idle >= 1.0 && idle == ends(&nodes.n1, "fin") + ends(&nodes.n2, "fin"));
     for node in [&nodes.n1, &nodes.n2] {
         let turns = || node.scrape().sum("heliograph_turns_total");
         let before = turns();
@@ -188,6 +194,9 @@ fn an_owner_that_hangs_is_doubted_and_not_given_up() {
     let asked = json!({ "ChannelARN": others });
     let refused = call(nodes.n1.plain, "/describeSignalingChannel", &asked);
     refused.refused(503, "ServiceUnavailable");
+    until_true("a link that is doubtful", || {
+        nodes.n1.scrape().sum("heliograph_cluster_link_doubtful") == 1.0
+    });
     let mut upgrade = Connection::open(nodes.n1.plain);
     upgrade.send(upgrade_head(&nodes.n1, &viewer_query(&others, "v2")).as_bytes());
     let answer = upgrade.answer().expect("an answer");

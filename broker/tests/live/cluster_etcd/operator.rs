@@ -246,13 +246,23 @@ fn a_node_with_other_credentials_files_is_named() {
     fs::remove_dir_all(&folder).expect("the test's own");
 }
 
-/// The console's page of the cluster; the script ends the third node.
+/// The console's page of the cluster, and the links in `cluster status`; the script ends the third node.
 #[test]
 #[ignore = "needs etcd, and the clients that deploy/ci/check.sh installs"]
 fn the_console_shows_the_cluster() {
     let Some(mut nodes) = Nodes::start(2) else {
         return;
     };
+    nodes.rebalance();
+    let arn = nodes.channels_of(1, 1).remove(0);
+    let viewer = Peer::viewer(nodes.node(0), &arn, "v1");
+    let links = until_within(LOOKS, "n1 reports the link of its viewer", || {
+        let said = run(&nodes, &["status"]).out;
+        let (_, of_n1) = said.split_once("\nlinks of n1:\n")?;
+        let mut rows = of_n1.lines().map(str::split_whitespace);
+        rows.find_map(|mut row| (row.next()? == "n2").then(|| row.next().map(str::to_owned))?)
+    });
+    assert_ne!(links, "0");
     let mut command = client_browser::node("console/cluster.mjs");
     command
         .env(
@@ -262,5 +272,6 @@ fn the_console_shows_the_cluster() {
         .env("HELIOGRAPH_ENDS", nodes.node(2).id().to_string())
         .env("HELIOGRAPH_SCREENSHOTS", client_browser::screenshots());
     alone(command);
+    viewer.close();
     nodes.take(2).ended_within(Duration::from_secs(5));
 }

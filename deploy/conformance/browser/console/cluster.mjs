@@ -1,5 +1,5 @@
-// The page of a cluster of three nodes, on a desk and on a phone: what each node is, until one ends. See pages.mjs for the
-// environment.
+// The page of a cluster of three nodes, on a desk and on a phone: what each node is, and its links, until one ends. See
+// pages.mjs for the environment.
 //
 // HELIOGRAPH_ENDS         the process that this script ends: the third node's
 
@@ -17,6 +17,7 @@ test('the console shows the cluster', { timeout: 120_000 }, () => withBrowser(as
     await state('n1').getByText('this node').waitFor();
     await state('n2').getByText('answers').waitFor();
     await state('n3').getByText('answers').waitFor();
+    await state('to n2').getByText('open').waitFor();
     assert.match(await page.locator('.figure', { hasText: 'Slots' }).innerText(), /of 4,096/);
     await page.locator('.figure', { hasText: 'etcd' }).getByText('up', { exact: true }).waitFor();
     for (const [width, colour] of [[1280, 'light'], [390, 'dark']]) {

@@ -258,3 +258,16 @@ test('a viewer that left has its hint, and one that never came is not connected'
     master.close();
     await ended(master);
 }));
+
+test('where there is no cluster, its page says so and asks once', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    let asked = 0;
+    page.on('response', (response) => { asked += Number(response.url() === `${admin}/cluster`); });
+    await page.clock.install();
+    await page.goto(`${admin}/#/cluster`);
+    await page.getByText('this node follows no etcd').waitFor();
+    await page.clock.runFor(20_000);
+    await page.evaluate(() => fetch('/live')); // behind whatever the page has asked
+    assert.equal(asked, 1);
+    await page.innocent();
+}));

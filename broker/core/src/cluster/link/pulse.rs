@@ -23,6 +23,9 @@ pub(crate) struct Pulse {
     sent_behind: Option<Now>,
     /// The ping under way.
     ping: Option<u64>,
+    /// When the last ping was due.
+    pinged: Now,
+    round_trip_ms: Option<u64>,
     /// The number of the last ping.
     number: u64,
     /// The next ping is due at once.
@@ -50,6 +53,8 @@ impl Pulse {
             sent: None,
             sent_behind: None,
             ping: None,
+            pinged: now,
+            round_trip_ms: None,
             number: 0,
             is_due: false,
             fence: None,
@@ -65,17 +70,23 @@ impl Pulse {
         self.fence.is_some()
     }
 
+    /// Milliseconds from the last ping that was answered to its PONG.
+    pub(crate) fn round_trip_ms(&self) -> Option<u64> {
+        self.round_trip_ms
+    }
+
     /// A frame of the other side was read.
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
     }
 
-    /// A PONG was read. Returns whether a fence fell.
+    /// A PONG was read, behind [`Self::heard`]. Returns whether a fence fell.
     pub(crate) fn answered(&mut self, number: u64) -> bool {
         if self.ping == Some(number) {
             self.ping = None;
             self.sent = self.sent_behind.take();
+            self.round_trip_ms = Some(self.heard.since(self.pinged));
         }
         self.fence.take_if(|fence| *fence <= number).is_some()
     }
@@ -136,7 +147,7 @@ impl Pulse {
         }
         self.is_due = false;
         self.number += 1;
-        self.ping = Some(self.number);
+        (self.ping, self.pinged) = (Some(self.number), now);
         self.sent_behind = None;
         Some(self.number)
     }

@@ -181,6 +181,11 @@ impl Stream {
         self.own_end.filter(|_| is_behind && !self.is_end_written)
     }
 
+    /// Whether it is a call that the owner has answered: nobody waits for the front's END.
+    pub(crate) fn is_answered_call(&self) -> bool {
+        self.kind == Kind::Call && self.their_end == Some(How::Finish)
+    }
+
     /// Whether both sides have ended, and all is where it belongs; or the other side never knew of it.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);

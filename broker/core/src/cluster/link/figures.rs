@@ -1,0 +1,177 @@
+//! What operators see of links: their number, what waits in them, and how fast the other node answers.
+
+use crate::cluster::link::{Link, Role};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The figures of some links at one end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkFigures {
+    /// Links that are open.
+    pub links: u64,
+    /// Links whose other side gives no sign, so that nothing begins on them.
+    pub doubtful: u64,
+    /// Streams on them: a client each.
+    pub streams: u64,
+    /// Bytes for the other node that are not written, or that another node may be asked with again.
+    pub waiting_bytes: u64,
+    /// Bytes of the other node that local sides, clients above all, have not taken.
+    pub held_bytes: u64,
+    /// Bytes for the other node that nobody has confirmed, those that wait included. An owner's are those that clients
+    /// have not confirmed. Sessions confirm late, so a front has up to half a window of each stream at rest.
+    pub unconfirmed_bytes: u64,
+    /// Milliseconds from the last PING that was answered to its PONG, the longest; `None` before the first.
+    pub round_trip_ms: Option<u64>,
+}
+
+/// The links of this node with another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerLinks {
+    /// Those that this node opened, for its clients.
+    pub to: LinkFigures,
+    /// Those that the other one opened, for its clients.
+    pub from: LinkFigures,
+}
+
+/// The links of a shard, or of a node, by the name of the other node.
+pub type LinkTable = BTreeMap<Arc<str>, PeerLinks>;
+
+impl LinkFigures {
+    /// Adds those of other links.
+    pub fn add(&mut self, other: &Self) {
+        self.links += other.links;
+        self.doubtful += other.doubtful;
+        self.streams += other.streams;
+        self.waiting_bytes += other.waiting_bytes;
+        self.held_bytes += other.held_bytes;
+        self.unconfirmed_bytes += other.unconfirmed_bytes;
+        self.round_trip_ms = self.round_trip_ms.max(other.round_trip_ms);
+    }
+}
+
+impl PeerLinks {
+    /// Adds those of other links.
+    pub fn add(&mut self, other: &Self) {
+        self.to.add(&other.to);
+        self.from.add(&other.from);
+    }
+
+    /// Adds a link.
+    pub fn add_link(&mut self, link: &Link) {
+        match link.role {
+            Role::Front => self.to.add(&link.figures()),
+            Role::Owner => self.from.add(&link.figures()),
+        }
+    }
+
+    /// All of them, both ways.
+    #[must_use]
+    pub fn both(&self) -> LinkFigures {
+        let mut both = self.to;
+        both.add(&self.from);
+        both
+    }
+}
+
+/// The sum of what shards have.
+#[must_use]
+pub fn sum_of<'a>(tables: impl IntoIterator<Item = &'a LinkTable>) -> LinkTable {
+    let mut sum = LinkTable::new();
+    for (peer, links) in tables.into_iter().flatten() {
+        sum.entry(Arc::clone(peer)).or_default().add(links);
+    }
+    sum
+}
+
+impl Link {
+    /// The number of streams.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Bytes that are held for local sides, which have not taken them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The figures of this one.
+    #[must_use]
+    pub fn figures(&self) -> LinkFigures {
+        LinkFigures {
+            links: 1,
+            doubtful: self.is_doubtful().into(),
+            streams: self.streams.len() as u64,
+            waiting_bytes: self.waiting as u64,
+            held_bytes: self.held as u64,
+            unconfirmed_bytes: self.unconfirmed,
+            round_trip_ms: self.pulse.round_trip_ms(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+    use codec::link::{Client, Kind};
+
+    /// Writes what one end has to say at a moment, for the other one.
+    fn pass(source: &mut Link, target: &mut Link, now: Now) {
+        let mut bytes = Vec::new();
+        source.tick(now);
+        source.write(&mut bytes, now);
+        target.read(&bytes, now);
+    }
+
+    #[test]
+    fn the_figures_of_both_ends_are_added_by_node() {
+        let mut front = Link::new(Role::Front, 1000, Now(0));
+        let mut owner = Link::new(Role::Owner, 1000, Now(0));
+        let client = Client {
+            kind: Kind::Upgrade,
+            address: ([192, 0, 2, 1], 1).into(),
+            listener: 0,
+            tls: false,
+            server_name: "".into(),
+            certificate: None,
+        };
+        assert!(front.open(&client, vec![1; 7], 0).is_ok());
+        pass(&mut front, &mut owner, Now(0));
+        pass(&mut front, &mut owner, Now(1_000)); // a PING
+        owner.push(1, &[2; 5], true);
+        pass(&mut owner, &mut front, Now(1_040));
+        owner.push(1, &[2; 3], true);
+        let mut table = LinkTable::new();
+        for end in [&front, &owner, &owner] {
+            table.entry("n2".into()).or_default().add_link(end);
+        }
+        let sum = sum_of([&table, &table]);
+        let PeerLinks { to, from } = sum["n2"];
+        let expected = LinkFigures {
+            links: 2,
+            streams: 2,
+            held_bytes: 2 * 5,
+            unconfirmed_bytes: 2 * 7,
+            round_trip_ms: Some(40),
+            ..LinkFigures::default()
+        };
+        assert_eq!(to, expected);
+        let expected = LinkFigures {
+            links: 4,
+            streams: 4,
+            waiting_bytes: 4 * 3,
+            held_bytes: 4 * 7,
+            unconfirmed_bytes: 4 * 8,
+            ..LinkFigures::default()
+        };
+        assert_eq!(from, expected);
+        assert_eq!(sum["n2"].both().links, 6);
+        let later = Now(1_040 + 3_000);
+        owner.write(&mut Vec::new(), Now(1_040));
+        owner.tick(later);
+        assert_eq!(owner.figures().doubtful, 1);
+    }
+}
