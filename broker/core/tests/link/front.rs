@@ -1,11 +1,13 @@
 //! The front's edge, and the clients at it.
 
 use super::world::{Conn, Dial, FRONT, OWNER, World, byte, bytes};
-use broker_core::cluster::limits::LINK_FENCE_MS;
 use broker_core::cluster::link::{Ending, Event};
 use broker_core::time::Now;
 use codec::link::{Client, How, Kind};
 use std::collections::VecDeque;
+
+/// A front waits so long for an owner that takes a client.
+const SEEKS_MS: u64 = 8_000;
 
 impl World {
     /// Clients connect, send, end, and vanish.
@@ -54,6 +56,13 @@ impl World {
         self.clients[client].dial = Some(self.dials.len());
         self.dials.push(Dial {
             client,
+            front: if self.plan.is_short {
+                0
+            } else {
+                self.rng.usize(..2)
+            },
+            seeks: self.now + SEEKS_MS,
+            is_carried_out: false,
             kind: if is_call { Kind::Call } else { Kind::Upgrade },
             at: None,
             request,
@@ -87,23 +96,11 @@ impl World {
         }
     }
 
-    pub(crate) fn turn_of_front(&mut self, span: u64) {
-        let mut all_read = Vec::new();
-        for conn in 0..self.conns.len() {
-            if span > LINK_FENCE_MS && self.conns[conn].dead[FRONT].is_none() {
-                self.conns[conn].fence = Some(self.now);
-                self.meet("woken");
-            }
-            all_read.push(self.read(FRONT, conn, span));
-        }
+    pub(crate) fn serve_all(&mut self, node: usize) {
         for dial in 0..self.dials.len() {
-            if !self.dials[dial].is_over {
+            if self.dials[dial].front == node && !self.dials[dial].is_over {
                 self.serve(dial);
             }
-        }
-        all_read.resize(self.conns.len(), true);
-        for (conn, all_read) in all_read.into_iter().enumerate() {
-            self.write(FRONT, conn, all_read);
         }
     }
 
@@ -117,13 +114,26 @@ impl World {
         if self.chance(2) && !self.settles && !self.plan.is_short {
             return self.cut_off(place, How::Reset);
         }
+        let dial = &self.dials[place];
+        if self.owner_seen(dial.front, dial.client) != self.conns[conn].nodes[OWNER] {
+            self.answer(place);
+            self.conns[conn].ends[FRONT].lose(id);
+            return self.meet("lost its owner");
+        }
         self.report_sends(place, conn, id);
         self.read_client(place, conn, id);
         self.pass_on(place, conn, id);
     }
 
     fn begin(&mut self, place: usize) {
-        let Some(conn) = self.usable_conn() else {
+        let dial = &mut self.dials[place];
+        if self.now > dial.seeks {
+            dial.is_over = true; // 503
+            return self.meet("given up");
+        }
+        let (front, client) = (dial.front, dial.client);
+        let owner = self.owner_seen(front, client);
+        let Some(conn) = self.usable_conn([front, owner]) else {
             return;
         };
         let dial = &mut self.dials[place];

@@ -1,18 +1,21 @@
-//! Two ends of a link in a simulated world: a pipe with delay and cuts between them, turns in any order, nodes that
-//! stop and wake, clients that read slowly or vanish, sessions that pause, and links that die.
+//! Links in a simulated world: two fronts and two owners, pipes with delay and cuts between them, turns in any order,
+//! nodes that stop, wake and start again, clients that read slowly, vanish, or get another owner, sessions that pause,
+//! and links that die.
 //!
 //! ```text
 //!  client ◄─► front: Link ◄── pipes ──► owner: Link ◄─► session ◄─► queue of the client's messages
 //! ```
 //! The world knows what every machine has, so that it can say after each step: no message is lost that was not
-//! returned, none is confirmed that its client's machine does not have, every byte is of its stream and in its place, a
-//! woken front passes nothing on that the owner had returned, each stream ends once at each end, and nothing is left.
+//! returned, or in the memory of a process that ended, none is confirmed that its client's machine does not have, no
+//! call is carried out twice, every byte is of its stream and in its place, a woken front passes nothing on that the
+//! owner had returned, each stream ends once at each end, and nothing is left.
 //!
 //! A failure prints its seed; `SEED=… cargo test --test behaviour link::` replays it. `LINK_SEEDS=n` sets how many
 //! worlds run, and `SIM_FIRST=n` the seed of the first; with `--nocapture` a table shows what they met.
 
 mod cases;
 mod front;
+mod nodes;
 mod owner;
 mod pipe;
 mod world;
@@ -28,13 +31,19 @@ const SEEDS: u64 = 120;
 /// What an ordinary run must meet.
 const MUST_MEET: &[&str] = &[
     "all sent",
+    "another process",
     "call unavailable",
     "close at a boundary",
     "confirmed",
+    "front restarted",
     "front silent",
+    "given up",
     "left: fin",
     "left: reset",
+    "lost its owner",
+    "moved",
     "not begun",
+    "owner restarted",
     "owner silent",
     "pushed behind a request",
     "repeated",

@@ -6,19 +6,20 @@ use codec::link::{Client, How, Kind};
 use std::collections::BTreeSet;
 
 impl World {
-    pub(crate) fn turn_of_owner(&mut self, span: u64) {
-        let mut all_read = Vec::new();
-        for conn in 0..self.conns.len() {
-            all_read.push(self.read(OWNER, conn, span));
-        }
+    pub(crate) fn work_all(&mut self, node: usize) {
         for session in 0..self.sessions.len() {
-            if !self.sessions[session].is_gone {
+            let it = &self.sessions[session];
+            if !it.is_gone && self.conns[it.at.0].nodes[OWNER] == node {
                 self.work(session);
             }
         }
-        for (conn, all_read) in all_read.into_iter().enumerate() {
-            self.write(OWNER, conn, all_read);
-        }
+    }
+
+    /// Whether this node has the session's client.
+    fn has_client(&self, place: usize) -> bool {
+        let session = &self.sessions[place];
+        let client = &self.clients[self.dials[session.dial].client];
+        client.owner == self.conns[session.at.0].nodes[OWNER]
     }
 
     fn work(&mut self, place: usize) {
@@ -32,6 +33,11 @@ impl World {
         let session = &self.sessions[place];
         if !session.closes && !session.is_answered && session.taken >= session.request {
             self.begin_answer(place, is_troubled);
+        }
+        let session = &self.sessions[place];
+        if session.is_answered && !session.closes && !self.has_client(place) {
+            self.meet("moved");
+            return self.end(place, How::Cut(1001));
         }
         self.make_messages(place);
         if is_troubled && self.chance(3) && self.sessions[place].is_answered {
@@ -51,7 +57,7 @@ impl World {
     }
 
     fn begin_answer(&mut self, place: usize, is_troubled: bool) {
-        let declines = is_troubled && self.chance(100);
+        let declines = !self.has_client(place) || (is_troubled && self.chance(100));
         if declines {
             self.sessions[place].closes = true;
             self.meet("not begun");
@@ -71,6 +77,9 @@ impl World {
         } else {
             session.made = answer;
             session.closes = true;
+            let dial = &mut self.dials[session.dial];
+            let twice = std::mem::replace(&mut dial.is_carried_out, true);
+            assert!(!twice, "a call is carried out twice");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The world: what is there, its time and faults, and what must hold in the end.
 
+use super::nodes::NODES;
 use super::pipe::Pipe;
 use broker_core::cluster::limits::LINK_WINDOW_BYTES;
 use broker_core::cluster::link::{Death, Link, Role};
@@ -7,7 +8,7 @@ use broker_core::time::Now;
 use codec::link::Kind;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Places of the two nodes in lists of both; pipe `n` is written by node `n`.
+/// Places of the two ends of a link in lists of both; pipe `n` is written by end `n`.
 pub(crate) const FRONT: usize = 0;
 pub(crate) const OWNER: usize = 1;
 
@@ -17,12 +18,15 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     clients: usize,
     ends: u64,
-    window: u32,
+    pub(crate) window: u32,
     delay: u64,
     /// Of a thousand steps, those in which a node stops, a way is cut, a link is reset.
     stops: u32,
     cuts: u32,
     resets: u32,
+    /// Of ten thousand, those in which a client gets another owner, a node starts again.
+    moves: u32,
+    restarts: u32,
     /// Lengths of messages.
     pub(crate) sizes: [u64; 4],
     /// Bytes that a client's kernel takes.
@@ -39,8 +43,11 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) met: BTreeMap<&'static str, u64>,
     /// The last turn of each node, and until when it is stopped.
-    pub(crate) last_turn: [u64; 2],
-    stopped: [u64; 2],
+    pub(crate) last_turn: [u64; NODES],
+    pub(crate) stopped: [u64; NODES],
+    /// The process of each node, and what each front knows of it.
+    pub(crate) starts: [u64; NODES],
+    pub(crate) known: [[u64; NODES]; 2],
     pub(crate) conns: Vec<Conn>,
     pub(crate) clients: Vec<Client>,
     pub(crate) dials: Vec<Dial>,
@@ -53,6 +60,7 @@ pub(crate) struct World {
 
 /// A connection between the nodes.
 pub(crate) struct Conn {
+    pub(crate) nodes: [usize; 2],
     pub(crate) ends: [Link; 2],
     pub(crate) pipes: [Pipe; 2],
     /// Bytes of a write that the kernel has not taken.
@@ -75,11 +83,22 @@ pub(crate) struct Client {
     pub(crate) queue: VecDeque<u64>,
     pub(crate) messages: u64,
     pub(crate) dial: Option<usize>,
+    /// Its owner, the one before, and from when on each front knows of the change.
+    pub(crate) owner: usize,
+    pub(crate) before: usize,
+    pub(crate) known_at: [u64; 2],
+    /// Messages that were lost with the memory of a process.
+    pub(crate) lost: BTreeSet<u64>,
 }
 
 /// A connection of a client to the front.
 pub(crate) struct Dial {
     pub(crate) client: usize,
+    pub(crate) front: usize,
+    /// Until when the front seeks an owner.
+    pub(crate) seeks: u64,
+    /// A session has begun with its call.
+    pub(crate) is_carried_out: bool,
     pub(crate) kind: Kind,
     /// Its link and stream, unless it waits for one.
     pub(crate) at: Option<(usize, u32)>,
@@ -139,6 +158,7 @@ impl Plan {
             if is_on { rng.u32(1..=most) } else { 0 }
         };
         let (stops, cuts, resets) = (often(20), often(20), often(6));
+        let (moves, restarts) = (often(200), often(40));
         Self {
             seed,
             clients,
@@ -153,6 +173,8 @@ impl Plan {
             stops,
             cuts,
             resets,
+            moves,
+            restarts,
             kernel: [2_000, 20_000, 200_000][rng.usize(..3)],
             is_short: false,
             dies_at: None,
@@ -165,16 +187,23 @@ impl World {
         if plan.is_short {
             (plan.clients, plan.ends, plan.delay) = (2, 300, 1);
             (plan.stops, plan.cuts, plan.resets) = (0, 0, 0);
+            (plan.moves, plan.restarts) = (0, 0);
             (plan.window, plan.kernel) = (3_000, 20_000);
         }
-        let clients = (0..plan.clients).map(|_| Client::default()).collect();
+        let client = |place| Client {
+            owner: 2 + place / 2 % 2,
+            ..Client::default()
+        };
+        let clients = (0..plan.clients).map(client).collect();
         Self {
             rng: fastrand::Rng::with_seed(plan.seed ^ 0x5eed),
             plan,
             now: 0,
             met: BTreeMap::new(),
-            last_turn: [0; 2],
-            stopped: [0; 2],
+            last_turn: [0; NODES],
+            stopped: [0; NODES],
+            starts: [1; NODES],
+            known: [[0; NODES]; 2],
             conns: Vec::new(),
             clients,
             dials: Vec::new(),
@@ -198,7 +227,7 @@ impl World {
             self.step();
         }
         self.settles = true;
-        (self.stopped, self.plan.kernel) = ([0; 2], 200_000);
+        (self.stopped, self.plan.kernel) = (self.last_turn, 200_000);
         for conn in &mut self.conns {
             conn.cut = [0; 2];
         }
@@ -229,16 +258,10 @@ impl World {
         self.now += self.rng.u64(1..=80);
         self.use_clients();
         self.let_machines_read();
-        let first = self.rng.usize(..2);
-        for node in [first, 1 - first] {
-            if self.now < self.stopped[node] || self.chance(200) {
-                continue;
-            }
-            let span = self.now - self.last_turn[node];
-            self.last_turn[node] = self.now;
-            match node {
-                FRONT => self.turn_of_front(span),
-                _ => self.turn_of_owner(span),
+        let first = self.rng.usize(..NODES);
+        for node in (first..NODES).chain(0..first) {
+            if self.now >= self.stopped[node] && !self.chance(200) {
+                self.turn(node);
             }
         }
         for conn in self.conns.iter().filter(|conn| !conn.is_over()) {
@@ -250,11 +273,13 @@ impl World {
         let spans = [300, 2_500, 6_000, 16_000];
         let span = spans[self.rng.usize(..4)];
         if self.chance(self.plan.stops) {
-            self.stopped[self.rng.usize(..2)] = self.now + span;
+            let node = self.rng.usize(..NODES);
+            self.stopped[node] = self.stopped[node].max(self.now + span);
         }
         if self.chance(self.plan.cuts)
-            && let Some(conn) = self.conns.last_mut()
+            && let Some(place) = self.some_conn()
         {
+            let conn = &mut self.conns[place];
             let both = self.rng.u8(..3);
             for way in [FRONT, OWNER] {
                 if usize::from(both) != way {
@@ -262,8 +287,17 @@ impl World {
                 }
             }
         }
-        if self.chance(self.plan.resets) && !self.conns.is_empty() {
-            self.reset(self.conns.len() - 1);
+        if self.chance(self.plan.resets)
+            && let Some(conn) = self.some_conn()
+        {
+            self.reset(conn);
+        }
+        if self.rng.u32(..10_000) < self.plan.moves {
+            self.move_client();
+        }
+        if self.rng.u32(..10_000) < self.plan.restarts {
+            let node = self.rng.usize(..NODES);
+            self.restart(node);
         }
     }
 
@@ -278,30 +312,6 @@ impl World {
     /// A moment at which something that is sent now arrives.
     pub(crate) fn arrival(&mut self) -> u64 {
         self.now + self.rng.u64(1..=self.plan.delay)
-    }
-
-    /// The link on which a client may begin, if there is one.
-    pub(crate) fn usable_conn(&mut self) -> Option<usize> {
-        let is_usable = |conn: &Conn| conn.dead[FRONT].is_none();
-        if self.conns.last().is_none_or(|conn| !is_usable(conn)) {
-            let end = |role| Link::new(role, self.plan.window, Now(self.now));
-            let mut pipes = [Pipe::default(), Pipe::default()];
-            if let Some((way, byte)) = self.plan.dies_at.filter(|_| self.conns.is_empty()) {
-                pipes[way].dies_at = Some(byte);
-            }
-            self.conns.push(Conn {
-                ends: [end(Role::Front), end(Role::Owner)],
-                pipes,
-                pending: [Vec::new(), Vec::new()],
-                dead: [None; 2],
-                cut: [0; 2],
-                fence: None,
-                dial_of: BTreeMap::new(),
-                session_of: BTreeMap::new(),
-                gone: [BTreeSet::new(), BTreeSet::new()],
-            });
-        }
-        self.conns.len().checked_sub(1)
     }
 
     /// Reads what has arrived at a node, in pieces.
@@ -411,7 +421,8 @@ impl World {
         }
         for (place, client) in self.clients.iter().enumerate() {
             for id in 0..client.messages {
-                assert!(received.contains_key(&(place, id)), "lost: {place}, {id}");
+                let is_there = received.contains_key(&(place, id)) || client.lost.contains(&id);
+                assert!(is_there, "lost: {place}, {id}");
             }
         }
         for conn in &self.conns {
