@@ -153,8 +153,8 @@ pub const LINK_DEAD_MS: u64 = 10_000;
 /// After an own standstill of more than this a front passes nothing on before a PONG: the owner may have given it up.
 pub const LINK_FENCE_MS: u64 = 2_000;
 
-/// Time for which the END of a call that has its answer waits for other frames of its link: a write of its own would be a
-/// third of what a call costs two nodes.
+/// Time for which the END of a call that has its answer waits for other frames of its link: a write of its own would be
+/// a third of what a call costs two nodes.
 pub const LINK_QUIET_MS: u64 = 100;
 
 /// Time between two questions to the kernel about a client with unconfirmed bytes, and from the first to the question.

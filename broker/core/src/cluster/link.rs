@@ -24,6 +24,7 @@
 //! Ids of streams rise and are never used again on a link. A frame for one that has ended is skipped; one for a stream
 //! that never began, or out of bounds, is a [`Fault`], which ends the link.
 
+mod events;
 mod figures;
 mod greeting;
 mod pulse;
@@ -34,13 +35,13 @@ use crate::cluster::limits::{
     LINK_WAITING_BYTES_MAX, LINK_WINDOW_BYTES, LINK_WRITE_BYTES,
 };
 use crate::time::Now;
-use codec::link::{Ack, Client, End, Frame, FrameError, How, Open, Reader, write};
+use codec::link::{Ack, Client, End, Frame, How, Open, Reader, write};
+pub use events::{Confirmation, Death, Ending, Event, Fault, Refused};
 pub use figures::{LinkFigures, LinkTable, PeerLinks, sum_of};
 pub use greeting::{Mismatch, check_hello};
 use pulse::{Pulse, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Stream;
-use strum::{EnumCount, IntoStaticStr};
 
 /// One end of a link, from the hellos on.
 #[derive(Debug)]
@@ -86,113 +87,6 @@ pub enum Role {
     Front,
     /// Has the clients' channels, and a session for each stream.
     Owner,
-}
-
-/// What the edge is to do, or to know.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Of an owner: a client began. With the length of its request in bytes, which follow as [`Event::Inbox`].
-    Opened(u32, Box<Client>, u32),
-    /// More bytes came for the local side, with their number: [`Link::inbox`] has them. An owner gives them to the
-    /// session before the next event.
-    Inbox(u32, usize),
-    /// The local side may push again: [`Link::room`].
-    Room(u32),
-    /// Of a front: ask the client's kernel, and answer by [`Link::unacknowledged`].
-    Ask(u32),
-    /// Of an owner: the client has confirmed.
-    Confirmed(u32, Confirmation),
-    /// The other side has ended the stream, or this one has for its bound: behind all bytes that were held. A client,
-    /// or session, that has ended in an orderly way may still be cut off: then a second one follows.
-    Ended(u32, Ending),
-    /// The stream is gone. With the bytes that were pushed, and that nobody confirmed.
-    Gone(u32, u64),
-    /// The other side begins, or takes, no more streams.
-    Away,
-    /// The link has ended: its connection is to be reset, except where it was idle. The ends of its streams follow.
-    Dead(Death),
-}
-
-/// How far a client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confirmation {
-    /// Bytes that were pushed and are not confirmed.
-    pub unconfirmed: u64,
-    /// The client's round trip in milliseconds.
-    pub round_trip_ms: u32,
-    /// Milliseconds since the oldest unconfirmed byte was written.
-    pub oldest_ms: u32,
-}
-
-/// What the end of a stream is for its local side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Of an owner: the client has ended, in this way.
-    Left(How),
-    /// Of a front: the client has all, and its connection is closed.
-    AllSent,
-    /// Of a front: a close frame of this code may follow what the client has, and then the end.
-    Close(u16),
-    /// The connection is reset: the client has a part of a frame or of an answer.
-    Reset,
-    /// Of a front: nothing has come of the owner. The request, with what followed it, may go to the next one.
-    Repeat(Vec<u8>),
-    /// Of a front: a call without an answer, which may have been carried out: 503.
-    Unavailable,
-    /// The local side took too little, and the bound for what is held is reached.
-    Slow,
-}
-
-/// Why a link has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Death {
-    /// Its connection was reset.
-    Reset,
-    /// The other side closed its connection.
-    Fin,
-    /// The other side gave no sign for [`LINK_DEAD_MS`](crate::cluster::limits::LINK_DEAD_MS).
-    Silent,
-    /// It had no stream for [`LINK_IDLE_MS`].
-    Idle,
-    /// The other side broke a rule.
-    Fault(Fault),
-}
-
-/// The rule that the other side broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Fault {
-    /// The bytes are no frame.
-    Frame(FrameError),
-    /// The other side does not send such a frame.
-    WrongSide,
-    /// A frame for a stream that never began.
-    NeverOpened,
-    /// A stream begins with an id that is not higher than all before.
-    IdReused,
-    /// More than [`LINK_STREAMS_MAX`] streams.
-    TooManyStreams,
-    /// More is confirmed than was sent.
-    AckBeyond,
-    /// More was sent than is confirmed, by more than a window.
-    DataBeyond,
-    /// Bytes, or another END, behind the END of a stream.
-    BehindEnd,
-}
-
-/// Why no stream begins: another link or node is to be asked, or 503.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Refused {
-    /// The link has ended.
-    Dead,
-    /// The other side gives no sign.
-    Doubtful,
-    /// Either side begins no more, or ids are used up.
-    Away,
-    /// [`LINK_STREAMS_MAX`] or [`LINK_WAITING_BYTES_MAX`] is reached.
-    Full,
 }
 
 impl Link {
@@ -835,5 +729,50 @@ mod tests {
         owner.read(&bytes, Now(0));
         assert_eq!(owner.poll(), Some(Event::Away));
         assert!(matches!(owner.poll(), Some(Event::Opened(u32::MAX, _, 1))));
+    }
+    #[test]
+    fn an_answered_call_ends_with_the_next_frames_or_after_a_while() {
+        let client = Client {
+            kind: Kind::Call,
+            address: ([192, 0, 2, 1], 1).into(),
+            listener: 0,
+            tls: false,
+            server_name: "".into(),
+            certificate: None,
+        };
+        let mut front = Link::new(
+            Role::Front,
+            u32::try_from(LINK_WINDOW_BYTES).unwrap(),
+            Now(0),
+        );
+        let written = |front: &mut Link, now| {
+            let mut bytes = Vec::new();
+            front.write(&mut bytes, Now(now));
+            bytes
+        };
+        let answered = |front: &mut Link, now| {
+            let id = front.open(&client, vec![1], 0).unwrap();
+            let opening = written(front, now);
+            let mut answer = Vec::new();
+            let end = End {
+                how: How::Finish,
+                offset: 1,
+            };
+            write(&mut answer, id, &Frame::End(end));
+            front.read(&answer, Now(now));
+            front.end(id, How::Fin);
+            front.tick(Now(now));
+            assert!(!front.has_output() && written(front, now).is_empty());
+            opening.len()
+        };
+        let alone = answered(&mut front, 0);
+        assert!(
+            answered(&mut front, 10) > alone,
+            "beside the end of the first one"
+        );
+        assert_eq!(front.due(Now(10)), Some(Now(10 + LINK_QUIET_MS)));
+        front.tick(Now(10 + LINK_QUIET_MS));
+        assert!(!written(&mut front, 10 + LINK_QUIET_MS).is_empty());
+        assert!(front.streams.is_empty());
     }
 }

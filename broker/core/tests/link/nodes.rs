@@ -104,7 +104,7 @@ impl World {
             start,
         };
         let hello = |from: usize, to| Hello {
-            version: 6 + u32::from(self.starts[from] % 2 > 0),
+            version: 6 + u32::from(!self.starts[from].is_multiple_of(2)),
             cluster: "c",
             from: named(from, self.starts[from]),
             to,
