@@ -49,7 +49,8 @@ pub struct Link {
     role: Role,
     /// Bytes that the local side of a stream may have unconfirmed.
     window: u32,
-    streams: BTreeMap<u32, Stream>,
+    /// Boxed: ids only rise, which leaves the nodes of a tree half full.
+    streams: BTreeMap<u32, Box<Stream>>,
     /// The highest id of a stream so far.
     newest: u32,
     reader: Reader,
@@ -306,7 +307,7 @@ impl Link {
         let stream = Stream::of_client(self.newest, client, request, account);
         self.waiting += stream.waiting();
         self.unconfirmed += stream.outgoing.unconfirmed();
-        self.streams.insert(self.newest, stream);
+        self.streams.insert(self.newest, Box::new(stream));
         self.change(self.newest, |_| ());
         Ok(self.newest)
     }
@@ -513,7 +514,7 @@ impl Link {
         }
         self.newest = id;
         self.streams
-            .insert(id, Stream::of_session(open.client.kind));
+            .insert(id, Box::new(Stream::of_session(open.client.kind)));
         let client = Box::new(open.client);
         let opened = Event::Opened(id, client, open.request_bytes);
         self.events.push_back(opened);
@@ -631,7 +632,7 @@ impl Link {
                 stream.outgoing.trim();
             }
         });
-        let ends = self.streams.get(&id).and_then(Stream::due_end);
+        let ends = self.streams.get(&id).and_then(|stream| stream.due_end());
         if ends.is_some() {
             self.write_control(id, out, now);
         }

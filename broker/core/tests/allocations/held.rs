@@ -2,9 +2,12 @@
 //! rounding and without the edge, whose part is asserted where its types are.
 
 use super::driver::{self, Driver};
+use broker_core::cluster::link::{Link, Role};
 use broker_core::limits::RECORD_BYTES_MAX;
 use broker_core::record::Record;
+use broker_core::time::Now;
 use codec::control::Tag;
+use codec::link::{Client, Kind};
 
 /// Whole chunks of every table.
 const CHANNELS: usize = 4096;
@@ -105,6 +108,56 @@ fn a_channel_with_nine_viewers() {
     );
 }
 
+/// Clients at rest on one link, each with its answer: what both of its ends hold for one of them. A quiet turn costs
+/// nothing for them.
+#[test]
+fn a_client_at_rest_on_a_link() {
+    let ends = [Role::Front, Role::Owner];
+    let mut kept = None;
+    let held = held_by(|| {
+        let [mut front, mut owner] = ends.map(|role| Link::new(role, WINDOW, Now(0)));
+        let mut bytes = Vec::new();
+        for _ in 0..STREAMS {
+            let id = front.open(&client(), b"GET".to_vec(), 0).expect("room");
+            carry(&mut front, &mut owner, &mut bytes);
+            owner.took(id, owner.inbox(id).len());
+            owner.push(id, &[7; 200], true);
+            carry(&mut owner, &mut front, &mut bytes);
+            front.took(id, front.inbox(id).len());
+            front.sent(id, 200, 200, Now(0));
+            front.unacknowledged(id, 0, 1);
+            carry(&mut front, &mut owner, &mut bytes);
+        }
+        kept = Some([front, owner]);
+    });
+    assert_near("a client on a link", held / STREAMS, ON_A_LINK_BYTES);
+    for mut end in kept.expect("both ends") {
+        assert_eq!(end.figures().streams, STREAMS as u64);
+        end.tick(Now(20_000)); // whose sweep ends
+        while end.poll().is_some() {}
+        let quiet = allocations(|| end.tick(Now(20_001)));
+        assert!(quiet == (0, 0) && !end.has_output());
+    }
+}
+
+fn client() -> Client {
+    Client {
+        kind: Kind::Upgrade,
+        address: ([192, 0, 2, 1], 1).into(),
+        listener: 0,
+        tls: false,
+        server_name: "".into(),
+        certificate: None,
+    }
+}
+
+fn carry(from: &mut Link, to: &mut Link, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    from.write(bytes, Now(0));
+    to.read(bytes, Now(0));
+    while to.poll().is_some() {}
+}
+
 /// Bytes and allocations that are held after this and were not before it.
 fn allocations<T>(step: impl FnOnce() -> T) -> (usize, usize) {
     let mut kept = None;
@@ -129,6 +182,9 @@ fn assert_near(what: &str, held: usize, expected: usize) {
     );
 }
 
+const STREAMS: usize = 100_000;
+const WINDOW: u32 = 256 << 10;
+const ON_A_LINK_BYTES: usize = 774;
 const UNUSED_CHANNEL_BYTES: usize = 251;
 const ALONE_BYTES: usize = 284;
 const CROWDED_BYTES: usize = 301;
