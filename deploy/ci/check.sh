@@ -89,7 +89,7 @@ steps() {
   long 900 all-etcd "$cluster_files" ignored etcd 6 "${gate_etcd[@]/#/--skip=}"
   long 900 all-clusters "$cluster_files broker/tests/live/cluster_etcd" \
     ignored live 2 cluster_etcd:: cluster_commands:: "${gate_clusters[@]/#/--skip=}"
-  long 900 all-hosts "$cluster_files broker/tests/live/cluster_netns broker/tests/live/delivery_netns" \
+  long 1200 all-hosts "$cluster_files broker/tests/live/cluster_netns broker/tests/live/delivery_netns" \
     ignored live 3 cluster_netns:: delivery_netns:: "${gate_hosts[@]/#/--skip=}"
   long 900 long-fuzz "codec broker/etcd/src" fuzz 2000000
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
