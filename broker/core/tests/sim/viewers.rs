@@ -68,7 +68,11 @@ impl World {
                 "no master was there at {now}: {conn} {channel} {known:?}"
             );
         } else {
-            assert!(!known.master || known.gone, "a master is there");
+            let just_came = known.since == now; // it may be told of the moment before that
+            assert!(
+                !known.master || known.gone || just_came,
+                "a master is there at {now}: {conn} {channel} {known:?}"
+            );
         }
         let viewer = known.viewers.entry(conn).or_insert_with(|| Viewer {
             placed: now,
