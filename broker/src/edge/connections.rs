@@ -150,10 +150,9 @@ impl Connections {
         Some(connection.stage)
     }
 
-    /// Keeps the larger of the two lists' memory, and what was touched meanwhile.
-    pub(crate) fn keep_touched(&mut self, mut touched: Vec<SessionKey>) {
-        touched.append(&mut self.touched);
-        self.touched = touched;
+    /// See [`keep`].
+    pub(crate) fn keep_touched(&mut self, touched: Vec<SessionKey>) {
+        keep(&mut self.touched, touched);
     }
 
     /// Lists a connection whose receive is over but should go on, behind all others.
@@ -292,6 +291,12 @@ impl Connections {
 #[derive(Default)]
 pub(crate) struct Deadlines {
     all: BTreeSet<(Now, SessionKey)>,
+}
+
+/// Keeps the larger memory of two lists, one that was worked off, and what was touched meanwhile.
+pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
+    done.append(list);
+    *list = done;
 }
 
 impl Deadlines {

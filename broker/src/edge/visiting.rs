@@ -82,7 +82,7 @@ impl Secured {
         &self.cipher
     }
 
-    /// The socket has taken so many of them.
+    /// The socket took this many bytes.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.cipher.drain(..bytes);
     }

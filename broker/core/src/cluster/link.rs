@@ -203,15 +203,10 @@ impl Link {
     pub fn due(&self, now: Now) -> Option<Now> {
         let idle = self.empty_since.map(|since| since.after(LINK_IDLE_MS));
         let sweep = self.sweep.first().map(|(at, _)| *at);
-        let quiet = self.quiet_since.unwrap_or(now).after(LINK_QUIET_MS);
-        let quiet = Some(quiet).filter(|_| !self.quiet.is_empty());
-        let of_streams = sweep.into_iter().chain(quiet);
-        let all = self
-            .pulse
-            .due(now)
-            .into_iter()
-            .chain(of_streams)
-            .chain(idle);
+        let quiet_since = self.quiet_since.unwrap_or(now);
+        let quiet = (!self.quiet.is_empty()).then(|| quiet_since.after(LINK_QUIET_MS));
+        let all = self.pulse.due(now).into_iter().chain(sweep);
+        let all = all.chain(quiet).chain(idle);
         all.min().filter(|_| self.death.is_none())
     }
 
@@ -710,20 +705,26 @@ mod tests {
     use super::*;
     use codec::link::Kind;
 
-    #[test]
-    fn the_last_id_is_followed_by_away() {
-        let client = Client {
-            kind: Kind::Call,
+    pub(crate) fn client(kind: Kind) -> Client {
+        Client {
+            kind,
             address: ([192, 0, 2, 1], 1).into(),
             listener: 0,
             tls: false,
             server_name: "".into(),
             certificate: None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_last_id_is_followed_by_away() {
         let mut front = Link::new(Role::Front, 1000, Now(0));
         front.newest = u32::MAX - 1;
-        assert_eq!(front.open(&client, vec![1], 0), Ok(u32::MAX));
-        assert_eq!(front.open(&client, vec![1], 0), Err(Refused::Away));
+        assert_eq!(front.open(&client(Kind::Call), vec![1], 0), Ok(u32::MAX));
+        assert_eq!(
+            front.open(&client(Kind::Call), vec![1], 0),
+            Err(Refused::Away)
+        );
         let mut bytes = Vec::new();
         front.write(&mut bytes, Now(0));
         let mut owner = Link::new(Role::Owner, 1000, Now(0));
@@ -731,16 +732,9 @@ mod tests {
         assert_eq!(owner.poll(), Some(Event::Away));
         assert!(matches!(owner.poll(), Some(Event::Opened(u32::MAX, _, 1))));
     }
+
     #[test]
     fn an_answered_call_ends_with_the_next_frames_or_after_a_while() {
-        let client = Client {
-            kind: Kind::Call,
-            address: ([192, 0, 2, 1], 1).into(),
-            listener: 0,
-            tls: false,
-            server_name: "".into(),
-            certificate: None,
-        };
         let mut front = Link::new(
             Role::Front,
             u32::try_from(LINK_WINDOW_BYTES).unwrap(),
@@ -752,7 +746,7 @@ mod tests {
             bytes
         };
         let answered = |front: &mut Link, now| {
-            let id = front.open(&client, vec![1], 0).unwrap();
+            let id = front.open(&client(Kind::Call), vec![1], 0).unwrap();
             let opening = written(front, now);
             let mut answer = Vec::new();
             let end = End {

@@ -1,5 +1,6 @@
 //! Links, driven: their connections, what comes on them, and their turn.
 
+use crate::edge::connections::keep;
 use crate::edge::io::{Io, Shaking};
 use crate::edge::letters::Arrived;
 use crate::edge::limits::LINK_HELD_BYTES;
@@ -472,10 +473,4 @@ impl<M: Machine> Sessions<M> {
         };
         self.feed(input, io);
     }
-}
-
-/// Keeps the memory of a list that was worked off, and what was touched meanwhile.
-fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
-    done.append(list);
-    *list = done;
 }

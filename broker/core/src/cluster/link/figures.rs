@@ -115,8 +115,9 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::link::tests::client;
     use crate::time::Now;
-    use codec::link::{Client, Kind};
+    use codec::link::Kind;
 
     /// Writes what one end has to say at a moment, for the other one.
     fn pass(source: &mut Link, target: &mut Link, now: Now) {
@@ -130,15 +131,7 @@ mod tests {
     fn the_figures_of_both_ends_are_added_by_node() {
         let mut front = Link::new(Role::Front, 1000, Now(0));
         let mut owner = Link::new(Role::Owner, 1000, Now(0));
-        let client = Client {
-            kind: Kind::Upgrade,
-            address: ([192, 0, 2, 1], 1).into(),
-            listener: 0,
-            tls: false,
-            server_name: "".into(),
-            certificate: None,
-        };
-        assert!(front.open(&client, vec![1; 7], 0).is_ok());
+        assert!(front.open(&client(Kind::Upgrade), vec![1; 7], 0).is_ok());
         pass(&mut front, &mut owner, Now(0));
         pass(&mut front, &mut owner, Now(1_000)); // a PING
         owner.push(1, &[2; 5], true);
