@@ -84,7 +84,7 @@ impl Live {
     fn next_expiry(&self) -> Option<Now> {
         let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
         let held = self.members.next_overdue();
-        let offers = self.unanswered.next_due();
+        let offers = self.unanswered.next_due(self.members.to_master().is_some());
         [pending, calls, held, offers].into_iter().flatten().min()
     }
 }

@@ -164,12 +164,13 @@ impl Unanswered {
         true
     }
 
-    /// When one is due, or over. One that is under way is not waited for.
-    pub(crate) fn next_due(&self) -> Option<Now> {
+    /// When one is due, or over. One that is under way is not waited for. `reached`: messages may go to the master;
+    /// else none is due.
+    pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {
             Stage::UnderWay => None,
-            Stage::Had(_) => Some(offer.expires),
-            Stage::Due(_, _, at) => Some(at.min(offer.expires)),
+            Stage::Due(_, _, at) if reached => Some(at.min(offer.expires)),
+            Stage::Had(_) | Stage::Due(..) => Some(offer.expires),
         });
         due.min()
     }
@@ -230,7 +231,7 @@ mod tests {
     fn an_offer_that_was_had_is_due_once_at_the_next_master() {
         let mut offers = of(&["v1", "v2"]);
         assert!(offers.had(1) && !offers.had(7));
-        assert_eq!((offers.next_due(), offers.bytes()), (Some(Now(100)), 3));
+        assert_eq!((offers.next_due(true), offers.bytes()), (Some(Now(100)), 3));
         offers.give_to(key(2), Now(20));
         assert!(offers.holds("v1") && !offers.holds("v2"));
         assert!(offers.take_due(Now(19)).is_none());

@@ -72,15 +72,12 @@ pub(crate) fn pass<D: Double + Default>(
         delivery::end_late(parts.books, &sender, &request, outcome, at);
         return Err(Aside::Handled);
     }
-    let Parts {
-        directory,
-        books,
-        todo,
-        ..
-    } = parts.lend();
-    let (route, passing) = delivery::route(directory, books, todo, &sender, &request, at)?;
+    let (directory, books) = (&mut *parts.directory, &mut *parts.books);
+    let (route, passing, waited) = delivery::route(directory, books, &sender, &request, at)?;
     // Route → outbox.
-    judge::<D>(parts, Judged::Routed(route, &passing), at)
+    let passed = judge::<D>(parts.lend(), Judged::Routed(route, &passing), at);
+    delivery::follow(parts.todo, sender.channel, waited);
+    passed
 }
 
 /// The step that follows from the judgement of a message. Inlined three times, each with its judgement known.

@@ -2,7 +2,7 @@
 
 use crate::cluster::net::ETCD;
 use crate::cluster::world::{What, World};
-use broker_core::cluster::limits::PARCEL_WAIT_MS;
+use broker_core::cluster::limits::{CALL_MS, PARCEL_WAIT_MS};
 use broker_core::cluster::message::{
     Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply, SlotOrder,
 };
@@ -50,8 +50,15 @@ impl World {
         if let Input::Reply(id, Reply::Refused) = &input
             && host.transfers.remove(id)
         {
-            host.refused = Some(clock);
-            self.check.met("transfer refused");
+            let call = usize::try_from(id.0).ok();
+            let sent = call.and_then(|call| host.calls.get(call));
+            // A node that has given a call up does not learn what came of it.
+            if sent.is_some_and(|sent| clock.since(*sent) < CALL_MS) {
+                host.refused = Some(clock);
+                self.check.met("transfer refused");
+            } else {
+                self.check.met("transfer refused: too late to be known");
+            }
         }
         cluster.handle(input, clock);
         let until = cluster.valid_until();

@@ -5,18 +5,18 @@ use crate::shard_transcripts::words::spoken;
 use broker_core::event::{Kind, Outcome};
 use broker_core::machine::Input;
 use broker_core::settings::Settings;
+use broker_core::shard::{FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, Question};
 use broker_core::time::Moment;
 use codec::signal::Action;
+use std::sync::Arc;
 
 /// A camera whose power goes has an offer that was sent to it when it is back.
 #[test]
 fn what_a_camera_that_was_cut_off_did_not_confirm_goes_to_its_next_connection() {
     for ends in ["time 0s", "m vanishes | m < end"] {
-        let mut script = Script::dev();
+        let mut script = Script::opened();
         script.play(&format!(
-            "m connects                               | m < 101
-             v1 connects                              | v1 < 101
-             v1 > SDP_OFFER p0                        | m < SDP_OFFER p0 from v1
+            "v1 > SDP_OFFER p0                        | m < SDP_OFFER p0 from v1
              time 2s                                  |
              m is cut                                 |
              v1 > SDP_OFFER p1                        |
@@ -40,10 +40,8 @@ fn what_a_camera_that_was_cut_off_did_not_confirm_goes_to_its_next_connection() 
 
 #[test]
 fn a_viewer_that_changes_its_network_gets_the_answer_by_its_next_connection() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+    Script::opened().play(
+        "v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          v1 is cut                                |
          m > SDP_ANSWER p2 to v1                  |
          m > ICE_CANDIDATE p3 to v1               |
@@ -56,10 +54,8 @@ fn a_viewer_that_changes_its_network_gets_the_answer_by_its_next_connection() {
 /// Of what was just sent it is not known yet: newer messages wait for that, at most a second.
 #[test]
 fn newer_messages_follow_what_may_come_back() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
+    Script::opened().play(
+        "m is cut                                 |
          v1 > SDP_OFFER p1                        |
          time 100ms                               |
          m-b connects                             | m-b < 101
@@ -73,10 +69,8 @@ fn newer_messages_follow_what_may_come_back() {
 /// By its short-lived successor: the connection from which something was taken back may have had it.
 #[test]
 fn a_connection_from_which_something_was_taken_back_gets_its_slot_no_more() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
+    Script::opened().play(
+        "m is cut                                 |
          v1 > SDP_OFFER p1                        |
          time 3s                                  |
          m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1
@@ -91,11 +85,9 @@ fn a_connection_from_which_something_was_taken_back_gets_its_slot_no_more() {
 
 #[test]
 fn what_was_confirmed_does_not_come_again() {
-    let mut script = Script::dev();
+    let mut script = Script::opened();
     script.play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+        "v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          m-b connects                             | m-b < 101
          v1 > SDP_OFFER p2                        | m-b < SDP_OFFER p2 from v1
          m-b > close 1000                         | m-b < close 1000; m-b < end
@@ -108,11 +100,9 @@ fn what_was_confirmed_does_not_come_again() {
 /// The machine of the former connection had it after all, and says so late.
 #[test]
 fn what_was_taken_back_and_confirmed_all_the_same_is_counted() {
-    let mut script = Script::dev();
+    let mut script = Script::opened();
     script.play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
+        "m is cut                                 |
          v1 > SDP_OFFER p1                        |
          time 3s                                  |
          m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1
@@ -127,10 +117,8 @@ fn what_was_taken_back_and_confirmed_all_the_same_is_counted() {
 /// A newer offer takes the place of one that comes back.
 #[test]
 fn what_comes_back_is_overwritten_by_what_came_since() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
+    Script::opened().play(
+        "m is cut                                 |
          v1 > SDP_OFFER p1                        |
          time 2s                                  |
          v1 > SDP_OFFER p2                        |
@@ -169,11 +157,9 @@ fn what_is_not_confirmed_has_a_bound() {
 /// What the last connection of a channel hands back precedes what comes then.
 #[test]
 fn what_comes_back_to_an_empty_channel_precedes_what_is_newer() {
-    let mut script = Script::dev();
+    let mut script = Script::opened();
     script.play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > ICE_CANDIDATE p1                    | m < ICE_CANDIDATE p1 from v1
+        "v1 > ICE_CANDIDATE p1                    | m < ICE_CANDIDATE p1 from v1
          v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
          time 2s                                  |
          m is cut                                 |
@@ -192,10 +178,8 @@ fn what_comes_back_to_an_empty_channel_precedes_what_is_newer() {
 /// A page that reloads, or a camera that restarts, between an offer and its answer gets it once more, and only once.
 #[test]
 fn an_offer_without_an_answer_is_given_once_more_to_the_next_master() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+    Script::opened().play(
+        "v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
          m > close 1000                           | m < close 1000; m < end
          time 1500ms                              |
@@ -222,10 +206,8 @@ fn an_offer_that_is_over_is_not_given_again() {
         "v1 > close 1000 | v1 < close 1000; v1 < end",
         "time 30s |\nv1 > pong |\nm > pong |\ntime 31s |",
     ] {
-        Script::dev().play(&format!(
-            "m connects                           | m < 101
-             v1 connects                          | v1 < 101
-             v1 > SDP_OFFER p1                    | m < SDP_OFFER p1 from v1
+        Script::opened().play(&format!(
+            "v1 > SDP_OFFER p1                    | m < SDP_OFFER p1 from v1
              {ends}
              m > close 1000                       | m < close 1000; m < end
              time 1500ms                          |
@@ -264,10 +246,8 @@ fn an_offer_is_given_again_for_a_viewer_that_is_there() {
 /// A newer offer of the viewer ends the older one: it drops what waited for that, and waits for nothing.
 #[test]
 fn a_newer_offer_goes_at_once_and_leaves_nothing_behind() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+    Script::opened().play(
+        "v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          m > close 1000                           | m < close 1000; m < end
          time 1500ms                              |
          m-b connects                             | m-b < 101
@@ -284,10 +264,8 @@ fn a_newer_offer_goes_at_once_and_leaves_nothing_behind() {
 /// So does the viewer's close frame: what waited is not passed by what its next connection sends.
 #[test]
 fn a_viewer_that_closes_keeps_nothing_waiting_for_its_offer() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+    Script::opened().play(
+        "v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          m > close 1000                           | m < close 1000; m < end
          time 1500ms                              |
          m-b connects                             | m-b < 101
@@ -299,21 +277,25 @@ fn a_viewer_that_closes_keeps_nothing_waiting_for_its_offer() {
     );
 }
 
-/// A slot that a former connection still holds when the offer is due keeps it until then.
+/// A slot that a former connection still holds when the offer is due keeps it until then, without a look meanwhile.
 #[test]
 fn an_offer_is_given_again_when_the_slot_is_free() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+    let mut script = Script::opened();
+    script.play(
+        "v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          time 1500ms                              |
          v2 connects                              | v2 < 101
          m stalls                                 |
          v2 > SDP_OFFER p2                        |
          m reads 5                                |
          m-b connects                             | m-b < 101
-         time 4s                                  |
-         time 2s                                  | m < end; m-b < SDP_OFFER p2 from v2
+         time 3s                                  |",
+    );
+    let (before, _) = script.turns();
+    script.play("time 1s");
+    assert_eq!(script.turns().0, before);
+    script.play(
+        "time 2s                                  | m < end; m-b < SDP_OFFER p2 from v2
          time 5s                                  | m-b < SDP_OFFER p1 from v1",
     );
 }
@@ -364,13 +346,38 @@ fn what_waits_for_an_offer_that_makes_room_keeps_its_order() {
     );
 }
 
+/// A master's message answers an offer when it comes, also one that a test held back until then.
+#[test]
+fn what_waits_for_an_offer_follows_an_answer_that_was_held_back() {
+    let mut script = Script::opened();
+    script.inspect(&Question::AddFault(Arc::new(FaultRule {
+        number: 1,
+        matches: FaultMatch::default(),
+        act: FaultAct::Message(MessageAct::Delay(3_000)),
+        skip: 0,
+        times: Some(1),
+        chance: None,
+        lasts_ms: None,
+        counts: FaultCounts::default(),
+    })));
+    script.play(
+        "m > ICE_CANDIDATE p1 to v1               |
+         v1 > SDP_OFFER p2                        | m < SDP_OFFER p2 from v1
+         m > close 1000                           | m < close 1000; m < end
+         time 1500ms                              |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p3                    |
+         time 1s                                  |
+         time 800ms                               | v1 < ICE_CANDIDATE p1; m-b < ICE_CANDIDATE p3 from v1
+         time 5s                                  |",
+    );
+}
+
 /// Nothing waits for one whose time was over when it was confirmed.
 #[test]
 fn nothing_waits_for_an_offer_that_was_confirmed_too_late() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
+    Script::opened().play(
+        "m is cut                                 |
          v1 > SDP_OFFER p1                        |
          time 30s                                 |
          v1 > pong                                |
@@ -385,10 +392,8 @@ fn nothing_waits_for_an_offer_that_was_confirmed_too_late() {
 /// the next connection behind the offer.
 #[test]
 fn what_came_back_before_a_newer_offer_was_confirmed_is_dropped() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
+    Script::opened().play(
+        "m is cut                                 |
          v1 > SDP_OFFER p1                        |
          time 400ms                               |
          v1 > SDP_OFFER p2                        |

@@ -8,9 +8,7 @@ use broker_core::settings::Proof;
 /// which one confirmed byte takes back.
 #[test]
 fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play(
+    let mut script = Script::dev().followed(
         "m connects                               | m < 101
          v1 connects                              | v1 < 101
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
@@ -18,21 +16,16 @@ fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
          m is cut                                 |
          v1 > SDP_OFFER p2                        |",
     );
-    script.told();
-    script.play("time 1900ms");
-    assert_eq!(script.told(), [""; 0]);
-    script.play("time 200ms");
-    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
-    script.play("time 9800ms");
-    assert_eq!(script.told(), [""; 0]);
-    script.play("time 300ms");
-    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 1 wait"]);
-    script.play(
+    script.tells("time 1900ms", "");
+    script.tells("time 200ms", "viewer.waiting: doubtful, 1 wait");
+    script.tells("time 9800ms", "");
+    script.tells("time 300ms", "master.left (unconfirmed): gone, 1 wait");
+    script.tells(
         "time 5s                                  |
          m is mended                              |
          time 1s                                  |",
+        "master.confirmed: there, 0 wait",
     );
-    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
     // Of one that is replaced while it is gone, nobody knew any more.
     script.play(
         "m is cut                                 |
@@ -49,10 +42,7 @@ fn a_master_that_confirms_nothing_is_doubtful_and_then_gone() {
 /// it has confirmed for a minute.
 #[test]
 fn a_master_that_comes_and_goes_is_told_a_bounded_number_of_times() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play("m connects | m < 101\nv1 connects | v1 < 101");
-    script.told();
+    let mut script = Script::dev().followed("m connects | m < 101\nv1 connects | v1 < 101");
     let mut told = Vec::new();
     for payload in 0..12 {
         script.play(&format!(
@@ -112,17 +102,12 @@ fn a_master_that_is_gone_is_not_there_by_messages_that_make_room() {
 /// One that does not answer a ping is reported gone as well, before it is closed.
 #[test]
 fn a_master_that_does_not_answer_a_ping_is_told_gone() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play(
+    let mut script = Script::dev().followed(
         "m connects                               | m < 101
          time 61s                                 | m < ping",
     );
-    script.told();
-    script.play("time 11s");
-    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
-    script.play("m > pong\ntime 1s");
-    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+    script.tells("time 11s", "master.left (unconfirmed): gone, 0 wait");
+    script.tells("m > pong\ntime 1s", "master.confirmed: there, 0 wait");
 }
 
 /// Also where it had no slot when the answer was due, and has it again.
@@ -148,23 +133,16 @@ fn a_master_that_did_not_answer_and_has_its_slot_again_is_told_gone() {
 /// One that answers no ping stays gone, whatever its machine confirms: else it came and went with each message.
 #[test]
 fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play(
+    let mut script = Script::dev().followed(
         "m connects                               | m < 101
          time 61s                                 | m < ping
          v1 connects                              | v1 < 101
          time 11s                                 |
          m is cut                                 |",
     );
-    script.told();
-    script.play("v1 > SDP_OFFER p1\ntime 5s\nm is mended\ntime 1s");
-    assert_eq!(
-        script.told(),
-        [
-            "viewer.waiting: gone, 1 wait",
-            "viewer.served: gone, 0 wait"
-        ]
+    script.tells(
+        "v1 > SDP_OFFER p1\ntime 5s\nm is mended\ntime 1s",
+        "viewer.waiting: gone, 1 wait; viewer.served: gone, 0 wait",
     );
 }
 
@@ -221,16 +199,13 @@ fn a_master_that_is_gone_and_has_its_slot_again_is_looked_at() {
          time 6s                                  | vp1 < PRESENCE false",
     );
     script.told();
-    script.play("m > pong\ntime 1s");
-    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+    script.tells("m > pong\ntime 1s", "master.confirmed: there, 0 wait");
 }
 
 /// A ping whose answer is due is no reason to doubt what the kernel was not asked about.
 #[test]
 fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play(
+    let mut script = Script::dev().followed(
         "m connects                               | m < 101
          time 61s                                 | m < ping
          m > pong                                 |
@@ -241,25 +216,19 @@ fn a_master_is_doubtful_by_a_fresh_answer_of_the_kernel_alone() {
          time 1500ms                              |
          m is mended                              |",
     );
-    script.told();
-    script.play("time 1s");
-    assert_eq!(script.told(), [""; 0]);
+    script.tells("time 1s", "");
 }
 
 /// An Alexa caller waits as a viewer does whose offer a doubtful master has not confirmed.
 #[test]
 fn the_caller_of_a_doubtful_master_waits() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play(
+    let mut script = Script::dev().followed(
         "m connects                               | m < 101
          a connects                               |
          m is cut                                 |
          a > alexa p1 as echo                     |",
     );
-    script.told();
-    script.play("time 2100ms");
-    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    script.tells("time 2100ms", "viewer.waiting: doubtful, 1 wait");
 }
 
 /// What made room for others' messages is delivered, as far as is known: its viewers do not wait.
@@ -268,17 +237,14 @@ fn nobody_waits_for_what_made_room() {
     let payload = "QUJD".repeat(7_500);
     let mut script = Script::with(1, true, |settings| {
         settings.limits.unconfirmed_bytes_total = 1
-    });
-    script.follow();
-    script.play(
+    })
+    .followed(
         "m connects                               | m < 101
          v1 connects                              | v1 < 101
          m is cut                                 |
          v1 > SDP_OFFER p1                        |",
     );
-    script.told();
-    script.play("time 3s");
-    assert_eq!(script.told(), ["viewer.waiting: doubtful, 1 wait"]);
+    script.tells("time 3s", "viewer.waiting: doubtful, 1 wait");
     for _ in 0..8 {
         script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
     }
@@ -291,9 +257,8 @@ fn nobody_is_doubtful_by_what_made_room() {
     let payload = "QUJD".repeat(7_500);
     let mut script = Script::with(1, true, |settings| {
         settings.limits.unconfirmed_bytes_total = 1
-    });
-    script.follow();
-    script.play(
+    })
+    .followed(
         "m connects                               | m < 101
          v1 connects                              | v1 < 101
          m is cut                                 |
@@ -303,7 +268,6 @@ fn nobody_is_doubtful_by_what_made_room() {
          m stalls                                 |
          v1 > ICE_CANDIDATE p2                    |",
     );
-    script.told();
     for _ in 0..8 {
         script.play(&format!("m > ICE_CANDIDATE {payload} to v1"));
     }
@@ -314,18 +278,15 @@ fn nobody_is_doubtful_by_what_made_room() {
 /// The pong that proves what a master has answers the ping of its silence as well.
 #[test]
 fn a_master_that_proves_late_is_not_told_gone() {
-    let mut script = Script::with(1, true, |settings| settings.signaling.proof = Proof::Pong);
-    script.follow();
-    script.play(
-        "m connects                               | m < 101
+    let mut script = Script::with(1, true, |settings| settings.signaling.proof = Proof::Pong)
+        .followed(
+            "m connects                               | m < 101
          time 61s                                 | m < ping
          v1 connects                              | v1 < 101
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1; m < ping 1
          time 11s                                 |",
-    );
-    script.told();
-    script.play("m > pong 1 |");
-    assert_eq!(script.told(), ["viewer.served: there, 0 wait"]);
+        );
+    script.tells("m > pong 1 |", "viewer.served: there, 0 wait");
 }
 
 /// A ping that has its whole time again, since the shards stood still when its answer was due, is no answer.
@@ -342,24 +303,18 @@ fn a_master_that_is_gone_is_not_there_by_a_standstill_of_the_shards() {
         script.told().last().map(String::as_str),
         Some("master.left (unconfirmed): gone, 0 wait")
     );
-    script.play("time 18s\nstop 9s\ntime 3s");
-    assert_eq!(script.told(), [""; 0]);
-    script.play("m > pong\ntime 1s");
-    assert_eq!(script.told(), ["master.confirmed: there, 0 wait"]);
+    script.tells("time 18s\nstop 9s\ntime 3s", "");
+    script.tells("m > pong\ntime 1s", "master.confirmed: there, 0 wait");
 }
 
 /// Such a ping is looked at when its answer is due.
 #[test]
 fn a_master_that_answers_nothing_after_a_standstill_is_told_gone() {
-    let mut script = Script::dev();
-    script.follow();
-    script.play(
+    let mut script = Script::dev().followed(
         "m connects                               | m < 101
          time 61s                                 | m < ping
          stop 40s                                 |
          time 1s                                  |",
     );
-    script.told();
-    script.play("time 11s");
-    assert_eq!(script.told(), ["master.left (unconfirmed): gone, 0 wait"]);
+    script.tells("time 11s", "master.left (unconfirmed): gone, 0 wait");
 }

@@ -4,11 +4,9 @@ use crate::shard_transcripts::script::Script;
 
 #[test]
 fn all_get_go_away_then_close_and_messages_pass_meanwhile() {
-    let mut script = Script::dev();
+    let mut script = Script::opened();
     script.play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1-b connects                            | v1-b < 101
+        "v1-b connects                            | v1-b < 101
          drain 20s                                |
          v1-b > SDP_OFFER p1                      | m < SDP_OFFER p1 from v1
          # all but the superseded one

@@ -4,13 +4,9 @@ use crate::shard_transcripts::script::Script;
 use broker_core::event::{Kind, Outcome};
 use broker_core::settings::Rate;
 
-const OPENING: &str = "m connects                        | m < 101
-                       v1 connects                       | v1 < 101";
-
 #[test]
 fn a_fault_with_a_correlation_id_gets_a_status_response() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     script.play(
         r#"v1 > raw {"action":"SDP_NOTHING","messagePayload":"p","correlationId":"c1"} | v1 < status c1 400 InvalidArgumentException Unsupported action.
            v1 > raw {"messagePayload":"p","correlationId":"c1"}                        | v1 < status c1 400 InvalidArgumentException Unsupported action.
@@ -32,8 +28,7 @@ fn a_fault_with_a_correlation_id_gets_a_status_response() {
 
 #[test]
 fn a_fault_without_a_usable_correlation_id_is_only_counted() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     script.play(
         r#"v1 > raw {"action":"SDP_NOTHING","messagePayload":"p"}                            |
            v1 > raw {"action":"SDP_NOTHING","messagePayload":"p","correlationId":""}         |
@@ -48,8 +43,7 @@ fn a_fault_without_a_usable_correlation_id_is_only_counted() {
 
 #[test]
 fn both_spellings_escapes_and_unknown_members_are_understood() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     script.play(
         r#"v1 > raw {"action": "SDP_OFFER", "RecipientClientId": "m", "MessagePayload": "a\/b", "IceServerList": [{"Password":"secret"}]} | m < SDP_OFFER a/b from v1
            v1 > raw {"Action":"ICE_CANDIDATE","messagePayload":"a-b_c"} | m < ICE_CANDIDATE a+b/c from v1"#,
@@ -58,8 +52,7 @@ fn both_spellings_escapes_and_unknown_members_are_understood() {
 
 #[test]
 fn an_empty_message_is_a_sign_of_life() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     script.play(
         "v1 > empty                               |
          v1 > pong                                |
@@ -70,8 +63,7 @@ fn an_empty_message_is_a_sign_of_life() {
 
 #[test]
 fn violations_close_with_their_codes_and_harm_nobody_else() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     script.play(
         "v2 connects                              | v2 < 101
          v2 > unmasked                            | v2 < close 1002 a client's frame must be masked
@@ -92,8 +84,7 @@ fn violations_close_with_their_codes_and_harm_nobody_else() {
 
 #[test]
 fn a_close_is_echoed_and_ends_the_connection() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     script.play(
         "v1 > close 4000                          | v1 < close 4000; v1 < end
          m > SDP_ANSWER p1 to v1                  |
@@ -103,8 +94,7 @@ fn a_close_is_echoed_and_ends_the_connection() {
 
 #[test]
 fn two_hundred_control_frames_a_second_are_enough() {
-    let mut script = Script::dev();
-    script.play(OPENING);
+    let mut script = Script::opened();
     for _ in 0..200 {
         script.play("v1 > pong |");
     }
@@ -118,8 +108,7 @@ fn empty_faulty_and_throttled_messages_cost_as_much_as_control_frames() {
         ("raw not JSON at all", ""),
         ("SDP_OFFER not*base64", ""),
     ] {
-        let mut script = Script::dev();
-        script.play(OPENING);
+        let mut script = Script::opened();
         for _ in 0..200 {
             script.play(&format!("v1 > {frame} | {answer}"));
         }
@@ -135,7 +124,7 @@ fn empty_faulty_and_throttled_messages_cost_as_much_as_control_frames() {
         settings.quotas.off = false;
         settings.quotas.sdp = Rate { rate: 1, burst: 1 };
     });
-    script.play(OPENING);
+    script.play("m connects | m < 101\nv1 connects | v1 < 101");
     script.play("v1 > SDP_OFFER p1 | m < SDP_OFFER p1 from v1");
     for _ in 0..200 {
         script.play("v1 > SDP_OFFER p2 |");

@@ -4,10 +4,8 @@ use crate::shard_transcripts::script::Script;
 
 #[test]
 fn viewers_reach_the_master_and_the_master_each_viewer() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v2 connects                              | v2 < 101
+    Script::opened().play(
+        "v2 connects                              | v2 < 101
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
          m > SDP_ANSWER p2 to v1                  | v1 < SDP_ANSWER p2
          m > ICE_CANDIDATE p3 to v2               | v2 < ICE_CANDIDATE p3
@@ -18,10 +16,8 @@ fn viewers_reach_the_master_and_the_master_each_viewer() {
 
 #[test]
 fn a_viewer_never_reaches_a_viewer_whomever_it_names() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v2 connects                              | v2 < 101
+    Script::opened().play(
+        "v2 connects                              | v2 < 101
          v1 > SDP_OFFER p1 to v2                  | m < SDP_OFFER p1 from v1
          v1 > ICE_CANDIDATE p2 to MASTER          | m < ICE_CANDIDATE p2 from v1
          v1 > raw \
@@ -77,10 +73,8 @@ fn a_handover_joins_clients_of_all_shards() {
 
 #[test]
 fn a_message_cut_anywhere_is_the_same_message() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         # masked with zeroes: {\"action\":\"SDP_OFFER\", …\"p1\"}, in two fragments and three reads
+    Script::opened().play(
+        "# masked with zeroes: {\"action\":\"SDP_OFFER\", …\"p1\"}, in two fragments and three reads
          v1 > bytes \\x01\\x96\\x00\\x00\\x00\\x00{\"action\":\"SDP_O |
          v1 > bytes FFER\", |
          v1 > bytes \\x80\\x96\\x00\\x00\\x00\\x00\"messagePayload\":\"p1\"} | m < SDP_OFFER p1 from v1",

@@ -86,6 +86,13 @@ impl Script {
         Self::with(1, true, |_| ())
     }
 
+    /// The same, with a master and a viewer.
+    pub(crate) fn opened() -> Self {
+        let mut script = Self::dev();
+        script.play("m connects | m < 101\nv1 connects | v1 < 101");
+        script
+    }
+
     /// This many shards in `--dev`, on each of which this many Alexa calls may wait.
     pub(crate) fn with_waiting_calls(shards: u16, waiting_calls: usize) -> Self {
         Self::made(shards, true, (Some(waiting_calls), None), |_| ())
@@ -255,6 +262,20 @@ impl Script {
     /// All channels are followed from here on.
     pub(crate) fn follow(&self) {
         self.follows.store(true, Relaxed);
+    }
+
+    /// The same, with an opening.
+    pub(crate) fn followed(mut self, opening: &str) -> Self {
+        self.follow();
+        self.play(opening);
+        self.told();
+        self
+    }
+
+    /// Plays a transcript of which those who follow are told just this.
+    pub(crate) fn tells(&mut self, transcript: &str, told: &str) {
+        self.play(transcript);
+        assert_eq!(self.told().join("; "), told);
     }
 
     /// What those who follow were told since the last call: the cause, what is known of the master, and who waits.

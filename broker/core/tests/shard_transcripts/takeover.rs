@@ -7,10 +7,8 @@ use broker_core::shard::{DisplacedLine, Question, Reply};
 
 #[test]
 fn the_newest_master_gets_everything_and_the_older_one_may_still_speak() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m-b connects                             | m-b < 101
+    Script::opened().play(
+        "m-b connects                             | m-b < 101
          v1 > SDP_OFFER p1                        | m-b < SDP_OFFER p1 from v1
          m > SDP_ANSWER p2 to v1                  | v1 < SDP_ANSWER p2
          m > ping                                 | m < pong x
@@ -23,10 +21,8 @@ fn the_newest_master_gets_everything_and_the_older_one_may_still_speak() {
 
 #[test]
 fn the_same_client_id_again_takes_the_place_of_the_older_viewer() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         v1-b connects                            | v1-b < 101
+    Script::opened().play(
+        "v1-b connects                            | v1-b < 101
          m > SDP_ANSWER p1 to v1                  | v1-b < SDP_ANSWER p1
          v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
          time 2s                                  |
@@ -39,10 +35,8 @@ fn the_same_client_id_again_takes_the_place_of_the_older_viewer() {
 
 #[test]
 fn messages_unsent_to_the_older_master_go_to_the_newer_one() {
-    Script::dev().play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m stalls                                 |
+    Script::opened().play(
+        "m stalls                                 |
          v1 > SDP_OFFER p1                        |
          v1 > ICE_CANDIDATE p2                    |
          m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from \
@@ -181,11 +175,9 @@ fn an_older_viewer_of_a_client_id_comes_back_likewise() {
 
 #[test]
 fn a_connection_that_ends_within_a_second_gives_the_slot_back() {
-    let mut script = Script::dev();
+    let mut script = Script::opened();
     script.play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m-b connects                             | m-b < 101
+        "m-b connects                             | m-b < 101
          time 900ms                               |
          m-b vanishes                             | m-b < end
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
@@ -229,11 +221,9 @@ fn a_connection_whose_client_sent_a_frame_gives_no_slot_back() {
          m-b vanishes                             | m-b < end",
     ];
     for end in ends {
-        let mut script = Script::dev();
+        let mut script = Script::opened();
         script.play(
-            "m connects                               | m < 101
-             v1 connects                              | v1 < 101
-             m-b connects                             | m-b < 101
+            "m-b connects                             | m-b < 101
              time 700ms                               |",
         );
         script.play(end);
@@ -296,11 +286,9 @@ fn displaced(script: &mut Script) -> Vec<DisplacedLine> {
 
 #[test]
 fn a_connection_that_lost_its_slot_and_stays_is_displaced_until_it_leaves() {
-    let mut script = Script::dev();
+    let mut script = Script::opened();
     script.play(
-        "m connects                               | m < 101
-         v1 connects                              | v1 < 101
-         m-b connects                             | m-b < 101
+        "m-b connects                             | m-b < 101
          v1-b connects                            | v1-b < 101",
     );
     assert_eq!(displaced(&mut script), [], "it may be about to close");

@@ -35,7 +35,6 @@ impl Script {
         }
         if scripted {
             settings.recorder.notes = 0; // the model does not know what is noted of faults
-            settings.signaling.repeat_offers_ms = 0; // nor which offers they lose
         }
         (Self { random, one_in }, Arc::new(settings))
     }

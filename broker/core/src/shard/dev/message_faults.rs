@@ -102,8 +102,9 @@ fn misdirect(mut parts: Parts<'_>, passing: &Passing<'_>, viewer: &str, at: Mome
         ..*passing
     };
     if !on_route(parts.lend(), &passing, accepted.route, at) {
-        delivery::hand_on(parts, accepted.route, &passing, at);
+        delivery::hand_on(parts.lend(), accepted.route, &passing, at);
     }
+    delivery::follow(parts.todo, passing.channel, accepted.releases);
     true
 }
 
@@ -283,7 +284,7 @@ fn hold(
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(crate) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
+pub(crate) fn release(mut parts: Parts<'_>, message: HeldMessage, at: Moment) {
     parts.books.count_unkept();
     let nobody = SessionKey::unpack(NOBODY);
     let from = (message.from.unwrap_or(nobody), message.viewer.as_deref());
@@ -310,7 +311,8 @@ pub(crate) fn release(parts: Parts<'_>, message: HeldMessage, at: Moment) {
     let Some(accepted) = accepted else {
         return passing.end(parts.books, Outcome::Withdrawn);
     };
-    delivery::hand_on(parts, accepted.route, &passing, at);
+    delivery::hand_on(parts.lend(), accepted.route, &passing, at);
+    delivery::follow(parts.todo, passing.channel, accepted.releases);
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.

@@ -4,6 +4,7 @@
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
+use crate::id::{ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::Launch;
 use crate::session::web_socket::{Role, WebSocket};
@@ -15,7 +16,7 @@ use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::todo::{Declined, Todo, TodoList};
 use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Now};
-use crate::{id::SessionKey, journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
+use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
 use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 
@@ -106,7 +107,7 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
     (delivery.frame_bytes(), named)
 }
 
-/// Message → route.
+/// Message → route, and whether others waited for an offer that it answers or replaces: those follow it.
 ///
 /// # Errors
 /// [`Aside`] when the channel is gone.
@@ -114,11 +115,10 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
 pub(crate) fn route<'a>(
     directory: &mut Directory,
     books: &mut Books,
-    todo: &mut TodoList,
     sender: &'a Sender,
     request: &Request<'a>,
     at: Moment,
-) -> Result<(Route, Passing<'a>), Aside> {
+) -> Result<(Route, Passing<'a>, bool), Aside> {
     let viewer = match &sender.role {
         Role::Master => None,
         Role::Viewer(id) => Some(&**id),
@@ -131,9 +131,6 @@ pub(crate) fn route<'a>(
         books.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
-    if accepted.releases {
-        todo.push(Todo::Deliver(sender.channel, Role::Master));
-    }
     let launch = Launch {
         action: request.action,
         expires: accepted.expires,
@@ -157,7 +154,15 @@ pub(crate) fn route<'a>(
         recipient,
         correlation_id: request.correlation_id,
     };
-    Ok((accepted.route, passing))
+    Ok((accepted.route, passing, accepted.releases))
+}
+
+/// What waited for an offer, if anything did, follows the message that answers or replaces it.
+#[inline(always)]
+pub(crate) fn follow(todo: &mut TodoList, channel: ChannelKey, waited: bool) {
+    if waited {
+        todo.push(Todo::Deliver(channel, Role::Master));
+    }
 }
 
 /// Route → the recipient's outbox; or kept, or the answer of a call.

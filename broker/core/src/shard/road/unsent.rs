@@ -75,6 +75,7 @@ impl Directory {
     ) {
         if self.free_slot(key, by) {
             todo.push(Todo::Deliver(key, role));
+            todo.push(Todo::Arm(key));
             self.rest(key);
         }
     }

@@ -186,9 +186,7 @@ impl Model {
             correlation: text.correlation.clone(),
             expires: self.now + self.channels[channel].ttl * 1000,
         };
-        if !self.disturb_message(&passing) {
-            self.hand_on(&passing);
-        }
+        self.set_out(&passing, Self::disturb_message);
     }
 
     /// Whether it is for an Alexa call that waits.
@@ -208,15 +206,28 @@ impl Model {
 
     /// A message goes where it is to go, and what waited for that follows.
     pub(crate) fn hand_on(&mut self, passing: &Passing) {
-        let mut waited = self.offer_is_answered(passing);
-        waited |= self.goes(passing);
+        self.set_out(passing, |_, _, _| false);
+    }
+
+    /// A message goes where it is to go, unless it is dealt with otherwise. Its sender has answered, or has a newer
+    /// offer, either way: what waited for that follows.
+    pub(crate) fn set_out(
+        &mut self,
+        passing: &Passing,
+        disturb: impl FnOnce(&mut Self, &Passing, Option<ConnId>) -> bool,
+    ) {
+        let to = self.recipient(passing);
+        let waited = self.ends_offer(passing);
+        if !disturb(self, passing, to) {
+            self.goes(passing, to);
+        }
         if waited {
             self.deliver_kept(passing.channel, None);
         }
     }
 
-    /// It goes. Whether others waited for that.
-    fn goes(&mut self, passing: &Passing) -> bool {
+    /// It goes to this connection, or is kept.
+    pub(crate) fn goes(&mut self, passing: &Passing, to: Option<ConnId>) {
         let shard = self.channels[passing.channel].home;
         let action = passing.action;
         if self.is_for_call(passing) && action == Action::SdpAnswer {
@@ -232,23 +243,21 @@ impl Model {
                 }
                 let description = "messagePayload must be 1 to 10000 base64 characters.";
                 self.status_of(passing, ("InvalidArgumentException", 400, description));
-                return false;
+                return;
             }
             self.record_passing(passing, Passage::AnsweredCall);
             let answer = Some(passing.payload.clone());
             self.end_call(passing.channel, &passing.recipient, answer);
             self.end(shard, action, Outcome::Delivered);
-            return false;
+            return;
         }
         if self.is_for_call(passing) {
             self.met("candidate for an Alexa call");
             self.record_passing(passing, Passage::TooLateForCall);
             self.end(shard, action, Outcome::Withdrawn);
-            return false;
+            return;
         }
         let number = self.number(passing);
-        let to = self.recipient(passing);
-        let waited = self.offer_begins(passing, number);
         match to {
             Some(to) => self.deliver_or_refuse(to, number, passing),
             None => {
@@ -257,7 +266,6 @@ impl Model {
                 }
             }
         }
-        waited
     }
 
     /// Neither a connection nor its channel has room for a message.
@@ -283,7 +291,7 @@ impl Model {
     /// Gives a message that comes from a connection its number.
     pub(crate) fn number(&mut self, passing: &Passing) -> usize {
         let viewer = passing.sender.as_ref().unwrap_or(&passing.recipient);
-        self.accept(Arriving {
+        let number = self.accept(Arriving {
             action: passing.action,
             payload: &passing.payload,
             to_master: passing.sender.is_some(),
@@ -293,7 +301,9 @@ impl Model {
             by: passing.by,
             first: passing.first,
             call: false,
-        })
+        });
+        self.offer_begins(passing, number);
+        number
     }
 
     /// Gives a message its number.

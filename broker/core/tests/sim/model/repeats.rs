@@ -13,6 +13,8 @@ pub(crate) struct Unanswered {
     number: usize,
     viewer: String,
     from: ConnId,
+    /// Counted from when it went on its way, if a test held it back.
+    expires: u64,
     stage: Offered,
     /// It made room for others.
     forgotten: bool,
@@ -60,35 +62,44 @@ impl Model {
         waited
     }
 
-    /// A master's message to a viewer is an answer. Whether messages waited for that.
-    pub(crate) fn offer_is_answered(&mut self, passing: &Passing) -> bool {
-        let answers = passing.sender.is_none();
-        answers && self.offers_end(passing.channel, |offer| offer.viewer == passing.recipient)
+    /// A master's message to a viewer is an answer, and a viewer's new offer is in place of its older one. Whether
+    /// messages waited for that.
+    pub(crate) fn ends_offer(&mut self, passing: &Passing) -> bool {
+        let Some(viewer) = &passing.sender else {
+            let answered = |offer: &Unanswered| offer.viewer == passing.recipient;
+            return self.offers_end(passing.channel, answered);
+        };
+        let replaces = passing.action == Action::SdpOffer && passing.by.is_some();
+        let waited = replaces
+            && self.repeats()
+            && self.offers_end(passing.channel, |offer| offer.viewer == *viewer);
+        if waited {
+            self.met("newer offer in place of one that was to be given once more");
+        }
+        waited
     }
 
-    /// A viewer's offer is accepted: its older one is over. Whether messages waited for that.
-    pub(crate) fn offer_begins(&mut self, passing: &Passing, number: usize) -> bool {
+    /// A viewer's offer has its number.
+    pub(crate) fn offer_begins(&mut self, passing: &Passing, number: usize) {
         let (Some(viewer), Some(from)) = (&passing.sender, passing.by) else {
-            return false;
+            return;
         };
         if passing.action != Action::SdpOffer || !self.repeats() {
-            return false;
+            return;
         }
-        let waited = self.offers_end(passing.channel, |offer| offer.viewer == *viewer);
-        let offers = &mut self.channels[passing.channel].unanswered;
+        let channel = &mut self.channels[passing.channel];
+        let expires = self.now + channel.ttl * 1000;
+        let offers = &mut channel.unanswered;
         assert!(offers.len() < UNANSWERED_PER_CHANNEL_MAX, "few viewers");
         offers.push(Unanswered {
             number,
             viewer: viewer.clone(),
             from,
+            expires,
             stage: Offered::UnderWay,
             forgotten: false,
             closed: false,
         });
-        if waited {
-            self.met("newer offer in place of one that was to be given once more");
-        }
-        waited
     }
 
     /// A viewer's connection has left for this reason. What waits for its offer goes with the next tick.
@@ -173,9 +184,9 @@ impl Model {
     }
 
     fn offers_expire(&mut self, channel: usize) -> bool {
-        let (now, messages) = (self.now, &self.messages);
+        let now = self.now;
         let offers = &mut self.channels[channel].unanswered;
-        let over = |offer: &Unanswered| offer.closed || messages[offer.number].expires <= now;
+        let over = |offer: &Unanswered| offer.closed || offer.expires <= now;
         let waited = offers.iter().any(|offer| over(offer) && offer.is_due());
         offers.retain(|offer| !over(offer));
         waited

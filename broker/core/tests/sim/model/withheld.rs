@@ -21,7 +21,7 @@ pub(crate) enum Later {
 
 impl Model {
     /// Applies faults to a message that came in; true when it is dealt with.
-    pub(crate) fn disturb_message(&mut self, passing: &Passing) -> bool {
+    pub(crate) fn disturb_message(&mut self, passing: &Passing, to: Option<ConnId>) -> bool {
         if self.rules.is_empty() {
             return false;
         }
@@ -37,14 +37,12 @@ impl Model {
                     Some(sender) => *sender = viewer.into(),
                     None => passing.recipient = viewer.into(),
                 }
-                if !self.disturb_route(&passing) {
-                    self.hand_on(&passing);
-                }
+                self.set_out(&passing, Self::disturb_route);
                 true
             }
             Some(FaultAct::Message(MessageAct::Session(act))) => {
-                if !self.disturb_route(passing) {
-                    self.hand_on(passing);
+                if !self.disturb_route(passing, to) {
+                    self.goes(passing, to);
                 }
                 self.act_on_session(passing.from.expect("it comes from a connection"), &act);
                 true
@@ -53,14 +51,14 @@ impl Model {
                 self.disturb_arrival(home, passing, act);
                 true
             }
-            _ => self.disturb_route(passing),
+            _ => self.disturb_route(passing, to),
         }
     }
 
     /// Applies faults to the delivery of a message that came in; true when it is dealt with.
-    fn disturb_route(&mut self, passing: &Passing) -> bool {
+    fn disturb_route(&mut self, passing: &Passing, to: Option<ConnId>) -> bool {
         let home = self.channels[passing.channel].home;
-        let Some(to) = self.recipient(passing) else {
+        let Some(to) = to else {
             return false;
         };
         match self.delivery_fault(passing.channel, passing.viewer(), passing.action) {
@@ -288,7 +286,8 @@ impl Model {
             let home = self.channels[held.channel].home;
             return self.end(home, held.action, Outcome::Withdrawn);
         }
-        if self.out.ticks && self.member_is_due(held.channel) {
+        let due = self.member_is_due(held.channel) || self.offer_is_due(held.channel);
+        if self.out.ticks && due {
             self.give_up(); // that first, or this
         }
         self.hand_on(&held);
