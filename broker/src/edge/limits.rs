@@ -164,7 +164,7 @@ pub(crate) const CLIENTS_WAITING_MAX: usize = 1024;
 pub(crate) const LINK_REQUEST_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes in the process that links hold for clients and sessions without room, shared out among its shards, 16 MiB each
-/// at most. Beyond it the account that holds most on the fullest link loses its slowest stream.
+/// at most. Beyond it the account that holds most on the fullest link loses its slowest streams.
 pub(crate) const LINK_WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// The least share of a shard of both: more than the largest request.

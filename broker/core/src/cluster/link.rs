@@ -647,25 +647,28 @@ impl Link {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// A bound for held bytes is reached: the account with most loses its stream with most.
+    /// A bound for held bytes is reached: the account with most loses the streams with most, until a part of what it
+    /// holds is free, so that many small ones are not looked through for each message more.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
         for stream in self.streams.values() {
             *accounts.entry(stream.account).or_default() += held(stream);
         }
-        let most = accounts.into_iter().max_by_key(|(_, bytes)| *bytes);
-        let streams = self.streams.iter();
-        let streams = streams.filter(|(_, stream)| most.is_some_and(|it| it.0 == stream.account));
-        let Some((&id, _)) = streams.max_by_key(|(_, stream)| held(stream)) else {
-            return;
-        };
-        self.events.push_back(Event::Ended(id, Ending::Slow));
-        let how = match self.role {
-            Role::Front => How::Slow,
-            Role::Owner => How::Cut(0),
-        };
-        self.end(id, how);
+        let fullest = accounts.into_iter().max_by_key(|(_, bytes)| *bytes);
+        let (account, most) = fullest.unwrap_or_default();
+        let own = self.streams.iter().filter(|it| it.1.account == account);
+        let mut slowest: Vec<(usize, u32)> = own.map(|(id, it)| (held(it), *id)).collect();
+        slowest.sort_unstable();
+        let mut freed = 0;
+        while let Some((bytes, id)) = slowest.pop_if(|_| freed <= most / 64) {
+            freed += bytes;
+            self.events.push_back(Event::Ended(id, Ending::Slow));
+            match self.role {
+                Role::Front => self.end(id, How::Slow),
+                Role::Owner => self.end(id, How::Cut(0)),
+            }
+        }
     }
 
     // The link.
