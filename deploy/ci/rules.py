@@ -16,6 +16,7 @@ A rule or an attack names tests itself: each must exist, and the best decides.
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -32,6 +33,7 @@ PATH = re.compile(r"(?:\b(GET|POST|DELETE) |^|(?<=[\s\"'`}]))(/[\w\-./{}:%*~]+|/
 KEY_LINE = re.compile(r"(?:^|\|)[ \t]*(?:\[\[?([^\]\n]+)\]|(\w+) = )", re.M)  # tables of cases have | between lines
 KEY_FIELD = re.compile(r"(?:\bsettings\.(?=[\w.]+ = )|&mut (?=[\w.]+,))((?:\w+\.)?\w+?)(?:_ms)?\b")
 CITATION = re.compile(r"`([\w/.{,}-]+\.(?:rs|py|mjs)(?:::\w+)?|[\w/]+/tests(?:/\w+)?(?:::\w+)?|\w+::\w+)`")
+TABLE = re.compile(r"include_str!\(\"([^\"]+/data/broken_\w+\.txt)\"\)")
 EXITS = {"broker": ("broker/src/failure.rs", "deploy/INSTALL.md"),
          "loadgen": ("loadgen/src/result/verdict.rs", "loadgen/src/result/threshold.rs")}
 
@@ -42,7 +44,10 @@ def read(root):
     for folder, folders, names in os.walk(root):
         folders[:] = {one for one in folders if one[0] != "."} - {"node_modules", "target" if folder == str(root) else ""}
         for path in (Path(folder, name) for name in names if name.endswith((".rs", ".md", ".toml", ".sh", ".py", ".mjs"))):
-            files[path.relative_to(root).as_posix()] = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".rs":  # a table of cases in a file counts as if it stood there
+                text = TABLE.sub(lambda it: json.dumps((path.parent / it[1]).read_text(encoding="utf-8")), text)
+            files[path.relative_to(root).as_posix()] = text
     return files if "codec/PROTOCOL.md" in files else sys.exit(f"{root}: must be a checkout, with codec/PROTOCOL.md")
 
 

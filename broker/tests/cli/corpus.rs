@@ -1,10 +1,7 @@
 //! Broken configurations of every kind, and every line that is printed for each: `serve` and `check-config` refuse the
 //! same with the same words.
 
-mod credentials;
-mod files;
-mod keys;
-
+use crate::cases::{Case, cases};
 use crate::cli::support::{broker, directory};
 use broker::config::Cpus;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -15,7 +12,7 @@ use testkit::{Directory, run};
 
 #[test]
 fn serve_and_check_config_refuse_the_same_with_the_same_words() {
-    let broken = [keys::CASES, files::CASES, credentials::CASES].concat();
+    let broken: Vec<Case> = cases(include_str!("../data/broken_configurations.txt")).collect();
     assert!(broken.len() >= 60);
     let workers = 4;
     let faults = std::thread::scope(|scope| {
@@ -92,7 +89,7 @@ fn refused((text, keys, expected): &Case) -> Vec<String> {
             .trim_end_matches("\nTo try it: heliograph serve --dev");
         let lines: Vec<_> = said.lines().collect();
         let as_wanted =
-            lines.len() == expected.len() && lines.iter().copied().zip(*expected).all(fits);
+            lines.len() == expected.len() && lines.iter().copied().zip(expected).all(fits);
         if output.code != Some(2) || !as_wanted || !output.stdout.is_empty() {
             let wanted = expected.join("\n");
             let code = output.code;
@@ -175,7 +172,3 @@ const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbcc
 /// The lines of a principal that is right.
 const ONE: &str =
     "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'";
-
-/// The configuration, the credentials file beside it, and each line that is printed; `…` at its end is any rest of a
-/// line.
-type Case = (&'static str, &'static str, &'static [&'static str]);
