@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use testkit::until;
+use testkit::{until, until_true};
 
 #[test]
 #[ignore = "needs etcd"]
@@ -43,7 +43,7 @@ fn requests_wait_three_seconds_for_their_owner() {
     // Its next process has its slots at once, within three seconds unless the machine has far more to do than it can:
     // then a request that is passed on to it waits there as well.
     until("a process that comes back in time", || {
-        kill(&mut nodes, owner);
+        kill(&mut nodes, owner, one);
         let asked = Asked::through(nodes.node(one), arn);
         nodes.start_one(owner, 1);
         let answers = asked.answers_within(*REFUSED_AFTER.end() * 2);
@@ -52,7 +52,7 @@ fn requests_wait_three_seconds_for_their_owner() {
     });
     nodes.until_served();
 
-    kill(&mut nodes, owner);
+    kill(&mut nodes, owner, one);
     let asked = Asked::through(nodes.node(one), arn);
     assert_eq!(asked.answers(), REFUSED, "it is gone");
     many_wait(nodes.node(other), arn);
@@ -79,9 +79,16 @@ fn stop(node: &Broker) {
     });
 }
 
-fn kill(nodes: &mut Nodes, node: usize) {
+/// Kills a process. Until another one has noticed, calls that it passes on are refused: they may have been done.
+fn kill(nodes: &mut Nodes, node: usize, by: usize) {
+    let deaths = |nodes: &Nodes| {
+        let scrape = nodes.node(by).scrape();
+        scrape.sum("heliograph_cluster_link_deaths_total")
+    };
+    let before = deaths(nodes);
     nodes.node(node).signal("KILL");
     nodes.take(node).ended_within(Duration::from_secs(5));
+    until_true("a link that has ended", || deaths(nodes) > before);
 }
 
 fn until_well(node: &Broker, arn: &str) {
