@@ -210,7 +210,7 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     let by = if session.outbox.over().is_some() || session.outbox.doubtful_since().is_some() {
         Some(at.now)
     } else if session.open().is_some() || directory.has_member(channel, &role) {
-        at.now.0.checked_sub(missing_ms).map(Now)
+        Some(Now(at.now.0.saturating_sub(missing_ms)))
     } else {
         None // it may still confirm them, and nobody waits for them
     };

@@ -198,7 +198,7 @@ impl Model {
             matches!(conn.stage, Stage::Open) || self.member(channel, &viewer).is_some();
         let by = match (conn.over.is_some() || conn.doubtful.is_some(), waited_for) {
             (true, _) => Some(self.now),
-            (false, true) => self.now.checked_sub(missing_ms),
+            (false, true) => Some(self.now.saturating_sub(missing_ms)),
             (false, false) => None,
         };
         let back = self.take_written(id, by);

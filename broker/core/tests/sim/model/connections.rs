@@ -89,6 +89,10 @@ impl Model {
 
     /// Bytes came: they completed these pieces, and end within another one or not.
     pub(crate) fn feed(&mut self, id: ConnId, pieces: Vec<Piece>, partial: bool) {
+        let conn = &self.conns[id];
+        if conn.lost_sync && conn.mute.is_some() && !conn.written.is_empty() {
+            self.give_up(); // whether it meets what it takes for its peer's end does not show: it closes later
+        }
         self.out.touched.insert(id);
         let conn = &mut self.conns[id];
         conn.partial = partial;

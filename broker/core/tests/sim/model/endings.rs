@@ -131,7 +131,10 @@ impl Model {
         self.moves_up(id);
         self.gives_way_no_more(id);
         let returning = self.returning(id, channel);
-        if self.out.ticks && returning.is_some_and(|older| self.ends_by_itself(older)) {
+        let has_ended = returning.is_none() && self.gave_way_and_ended(id);
+        if self.out.ticks
+            && (has_ended || returning.is_some_and(|older| self.ends_by_itself(older)))
+        {
             self.give_up(); // whether it ended before or after it had its slot again
         }
         let slots = &mut self.channels[channel];

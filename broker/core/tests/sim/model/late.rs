@@ -85,6 +85,16 @@ impl Model {
         Some(older.1)
     }
 
+    /// Whether one that would get its slot back from this one, which ends now, has ended at this moment.
+    pub(crate) fn gave_way_and_ended(&self, id: ConnId) -> bool {
+        let ended = |conn: &super::Conn| {
+            let lost = conn.ws.as_ref().and_then(|ws| ws.lost);
+            let now = matches!(conn.stage, Stage::AwaitEcho(at, _) if at == self.now);
+            now && lost.is_some_and(|lost| lost.by == Some(id))
+        };
+        self.is_brief(id) && self.conns.iter().any(ended)
+    }
+
     /// Whether a connection that lost its slot may have it again in this tick: the one that has it ends by itself.
     pub(crate) fn may_return(&self, id: ConnId) -> bool {
         let lost = self.conns[id].ws.as_ref().and_then(|ws| ws.lost);
