@@ -647,8 +647,8 @@ impl Link {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// A bound for held bytes is reached: the account with most loses the streams with most, until a part of what it
-    /// holds is free, so that many small ones are not looked through for each message more.
+    /// A bound for held bytes is reached: the account with most loses its fullest streams, until a 64th of its bytes is
+    /// free. One at a time, with many small streams, each message more would go through all of them again.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();

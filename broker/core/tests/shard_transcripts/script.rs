@@ -272,7 +272,7 @@ impl Script {
         self
     }
 
-    /// Plays a transcript of which those who follow are told just this.
+    /// Plays a transcript. Those who follow are told just this, no more and no less.
     pub(crate) fn tells(&mut self, transcript: &str, told: &str) {
         self.play(transcript);
         assert_eq!(self.told().join("; "), told);
