@@ -43,7 +43,7 @@ mod verify;
 
 pub use credential::Service;
 pub use keys::{SigningKey, SigningKeys};
-pub use query::parameter_name;
+pub use query::Parameter;
 pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use stamp::Stamp;
 pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};

@@ -188,8 +188,8 @@ pub enum Output<Letter> {
     /// Say what the peer of this session has acknowledged: [`Input::Unacknowledged`] is the next input, before anything
     /// of the network.
     Ask(SessionKey),
-    /// A letter for another shard (or this one).
-    Post(ShardId, Letter),
+    /// A letter for another shard (or this one): boxed, since it is rare and the others are small.
+    Post(ShardId, Box<Letter>),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.
     Close(SessionKey),
     /// End the connection at once; unsent bytes are dropped. May follow a `Close` that takes too long.
@@ -375,6 +375,12 @@ pub trait Machine {
     /// Whether the peer of a session that ends has said, by the protocol, that it sends nothing more, so that its end
     /// need not be awaited after [`Output::Close`].
     fn peer_is_done(&self, session: SessionKey) -> bool {
+        let _ = session;
+        false
+    }
+
+    /// Whether anything was sent to a session of which it matters what its peer has: else [`Input::Gone`] says 0.
+    fn is_unconfirmed(&self, session: SessionKey) -> bool {
         let _ = session;
         false
     }

@@ -395,6 +395,11 @@ impl Machine for Shard {
         session.is_some_and(Session::peer_is_done)
     }
 
+    fn is_unconfirmed(&self, session: SessionKey) -> bool {
+        let session = self.sockets.session(session);
+        session.is_some_and(|session| !session.outbox.is_empty())
+    }
+
     fn intake(&self, session: SessionKey) -> Intake {
         self.sockets.intake_of(session)
     }

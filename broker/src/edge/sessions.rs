@@ -217,7 +217,7 @@ impl<M: Machine> Sessions<M> {
                 }
             }
             Output::Ask(session) => self.look(session),
-            Output::Post(to, letter) => self.mail.post(to, letter, &mut io.counts),
+            Output::Post(to, letter) => self.mail.post(to, *letter, &mut io.counts),
             Output::Drained => self.mail.report_drained(),
         }
     }

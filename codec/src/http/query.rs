@@ -1,7 +1,8 @@
 //! Query strings and percent-encoding (RFC 3986), as request signatures need them: decoded exactly once, `+` is a
 //! plus.
 
-use std::borrow::Cow;
+use memchr::memchr;
+use std::{borrow::Cow, iter, mem};
 
 /// Why a text cannot be percent-decoded. Both are 400 to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,19 @@ pub enum QueryError {
 
 /// The pairs of a query, undecoded: a name without `=` has an empty value, empty pairs are left out.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    let parts = query.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
+    let mut rest = query;
+    let parts = iter::from_fn(move || {
+        let (part, behind) = cut(rest, b'&').unwrap_or((rest, ""));
+        (!mem::replace(&mut rest, behind).is_empty()).then_some(part)
+    });
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.map(|part| cut(part, b'=').unwrap_or((part, "")))
+}
+
+/// As `split_once`, in fewer instructions: each connection pays for them with each parameter.
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let place = memchr(at, text.as_bytes())?;
+    Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
 /// Decodes a name or value once. `+` stays a plus; borrows when there is nothing to decode.
@@ -23,29 +35,23 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 /// # Errors
 /// See [`QueryError`].
 pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
-    let Some(first) = memchr::memchr(b'%', text.as_bytes()) else {
-        return Ok(Cow::Borrowed(text));
-    };
-    let (plain, mut rest) = text
-        .as_bytes()
-        .split_at_checked(first)
-        .ok_or(QueryError::Percent)?;
-    let mut out = Vec::with_capacity(text.len());
-    out.extend_from_slice(plain);
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'%' {
-            out.push(byte);
-            rest = after;
-            continue;
-        }
-        let ([high, low], after) = after.split_first_chunk().ok_or(QueryError::Percent)?;
+    let (mut rest, mut out) = (text.as_bytes(), Vec::new());
+    while let Some(place) = memchr(b'%', rest) {
+        let (plain, escape) = rest.split_at_checked(place).unwrap_or_default();
+        let ([_, high, low], after) = escape.split_first_chunk().ok_or(QueryError::Percent)?;
         let digits = (hex(*high), hex(*low));
         let (Some(high), Some(low)) = digits else {
             return Err(QueryError::Percent);
         };
+        out.reserve(rest.len());
+        out.extend_from_slice(plain);
         out.push(high << 4 | low);
         rest = after;
     }
+    if out.is_empty() {
+        return Ok(Cow::Borrowed(text));
+    }
+    out.extend_from_slice(rest);
     let decoded = String::from_utf8(out).map_err(|_| QueryError::Utf8)?;
     Ok(Cow::Owned(decoded))
 }

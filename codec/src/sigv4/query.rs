@@ -15,22 +15,34 @@ use std::cmp::Ordering;
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parameter {
+pub enum Parameter {
+    /// `X-Amz-Algorithm`.
     Algorithm,
+    /// `X-Amz-ChannelARN`.
     ChannelArn,
+    /// `X-Amz-ClientId`.
     ClientId,
+    /// `X-Amz-Credential`.
     Credential,
+    /// `X-Amz-Date`.
     Date,
+    /// `X-Amz-Expires`.
     Expires,
+    /// `X-Amz-Security-Token`.
     SecurityToken,
+    /// `X-Amz-Signature`.
     Signature,
+    /// `X-Amz-SignedHeaders`.
     SignedHeaders,
 }
 
 impl Parameter {
-    const COUNT: usize = 9;
+    /// How many there are.
+    pub const COUNT: usize = 9;
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// Its name as the protocol spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Algorithm => "X-Amz-Algorithm",
             Self::ChannelArn => "X-Amz-ChannelARN",
@@ -44,29 +56,23 @@ impl Parameter {
         }
     }
 
-    fn of(name: &[u8]) -> Option<Self> {
-        let any_case = [Self::ChannelArn, Self::ClientId].into_iter();
-        let mut same = any_case.filter(|it| name.eq_ignore_ascii_case(it.name().as_bytes()));
-        if let Some(parameter) = same.next() {
-            return Some(parameter);
-        }
-        Some(match name.strip_prefix(b"X-Amz-")? {
+    /// The parameter of this name, decoded; `None` if it is none of the protocol's.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Option<Self> {
+        let mut any_case = [Self::ChannelArn, Self::ClientId].into_iter();
+        Some(match name.strip_prefix(b"X-Amz-").unwrap_or_default() {
             b"Algorithm" => Self::Algorithm,
+            b"ChannelARN" => Self::ChannelArn,
+            b"ClientId" => Self::ClientId,
             b"Credential" => Self::Credential,
             b"Date" => Self::Date,
             b"Expires" => Self::Expires,
             b"Security-Token" => Self::SecurityToken,
             b"Signature" => Self::Signature,
             b"SignedHeaders" => Self::SignedHeaders,
-            _ => return None,
+            _ => return any_case.find(|it| name.eq_ignore_ascii_case(it.name().as_bytes())),
         })
     }
-}
-
-/// The protocol's name of a query parameter, whose own may be spelled in another case; `None` if it is not one of them.
-#[must_use]
-pub fn parameter_name(name: &str) -> Option<&'static str> {
-    Parameter::of(name.as_bytes()).map(Parameter::name)
 }
 
 /// The pairs of one request's query. Its memory is used again for the next request.

@@ -168,6 +168,12 @@ pub(crate) struct Unsent {
 }
 
 impl Outbox {
+    /// Whether it owns nothing: all was handed over, and nothing of it is to be confirmed.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Bytes not yet handed over, those in flight included.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
@@ -368,7 +374,8 @@ impl Outbox {
     /// The peer sends no more: what it has not confirmed by now, its program does not read. Nor the rest of a message
     /// that was begun, which goes out all the same, before our own close frame.
     pub(crate) fn peer_is_over(&mut self, over: Over) {
-        if let Some(buffer) = &mut self.0 {
+        let buffer = self.0.as_mut();
+        if let Some(buffer) = buffer.filter(|it| !(it.marks.is_empty() && it.is_forgotten())) {
             buffer.over.get_or_insert((over, buffer.on_wire));
         }
     }

@@ -18,7 +18,7 @@ use crate::shard::road::in_flight::Parts;
 use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Alteration, Answer, Letter, PageQuestion, Query, QueryKind};
 use crate::shard::{Books, Directory, Sockets};
-use crate::{auth::Caller, event::Purpose, machine::Output, record::Holding, time::Moment};
+use crate::{auth::Caller, event::Purpose, record::Holding, time::Moment};
 use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
@@ -190,7 +190,7 @@ impl Sockets {
             return todo.push(Todo::Query(caller, Box::new(query)));
         }
         if self.begin_question(home, caller) {
-            self.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
+            self.post(home, Letter::Query(caller, Box::new(query)));
         } else {
             todo.answer(caller, too_busy());
         }
@@ -259,7 +259,7 @@ impl Sockets {
         if home == caller.shard {
             todo.push(Todo::HungUp(caller, Box::new(identity)));
         } else if taken {
-            self.output(Output::Post(home, Letter::CallWithdrawn(caller)));
+            self.post(home, Letter::CallWithdrawn(caller));
         }
         // Else the home has not said yet that it took the call: when it does, it finds nobody.
         true
@@ -268,7 +268,7 @@ impl Sockets {
     /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
     pub(crate) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
         if !self.begin_offer(caller) {
-            self.output(Output::Post(home, Letter::CallWithdrawn(caller)));
+            self.post(home, Letter::CallWithdrawn(caller));
         }
     }
 
@@ -289,7 +289,7 @@ impl Sockets {
         caller: CallRef,
         answer: Box<Answer>,
     ) {
-        self.output(Output::Post(home, Letter::CallOver(caller)));
+        self.post(home, Letter::CallOver(caller));
         if self.end_offer(caller) {
             todo.push(Todo::Answer(caller, answer));
         }

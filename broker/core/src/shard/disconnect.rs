@@ -171,7 +171,9 @@ impl Sockets {
         (key, unacknowledged): (SessionKey, u32),
         at: Moment,
     ) {
-        self.confirm_by_tcp(books, todo, key, unacknowledged);
+        if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
+            self.confirm_by_tcp(books, todo, key, unacknowledged);
+        }
         self.depart(books, todo, key, at);
         let Some(mut session) = self.remove_session(key) else {
             return;

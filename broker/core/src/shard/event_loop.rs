@@ -223,29 +223,21 @@ impl Shard {
                     HeadStep::Stranger(request) => {
                         requests::refuse_stranger(sockets, books, gate, key, &request, at)
                     }
-                    HeadStep::Upgrade(_) | HeadStep::Wake(_)
-                        if sockets.http(key).is_some_and(|http| http.ended) =>
-                    {
+                    HeadStep::Upgrade(..) if sockets.http(key).is_some_and(|http| http.ended) => {
                         // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
                         sockets.finish(books, todo, key, at);
                         Step::Over
                     }
-                    HeadStep::Upgrade(request) => {
-                        let taken = requests::take_upgrade(sockets, books, gate, key, &request, at);
-                        let admitted = taken.is_some_and(|it| self.admit(key, it, at));
-                        if admitted {
+                    HeadStep::Upgrade(request, asked) => {
+                        let asks = (&request, asked.as_ref());
+                        let taken = requests::take_upgrade(sockets, books, gate, key, asks, at);
+                        if let (Some(device), None) = (&taken, asked) {
+                            wake::begin(self.road_parts(), key, device, at);
+                            Step::Used(end)
+                        } else if taken.is_some_and(|client| self.admit(key, client, at)) {
                             Step::Frames(end)
                         } else {
                             Step::Over
-                        }
-                    }
-                    HeadStep::Wake(request) => {
-                        match requests::take_upgrade(sockets, books, gate, key, &request, at) {
-                            Some(admission) => {
-                                wake::begin(self.road_parts(), key, &admission, at);
-                                Step::Used(end)
-                            }
-                            None => Step::Over,
                         }
                     }
                 }

@@ -45,8 +45,10 @@ pub(crate) struct Sockets {
     settings: Arc<Settings>,
     rules: Bounds,
     sessions: Table<SessionKey, Session>,
-    /// The outputs for the edge, oldest first.
-    outputs: VecDeque<Output<Letter>>,
+    /// The outputs for the edge: the newest last; and those before them that it takes, the oldest last. In a `VecDeque`
+    /// one goes through memory whole, which waits until a core has stored the message before it.
+    outputs: Vec<Output<Letter>>,
+    leaving: Vec<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
     wheel: Wheel<Timer>,
     scratch: Scratch,
@@ -142,7 +144,8 @@ impl Sockets {
         Self {
             rules: Bounds::of(&settings),
             sessions: Table::new(settings.connections_per_shard()),
-            outputs: VecDeque::new(),
+            outputs: Vec::new(),
+            leaving: Vec::new(),
             wheel: Wheel::default(),
             scratch: Scratch {
                 spares: Spares::of(spare_outboxes(settings.shards)),

@@ -18,7 +18,7 @@ use crate::time::{Moment, Now, Wall};
 use crate::work_units;
 use crate::{check::Check, id::SessionKey, record::Version};
 use codec::http::{Head, decode, pairs};
-use codec::sigv4::{Stamp, parameter_name};
+use codec::sigv4::{Parameter, Stamp};
 use codec::{identifiers::ChannelArn, signal::Role};
 use std::borrow::Cow;
 
@@ -673,11 +673,11 @@ impl<'a> Claimed<'a> {
         for (name, value) in pairs(head.query().unwrap_or_default()) {
             let Ok(name) = decode(name) else { continue };
             let value = decode(value).unwrap_or(Cow::Borrowed(value));
-            match parameter_name(&name).unwrap_or_default() {
-                "X-Amz-ChannelARN" => claimed.channel = Some(channel_name(value)),
-                "X-Amz-ClientId" => claimed.client_id = Some(value),
-                "X-Amz-Credential" => claimed.key_id = Some(before_slash(value)),
-                "X-Amz-Date" => claimed.signed = Stamp::parse(value.as_bytes()),
+            match Parameter::of(name.as_bytes()) {
+                Some(Parameter::ChannelArn) => claimed.channel = Some(channel_name(value)),
+                Some(Parameter::ClientId) => claimed.client_id = Some(value),
+                Some(Parameter::Credential) => claimed.key_id = Some(before_slash(value)),
+                Some(Parameter::Date) => claimed.signed = Stamp::parse(value.as_bytes()),
                 _ => {}
             }
         }

@@ -113,7 +113,7 @@ impl Shard {
     fn offer_taken(&mut self, caller: CallRef) {
         let (sockets, directory, ..) = self.parts();
         let letter = Letter::CallTaken(directory.shard(), caller);
-        sockets.output(Output::Post(caller.shard, letter));
+        sockets.post(caller.shard, letter);
     }
 
     /// Sets the timer of a channel.
@@ -136,7 +136,8 @@ impl Shard {
             self.todo.take_later(caller, answer);
         } else {
             let letter = letter(here, caller, answer);
-            self.sockets.output(Output::Post(caller.shard, letter));
+            self.sockets
+                .output(Output::Post(caller.shard, Box::new(letter)));
         }
     }
 

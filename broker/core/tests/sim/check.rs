@@ -87,7 +87,7 @@ impl World {
                 }
                 Output::Admin(_) => unreachable!("pages are served without --lan elsewhere"),
                 Output::Ask(key) => self.looks.push_back(self.conn(shard, key)),
-                Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
+                Output::Post(to, letter) => refused.extend(self.post(shard, to, *letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),
                 Output::Reset(_) => {} // an abort follows

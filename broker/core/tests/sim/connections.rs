@@ -138,11 +138,13 @@ impl World {
         self.trace(shard, &("gone", conn, unacknowledged));
         self.model.gone(conn, unacknowledged);
         self.confirmed_is_there();
+        let asked = self.shards[shard].is_unconfirmed(session);
+        let unacknowledged = u32::try_from(unacknowledged).expect("little");
         self.handle(
             shard,
             Input::Gone {
                 session,
-                unacknowledged: u32::try_from(unacknowledged).expect("little"),
+                unacknowledged: if asked { unacknowledged } else { 0 },
             },
         );
         assert!(

@@ -129,9 +129,10 @@ impl<M: Machine> Sessions<M> {
         let Some(connection) = connection.filter(|it| it.at_rest()) else {
             return;
         };
+        let asks = self.machine.is_unconfirmed(session);
         let gone = Input::Gone {
             session,
-            unacknowledged: connection.unacknowledged(),
+            unacknowledged: if asks { connection.unacknowledged() } else { 0 },
         };
         drop(self.connections.remove(session, &mut io.counts));
         io.descriptors.closed();

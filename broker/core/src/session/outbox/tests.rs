@@ -176,6 +176,17 @@ fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
     }
 }
 
+/// The end of such a connection is not asked about.
+#[test]
+fn nothing_is_kept_of_a_peer_that_got_no_message() {
+    for message in [None, Some(1)] {
+        let (mut outbox, mut spares) = outbox_of(&[("end", message)]);
+        outbox.peer_is_over(Over::Closed);
+        outbox.sent(&mut spares, plain(3), Now(5), |_| ());
+        assert_eq!(outbox.is_empty(), message.is_none());
+    }
+}
+
 #[test]
 fn a_pong_confirms_what_was_before_its_ping() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1))]);

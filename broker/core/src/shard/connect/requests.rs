@@ -13,8 +13,8 @@ use crate::shard::{Fault, disconnect, onward};
 use crate::shard::{Gate, Sockets};
 use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
 use codec::control::{Call, ErrorKind, Operation};
-use codec::http::{Body, CONTINUE, Head, Meta, preflight, upgrade};
-use codec::sigv4::Refusal;
+use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
+use codec::sigv4::{Parameter, Refusal};
 use codec::sts;
 use std::sync::Arc;
 
@@ -32,10 +32,8 @@ pub(crate) struct Request<'a> {
 pub(crate) enum HeadStep<'a> {
     /// It is dealt with.
     Done(Step),
-    /// It asks for a WebSocket.
-    Upgrade(Request<'a>),
-    /// A device asks whether somebody waits for it.
-    Wake(Request<'a>),
+    /// It asks for a WebSocket; without one, a device asks whether somebody waits for it.
+    Upgrade(Request<'a>, Option<Upgrade<'a>>),
     /// It begins a call.
     Call(Request<'a>),
     /// It is on a connection to the credentials provider, which began with this.
@@ -83,7 +81,7 @@ pub(crate) fn take_head<'a>(
         return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
     }
     match upgrade(&request.head) {
-        Ok(Some(_)) => return HeadStep::Upgrade(request),
+        Ok(Some(asked)) => return HeadStep::Upgrade(request, Some(asked)),
         Ok(None) => {}
         Err(error) => {
             let purpose = upgrade_of(&request.head);
@@ -94,7 +92,7 @@ pub(crate) fn take_head<'a>(
         }
     }
     if is_wake(&request.head) && sockets.settings().presence.wake_poll {
-        return HeadStep::Wake(request);
+        return HeadStep::Upgrade(request, None);
     }
     if public_pages::is_admin_page(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
@@ -127,7 +125,7 @@ fn answer_head(
             next(request, close)
         }
         _ if is_wake(&request.head) => unknown_operation(sockets, books, key, request, at),
-        "GET" if upgrades::names(&request.head, "X-Amz-ChannelARN") => {
+        "GET" if upgrades::names(&request.head, Parameter::ChannelArn) => {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
             let fault = HeadFault::new(Check::NotWebsocket, 400, message);
             let purpose = upgrade_of(&request.head);
@@ -151,50 +149,45 @@ pub(crate) fn take_upgrade(
     books: &mut Books,
     gate: &mut Gate,
     key: SessionKey,
-    request: &Request<'_>,
+    (request, asked): (&Request<'_>, Option<&Upgrade<'_>>),
     at: Moment,
 ) -> Option<Admission> {
-    let asked = upgrade(&request.head).ok()?;
-    let purpose = match asked {
-        Some(_) => upgrade_of(&request.head),
-        None => Purpose::Wake,
-    };
+    let purpose = || asked.map_or(Purpose::Wake, |_| upgrade_of(&request.head));
     // The node that passed it on asks the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, at);
         return None;
     }
     let evidence = Evidence::of_head(&request.head);
-    if disconnect::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+    if sockets.drains() {
+        disconnect::refuses_in_drain(sockets, books, key, purpose(), &evidence, at);
         return None;
     }
-    let peer = sockets.session(key)?.peer();
-    let from = (&request.head, peer);
-    match upgrades::admission(sockets.settings(), books, gate, from, asked.as_ref(), at) {
+    let from = (&request.head, sockets.session(key)?.peer());
+    match upgrades::admission(sockets.settings(), books, gate, from, asked, at) {
         Err(refusal) => {
             let evidence = match refusal {
                 UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
                 UpgradeRefusal::Refused(..) | UpgradeRefusal::Denied(..) => evidence,
             };
             let refused = (&evidence, &refusal);
-            upgrades::refuse_upgrade(sockets, books, key, purpose, refused, at);
+            upgrades::refuse_upgrade(sockets, books, key, purpose(), refused, at);
         }
         // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
         Ok(_) if sockets.http(key).is_some_and(|http| http.ends_behind) => {
             sockets.close_when_sent(key, at);
         }
         Ok(admission) => {
-            if purpose == Purpose::Wake {
+            if asked.is_none() {
                 sockets.output(Output::KeepAlive(key));
             }
-            let identity = Identity::of(&admission.arn);
-            let home = sockets.placement().home(&identity, at.now);
-            match home {
+            match sockets
+                .placement()
+                .home(&Identity::of(&admission.arn), at.now)
+            {
                 Home::Here(shard) if shard == sockets.shard() => return Some(admission),
-                Home::Here(shard) => {
-                    sockets.hand_over(key, shard, admission, request.after, at);
-                }
-                Home::There(_) | Home::Nobody => {
+                Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, at),
+                home @ (Home::There(_) | Home::Nobody) => {
                     let whole = [request.text, request.after].concat();
                     let counted = sockets.count_onward();
                     let onward = onward::of_upgrade(admission, whole, counted);
@@ -393,7 +386,7 @@ fn is_wake(head: &Head<'_>) -> bool {
 
 /// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
 fn upgrade_of(head: &Head<'_>) -> Purpose {
-    Purpose::Upgrade(if upgrades::names(head, "X-Amz-ClientId") {
+    Purpose::Upgrade(if upgrades::names(head, Parameter::ClientId) {
         UpgradeRole::Viewer
     } else {
         UpgradeRole::Master

@@ -18,22 +18,9 @@ use crate::{check::Check, id::SessionKey, machine::Peer, settings::Settings, sha
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
 use codec::signal::{PRESENCE_PARAMETER, Role};
-use codec::sigv4::parameter_name;
+use codec::sigv4::Parameter;
 use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
-
-/// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
-const SINGLE: [&str; 9] = [
-    "X-Amz-ChannelARN",
-    "X-Amz-ClientId",
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
-    "X-Amz-Security-Token",
-];
 
 /// Why an upgrade is refused by the shard that accepted its connection.
 pub(crate) enum UpgradeRefusal {
@@ -60,7 +47,8 @@ pub(crate) fn admission(
     let found = single(head).map_err(|fault| UpgradeRefusal::Refused(Box::new(fault), None))?;
     let caller = gate.authenticate_upgrade(head, peer, at);
     let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
-    let [arn, client_id, ..] = found;
+    let value = |of: Parameter| found.get(of as usize).copied().flatten();
+    let (arn, client_id) = (value(Parameter::ChannelArn), value(Parameter::ClientId));
     let target = parameters(settings, head, arn, client_id);
     let target = target.and_then(|target| Ok((asks(settings, head, asked, &target)?, target)));
     let (asks, (arn, client_id, role_by)) = match target {
@@ -106,19 +94,19 @@ pub(crate) fn admission(
     Ok(admission)
 }
 
-/// The values of the parameters that may come once, in the order of [`SINGLE`].
-fn single<'h>(head: &Head<'h>) -> Result<[Option<&'h str>; SINGLE.len()], Fault> {
+/// The values of the protocol's parameters, undecoded, by their numbers. A second one of a name is refused, since two
+/// readers might disagree about which counts.
+fn single<'h>(head: &Head<'h>) -> Result<[Option<&'h str>; Parameter::COUNT], Fault> {
     let invalid = |check, message| Fault::new(check, ErrorKind::InvalidArgument, message);
-    let mut found = [const { None::<(Cow<'_, str>, &str)> }; SINGLE.len()];
+    let mut found = [const { None::<(Cow<'_, str>, &str)> }; Parameter::COUNT];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
         // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
         let name = decode(name).map_err(|_| {
             let message = "A query parameter's name is not percent-encoded UTF-8.";
             invalid(Check::QueryMalformed, message)
         })?;
-        let known = parameter_name(&name);
-        let place = known.and_then(|known| SINGLE.iter().position(|single| *single == known));
-        let Some(slot) = place.and_then(|place| found.get_mut(place)) else {
+        let known = Parameter::of(name.as_bytes());
+        let Some(slot) = known.and_then(|known| found.get_mut(known as usize)) else {
             continue;
         };
         if let Some((first, _)) = slot {
@@ -151,7 +139,7 @@ fn asks(
     if client_id.is_some() {
         return Err((Check::ArgumentInvalid, AS_VIEWER));
     }
-    if head.header("authorization").is_none() && names(head, "X-Amz-Signature") {
+    if head.header("authorization").is_none() && names(head, Parameter::Signature) {
         return Err((Check::ArgumentInvalid, PRESIGNED));
     }
     let waits = pairs(head.query().unwrap_or_default()).filter(|(name, _)| *name == "wait");
@@ -169,16 +157,15 @@ fn asks(
 
 /// Whether a viewer asks to be notified of the master. The signature is one of the whole query.
 fn wants_presence(head: &Head<'_>) -> bool {
-    let mut all = pairs(head.query().unwrap_or_default());
-    all.any(|(name, value)| {
+    pairs(head.query().unwrap_or_default()).any(|(name, value)| {
         value == "1" && decode(name).is_ok_and(|name| name == PRESENCE_PARAMETER)
     })
 }
 
 /// Whether the query has this parameter of the protocol.
-pub(crate) fn names(head: &Head<'_>, parameter: &str) -> bool {
+pub(crate) fn names(head: &Head<'_>, parameter: Parameter) -> bool {
     let mut all = pairs(head.query().unwrap_or_default());
-    all.any(|(name, _)| parameter_name(name) == Some(parameter))
+    all.any(|(name, _)| Parameter::of(name.as_bytes()) == Some(parameter))
 }
 
 /// The names in a query that names no channel, for operators. What is long may be a secret.

@@ -1,6 +1,6 @@
 //! The bytes that wait for a session's socket: appended, announced to the edge, and counted where it is behind.
 
-use crate::id::{Account, SessionKey};
+use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::session::outbox::{Launch, Load, Unsent};
 use crate::session::web_socket::WebSocket;
@@ -14,12 +14,21 @@ use codec::ws::{self, Receiver, Side};
 impl Sockets {
     #[inline]
     pub(crate) fn output(&mut self, output: Output<Letter>) {
-        self.outputs.push_back(output);
+        self.outputs.push(output);
+    }
+
+    /// A letter goes to a shard.
+    pub(crate) fn post(&mut self, to: ShardId, letter: Letter) {
+        self.output(Output::Post(to, Box::new(letter)));
     }
 
     /// The oldest output that the edge has not taken.
     pub(crate) fn next_output(&mut self) -> Option<Output<Letter>> {
-        self.outputs.pop_front()
+        if self.leaving.is_empty() {
+            std::mem::swap(&mut self.leaving, &mut self.outputs);
+            self.leaving.reverse();
+        }
+        self.leaving.pop()
     }
 
     /// Announces that a session has bytes to send.
@@ -29,7 +38,7 @@ impl Sockets {
             return;
         };
         if session.announces() {
-            self.outputs.push_back(Output::Send(key));
+            self.outputs.push(Output::Send(key));
         }
     }
 
@@ -96,7 +105,7 @@ impl Sockets {
             session.is_inner() || is_described && self.settings.signaling.proof == Proof::Pong;
         let behind = session.behind;
         if session.announces() {
-            self.outputs.push_back(Output::Send(to));
+            self.outputs.push(Output::Send(to));
         }
         if behind {
             self.weigh(to);

@@ -64,6 +64,7 @@ impl Script {
                         Output::Reset(_) => {}
                         Output::Drained => self.drained += 1,
                         Output::Post(to, letter) => {
+                            let letter = *letter;
                             if self.refuses && Shard::refusable(&letter) {
                                 self.shards[shard].handle(Input::Refused(letter), self.at);
                             } else if let Some(held) = &mut self.held {

@@ -136,7 +136,7 @@ impl Shards {
         self.looked_at = self.looked_at.max(machine.snapshot().records_read - before);
         while let Some(output) = machine.poll_output() {
             if let Output::Post(to, letter) = output {
-                mail.push_back((to.index(), letter));
+                mail.push_back((to.index(), *letter));
             }
         }
     }
