@@ -223,15 +223,14 @@ impl Shard {
                     HeadStep::Stranger(request) => {
                         requests::refuse_stranger(sockets, books, gate, key, &request, at)
                     }
-                    HeadStep::Upgrade(..) if sockets.http(key).is_some_and(|http| http.ended) => {
+                    HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
                         // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
                         sockets.finish(books, todo, key, at);
                         Step::Over
                     }
-                    HeadStep::Upgrade(request, asked) => {
-                        let asks = (&request, asked.as_ref());
-                        let taken = requests::take_upgrade(sockets, books, gate, key, asks, at);
-                        if let (Some(device), None) = (&taken, asked) {
+                    HeadStep::Upgrade(request) => {
+                        let taken = requests::take_upgrade(sockets, books, gate, key, &request, at);
+                        if let (Some(device), None) = (&taken, request.asked) {
                             wake::begin(self.road_parts(), key, device, at);
                             Step::Used(end)
                         } else if taken.is_some_and(|client| self.admit(key, client, at)) {

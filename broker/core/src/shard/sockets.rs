@@ -45,9 +45,10 @@ pub(crate) struct Sockets {
     settings: Arc<Settings>,
     rules: Bounds,
     sessions: Table<SessionKey, Session>,
-    /// The outputs for the edge: the newest last; and those before them that it takes, the oldest last. In a `VecDeque`
-    /// one goes through memory whole, which waits until a core has stored the message before it.
+    /// The outputs for the edge, the newest last. Not a `VecDeque`: its push is not inlined, so that an output is read
+    /// from memory, and a core waits until it has stored the message before it.
     outputs: Vec<Output<Letter>>,
+    /// Those before them, which the edge takes now, the oldest last.
     leaving: Vec<Output<Letter>>,
     /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
     wheel: Wheel<Timer>,

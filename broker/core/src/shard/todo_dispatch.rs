@@ -8,7 +8,7 @@ use crate::shard::directory::Waiting;
 use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
-use crate::{journal::EndReason, machine::Output, session::Session, time::Moment};
+use crate::{journal::EndReason, session::Session, time::Moment};
 
 impl Shard {
     /// Does what steps left, and what that leaves; then answers reach their callers, and the requests that waited for
@@ -136,8 +136,7 @@ impl Shard {
             self.todo.take_later(caller, answer);
         } else {
             let letter = letter(here, caller, answer);
-            self.sockets
-                .output(Output::Post(caller.shard, Box::new(letter)));
+            self.sockets.post(caller.shard, letter);
         }
     }
 

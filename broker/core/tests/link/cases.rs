@@ -279,7 +279,7 @@ fn links_share_what_may_wait_for_frames() {
     assert_eq!(
         events(&mut front),
         [],
-        "the front hears of room once half is free"
+        "room is announced when half is free"
     );
     carry(&mut front, &mut owner, 0);
     assert_eq!(events(&mut front), [Event::Room(id)]);

@@ -272,7 +272,7 @@ impl Script {
         self
     }
 
-    /// Plays a transcript. Those who follow are told just this, no more and no less.
+    /// Plays a transcript, and compares all that followers are told with this.
     pub(crate) fn tells(&mut self, transcript: &str, told: &str) {
         self.play(transcript);
         assert_eq!(self.told().join("; "), told);

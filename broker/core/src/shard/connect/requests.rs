@@ -26,6 +26,8 @@ pub(crate) struct Request<'a> {
     bytes: usize,
     /// The bytes that came behind it.
     after: &'a [u8],
+    /// The WebSocket that it asks for.
+    pub(crate) asked: Option<Upgrade<'a>>,
 }
 
 /// The next step of a whole head.
@@ -33,7 +35,7 @@ pub(crate) enum HeadStep<'a> {
     /// It is dealt with.
     Done(Step),
     /// It asks for a WebSocket; without one, a device asks whether somebody waits for it.
-    Upgrade(Request<'a>, Option<Upgrade<'a>>),
+    Upgrade(Request<'a>),
     /// It begins a call.
     Call(Request<'a>),
     /// It is on a connection to the credentials provider, which began with this.
@@ -66,6 +68,7 @@ pub(crate) fn take_head<'a>(
         text: bytes,
         bytes: bytes.len(),
         after,
+        asked: None,
     };
     if let Some(shown) = sockets.shown(key) {
         return HeadStep::Provider(request, shown);
@@ -81,8 +84,8 @@ pub(crate) fn take_head<'a>(
         return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
     }
     match upgrade(&request.head) {
-        Ok(Some(asked)) => return HeadStep::Upgrade(request, Some(asked)),
         Ok(None) => {}
+        Ok(asked) => return HeadStep::Upgrade(Request { asked, ..request }),
         Err(error) => {
             let purpose = upgrade_of(&request.head);
             let evidence = Evidence::of_head(&request.head);
@@ -92,7 +95,7 @@ pub(crate) fn take_head<'a>(
         }
     }
     if is_wake(&request.head) && sockets.settings().presence.wake_poll {
-        return HeadStep::Upgrade(request, None);
+        return HeadStep::Upgrade(request);
     }
     if public_pages::is_admin_page(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
@@ -149,9 +152,10 @@ pub(crate) fn take_upgrade(
     books: &mut Books,
     gate: &mut Gate,
     key: SessionKey,
-    (request, asked): (&Request<'_>, Option<&Upgrade<'_>>),
+    request: &Request<'_>,
     at: Moment,
 ) -> Option<Admission> {
+    let asked = request.asked.as_ref();
     let purpose = || asked.map_or(Purpose::Wake, |_| upgrade_of(&request.head));
     // The node that passed it on asks the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
@@ -181,13 +185,12 @@ pub(crate) fn take_upgrade(
             if asked.is_none() {
                 sockets.output(Output::KeepAlive(key));
             }
-            match sockets
-                .placement()
-                .home(&Identity::of(&admission.arn), at.now)
-            {
+            let identity = Identity::of(&admission.arn);
+            let home = sockets.placement().home(&identity, at.now);
+            match home {
                 Home::Here(shard) if shard == sockets.shard() => return Some(admission),
                 Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, at),
-                home @ (Home::There(_) | Home::Nobody) => {
+                Home::There(_) | Home::Nobody => {
                     let whole = [request.text, request.after].concat();
                     let counted = sockets.count_onward();
                     let onward = onward::of_upgrade(admission, whole, counted);
