@@ -5,7 +5,9 @@ use crate::shard_transcripts::words::spoken;
 use broker_core::event::{Kind, Outcome};
 use broker_core::machine::Input;
 use broker_core::settings::Settings;
-use broker_core::shard::{FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, Question};
+use broker_core::shard::{
+    DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, Question,
+};
 use broker_core::time::Moment;
 use codec::signal::Action;
 use std::sync::Arc;
@@ -346,20 +348,25 @@ fn what_waits_for_an_offer_that_makes_room_keeps_its_order() {
     );
 }
 
-/// A master's message answers an offer when it comes, also one that a test held back until then.
-#[test]
-fn what_waits_for_an_offer_follows_an_answer_that_was_held_back() {
-    let mut script = Script::opened();
+/// A fault of the next message that it is about.
+fn once(script: &mut Script, act: FaultAct) {
     script.inspect(&Question::AddFault(Arc::new(FaultRule {
         number: 1,
         matches: FaultMatch::default(),
-        act: FaultAct::Message(MessageAct::Delay(3_000)),
+        act,
         skip: 0,
         times: Some(1),
         chance: None,
         lasts_ms: None,
         counts: FaultCounts::default(),
     })));
+}
+
+/// A master's message answers an offer when it comes, also one that a test held back until then.
+#[test]
+fn what_waits_for_an_offer_follows_an_answer_that_was_held_back() {
+    let mut script = Script::opened();
+    once(&mut script, FaultAct::Message(MessageAct::Delay(3_000)));
     script.play(
         "m > ICE_CANDIDATE p1 to v1               |
          v1 > SDP_OFFER p2                        | m < SDP_OFFER p2 from v1
@@ -370,6 +377,22 @@ fn what_waits_for_an_offer_follows_an_answer_that_was_held_back() {
          time 1s                                  |
          time 800ms                               | v1 < ICE_CANDIDATE p1; m-b < ICE_CANDIDATE p3 from v1
          time 5s                                  |",
+    );
+}
+
+/// An offer that a test held back on its way from where it was kept is its viewer's still.
+#[test]
+fn an_offer_that_was_kept_and_held_back_is_given_once_more() {
+    let mut script = Script::opened();
+    once(&mut script, FaultAct::Delivery(DeliveryAct::Delay(1_000)));
+    script.play(
+        "m > close 1000                           | m < close 1000; m < end
+         v1 > SDP_OFFER p1                        |
+         m-b connects                             | m-b < 101
+         time 1100ms                              | m-b < SDP_OFFER p1 from v1
+         m-b > close 1000                         | m-b < close 1000; m-b < end
+         m-c connects                             | m-c < 101
+         time 2100ms                              | m-c < SDP_OFFER p1 from v1",
     );
 }
 

@@ -65,7 +65,7 @@ impl Faults {
 /// A message that is delivered later.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// The connection that sent it; `None` when it was kept, which forgets that.
+    /// The connection that sent it; `None` when it was kept: only `launch` knows that of a viewer then.
     pub(crate) from: Option<SessionKey>,
     pub(crate) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.

@@ -286,10 +286,11 @@ fn hold(
 /// A message that was held back goes on, wherever its recipient is by then.
 pub(crate) fn release(mut parts: Parts<'_>, message: HeldMessage, at: Moment) {
     parts.books.count_unkept();
-    let nobody = SessionKey::unpack(NOBODY);
-    let from = (message.from.unwrap_or(nobody), message.viewer.as_deref());
+    let from = (message.from).unwrap_or_else(|| SessionKey::unpack(NOBODY));
+    let by = message.launch.from.unwrap_or(from);
+    let by = (by, message.viewer.as_deref());
     let asked = (message.launch.action, &*message.recipient);
-    let accepted = parts.directory.accept(message.channel, from, asked, at.now);
+    let accepted = parts.directory.accept(message.channel, by, asked, at.now);
     let launch = Launch {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
@@ -297,7 +298,7 @@ pub(crate) fn release(mut parts: Parts<'_>, message: HeldMessage, at: Moment) {
         ..message.launch
     };
     let passing = Passing {
-        from: from.0,
+        from,
         channel: message.channel,
         launch,
         delivery: Delivery {

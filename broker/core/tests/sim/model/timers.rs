@@ -315,6 +315,11 @@ impl Model {
             Item::GoAway | Item::Ping => self.may_return(id),
             Item::Close(_, reason) if reason == "Ping not answered" => self.may_return(id),
             Item::ReconnectIce => channel.is_some_and(|channel| self.member_is_due(channel)),
+            // It had its slot again, and a message that recalls it.
+            Item::Close(_, reason) if reason == "Going away" => {
+                let ws = self.conns[id].ws.as_ref();
+                ws.is_some_and(|ws| self.now < ws.ends) && self.may_return(id)
+            }
             _ => false,
         }
     }
