@@ -22,18 +22,35 @@ use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
 use codec::{signal::Action, ws};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::ops::Range;
 
 /// One message in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Offsets of its frame's begin and end in the buffer, in bytes.
-    pub begin: usize,
+    /// Offset of its frame in the buffer, and its length, in bytes.
+    begin: u32,
     /// See `begin`.
-    pub end: usize,
+    pub bytes: u32,
     /// The message.
     pub launch: Launch,
     /// When its last byte was handed to the kernel, and how many bytes on the wire were by then.
     pub written: (Now, u64),
+}
+
+/// It is one line of a cache, and a busy connection has several.
+const _: () = assert!(size_of::<Mark>() == 64);
+
+/// A place in a buffer: what waits for a connection is at most a gigabyte.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+impl Mark {
+    /// Where its frame is in the buffer.
+    fn frame(&self) -> Range<usize> {
+        self.begin as usize..(self.begin + self.bytes) as usize
+    }
 }
 
 /// The properties of a message under way to a socket.
@@ -57,8 +74,8 @@ pub(crate) struct Launch {
     /// was kept there with what came before it.
     pub first: bool,
     /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
-    /// measured.
-    pub accepted_us: Option<u32>,
+    /// measured, nor what came at 0.
+    pub accepted_us: Option<NonZeroU32>,
 }
 
 /// Waiting bytes, by kind.
@@ -76,6 +93,7 @@ pub(crate) struct Outbox(Option<Box<Buffer>>);
 
 /// The buffer of an outbox that is not empty.
 #[derive(Debug, Default)]
+#[repr(C)] // what each message needs is in its first two lines
 struct Buffer {
     bytes: Vec<u8>,
     start: usize,
@@ -85,11 +103,11 @@ struct Buffer {
     /// How many of the marks are written, and their bytes.
     written: usize,
     written_bytes: usize,
+    /// Bytes of messages written since the kernel was asked.
+    unasked: usize,
     /// Bytes on the wire since the buffer was taken, and how many of them were confirmed.
     on_wire: u64,
     confirmed: u64,
-    /// Bytes of messages written since the kernel was asked.
-    unasked: usize,
     /// Where the messages ended that were taken back after they were written, and how many of these were confirmed all
     /// the same.
     returned: VecDeque<u64>,
@@ -400,8 +418,8 @@ impl Outbox {
         write(&mut buffer.bytes);
         let end = buffer.bytes.len();
         buffer.marks.push_back(Mark {
-            begin,
-            end,
+            begin: offset(begin),
+            bytes: offset(end - begin),
             launch,
             written: (Now(0), 0),
         });
@@ -434,24 +452,24 @@ impl Outbox {
         buffer.launched = buffer.launched.saturating_sub(bytes);
         buffer.on_wire += on_wire as u64;
         while let Some(mark) = buffer.marks.get_mut(buffer.written)
-            && mark.end <= buffer.start
+            && mark.frame().end <= buffer.start
         {
             // Which byte of a record is its last one is not known: the record's is.
             let behind = if on_wire == bytes {
-                buffer.start - mark.end
+                buffer.start - mark.frame().end
             } else {
                 0
             };
             mark.written = (now, buffer.on_wire.saturating_sub(behind as u64));
             written(mark);
-            let bytes = mark.end - mark.begin;
-            buffer.of_messages -= mark.end - mark.begin.max(from);
-            buffer.written_bytes += bytes;
-            buffer.unasked += bytes;
+            let Range { start, end } = mark.frame();
+            buffer.of_messages -= end - start.max(from);
+            buffer.written_bytes += end - start;
+            buffer.unasked += end - start;
             buffer.written += 1;
         }
         if let Some(begun) = buffer.marks.get(buffer.written) {
-            buffer.of_messages -= buffer.start.saturating_sub(begun.begin.max(from));
+            buffer.of_messages -= buffer.start.saturating_sub(begun.frame().start.max(from));
         }
         let messages = before - buffer.of_messages;
         let control = buffer.start - from - messages;
@@ -524,30 +542,27 @@ impl Outbox {
             return Vec::new();
         };
         let left = buffer.start + buffer.launched;
-        let keep = buffer
-            .marks
-            .iter()
-            .take_while(|mark| mark.begin < left)
-            .count();
+        let begun = |mark: &&Mark| mark.frame().start < left;
+        let keep = buffer.marks.iter().take_while(begun).count();
         let taken: Vec<Mark> = buffer.marks.drain(keep..).collect();
         if let Some(proof) = &mut buffer.proof {
             proof.covers = proof.covers.min(keep);
         }
-        let bytes = |mark: &Mark| mark.end - mark.begin;
-        buffer.of_messages -= taken.iter().map(bytes).sum::<usize>();
+        buffer.of_messages -= taken.iter().map(|mark| mark.bytes as usize).sum::<usize>();
         let Some(first) = taken.first() else {
             return Vec::new();
         };
-        let base = first.begin;
+        let base = first.frame().start;
         let unsent = taken.iter().map(|mark| buffer.unsent_of(mark, false));
         let unsent = unsent.collect();
         // What is between them moves up.
         let old = buffer.bytes.split_off(base);
         let mut at = base;
         for mark in taken {
-            let control = old.get(at - base..mark.begin - base);
+            let Range { start, end } = mark.frame();
+            let control = old.get(at - base..start - base);
             buffer.bytes.extend_from_slice(control.unwrap_or_default());
-            at = mark.end;
+            at = end;
         }
         let control = old.get(at - base..);
         buffer.bytes.extend_from_slice(control.unwrap_or_default());
@@ -570,9 +585,9 @@ impl Outbox {
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
-    /// Gives the bytes back that nothing needs, and the buffer where it is empty. Of one whose messages were taken back
-    /// the positions stay until the connection ends, and a ping under way until its pong has come: the same message, if
-    /// it comes again, has a ping of the same number.
+    /// Gives the bytes back that nothing needs, of a large buffer once they are more than half of it, and the buffer
+    /// where it is empty. Of one whose messages were taken back the positions stay until the connection ends, and a
+    /// ping under way until its pong has come: the same message, if it comes again, has a ping of the same number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -580,7 +595,10 @@ impl Outbox {
         let spent = buffer.spent();
         if spent < buffer.bytes.len() {
             if spent > COMPACT_BYTES && spent > buffer.bytes.len() / 2 {
-                buffer.compact(spent);
+                buffer.bytes.drain(..spent);
+                buffer.start -= spent;
+                let marks = buffer.marks.iter_mut();
+                marks.for_each(|mark| mark.begin -= offset(spent));
             }
         } else if buffer.is_forgotten() {
             self.reset(spares);
@@ -611,14 +629,14 @@ impl Buffer {
     #[inline]
     fn spent(&self) -> usize {
         let first = self.marks.front();
-        first.map_or(self.start, |mark| mark.begin.min(self.start))
+        first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
     /// A message at the front is written no more: it was confirmed, or taken back.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;
-        self.written_bytes -= mark.end - mark.begin;
+        self.written_bytes -= mark.bytes as usize;
         if let Some(proof) = &mut self.proof {
             proof.covers = proof.covers.saturating_sub(1);
         }
@@ -631,7 +649,7 @@ impl Buffer {
     }
 
     fn frame_of(&self, mark: &Mark) -> &[u8] {
-        let frame = self.bytes.get(mark.begin..mark.end);
+        let frame = self.bytes.get(mark.frame());
         frame.unwrap_or_default()
     }
 
@@ -640,16 +658,6 @@ impl Buffer {
             launch: mark.launch,
             written,
             frame: ws::whole(self.frame_of(mark)),
-        }
-    }
-
-    /// Moves what is left to the front, once more than half of a large buffer is spent.
-    fn compact(&mut self, spent: usize) {
-        self.bytes.drain(..spent);
-        self.start -= spent;
-        for mark in &mut self.marks {
-            mark.begin -= spent;
-            mark.end -= spent;
         }
     }
 }

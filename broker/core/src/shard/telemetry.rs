@@ -237,7 +237,7 @@ impl Books {
         self.counters.frame(frame_bytes);
         if let Some(accepted_us) = launch.accepted_us {
             let delivery = &mut self.counters.delivery;
-            self.delivery_times.record(accepted_us, at, delivery);
+            self.delivery_times.record(accepted_us.get(), at, delivery);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::time::{Moment, Now};
 use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
 use codec::base64;
 use codec::signal::{Action, Delivery, Request, StatusFault};
+use std::num::NonZeroU32;
 
 /// Why a message that was understood is not passed on.
 pub(crate) enum Unadmitted {
@@ -140,7 +141,7 @@ pub(crate) fn route<'a>(
         counted: true,
         from: viewer.map(|_| sender.session),
         first: sender.first,
-        accepted_us: Some(at.micros),
+        accepted_us: NonZeroU32::new(at.micros),
     };
     let passing = Passing {
         from: sender.session,

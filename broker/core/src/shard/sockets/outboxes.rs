@@ -170,7 +170,7 @@ impl Sockets {
         let spares = &mut self.scratch.spares;
         let (mut frames, mut much) = (0, false);
         let freed = session.outbox.sent(spares, (bytes, on_wire), now, |mark| {
-            let frame = mark.end - mark.begin;
+            let frame = mark.bytes as usize;
             written(&mut mark.launch, frame);
             messages += 1;
             frames += frame;

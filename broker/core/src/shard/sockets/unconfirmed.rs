@@ -59,16 +59,6 @@ pub(crate) struct Gone {
     confirms: Option<Now>,
 }
 
-impl Unconfirmed {
-    /// When the next connection is to be asked.
-    fn next(&self) -> Option<Now> {
-        let fresh = self.fresh.front().map(|(since, _)| first_ask(*since));
-        let again = self.again.first().map(|(due, _)| *due);
-        let pinged = self.pinged.front().map(|(due, _)| *due);
-        fresh.into_iter().chain(again).chain(pinged).min()
-    }
-}
-
 /// When a connection is asked for the first time whose first message was written then: several at once.
 fn first_ask(since: Now) -> Now {
     let due = since.after(ASK_AFTER_MS);
@@ -91,7 +81,11 @@ impl Sockets {
     /// When the next connection is to be asked.
     #[inline]
     pub(crate) fn next_ask(&self) -> Option<Now> {
-        self.unconfirmed.next()
+        let list = &self.unconfirmed;
+        let fresh = list.fresh.front().map(|(since, _)| first_ask(*since));
+        let again = list.again.first().map(|(due, _)| *due);
+        let pinged = list.pinged.front().map(|(due, _)| *due);
+        fresh.into_iter().chain(again).chain(pinged).min()
     }
 
     /// The next connection that is to be asked by `now`: it is listed no longer.
@@ -146,10 +140,8 @@ impl Sockets {
             return false;
         };
         let outbox = &mut session.outbox;
-        let (bytes, doubtful) = (
-            outbox.unconfirmed_bytes(),
-            outbox.doubtful_since().is_some(),
-        );
+        let bytes = outbox.unconfirmed_bytes();
+        let doubtful = outbox.doubtful_since().is_some();
         act(outbox, &mut self.scratch.spares);
         self.unconfirmed.bytes -= bytes - outbox.unconfirmed_bytes();
         let ends = doubtful && outbox.doubtful_since().is_none();
