@@ -313,7 +313,9 @@ impl Model {
         let channel = self.conns[id].ws.as_ref().map(|ws| ws.channel);
         match item {
             Item::GoAway | Item::Ping => self.may_return(id),
-            Item::Close(_, reason) if reason == "Ping not answered" => self.may_return(id),
+            Item::Close(code, reason) if *code >= 4000 || reason == "Ping not answered" => {
+                self.may_return(id) // codes of scripts begin there
+            }
             Item::ReconnectIce => channel.is_some_and(|channel| self.member_is_due(channel)),
             // It had its slot again, and a message that recalls it.
             Item::Close(_, reason) if reason == "Going away" => {
