@@ -41,7 +41,7 @@ pub(crate) struct Mark {
 /// It is one line of a cache, and a busy connection has several.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// A place in a buffer: what waits for a connection is at most a gigabyte.
+/// A place in a buffer, or a length: `outbox_bytes` is at most a gigabyte, and as much may be spent before it.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -49,7 +49,7 @@ fn offset(bytes: usize) -> u32 {
 impl Mark {
     /// Where its frame is in the buffer.
     fn frame(&self) -> Range<usize> {
-        self.begin as usize..(self.begin + self.bytes) as usize
+        self.begin as usize..self.begin as usize + self.bytes as usize
     }
 }
 
@@ -393,7 +393,7 @@ impl Outbox {
     /// that was begun, which goes out all the same, before our own close frame.
     pub(crate) fn peer_is_over(&mut self, over: Over) {
         let buffer = self.0.as_mut();
-        if let Some(buffer) = buffer.filter(|it| !(it.marks.is_empty() && it.is_forgotten())) {
+        if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
             buffer.over.get_or_insert((over, buffer.on_wire));
         }
     }

@@ -272,7 +272,7 @@ impl Script {
         self
     }
 
-    /// Plays a transcript, and compares all that followers are told with this.
+    /// Plays a transcript. Followers must be told `told`, and nothing else.
     pub(crate) fn tells(&mut self, transcript: &str, told: &str) {
         self.play(transcript);
         assert_eq!(self.told().join("; "), told);
