@@ -156,6 +156,8 @@ def until(part):
     while part not in seen:
         seen += os.read(terminal, 65536)
 until(b"ready http")
+if "RUST_LOG" in os.environ:
+    until(b" INFO ")  # written by another thread: before the ready line or after it
 if act == "closed":
     os.close(terminal)
 else:
