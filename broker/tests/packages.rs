@@ -2,8 +2,7 @@
 //! the files of `dist/`, which must be there. And rules of release.sh and the pages that hold without them.
 
 use serde_json::Value;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output};
 
@@ -85,9 +84,9 @@ fn an_unknown_part_is_refused_and_the_parts_are_named() {
 fn another_platform_is_refused_and_nothing_is_made() {
     let folder = std::env::temp_dir().join(format!("heliograph-uname-{}", process::id()));
     fs::create_dir_all(&folder).expect("a folder");
-    let uname = folder.join("uname");
-    fs::write(&uname, "#!/bin/sh\necho Linux aarch64\n").expect("a script");
-    fs::set_permissions(&uname, Permissions::from_mode(0o755)).expect("a mode");
+    let text = folder.join("script");
+    fs::write(&text, "#!/bin/sh\necho Linux aarch64\n").expect("a script");
+    testkit::install(&text, &folder.join("uname"));
     let path = std::env::var("PATH").expect("a path");
     let release = root().join("deploy/release.sh");
     let mut command = Command::new(release.canonicalize().expect("a path"));

@@ -112,6 +112,19 @@ impl Directory {
     }
 }
 
+/// Puts an executable copy of a file at a path, by a process of its own.
+///
+/// A file that this process wrote cannot be run (ETXTBSY) while a child that another thread has just forked holds it
+/// open, as every child does until it runs its own program.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn install(from: &Path, to: &Path) {
+    let mut command = Command::new("install");
+    let status = command.args(["-m", "755"]).args([from, to]).status();
+    assert!(status.is_ok_and(|status| status.success()), "{to:?}");
+}
+
 impl AsRef<Path> for Directory {
     fn as_ref(&self) -> &Path {
         &self.0

@@ -6,7 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use testkit::{Directory, Exit, run};
+use testkit::{Directory, Exit, install, run};
 
 /// A configuration whose ports are free.
 const PORTS: &str =
@@ -281,15 +281,14 @@ fn the_limits_of_a_process_are_named_with_their_remedies() {
 fn a_clock_that_nobody_sets_is_a_warning() {
     let directory = directory();
     directory.file("broker.toml", PORTS);
-    let program = directory.file("timedatectl", "");
     let path = format!(
         "{}:{}",
         directory.path("").display(),
         std::env::var("PATH").unwrap()
     );
     let says = |script: &str| {
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let script = directory.file("script", &format!("#!/bin/sh\n{script}\n"));
+        install(&script, &directory.path("timedatectl"));
         let mut command = broker(&["doctor", "--config", "broker.toml", "--json"]);
         run(command.env("PATH", &path).current_dir(&directory))
     };

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use testkit::until;
+use testkit::{install, until};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -150,7 +150,7 @@ impl User {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory).expect("a new directory");
         chown(&directory, Some(id), Some(id)).expect("root may");
-        fs::copy(binary(), directory.join("heliograph")).expect("room for the binary");
+        install(&binary(), &directory.join("heliograph"));
         Some(Self {
             id,
             directory,
