@@ -1,12 +1,14 @@
 //! Facts of the build that `heliograph version` reports: variables for the compiler, of cargo, rustc and git.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let rustc = variable("RUSTC");
     set("TARGET", &variable("TARGET"));
-    set("PROFILE", &variable("PROFILE"));
+    let profile = profile(&variable("OUT_DIR")).unwrap_or_else(|| variable("PROFILE"));
+    set("PROFILE", &profile);
     set(
         "RUSTC",
         &output(&rustc, &["--version"]).unwrap_or_else(|| "rustc".into()),
@@ -15,7 +17,7 @@ fn main() {
     println!("cargo:rerun-if-changed=Cargo.toml");
     println!("cargo:rerun-if-env-changed={COMMIT}");
     // Tests are built again and again, for commits that change nothing they are built from.
-    if variable("PROFILE") == "release" && checked_out() {
+    if profile != "debug" && checked_out() {
         return;
     }
     let id = variable(COMMIT);
@@ -26,6 +28,13 @@ fn main() {
     if !id.is_empty() {
         set("COMMIT", &id);
     }
+}
+
+/// Name of the profile's folder: `debug`, `release`, `dist`. Cargo's variable has only the first two, and names the profile that
+/// another one inherits from. The path ends with PROFILE/build/PACKAGE/out.
+fn profile(out_dir: &str) -> Option<String> {
+    let folder = Path::new(out_dir).ancestors().nth(3)?;
+    Some(folder.file_name()?.to_str()?.to_owned())
 }
 
 /// Sets the commit that is checked out, and whether files differ from it. False without git or its folder.

@@ -106,7 +106,7 @@ fn the_image_runs_the_broker_as_a_user_without_rights() {
             "a version, not a moving name: {base}"
         );
     }
-    assert!(CONTAINER.contains("cargo build --release --locked -p broker"));
+    assert!(CONTAINER.contains("cargo build --profile dist --locked -p broker"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ main() {
   cpus="$(nproc --all)"
   mkdir -p "$(dirname "$log")"
   rm -f "$log".[1-9]
-  cargo test --release --locked -p broker --test live --no-run
+  cargo test --profile dist --locked -p broker --test live --no-run
   [ "${1:-}" != build ] || return 0
   if [ "$cpus" -gt 1 ]; then
     others=(taskset -c "1-$((cpus - 1))")
@@ -31,7 +31,7 @@ main() {
   local code=0 round rounds="${ATTACKS_ROUNDS:-3}" late=()
   set -- "${@/#/attacks::}"
   for ((round = 1; round <= rounds; round++)); do
-    "${others[@]}" cargo test --release --locked -p broker --test live -- "$@" --skip attacks::selftest --test-threads 1 \
+    "${others[@]}" cargo test --profile dist --locked -p broker --test live -- "$@" --skip attacks::selftest --test-threads 1 \
       --nocapture >"$log.$round" 2>&1 || code=$?
     # The test runner leaves a test's name in front of its first line.
     mapfile -t late < <(grep -o 'late attacks::[a-z_:]*' "$log.$round" | cut -d ' ' -f 2 | sort -u)

@@ -17,5 +17,5 @@ esac
 # As check.sh builds, so that what it builds is used again.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 # All tests, so that both programs are built like those of check.sh.
-cargo test --locked --no-run
-cargo test --locked --test live -- --include-ignored --nocapture --test-threads 1 clients::blocks::
+cargo test --locked -p broker -p loadgen --no-run
+cargo test --locked -p broker -p loadgen --test live -- --include-ignored --nocapture --test-threads 1 clients::blocks::

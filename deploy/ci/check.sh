@@ -31,6 +31,8 @@ export HELIOGRAPH_CLIENTS="$clients"
 . deploy/ci/install.sh
 . deploy/ci/stamps.sh
 
+# Packages whose tests the gate runs: together, so that all steps share what is built.
+readonly tested=(--workspace --exclude benches --exclude etcd-generator --exclude documents)
 # Ignored tests that the gate runs, beside all that are not ignored, by parts of their names. The long check beside each step
 # runs the rest.
 readonly gate_clients=(
@@ -65,10 +67,10 @@ steps() {
   gate 60 stamps stamps
   gate 60 rules rules
   gate 600 lints cargo clippy --workspace --all-targets --locked -- -D warnings
-  gate 900 build cargo test --locked --no-run
-  gate 600 tests cargo test --locked --no-fail-fast -- --show-output
-  gate 120 supply-chain cargo test --locked --test checks -- --include-ignored --nocapture supply::
-  gate 120 signature-of-botocore cargo test --locked --test wire -- --ignored
+  gate 900 build cargo test --locked "${tested[@]}" --no-run
+  gate 600 tests cargo test --locked "${tested[@]}" --no-fail-fast -- --show-output
+  gate 120 supply-chain cargo test --locked "${tested[@]}" --test checks -- --include-ignored --nocapture supply::
+  gate 120 signature-of-botocore cargo test --locked "${tested[@]}" --test wire -- --ignored
   gate 600 clients ignored live 6 "${gate_clients[@]}"
   gate 300 browsers ignored live 2 "${gate_browsers[@]}"
   beside 600 etcd ignored etcd 4 "${gate_etcd[@]}"
@@ -101,7 +103,7 @@ steps() {
 ignored() {
   local program="$1" at_once="$2"
   shift 2
-  cargo test --locked --test "$program" -- --ignored --show-output --test-threads "$at_once" "$@"
+  cargo test --locked "${tested[@]}" --test "$program" -- --ignored --show-output --test-threads "$at_once" "$@"
 }
 
 rules() {
@@ -117,11 +119,11 @@ model() {
 
 # Steps beside them come first; at a nicer level than this, whatever else the machine does would leave it nothing.
 fuzz() {
-  FUZZ_RUNS="$1" nice -n 5 cargo test --locked --test wire --test etcd fuzz::
+  FUZZ_RUNS="$1" nice -n 5 cargo test --locked "${tested[@]}" --test wire --test etcd fuzz::
 }
 
 simulation() {
-  SIM_SEEDS="$1" CLUSTER_SEEDS="$2" nice -n 5 cargo test --locked --test behaviour worlds
+  SIM_SEEDS="$1" CLUSTER_SEEDS="$2" nice -n 5 cargo test --locked "${tested[@]}" --test behaviour worlds
 }
 
 # Optimised, each program by itself, as a user builds them. An image has files of root.
@@ -131,7 +133,7 @@ packages() {
   # shellcheck disable=SC2086
   deploy/release.sh tools binary book deb wheel npm $image sums
   cargo test --locked -p documents
-  cargo test --locked --test checks -- --ignored --show-output --test-threads 1 packages::
+  cargo test --locked "${tested[@]}" --test checks -- --ignored --show-output --test-threads 1 packages::
 }
 
 # Whether the long checks are recent enough for these files; and whether that would be noticed.

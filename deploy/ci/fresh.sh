@@ -4,7 +4,7 @@
 #
 #   root     mmdebstrap: Debian's essential packages, apt and certificates, nothing else
 #   clone    git and a C compiler, as the README says; the clone
-#   user     cargo run --release -p broker -- serve --dev, until its ready line; a request; SIGTERM, exit code 0: as an
+#   user     cargo run -p broker -- serve --dev, until its ready line; a request; SIGTERM, exit code 0: as an
 #            ordinary user, without capabilities, under Debian's default limits (8 MiB of locked memory)
 #   serve    the same as root, with what the user built
 #   clients  the steps of check.sh that install, as far as Debian, Python and node packages go
@@ -128,7 +128,7 @@ step_check() {
 # The first command of the README, behind words that say as whom.
 serve() {
   local log="$FRESH_ROOT/var/tmp/serve.log" started="$SECONDS" code=0 broker
-  inside "$checkout" "$@" cargo run --release -p broker -- serve --dev >"$log" 2>&1 &
+  inside "$checkout" "$@" cargo run -p broker -- serve --dev >"$log" 2>&1 &
   broker=$!
   until grep -q '^ready ' "$log"; do
     kill -0 "$broker" 2>/dev/null || { cat "$log"; echo "it ended before it was ready"; return 1; }

@@ -3,5 +3,5 @@
 # compare them (broker/tests/live/golden.rs, loadgen/tests/golden.rs) are in the gate.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-RENEW=1 cargo test --locked --test live --test load golden::
+RENEW=1 cargo test --locked -p broker -p loadgen --test live --test load golden::
 echo "written; look at what is different: git diff broker/tests/data/golden"

@@ -15,17 +15,17 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
 
-target="${CARGO_TARGET_DIR:-target}/release"
+target="${CARGO_TARGET_DIR:-target}/dist"
 if [ -z "${BROKER:-}" ]; then
-  cargo build --release --locked -p broker
-  BROKER="$target/broker"
+  cargo build --profile dist --locked -p broker
+  BROKER="$target/heliograph"
 fi
 if [ -z "${LOADGEN:-}" ]; then
-  cargo build --release --locked -p loadgen
+  cargo build --profile dist --locked -p loadgen
   LOADGEN="$target/loadgen"
 fi
 if [ "${CHANNELS:-0}" -gt 0 ] && [ -z "${FILL:-}" ]; then
-  cargo build --release --locked -p broker --example fill_registry
+  cargo build --profile dist --locked -p broker --example fill_registry
   FILL="$target/examples/fill_registry"
 fi
 exec python3 deploy/ci/memory.py --broker "$BROKER" --loadgen "$LOADGEN" --channels "${CHANNELS:-0}" --fill "${FILL:-}"

@@ -23,11 +23,11 @@ exec </dev/null
 seconds="${1:-1800}"
 [[ "$seconds" =~ ^[1-9][0-9]*$ ]] || { echo "soak.sh takes a number of seconds, such as 1800"; exit 2; }
 if [ -z "${BROKER:-}" ]; then
-  cargo build --release --locked -p broker
-  BROKER="${CARGO_TARGET_DIR:-target}/release/broker"
+  cargo build --profile dist --locked -p broker
+  BROKER="${CARGO_TARGET_DIR:-target}/dist/heliograph"
 fi
 if [ -z "${LOADGEN:-}" ]; then
-  cargo build --release --locked -p loadgen
-  LOADGEN="${CARGO_TARGET_DIR:-target}/release/loadgen"
+  cargo build --profile dist --locked -p loadgen
+  LOADGEN="${CARGO_TARGET_DIR:-target}/dist/loadgen"
 fi
 exec python3 deploy/ci/soak.py --seconds "$seconds" --broker "$BROKER" --loadgen "$LOADGEN"

@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--window", type=int, default=4)
-    parser.add_argument("--loadgen", default="target/release/loadgen")
+    parser.add_argument("--loadgen", default="target/dist/loadgen")
     parser.add_argument("servers", nargs="+", metavar="NAME=BROKER", type=server)
     options = parser.parse_args()
     for program in ("perf", options.loadgen):

@@ -14,13 +14,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
 
-target="${CARGO_TARGET_DIR:-target}/release"
+target="${CARGO_TARGET_DIR:-target}/dist"
 if [ -z "${BROKER:-}" ]; then
-  cargo build --release --locked -p broker
+  cargo build --profile dist --locked -p broker
   BROKER="$target/heliograph"
 fi
 if [ -z "${LOADGEN:-}" ]; then
-  cargo build --release --locked -p loadgen
+  cargo build --profile dist --locked -p loadgen
   LOADGEN="$target/loadgen"
 fi
 exec python3 deploy/ci/wakes.py --broker "$BROKER" --loadgen "$LOADGEN" --calls "${CALLS:-500}" \

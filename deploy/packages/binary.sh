@@ -16,7 +16,7 @@ mkdir -p "$STAGE/debug"
 # Each by itself, as from source: together they would share features that neither has alone. Side by side, since most of
 # the time is one thread that optimises one program. Without protoc, which a build must not need.
 build() {
-  CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo auditable zigbuild --release --locked --target "$target.$glibc" \
+  CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo auditable zigbuild --profile dist --locked --target "$target.$glibc" \
     --package "$1" --target-dir "$built/packaged-$1"
 }
 build broker &
@@ -27,8 +27,8 @@ code=0
 wait "$broker" || code=$?
 wait "$loadgen" || code=$?
 [ "$code" -eq 0 ] || exit "$code"
-install -m 0755 "$built/packaged-broker/$target/release/heliograph" "$STAGE/heliograph"
-install -m 0755 "$built/packaged-loadgen/$target/release/loadgen" "$STAGE/heliograph-loadgen"
+install -m 0755 "$built/packaged-broker/$target/dist/heliograph" "$STAGE/heliograph"
+install -m 0755 "$built/packaged-loadgen/$target/dist/loadgen" "$STAGE/heliograph-loadgen"
 for program in heliograph heliograph-loadgen; do
   needed="$(objdump -T "$STAGE/$program" | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\))\{0,1\} .*/\1/p' | sort -Vu | tail -n 1)"
   [ "$(printf '%s\n' "$needed" "$glibc" | sort -V | tail -n 1)" = "$glibc" ] || {

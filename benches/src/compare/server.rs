@@ -64,14 +64,20 @@ impl Programs {
         if is_release {
             // One at a time, as a user builds them: together they would share features that neither has alone.
             for (package, binary) in BINARIES {
-                cargo("build", &["--release", "-p", package, "--bin", binary])?;
+                cargo(
+                    "build",
+                    &["--profile", "dist", "-p", package, "--bin", binary],
+                )?;
             }
         } else {
             // A test of each package, with which its programs are built as `cargo test` builds them; the rival is
             // built with the bench that asks for it.
-            cargo("test", &["--no-run", "--test", "live", "--test", "load"])?;
+            let tests = [
+                "-p", "broker", "-p", "loadgen", "--test", "live", "--test", "load",
+            ];
+            cargo("test", &[&["--no-run"], &tests[..]].concat())?;
         }
-        let folder = target.join(if is_release { "release" } else { "debug" });
+        let folder = target.join(if is_release { "dist" } else { "debug" });
         Ok(Self {
             broker: folder.join("heliograph"),
             loadgen: folder.join("loadgen"),

@@ -31,8 +31,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{panic, thread};
 use tail::LogTail;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The way to the log; a clone is another way to the same.
 #[derive(Clone, Debug)]
@@ -114,15 +116,14 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let filter = filter.add_directive(RUNTIME_RINGS.parse().map_err(io::Error::other)?);
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), level)?;
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(false)
         .with_writer(log.clone());
     match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => lines.finish().with(filter).init(),
+        LogFormat::Json => lines.json().finish().with(filter).init(),
     }
     thread::Builder::new().name(LOG_THREAD.into()).spawn({
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
@@ -131,6 +132,16 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     })?;
     flush_on_panic(log.clone());
     Ok(log)
+}
+
+/// What is logged: by `RUST_LOG` where it can be read, such as `warn` or `info,broker::edge=debug`, else this level and above.
+fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
+    let configured = || level.parse::<Targets>().map_err(io::Error::other);
+    let filter = match variable.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().or_else(|_| configured())?,
+        None => configured()?,
+    };
+    Ok(filter.with_target(RUNTIME_RINGS, LevelFilter::ERROR))
 }
 
 /// Standard error: on a terminal warnings and errors have their colours. What the process keeps of its log has none.
@@ -329,7 +340,7 @@ const FLUSHES_MAX: usize = 4;
 
 /// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and makes it
 /// release them at once when it could.
-const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
+const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
 // Places for the audit entries of changes, by account: all shards take from them, and none waits for another.
 //
@@ -396,6 +407,7 @@ const PARTS: usize = 1021;
 mod tests {
     use super::*;
     use crate::side::log::writer;
+    use tracing::Level;
 
     #[test]
     fn a_terminal_has_warnings_and_errors_in_colour() {
@@ -406,6 +418,37 @@ mod tests {
         );
         assert_eq!(of("T ERROR a: b\n"), "T \u{1b}[31mERROR\u{1b}[0m a: b\n");
         assert_eq!(of("T  INFO a: WARN\n"), "T  INFO a: WARN\n");
+    }
+
+    /// `RUST_LOG`, the configured level, a target and a level: whether its lines are logged.
+    #[test]
+    fn the_variable_wins_and_one_that_cannot_be_read_does_not() {
+        let cases = [
+            (None, "broker::edge", Level::INFO, true),
+            (None, "broker::edge", Level::DEBUG, false),
+            (Some(""), "broker::edge", Level::INFO, true),
+            (Some("warn"), "broker::edge", Level::INFO, false),
+            (
+                Some("warn,broker::edge=debug"),
+                "broker::edge",
+                Level::DEBUG,
+                true,
+            ),
+            (
+                Some("warn,broker::edge=debug"),
+                "broker::side",
+                Level::INFO,
+                false,
+            ),
+            (Some("broker=loud"), "broker::edge", Level::INFO, true),
+            (Some("trace"), RUNTIME_RINGS, Level::WARN, false),
+            (Some("trace"), RUNTIME_RINGS, Level::ERROR, true),
+        ];
+        for (variable, target, level, expected) in cases {
+            let filter = filter(variable, "info").expect("a level");
+            let is_logged = filter.would_enable(target, &level);
+            assert_eq!(is_logged, expected, "{variable:?} {target} {level}");
+        }
     }
 
     #[test]
