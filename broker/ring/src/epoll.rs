@@ -13,7 +13,7 @@
 //! is listed is work, and an enter with work does not wait. A receive that left room in its buffer has read all there
 //! was, except the end, of which the kernel has spoken then; a send is done until it finds no room.
 //!
-//! Final completions of what was cancelled, or could not begin, are kept for the next enter, behind what was read before.
+//! Final completions of what was cancelled, or could not begin, are kept for the next enter, behind what was read.
 //!
 //! Nothing here is Linux's alone but the calls: kqueue has edges (`EV_CLEAR`), and user data for a slot.
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
@@ -92,12 +92,12 @@ impl Epoll {
 
     #[inline]
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.pool.bytes(lent)
+        self.pool.buffers.bytes(lent)
     }
 
     #[inline]
     pub(crate) fn fills(&self, lent: &Lent) -> bool {
-        lent.len() == self.pool.buffer_bytes()
+        self.pool.buffers.fills(lent)
     }
 
     #[inline]
@@ -107,7 +107,7 @@ impl Epoll {
 
     pub(crate) fn add_buffers(&mut self) -> bool {
         if !self.grown {
-            let offered = self.pool.offered();
+            let offered = self.pool.buffers.offered;
             self.grown = self.pool.offer(offered.saturating_mul(2));
         }
         self.grown
@@ -411,21 +411,19 @@ impl Epoll {
         let (socket, key) = (descriptor(slot.fd), slot.read_key);
         let is_more = slot.read == Reading::Many;
         let filled = self.pool.fill(|bytes| {
-            let (len, _) = rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT)?;
-            Ok(len)
+            let received = rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT);
+            received.map(|(len, _)| len)
         });
         let (result, more) = match filled {
             Filled::Bytes(lent) => {
-                slot.readable = slot.ended || lent.len() == self.pool.buffer_bytes();
+                slot.readable = slot.ended || self.pool.buffers.fills(&lent);
                 (Received::Bytes(lent), is_more)
             }
             Filled::End => (Received::End, false),
             Filled::NoBuffers => (Received::NoBuffers, false),
-            Filled::Failed(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => return slot.readable = false,
-                io::ErrorKind::Interrupted => return,
-                _ => (Received::Failed(error), false),
-            },
+            Filled::Failed(Errno::AGAIN) => return slot.readable = false,
+            Filled::Failed(Errno::INTR) => return,
+            Filled::Failed(error) => (Received::Failed(error.into()), false),
         };
         if !more {
             slot.read = Reading::Nothing;

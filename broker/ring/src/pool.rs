@@ -1,11 +1,11 @@
-//! The receive buffers, of which one is taken per receive: by the kernel ("provided buffers") or by the engine on epoll.
+//! The receive buffers, of which a receive takes one: the kernel ("provided buffers") or the engine on epoll.
 //!
 //! Theory of operation. A buffer is always in one of two hands: that of who receives, or ours (a [`Lent`] with its
 //! number exists). A completion moves it to us, giving it back moves it to the receiving hand again. `Lent` cannot be
 //! copied and is consumed by giving back, so nobody reads a buffer that may be written to. [`Buffers`] is the memory.
 //! [`Pool`] has the kernel as the other hand: numbers are in a ring of descriptors between the kernel's head and our
-//! tail, and are given back by writing a descriptor and storing the tail. [`Stack`] has the engine: the buffer that came
-//! back last, whose memory is in the core's cache, is taken first.
+//! tail, and are given back by writing a descriptor and storing the tail. [`Stack`] has the engine: the buffer that
+//! came back last, whose memory is in the core's cache, is taken first.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -13,6 +13,7 @@
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
+use rustix::io::Errno;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ops::Range;
@@ -47,12 +48,12 @@ impl Lent {
 }
 
 /// The memory of all buffers of one ring. It never moves.
-struct Buffers {
+pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
     /// The number of buffers ever handed out, lowest numbers first; the others were never touched.
-    offered: u16,
+    pub(crate) offered: u16,
     /// Distinguishes pools, so that a buffer of one is never looked up in another.
     serial: u32,
 }
@@ -87,7 +88,7 @@ impl Buffers {
     ///
     /// # Panics
     /// When it was not handed out.
-    fn lend(&self, id: u16, len: u32) -> Lent {
+    pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
             "a receive names what was handed out"
@@ -100,12 +101,17 @@ impl Buffers {
     ///
     /// # Panics
     /// When it is of another ring.
-    fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
+    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
         // SAFETY: `lend` checked id and len against the memory's size. Nobody else has this buffer, because `lent`
         // exists and only taking it back, which consumes it, hands its number out again; the borrow of both ends
         // before.
         unsafe { std::slice::from_raw_parts_mut(self.place(lent.id), lent.len as usize) }
+    }
+
+    /// Whether what was received fills it.
+    pub(crate) fn fills(&self, lent: &Lent) -> bool {
+        lent.len == self.bytes
     }
 
     /// Its number, to be handed out again.
@@ -142,7 +148,7 @@ impl Drop for Buffers {
 /// The buffers of one io_uring, with the descriptors by which the kernel has them. Dropped after the ring has released
 /// them.
 pub(crate) struct Pool {
-    buffers: Buffers,
+    pub(crate) buffers: Buffers,
     entries: NonNull<BufRingEntry>,
     tail: u16,
 }
@@ -179,32 +185,6 @@ impl Pool {
         let is_more = !more.is_empty();
         more.for_each(|id| self.put(id));
         is_more
-    }
-
-    /// The number of buffers ever handed out.
-    pub(crate) fn offered(&self) -> u16 {
-        self.buffers.offered
-    }
-
-    /// The buffer that a completion named, with `len` received bytes in it.
-    ///
-    /// # Panics
-    /// When the kernel names what it was not given.
-    pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
-        self.buffers.lend(id, len)
-    }
-
-    /// The received bytes, to read and change in place.
-    ///
-    /// # Panics
-    /// When the buffer is of another ring.
-    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.buffers.bytes(lent)
-    }
-
-    /// The size of each buffer.
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.buffers.bytes as usize
     }
 
     /// Hands the buffer to the kernel.
@@ -244,7 +224,7 @@ impl Drop for Pool {
 
 /// The buffers of one ring on epoll.
 pub(crate) struct Stack {
-    buffers: Buffers,
+    pub(crate) buffers: Buffers,
     free: Vec<u16>,
 }
 
@@ -268,13 +248,11 @@ impl Stack {
         is_more
     }
 
-    /// The number of buffers in use.
-    pub(crate) fn offered(&self) -> u16 {
-        self.buffers.offered
-    }
-
     /// Receives into the buffer that came back last, which is back again if nothing came.
-    pub(crate) fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> Filled {
+    pub(crate) fn fill(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Filled {
         let Some(id) = self.free.pop() else {
             return Filled::NoBuffers;
         };
@@ -285,19 +263,6 @@ impl Stack {
         }
         self.give_back(lent);
         received.map_or_else(Filled::Failed, |_| Filled::End)
-    }
-
-    /// The received bytes, to read and change in place.
-    ///
-    /// # Panics
-    /// When the buffer is of another ring.
-    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.buffers.bytes(lent)
-    }
-
-    /// The size of each buffer.
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.buffers.bytes as usize
     }
 
     /// Takes the buffer back.
@@ -315,7 +280,7 @@ pub(crate) enum Filled {
     Bytes(Lent),
     End,
     NoBuffers,
-    Failed(io::Error),
+    Failed(Errno),
 }
 
 /// Page-aligned, as the kernel wants the descriptors, and never of size 0.

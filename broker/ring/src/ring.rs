@@ -87,10 +87,6 @@ impl Settings {
 /// One thread's engine with its receive buffers and the buffers of its sends. Lives on the thread that made it.
 pub struct Ring(Driver);
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one a shard, in place: a box would cost each operation a pointer"
-)]
 enum Driver {
     Uring(Uring),
     Epoll(Epoll),
@@ -168,13 +164,9 @@ impl Ring {
     }
 
     /// Whether a receive filled its buffer, so that the socket may hold more.
-    #[must_use]
     #[inline]
-    pub fn fills(&self, lent: &Lent) -> bool {
-        match &self.0 {
-            Driver::Uring(engine) => engine.fills(lent),
-            Driver::Epoll(engine) => engine.fills(lent),
-        }
+    pub fn fills(&mut self, lent: &Lent) -> bool {
+        ask!(self, engine => engine.fills(lent))
     }
 
     /// Returns a received buffer to the pool. It can no longer be read.

@@ -87,12 +87,12 @@ impl Uring {
 
     #[inline]
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.pool.bytes(lent)
+        self.pool.buffers.bytes(lent)
     }
 
     #[inline]
     pub(crate) fn fills(&self, lent: &Lent) -> bool {
-        lent.len() == self.pool.buffer_bytes()
+        self.pool.buffers.fills(lent)
     }
 
     #[inline]
@@ -102,7 +102,7 @@ impl Uring {
 
     pub(crate) fn add_buffers(&mut self) -> bool {
         if !self.grown {
-            let offered = self.pool.offered();
+            let offered = self.pool.buffers.offered;
             self.grown = self.pool.offer(offered.saturating_mul(2));
         }
         self.grown
@@ -164,17 +164,17 @@ impl Uring {
     fn received(&mut self, result: i32, buffer: Option<u16>) -> Received {
         match (checked(result), buffer) {
             (Ok(0), None) => Received::End,
-            (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.lend(id, len)),
+            (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
             // Not seen so far; should the kernel spend a buffer on an end or an error, it goes back unread.
             (Ok(_), Some(id)) => {
-                let unread = self.pool.lend(id, 0);
+                let unread = self.pool.buffers.lend(id, 0);
                 self.pool.give_back(unread);
                 Received::End
             }
             (Ok(_), None) => Received::Failed(io::Error::other("bytes without a buffer")),
             (Err(error), buffer) => {
                 if let Some(id) = buffer {
-                    let unread = self.pool.lend(id, 0);
+                    let unread = self.pool.buffers.lend(id, 0);
                     self.pool.give_back(unread);
                 }
                 match error.raw_os_error() {

@@ -2,8 +2,8 @@
 //!
 //! Theory of operation. On epoll a shard is a thread of its own and sleeps in one way, in its ring: one system call
 //! waits, and another shard wakes it by a bell that is watched there. On io_uring it is an executor of glommio, and
-//! sleeps in two ways. While the last second saw traffic it waits inside its own ring, by one system call as well, which
-//! submits, runs the kernel's deferred work and waits. After a quiet second it waits through glommio, reading the
+//! sleeps in two ways. While the last second saw traffic it waits inside its own ring, by one system call as well,
+//! which submits, runs the kernel's deferred work and waits. After a quiet second it waits through glommio, reading the
 //! eventfd on which its ring announces completions; then the executor's own rings are served too. Each way has its
 //! order, and no wake is lost in it:
 //! ```text
@@ -116,9 +116,9 @@ struct Beginning<M: Machine> {
 
 /// A shard's thread with its order.
 struct Begun<M: Machine> {
-    edge: Edge<M>,
+    /// Large, and not to be copied along the stack.
+    edge: Box<Edge<M>>,
     started: Sender<()>,
-    failure: Arc<OnceLock<String>>,
     ended: Ended,
 }
 
@@ -134,11 +134,12 @@ impl<M: Machine> Beginning<M> {
         let ended = Ended {
             events: work.config.events.clone(),
             id: self.id,
-        };
-        Ok(Some(Begun {
-            edge: Edge::new(self.id, ring, work.config, (work.make_machine)()),
-            started: work.started,
             failure: self.failure,
+        };
+        let machine = (work.make_machine)();
+        Ok(Some(Begun {
+            edge: Box::new(Edge::new(self.id, ring, work.config, machine)),
+            started: work.started,
             ended,
         }))
     }
@@ -146,23 +147,12 @@ impl<M: Machine> Beginning<M> {
 
 impl<M: Machine> Begun<M> {
     fn run(self) -> io::Result<()> {
-        let ended = self.edge.run(&self.started);
-        over(ended, &self.failure, self.ended)
+        self.ended.by(self.edge.run(&self.started))
     }
 
     async fn run_in_glommio(self) -> io::Result<()> {
-        let ended = self.edge.run_in_glommio(&self.started).await;
-        over(ended, &self.failure, self.ended)
+        self.ended.by(self.edge.run_in_glommio(&self.started).await)
     }
-}
-
-/// Says why a shard has ended, before that it has.
-fn over(ended: io::Result<()>, failure: &OnceLock<String>, told: Ended) -> io::Result<()> {
-    if let Err(error) = &ended {
-        let _ = failure.set(error.to_string());
-    }
-    drop(told);
-    ended
 }
 
 /// Whether as many threads as an executor has can be started. Where the second one cannot, glommio panics.
@@ -215,6 +205,17 @@ fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle>
 struct Ended {
     events: Sender<ShardEvent>,
     id: ShardId,
+    failure: Arc<OnceLock<String>>,
+}
+
+impl Ended {
+    /// Keeps what it ended by, before that is reported.
+    fn by(self, ended: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &ended {
+            let _ = self.failure.set(error.to_string());
+        }
+        ended
+    }
 }
 
 impl Drop for Ended {
@@ -225,7 +226,7 @@ impl Drop for Ended {
 
 impl<M: Machine> Edge<M> {
     /// The drive loop on a thread of its own, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor.
-    fn run(mut self, started: &Sender<()>) -> io::Result<()> {
+    fn run(mut self: Box<Self>, started: &Sender<()>) -> io::Result<()> {
         let mut rest = self.begin(started)?;
         loop {
             match self.go_on(&mut rest) {
@@ -244,7 +245,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The same on an executor.
-    async fn run_in_glommio(mut self, started: &Sender<()>) -> io::Result<()> {
+    async fn run_in_glommio(mut self: Box<Self>, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();

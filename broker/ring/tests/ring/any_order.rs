@@ -1,5 +1,5 @@
-//! Any order of writes, receives, cancellations, sends and reads: no byte is lost, doubled or out of order, whatever the
-//! kernel takes at once.
+//! Any order of writes, receives, cancellations, sends and reads: no byte is lost, doubled or out of order, whatever
+//! the kernel takes at once.
 
 use super::{BUFFERS, next, small};
 use proptest::prelude::*;
