@@ -188,6 +188,8 @@ fn chosen(
     servers.push(Server::dev(&dev, programs.broker.clone()));
     let two = format!("{BROKER}-two-shards");
     servers.push(Server::two_shards(&two, programs.broker.clone()));
+    let on_epoll = format!("{BROKER}-epoll");
+    servers.push(Server::on_epoll(&on_epoll, programs.broker.clone()));
     for other in &options.broker {
         let (name, path) = other
             .split_once('=')

@@ -17,7 +17,7 @@
 //! with returns what remains to be done.
 //!
 //! In reading order: this page; `letters.rs` (what travels between shards); `start.rs` (what a shard is made of);
-//! `runtime.rs` (executor, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (the steps of a turn that
+//! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (the steps of a turn that
 //! need several parts); `sessions.rs` (bytes to the machine and away, and the rule of its seam); `connection.rs`,
 //! `connections.rs` and `eviction.rs` (what is kept of connections, the edge's own deadlines, who makes room when there
 //! is none); `links.rs` and `streams.rs` (links between the nodes of a cluster, and clients as their streams);
@@ -61,11 +61,12 @@ use ring::Ring;
 use sessions::Sessions;
 pub use start::{Descriptors, EdgeSettings, Listener, ShardConfig, ShardEvent};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use streams::Streams;
 pub use turn::Shift;
 pub use visiting::{Secured, TakeAdmin, Visiting};
 
-/// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
+/// A shard's thread with its ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
 /// Dropped before that, it ends.
 pub struct ShardThread<M: Machine> {
     handle: ShardHandle,
@@ -109,9 +110,17 @@ impl<M: Machine + 'static> ShardThread<M> {
 
 /// A running shard.
 pub struct ShardHandle {
-    executor: glommio::ExecutorJoinHandle<std::io::Result<()>>,
+    thread: Thread,
     /// Why it ended, if an error ended it; written before [`ShardEvent::Ended`].
     failure: Arc<OnceLock<String>>,
+}
+
+/// What a shard runs on, by its ring's engine.
+enum Thread {
+    /// io_uring: an executor of glommio.
+    Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
+    /// epoll.
+    Plain(JoinHandle<std::io::Result<()>>),
 }
 
 impl ShardHandle {
@@ -127,18 +136,23 @@ impl ShardHandle {
     /// # Errors
     /// Why it ended, unless it was stopped: its ring failed, or it panicked (where panics unwind).
     pub fn join(self) -> std::io::Result<()> {
-        self.executor.join().map_err(std::io::Error::from)?
+        match self.thread {
+            Thread::Executor(executor) => executor.join().map_err(std::io::Error::from)?,
+            Thread::Plain(thread) => thread
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("the shard panicked"))),
+        }
     }
 }
 
-/// Whether threads can be pinned: the runtime reads the machine's CPUs in sysfs, which some sandboxes lack, and panics
-/// without it.
+/// Whether executors can be pinned: glommio reads the machine's CPUs in sysfs, which some sandboxes lack, and panics
+/// without it. A shard on epoll has none.
 pub fn can_pin() -> bool {
     glommio::CpuSet::online().is_ok()
 }
 
-/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its executor and its
-/// ring.
+/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its ring, and on
+/// io_uring its executor.
 ///
 /// # Errors
 /// The kernel refuses one of them (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it,

@@ -70,11 +70,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let connections = connections(&settings)?;
     let cluster = Cluster::find(&settings)?;
     let memlock = ring::raise_memlock();
-    shards::probe()?;
+    shards::choose_engine(&mut settings)?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
-    let edge = edge_settings(&settings, connections);
-    let threads = shards::prepare(&mut settings, &edge.ring, memlock)?;
+    let mut edge = edge_settings(&settings, connections);
+    let threads = shards::prepare(&mut settings, &mut edge.ring, memlock)?;
     listeners::keep(&mut bound, settings.shards);
 
     let settings = Arc::new(settings);

@@ -53,6 +53,11 @@ readonly gate_hosts=(
   cluster_netns::silent::clients_of_a_node_that_hangs
   delivery_netns::cuts::a_camera_that_is_back_soon delivery_netns::roaming delivery_netns::radio
 )
+# Tests that the gate runs on epoll as well as on io_uring; the long check runs all that need nothing installed.
+readonly gate_epoll=(
+  edge_live:: cli::doctor cli::signals lifecycle::drain lifecycle::idle cluster::meeting cluster::streams service::session
+  service::takeover bad::slow_reader deploy::confined
+)
 readonly service_files="codec/src broker/core/src broker/ring/src broker/mailbox/src broker/src Cargo.lock"   # inputs of long checks
 readonly cluster_files="$service_files broker/etcd/src broker/etcd/tests broker/link/src"
 
@@ -71,6 +76,7 @@ steps() {
   gate 600 tests cargo test --locked "${tested[@]}" --no-fail-fast -- --show-output
   gate 120 supply-chain cargo test --locked "${tested[@]}" --test checks -- --include-ignored --nocapture supply::
   gate 120 signature-of-botocore cargo test --locked "${tested[@]}" --test wire -- --ignored
+  gate 300 epoll on_epoll "${gate_epoll[@]}"
   gate 600 clients ignored live 6 "${gate_clients[@]}"
   gate 300 browsers ignored live 2 "${gate_browsers[@]}"
   beside 600 etcd ignored etcd 4 "${gate_etcd[@]}"
@@ -82,6 +88,7 @@ steps() {
 
   long 300 wake-protocol "exact broker/mailbox" model
   long 120 generated-code "broker/etcd/proto broker/etcd/src/rpc/generated.rs broker/etcd/generator" cargo test --locked -p etcd-generator
+  long 1800 all-on-epoll "$service_files broker/tests/live broker/tests/edge_live" on_epoll
   long 900 all-shard-counts "$service_files broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
   long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
     ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
@@ -104,6 +111,11 @@ ignored() {
   local program="$1" at_once="$2"
   shift 2
   cargo test --locked "${tested[@]}" --test "$program" -- --ignored --show-output --test-threads "$at_once" "$@"
+}
+
+# Tests by parts of their names, or all, with every broker and every shard on epoll.
+on_epoll() {
+  HELIOGRAPH_TEST_ENGINE=epoll cargo test --locked "${tested[@]}" --no-fail-fast --test checks --test live -- --show-output "$@"
 }
 
 rules() {

@@ -33,6 +33,8 @@ struct Broker {
     shards: u8,
     /// Whether it runs with `--dev`.
     is_dev: bool,
+    /// Whether it works with epoll, not with io_uring.
+    is_on_epoll: bool,
 }
 
 /// The programs of this workspace.
@@ -105,11 +107,22 @@ impl Server {
         Self::of_broker(name, binary, 2, false)
     }
 
+    /// The broker on epoll.
+    #[must_use]
+    pub fn on_epoll(name: &str, binary: PathBuf) -> Self {
+        let mut server = Self::of_broker(name, binary, 1, false);
+        if let Kind::Broker(broker) = &mut server.kind {
+            broker.is_on_epoll = true;
+        }
+        server
+    }
+
     fn of_broker(name: &str, binary: PathBuf, shards: u8, is_dev: bool) -> Self {
         let broker = Broker {
             binary,
             shards,
             is_dev,
+            is_on_epoll: false,
         };
         Self {
             name: name.to_owned(),
@@ -246,6 +259,9 @@ impl Broker {
         // All of them where this process starts them.
         if let Some(core) = core {
             command.arg("--cpus").arg(core.to_string());
+        }
+        if self.is_on_epoll {
+            command.args(["--engine", "epoll"]);
         }
         let scheme = if case.is_tls { "https" } else { "http" };
         command

@@ -58,8 +58,8 @@ export function overview(root) {
       signed.hidden = kinds.length === 0;
       keyed(signs.body, kinds, ([kind]) => kind, makeSigned, updateSigned);
       if (state.node !== null) {
-        const { version, commit, profile, region, accountId, startedAt } = state.node;
-        put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit.slice(0, 12)})`}, profile ${profile}, ${region}, account `
+        const { version, commit, profile, engine, region, accountId, startedAt } = state.node;
+        put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit.slice(0, 12)})`}, profile ${profile}, on ${engine}, ${region}, account `
           + `${accountId}, up for ${span((now.t - startedAt) / 1000)}`);
       }
     },

@@ -64,6 +64,8 @@ pub struct Settings {
     pub shards: usize,
     /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
     pub fewer_shards: bool,
+    /// What shards work with; from the start on the one of both that they do.
+    pub engine: EngineChoice,
     /// The CPUs that shards are pinned to, in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
     /// Which set of numbers the defaults come from.
@@ -258,6 +260,21 @@ pub enum Profile {
     Default,
     /// Every number as AWS documents it, no extension.
     Strict,
+}
+
+/// The interface of the kernel that shards work with.
+#[derive(
+    Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum EngineChoice {
+    /// `io_uring` where all shards can have it, else `epoll`.
+    #[default]
+    Auto,
+    /// The start is refused where it cannot be had.
+    IoUring,
+    /// Every Linux has it.
+    Epoll,
 }
 
 /// The proof of identity that callers must give.

@@ -1,22 +1,23 @@
-//! Operations of a ring. Each operation is queued and submitted by the next [`Ring::enter`].
+//! The operations on io_uring, each an entry that the next enter submits; and what a peer's machine has of what was
+//! sent.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
 )]
 
 use crate::completion::{Key, Op};
-use crate::{pool::GROUP, ring::Ring};
+use crate::{pool::GROUP, uring::Uring};
 use io_uring::{opcode, squeue, types};
+use socket2::SockRef;
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Instant;
 
-impl Ring {
-    /// Accepts every connection of a listener until cancelled or until an error ends it (`EMFILE` does). Completes as
-    /// [`Completion::Accepted`](crate::Completion::Accepted). The listener must be a blocking descriptor.
-    pub fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
+impl Uring {
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
+        wait_in(listener);
         let fd = types::Fd(listener.as_raw_fd());
         let entry = opcode::AcceptMulti::new(fd)
             .flags(libc::SOCK_CLOEXEC)
@@ -25,9 +26,7 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Accept.tag(key.bits()))) };
     }
 
-    /// Receives once, into a buffer of the pool. Nothing stays armed after its completion, so the connection can move
-    /// to another ring. Completes as [`Completion::Received`](crate::Completion::Received).
-    pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
+    pub(crate) fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0)
             .buf_group(GROUP)
@@ -39,33 +38,22 @@ impl Ring {
         unsafe { self.push(entry) };
     }
 
-    /// Receives again and again, each time into a buffer of the pool, until the end, an error, an empty pool or
-    /// [`Self::cancel_receive`].
-    pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
+    pub(crate) fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::RecvMulti::new(fd, GROUP).build();
         // SAFETY: the entry points at nothing; the kernel writes into pool buffers.
         unsafe { self.push(entry.user_data(Op::Receive.tag(key.bits()))) };
     }
 
-    /// Ends the receive armed under `key`. What it had received is reported first, then its final completion comes,
-    /// which is [`Received::Cancelled`](crate::Received::Cancelled) unless it ended by itself meanwhile.
-    pub fn cancel_receive(&mut self, key: Key) {
+    pub(crate) fn cancel_receive(&mut self, _socket: BorrowedFd<'_>, key: Key) {
         self.cancel(Op::Receive.tag(key.bits()));
     }
 
-    /// Ends the accept armed under `key`; its final completion is an error (`ECANCELED`).
-    pub fn cancel_accept(&mut self, key: Key) {
+    pub(crate) fn cancel_accept(&mut self, _listener: BorrowedFd<'_>, key: Key) {
         self.cancel(Op::Accept.tag(key.bits()));
     }
 
-    /// Sends `bytes[from..]`, all of it: the kernel waits for room in the socket. The buffer is the ring's until
-    /// [`Completion::Sent`](crate::Completion::Sent) hands it back. One send a connection at a time, or the order is
-    /// lost. A broken connection is an error, never a signal.
-    ///
-    /// # Panics
-    /// When `from` is beyond the end, or more than 4 GiB are sent.
-    pub fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
         let place = self.flight.launch(key, bytes);
         let rest = &self.flight.bytes(place)[from..];
         let len = u32::try_from(rest.len()).expect("a send is below 4 GiB");
@@ -77,9 +65,8 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Send.tag(u64::from(place)))) };
     }
 
-    /// Connects a socket. Completes as [`Completion::Connected`](crate::Completion::Connected). The socket must be
-    /// blocking.
-    pub fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
+    pub(crate) fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
+        wait_in(socket);
         let address = Box::new(socket2::SockAddr::from(to));
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
@@ -89,14 +76,11 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Connect.tag(key.bits()))) };
     }
 
-    /// Cancels a connect; its completion is an error (`ECANCELED`), unless it was over before.
-    pub fn cancel_connect(&mut self, key: Key) {
+    pub(crate) fn cancel_connect(&mut self, _socket: BorrowedFd<'_>, key: Key) {
         self.cancel(Op::Connect.tag(key.bits()));
     }
 
-    /// Completes as [`Completion::Rang`](crate::Completion::Rang) each time another thread writes to this eventfd. Its
-    /// counter need not be read.
-    pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
+    pub(crate) fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
         let readable = u32::from(libc::POLLIN.unsigned_abs());
         let entry = opcode::PollAdd::new(types::Fd(eventfd.as_raw_fd()), readable)
             .multi(true)
@@ -105,9 +89,7 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Bell.tag(key.bits()))) };
     }
 
-    /// Completes as [`Completion::TimedOut`](crate::Completion::TimedOut) at `due` or before. There is one timeout a
-    /// ring: a call for a later moment than the armed one changes nothing, an earlier one replaces it.
-    pub fn wake_by(&mut self, due: Instant, now: Instant) {
+    pub(crate) fn wake_by(&mut self, due: Instant, now: Instant) {
         if self.due.is_some_and(|armed| armed <= due) {
             return;
         }
@@ -136,6 +118,12 @@ impl Ring {
             )
         };
     }
+}
+
+/// The kernel waits in a blocking descriptor; on another one it answers `EAGAIN`.
+fn wait_in(socket: BorrowedFd<'_>) {
+    // One that cannot be set is none: the operation says so.
+    let _ = SockRef::from(&socket).set_nonblocking(false);
 }
 
 // What a peer's machine has of the bytes that the kernel took for it. Two system calls: the ring's own operations for

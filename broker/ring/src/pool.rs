@@ -1,10 +1,11 @@
-//! The receive buffers, of which the kernel picks one per receive ("provided buffers").
+//! The receive buffers, of which a receive takes one: the kernel ("provided buffers") or the engine on epoll.
 //!
-//! Theory of operation. Two pieces of memory: the buffers, and a ring of descriptors that the kernel reads from. A
-//! buffer is always in one of two hands: the kernel's (its number is in the descriptor ring between the kernel's head
-//! and our tail) or ours (a [`Lent`] with its number exists). A completion moves it to us, [`Pool::give_back`] moves
-//! it back by writing a descriptor and storing the tail. `Lent` cannot be copied and is consumed by giving back, so
-//! nobody reads a buffer that the kernel may be writing to.
+//! Theory of operation. A buffer is always in one of two hands: that of who receives, or ours (a [`Lent`] with its
+//! number exists). A completion moves it to us, giving it back moves it to the receiving hand again. `Lent` cannot be
+//! copied and is consumed by giving back, so nobody reads a buffer that may be written to. [`Buffers`] is the memory.
+//! [`Pool`] has the kernel as the other hand: numbers are in a ring of descriptors between the kernel's head and our
+//! tail, and are given back by writing a descriptor and storing the tail. [`Stack`] has the engine: the buffer that
+//! came back last, whose memory is in the core's cache, is taken first.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -12,8 +13,10 @@
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
+use rustix::io::Errno;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
@@ -35,17 +38,119 @@ impl Lent {
     }
 }
 
-/// All buffers of one ring. Boxed memory that never moves; freed on drop, after the ring has released it.
-pub(crate) struct Pool {
-    entries: NonNull<BufRingEntry>,
-    buffers: NonNull<u8>,
+impl Lent {
+    /// The same buffer, of whose bytes the first `len` were received.
+    fn cut(self, len: usize) -> Self {
+        debug_assert!((1..=self.len()).contains(&len));
+        let len = u32::try_from(len).unwrap_or(self.len).min(self.len);
+        Self { len, ..self }
+    }
+}
+
+/// The memory of all buffers of one ring. It never moves.
+pub(crate) struct Buffers {
+    start: NonNull<u8>,
     count: u16,
-    buffer_bytes: u32,
+    bytes: u32,
     /// The number of buffers ever handed out, lowest numbers first; the others were never touched.
-    offered: u16,
-    tail: u16,
+    pub(crate) offered: u16,
     /// Distinguishes pools, so that a buffer of one is never looked up in another.
     serial: u32,
+}
+
+impl Buffers {
+    /// Allocates `count` buffers of `bytes`.
+    fn new(count: u16, bytes: u32) -> Self {
+        static POOLS: AtomicU32 = AtomicU32::new(0);
+        let layout = buffers_layout(count, bytes);
+        // SAFETY: the layout has a size above 0, see `buffers_layout`.
+        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
+            handle_alloc_error(layout)
+        };
+        let serial = POOLS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            start,
+            count,
+            bytes,
+            offered: 0,
+            serial,
+        }
+    }
+
+    /// The numbers of further buffers to be handed out, until there are `most` of them, or all.
+    fn offer(&mut self, most: u16) -> Range<u16> {
+        let first = self.offered;
+        self.offered = most.clamp(first, self.count);
+        first..self.offered
+    }
+
+    /// The buffer of this number, with `len` received bytes in it.
+    ///
+    /// # Panics
+    /// When it was not handed out.
+    pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
+        assert!(
+            id < self.offered && len <= self.bytes,
+            "a receive names what was handed out"
+        );
+        let pool = self.serial;
+        Lent { id, pool, len }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Panics
+    /// When it is of another ring.
+    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
+        assert_eq!(lent.pool, self.serial, "a buffer of another ring");
+        // SAFETY: `lend` checked id and len against the memory's size. Nobody else has this buffer, because `lent`
+        // exists and only taking it back, which consumes it, hands its number out again; the borrow of both ends
+        // before.
+        unsafe { std::slice::from_raw_parts_mut(self.place(lent.id), lent.len as usize) }
+    }
+
+    /// Whether what was received fills it.
+    pub(crate) fn fills(&self, lent: &Lent) -> bool {
+        lent.len == self.bytes
+    }
+
+    /// Its number, to be handed out again.
+    ///
+    /// # Panics
+    /// When it is of another ring.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "consuming it is the point: nobody can read it afterwards"
+    )]
+    fn take_back(&self, lent: Lent) -> u16 {
+        assert_eq!(lent.pool, self.serial, "a buffer of another ring");
+        lent.id
+    }
+
+    fn place(&self, id: u16) -> *mut u8 {
+        debug_assert!(id < self.count);
+        // SAFETY: the number is below the count that was allocated.
+        unsafe {
+            self.start
+                .as_ptr()
+                .add(usize::from(id) * self.bytes as usize)
+        }
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and freed once.
+        unsafe { dealloc(self.start.as_ptr(), buffers_layout(self.count, self.bytes)) }
+    }
+}
+
+/// The buffers of one io_uring, with the descriptors by which the kernel has them. Dropped after the ring has released
+/// them.
+pub(crate) struct Pool {
+    pub(crate) buffers: Buffers,
+    entries: NonNull<BufRingEntry>,
+    tail: u16,
 }
 
 /// The one group of buffers that a ring has.
@@ -54,28 +159,18 @@ pub(crate) const GROUP: u16 = 0;
 impl Pool {
     /// Allocates `count` buffers (a power of two) of `buffer_bytes`; the kernel has none of them yet.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
-        static POOLS: AtomicU32 = AtomicU32::new(0);
-        let (entries_layout, buffers_layout) = layouts(count, buffer_bytes);
-        // SAFETY: both layouts have a size above 0, see `layouts`.
-        let (entries, buffers) =
-            unsafe { (alloc_zeroed(entries_layout), alloc_zeroed(buffers_layout)) };
+        let layout = entries_layout(count);
+        // SAFETY: the layout has a size above 0, see `entries_layout`.
+        let entries = unsafe { alloc_zeroed(layout) };
         let Some(entries) = NonNull::new(entries.cast::<BufRingEntry>()) else {
-            handle_alloc_error(entries_layout)
+            handle_alloc_error(layout)
         };
-        let Some(buffers) = NonNull::new(buffers) else {
-            handle_alloc_error(buffers_layout)
-        };
-        let serial = POOLS.fetch_add(1, Ordering::Relaxed);
         let pool = Self {
+            buffers: Buffers::new(count, buffer_bytes),
             entries,
-            buffers,
-            count,
-            buffer_bytes,
-            offered: 0,
             tail: 0,
-            serial,
         };
-        // SAFETY: `entries` is page-aligned memory for `count` descriptors. It lives as long as the ring: `Ring` drops
+        // SAFETY: `entries` is page-aligned memory for `count` descriptors. It lives as long as the ring: `Uring` drops
         // the pool after the io_uring.
         unsafe {
             io.submitter()
@@ -86,69 +181,19 @@ impl Pool {
 
     /// Hands further buffers to the kernel until it was given `most` of them, or all; returns whether there was one.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
-        let first = self.offered;
-        self.offered = most.clamp(first, self.count);
-        for id in first..self.offered {
-            self.put(id);
-        }
-        self.offered > first
-    }
-
-    /// The number of buffers ever handed out.
-    pub(crate) fn offered(&self) -> u16 {
-        self.offered
-    }
-
-    /// The buffer that a completion named, with `len` received bytes in it.
-    ///
-    /// # Panics
-    /// When the kernel names what it was not given.
-    pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
-        assert!(
-            id < self.offered && len <= self.buffer_bytes,
-            "the kernel returned what it was given"
-        );
-        Lent {
-            id,
-            pool: self.serial,
-            len,
-        }
-    }
-
-    /// The received bytes, to read and change in place.
-    ///
-    /// # Panics
-    /// When the buffer is of another ring.
-    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        assert_eq!(lent.pool, self.serial, "a buffer of another ring");
-        // SAFETY: `lend` checked id and len against the pool's size. The kernel does not have this buffer, because
-        // `lent` exists and only `give_back`, which consumes it, writes its number into the descriptor ring; the
-        // borrow of both ends before.
-        unsafe {
-            let start = self
-                .buffers
-                .as_ptr()
-                .add(usize::from(lent.id) * self.buffer_bytes as usize);
-            std::slice::from_raw_parts_mut(start, lent.len as usize)
-        }
-    }
-
-    /// The size of each buffer.
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.buffer_bytes as usize
+        let more = self.buffers.offer(most);
+        let is_more = !more.is_empty();
+        more.for_each(|id| self.put(id));
+        is_more
     }
 
     /// Hands the buffer to the kernel.
     ///
     /// # Panics
     /// When the buffer is of another ring.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "consuming it is the point: nobody can read it afterwards"
-    )]
     pub(crate) fn give_back(&mut self, lent: Lent) {
-        assert_eq!(lent.pool, self.serial, "a buffer of another ring");
-        self.put(lent.id);
+        let id = self.buffers.take_back(lent);
+        self.put(id);
     }
 
     fn put(&mut self, id: u16) {
@@ -158,13 +203,9 @@ impl Pool {
         // so none unread is overwritten. `tail` is the descriptor ring's tail field, aligned for u16, read by the
         // kernel with acquire.
         unsafe {
-            let entry = &mut *base.add(usize::from(self.tail & (self.count - 1)));
-            entry.set_addr(
-                self.buffers
-                    .as_ptr()
-                    .add(usize::from(id) * self.buffer_bytes as usize) as u64,
-            );
-            entry.set_len(self.buffer_bytes);
+            let entry = &mut *base.add(usize::from(self.tail & (self.buffers.count - 1)));
+            entry.set_addr(self.buffers.place(id) as u64);
+            entry.set_len(self.buffers.bytes);
             entry.set_bid(id);
             self.tail = self.tail.wrapping_add(1);
             let tail = BufRingEntry::tail(base).cast_mut();
@@ -175,24 +216,85 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let (entries_layout, buffers_layout) = layouts(self.count, self.buffer_bytes);
-        // SAFETY: allocated in `register` with these layouts, and freed once.
-        unsafe {
-            dealloc(self.entries.as_ptr().cast(), entries_layout);
-            dealloc(self.buffers.as_ptr(), buffers_layout);
-        }
+        let layout = entries_layout(self.buffers.count);
+        // SAFETY: allocated in `register` with this layout, and freed once.
+        unsafe { dealloc(self.entries.as_ptr().cast(), layout) }
     }
 }
 
+/// The buffers of one ring on epoll.
+pub(crate) struct Stack {
+    pub(crate) buffers: Buffers,
+    free: Vec<u16>,
+}
+
+impl Stack {
+    /// Allocates `count` buffers of `buffer_bytes`, of which `at_start` are used.
+    pub(crate) fn new(count: u16, buffer_bytes: u32, at_start: u16) -> Self {
+        let buffers = Buffers::new(count, buffer_bytes);
+        let mut stack = Self {
+            buffers,
+            free: Vec::new(),
+        };
+        stack.offer(at_start.max(1));
+        stack
+    }
+
+    /// Uses further buffers until there are `most` of them, or all; returns whether there was one.
+    pub(crate) fn offer(&mut self, most: u16) -> bool {
+        let more = self.buffers.offer(most);
+        let is_more = !more.is_empty();
+        self.free.extend(more);
+        is_more
+    }
+
+    /// Receives into the buffer that came back last, which is back again if nothing came.
+    pub(crate) fn fill(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Filled {
+        let Some(id) = self.free.pop() else {
+            return Filled::NoBuffers;
+        };
+        let mut lent = self.buffers.lend(id, self.buffers.bytes);
+        let received = receive(self.buffers.bytes(&mut lent));
+        if let Ok(len @ 1..) = received {
+            return Filled::Bytes(lent.cut(len));
+        }
+        self.give_back(lent);
+        received.map_or_else(Filled::Failed, |_| Filled::End)
+    }
+
+    /// Takes the buffer back.
+    ///
+    /// # Panics
+    /// When the buffer is of another ring.
+    pub(crate) fn give_back(&mut self, lent: Lent) {
+        let id = self.buffers.take_back(lent);
+        self.free.push(id);
+    }
+}
+
+/// The outcome of one receive into a buffer of a [`Stack`].
+pub(crate) enum Filled {
+    Bytes(Lent),
+    End,
+    NoBuffers,
+    Failed(Errno),
+}
+
 /// Page-aligned, as the kernel wants the descriptors, and never of size 0.
-fn layouts(count: u16, buffer_bytes: u32) -> (Layout, Layout) {
-    let of =
-        |bytes: usize| Layout::from_size_align(bytes, PAGE).expect("bounded by Settings::check");
-    let count = usize::from(count);
-    (
-        of(count * size_of::<BufRingEntry>()),
-        of(count * buffer_bytes as usize),
-    )
+fn entries_layout(count: u16) -> Layout {
+    layout(usize::from(count) * size_of::<BufRingEntry>())
+}
+
+/// Never of size 0.
+fn buffers_layout(count: u16, bytes: u32) -> Layout {
+    layout(usize::from(count) * bytes as usize)
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, PAGE).expect("bounded by Settings::check")
 }
 
 const PAGE: usize = 4096;

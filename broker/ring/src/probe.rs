@@ -1,7 +1,7 @@
 //! Whether this machine allows a ring, checked once at start, with an error that an operator can act on.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
-use crate::{pool::Pool, ring::builder};
+use crate::{pool::Pool, uring::builder};
 use std::io;
 use thiserror::Error;
 

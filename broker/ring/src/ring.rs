@@ -1,33 +1,52 @@
-//! The ring itself: made, entered, emptied, dropped.
-#![expect(
-    unsafe_code,
-    reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
-)]
+//! The front: one engine of two, and what is asked of it.
 
-use crate::completion::{Completion, Flight, Op, Received};
-use crate::patience::Patience;
-use crate::pool::{Lent, Pool};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
-use std::collections::VecDeque;
-use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use crate::completion::{Completion, Key};
+use crate::epoll::Epoll;
+use crate::pool::Lent;
+use crate::uring::Uring;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
-use std::{io, thread};
+
+/// The interface of the kernel that a ring works with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel does what is asked of it and says when it is done.
+    #[default]
+    IoUring,
+    /// The kernel says what can be done, and the ring does it.
+    Epoll,
+}
+
+impl Engine {
+    /// Its name, as people are told.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
 
 /// The sizes of a ring. All memory is taken when the ring is made, and touched as it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Entries that wait for one [`Ring::enter`]; when full, the ring submits by itself. A power of two.
+    /// The engine.
+    pub engine: Engine,
+    /// Entries that wait for one [`Ring::enter`]; when full, the ring submits by itself. A power of two. On epoll
+    /// nothing waits.
     pub submissions: u32,
     /// Completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least `submissions`.
+    /// On epoll those that an [`Ring::enter`] leaves at most.
     pub completions: u32,
     /// Receive buffers, a power of two up to 32,768. One turn's receives all take one, so fewer than connections that
     /// are active at once costs re-arming.
     pub buffers: u16,
     /// Bytes of one receive buffer, 64 to 1 MiB.
     pub buffer_bytes: u32,
-    /// Buffers that the kernel has at first; [`Ring::add_buffers`] hands it more. It goes through all that it has in
+    /// Buffers that are used at first; [`Ring::add_buffers`] adds more. The kernel goes through all that it has in
     /// turn, so each of them is touched soon, also where a few would do.
     pub buffers_at_start: u16,
 }
@@ -39,6 +58,7 @@ impl Default for Settings {
     /// aside.
     fn default() -> Self {
         Self {
+            engine: Engine::default(),
             submissions: 1024,
             completions: 4 * 1024,
             buffers: 512,
@@ -64,65 +84,38 @@ impl Settings {
     }
 }
 
-/// One thread's io_uring with its receive buffers and the buffers of its sends.
-///
-/// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop
-/// everything still armed is cancelled and awaited; memory that the kernel would not release is leaked rather than
-/// freed.
-pub struct Ring {
-    pub(crate) io: ManuallyDrop<IoUring>,
-    pub(crate) pool: ManuallyDrop<Pool>,
-    pub(crate) flight: ManuallyDrop<Flight>,
-    /// The span of the armed timeout; read by the kernel when its entry is submitted.
-    pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
-    /// Addresses of connects not submitted yet.
-    #[expect(
-        clippy::vec_box,
-        reason = "the kernel is given their addresses, so they may not move with the vector"
-    )]
-    pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
-    /// When the armed timeout is due; `None` when none is armed.
-    pub(crate) due: Option<Instant>,
-    /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in
-    /// `armed`, so there are no more than the caller has operations.
-    waiting: VecDeque<squeue::Entry>,
-    pub(crate) patience: Patience,
-    /// Buffers were added since the last enter.
-    grown: bool,
-    /// Error numbers by which the next enters are refused.
-    #[cfg(test)]
-    refusals: VecDeque<i32>,
-    /// Entries pushed whose final completion has not come.
-    pub(crate) armed: u64,
-    /// SINGLE_ISSUER binds the ring to its thread.
-    _thread: PhantomData<*const ()>,
+/// One thread's engine with its receive buffers and the buffers of its sends. Lives on the thread that made it.
+pub struct Ring(Driver);
+
+enum Driver {
+    Uring(Uring),
+    Epoll(Epoll),
 }
+
+/// Asks the engine that there is.
+macro_rules! ask {
+    ($ring:expr, $engine:ident => $call:expr) => {
+        match &mut $ring.0 {
+            Driver::Uring($engine) => $call,
+            Driver::Epoll($engine) => $call,
+        }
+    };
+}
+
+// The turn.
 
 impl Ring {
     /// Makes a ring for the calling thread.
     ///
     /// # Errors
-    /// `InvalidInput` for sizes out of range; otherwise what the kernel says. [`probe`](crate::probe) explains that.
+    /// `InvalidInput` for sizes out of range; otherwise what the kernel says. [`probe`](crate::probe) explains that
+    /// for io_uring.
     pub fn new(settings: &Settings) -> io::Result<Self> {
         settings.check()?;
-        let io = builder(settings.completions).build(settings.submissions)?;
-        let mut pool = Pool::register(&io, settings.buffers, settings.buffer_bytes)?;
-        pool.offer(settings.buffers_at_start.max(1));
-        Ok(Self {
-            io: ManuallyDrop::new(io),
-            pool: ManuallyDrop::new(pool),
-            flight: ManuallyDrop::new(Flight::default()),
-            span: ManuallyDrop::new(Box::new(types::Timespec::new())),
-            addresses: ManuallyDrop::new(Vec::new()),
-            due: None,
-            waiting: VecDeque::new(),
-            patience: Patience::default(),
-            grown: false,
-            #[cfg(test)]
-            refusals: VecDeque::new(),
-            armed: 0,
-            _thread: PhantomData,
-        })
+        Ok(Self(match settings.engine {
+            Engine::IoUring => Driver::Uring(Uring::new(settings)?),
+            Engine::Epoll => Driver::Epoll(Epoll::new(settings)?),
+        }))
     }
 
     /// The next completion that the last [`Self::enter`] brought, oldest first.
@@ -130,416 +123,166 @@ impl Ring {
         clippy::should_implement_trait,
         reason = "between two calls the caller arms operations on the same ring"
     )]
+    #[inline]
     pub fn next(&mut self) -> Option<Completion> {
-        loop {
-            let entry = self.io.completion().next()?;
-            if let Some(completion) = self.completion(&entry) {
-                return Some(completion);
-            }
-        }
+        ask!(self, engine => engine.next())
     }
 
-    /// Whether [`Self::next`] would find a completion without an enter.
+    /// Whether there is a completion, or an [`Self::enter`] would bring one without a wait, as far as is known here.
     pub fn has_completions(&mut self) -> bool {
-        !self.io.completion().is_empty()
+        ask!(self, engine => engine.has_completions())
     }
 
-    /// The bytes of a received buffer, to be read and changed in place.
+    /// Does what was armed and can be done, and waits until `want` completions are there or `limit` is over.
+    /// `want == 0` does not wait. Completions appear only here.
     ///
-    /// # Panics
-    /// When the buffer came from another ring.
-    pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.pool.bytes(lent)
-    }
-
-    /// Whether a receive filled its buffer, so that the socket may hold more.
-    #[must_use]
-    pub fn fills(&self, lent: &Lent) -> bool {
-        lent.len() == self.pool.buffer_bytes()
-    }
-
-    /// Returns a received buffer to the pool. It can no longer be read.
-    ///
-    /// # Panics
-    /// When the buffer came from another ring.
-    pub fn give_back(&mut self, lent: Lent) {
-        self.pool.give_back(lent);
-    }
-
-    /// Hands the kernel as many buffers more as it has, after a receive that found none. Returns whether there are more
-    /// than at the last [`Self::enter`]: receives that ended then may be armed again without waiting for buffers.
-    pub fn add_buffers(&mut self) -> bool {
-        if !self.grown {
-            let offered = self.pool.offered();
-            self.grown = self.pool.offer(offered.saturating_mul(2));
-        }
-        self.grown
-    }
-
-    /// Lets completions be announced on `eventfd`, so that another event loop can wait for this ring.
-    /// Switched off until [`Self::eventfd_on`].
-    ///
-    /// # Errors
-    /// The kernel's error; `EBUSY` when one is registered.
-    pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
-        self.io.submitter().register_eventfd(eventfd.as_raw_fd())?;
-        self.eventfd_off();
-        Ok(())
-    }
-
-    /// From here on completions (to be: work for an [`Self::enter`]) are announced on the registered eventfd.
-    pub fn eventfd_on(&mut self) {
-        self.io.completion().enable_eventfd();
-    }
-
-    /// From here on nothing is announced.
-    pub fn eventfd_off(&mut self) {
-        self.io.completion().disable_eventfd();
-    }
-
-    /// Translates one entry; `None` for those of no interest.
-    fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
-        let (op, key) = Op::untag(entry.user_data());
-        let (result, more) = (entry.result(), cqueue::more(entry.flags()));
-        if !more {
-            self.armed -= 1;
-        }
-        match op {
-            Op::Accept => Some(Completion::Accepted {
-                key,
-                socket: owned(result),
-                more,
-            }),
-            Op::Receive => {
-                let received = self.received(result, cqueue::buffer_select(entry.flags()));
-                Some(Completion::Received {
-                    key,
-                    received,
-                    more,
-                })
-            }
-            Op::Send => {
-                let (key, bytes) = self.flight.land(key);
-                let result = checked(result).map(|count| count as usize);
-                Some(Completion::Sent { key, bytes, result })
-            }
-            Op::Connect => Some(Completion::Connected {
-                key,
-                result: checked(result).map(|_| ()),
-            }),
-            Op::Bell => Some(Completion::Rang { key, more }),
-            Op::Timeout => {
-                self.due = None;
-                Some(Completion::TimedOut)
-            }
-            Op::Quiet => None,
-        }
-    }
-
-    fn received(&mut self, result: i32, buffer: Option<u16>) -> Received {
-        match (checked(result), buffer) {
-            (Ok(0), None) => Received::End,
-            (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.lend(id, len)),
-            // Not seen so far; should the kernel spend a buffer on an end or an error, it goes back unread.
-            (Ok(_), Some(id)) => {
-                let unread = self.pool.lend(id, 0);
-                self.pool.give_back(unread);
-                Received::End
-            }
-            (Ok(_), None) => Received::Failed(io::Error::other("bytes without a buffer")),
-            (Err(error), buffer) => {
-                if let Some(id) = buffer {
-                    let unread = self.pool.lend(id, 0);
-                    self.pool.give_back(unread);
-                }
-                match error.raw_os_error() {
-                    Some(libc::ENOBUFS) => Received::NoBuffers,
-                    Some(libc::ECANCELED) => Received::Cancelled,
-                    Some(_) | None => Received::Failed(error),
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Ring {
-    /// Cancels what is armed and waits for it, a bounded time.
-    fn drop(&mut self) {
-        let all = types::CancelBuilder::any();
-        // SAFETY: the entry points at nothing.
-        unsafe {
-            self.push(
-                opcode::AsyncCancel2::new(all)
-                    .build()
-                    .user_data(Op::Quiet.tag(0)),
-            )
-        };
-        for _ in 0..DROP_ROUNDS {
-            if self.armed == 0 || self.enter(1, Some(DROP_PATIENCE)).is_err() {
-                break;
-            }
-            while self.next().is_some() {}
-        }
-        let quiet = self.armed == 0;
-        // SAFETY: each field is dropped here, once, and not used again. The memory goes after the ring that refers to
-        // it, and only when the kernel has completed every entry that could.
-        unsafe {
-            ManuallyDrop::drop(&mut self.io);
-            if quiet {
-                ManuallyDrop::drop(&mut self.pool);
-                ManuallyDrop::drop(&mut self.flight);
-                ManuallyDrop::drop(&mut self.span);
-                ManuallyDrop::drop(&mut self.addresses);
-            }
-        }
-    }
-}
-
-/// The set-up that everything here relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
-pub(crate) fn builder(completions: u32) -> io_uring::Builder {
-    let mut builder = IoUring::builder();
-    builder
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_cqsize(completions);
-    builder
-}
-
-/// The kernel's convention: a negative result is an error number.
-fn checked(result: i32) -> io::Result<u32> {
-    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
-}
-
-fn owned(result: i32) -> io::Result<OwnedFd> {
-    checked(result)?;
-    // SAFETY: the kernel has just opened this descriptor for us, and this completion is the only one to name it.
-    Ok(unsafe { OwnedFd::from_raw_fd(result) })
-}
-
-/// The number of looks by a dropped ring for the end of what it cancelled, and the length of each: 2 s in all at worst.
-const DROP_ROUNDS: u32 = 20;
-const DROP_PATIENCE: Duration = Duration::from_millis(100);
-
-// From the caller to the kernel: entries queued, submitted, and kept while the kernel does not take them.
-
-impl Ring {
-    /// Submits what was armed, runs the kernel's deferred work, and waits until `want` completions are there or
-    /// `limit` is over. `want == 0` does not wait. Completions appear only here.
-    ///
-    /// One call runs a bounded amount of deferred work: completions mean that another turn is due. So do
+    /// One call does a bounded amount of work: completions mean that another turn is due. So do
     /// [submissions](Self::has_submissions), which a kernel that is short of something leaves where they are.
     ///
     /// # Errors
     /// Only what ends a ring for good; a limit that is over, a signal and a busy kernel are not errors, unless it is
     /// busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
-        self.fill();
-        self.grown = false;
-        // Nothing is waited for while there is more to submit than fits.
-        let want = if self.waiting.is_empty() { want } else { 0 };
-        let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
-        let result = self.call(count, want, limit);
-        if !self.has_submissions() {
-            self.addresses.clear();
-        }
-        match result {
-            Err(error) if refuses(&error) => self.bear(&error),
-            result => {
-                self.patience.renew();
-                passes(result)
-            }
-        }
+        ask!(self, engine => engine.enter(want, limit))
     }
 
-    /// The kernel took no entry, and then it runs no deferred work either: has that done, whose completions free what
-    /// it lacks.
-    fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
-        match self.call(0, 0, None) {
-            Err(error) if refuses(&error) => {}
-            result => passes(result)?,
-        }
-        let has_completions = self.has_completions();
-        let pause = self
-            .patience
-            .refused(refusal, has_completions, Instant::now())?;
-        if !pause.is_zero() {
-            thread::sleep(pause);
-        }
-        Ok(())
-    }
-
-    /// One system call.
-    fn call(&mut self, count: u32, want: u32, limit: Option<Duration>) -> io::Result<()> {
-        #[cfg(test)]
-        if let Some(errno) = self.refusals.pop_front() {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
-        let limit = limit.map(types::Timespec::from);
-        let mut args = types::SubmitArgs::new();
-        if let Some(limit) = &limit {
-            args = args.timespec(limit);
-        }
-        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
-        // SAFETY: EXT_ARG takes a `SubmitArgs`, which lives until the call returns, as does `limit`.
-        unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) }.map(|_| ())
-    }
-
-    /// Moves entries that wait into the submission queue, as many as have room.
-    fn fill(&mut self) {
-        while let Some(entry) = self.waiting.front() {
-            // SAFETY: what the entry points at lives on by the promise made to `push`.
-            if unsafe { self.io.submission().push(entry) }.is_err() {
-                return;
-            }
-            self.waiting.pop_front();
-        }
-    }
-
-    /// Whether there are entries that the kernel has not taken: an [`Self::enter`] is due.
+    /// Whether there are operations that the kernel has not taken: an [`Self::enter`] is due.
     pub fn has_submissions(&mut self) -> bool {
-        !self.waiting.is_empty() || !self.io.submission().is_empty()
+        match &mut self.0 {
+            Driver::Uring(engine) => engine.has_submissions(),
+            Driver::Epoll(_) => false,
+        }
     }
 
-    /// Queues an entry; submits by itself when the queue is full. What the kernel does not take then waits for the
-    /// next enter.
+    /// The bytes of a received buffer, to be read and changed in place.
     ///
-    /// # Safety
-    /// Everything that the entry points at must live in a field of this ring until the entry's completion (or, for data
-    /// that the kernel copies, until it is submitted).
-    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
-        self.armed += 1;
-        // SAFETY: the caller's promise.
-        if self.waiting.is_empty() && unsafe { self.io.submission().push(&entry) }.is_ok() {
-            return;
+    /// # Panics
+    /// When the buffer came from another ring.
+    #[inline]
+    pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
+        ask!(self, engine => engine.bytes(lent))
+    }
+
+    /// Whether a receive filled its buffer, so that the socket may hold more.
+    #[inline]
+    pub fn fills(&mut self, lent: &Lent) -> bool {
+        ask!(self, engine => engine.fills(lent))
+    }
+
+    /// Returns a received buffer to the pool. It can no longer be read.
+    ///
+    /// # Panics
+    /// When the buffer came from another ring.
+    #[inline]
+    pub fn give_back(&mut self, lent: Lent) {
+        ask!(self, engine => engine.give_back(lent));
+    }
+
+    /// Adds as many buffers as there are, after a receive that found none. Returns whether there are more than at the
+    /// last [`Self::enter`]: receives that ended then may be armed again without waiting for buffers.
+    pub fn add_buffers(&mut self) -> bool {
+        ask!(self, engine => engine.add_buffers())
+    }
+
+    /// Lets completions be announced on `eventfd`, so that another event loop can wait for this ring. Switched off
+    /// until [`Self::eventfd_on`]. On io_uring alone: who is on epoll waits in [`Self::enter`].
+    ///
+    /// # Errors
+    /// The kernel's error; `EBUSY` when one is registered. `Unsupported` on epoll.
+    pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        match &mut self.0 {
+            Driver::Uring(engine) => engine.register_eventfd(eventfd),
+            Driver::Epoll(_) => Err(io::ErrorKind::Unsupported.into()),
         }
-        self.waiting.push_back(entry);
-        if self.waiting.len() == 1 {
-            // An error that ends the ring comes again at the next enter, whose caller gets it.
-            let _ = self.enter(0, None);
-            self.fill();
+    }
+
+    /// From here on completions (to be: work for an [`Self::enter`]) are announced on the registered eventfd.
+    pub fn eventfd_on(&mut self) {
+        if let Driver::Uring(engine) = &mut self.0 {
+            engine.eventfd_on();
+        }
+    }
+
+    /// From here on nothing is announced.
+    pub fn eventfd_off(&mut self) {
+        if let Driver::Uring(engine) = &mut self.0 {
+            engine.eventfd_off();
         }
     }
 }
 
-/// Whether the kernel took nothing, but may later.
-fn refuses(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
-}
+// The operations. Each one begins with the next enter.
 
-/// A limit that is over and a signal are no errors.
-fn passes(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),
-        result => result,
-    }
-}
-
-#[cfg(test)]
-mod enter_tests {
-    use super::{Settings, *};
-    use crate::completion::{Completion, Key, Received};
-    use std::io::Write;
-    use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
-
-    const KEY: Key = Key::new(1);
-
-    fn small() -> Ring {
-        let settings = Settings {
-            submissions: 2,
-            completions: 4,
-            buffers: 2,
-            buffer_bytes: 64,
-            ..Settings::default()
-        };
-        Ring::new(&settings).unwrap()
+impl Ring {
+    /// Accepts every connection of a listener until cancelled or until an error ends it (`EMFILE` does). Completes as
+    /// [`Completion::Accepted`].
+    pub fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.accept(listener, key));
     }
 
-    /// A queue that is full, and a kernel that takes nothing of it: arming must come to an end.
-    #[test]
-    fn arming_does_not_wait_for_a_kernel_that_takes_nothing() {
-        let mut ring = small();
-        let pairs: Vec<_> = (0..10).map(|_| UnixStream::pair().unwrap()).collect();
-        ring.refusals = [libc::EAGAIN; 1000].into();
-        for ((_, theirs), bits) in pairs.iter().zip(0..) {
-            ring.receive_once(theirs.as_fd(), Key::new(bits));
-        }
-        assert!(
-            ring.refusals.len() > 990,
-            "one try, not one after the other"
-        );
-        assert!(ring.has_submissions());
-        ring.refusals.clear();
-        for (ours, _) in &mut pairs.iter() {
-            (&*ours).write_all(b"x").unwrap();
-        }
-        // All are submitted in order, though there are five times as many as there is room for.
-        for expected in 0..10 {
-            let completion = next(&mut ring);
-            let Completion::Received {
-                key,
-                received: Received::Bytes(lent),
-                ..
-            } = completion
-            else {
-                panic!("{completion:?}")
-            };
-            ring.give_back(lent);
-            assert_eq!(key, Key::new(expected));
-        }
-        assert!(!ring.has_submissions());
+    /// Receives once, into a buffer of the pool. Nothing stays armed after its completion, so the connection can move
+    /// to another ring. Completes as [`Completion::Received`].
+    pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.receive_once(socket, key));
     }
 
-    #[test]
-    fn a_refused_enter_keeps_its_entries_and_serves_completions() {
-        let mut ring = small();
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        ring.receive_once(theirs.as_fd(), KEY);
-        ring.enter(0, None).unwrap();
-        ours.write_all(b"one").unwrap();
-        let (mut others, further) = UnixStream::pair().unwrap();
-        ring.receive_once(further.as_fd(), Key::new(2));
-        for errno in [libc::EAGAIN, libc::EBUSY] {
-            ring.refusals = [errno].into();
-            ring.enter(1, None).unwrap();
-            assert!(ring.has_submissions(), "refused, and still there");
-        }
-        let Some(Completion::Received {
-            key: KEY,
-            received: Received::Bytes(lent),
-            ..
-        }) = ring.next()
-        else {
-            panic!("deferred work was run although nothing was taken")
-        };
-        ring.give_back(lent);
-        others.write_all(b"two").unwrap();
-        assert!(matches!(next(&mut ring), Completion::Received { .. }));
+    /// Receives again and again, each time into a buffer of the pool, until the end, an error, an empty pool or
+    /// [`Self::cancel_receive`].
+    pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.receive_many(socket, key));
     }
 
-    #[test]
-    fn a_kernel_that_refuses_for_good_ends_the_ring_with_its_reason() {
-        let mut ring = small();
-        // The first refusal was 10 s ago.
-        let long_ago = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
-        let error = io::Error::from_raw_os_error(libc::EAGAIN);
-        ring.patience.refused(&error, false, long_ago).unwrap();
-        ring.refusals = [libc::EAGAIN].into();
-        let ended = ring.enter(0, None).unwrap_err();
-        assert!(ended.to_string().contains("no entries for 10 s"), "{ended}");
-        // One that is accepted begins again.
-        ring.enter(0, None).unwrap();
-        ring.refusals = [libc::EAGAIN].into();
-        ring.enter(0, None).unwrap();
+    /// Ends the receive armed on this socket under `key`. What it had received is reported first, then its final
+    /// completion comes, which is [`Received::Cancelled`](crate::Received::Cancelled) unless it ended by itself
+    /// meanwhile.
+    pub fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.cancel_receive(socket, key));
     }
 
-    fn next(ring: &mut Ring) -> Completion {
-        for _ in 0..100 {
-            if let Some(completion) = ring.next() {
-                return completion;
-            }
-            ring.enter(1, Some(Duration::from_millis(100))).unwrap();
+    /// Ends the accept armed on this listener under `key`; its final completion is an error (`ECANCELED`).
+    pub fn cancel_accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.cancel_accept(listener, key));
+    }
+
+    /// Sends `bytes[from..]`, all of it: the ring waits for room in the socket. The buffer is the ring's until
+    /// [`Completion::Sent`] hands it back. One send a connection at a time, or the order is lost. A broken connection
+    /// is an error, never a signal.
+    ///
+    /// # Panics
+    /// When `from` is beyond the end, or more than 4 GiB are sent.
+    pub fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
+        ask!(self, engine => engine.send(socket, key, bytes, from));
+    }
+
+    /// Connects a socket. Completes as [`Completion::Connected`].
+    pub fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
+        ask!(self, engine => engine.connect(socket, key, to));
+    }
+
+    /// Cancels the connect of this socket under `key`; its completion is an error (`ECANCELED`), unless it was over
+    /// before.
+    pub fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.cancel_connect(socket, key));
+    }
+
+    /// Completes as [`Completion::Rang`] each time another thread writes to this eventfd. Its counter need not be
+    /// read.
+    pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
+        ask!(self, engine => engine.bell(eventfd, key));
+    }
+
+    /// Completes as [`Completion::TimedOut`] at `due` or before; on epoll up to a millisecond later. There is one
+    /// timeout a ring: a call for a later moment than the armed one changes nothing, an earlier one replaces it.
+    pub fn wake_by(&mut self, due: Instant, now: Instant) {
+        ask!(self, engine => engine.wake_by(due, now));
+    }
+
+    /// Lets go of a descriptor on which nothing is armed, before it is closed or moves to another ring. One that was
+    /// never armed here needs it not.
+    pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
+        match &mut self.0 {
+            Driver::Uring(_) => {} // the kernel knows it by its operations alone
+            Driver::Epoll(engine) => engine.release(descriptor),
         }
-        panic!("no completion came");
     }
 }

@@ -10,7 +10,7 @@ use crate::server::{self, Checked, preflight};
 use crate::terminal::{Colour, Finding, Level, Screen, count, counted, json, plain, write};
 use crate::{commands::cluster, failure::Failure, tls_files::TlsLoader};
 use crate::{data_dir, session_key};
-use broker_core::settings::{Scheme, Settings};
+use broker_core::settings::{EngineChoice, Scheme, Settings};
 use rustix::fs::statvfs;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -58,9 +58,10 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
         ..ServeFlags::default()
     };
     let cpus = Cpus::of_this_process();
-    let mut lines = of_kernel();
-    lines.push(clock());
     let draft = config::draft(&flags_of_serve, &cpus);
+    let engine = draft.settings().map(|settings| settings.engine);
+    let mut lines = of_kernel(engine.unwrap_or_default());
+    lines.push(clock());
     match server::check(draft, SystemTime::now()) {
         Err(error) => lines.extend(faults(&error)),
         Ok(checked) => {
@@ -168,10 +169,12 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     let metrics = listener.ask("GET", "/metrics");
     let metrics = metrics.and_then(|answer| answer.text(METRICS_BYTES_MAX));
     let metrics = metrics.unwrap_or_default();
-    let version = version(&metrics).map_or_else(
+    let version = label(&metrics, "heliograph_build_info", "version").map_or_else(
         || "of a version that is shown with its token alone".to_owned(),
         |version| format!("version {version}"),
     );
+    let engine = label(&metrics, "heliograph_engine", "engine");
+    let version = engine.map_or(version.clone(), |engine| format!("{version}, on {engine}"));
     let mut lines = vec![match status {
         READY => Line::ok("broker", format!("one runs and is ready, {version}")),
         _ => Line::error(
@@ -220,11 +223,16 @@ fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
     labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
 }
 
-/// The version of a broker, by its metrics.
-fn version(metrics: &str) -> Option<String> {
+/// A label of the first sample of a metric.
+fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
     let mut lines = metrics.lines();
-    let labels = lines.find_map(|line| line.strip_prefix("heliograph_build_info{"))?;
-    let (_, rest) = labels.split_once("version=\"")?;
+    let sample = |line: &'_ str| {
+        line.strip_prefix(metric)?
+            .strip_prefix('{')
+            .map(str::to_owned)
+    };
+    let labels = lines.find_map(sample)?;
+    let (_, rest) = labels.split_once(&format!("{label}=\""))?;
     Some(plain(rest.split_once('"')?.0))
 }
 
@@ -414,14 +422,25 @@ const FSYNC_MAX: Duration = Duration::from_millis(50);
 
 // The machine: kernel, limits of the process, CPUs, and whether its clock is right.
 
-/// The kernel's release, and whether it allows a ring with the broker's flags: one is made.
-fn of_kernel() -> Vec<Line> {
+/// The kernel's release, and whether it allows an io_uring with the broker's flags: one is made.
+fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
-    let works = || "a ring with the broker's flags can be made".to_owned();
+    let check = "io_uring";
+    let ring = match (preflight::io_uring(), engine) {
+        (Ok(()), EngineChoice::Auto | EngineChoice::IoUring) => {
+            Line::ok(check, "a ring with the broker's flags can be made")
+        }
+        (Ok(()), EngineChoice::Epoll) => Line::ok(check, "it can be had; engine = \"epoll\""),
+        (Err(_), EngineChoice::Epoll) => Line::ok(check, "it is not needed: engine = \"epoll\""),
+        (Err(why), EngineChoice::Auto) => {
+            Line::warning(check, format!("shards work with epoll in its place: {why}"))
+        }
+        (Err(why), EngineChoice::IoUring) => Line::error(check, why),
+    };
     vec![
         Line::ok("kernel", format!("Linux {}", release.trim())),
-        Line::of("io_uring", preflight::io_uring().map(|()| works())),
+        ring,
     ]
 }
 
@@ -452,10 +471,14 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
 pub(crate) fn shards(settings: &Settings) -> Line {
     let (check, wanted) = ("locked memory", settings.shards);
     match preflight::shards(settings) {
-        Ok(room) if room >= wanted => {
+        Ok((room, EngineChoice::Epoll)) => {
+            let text = format!("none is needed: {} on epoll", counted(room, "shard"));
+            Line::ok(check, text)
+        }
+        Ok((room, _)) if room >= wanted => {
             Line::ok(check, format!("room for {}", counted(room, "shard")))
         }
-        Ok(room) => Line::warning(
+        Ok((room, _)) => Line::warning(
             check,
             format!(
                 "room for {room} of {wanted} shards: raise its limit (`ulimit -Hl`, LimitMEMLOCK= in the unit, \

@@ -225,7 +225,7 @@ impl Connections {
                 self.settle_guest(session);
             }
             (Intake::Paused, Receive::Once | Receive::Many) => {
-                ring.cancel_receive(key);
+                ring.cancel_receive(socket, key);
                 connection.receive = Receive::Cancelling;
             }
             (Intake::Paused, Receive::Idle)
@@ -268,7 +268,8 @@ impl Connections {
         {
             io.counts.capped += 1;
             connection.receive = Receive::Cancelling;
-            io.ring.cancel_receive(ring_key(session));
+            let socket = connection.socket.as_fd();
+            io.ring.cancel_receive(socket, ring_key(session));
         }
     }
 }

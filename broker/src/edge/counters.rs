@@ -39,10 +39,10 @@ pub struct EdgeCounts {
     pub turns: u64,
     /// Those that took more than `LONG_TURN_US`, measured as the longest one is.
     pub long_turns: u64,
-    /// Waits in the shard's own ring.
+    /// Waits in the shard's own ring, within a second of traffic.
     pub parks_in_ring: u64,
-    /// Waits through the executor, after a second without traffic.
-    pub parks_in_glommio: u64,
+    /// Waits after that: through the executor where there is one, else in the ring too.
+    pub parks_deep: u64,
     /// The longest turn, in microseconds: the longest that any connection had to wait for its turn. CPU time where
     /// [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) says so.
     pub longest_turn_us: u64,

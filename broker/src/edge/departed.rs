@@ -114,6 +114,7 @@ impl<M: Machine> Departed<M> {
             sent,
         } = self;
         client.discharge(io);
+        io.ring.release(client.socket.as_fd());
         let client = match (take, client.tls.take()) {
             (Some(take), Some(tls)) => {
                 let visiting = Visiting {
@@ -237,6 +238,7 @@ impl Detached {
     /// Closes it; nothing of it is armed or in flight.
     pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(io);
+        io.ring.release(self.socket.as_fd());
         drop(self);
         io.descriptors.closed();
     }

@@ -146,7 +146,8 @@ impl Listeners {
     pub(crate) fn relieve(&mut self, place: usize, ring: &mut Ring) {
         let accepting = &mut self.all[place];
         if accepting.state == State::Armed {
-            ring.cancel_accept(listener_key(place));
+            let socket = accepting.listener.socket.as_fd();
+            ring.cancel_accept(socket, listener_key(place));
             accepting.state = State::Ending;
         }
     }
@@ -156,7 +157,8 @@ impl Listeners {
         for (place, accepting) in self.all.iter_mut().enumerate() {
             match accepting.state {
                 State::Armed => {
-                    ring.cancel_accept(listener_key(place));
+                    let socket = accepting.listener.socket.as_fd();
+                    ring.cancel_accept(socket, listener_key(place));
                     accepting.state = State::Ending;
                 }
                 State::Resting(_) => accepting.state = State::Closed,

@@ -1,9 +1,11 @@
-//! The executor and the drive loop: one turn after the other, and how a shard sleeps in between.
+//! The drive loop and the thread that it runs on: one turn after the other, and how a shard sleeps in between.
 //!
-//! Theory of operation. A shard sleeps in two ways. While the last second saw traffic it waits inside its own ring: one
-//! system call submits, runs the kernel's deferred work and waits, and another shard wakes it by a bell polled there.
-//! After a quiet second it waits through glommio, reading the eventfd on which its ring announces completions; then the
-//! executor's own rings are served too. Each way has its order, and no wake is lost in it:
+//! Theory of operation. On epoll a shard is a thread of its own and sleeps in one way, in its ring: one system call
+//! waits, and another shard wakes it by a bell that is watched there. On io_uring it is an executor of glommio, and
+//! sleeps in two ways. While the last second saw traffic it waits inside its own ring, by one system call as well,
+//! which submits, runs the kernel's deferred work and waits. After a quiet second it waits through glommio, reading the
+//! eventfd on which its ring announces completions; then the executor's own rings are served too. Each way has its
+//! order, and no wake is lost in it:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
 //!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
@@ -16,15 +18,16 @@
 
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
 use crate::edge::start::{ShardConfig, ShardEvent};
-use crate::edge::{Edge, ShardHandle, ShardThread};
+use crate::edge::{Edge, ShardHandle, ShardThread, Thread};
 use broker_core::machine::{Input, Machine};
 use broker_core::work_units;
 use broker_core::{id::ShardId, time::Now};
 use crossbeam_channel::{Receiver, Sender};
 use glommio::io::BufferedFile;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mailbox::Sleep;
-use ring::{Key, Ring};
+use ring::{Engine, Key, Ring};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -37,22 +40,44 @@ pub(crate) struct Work<M: Machine> {
     started: Sender<()>,
 }
 
-/// Starts the thread and waits until it has its executor and its ring.
+/// Starts the thread and waits until it has its ring, and its executor where there is one.
 pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
     settings: ring::Settings,
 ) -> io::Result<ShardThread<M>> {
-    can_start_threads()?;
-    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-    let name = format!("shard-{}", id.0);
     let (work, orders) = crossbeam_channel::bounded::<Work<M>>(1);
     let (prepared, ready) = crossbeam_channel::bounded(1);
     let failure = Arc::new(OnceLock::new());
-    let failed = Arc::clone(&failure);
+    let beginning = Beginning {
+        id,
+        settings,
+        orders,
+        prepared,
+        failure: Arc::clone(&failure),
+    };
+    let name = format!("shard-{}", id.0);
+    let thread = match settings.engine {
+        Engine::IoUring => Thread::Executor(executor(&name, cpu, beginning)?),
+        Engine::Epoll => Thread::Plain(thread::Builder::new().name(name).spawn(move || {
+            cpu.map_or(Ok(()), pin)?;
+            beginning.await_work()?.map_or(Ok(()), Begun::run)
+        })?),
+    };
+    let handle = wait_for(&ready, ShardHandle { thread, failure })?;
+    Ok(ShardThread { handle, work })
+}
+
+/// A shard's thread in glommio.
+fn executor<M: Machine + 'static>(
+    name: &str,
+    cpu: Option<usize>,
+    beginning: Beginning<M>,
+) -> io::Result<ExecutorJoinHandle<io::Result<()>>> {
+    can_start_threads()?;
     // The executor does no file input or output: without `io_memory(0)` it would pin 30 MiB.
-    let executor = LocalExecutorBuilder::new(placement)
-        .name(&name)
+    LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
+        .name(name)
         .io_memory(0)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
@@ -60,26 +85,74 @@ pub(crate) fn prepare<M: Machine + 'static>(
             // Even so it registers 64 KiB in each of its three rings, for input and output that does not happen here:
             // they would count as locked memory. Files could not be read directly (`O_DIRECT`) through this runtime.
             ring::unregister_buffers();
-            let ring = Ring::new(&settings)?;
-            let _ = prepared.send(());
-            // Blocks the executor, on which nothing else runs.
-            let Ok(work) = orders.recv() else {
-                return Ok(());
-            };
-            let _ended = Ended {
-                events: work.config.events.clone(),
-                id,
-            };
-            let edge = Edge::new(id, ring, work.config, (work.make_machine)());
-            let ended = edge.run(&work.started).await;
-            if let Err(error) = &ended {
-                let _ = failed.set(error.to_string());
+            match beginning.await_work()? {
+                Some(begun) => begun.run_in_glommio().await,
+                None => Ok(()),
             }
-            ended
         })
-        .map_err(io::Error::from)?;
-    let handle = wait_for(&ready, ShardHandle { executor, failure })?;
-    Ok(ShardThread { handle, work })
+        .map_err(io::Error::from)
+}
+
+/// Keeps the calling thread on one CPU.
+fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    if cpu >= CpuSet::MAX_CPU {
+        let most = CpuSet::MAX_CPU - 1;
+        let error = format!("CPU {cpu} cannot be pinned to: allowed at most {most}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+    }
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// A shard's thread until it has its order.
+struct Beginning<M: Machine> {
+    id: ShardId,
+    settings: ring::Settings,
+    orders: Receiver<Work<M>>,
+    prepared: Sender<()>,
+    failure: Arc<OnceLock<String>>,
+}
+
+/// A shard's thread with its order.
+struct Begun<M: Machine> {
+    /// Large, and not to be copied along the stack.
+    edge: Box<Edge<M>>,
+    started: Sender<()>,
+    ended: Ended,
+}
+
+impl<M: Machine> Beginning<M> {
+    /// Makes the ring, says so, and waits for the order, on this thread where nothing else runs. `None` when there
+    /// will be none.
+    fn await_work(self) -> io::Result<Option<Begun<M>>> {
+        let ring = Ring::new(&self.settings)?;
+        let _ = self.prepared.send(());
+        let Ok(work) = self.orders.recv() else {
+            return Ok(None);
+        };
+        let ended = Ended {
+            events: work.config.events.clone(),
+            id: self.id,
+            failure: self.failure,
+        };
+        let machine = (work.make_machine)();
+        Ok(Some(Begun {
+            edge: Box::new(Edge::new(self.id, ring, work.config, machine)),
+            started: work.started,
+            ended,
+        }))
+    }
+}
+
+impl<M: Machine> Begun<M> {
+    fn run(self) -> io::Result<()> {
+        self.ended.by(self.edge.run(&self.started))
+    }
+
+    async fn run_in_glommio(self) -> io::Result<()> {
+        self.ended.by(self.edge.run_in_glommio(&self.started).await)
+    }
 }
 
 /// Whether as many threads as an executor has can be started. Where the second one cannot, glommio panics.
@@ -132,6 +205,17 @@ fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle>
 struct Ended {
     events: Sender<ShardEvent>,
     id: ShardId,
+    failure: Arc<OnceLock<String>>,
+}
+
+impl Ended {
+    /// Keeps what it ended by, before that is reported.
+    fn by(self, ended: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &ended {
+            let _ = self.failure.set(error.to_string());
+        }
+        ended
+    }
 }
 
 impl Drop for Ended {
@@ -141,58 +225,93 @@ impl Drop for Ended {
 }
 
 impl<M: Machine> Edge<M> {
-    /// The drive loop, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor.
-    async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
+    /// The drive loop on a thread of its own, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor.
+    fn run(mut self: Box<Self>, started: &Sender<()>) -> io::Result<()> {
+        let mut rest = self.begin(started)?;
+        loop {
+            match self.go_on(&mut rest) {
+                Next::Turn => self.io.ring.enter(0, None)?,
+                Next::Sleep(since) => {
+                    if since < rest.awake_until {
+                        self.io.counts.parks_in_ring += 1;
+                    } else {
+                        self.io.counts.parks_deep += 1;
+                    }
+                    self.sleep_in_ring(since, None)?;
+                }
+                Next::End => return Ok(()),
+            }
+        }
+    }
+
+    /// The same on an executor.
+    async fn run_in_glommio(mut self: Box<Self>, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();
         // SAFETY: the descriptor was made for this and belongs to nobody else; the file closes it.
         let completed = unsafe { BufferedFile::from_raw_fd(completed) };
+        let mut rest = self.begin(started)?;
+        loop {
+            match self.go_on(&mut rest) {
+                Next::Turn => self.io.ring.enter(0, None)?,
+                Next::Sleep(since) if since < rest.awake_until => {
+                    self.io.counts.parks_in_ring += 1;
+                    self.sleep_in_ring(since, Some(rest.awake_until))?;
+                }
+                Next::Sleep(since) => self.sleep_in_glommio(since, &completed).await?,
+                Next::End => break,
+            }
+        }
+        completed.close().await.map_err(io::Error::from)
+    }
+
+    /// Arms what is armed from the beginning, and says that this accepts.
+    fn begin(&mut self, started: &Sender<()>) -> io::Result<Rest> {
         self.watch_bell(BELL);
         self.listeners.listen(&mut self.io.ring);
         self.io.ring.enter(0, None)?;
         let _ = started.send(());
-        let (mut awake_until, mut slept) = (self.io.turn.now(), true);
-        loop {
-            let before = self.io.turn.read();
-            if let Some(since) = self.io.turn.stood_still(before) {
-                let at = self.io.turn.at();
-                self.sessions.machine_mut().stood_still(since, at);
-                self.sessions
-                    .links_stood_still(at.now.since(since), &self.io);
-            }
-            if slept {
-                self.io.turn.cpu_lap();
-            } else {
-                let now = self.io.turn.now();
-                self.io.turn.account(before, now, &mut self.io.counts);
-            }
-            if self.turn() {
-                awake_until = self.io.turn.now() + Duration::from_millis(HOLD_MS);
-            }
-            let flushed_at = self.tell_flushed();
-            if self.io.stopping
-                && self.sessions.connections().is_empty()
-                && self.sessions.streams().is_empty()
-                && self.listeners.closed()
-            {
-                break;
-            }
-            slept = !self.busy();
-            if !slept {
-                self.io.ring.enter(0, None)?;
-                continue;
-            }
-            let slept_at = flushed_at.unwrap_or_else(Instant::now);
-            let began = self.io.turn.now();
-            self.io.turn.account(began, slept_at, &mut self.io.counts);
-            if slept_at < awake_until {
-                self.sleep_in_ring(slept_at, awake_until)?;
-            } else {
-                self.sleep_in_glommio(slept_at, &completed).await?;
-            }
+        Ok(Rest {
+            awake_until: self.io.turn.now(),
+            slept: true,
+        })
+    }
+
+    /// One turn, what is measured of it, and what follows it.
+    fn go_on(&mut self, rest: &mut Rest) -> Next {
+        let before = self.io.turn.read();
+        if let Some(since) = self.io.turn.stood_still(before) {
+            let at = self.io.turn.at();
+            self.sessions.machine_mut().stood_still(since, at);
+            self.sessions
+                .links_stood_still(at.now.since(since), &self.io);
         }
-        completed.close().await.map_err(io::Error::from)
+        if rest.slept {
+            self.io.turn.cpu_lap();
+        } else {
+            let now = self.io.turn.now();
+            self.io.turn.account(before, now, &mut self.io.counts);
+        }
+        if self.turn() {
+            rest.awake_until = self.io.turn.now() + Duration::from_millis(HOLD_MS);
+        }
+        let flushed_at = self.tell_flushed();
+        if self.io.stopping
+            && self.sessions.connections().is_empty()
+            && self.sessions.streams().is_empty()
+            && self.listeners.closed()
+        {
+            return Next::End;
+        }
+        rest.slept = !self.busy();
+        if !rest.slept {
+            return Next::Turn;
+        }
+        let slept_at = flushed_at.unwrap_or_else(Instant::now);
+        let began = self.io.turn.now();
+        self.io.turn.account(began, slept_at, &mut self.io.counts);
+        Next::Sleep(slept_at)
     }
 
     /// One turn in its fixed order; returns whether there was traffic.
@@ -289,17 +408,13 @@ impl<M: Machine> Edge<M> {
         self.listeners.next_due().into_iter().chain(others).min()
     }
 
-    fn sleep_in_ring(&mut self, now: Instant, awake_until: Instant) -> io::Result<()> {
-        let until = self
-            .next_due()
-            .map_or(awake_until, |due| due.min(awake_until));
-        self.io.counts.parks_in_ring += 1;
+    /// Waits for completions and letters, until something is due, or until `most`.
+    fn sleep_in_ring(&mut self, now: Instant, most: Option<Instant>) -> io::Result<()> {
+        let until = self.next_due().into_iter().chain(most).min();
         self.sessions.mail().own().fall_asleep(Sleep::InRing);
         let want = u32::from(self.sessions.mail().own().is_empty());
-        let entered = self
-            .io
-            .ring
-            .enter(want, Some(until.saturating_duration_since(now)));
+        let limit = until.map(|until| until.saturating_duration_since(now));
+        let entered = self.io.ring.enter(want, limit);
         self.sessions.mail().own().wake_up();
         entered
     }
@@ -314,7 +429,7 @@ impl<M: Machine> Edge<M> {
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
         if at_rest && self.sessions.mail().own().is_empty() {
-            self.io.counts.parks_in_glommio += 1;
+            self.io.counts.parks_deep += 1;
             completed
                 .read_at(0, size_of::<u64>())
                 .await
@@ -330,6 +445,24 @@ impl<M: Machine> Edge<M> {
     pub(crate) fn watch_bell(&mut self, key: Key) {
         self.io.ring.bell(self.sessions.mail().own().bell(), key);
     }
+}
+
+/// What follows a turn.
+enum Next {
+    /// The next one: there is work that no completion will announce.
+    Turn,
+    /// Nothing is to be done since then.
+    Sleep(Instant),
+    /// Everything is closed.
+    End,
+}
+
+/// How a shard rests between turns.
+struct Rest {
+    /// Until then the last traffic counts.
+    awake_until: Instant,
+    /// The last turn began behind a sleep.
+    slept: bool,
 }
 
 const BELL: Key = Key::new(0);

@@ -39,7 +39,7 @@ pub struct ShardConfig<M: Machine> {
     pub events: Sender<ShardEvent>,
 }
 
-/// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
+/// A listening socket: bound, listening, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
 /// `TCP_USER_TIMEOUT` that are set on it hold for what it accepts.
 #[derive(Debug)]
 pub struct Listener {

@@ -377,6 +377,7 @@ impl<M: Machine> Streams<M> {
             return None;
         }
         let wire = *self.wires.borrow(place)?;
+        io.ring.release(wire.socket.as_fd());
         self.due.remove(&(wire.due, place));
         self.release(place, io);
         let Stage::Hello(bytes) = wire.stage else {
@@ -472,7 +473,8 @@ impl<M: Machine> Streams<M> {
             let _ = connect_unspec(&wire.socket);
         }
         if wire.is_armed && matches!(wire.stage, Stage::Connecting) {
-            io.ring.cancel_connect(link_key(LinkEnd::Link(place)));
+            let key = link_key(LinkEnd::Link(place));
+            io.ring.cancel_connect(wire.socket.as_fd(), key);
         }
         if wire.is_armed || wire.is_sending {
             let _ = SockRef::from(&wire.socket).shutdown(Shutdown::Both);
@@ -490,7 +492,9 @@ impl<M: Machine> Streams<M> {
         };
         if matches!(wire.stage, Stage::Over) && !wire.is_armed && !wire.is_sending {
             self.due.remove(&(wire.due, place));
-            drop(self.wires.borrow(place));
+            if let Some(wire) = self.wires.borrow(place) {
+                io.ring.release(wire.socket.as_fd());
+            }
             self.release(place, io);
             return io.descriptors.closed();
         }

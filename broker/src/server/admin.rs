@@ -66,7 +66,7 @@ pub(crate) fn shows(
     } = secrets;
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
-    let profile = settings.profile.into();
+    let (profile, engine) = (settings.profile.into(), settings.engine.into());
     // This is within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
@@ -84,6 +84,7 @@ pub(crate) fn shows(
             log_dropped: log.dropped(),
             tls_not_after: not_after.seconds(),
             profile,
+            engine,
             started,
             budgets,
             data_dir_free: free_bytes(&data_dir),

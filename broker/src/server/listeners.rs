@@ -335,7 +335,7 @@ pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// The socket listens. It stays blocking: the shard's ring waits in it.
+/// The socket listens.
 fn bind_and_listen(socket: Socket, addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     // Both of these hold for what is accepted.
     socket.set_tcp_nodelay(true)?;

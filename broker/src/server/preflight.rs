@@ -3,14 +3,14 @@
 
 use crate::server::{connections, edge_settings, listeners, shards};
 use crate::{edge::ShardThread, failure::Failure};
-use broker_core::settings::Settings;
+use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
-/// Whether this machine allows any ring.
+/// Whether this machine allows any io_uring.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy when it does not.
-pub(crate) fn io_uring() -> Result<(), Failure> {
+/// Why not, with the remedy.
+pub(crate) fn io_uring() -> Result<(), String> {
     shards::probe()
 }
 
@@ -22,18 +22,20 @@ pub(crate) fn descriptors(settings: &Settings) -> Result<usize, Failure> {
     connections(settings)
 }
 
-/// The number of shards that locked memory, threads and memory have room for: each is made, and ended.
+/// The number of shards that locked memory, threads and memory have room for, and what they work with: each is made,
+/// and ended.
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when a start would be refused.
-pub(crate) fn shards(settings: &Settings) -> Result<usize, Failure> {
+pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failure> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;
-    let edge = edge_settings(&settings, connections);
+    let mut edge = edge_settings(&settings, connections);
     let limit = ring::raise_memlock();
-    let threads = shards::prepare(&mut settings, &edge.ring, limit)?;
+    shards::choose_engine(&mut settings)?;
+    let threads = shards::prepare(&mut settings, &mut edge.ring, limit)?;
     threads.into_iter().for_each(ShardThread::end);
-    Ok(settings.shards)
+    Ok((settings.shards, settings.engine))
 }
 
 /// The addresses of all listeners, each with why it cannot be had.

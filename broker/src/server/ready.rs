@@ -91,6 +91,7 @@ fn document(settings: &Settings) -> Value {
         "admin": settings.admin.listen.map(|addr| format!("http://{addr}")),
         "ca": authority(settings).map(|path| path.display().to_string()),
         "region": settings.region,
+        "engine": engine(settings),
         "pid": std::process::id(),
         "environment": variables,
     })
@@ -138,7 +139,13 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     if let Some(url) = settings.try_url() {
         let _ = write!(line, " try={url}");
     }
+    let _ = write!(line, " engine={}", engine(settings));
     line
+}
+
+/// The name of the engine that shards work with.
+fn engine(settings: &Settings) -> &'static str {
+    settings.engine.into()
 }
 
 /// The mode of a file that others need, less what the process's mask takes away.
@@ -229,7 +236,7 @@ fn listener(settings: &Settings) -> Option<Listen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broker_core::settings::Profile;
+    use broker_core::settings::{EngineChoice, Profile};
     use std::{fs, io};
 
     fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
@@ -291,13 +298,16 @@ mod tests {
     #[test]
     fn the_line_is_the_contract() {
         let mut settings = Settings::new(Profile::Default, true);
+        settings.engine = EngineChoice::Epoll;
         assert_eq!(
             line(&settings, Some(Path::new("heliograph-data/dev-ca.pem"))),
             "ready http://127.0.0.1:8080 https://127.0.0.1:8443 admin=http://127.0.0.1:8090 \
-             ca=heliograph-data/dev-ca.pem try=http://127.0.0.1:8090/try"
+             ca=heliograph-data/dev-ca.pem try=http://127.0.0.1:8090/try engine=epoll"
         );
         settings.admin.listen = Some("0.0.0.0:8090".parse().unwrap());
-        let ends = |settings: &Settings, end: &str| assert!(line(settings, None).ends_with(end));
+        let ends = |settings: &Settings, end: &str| {
+            assert!(line(settings, None).ends_with(&format!("{end} engine=epoll")));
+        };
         ends(
             &settings,
             " admin=http://0.0.0.0:8090 try=http://localhost:8090/try",
@@ -311,7 +321,10 @@ mod tests {
             addr: "[::1]:1".parse().unwrap(),
         }];
         settings.admin.listen = None;
-        assert_eq!(line(&settings, None), "ready https://[::1]:1 admin=off");
+        assert_eq!(
+            line(&settings, None),
+            "ready https://[::1]:1 admin=off engine=epoll"
+        );
     }
 }
 

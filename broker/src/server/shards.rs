@@ -10,12 +10,12 @@ use crate::side::{Captures, Log, Teller};
 use crate::{devices::Devices, failure::Failure, hooks::Hooks};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard, wake_polls_per_shard};
-use broker_core::settings::{Scheme, Settings};
+use broker_core::settings::{EngineChoice, Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use broker_core::{id::ShardId, placement::Placement, readiness::Readiness};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
-use ring::{MEMLOCK_BYTES_MIN, Unsupported};
+use ring::{Engine, MEMLOCK_BYTES_MIN, Unsupported};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,22 +156,75 @@ impl Shards<'_> {
     }
 }
 
-// The shards' threads and rings: created before anything is served, as many as locked memory allows.
+// The shards' threads and rings: created before anything is served, all with the same engine.
 //
 // The locked memory that a ring is charged depends on the kernel, and the rest of the limit on the user's other
-// processes: both are learned by trying. So all rings are made before the first shard starts; those that do not fit
-// are left out (`--dev`), or the start is refused with the number that would fit.
+// processes: both are learned by trying. So all rings are made before the first shard starts. Where one does not fit,
+// all are made again on epoll, which is charged nothing; if io_uring is asked for, those that do not fit are left out
+// (`--dev`), or the start is refused with the number that would fit.
 
-/// Makes the thread of each shard. Fewer than asked for, with a line in the log, if `settings` allow that; their
-/// number is corrected. `limit` is the limit of locked memory in bytes, `None` for none.
+/// Chooses epoll where this machine allows no io_uring, and the settings allow that.
+///
+/// # Errors
+/// [`Failure::Fatal`] with the remedy when io_uring is asked for and cannot be had.
+pub(crate) fn choose_engine(settings: &mut Settings) -> Result<(), Failure> {
+    if settings.engine == EngineChoice::Epoll {
+        return Ok(());
+    }
+    match (probe(), settings.engine) {
+        (Ok(()), _) => Ok(()),
+        (Err(why), EngineChoice::Auto) => {
+            fall_back(settings, &why);
+            Ok(())
+        }
+        (Err(why), EngineChoice::IoUring | EngineChoice::Epoll) => Err(Failure::Fatal(why)),
+    }
+}
+
+/// Says why the shards work with epoll, and has them do so.
+fn fall_back(settings: &mut Settings, why: &str) {
+    tracing::warn!(
+        "shards work with epoll, where {EPOLL_COST}, since they cannot have io_uring: {why}. With `engine = \"epoll\"` \
+         (--engine epoll) this is no warning"
+    );
+    settings.engine = EngineChoice::Epoll;
+}
+
+/// Makes the thread of each shard, with the engine that the settings ask for or the one that can be had; `ring` and the
+/// settings name it from here on. Fewer than asked for, with a line in the log, if io_uring is asked for and the
+/// settings allow that; their number is corrected. `limit` is the limit of locked memory in bytes, `None` for none.
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when one cannot be made.
 pub(crate) fn prepare(
     settings: &mut Settings,
-    ring: &ring::Settings,
+    ring: &mut ring::Settings,
     limit: Option<u64>,
 ) -> Result<Vec<ShardThread<Shard>>, Failure> {
+    if settings.engine != EngineChoice::Epoll {
+        ring.engine = Engine::IoUring;
+        match on_io_uring(settings, ring, limit)? {
+            Ok(threads) => {
+                settings.engine = EngineChoice::IoUring;
+                return Ok(threads);
+            }
+            Err(why) => fall_back(settings, &why),
+        }
+    }
+    ring.engine = Engine::Epoll;
+    let wanted = settings.shards;
+    match as_many_as_fit(wanted, |index| shard_thread(settings, ring, index)) {
+        (threads, None) => Ok(threads),
+        (threads, Some(error)) => Err(other(threads.len(), wanted, &error)),
+    }
+}
+
+/// The threads with an io_uring each; why they cannot be had, where others will do.
+fn on_io_uring(
+    settings: &mut Settings,
+    ring: &ring::Settings,
+    limit: Option<u64>,
+) -> Result<Result<Vec<ShardThread<Shard>>, String>, Failure> {
     if !settings.cpus.is_empty() && !edge::can_pin() {
         tracing::warn!(
             "shards are not pinned to CPUs: the machine's are read below /sys/devices/system, which cannot be read; \
@@ -180,48 +233,58 @@ pub(crate) fn prepare(
         settings.cpus.clear();
     }
     let wanted = settings.shards;
-    let one = |index: usize| {
-        let id = u16::try_from(index).map_err(|_| io::Error::other("more than can be numbered"))?;
-        edge::prepare(ShardId(id), settings.cpu(index), ring)
-    };
     let (threads, refused) = if limit.is_none_or(|_| is_room_for_a_try()) {
-        as_many_as_fit(wanted, one)
+        as_many_as_fit(wanted, |index| shard_thread(settings, ring, index))
     } else {
         (Vec::new(), Some(io::Error::from_raw_os_error(libc::ENOMEM)))
     };
     let Some(error) = refused else {
-        return Ok(threads);
+        return Ok(Ok(threads));
     };
     let limit = match limit {
         Some(limit) if is_short_of_locked_memory(&error) => limit,
         Some(_) | None => return Err(other(threads.len(), wanted, &error)),
     };
-    let fit = threads.len();
-    if fit > 0 && settings.fewer_shards {
+    let (fit, is_asked_for) = (threads.len(), settings.engine == EngineChoice::IoUring);
+    if fit > 0 && settings.fewer_shards && is_asked_for {
         tracing::warn!(
             "{fit} of {wanted} shards are started: the limit of locked memory, {}, has no room for more: raise it: {}",
             mib(limit),
             ring::memlock_remedy(limit.saturating_mul(wanted as u64).div_ceil(fit as u64))
         );
         settings.shards = fit;
-        return Ok(threads);
+        return Ok(Ok(threads));
     }
-    let need = Need::learn(threads, limit);
-    Err(Failure::Fatal(need.refusal(wanted, limit)))
+    let why = Need::learn(threads, limit).refusal(wanted, limit);
+    if is_asked_for {
+        Err(Failure::Fatal(why))
+    } else {
+        Ok(Err(why))
+    }
 }
 
-/// Asks whether this machine allows any ring.
+/// The thread of one shard.
+fn shard_thread(
+    settings: &Settings,
+    ring: &ring::Settings,
+    index: usize,
+) -> io::Result<ShardThread<Shard>> {
+    let id = u16::try_from(index).map_err(|_| io::Error::other("more than can be numbered"))?;
+    edge::prepare(ShardId(id), settings.cpu(index), ring)
+}
+
+/// Asks whether this machine allows any io_uring.
 ///
 /// # Errors
-/// [`Failure::Fatal`] with the remedy when it does not.
-pub(crate) fn probe() -> Result<(), Failure> {
+/// Why not, with the remedy.
+pub(crate) fn probe() -> Result<(), String> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
         match ring::probe() {
             Err(Unsupported::MemlockTaken(_)) if Instant::now() < until => {
                 thread::sleep(RELEASE_STEP);
             }
-            asked => return asked.map_err(|obstacle| Failure::Fatal(obstacle.to_string())),
+            asked => return asked.map_err(|obstacle| obstacle.to_string()),
         }
     }
 }
@@ -397,6 +460,9 @@ fn mib(bytes: u64) -> String {
 fn mib_up(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
+
+/// What epoll costs, in words; the figures are in `benches/README.md`.
+const EPOLL_COST: &str = "each receive is a system call of its own";
 
 /// Time for the kernel to give locked memory back, at most, and the interval at which that is checked.
 const RELEASE_MAX: Duration = Duration::from_millis(400);

@@ -150,7 +150,7 @@ async fn page(State(page): State<OverviewPage>) -> Json<Value> {
 
 /// The properties of the node that do not change while the process runs.
 fn node(settings: &Settings) -> Value {
-    let profile: &str = settings.profile.into();
+    let (profile, engine): (&str, &str) = (settings.profile.into(), settings.engine.into());
     value!({
         "name": settings.cluster.node,
         "version": env!("CARGO_PKG_VERSION"),
@@ -162,6 +162,7 @@ fn node(settings: &Settings) -> Value {
         "region": settings.region,
         "accountId": settings.account_id,
         "shards": settings.shards,
+        "engine": engine,
         "startedAt": calendar().0,
     })
 }

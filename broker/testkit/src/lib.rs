@@ -25,7 +25,7 @@ mod scrape;
 mod wait;
 
 pub use golden::{assert_golden, help};
-pub use program::{Directory, Exit, Program, install, run};
+pub use program::{Directory, Exit, Program, engine, install, run};
 pub use running::{Running, page};
 pub use scrape::Scrape;
 pub use wait::{WITHIN, ended_within, slow, until, until_true, until_within};

@@ -30,6 +30,12 @@ pub struct Exit {
     pub stderr: String,
 }
 
+/// The engine on which all brokers of tests run, where the environment names one and a test does not.
+#[must_use]
+pub fn engine() -> Option<String> {
+    env::var("HELIOGRAPH_TEST_ENGINE").ok()
+}
+
 impl Program {
     /// The binary beside this one, and directories below that one: `CARGO_BIN_EXE_…` of any program of the workspace,
     /// since they are built into one directory, and `CARGO_TARGET_TMPDIR`. Cargo gives both to tests of a crate alone.

@@ -1,5 +1,6 @@
 //! A broker that has written its ready line.
 
+use crate::program::engine;
 use crate::scrape::Scrape;
 use crate::wait::{WITHIN, ended_within};
 use std::fs::{self, File};
@@ -28,6 +29,9 @@ impl Running {
     /// # Panics
     /// When it writes no ready line within [`WITHIN`].
     pub fn start(command: &mut Command, log: &Path) -> Self {
+        if let Some(engine) = engine().filter(|_| command.get_args().all(|it| it != "--engine")) {
+            command.args(["--engine", &engine]);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -274,7 +274,29 @@ fn the_limits_of_a_process_are_named_with_their_remedies() {
         "warn",
         &["LimitNOFILE="],
     );
-    is(&limited("-l 64"), "io_uring", "fail", &["LimitMEMLOCK="]);
+    // Where io_uring cannot be had: the engine that runs then, if one may.
+    for (engine, level, parts) in [
+        (
+            "auto",
+            "warn",
+            ["shards work with epoll in its place: ", "LimitMEMLOCK="],
+        ),
+        ("epoll", "ok", ["it is not needed: ", "engine = \"epoll\""]),
+        (
+            "io_uring",
+            "fail",
+            ["is 64 KiB, allowed 512 KiB", "LimitMEMLOCK="],
+        ),
+    ] {
+        directory.file("broker.toml", &format!("engine = '{engine}'\n{PORTS}"));
+        let exit = limited("-l 64");
+        is(&exit, "io_uring", level, &parts);
+        let none_is_needed = &["none is needed: 1 shard on epoll"][..];
+        match engine {
+            "io_uring" => is(&exit, "locked memory", "fail", &["LimitMEMLOCK="]),
+            _ => is(&exit, "locked memory", "ok", none_is_needed),
+        }
+    }
 }
 
 #[test]

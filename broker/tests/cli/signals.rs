@@ -23,7 +23,7 @@ fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
         &[&flags[..], &["--admin", "off", "--log-format", "json"]].concat(),
     );
     let words: Vec<_> = server.ready().split(' ').collect();
-    assert_eq!(words.len(), 6, "{}", server.ready());
+    assert_eq!(words.len(), 7, "{}", server.ready());
     assert!(
         words[0] == "ready" && words[1].starts_with("https://127.0.0.1:"),
         "{}",
@@ -35,7 +35,7 @@ fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
         server.ready()
     );
     assert_eq!(
-        words[4..],
+        words[4..6],
         ["admin=off", "ca=heliograph-data/dev-ca.pem"],
         "{}",
         server.ready()

@@ -82,7 +82,7 @@ fn a_data_directory_of_a_newer_version_is_refused_and_left_as_it_is() {
 
 #[test]
 fn too_few_descriptors_are_reported_with_the_remedy() {
-    let output = limited("-n 60", 2);
+    let output = limited("-n 60", "2");
     assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(
         output.stderr.contains("limit of open files is 60") && output.stderr.contains("ulimit -n"),
@@ -93,7 +93,7 @@ fn too_few_descriptors_are_reported_with_the_remedy() {
 
 #[test]
 fn too_little_locked_memory_is_reported_with_the_remedy() {
-    let output = limited("-l 64", 1);
+    let output = limited("-l 64", "1 --engine io_uring");
     assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(
         output.stderr.contains("/etc/security/limits.d/"),
@@ -103,7 +103,7 @@ fn too_little_locked_memory_is_reported_with_the_remedy() {
 }
 
 /// A start under a limit of `ulimit`.
-fn limited(limit: &str, shards: usize) -> Exit {
+fn limited(limit: &str, shards: &str) -> Exit {
     let directory = directory();
     let flags = format!("serve --dev --listen http://127.0.0.1:0 --admin off --shards {shards}");
     let script = format!(

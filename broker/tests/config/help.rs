@@ -22,7 +22,7 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("verbose", "off"),
     (
         "shards",
-        "one per CPU that the process may use; with --dev fewer if locked memory is short",
+        "one per CPU that the process may use; with --dev and io_uring fewer if locked memory is short",
     ),
     ("cpus", "those that the process may use"),
     ("credentials", "none"),

@@ -179,14 +179,14 @@ fn a_question_wakes_an_idle_shard_once() {
             questions.set(questions.get() + 1);
             bench.server.scrape().first().unwrap().edge
         };
-        let deep = edge().parks_in_glommio;
-        until_true("deep sleep", || edge().parks_in_glommio > deep);
+        let deep = edge().parks_deep;
+        until_true("deep sleep", || edge().parks_deep > deep);
         questions.set(0);
         let before = edge();
         for asked in 1..=20 {
             // Asked again only when it sleeps again.
             until_true("deep sleep", || {
-                edge().parks_in_glommio > before.parks_in_glommio + asked
+                edge().parks_deep > before.parks_deep + asked
             });
         }
         let after = edge();
@@ -195,7 +195,7 @@ fn a_question_wakes_an_idle_shard_once() {
             "nobody else is there to be awake for"
         );
         let (parks, turns) = (
-            after.parks_in_glommio - before.parks_in_glommio,
+            after.parks_deep - before.parks_deep,
             after.turns - before.turns,
         );
         assert!(turns <= 2 * parks, "{turns} turns in {parks} sleeps");
@@ -215,7 +215,7 @@ fn a_drain_is_reported_by_every_shard_also_by_sleeping_ones() {
                 .server
                 .scrape()
                 .iter()
-                .all(|scraped| scraped.edge.parks_in_glommio > 0)
+                .all(|scraped| scraped.edge.parks_deep > 0)
     });
     bench.server.post(|| Letter::Drain);
     for _ in 0..3 {
@@ -231,7 +231,7 @@ fn a_drain_is_reported_by_every_shard_also_by_sleeping_ones() {
             .server
             .scrape()
             .iter()
-            .all(|scraped| scraped.edge.parks_in_glommio > 0)
+            .all(|scraped| scraped.edge.parks_deep > 0)
     );
     let mut socket = bench.websocket(false);
     echo(&mut socket, &Message::text("awake again"));

@@ -6,6 +6,7 @@ use crate::edge_live::server::{Listen, Server};
 use broker::edge::{EdgeCounts, EdgeSettings, Scraped};
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
+use ring::Engine;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
@@ -69,6 +70,13 @@ impl<M: Machine + 'static> Bench<M> {
         mailbox: (usize, usize),
         make: impl Fn(ShardId) -> M + Clone + Send + 'static,
     ) -> Self {
+        let settings = EdgeSettings {
+            ring: ring::Settings {
+                engine: engine(),
+                ..settings.ring
+            },
+            ..settings
+        };
         let (tls, authority) = certificate::self_made().unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let listens = [Listen { addr, tls: false }, Listen { addr, tls: true }];
@@ -157,6 +165,17 @@ impl<M: Machine + 'static> Bench<M> {
         }
         sum
     }
+}
+
+/// The engine of all shards here: one that the environment names, as it does for brokers that are started.
+fn engine() -> Engine {
+    let named = testkit::engine();
+    let both = [Engine::IoUring, Engine::Epoll];
+    let found = both
+        .into_iter()
+        .find(|it| Some(it.name()) == named.as_deref());
+    assert!(named.is_none() || found.is_some(), "no engine {named:?}");
+    found.unwrap_or_default()
 }
 
 pub(crate) fn connect(addr: SocketAddr) -> TcpStream {

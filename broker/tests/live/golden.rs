@@ -146,9 +146,10 @@ fn metrics(text: &str) -> BTreeSet<String> {
 }
 
 /// Labels whose values are no closed set: names that operators give, numbers of shards, the build.
-const OPEN_LABELS: [&str; 7] = [
+const OPEN_LABELS: [&str; 8] = [
     "authority",
     "commit",
+    "engine",
     "hook",
     "key",
     "provider",
@@ -165,7 +166,9 @@ fn the_ready_line_and_its_file() {
     let broker = Broker::start(&[&DEV[..], &["--ready-file", path]].concat(), 1);
     let authority = broker.authority.as_ref().and_then(|file| file.parent());
     let mut line = broker.ready.clone();
+    let engine = line.rsplit('=').next().unwrap_or_default().to_owned();
     for (name, value) in [
+        ("ENGINE", engine),
         ("PLAIN", broker.plain.to_string()),
         ("TLS", broker.tls.to_string()),
         ("ADMIN", broker.admin.to_string()),

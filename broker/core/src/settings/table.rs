@@ -100,14 +100,18 @@ pub const KEYS: &[Key] = &[
         .doc("12 digits; account of those channels, and of principals without one")
         .flag(flag("--account-id", "ID", "The AWS account of created channels: 12 digits")),
     Key::new("shards", Kind::Number(field!(shards), 1..=SHARDS_MAX as u64))
-        .doc("default: one per CPU that the process may use (affinity mask, cgroup quota); with --dev fewer if locked \
-              memory is short")
+        .doc("default: one per CPU that the process may use (affinity mask, cgroup quota); with --dev and io_uring \
+              fewer if locked memory is short")
         .flag(flag("--shards", "N", "Number of shards")
-            .default("one per CPU that the process may use; with --dev fewer if locked memory is short")),
+            .default("one per CPU that the process may use; with --dev and io_uring fewer if locked memory is short")),
     Key::new("cpus", Kind::Cpus { get: |s| &s.cpus, set: |s, cpus| s.cpus = cpus })
         .doc("or [0, 1]: CPUs to pin shards to, in turn; default: the affinity mask")
         .flag(flag("--cpus", "LIST", "The CPUs that shards are pinned to, such as 0-3,6")
             .default("those that the process may use")),
+    Key::new("engine", text!(engine, value::word)).default("auto")
+        .doc("\"io_uring\", \"epoll\", or \"auto\": io_uring where the kernel allows it for all shards, else epoll")
+        .flag(flag("--engine", "NAME",
+            "What shards do input and output with: auto (io_uring where it can be had), io_uring or epoll")),
     Key::new("profile", text!(profile, value::word)).default("default")
         .doc("\"default\" serves current browsers, \"strict\" applies the numbers that AWS documents")
         .flag(flag("--profile", "NAME",

@@ -1,14 +1,28 @@
-//! Every operation of a ring against the kernel it runs on: socket pairs and loopback, no sleeping.
+//! Every operation of a ring, on both engines, against the kernel it runs on: socket pairs and loopback, no sleeping.
 #![expect(clippy::unwrap_used, reason = "the helpers below are tests too")]
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "a test awaits one completion and fails on any other"
 )]
 
+/// Tests of both engines.
+macro_rules! on_both {
+    ($($(#[$attribute:meta])* $name:ident)*) => {
+        mod io_uring {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(ring::Engine::IoUring) })*
+        }
+        mod epoll {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(ring::Engine::Epoll) })*
+        }
+    };
+}
+use on_both;
+
+mod any_order;
 mod transfer;
 mod wait;
 
-use ring::{Completion, Key, Received, Ring, Settings};
+use ring::{Completion, Engine, Key, Received, Ring, Settings};
 use rustix::event::EventfdFlags;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,8 +33,9 @@ const KEY: Key = Key::new(0x00ab_cdef_1234_5678);
 const BUFFERS: usize = 4;
 const SUBMISSIONS: usize = 4;
 
-fn small() -> Settings {
+fn small(engine: Engine) -> Settings {
     Settings {
+        engine,
         submissions: 4,
         completions: 64,
         buffers: 4,
@@ -29,8 +44,8 @@ fn small() -> Settings {
     }
 }
 
-fn small_ring() -> Ring {
-    Ring::new(&small()).unwrap()
+fn small_ring(engine: Engine) -> Ring {
+    Ring::new(&small(engine)).unwrap()
 }
 
 /// The next completion, within 10 s.

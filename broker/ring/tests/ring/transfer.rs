@@ -1,16 +1,28 @@
 //! Bytes in and out.
 
 use super::{BUFFERS, KEY, bytes_of, next, small, small_ring, tcp_pair};
-use ring::{Completion, Lent, Received, Ring, Settings};
+use ring::{Completion, Engine, Lent, Received, Ring, Settings};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-#[test]
-fn echoes_in_place_by_single_receives() {
-    let mut ring = small_ring();
+super::on_both! {
+    echoes_in_place_by_single_receives
+    a_multishot_receive_goes_on_until_the_end
+    an_empty_pool_ends_a_receive_and_a_new_one_goes_on
+    a_pool_grows_when_it_is_empty_until_all_buffers_are_out
+    a_cancelled_receive_loses_nothing
+    shutdown_ends_an_armed_receive_and_close_sends_fin_only_then
+    a_send_waits_for_room_and_is_whole
+    a_send_to_a_peer_that_stops_reading_and_closes_is_partial_or_an_error
+    #[should_panic(expected = "another ring")]
+    a_buffer_of_another_ring_is_refused
+}
+
+fn echoes_in_place_by_single_receives(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     for text in [&b"one"[..], b"two", b"three"] {
         ours.write_all(text).unwrap();
@@ -46,9 +58,8 @@ fn echoes_in_place_by_single_receives() {
     }
 }
 
-#[test]
-fn a_multishot_receive_goes_on_until_the_end() {
-    let mut ring = small_ring();
+fn a_multishot_receive_goes_on_until_the_end(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ring.receive_many(theirs.as_fd(), KEY);
     for _ in 0..3 * u16::try_from(BUFFERS).unwrap() {
@@ -69,9 +80,8 @@ fn a_multishot_receive_goes_on_until_the_end() {
     ));
 }
 
-#[test]
-fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on() {
-    let mut ring = small_ring();
+fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ring.receive_many(theirs.as_fd(), KEY);
     let mut lent = Vec::new();
@@ -105,12 +115,11 @@ fn use_up(ring: &mut Ring, ours: &mut UnixStream, lent: &mut Vec<Lent>) {
 }
 
 /// Buffers that were never needed are never touched: the kernel gets them when it has run out of others.
-#[test]
-fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out() {
+fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out(engine: Engine) {
     let mut ring = Ring::new(&Settings {
         buffers: 8,
         buffers_at_start: 2,
-        ..small()
+        ..small(engine)
     })
     .unwrap();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
@@ -133,14 +142,13 @@ fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out() {
     assert!(left.iter().all(|byte| *byte == b'x') && !left.is_empty());
 }
 
-#[test]
-fn a_cancelled_receive_loses_nothing() {
-    let mut ring = small_ring();
+fn a_cancelled_receive_loses_nothing(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ring.receive_many(theirs.as_fd(), KEY);
     ring.enter(0, None).unwrap();
     ours.write_all(b"before").unwrap();
-    ring.cancel_receive(KEY);
+    ring.cancel_receive(theirs.as_fd(), KEY);
     let (mut got, mut cancelled) = (Vec::new(), false);
     while !cancelled {
         match next(&mut ring) {
@@ -160,9 +168,8 @@ fn a_cancelled_receive_loses_nothing() {
     assert_eq!(got, b"beforeafter");
 }
 
-#[test]
-fn shutdown_ends_an_armed_receive_and_close_sends_fin_only_then() {
-    let mut ring = small_ring();
+fn shutdown_ends_an_armed_receive_and_close_sends_fin_only_then(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (mut client, server) = tcp_pair();
     ring.receive_many(server.as_fd(), KEY);
     ring.enter(0, None).unwrap();
@@ -179,9 +186,8 @@ fn shutdown_ends_an_armed_receive_and_close_sends_fin_only_then() {
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
 }
 
-#[test]
-fn a_send_waits_for_room_and_is_whole() {
-    let mut ring = small_ring();
+fn a_send_waits_for_room_and_is_whole(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (mut client, server) = tcp_pair();
     let bytes: Vec<u8> = (0..8_u32 << 20)
         .map(|at| u8::try_from(at % 251).unwrap())
@@ -207,9 +213,8 @@ fn a_send_waits_for_room_and_is_whole() {
     assert!(reader.join().unwrap().unwrap() == bytes[1000..]);
 }
 
-#[test]
-fn a_send_to_a_peer_that_stops_reading_and_closes_is_partial_or_an_error() {
-    let mut ring = small_ring();
+fn a_send_to_a_peer_that_stops_reading_and_closes_is_partial_or_an_error(engine: Engine) {
+    let mut ring = small_ring(engine);
     let (client, server) = tcp_pair();
     ring.send(server.as_fd(), KEY, vec![7; 32 << 20], 0);
     ring.enter(0, None).unwrap();
@@ -224,10 +229,8 @@ fn a_send_to_a_peer_that_stops_reading_and_closes_is_partial_or_an_error() {
     ));
 }
 
-#[test]
-#[should_panic(expected = "another ring")]
-fn a_buffer_of_another_ring_is_refused() {
-    let (mut one, mut other) = (small_ring(), small_ring());
+fn a_buffer_of_another_ring_is_refused(engine: Engine) {
+    let (mut one, mut other) = (small_ring(engine), small_ring(engine));
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.write_all(b"x").unwrap();
     one.receive_once(theirs.as_fd(), KEY);

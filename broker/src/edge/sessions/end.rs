@@ -14,6 +14,7 @@ use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
 use socket2::SockRef;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 impl<M: Machine> Sessions<M> {
     /// Hands a connection over as soon as the kernel holds nothing of it.
@@ -31,6 +32,7 @@ impl<M: Machine> Sessions<M> {
         let Some((connection, unread, parcel)) = self.release(session, io) else {
             return;
         };
+        io.ring.release(connection.socket.as_fd());
         let connection = Travelling {
             socket: connection.socket,
             tls: connection.tls,
@@ -134,6 +136,7 @@ impl<M: Machine> Sessions<M> {
             session,
             unacknowledged: if asks { connection.unacknowledged() } else { 0 },
         };
+        io.ring.release(connection.socket.as_fd());
         drop(self.connections.remove(session, &mut io.counts));
         io.descriptors.closed();
         self.feed(gone, io);

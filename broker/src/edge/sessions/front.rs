@@ -17,6 +17,7 @@ use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 impl<M: Machine> Sessions<M> {
     /// Begins a stream for a client.
@@ -338,7 +339,8 @@ impl<M: Machine> Sessions<M> {
                 let _ = SockRef::from(&half.socket).shutdown(Shutdown::Both);
             }
         } else if (is_answer || matches!(finale, Finale::Back(..))) && half.armed {
-            io.ring.cancel_receive(link_key(LinkEnd::Client(place)));
+            let key = link_key(LinkEnd::Client(place));
+            io.ring.cancel_receive(half.socket.as_fd(), key);
         }
         (client.finale, client.since) = (Some(finale), io.turn.at().now);
         self.streams.touch_client(place);

@@ -181,7 +181,7 @@ pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// A socket to connect with: blocking, since the ring waits in it.
+/// A socket to connect with.
 pub(crate) fn connecting_socket(
     address: SocketAddr,
     settings: &EdgeSettings,

@@ -18,6 +18,8 @@ pub struct ProcessState {
     pub log_dropped: u64,
     /// The name of the profile that limits come from.
     pub profile: &'static str,
+    /// The name of the engine that shards work with.
+    pub engine: &'static str,
     /// When the process started, in seconds since 1970.
     pub started: u64,
     /// Event streams that are open.
@@ -202,6 +204,11 @@ pub(crate) const METRICS: &[Row<ProcessState>] = &[
             ];
             to.labelled(labels, 1);
         },
+    ),
+    gauge(
+        "heliograph_engine",
+        "Always 1: the interface of the kernel that shards work with, io_uring or epoll",
+        |it, to| to.labelled([("engine", it.engine)], 1),
     ),
     gauge(
         "process_start_time_seconds",

@@ -23,6 +23,7 @@ fn report() -> Report {
         process: ProcessState {
             tls_not_after: 1_800_000_000,
             profile: "strict",
+            engine: "epoll",
             started: 1_700_000_000,
             status: Status::Draining,
             budgets: [1, 5, 2, 3, 4],
@@ -312,6 +313,7 @@ fn the_build_is_described() {
     let version = concat!("version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
     assert!(line.contains(version), "{line}");
     assert!(line.ends_with("\",profile=\"strict\"} 1"), "{line}");
+    has(&text, "heliograph_engine{engine=\"epoll\"} 1");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::listeners::tls::{BOTH, Identity, ask};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, SERVE_IN, binary, fresh_directory};
+use crate::process::{Broker, DEV, SERVE_IN, binary, fresh_directory};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -59,8 +60,87 @@ fn the_shipped_profile_is_a_profile() {
     let _ = fs::remove_dir_all(directory);
 }
 
+/// What container runtimes have in force where nobody asks for anything else.
 #[test]
-fn without_io_uring_the_first_line_has_the_remedy_and_nothing_is_written() {
+fn in_a_plain_container_it_works_on_epoll_and_says_so() {
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/default_profile.json");
+    works_on_epoll(&profile, "a seccomp filter");
+}
+
+/// Refused as by a filter, and as by a kernel that does not know them: io_uring, and all calls that are younger than
+/// the oldest kernel (`deploy/INSTALL.md`).
+#[test]
+fn without_io_uring_and_all_younger_calls_it_works_on_epoll() {
+    for (errno, why) in [(1, "a seccomp filter"), (38, "io_uring is absent here")] {
+        let text = fs::read_to_string(shipped()).expect("the shipped profile");
+        let mut profile: Value = serde_json::from_str(&text).expect("JSON");
+        let rules = profile["syscalls"].as_array_mut().expect("rules");
+        let refused = YOUNGER
+            .iter()
+            .filter(|call| errno != 1 || **call != "clone3");
+        let refused: Vec<_> = IO_URING.iter().chain(refused).collect();
+        for rule in &mut *rules {
+            let names = rule["names"].as_array_mut().expect("names");
+            names.retain(|name| !refused.iter().any(|call| name == **call));
+        }
+        rules.retain(|rule| rule["names"] != json!([]));
+        // What no rule is for gets EPERM.
+        if errno != 1 {
+            rules.push(json!({ "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "names": refused }));
+        }
+        let directory = fresh_directory();
+        let narrow = directory.join("seccomp.json");
+        fs::write(&narrow, profile.to_string()).expect("a file under target/");
+        works_on_epoll(&narrow, why);
+        let _ = fs::remove_dir_all(directory);
+    }
+}
+
+const IO_URING: [&str; 3] = ["io_uring_setup", "io_uring_enter", "io_uring_register"];
+
+/// Calls that the broker or its libraries make where there are any. A filter that answers EPERM to `clone3` leaves the
+/// C library without threads: runtimes answer ENOSYS.
+const YOUNGER: [&str; 6] = [
+    "clone3",
+    "close_range",
+    "epoll_pwait2",
+    "faccessat2",
+    "openat2",
+    "pidfd_open",
+];
+
+/// Starts it in a profile, and has it do what it does on more than one shard.
+fn works_on_epoll(profile: &Path, why: &str) {
+    let directory = fresh_directory();
+    let arguments = [&DEV[..], &["--engine", "auto"]].concat();
+    let command = confined(profile, &binary());
+    let mut broker = Broker::wrapped_again(&directory, command, &arguments, 2);
+    assert!(broker.ready.ends_with(" engine=epoll"), "{}", broker.ready);
+    let log = broker.log();
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(
+        log.contains("shards work with epoll, ") && log.contains(why),
+        "{log}"
+    );
+    assert!(
+        log.contains("seccomp-profile") && log.contains("--engine epoll"),
+        "{log}"
+    );
+    for _ in 0..4 {
+        let mut pair = HealthyPair::new(&broker); // at home on either shard
+        pair.relay();
+        pair.close();
+    }
+    let scrape = broker.scrape();
+    let on_epoll = scrape.sum_with("heliograph_engine", "engine=\"epoll\"");
+    assert!(on_epoll > 0.0 && scrape.sum("heliograph_handovers_total") > 0.0);
+    broker.signal("TERM");
+    assert_eq!(broker.ended_within(Duration::from_secs(20)).code(), Some(0));
+    let _ = fs::remove_dir_all(directory);
+}
+
+#[test]
+fn io_uring_that_is_asked_for_and_forbidden_is_the_first_line_with_the_remedy() {
     let rule = |error: u16| {
         let rule = format!("\"names\": [\"io_uring_setup\"], \"errnoRet\": {error}");
         format!("{{ \"action\": \"SCMP_ACT_ERRNO\", {rule} }},")
@@ -82,7 +162,8 @@ fn without_io_uring_the_first_line_has_the_remedy_and_nothing_is_written() {
         fs::write(&narrow, text).expect("a file under target/");
         let data = directory.join("data");
         let mut command = confined(&narrow, &binary());
-        let output = command.args(SERVE_IN).arg(&data).output();
+        command.args(SERVE_IN).arg(&data);
+        let output = command.args(["--engine", "io_uring"]).output();
         let output = output.expect("it runs");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{text}");

@@ -18,8 +18,29 @@ use testkit::{install, until};
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-const DEV: [&str; 3] = ["--dev", "--listen", "http://127.0.0.1:0"];
-const STRICT: [&str; 4] = ["--auth", "none", "--listen", "http://127.0.0.1:0"];
+// On io_uring, which alone is charged, but for the last.
+const DEV: [&str; 5] = [
+    "--dev",
+    "--listen",
+    "http://127.0.0.1:0",
+    "--engine",
+    "io_uring",
+];
+const STRICT: [&str; 6] = [
+    "--auth",
+    "none",
+    "--listen",
+    "http://127.0.0.1:0",
+    "--engine",
+    "io_uring",
+];
+const ANY: [&str; 5] = [
+    "--dev",
+    "--listen",
+    "http://127.0.0.1:0",
+    "--engine",
+    "auto",
+];
 
 #[test]
 fn sixteen_shards_start_under_the_limit_of_debian() {
@@ -94,6 +115,31 @@ fn a_limit_below_the_least_is_refused_and_the_least_is_enough() {
     user.refused(64 * KIB, &DEV, 1, &parts);
     drop(user.started(512 * KIB, &DEV, Some(1)));
     drop(user.started(MIB, &DEV, Some(1)));
+}
+
+/// Not fewer shards, and none of them on io_uring: whether the limit has room for no ring, or for some.
+#[test]
+fn where_not_all_shards_can_be_had_on_io_uring_all_are_on_epoll() {
+    let Some(user) = User::new() else { return };
+    let on_epoll = |limit: u64, shards: u64, part: &str| {
+        let broker = user.started(limit, &ANY, Some(shards));
+        let log = broker.log();
+        assert_eq!(log.matches("WARN").count(), 1, "{log}");
+        for part in [
+            "shards work with epoll, ",
+            part,
+            "LimitMEMLOCK=",
+            "--engine epoll",
+        ] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+        let line = fs::read_to_string(broker.log.with_extension("out")).expect("a ready line");
+        assert!(line.ends_with(" engine=epoll\n"), "{line}");
+    };
+    on_epoll(64 * KIB, 2, "is 64 KiB, allowed 512 KiB and more");
+    if let Some(fit) = user.fit(MIB) {
+        on_epoll(MIB, fit + 1, "the limit is 1 MiB: --shards ");
+    }
 }
 
 #[test]

@@ -318,12 +318,9 @@ fn a_session_never_allows_more_than_the_credentials_file() {
 #[test]
 fn under_dev_the_page_is_there() {
     let broker = Broker::dev(1);
-    let try_url = broker
-        .ready
-        .rsplit(" try=")
-        .next()
-        .expect("a word")
-        .to_owned();
+    let mut words = broker.ready.split(' ');
+    let try_url = words.find_map(|word| word.strip_prefix("try="));
+    let try_url = try_url.expect("a word");
     assert_eq!(try_url, format!("http://{}/try", broker.admin));
     let page = get(broker.admin, "/try");
     assert_eq!(page.status, 200);

@@ -280,7 +280,7 @@ fn bytes_behind_the_upgrade_belong_to_the_websocket() {
 fn stdout_carries_the_ready_line_alone() {
     let broker = Broker::dev(2);
     let words: Vec<&str> = broker.ready.split(' ').collect();
-    assert_eq!(words.len(), 6, "{words:?}");
+    assert_eq!(words.len(), 7, "{words:?}");
     let expected = [
         "ready".to_owned(),
         format!("http://{}", broker.plain),
@@ -290,6 +290,7 @@ fn stdout_carries_the_ready_line_alone() {
     assert_eq!(words[..4], expected);
     assert!(words[4].starts_with("ca="), "{words:?}");
     assert_eq!(words[5], format!("try=http://{}/try", broker.admin));
+    assert!(words[6].starts_with("engine="), "{words:?}");
     HealthyPair::new(&broker).relay();
     assert_eq!(broker.further_output(), Vec::<String>::new());
 }

@@ -224,7 +224,10 @@ impl Service {
         let shown = shown.map(|path| self.broker.page(path).text());
         assert!(shown.iter().all(|text| text.len() > 20), "{shown:?}");
         let shown = [&shown[..], &refusals(&self.broker)].concat();
-        assert!(self.broker.log().contains("TRACE"), "a log that says all");
+        // At the lowest level only the executor has something to say, which epoll does without.
+        let on_epoll = self.broker.ready.ends_with("engine=epoll");
+        let lowest = if on_epoll { "DEBUG" } else { "TRACE" };
+        assert!(self.broker.log().contains(lowest), "a log that says all");
         for secret in self.secrets.borrow().iter() {
             let spellings = [secret.clone(), crate::peer::percent_encoded(secret)];
             for text in shown.iter().chain([&self.broker.log()]) {

@@ -1,0 +1,176 @@
+//! The descriptors that an epoll set has, with what is armed on each and what is known of it.
+//!
+//! A descriptor is registered once, when something is armed on it for the first time, and stays until it is released.
+//! Its slot has a generation, which the kernel's events carry: an event, or a note of one, from before the release
+//! finds nothing, whoever has the slot or the descriptor's number by then.
+
+use crate::completion::Key;
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+
+/// What is armed for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Nothing,
+    Accept,
+    Once,
+    Many,
+    Bell,
+}
+
+/// What is armed for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    Nothing,
+    Send,
+    Connect,
+}
+
+/// One registered descriptor.
+pub(crate) struct Slot {
+    pub(crate) read_key: Key,
+    pub(crate) write_key: Key,
+    pub(crate) fd: RawFd,
+    generation: u32,
+    pub(crate) read: Reading,
+    pub(crate) write: Writing,
+    /// A read may bring something.
+    pub(crate) readable: bool,
+    /// A write may find room.
+    pub(crate) writable: bool,
+    /// The peer has said its end, or the connection is broken: a read will say so, however often.
+    pub(crate) ended: bool,
+    /// In the list of those that can be served.
+    pub(crate) listed: bool,
+}
+
+/// Idle connections cost this and a place in the map.
+const _: () = assert!(size_of::<Slot>() <= 32);
+
+impl Slot {
+    /// Whether something is armed that may be done.
+    pub(crate) fn can_be_served(&self) -> bool {
+        (self.read != Reading::Nothing && self.readable)
+            || (self.write != Writing::Nothing && self.writable)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.read == Reading::Nothing && self.write == Writing::Nothing
+    }
+}
+
+/// A slot in one generation, as the kernel is given it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) slot: u32,
+    generation: u32,
+}
+
+impl Place {
+    /// As user data of an event.
+    pub(crate) fn pack(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The reverse.
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    pub(crate) const fn unpack(data: u64) -> Self {
+        Self {
+            slot: data as u32,
+            generation: (data >> 32) as u32,
+        }
+    }
+}
+
+/// All of one set.
+#[derive(Default)]
+pub(crate) struct Descriptors {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_number: HashMap<RawFd, u32>,
+}
+
+impl Descriptors {
+    /// The slot of a registered descriptor.
+    pub(crate) fn find(&self, fd: RawFd) -> Option<u32> {
+        self.by_number.get(&fd).copied()
+    }
+
+    /// A slot for a descriptor that has none.
+    pub(crate) fn claim(&mut self, fd: RawFd) -> Place {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(blank(0));
+            u32::try_from(self.slots.len() - 1).expect("descriptors have 31 bits")
+        });
+        self.by_number.insert(fd, slot);
+        let claimed = self.at(slot);
+        claimed.fd = fd;
+        Place {
+            slot,
+            generation: claimed.generation,
+        }
+    }
+
+    /// Frees the slot of a descriptor, if it has one; what refers to it finds nothing from here on.
+    pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
+        let slot = self.by_number.remove(&fd)?;
+        let freed = self.at(slot);
+        debug_assert!(freed.is_at_rest(), "something is armed on descriptor {fd}");
+        *freed = blank(freed.generation.wrapping_add(1));
+        self.free.push(slot);
+        Some(slot)
+    }
+
+    /// The slot that something refers to, unless it was freed since.
+    pub(crate) fn get(&mut self, place: Place) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(place.slot as usize)?;
+        (slot.generation == place.generation).then_some(slot)
+    }
+
+    /// The slot of this number.
+    pub(crate) fn at(&mut self, slot: u32) -> &mut Slot {
+        &mut self.slots[slot as usize]
+    }
+
+    /// What refers to a slot as it is.
+    pub(crate) fn place(&mut self, slot: u32) -> Place {
+        let generation = self.at(slot).generation;
+        Place { slot, generation }
+    }
+}
+
+fn blank(generation: u32) -> Slot {
+    Slot {
+        read_key: Key::new(0),
+        write_key: Key::new(0),
+        fd: -1,
+        generation,
+        read: Reading::Nothing,
+        write: Writing::Nothing,
+        readable: false,
+        writable: false,
+        ended: false,
+        listed: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refers_to_a_slot_ends_with_its_descriptor() {
+        let mut all = Descriptors::default();
+        let (old, other) = (all.claim(7), all.claim(8));
+        assert_eq!(Place::unpack(old.pack()), old);
+        assert_eq!((all.find(7), all.find(9)), (Some(old.slot), None));
+        all.get(old).unwrap().readable = true;
+        assert_eq!(all.forget(7), Some(old.slot));
+        assert_eq!((all.find(7), all.forget(7)), (None, None));
+        // The same number again, in the same slot.
+        let young = all.claim(7);
+        assert_eq!(young.slot, old.slot);
+        assert!(all.get(old).is_none() && !all.get(young).unwrap().readable);
+        assert_eq!(all.place(other.slot), other);
+    }
+}

@@ -1,0 +1,529 @@
+//! The engine on epoll: the kernel says what can be done, the ring does it.
+//!
+//! Theory of operation. A descriptor is registered once, edge-triggered, for everything, and the ring remembers what
+//! the kernel has said of it until a call finds it to be over. So arming, cancelling and arming again are changes of a
+//! slot (`descriptors.rs`), without a system call:
+//! ```text
+//!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
+//!        ▲                            ▲                     │
+//!        │                            └── still ready ──────┤
+//!        └───── epoll_wait ◄──────── no longer ready ───────┘
+//! ```
+//! A listed slot gets one receive and one send in an enter, however much there is: so nobody waits behind a flood. What
+//! is listed is work, and an enter with work does not wait. A receive that left room in its buffer has read all there
+//! was, except the end, of which the kernel has spoken then; a send is done until it finds no room.
+//!
+//! Final completions of what was cancelled, or could not begin, are kept for the next enter, behind what was read.
+//!
+//! Nothing here is Linux's alone but the calls: kqueue has edges (`EV_CLEAR`), and user data for a slot.
+#![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
+
+use crate::completion::{Completion, Key, Received};
+use crate::descriptors::{Descriptors, Place, Reading, Writing};
+use crate::pool::{Filled, Lent, Stack};
+use crate::ring::Settings;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, sockopt};
+use socket2::SockRef;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// One thread's epoll set with its receive buffers and the buffers of its sends.
+pub(crate) struct Epoll {
+    set: OwnedFd,
+    descriptors: Descriptors,
+    pool: Stack,
+    /// By the slot of their socket.
+    sends: HashMap<u32, Sending>,
+    /// Slots that can be served, in turn.
+    listed: VecDeque<Place>,
+    completions: VecDeque<Completion>,
+    completions_max: usize,
+    /// Those that come with the next enter.
+    ended: Vec<Completion>,
+    events: Vec<epoll::Event>,
+    /// When the armed timeout is due.
+    due: Option<Instant>,
+    /// Buffers were added since the last enter.
+    grown: bool,
+}
+
+/// A send that is not over.
+struct Sending {
+    bytes: Vec<u8>,
+    from: usize,
+    done: usize,
+}
+
+impl Epoll {
+    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+        Ok(Self {
+            set: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            descriptors: Descriptors::default(),
+            pool: Stack::new(
+                settings.buffers,
+                settings.buffer_bytes,
+                settings.buffers_at_start,
+            ),
+            sends: HashMap::new(),
+            listed: VecDeque::new(),
+            completions: VecDeque::new(),
+            completions_max: settings.completions as usize,
+            ended: Vec::new(),
+            events: Vec::with_capacity(EVENTS),
+            due: None,
+            grown: false,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    pub(crate) fn has_completions(&self) -> bool {
+        !self.completions.is_empty() || !self.ended.is_empty() || !self.listed.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
+        self.pool.buffers.bytes(lent)
+    }
+
+    #[inline]
+    pub(crate) fn fills(&self, lent: &Lent) -> bool {
+        self.pool.buffers.fills(lent)
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&mut self, lent: Lent) {
+        self.pool.give_back(lent);
+    }
+
+    pub(crate) fn add_buffers(&mut self) -> bool {
+        if !self.grown {
+            let offered = self.pool.buffers.offered;
+            self.grown = self.pool.offer(offered.saturating_mul(2));
+        }
+        self.grown
+    }
+}
+
+// The operations.
+
+impl Epoll {
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
+        // An accept cannot be told by a flag not to wait. One that is no socket is refused by the set, or says so.
+        let _ = SockRef::from(&listener).set_nonblocking(true);
+        self.read(listener, Reading::Accept, key);
+    }
+
+    pub(crate) fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        self.read(socket, Reading::Once, key);
+    }
+
+    pub(crate) fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        self.read(socket, Reading::Many, key);
+    }
+
+    pub(crate) fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
+        self.read(eventfd, Reading::Bell, key);
+    }
+
+    pub(crate) fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        for armed in [Reading::Once, Reading::Many] {
+            if self.cancel_read(socket, armed, key) {
+                self.ended.push(received(key, Received::Cancelled, false));
+            }
+        }
+    }
+
+    pub(crate) fn cancel_accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
+        if self.cancel_read(listener, Reading::Accept, key) {
+            let error = Errno::CANCELED.into();
+            self.ended.push(not_begun(Reading::Accept, key, error));
+        }
+    }
+
+    pub(crate) fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        let Some(slot) = self.descriptors.find(socket.as_raw_fd()) else {
+            return;
+        };
+        let slot = self.descriptors.at(slot);
+        if slot.write == Writing::Connect && slot.write_key == key {
+            slot.write = Writing::Nothing;
+            let result = Err(Errno::CANCELED.into());
+            self.ended.push(Completion::Connected { key, result });
+        }
+    }
+
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, key: Key, bytes: Vec<u8>, from: usize) {
+        let rest = bytes.get(from..).map(<[u8]>::len);
+        let is_sendable = rest.is_some_and(|rest| u32::try_from(rest).is_ok());
+        assert!(is_sendable, "a send is below 4 GiB");
+        match self.registered(socket) {
+            Ok(slot) => {
+                let sending = Sending {
+                    bytes,
+                    from,
+                    done: 0,
+                };
+                self.sends.insert(slot, sending);
+                let armed = self.descriptors.at(slot);
+                debug_assert!(armed.write == Writing::Nothing, "one send at a time");
+                (armed.write, armed.write_key) = (Writing::Send, key);
+                // Others may have filled the socket, and the kernel may have said since that it has room.
+                armed.writable = true;
+                self.list(slot);
+            }
+            Err(error) => {
+                let result = Err(error);
+                self.ended.push(Completion::Sent { key, bytes, result });
+            }
+        }
+    }
+
+    pub(crate) fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
+        // Registered behind it: a socket that is not connecting says that its connection is over.
+        let begun = begin_connect(socket, to).and_then(|()| self.registered(socket));
+        match begun {
+            Ok(slot) => {
+                let armed = self.descriptors.at(slot);
+                (armed.write, armed.write_key) = (Writing::Connect, key);
+                self.list(slot);
+            }
+            Err(error) => {
+                let result = Err(error);
+                self.ended.push(Completion::Connected { key, result });
+            }
+        }
+    }
+
+    pub(crate) fn wake_by(&mut self, due: Instant, _now: Instant) {
+        if self.due.is_none_or(|armed| due < armed) {
+            self.due = Some(due);
+        }
+    }
+
+    pub(crate) fn release(&mut self, descriptor: BorrowedFd<'_>) {
+        if self.descriptors.forget(descriptor.as_raw_fd()).is_some() {
+            // The set had it; otherwise it has nothing to let go of.
+            let _ = epoll::delete(&self.set, descriptor);
+        }
+    }
+
+    fn read(&mut self, fd: BorrowedFd<'_>, reading: Reading, key: Key) {
+        match self.registered(fd) {
+            Ok(slot) => {
+                let armed = self.descriptors.at(slot);
+                debug_assert!(armed.read == Reading::Nothing, "one at a time");
+                (armed.read, armed.read_key) = (reading, key);
+                self.list(slot);
+            }
+            Err(error) => self.ended.push(not_begun(reading, key, error)),
+        }
+    }
+
+    /// Whether this was armed, which it is no longer.
+    fn cancel_read(&mut self, fd: BorrowedFd<'_>, reading: Reading, key: Key) -> bool {
+        let Some(slot) = self.descriptors.find(fd.as_raw_fd()) else {
+            return false;
+        };
+        let slot = self.descriptors.at(slot);
+        let is_armed = slot.read == reading && slot.read_key == key;
+        if is_armed {
+            slot.read = Reading::Nothing;
+        }
+        is_armed
+    }
+
+    /// The slot of a descriptor, which the set has from here on.
+    fn registered(&mut self, fd: BorrowedFd<'_>) -> io::Result<u32> {
+        let number = fd.as_raw_fd();
+        if let Some(slot) = self.descriptors.find(number) {
+            return Ok(slot);
+        }
+        let place = self.descriptors.claim(number);
+        let data = epoll::EventData::new_u64(place.pack());
+        let everything = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        if let Err(error) = epoll::add(&self.set, fd, data, everything) {
+            self.descriptors.forget(number);
+            return Err(error.into());
+        }
+        Ok(place.slot)
+    }
+
+    /// Lists a slot that can be served.
+    fn list(&mut self, slot: u32) {
+        let place = self.descriptors.place(slot);
+        let slot = self.descriptors.at(slot);
+        if !slot.listed && slot.can_be_served() {
+            slot.listed = true;
+            self.listed.push_back(place);
+        }
+    }
+}
+
+// The turn.
+
+impl Epoll {
+    /// Looks what can be done, does it, and waits.
+    pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
+        self.grown = false;
+        self.completions.extend(self.ended.drain(..));
+        let want = want as usize;
+        let until = match (want, limit) {
+            (0, _) => None, // not looked at: there is no wait
+            (_, limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
+        };
+        loop {
+            let is_due = self.completions.len() >= want || !self.listed.is_empty();
+            let wait = if is_due {
+                Duration::ZERO
+            } else {
+                self.wait_until(until)
+            };
+            let looked = self.look(wait)?;
+            self.serve();
+            self.time_out();
+            if self.completions.len() >= want
+                || looked == Looked::Interrupted
+                || until.is_some_and(|until| until <= Instant::now())
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The time until then, or until the timeout; at most [`WAIT_MAX`].
+    fn wait_until(&self, until: Option<Instant>) -> Duration {
+        let next = until.into_iter().chain(self.due).min();
+        next.map_or(WAIT_MAX, |next| {
+            WAIT_MAX.min(next.saturating_duration_since(Instant::now()))
+        })
+    }
+
+    /// Asks the kernel, which waits in whole milliseconds, rounded up.
+    fn look(&mut self, wait: Duration) -> io::Result<Looked> {
+        let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+        self.events.clear();
+        match epoll::wait(&self.set, spare_capacity(&mut self.events), Some(&wait)) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Looked::Interrupted),
+            Err(error) => return Err(error.into()),
+        }
+        for at in 0..self.events.len() {
+            let epoll::Event { flags, data, .. } = self.events[at];
+            let place = Place::unpack(data.u64());
+            let Some(slot) = self.descriptors.get(place) else {
+                continue;
+            };
+            let has = |any| flags.intersects(any);
+            let over = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+            slot.ended |= has(over | epoll::EventFlags::RDHUP);
+            slot.readable |= has(epoll::EventFlags::IN) || slot.ended;
+            slot.writable |= has(epoll::EventFlags::OUT | over);
+            self.list(place.slot);
+        }
+        Ok(Looked::Whole)
+    }
+
+    /// Serves each of the listed once, while completions have room.
+    fn serve(&mut self) {
+        for _ in 0..self.listed.len() {
+            if self.completions.len() >= self.completions_max {
+                return;
+            }
+            let Some(place) = self.listed.pop_front() else {
+                return;
+            };
+            let Some(slot) = self.descriptors.get(place) else {
+                continue; // released since
+            };
+            slot.listed = false;
+            match slot.read {
+                Reading::Accept if slot.readable => self.accept_some(place.slot),
+                Reading::Once | Reading::Many if slot.readable => self.receive(place.slot),
+                Reading::Bell if slot.readable => {
+                    slot.readable = false; // it is never read: each ring is an edge
+                    let (key, more) = (slot.read_key, true);
+                    self.completions.push_back(Completion::Rang { key, more });
+                }
+                Reading::Nothing
+                | Reading::Accept
+                | Reading::Once
+                | Reading::Many
+                | Reading::Bell => {}
+            }
+            let slot = self.descriptors.at(place.slot);
+            match slot.write {
+                Writing::Send if slot.writable => self.send_on(place.slot),
+                Writing::Connect if slot.writable => self.connected(place.slot),
+                Writing::Nothing | Writing::Send | Writing::Connect => {}
+            }
+            self.list(place.slot);
+        }
+    }
+
+    fn time_out(&mut self) {
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.due = None;
+            self.completions.push_back(Completion::TimedOut);
+        }
+    }
+
+    fn accept_some(&mut self, slot: u32) {
+        for _ in 0..ACCEPTS.min(self.completions_max - self.completions.len()) {
+            let listener = self.descriptors.at(slot);
+            let key = listener.read_key;
+            match rustix::net::accept_with(descriptor(listener.fd), SocketFlags::CLOEXEC) {
+                Ok(socket) => {
+                    // What had its number is closed.
+                    self.descriptors.forget(socket.as_raw_fd());
+                    self.completions.push_back(Completion::Accepted {
+                        key,
+                        socket: Ok(socket),
+                        more: true,
+                    });
+                }
+                Err(Errno::AGAIN) => return listener.readable = false,
+                Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(error) => {
+                    // Those who wait are there all the same, for the next accept.
+                    listener.read = Reading::Nothing;
+                    let last = not_begun(Reading::Accept, key, error.into());
+                    return self.completions.push_back(last);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, slot: u32) {
+        let slot = self.descriptors.at(slot);
+        let (socket, key) = (descriptor(slot.fd), slot.read_key);
+        let is_more = slot.read == Reading::Many;
+        let filled = self.pool.fill(|bytes| {
+            let received = rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT);
+            received.map(|(len, _)| len)
+        });
+        let (result, more) = match filled {
+            Filled::Bytes(lent) => {
+                slot.readable = slot.ended || self.pool.buffers.fills(&lent);
+                (Received::Bytes(lent), is_more)
+            }
+            Filled::End => (Received::End, false),
+            Filled::NoBuffers => (Received::NoBuffers, false),
+            Filled::Failed(Errno::AGAIN) => return slot.readable = false,
+            Filled::Failed(Errno::INTR) => return,
+            Filled::Failed(error) => (Received::Failed(error.into()), false),
+        };
+        if !more {
+            slot.read = Reading::Nothing;
+        }
+        self.completions.push_back(received(key, result, more));
+    }
+
+    fn send_on(&mut self, slot: u32) {
+        let Some(sending) = self.sends.get_mut(&slot) else {
+            return debug_assert!(false, "a send that is armed is kept");
+        };
+        let armed = self.descriptors.at(slot);
+        let rest = sending.bytes.get(sending.from + sending.done..);
+        let rest = rest.unwrap_or_default();
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let failed = match rustix::net::send(descriptor(armed.fd), rest, flags) {
+            Ok(sent) => {
+                sending.done += sent;
+                if sent < rest.len() {
+                    return; // tried again: the kernel speaks of room only after it has refused
+                }
+                None
+            }
+            Err(Errno::AGAIN) => return armed.writable = false,
+            Err(Errno::INTR) => return,
+            Err(error) => Some(error).filter(|_| sending.done == 0),
+        };
+        armed.write = Writing::Nothing;
+        let (key, done) = (armed.write_key, sending.done);
+        let bytes = self.sends.remove(&slot).map(|sending| sending.bytes);
+        self.completions.push_back(Completion::Sent {
+            key,
+            bytes: bytes.unwrap_or_default(),
+            result: failed.map_or(Ok(done), |error| Err(error.into())),
+        });
+    }
+
+    fn connected(&mut self, slot: u32) {
+        let slot = self.descriptors.at(slot);
+        slot.write = Writing::Nothing;
+        let asked = sockopt::socket_error(descriptor(slot.fd));
+        self.completions.push_back(Completion::Connected {
+            key: slot.write_key,
+            result: asked.and_then(|result| result).map_err(io::Error::from),
+        });
+    }
+}
+
+/// How a look ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    Whole,
+    /// By a signal.
+    Interrupted,
+}
+
+fn received(key: Key, received: Received, more: bool) -> Completion {
+    Completion::Received {
+        key,
+        received,
+        more,
+    }
+}
+
+/// The only completion of what could not begin, or the last one of what goes on no more.
+fn not_begun(reading: Reading, key: Key, error: io::Error) -> Completion {
+    let more = false;
+    match reading {
+        Reading::Accept => Completion::Accepted {
+            key,
+            socket: Err(error),
+            more,
+        },
+        Reading::Once | Reading::Many | Reading::Nothing => {
+            received(key, Received::Failed(error), more)
+        }
+        Reading::Bell => Completion::Rang { key, more },
+    }
+}
+
+fn begin_connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
+    SockRef::from(&socket).set_nonblocking(true)?;
+    match rustix::net::connect(socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A registered descriptor.
+fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: its caller has something armed on it, and keeps it open until that has ended (the second rule of this
+    // crate). The loan ends with the call that it is for.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Events of one look. The kernel goes through those that are ready in turn, so who is left out comes next.
+const EVENTS: usize = 256;
+
+/// Connections that a listener brings in one enter at most; then others have theirs.
+const ACCEPTS: usize = 64;
+
+/// The longest wait in one call: Linux before 5.11 has no call for those above 24 days.
+const WAIT_MAX: Duration = Duration::from_secs(3600);

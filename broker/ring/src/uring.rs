@@ -1,0 +1,461 @@
+//! The engine on io_uring: made, entered, emptied, dropped.
+#![expect(
+    unsafe_code,
+    reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
+)]
+
+use crate::completion::{Completion, Flight, Op, Received};
+use crate::patience::Patience;
+use crate::pool::{Lent, Pool};
+use crate::ring::Settings;
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+/// One thread's io_uring with its receive buffers and the buffers of its sends.
+///
+/// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop
+/// everything still armed is cancelled and awaited; memory that the kernel would not release is leaked rather than
+/// freed.
+pub(crate) struct Uring {
+    pub(crate) io: ManuallyDrop<IoUring>,
+    pub(crate) pool: ManuallyDrop<Pool>,
+    pub(crate) flight: ManuallyDrop<Flight>,
+    /// The span of the armed timeout; read by the kernel when its entry is submitted.
+    pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
+    /// Addresses of connects not submitted yet.
+    #[expect(
+        clippy::vec_box,
+        reason = "the kernel is given their addresses, so they may not move with the vector"
+    )]
+    pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
+    /// When the armed timeout is due; `None` when none is armed.
+    pub(crate) due: Option<Instant>,
+    /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in
+    /// `armed`, so there are no more than the caller has operations.
+    waiting: VecDeque<squeue::Entry>,
+    pub(crate) patience: Patience,
+    /// Buffers were added since the last enter.
+    grown: bool,
+    /// Error numbers by which the next enters are refused.
+    #[cfg(test)]
+    refusals: VecDeque<i32>,
+    /// Entries pushed whose final completion has not come.
+    pub(crate) armed: u64,
+    /// SINGLE_ISSUER binds the ring to its thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Uring {
+    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+        let io = builder(settings.completions).build(settings.submissions)?;
+        let mut pool = Pool::register(&io, settings.buffers, settings.buffer_bytes)?;
+        pool.offer(settings.buffers_at_start.max(1));
+        Ok(Self {
+            io: ManuallyDrop::new(io),
+            pool: ManuallyDrop::new(pool),
+            flight: ManuallyDrop::new(Flight::default()),
+            span: ManuallyDrop::new(Box::new(types::Timespec::new())),
+            addresses: ManuallyDrop::new(Vec::new()),
+            due: None,
+            waiting: VecDeque::new(),
+            patience: Patience::default(),
+            grown: false,
+            #[cfg(test)]
+            refusals: VecDeque::new(),
+            armed: 0,
+            _thread: PhantomData,
+        })
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.io.completion().next()?;
+            if let Some(completion) = self.completion(&entry) {
+                return Some(completion);
+            }
+        }
+    }
+
+    pub(crate) fn has_completions(&mut self) -> bool {
+        !self.io.completion().is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
+        self.pool.buffers.bytes(lent)
+    }
+
+    #[inline]
+    pub(crate) fn fills(&self, lent: &Lent) -> bool {
+        self.pool.buffers.fills(lent)
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&mut self, lent: Lent) {
+        self.pool.give_back(lent);
+    }
+
+    pub(crate) fn add_buffers(&mut self) -> bool {
+        if !self.grown {
+            let offered = self.pool.buffers.offered;
+            self.grown = self.pool.offer(offered.saturating_mul(2));
+        }
+        self.grown
+    }
+
+    pub(crate) fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        self.io.submitter().register_eventfd(eventfd.as_raw_fd())?;
+        self.eventfd_off();
+        Ok(())
+    }
+
+    pub(crate) fn eventfd_on(&mut self) {
+        self.io.completion().enable_eventfd();
+    }
+
+    pub(crate) fn eventfd_off(&mut self) {
+        self.io.completion().disable_eventfd();
+    }
+
+    /// Translates one entry; `None` for those of no interest.
+    fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let (op, key) = Op::untag(entry.user_data());
+        let (result, more) = (entry.result(), cqueue::more(entry.flags()));
+        if !more {
+            self.armed -= 1;
+        }
+        match op {
+            Op::Accept => Some(Completion::Accepted {
+                key,
+                socket: owned(result),
+                more,
+            }),
+            Op::Receive => {
+                let received = self.received(result, cqueue::buffer_select(entry.flags()));
+                Some(Completion::Received {
+                    key,
+                    received,
+                    more,
+                })
+            }
+            Op::Send => {
+                let (key, bytes) = self.flight.land(key);
+                let result = checked(result).map(|count| count as usize);
+                Some(Completion::Sent { key, bytes, result })
+            }
+            Op::Connect => Some(Completion::Connected {
+                key,
+                result: checked(result).map(|_| ()),
+            }),
+            Op::Bell => Some(Completion::Rang { key, more }),
+            Op::Timeout => {
+                self.due = None;
+                Some(Completion::TimedOut)
+            }
+            Op::Quiet => None,
+        }
+    }
+
+    fn received(&mut self, result: i32, buffer: Option<u16>) -> Received {
+        match (checked(result), buffer) {
+            (Ok(0), None) => Received::End,
+            (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
+            // Not seen so far; should the kernel spend a buffer on an end or an error, it goes back unread.
+            (Ok(_), Some(id)) => {
+                let unread = self.pool.buffers.lend(id, 0);
+                self.pool.give_back(unread);
+                Received::End
+            }
+            (Ok(_), None) => Received::Failed(io::Error::other("bytes without a buffer")),
+            (Err(error), buffer) => {
+                if let Some(id) = buffer {
+                    let unread = self.pool.buffers.lend(id, 0);
+                    self.pool.give_back(unread);
+                }
+                match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => Received::NoBuffers,
+                    Some(libc::ECANCELED) => Received::Cancelled,
+                    Some(_) | None => Received::Failed(error),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Uring {
+    /// Cancels what is armed and waits for it, a bounded time.
+    fn drop(&mut self) {
+        let all = types::CancelBuilder::any();
+        // SAFETY: the entry points at nothing.
+        unsafe {
+            self.push(
+                opcode::AsyncCancel2::new(all)
+                    .build()
+                    .user_data(Op::Quiet.tag(0)),
+            )
+        };
+        for _ in 0..DROP_ROUNDS {
+            if self.armed == 0 || self.enter(1, Some(DROP_PATIENCE)).is_err() {
+                break;
+            }
+            while self.next().is_some() {}
+        }
+        let quiet = self.armed == 0;
+        // SAFETY: each field is dropped here, once, and not used again. The memory goes after the ring that refers to
+        // it, and only when the kernel has completed every entry that could.
+        unsafe {
+            ManuallyDrop::drop(&mut self.io);
+            if quiet {
+                ManuallyDrop::drop(&mut self.pool);
+                ManuallyDrop::drop(&mut self.flight);
+                ManuallyDrop::drop(&mut self.span);
+                ManuallyDrop::drop(&mut self.addresses);
+            }
+        }
+    }
+}
+
+/// The set-up that everything here relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
+pub(crate) fn builder(completions: u32) -> io_uring::Builder {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_cqsize(completions);
+    builder
+}
+
+/// The kernel's convention: a negative result is an error number.
+fn checked(result: i32) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+fn owned(result: i32) -> io::Result<OwnedFd> {
+    checked(result)?;
+    // SAFETY: the kernel has just opened this descriptor for us, and this completion is the only one to name it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// The number of looks by a dropped ring for the end of what it cancelled, and the length of each: 2 s in all at worst.
+const DROP_ROUNDS: u32 = 20;
+const DROP_PATIENCE: Duration = Duration::from_millis(100);
+
+// From the caller to the kernel: entries queued, submitted, and kept while the kernel does not take them.
+
+impl Uring {
+    /// Submits what was armed, runs the kernel's deferred work, and waits.
+    pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
+        self.fill();
+        self.grown = false;
+        // Nothing is waited for while there is more to submit than fits.
+        let want = if self.waiting.is_empty() { want } else { 0 };
+        let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
+        let result = self.call(count, want, limit);
+        if !self.has_submissions() {
+            self.addresses.clear();
+        }
+        match result {
+            Err(error) if refuses(&error) => self.bear(&error),
+            result => {
+                self.patience.renew();
+                passes(result)
+            }
+        }
+    }
+
+    /// The kernel took no entry, and then it runs no deferred work either: has that done, whose completions free what
+    /// it lacks.
+    fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
+        match self.call(0, 0, None) {
+            Err(error) if refuses(&error) => {}
+            result => passes(result)?,
+        }
+        let has_completions = self.has_completions();
+        let pause = self
+            .patience
+            .refused(refusal, has_completions, Instant::now())?;
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        Ok(())
+    }
+
+    /// One system call.
+    fn call(&mut self, count: u32, want: u32, limit: Option<Duration>) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(errno) = self.refusals.pop_front() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let limit = limit.map(types::Timespec::from);
+        let mut args = types::SubmitArgs::new();
+        if let Some(limit) = &limit {
+            args = args.timespec(limit);
+        }
+        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
+        // SAFETY: EXT_ARG takes a `SubmitArgs`, which lives until the call returns, as does `limit`.
+        unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) }.map(|_| ())
+    }
+
+    /// Moves entries that wait into the submission queue, as many as have room.
+    fn fill(&mut self) {
+        while let Some(entry) = self.waiting.front() {
+            // SAFETY: what the entry points at lives on by the promise made to `push`.
+            if unsafe { self.io.submission().push(entry) }.is_err() {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    pub(crate) fn has_submissions(&mut self) -> bool {
+        !self.waiting.is_empty() || !self.io.submission().is_empty()
+    }
+
+    /// Queues an entry; submits by itself when the queue is full. What the kernel does not take then waits for the
+    /// next enter.
+    ///
+    /// # Safety
+    /// Everything that the entry points at must live in a field of this ring until the entry's completion (or, for data
+    /// that the kernel copies, until it is submitted).
+    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+        self.armed += 1;
+        // SAFETY: the caller's promise.
+        if self.waiting.is_empty() && unsafe { self.io.submission().push(&entry) }.is_ok() {
+            return;
+        }
+        self.waiting.push_back(entry);
+        if self.waiting.len() == 1 {
+            // An error that ends the ring comes again at the next enter, whose caller gets it.
+            let _ = self.enter(0, None);
+            self.fill();
+        }
+    }
+}
+
+/// Whether the kernel took nothing, but may later.
+fn refuses(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
+}
+
+/// A limit that is over and a signal are no errors.
+fn passes(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod enter_tests {
+    use super::{Settings, *};
+    use crate::completion::{Completion, Key, Received};
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    const KEY: Key = Key::new(1);
+
+    fn small() -> Uring {
+        let settings = Settings {
+            submissions: 2,
+            completions: 4,
+            buffers: 2,
+            buffer_bytes: 64,
+            ..Settings::default()
+        };
+        Uring::new(&settings).unwrap()
+    }
+
+    /// A queue that is full, and a kernel that takes nothing of it: arming must come to an end.
+    #[test]
+    fn arming_does_not_wait_for_a_kernel_that_takes_nothing() {
+        let mut ring = small();
+        let pairs: Vec<_> = (0..10).map(|_| UnixStream::pair().unwrap()).collect();
+        ring.refusals = [libc::EAGAIN; 1000].into();
+        for ((_, theirs), bits) in pairs.iter().zip(0..) {
+            ring.receive_once(theirs.as_fd(), Key::new(bits));
+        }
+        assert!(
+            ring.refusals.len() > 990,
+            "one try, not one after the other"
+        );
+        assert!(ring.has_submissions());
+        ring.refusals.clear();
+        for (ours, _) in &mut pairs.iter() {
+            (&*ours).write_all(b"x").unwrap();
+        }
+        // All are submitted in order, though there are five times as many as there is room for.
+        for expected in 0..10 {
+            let completion = next(&mut ring);
+            let Completion::Received {
+                key,
+                received: Received::Bytes(lent),
+                ..
+            } = completion
+            else {
+                panic!("{completion:?}")
+            };
+            ring.give_back(lent);
+            assert_eq!(key, Key::new(expected));
+        }
+        assert!(!ring.has_submissions());
+    }
+
+    #[test]
+    fn a_refused_enter_keeps_its_entries_and_serves_completions() {
+        let mut ring = small();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ring.receive_once(theirs.as_fd(), KEY);
+        ring.enter(0, None).unwrap();
+        ours.write_all(b"one").unwrap();
+        let (mut others, further) = UnixStream::pair().unwrap();
+        ring.receive_once(further.as_fd(), Key::new(2));
+        for errno in [libc::EAGAIN, libc::EBUSY] {
+            ring.refusals = [errno].into();
+            ring.enter(1, None).unwrap();
+            assert!(ring.has_submissions(), "refused, and still there");
+        }
+        let Some(Completion::Received {
+            key: KEY,
+            received: Received::Bytes(lent),
+            ..
+        }) = ring.next()
+        else {
+            panic!("deferred work was run although nothing was taken")
+        };
+        ring.give_back(lent);
+        others.write_all(b"two").unwrap();
+        assert!(matches!(next(&mut ring), Completion::Received { .. }));
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_for_good_ends_the_ring_with_its_reason() {
+        let mut ring = small();
+        // The first refusal was 10 s ago.
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        let error = io::Error::from_raw_os_error(libc::EAGAIN);
+        ring.patience.refused(&error, false, long_ago).unwrap();
+        ring.refusals = [libc::EAGAIN].into();
+        let ended = ring.enter(0, None).unwrap_err();
+        assert!(ended.to_string().contains("no entries for 10 s"), "{ended}");
+        // One that is accepted begins again.
+        ring.enter(0, None).unwrap();
+        ring.refusals = [libc::EAGAIN].into();
+        ring.enter(0, None).unwrap();
+    }
+
+    fn next(ring: &mut Uring) -> Completion {
+        for _ in 0..100 {
+            if let Some(completion) = ring.next() {
+                return completion;
+            }
+            ring.enter(1, Some(Duration::from_millis(100))).unwrap();
+        }
+        panic!("no completion came");
+    }
+}
