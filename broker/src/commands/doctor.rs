@@ -174,7 +174,8 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
         |version| format!("version {version}"),
     );
     let engine = label(&metrics, "heliograph_engine", "engine");
-    let version = engine.map_or(version.clone(), |engine| format!("{version}, on {engine}"));
+    let engine = engine.map_or_else(String::new, |engine| format!(", on {engine}"));
+    let version = version + &engine;
     let mut lines = vec![match status {
         READY => Line::ok("broker", format!("one runs and is ready, {version}")),
         _ => Line::error(

@@ -146,12 +146,23 @@ impl<M: Machine> Beginning<M> {
 }
 
 impl<M: Machine> Begun<M> {
-    fn run(self) -> io::Result<()> {
-        self.ended.by(self.edge.run(&self.started))
+    fn run(mut self) -> io::Result<()> {
+        let ended = self.edge.run(&self.started);
+        self.over(ended)
     }
 
-    async fn run_in_glommio(self) -> io::Result<()> {
-        self.ended.by(self.edge.run_in_glommio(&self.started).await)
+    async fn run_in_glommio(mut self) -> io::Result<()> {
+        let ended = self.edge.run_in_glommio(&self.started).await;
+        self.over(ended)
+    }
+
+    /// Closes everything, and then says that it is over, and by what.
+    fn over(self, ended: io::Result<()>) -> io::Result<()> {
+        drop(self.edge);
+        if let Err(error) = &ended {
+            let _ = self.ended.failure.set(error.to_string());
+        }
+        ended
     }
 }
 
@@ -208,16 +219,6 @@ struct Ended {
     failure: Arc<OnceLock<String>>,
 }
 
-impl Ended {
-    /// Keeps what it ended by, before that is reported.
-    fn by(self, ended: io::Result<()>) -> io::Result<()> {
-        if let Err(error) = &ended {
-            let _ = self.failure.set(error.to_string());
-        }
-        ended
-    }
-}
-
 impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.events.try_send(ShardEvent::Ended(self.id));
@@ -226,7 +227,7 @@ impl Drop for Ended {
 
 impl<M: Machine> Edge<M> {
     /// The drive loop on a thread of its own, until [`Post::Stop`](crate::edge::Post::Stop) and the last descriptor.
-    fn run(mut self: Box<Self>, started: &Sender<()>) -> io::Result<()> {
+    fn run(&mut self, started: &Sender<()>) -> io::Result<()> {
         let mut rest = self.begin(started)?;
         loop {
             match self.go_on(&mut rest) {
@@ -245,7 +246,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The same on an executor.
-    async fn run_in_glommio(mut self: Box<Self>, started: &Sender<()>) -> io::Result<()> {
+    async fn run_in_glommio(&mut self, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();
