@@ -257,6 +257,8 @@ fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
         |path| format!("{} has no faults", path.display()),
     );
     let mut lines = vec![Line::ok("configuration", name)];
+    let notices = checked.notices.iter();
+    lines.extend(notices.map(|notice| Line::warning("configuration", notice)));
     if let Some(loaded) = &checked.credentials {
         let count = loaded.credentials.len();
         let warnings = loaded.warnings.iter();

@@ -221,9 +221,9 @@ pub const KEYS: &[Key] = &[
 
     Key::new("advertise.domain", some_text!(advertise.domain, value::domain))
         .doc("wss://m-<8 hex>.<domain> and so on, a name for each channel and role; not together with the next two"),
-    Key::new("advertise.wss", some_text!(advertise.wss, |text| value::endpoint(text, ["wss", "ws"])))
+    Key::new("advertise.wss", some_text!(advertise.wss, |text| value::advertised(text, ["wss", "ws"])))
         .doc("scheme, host and perhaps a port; ws:// too"),
-    Key::new("advertise.https", some_text!(advertise.https, |text| value::endpoint(text, ["https", "http"])))
+    Key::new("advertise.https", some_text!(advertise.https, |text| value::advertised(text, ["https", "http"])))
         .doc("http:// too"),
 
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
