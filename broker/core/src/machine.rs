@@ -360,6 +360,11 @@ pub trait Machine {
     /// Whether a mailbox may refuse this letter when it is nearly full: a new question may be (it comes back as
     /// [`Input::Refused`]); an answer, a cancel or a drain never is, the reserve of the mailbox holds it.
     fn refusable(letter: &Self::Letter) -> bool;
+    /// The first of these bytes, which may be all: the edge encrypts them together, within its own bounds.
+    fn unsent_record(&self, session: SessionKey) -> &[u8] {
+        self.unsent(session)
+    }
+
 
     /// The counters at this moment.
     fn snapshot(&self) -> Self::Snapshot;

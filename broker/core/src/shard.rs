@@ -419,6 +419,12 @@ impl Machine for Shard {
         letter.is_refusable()
     }
 
+    #[inline]
+    fn unsent_record(&self, session: SessionKey) -> &[u8] {
+        let session = self.sockets.session(session);
+        session.map(Session::unsent_record).unwrap_or_default()
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             connections: self.sockets.connections(),
