@@ -310,7 +310,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// The files of a broker in its data directory, except the authority of its development certificate.
-const FILES: [&str; 20] = [
+const FILES: [&str; 25] = [
     "lock",
     "store.redb",
     "store.redb.new",
@@ -322,6 +322,11 @@ const FILES: [&str; 20] = [
     "presence.epoch.part",
     "dev-cert.pem",
     "dev-key.pem",
+    "dev-rsa-cert.pem",
+    "dev-rsa-cert.pem.part",
+    "dev-rsa-key.pem",
+    "dev-rsa-key.pem.part",
+    "dev-ca.pem.part",
     "device-ca.pem",
     "device-ca.pem.part",
     "device-ca.key",

@@ -1,15 +1,19 @@
-//! The development certificate: an authority whose key is used once, and a leaf for this machine's names.
+//! The development certificates: an authority whose key is used once, and a leaf for this machine's names; both with
+//! ECDSA keys, and both with RSA keys, for devices whose TLS library has nothing else.
 //!
-//! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes one and says which file to trust.
-//! It is kept and used again while it is whole and valid; otherwise all three files are made again, and must be
-//! trusted again. The authority's key is never written down, so nobody can sign anything else with what a developer
-//! has come to trust.
+//! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes some and says which file to trust.
+//! They are kept and used again while they are whole and valid; otherwise they are made again, and must be trusted
+//! again. The authority's key is never written down, so nobody can sign anything else with what a developer has come to
+//! trust.
+//!
+//! An RSA key takes a tenth of a second or more, which no start waits for: [`development`] makes what has ECDSA keys,
+//! and a thread of low priority the others, by [`RsaWork::make`].
 
 use crate::files::write_whole;
 use broker_core::settings::TlsFiles;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -29,12 +33,23 @@ use std::time::{Duration, SystemTime};
 /// The files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// The authority that clients trust: `dev-ca.pem`.
+    /// The authorities that clients trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// The certificate and key of the server: `dev-cert.pem` and `dev-key.pem`.
+    /// The certificate and key of the server, `dev-cert.pem` and `dev-key.pem`; and those with an RSA key,
+    /// `dev-rsa-cert.pem` and `dev-rsa-key.pem`, if they are good.
     pub files: TlsFiles,
     /// Whether it was made just now.
     pub made: bool,
+    /// What the certificate with an RSA key is made of, if that is not good.
+    pub lacks: Option<RsaWork>,
+}
+
+/// A development certificate with an RSA key that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RsaWork {
+    cert: PathBuf,
+    key: PathBuf,
+    names: Vec<String>,
 }
 
 /// The certificate in `directory` if it is whole, valid for another week at `now` and has all these names beside those
@@ -47,41 +62,127 @@ pub fn development(
     hosts: &[String],
     now: SystemTime,
 ) -> io::Result<DevCertificate> {
-    let names: Vec<&str> = NAMES
-        .into_iter()
-        .chain(hosts.iter().map(String::as_str))
-        .collect();
+    let usual = NAMES.into_iter().map(str::to_owned);
+    let names: Vec<String> = usual.chain(hosts.iter().cloned()).collect();
     let place = |name| directory.join(name);
     let (ca, cert, key) = (
         place(AUTHORITY),
         place("dev-cert.pem"),
         place("dev-key.pem"),
     );
-    let made = !is_good(&ca, &cert, &key, &names, now + RENEW_BEFORE);
+    let (rsa_cert, rsa_key) = (place("dev-rsa-cert.pem"), place("dev-rsa-key.pem"));
+    let until = now + RENEW_BEFORE;
+    // Of each kind the authority whose certificate is good.
+    let good = |cert: &Path, key: &Path| {
+        let authorities = CertificateDer::pem_file_iter(&ca).ok()?;
+        let mut whole = authorities.flatten();
+        whole.find(|authority| is_good(authority, cert, key, &names, until))
+    };
+    let (kept, rsa) = (good(&cert, &key), good(&rsa_cert, &rsa_key));
+    let made = kept.is_none();
     if made {
-        let made = make(&names, now)
-            .map_err(|error| io::Error::other(format!("the development certificate: {error}")))?;
+        let made = make(&names, now, KeyPair::generate).map_err(failed)?;
         write_whole(&key, &made.key, 0o600)?;
         write_whole(&cert, &made.cert, 0o600)?;
-        write_whole(&ca, &made.ca, READ_BY_ALL)?;
+        let rsa = rsa.as_ref().map(|authority| pem(authority));
+        write_whole(
+            &ca,
+            &[made.ca, rsa.unwrap_or_default()].concat(),
+            READ_BY_ALL,
+        )?;
     }
     // Under any umask: the ready line shows its path to all who are to trust it.
     if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
         File::open(&ca)?.set_permissions(Permissions::from_mode(READ_BY_ALL))?;
     }
+    let (mut certs, mut keys, mut lacks) = (vec![cert], vec![key], None);
+    if rsa.is_some() {
+        certs.push(rsa_cert);
+        keys.push(rsa_key);
+    } else {
+        lacks = Some(RsaWork {
+            cert: rsa_cert,
+            key: rsa_key,
+            names,
+        });
+    }
     Ok(DevCertificate {
         ca,
         files: TlsFiles {
-            cert,
-            key,
+            cert: certs,
+            key: keys,
             client_ca: None,
         },
         made,
+        lacks,
     })
 }
 
-/// Whether the three files belong together and serve every one of `names` at `at`.
-fn is_good(ca: &Path, cert: &Path, key: &Path, names: &[&str], at: SystemTime) -> bool {
+impl RsaWork {
+    /// Makes it, which takes some tenths of a second, mostly for two keys.
+    ///
+    /// # Errors
+    /// The keys cannot be made.
+    pub fn make(self, now: SystemTime) -> io::Result<MadeRsa> {
+        let Self { cert, key, names } = self;
+        let generate = || KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048);
+        let pem = make(&names, now, generate).map_err(failed)?;
+        Ok(MadeRsa { cert, key, pem })
+    }
+}
+
+/// A certificate with an RSA key that is in no file yet.
+pub struct MadeRsa {
+    /// `dev-rsa-cert.pem`.
+    pub cert: PathBuf,
+    /// `dev-rsa-key.pem`.
+    pub key: PathBuf,
+    pem: Pem,
+}
+
+impl MadeRsa {
+    /// Writes the certificate and its key.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn write(&self) -> io::Result<()> {
+        write_whole(&self.key, &self.pem.key, 0o600)?;
+        write_whole(&self.cert, &self.pem.cert, 0o600)
+    }
+
+    /// Writes its authority beside the first of the file that clients trust: last, so that who trusts both is served.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn publish(&self, ca: &Path) -> io::Result<()> {
+        let first = CertificateDer::from_pem_file(ca).map_err(io::Error::other)?;
+        write_whole(ca, &[&*pem(&first), &*self.pem.ca].concat(), READ_BY_ALL)
+    }
+}
+
+fn failed(error: rcgen::Error) -> io::Error {
+    io::Error::other(format!("the development certificate: {error}"))
+}
+
+/// A certificate as PEM has it (RFC 7468).
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let text = data_encoding::BASE64.encode(certificate);
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.extend(line.iter().copied().map(char::from));
+        out.push('\n');
+    }
+    out + "-----END CERTIFICATE-----\n"
+}
+
+/// Whether certificate and key belong together, are signed by `authority`, and serve every one of `names` at `at`.
+fn is_good(
+    authority: &CertificateDer<'_>,
+    cert: &Path,
+    key: &Path,
+    names: &[String],
+    at: SystemTime,
+) -> bool {
     let check = || -> Result<(), Box<dyn Error>> {
         let leaf = CertificateDer::from_pem_file(cert)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -91,7 +192,7 @@ fn is_good(ca: &Path, cert: &Path, key: &Path, names: &[&str], at: SystemTime) -
             &provider,
         )?;
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(ca)?)?;
+        roots.add(authority.clone())?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
         let at = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH)?);
@@ -110,26 +211,32 @@ struct Pem {
     key: String,
 }
 
-fn make(names: &[&str], now: SystemTime) -> Result<Pem, rcgen::Error> {
+fn make(
+    names: &[String],
+    now: SystemTime,
+    generate: impl Fn() -> Result<KeyPair, rcgen::Error>,
+) -> Result<Pem, rcgen::Error> {
     let (from, to) = (now - CLOCK_SLACK, now + VALID);
     let mut ca = CertificateParams::default();
-    ca.distinguished_name
-        .push(DnType::CommonName, "Heliograph development authority");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (ca.not_before, ca.not_after) = (from.into(), to.into());
-    let ca_key = KeyPair::generate()?;
+    let ca_key = generate()?;
+    let mut name = String::from("Heliograph development authority");
+    if ca_key.algorithm() == &PKCS_RSA_SHA256 {
+        name.push_str(" (RSA)"); // clients find an authority by its name
+    }
+    ca.distinguished_name.push(DnType::CommonName, name);
     let ca_cert = ca.self_signed(&ca_key)?;
 
-    let mut leaf =
-        CertificateParams::new(names.iter().copied().map(String::from).collect::<Vec<_>>())?;
+    let mut leaf = CertificateParams::new(names)?;
     leaf.distinguished_name
         .push(DnType::CommonName, "Heliograph development server");
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     leaf.use_authority_key_identifier_extension = true; // OpenSSL's strict checks want it, and Python turns them on
     (leaf.not_before, leaf.not_after) = (from.into(), to.into());
-    let key = KeyPair::generate()?;
+    let key = generate()?;
     let cert = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
     Ok(Pem {
         ca: ca_cert.pem(),
@@ -193,7 +300,11 @@ mod tests {
         );
         assert_eq!(fs::read(&first.ca).unwrap(), ca);
         assert_eq!(
-            fs::metadata(&first.files.key).unwrap().permissions().mode() & 0o777,
+            fs::metadata(&first.files.key[0])
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
             0o600
         );
         assert!(
@@ -213,8 +324,8 @@ mod tests {
         let theirs = development(&other.0, &[], now).unwrap();
         for (own, foreign) in [
             (&ours.ca, &theirs.ca),
-            (&ours.files.cert, &theirs.files.cert),
-            (&ours.files.key, &theirs.files.key),
+            (&ours.files.cert[0], &theirs.files.cert[0]),
+            (&ours.files.key[0], &theirs.files.key[0]),
         ] {
             let damages: [fn(&Path, &Path); 3] = [
                 |own, _| fs::remove_file(own).unwrap(),
@@ -241,6 +352,130 @@ mod tests {
         assert!(made(&["2001:db8::7".to_owned()]));
         let below = ["*.kvs.localhost".to_owned()];
         assert!(made(&below) && !made(&below));
+    }
+
+    /// A device whose TLS library has RSA alone is presented the certificate that it can verify, by an authority of the
+    /// same file; all others get the one with an ECDSA key, which takes less.
+    #[test]
+    fn a_client_is_presented_the_certificate_that_it_can_verify() {
+        let directory = Directory::new("offers");
+        let now = SystemTime::now();
+        let first = development(&directory.0, &[], now).unwrap();
+        let authorities = || -> Vec<_> {
+            let all = CertificateDer::pem_file_iter(&first.ca).unwrap();
+            all.map(Result::unwrap).collect()
+        };
+        assert_eq!((first.files.cert.len(), authorities().len()), (1, 1));
+        let mut loader = crate::tls_files::TlsLoader::new(first.files.clone()).unwrap();
+        let made = first.lacks.clone().unwrap().make(now).unwrap();
+        made.write().unwrap();
+        loader.add(made.cert.clone(), made.key.clone());
+        let server = loader.load(now).unwrap();
+        assert_eq!(server.expiries.len(), 2);
+        made.publish(&first.ca).unwrap();
+        for (device, is_rsa) in [
+            (client(&authorities(), &[], &[]), false),
+            (client(&authorities(), &["ECDHE_ECDSA"], &[]), false),
+            (
+                client(
+                    &authorities(),
+                    &["ECDHE_RSA_WITH_AES_128_GCM"],
+                    &["RSA_PKCS1_SHA256"],
+                ),
+                true,
+            ),
+            (
+                client(
+                    &authorities(),
+                    &["ECDHE_RSA"],
+                    &["ECDSA_NISTP256_SHA256", "RSA_PKCS1_SHA256"],
+                ),
+                true,
+            ),
+            (
+                client(
+                    &authorities(),
+                    &["TLS13"],
+                    &["RSA_PSS_SHA256", "RSA_PKCS1_SHA256"],
+                ),
+                true,
+            ),
+        ] {
+            assert_eq!(presents_rsa(&server.config, device), is_rsa);
+        }
+        // Kept, also where the other one is made anew.
+        let again = development(&directory.0, &[], now).unwrap();
+        assert!(!again.made && again.lacks.is_none() && again.files.cert.len() == 2);
+        let rsa = authorities().pop();
+        fs::remove_file(&first.files.key[0]).unwrap();
+        let again = development(&directory.0, &[], now).unwrap();
+        assert!(again.made && again.lacks.is_none());
+        assert_eq!((authorities().len(), authorities().pop()), (2, rsa));
+        let other = ["bench.test".to_owned()];
+        let again = development(&directory.0, &other, now).unwrap();
+        assert!(again.made && again.lacks.is_some() && again.files.cert.len() == 1);
+    }
+
+    /// A client that offers what is named so, of all where nothing is, and trusts these authorities.
+    fn client(
+        authorities: &[CertificateDer<'static>],
+        suites: &[&str],
+        schemes: &[&str],
+    ) -> rustls::ClientConnection {
+        let mut provider = aws_lc_rs::default_provider();
+        let is_named = |names: &[&str], name: String| {
+            names.is_empty() || names.iter().any(|it| name.contains(it))
+        };
+        let suite = |it: &rustls::SupportedCipherSuite| format!("{:?}", it.suite());
+        provider
+            .cipher_suites
+            .retain(|it| is_named(suites, suite(it)));
+        provider.kx_groups = vec![aws_lc_rs::kx_group::SECP256R1];
+        let known = &mut provider.signature_verification_algorithms;
+        let all = known.mapping.iter().copied();
+        let offered: Vec<_> = all
+            .filter(|(it, _)| is_named(schemes, format!("{it:?}")))
+            .collect();
+        known.mapping = offered.leak();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.iter().cloned());
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider));
+        let config = match suites {
+            ["TLS13"] => config.with_protocol_versions(&[&rustls::version::TLS13]),
+            [] => config.with_safe_default_protocol_versions(),
+            _ => config.with_protocol_versions(&[&rustls::version::TLS12]),
+        };
+        let config = config
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
+    }
+
+    /// Shakes hands: whether the certificate that the client verified has an RSA key.
+    fn presents_rsa(
+        server: &Arc<rustls::ServerConfig>,
+        mut client: rustls::ClientConnection,
+    ) -> bool {
+        let mut server = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            server.read_tls(&mut &*wire).unwrap();
+            server.process_new_packets().unwrap();
+            wire.clear();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            client.read_tls(&mut &*wire).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        let leaf = &client.peer_certificates().unwrap()[0];
+        let (_, leaf) = x509_parser::parse_x509_certificate(leaf).unwrap();
+        let key = leaf.public_key().parsed().unwrap();
+        matches!(key, x509_parser::public_key::PublicKey::RSA(_))
     }
 
     fn load(files: &TlsFiles) -> Result<crate::tls_files::Presented, String> {

@@ -46,6 +46,7 @@ mod steps;
 mod streams;
 mod tls;
 mod tls_engine;
+mod tls_offer;
 pub(crate) mod turn;
 mod visiting;
 

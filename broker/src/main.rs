@@ -62,14 +62,17 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
-    let settings = checked(flags)
-        .map_err(|error| refusal(&error, flags.dev))?
-        .settings;
+    let Checked {
+        settings, notices, ..
+    } = checked(flags).map_err(|error| refusal(&error, flags.dev))?;
     // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
     let is_quiet = settings.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = if is_quiet { "warn" } else { "info" };
     let log = side::log_to_stderr(settings.log_format, level)
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
     let ended = server::run(settings, &log);
     log.flush(FLUSH_MAX);
     ended
@@ -105,7 +108,7 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         ..flags.clone()
     };
     let checked = checked(&flags).map_err(|error| Failure::Configuration(told(&error)))?;
-    for warning in &checked.warnings {
+    for warning in checked.warnings.iter().chain(&checked.notices) {
         say(warning);
     }
     let principals = checked.credentials.as_ref().map(|it| &*it.credentials);

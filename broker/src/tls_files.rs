@@ -15,23 +15,38 @@ pub use expiry::{Expiry, NotAfter, Urgency};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::sign::SigningKey;
-use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{CipherSuite, RootCertStore, ServerConfig, SignatureAlgorithm, SupportedCipherSuite};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tickets::{EndingTickets, SharedTickets};
 use zeroize::Zeroizing;
 
-/// The certificate that TLS listeners present, read and checked.
+/// The certificates that TLS listeners present, read and checked.
 #[derive(Clone, Debug)]
 pub struct Presented {
     /// For connections from here on; the same for every shard.
     pub config: Arc<ServerConfig>,
-    /// Until when it holds.
-    pub expiry: Expiry,
+    /// Until when each holds: at least one.
+    pub expiries: Vec<Expiry>,
     /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
+}
+
+impl Presented {
+    /// The last second at which all of them are valid, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> u64 {
+        self.expiries
+            .iter()
+            .map(Expiry::not_after)
+            .min()
+            .unwrap_or(0)
+    }
 }
 
 /// Reads the files again and again under the same ticket keys, so that a client resumes its session across shards and
@@ -76,10 +91,21 @@ impl TlsLoader {
         })
     }
 
+    /// Reads these beside the others from here on.
+    pub fn add(&mut self, cert: PathBuf, key: PathBuf) {
+        self.files.cert.push(cert);
+        self.files.key.push(key);
+    }
+
     /// The files that are read.
     #[must_use]
-    pub fn files(&self) -> &TlsFiles {
-        &self.files
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let TlsFiles {
+            cert,
+            key,
+            client_ca,
+        } = &self.files;
+        cert.iter().chain(key).chain(client_ca).cloned().collect()
     }
 
     /// Reads the files into a server configuration: TLS 1.2 and 1.3, the cipher suite by our own preference,
@@ -91,8 +117,7 @@ impl TlsLoader {
     pub fn load(&mut self, now: SystemTime) -> Result<Presented, String> {
         let provider = Arc::new(ordered());
         let Material {
-            chain,
-            key,
+            pairs,
             clients: (authorities, verifier),
         } = Material::read(&self.files, &provider, now).map_err(|faults| {
             let lines: Vec<_> = faults.iter().map(TlsFault::to_string).collect();
@@ -105,27 +130,58 @@ impl TlsLoader {
             None => versions.with_no_client_auth(),
             Some(verifier) => versions.with_client_cert_verifier(verifier),
         };
-        let presented = rustls::sign::CertifiedKey::new(chain.certificates().to_vec(), key);
-        let mut config =
-            verified.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(presented)));
+        let mut config = verified.with_cert_resolver(Arc::new(ByOffer::of(&pairs)));
         if authorities != self.authorities {
             self.tickets = tickets(self.shared.as_deref(), &authorities)?;
             self.authorities = authorities;
         }
+        let chains = || pairs.iter().map(|(chain, _)| chain);
+        let expiries: Vec<_> = chains().map(|chain| chain.expiry().clone()).collect();
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::new(EndingTickets {
             keys: Arc::clone(&self.tickets),
-            not_after: chain.expiry().not_after(),
+            not_after: expiries.iter().map(Expiry::not_after).min().unwrap_or(0),
             clock: Arc::clone(&config.time_provider),
         });
         config.send_tls13_tickets = 1; // each costs a write after the handshake; clients use the last
         Ok(Presented {
             config: Arc::new(config),
-            expiry: chain.expiry().clone(),
-            warnings: chain.warnings().to_vec(),
+            warnings: chains().flat_map(Chain::warnings).cloned().collect(),
+            expiries,
         })
+    }
+}
+
+/// The certificates that may be presented, those first that take least: a signature with RSA takes ten times as long.
+#[derive(Debug)]
+struct ByOffer(Vec<Arc<CertifiedKey>>);
+
+impl ByOffer {
+    fn of(pairs: &[Pair]) -> Self {
+        let certified = |(chain, key): &Pair| {
+            Arc::new(CertifiedKey::new(
+                chain.certificates().to_vec(),
+                Arc::clone(key),
+            ))
+        };
+        let mut all: Vec<_> = pairs.iter().map(certified).collect();
+        all.sort_by_key(|certified| certified.key.algorithm() == SignatureAlgorithm::RSA);
+        Self(all)
+    }
+}
+
+impl ResolvesServerCert for ByOffer {
+    /// The first whose key makes a signature that the client can verify; the library has removed those that go with
+    /// none of the offered cipher suites. Where there is none, it says so of any.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let signs = |certified: &&Arc<CertifiedKey>| {
+            let schemes = hello.signature_schemes();
+            certified.key.choose_scheme(schemes).is_some()
+        };
+        let Self(all) = self;
+        all.iter().find(signs).or_else(|| all.first()).cloned()
     }
 }
 
@@ -152,15 +208,22 @@ fn ordered() -> CryptoProvider {
 /// The faults of all files.
 pub fn check(files: &TlsFiles, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let chain = Material::read(files, &provider, now)?.chain;
-    let notice = chain.expiry().notice(now).map(|(_, text)| text);
-    Ok(chain.warnings().iter().cloned().chain(notice).collect())
+    let pairs = Material::read(files, &provider, now)?.pairs;
+    let told = |(chain, _): &Pair| {
+        let notice = chain.expiry().notice(now).map(|(_, text)| text);
+        let warnings = chain.warnings().iter().cloned();
+        warnings.chain(notice).collect::<Vec<_>>()
+    };
+    Ok(pairs.iter().flat_map(told).collect())
 }
+
+/// A certificate with its chain, and its key.
+type Pair = (Chain, Arc<dyn SigningKey>);
 
 /// The content of the files, each valid and fitting the others.
 struct Material {
-    chain: Chain,
-    key: Arc<dyn SigningKey>,
+    /// At least one, each of another kind of key.
+    pairs: Vec<Pair>,
     clients: Clients,
 }
 
@@ -171,26 +234,51 @@ impl Material {
         provider: &Arc<CryptoProvider>,
         now: SystemTime,
     ) -> Result<Self, Vec<TlsFault>> {
-        let chain = Chain::read(&files.cert, now);
-        let key = chain::private_key(&files.key).and_then(|key| {
-            let loaded = provider.key_provider.load_private_key(key);
-            loaded.map_err(|error| chain::key_fault(&files.key, &error))
-        });
-        let fits = match (&chain, &key) {
-            (Ok(chain), Ok(key)) => chain.fits(&**key, files),
-            (Err(_), _) | (_, Err(_)) => Ok(()),
-        };
-        match (chain, key, fits, clients(files, provider)) {
-            (Ok(chain), Ok(key), Ok(()), Ok(clients)) => Ok(Self {
-                chain,
-                key,
-                clients,
-            }),
-            (chain, key, fits, clients) => {
-                let faults = [chain.err(), key.err(), fits.err(), clients.err()];
-                Err(faults.into_iter().flatten().collect())
+        let (mut pairs, mut faults): (Vec<Pair>, _) = (Vec::new(), Vec::new());
+        for (cert, key) in files.cert.iter().zip(&files.key) {
+            match pair(cert, key, provider, now) {
+                Ok(pair) => {
+                    let same = |(_, other): &Pair| other.algorithm() == pair.1.algorithm();
+                    if pairs.iter().any(same) {
+                        let algorithm = pair.1.algorithm();
+                        let same = format!(
+                            "its key is of the same kind as that of the other one ({algorithm:?}), which every client \
+                             would get"
+                        );
+                        faults.push(chain::fault(chain::CERT, cert, &same));
+                    }
+                    pairs.push(pair);
+                }
+                Err(found) => faults.extend(found),
             }
         }
+        match clients(files, provider) {
+            Ok(clients) if faults.is_empty() => return Ok(Self { pairs, clients }),
+            Ok(_) => {}
+            Err(fault) => faults.push(fault),
+        }
+        Err(faults)
+    }
+}
+
+/// Reads a certificate and its key.
+fn pair(
+    cert: &Path,
+    key_path: &Path,
+    provider: &CryptoProvider,
+    now: SystemTime,
+) -> Result<Pair, Vec<TlsFault>> {
+    let chain = Chain::read(cert, now);
+    let key = chain::private_key(key_path).and_then(|key| {
+        let loaded = provider.key_provider.load_private_key(key);
+        loaded.map_err(|error| chain::key_fault(key_path, &error))
+    });
+    match (chain, key) {
+        (Ok(chain), Ok(key)) => match chain.fits(&*key, cert, key_path) {
+            Ok(()) => Ok((chain, key)),
+            Err(fault) => Err(vec![fault]),
+        },
+        (chain, key) => Err([chain.err(), key.err()].into_iter().flatten().collect()),
     }
 }
 

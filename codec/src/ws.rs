@@ -26,7 +26,8 @@ use aws_lc_rs::digest;
 use base64_simd::{Out, STANDARD};
 pub use close::{CloseFrame, Excess, FrameError};
 pub use encoder::{
-    close_frame, close_frame_masked, cut, frame, frame_masked, header, header_bytes, whole,
+    close_frame, close_frame_masked, cut, first_bytes, frame, frame_masked, header, header_bytes,
+    whole,
 };
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};

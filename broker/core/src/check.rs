@@ -327,7 +327,7 @@ pub enum Check {
     TlsDistrusted = 70,
     /// The client and the broker have no version, cipher or protocol of TLS in common.
     #[strum(
-        message = "Let the client offer TLS 1.2 or 1.3 with an AEAD cipher, and a curve and signature of today."
+        message = "The record says what the client offered and what would have matched: change one of the two."
     )]
     TlsNothingCommon = 71,
     /// The client broke the protocol in the TLS handshake, or sent something that is not TLS.

@@ -324,9 +324,16 @@ pub trait Machine {
         NO_REQUEST_ID.to_owned()
     }
 
-    /// The TLS handshake of a session came to nothing, for a reason that the edge knows.
-    fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
-        let _ = (session, why, at);
+    /// The TLS handshake of a session came to nothing, for a reason that the edge knows; `offer`: what its peer offered
+    /// and what would have matched, in words, where that is the reason.
+    fn handshake_failed(
+        &mut self,
+        session: SessionKey,
+        why: TurnedAway,
+        offer: Option<&str>,
+        at: Moment,
+    ) {
+        let _ = (session, why, offer, at);
     }
 
     /// The connection of a session is one to a name of the credentials provider, and began with this: said before
@@ -352,6 +359,11 @@ pub trait Machine {
 
     /// The plaintext bytes that wait for the socket, without those in flight. Empty for an unknown session.
     fn unsent(&self, session: SessionKey) -> &[u8];
+
+    /// The first of these bytes, which may be all: the edge encrypts them together, within its own bounds.
+    fn unsent_record(&self, session: SessionKey) -> &[u8] {
+        self.unsent(session)
+    }
 
     /// The first `bytes` of [`Machine::unsent`] were copied out (encrypted, or into a buffer that the kernel reads):
     /// they are in flight until [`Input::Sent`] reports them. Bytes sent directly need no `launched`, only `Sent`.

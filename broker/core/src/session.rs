@@ -9,6 +9,7 @@ use crate::id::{ChannelKey, TimerId};
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
 use crate::time::Now;
 use crate::{event::ConnectionRole, journal::EndReason, machine::Peer, settings::Timeouts};
+use codec::ws::first_bytes;
 use http::{Http, HttpStage};
 use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     pub behind: bool,
     /// It was cut off since it does not read.
     pub cut: bool,
+    /// Its program has a small buffer for records of TLS: each frame goes in one of its own.
+    pub frame_by_frame: bool,
     /// Bytes that are counted in the shard's books of connections that are behind.
     pub weight: u32,
     /// It is among those that are asked what their peers have.
@@ -137,6 +140,7 @@ impl Session {
             sending: Sending::Idle,
             behind: false,
             cut: false,
+            frame_by_frame: false,
             weight: 0,
             listed: false,
         }
@@ -223,6 +227,17 @@ impl Session {
             Sending::Idle | Sending::Announced => self.outbox.unsent(),
             Sending::Withheld | Sending::WithheldForGood => &[],
         }
+    }
+
+    /// Of the bytes that the edge may take those that share records of TLS.
+    #[inline]
+    #[must_use]
+    pub(crate) fn unsent_record(&self) -> &[u8] {
+        let unsent = self.unsent();
+        if self.frame_by_frame {
+            return unsent.get(..first_bytes(unsent)).unwrap_or(unsent);
+        }
+        unsent
     }
 
     /// Whether bytes that wait are to be announced: they are, from here on.

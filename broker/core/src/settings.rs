@@ -299,13 +299,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// The operator's certificate.
+/// The operator's certificates: one, or one for each kind of key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM: the leaf certificate first, then its chain.
-    pub cert: PathBuf,
-    /// PEM: the private key of the leaf.
-    pub key: PathBuf,
+    pub cert: Vec<PathBuf>,
+    /// PEM: the private key of each leaf, in the same order.
+    pub key: Vec<PathBuf>,
     /// PEM: authorities of client certificates.
     pub client_ca: Option<PathBuf>,
 }

@@ -312,11 +312,20 @@ impl Machine for Shard {
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
-        connect::turned_away(&mut self.books, remote, why, at)
+        connect::turned_away(&mut self.books, remote, why, None, at)
     }
 
-    fn handshake_failed(&mut self, session: SessionKey, why: TurnedAway, at: Moment) {
-        connect::handshake_failed(&self.sockets, &mut self.books, session, why, at);
+    fn handshake_failed(
+        &mut self,
+        session: SessionKey,
+        why: TurnedAway,
+        offer: Option<&str>,
+        at: Moment,
+    ) {
+        if let Some(session) = self.sockets.session(session) {
+            let remote = session.remote();
+            connect::turned_away(&mut self.books, remote, why, offer, at);
+        }
     }
 
     fn showed(&mut self, session: SessionKey, shown: Shown, now: Now) {
@@ -408,6 +417,12 @@ impl Machine for Shard {
     fn unsent(&self, session: SessionKey) -> &[u8] {
         let session = self.sockets.session(session);
         session.map(Session::unsent).unwrap_or_default()
+    }
+
+    #[inline]
+    fn unsent_record(&self, session: SessionKey) -> &[u8] {
+        let session = self.sockets.session(session);
+        session.map(Session::unsent_record).unwrap_or_default()
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) {

@@ -266,6 +266,8 @@ fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
         |path| format!("{} has no faults", path.display()),
     );
     let mut lines = vec![Line::ok("configuration", name)];
+    let notices = checked.notices.iter();
+    lines.extend(notices.map(|notice| Line::warning("configuration", notice)));
     if let Some(loaded) = &checked.credentials {
         let count = loaded.credentials.len();
         let warnings = loaded.warnings.iter();
@@ -297,11 +299,20 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     let now = SystemTime::now();
     match TlsLoader::new(files).and_then(|mut loader| loader.load(now)) {
         Err(why) => lines.push(Line::error(check, why)),
-        Ok(presented) => match presented.expiry.notice(now) {
-            Some((_, notice)) if warnings.iter().any(|it| it.contains(&*notice)) => {}
-            Some((_, notice)) => lines.push(Line::warning(check, notice)),
-            None => lines.push(Line::ok(check, presented.expiry.text())),
-        },
+        Ok(presented) => {
+            lines.extend(
+                presented
+                    .expiries
+                    .iter()
+                    .filter_map(|expiry| match expiry.notice(now) {
+                        Some((_, notice)) if warnings.iter().any(|it| it.contains(&*notice)) => {
+                            None
+                        }
+                        Some((_, notice)) => Some(Line::warning(check, notice)),
+                        None => Some(Line::ok(check, expiry.text())),
+                    }),
+            )
+        }
     }
     lines
 }

@@ -74,9 +74,14 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
             let least = usize::from(!may_be_empty);
             key.put(settings, &list(value, least, entries, entry)?)
         }
+        Kind::Paths { .. } if value.is_array() => {
+            let path = |entry| text(entry, |path| value::filled(path).map(|_| path));
+            key.put(settings, &list(value, 1, "files", path)?)
+        }
         Kind::Cpus { .. }
         | Kind::Duration(..)
         | Kind::Path { .. }
+        | Kind::Paths { .. }
         | Kind::Rate(_)
         | Kind::Text { .. } => text(value, |text| key.put(settings, &[text])),
     }

@@ -73,6 +73,11 @@ fn value(key: &Key, settings: &Settings) -> Value {
             entries => entries.into(),
         },
         Kind::Path { get, .. } => get(settings).map(|path| path.display().to_string()).into(),
+        Kind::Paths { get, .. } => match get(settings) {
+            [] => Value::Null,
+            [path] => path.display().to_string().into(),
+            paths => json!(paths),
+        },
         Kind::Cpus { get, .. } => get(settings).into(),
     }
 }

@@ -38,6 +38,8 @@ impl KeyFlags {
             let texts: Vec<_> = values.iter().filter_map(|value| value.to_str()).collect();
             if let (Kind::Path { set, .. }, Some(path)) = (&key.kind, values.last()) {
                 set(settings, path.into());
+            } else if let Kind::Paths { set, .. } = &key.kind {
+                set(settings, values.iter().map(Into::into).collect());
             } else if let Err(rule) = key.put(settings, &texts) {
                 findings.fault(key.path, texts.join(" "), rule);
             }
@@ -76,7 +78,7 @@ fn flags() -> impl Iterator<Item = (&'static Key, &'static Flag)> {
 }
 
 fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
-    let action = match matches!(key.kind, Kind::List { .. }) {
+    let action = match matches!(key.kind, Kind::List { .. } | Kind::Paths { .. }) {
         true => ArgAction::Append,
         false => ArgAction::Set,
     };
@@ -87,7 +89,7 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
         .requires_ifs(required)
         .action(action)
         .help(format!("{} [default: {}]", flag.help, default(key, flag)));
-    if let Kind::Path { .. } = key.kind {
+    if let Kind::Path { .. } | Kind::Paths { .. } = key.kind {
         // A path may be other than UTF-8.
         return argument.value_parser(PathBufValueParser::new());
     }

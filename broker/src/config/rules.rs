@@ -31,15 +31,18 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     check.inner_listeners();
 }
 
-/// Notes a certificate that the file names without its key or the other way around; it is then as if not written.
+/// Notes certificates that the file names without their keys or the other way around; they are then as if not written.
 pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
     };
-    let rule = match [&files.cert, &files.key].map(|path| path.as_os_str().is_empty()) {
-        [false, false] => return,
-        [true, true] => "allowed client_ca together with cert and key",
-        [true, false] | [false, true] => "allowed cert and key together",
+    let rule = match [files.cert.len(), files.key.len()] {
+        [0, 0] => "allowed client_ca together with cert and key",
+        [0, _] | [_, 0] => "allowed cert and key together",
+        [1, 1] | [2, 2] => return,
+        [_, _] => {
+            "allowed one cert and key, or two of each in the same order: with an ECDSA and with an RSA key"
+        }
     };
     findings.fault("tls", shown("tls", settings), rule);
     settings.tls = None;

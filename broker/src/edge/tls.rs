@@ -19,6 +19,7 @@
 use crate::devices::{Devices, Door, Judgement};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::edge::tls_engine::{Engine, Fault, Step};
+use crate::edge::tls_offer;
 use broker_core::machine::{Shown, TurnedAway};
 use broker_core::{address_shares::Origin, time::Now};
 use rustls::client::UnbufferedClientConnection;
@@ -56,6 +57,8 @@ pub(crate) struct Tls {
     told: bool,
     /// Why the engine gave up, if it did.
     fault: Option<Fault>,
+    /// What the peer offered, where that was why.
+    offer: Option<Box<str>>,
 }
 
 /// Bytes of unfinished records, by what they wait for.
@@ -155,6 +158,7 @@ impl Tls {
             plain_http: false,
             told: false,
             fault: None,
+            offer: None,
         })
     }
 
@@ -254,6 +258,7 @@ impl Tls {
         if self.held.is_empty() {
             let speaks_http = self.untouched && is_plain_http(bytes);
             let (used, read) = self.engine.advance(bytes, plain, &mut self.out);
+            self.offer = offer(read, bytes);
             self.held
                 .extend_from_slice(bytes.get(used..).unwrap_or_default());
             self.first(used, speaks_http);
@@ -262,6 +267,7 @@ impl Tls {
         self.held.extend_from_slice(bytes);
         let speaks_http = self.untouched && is_plain_http(&self.held);
         let (used, read) = self.engine.advance(&mut self.held, plain, &mut self.out);
+        self.offer = offer(read, &self.held);
         if used >= self.held.len() {
             self.held = Vec::new(); // an idle connection owns no buffer
         } else {
@@ -325,6 +331,11 @@ impl Tls {
             Some(Fault::Broken | Fault::Foreign) => Some(TurnedAway::BrokenTls),
             None => (!self.untouched).then_some(TurnedAway::LeftHandshake),
         }
+    }
+
+    /// What the peer offered, and what would have matched, where nothing was in common.
+    pub(crate) fn offer(&self) -> Option<&str> {
+        self.offer.as_deref()
     }
 
     /// The last words to a peer that does not speak TLS, in place of an alert.
@@ -409,6 +420,14 @@ impl Tls {
             return Read::Failed;
         }
         read
+    }
+}
+
+/// The offer of a peer whose handshake just failed for it, in the bytes of its ClientHello.
+fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
+    match step {
+        Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),
+        Step::Failed(_) | Step::More | Step::End => None,
     }
 }
 

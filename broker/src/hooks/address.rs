@@ -1,6 +1,7 @@
 //! The address of a receiver. It comes from the configuration alone; a channel's name is put into its path or query.
 
 use axum::http::Uri;
+use broker_core::settings::value;
 use std::net::IpAddr;
 
 /// Whether a text may be the URL of a hook.
@@ -24,13 +25,10 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
             "allowed at most {URL_BYTES_MAX} bytes, and no braces but {{channel}}"
         ));
     }
-    let uri: Uri = format!("{scheme}://{authority}{filled}")
+    let (host, _) = value::authority(authority).ok_or_else(rule)?;
+    let _: Uri = format!("{scheme}://{authority}{filled}")
         .parse()
         .map_err(|_| rule())?;
-    let host = uri
-        .host()
-        .filter(|host| !host.is_empty())
-        .ok_or_else(rule)?;
     match scheme {
         "https" => Ok(text),
         "http" if allow_plain || is_loopback(host) => Ok(text),
@@ -101,6 +99,14 @@ mod tests {
             ("https://user:word@example.com/", true, false),
             ("https://user@localhost@example.com/", true, false),
             ("https:///path", true, false),
+            ("http://hook_receiver:9000/", true, true),
+            ("https://push.example.com.:8443/", true, true),
+            ("https://push.example.com:0/", true, false),
+            ("https://push.example.com:99999/", true, false),
+            ("https://push.example.com:/", true, false),
+            ("https://push..example.com/", true, false),
+            ("https://10.0.0.256/", true, false),
+            ("https://[::g]/", true, false),
             ("ftp://example.com/", true, false),
             ("/path", true, false),
             ("https://example.com/{name}", true, false),

@@ -11,7 +11,7 @@ use crate::server::cluster;
 use crate::side::admin::accounts::client_of;
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
-use broker_core::settings::Settings;
+use broker_core::settings::{Ice, IceCredential, Settings, value};
 use codec::sigv4::Stamp;
 use std::fs::{self, File};
 use std::io;
@@ -28,6 +28,8 @@ pub struct Checked {
     pub credentials: Option<Loaded>,
     /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
+    /// Warnings of values that some client cannot read: one sentence each.
+    pub notices: Vec<String>,
 }
 
 /// Checks what was read of the configuration and all that it names.
@@ -78,11 +80,38 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             Some(Err(error)) => others.extend(of_credentials(&settings, error, &mut draft)),
         }
     }
+    let settings = draft.finish(others)?;
     Ok(Checked {
-        settings: draft.finish(others)?,
+        notices: notices(&settings.ice),
+        settings,
         credentials,
         warnings,
     })
+}
+
+/// Values of ICE servers that some client cannot read.
+fn notices(servers: &[Ice]) -> Vec<String> {
+    let mut notices = Vec::new();
+    for (
+        nth,
+        Ice {
+            urls, credential, ..
+        },
+    ) in servers.iter().enumerate()
+    {
+        let told = |url: &String| {
+            let notice = value::ice_url_notice(url)?;
+            Some(format!("ice[{nth}].urls = {url}: {notice}"))
+        };
+        notices.extend(urls.iter().filter_map(told));
+        if matches!(credential, IceCredential::Fixed { username, .. } if !username.contains(':')) {
+            notices.push(format!(
+                "ice[{nth}].username has no `:`, without which GStreamer's awskvswebrtcsink ends: with `secret` every \
+                 client gets a name with one"
+            ));
+        }
+    }
+    notices
 }
 
 /// The token file that is to be right: under `--dev` one without a listener may be of another machine.

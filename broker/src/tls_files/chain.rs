@@ -2,7 +2,6 @@
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
-use broker_core::settings::TlsFiles;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
@@ -25,7 +24,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Reads `[tls] cert`.
+    /// Reads a file of `[tls] cert`.
     ///
     /// # Errors
     /// The file is no PEM of certificates, their order is wrong, or one that clients need is not valid at `now`.
@@ -81,9 +80,14 @@ impl Chain {
     ///
     /// # Errors
     /// It is another certificate's of the file, or none's.
-    pub(crate) fn fits(&self, key: &dyn SigningKey, files: &TlsFiles) -> Result<(), TlsFault> {
+    pub(crate) fn fits(
+        &self,
+        key: &dyn SigningKey,
+        cert: &Path,
+        key_path: &Path,
+    ) -> Result<(), TlsFault> {
         let Some(public) = key.public_key() else {
-            return Err(key_fault(&files.key, &"its public key cannot be read"));
+            return Err(key_fault(key_path, &"its public key cannot be read"));
         };
         let place = self
             .public_keys
@@ -93,20 +97,20 @@ impl Chain {
             Some(0) => Ok(()),
             Some(place) => Err(fault(
                 CERT,
-                &files.cert,
+                cert,
                 &format_args!(
                     "the key in {} is that of certificate {} ({}): put that one first",
-                    files.key.display(),
+                    key_path.display(),
                     place + 1,
                     self.names[place]
                 ),
             )),
             None => Err(TlsFault {
                 key: "tls.key",
-                path: files.key.clone(),
+                path: key_path.into(),
                 rule: format!(
                     "must be the private key of the first certificate in {} ({}): it is the key of another one",
-                    files.cert.display(),
+                    cert.display(),
                     self.names[0]
                 ),
             }),
@@ -259,7 +263,7 @@ pub struct TlsFault {
 }
 
 /// `[tls] cert`.
-const CERT: Rule = Rule {
+pub(crate) const CERT: Rule = Rule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
 };

@@ -65,8 +65,8 @@ impl Case {
             self.0.join("ca.pem")
         });
         TlsFiles {
-            cert: self.0.join("cert.pem"),
-            key: self.0.join("key.pem"),
+            cert: vec![self.0.join("cert.pem")],
+            key: vec![self.0.join("key.pem")],
             client_ca,
         }
     }
@@ -101,7 +101,7 @@ fn a_chain_is_accepted_in_order_and_refused_in_another() {
     ] {
         let presented = case.load(&whole, &leaf.key).unwrap();
         assert!(presented.warnings.is_empty());
-        assert!(presented.expiry.notice(SystemTime::now()).is_none());
+        assert!(presented.expiries[0].notice(SystemTime::now()).is_none());
     }
     assert_eq!(
         case.load(&root.cert, &root.key).unwrap().warnings.len(),
@@ -171,7 +171,7 @@ fn the_clock_decides_what_is_valid() {
     let own = make_valid("own", None, at(from), at(to));
     let mut loader = TlsLoader::new(case.files(&own.cert, &own.key, None)).unwrap();
     let presented = loader.load(at(from)).unwrap();
-    assert_eq!(presented.expiry.not_after(), to);
+    assert_eq!(presented.not_after(), to);
     loader.load(at(to)).unwrap();
     let early = loader.load(at(from - 1)).unwrap_err();
     assert!(
@@ -284,7 +284,7 @@ fn what_is_no_file_is_refused() {
         loader.load(SystemTime::now()).unwrap_err()
     };
     let absent = refused(TlsFiles {
-        cert: case.0.join("absent.pem"),
+        cert: vec![case.0.join("absent.pem")],
         ..good.clone()
     });
     assert!(
@@ -293,7 +293,7 @@ fn what_is_no_file_is_refused() {
         "{absent}"
     );
     let folder = refused(TlsFiles {
-        key: case.0.clone(),
+        key: vec![case.0.clone()],
         ..good.clone()
     });
     assert!(folder.ends_with("it is not a file"), "{folder}");
@@ -308,6 +308,58 @@ fn what_is_no_file_is_refused() {
         authority.contains("certificate 2 cannot be used"),
         "{authority}"
     );
+}
+
+/// Of two certificates each fault names its file, and the earliest end is that of both.
+#[test]
+fn two_certificates_are_of_different_kinds_of_keys() {
+    let case = Case::new();
+    let (own, other) = (make("own", None), make("other", None));
+    let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let now = SystemTime::now();
+    let mut params = CertificateParams::default();
+    let soon = now + Duration::from_secs(600);
+    (params.not_before, params.not_after) = (now.into(), soon.into());
+    let second = params.self_signed(&rsa).unwrap().pem();
+    let load = |cert: &str, key: &str| {
+        let mut files = case.files(&own.cert, &own.key, None);
+        let place = |name: &str, text: &str| {
+            fs::write(case.0.join(name), text).unwrap();
+            case.0.join(name)
+        };
+        files.cert.push(place("cert2.pem", cert));
+        files.key.push(place("key2.pem", key));
+        let told = check(&files, now);
+        let loaded = TlsLoader::new(files).unwrap().load(now);
+        let loaded = loaded.map_err(|text| text.replace(&format!("{}/", case.0.display()), ""));
+        (loaded, told)
+    };
+    let (loaded, told) = load(&second, &rsa.serialize_pem());
+    let loaded = loaded.unwrap();
+    let ends: Vec<_> = loaded.expiries.iter().map(Expiry::not_after).collect();
+    assert!(
+        ends[0] > ends[1] && loaded.not_after() == ends[1],
+        "{ends:?}"
+    );
+    assert!(matches!(&told.unwrap()[..], [notice] if notice.contains("expires")));
+    for (cert, key, said) in [
+        (
+            &other.cert,
+            &other.key,
+            "tls.cert = cert2.pem: must be a PEM file with one certificate or a chain, the leaf first: its key is \
+             of the same kind",
+        ),
+        (
+            &second,
+            &other.key,
+            "tls.key = key2.pem: must be the private key of the first certificate in cert2.pem",
+        ),
+        (&own.key, &own.cert, "tls.cert = cert2.pem: "),
+    ] {
+        let (loaded, told) = load(cert, key);
+        let refused = loaded.expect_err("it must be refused");
+        assert!(refused.starts_with(said) && told.is_err(), "{refused}");
+    }
 }
 
 /// A ticket lets a client in without its certificate, so it must not outlive the authorities that vouched for it.

@@ -54,6 +54,24 @@ fn check_config_summarises_a_file_or_lists_its_errors() {
     );
 }
 
+/// What works for most clients, but not for one of those that are known.
+#[test]
+fn check_config_tells_what_some_client_cannot_read() {
+    let directory = directory();
+    let file = directory.file(
+        "ice.toml",
+        "auth = 'none'\n[[ice]]\nurls = ['turns:turn.example.com']\nusername = 'user'\npassword = 'p'\n",
+    );
+    let output = run(broker(&["check-config"]).arg(&file));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    for notice in [
+        "ice[0].urls = turns:turn.example.com: ",
+        "ice[0].username has no `:`",
+    ] {
+        assert!(output.stderr.contains(notice), "{}", output.stderr);
+    }
+}
+
 #[test]
 fn check_config_summarises_permissions() {
     let directory = directory();

@@ -107,8 +107,8 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
         broker::dev_certificate::development(other.as_ref(), &[], std::time::SystemTime::now())
             .unwrap();
     let (cert, key) = (
-        first.files.cert.to_str().unwrap(),
-        first.files.key.to_str().unwrap(),
+        first.files.cert[0].to_str().unwrap(),
+        first.files.key[0].to_str().unwrap(),
     );
     let flags = [
         "--listen",
@@ -127,14 +127,14 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
     assert!(handshake(address, &ca));
     assert!(!handshake(address, &fs::read(&second.ca).unwrap()));
 
-    fs::copy(&second.files.cert, &first.files.cert).unwrap(); // without its key: not a pair
+    fs::copy(&second.files.cert[0], &first.files.cert[0]).unwrap(); // without its key: not a pair
     server.signal("HUP");
     until_true("the refusal of the certificate", || {
         server.log().contains("the certificate stays as it was")
     });
     assert!(handshake(address, &ca));
 
-    fs::copy(&second.files.key, &first.files.key).unwrap();
+    fs::copy(&second.files.key[0], &first.files.key[0]).unwrap();
     server.signal("HUP");
     let second_ca = fs::read(&second.ca).unwrap();
     until_true("the other certificate", || handshake(address, &second_ca));

@@ -155,7 +155,8 @@ fn has_what_it_names(pod: &Yaml, settings: &Settings) {
     ]
     .into_iter()
     .flatten()
-    .chain([&tls.cert, &tls.key, &settings.data_dir])
+    .chain(tls.cert.iter().chain(&tls.key))
+    .chain([&settings.data_dir])
     {
         let is_mounted = |mount: &Yaml| file.starts_with(text(&mount["mountPath"]));
         assert!(mounts.iter().any(is_mounted), "{}", file.display());

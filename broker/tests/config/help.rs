@@ -28,8 +28,8 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("credentials", "none"),
     ("cluster.node", "none"),
     ("cluster.listen", "none"),
-    ("tls.cert", "none; with --dev a generated one"),
-    ("tls.key", "none; with --dev a generated one"),
+    ("tls.cert", "none; with --dev generated ones"),
+    ("tls.key", "none; with --dev generated ones"),
 ];
 
 #[test]

@@ -180,6 +180,7 @@ fn comment(key: &Key) -> String {
         Kind::Cpus { .. }
         | Kind::List { .. }
         | Kind::Path { .. }
+        | Kind::Paths { .. }
         | Kind::Rate(_)
         | Kind::Switch(_) => None,
     };
@@ -207,7 +208,11 @@ fn written(key: &Key, text: &str) -> String {
         Kind::Number(..) | Kind::Switch(_) => text.to_owned(),
         Kind::Rate(_) => format!("{{ rate = {text} }}"),
         Kind::List { .. } => format!("{:?}", text.split(' ').collect::<Vec<_>>()),
-        Kind::Duration(..) | Kind::Text { .. } | Kind::Path { .. } | Kind::Cpus { .. } => {
+        Kind::Duration(..)
+        | Kind::Text { .. }
+        | Kind::Path { .. }
+        | Kind::Paths { .. }
+        | Kind::Cpus { .. } => {
             format!("{text:?}")
         }
     }

@@ -117,6 +117,21 @@ pub fn whole(frames: &[u8]) -> Box<[u8]> {
 }
 
 /// The header of a server's frame, and what is behind it.
+/// The length of what comes first of bytes that a server sends on a WebSocket: the head of its answer to the upgrade,
+/// or one frame. All of them, where neither is whole.
+#[must_use]
+pub fn first_bytes(bytes: &[u8]) -> usize {
+    let whole = if bytes.starts_with(b"HTTP/") {
+        memchr::memmem::find(bytes, b"\r\n\r\n").map(|end| end + 4)
+    } else {
+        first_of(bytes).and_then(|(header, _)| {
+            let payload = usize::try_from(header.payload_bytes).ok()?;
+            header.header_bytes.checked_add(payload)
+        })
+    };
+    whole.map_or(bytes.len(), |whole| whole.min(bytes.len()))
+}
+
 fn first_of(frames: &[u8]) -> Option<(Header, &[u8])> {
     let header = Header::parse(frames, Side::Client).ok()??;
     Some((header, frames.get(header.header_bytes..)?))
@@ -185,6 +200,33 @@ fn head(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize, mask
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_first_is_a_head_or_a_frame() {
+        let (mut out, mut lengths) = (
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(),
+            Vec::new(),
+        );
+        for payload in [0, 125, 126, 70_000] {
+            frame(&mut out, Opcode::Text, &vec![b'a'; payload]);
+        }
+        let mut rest = &*out;
+        while !rest.is_empty() {
+            lengths.push(first_bytes(rest));
+            rest = &rest[first_bytes(rest)..];
+        }
+        assert_eq!(lengths, [36, 2, 127, 130, 70_010]);
+        for part in [
+            &b""[..],
+            b"HTTP/1.1 101",
+            b"\x81",
+            b"\x81\x7e\x01",
+            b"\x81\x05Hel",
+            b"\xff\xff",
+        ] {
+            assert_eq!(first_bytes(part), part.len(), "{part:?}");
+        }
+    }
 
     #[test]
     fn three_forms_of_length_and_the_rfcs_examples() {

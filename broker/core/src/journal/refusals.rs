@@ -35,7 +35,8 @@ pub struct Refused {
     pub claims: Claims,
     /// The number of the fault that a test made and that refused it; under `--dev` only.
     pub fault: Option<u64>,
-    /// The policy and the statement that refuse it, if a policy refused it.
+    /// The policy and the statement that refuse it, if a policy refused it; of a TLS handshake with nothing in common,
+    /// what was offered and what would have matched.
     pub policy: Option<Box<str>>,
     /// The texts that the signature was compared with, if it came to that and was not right.
     pub explain: Option<Box<Explain>>,

@@ -75,6 +75,13 @@ pub enum Kind {
         /// Stores it.
         set: fn(&mut Settings, PathBuf),
     },
+    /// The path of a file, or a list of them.
+    Paths {
+        /// The paths.
+        get: fn(&Settings) -> &[PathBuf],
+        /// Stores them.
+        set: fn(&mut Settings, Vec<PathBuf>),
+    },
     /// CPU numbers, as a list or as a text such as `0-3,6`.
     Cpus {
         /// The numbers.
@@ -183,6 +190,10 @@ impl Key {
             Kind::Text { set, .. } => set(settings, text)?,
             Kind::List { set, .. } => set(settings, texts)?,
             Kind::Path { set, .. } => set(settings, value::filled(text)?.into()),
+            Kind::Paths { set, .. } => {
+                let paths = texts.iter().map(|text| Ok(value::filled(text)?.into()));
+                set(settings, paths.collect::<Checked<_>>()?);
+            }
             Kind::Cpus { set, .. } => set(settings, value::cpus(text)?),
         }
         Ok(())

@@ -153,20 +153,22 @@ pub const KEYS: &[Key] = &[
     Key::new("dev_capture", Kind::Switch(field!(dev_capture))).default("true")
         .doc("whether --dev keeps copies of messages for /dev/messages; false for load tests"),
 
-    Key::new("tls.cert", Kind::Path {
-            get: |s| s.tls.as_ref().map(|files| &*files.cert),
-            set: |s, path| s.tls.get_or_insert_default().cert = path,
+    Key::new("tls.cert", Kind::Paths {
+            get: |s| s.tls.as_ref().map_or(&[], |files| &*files.cert),
+            set: |s, paths| s.tls.get_or_insert_default().cert = paths,
         })
-        .doc("the leaf certificate first, then its chain")
-        .flag(flag("--tls-cert", "FILE", "Certificate chain (PEM), the leaf first")
-            .default("none; with --dev a generated one").requires("tls.key")),
-    Key::new("tls.key", Kind::Path {
-            get: |s| s.tls.as_ref().map(|files| &*files.key),
-            set: |s, path| s.tls.get_or_insert_default().key = path,
+        .doc("the leaf certificate first, then its chain. [\"ecdsa.pem\", \"rsa.pem\"] are two, of which each client \
+              gets the one that it can verify: devices of small TLS libraries need RSA")
+        .flag(flag("--tls-cert", "FILE", "Certificate chain (PEM), the leaf first; twice for one with an ECDSA and one \
+            with an RSA key")
+            .default("none; with --dev generated ones").requires("tls.key")),
+    Key::new("tls.key", Kind::Paths {
+            get: |s| s.tls.as_ref().map_or(&[], |files| &*files.key),
+            set: |s, paths| s.tls.get_or_insert_default().key = paths,
         })
-        .doc("of the leaf, unencrypted")
+        .doc("of the leaf, unencrypted; as many as cert, in the same order")
         .flag(flag("--tls-key", "FILE", "Private key of the certificate (PEM)")
-            .default("none; with --dev a generated one").requires("tls.cert")),
+            .default("none; with --dev generated ones").requires("tls.cert")),
     Key::new("tls.client_ca", Kind::Path {
             get: |s| s.tls.as_ref()?.client_ca.as_deref(),
             set: |s, path| s.tls.get_or_insert_default().client_ca = Some(path),
@@ -225,9 +227,9 @@ pub const KEYS: &[Key] = &[
 
     Key::new("advertise.domain", some_text!(advertise.domain, value::domain))
         .doc("wss://m-<8 hex>.<domain> and so on, a name for each channel and role; not together with the next two"),
-    Key::new("advertise.wss", some_text!(advertise.wss, |text| value::endpoint(text, ["wss", "ws"])))
+    Key::new("advertise.wss", some_text!(advertise.wss, |text| value::advertised(text, ["wss", "ws"])))
         .doc("scheme, host and perhaps a port; ws:// too"),
-    Key::new("advertise.https", some_text!(advertise.https, |text| value::endpoint(text, ["https", "http"])))
+    Key::new("advertise.https", some_text!(advertise.https, |text| value::advertised(text, ["https", "http"])))
         .doc("http:// too"),
 
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))

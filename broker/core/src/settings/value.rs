@@ -3,7 +3,7 @@
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use strum::VariantNames;
@@ -120,11 +120,7 @@ pub fn node(text: &str) -> Checked<String> {
 pub fn node_host(text: &str) -> Checked<String> {
     let is_fine = match text.parse::<IpAddr>() {
         Ok(address) => !address.is_unspecified(),
-        Err(_) => {
-            let last = text.rsplit('.').next().unwrap_or_default();
-            let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
-            is_host(text) && !is_number && text.len() <= 255 - ":65535".len()
-        }
+        Err(_) => is_host(text) && text.len() <= 255 - ":65535".len(),
     };
     if is_fine {
         return Ok(text.into());
@@ -156,22 +152,51 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
         )
     };
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !rest.ends_with(']') => (host, Some(port)),
-        Some(_) | None => (rest, None),
-    };
-    let port_is_fine = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let host_is_fine = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => is_host(host),
-    };
-    if schemes.contains(&scheme) && port_is_fine && host_is_fine {
+    let (host, _) = authority(rest).ok_or_else(rule)?;
+    if schemes.contains(&scheme) && (host.starts_with('[') || is_host(host)) {
         return Ok(text.into());
     }
     Err(rule())
+}
+
+/// The host and the port of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. Beside host names, `HOST` may have what
+/// resolvers take: `_`, and a dot at the end.
+#[must_use]
+pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    };
+    let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => digits.parse::<u16>().ok().filter(|port| *port > 0),
+        false => None,
+    };
+    let port = match port {
+        Some(digits) => Some(number(digits)?),
+        None => None,
+    };
+    let bracketed = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let is_fine = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_host(&host.strip_suffix('.').unwrap_or(host).replace('_', "a")),
+    };
+    is_fine.then_some((host, port))
+}
+
+/// An endpoint that discovery returns: as browsers write hosts, since they name them so in `Host`, whatever a client
+/// signs (RFC 3986 section 6.2.2.1).
+pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
+    endpoint(text, schemes).map(normal)
+}
+
+/// An endpoint in small letters, without the default port of its scheme.
+fn normal(endpoint: String) -> String {
+    let endpoint = endpoint.to_ascii_lowercase();
+    let usual = match endpoint.starts_with("https:") || endpoint.starts_with("wss:") {
+        true => endpoint.strip_suffix(":443"),
+        false => endpoint.strip_suffix(":80"),
+    };
+    usual.unwrap_or(&endpoint).to_owned()
 }
 
 /// The path of a WebSocket endpoint that says its role: that of masters.
@@ -220,14 +245,9 @@ pub fn dev_origin(text: &str) -> Checked<String> {
 
 /// The same, of a page that has one.
 pub fn origin(text: &str) -> Checked<String> {
-    let origin = endpoint(text, ["https", "http"])
-        .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT")?
-        .to_ascii_lowercase();
-    let usual = match origin.starts_with("https:") {
-        true => origin.strip_suffix(":443"),
-        false => origin.strip_suffix(":80"),
-    };
-    Ok(usual.unwrap_or(&origin).to_owned())
+    endpoint(text, ["https", "http"])
+        .map(normal)
+        .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT".into())
 }
 
 /// A name or an address by which clients reach a server. IPv6 addresses are written without brackets.
@@ -240,31 +260,74 @@ pub fn dev_host(text: &str) -> Checked<String> {
 
 /// A domain that labels are put before. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are ours.
 pub fn domain(text: &str) -> Checked<String> {
-    if is_host(text) && text.len() <= 253 - "m-01234567.".len() {
-        return Ok(text.into());
+    if is_host(text) && text.parse::<Ipv4Addr>().is_err() && text.len() <= 253 - "m-01234567.".len()
+    {
+        return Ok(text.to_ascii_lowercase());
     }
     Err("allowed a domain name, such as signaling.example.com".into())
 }
 
+/// A host name, or an IPv4 address: browsers take a name whose last label is a number for an address (WHATWG URL
+/// Standard, "ends in a number checker").
 fn is_host(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let label = |label: &str| {
         let edge = label.starts_with('-') || label.ends_with('-');
         (1..=63).contains(&label.len()) && !edge && label.bytes().all(letter)
     };
-    text.len() <= 253 && text.split('.').all(label)
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let is_number = match last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    let is_fine = text.len() <= 253 && text.split('.').all(label);
+    is_fine && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// A STUN or TURN URL. Source: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
+/// A STUN or TURN URL, by RFC 7064 and RFC 7065. Browsers throw at any other, also beside good ones, so that a page has
+/// no connection at all; of other transports than udp and tcp, too. Source of the length: C SDK,
+/// `MAX_ICE_CONFIG_URI_LEN` 127.
 pub fn ice_url(text: &str) -> Checked<String> {
-    let known = ["stun:", "turn:", "turns:"]
-        .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    let rule = "allowed stun:, turn: or turns: URLs of at most 127 characters";
-    if known.is_none_or(str::is_empty) {
-        return Err(rule.into());
+    if ice_parts(text).is_some() && text.len() <= 127 {
+        return Ok(text.into());
     }
-    letters(text, 0..=127, needs_no_escape, rule).map(str::to_owned)
+    let rule = "allowed stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT, the latter two perhaps with ?transport=udp \
+                or ?transport=tcp: without //, user and path, a port from 1 to 65535, at most 127 characters";
+    Err(rule.into())
+}
+
+/// What clients make of a STUN or TURN URL that [`ice_url`] allows, where one of them cannot read it. The C SDK takes
+/// all that is before the first colon for the host, and port 3478 where there is no colon.
+#[must_use]
+pub fn ice_url_notice(text: &str) -> Option<&'static str> {
+    match ice_parts(text)? {
+        (_, host, _, _) if host.starts_with('[') => {
+            Some("the C SDK cannot read an IPv6 address: name the server")
+        }
+        ("turns", _, None, _) => {
+            Some("the C SDK connects to port 3478 where none is named: append :5349")
+        }
+        (_, _, None, Some(_)) => Some(
+            "the C SDK takes ?transport= for a part of the host where no port is named: put :3478 before it",
+        ),
+        _ => None,
+    }
+}
+
+/// Scheme, host, port and query.
+fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, query)) => (rest, Some(query)),
+        None => (rest, None),
+    };
+    let is_fine = matches!(
+        (scheme, query),
+        ("stun" | "turn" | "turns", None)
+            | ("turn" | "turns", Some("transport=udp" | "transport=tcp"))
+    );
+    let (host, port) = authority(rest)?;
+    is_fine.then_some((scheme, host, port, query))
 }
 
 /// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape

@@ -245,24 +245,13 @@ const FULL: &str = "The server holds as many unfinished requests as it may. Try 
 
 // Connections that ended before there was a request: counted and noted like every other refusal.
 
-/// Counts and notes a session whose TLS handshake came to nothing.
-pub(crate) fn handshake_failed(
-    sockets: &Sockets,
-    books: &mut Books,
-    session: SessionKey,
-    why: TurnedAway,
-    at: Moment,
-) {
-    if let Some(session) = sockets.session(session) {
-        turned_away(books, session.remote(), why, at);
-    }
-}
-
-/// Counts and notes it: the request id of the answer, if there is one.
+/// Counts and notes it, with what it offered in a TLS handshake, if that is why: the request id of the answer, if there
+/// is one.
 pub(crate) fn turned_away(
     books: &mut Books,
     remote: SocketAddr,
     why: TurnedAway,
+    offer: Option<&str>,
     at: Moment,
 ) -> String {
     let (check, kind) = match why {
@@ -282,8 +271,9 @@ pub(crate) fn turned_away(
         check,
         subject: Subject::Other,
     };
-    books.diary().refused(at.now, share, || {
-        Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
+    books.diary().refused(at.now, share, || Refused {
+        policy: offer.map(Into::into),
+        ..Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
     });
     id
 }

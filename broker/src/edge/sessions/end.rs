@@ -9,7 +9,7 @@ use crate::edge::connection::{Connection, Stage};
 use crate::edge::io::Io;
 use crate::edge::letters::{Handover, Travelling};
 use crate::edge::sessions::flush::Flushed;
-use crate::edge::{connections::GivenUp, sessions::Sessions, tls::Tls};
+use crate::edge::{connections::GivenUp, sessions::Sessions};
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
 use socket2::SockRef;
@@ -111,9 +111,10 @@ impl<M: Machine> Sessions<M> {
             return;
         }
         let stage = connection.stage;
-        let vain = connection.tls.as_deref().and_then(Tls::vain);
-        if let Some(why) = vain {
-            self.machine.handshake_failed(session, why, io.turn.at());
+        let tls = connection.tls.as_deref();
+        if let Some((tls, why)) = tls.and_then(|tls| Some((tls, tls.vain()?))) {
+            let at = io.turn.at();
+            self.machine.handshake_failed(session, why, tls.offer(), at);
         }
         self.connections
             .give_up_handshake(session, GivenUp::Failed, &mut io.counts);

@@ -83,13 +83,14 @@ impl<M: Machine> Sessions<M> {
             let unsent = if handshaking {
                 &[]
             } else {
-                self.machine.unsent(session)
+                self.machine.unsent_record(session)
             };
             let piece = &unsent[..unsent.len().min(ENCRYPT_BYTES)];
             let chunk = piece.len();
             io.cipher.clear();
             let written = tls.write(piece, &mut io.cipher);
-            if is_closing && written.is_ok() && chunk == unsent.len() {
+            let is_last = || handshaking || chunk == self.machine.unsent(session).len();
+            if is_closing && written.is_ok() && is_last() {
                 // The alert shares a send with the last bytes.
                 tls.notify_close();
                 let _ = tls.write(&[], &mut io.cipher);

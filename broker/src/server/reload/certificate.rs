@@ -1,8 +1,12 @@
-//! The certificate of TLS listeners: found and read at start, and read again on a reload; the log reminds of its end.
+//! The certificates of TLS listeners: found and read at start, and again on a reload; the log reminds of their end.
+//!
+//! The development certificate with an RSA key is made beside a start, by a thread of low priority; it is put in
+//! force before clients can read its authority.
 
-use crate::dev_certificate::{self, DevCertificate};
+use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::server::mailboxes::post_to_all;
 use crate::server::reload::{Subject, stamps};
+use crate::side::Shared;
 use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
 use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::Stamp};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
@@ -12,16 +16,21 @@ use rustls::ServerConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
+use std::{io, thread};
 use zeroize::Zeroizing;
 
-/// The certificate in force. One per process with a TLS listener, on the main thread.
+/// The certificates in force. One per process with a TLS listener, on the main thread.
 pub(crate) struct Certificate {
-    loader: TlsLoader,
-    expiry: Expiry,
+    loader: SharedLoader,
+    expiries: Vec<Expiry>,
     not_after: NotAfter,
     /// Of the shards, which get each new one.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
+
+/// What reads the certificates, for the main thread and the one that makes the development certificate with an RSA key;
+/// `None` when the process ends, so that nothing is written any more.
+type SharedLoader = Shared<Option<TlsLoader>>;
 
 /// A start with a certificate.
 pub(crate) struct InitialCertificate {
@@ -50,19 +59,24 @@ impl Certificate {
         if settings.port(Scheme::Https).is_none() {
             return Ok(None);
         }
-        let (files, ca) = files(settings, data_dir)?;
+        let (files, dev) = files(settings, data_dir)?;
         let mut loader = TlsLoader::sharing(files, ticket_keys).map_err(Failure::Fatal)?;
-        let read = stamps(&paths(loader.files()));
+        let read = stamps(&loader.paths());
         let presented = loader
             .load(SystemTime::now())
             .map_err(Failure::Configuration)?;
+        let loader = Shared::new(Some(loader));
         let mut certificate = Self {
-            loader,
-            expiry: presented.expiry.clone(),
+            loader: loader.clone(),
+            expiries: Vec::new(),
             not_after: not_after.clone(),
             mailboxes: Arc::clone(mailboxes),
         };
         certificate.note(&presented);
+        let ca = dev.as_ref().map(|found| found.ca.clone());
+        if let Some((rsa, ca)) = dev.and_then(|found| Some((found.lacks?, found.ca))) {
+            make_rsa(rsa, ca, loader, Arc::clone(mailboxes))?;
+        }
         Ok(Some(InitialCertificate {
             certificate,
             config: presented.config,
@@ -75,8 +89,8 @@ impl Certificate {
         for warning in &presented.warnings {
             tracing::warn!("{warning}");
         }
-        self.not_after.set(presented.expiry.not_after());
-        self.expiry = presented.expiry.clone();
+        self.not_after.set(presented.not_after());
+        self.expiries.clone_from(&presented.expiries);
         self.remind();
     }
 }
@@ -87,27 +101,82 @@ impl Subject for Certificate {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        paths(self.loader.files())
+        let loader = self.loader.lock();
+        loader.as_ref().map(TlsLoader::paths).unwrap_or_default()
     }
 
     /// Connections from here on are presented the new one; others stay as they are.
     fn reload(&mut self) -> Result<(), String> {
-        let presented = self.loader.load(SystemTime::now())?;
+        let presented = match &mut *self.loader.lock() {
+            Some(loader) => loader.load(SystemTime::now())?,
+            None => return Ok(()),
+        };
         post_to_all(&self.mailboxes, || Post::Tls(Arc::clone(&presented.config)));
         self.note(&presented);
         Ok(())
     }
 
     fn remind(&self) {
-        match self.expiry.notice(SystemTime::now()) {
-            Some((Urgency::Day, text)) => tracing::error!("{text}"),
-            Some((Urgency::Week | Urgency::Month, text)) => tracing::warn!("{text}"),
-            None => {}
+        for expiry in &self.expiries {
+            match expiry.notice(SystemTime::now()) {
+                Some((Urgency::Day, text)) => tracing::error!("{text}"),
+                Some((Urgency::Week | Urgency::Month, text)) => tracing::warn!("{text}"),
+                None => {}
+            }
         }
     }
 }
 
-fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<PathBuf>), Failure> {
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        *self.loader.lock() = None;
+    }
+}
+
+/// Makes the development certificate with an RSA key, and puts it in force, on a thread of its own.
+fn make_rsa(
+    rsa: RsaWork,
+    ca: PathBuf,
+    loader: SharedLoader,
+    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+) -> Result<(), Failure> {
+    let work = move || {
+        let _ = rustix::process::nice(NICE); // of this thread alone
+        let made = rsa.make(SystemTime::now());
+        let mut loader = loader.lock();
+        let Some(loader) = &mut *loader else { return };
+        let told = made.and_then(|made| {
+            made.write()?;
+            loader.add(made.cert.clone(), made.key.clone());
+            let presented = loader.load(SystemTime::now());
+            let config = presented.map_err(io::Error::other)?.config;
+            post_to_all(&mailboxes, || Post::Tls(Arc::clone(&config)));
+            made.publish(&ca)
+        });
+        let ca = ca.display();
+        match told {
+            Ok(()) => {
+                tracing::info!(%ca, "made a development certificate with an RSA key: its authority is there too")
+            }
+            Err(error) => {
+                tracing::warn!(%ca, "devices that know RSA alone cannot connect: {error}")
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("dev-rsa".into()).spawn(work);
+    thread
+        .map(|_| ())
+        .map_err(|error| Failure::fatal("a thread cannot be started", &error))
+}
+
+/// A tenth of the processor's time beside a start on a machine of one, and so within seconds on a busy one.
+const NICE: i32 = 10;
+
+/// The files that are read, and the development certificate that they are of, if they are.
+fn files(
+    settings: &Settings,
+    data_dir: &DataDir,
+) -> Result<(TlsFiles, Option<DevCertificate>), Failure> {
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));
     }
@@ -115,19 +184,13 @@ fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<Pa
     let below = below.map(|domain| format!("*.{domain}"));
     let hosts: Vec<_> = settings.dev_hosts.iter().cloned().chain(below).collect();
     let found = dev_certificate::development(data_dir.path(), &hosts, SystemTime::now());
-    let DevCertificate { ca, files, made } = found
+    let found = found
         .map_err(|error| Failure::fatal("the development certificate cannot be written", &error))?;
-    if made {
-        tracing::info!(ca = %ca.display(), "made a development certificate: clients must trust this file");
+    if found.made {
+        tracing::info!(
+            ca = %found.ca.display(),
+            "made a development certificate: clients must trust this file"
+        );
     }
-    Ok((files, Some(ca)))
-}
-
-fn paths(files: &TlsFiles) -> Vec<PathBuf> {
-    let TlsFiles {
-        cert,
-        key,
-        client_ca,
-    } = files;
-    [cert, key].into_iter().chain(client_ca).cloned().collect()
+    Ok((found.files.clone(), Some(found)))
 }

@@ -25,7 +25,10 @@ fn mode(path: &Path) -> u32 {
 
 /// The files of a directory with their modes.
 fn modes(data: &Path) -> BTreeMap<String, u32> {
+    // What is being written has its name in a moment: the certificate that is made beside a start.
+    let is_whole = |entry: &fs::DirEntry| !entry.file_name().to_string_lossy().ends_with(".part");
     let entries = fs::read_dir(data).expect("a directory").flatten();
+    let entries = entries.filter(is_whole);
     let one = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().expect("UTF-8");
         (name, mode(&entry.path()))

@@ -257,3 +257,34 @@ pub(crate) fn workspace() -> PathBuf {
         .expect("the broker is a member of the workspace")
         .to_owned()
 }
+
+/// One suite, one group, TLS 1.2, as small TLS libraries have them; the authorities are those of the file that a
+/// developer trusts.
+const RSA_ALONE: &str = "
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+context.maximum_version = ssl.TLSVersion.TLSv1_2
+context.set_ciphers('ECDHE-RSA-AES128-GCM-SHA256')
+context.set_ecdh_curve('prime256v1')
+with socket.create_connection(('127.0.0.1', int(sys.argv[2]))) as tcp:
+    with context.wrap_socket(tcp, server_hostname='localhost') as tls:
+        print(tls.version(), tls.cipher()[0])
+";
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn a_client_of_one_suite_with_rsa_trusts_the_file_of_a_development_server() {
+    let broker = Broker::dev(1);
+    let ca = broker.authority.as_ref().expect("a file");
+    let said = testkit::until("the certificate with an RSA key", || {
+        let mut client = Command::new("python3");
+        let client = client
+            .arg("-c")
+            .arg(RSA_ALONE)
+            .arg(ca)
+            .arg(broker.tls.port().to_string());
+        let output = client.output().expect("python3");
+        output.status.success().then_some(output.stdout)
+    });
+    assert_eq!(said, b"TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256\n");
+}

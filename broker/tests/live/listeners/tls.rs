@@ -254,6 +254,50 @@ fn the_end_of_a_certificate_is_shown_and_logged_in_time() {
     assert_eq!(plain.scrape().sum("heliograph_tls_not_after_seconds"), 0.0);
 }
 
+/// What is in a device of a small TLS library: TLS 1.2, one suite, one group, RSA.
+#[test]
+fn a_device_that_knows_rsa_alone_is_served_under_dev_and_found_where_it_is_not() {
+    let broker = Broker::dev(2);
+    let ca = broker.authority.as_ref().expect("a file");
+    let authorities = testkit::until("both authorities", || {
+        let all = CertificateDer::pem_file_iter(ca).ok()?;
+        let all: Vec<_> = all.filter_map(Result::ok).collect();
+        (all.len() == 2).then_some(all)
+    });
+    let device = rsa_device(authorities);
+    ask(&broker, &device).expect("it trusts the second authority");
+    let identity = Identity::new("localhost");
+    let broker = identity.serve(1, "");
+    ask(&broker, &device).expect_err("a certificate with an ECDSA key");
+    let noted = testkit::until("the record", || {
+        let all = broker.page("/refusals?check=tls_nothing_common").json();
+        all["refusals"][0]["policy"].as_str().map(str::to_owned)
+    });
+    assert!(
+        noted.contains("RSA_PKCS1_SHA256; a certificate with a key"),
+        "{noted}"
+    );
+}
+
+/// A client with these authorities and one suite, one group and one signature.
+fn rsa_device(authorities: Vec<CertificateDer<'static>>) -> Arc<ClientConfig> {
+    use rustls::crypto::aws_lc_rs;
+    let mut provider = aws_lc_rs::default_provider();
+    let suite = rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
+    provider.cipher_suites.retain(|it| it.suite() == suite);
+    provider.kx_groups = vec![aws_lc_rs::kx_group::SECP256R1];
+    let known = &mut provider.signature_verification_algorithms;
+    let rsa = rustls::SignatureScheme::RSA_PKCS1_SHA256;
+    let offered = known.mapping.iter().copied().filter(|(it, _)| *it == rsa);
+    known.mapping = offered.collect::<Vec<_>>().leak();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities);
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&version::TLS12])
+        .expect("a version");
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// The protocol versions that clients of today speak.
 pub(crate) const BOTH: &[&rustls::SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 

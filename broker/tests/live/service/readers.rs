@@ -5,8 +5,9 @@
 
 use crate::http::{create, exchange};
 use crate::peer::{Peer, answer, master_query, offer, to_master, upgrade, viewer_query};
+use crate::peer::{candidate, client_config, tcp, upgrade_head};
 use crate::process::Broker;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// How a client reads.
@@ -208,6 +209,74 @@ fn what_was_kept_comes_in_fragments_and_what_came_back_is_whole() {
     let mut next = Peer::master(&broker, &arn);
     next.expect(&to_master("SDP_OFFER", &live, "v1"));
     next.send(&answer("v1", "YQ=="));
+}
+
+/// The buffer of a small TLS library holds one record: none has more than one frame, also where several wait, and where
+/// they were kept and follow the answer to the upgrade at once. Other clients get them together.
+#[test]
+fn each_frame_for_a_small_buffer_has_a_record_of_its_own() {
+    for (agent, is_small) in [("ESP32 Websocket Client", true), ("Mozilla/5.0", false)] {
+        let broker = Broker::dev(2);
+        let arn = create(broker.plain, "demo", 60);
+        let mut viewer = Peer::viewer(&broker, &arn, "v1");
+        let candidates = [
+            candidate(&payload_within(3_000)),
+            candidate(&payload_within(200)),
+        ];
+        viewer.send_together(&[&[offer(&payload_within(6_000))][..], &candidates].concat());
+        testkit::until("the kept ones", || {
+            (broker.scrape().sum("heliograph_pending_messages") >= 3.0).then_some(())
+        });
+        let mut stream = tcp(broker.tls);
+        let records = read_records(&mut stream, &broker, &master_query(&arn), agent);
+        let longest = records.iter().max().copied().unwrap_or_default();
+        assert_eq!(longest <= 4_096 + 16, is_small, "{agent}: {records:?}");
+        drop((stream, viewer));
+        broker.assert_balanced();
+    }
+}
+
+/// Upgrades over TLS and reads all that comes within the time of its messages: the plaintext bytes of each record.
+fn read_records(stream: &mut TcpStream, broker: &Broker, query: &str, agent: &str) -> Vec<usize> {
+    let name = "localhost".try_into().expect("a name");
+    let mut session =
+        rustls::ClientConnection::new(client_config(broker), name).expect("a session");
+    while session.is_handshaking() {
+        session.complete_io(stream).expect("a handshake");
+    }
+    let head = upgrade_head(broker, query);
+    let head = head.replacen("\r\n", &format!("\r\nUser-Agent: {agent}\r\n"), 1);
+    session.writer().write_all(head.as_bytes()).expect("room");
+    let (mut records, mut messages, mut wire) = (Vec::new(), 0, Vec::new());
+    while messages < 3 {
+        while session.wants_write() {
+            session.write_tls(stream).expect("sent");
+        }
+        let mut more = [0; 4_096];
+        let read = stream.read(&mut more).expect("bytes of the broker");
+        wire.extend_from_slice(&more[..read]);
+        while let Some(length) = wire
+            .get(3..5)
+            .map(|it| usize::from(u16::from_be_bytes([it[0], it[1]])))
+        {
+            if wire.len() < 5 + length {
+                break;
+            }
+            let record: Vec<u8> = wire.drain(..5 + length).collect();
+            let (mut rest, mut text) = (&*record, Vec::new());
+            while !rest.is_empty() {
+                session.read_tls(&mut rest).expect("a part of a record");
+                session.process_new_packets().expect("of ours");
+            }
+            let _ = session.reader().read_to_end(&mut text); // it says that more may come
+            records.push(text.len());
+            messages += text
+                .windows(16)
+                .filter(|it| it == b"\"messagePayload\"")
+                .count();
+        }
+    }
+    records
 }
 
 #[test]

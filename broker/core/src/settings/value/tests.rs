@@ -147,6 +147,105 @@ fn pages_of_apps_and_extensions_have_origins() {
     }
 }
 
+/// What the configuration hands to clients is what their readers take: a row has the reader, what is written, and what
+/// is handed out.
+#[test]
+fn clients_get_what_they_can_read() {
+    for (reader, text, handed_out) in ROWS {
+        let expected = handed_out.map(str::to_owned);
+        assert_eq!(reader(text).ok(), expected, "{text}");
+    }
+    assert!(ice_url(&format!("turn:{}.example:3478", "a".repeat(63))).is_ok());
+    assert!(ice_url(&format!("turn:{0}.{0}.example", "a".repeat(63))).is_err());
+    for (url, word) in [
+        (V6, "IPv6"),
+        ("turns:turn.example.com", ":5349"),
+        ("turn:turn.example.com?transport=udp", ":3478"),
+    ] {
+        assert!(ice_url_notice(url).unwrap().contains(word), "{url}");
+    }
+    assert_eq!(ice_url_notice("turn:turn.example.com"), None);
+    assert_eq!(ice_url_notice("turns:turn.example.com:443"), None);
+}
+
+type Reader = fn(&str) -> Checked<String>;
+type Row = (Reader, &'static str, Option<&'static str>);
+
+const V6: &str = "turn:[2001:db8::1]:3478?transport=tcp";
+
+const ROWS: &[Row] = &[
+    same(ice_url, "stun:stun.example.com:3478"),
+    same(ice_url, "stun:192.0.2.1"),
+    same(ice_url, "turn:turn.example.com:3478?transport=udp"),
+    same(ice_url, "turns:turn.example.com:443?transport=tcp"),
+    same(ice_url, "turn:turn.example.com?transport=tcp"),
+    same(ice_url, "turn:turn_server.:65535"),
+    same(ice_url, V6),
+    refused(ice_url, "turn://turn.example.com:3478"),
+    refused(ice_url, "turn:turn.example.com:99999"),
+    refused(ice_url, "turn:turn.example.com:0"),
+    refused(ice_url, "turn:turn.example.com:+443"),
+    refused(ice_url, "turn:turn.example.com:"),
+    refused(ice_url, "turn:turn.example.com:3478:1"),
+    refused(ice_url, "turn:turn.example.com:3478?transport=tls"),
+    refused(ice_url, "turn:turn.example.com:3478?transport=UDP"),
+    refused(ice_url, "turn:turn.example.com:3478?transport=udp&a=b"),
+    refused(ice_url, "turn:turn.example.com:3478?transport"),
+    refused(ice_url, "turn:turn.example.com:3478?"),
+    refused(ice_url, "turn:turn.example.com:3478/"),
+    refused(ice_url, "turn:turn.example.com:3478#a"),
+    refused(ice_url, "turn:user@turn.example.com:3478"),
+    refused(ice_url, "turn:user:word@turn.example.com:3478"),
+    refused(ice_url, "turn:turn..example.com"),
+    refused(ice_url, "turn:192.0.2.256:3478"),
+    refused(ice_url, "turn:[2001:db8::1:3478"),
+    refused(ice_url, "turn:2001:db8::1"),
+    refused(ice_url, "turn:turn.exämple.com"),
+    refused(ice_url, "turn:?transport=udp"),
+    refused(ice_url, "turn:"),
+    refused(ice_url, "stun:stun.example.com:3478?transport=udp"),
+    refused(ice_url, "stuns:stun.example.com:5349"),
+    refused(ice_url, "TURN:turn.example.com:3478"),
+    refused(ice_url, " turn:turn.example.com"),
+    refused(ice_word, "a b"),
+    refused(ice_word, "a\"b"),
+    (
+        wss,
+        "wss://Kvs.Example.com:443",
+        Some("wss://kvs.example.com"),
+    ),
+    (wss, "ws://[::1]:80", Some("ws://[::1]")),
+    same(wss, "wss://kvs.example.com:8443"),
+    refused(wss, "wss://kvs.example.com:+8443"),
+    refused(wss, "wss://user@kvs.example.com"),
+    refused(wss, "wss://192.0.2.256"),
+    refused(wss, "wss://kvs.0x1f"),
+    (domain, "Kvs.Example.com", Some("kvs.example.com")),
+    refused(domain, "192.0.2.1"),
+    refused(domain, "kvs.1"),
+    (origin, "HTTPS://App.example:443", None),
+    (
+        origin,
+        "https://App.example:443",
+        Some("https://app.example"),
+    ),
+    refused(origin, "https://app.example:99999"),
+    refused(origin, "https://app.example/"),
+    refused(dev_host, "192.0.2.256"),
+];
+
+const fn same(reader: Reader, text: &'static str) -> Row {
+    (reader, text, Some(text))
+}
+
+const fn refused(reader: Reader, text: &'static str) -> Row {
+    (reader, text, None)
+}
+
+fn wss(text: &str) -> Checked<String> {
+    advertised(text, ["wss", "ws"])
+}
+
 #[test]
 fn a_path_says_its_role() {
     for (path, role) in [

@@ -363,7 +363,7 @@ pub(crate) enum NoRoom {
 
 /// What the program of a connection reads; `None` where nothing is known of it.
 #[inline]
-fn reader_of(settings: &Settings, web_socket: &WebSocket) -> Option<Reader> {
+pub(crate) fn reader_of(settings: &Settings, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
     (!program.is_unknown()).then(|| settings.reader(program))
 }

@@ -10,6 +10,7 @@ use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
 use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::sockets::outboxes::reader_of;
 use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
 use crate::time::{Moment, Now};
 use crate::{auth::Caller, channel::Channel, journal::EndReason, settings::Settings};
@@ -188,6 +189,8 @@ impl Sockets {
     /// A connection is admitted: it is a WebSocket from here on.
     pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
         if let Some(session) = self.sessions.get_mut(key) {
+            let reader = reader_of(&self.settings, &web_socket);
+            session.frame_by_frame = reader.is_some_and(|it| it.frame_bytes != usize::MAX);
             session.state = SessionState::Open(web_socket);
             self.census.web_sockets += 1;
         }
