@@ -341,8 +341,11 @@ pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 /// The most offers of a channel that are kept to be given once more: one of each viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 
-/// The part of the bytes of kept messages that such offers may take, beside them. Beyond it the account with most
-/// forgets its oldest.
+/// The most candidates that are kept with such an offer, as with one that waits; one more drops the oldest.
+pub const UNANSWERED_CANDIDATES_MAX: usize = PENDING_CANDIDATES_MAX;
+
+/// The part of the bytes of kept messages that such offers and their candidates may take, beside them. Beyond it the
+/// account with most forgets the candidates of its oldest, then that.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
 /// A master that was reported gone [`GONE_TIMES_MAX`] times within this many milliseconds, and came back, stays gone

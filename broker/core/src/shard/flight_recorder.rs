@@ -342,7 +342,8 @@ pub enum Passage {
     Returned,
     /// It was sent, and its recipient's machine did not confirm it: it is kept again.
     Unconfirmed,
-    /// An offer that was delivered to a former master, which did not answer: it went to the next one.
+    /// An offer that was delivered to a former master, which did not answer, or a candidate of it: it went to the next
+    /// one.
     Repeated,
     /// It was kept, and a newer one took its place.
     Overwritten,

@@ -41,6 +41,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "kept message expired",
     "kept message overwritten",
     "candidates kept before a first offer",
+    "candidate given once more with its offer",
     "kept messages of a closed viewer dropped",
     "kept messages of a closed viewer stay: there is no other",
     "kept message made room for another channel",

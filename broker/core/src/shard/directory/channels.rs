@@ -314,6 +314,8 @@ pub(crate) struct Accepted {
     pub(crate) route: Route,
     /// Whether messages waited for an offer that it answers or replaces.
     pub(crate) releases: bool,
+    /// See [`crate::session::outbox::Launch`].
+    pub(crate) follows: bool,
 }
 
 impl Directory {
@@ -338,6 +340,9 @@ impl Directory {
         };
         // First: a newer offer follows what waits for the older one, even if that is over.
         let route = live.route(role, action, viewer);
+        let follows = role == Role::Viewer
+            && action == Action::IceCandidate
+            && live.unanswered.is_of(viewer);
         let releases = match role {
             Role::Master if !live.unanswered.is_empty() => {
                 self.change_offers(key, |offers| offers.end(viewer))
@@ -353,6 +358,7 @@ impl Directory {
             expires,
             route,
             releases: releases == Some(true),
+            follows,
         })
     }
 

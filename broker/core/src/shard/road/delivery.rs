@@ -141,6 +141,7 @@ pub(crate) fn route<'a>(
         counted: true,
         from: viewer.map(|_| sender.session),
         first: sender.first,
+        follows: accepted.follows,
         accepted_us: NonZeroU32::new(at.micros),
     };
     let passing = Passing {

@@ -9,7 +9,10 @@ use crate::shard::road::service_messages::{StatusOf, decline};
 use crate::shard::todo::{Declined, Deferred, TodoList};
 use crate::shard::{Books, Directory, Sockets};
 use crate::{channel::Towards, journal::Unaccepted, session::Session, time::Moment};
-use codec::{identifiers::CorrelationId, signal::Delivery};
+use codec::{
+    identifiers::CorrelationId,
+    signal::{Action, Delivery},
+};
 use std::rc::Rc;
 
 /// The sender of a message.
@@ -231,6 +234,7 @@ pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
         sender_bytes,
         from,
         first,
+        follows: _,
         call: _,
         counted: _,
         accepted_us: _,
@@ -257,6 +261,7 @@ pub(crate) fn kept_launch(message: &Message) -> Launch {
         counted: true,
         from: message.from,
         first: message.first,
+        follows: message.action == Action::IceCandidate,
         accepted_us: None,
     }
 }
