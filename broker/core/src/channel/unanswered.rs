@@ -51,6 +51,15 @@ enum Stage {
     Due(Box<[u8]>, SessionKey, Now),
 }
 
+/// The connection of a master that gets an offer again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwaitedMaster {
+    /// The one that has the slot, at this moment.
+    Current(Now),
+    /// The next one.
+    Next,
+}
+
 /// The offers of one channel, at most one of each viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered(Rare<Offer>);
@@ -169,6 +178,16 @@ impl Unanswered {
     #[inline]
     pub(crate) fn is_of(&self, viewer: &str) -> bool {
         self.0.iter().any(|offer| *offer.viewer == *viewer)
+    }
+
+    /// The master that gets the offer of this viewer again.
+    pub(crate) fn awaited(&self, viewer: &str) -> Option<AwaitedMaster> {
+        let offer = self.0.iter().find(|offer| *offer.viewer == *viewer)?;
+        match &offer.stage {
+            Stage::Had(_) => Some(AwaitedMaster::Next),
+            Stage::Due(frame, _, at) if !frame.is_empty() => Some(AwaitedMaster::Current(*at)),
+            Stage::UnderWay | Stage::Due(..) => None,
+        }
     }
 
     /// Takes one offer out that is due by `now`, with its frame.
@@ -329,7 +348,11 @@ mod tests {
         // They make room first, then their offer.
         follow(&mut offers, "v2", 50, true);
         assert!(offers.evict() && offers.bytes() == 3 && offers.evict() && offers.is_idle());
-        assert_eq!(follow(&mut offers, "v2", 51, true), 0, "nothing that it is kept with");
+        assert_eq!(
+            follow(&mut offers, "v2", 51, true),
+            0,
+            "nothing that it is kept with"
+        );
     }
 
     #[test]

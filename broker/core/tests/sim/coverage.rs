@@ -86,6 +86,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "slow message cut off",
     "ping not answered",
     "candidate for an Alexa call",
+    "candidate for an Alexa call that has ended",
     "slot held for a begun message",
     "fault: host cut off",
     "fault: host cut off with bytes in flight",

@@ -110,7 +110,10 @@ impl Ledger {
         let twice = sent.delivered.contains(&conn);
         assert!(!twice, "connection {conn} got {text} twice");
         if sent.confirmed && !sent.call {
-            let of_offer = [r#""messageType":"SDP_OFFER""#, r#""messageType":"ICE_CANDIDATE""#];
+            let of_offer = [
+                r#""messageType":"SDP_OFFER""#,
+                r#""messageType":"ICE_CANDIDATE""#,
+            ];
             let offer =
                 of_offer.iter().any(|kind| text.contains(kind)) && matches!(role, Role::Master(_));
             let again = std::mem::replace(&mut sent.repeated, true);

@@ -1,7 +1,7 @@
 //! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
 
 use crate::channel::rates::Metered;
-use crate::channel::{Channel, Life, Route, unanswered::Unanswered};
+use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
@@ -339,10 +339,16 @@ impl Directory {
             Some(id) => (Role::Viewer, id),
         };
         // First: a newer offer follows what waits for the older one, even if that is over.
-        let route = live.route(role, action, viewer);
-        let follows = role == Role::Viewer
+        let mut route = live.route(role, action, viewer);
+        if route == Route::Keep(Towards::Viewer)
             && action == Action::IceCandidate
-            && live.unanswered.is_of(viewer);
+            && live.members.viewer(viewer).is_none()
+            && self.waits.has_ended(key, viewer, now)
+        {
+            route = Route::ForCall;
+        }
+        let follows =
+            role == Role::Viewer && action == Action::IceCandidate && live.unanswered.is_of(viewer);
         let releases = match role {
             Role::Master if !live.unanswered.is_empty() => {
                 self.change_offers(key, |offers| offers.end(viewer))

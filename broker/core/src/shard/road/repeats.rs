@@ -148,6 +148,7 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
                 towards: Towards::Master,
                 passage: Passage::Repeated,
                 bytes: frame.len(),
+                candidates: None,
             };
             books
                 .note()

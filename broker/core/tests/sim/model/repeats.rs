@@ -6,7 +6,8 @@ use broker_core::journal::EndReason;
 use broker_core::limits::{
     UNANSWERED_BYTES_PARTS, UNANSWERED_CANDIDATES_MAX, UNANSWERED_PER_CHANNEL_MAX,
 };
-use broker_core::shard::Passage;
+use broker_core::shard::{AwaitedMaster, Passage};
+use broker_core::time::Now;
 use codec::signal::Action;
 use std::collections::BTreeMap;
 
@@ -56,6 +57,18 @@ impl Model {
     pub(crate) fn holds(&self, channel: usize, viewer: &str) -> bool {
         let mut offers = self.channels[channel].unanswered.iter();
         offers.any(|offer| offer.is_due() && offer.viewer == viewer)
+    }
+
+    /// The master that gets the offer of a viewer's connection again.
+    pub(crate) fn awaited(&self, channel: usize, id: ConnId) -> Option<AwaitedMaster> {
+        let viewer = self.conns[id].ws.as_ref()?.viewer.as_ref()?;
+        let mut offers = self.channels[channel].unanswered.iter();
+        let offer = offers.find(|offer| offer.viewer == *viewer && !offer.forgotten)?;
+        match offer.stage {
+            Offered::UnderWay => None,
+            Offered::Had => Some(AwaitedMaster::Next),
+            Offered::Due(_, at) => Some(AwaitedMaster::Current(Now(at))),
+        }
     }
 
     /// Some offers of a channel are over. Whether messages waited for one.
