@@ -395,7 +395,8 @@ const MIB: usize = 1024 * KIB;
 /// A place in a mailbox: a letter and the queue's own mark.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
-/// An offer of at most 10,000 bytes with its frame and its names, once at its channel.
+/// An offer of at most 10,000 bytes with its frame and its names, once at its channel; and a part of the names of calls
+/// that ended.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
 /// A device that waits, beside its connection: its caller, and its places in maps.

@@ -4,6 +4,7 @@
 //! so that they can be in JSON without escapes; length and padding are the clients' business.
 
 use base64_simd::STANDARD;
+use memchr::memmem;
 
 /// The alphabet of the characters of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +68,46 @@ pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
+/// How often `a=candidate:` is in what a text encodes: of a session description, its ICE candidates (RFC 8839 section
+/// 5.1). The text is not decoded.
+#[must_use]
+pub fn candidates(text: &[u8]) -> usize {
+    let forms = CANDIDATE_FORMS.iter();
+    forms
+        .map(|form| memmem::find_iter(text, form).count())
+        .sum()
+}
+
+/// `a=candidate:` as base64 writes it, by its place in a group of three bytes, without the characters that depend on
+/// the bytes beside it.
+const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn candidates_are_counted_wherever_they_are() {
+        let line = r"a=candidate:1 1 UDP 2 192.0.2.1 9 typ host\r\n";
+        for (lines, wanted) in [(0, 0), (1, 1), (4, 4)] {
+            for before in 0..3 {
+                let sdp = format!("{}{}", "x".repeat(before), line.repeat(lines));
+                let mut text = Vec::new();
+                encode(&mut text, sdp.as_bytes());
+                assert_eq!(candidates(&text), wanted, "{sdp}");
+            }
+        }
+        for other in ["a=end-of-candidates", "candidate:1 1 UDP", "a=candidates:"] {
+            for before in 0..3 {
+                let mut text = Vec::new();
+                encode(
+                    &mut text,
+                    format!("{}{other}", "x".repeat(before)).as_bytes(),
+                );
+                assert_eq!(candidates(&text), 0, "{other}");
+            }
+        }
+    }
 
     #[test]
     fn every_byte_belongs_to_one_class() {

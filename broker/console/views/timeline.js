@@ -21,7 +21,7 @@ const MASTERS = 5;
 /** Messages one after the other that are listed one by one, though they are alike. */
 const UNFOLDED = 8;
 /** Routes in words, where they are others. */
-const ROUTES = { to: 'delivered', kept: 'queued' };
+const ROUTES = { to: 'delivered', kept: 'queued', restart: 'not answered', for_call: 'dropped' };
 /** Routes of messages that were not accepted. */
 const REFUSED = ['refused', 'throttled', 'overflow'];
 

@@ -20,6 +20,7 @@ use members::Members;
 use pending::Pending;
 pub use pending::Towards;
 use rates::{Metered, Rates};
+pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
 /// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
@@ -194,7 +195,7 @@ pub(crate) enum Route {
     /// It answers an Alexa call.
     AnswersCall,
     /// A candidate for an Alexa call, which does not trickle: dropped.
-    TooLateForCall,
+    ForCall,
 }
 
 impl Live {
@@ -215,7 +216,7 @@ impl Live {
                 if !self.calls.is_empty() && self.calls.of(viewer).is_some() {
                     match action {
                         Action::SdpAnswer => return Route::AnswersCall,
-                        Action::IceCandidate => return Route::TooLateForCall,
+                        Action::IceCandidate => return Route::ForCall,
                         Action::SdpOffer => {}
                     }
                 }
@@ -284,10 +285,7 @@ mod route_tests {
             had: Vec::new(),
             delivered: true,
         });
-        assert_eq!(
-            routes(&live)[2..],
-            [Route::AnswersCall, Route::TooLateForCall]
-        );
+        assert_eq!(routes(&live)[2..], [Route::AnswersCall, Route::ForCall]);
         assert_eq!(
             live.route(Role::Viewer, Action::SdpOffer, "v2"),
             Route::To(key(1)),

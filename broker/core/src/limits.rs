@@ -167,6 +167,11 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
+/// Alexa calls of a shard that ended, of which their channels and senders are remembered: candidates that the master
+/// sends for them are for nobody. 320 KiB with the longest names, which the places of waiting calls have room for; to
+/// look through all takes microseconds. When there is one more, the oldest is forgotten.
+pub const ENDED_CALLS_MAX: usize = 1024;
+
 /// A shard's connections for each place among them that WebSockets and clients on links never take: it is kept for a
 /// connection whose caller is not known yet, so that the request of any newcomer is read when all other places are
 /// taken.
@@ -341,8 +346,11 @@ pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 /// The most offers of a channel that are kept to be given once more: one of each viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 
-/// The part of the bytes of kept messages that such offers may take, beside them. Beyond it the account with most
-/// forgets its oldest.
+/// The most candidates that are kept with such an offer, as with one that waits; one more drops the oldest.
+pub const UNANSWERED_CANDIDATES_MAX: usize = PENDING_CANDIDATES_MAX;
+
+/// The part of the bytes of kept messages that such offers and their candidates may take, beside them. Beyond it the
+/// account with most forgets the candidates of its oldest, then that.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
 /// A master that was reported gone [`GONE_TIMES_MAX`] times within this many milliseconds, and came back, stays gone

@@ -50,7 +50,7 @@ mod trace;
 #[cfg(test)]
 mod transitions;
 
-pub use crate::channel::Towards;
+pub use crate::channel::{AwaitedMaster, Towards};
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{
     Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, StreamHome, TurnedAway,

@@ -251,6 +251,9 @@ fn what(event: &Value) -> String {
                 .trim_end()
                 .to_owned()
         }
+        "delivered" if more == "restart" => {
+            format!("{action:<13} {away}  {bytes:>7}  given again: no answer came")
+        }
         "delivered" => format!("{action:<13} {away}  {bytes:>7}  delivered, was kept"),
         "returned" => format!("{action:<13} {away}  {bytes:>7}  came back unsent"),
         "dropped" => format!("{action:<13} {away}  {bytes:>7}  dropped: {more}"),

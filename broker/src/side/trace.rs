@@ -19,7 +19,7 @@ use broker_core::shard::{
     Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind, TraceStep,
 };
 use broker_core::{event::Outcome, id::Identity, journal::Unaccepted, time::Wall};
-use hints::{Hint, hints};
+use hints::{Hint, ended_after_go_away, hints};
 use master_conflicts::Takeovers;
 use serde_json::{Map, Value, json as value};
 use std::net::SocketAddr;
@@ -188,7 +188,9 @@ fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
     let named = by_request.then(|| BY_LAST_REQUEST.to_owned());
     let unnamed = takeovers.is_unnamed(one).then(|| UNNAMED.to_owned());
     let named = named.into_iter().chain(unnamed);
-    let hints: Vec<String> = named.chain(repeated).chain(hints).collect();
+    let ended = ended_after_go_away(&one.facts).map(|hint| hint.to_string());
+    let hints = named.chain(repeated).chain(hints).chain(ended);
+    let hints: Vec<String> = hints.collect();
     let mut master = connection(one, clocks);
     master.insert("superseded".into(), takeovers.has_lost(one).into());
     master.insert("refused".into(), refused.into());
@@ -232,6 +234,7 @@ fn shown(event: &TraceEvent, of: &Connection) -> Value {
             passage,
             bytes,
             most,
+            candidates,
             ..
         } => {
             let from = match towards {
@@ -245,6 +248,12 @@ fn shown(event: &TraceEvent, of: &Connection) -> Value {
             if let Passage::Unaccepted(reason) = passage {
                 shown["reason"] = reason.label().into();
                 shown["says"] = reason.says(bytes.unwrap_or_default(), *most).into();
+            }
+            if *passage == Passage::ForCall {
+                shown["says"] = "an answer over HTTP takes no candidates apart".into();
+            }
+            if let Some(candidates) = candidates {
+                shown["candidates"] = (*candidates).into();
             }
             shown
         }
@@ -262,6 +271,7 @@ fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
         Passage::Unaccepted(reason) => ("message", "route", Outcome::of(reason).label()),
         Passage::AnsweredCall => ("message", "route", "answers_call"),
         Passage::TooLateForCall => ("message", "route", "late_for_call"),
+        Passage::ForCall => ("message", "route", "for_call"),
         Passage::Late => ("message", "route", "late"),
         Passage::Delivered => ("delivered", "after", "kept"),
         Passage::Returned => ("returned", "after", "unsent"),
@@ -379,6 +389,7 @@ impl Traces {
             let TraceStep {
                 read,
                 since_us,
+                repeats_after_ms,
                 connected,
                 events,
                 next,
@@ -386,6 +397,7 @@ impl Traces {
             if from.is_none() {
                 (reading.read, reading.connected) = (read, connected);
             }
+            reading.repeats_after_ms = repeats_after_ms;
             reading.since_us = since_us;
             reading.events.extend(events);
             reading.cut = next.is_some();

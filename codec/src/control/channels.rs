@@ -463,7 +463,7 @@ fn check_protocols(asked: &[&str]) -> Result<Vec<Protocol>, ApiError> {
             "HTTPS" => Protocol::Https,
             "WEBRTC" => {
                 return Err(ApiError::invalid(
-                    "Protocols must not contain WEBRTC: the channel has no media storage configuration.",
+                    "Protocols must not contain WEBRTC: this server stores no media. Use WSS and HTTPS.",
                 ));
             }
             _ => return Err(ApiError::invalid("Protocols must be WSS or HTTPS.")),

@@ -6,11 +6,11 @@
 //!                   └── answered, a newer offer, its viewer's close, its time is over: forgotten ──┘
 //! ```
 //! A master that restarts between an offer and its answer has lost it, and its viewer waits in vain. What is due keeps
-//! the viewer's newer messages waiting: they follow the offer.
+//! the viewer's newer messages waiting: they follow the offer, and the candidates that followed it the first time.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
-use crate::limits::UNANSWERED_PER_CHANNEL_MAX;
+use crate::limits::{UNANSWERED_CANDIDATES_MAX, UNANSWERED_PER_CHANNEL_MAX};
 use crate::time::Now;
 use std::rc::Rc;
 
@@ -27,7 +27,18 @@ pub(crate) struct Offer {
     pub order: u64,
     /// When it is of no use any more.
     pub expires: Now,
+    /// The candidates that followed it, as far as the master that has it has confirmed them.
+    pub candidates: Rare<Candidate>,
     stage: Stage,
+}
+
+/// A candidate of an offer.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    /// Its place in the channel's order of acceptance.
+    pub order: u64,
+    /// The whole WebSocket frame.
+    pub frame: Box<[u8]>,
 }
 
 #[derive(Debug)]
@@ -38,6 +49,15 @@ enum Stage {
     Had(Box<[u8]>),
     /// This connection of the master gets it then.
     Due(Box<[u8]>, SessionKey, Now),
+}
+
+/// The connection of a master that gets an offer again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwaitedMaster {
+    /// The one that has the slot, at this moment.
+    Current(Now),
+    /// The next one.
+    Next,
 }
 
 /// The offers of one channel, at most one of each viewer.
@@ -63,6 +83,7 @@ impl Unanswered {
             caller: None,
             order,
             expires,
+            candidates: Rare::default(),
             stage: Stage::UnderWay,
         });
         releases
@@ -105,6 +126,27 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
+    /// The master that has an offer of this viewer has confirmed a candidate that followed it, which is kept with it
+    /// if `is_senders`.
+    pub(crate) fn followed(
+        &mut self,
+        viewer: &str,
+        candidate: Candidate,
+        is_senders: impl FnOnce(&Offer) -> bool,
+    ) {
+        let has_it = |offer: &&mut Offer| {
+            *offer.viewer == *viewer && offer.order < candidate.order && offer.bytes() > 0
+        };
+        let offer = self.0.iter_mut().find(has_it);
+        let Some(offer) = offer.filter(|offer| is_senders(offer)) else {
+            return;
+        };
+        if offer.candidates.len() >= UNANSWERED_CANDIDATES_MAX {
+            offer.candidates.remove(0);
+        }
+        offer.candidates.push(candidate);
+    }
+
     /// Another connection of the master gets what a former one had, at this moment.
     pub(crate) fn give_to(&mut self, by: SessionKey, at: Now) {
         for offer in self.0.iter_mut() {
@@ -132,6 +174,22 @@ impl Unanswered {
         offers.any(|offer| offer.is_due() && *offer.viewer == *viewer)
     }
 
+    /// Whether there is an offer of this viewer.
+    #[inline]
+    pub(crate) fn is_of(&self, viewer: &str) -> bool {
+        self.0.iter().any(|offer| *offer.viewer == *viewer)
+    }
+
+    /// The master that gets the offer of this viewer again.
+    pub(crate) fn awaited(&self, viewer: &str) -> Option<AwaitedMaster> {
+        let offer = self.0.iter().find(|offer| *offer.viewer == *viewer)?;
+        match &offer.stage {
+            Stage::Had(_) => Some(AwaitedMaster::Next),
+            Stage::Due(frame, _, at) if !frame.is_empty() => Some(AwaitedMaster::Current(*at)),
+            Stage::UnderWay | Stage::Due(..) => None,
+        }
+    }
+
     /// Takes one offer out that is due by `now`, with its frame.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
         let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
@@ -151,8 +209,14 @@ impl Unanswered {
         releases
     }
 
-    /// Forgets the oldest that has a frame; false when there is none. Messages that wait for it go when it is due.
+    /// Forgets the candidates of the oldest that has any, else the oldest that has a frame; false when there is none.
+    /// Messages that wait for it go when it is due.
     pub(crate) fn evict(&mut self) -> bool {
+        let mut offers = self.0.iter_mut();
+        if let Some(offer) = offers.find(|offer| !offer.candidates.is_empty()) {
+            offer.candidates.take();
+            return true;
+        }
         let Some(place) = self.0.iter().position(|offer| offer.bytes() > 0) else {
             return false;
         };
@@ -175,7 +239,7 @@ impl Unanswered {
         due.min()
     }
 
-    /// Bytes of frames.
+    /// Bytes of frames, those of candidates among them.
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(Offer::bytes).sum()
     }
@@ -198,9 +262,10 @@ impl Offer {
     }
 
     fn bytes(&self) -> usize {
+        let candidates = self.candidates.iter().map(|one| one.frame.len());
         match &self.stage {
             Stage::UnderWay => 0,
-            Stage::Had(frame) | Stage::Due(frame, ..) => frame.len(),
+            Stage::Had(frame) | Stage::Due(frame, ..) => frame.len() + candidates.sum::<usize>(),
         }
     }
 }
@@ -258,6 +323,36 @@ mod tests {
             end(&mut offers);
             assert!(!offers.had(1));
         }
+    }
+
+    #[test]
+    fn candidates_of_its_sender_are_kept_with_an_offer_that_was_had() {
+        let mut offers = of(&["v1", "v2"]);
+        let follow = |offers: &mut Unanswered, viewer, order, of| {
+            let frame = Box::from(*b"candidate");
+            offers.followed(viewer, Candidate { order, frame }, |_| of);
+            offers.bytes()
+        };
+        assert_eq!(follow(&mut offers, "v1", 3, true), 0, "it is under way");
+        assert!(offers.had(1) && offers.had(2));
+        assert_eq!(follow(&mut offers, "v1", 4, false), 6, "another's");
+        assert_eq!(follow(&mut offers, "v2", 1, true), 6, "before its offer");
+        for order in 5..40 {
+            follow(&mut offers, "v1", order, true);
+        }
+        assert_eq!(offers.bytes(), 6 + 9 * UNANSWERED_CANDIDATES_MAX);
+        offers.give_to(key(2), Now(20));
+        let (offer, _) = offers.take_due(Now(20)).expect("it is due");
+        let orders: Vec<u64> = offer.candidates.iter().map(|one| one.order).collect();
+        assert_eq!(orders, Vec::from_iter(8..40), "the newest, in order");
+        // They make room first, then their offer.
+        follow(&mut offers, "v2", 50, true);
+        assert!(offers.evict() && offers.bytes() == 3 && offers.evict() && offers.is_idle());
+        assert_eq!(
+            follow(&mut offers, "v2", 51, true),
+            0,
+            "nothing that it is kept with"
+        );
     }
 
     #[test]

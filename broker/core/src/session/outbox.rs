@@ -73,6 +73,8 @@ pub(crate) struct Launch {
     /// Whether it is the first offer of that connection. An offer that came from another node counts as first, too: it
     /// was kept there with what came before it.
     pub first: bool,
+    /// Whether it may be a candidate of an offer without an answer: one that its recipient confirms is kept with that.
+    pub follows: bool,
     /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
     /// measured, nor what came at 0.
     pub accepted_us: Option<NonZeroU32>,

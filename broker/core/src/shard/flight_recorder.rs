@@ -14,7 +14,7 @@ use crate::session::http::RoleBy;
 use crate::session::web_socket::Role;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
-use codec::{signal::Action, ws::Excess};
+use codec::{base64, signal::Action, ws::Excess};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::ops::Range;
@@ -55,7 +55,7 @@ impl Recorder {
         let detail = passed.detail();
         let [low, high] = halves(passed.bytes);
         self.put([
-            micros(at),
+            micros(at) | passed.looked(),
             channel.pack() | tag(Tag::Message, detail),
             from.pack() | low,
             to.pack() | high,
@@ -87,7 +87,7 @@ impl Recorder {
         let mark = viewer.map_or(most as u64 & LOW, |id| self.mark(id));
         let [low, high] = halves(passed.bytes);
         self.put([
-            micros(at) | name << SHIFT,
+            micros(at) | name << SHIFT | passed.looked(),
             channel.pack() | tag(Tag::Message, passed.detail()),
             from.pack() | low,
             mark | high,
@@ -290,7 +290,7 @@ pub(crate) fn micros(at: Moment) -> u64 {
 // One note: what its four words hold.
 //
 // ```text
-//  word 0   time in µs: 48 | length of the name in the notes before: 16
+//  word 0   time in µs: 48 | length of the name in the notes before: 9 | candidates in a description, plus 1: 7
 //  word 1   channel: 48    | tag: 8 | detail: 8
 //  word 2   who: 48        | length of the message, low 16 bits
 //  word 3   whom: 48       | high 16 bits
@@ -331,7 +331,7 @@ pub enum Passage {
     Kept,
     /// It came, and answered an Alexa call.
     AnsweredCall,
-    /// It came, and the Alexa call that it is for is over, or takes no candidates.
+    /// It came, and the Alexa call that it is for is over.
     TooLateForCall,
     /// It came, and had been held back on its way: a newer connection of its sender has sent since, or its time was
     /// over.
@@ -342,7 +342,8 @@ pub enum Passage {
     Returned,
     /// It was sent, and its recipient's machine did not confirm it: it is kept again.
     Unconfirmed,
-    /// An offer that was delivered to a former master, which did not answer: it went to the next one.
+    /// An offer that was delivered to a former master, which did not answer, or a candidate of it: it went to the next
+    /// one.
     Repeated,
     /// It was kept, and a newer one took its place.
     Overwritten,
@@ -352,6 +353,8 @@ pub enum Passage {
     Evicted,
     /// It was kept, its viewer closed its connection, and another viewer of the same caller has come.
     Withdrawn,
+    /// It came, and is a candidate for an Alexa call that waits or has ended: none takes any.
+    ForCall,
     /// It came, and was not accepted.
     Unaccepted(Unaccepted),
 }
@@ -373,7 +376,8 @@ impl Passage {
             Self::Expired => 10,
             Self::Evicted => 11,
             Self::Withdrawn => 12,
-            Self::Unaccepted(reason) => 13 + reason as u8,
+            Self::ForCall => 13,
+            Self::Unaccepted(reason) => 14 + reason as u8,
         }
     }
 
@@ -394,6 +398,8 @@ pub(crate) struct Passed {
     pub(crate) passage: Passage,
     /// The length of its frame towards the recipient; of one whose payload is too long, that of the payload.
     pub(crate) bytes: usize,
+    /// The candidates in an offer or answer that was looked into; of others it is not known.
+    pub(crate) candidates: Option<usize>,
 }
 
 impl Passed {
@@ -404,7 +410,17 @@ impl Passed {
             towards,
             passage,
             bytes: message.frame.len(),
+            candidates: (passage == Passage::Kept)
+                .then(|| look_into(message.action, &message.frame))
+                .flatten(),
         }
+    }
+
+    /// Its candidates in a note.
+    #[inline]
+    fn looked(&self) -> u64 {
+        let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);
+        (count as u64) << LOOKED_SHIFT
     }
 
     #[inline]
@@ -434,8 +450,20 @@ impl Passed {
             },
             passage: passage.unwrap_or(Passage::Unaccepted(Unaccepted::Malformed)),
             bytes,
+            candidates: None,
         }
     }
+}
+
+/// The candidates that an offer or answer contains, by its payload or frame; `None` of a candidate.
+pub(crate) fn look_into(action: Action, text: &[u8]) -> Option<usize> {
+    (action != Action::IceCandidate).then(|| base64::candidates(text))
+}
+
+/// The length of a name, and the candidates in a description, in the first word of a note.
+pub(crate) fn name_and_candidates(first: u64) -> (u64, Option<u64>) {
+    let name = (first & !(u64::MAX << LOOKED_SHIFT)) >> SHIFT;
+    (name, (first >> LOOKED_SHIFT).checked_sub(1))
 }
 
 #[inline]
@@ -466,6 +494,12 @@ pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
 /// The place where the upper 16 bits of a word begin.
 pub(crate) const SHIFT: u32 = 48;
 
+/// The place of the number of candidates in the first word: a name has 9 bits before it.
+const LOOKED_SHIFT: u32 = SHIFT + 9;
+
+/// The most candidates that are told from more.
+const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
+
 /// The lower bits of a word.
 pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
 
@@ -476,7 +510,7 @@ pub(crate) const NOBODY: u64 = LOW;
 pub(crate) const NAME_BYTES: usize = 24;
 
 /// In the order of their numbers.
-const PASSAGES: [Passage; 13] = [
+const PASSAGES: [Passage; 14] = [
     Passage::Relayed,
     Passage::Kept,
     Passage::AnsweredCall,
@@ -490,6 +524,7 @@ const PASSAGES: [Passage; 13] = [
     Passage::Expired,
     Passage::Evicted,
     Passage::Withdrawn,
+    Passage::ForCall,
 ];
 
 const _: () = assert!(

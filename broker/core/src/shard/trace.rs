@@ -4,14 +4,15 @@
 //! their end, which a reader that goes backwards meets before anything else of them; those that are connected come
 //! with the first step.
 
-use crate::channel::{Channel, Life, Towards};
+use crate::channel::{AwaitedMaster, Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ASK_AFTER_MS, INSPECTED_NOTES_PER_STEP};
 use crate::session::{Session, http::RoleBy};
 use crate::settings::Proof;
 use crate::shard::flight_recorder::{
-    LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros, reason,
+    LOW, NAME_BYTES, NOBODY, Passage, Passed, Recorder, SHIFT, Tag, Words, micros,
+    name_and_candidates, reason,
 };
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now, Wall};
@@ -36,6 +37,9 @@ pub struct TraceStep {
     pub read: (Wall, u64),
     /// Since when there are notes, in microseconds since the start; `None` when nothing is recorded.
     pub since_us: Option<u64>,
+    /// How long a master is open before it gets an offer again that a former one had and did not answer, in
+    /// milliseconds; `None` where it never does.
+    pub repeats_after_ms: Option<u64>,
     /// The connected peers, superseded connections included; in the first step only.
     pub connected: Vec<TracePeer>,
     /// The events, newest first.
@@ -61,6 +65,8 @@ pub struct TracePeer {
     pub unconfirmed: bool,
     /// Whether TCP proves what it has: the machine does that ends its connection. Unknown of one that is gone.
     pub by_tcp: bool,
+    /// Of a viewer with an offer that a master has and did not answer: the master that gets it again.
+    pub offer: Option<AwaitedMaster>,
 }
 
 /// One event.
@@ -98,6 +104,8 @@ pub enum TraceKind {
         bytes: usize,
         /// The longest payload that is allowed, of one whose payload is too long; else 0.
         most: usize,
+        /// The candidates in an offer or answer, where it was looked into.
+        candidates: Option<usize>,
         /// The connection that sent it, when it came.
         from: Option<SessionKey>,
         /// The connection that got it, or had it.
@@ -242,6 +250,7 @@ pub(crate) fn step(
     Some(TraceStep {
         read: (at.wall, micros(at)),
         since_us: since(recorder),
+        repeats_after_ms: Some(sockets.settings().signaling.repeat_offers_ms).filter(|ms| *ms > 0),
         connected,
         events,
         next: left.map(|before| TracePlace {
@@ -316,6 +325,7 @@ fn connected(
             unconfirmed: (session.outbox.unconfirmed_since())
                 .is_some_and(|since| now.since(since) > UNCONFIRMED_MS),
             by_tcp: sockets.proof_of(session) == Proof::Tcp,
+            offer: client_id.and_then(|id| channel.live()?.unanswered.awaited(id)),
         })
     });
     peers.collect()
@@ -361,7 +371,8 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     let session = SessionKey::unpack(who & LOW);
     let other = SessionKey::unpack(whom & LOW);
     let length = usize::try_from(who >> SHIFT | whom >> SHIFT << 16).ok()?;
-    let name_bytes = usize::try_from(first >> SHIFT).ok()?;
+    let (name_bytes, candidates) = name_and_candidates(first);
+    let name_bytes = usize::try_from(name_bytes).ok()?;
     Some(match tag_of(&note)? {
         Tag::Name | Tag::Address => return None,
         Tag::Joined => joined(session, detail)?,
@@ -381,6 +392,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 opened_us: (first & LOW).saturating_sub(length as u64 * 1000),
                 unconfirmed: false,
                 by_tcp: false,
+                offer: None,
             };
             TraceKind::Left(Box::new(peer), reason(detail, whom & LOW))
         }
@@ -392,6 +404,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                     | Passage::Unaccepted(_)
                     | Passage::AnsweredCall
                     | Passage::TooLateForCall
+                    | Passage::ForCall
                     | Passage::Late
             );
             let against = matches!(
@@ -413,6 +426,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
                 passage: passed.passage,
                 bytes: passed.bytes,
                 most: usize::try_from(most).ok()?,
+                candidates: candidates.and_then(|count| usize::try_from(count).ok()),
                 from,
                 to,
                 mark,

@@ -22,6 +22,37 @@ fn the_masters_answer_is_the_response() {
     );
 }
 
+/// Those that follow the end of a call are for nobody, until a viewer of that name has connected.
+#[test]
+fn candidates_for_a_call_are_dropped_whenever_they_come() {
+    for ends in [
+        "m > SDP_ANSWER p2 to v9                | a < 200 {\"Answer\":\"p2\"}",
+        "a vanishes                               | a < end",
+        "time 30s |\n m > pong |\n time 31s | a < 200 {\"Answer\":null}",
+    ] {
+        let mut script = Script::dev();
+        script.play(&format!(
+            "m connects                           | m < 101
+             a connects                           |
+             a > alexa p1 as v9                 | m < SDP_OFFER p1 from v9
+             {ends}
+             m > ICE_CANDIDATE c1 to v9         |
+             m > ICE_CANDIDATE c2 to v9         |
+             m > ICE_CANDIDATE c3 to v8        |",
+        ));
+        assert_eq!(script.counters().pending_messages, 1, "v8's alone: {ends}");
+        script.play(
+            "v9 connects                        | v9 < 101
+             m > ICE_CANDIDATE c4 to v9         | v9 < ICE_CANDIDATE c4
+             v9 vanishes                        | v9 < end
+             m > ICE_CANDIDATE c5 to v9         |
+             v9-b connects                      | v9-b < 101; v9-b < ICE_CANDIDATE c5",
+        );
+        let row = script.counters().outcomes[Kind::Known(Action::IceCandidate).index()];
+        assert_eq!(row[Outcome::Withdrawn.index()], 2, "{ends}");
+    }
+}
+
 #[test]
 fn a_call_waits_for_a_master_and_is_looked_up_before_the_viewers() {
     Script::dev().play(

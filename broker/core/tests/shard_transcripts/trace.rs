@@ -105,6 +105,7 @@ impl Trace {
                 passage,
                 bytes,
                 most,
+                candidates,
                 from,
                 to,
                 mark,
@@ -124,7 +125,11 @@ impl Trace {
                 });
                 let most = Some(most).filter(|most| **most > 0);
                 let most = most.map(|most| format!(", {most} are allowed"));
-                let rest = [from, to, of, most].map(Option::unwrap_or_default).concat();
+                let held = candidates.filter(|held| *held > 0);
+                let held = held.map(|held| format!(" with {held}"));
+                let rest = [from, to, of, most, held]
+                    .map(Option::unwrap_or_default)
+                    .concat();
                 format!("{action} {bytes} {away} {passage:?}{rest}")
             }
         };
@@ -244,10 +249,38 @@ fn an_alexa_call_and_its_answers_are_noted() {
     );
     let wanted = [
         "1000 m joined",
-        "1000 ICE_CANDIDATE 55 down TooLateForCall from m for alexa",
+        "1000 ICE_CANDIDATE 55 down ForCall from m for alexa",
         "1000 SDP_ANSWER 52 down AnsweredCall from m for alexa",
     ];
     assert_eq!(trace(&mut script, "cam", 5000).lines(), wanted);
+}
+
+/// Of the first offer of a connection and the first answer for one, and of all that are kept or answer a call.
+#[test]
+fn the_candidates_in_descriptions_are_noted() {
+    let mut script = Script::dev();
+    let two = codec_base64("v=0 a=candidate:1 1 UDP 2 h 9 typ host a=candidate:2");
+    script.play(&format!(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER {two}                     | m < SDP_OFFER {two} from v1
+         m > SDP_ANSWER {two} to v1               | v1 < SDP_ANSWER {two}
+         m > SDP_ANSWER {two} to v1               | v1 < SDP_ANSWER {two}
+         m > SDP_ANSWER {two} to v2               |
+         a connects                               |
+         a > alexa p1 as alexa                    | m < SDP_OFFER p1 from alexa
+         m > SDP_ANSWER {two} to alexa            | a < 200 {{\"Answer\":\"{two}\"}}"
+    ));
+    let trace = trace(&mut script, "cam", 5000);
+    let lines = trace.lines().into_iter();
+    let found: Vec<bool> = lines.map(|line| line.ends_with(" with 2")).collect();
+    assert_eq!(found, [false, false, true, true, false, true, true]);
+}
+
+fn codec_base64(text: &str) -> String {
+    let mut out = Vec::new();
+    codec::base64::encode(&mut out, text.as_bytes());
+    String::from_utf8(out).expect("ASCII")
 }
 
 #[test]

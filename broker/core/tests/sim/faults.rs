@@ -324,6 +324,11 @@ impl Plan {
         if self.strict { 0 } else { after }
     }
 
+    /// Whether a master restarts before it has answered an offer.
+    pub(crate) fn restarts(&self) -> bool {
+        self.settled && fastrand::Rng::with_seed(self.rate_seed.rotate_left(43)).u8(0..4) == 0
+    }
+
     /// Notes of a shard's flight recorder.
     fn recorder_notes(&self) -> usize {
         let mut random = fastrand::Rng::with_seed(!self.rate_seed);

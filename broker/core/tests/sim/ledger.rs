@@ -28,7 +28,7 @@ struct Sent {
 }
 
 impl Ledger {
-    /// Nothing yet. `repeats`: an offer that was confirmed may come once more.
+    /// Nothing yet. `repeats`: an offer that was confirmed, and a candidate of it, may come once more.
     pub(crate) fn of(repeats: bool) -> Self {
         Self {
             repeats,
@@ -110,8 +110,12 @@ impl Ledger {
         let twice = sent.delivered.contains(&conn);
         assert!(!twice, "connection {conn} got {text} twice");
         if sent.confirmed && !sent.call {
+            let of_offer = [
+                r#""messageType":"SDP_OFFER""#,
+                r#""messageType":"ICE_CANDIDATE""#,
+            ];
             let offer =
-                text.contains(r#""messageType":"SDP_OFFER""#) && matches!(role, Role::Master(_));
+                of_offer.iter().any(|kind| text.contains(kind)) && matches!(role, Role::Master(_));
             let again = std::mem::replace(&mut sent.repeated, true);
             assert!(
                 self.repeats && offer && !again,

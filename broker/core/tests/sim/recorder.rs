@@ -293,6 +293,7 @@ impl World {
             .chain(superseded)
             .map(|conn| TracePeer {
                 by_tcp: !self.model.by_pong(),
+                offer: self.model.awaited(channel, conn),
                 unconfirmed: self.is_unconfirmed(conn),
                 ..self.peer(conn)
             })
@@ -316,6 +317,7 @@ impl World {
         TracePeer {
             unconfirmed: false,
             by_tcp: false,
+            offer: None,
             session: self.sockets[conn].key,
             client_id: ws.viewer.as_deref().map(Box::from),
             mark: ws.viewer.as_deref().map(|id| self.mark(one.shard, id)),
@@ -369,6 +371,7 @@ impl World {
                     passage,
                     bytes,
                     most,
+                    candidates: _,
                     from,
                     to,
                     mark,

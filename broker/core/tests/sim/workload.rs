@@ -6,12 +6,16 @@ use crate::sim::socket::{Role, Socket, Stage};
 use crate::sim::words::{Call, Piece};
 use crate::sim::world::World;
 use broker_core::machine::Machine;
+use codec::signal;
 
 impl World {
     /// Runs the whole life of the world.
     pub(crate) fn run(&mut self) {
         if self.plan.settled {
             self.settle();
+        }
+        if self.plan.restarts() {
+            self.restart();
         }
         for _ in 0..self.plan.steps {
             let action = self.plan.next(&mut self.random);
@@ -44,6 +48,31 @@ impl World {
             self.new_peer(Action::ConnectViewer);
         }
         self.run_dry();
+    }
+
+    /// Viewers offer and send candidates; their masters confirm them, and others come.
+    fn restart(&mut self) {
+        for conn in 0..self.sockets.len() {
+            let Role::Viewer(arn, _) = self.sockets[conn].role.clone() else {
+                continue;
+            };
+            if !self.sockets[conn].writes() || self.sockets[conn].up.is_empty() {
+                continue;
+            }
+            for action in [signal::Action::SdpOffer, signal::Action::IceCandidate] {
+                let mut text = self.text(conn);
+                text.action = Some(action);
+                self.write(conn, Piece::Message(text));
+            }
+            self.run_dry();
+            self.time(Action::NextDeadline);
+            self.connect_as(Role::Master(arn));
+            self.run_dry();
+        }
+        for _ in 0..8 {
+            self.time(Action::NextDeadline);
+            self.run_dry();
+        }
     }
 
     pub(crate) fn act(&mut self, action: Action) {

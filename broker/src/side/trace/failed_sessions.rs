@@ -16,7 +16,7 @@ use crate::side::admin::http::rfc3339;
 use crate::side::console::Overview;
 use crate::side::inspector::Shards;
 use crate::side::shared_state::Shared;
-use crate::side::trace::hints::{Hint, Lengths, Span};
+use crate::side::trace::hints::{Hint, Lengths, NO_MASTER_CANDIDATES, Span};
 use crate::side::trace::{Suggestion, Traces};
 use broker_core::journal::{ConnectionEnd, EndReason, Entry, Superseded, UnacceptedMessage};
 use broker_core::shard::{DisplacedLine, Question, Reply};
@@ -162,7 +162,10 @@ impl Row {
         let offered = ms(end.offered_ms);
         match (self.trouble, hint) {
             (Trouble::CutOff, _) => format!("the broker closed it: {}", end.reason.says()),
-            (Trouble::NoCandidates, _) => Hint::NoMasterCandidates.to_string(),
+            (Trouble::NoCandidates, _) => {
+                let known = self.traced.hints.iter().find(|hint| is_lacking(hint));
+                known.map_or_else(|| NO_MASTER_CANDIDATES.into(), Hint::to_string)
+            }
             (_, Some(hint)) => hint.to_string(),
             (
                 Trouble::Unanswered | Trouble::Unaccepted | Trouble::Twin | Trouble::Flapping,
@@ -421,13 +424,27 @@ impl Ring {
         }
     }
 
+    /// The trace of a row was looked at. One whose answer contains the candidates is no trouble.
     fn explain(&mut self, number: u64, traced: Suggestion) {
-        let row = self.rows.iter_mut().find(|row| row.number == number);
-        if let Some(row) = row.filter(|row| row.traced != traced) {
+        let Some(place) = self.rows.iter().position(|row| row.number == number) else {
+            return;
+        };
+        let is_whole = matches!(traced.hints.last(), Some(Hint::SignalingDone(..)));
+        let has_any = is_whole && !traced.hints.iter().any(is_lacking);
+        let row = self.rows.get_mut(place).filter(|row| row.traced != traced);
+        let Some(row) = row else { return };
+        self.version += 1;
+        if row.trouble == Trouble::NoCandidates && has_any {
+            self.rows.remove(place);
+        } else {
             row.traced = traced;
-            self.version += 1;
         }
     }
+}
+
+/// Whether a hint is that candidates are missing.
+fn is_lacking(hint: &Hint) -> bool {
+    matches!(hint, Hint::NoCandidates(_))
 }
 
 /// A displaced connection, with the members of [`Row::json`].

@@ -4,7 +4,7 @@
 //! session's life. They say what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling
 //! is done.
 
-use broker_core::journal::Unaccepted;
+use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::RoleBy;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,8 +33,14 @@ pub(crate) struct Facts {
     pub(crate) arrived: Option<f64>,
     /// When an offer of it was dropped, since no master came for it.
     pub(crate) expired: Option<f64>,
-    /// When a master connected after that offer and before an answer.
-    pub(crate) replaced: Option<f64>,
+    /// When a master connected after that offer and before an answer, and what becomes of the offer there.
+    pub(crate) replaced: Option<(f64, Again)>,
+    /// When an offer of it went to a master for the second time, and how many candidates with it.
+    pub(crate) repeated: Option<(f64, usize)>,
+    /// An offer of it came back from a master that had not confirmed it.
+    pub(crate) returned: bool,
+    /// It sent a second offer.
+    pub(crate) newer_offer: bool,
     /// The first answer that went to it, after its own offer if that is known.
     pub(crate) answer: Option<f64>,
     /// Its machine has not confirmed what was sent to it last, or an answer came back for that.
@@ -54,6 +60,15 @@ pub(crate) struct Facts {
     pub(crate) viewer_candidates: usize,
     /// ICE candidates that the master sent to it.
     pub(crate) master_candidates: usize,
+    /// The candidates that its first offer and the first answer contain, where these were looked at.
+    pub(crate) in_offer: Option<usize>,
+    pub(crate) in_answer: Option<usize>,
+    /// A call of its client id over HTTP.
+    pub(crate) call: Option<HttpCall>,
+    /// When GO_AWAY was sent to it.
+    pub(crate) told_to_go: Option<f64>,
+    /// Why it ended.
+    pub(crate) ended: Option<EndReason>,
     /// The longest message, either way, in bytes.
     pub(crate) longest: usize,
     /// Messages of it, or for it, that were not accepted.
@@ -61,6 +76,30 @@ pub(crate) struct Facts {
     /// The reasons for which messages of masters were not accepted that named no viewer, after its offer had gone to
     /// the master and before an answer. With the lengths of one of each.
     pub(crate) of_master: Vec<(Unaccepted, Lengths)>,
+}
+
+/// A call of SendAlexaOfferToMaster, as far as the master's messages show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct HttpCall {
+    /// It was answered; the candidates in the answer, where that was looked at.
+    pub(crate) answered: Option<Option<usize>>,
+    /// Candidates of the master that were dropped, since a call takes none.
+    pub(crate) dropped: usize,
+}
+
+/// What becomes of an offer whose master connected again: see KEEP-9 in `codec/PROTOCOL.md`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Again {
+    /// It was given again, after this time, with this many candidates.
+    Given(f64, usize),
+    /// It is given again in this time, when the new connection has been open for as long as the second.
+    Due(f64, f64),
+    /// The next connection gets it that stays open for as long.
+    Next(f64),
+    /// The former connection had not confirmed it.
+    Returned,
+    /// It is not given again, for this reason.
+    Not(&'static str),
 }
 
 /// The number of messages that were not accepted, by reason, with the lengths of the last one.
@@ -108,8 +147,10 @@ pub(crate) enum Hint {
     NoMaster(f64, bool),
     /// Its offer was dropped before a master came.
     Expired(f64),
+    /// The client id is that of a call over HTTP.
+    HttpCall(HttpCall),
     /// The master connected again after it had got the offer.
-    MasterReplaced(f64),
+    MasterReplaced(f64, Again),
     /// The master got the offer and did not answer. Whether the viewer has left.
     Unanswered(f64, bool, Instead),
     /// The answer came after the viewer had left.
@@ -118,18 +159,59 @@ pub(crate) enum Hint {
     AnswerToNewConnection,
     /// The answer came late.
     SlowAnswer(f64),
-    /// There is an answer, and no candidate from the master.
-    NoMasterCandidates,
+    /// There is an answer, and no candidate from the master, or from both: the sentence.
+    NoCandidates(&'static str),
     /// A message is longer than some clients can take.
     LargeMessage(usize),
     /// This many messages were not accepted, for this reason.
     Unaccepted(usize, Unaccepted, Lengths),
     /// The master sent messages that were not accepted, for this reason, in place of an answer.
     MasterUnaccepted(Unaccepted, Lengths),
+    /// The client ended, or hung, within this time after GO_AWAY.
+    EndedAfterGoAway(f64, &'static str),
     /// The answer was sent this long after the offer, and not confirmed. Whether the viewer has left.
     Unconfirmed(f64, bool),
     /// Offer and answer were exchanged. Whether the offer had waited for a master, and who confirmed the answer.
     SignalingDone(f64, bool, Option<IpAddr>),
+}
+
+/// The hint about missing candidates, where the master sent none and its answer contains none that is known of.
+fn no_candidates(facts: &Facts) -> Option<Hint> {
+    let of_viewer = facts.viewer_candidates + facts.in_offer.unwrap_or_default();
+    let of_master = facts.master_candidates + facts.in_answer.unwrap_or_default();
+    let is_known = facts.in_answer.is_some() && (of_viewer > 0 || facts.in_offer.is_some());
+    let sentence = match (of_viewer > 0, is_known) {
+        (true, true) => {
+            "the master has sent no ICE candidates, and its answer contains none: ICE has no address of it to try"
+        }
+        (true, false) => NO_MASTER_CANDIDATES,
+        (false, true) => {
+            "neither side has sent ICE candidates, and neither offer nor answer contains any: ICE has no address to try"
+        }
+        (false, false) => {
+            "neither side has sent ICE candidates: unless offer and answer contain them, ICE has no address to try"
+        }
+    };
+    (of_master == 0).then_some(Hint::NoCandidates(sentence))
+}
+
+/// The master sent no candidates; what its answer contains is not known.
+pub(crate) const NO_MASTER_CANDIDATES: &str = "the master has sent no ICE candidates: unless its answer contains \
+                                               them, ICE has no address to try";
+
+/// The hint about a client that ended soon after GO_AWAY, or hung.
+pub(crate) fn ended_after_go_away(facts: &Facts) -> Option<Hint> {
+    let span = facts.left? - facts.told_to_go?;
+    let (within, how) = if facts.ended? == EndReason::Unanswered {
+        (HUNG_MS, "answered no ping")
+    } else {
+        (GO_AWAY_MS, "ended")
+    };
+    let by_itself = matches!(
+        facts.ended?,
+        EndReason::PeerClosed | EndReason::PeerGone | EndReason::Unanswered
+    );
+    (by_itself && span <= within).then_some(Hint::EndedAfterGoAway(span, how))
 }
 
 /// The messages of a master in place of an answer.
@@ -183,14 +265,16 @@ pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
     let of_master = of_master.map(|(reason, lengths)| Hint::MasterUnaccepted(*reason, *lengths));
     let all = [
         (facts.role_by == Some(RoleBy::LastRequest)).then_some(Hint::NamedMaster),
-        facts.absent.then_some(Hint::NeverConnected),
+        (facts.absent && (facts.call.is_none() || facts.missed.is_some()))
+            .then_some(Hint::NeverConnected),
+        facts.call.map(Hint::HttpCall),
         (silent && (left || until >= OFFER_MS)).then_some(Hint::NoOffer(until, left)),
         waited.map(Hint::WaitedForMaster),
         (waits.filter(|_| facts.expired.is_none() && (left || !facts.master)))
             .map(|offer| Hint::NoMaster(until - offer, left)),
         (waits.zip(facts.expired)).map(|(offer, expired)| Hint::Expired(expired - offer)),
         (facts.arrived.zip(facts.replaced))
-            .map(|(arrived, replaced)| Hint::MasterReplaced(replaced - arrived)),
+            .map(|(arrived, (replaced, again))| Hint::MasterReplaced(replaced - arrived, again)),
         unanswered.map(|span| Hint::Unanswered(span, left, Instead::of(facts))),
         (facts.left.zip(facts.missed))
             .filter(|(left, missed)| missed >= left && facts.answer.is_none())
@@ -198,8 +282,9 @@ pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
         (facts.older_offer && facts.offer.is_none() && facts.early.is_some())
             .then_some(Hint::AnswerToNewConnection),
         (done.filter(|took| *took >= SLOW_MS)).map(Hint::SlowAnswer),
-        (trickles && facts.master_candidates == 0).then_some(Hint::NoMasterCandidates),
+        no_candidates(facts).filter(|_| trickles),
         (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
+        ended_after_go_away(facts),
         done.map(|took| match facts.unconfirmed {
             true => Hint::Unconfirmed(took, left),
             false => Hint::SignalingDone(took, waited.is_some(), facts.confirmed_by),
@@ -228,6 +313,12 @@ const OFFER_MS: f64 = 5_000.0;
 
 /// Within which the first candidate follows an answer.
 const CANDIDATES_MS: f64 = 2_000.0;
+
+/// Within which a client ends that cannot take GO_AWAY.
+const GO_AWAY_MS: f64 = 2_000.0;
+
+/// Within which one is found that hangs: the time until a ping, and until its answer is missed.
+const HUNG_MS: f64 = 120_000.0;
 
 /// Bytes that the message buffer of C SDK builds from before it was enlarged holds; `heliograph_large_frames_total`
 /// counts longer frames.
@@ -273,10 +364,10 @@ impl fmt::Display for Hint {
                 "the offer was dropped after {}, the channel's MessageTtlSeconds: no master came for it",
                 Span(ms)
             ),
-            Self::MasterReplaced(ms) => write!(
+            Self::HttpCall(call) => http_call(to, call),
+            Self::MasterReplaced(ms, again) => write!(
                 to,
-                "the master connected again {} after the offer had gone to it: its new connection does not get that \
-                 offer again",
+                "the master connected again {} after the offer had gone to it: {again}",
                 Span(ms)
             ),
             Self::Unanswered(ms, left, instead) => unanswered(to, ms, left, instead),
@@ -285,9 +376,7 @@ impl fmt::Display for Hint {
                 "the answer is for an offer of an earlier connection of this client id; this one has sent none",
             ),
             Self::SlowAnswer(ms) => write!(to, "the answer came {} after the offer", Span(ms)),
-            Self::NoMasterCandidates => to.write_str(
-                "the master has sent no ICE candidates: unless its answer contains them, ICE has no address to try",
-            ),
+            Self::NoCandidates(sentence) => to.write_str(sentence),
             Self::LargeMessage(bytes) => write!(
                 to,
                 "a message of {bytes} bytes: old builds of the C SDK take {LARGE_BYTES} at most"
@@ -301,9 +390,74 @@ impl fmt::Display for Hint {
                 let says = reason.says(bytes, most);
                 write!(to, "the master's messages were not accepted: {says}")
             }
+            Self::EndedAfterGoAway(ms, how) => write!(
+                to,
+                "the client {how} within {} of GO_AWAY, which asks it to connect again: if it does not come back, set \
+                 [clients] go_away = false for it",
+                Span(ms)
+            ),
             Self::Unconfirmed(ms, left) => unconfirmed(to, ms, left),
             Self::SignalingDone(ms, waited, by) => signaling_done(to, ms, waited, by),
         }
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Given(ms, candidates) => {
+                let (ms, s) = (Span(ms), plural(candidates));
+                write!(
+                    to,
+                    "its new connection got that offer again {ms} later, with {candidates} ICE candidate{s}"
+                )
+            }
+            Self::Due(ms, open) => {
+                let (ms, open) = (Span(ms), Span(open));
+                write!(
+                    to,
+                    "its new connection gets that offer again in {ms}, when it has been open for {open}"
+                )
+            }
+            Self::Next(open) => {
+                let open = Span(open);
+                write!(
+                    to,
+                    "the next connection that stays open for {open} gets that offer again"
+                )
+            }
+            Self::Returned => {
+                to.write_str("the former one had not confirmed it, so the new one got it")
+            }
+            Self::Not(because) => write!(
+                to,
+                "its new connection does not get that offer again, since {because}"
+            ),
+        }
+    }
+}
+
+/// See [`Hint::HttpCall`].
+fn http_call(to: &mut fmt::Formatter<'_>, call: HttpCall) -> fmt::Result {
+    to.write_str("a call of SendAlexaOfferToMaster by this client id ")?;
+    match call.answered {
+        None => to.write_str("has got no answer")?,
+        Some(None) => to.write_str("was answered")?,
+        Some(Some(count)) => {
+            let s = plural(count);
+            write!(
+                to,
+                "was answered, with {count} ICE candidate{s} in the answer"
+            )?;
+        }
+    }
+    match call.dropped {
+        0 => Ok(()),
+        count => write!(
+            to,
+            "; of its master {count} ICE candidate{} apart from the answer came to nothing: a call takes none",
+            plural(count)
+        ),
     }
 }
 

@@ -143,6 +143,7 @@ mod tests {
         TracePeer {
             unconfirmed: false,
             by_tcp: false,
+            offer: None,
             session: session(number),
             client_id: None,
             mark: None,
@@ -170,6 +171,7 @@ mod tests {
             .collect();
         events.reverse();
         Story::of(Reading {
+            repeats_after_ms: None,
             read: (Wall(0), u64::from(masters + 1) * 5_000_000),
             since_us: Some(0),
             connected: vec![peer(masters)],
@@ -204,6 +206,7 @@ mod tests {
         let mut events: Vec<TraceEvent> = left.collect();
         events.reverse();
         Story::of(Reading {
+            repeats_after_ms: None,
             read: (Wall(0), 60_000_000),
             since_us: Some(0),
             connected: vec![],

@@ -3,9 +3,9 @@
 //! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
 //! connection of that client id that came last before it; else to the next one; else to a client that never connected.
 
-use crate::side::trace::hints::{Facts, Lengths};
+use crate::side::trace::hints::{Again, Facts, Lengths};
 use broker_core::journal::{EndReason, Unaccepted};
-use broker_core::shard::{Passage, Towards, TraceEvent, TraceKind, TracePeer};
+use broker_core::shard::{AwaitedMaster, Passage, Towards, TraceEvent, TraceKind, TracePeer};
 use broker_core::{id::SessionKey, time::Wall};
 use codec::signal::{Action, Role};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     pub(crate) since_us: Option<u64>,
     /// The connected peers.
     pub(crate) connected: Vec<TracePeer>,
+    /// How long a master is open before it gets an offer again that a former one had; `None` when it never does.
+    pub(crate) repeats_after_ms: Option<u64>,
     /// Newest first.
     pub(crate) events: Vec<TraceEvent>,
     /// There was more than is read.
@@ -110,7 +112,7 @@ impl Story {
             masters,
             cut: reading.cut,
         };
-        story.find_facts(reading.read.1);
+        story.find_facts(reading.read.1, reading.repeats_after_ms);
         story
     }
 
@@ -165,7 +167,7 @@ impl Story {
     }
 
     /// Works out what hints follow from: from everything that is known, whatever is shown of it.
-    fn find_facts(&mut self, now_us: u64) {
+    fn find_facts(&mut self, now_us: u64, repeats_after_ms: Option<u64>) {
         let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
         for one in &mut self.masters {
             one.facts = one.facts(now_us);
@@ -181,7 +183,8 @@ impl Story {
                 joins.get(next).map(|joined| one.ms(*joined))
             });
             let until = facts.answer.or(facts.left).unwrap_or(facts.now);
-            facts.replaced = replaced.filter(|replaced| *replaced < until);
+            let replaced = replaced.filter(|replaced| *replaced < until);
+            facts.replaced = replaced.map(|at| (at, one.again(&facts, at, repeats_after_ms)));
             facts.older_offer = offered.contains(&one.client_id);
             if let Some(arrived) = facts.arrived.filter(|_| facts.answer.is_none()) {
                 let first = |all: &Vec<(u64, Lengths)>| {
@@ -264,6 +267,39 @@ impl Connection {
         self.events.iter().find(went).map(|event| event.at_us)
     }
 
+    /// What becomes of its offer that a master had when another one connected.
+    fn again(&self, facts: &Facts, replaced: f64, after_ms: Option<u64>) -> Again {
+        let repeated = facts.repeated.filter(|(at, _)| *at >= replaced);
+        let arrived = facts.arrived.unwrap_or_default();
+        let spoke = facts.master_trickled.is_some_and(|at| at >= arrived);
+        if let Some((at, candidates)) = repeated {
+            return Again::Given(at - replaced, candidates);
+        }
+        if facts.returned {
+            return Again::Returned;
+        }
+        let conditions = [
+            (after_ms.is_none(), "[signaling] repeat_offers is off"),
+            (spoke, "the master has sent this viewer an ICE candidate"),
+            (facts.answer.is_some(), "the master answered it before"),
+            (facts.newer_offer, "the viewer has sent a newer one"),
+            (facts.left.is_some(), "the viewer has left"),
+        ];
+        if let Some((_, because)) = conditions.into_iter().find(|(holds, _)| *holds) {
+            return Again::Not(because);
+        }
+        let after_ms = after_ms.unwrap_or_default();
+        let open_ms = self.ms(self.joined_us.saturating_add(after_ms.saturating_mul(1000)));
+        match self.peer.as_ref().and_then(|peer| peer.offer) {
+            Some(AwaitedMaster::Current(due)) => {
+                let due_ms = self.ms(due.0.saturating_mul(1000));
+                Again::Due((due_ms - facts.now).max(0.0), open_ms)
+            }
+            Some(AwaitedMaster::Next) => Again::Next(open_ms),
+            None => Again::Not("its time was over, or it made room for others"),
+        }
+    }
+
     /// The facts that its own events show.
     fn facts(&self, now_us: u64) -> Facts {
         let mut facts = Facts {
@@ -276,6 +312,7 @@ impl Connection {
                 .and_then(|(_, reason)| reason)
                 .is_some_and(cut_off),
             arrived: self.arrived_us().map(|us| self.ms(us)),
+            ended: self.left.and_then(|(_, reason)| reason),
             unconfirmed: self.peer.as_ref().is_some_and(|peer| peer.unconfirmed),
             confirmed_by: (self.peer.as_ref().filter(|peer| peer.by_tcp))
                 .map(|peer| peer.remote.ip()),
@@ -288,15 +325,19 @@ impl Connection {
                     towards,
                     passage,
                     bytes,
+                    candidates,
                     ..
                 } => {
-                    facts.message(self.ms(event.at_us), action, towards, passage, bytes);
+                    let at = self.ms(event.at_us);
+                    facts.message(at, action, towards, passage, bytes);
+                    facts.look_into(action, passage, candidates);
                     if let Some((reason, lengths)) = unaccepted(event) {
                         facts.unaccepted.add(reason, lengths);
                     }
                 }
                 TraceKind::Joined(_, _, by) => (facts.whole, facts.role_by) = (true, Some(by)),
-                TraceKind::Left(..) | TraceKind::Superseded(..) | TraceKind::ToldToGo(_) => {}
+                TraceKind::ToldToGo(_) => facts.told_to_go = Some(self.ms(event.at_us)),
+                TraceKind::Left(..) | TraceKind::Superseded(..) => {}
             }
         }
         facts
@@ -344,9 +385,44 @@ impl Facts {
             }
             (Some(_) | None, Towards::Master | Towards::Viewer) => {}
         }
+        self.again(at, action, towards, passage);
         let may_be_offer = matches!(action, None | Some(Action::SdpOffer));
         let declined = matches!(passage, Passage::Unaccepted(_)) && may_be_offer;
         self.declined |= declined && towards == Towards::Master;
+    }
+}
+
+impl Facts {
+    /// An offer that comes again, or takes the place of an older one; a candidate that comes with it.
+    fn again(&mut self, at: f64, action: Option<Action>, towards: Towards, passage: Passage) {
+        let is_repeated = passage == Passage::Repeated && towards == Towards::Master;
+        if is_repeated && action == Some(Action::IceCandidate) {
+            self.repeated = self.repeated.map(|(at, count)| (at, count + 1));
+        }
+        if action != Some(Action::SdpOffer) || towards != Towards::Master {
+            return;
+        }
+        if is_repeated {
+            self.repeated = Some((at, 0));
+        }
+        self.returned |= matches!(passage, Passage::Returned | Passage::Unconfirmed);
+        let came = matches!(passage, Passage::Relayed | Passage::Kept);
+        self.newer_offer |= came && self.offer.is_some_and(|first| first < at);
+    }
+
+    /// What a message contains, and what a master sends for a call over HTTP.
+    fn look_into(&mut self, action: Option<Action>, passage: Passage, candidates: Option<usize>) {
+        let known = match action {
+            Some(Action::SdpOffer) => &mut self.in_offer,
+            Some(Action::SdpAnswer) => &mut self.in_answer,
+            Some(Action::IceCandidate) | None => &mut None,
+        };
+        *known = known.or(candidates);
+        if passage == Passage::AnsweredCall {
+            self.call.get_or_insert_default().answered = Some(candidates);
+        } else if passage == Passage::ForCall {
+            self.call.get_or_insert_default().dropped += 1;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ fn launch(order: u64) -> Launch {
         counted: true,
         from: None,
         first: false,
+        follows: false,
         accepted_us: None,
     }
 }

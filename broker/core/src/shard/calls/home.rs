@@ -302,6 +302,7 @@ pub(crate) fn give_offers(
             counted: !call.delivered,
             from: None,
             first: false,
+            follows: false,
             accepted_us: None,
         };
         let Some(pushed) = sockets.push_kept(master, launch, &call.frame) else {

@@ -308,6 +308,9 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
         directory.offers_change(channel, |offers| offers.give_to(key, due));
         todo.push(Todo::Arm(channel));
     }
+    if let Role::Viewer(client_id) = &role {
+        directory.viewer_came(channel, client_id);
+    }
     todo.push(Todo::Deliver(channel, role));
 }
 

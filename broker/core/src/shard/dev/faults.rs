@@ -662,6 +662,7 @@ mod held_tests {
                 counted: true,
                 from: None,
                 first: false,
+                follows: false,
                 accepted_us: None,
             },
             payload: vec![b'A'; bytes].into(),

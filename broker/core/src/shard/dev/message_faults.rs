@@ -91,6 +91,7 @@ fn misdirect(mut parts: Parts<'_>, passing: &Passing<'_>, viewer: &str, at: Mome
     let passing = Passing {
         launch: Launch {
             order: accepted.order,
+            follows: accepted.follows,
             sender_bytes: u16::try_from(sender.map_or(0, str::len)).unwrap_or(u16::MAX),
             ..passing.launch
         },
@@ -295,6 +296,7 @@ pub(crate) fn release(mut parts: Parts<'_>, message: HeldMessage, at: Moment) {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
         order: accepted.map_or(message.launch.order, |accepted| accepted.order),
+        follows: accepted.is_some_and(|accepted| accepted.follows),
         ..message.launch
     };
     let passing = Passing {

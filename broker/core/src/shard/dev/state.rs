@@ -317,7 +317,7 @@ impl Fate {
         match route {
             Route::To(_) => Self::Delivered,
             Route::Keep(_) => Self::Kept,
-            Route::AnswersCall | Route::TooLateForCall => Self::Call,
+            Route::AnswersCall | Route::ForCall => Self::Call,
         }
     }
 

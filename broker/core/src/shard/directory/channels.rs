@@ -1,7 +1,7 @@
 //! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
 
 use crate::channel::rates::Metered;
-use crate::channel::{Channel, Life, Route, unanswered::Unanswered};
+use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
@@ -314,6 +314,8 @@ pub(crate) struct Accepted {
     pub(crate) route: Route,
     /// Whether messages waited for an offer that it answers or replaces.
     pub(crate) releases: bool,
+    /// See [`crate::session::outbox::Launch`].
+    pub(crate) follows: bool,
 }
 
 impl Directory {
@@ -337,7 +339,16 @@ impl Directory {
             Some(id) => (Role::Viewer, id),
         };
         // First: a newer offer follows what waits for the older one, even if that is over.
-        let route = live.route(role, action, viewer);
+        let mut route = live.route(role, action, viewer);
+        if route == Route::Keep(Towards::Viewer)
+            && action == Action::IceCandidate
+            && live.members.viewer(viewer).is_none()
+            && self.waits.has_ended(key, viewer, now)
+        {
+            route = Route::ForCall;
+        }
+        let follows =
+            role == Role::Viewer && action == Action::IceCandidate && live.unanswered.is_of(viewer);
         let releases = match role {
             Role::Master if !live.unanswered.is_empty() => {
                 self.change_offers(key, |offers| offers.end(viewer))
@@ -353,6 +364,7 @@ impl Directory {
             expires,
             route,
             releases: releases == Some(true),
+            follows,
         })
     }
 

@@ -105,6 +105,7 @@ impl Directory {
                     towards,
                     passage: Passage::Evicted,
                     bytes,
+                    candidates: None,
                 };
                 books.note().went(at, key, passed, viewer, None);
             }
@@ -452,10 +453,18 @@ impl Directory {
         let call = take(&mut channel.live_mut()?.calls)?;
         let account = channel.record.arn.account();
         self.waits.end(account, (key, call.order));
+        let ttl_ms = u64::from(channel.record.ttl_seconds) * 1000;
+        let until = call.expires.after(ttl_ms);
+        self.waits.remember(key, call.sender.clone(), until);
         if call.given.is_none() && self.news.is_watched(channel.hooks) {
             self.news.changed(key, (Cause::Served, None));
         }
         Some(call)
+    }
+
+    /// A viewer has connected: what a master sends to its client id is for no call that ended.
+    pub(crate) fn viewer_came(&mut self, key: ChannelKey, client_id: &str) {
+        self.waits.forget(key, client_id);
     }
 
     /// The current master of a channel, and the calls accepted before `before` whose offers it has not got, oldest

@@ -16,11 +16,12 @@
 
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
 use crate::limits::{
-    CALL_PLACES_PER_WAITING_CALL, LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, lists_under_way,
-    lists_waiting,
+    CALL_PLACES_PER_WAITING_CALL, ENDED_CALLS_MAX, LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN,
+    lists_under_way, lists_waiting,
 };
+use crate::shard::PageQuestion;
 use crate::shard::shares::Shares;
-use crate::{shard::PageQuestion, time::Moment};
+use crate::time::{Moment, Now};
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -37,7 +38,12 @@ pub(crate) struct Waits {
     most: usize,
     /// Calls of other shards that were taken in and not confirmed to be over, and where they are or were.
     places: HashMap<CallRef, Call, RandomState>,
+    /// Calls that ended, the oldest first, as long as the master may send candidates for them.
+    ended: VecDeque<EndedCall>,
 }
+
+/// A call that ended: its channel, its sender, and until when that is remembered.
+type EndedCall = (ChannelKey, Box<str>, Now);
 
 /// The room for one more call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +63,31 @@ impl Waits {
             waiting: 0,
             most,
             places: HashMap::with_hasher(hasher),
+            ended: VecDeque::new(),
         }
+    }
+
+    /// A call has ended. Of too many the oldest is forgotten: candidates for it are kept as for a viewer.
+    pub(crate) fn remember(&mut self, channel: ChannelKey, sender: Box<str>, until: Now) {
+        self.forget(channel, &sender);
+        if self.ended.len() >= ENDED_CALLS_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((channel, sender, until));
+    }
+
+    /// A client id is no longer that of a call that ended.
+    pub(crate) fn forget(&mut self, channel: ChannelKey, sender: &str) {
+        let is_it = |(on, of, _): &EndedCall| *on == channel && **of == *sender;
+        self.ended.retain(|call| !is_it(call));
+    }
+
+    /// Whether a client id is that of a call that ended.
+    #[cold]
+    pub(crate) fn has_ended(&mut self, channel: ChannelKey, sender: &str, now: Now) -> bool {
+        while (self.ended.pop_front_if(|(.., until)| *until <= now)).is_some() {}
+        let mut ended = self.ended.iter();
+        ended.any(|(on, of, until)| *on == channel && **of == *sender && now < *until)
     }
 
     /// Whether one more call of another shard may wait.

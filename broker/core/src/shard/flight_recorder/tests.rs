@@ -82,10 +82,28 @@ fn messages_come_out_of_their_notes_as_they_went_in() {
                     towards,
                     passage,
                     bytes: 7,
+                    candidates: None,
                 };
                 assert_eq!(Passed::of_detail(passed.detail(), 7), passed);
             }
         }
+    }
+    for (candidates, wanted) in [
+        (None, None),
+        (Some(0), Some(0)),
+        (Some(4), Some(4)),
+        (Some(999), Some(126)),
+    ] {
+        let passed = Passed {
+            candidates,
+            ..Passed::of_detail(0, 7)
+        };
+        let first = LOW | 256 << SHIFT | passed.looked();
+        assert_eq!(
+            name_and_candidates(first),
+            (256, wanted),
+            "beside the longest name"
+        );
     }
     let [low, high] = halves(0x0123_4567);
     assert_eq!((low >> SHIFT, high >> SHIFT), (0x4567, 0x0123));

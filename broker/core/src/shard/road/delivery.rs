@@ -8,7 +8,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::Launch;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::flight_recorder::{Passage, Passed, look_into};
 use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{Parts, Passing, Sender, Undelivered, away_from};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
@@ -141,6 +141,7 @@ pub(crate) fn route<'a>(
         counted: true,
         from: viewer.map(|_| sender.session),
         first: sender.first,
+        follows: accepted.follows,
         accepted_us: NonZeroU32::new(at.micros),
     };
     let passing = Passing {
@@ -186,7 +187,7 @@ pub(crate) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at:
             })
         }
         Route::AnswersCall => answer_call(directory, books, todo, passing, at),
-        Route::TooLateForCall => return passing.too_late(books, at),
+        Route::ForCall => return passing.drop(books, Passage::ForCall, at),
     };
     if let Err(fault) = refused {
         status(sockets, books, todo, passing.status_of(), fault, at);
@@ -253,11 +254,24 @@ fn push(
         Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
         Err(NoRoom::TooLong) => return too_long(sockets, books, todo, to, passing, at),
     };
-    let passed = passing.passed(Passage::Relayed, bytes);
+    let mut passed = passing.passed(Passage::Relayed, bytes);
+    if passing.launch.action != Action::IceCandidate {
+        passed.candidates = look_into_first(sockets, to, passing);
+    }
     books
         .note()
         .relayed(at, passing.channel, passed, passing.from, to);
     books.count_queued(queued);
+}
+
+/// The candidates in the first offer of a viewer, and in the first answer for it: later ones are not looked into.
+#[cold]
+fn look_into_first(sockets: &Sockets, to: SessionKey, passing: &Passing<'_>) -> Option<usize> {
+    let launch = &passing.launch;
+    let recipient = sockets.session(to).and_then(Session::open);
+    let is_answered = recipient.is_none_or(|it| it.tally.answered_ms().is_some());
+    let is_first = launch.first || launch.action == Action::SdpAnswer && !is_answered;
+    is_first.then(|| look_into(launch.action, passing.delivery.payload))?
 }
 
 /// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent. Another
@@ -385,7 +399,7 @@ fn answer_call(
         passing.end(books, Outcome::Delivered);
         passing.note(books, Passage::AnsweredCall, at);
     } else {
-        passing.too_late(books, at);
+        passing.drop(books, Passage::TooLateForCall, at);
     }
     Ok(())
 }
@@ -423,6 +437,7 @@ pub(crate) fn end_late(
         towards: away_from(&sender.role),
         passage: Passage::Late,
         bytes,
+        candidates: None,
     };
     books
         .note()

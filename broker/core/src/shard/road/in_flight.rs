@@ -4,12 +4,15 @@ use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::{outbox::Launch, web_socket::Role};
-use crate::shard::flight_recorder::{Passage, Passed};
+use crate::shard::flight_recorder::{Passage, Passed, look_into};
 use crate::shard::road::service_messages::{StatusOf, decline};
 use crate::shard::todo::{Declined, Deferred, TodoList};
 use crate::shard::{Books, Directory, Sockets};
 use crate::{channel::Towards, journal::Unaccepted, session::Session, time::Moment};
-use codec::{identifiers::CorrelationId, signal::Delivery};
+use codec::{
+    identifiers::CorrelationId,
+    signal::{Action, Delivery},
+};
 use std::rc::Rc;
 
 /// The sender of a message.
@@ -40,6 +43,7 @@ impl Passing<'_> {
             towards: self.towards(),
             passage,
             bytes,
+            candidates: None,
         }
     }
 
@@ -61,7 +65,8 @@ impl Passing<'_> {
 
     /// Notes what became of it, when that is not that it goes to another connection.
     pub(crate) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
-        let passed = self.passed(passage, self.delivery.frame_bytes());
+        let mut passed = self.passed(passage, self.delivery.frame_bytes());
+        passed.candidates = look_into(self.launch.action, self.delivery.payload);
         books
             .note()
             .came(at, self.channel, passed, self.from, self.viewer());
@@ -115,10 +120,10 @@ impl Passing<'_> {
         books.count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// It is for an Alexa call that is over, or that takes no candidates.
-    pub(crate) fn too_late(&self, books: &mut Books, at: Moment) {
+    /// It is for an Alexa call that does not take it.
+    pub(crate) fn drop(&self, books: &mut Books, passage: Passage, at: Moment) {
         self.end(books, Outcome::Withdrawn);
-        self.note(books, Passage::TooLateForCall, at);
+        self.note(books, passage, at);
     }
 
     /// It as it is kept for an absent recipient.
@@ -231,6 +236,7 @@ pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
         sender_bytes,
         from,
         first,
+        follows: _,
         call: _,
         counted: _,
         accepted_us: _,
@@ -257,6 +263,7 @@ pub(crate) fn kept_launch(message: &Message) -> Launch {
         counted: true,
         from: message.from,
         first: message.first,
+        follows: message.action == Action::IceCandidate,
         accepted_us: None,
     }
 }

@@ -1,20 +1,20 @@
 //! Offers that a master had and did not answer go once more to its next connection: see [`crate::channel::unanswered`].
 
-use crate::channel::Channel;
-use crate::channel::{Towards, unanswered::Offer};
+use crate::channel::unanswered::{Candidate, Offer};
+use crate::channel::{Channel, Towards};
 use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::Launch;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::flight_recorder::{Passage, Passed};
-use crate::shard::road::in_flight::Parts;
+use crate::shard::road::in_flight::{Parts, viewer_of};
 use crate::shard::sockets::unconfirmed::Offers;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
 use codec::signal::Action;
 
-/// A master has confirmed these offers: their places in the order of acceptance, with their frames.
+/// A master has confirmed these offers, and candidates that may be of one.
 pub(crate) fn remember(
     parts: Parts<'_>,
     (channel, master): (ChannelKey, SessionKey),
@@ -30,7 +30,16 @@ pub(crate) fn remember(
     // One that lost its slot meanwhile may have gone without an answer.
     let now_master = directory.master_of(channel).filter(|now| *now != master);
     let then = now_master.map(|by| (by, sockets.repeats_at(by, at.now)));
-    for (order, frame) in offers {
+    for (launch, frame) in offers {
+        let order = launch.order;
+        if launch.action == Action::IceCandidate {
+            let viewer = viewer_of(&Role::Master, &frame, launch.sender_bytes).to_owned();
+            let is_senders = |offer: &Offer| sockets.is_sender(offer, launch.from);
+            directory.offers_change(channel, |offers| {
+                offers.followed(&viewer, Candidate { order, frame }, is_senders);
+            });
+            continue;
+        }
         let mut of = None;
         directory.offers_change(channel, |offers| {
             if offers.expire(at.now) {
@@ -65,6 +74,14 @@ impl Sockets {
         viewer == offer.from || is_newer && self.caller_of(viewer) == offer.caller
     }
 
+    /// Whether a candidate of this connection is one of an offer: it sent that, or is open and of the same caller.
+    fn is_sender(&self, offer: &Offer, from: Option<SessionKey>) -> bool {
+        let is_open = |from| self.session(from).and_then(Session::open).is_some();
+        from.is_some_and(|from| {
+            from == offer.from || is_open(from) && self.caller_of(from) == offer.caller
+        })
+    }
+
     /// The caller of a viewer's connection, if it has a part of its own.
     fn caller_of(&self, viewer: SessionKey) -> Option<CallerId> {
         self.session(viewer).and_then(Session::open)?.caller
@@ -81,7 +98,8 @@ impl Directory {
     }
 }
 
-/// Gives the offers of a channel that are due to its master once more; their viewers' other messages follow.
+/// Gives the offers of a channel that are due to its master once more, each with its candidates; their viewers' other
+/// messages follow.
 pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
     let Parts {
         sockets,
@@ -107,28 +125,35 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         if !waits || frame.is_empty() {
             continue;
         }
-        let launch = Launch {
-            action: Action::SdpOffer,
-            expires: offer.expires,
-            order: offer.order,
-            sender_bytes: u16::try_from(offer.viewer.len()).unwrap_or(u16::MAX),
-            from: Some(offer.from),
-            first: false,
-            call: false,
-            counted: false,
-            accepted_us: None,
-        };
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
-        sockets.push_copy(books, master, launch, frame.len(), write);
-        let passed = Passed {
-            action: Some(Action::SdpOffer),
-            towards: Towards::Master,
-            passage: Passage::Repeated,
-            bytes: frame.len(),
-        };
-        books
-            .note()
-            .went(at, channel, passed, &offer.viewer, Some(master));
+        let candidates = offer.candidates.iter();
+        let candidates = candidates.map(|one| (Action::IceCandidate, one.order, &*one.frame));
+        let first = (Action::SdpOffer, offer.order, &*frame);
+        for (action, order, frame) in std::iter::once(first).chain(candidates) {
+            let launch = Launch {
+                action,
+                expires: offer.expires,
+                order,
+                sender_bytes: u16::try_from(offer.viewer.len()).unwrap_or(u16::MAX),
+                from: Some(offer.from),
+                first: false,
+                follows: false,
+                call: false,
+                counted: false,
+                accepted_us: None,
+            };
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
+            sockets.push_copy(books, master, launch, frame.len(), write);
+            let passed = Passed {
+                action: Some(action),
+                towards: Towards::Master,
+                passage: Passage::Repeated,
+                bytes: frame.len(),
+                candidates: None,
+            };
+            books
+                .note()
+                .went(at, channel, passed, &offer.viewer, Some(master));
+        }
     }
     todo.push(Todo::Deliver(channel, Role::Master));
     todo.push(Todo::Arm(channel));

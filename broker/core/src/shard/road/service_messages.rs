@@ -122,6 +122,7 @@ pub(crate) fn decline(
         towards: declined.towards,
         passage: Passage::Unaccepted(declined.reason),
         bytes: declined.bytes,
+        candidates: None,
     };
     let about = (viewer, declined.most);
     let note = books.note();

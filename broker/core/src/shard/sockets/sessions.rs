@@ -790,6 +790,7 @@ mod invariants_tests {
             counted: true,
             from: None,
             first: false,
+            follows: false,
             accepted_us: None,
         };
         sockets.push_kept(master, launch, b"frame");

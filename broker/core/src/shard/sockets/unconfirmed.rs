@@ -32,18 +32,19 @@ pub(crate) struct Unconfirmed {
     pub(crate) doubtful: usize,
     /// Masters that were reported gone.
     gone: BTreeMap<SessionKey, Gone>,
-    /// Offers that were confirmed; empty between two inputs.
+    /// Offers that were confirmed, and their candidates; empty between two inputs.
     offers: Offers,
 }
 
-/// Frames of offers, each with the place of its launch in the order of all.
-pub(crate) type Offers = Vec<(u64, Box<[u8]>)>;
+/// Offers and candidates of viewers, each with its frame.
+pub(crate) type Offers = Vec<(Launch, Box<[u8]>)>;
 
-/// Notes an offer of a viewer that was confirmed, where that is asked for.
+/// Notes an offer of a viewer that was confirmed, or a candidate of one without an answer, where that is asked for.
 fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
-    let is_viewers = launch.action == Action::SdpOffer && launch.from.is_some() && launch.counted;
+    let is_meant = launch.action == Action::SdpOffer || launch.follows;
+    let is_viewers = is_meant && launch.from.is_some() && launch.counted;
     if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
-        offers.push((launch.order, ws::whole(frame)));
+        offers.push((*launch, ws::whole(frame)));
     }
 }
 
@@ -198,7 +199,7 @@ impl Sockets {
         (session.role() == Some(&Role::Master)).then(Vec::new)
     }
 
-    /// The offers that were confirmed since the last call: their places in the order of acceptance, with their frames.
+    /// The offers that were confirmed since the last call, and their candidates.
     pub(crate) fn take_offers(&mut self) -> Offers {
         std::mem::take(&mut self.unconfirmed.offers)
     }

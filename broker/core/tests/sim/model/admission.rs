@@ -130,6 +130,7 @@ impl Model {
             unanswered: Vec::new(),
             pending: Vec::new(),
             calls: Vec::new(),
+            ended_calls: Vec::new(),
             taken: BTreeMap::new(),
             life: Life::Creating,
             version: None,
@@ -199,6 +200,9 @@ impl Model {
         };
         let holders = slots.held.iter().filter(|held| held.slot == viewer);
         let holders: Vec<ConnId> = holders.map(|held| held.by).collect();
+        slots
+            .ended_calls
+            .retain(|(id, _)| Some(id) != viewer.as_ref());
         if viewer.is_none() {
             self.offers_go_to(channel, id);
         }

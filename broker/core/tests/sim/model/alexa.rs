@@ -182,6 +182,7 @@ impl Model {
         }
         self.met("Alexa call made room for another channel's");
         let call = self.channels[channel].calls.pop().expect("it has most");
+        self.remember_call(channel, &call);
         if call.given.is_none() && !call.delivered {
             self.unaccepted(home, Action::SdpOffer, Unaccepted::NoRoom);
         }
@@ -300,10 +301,19 @@ impl Model {
 
     /// An offer that no outbox ever had ends with its call.
     pub(crate) fn close_call(&mut self, channel: usize, call: &Waiting, outcome: Outcome) {
+        self.remember_call(channel, call);
         if call.given.is_none() && !call.delivered {
             let home = self.channels[channel].home;
             self.end(home, Action::SdpOffer, outcome);
         }
+    }
+
+    /// Candidates for a call that ended are for nobody.
+    fn remember_call(&mut self, channel: usize, call: &Waiting) {
+        let until = call.expires + self.channels[channel].ttl * 1000;
+        let ended = &mut self.channels[channel].ended_calls;
+        ended.retain(|(sender, _)| *sender != call.sender);
+        ended.push((call.sender.clone(), until));
     }
 
     /// Calls whose time is over are answered with nothing.

@@ -193,7 +193,17 @@ impl Model {
     fn is_for_call(&self, passing: &Passing) -> bool {
         let mut calls = self.channels[passing.channel].calls.iter();
         let waits = passing.sender.is_none() && calls.any(|call| call.sender == passing.recipient);
-        waits && passing.action != Action::SdpOffer
+        waits && passing.action != Action::SdpOffer || self.is_for_ended_call(passing)
+    }
+
+    /// Whether it is a candidate for a client id that is only that of a call that ended.
+    fn is_for_ended_call(&self, passing: &Passing) -> bool {
+        let channel = &self.channels[passing.channel];
+        let mut ended = channel.ended_calls.iter();
+        passing.sender.is_none()
+            && passing.action == Action::IceCandidate
+            && !channel.viewers.contains_key(&passing.recipient)
+            && ended.any(|(sender, until)| *sender == passing.recipient && self.now < *until)
     }
 
     /// The connection that a message goes to, if it goes to one.
@@ -252,8 +262,11 @@ impl Model {
             return;
         }
         if self.is_for_call(passing) {
+            if self.is_for_ended_call(passing) {
+                self.met("candidate for an Alexa call that has ended");
+            }
             self.met("candidate for an Alexa call");
-            self.record_passing(passing, Passage::TooLateForCall);
+            self.record_passing(passing, Passage::ForCall);
             self.end(shard, action, Outcome::Withdrawn);
             return;
         }

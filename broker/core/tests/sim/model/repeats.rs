@@ -1,10 +1,13 @@
 //! Offers that a master had and did not answer: its next connection gets each once more. See codec/PROTOCOL.md, KEEP-9.
 
 use super::messages::Passing;
-use super::{ConnId, Model, Queued};
+use super::{ConnId, Model, Queued, Stage};
 use broker_core::journal::EndReason;
-use broker_core::limits::{UNANSWERED_BYTES_PARTS, UNANSWERED_PER_CHANNEL_MAX};
-use broker_core::shard::Passage;
+use broker_core::limits::{
+    UNANSWERED_BYTES_PARTS, UNANSWERED_CANDIDATES_MAX, UNANSWERED_PER_CHANNEL_MAX,
+};
+use broker_core::shard::{AwaitedMaster, Passage};
+use broker_core::time::Now;
 use codec::signal::Action;
 use std::collections::BTreeMap;
 
@@ -15,6 +18,8 @@ pub(crate) struct Unanswered {
     from: ConnId,
     /// Counted from when it went on its way, if a test held it back.
     expires: u64,
+    /// The candidates that followed it and were confirmed.
+    candidates: Vec<usize>,
     stage: Offered,
     /// It made room for others.
     forgotten: bool,
@@ -52,6 +57,18 @@ impl Model {
     pub(crate) fn holds(&self, channel: usize, viewer: &str) -> bool {
         let mut offers = self.channels[channel].unanswered.iter();
         offers.any(|offer| offer.is_due() && offer.viewer == viewer)
+    }
+
+    /// The master that gets the offer of a viewer's connection again.
+    pub(crate) fn awaited(&self, channel: usize, id: ConnId) -> Option<AwaitedMaster> {
+        let viewer = self.conns[id].ws.as_ref()?.viewer.as_ref()?;
+        let mut offers = self.channels[channel].unanswered.iter();
+        let offer = offers.find(|offer| offer.viewer == *viewer && !offer.forgotten)?;
+        match offer.stage {
+            Offered::UnderWay => None,
+            Offered::Had => Some(AwaitedMaster::Next),
+            Offered::Due(_, at) => Some(AwaitedMaster::Current(Now(at))),
+        }
     }
 
     /// Some offers of a channel are over. Whether messages waited for one.
@@ -96,6 +113,7 @@ impl Model {
             viewer: viewer.clone(),
             from,
             expires,
+            candidates: Vec::new(),
             stage: Offered::UnderWay,
             forgotten: false,
             closed: false,
@@ -125,6 +143,10 @@ impl Model {
             return false;
         };
         let channel = ws.channel;
+        if ws.viewer.is_none() && message.action == Action::IceCandidate && queued.counted {
+            self.notes_candidate(channel, queued.number);
+            return false;
+        }
         if ws.viewer.is_some() || !offer || !queued.counted || !self.channels[channel].alive {
             return false;
         }
@@ -145,6 +167,27 @@ impl Model {
             self.met("offer over when another one was confirmed: what waited for it goes");
         }
         waited
+    }
+
+    /// A master has a candidate: it is kept with the offer that it followed.
+    fn notes_candidate(&mut self, channel: usize, number: usize) {
+        let message = &self.messages[number];
+        let Some(by) = message.by.filter(|_| self.channels[channel].alive) else {
+            return;
+        };
+        let is_open = self.conns[by].ws.is_some() && matches!(self.conns[by].stage, Stage::Open);
+        let mut offers = self.channels[channel].unanswered.iter_mut();
+        let offer = offers.find(|offer| {
+            let had = offer.stage != Offered::UnderWay && !offer.forgotten;
+            let same = offer.viewer == message.viewer && offer.number < number;
+            had && same && (offer.from == by || is_open)
+        });
+        let Some(offer) = offer else { return };
+        offer.candidates.push(number);
+        if offer.candidates.len() > UNANSWERED_CANDIDATES_MAX {
+            offer.candidates.remove(0);
+        }
+        self.forget_too_many(self.channels[channel].home);
     }
 
     /// A master has an offer, and so whatever its viewer sent before: that is kept no longer.
@@ -224,6 +267,11 @@ impl Model {
                     self.met("offer given once more");
                     self.record_kept(channel, offer.number, Passage::Repeated, Some(master));
                     self.copy(master, offer.number);
+                    for number in offer.candidates {
+                        self.met("candidate given once more with its offer");
+                        self.record_kept(channel, number, Passage::Repeated, Some(master));
+                        self.copy(master, number);
+                    }
                 } else {
                     self.met("offer not given once more: nobody waits");
                 }
@@ -237,7 +285,9 @@ impl Model {
         let most = self.settings.pending_bytes_of_shard() / UNANSWERED_BYTES_PARTS;
         loop {
             let has = |offer: &Unanswered| offer.stage != Offered::UnderWay && !offer.forgotten;
-            let bytes = |offer: &Unanswered| self.messages[offer.number].bytes();
+            let bytes = |offer: &Unanswered| {
+                self.messages[offer.number].bytes() + self.bytes_of(&offer.candidates)
+            };
             let mut accounts: BTreeMap<&str, (usize, Vec<_>)> = BTreeMap::new();
             for (place, channel) in self.channels.iter().enumerate() {
                 let own = channel.unanswered.iter().filter(|offer| has(offer));
@@ -255,6 +305,12 @@ impl Model {
             let (.., all) = by_bytes.max().expect("somebody has them");
             let (.., payer) = *all.iter().max().expect("it has some");
             let offers = &mut self.channels[payer].unanswered;
+            let mut with_any = offers.iter_mut().filter(|it| !it.candidates.is_empty());
+            if let Some(offer) = with_any.next() {
+                offer.candidates.clear();
+                self.met("candidates of an offer without an answer forgotten: no room");
+                continue;
+            }
             let first = offers.iter().position(has).expect("it has bytes");
             if offers[first].is_due() {
                 offers[first].forgotten = true; // what waits for it goes when it is due

@@ -116,6 +116,8 @@ pub(crate) struct Channel {
     /// Kept messages of all keys, in the order of acceptance.
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
+    /// The senders of calls that ended, and until when that is remembered.
+    pub(crate) ended_calls: Vec<(String, u64)>,
     pub(crate) taken: quotas::Taken,
     pub(crate) life: changes::Life,
     /// As the store was given it; and by which change it is yet to be seen.

@@ -145,7 +145,7 @@ fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         "it left 19.5 s after its offer, and no master had connected"
     );
     ring.explain(0, of(&[Hint::Expired(60_000.0)]));
-    ring.explain(7, of(&[Hint::NoMasterCandidates]));
+    ring.explain(7, of(&[Hint::NoCandidates(NO_MASTER_CANDIDATES)]));
     assert_eq!(says(&ring), Hint::Expired(60_000.0).to_string());
     assert_eq!(ring.version, version + 2);
     let row = |trouble, reason, hints: &[Hint]| Row {

@@ -39,7 +39,7 @@ fn unaccepted() -> Unaccepteds {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn the_table_of_hints() {
     const DONE: &str = "signaling took 62 ms; what fails after it is ICE or TURN, not the broker";
-    let cases: [(&str, Facts, &[&str]); 26] = [
+    let cases: [(&str, Facts, &[&str]); 31] = [
         ("a session as it should be", answered(), &[DONE]),
         (
             "an offer that waited",
@@ -173,12 +173,12 @@ fn the_table_of_hints() {
             "a master that connected again",
             Facts {
                 arrived: Some(3.0),
-                replaced: Some(303.0),
+                replaced: Some((303.0, Again::Not("[signaling] repeat_offers is off"))),
                 ..offered()
             },
             &[
                 "the master connected again 300 ms after the offer had gone to it: its new connection does not \
-                 get that offer again",
+                 get that offer again, since [signaling] repeat_offers is off",
                 "the offer went to the master 10.0 s ago, and it has sent nothing to this viewer",
             ],
         ),
@@ -192,6 +192,73 @@ fn the_table_of_hints() {
                 "the master has sent no ICE candidates: unless its answer contains them, ICE has no address to \
                  try",
                 DONE,
+            ],
+        ),
+        (
+            "no candidates of the master, in its answer neither",
+            Facts {
+                master_candidates: 0,
+                in_answer: Some(0),
+                ..answered()
+            },
+            &[
+                "the master has sent no ICE candidates, and its answer contains none: ICE has no address of it to \
+                 try",
+                DONE,
+            ],
+        ),
+        (
+            "candidates of the master in its answer",
+            Facts {
+                master_candidates: 0,
+                in_answer: Some(4),
+                ..answered()
+            },
+            &[DONE],
+        ),
+        (
+            "no candidates anywhere",
+            Facts {
+                viewer_candidates: 0,
+                master_candidates: 0,
+                in_offer: Some(0),
+                in_answer: Some(0),
+                ..answered()
+            },
+            &[
+                "neither side has sent ICE candidates, and neither offer nor answer contains any: ICE has no \
+                 address to try",
+                DONE,
+            ],
+        ),
+        (
+            "a client that cannot take GO_AWAY",
+            Facts {
+                told_to_go: Some(9_000.0),
+                left: Some(9_012.0),
+                ended: Some(EndReason::PeerGone),
+                ..answered()
+            },
+            &[
+                "the client ended within 12 ms of GO_AWAY, which asks it to connect again: if it does not come \
+                 back, set [clients] go_away = false for it",
+                DONE,
+            ],
+        ),
+        (
+            "a call over HTTP",
+            Facts {
+                whole: true,
+                absent: true,
+                call: Some(HttpCall {
+                    answered: Some(Some(4)),
+                    dropped: 3,
+                }),
+                ..Facts::default()
+            },
+            &[
+                "a call of SendAlexaOfferToMaster by this client id was answered, with 4 ICE candidates in the \
+                 answer; of its master 3 ICE candidates apart from the answer came to nothing: a call takes none",
             ],
         ),
         (
@@ -315,6 +382,53 @@ fn the_table_of_hints() {
     for (name, facts, wanted) in cases {
         let got: Vec<String> = hints(&facts).iter().map(Hint::to_string).collect();
         assert_eq!(got, wanted, "{name}");
+    }
+}
+
+#[test]
+fn what_becomes_of_an_offer_whose_master_connected_again() {
+    for (again, says) in [
+        (
+            Again::Given(2_010.0, 1),
+            "its new connection got that offer again 2.0 s later, with 1 ICE candidate",
+        ),
+        (
+            Again::Due(1_200.0, 2_000.0),
+            "its new connection gets that offer again in 1.2 s, when it has been open for 2.0 s",
+        ),
+        (
+            Again::Next(2_000.0),
+            "the next connection that stays open for 2.0 s gets that offer again",
+        ),
+        (
+            Again::Returned,
+            "the former one had not confirmed it, so the new one got it",
+        ),
+    ] {
+        assert_eq!(again.to_string(), says);
+    }
+}
+
+/// One that hangs is found by a ping; one that ends long after is none.
+#[test]
+fn what_follows_go_away_is_said_where_it_follows_soon() {
+    let facts = |left, ended| Facts {
+        told_to_go: Some(1_000.0),
+        left: Some(left),
+        ended,
+        ..Facts::default()
+    };
+    let hung = ended_after_go_away(&facts(91_000.0, Some(EndReason::Unanswered)));
+    assert_eq!(
+        hung,
+        Some(Hint::EndedAfterGoAway(90_000.0, "answered no ping"))
+    );
+    for (left, ended) in [
+        (4_000.0, Some(EndReason::PeerClosed)),
+        (1_100.0, Some(EndReason::Drain)),
+        (1_100.0, None),
+    ] {
+        assert_eq!(ended_after_go_away(&facts(left, ended)), None);
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
-use crate::side::trace::hints::Unaccepteds;
+use crate::side::trace::hints::{HttpCall, Unaccepteds};
 use broker_core::shard::RoleBy;
+use broker_core::time::Now;
 
 /// The events read of a channel, written down in the order in which they happened.
 #[derive(Default)]
@@ -59,6 +60,7 @@ fn peer(number: u64, id: &str, opened_us: u64) -> TracePeer {
     TracePeer {
         unconfirmed: false,
         by_tcp: false,
+        offer: None,
         session: session(number),
         client_id: client_id.map(Box::from),
         mark: client_id.map(mark),
@@ -79,6 +81,7 @@ fn relayed(action: Action, towards: Towards, from: u64, to: u64) -> TraceKind {
         passage: Passage::Relayed,
         bytes: 100,
         most: 0,
+        candidates: None,
         from: Some(session(from)),
         to: Some(session(to)),
         mark: None,
@@ -94,6 +97,7 @@ fn came(action: Action, passage: Passage, from: u64) -> TraceKind {
         passage,
         bytes: 100,
         most: 0,
+        candidates: None,
         from: Some(session(from)),
         to: None,
         mark: None,
@@ -109,6 +113,7 @@ fn sent_to(id: &str, action: Action, passage: Passage, from: u64, named: bool) -
         passage,
         bytes: 100,
         most: 0,
+        candidates: None,
         from: Some(session(from)),
         to: None,
         mark: Some(mark(id)),
@@ -124,6 +129,7 @@ fn faulty(reason: Unaccepted) -> TraceKind {
         passage: Passage::Unaccepted(reason),
         bytes: 0,
         most: 0,
+        candidates: None,
         from: Some(session(9)),
         to: None,
         mark: None,
@@ -145,6 +151,7 @@ fn became(
         passage,
         bytes: 100,
         most: 0,
+        candidates: None,
         from: None,
         to: to.map(session),
         mark: Some(mark(id)),
@@ -418,9 +425,99 @@ fn a_master_counts_as_replaced_between_the_offer_and_its_answer_only() {
             script.at(at_us, relayed(ANSWER, DOWN, 9, 1));
         }
         let story = script.read(9000);
-        let found = story.viewers[0].facts.replaced;
+        let found = story.viewers[0].facts.replaced.map(|(at, _)| at);
         assert_eq!(found, replaced, "{second} {answer:?}");
     }
+}
+
+/// The conditions of KEEP-9: what the events show, else what the shard has of the offer.
+#[test]
+fn what_becomes_of_the_offer_of_a_replaced_master_follows_from_its_condition() {
+    let again_of = |more: &[(u64, TraceKind)], offer, repeats_after_ms| {
+        let mut script = Script::default();
+        script.0.repeats_after_ms = repeats_after_ms;
+        script
+            .joins(0, 8, "")
+            .joins(1000, 1, "v1")
+            .at(2000, relayed(OFFER, UP, 1, 8))
+            .joins(3000, 9, "")
+            .is_connected(9, "", 3000);
+        script.0.connected.push(TracePeer {
+            offer,
+            ..peer(1, "v1", 1000)
+        });
+        for (at_us, kind) in more {
+            script.at(*at_us, kind.clone());
+        }
+        let replaced = script.read(9000).viewers[0].facts.replaced;
+        replaced.map(|(_, again)| again.to_string())
+    };
+    let again = |action, to| became("v1", action, UP, Passage::Repeated, to);
+    let given = [
+        (5000, again(OFFER, Some(9))),
+        (5000, again(CANDIDATE, Some(9))),
+    ];
+    let returned = became("v1", OFFER, UP, Passage::Unconfirmed, Some(8));
+    let due = Some(AwaitedMaster::Current(Now(11)));
+    let not = |because: &str| {
+        format!("its new connection does not get that offer again, since {because}")
+    };
+    let cases: [(&[(u64, TraceKind)], _, String); 8] = [
+        (&given, None, Again::Given(2.0, 1).to_string()),
+        (&[(3000, returned)], None, Again::Returned.to_string()),
+        (
+            &[(2500, relayed(CANDIDATE, DOWN, 8, 1))],
+            None,
+            not("the master has sent this viewer an ICE candidate"),
+        ),
+        (
+            &[(3500, relayed(ANSWER, DOWN, 8, 1))],
+            None,
+            not("the master answered it before"),
+        ),
+        (
+            &[(3500, relayed(OFFER, UP, 1, 9))],
+            None,
+            not("the viewer has sent a newer one"),
+        ),
+        (&[], due, Again::Due(2.0, 2000.0).to_string()),
+        (
+            &[],
+            Some(AwaitedMaster::Next),
+            Again::Next(2000.0).to_string(),
+        ),
+        (
+            &[],
+            None,
+            not("its time was over, or it made room for others"),
+        ),
+    ];
+    for (more, offer, wanted) in cases {
+        assert_eq!(again_of(more, offer, Some(2000)), Some(wanted));
+    }
+    let off = again_of(&[], None, None);
+    assert_eq!(off, Some(not("[signaling] repeat_offers is off")));
+}
+
+/// What the master sends for a call is no viewer's.
+#[test]
+fn a_call_over_http_is_known_by_its_answer_and_by_what_was_dropped() {
+    let mut script = Script::default();
+    let mut answer = sent_to("echo", ANSWER, Passage::AnsweredCall, 9, true);
+    if let TraceKind::Message { candidates, .. } = &mut answer {
+        *candidates = Some(4);
+    }
+    script
+        .is_connected(9, "", 0)
+        .at(10, sent_to("echo", CANDIDATE, Passage::ForCall, 9, true))
+        .at(20, answer)
+        .at(30, sent_to("echo", CANDIDATE, Passage::ForCall, 9, true));
+    let facts = &script.read(90).viewers[0].facts;
+    let call = HttpCall {
+        answered: Some(Some(4)),
+        dropped: 2,
+    };
+    assert_eq!((facts.call, facts.master_candidates), (Some(call), 0));
 }
 
 #[test]
