@@ -105,7 +105,11 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         ..flags.clone()
     };
     let checked = checked(&flags).map_err(|error| Failure::Configuration(told(&error)))?;
-    for warning in &checked.warnings {
+    for warning in checked
+        .warnings
+        .iter()
+        .chain(&checked.settings.unadvertised())
+    {
         say(warning);
     }
     let principals = checked.credentials.as_ref().map(|it| &*it.credentials);

@@ -175,6 +175,7 @@ impl Model {
             paid: false,
             opened: now,
             heard: now,
+            went: now,
             pinged: None,
             told: false,
             notices,
