@@ -31,13 +31,13 @@ fn a_silent_client_is_pinged_and_each_answer_earns_another_ping() {
          time 44s                                 |
          time 2s                                  | m < ping
          m > pong                                 |
-         time 43s                                 |
-         time 2s                                  | m < ping
-         # what is between them may end a connection to which nothing goes
          time 44s                                 |
          time 2s                                  | m < ping
-         time 9s                                  |
-         time 2s                                  | m < close 1001 Idle for too long
+         # what is between them may end a connection to which nothing goes
+         time 45s                                 |
+         time 1s                                  | m < ping
+         time 8s                                  |
+         time 1s                                  | m < close 1001 Idle for too long
          time 6s                                  | m < end",
     );
 }
