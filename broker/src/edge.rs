@@ -39,6 +39,7 @@ mod letters;
 mod limits;
 mod links;
 mod listeners;
+mod proxies;
 mod runtime;
 mod sessions;
 mod start;

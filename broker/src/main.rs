@@ -108,7 +108,9 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         ..flags.clone()
     };
     let checked = checked(&flags).map_err(|error| Failure::Configuration(told(&error)))?;
-    for warning in checked.warnings.iter().chain(&checked.notices) {
+    let unadvertised = checked.settings.unadvertised();
+    let warnings = checked.warnings.iter().chain(&checked.notices);
+    for warning in warnings.chain(&unadvertised) {
         say(warning);
     }
     let principals = checked.credentials.as_ref().map(|it| &*it.credentials);

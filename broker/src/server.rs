@@ -252,6 +252,9 @@ fn announce(
         tracing::debug!("memory: {term}");
     }
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
+    if let Some(warning) = settings.unadvertised() {
+        tracing::warn!("{warning}");
+    }
     if let Some(exposure) = settings.exposure() {
         tracing::warn!("{exposure} No signature is checked.");
     }
@@ -336,7 +339,16 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>
     let mut all = Vec::with_capacity(settings.listen.len() + 1);
     for place in 0..settings.listen.len() {
         let bound = listeners::bind(settings, settings.listen[place].addr)?;
-        settings.listen[place].addr = bound.addr;
+        let listen = &mut settings.listen[place];
+        if let Some(on) = settings
+            .proxy
+            .protocol_on
+            .iter_mut()
+            .find(|on| *on == listen)
+        {
+            on.addr = bound.addr;
+        }
+        listen.addr = bound.addr;
         all.push(bound);
     }
     // Behind those of clients, whose places in the list discovery knows.

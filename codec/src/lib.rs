@@ -16,6 +16,7 @@
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
 //! | [`sts`] | temporary credentials: the requests of AWS STS that are served, forms in and XML out |
+//! | [`proxy`] | what a proxy in front says of a client |
 //! | [`link`] | frames of one connection between two nodes that carries many clients |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(
@@ -35,6 +36,7 @@ pub mod json;
 pub mod limits;
 pub mod link;
 pub mod policy;
+pub mod proxy;
 pub mod signal;
 pub mod sigv4;
 pub mod sts;

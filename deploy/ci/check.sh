@@ -92,6 +92,7 @@ steps() {
   long 900 all-shard-counts "$service_files broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
   long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
     ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
+  long 600 all-proxies "$service_files broker/tests/live/proxies.rs deploy/proxy" ignored live 4 proxies::
   long 900 all-pages "README.md deploy/*.md deploy/testing deploy/broker.toml broker/src/config broker/src/config.rs broker/tests/live/clients/blocks*" ignored live 2 clients::blocks --skip readme
   long 900 all-browsers "$service_files broker/console broker/tests/live/client_browser.rs deploy/conformance/browser" \
     ignored live 2 client_browser:: "${gate_browsers[@]/#/--skip=}"

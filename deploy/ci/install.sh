@@ -22,6 +22,8 @@ debian_packages() {
   [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
   [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock
   [ -n "$(command -v haproxy)" ] || missing+=(haproxy)   # a balancer before the nodes
+  [ -x /usr/sbin/nginx ] || missing+=(nginx-light)   # proxies before a broker
+  [ -n "$(command -v caddy)" ] || missing+=(caddy)
   { [ -x /usr/sbin/mosquitto ] && [ -n "$(command -v mosquitto_sub)" ]; } || missing+=(mosquitto mosquitto-clients)   # calls of cameras by MQTT
   [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
   [ -n "$(command -v certutil)" ] || missing+=(libnss3-tools)   # a certificate in a browser
@@ -50,8 +52,8 @@ without_services() {
     chmod 755 "$policy"
   fi
   "$@" || code=$?
-  for service in coturn prometheus etcd haproxy mosquitto; do
-    case " $* " in *" $service "* | *" $service-server "*) systemctl disable "$service" 2>/dev/null || true ;; esac
+  for service in coturn prometheus etcd haproxy mosquitto nginx caddy; do
+    case " $* " in *" $service "* | *" $service-server "* | *" $service-light "*) systemctl disable "$service" 2>/dev/null || true ;; esac
   done
   return "$code"
 }

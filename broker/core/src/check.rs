@@ -407,6 +407,23 @@ pub enum Check {
                    look for firmware that asks before each call, or for two devices with one certificate."
     )]
     ThingClock = 86,
+    /// A header of the PROXY protocol came to a listener that awaits none.
+    #[strum(
+        message = "Let the proxy send none to this listener, or name the proxy's network in `[proxy] protocol_from`."
+    )]
+    ProxyUnexpected = 87,
+    /// The listener awaits a header of the PROXY protocol, and the address is not one of `[proxy] protocol_from`.
+    #[strum(
+        message = "Let it connect through the proxy or to another listener; if it is a proxy, add its network to \
+                   `protocol_from`."
+    )]
+    ProxyForeign = 88,
+    /// The connection of a proxy did not begin with a header of the PROXY protocol.
+    #[strum(
+        message = "Let the proxy send the PROXY protocol, version 1 or 2, to this listener: `send-proxy` of HAProxy, \
+                   `proxy_protocol on` of nginx. Its health checks, too."
+    )]
+    ProxyMalformed = 89,
 }
 
 /// The number of checks.

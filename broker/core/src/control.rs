@@ -22,6 +22,8 @@ pub struct EndpointRequest<'a> {
     pub host: &'a str,
     /// The connection that asks.
     pub peer: Peer,
+    /// Whether a proxy says that it was reached by the scheme of `peer`, as `host`.
+    pub proxied: bool,
     /// Whether a host that is the same for both roles is followed by a path that says the role (CON-2).
     pub role_path: bool,
 }
@@ -59,6 +61,7 @@ pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Id
             tls: false,
             inner: false,
         },
+        proxied: false,
         role_path: false,
     };
     url(settings, &asked, identity, Protocol::Wss)
@@ -99,6 +102,16 @@ fn url(
     };
     if let Some(fixed) = fixed {
         return [fixed, path].concat();
+    }
+    if asked.proxied {
+        let scheme = match (asked.peer.tls, web_socket) {
+            (true, true) => "wss",
+            (true, false) => "https",
+            (false, true) => "ws",
+            (false, false) => "http",
+        };
+        let host = named.as_deref().unwrap_or(asked.host);
+        return [scheme, "://", host, path].concat();
     }
     let own = settings.listen.get(usize::from(asked.peer.listener));
     let own = own.copied().filter(|_| settings.plain);
@@ -265,6 +278,7 @@ mod endpoint_tests {
             role,
             host,
             peer,
+            proxied: false,
             role_path: true,
         };
         let identity = Identity::new("us-west-2", "123456789012", "demo");

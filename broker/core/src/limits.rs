@@ -296,7 +296,7 @@ pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 64;
 /// Frames without effect that one connection may send within a second: pings, pongs, empty messages, and messages that
 /// are refused or throttled. A client that keeps to the protocol sends a few. More: close 1008. No configuration turns
 /// it off: a frame of 6 bytes costs as much as one that is relayed, and nothing else limits those.
-pub const IDLE_FRAMES_PER_SECOND_MAX: u16 = 200;
+pub const IDLE_FRAMES_PER_SECOND_MAX: u8 = 200;
 
 /// Pings of one receive that are each answered; beyond it only the latest is (RFC 6455 section 5.5.3 allows that).
 pub const PONGS_PER_RECEIVE_MAX: u32 = 16;

@@ -100,6 +100,12 @@ pub enum TurnedAway {
     BrokenTls,
     /// It left in the middle of the handshake, without an alert.
     LeftHandshake,
+    /// It sent a header of the PROXY protocol to a listener that awaits none.
+    ProxyUnexpected,
+    /// It is none of the proxies whose header a listener awaits; it is closed without an answer.
+    ProxyForeign,
+    /// It is one, and did not send such a header; the same.
+    ProxyMalformed,
 }
 
 /// An input to a machine.
@@ -232,6 +238,23 @@ pub trait Machine {
     /// [`Input::Gone`] follows.
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
         self.open(peer, at)
+    }
+
+    /// A session that was opened just now is that of a client elsewhere: so says the proxy in front of it.
+    fn comes_from(&mut self, session: SessionKey, client: SocketAddr) {
+        let _ = (session, client);
+    }
+
+    /// The address that the connection of a session counts for; `None` where only its socket knows.
+    fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
+        let _ = session;
+        None
+    }
+
+    /// The same of a session on its way to another shard.
+    fn remote_of(parcel: &Self::Parcel) -> Option<SocketAddr> {
+        let _ = parcel;
+        None
     }
 
     /// Takes a session out for another shard, a node or the side thread, after [`Output::HandOver`],

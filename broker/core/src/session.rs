@@ -9,6 +9,7 @@ use crate::id::{ChannelKey, TimerId};
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
 use crate::time::Now;
 use crate::{event::ConnectionRole, journal::EndReason, machine::Peer, settings::Timeouts};
+use codec::proxy::Unclear;
 use codec::ws::first_bytes;
 use http::{Http, HttpStage};
 use outbox::Outbox;
@@ -61,6 +62,30 @@ enum Entry {
 enum Remote {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
+    /// Of a request that a proxy passed on.
+    Forwarded(Box<Forwarded>),
+}
+
+/// What a proxy says of the client of one request.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    /// Where the proxy is.
+    pub(crate) proxy: SocketAddr,
+    /// Where the client is; the proxy again, where that is not clear.
+    pub(crate) client: SocketAddr,
+    /// Whether the client speaks TLS, if the proxy says so.
+    pub(crate) tls: Option<bool>,
+    /// Why it is not clear where the client is.
+    pub(crate) unclear: Option<Unclear>,
+}
+
+impl Remote {
+    fn of(remote: SocketAddr) -> Self {
+        match remote {
+            SocketAddr::V4(remote) => Self::V4(remote),
+            SocketAddr::V6(remote) => Self::V6(Box::new(remote)),
+        }
+    }
 }
 
 /// Whether bytes that wait for a socket go out.
@@ -111,10 +136,7 @@ impl Session {
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
-            remote: match peer.remote {
-                SocketAddr::V4(remote) => Remote::V4(remote),
-                SocketAddr::V6(remote) => Remote::V6(Box::new(remote)),
-            },
+            remote: Remote::of(peer.remote),
             listener: peer.listener,
             entry: match (peer.inner, peer.tls) {
                 (false, false) => Entry::Plain,
@@ -122,21 +144,10 @@ impl Session {
                 (true, false) => Entry::InnerPlain,
                 (true, true) => Entry::InnerTls,
             },
-            state: SessionState::Http(Box::new(Http::new(
-                if peer.tls {
-                    HttpStage::AwaitTls
-                } else {
-                    HttpStage::AwaitHead
-                },
-                deadline,
-            ))),
+            state: SessionState::Http(Box::new(Http::new(HttpStage::AwaitHead, deadline))),
             outbox: Outbox::default(),
             timer: TimerId::default(),
-            place: if peer.tls {
-                ConnectionRole::Handshake
-            } else {
-                ConnectionRole::Http
-            },
+            place: ConnectionRole::Http,
             sending: Sending::Idle,
             behind: false,
             cut: false,
@@ -146,14 +157,69 @@ impl Session {
         }
     }
 
-    /// The peer at the other end.
+    /// Its handshake comes first: that of TLS, or the header of a proxy, or both.
+    pub(crate) fn shakes_hands(&mut self) {
+        if let Some(http) = self.http_mut() {
+            http.stage = HttpStage::AwaitTls;
+            self.place = ConnectionRole::Handshake;
+        }
+    }
+
+    /// Its client is elsewhere: behind the proxy that connected.
+    pub(crate) fn comes_from(&mut self, client: SocketAddr) {
+        self.remote = Remote::of(client);
+    }
+
+    /// The client of the request: the peer at the other end, or what a proxy says of it.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
+        let says = self.forwarded().and_then(|it| it.tls);
         Peer {
             remote: self.remote(),
+            tls: says.unwrap_or(self.has_tls()),
+            ..self.own_peer()
+        }
+    }
+
+    /// The peer at the other end, whatever it says of a client.
+    #[must_use]
+    pub(crate) fn own_peer(&self) -> Peer {
+        Peer {
+            remote: self.origin(),
             listener: self.listener,
-            tls: matches!(self.entry, Entry::Tls | Entry::InnerTls | Entry::StreamTls),
+            tls: self.has_tls(),
             inner: self.is_inner(),
+        }
+    }
+
+    /// Whether the connection itself is TLS.
+    #[must_use]
+    pub(crate) fn has_tls(&self) -> bool {
+        matches!(self.entry, Entry::Tls | Entry::InnerTls | Entry::StreamTls)
+    }
+
+    /// What a proxy says of the client of this request.
+    #[must_use]
+    pub(crate) fn forwarded(&self) -> Option<&Forwarded> {
+        match &self.remote {
+            Remote::Forwarded(forwarded) => Some(forwarded),
+            Remote::V4(_) | Remote::V6(_) => None,
+        }
+    }
+
+    /// Notes what a proxy says, for one request: nothing is left of what it said of the one before.
+    pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
+        if says.is_some() || self.forwarded().is_some() {
+            self.remote = says.map_or(Remote::of(self.origin()), Remote::Forwarded);
+        }
+    }
+
+    /// Takes it out, for a session that goes on elsewhere.
+    pub(crate) fn take_forwarded(&mut self) -> Option<Box<Forwarded>> {
+        let own = Remote::of(self.origin());
+        match std::mem::replace(&mut self.remote, own) {
+            Remote::Forwarded(says) => Some(says),
+            Remote::V4(_) | Remote::V6(_) => None,
         }
     }
 
@@ -179,12 +245,20 @@ impl Session {
         };
     }
 
-    /// The address of the other end.
+    /// The address of the client.
     #[must_use]
     pub(crate) fn remote(&self) -> SocketAddr {
+        self.forwarded()
+            .map_or_else(|| self.origin(), |it| it.client)
+    }
+
+    /// The address of the other end, which the connection counts for.
+    #[must_use]
+    pub(crate) fn origin(&self) -> SocketAddr {
         match &self.remote {
             Remote::V4(remote) => SocketAddr::V4(*remote),
             Remote::V6(remote) => SocketAddr::V6(**remote),
+            Remote::Forwarded(says) => says.proxy,
         }
     }
 

@@ -18,6 +18,7 @@ pub use clients::{CLIENTS_MAX, Client, Program, Reader};
 pub use cluster::{Cluster, Etcd};
 use codec::sigv4::CLOCK_TOLERANCE_S;
 pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
+use ipnet::IpNet;
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX};
 pub use limits::{Limits, Quotas, Timeouts, channels_per_account_strict};
 use std::fmt;
@@ -110,6 +111,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Which endpoints discovery returns.
     pub advertise: Advertise,
+    /// The proxies in front.
+    pub proxy: Proxy,
     /// Bounds in bytes and pieces.
     pub limits: Limits,
     /// Spans of time.
@@ -145,6 +148,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether connections to a client listener, by its place in the list, begin with a header of the PROXY protocol.
+    #[must_use]
+    pub fn awaits_proxy(&self, listener: u16) -> bool {
+        let Proxy {
+            protocol_from,
+            protocol_on,
+            ..
+        } = &self.proxy;
+        let listen = self.listen.get(usize::from(listener));
+        !protocol_from.is_empty()
+            && listen.is_some_and(|it| protocol_on.is_empty() || protocol_on.contains(it))
+    }
+
     /// The defaults of `profile`, with or without `--dev`, on one shard that is pinned to CPU 0.
     #[must_use]
     pub fn new(profile: Profile, dev: bool) -> Self {
@@ -310,6 +326,17 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
+/// The proxies in front whose word on their clients counts, by their networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// Those that begin each connection with a header of the PROXY protocol.
+    pub protocol_from: Vec<IpNet>,
+    /// The listeners that they connect to, of those for clients; all of them, if none is named.
+    pub protocol_on: Vec<Listen>,
+    /// Those whose `Forwarded` or `X-Forwarded-For` counts.
+    pub forwarded_from: Vec<IpNet>,
+}
+
 /// Which endpoints discovery returns; with all three absent, the host of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
@@ -415,6 +442,23 @@ impl Settings {
 }
 
 impl Settings {
+    /// The warning where a proxy that ends TLS would lead clients astray: nothing says what they are to connect to.
+    #[must_use]
+    pub fn unadvertised(&self) -> Option<String> {
+        let Advertise { domain, wss, https } = &self.advertise;
+        let is_told = domain.is_some() || (wss.is_some() && https.is_some());
+        let has_tls = self.listen.iter().any(|it| it.scheme == Scheme::Https);
+        let listen = self.listen.first()?;
+        let is_quiet = self.dev || is_told || has_tls || !self.proxy.forwarded_from.is_empty();
+        (!is_quiet).then(|| {
+            format!(
+                "no listener has TLS, so discovery returns ws://HOST:{}: behind a proxy that ends TLS set `[advertise]` \
+                 wss and https to the proxy's address, or its network in `[proxy] forwarded_from` (PROXY.md)",
+                listen.addr.port()
+            )
+        })
+    }
+
     /// The warning to all who use a development server that other machines reach.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {

@@ -226,6 +226,18 @@ impl Machine for Shard {
         self.sockets.open_session(peer, true, at)
     }
 
+    fn comes_from(&mut self, session: SessionKey, client: SocketAddr) {
+        self.sockets.comes_from(session, client);
+    }
+
+    fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
+        self.sockets.session(session).map(Session::origin)
+    }
+
+    fn remote_of(parcel: &Self::Parcel) -> Option<SocketAddr> {
+        Some(parcel.peer.remote)
+    }
+
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
         let parcel = admission::release_parcel(&mut self.sockets, &mut self.books, session);
         self.check();
@@ -278,7 +290,7 @@ impl Machine for Shard {
         at: Moment,
     ) -> SessionKey {
         let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let key = onward::answered(sockets, books, &parcel, (answer, rest), at);
+        let key = onward::answered(sockets, books, *parcel, (answer, rest), at);
         self.check();
         key
     }

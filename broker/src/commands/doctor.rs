@@ -277,6 +277,7 @@ fn of_configuration(config: Option<&Path>, checked: &Checked) -> Vec<Line> {
         }
     }
     lines.extend(of_certificate(settings, &checked.warnings));
+    lines.extend((settings.unadvertised()).map(|warning| Line::warning("advertise", warning)));
     lines
 }
 

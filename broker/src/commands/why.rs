@@ -155,6 +155,9 @@ pub(crate) fn refusal(row: &Value) -> String {
     if !named.is_empty() {
         let _ = writeln!(out, "  {}", named.join(", "));
     }
+    if let Some(proxy) = part("proxy") {
+        let _ = writeln!(out, "  The address is that of the proxy: {proxy}");
+    }
     if let Some(policy) = part("policy") {
         let _ = writeln!(out, "  Reason: {policy}");
     }

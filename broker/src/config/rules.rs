@@ -381,6 +381,11 @@ const RULES: &[Rule] = &[
         "allowed two labels or more under --dev, such as kvs.localhost: no certificate has names below one")
         .beside(&["tls"]),
 
+    rule("proxy.protocol_on", |s| s.proxy.protocol_on.iter().any(|it| !s.listen.contains(it)),
+        "allowed entries of listen").beside(&["listen"]),
+    rule("proxy.protocol_on", |s| !s.proxy.protocol_on.is_empty() && s.proxy.protocol_from.is_empty(),
+        "allowed with proxy.protocol_from").beside(&["proxy.protocol_from"]),
+
     rule("recorder.notes",
         |s| s.recorder.notes > 0 && (s.recorder.notes < RECORDER_NOTES_LEAST || !s.recorder.notes.is_power_of_two()),
         "allowed 0 for off, or a power of two from 1024 to 4194304"),

@@ -10,7 +10,8 @@ use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
 use crate::edge::letters::{Handover, Travelling};
 use crate::edge::{connection::Connection, listeners::listener_place, tls::Tls};
-use broker_core::address_shares::Origin;
+use broker_core::address_shares::{Origin, canonical};
+use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer, TurnedAway};
 use broker_core::work_units;
 use ring::Key;
@@ -36,7 +37,8 @@ impl<M: Machine> Edge<M> {
 
     fn admit(&mut self, place: usize, socket: OwnedFd) {
         self.io.turn.add_work(work_units::ACCEPT);
-        let tls = self.listeners.at(place).tls;
+        let listener = self.listeners.at(place);
+        let (tls, is_proxied) = (listener.tls, !listener.proxies.is_empty());
         let crowded = self.io.count_descriptor();
         let Some(remote) = remote(&socket) else {
             // Reset before we looked.
@@ -44,6 +46,9 @@ impl<M: Machine> Edge<M> {
             self.io.counts.accept_errors.other += 1;
             return;
         };
+        if is_proxied && !self.is_proxy(place, remote) {
+            return self.refuse_stranger(socket, remote);
+        }
         let origin = Origin::of(remote.ip());
         let full = crowded || !self.sessions.machine().has_room();
         if full && !self.make_room(origin) {
@@ -52,7 +57,8 @@ impl<M: Machine> Edge<M> {
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
-        let Ok(engine) = self.engine(tls, origin) else {
+        // The engine of a proxied one is its client's, who is not known yet.
+        let Ok(engine) = self.engine(tls && !is_proxied, origin) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
         let peer = Peer {
@@ -66,8 +72,13 @@ impl<M: Machine> Edge<M> {
         };
         self.io.counts.accepted += 1;
         let connection = Connection::new(session, socket, engine);
-        self.sessions
-            .enter(session, connection, (origin, tls), &mut self.io);
+        if is_proxied {
+            self.sessions
+                .await_header(session, connection, tls, &mut self.io);
+        } else {
+            self.sessions
+                .enter(session, connection, (origin, tls), &mut self.io);
+        }
         self.sessions.watch(session, &mut self.io);
     }
 
@@ -92,10 +103,10 @@ impl<M: Machine> Edge<M> {
     pub(crate) fn adopt(&mut self, handover: Handover<M>) {
         let Handover { parcel, connection } = handover;
         let at = self.io.turn.at();
+        let from = M::remote_of(&parcel).or_else(|| remote(&connection.socket));
         let room = !self.io.stopping
             && (self.sessions.machine().has_room() || {
-                let remote = remote(&connection.socket);
-                remote.is_some_and(|remote| self.make_room(Origin::of(remote.ip())))
+                from.is_some_and(|remote| self.make_room(Origin::of(remote.ip())))
             });
         if !room {
             let Travelling {
@@ -105,7 +116,7 @@ impl<M: Machine> Edge<M> {
             let mut answer = Vec::new();
             let machine = self.sessions.machine_mut();
             // None for one that was reset meanwhile.
-            let id = remote(&socket).map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
+            let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
             if let Some(tls) = &mut tls {
                 let mut cipher = Vec::new();
@@ -133,6 +144,51 @@ impl<M: Machine> Edge<M> {
         }
         let connections = self.sessions.connections_mut();
         connections.make_room(origin, &mut self.io)
+    }
+
+    /// Whether an address is one of the proxies that a listener is for.
+    fn is_proxy(&self, place: usize, remote: SocketAddr) -> bool {
+        let proxies = self.listeners.at(place).proxies.iter();
+        proxies
+            .copied()
+            .any(|network| network.contains(&remote.ip()))
+    }
+
+    /// Closes a connection to a listener of proxies that is none of theirs.
+    fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
+        self.io.counts.proxy_headers.foreign += 1;
+        let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
+        machine.turned_away(remote, TurnedAway::ProxyForeign, at);
+        drop(socket);
+        self.io.descriptors.closed();
+    }
+
+    /// Goes on with a connection whose header is whole: from here on it counts for its client.
+    pub(crate) fn name(&mut self, session: SessionKey) {
+        let connections = self.sessions.connections_mut();
+        let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
+            return;
+        };
+        if let Some(client) = client {
+            self.sessions
+                .machine_mut()
+                .comes_from(session, canonical(client));
+        }
+        let Some(remote) = self.sessions.remote(session) else {
+            return;
+        };
+        self.io.counts.proxy_headers.read += 1;
+        let origin = Origin::of(remote.ip());
+        if let Ok(engine) = self.engine(tls, origin) {
+            self.sessions
+                .named(session, (engine, origin), rest, &mut self.io);
+        } else {
+            self.io.counts.accept_errors.limit += 1;
+            let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
+            machine.turned_away(remote, TurnedAway::NoHandshakeRoom, at);
+            let connections = self.sessions.connections_mut();
+            connections.cut(session, &mut self.io.counts);
+        }
     }
 
     /// The TLS engine of a connection from `origin`; none for plain ones.

@@ -108,6 +108,8 @@ pub(crate) enum Standing {
     Silent,
     /// A guest that has sent something.
     Guest,
+    /// A header of the PROXY protocol is awaited, which says whose guest it is.
+    Unnamed,
     /// It is never evicted: the machine admitted it, or it comes from another shard, or it ends.
     Admitted,
 }

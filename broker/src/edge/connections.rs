@@ -8,7 +8,7 @@ use crate::edge::connection::{Connection, NEVER, Receive, Stage, Table, ring_key
 use crate::edge::limits::{
     BUFFERS_PER_PEER, LEAVING_BYTES, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER,
 };
-use crate::edge::{counters::EdgeCounts, io::Io, tls::Held};
+use crate::edge::{counters::EdgeCounts, io::Io, proxies::Unnamed, tls::Held};
 use broker_core::machine::{Intake, Machine};
 use broker_core::{address_shares::Crowd, id::SessionKey, time::Now};
 use ring::Ring;
@@ -33,6 +33,8 @@ pub(crate) struct Connections {
     pub(crate) guests: Crowd<SessionKey>,
     /// Handshakes under way by address.
     pub(crate) shaking: Crowd<SessionKey>,
+    /// Connections whose client is not known yet.
+    pub(crate) unnamed: Unnamed,
 }
 
 impl Connections {
@@ -80,6 +82,7 @@ impl Connections {
         }
         self.settle_guest(session);
         self.unread.remove(&session);
+        counts.proxy_headers.incomplete += u64::from(self.unnamed.take(session).is_some());
         let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),

@@ -21,6 +21,8 @@ pub struct EdgeCounts {
     pub mailbox_refused: u64,
     /// TLS handshakes by outcome.
     pub handshakes: Handshakes,
+    /// Headers of the PROXY protocol by outcome.
+    pub proxy_headers: ProxyHeaders,
     /// Receives that brought bytes, and those bytes.
     pub receives: u64,
     /// Bytes received, as they came from the socket.
@@ -156,6 +158,20 @@ impl AcceptErrors {
             Some(_) | None => self.other += 1,
         }
     }
+}
+
+/// Connections that were to begin with a header of the PROXY protocol, as `heliograph_proxy_headers_total{outcome}`
+/// names what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxyHeaders {
+    /// It was read.
+    pub read: u64,
+    /// The peer is none of the proxies.
+    pub foreign: u64,
+    /// Something else came.
+    pub malformed: u64,
+    /// The connection ended before it was whole, or its time was over.
+    pub incomplete: u64,
 }
 
 /// TLS handshakes by outcome, as `heliograph_tls_handshakes_total{outcome}` names it.

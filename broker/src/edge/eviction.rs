@@ -10,6 +10,7 @@ use crate::edge::{connections::Connections, counters::EdgeCounts, limits::RELIEF
 use broker_core::{address_shares::Origin, id::SessionKey, time::Now};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
 
 impl Connections {
     /// Keeps account of a connection that was just accepted.
@@ -25,10 +26,15 @@ impl Connections {
 
     /// A connection that came from another shard, or came back, and was refused makes room as those that were not
     /// admitted do: its end takes as long as its peer likes, up to a deadline.
-    pub(crate) fn note_refused(&mut self, session: SessionKey, now: Now) {
+    pub(crate) fn note_refused(
+        &mut self,
+        session: SessionKey,
+        remote: Option<SocketAddr>,
+        now: Now,
+    ) {
         if let Some(connection) = self.get(session)
             && connection.stage == Stage::Closing
-            && let Some(remote) = remote(&connection.socket)
+            && let Some(remote) = remote.or_else(|| self::remote(&connection.socket))
         {
             self.welcome(session, Origin::of(remote.ip()), false, now);
             self.note_first_bytes(session);

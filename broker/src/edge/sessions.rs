@@ -14,6 +14,7 @@ mod flush;
 mod front;
 mod intake;
 mod links;
+mod proxies;
 mod served;
 
 use crate::devices::Devices;

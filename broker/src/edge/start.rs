@@ -9,6 +9,7 @@ use crate::edge::limits::{
 use crate::edge::{letters::Post, links::Links, visiting::TakeAdmin};
 use broker_core::{id::ShardId, limits::share, machine::Machine};
 use crossbeam_channel::Sender;
+use ipnet::IpNet;
 use mailbox::Mailbox;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -50,6 +51,9 @@ pub struct Listener {
     pub number: u16,
     /// Whether its connections speak TLS.
     pub tls: bool,
+    /// Networks of the proxies that alone connect to it, and begin with a header of the PROXY protocol; without any
+    /// there is none.
+    pub proxies: Vec<IpNet>,
     /// Whether other nodes open links to it, with TLS of their own. Behind all others in the list.
     pub inner: bool,
 }

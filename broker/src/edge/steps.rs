@@ -81,7 +81,10 @@ impl<M: Machine> Edge<M> {
         self.io.handshakes.begin();
         while let Some(next) = self.io.handshakes.next() {
             match next {
-                Shaking::Session(session) => self.sessions.step(session, &mut self.io),
+                Shaking::Session(session) => {
+                    self.name(session);
+                    self.sessions.step(session, &mut self.io);
+                }
                 Shaking::Link(place) => self.sessions.link_step(place, &mut self.io),
             }
         }

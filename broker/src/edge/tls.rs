@@ -22,6 +22,7 @@ use crate::edge::tls_engine::{Engine, Fault, Step};
 use crate::edge::tls_offer;
 use broker_core::machine::{Shown, TurnedAway};
 use broker_core::{address_shares::Origin, time::Now};
+use codec::proxy;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, UnbufferedServerConnection};
@@ -53,6 +54,8 @@ pub(crate) struct Tls {
     untouched: bool,
     /// The peer began with a request of plain HTTP, and awaits its answer.
     plain_http: bool,
+    /// It began with a header of the PROXY protocol.
+    proxied: bool,
     /// It has that answer.
     told: bool,
     /// Why the engine gave up, if it did.
@@ -156,6 +159,7 @@ impl Tls {
             failed: false,
             untouched: true,
             plain_http: false,
+            proxied: false,
             told: false,
             fault: None,
             offer: None,
@@ -256,7 +260,7 @@ impl Tls {
             return (0, self.conclude(Step::More));
         }
         if self.held.is_empty() {
-            let speaks_http = self.untouched && is_plain_http(bytes);
+            let speaks_http = self.speaks_http(bytes);
             let (used, read) = self.engine.advance(bytes, plain, &mut self.out);
             self.offer = offer(read, bytes);
             self.held
@@ -265,7 +269,9 @@ impl Tls {
             return (used, self.conclude(read));
         }
         self.held.extend_from_slice(bytes);
-        let speaks_http = self.untouched && is_plain_http(&self.held);
+        let held = std::mem::take(&mut self.held);
+        let speaks_http = self.speaks_http(&held);
+        self.held = held;
         let (used, read) = self.engine.advance(&mut self.held, plain, &mut self.out);
         self.offer = offer(read, &self.held);
         if used >= self.held.len() {
@@ -305,6 +311,12 @@ impl Tls {
         true
     }
 
+    /// Whether the first bytes are those of plain HTTP.
+    fn speaks_http(&mut self, bytes: &[u8]) -> bool {
+        self.proxied |= self.untouched && proxy::begins(bytes);
+        self.untouched && !self.proxied && is_plain_http(bytes)
+    }
+
     /// Notes what the first bytes were: a whole record begins a handshake, and a method of HTTP never does.
     fn first(&mut self, used: usize, speaks_http: bool) {
         self.untouched &= used == 0;
@@ -328,6 +340,9 @@ impl Tls {
             _ if self.over || self.told => None,
             Some(Fault::Distrusted) => Some(TurnedAway::Distrusted),
             Some(Fault::Disagreed) => Some(TurnedAway::NoCommonTls),
+            Some(Fault::Broken | Fault::Foreign) if self.proxied => {
+                Some(TurnedAway::ProxyUnexpected)
+            }
             Some(Fault::Broken | Fault::Foreign) => Some(TurnedAway::BrokenTls),
             None => (!self.untouched).then_some(TurnedAway::LeftHandshake),
         }

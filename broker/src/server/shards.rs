@@ -107,6 +107,11 @@ impl Shards<'_> {
                     .map(move |socket| Listener {
                         socket,
                         number,
+                        proxies: if scheme.is_some() && self.settings.awaits_proxy(number) {
+                            self.settings.proxy.protocol_from.clone()
+                        } else {
+                            Vec::new()
+                        },
                         tls: scheme == Some(Scheme::Https),
                         inner: scheme.is_none(),
                     })

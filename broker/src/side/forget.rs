@@ -78,6 +78,7 @@ impl Memories {
         if !(1..=FORGET_BYTES_MAX).contains(&text.len()) {
             return Err(BAD_BODY);
         }
+        self.refusals.settled().await; // what is on its way to a memory is forgotten, too
         let notes = self.notes(&Forget::Named(text.as_str().into())).await?;
         let refusals = self.refusals.recent().forget(|it| names(it, &text));
         let sessions = self.troubled.forget(|_, row| mentions(row, &text));

@@ -20,6 +20,8 @@ pub(crate) struct Inspector {
     pub(crate) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
+    /// The silence after which a client is pinged, or 0.
+    pub(crate) ping_ms: u64,
 }
 
 impl Inspector {
@@ -29,6 +31,7 @@ impl Inspector {
             nodes,
             region: settings.region.as_str().into(),
             account: settings.account_id.as_str().into(),
+            ping_ms: settings.timeouts.ping_ms,
         }
     }
 

@@ -11,7 +11,7 @@
 
 pub(crate) mod line;
 pub(crate) mod tail;
-mod writer;
+pub(crate) mod writer;
 
 use crate::limits::{
     LOG_AUDITS_WAITING_MAX, LOG_COUNTS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX,
@@ -31,6 +31,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{panic, thread};
 use tail::LogTail;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -103,6 +105,8 @@ pub(crate) enum Item {
     Line(Box<[u8]>),
     /// Everything before this is to be written; then it is answered.
     Flush(Sender<()>),
+    /// Everything before this is to be kept in memory; then it is answered. In the place of a line.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Sends log lines to stderr from here on. `RUST_LOG` sets what is logged; without it, this level and above.
@@ -204,7 +208,7 @@ impl Log {
     /// A log without a reader: for tests.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self::new(0, 0).0
+        Self::new(1, 0).0
     }
 
     #[cfg(test)]
@@ -259,6 +263,22 @@ impl Log {
             // A stderr that takes nothing any more must not keep the process.
             let _ = wait.recv_timeout(limit);
         }
+    }
+
+    /// Waits until what is queued by now is in the memory of the log, [`SETTLED_MAX`] at most: for those who read that
+    /// memory. A shard answers a client first, and the log thread reads of it a moment later.
+    pub(crate) async fn settled(&self) {
+        let marked = async {
+            while !self.places.lines.take() {
+                sleep(SETTLED_PAUSE).await; // lines are dropped meanwhile; those before are not
+            }
+            let (done, read) = oneshot::channel();
+            if self.to.try_send(Item::Mark(done)).is_err() {
+                self.places.lines.give_back(1);
+            }
+            let _ = read.await;
+        };
+        let _ = timeout(SETTLED_MAX, marked).await;
     }
 
     pub(crate) fn offer(&self, item: Item) {
@@ -334,6 +354,10 @@ const LOG_THREAD: &str = "log";
 /// The longest wait of a thread that panics for a queue with room, and again for the lines: a stderr that takes nothing
 /// must not keep a process that is broken.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// The longest wait of a reader for the log thread, and its pause while there is no place in the queue.
+const SETTLED_MAX: Duration = Duration::from_secs(1);
+const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Threads that wait for a flush at a time: the main thread at the end, and one that panics.
 const FLUSHES_MAX: usize = 4;

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The kept refusals, and the reader of refusals' ids.
 #[derive(Debug)]
 pub struct Refusals {
+    log: Log,
     recent: Arc<Recent>,
     reader: RefusalReader,
     shards: u16,
@@ -47,6 +48,7 @@ pub(crate) fn routes(refusals: Arc<Refusals>) -> Router {
 /// newest first.
 async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
     let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+    refusals.settled().await;
     Ok(Json(refusals.list(&filter)))
 }
 
@@ -54,12 +56,17 @@ async fn list(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) 
 /// first.
 async fn groups(State(refusals): State<Arc<Refusals>>, RawQuery(query): RawQuery) -> Answer {
     let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+    refusals.settled().await;
     Ok(Json(refusals.grouped(&filter)))
 }
 
 /// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
 async fn one(State(refusals): State<Arc<Refusals>>, Path(id): Path<String>) -> Answer {
-    refusals.one(&plain_id(&id)).map(Json).ok_or(NOT_OURS)
+    let id = plain_id(&id);
+    if refusals.recent.find(0, |it| *it.request_id == *id).found == 0 {
+        refusals.settled().await; // it may be of a moment ago
+    }
+    refusals.one(&id).map(Json).ok_or(NOT_OURS)
 }
 
 impl Refusals {
@@ -67,6 +74,7 @@ impl Refusals {
     #[must_use]
     pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
         Self {
+            log: log.clone(),
             recent: log.recent(),
             reader: RefusalReader::new(keys),
             shards: u16::try_from(shards).unwrap_or(u16::MAX),
@@ -83,6 +91,11 @@ impl Refusals {
     /// The kept refusals.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent
+    }
+
+    /// Waits until what the log has been given by now is among the kept refusals, and in its other memories.
+    pub(crate) async fn settled(&self) {
+        self.log.settled().await;
     }
 
     /// Of no broker: for tests.
@@ -214,6 +227,7 @@ impl Refusals {
             "account": refused.claims.account,
             "sourceIdentity": refused.claims.source_identity,
             "remote": refused.remote.to_string(),
+            "proxy": refused.proxy,
             "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
             "policy": refused.policy,
@@ -243,6 +257,7 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "account": null,
         "sourceIdentity": null,
         "remote": null,
+        "proxy": null,
         "clockSkewSeconds": null,
         "fault": null,
         "policy": null,
@@ -441,10 +456,11 @@ const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 202
 mod tests {
     use super::*;
     use crate::side::feed::{Bell, Next};
+    use crate::side::log::writer::write_all;
     use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;
-    use broker_core::journal::{Claims, Entry};
+    use broker_core::journal::{Claims, Entry, Journal as _};
     use broker_core::refusal_id::{RefusalIds, printed};
     use broker_core::time::Wall;
 
@@ -454,14 +470,7 @@ mod tests {
         let keys = SessionKeys::new(&[1; 32], None);
         let mut ids = RefusalIds::new(&keys, ShardId(1), 7);
         let id = printed(ids.next(Check::SignatureMismatch, Purpose::Unknown, 403, AT));
-        let refusals = Refusals {
-            recent: Arc::new(Recent::default()),
-            reader: RefusalReader::new(&keys),
-            shards: 2,
-            next: AtomicU64::new(0),
-            ahead_ms: AtomicU64::new(0),
-        };
-        (refusals, id)
+        (Refusals::new(&Log::silent(), &keys, 2), id)
     }
 
     fn refused(id: &str) -> Refused {
@@ -472,6 +481,7 @@ mod tests {
             error_type: "InvalidSignatureException",
             check: Check::SignatureMismatch,
             remote: ([10, 0, 0, 1], 9).into(),
+            proxy: None,
             what: "upgrade",
             action: Some("ConnectAsViewer"),
             claims: Claims {
@@ -492,6 +502,25 @@ mod tests {
                 scope: "20260102/r/s/t".into(),
             })),
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_the_log_thread_has_not_read_is_waited_for() {
+        let (log, items) = Log::new(8, 0);
+        let keys = SessionKeys::new(&[1; 32], None);
+        let refusals = Arc::new(Refusals::new(&log, &keys, 2));
+        let (_, id) = self::refusals();
+        log.journal().note(Entry::Refused(Box::new(refused(&id))));
+        let (places, kept) = (log.places(), log.memory());
+        let reads = async {
+            while items.len() < 2 {
+                tokio::task::yield_now().await; // until somebody waits for it
+            }
+            std::thread::spawn(move || write_all(&items, &places, &kept, std::io::sink()));
+        };
+        let asked = one(State(refusals), Path(id));
+        let (answer, ()) = tokio::join!(asked, reads);
+        assert_eq!(answer.unwrap().0["source"], "kept");
     }
 
     #[test]

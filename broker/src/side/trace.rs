@@ -51,7 +51,8 @@ async fn trace(
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
-    let shown = |reading| document(identity.name(), reading, &wanted);
+    let ping_ms = traces.inspector.ping_ms;
+    let shown = |reading| document(identity.name(), reading, &wanted, ping_ms);
     match traces.read(&identity, shown).await {
         Err(Unread::Silent) => Err(SILENT),
         Err(Unread::Absent) => Err(NO_SUCH_CHANNEL),
@@ -107,7 +108,7 @@ impl Clocks {
 }
 
 /// The whole answer.
-fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
+fn document(name: &str, reading: Reading, wanted: &TraceQuery, ping_ms: u64) -> Value {
     let (wall, now) = reading.read;
     let (clocks, since_us) = (Clocks(wall, now), reading.since_us);
     let mut story = Story::of(reading);
@@ -118,16 +119,22 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
         story.since(clocks.since(since));
     }
     story.newest(wanted.limit);
-    let viewers: Vec<Value> = story
-        .viewers
-        .iter()
-        .map(|one| viewer(one, clocks))
+    let with_proxy = |one: &Connection, mut document: Value| {
+        let hints = document["hints"].as_array_mut();
+        if let (Some(hints), Some(hint)) = (hints, one.ended_by_proxy(ping_ms)) {
+            hints.insert(0, hint.into());
+        }
+        document
+    };
+    let viewers = story.viewers.iter();
+    let viewers: Vec<Value> = viewers
+        .map(|one| with_proxy(one, viewer(one, clocks)))
         .collect();
     let takeovers = Takeovers::of(&story);
     let masters: Vec<Value> = story
         .masters
         .iter()
-        .map(|one| master(one, &takeovers, clocks))
+        .map(|one| with_proxy(one, master(one, &takeovers, clocks)))
         .collect();
     value!({
         "channel": name,

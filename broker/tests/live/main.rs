@@ -73,6 +73,7 @@ mod operator;
 mod pages;
 mod peer;
 mod process;
+mod proxies;
 mod service;
 mod sign_ins;
 mod signed;

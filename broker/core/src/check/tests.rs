@@ -44,6 +44,8 @@ fn ids_are_those_that_were_sent_before() {
         (82, "thing_certificate"),
         (85, "thing_host"),
         (86, "thing_clock"),
+        (87, "proxy_unexpected"),
+        (89, "proxy_malformed"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

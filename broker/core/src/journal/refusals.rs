@@ -25,8 +25,10 @@ pub struct Refused {
     pub error_type: &'static str,
     /// Why.
     pub check: Check,
-    /// The peer's address.
+    /// The client's address.
     pub remote: SocketAddr,
+    /// Why that is the address of the proxy in front, although it may speak for others.
+    pub proxy: Option<&'static str>,
     /// The request: an operation's name, `upgrade`, or `head` when that much was not understood.
     pub what: &'static str,
     /// The same as policies call it: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
@@ -60,6 +62,7 @@ impl Refused {
             error_type,
             check,
             remote,
+            proxy: None,
             what: "head",
             action: None,
             claims: Claims::default(),

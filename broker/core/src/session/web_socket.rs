@@ -124,8 +124,6 @@ pub(crate) struct WebSocket {
     pub superseded: bool,
     /// The buckets that limit its messages.
     pub rates: MessageRates,
-    /// GO_AWAY was sent.
-    told_to_go: bool,
     /// The reason of its nearest end that is known beforehand.
     leaves: Leaves,
     /// The log's figures, written when it ends.
@@ -133,12 +131,29 @@ pub(crate) struct WebSocket {
     /// The code of why it ends: the first thing that happened. Not in the tally, where it would cost each connection a
     /// word. The lengths of a message that was too big are the receiver's.
     reason: Option<NonZeroU8>,
-    /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
-    notices: bool,
+    notices: Notices,
     /// See [`Terms::program`].
     program: Program,
+    /// See [`Terms::presence`].
+    presence: bool,
+    /// See [`Self::is_forbidden`].
+    forbidden: bool,
+    /// Frames without effect that came within `idle_second` of the shard's clock. Never 0 again after the first one.
+    idle_frames: u8,
+    idle_second: u32,
+    /// Milliseconds from the first byte of an unfinished message to the last frame; [`NO_MESSAGE`] if there is none.
+    since_begin: u16,
     times: Times,
-    idle_frames: IdleFrames,
+}
+
+/// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notices {
+    Never,
+    /// And has not got GO_AWAY.
+    Open,
+    /// And got GO_AWAY.
+    Told,
 }
 
 /// The reason of an end that is known beforehand.
@@ -160,12 +175,21 @@ struct Times {
     last_frame: Now,
     /// Milliseconds from `last_frame` to a ping that no frame followed; [`NO_SPAN`] if there is none.
     to_ping: u32,
-    /// Milliseconds from the first byte of an unfinished message to `last_frame`; [`NO_SPAN`] if there is none.
-    since_begin: u32,
+    /// When bytes were last handed to the kernel, or a ping was queued: the low half of the moment, since pings are at
+    /// most a day apart.
+    last_sent: u32,
 }
 
 /// There is nothing that a span would lead to.
 const NO_SPAN: u32 = u32::MAX;
+
+/// No message is unfinished.
+const NO_MESSAGE: u16 = u16::MAX;
+
+const _: () = assert!(
+    MESSAGE_MS_MAX < NO_MESSAGE as u64,
+    "a late message is known as late"
+);
 
 impl Times {
     /// When a ping was sent that no frame followed.
@@ -174,10 +198,16 @@ impl Times {
         Some(self.last_frame.after(span.into()))
     }
 
-    /// When the first byte of an unfinished message came.
-    fn message_began(&self) -> Option<Now> {
-        let span = Some(self.since_begin).filter(|ms| *ms != NO_SPAN)?;
-        Some(Now(self.last_frame.0.saturating_sub(span.into())))
+    /// The low half of a moment.
+    #[expect(clippy::cast_possible_truncation, reason = "that is what it does")]
+    const fn low(now: Now) -> u32 {
+        now.0 as u32
+    }
+
+    /// When bytes last went out, which may be a moment that the clock jumps to.
+    fn last_sent(&self, now: Now) -> Now {
+        let since = self.last_sent.wrapping_sub(Self::low(now)).cast_signed();
+        Now(now.0.saturating_add_signed(since.into()))
     }
 
     /// A span of these milliseconds. All that are measured so are within minutes; 49 days are the most.
@@ -186,24 +216,13 @@ impl Times {
     }
 }
 
-/// Frames without effect that came within one second of the shard's clock.
-#[derive(Debug, Default)]
-struct IdleFrames {
-    second: u32,
-    /// Never 0 again after the first one.
-    count: u16,
-    /// See [`Terms::presence`]; here it costs no connection a word.
-    presence: bool,
-    /// See [`WebSocket::is_forbidden`]; nor does this.
-    forbidden: bool,
-}
-
 /// The action that is due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing before this moment.
     At(Now),
-    /// The client was silent for long: ping it.
+    /// For long nothing came from the client, or nothing went to it: ping it. What is between them may end a connection
+    /// that either side is silent on.
     Ping,
     /// Its time is nearly over: send GO_AWAY.
     GoAway,
@@ -229,21 +248,25 @@ impl WebSocket {
             held: Held::Nothing,
             superseded: false,
             rates: MessageRates::default(),
-            told_to_go: false,
             leaves: Leaves::OfAge,
             tally: Tally::of(now),
             reason: None,
-            notices: terms.notices,
+            notices: if terms.notices {
+                Notices::Open
+            } else {
+                Notices::Never
+            },
             program: terms.program,
+            presence: terms.presence,
+            forbidden: false,
+            idle_frames: 0,
+            idle_second: 0,
+            since_begin: NO_MESSAGE,
             times: Times {
                 ends: terms.ends,
                 last_frame: now,
                 to_ping: NO_SPAN,
-                since_begin: NO_SPAN,
-            },
-            idle_frames: IdleFrames {
-                presence: terms.presence,
-                ..IdleFrames::default()
+                last_sent: Times::low(now),
             },
         }
     }
@@ -279,17 +302,17 @@ impl WebSocket {
     /// Whether it is notified of the master: see [`Terms::presence`]. Not while a newer connection has its place.
     #[must_use]
     pub(crate) fn gets_presence(&self) -> bool {
-        self.idle_frames.presence && !self.superseded
+        self.presence && !self.superseded
     }
 
     /// Whether its caller may not connect any more, when it was last asked.
     pub(crate) fn is_forbidden(&self) -> bool {
-        self.idle_frames.forbidden
+        self.forbidden
     }
 
     /// Notes what the last question said.
     pub(crate) fn was_asked(&mut self, forbidden: bool) {
-        self.idle_frames.forbidden = forbidden;
+        self.forbidden = forbidden;
     }
 
     /// When it was admitted.
@@ -312,7 +335,7 @@ impl WebSocket {
             self.reason(),
             Some(PeerClosed | ProtocolError(_) | Unsupported)
         );
-        self.spoke() || self.idle_frames.count > 0 || ends_it
+        self.spoke() || self.idle_frames > 0 || ends_it
     }
 
     /// When bytes came last.
@@ -334,17 +357,13 @@ impl WebSocket {
     /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
-        let began = self.times.message_began().unwrap_or(now);
-        self.times = Times {
-            ends: self.times.ends,
-            last_frame: now,
-            to_ping: NO_SPAN,
-            since_begin: if begun {
-                Times::span(now.since(began))
-            } else {
-                NO_SPAN
-            },
+        let began = self.message_began().unwrap_or(now);
+        self.since_begin = if begun {
+            u16::try_from(now.since(began)).map_or(NO_MESSAGE - 1, |ms| ms.min(NO_MESSAGE - 1))
+        } else {
+            NO_MESSAGE
         };
+        (self.times.last_frame, self.times.to_ping) = (now, NO_SPAN);
         answered || begun
     }
 
@@ -353,8 +372,21 @@ impl WebSocket {
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
-            self.heard(self.times.message_began().is_some(), ends);
+            self.heard(self.message_began().is_some(), ends);
+            self.sends(ends);
         }
+    }
+
+    /// When the first byte of an unfinished message came.
+    fn message_began(&self) -> Option<Now> {
+        let ms = Some(self.since_begin).filter(|ms| *ms != NO_MESSAGE)?;
+        Some(Now(self.times.last_frame.0.saturating_sub(ms.into())))
+    }
+
+    /// Bytes of it were handed to the kernel, or a ping is.
+    #[inline]
+    pub(crate) fn sends(&mut self, now: Now) {
+        self.times.last_sent = Times::low(now);
     }
 
     /// A whole message came.
@@ -366,18 +398,17 @@ impl WebSocket {
 
     /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
     pub(crate) fn message_ended(&mut self) {
-        self.times.since_begin = NO_SPAN;
+        self.since_begin = NO_MESSAGE;
     }
 
     /// Counts a frame without effect; false when there were too many within one second.
     pub(crate) fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
-        let frames = &mut self.idle_frames;
-        if frames.second != second {
-            (frames.second, frames.count) = (second, 0);
+        if self.idle_second != second {
+            (self.idle_second, self.idle_frames) = (second, 0);
         }
-        frames.count = frames.count.saturating_add(1);
-        frames.count <= IDLE_FRAMES_PER_SECOND_MAX
+        self.idle_frames = self.idle_frames.saturating_add(1);
+        self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
     /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
@@ -404,14 +435,17 @@ impl WebSocket {
 
     /// GO_AWAY is to go out; false when it went out before, or may not.
     pub(crate) fn tell_to_go(&mut self) -> bool {
-        let fresh = !std::mem::replace(&mut self.told_to_go, true);
-        fresh && self.notices
+        let open = self.notices == Notices::Open;
+        if open {
+            self.notices = Notices::Told;
+        }
+        open
     }
 
     /// Whether it may get RECONNECT_ICE_SERVER.
     #[must_use]
     pub(crate) fn takes_notices(&self) -> bool {
-        self.notices
+        self.notices != Notices::Never
     }
 
     /// It is to be closed by `at`, so that it comes back; a nearer end stays.
@@ -470,16 +504,23 @@ impl WebSocket {
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
         let idle = whole_second(self.times.last_frame.after(timeouts.idle_ms));
-        let notice = self.notices && !self.told_to_go && !self.superseded && !self.is_asked();
+        let notice = self.notices == Notices::Open && !self.superseded && !self.is_asked();
         let told = age.filter(|_| notice).map(|end| {
             let grace = timeouts.go_away_grace_ms;
             Now(end.0.saturating_sub(grace)).max(self.tally.opened)
         });
         let pings = timeouts.ping_ms > 0 && !self.superseded;
-        let ping = (pings && !self.awaits_pong())
-            .then(|| whole_second(self.times.last_frame.after(timeouts.ping_ms)));
+        let ping = pings.then(|| {
+            let sent = self.times.last_sent(now);
+            let quiet = if self.awaits_pong() {
+                sent
+            } else {
+                sent.min(self.times.last_frame)
+            };
+            whole_second(quiet.after(timeouts.ping_ms))
+        });
         let pong = self.pong(timeouts);
-        let slow = self.times.message_began();
+        let slow = self.message_began();
         let slow = slow.map(|began| began.after(MESSAGE_MS_MAX));
         let dues = [
             (age, Due::Old),

@@ -159,7 +159,8 @@ pub struct Timeouts {
     pub connection_age_ms: u64,
     /// From GO_AWAY to the close. Source: KVS WebRTC service quotas, "GO_AWAY".
     pub go_away_grace_ms: u64,
-    /// Silence after which the server pings, on the next whole second; 0 is off.
+    /// The server pings, on the next whole second, when for so long nothing came from a client, or nothing went to it;
+    /// 0 is off.
     pub ping_ms: u64,
     /// From a ping to the end of a connection from which nothing has come since, on the next whole second; 0 is off.
     pub pong_ms: u64,

@@ -2,6 +2,7 @@
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
+use ipnet::IpNet;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -106,6 +107,16 @@ pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
 /// `ADDR:PORT`.
 pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "allowed ADDR:PORT, such as 10.0.0.1:7443".into())
+}
+
+/// A network, or an address as the network of it alone.
+pub fn network(text: &str) -> Checked<IpNet> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = text.parse::<IpNet>().ok().or_else(alone);
+    let network = network.filter(|it| it.trunc() == *it);
+    network.ok_or_else(|| {
+        "allowed ADDRESS/BITS without bits behind those, such as 10.0.0.0/8, or an address".into()
+    })
 }
 
 /// The name of a node or of a cluster: as long as a label in the domain name system.

@@ -262,6 +262,9 @@ pub(crate) fn turned_away(
         TurnedAway::NoCommonTls => (Check::TlsNothingCommon, ErrorKind::InvalidArgument),
         TurnedAway::BrokenTls => (Check::TlsBroken, ErrorKind::InvalidArgument),
         TurnedAway::LeftHandshake => (Check::TlsLeft, ErrorKind::InvalidArgument),
+        TurnedAway::ProxyUnexpected => (Check::ProxyUnexpected, ErrorKind::InvalidArgument),
+        TurnedAway::ProxyForeign => (Check::ProxyForeign, ErrorKind::InvalidArgument),
+        TurnedAway::ProxyMalformed => (Check::ProxyMalformed, ErrorKind::InvalidArgument),
     };
     let status = Purpose::Unknown.status(kind);
     let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);

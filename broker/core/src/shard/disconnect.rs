@@ -452,11 +452,17 @@ fn open_due(
     match web_socket.due(&settings.timeouts, at.now) {
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
-            web_socket.pinged(from);
-            if web_socket.role == Role::Master {
-                sockets.await_pong_of_master(key, from);
+            let again = web_socket.awaits_pong();
+            web_socket.sends(from);
+            if !again {
+                web_socket.pinged(from);
+                if web_socket.role == Role::Master {
+                    sockets.await_pong_of_master(key, from);
+                }
             }
-            sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
+            if sockets.has_control_room(books, key) {
+                sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
+            }
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
         Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, at.now) => {

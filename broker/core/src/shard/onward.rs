@@ -255,7 +255,7 @@ fn announce(
 /// The bytes that go to the other node, or to the side thread.
 pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     let mut sent = PassedOn {
-        peer: parcel.peer,
+        peer: parcel.client(),
         bytes: Vec::new(),
         repeats: false,
         call: None,
@@ -332,11 +332,11 @@ pub(crate) fn enters(
 pub(crate) fn answered(
     sockets: &mut Sockets,
     books: &mut Books,
-    parcel: &Parcel,
+    parcel: Parcel,
     (answer, rest): (&[u8], Vec<u8>),
     at: Moment,
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, at);
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
     let close = ends_connection(answer) || sockets.drains();
     sockets.push_control(books, key, |out| out.extend_from_slice(answer));
     sockets.next_request(key, close, at);
@@ -357,7 +357,7 @@ pub(crate) fn bounce(
     unsent: Vec<u8>,
     at: Moment,
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, at);
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
     let ParcelLoad::Onward(mut onward) = parcel.load else {
         unreachable!("only what was to be passed on comes back from there")
     };

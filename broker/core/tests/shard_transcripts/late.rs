@@ -44,9 +44,11 @@ fn a_newer_connection_that_has_left_counts() {
 
 #[test]
 fn what_was_not_overtaken_expires() {
-    let mut script = Script::opened();
+    let mut script = Script::with(1, true, |settings| settings.timeouts.ping_ms = 0);
     script.play(
-        "v1-b connects                            | v1-b < 101
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1-b connects                            | v1-b < 101
          time 59s                                 |
          v1 > ICE_CANDIDATE p1                    | m < ICE_CANDIDATE p1 from v1
          time 1s                                  |

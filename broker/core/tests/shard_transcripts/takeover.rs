@@ -134,6 +134,7 @@ fn an_older_master_comes_back_when_the_newest_has_left_for_five_seconds() {
          m-d connects                             | m-d < 101; m-d < SDP_OFFER p1 from v1
          # and only that one: there is a master again
          time 20s                                 |
+         v1 > ping                                | v1 < pong x
          m-d vanishes                             | m-d < end
          time 4s                                  |
          m-e connects                             | m-e < 101

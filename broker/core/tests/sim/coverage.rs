@@ -80,6 +80,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "Alexa call taken after its caller hung up",
     "Alexa call answered after its caller hung up",
     "silent connection pinged",
+    "pinged, since nothing went",
     "idle connection closed",
     "unfinished close aborted",
     "head or body came too slowly: 408",

@@ -50,6 +50,7 @@ impl<M: Machine> Sessions<M> {
             unsent,
         } = returned;
         let at = io.turn.at();
+        let remote = M::remote_of(&parcel).or_else(|| client.remote());
         let session = match failed {
             Some((node, why)) => {
                 io.counts.pass_failures[why as usize] += 1;
@@ -57,7 +58,6 @@ impl<M: Machine> Sessions<M> {
             }
             None => self.machine.bounce(parcel, at),
         };
-        let remote = client.remote();
         self.take_back(session, (client, remote), io);
     }
 

@@ -71,7 +71,9 @@ impl<M: Machine> Sessions<M> {
         self.connections
             .insert(session, Connection::new(session, socket, tls), io);
         self.drain(io);
-        self.connections.note_refused(session, io.turn.at().now);
+        let remote = self.machine.remote(session);
+        self.connections
+            .note_refused(session, remote, io.turn.at().now);
         self.resume(session, unread, io);
         // The end of the turn flushes what the machine has to say and arms the receive.
         self.connections.touch(session);

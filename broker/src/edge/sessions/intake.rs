@@ -115,8 +115,10 @@ impl<M: Machine> Sessions<M> {
         let Some(connection) = self.connections.get_mut(session) else {
             return io.ring.give_back(lent);
         };
-        if connection.standing == Standing::Silent {
-            self.connections.note_first_bytes(session);
+        match connection.standing {
+            Standing::Silent => self.connections.note_first_bytes(session),
+            Standing::Unnamed => return self.take_header(session, lent, io),
+            Standing::Guest | Standing::Admitted => {}
         }
         let Some(connection) = self.connections.get_mut(session) else {
             return io.ring.give_back(lent);
@@ -202,7 +204,8 @@ impl<M: Machine> Sessions<M> {
         if tls.met_plain_http() {
             let mut answer = Vec::new();
             let why = TurnedAway::PlainHttp;
-            let remote = io::remote(&connection.socket);
+            let remote = self.machine.remote(session);
+            let remote = remote.or_else(|| io::remote(&connection.socket));
             let id = remote.map(|remote| self.machine.turned_away(remote, why, io.turn.at()));
             io::not_tls(
                 &mut answer,

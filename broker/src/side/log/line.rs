@@ -180,6 +180,7 @@ fn write_refused(refused: &Refused) {
         error_type,
         check,
         remote,
+        proxy,
         what,
         action: _,
         claims,
@@ -218,6 +219,7 @@ fn write_refused(refused: &Refused) {
         certificate, thing, issuer, subject, role,
         reason = policy.as_deref().map(|text| cut(text, 2 * ARN_CHARS)),
         clock_skew_s,
+        proxy,
         %remote,
         request_id = &**request_id,
         "{said}"

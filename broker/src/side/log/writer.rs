@@ -80,6 +80,10 @@ impl<'p, W: Write> Batch<'p, W> {
                 let _ = self.sink.flush();
                 let _ = done.try_send(());
             }
+            Item::Mark(done) => {
+                let _ = done.send(()); // one that does not wait any more misses nothing
+                self.lines += 1;
+            }
         }
     }
 

@@ -72,6 +72,19 @@ pub(crate) const METRICS: &[Row<View>] = &[
         },
     ),
     counter(
+        "heliograph_proxy_headers_total",
+        "Connections to listeners that await a header of the PROXY protocol, by what came of it",
+        |it, to| {
+            let counts: [Count; 4] = [
+                ("read", |it| it.proxy_headers.read),
+                ("foreign", |it| it.proxy_headers.foreign),
+                ("malformed", |it| it.proxy_headers.malformed),
+                ("incomplete", |it| it.proxy_headers.incomplete),
+            ];
+            it.sums(to, "outcome", counts);
+        },
+    ),
+    counter(
         "heliograph_accept_errors_total",
         "Connections not served by reason",
         |it, to| {

@@ -53,6 +53,29 @@ pub(crate) struct Story {
     pub(crate) cut: bool,
 }
 
+/// Proxies by the seconds after which they end what they pass on, as they come: without a byte, unless they end all of
+/// it then ([`WHOLE_LIFE_S`]). See deploy/PROXY.md.
+const PROXIES: [(u64, &str); 5] = [
+    (
+        WHOLE_LIFE_S,
+        "application load balancers of Google Cloud (timeoutSec)",
+    ),
+    (
+        50,
+        "HAProxy as Debian configures it (timeout client, timeout server)",
+    ),
+    (
+        60,
+        "nginx (proxy_read_timeout) and AWS' application load balancers (idle timeout)",
+    ),
+    (100, "Cloudflare"),
+    (350, "AWS' network load balancers"),
+];
+const WHOLE_LIFE_S: u64 = 30;
+
+/// How late the end comes to be known.
+const PROXY_LATE_MS: u64 = 1_000;
+
 /// To whom an event belongs.
 #[derive(Clone, Copy)]
 enum Whose {
@@ -213,6 +236,30 @@ impl Connection {
             left,
             ..Self::default()
         }
+    }
+
+    /// The proxies that end connections after as long a time as this one lasted, or was quiet before its end, if that
+    /// came without a close. `ping_ms`: the silence after which the broker pings, or 0: a connection of which a shorter
+    /// silence than a proxy's is ended by it alone.
+    pub(crate) fn ended_by_proxy(&self, ping_ms: u64) -> Option<String> {
+        let (left, reason) = self
+            .left
+            .filter(|(_, why)| *why == Some(EndReason::PeerGone))?;
+        let before = self.events.iter().map(|event| event.at_us);
+        let last = before.filter(|at_us| *at_us < left).max();
+        let quiet_ms = left.saturating_sub(last.unwrap_or(self.joined_us)) / 1000;
+        let age_ms = left.saturating_sub(self.joined_us) / 1000;
+        let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
+            let ms = seconds * 1000;
+            let fits = |span: u64| (ms..ms + PROXY_LATE_MS).contains(&span);
+            fits(age_ms) && *seconds == WHOLE_LIFE_S
+                || fits(quiet_ms) && (ping_ms == 0 || ping_ms >= ms)
+        })?;
+        let says = reason.map_or("".into(), EndReason::says);
+        Some(format!(
+            "{says}, {seconds} s after its last message, or its beginning: {proxies} do that to what they pass on; see \
+             deploy/PROXY.md and `[timeouts] ping`"
+        ))
     }
 
     fn session(&self) -> Option<SessionKey> {

@@ -333,7 +333,7 @@ fn client(broker: &Broker, tls: bool) -> Option<Arc<ClientConfig>> {
 
 fn connect(broker: &Broker, client: Option<Arc<ClientConfig>>, query: &str) -> Peer {
     match client {
-        Some(client) => Peer::secure_from(HEALTHY, broker, query, client),
+        Some(client) => Peer::secure_from(HEALTHY, broker.tls, query, client),
         None => Peer::plain_from(HEALTHY, broker, query),
     }
 }

@@ -49,12 +49,21 @@ fn a_probe_of_a_client_listener_needs_no_signature_and_shows_only_a_status() {
     assert_eq!(exchange(broker.plain, head).status, 200);
     let query = b"GET /ping?x=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     assert_eq!(exchange(broker.plain, query).status, 200);
+    // The check of some balancers, which names neither a host nor the path.
+    for options in [
+        "OPTIONS / HTTP/1.0\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = exchange(broker.plain, options.as_bytes());
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+        assert_eq!(answer.header("access-control-allow-methods"), None);
+    }
     for other in ["POST /ping", "GET /ping/", "GET /pings", "PUT /ping"] {
         let text = format!("{other} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
         exchange(broker.plain, text.as_bytes()).refused(404, "UnknownOperationException");
     }
     let counted = "heliograph_http_requests_total{operation=\"ping\",status=\"200\"}";
-    assert_eq!(broker.scrape().sum(counted), 5.0);
+    assert_eq!(broker.scrape().sum(counted), 7.0);
     assert!(!broker.log().contains("ping"), "{}", broker.log());
 }
 
@@ -70,9 +79,12 @@ fn a_probe_is_refused_while_the_broker_drains() {
     until("the drain", || {
         (crate::http::get(broker.admin, "/ready").status == 503).then_some(())
     });
+    let mut other = Connection::open(broker.plain);
     connection.send(PING);
     let answer = connection.answer().expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (503, ""));
+    other.send(b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(other.answer().expect("an answer").status, 503);
     master.drain();
 }
 

@@ -78,19 +78,19 @@ impl Peer {
         )
     }
 
-    /// A connection over TLS from this address of loopback by this client with this query.
+    /// A connection over TLS from this address of loopback to this one by this client with this query.
     pub(crate) fn secure_from(
         source: IpAddr,
-        broker: &Broker,
+        to: SocketAddr,
         query: &str,
         client: Arc<ClientConfig>,
     ) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(client, name).expect("a TLS session");
-        let tcp = tcp_from(source, broker.tls);
+        let tcp = tcp_from(source, to);
         Self::handshake(
             Stream::Tls(Box::new(StreamOwned::new(session, tcp))),
-            format!("wss://localhost:{}/?{query}", broker.tls.port()),
+            format!("wss://localhost:{}/?{query}", to.port()),
         )
     }
 

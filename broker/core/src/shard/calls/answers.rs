@@ -290,6 +290,7 @@ impl Sockets {
                     role,
                     host: &asked.host,
                     peer: session.peer(),
+                    proxied: session.forwarded().is_some_and(|it| it.tls.is_some()),
                     role_path: self.settings().says_role(asked.program),
                 };
                 control::endpoint(body, self.settings(), &asked, &identity);

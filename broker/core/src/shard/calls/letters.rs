@@ -6,6 +6,7 @@ use crate::auth::{Caller, Credentials};
 use crate::cluster::slot_maps::SlotSet;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::record::{Holding, Listed, Record};
+use crate::session::Forwarded;
 use crate::session::http::{Admission, Onward};
 use crate::settings::Program;
 use crate::wire::at_most;
@@ -227,9 +228,25 @@ impl From<ApiError> for Fault {
 #[derive(Debug)]
 pub struct Parcel {
     /// The peer at the other end.
-    pub peer: Peer,
+    pub(crate) peer: Peer,
+    /// What a proxy says of its client.
+    pub(crate) forwarded: Option<Box<Forwarded>>,
     /// Its request.
     pub load: ParcelLoad,
+}
+
+impl Parcel {
+    /// The client: the peer, or what it says of one.
+    pub(crate) fn client(&self) -> Peer {
+        let says = self.forwarded.as_deref();
+        let client = says.map(|it| (it.client, it.tls.unwrap_or(self.peer.tls)));
+        let (remote, tls) = client.unwrap_or((self.peer.remote, self.peer.tls));
+        Peer {
+            remote,
+            tls,
+            ..self.peer
+        }
+    }
 }
 
 /// The request of a connection on its way home.

@@ -9,7 +9,7 @@ use crate::time::Moment;
 use crate::{auth::Unsigned, check::Check, id::SessionKey, limits::ABSENCE_RETRY_S, shard::Fault};
 use codec::control::{ErrorKind, error_body};
 use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
-use codec::sts;
+use codec::{proxy::Unclear, sts};
 use std::borrow::Cow;
 
 /// A response.
@@ -244,10 +244,11 @@ fn note_refusal(
     answer: &Response<'_>,
     at: Moment,
 ) {
-    let remote = sockets.session(key).map(|session| session.remote());
-    let (Some(refusal), Some(remote)) = (answer.refusal, remote) else {
+    let (Some(refusal), Some(session)) = (answer.refusal, sockets.session(key)) else {
         return;
     };
+    let remote = session.remote();
+    let unclear = session.forwarded().and_then(|it| it.unclear);
     let claimed = refusal.evidence.claimed();
     let (channel, key_id) = (claimed.channel.as_deref(), claimed.key_id.as_deref());
     let share = Share {
@@ -266,6 +267,7 @@ fn note_refusal(
             error_type: refusal.error_type,
             check: refusal.check,
             remote,
+            proxy: unclear.map(Unclear::says),
             what: answer.purpose.word(),
             action: answer.purpose.action(),
             claims: Claims {

@@ -8,7 +8,7 @@ use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::{EndReason, Superseded};
 use crate::session::http::{Admission, Asks, HttpStage};
 use crate::session::web_socket::{Role, Terms, WebSocket};
-use crate::session::{NEVER, Session, SessionState};
+use crate::session::{Forwarded, NEVER, Session, SessionState};
 use crate::settings::Program;
 use crate::shard::calls::responses::{
     self, NO_PLACE, RATE_EXCEEDED, Rejected, absent, nobody, too_busy,
@@ -25,7 +25,13 @@ use crate::shard::todo::{Todo, TodoList};
 use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
 use crate::shard::{connect::public_pages, road::service_messages, sockets::Sockets};
 use crate::time::{Moment, Now, Wall};
-use crate::{channel::Life, check::Check, machine::Output, presence::Cause, record::Record};
+use crate::{
+    channel::Life,
+    check::Check,
+    machine::{Output, Peer},
+    presence::Cause,
+    record::Record,
+};
 use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
@@ -438,13 +444,15 @@ impl Sockets {
     }
 
     /// A session for a connection that left and is back, or that comes from another shard.
-    pub(crate) fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
+    pub(crate) fn take_session(
+        &mut self,
+        peer: Peer,
+        forwarded: Option<Box<Forwarded>>,
+        at: Moment,
+    ) -> SessionKey {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
-        session.place = ConnectionRole::Http;
-        if let SessionState::Http(http) = &mut session.state {
-            http.stage = HttpStage::AwaitHead;
-        }
+        session.forwards(forwarded);
         let key = self
             .add_session(session, true)
             .expect("a process has fewer descriptors than a table has slots");
@@ -458,11 +466,12 @@ pub(crate) fn release_parcel(
     books: &mut Books,
     key: SessionKey,
 ) -> Box<Parcel> {
-    let session = sockets
+    let mut session = sockets
         .remove_session(key)
         .expect("the edge releases what was just announced");
     books.unload(session.outbox.load());
-    let peer = session.peer();
+    let forwarded = session.take_forwarded();
+    let peer = session.own_peer();
     let SessionState::Http(http) = session.state else {
         unreachable!("only a request is handed over")
     };
@@ -486,7 +495,11 @@ pub(crate) fn release_parcel(
         | HttpStage::AwaitWake(_)
         | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
     };
-    Box::new(Parcel { peer, load })
+    Box::new(Parcel {
+        peer,
+        forwarded,
+        load,
+    })
 }
 
 /// Takes in a connection from another shard: its admission, and what it sent behind the request.
@@ -495,7 +508,7 @@ pub(crate) fn adopt_parcel(
     parcel: Parcel,
     at: Moment,
 ) -> (SessionKey, Admission, Vec<u8>) {
-    let key = sockets.take_session(parcel.peer, at);
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
     let ParcelLoad::Upgrade { admission, unread } = parcel.load else {
         unreachable!("what goes to another node passes no other shard")
     };
@@ -508,7 +521,7 @@ pub(crate) fn bounce_parcel(
     parcel: Parcel,
     at: Moment,
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, at);
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
     match parcel.load {
         ParcelLoad::Upgrade { admission, .. } => {
             let purpose = upgrades::purpose_of(&admission);

@@ -105,7 +105,7 @@ this address as their endpoint.</p>";
 
 /// Whether a request, which is no upgrade, is for a page that the side thread serves here.
 pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
-    let peer = sockets.session(key).map(|session| session.peer());
+    let peer = sockets.session(key).map(|session| session.own_peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
         && is_page(sockets.settings(), head)
 }
@@ -179,9 +179,18 @@ const FOLDERS: [&str; 7] = [
 // It needs no signature and shows nothing but its status. It is counted and not logged: each balancer asks every
 // second or so.
 
-/// Whether a request is a probe.
+/// Whether an `OPTIONS` is a browser's question before a request, which always names the method of that.
+pub(crate) fn is_preflight(head: &Head<'_>) -> bool {
+    head.header("access-control-request-method").is_some()
+}
+
+/// Whether a request is a probe. Some balancers ask by `OPTIONS`, of any path.
 pub(crate) fn is_probe(head: &Head<'_>) -> bool {
-    matches!(head.method(), "GET" | "HEAD") && head.path() == "/ping"
+    match head.method() {
+        "OPTIONS" => !is_preflight(head),
+        "GET" | "HEAD" => head.path() == "/ping",
+        _ => false,
+    }
 }
 
 /// 200 or 503, without a body.

@@ -3,6 +3,7 @@
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
+use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
 use crate::shard::calls::role_alias;
@@ -15,7 +16,7 @@ use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
 use codec::sigv4::{Parameter, Refusal};
-use codec::sts;
+use codec::{proxy, sts};
 use std::sync::Arc;
 
 /// A whole request head.
@@ -57,12 +58,19 @@ pub(crate) fn take_head<'a>(
     let head = match Head::parse(bytes, &sockets.rules().head) {
         Ok(head) => head,
         Err(error) => {
-            let (fault, evidence) = (error.into(), Evidence::default());
+            let fault = if proxy::begins(bytes) {
+                let message = "This listener awaits no header of the PROXY protocol.";
+                HeadFault::new(Check::ProxyUnexpected, 400, message)
+            } else {
+                error.into()
+            };
+            let evidence = Evidence::default();
             let purpose = Purpose::Unknown;
             let rejected = Rejected::last(purpose, &evidence);
             return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
         }
     };
+    sockets.note_forwarded(key, &head);
     let request = Request {
         head,
         text: bytes,
@@ -106,7 +114,7 @@ pub(crate) fn take_head<'a>(
     if request.head.method() == "POST" {
         return HeadStep::Call(request);
     }
-    if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(|it| it.peer().tls) {
+    if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(Session::has_tls) {
         return HeadStep::Stranger(request);
     }
     HeadStep::Done(answer_head(sockets, books, key, &request, at))
@@ -121,7 +129,9 @@ fn answer_head(
     at: Moment,
 ) -> Step {
     match request.head.method() {
-        "OPTIONS" => answer_preflight(sockets, books, key, request, at),
+        "OPTIONS" if public_pages::is_preflight(&request.head) => {
+            answer_preflight(sockets, books, key, request, at)
+        }
         _ if public_pages::is_probe(&request.head) => {
             let close = ends_with(&request.head);
             public_pages::answer_probe(sockets, books, key, close, at);

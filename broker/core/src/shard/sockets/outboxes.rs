@@ -191,7 +191,10 @@ impl Sockets {
         }
         let all_sent = had_messages && !session.outbox.has_messages();
         let (behind, cut) = (session.behind, session.cut);
-        let open = session.open_mut();
+        let mut open = session.open_mut();
+        if let Some(web_socket) = &mut open {
+            web_socket.sends(now);
+        }
         let is_open = open.is_some();
         let released = all_sent && open.as_ref().is_none_or(|it| it.superseded);
         let setup_ms = open.filter(|_| answers).and_then(|it| it.first_answer(now));

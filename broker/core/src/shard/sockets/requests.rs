@@ -2,9 +2,12 @@
 //! and their questions to other shards.
 
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
+use crate::session::Forwarded;
 use crate::session::http::{Expected, HttpStage, OnwardCount};
 use crate::shard::{shares::Asking, sockets::Sockets};
 use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
+use codec::{http::Head, proxy};
+use std::net::{IpAddr, SocketAddr};
 
 /// Turns: see [`crate::shard::sockets`].
 impl Sockets {
@@ -106,6 +109,31 @@ impl Sockets {
     }
 }
 
+/// The client of a request, where a proxy passed it on.
+impl Sockets {
+    /// Notes what the proxy that connected says of the client in a request's head, if its word counts. What another
+    /// node passed on came with it.
+    pub(crate) fn note_forwarded(&mut self, key: SessionKey, head: &Head<'_>) {
+        let networks = &self.settings.proxy.forwarded_from;
+        let is_proxy = |address: IpAddr| networks.iter().any(|it| it.contains(&address));
+        let Some(session) = self.sessions.get_mut(key).filter(|_| !networks.is_empty()) else {
+            return;
+        };
+        let proxy = session.origin();
+        if session.is_inner() || !is_proxy(proxy.ip()) {
+            return;
+        }
+        let client = proxy::forwarded_for(head, is_proxy);
+        let address = client.unwrap_or_default();
+        session.forwards(Some(Box::new(Forwarded {
+            proxy,
+            client: address.map_or(proxy, |address| SocketAddr::new(address, 0)),
+            tls: proxy::forwarded_tls(head),
+            unclear: client.err(),
+        })));
+    }
+}
+
 /// Bytes: see [`crate::shard::sockets`].
 impl Sockets {
     /// Charges a session for what it holds now, and for nothing else.
@@ -113,7 +141,7 @@ impl Sockets {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let (held, remote) = (session.held(), session.remote());
+        let (held, remote) = (session.held(), session.origin());
         self.charge_with(key, Origin::of(remote.ip()), held);
     }
 
@@ -122,7 +150,7 @@ impl Sockets {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let remote = session.remote();
+        let remote = session.origin();
         self.charge_with(key, Origin::of(remote.ip()), 0);
     }
 
@@ -148,7 +176,7 @@ impl Sockets {
         if held.bytes <= self.rules.request_bytes {
             return None;
         }
-        let origin = Origin::of(self.sessions.get(key)?.remote().ip());
+        let origin = Origin::of(self.sessions.get(key)?.origin().ip());
         let own = *held.charges.get(&key)?;
         Some(held.shares.payer(origin, own, 0).unwrap_or(key))
     }

@@ -15,6 +15,7 @@ use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
 use crate::time::{Moment, Now};
 use crate::{auth::Caller, channel::Channel, journal::EndReason, settings::Settings};
 use std::iter;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Sockets {
@@ -87,14 +88,26 @@ impl Sockets {
         at: Moment,
     ) -> Option<SessionKey> {
         let timeouts = &self.settings.timeouts;
-        let deadline = at.now.after(if peer.tls {
+        let shakes = peer.tls || !peer.inner && self.settings.awaits_proxy(peer.listener);
+        let deadline = at.now.after(if shakes {
             timeouts.tls_ms
         } else {
             timeouts.head_ms
         });
-        let key = self.add_session(Session::accepted(peer, deadline), anyway)?;
+        let mut session = Session::accepted(peer, deadline);
+        if shakes {
+            session.shakes_hands();
+        }
+        let key = self.add_session(session, anyway)?;
         self.arm(key, deadline);
         Some(key)
+    }
+
+    /// A session that awaited a header of the PROXY protocol is that of this client.
+    pub(crate) fn comes_from(&mut self, key: SessionKey, client: SocketAddr) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.comes_from(client);
+        }
     }
 
     pub(crate) fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {

@@ -176,6 +176,7 @@ impl Model {
             paid: false,
             opened: now,
             heard: now,
+            went: now,
             pinged: None,
             told: false,
             notices,

@@ -127,6 +127,7 @@ impl Model {
             error_type: refusal.error,
             check: refusal.check,
             remote,
+            proxy: None,
             what: purpose.word(),
             action: purpose.action(),
             claims: Claims {

@@ -32,6 +32,9 @@ impl Model {
         self.answers_taken(id);
         let (now, had) = (self.now, !self.conns[id].outbox.is_empty());
         (self.conns[id].sent, self.conns[id].wire) = (sent, wire);
+        if let Some(ws) = &mut self.conns[id].ws {
+            ws.went = now;
+        }
         let mut offers = Vec::new();
         for &(begin, end) in whole {
             let conn = &mut self.conns[id];

@@ -109,6 +109,8 @@ pub(crate) struct Ws {
     pub(crate) paid: bool,
     pub(crate) opened: u64,
     pub(crate) heard: u64,
+    /// When bytes were last handed to the kernel, or a ping was queued.
+    pub(crate) went: u64,
     /// Since when a ping is unanswered.
     pub(crate) pinged: Option<u64>,
     pub(crate) told: bool,
@@ -129,6 +131,15 @@ pub(crate) struct Ws {
     /// Why it ends: what happened first, or what else it may have been.
     pub(crate) reason: Option<EndReason>,
     pub(crate) or_reason: Option<EndReason>,
+}
+
+impl Ws {
+    /// When it is pinged, unless it is superseded: nothing came, or nothing went. Once pinged, only what went counts.
+    pub(crate) fn ping_due(&self, ping_ms: u64) -> u64 {
+        let came = self.pinged.map_or(self.heard, |_| u64::MAX);
+        let due = super::timers::whole_second(came.min(self.went) + ping_ms);
+        if ping_ms == 0 { u64::MAX } else { due }
+    }
 }
 
 /// The loss of a slot.

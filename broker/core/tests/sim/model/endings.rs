@@ -277,11 +277,9 @@ impl Model {
         }
         let timeouts = &self.settings.timeouts;
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
-        let (since, within) = match ws.pinged {
-            Some(pinged) => (pinged, timeouts.pong_ms),
-            None => (ws.heard, timeouts.ping_ms),
-        };
-        let silent = within > 0 && self.now >= super::timers::whole_second(since + within);
+        let pong = ws.pinged.filter(|_| timeouts.pong_ms > 0);
+        let pong = pong.map(|at| super::timers::whole_second(at + timeouts.pong_ms));
+        let silent = self.now >= pong.unwrap_or(u64::MAX).min(ws.ping_due(timeouts.ping_ms));
         let age = timeouts.connection_age_ms;
         let old = age > 0 && self.now + timeouts.go_away_grace_ms >= ws.opened + age;
         silent || (old && ws.notices && !ws.told)

@@ -253,13 +253,17 @@ impl Model {
         let age = timeouts.connection_age_ms;
         let rule = match item {
             Item::Ping => {
-                let due = now >= whole_second(ws.heard + timeouts.ping_ms);
                 assert!(
-                    due && timeouts.ping_ms > 0 && !ws.superseded && ws.pinged.is_none(),
+                    now >= ws.ping_due(timeouts.ping_ms) && !ws.superseded,
                     "a ping that is not due at {now}: {ws:?}"
                 );
-                ws.pinged = Some(now);
-                "silent connection pinged"
+                let silent = ws.heard < ws.went;
+                ws.went = now;
+                match ws.pinged.replace(ws.pinged.unwrap_or(now)) {
+                    Some(_) => "pinged again, since nothing went",
+                    None if silent => "silent connection pinged",
+                    None => "pinged, since nothing went",
+                }
             }
             Item::GoAway => {
                 let old = age > 0 && now + timeouts.go_away_grace_ms >= ws.opened + age;
@@ -435,10 +439,7 @@ impl Model {
                         || ws.superseded
                         || !ws.notices
                         || now + timeouts.go_away_grace_ms < ws.opened + age;
-                    let pinged = timeouts.ping_ms == 0
-                        || ws.pinged.is_some()
-                        || ws.superseded
-                        || now < whole_second(ws.heard + timeouts.ping_ms);
+                    let pinged = ws.superseded || now < ws.ping_due(timeouts.ping_ms);
                     let pong = timeouts.pong_ms == 0 || ws.superseded;
                     let answered = (ws.pinged)
                         .is_none_or(|at| pong || now < whole_second(at + timeouts.pong_ms));

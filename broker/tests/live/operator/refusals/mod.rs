@@ -34,8 +34,8 @@ const ELSEWHERE: [Check; 7] = [
     Check::InternalFailure,
 ];
 
-/// Refusals before there is a request: see `operator/turned_away.rs`.
-const EARLY: [Check; 7] = [
+/// Refusals before there is a request: see `operator/turned_away.rs` and `listeners/proxy.rs`.
+const EARLY: [Check; 10] = [
     Check::ConnectionsFull,
     Check::HandshakesFull,
     Check::TlsExpected,
@@ -43,6 +43,9 @@ const EARLY: [Check; 7] = [
     Check::TlsNothingCommon,
     Check::TlsBroken,
     Check::TlsLeft,
+    Check::ProxyUnexpected,
+    Check::ProxyForeign,
+    Check::ProxyMalformed,
 ];
 
 /// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` and `owners.rs` of the transcripts of shards.
