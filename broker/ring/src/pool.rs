@@ -12,6 +12,7 @@
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
+use rustix::param::page_size;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
@@ -184,15 +185,14 @@ impl Drop for Pool {
     }
 }
 
-/// Page-aligned, as the kernel wants the descriptors, and never of size 0.
+/// Aligned to the pages of this system, as the kernel wants the descriptors, and never of size 0.
 fn layouts(count: u16, buffer_bytes: u32) -> (Layout, Layout) {
-    let of =
-        |bytes: usize| Layout::from_size_align(bytes, PAGE).expect("bounded by Settings::check");
+    let of = |bytes: usize| {
+        Layout::from_size_align(bytes, page_size()).expect("bounded by Settings::check")
+    };
     let count = usize::from(count);
     (
         of(count * size_of::<BufRingEntry>()),
         of(count * buffer_bytes as usize),
     )
 }
-
-const PAGE: usize = 4096;
