@@ -29,6 +29,8 @@ debian_packages() {
   [ -n "$(command -v certutil)" ] || missing+=(libnss3-tools)   # a certificate in a browser
   [ -n "$(command -v gnutls-cli)" ] || missing+=(gnutls-bin)   # a device with a certificate
   [ -e /usr/include/mbedtls/ssl.h ] || missing+=(libmbedtls-dev)   # another one, which is compiled
+  [ -n "$(command -v qemu-system-aarch64)" ] || missing+=(qemu-system-arm)   # an emulated machine of the other processor
+  [ -n "$(command -v cpio)" ] || missing+=(cpio)   # and its first file system
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds both programs into $STAGE, and what packages hold beside them. They ask for glibc 2.28 or newer: Debian 10,
+# Builds both programs for $ARCH into $STAGE, and what packages hold beside them. They ask for glibc 2.28 or newer: Debian 10,
 # Ubuntu 18.10, RHEL 8. The list of crates that a program is built from is in the program (cargo auditable).
 set -euo pipefail
 
-readonly target=x86_64-unknown-linux-gnu glibc=2.28
+readonly target="$ARCH-unknown-linux-gnu" glibc=2.28
+# Binutils know one processor each.
+tool() { command "$ARCH-linux-gnu-$@"; }
 built="${CARGO_TARGET_DIR:-$ROOT/target}"
 # The same bytes whatever the directories are called.
 export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
@@ -11,12 +13,13 @@ export RUSTFLAGS="--remap-path-prefix=$ROOT=heliograph --remap-path-prefix=${CAR
 export CFLAGS="-ffile-prefix-map=$ROOT=heliograph -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo \
   -Wno-builtin-macro-redefined -D__DATE__=\"$VERSION\" -D__TIME__=\"$VERSION\""
 
+[ "$ARCH" = "$(uname -m)" ] || rustup target add "$target" >/dev/null 2>&1 || { echo "rustup target add $target"; exit 1; }
 rm -rf "$STAGE"
 mkdir -p "$STAGE/debug"
 # Each by itself, as from source: together they would share features that neither has alone. Side by side, since most of
 # the time is one thread that optimises one program. Without protoc, which a build must not need.
 build() {
-  CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo auditable zigbuild --profile dist --locked --target "$target.$glibc" \
+  CARGO_INCREMENTAL=0 PROTOC=/nonexistent cargo auditable zigbuild --profile "$RELEASE_PROFILE" --locked --target "$target.$glibc" \
     --package "$1" --target-dir "$built/packaged-$1"
 }
 build broker &
@@ -27,20 +30,20 @@ code=0
 wait "$broker" || code=$?
 wait "$loadgen" || code=$?
 [ "$code" -eq 0 ] || exit "$code"
-install -m 0755 "$built/packaged-broker/$target/dist/heliograph" "$STAGE/heliograph"
-install -m 0755 "$built/packaged-loadgen/$target/dist/loadgen" "$STAGE/heliograph-loadgen"
+install -m 0755 "$built/packaged-broker/$target/$RELEASE_PROFILE/heliograph" "$STAGE/heliograph"
+install -m 0755 "$built/packaged-loadgen/$target/$RELEASE_PROFILE/loadgen" "$STAGE/heliograph-loadgen"
 for program in heliograph heliograph-loadgen; do
-  needed="$(objdump -T "$STAGE/$program" | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\))\{0,1\} .*/\1/p' | sort -Vu | tail -n 1)"
+  needed="$(tool objdump -T "$STAGE/$program" | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\))\{0,1\} .*/\1/p' | sort -Vu | tail -n 1)"
   [ "$(printf '%s\n' "$needed" "$glibc" | sort -V | tail -n 1)" = "$glibc" ] || {
     echo "$program asks for glibc $needed, it must be $glibc at most"
     exit 1
   }
-  objcopy --only-keep-debug "$STAGE/$program" "$STAGE/debug/$program.debug"
-  strip --strip-unneeded "$STAGE/$program"
-  (cd "$STAGE/debug" && objcopy --add-gnu-debuglink="$program.debug" "$STAGE/$program")
+  tool objcopy --only-keep-debug "$STAGE/$program" "$STAGE/debug/$program.debug"
+  tool strip --strip-unneeded "$STAGE/$program"
+  (cd "$STAGE/debug" && tool objcopy --add-gnu-debuglink="$program.debug" "$STAGE/$program")
 done
 unset RUSTFLAGS CFLAGS
 # The compiler of C libraries asks for the time, and would build them again.
 env -u SOURCE_DATE_EPOCH cargo build --quiet --locked -p documents
 "$built/debug/documents" "$STAGE"
-bash deploy/packages/archive.sh "$DIST/heliograph-$VERSION-linux-x86_64-debug.tar.gz" "$STAGE/debug"
+bash deploy/packages/archive.sh "$DIST/heliograph-$VERSION-linux-$ARCH-debug.tar.gz" "$STAGE/debug"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs $STAGE as a Debian package into $DIST. [package.metadata.deb] of broker/Cargo.toml has what lies where.
+# Packs $STAGE as a Debian package for $DEB_ARCH into $DIST. [package.metadata.deb] of broker/Cargo.toml has what lies where.
 set -euo pipefail
 
 deb="$STAGE/deb"
@@ -12,5 +12,7 @@ grep -q '^ExecStart=/usr/bin/heliograph serve ' "$deb/heliograph.service"
 for program in heliograph heliograph-loadgen; do
   cp "$STAGE/completions/$program.bash" "$deb/$program"
 done
-cargo deb --quiet --package broker --no-build --no-strip --target x86_64-unknown-linux-gnu \
-  --output "$DIST/heliograph_${VERSION}_amd64.deb"
+# The manifest has one stage for all processors.
+ln -sfn "$STAGE" "$ROOT/target/stage-deb"
+cargo deb --quiet --package broker --no-build --no-strip --target "$ARCH-unknown-linux-gnu" \
+  --output "$DIST/heliograph_${VERSION}_$DEB_ARCH.deb"

@@ -5,6 +5,7 @@ set -euo pipefail
 missing=()
 has() { [ -n "$(command -v "$1")" ] || missing+=("$2"); }
 has objcopy binutils
+has aarch64-linux-gnu-objcopy binutils-aarch64-linux-gnu
 has lintian lintian
 has mmdebstrap mmdebstrap
 has man man-db

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Packs $STAGE/heliograph as an image into $DIST, without a daemon and from nothing: the program, the C library of this Debian,
-# the licences, and the user 65532. As a docker-archive: the format of OCI has no health check.
+# Packs $STAGE/heliograph as an image for $DEB_ARCH into $DIST, without a daemon and from nothing: the program, the C library
+# of Debian 12, the licences, and the user 65532. As a docker-archive: the format of OCI has no health check.
 set -euo pipefail
 
-root="$STAGE/image"
-rm -rf "$root"
+root="$STAGE/image" system="$STAGE/system" tools="$ARCH-linux-gnu"
+rm -rf "$root" "$system"
+mmdebstrap --quiet --architectures="$DEB_ARCH" --variant=extract --include=libc6,libgcc-s1 bookworm "$system" 2>/dev/null
 mkdir -p "$root"/{etc/heliograph,run,tmp,usr/bin,usr/share/doc/heliograph,usr/share/heliograph}
 chmod 1777 "$root/tmp"
 cp "$STAGE/heliograph" "$root/usr/bin/"
-# "name => path (address)" for libraries, "path (address)" for the loader; what the kernel brings along has no path.
-ldd "$STAGE/heliograph" | grep -o '/[^ ]*' | while read -r library; do
-  install -D -m 0755 "$library" "$root$library"
+"$tools-objdump" -p "$STAGE/heliograph" | sed -n 's/^ *NEEDED *//p' | while read -r library; do
+  install -D -m 0755 "$system/lib/$tools/$library" "$root/lib/$tools/$library"
 done
+loader="$("$tools-objcopy" --output-target=binary --only-section=.interp "$STAGE/heliograph" /dev/stdout | tr -d '\0')"
+install -D -m 0755 "$system/lib/$tools/${loader##*/}" "$root$loader"
 cp LICENSE "$STAGE/licences.txt" "$root/usr/share/doc/heliograph/"
-cp /usr/share/doc/libc6/copyright "$root/usr/share/doc/heliograph/libc6.txt"
+cp "$system/usr/share/doc/libc6/copyright" "$root/usr/share/doc/heliograph/libc6.txt"
 cp deploy/seccomp.json deploy/broker.toml "$root/usr/share/heliograph/"
 echo 'heliograph:x:65532:65532::/var/lib/heliograph:/nonexistent' >"$root/etc/passwd"
 echo 'heliograph:x:65532:' >"$root/etc/group"
@@ -26,10 +28,10 @@ mounted="$(buildah mount "$container")"
 cp -a "$root/." "$mounted/"
 install -d "$mounted/var/lib"
 install -d -o 65532 -g 65532 -m 0700 "$mounted/var/lib/heliograph"
-chown -h -R 0:0 "$mounted"/{etc,lib,lib64,run,tmp,usr}
+chown -h -R 0:0 "$mounted"/{etc,lib*,run,tmp,usr}
 buildah umount "$container" >/dev/null
 # It warns of the format of OCI, which is not asked for.
-buildah config --user 65532:65532 --workingdir /var/lib/heliograph --volume /var/lib/heliograph \
+buildah config --arch "$DEB_ARCH" --user 65532:65532 --workingdir /var/lib/heliograph --volume /var/lib/heliograph \
   --port 8080 --port 8443 --port 8090 --stop-signal SIGTERM --env PATH=/usr/bin \
   --entrypoint '["/usr/bin/heliograph"]' \
   --cmd 'serve --config /etc/heliograph/broker.toml --data-dir /var/lib/heliograph --log-format json' \
@@ -39,4 +41,5 @@ buildah config --user 65532:65532 --workingdir /var/lib/heliograph --volume /var
   --label org.opencontainers.image.licenses=Apache-2.0 "$container" 2>/dev/null
 buildah commit --quiet --format docker --timestamp "$SOURCE_DATE_EPOCH" "$container" \
   "docker-archive:$store/image.tar:heliograph:$VERSION" >/dev/null
-python3 deploy/packages/image/settle.py "$store/image.tar" "$DIST/heliograph-$VERSION-image.tar.gz"
+name="heliograph-$VERSION-image-$DEB_ARCH"
+python3 deploy/packages/image/settle.py "$store/image.tar" "$DIST/${name%-amd64}.tar.gz"

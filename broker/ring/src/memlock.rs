@@ -12,6 +12,7 @@
 )]
 
 use io_uring::IoUring;
+use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
@@ -64,18 +65,19 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     let Ok(io) = IoUring::new(1) else {
         return Ok(0);
     };
-    let pages = max.div_ceil(PAGE).max(1);
-    let region = Region::new(pages * PAGE)?;
+    let page = page_size();
+    let pages = max.div_ceil(page).max(1);
+    let region = Region::new(pages * page)?;
     let (mut fits, mut fails, mut attempt) = (0, pages + 1, pages);
     while fits + 1 < fails {
-        if region.can_be_locked(&io, attempt * PAGE) {
+        if region.can_be_locked(&io, attempt * page) {
             fits = attempt;
         } else {
             fails = attempt;
         }
         attempt = usize::midpoint(fits, fails);
     }
-    Ok(fits * PAGE)
+    Ok(fits * page)
 }
 
 /// Releases all buffers that rings of this process have registered for fixed input and output, and returns of how many
@@ -156,8 +158,6 @@ impl Drop for Region {
     }
 }
 
-const PAGE: usize = 4096;
-
 /// `IORING_UNREGISTER_BUFFERS` of the kernel's `io_uring.h`.
 const UNREGISTER_BUFFERS: libc::c_uint = 1;
 
@@ -168,17 +168,18 @@ mod tests {
     /// Not exact here: tests that run beside this one lock memory of the same user.
     #[test]
     fn what_is_left_of_locked_memory_is_learned() {
-        let left = lockable_bytes(PAGE + 1).unwrap();
-        assert!(left <= 2 * PAGE && left.is_multiple_of(PAGE), "{left}");
+        let page = page_size();
+        let left = lockable_bytes(page + 1).unwrap();
+        assert!(left <= 2 * page && left.is_multiple_of(page), "{left}");
     }
 
     #[test]
     fn registered_buffers_are_released() {
         let io = IoUring::new(1).unwrap();
-        let region = Region::new(PAGE).unwrap();
+        let region = Region::new(page_size()).unwrap();
         let buffer = libc::iovec {
             iov_base: region.start,
-            iov_len: PAGE,
+            iov_len: page_size(),
         };
         // SAFETY: `region` outlives `io`'s registration, by which nothing is read or written.
         unsafe { io.submitter().register_buffers(&[buffer]) }.unwrap();

@@ -14,6 +14,7 @@
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 use rustix::io::Errno;
+use rustix::param::page_size;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ops::Range;
@@ -283,7 +284,7 @@ pub(crate) enum Filled {
     Failed(Errno),
 }
 
-/// Page-aligned, as the kernel wants the descriptors, and never of size 0.
+/// Aligned to the pages of this system, as the kernel wants the descriptors, and never of size 0.
 fn entries_layout(count: u16) -> Layout {
     layout(usize::from(count) * size_of::<BufRingEntry>())
 }
@@ -294,7 +295,5 @@ fn buffers_layout(count: u16, bytes: u32) -> Layout {
 }
 
 fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, PAGE).expect("bounded by Settings::check")
+    Layout::from_size_align(bytes, page_size()).expect("bounded by Settings::check")
 }
-
-const PAGE: usize = 4096;

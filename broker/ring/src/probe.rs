@@ -2,6 +2,7 @@
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
+use rustix::param::page_size;
 use std::io;
 use thiserror::Error;
 
@@ -32,6 +33,13 @@ pub enum Unsupported {
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
+    /// A kernel that is new enough answers `EINVAL`; its release and the size of its pages in bytes.
+    #[error(
+        "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter has a part of it \
+         only, or the kernel takes the memory of its buffers for misplaced (its pages are of {1} bytes; tried are 4096 \
+         and 16384): run it outside of the sandbox, or report this line"
+    )]
+    Refused(String, usize),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; the limit in bytes.
     #[error(
         "the hard limit of locked memory is {} KiB, allowed {} KiB and more: raise it: {}",
@@ -114,6 +122,9 @@ fn explain(error: io::Error, limit: Option<u64>, host: &Host) -> Unsupported {
             value => Unsupported::Disabled(error, value),
         },
         (Some(libc::ENOSYS), _) => Unsupported::Absent(host.release.clone()),
+        (Some(libc::EINVAL), _) if is_recent(&host.release) => {
+            Unsupported::Refused(host.release.clone(), page_size())
+        }
         (Some(libc::EINVAL), _) => Unsupported::KernelTooOld(host.release.clone()),
         (Some(libc::ENOMEM), Some(limit)) => Unsupported::MemlockTaken(limit),
         (Some(_) | None, _) => Unsupported::Other(error),
@@ -147,6 +158,12 @@ mod tests {
         assert!(
             say(libc::EINVAL).contains("Linux 5.15.0 is too old")
                 && say(libc::EINVAL).contains("6.1")
+        );
+        let refused = text(libc::EINVAL, limit, "6.12.95+deb13-arm64-16k", 0);
+        assert!(
+            refused.contains("Linux 6.12.95+deb13-arm64-16k is 6.1 or newer")
+                && refused.contains(&format!("pages are of {} bytes", page_size())),
+            "{refused}"
         );
         assert!(say(libc::ENOMEM).contains("prlimit --memlock=8388608"));
         let unlimited = text(libc::ENOMEM, None, "6.1.0", 0);

@@ -298,8 +298,9 @@ pub(crate) fn probe() -> Result<(), String> {
 /// none it panics, and blames the kernel.
 fn is_room_for_a_try() -> bool {
     let until = Instant::now() + RELEASE_MAX;
+    let wanted = TRY_BYTES_MIN.max(TRY_PAGES * rustix::param::page_size());
     loop {
-        if ring::lockable_bytes(TRY_BYTES).is_ok_and(|left| left >= TRY_BYTES) {
+        if ring::lockable_bytes(wanted).is_ok_and(|left| left >= wanted) {
             return true;
         }
         if Instant::now() > until {
@@ -473,8 +474,10 @@ const EPOLL_COST: &str = "each receive is a system call of its own";
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 
-/// Of locked memory: several times what the smallest ring takes.
-const TRY_BYTES: usize = 64 * 1024;
+/// Of locked memory: twice what the smallest ring takes, which is a page for its queues and one for its entries, and
+/// several times that where pages are small.
+const TRY_PAGES: usize = 4;
+const TRY_BYTES_MIN: usize = 64 * 1024;
 
 /// Less than this is not worth a word: rings that are being given back.
 const OTHERS_MIN: u64 = 128 * 1024;

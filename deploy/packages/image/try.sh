@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tries the image of dist/ without a container runtime: unpacked, and run by bubblewrap as a runtime does, with a root that is
-# read-only, the user 65532, no capabilities and deploy/seccomp.json, in a network of its own. A line for each thing that was
+# read-only, the user 65532 or another, no capabilities and deploy/seccomp.json, in a network of its own. A line for each thing that was
 # seen; the first that is not ends it with exit code 1. Wants root and deploy/packages/debian.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -47,13 +47,18 @@ grep -q glommio "$place/root/usr/share/doc/heliograph/licences.txt" || fail "no 
 [ -z "$(find "$place/root" -perm /6000)" ] || fail "a program that changes its user"
 seen "$bytes bytes, and $(stat --format=%s "$image") to load; user, volume, ports, health check, licences"
 
+# The image for the other processor: deploy/ci/arm64.sh runs it.
+tar --extract --gzip --to-stdout --file "${image%.tar.gz}-arm64.tar.gz" --wildcards '[0-9a-f]*.json' | grep -q '"architecture": "arm64"' ||
+  fail "${image%.tar.gz}-arm64.tar.gz is not for arm64"
+
+volume=(--bind "$place/data" /var/lib/heliograph)
 # Runtimes make these before a container starts, over a root that is read-only.
 mkdir -p "$place/root"/{proc,dev,sys}
 run() {
   local filter="$1"
   shift
-  exec bwrap --unshare-user --uid 65532 --gid 65532 --unshare-pid --as-pid-1 --unshare-ipc --unshare-uts --cap-drop ALL \
-    --die-with-parent --ro-bind "$place/root" / --bind "$place/data" /var/lib/heliograph --proc /proc --dev /dev \
+  exec bwrap --unshare-user --uid "${user:-65532}" --gid "${user:-65532}" --unshare-pid --as-pid-1 --unshare-ipc --unshare-uts --cap-drop ALL \
+    --die-with-parent --ro-bind "$place/root" / "${volume[@]}" --proc /proc --dev /dev \
     --ro-bind /sys /sys --tmpfs /tmp --chdir /var/lib/heliograph --clearenv --setenv PATH /usr/bin --seccomp 9 --info-fd 8 \
     "$@" 8>"$place/info" 9<"$filter"
 }
@@ -69,16 +74,22 @@ grep -q /etc/heliograph/broker.toml "$place/output" || { cat "$place/output"; fa
 seen "without a configuration: exit code 2, and its name"
 
 # The arguments behind the image's name in README.md.
-read -ra arguments <<<"$(sed -n "s/^docker run .* heliograph:$version //p" README.md)"
+read -ra arguments <<<"$(sed -n "s/^ *heliograph:$version //p" README.md)"
 [ "${#arguments[@]}" -gt 0 ] || fail "README.md runs no heliograph:$version"
-(run "$place/filter" "${entrypoint[@]}" "${arguments[@]}") >"$place/ready" 2>"$place/log" &
+# Without a volume, and as a user whom the image does not know: the data directory is not writable.
+(user=12345 volume=(); run "$place/filter" "${entrypoint[@]}" "${arguments[@]}") >"$place/ready" 2>"$place/log" &
 broker=$!
 until grep -q '^ready ' "$place/ready"; do
   kill -0 "$broker" || { cat "$place/log"; fail "the broker ended before it was ready"; }
   sleep 0.1
 done
 (run "$place/filter" "${health[@]}") >"$place/output" 2>&1 || { cat "$place/output"; fail "the health check fails"; }
-seen "serves, and the health check passes"
+asked() { curl --silent --output /dev/null --write-out '%{http_code}' "$@"; }
+token="$(sed -n 's/.* try=http:\/\/localhost:8090\/try#token=//p' "$place/ready")"
+[ "$(asked http://localhost:8090/config) $(asked -H "Authorization: Bearer $token" http://localhost:8090/config)" = "401 200" ] ||
+  { cat "$place/ready"; fail "the URL's token does not open the admin listener"; }
+[ "$(asked http://localhost:8080/ping) $(asked -H 'Host: evil.example' http://localhost:8080/ping)" = "200 403" ] || fail "a foreign Host is answered"
+seen "serves as another user without a volume, the health check passes, pages want the token of the URL, a foreign Host is refused"
 timeout 60 target/stage/heliograph-loadgen run --target http://127.0.0.1:8080 --rate 5 --duration 2 --json "$place/run.json" \
   >"$place/output" 2>&1 || { cat "$place/output"; fail "loadgen"; }
 grep -q '"ok": *true' "$place/run.json" || { cat "$place/run.json"; fail "messages went wrong"; }

@@ -24,19 +24,22 @@ child.once('error', (error) => {
 child.once('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
 
 function program() {
+    const { platform, arch } = process;
+    const name = `@heliograph/broker-${platform}-${arch}`;
     try {
-        return require.resolve('@heliograph/broker-linux-x64/heliograph');
+        return require.resolve(`${name}/heliograph`);
     } catch {
-        const { platform, arch } = process;
-        const here = platform === 'linux' && arch === 'x64' ? 'install it without --omit=optional' : elsewhere();
-        console.error(`heliograph: @heliograph/broker-linux-x64 is not installed on ${platform} ${arch}: ${here}`);
+        const there = platform === 'linux' && ['arm64', 'x64'].includes(arch);
+        const here = there ? 'install it without --omit=optional' : elsewhere();
+        console.error(`heliograph: ${name} is not installed: ${here}`);
         process.exit(2);
     }
 }
 
 function elsewhere() {
     return (
-        'it needs Linux on x86_64 with glibc. In a Linux of 6.1 or newer (a virtual machine, WSL2), or as a container: ' +
-        `docker run --rm --network host --security-opt seccomp=seccomp.json heliograph:${version} serve --dev`
+        'there is none; it needs Linux on x86_64 or aarch64 with glibc. Run it in WSL2, or as a container: docker run --rm ' +
+        '-p 127.0.0.1:8080:8080 -p 127.0.0.1:8443:8443 -p 127.0.0.1:8090:8090 ' +
+        `heliograph:${version} serve --dev --container; see "On a Mac or on Windows" in deploy/INSTALL.md`
     );
 }

@@ -1,12 +1,16 @@
-"""Writes both wheels of `heliograph` into $DIST, from $STAGE and $VERSION: PEP 427, with the times of $SOURCE_DATE_EPOCH.
+"""Writes both wheels of `heliograph` into $DIST, from $STAGE, $ARCH and $VERSION: PEP 427, with the times of
+$SOURCE_DATE_EPOCH. Beside them a source archive (PEP 517), from which nothing is built.
 
 maturin and other builders compile what they pack. The programs are those of all packages, built once, so the archive is
 written here: a zip with a list of its files.
 """
 
 import base64
+import gzip
 import hashlib
+import io
 import os
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -33,6 +37,9 @@ Description-Content-Type: text/markdown
 
 """
 
+# What has no programs has no crates either.
+PURE = METADATA.replace("License-File: licences.txt\n", "")
+
 
 def main():
     licences = {
@@ -47,7 +54,7 @@ def main():
     module = (HERE / "main.py").read_bytes()
     # No dependencies: the plugin is loaded by a pytest that is there.
     write(
-        "py3-none-manylinux_2_28_x86_64",
+        f"py3-none-manylinux_2_28_{os.environ['ARCH']}",
         {**programs, **plugin, **licences, "heliograph/__init__.py": b"", "heliograph/__main__.py": module},
         "[pytest11]\nheliograph_testing = heliograph_testing\n",
     )
@@ -58,10 +65,35 @@ def main():
          "heliograph/__main__.py": elsewhere},
         "[console_scripts]\nheliograph = heliograph.__main__:main\nheliograph-loadgen = heliograph.__main__:main\n",
     )
+    write_source({"backend.py": elsewhere, "pyproject.toml": PROJECT.encode(), "PKG-INFO": PURE.encode(),
+                  "LICENSE": licences[f"{INFO}/licenses/LICENSE"]})
+
+
+# A builder that pip asks for a wheel, in place of one that fails after minutes.
+PROJECT = f"""\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+
+[project]
+name = "heliograph"
+version = "{VERSION}"
+"""
+
+
+def write_source(files):
+    name = f"heliograph-{VERSION}"
+    with open(DIST / f"{name}.tar.gz", "wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for file, data in sorted(files.items()):
+                info = tarfile.TarInfo(f"{name}/{file}")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
 
 
 def write(tag, files, entry_points):
-    text = METADATA if tag != "py3-none-any" else METADATA.replace("License-File: licences.txt\n", "")
+    text = METADATA if tag != "py3-none-any" else PURE
     pure = str(tag == "py3-none-any").lower()
     files = {
         **files,

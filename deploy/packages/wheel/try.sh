@@ -47,14 +47,17 @@ awk -v seconds="$seconds" 'BEGIN { exit !(seconds <= 3) }' || fail "three tests 
 seen "pytest: three tests with boto3 in $seconds s"
 
 # Other systems, and an older C library.
-for platform in macosx_11_0_arm64 win_amd64 manylinux_2_28_aarch64 manylinux_2_17_x86_64 musllinux_1_2_x86_64; do
+for platform in macosx_11_0_arm64 win_amd64 manylinux_2_28_riscv64 manylinux_2_17_x86_64 musllinux_1_2_x86_64; do
   quietly "$place/venv/bin/pip" download --find-links "$dist" --no-deps --only-binary :all: --platform "$platform" \
     --dest "$place/$platform" "heliograph==$version"
   [ -e "$place/$platform/heliograph-$version-py3-none-any.whl" ] || fail "$platform gets $(ls "$place/$platform")"
 done
-quietly "$place/venv/bin/pip" download --find-links "$dist" --no-deps --only-binary :all: --platform manylinux_2_28_x86_64 \
-  --dest "$place/linux" "heliograph==$version"
-[ -e "$place/linux/${wheel##*/}" ] || fail "Linux gets $(ls "$place/linux")"
+for arch in x86_64 aarch64; do
+  quietly "$place/venv/bin/pip" download --find-links "$dist" --no-deps --only-binary :all: \
+    --platform "manylinux_2_28_$arch" --dest "$place/linux-$arch" "heliograph==$version"
+  [ -e "$place/linux-$arch/heliograph-$version-py3-none-manylinux_2_28_$arch.whl" ] ||
+    fail "Linux on $arch gets $(ls "$place/linux-$arch")"
+done
 quietly "$python" -m venv "$place/elsewhere"
 quietly "$place/elsewhere/bin/pip" install "$place/win_amd64/heliograph-$version-py3-none-any.whl"
 for command in heliograph heliograph-loadgen "python -m heliograph"; do
@@ -65,7 +68,10 @@ for command in heliograph heliograph-loadgen "python -m heliograph"; do
   [ "$(wc -l <"$place/output")" -eq 1 ] || fail "$command says on another system: $(cat "$place/output")"
   grep -q "docker run .* heliograph:$version serve --dev" "$place/output" || fail "$command says: $(cat "$place/output")"
 done
-seen "other systems get the wheel that says what to do"
+if "$place/elsewhere/bin/pip" install --force-reinstall --find-links "$dist" --no-binary heliograph "heliograph==$version" \
+  >"$place/output" 2>&1; then fail "something was built from the source archive"; fi
+grep -q "On a Mac or on Windows" "$place/output" || { cat "$place/output"; fail "the source archive does not say what to do"; }
+seen "other systems get the wheel that says what to do, and a build from source says the same"
 
 mkdir "$place/truncated"
 head -c 1000000 "$wheel" >"$place/truncated/${wheel##*/}"

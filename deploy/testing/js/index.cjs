@@ -107,7 +107,7 @@ function milliseconds(within) {
 // The program of @heliograph/broker, if that is installed for these tests.
 function installed() {
     try {
-        return require.resolve('@heliograph/broker-linux-x64/heliograph');
+        return require.resolve(`@heliograph/broker-linux-${process.arch}/heliograph`);
     } catch {
         return null;
     }

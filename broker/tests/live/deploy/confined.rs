@@ -145,13 +145,13 @@ fn io_uring_that_is_asked_for_and_forbidden_is_the_first_line_with_the_remedy() 
         let rule = format!("\"names\": [\"io_uring_setup\"], \"errnoRet\": {error}");
         format!("{{ \"action\": \"SCMP_ACT_ERRNO\", {rule} }},")
     };
-    // A runtime's profile; one that hides the calls that it forbids, or no io_uring; a kernel without the flags of 6.1.
+    // A runtime's profile; one that hides the calls that it forbids, or no io_uring; one that knows no flags of 6.1.
     for (rule, remedy) in [
         (String::new(), "`--security-opt seccomp=seccomp.json`"),
         (rule(38), "`--security-opt seccomp=seccomp.json`"),
         (
             rule(22),
-            "is too old: io_uring with deferred task work needs Linux 6.1 or newer: update",
+            "is 6.1 or newer: a sandbox or a filter has a part of it only",
         ),
     ] {
         let directory = fresh_directory();
