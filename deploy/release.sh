@@ -34,7 +34,7 @@ ROOT="$PWD"
 VERSION="$(packaged_version)"
 SOURCE_DATE_EPOCH="$(git log --max-count=1 --format=%ct)"
 TOOLS="$ROOT/target/release-tools" STAGE="$ROOT/target/stage" DIST="$ROOT/dist"
-export RELEASE_PROFILE=release   # of cargo
+export RELEASE_PROFILE=dist   # of cargo
 # Reproducible: what is made is readable by all, whatever the mask of the shell is.
 umask 022
 export ROOT VERSION SOURCE_DATE_EPOCH TOOLS STAGE DIST PATH="$TOOLS/bin:$TOOLS/python/bin:$PATH"
