@@ -73,6 +73,7 @@ impl<M: Machine + 'static> Server<M> {
                         socket: listener(*addr)?,
                         number,
                         tls: listen.tls,
+                        proxies: Vec::new(),
                         inner: false,
                     })
                 })

@@ -460,7 +460,7 @@ mod tests {
     use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;
-    use broker_core::journal::{Claims, Entry, Journal as _};
+    use broker_core::journal::{Claims, Entry};
     use broker_core::refusal_id::{RefusalIds, printed};
     use broker_core::time::Wall;
 
