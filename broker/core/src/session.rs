@@ -176,7 +176,7 @@ impl Session {
         let says = self.forwarded().and_then(|it| it.tls);
         Peer {
             remote: self.remote(),
-            tls: says.unwrap_or(self.has_tls()),
+            tls: says.unwrap_or_else(|| self.has_tls()),
             ..self.own_peer()
         }
     }
@@ -210,7 +210,7 @@ impl Session {
     /// Notes what a proxy says, for one request: nothing is left of what it said of the one before.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
-            self.remote = says.map_or(Remote::of(self.origin()), Remote::Forwarded);
+            self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
         }
     }
 
