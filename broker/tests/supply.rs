@@ -137,6 +137,7 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
         "codec",
         "data-encoding",
         "fastrand",
+        "ipnet",
         "jsonwebtoken",
         "postcard",
         "serde",

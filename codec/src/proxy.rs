@@ -31,10 +31,11 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Whether bytes begin with a header, or with as much of one as cannot be anything else.
+/// Whether bytes begin with a header, or with its signature behind the empty lines that HTTP skips.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
-    bytes.starts_with(V1) || bytes.starts_with(V2)
+    let inner = V2.get(4..).unwrap_or(V2);
+    [V1, V2, inner].iter().any(|it| bytes.starts_with(it))
 }
 
 /// Reads the header that bytes begin with; `None` while more of it is awaited.

@@ -180,11 +180,10 @@ fn follow(sources: Sources, traces: Traces, agreement: Agreement, memories: Memo
 
 fn of_console(sources: &Sources) -> Router {
     let (figures, troubled) = (Arc::clone(&sources.overview), Arc::clone(&sources.troubled));
-    let refusals = Arc::clone(&sources.refusals);
     Router::new()
         .route("/", get(assets::index))
         .route("/assets/{*path}", get(assets::asset))
-        .merge(console::routes(figures, troubled, refusals))
+        .merge(console::routes(figures, troubled))
         .merge(events::routes(sources.clone()))
 }
 

@@ -12,7 +12,6 @@ pub(crate) mod topics;
 
 use crate::edge::turn::calendar;
 use crate::side::cluster::Agreement;
-use crate::side::refusals::Refusals;
 use crate::side::shared_state::{Reloads, Shared, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
 use axum::extract::State;
@@ -134,27 +133,17 @@ fn refused(reloads: &Reloads) -> Value {
 struct OverviewPage {
     overview: Arc<Overview>,
     troubled: Arc<Troubled>,
-    refusals: Arc<Refusals>,
 }
 
 /// The page.
-pub(crate) fn routes(
-    overview: Arc<Overview>,
-    troubled: Arc<Troubled>,
-    refusals: Arc<Refusals>,
-) -> Router {
-    let page_of = OverviewPage {
-        overview,
-        troubled,
-        refusals,
-    };
-    let routes = Router::new().route("/overview", get(page));
-    routes.with_state(page_of)
+pub(crate) fn routes(overview: Arc<Overview>, troubled: Arc<Troubled>) -> Router {
+    Router::new()
+        .route("/overview", get(page))
+        .with_state(OverviewPage { overview, troubled })
 }
 
 async fn page(State(page): State<OverviewPage>) -> Json<Value> {
     let mut document = page.overview.document().await;
-    page.refusals.settled().await; // its sessions come by the log
     document["troubled"] = page.troubled.json();
     Json(document)
 }

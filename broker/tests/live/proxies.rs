@@ -1,5 +1,5 @@
-//! Clients behind the proxies of `deploy/proxy`, as Debian packages them: quiet ones stay, their addresses are known, and
-//! a drain reaches them.
+//! Clients behind the proxies of `deploy/proxy`, as Debian packages them: quiet ones stay, their addresses are known,
+//! and a drain reaches them.
 
 use crate::http::get;
 use crate::peer::{Peer, candidate_to, master_query, offer, to_master, to_viewer, viewer_query};

@@ -232,14 +232,16 @@ pub const KEYS: &[Key] = &[
     Key::new("advertise.https", some_text!(advertise.https, |text| value::advertised(text, ["https", "http"])))
         .doc("http:// too"),
 
-    Key::new("proxy.protocol_from", list!("networks", proxy.protocol_from, value::network, may_be_empty: true)).default("")
+    Key::new("proxy.protocol_from", list!("networks", proxy.protocol_from, value::network, may_be_empty: true))
+        .default("")
         .doc("such as [\"10.0.0.0/8\"]: networks of the proxies that begin each connection with a header of the PROXY \
               protocol, version 1 or 2. Others are closed on listeners that await one"),
     Key::new("proxy.protocol_on", list!("listeners", proxy.protocol_on, value::listen, may_be_empty: true)).default("")
         .doc("such as [\"https://0.0.0.0:8443\"]: entries of listen that await it; default: all of them"),
-    Key::new("proxy.forwarded_from", list!("networks", proxy.forwarded_from, value::network, may_be_empty: true)).default("")
-        .doc("such as [\"10.0.0.0/8\"]: networks of the proxies whose X-Forwarded-For or Forwarded names the client, and \
-              whose X-Forwarded-Proto its scheme: PROXY.md"),
+    Key::new("proxy.forwarded_from", list!("networks", proxy.forwarded_from, value::network, may_be_empty: true))
+        .default("")
+        .doc("such as [\"10.0.0.0/8\"]: networks of the proxies whose X-Forwarded-For or Forwarded names the client, \
+              and whose X-Forwarded-Proto its scheme: PROXY.md"),
 
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
         .default("10").doc("the next one gets 400 ClientLimitExceededException"),
@@ -324,8 +326,8 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts.go_away_grace", Kind::Duration(field!(timeouts.go_away_grace_ms), 1..=DAY)).default("1m")
         .doc("less than connection_age"),
     Key::new("timeouts.ping", Kind::Duration(field!(timeouts.ping_ms), 0..=DAY)).default("45s").strict("off")
-        .doc("the server pings, on the next whole second, when nothing came or nothing went for this time; less than idle. Many proxies \
-              end a connection after 60 s: PROXY.md"),
+        .doc("the server pings, on the next whole second, when nothing came or nothing went for this time; less than \
+              idle. Many proxies end a connection after 60 s: PROXY.md"),
     Key::new("timeouts.pong", Kind::Duration(field!(timeouts.pong_ms), 0..=DAY)).default("30s")
         .doc("without a frame after a ping the connection ends, and its unread messages are queued"),
     Key::new("timeouts.tcp_user", Kind::Duration(field!(timeouts.tcp_user_ms), 0..=DAY)).default("30s")

@@ -83,7 +83,7 @@ fn a_probe_is_refused_while_the_broker_drains() {
     connection.send(PING);
     let answer = connection.answer().expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (503, ""));
-    other.send(b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n");
+    other.send(b"OPTIONS / HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n");
     assert_eq!(other.answer().expect("an answer").status, 503);
     master.drain();
 }
