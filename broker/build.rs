@@ -5,6 +5,9 @@ use std::process::Command;
 
 fn main() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if variable("CARGO_CFG_TARGET_OS") != "linux" {
+        return println!("cargo::error={ELSEWHERE}");
+    }
     let rustc = variable("RUSTC");
     set("TARGET", &variable("TARGET"));
     let profile = profile(&variable("OUT_DIR")).unwrap_or_else(|| variable("PROFILE"));
@@ -76,6 +79,10 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let text = text.trim();
     (output.status.success() && !text.is_empty()).then(|| text.to_owned())
 }
+
+/// The error of a build for another system.
+const ELSEWHERE: &str = "heliograph runs on Linux: in WSL2, or as a container of Docker Desktop; see \"On a Mac or on \
+                         Windows\" in deploy/INSTALL.md";
 
 /// The variable that names the commit where git cannot: in an archive of the sources, or a container's build.
 const COMMIT: &str = "HELIOGRAPH_COMMIT";

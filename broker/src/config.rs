@@ -1,10 +1,10 @@
 //! From flags and file to [`Settings`].
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
-//! order: `flags` (the command line), `help` (its texts), `key_flags` (flags of keys), `lan` (what `--lan` stands for),
-//! `file` (the file), `rules` (rules that join keys), `credentials` (who may do what: a file of its own), `document`
-//! (how a text is read), `draft` (what was read, with all that is wrong), `json` and `summary` (settings as they are
-//! shown). The CPUs of the process are on this page.
+//! order: `flags` (the command line), `help` (its texts), `key_flags` (flags of keys), `lan` (what `--lan` and
+//! `--container` stand for), `file` (the file), `rules` (rules that join keys), `credentials` (who may do what: a file
+//! of its own), `document` (how a text is read), `draft` (what was read, with all that is wrong), `json` and `summary`
+//! (settings as they are shown). The CPUs of the process are on this page.
 //!
 //! All faults are found in one go. Nothing outside this module knows that there was a file.
 
@@ -123,6 +123,9 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     rules::certificate(&mut settings, &mut findings);
     flags.keys.apply(&mut settings, &mut findings);
     (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
+    if flags.container {
+        lan::publish(&mut settings, &findings);
+    }
     settings.accept_etcd = flags.accept_etcd;
     (settings.plain, settings.ready_file) = (flags.plain, flags.ready_file.clone());
     if let Some(wanted) = flags.lan {

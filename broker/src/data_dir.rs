@@ -310,7 +310,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// The files of a broker in its data directory, except the authority of its development certificate.
-const FILES: [&str; 25] = [
+const FILES: [&str; 27] = [
     "lock",
     "store.redb",
     "store.redb.new",
@@ -318,6 +318,8 @@ const FILES: [&str; 25] = [
     "store.room",
     "session.key",
     "session.key.part",
+    "admin.token",
+    "admin.token.part",
     "presence.epoch",
     "presence.epoch.part",
     "dev-cert.pem",

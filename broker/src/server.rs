@@ -73,6 +73,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     shards::choose_engine(&mut settings)?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
+    admin::make_token(&mut settings)?;
     let mut edge = edge_settings(&settings, connections);
     let threads = shards::prepare(&mut settings, &mut edge.ring, memlock)?;
     listeners::keep(&mut bound, settings.shards);

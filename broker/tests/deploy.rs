@@ -139,10 +139,7 @@ fn the_compose_file_starts_both_under_their_bounds() {
     assert_eq!(broker["read_only"].as_bool(), Some(true));
     assert_eq!(list(&broker["cap_drop"]), ["ALL"]);
     let security = list(&broker["security_opt"]);
-    assert_eq!(
-        security,
-        ["no-new-privileges:true", "seccomp:./seccomp.json"]
-    );
+    assert_eq!(security, ["no-new-privileges:true"], "any seccomp profile");
     let image = concat!("heliograph:", env!("CARGO_PKG_VERSION"));
     assert_eq!(broker["image"].as_str(), Some(image), "that of release.sh");
     assert!(CONTAINER.contains(&format!(

@@ -135,6 +135,41 @@ fn the_page_installs_the_files_that_are_built() {
     }
 }
 
+/// Another system builds nothing but the build scripts.
+#[test]
+fn a_build_for_another_system_ends_with_a_sentence_that_names_its_section() {
+    let page = fs::read_to_string(root().join("deploy/INSTALL.md")).expect("INSTALL.md");
+    assert!(page.contains("\n## On a Mac or on Windows\n"));
+    let folder = std::env::temp_dir().join(format!("heliograph-build-{}", process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    for package in ["broker", "loadgen"] {
+        let of = |file: &str| root().join(package).join(file);
+        let manifest = fs::read_to_string(of("Cargo.toml")).expect("a manifest");
+        let gated = "\n[target.'cfg(target_os = \"linux\")'.dependencies]\n";
+        assert!(manifest.contains(gated) && !manifest.contains("\n[dependencies]\n"));
+        let script = folder.join(package);
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "-o"]).arg(&script);
+        assert!(
+            rustc
+                .arg(of("build.rs"))
+                .status()
+                .is_ok_and(|it| it.success())
+        );
+        let output = Command::new(&script)
+            .env("CARGO_CFG_TARGET_OS", "macos")
+            .output();
+        let said = String::from_utf8(output.expect("it runs").stdout).expect("text");
+        let error = said.lines().next().unwrap_or_default();
+        assert!(error.starts_with("cargo::error="), "{said}");
+        assert!(
+            error.contains("\"On a Mac or on Windows\" in deploy/INSTALL.md"),
+            "{said}"
+        );
+    }
+    fs::remove_dir_all(&folder).expect("removed");
+}
+
 /// The script ends well within these seconds.
 fn passes(script: &str, seconds: u32) {
     let output = self::script(script, &[], seconds);

@@ -31,7 +31,7 @@ unpack linux-image-cloud-arm64,busybox,libc6,libgcc-s1 bookworm
 unpack linux-image-arm64-16k trixie
 cp "$place/bookworm/bin/busybox" "$place/root/bin/"
 cp -L "$place/bookworm/lib/ld-linux-aarch64.so.1" "$place/root/lib/"
-cp -L "$place"/bookworm/lib/aarch64-linux-gnu/lib{c,m,gcc_s,resolv}.so.* "$place/root/lib/aarch64-linux-gnu/"
+cp -L "$place"/bookworm/lib/aarch64-linux-gnu/lib{c,dl,gcc_s,m,pthread,resolv,rt}.so.* "$place/root/lib/aarch64-linux-gnu/"
 
 # The image of deploy/release.sh, if it is there.
 image=(dist/heliograph-*-image-arm64.tar.gz)

@@ -51,10 +51,11 @@ pub fn endpoint(
 /// without a path.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
+    let port = settings.listen.first().map_or(0, |own| own.addr.port());
     let asked = EndpointRequest {
         protocols: &[],
         role,
-        host,
+        host: &format!("{host}:{port}"),
         peer: Peer {
             remote: (Ipv4Addr::LOCALHOST, 0).into(),
             listener: 0,
@@ -114,8 +115,8 @@ fn url(
         return [scheme, "://", host, path].concat();
     }
     let own = settings.listen.get(usize::from(asked.peer.listener));
-    let own = own.copied().filter(|_| settings.plain);
-    let listener = own.unwrap_or_else(|| listener(settings, asked.peer));
+    let used = own.copied().filter(|_| settings.plain);
+    let listener = used.unwrap_or_else(|| listener(settings, asked.peer));
     let (scheme, default_port) = match (listener.scheme, web_socket) {
         (Scheme::Https, true) => ("wss", 443),
         (Scheme::Https, false) => ("https", 443),
@@ -123,7 +124,13 @@ fn url(
         (Scheme::Http, false) => ("http", 80),
     };
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
-    let port = listener.addr.port();
+    // The other port of a container is published under a number that is not known here.
+    let known = settings.container && own.is_some_and(|own| own.scheme == listener.scheme);
+    let port = if known {
+        port_of(asked.host).unwrap_or(default_port)
+    } else {
+        listener.addr.port()
+    };
     if port == default_port {
         [scheme, "://", host, path].concat()
     } else {
@@ -155,6 +162,12 @@ pub(crate) fn host_name(host: &str) -> &str {
         }
         Some(_) | None => host,
     }
+}
+
+/// The port that a host names.
+fn port_of(host: &str) -> Option<u16> {
+    let rest = host.strip_prefix(host_name(host))?;
+    rest.strip_prefix(':')?.parse().ok()
 }
 
 /// The label of a node in the hosts of its channels, with `[cluster] direct`: behind `m-`, `v-` or `r-`, and before the
@@ -312,6 +325,33 @@ mod endpoint_tests {
             urls(&settings, "localhost:8080", 0, Role::Master),
             ["ws://localhost:8080/master", "http://localhost:8080"]
         );
+    }
+
+    #[test]
+    fn behind_published_ports_the_port_is_that_of_the_host_where_the_schemes_agree() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.container = true;
+        let mut expect = |plain, host, listener, expected: [&str; 2]| {
+            settings.plain = plain;
+            let found = urls(&settings, host, listener, Role::Viewer);
+            assert_eq!(found, expected, "{host}, listener {listener}");
+        };
+        for (host, is) in [
+            ("localhost:9443", "localhost:9443"),
+            ("cam.example", "cam.example"),
+            ("[::1]:443", "[::1]"),
+            ("[::1]:9", "[::1]:9"),
+        ] {
+            let wss = format!("wss://{is}/viewer");
+            expect(false, host, 1, [&wss, &format!("https://{is}")]);
+        }
+        let other = ["wss://localhost:8443/viewer", "https://localhost:8443"];
+        expect(false, "localhost:9080", 0, other);
+        let same = ["ws://localhost:9080/viewer", "http://localhost:9080"];
+        expect(true, "localhost:9080", 0, same);
+        let identity = Identity::new("us-west-2", "123456789012", "demo");
+        let session = web_socket_url(&settings, Role::Viewer, "localhost", &identity);
+        assert_eq!(session, "ws://localhost:8080");
     }
 
     /// A development server is its own front: names below the domain lead to its listener.

@@ -83,6 +83,9 @@ pub struct Settings {
     pub dev_origins: Vec<String>,
     /// Whether listeners off loopback are allowed although no signature is asked for (`--dev` only).
     pub allow_remote: bool,
+    /// Whether clients come through published ports of a container (`--dev` only): the port that they use is that of
+    /// their `Host`, and the admin listener has a token that is made at the start.
+    pub container: bool,
     /// Names and addresses by which clients reach a development server beside loopback: they enter its certificate, and
     /// its pages may use it.
     pub dev_hosts: Vec<String>,
@@ -463,7 +466,11 @@ impl Settings {
     /// The warning to all who use a development server that other machines reach.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {
-        if self.allow_remote {
+        if self.container {
+            Some(
+                "Started with --container: every machine that reaches its published ports can use any channel.",
+            )
+        } else if self.allow_remote {
             Some(
                 "Started with --allow-remote: every machine that reaches this broker can use any channel.",
             )

@@ -414,6 +414,11 @@ pub struct ServeFlags {
     /// needs its token there, as in every mode [default: off]
     #[arg(long, requires = "dev")]
     pub allow_remote: bool,
+    /// Serve clients through the published ports of a container, off loopback: as --allow-remote, with a token for the
+    /// admin listener that is in the printed URL, and everything in memory. Discovery returns the port of the request
+    /// [default: off]
+    #[arg(long, requires = "dev", conflicts_with = "lan")]
+    pub container: bool,
     /// Let phones of the local network in: a --dev server listens with TLS on this machine's address there too, and
     /// serves its pages to devices that are paired by a QR code. Every machine of that network can use any channel
     /// [default: off]

@@ -15,6 +15,7 @@ pub fn json(settings: &Settings) -> Value {
     let mut document = json!({
         "dev": settings.dev,
         "allow_remote": settings.allow_remote,
+        "container": settings.container,
         "lan": settings.lan.map(|address| address.to_string()),
         "ice": ice,
         "hook": settings.hooks.iter().map(hook).collect::<Vec<_>>(),

@@ -1,9 +1,11 @@
-//! The meaning of `--lan`: a TLS listener on the machine's address in the local network, and that address among the
-//! names of the development server; and which address of the machine that is.
+//! The meaning of `--container`: listeners on all addresses. And of `--lan`: a TLS listener on the machine's address in
+//! the local network, and that address among the names of the development server; and which address of the machine that
+//! is.
 
+use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Listen, Scheme, Settings};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, io};
 
 /// Lets devices of the local network in, at `wanted` or at the machine's only address there.
@@ -38,6 +40,29 @@ pub(crate) fn apply(
             scheme: Scheme::Https,
             addr: (address, port).into(),
         });
+    }
+}
+
+/// Serves the published ports of a container, whose traffic comes in on any of its addresses: listeners that were not
+/// named are on all of them, and a data directory that was not named is in memory.
+pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
+    (settings.container, settings.allow_remote) = (true, true);
+    // A socket on [::] takes both families; where IPv6 is off there is none.
+    let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let all: IpAddr = match both {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let unnamed = |key: &str| findings.place_of(key) == ValuePlace::Default;
+    let admin = settings.admin.listen.iter_mut();
+    for addr in admin.filter(|_| unnamed("admin.listen")) {
+        addr.set_ip(all);
+    }
+    for listen in settings.listen.iter_mut().filter(|_| unnamed("listen")) {
+        listen.addr.set_ip(all);
+    }
+    if unnamed("data_dir") {
+        settings.data_dir = IN_MEMORY.into();
     }
 }
 
@@ -279,6 +304,28 @@ mod tests {
             Some("https://192.168.77.2:8443")
         );
         assert!(!settings.has_pages(0) && of_lan(&settings));
+    }
+
+    #[test]
+    fn a_container_serves_all_its_addresses_and_keeps_what_was_named() {
+        let mut settings = Settings::new(Profile::Default, true);
+        let mut findings = Findings::default();
+        publish(&mut settings, &findings);
+        let all = settings.listen.iter().map(|listen| listen.addr);
+        for (addr, port) in all.chain(settings.admin.listen).zip([8080, 8443, 8090]) {
+            assert!(addr.ip().is_unspecified() && addr.port() == port, "{addr}");
+        }
+        assert!(settings.container && settings.allow_remote);
+        assert_eq!(settings.data_dir.to_str(), Some(IN_MEMORY));
+        let mut settings = Settings::new(Profile::Default, true);
+        let named = settings.clone();
+        for key in ["listen", "admin.listen", "data_dir"] {
+            findings.written(key, ValuePlace::Flag("--x"));
+        }
+        publish(&mut settings, &findings);
+        assert_eq!(listeners(&settings), listeners(&named));
+        assert_eq!(settings.admin, named.admin);
+        assert_eq!(settings.data_dir, named.data_dir);
     }
 
     #[test]

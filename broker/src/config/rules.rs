@@ -370,7 +370,8 @@ const RULES: &[Rule] = &[
         ADDRESS_OF_ITS_OWN),
     rule("admin.listen", |s| admin_is_open(s) && s.dev && !s.allow_remote,
         "allowed loopback addresses only, under --dev without --allow-remote"),
-    rule("admin.listen", |s| admin_is_open(s) && (!s.dev || s.allow_remote) && s.admin.token_file.is_none(),
+    rule("admin.listen",
+        |s| admin_is_open(s) && (!s.dev || s.allow_remote) && s.admin.token_file.is_none() && !s.container,
         "allowed loopback addresses, or others with admin.token_file").beside(&["admin.token_file"]),
 
     rule("advertise.domain",

@@ -217,6 +217,25 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
     }
 }
 
+/// Makes the token of a container's admin listener, in its data directory, unless the operator names one. One that is
+/// there is kept: a browser still has it.
+pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
+    if !settings.container || settings.admin.token_file.is_some() {
+        return Ok(());
+    }
+    let path = settings.data_dir.join(MADE_TOKEN);
+    if files::token(&path).is_err() {
+        let token = HEXLOWER.encode(&random()?);
+        files::write_whole(&path, &token, 0o600)
+            .map_err(|error| Failure::Fatal(format!("{}: {error}", path.display())))?;
+    }
+    settings.admin.token_file = Some(path);
+    Ok(())
+}
+
+/// The file of a token that was made.
+pub(crate) const MADE_TOKEN: &str = "admin.token";
+
 /// The token that admin requests need, if a file of one is configured and there is a listener.
 pub(crate) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
     let Some(path) = check::used_token_file(settings) else {

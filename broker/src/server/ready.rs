@@ -2,7 +2,8 @@
 
 use crate::admin_client::DEFAULT_HOST;
 use crate::failure::Failure;
-use crate::files::{TOKEN_FILE, write_shared};
+use crate::files::{TOKEN_FILE, token, write_shared};
+use crate::server::admin::MADE_TOKEN;
 use crate::side;
 use crate::terminal::{Colour, Screen};
 use broker_core::settings::{Auth, Listen, Scheme, Settings};
@@ -28,7 +29,7 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
     let mut text = format!("{}\n", line(settings, ca));
     if settings.dev && screen.is_terminal() {
         text.insert_str(0, &welcome(settings, screen));
-    } else if let Some(url) = settings.try_url().filter(|_| screen.is_terminal()) {
+    } else if let Some(url) = try_url(settings).filter(|_| screen.is_terminal()) {
         let _ = writeln!(text, "\n  Try it in a browser: {url}\n");
     }
     let told = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -41,9 +42,14 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure
 
 /// The first lines of a development server on a terminal: what it is, where, and how to use and end it.
 fn welcome(settings: &Settings, screen: Screen) -> String {
-    let admin = settings.admin.listen.map(|addr| format!("http://{addr}"));
+    let admin = settings.admin_url("localhost");
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     let env = match &admin {
+        Some(_) if settings.container => {
+            let all = environment(settings);
+            all.first()
+                .map_or_else(String::new, |(name, endpoint)| format!("{name}={endpoint}"))
+        }
         Some(url) if *url != format!("http://{DEFAULT_HOST}") => {
             format!("eval \"$(heliograph env --admin {url})\"")
         }
@@ -63,8 +69,11 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
                 env!("CARGO_PKG_VERSION")
             ),
         ),
-        ("Try it", settings.try_url().unwrap_or_else(off)),
-        ("Console", admin.unwrap_or_else(off)),
+        ("Try it", try_url(settings).unwrap_or_else(off)),
+        (
+            "Console",
+            admin.map_or_else(off, |url| url + &fragment(settings, "/")),
+        ),
         ("Endpoints", listen.join(" ")),
         ("Clients", env),
         ("Stop", "Ctrl-C".to_owned()),
@@ -74,6 +83,20 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
         format!("  {name}  {text}\n")
     };
     format!("\n{}\n", lines.map(line).concat())
+}
+
+/// The page to try the service, for a browser on this machine.
+fn try_url(settings: &Settings) -> Option<String> {
+    settings.try_url().map(|url| url + &fragment(settings, ""))
+}
+
+/// The end of a page's URL, behind `path`, by which it takes the token of a container's admin listener; empty where the
+/// operator named a token, or none is needed.
+fn fragment(settings: &Settings, path: &str) -> String {
+    let made = settings.data_dir.join(MADE_TOKEN);
+    let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
+    let token = is_made.then(|| token(&made).ok()).flatten();
+    token.map_or_else(String::new, |token| format!("{path}#token={token}"))
 }
 
 fn document(settings: &Settings) -> Value {
@@ -99,7 +122,7 @@ fn document(settings: &Settings) -> Value {
 
 /// Starts the operator's browser with the page to try the service, if that was asked for. Nothing waits for it.
 fn open_try(settings: &Settings) {
-    let Some(url) = settings.try_url().filter(|_| settings.open_try) else {
+    let Some(url) = try_url(settings).filter(|_| settings.open_try) else {
         return;
     };
     let open = move || {
@@ -136,7 +159,7 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     if let Some(ca) = ca {
         let _ = write!(line, " ca={}", ca.display());
     }
-    if let Some(url) = settings.try_url() {
+    if let Some(url) = try_url(settings) {
         let _ = write!(line, " try={url}");
     }
     let _ = write!(line, " engine={}", engine(settings));
@@ -179,7 +202,8 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let port = listen.addr.port();
     let secure = listen.scheme == Scheme::Https;
     let scheme = if secure { "https" } else { "http" };
-    let endpoint = if secure && listen.addr.ip().is_loopback() {
+    let local = listen.addr.ip().is_loopback() && secure;
+    let endpoint = if local || settings.container {
         format!("{scheme}://localhost:{port}")
     } else {
         format!("{scheme}://{}", listen.addr)
@@ -208,8 +232,8 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
         // The C SDK dials no other port.
         variables.push(("CONTROL_PLANE_URI", "https://localhost".into()));
     }
-    if let Some(admin) = settings.admin.listen {
-        variables.push(("HELIOGRAPH_ADMIN", format!("http://{admin}")));
+    if let Some(admin) = settings.admin_url("localhost") {
+        variables.push(("HELIOGRAPH_ADMIN", admin));
     }
     variables
 }
@@ -312,6 +336,10 @@ mod tests {
             &settings,
             " admin=http://0.0.0.0:8090 try=http://localhost:8090/try",
         );
+        settings.container = true;
+        settings.admin.token_file = Some("operators.token".into());
+        ends(&settings, " try=http://localhost:8090/try");
+        settings.container = false;
         settings.dev_hosts = vec!["2001:db8::7".into()];
         ends(&settings, " try=http://[2001:db8::7]:8090/try");
         settings.dev = false;

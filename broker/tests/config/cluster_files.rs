@@ -84,6 +84,13 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
         // Commands such as `cluster status` read the file without the pod's flags.
         load(config);
         has_what_it_names(&set["template"]["spec"], &settings);
+        // What the Pod Security Standard "restricted" asks for.
+        let pod = &set["template"]["spec"]["securityContext"];
+        assert_eq!(pod["runAsNonRoot"].as_bool(), Some(true));
+        assert_eq!(text(&pod["seccompProfile"]["type"]), "RuntimeDefault");
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"].as_bool(), Some(false));
+        assert_eq!(text(&security["capabilities"]["drop"][0]), "ALL");
         // Nodes alone reach the ports of nodes.
         let rules = of_kind("NetworkPolicy")["spec"]["ingress"].as_vec();
         let rules = rules.expect("rules");

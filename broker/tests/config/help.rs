@@ -13,6 +13,7 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("config", "none"),
     ("dev_origins", "none"),
     ("allow_remote", "off"),
+    ("container", "off"),
     ("lan", "off"),
     ("accept_etcd", "off"),
     ("plain", "off"),

@@ -59,7 +59,7 @@ run() {
   shift
   exec bwrap --unshare-user --uid "${user:-65532}" --gid "${user:-65532}" --unshare-pid --as-pid-1 --unshare-ipc --unshare-uts --cap-drop ALL \
     --die-with-parent --ro-bind "$place/root" / "${volume[@]}" --proc /proc --dev /dev \
-    --ro-bind /sys /sys --tmpfs /tmp --chdir /var/lib/heliograph --clearenv --setenv PATH /usr/bin --seccomp 9 --info-fd 8 \
+    --ro-bind /sys /sys --tmpfs /tmp --chdir "${at:-/var/lib/heliograph}" --clearenv --setenv PATH /usr/bin --seccomp 9 --info-fd 8 \
     "$@" 8>"$place/info" 9<"$filter"
 }
 python3 deploy/packages/image/confine.py deploy/seccomp.json --bpf "$place/filter"
@@ -76,8 +76,8 @@ seen "without a configuration: exit code 2, and its name"
 # The arguments behind the image's name in README.md.
 read -ra arguments <<<"$(sed -n "s/^ *heliograph:$version //p" README.md)"
 [ "${#arguments[@]}" -gt 0 ] || fail "README.md runs no heliograph:$version"
-# Without a volume, and as a user whom the image does not know: the data directory is not writable.
-(user=12345 volume=(); run "$place/filter" "${entrypoint[@]}" "${arguments[@]}") >"$place/ready" 2>"$place/log" &
+# Without a volume, and as a user whom the image does not know: the data directory is not writable. Runtimes go there as root.
+(user=12345 at=/ volume=(); run "$place/filter" "${entrypoint[@]}" "${arguments[@]}") >"$place/ready" 2>"$place/log" &
 broker=$!
 until grep -q '^ready ' "$place/ready"; do
   kill -0 "$broker" || { cat "$place/log"; fail "the broker ended before it was ready"; }

@@ -1,6 +1,6 @@
 //! Both loopback addresses of a development server, and a listener that takes IPv4 and IPv6.
 
-use crate::http::{create, exchange, get};
+use crate::http::{create, exchange, get, get_with};
 use crate::listeners::remote::status_over_tls;
 use crate::peer::{Peer, answer, master_query, offer, to_master, to_viewer, viewer_query};
 use crate::process::{Broker, binary, fresh_directory, run_to_end};
@@ -126,6 +126,40 @@ fn any_address_takes_ipv4_too_and_shows_it_as_such() {
     });
 }
 
+/// A container's network, in which clients come in on any address, and have other numbers for its ports.
+#[test]
+fn a_container_serves_its_published_ports_and_its_pages_want_a_token() {
+    let flags = ["--dev", "--container", "--plain", "--admin", "0.0.0.0:8090"];
+    let Some(network) = Network::new("true", &flags) else {
+        return;
+    };
+    network.within(|broker| {
+        let start = "try=http://localhost:8090/try#token=";
+        let (_, token) = broker.ready.split_once(start).expect("a URL with a token");
+        let admin = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8090);
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        assert_eq!(get(admin, "/config").status, 401);
+        let config = get_with(admin, "/config", &bearer).json();
+        assert_eq!(config["container"], true);
+        assert_eq!(get(admin, "/ready").status, 200);
+        assert!(!broker.log().contains(token));
+        broker.logged(&["--container", "published ports"], 1);
+        let arn = create(broker.plain, "c", 60);
+        for (host, status) in [("localhost:9080", 200), ("evil.example:8080", 403)] {
+            let body = json!({ "ChannelARN": arn,
+                "SingleMasterChannelEndpointConfiguration": { "Protocols": ["WSS"], "Role": "MASTER" } });
+            let body = body.to_string();
+            let length = body.len();
+            let head = format!("POST /getSignalingChannelEndpoint HTTP/1.1\r\nHost: {host}\r\n");
+            let rest = format!("Content-Length: {length}\r\n\r\n{body}");
+            let answer = exchange(broker.plain, (head + &rest).as_bytes());
+            assert_eq!(answer.status, status, "{host}");
+            let found = answer.text().contains("\"ws://localhost:9080/master\"");
+            assert_eq!(found, status == 200, "{}", answer.text());
+        }
+    });
+}
+
 /// A master at one address and a viewer at the other; `look` sees both.
 fn relays(master: SocketAddr, viewer: SocketAddr, arn: &str, look: impl FnOnce()) {
     let mut master = Peer::plain_at(master, &master_query(arn));
@@ -174,10 +208,8 @@ impl Network {
         let mut command = Command::new("unshare");
         let script = format!("{words} && exec \"$0\" \"$@\"");
         command.args(["--net", "sh", "-c", &script]).arg(binary());
-        let admin = ["--admin", "127.0.0.1:0"];
         let directory = fresh_directory();
-        let arguments = [arguments, &admin].concat();
-        let broker = Broker::wrapped_again(&directory, command, &arguments, 2);
+        let broker = Broker::wrapped_again(&directory, command, arguments, 2);
         Some(Self {
             broker,
             _directory: Directory(directory),
