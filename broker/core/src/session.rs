@@ -7,8 +7,9 @@ pub(crate) mod web_socket;
 
 use crate::id::{ChannelKey, TimerId};
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
+use crate::settings::{Program, Timeouts};
 use crate::time::Now;
-use crate::{event::ConnectionRole, journal::EndReason, machine::Peer, settings::Timeouts};
+use crate::{event::ConnectionRole, journal::EndReason, machine::Peer};
 use codec::proxy::Unclear;
 use codec::ws::first_bytes;
 use http::{Http, HttpStage};
@@ -37,8 +38,6 @@ pub(crate) struct Session {
     pub behind: bool,
     /// It was cut off since it does not read.
     pub cut: bool,
-    /// Its program has a small buffer for records of TLS: each frame goes in one of its own.
-    pub frame_by_frame: bool,
     /// Bytes that are counted in the shard's books of connections that are behind.
     pub weight: u32,
     /// It is among those that are asked what their peers have.
@@ -129,6 +128,8 @@ pub(crate) struct Ending {
     pub refused_by: Option<Box<str>>,
     /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
+    /// Its program, if it was a WebSocket.
+    pub program: Program,
 }
 
 impl Session {
@@ -151,7 +152,6 @@ impl Session {
             sending: Sending::Idle,
             behind: false,
             cut: false,
-            frame_by_frame: false,
             weight: 0,
             listed: false,
         }
@@ -303,12 +303,18 @@ impl Session {
         }
     }
 
-    /// Of the bytes that the edge may take those that share records of TLS.
+    /// Of the bytes that the edge may take those that share records of TLS: the first frame, for a small buffer.
     #[inline]
     #[must_use]
     pub(crate) fn unsent_record(&self) -> &[u8] {
         let unsent = self.unsent();
-        if self.frame_by_frame {
+        let takes_small = match &self.state {
+            SessionState::Open(it) => it.program().takes_small_records(),
+            SessionState::AwaitCloseEcho(it, _) => it.program().takes_small_records(),
+            SessionState::AwaitGone(ending) => ending.program.takes_small_records(),
+            SessionState::Http(_) => false,
+        };
+        if takes_small {
             return unsent.get(..first_bytes(unsent)).unwrap_or(unsent);
         }
         unsent

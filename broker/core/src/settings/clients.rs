@@ -75,6 +75,7 @@ pub struct Program(u8);
 
 impl Program {
     const WSS: u8 = 0x80;
+    const SMALL: u8 = 0x40;
 
     /// The same program, of a connection that offered `wss`.
     #[must_use]
@@ -86,6 +87,13 @@ impl Program {
     #[must_use]
     pub const fn offers_wss(self) -> bool {
         self.0 & Self::WSS != 0
+    }
+
+    /// Whether its row has a longest frame: then no record of TLS has more than one.
+    #[inline]
+    #[must_use]
+    pub const fn takes_small_records(self) -> bool {
+        self.0 & Self::SMALL != 0
     }
 
     /// The same connection; if no row is known of it, of the other one's.
@@ -126,7 +134,11 @@ impl Settings {
         let named = rows.filter(|(_, row)| covers(row.user_agent.as_bytes(), agent));
         let place = named.max_by_key(|(_, row)| row.user_agent.len());
         let row = place.filter(|_| !agent.is_empty());
-        Program(row.map_or(0, |(place, _)| u8::try_from(place + 1).unwrap_or_default()))
+        Program(row.map_or(0, |(place, row)| {
+            let is_small = row.frame_bytes.is_some() && !self.strict();
+            let small = if is_small { Program::SMALL } else { 0 };
+            u8::try_from(place + 1).map_or(0, |row| row | small)
+        }))
     }
 
     /// Whether endpoints for a program say their role in the path.
@@ -159,13 +171,14 @@ impl Settings {
     }
 
     fn client(&self, Program(program): Program) -> Option<&Client> {
-        let row = usize::from(program & !Program::WSS);
+        let row = usize::from(program & !(Program::WSS | Program::SMALL));
         self.clients.get(row.checked_sub(1)?)
     }
 }
 
-/// Rows of `[clients]` at most, with those that are built in: seven bits hold them.
+/// Rows of `[clients]` at most, with those that are built in: six bits hold them.
 pub const CLIENTS_MAX: usize = 32;
+const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
 /// What is looked at of a `User-Agent`, in bytes: a pattern of as many stars takes no longer than its square.
 const USER_AGENT_BYTES_MAX: usize = 256;

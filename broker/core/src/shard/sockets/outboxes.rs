@@ -366,7 +366,7 @@ pub(crate) enum NoRoom {
 
 /// What the program of a connection reads; `None` where nothing is known of it.
 #[inline]
-pub(crate) fn reader_of(settings: &Settings, web_socket: &WebSocket) -> Option<Reader> {
+fn reader_of(settings: &Settings, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
     (!program.is_unknown()).then(|| settings.reader(program))
 }

@@ -10,10 +10,14 @@ use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
 use crate::shard::shares::{Holder, Member, Standing};
-use crate::shard::sockets::outboxes::reader_of;
 use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
 use crate::time::{Moment, Now};
-use crate::{auth::Caller, channel::Channel, journal::EndReason, settings::Settings};
+use crate::{
+    auth::Caller,
+    channel::Channel,
+    journal::EndReason,
+    settings::{Program, Settings},
+};
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -202,8 +206,6 @@ impl Sockets {
     /// A connection is admitted: it is a WebSocket from here on.
     pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
         if let Some(session) = self.sessions.get_mut(key) {
-            let reader = reader_of(&self.settings, &web_socket);
-            session.frame_by_frame = reader.is_some_and(|it| it.frame_bytes != usize::MAX);
             session.state = SessionState::Open(web_socket);
             self.census.web_sockets += 1;
         }
@@ -224,6 +226,7 @@ impl Sockets {
                 reason: None,
                 refused_by: None,
                 peer_is_done: false,
+                program: Program::default(),
             })),
         );
         if let SessionState::Open(web_socket) = state {
@@ -244,7 +247,7 @@ impl Sockets {
         let (tally, reason) = (session.tally().copied(), session.reason());
         let refused_by = session.take_refused();
         let peer_is_done = session.peer_is_done();
-        let ending = |was| {
+        let ending = |was, program| {
             SessionState::AwaitGone(Box::new(Ending {
                 deadline,
                 was,
@@ -252,14 +255,18 @@ impl Sockets {
                 reason,
                 refused_by: None,
                 peer_is_done,
+                program,
             }))
         };
-        session.state = match std::mem::replace(&mut session.state, ending(None)) {
-            SessionState::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
-            SessionState::AwaitCloseEcho(web_socket, _) => {
-                ending(Some((web_socket.channel, web_socket.role)))
-            }
-            SessionState::Http(_) => ending(None),
+        let of = |it: WebSocket| {
+            let program = it.program();
+            ending(Some((it.channel, it.role)), program)
+        };
+        let none = || ending(None, Program::default());
+        session.state = match std::mem::replace(&mut session.state, none()) {
+            SessionState::Open(web_socket) => of(web_socket),
+            SessionState::AwaitCloseEcho(web_socket, _) => of(*web_socket),
+            SessionState::Http(_) => none(),
             SessionState::AwaitGone(before) => SessionState::AwaitGone(before),
         };
         if let SessionState::AwaitGone(ending) = &mut session.state {
