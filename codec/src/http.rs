@@ -318,7 +318,7 @@ fn has_version(bytes: &[u8]) -> bool {
 /// A WebSocket client's request for an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade<'a> {
-    /// `Sec-WebSocket-Key`: base64 of 16 bytes, checked.
+    /// `Sec-WebSocket-Key`, checked.
     pub key: &'a str,
     /// Whether the client offers the subprotocol `wss`, as the C SDK does. It must then be echoed, or old releases of
     /// its WebSocket library lose the connection.
@@ -377,6 +377,17 @@ impl UpgradeError {
 /// # Errors
 /// See [`UpgradeError`].
 pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError> {
+    upgrade_by(head, ws::valid_key)
+}
+
+/// The same of a client whose key is taken if `takes_key`: [`ws::valid_key`], or [`ws::usable_key`].
+///
+/// # Errors
+/// See [`UpgradeError`].
+pub fn upgrade_by<'a>(
+    head: &Head<'a>,
+    takes_key: fn(&str) -> bool,
+) -> Result<Option<Upgrade<'a>>, UpgradeError> {
     if !head
         .list("upgrade")
         .any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
@@ -402,7 +413,7 @@ pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError>
     //# The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request.
     let mut keys = head.values("sec-websocket-key");
     let key = keys.next().ok_or(UpgradeError::MissingKey)?;
-    if keys.next().is_some() || !ws::valid_key(key) {
+    if keys.next().is_some() || !takes_key(key) {
         return Err(UpgradeError::BadKey);
     }
     if head.body() != Ok(Body::None) {

@@ -12,6 +12,9 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 /// higher.
 pub const HEADER_LINES: usize = 64;
 
+/// Longest `Sec-WebSocket-Key` that is taken where it need not be base64 of 16 bytes, in bytes. A client sends 8.
+pub const WEB_SOCKET_KEY_BYTES: usize = 64;
+
 /// Longest `messagePayload` by default, in bytes of base64 text.
 ///
 /// Source: the service was seen to deliver 13,014 although the guide says 10K; offers of browsers of 2026 exceed 10K.

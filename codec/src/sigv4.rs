@@ -15,7 +15,10 @@
 //!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when
 //!   strict fails, differs from it and is no longer than such URLs are.
 //! * **Without the port**: when both fail, the raw form once more with `host` without its port, as the iOS and Android
-//!   SDKs sign it, under the same bound. There is no fourth form.
+//!   SDKs sign it, under the same bound.
+//! * **Another path**: when all fail, an upgrade at the path of an endpoint is tried in four more forms
+//!   (`endpoint.rs`), raw and under the same bound. What was signed is in [`Verified::path`]: a path that was only
+//!   asked for says nothing.
 //! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer
 //!   takes says nothing about which access key ids exist, except one derivation (a microsecond) on the first request
 //!   of a key and day.
@@ -29,6 +32,8 @@
 
 mod canonical;
 mod credential;
+mod diagnosis;
+mod endpoint;
 mod escape;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -42,6 +47,8 @@ mod stamp;
 mod verify;
 
 pub use credential::Service;
+pub use diagnosis::SignedAs;
+pub use endpoint::{MASTER_PATH, VIEWER_PATH};
 pub use keys::{SigningKey, SigningKeys};
 pub use query::Parameter;
 pub use refusal::{Malformed, Reason, Refusal, Scope, Window};

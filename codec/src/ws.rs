@@ -8,7 +8,7 @@
 //!   checked in place and lent from there: no copy, no allocation. Only what a read cut off, and fragments, are kept.
 //! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
 //!   the caller writes in place.
-//! * [`accept_key`], [`valid_key`] and [`request`] are the opening handshake's own fields.
+//! * [`accept_key`], [`valid_key`], [`usable_key`] and [`request`] are the opening handshake's own fields.
 //! * [`FrameError`] names each way to break the protocol, with its close code.
 //!
 //! The parts of the RFC that are not implemented, and why: `codec/tests/rfc6455.md`.
@@ -22,6 +22,7 @@ mod header;
 mod partial;
 mod receiver;
 
+use crate::limits::WEB_SOCKET_KEY_BYTES;
 use aws_lc_rs::digest;
 use base64_simd::{Out, STANDARD};
 pub use close::{CloseFrame, Excess, FrameError};
@@ -54,6 +55,13 @@ pub fn accept_key(key: &str) -> [u8; 28] {
     let mut accept = [0; 28];
     let _ = STANDARD.encode(context.finish().as_ref(), Out::from_slice(&mut accept));
     accept
+}
+
+/// Whether a `Sec-WebSocket-Key` can be hashed as it came: 1 to 64 bytes of visible ASCII. Some clients send others
+/// than the standard has, and check the hash of what they sent.
+#[must_use]
+pub fn usable_key(key: &str) -> bool {
+    (1..=WEB_SOCKET_KEY_BYTES).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
 }
 
 /// Whether a `Sec-WebSocket-Key` is the base64 of 16 bytes: 22 characters of the standard alphabet and `==`.
@@ -146,6 +154,17 @@ mod upgrade_tests {
             ("AAAAdGhlIHNhbXBsZSBub25jZQ==", false),
         ] {
             assert_eq!(valid_key(key), valid, "{key}");
+        }
+        for (key, usable) in [
+            ("dhjgkqpz", true),
+            ("!~", true),
+            (&"x".repeat(64), true),
+            (&"x".repeat(65), false),
+            ("", false),
+            ("a b", false),
+            ("a\u{FC}", false),
+        ] {
+            assert_eq!((usable_key(key), valid_key(key)), (usable, false), "{key}");
         }
     }
 

@@ -38,8 +38,8 @@ use caller::FEDERATED_USER;
 pub use caller::{Caller, Ruling, assumed_role_id, federated_user_arn};
 use codec::http::Head;
 use codec::sigv4::{
-    AccessKey, Malformed, Refusal, RequestRules, Scope as SignatureScope, Service, SigningKeys,
-    Verifier, Window,
+    AccessKey, Claim as SignatureClaim, Malformed, Refusal, RequestRules, Scope as SignatureScope,
+    Service, SignedAs, SigningKeys, Verifier, Window,
 };
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
 pub use credentials::{Credentials, CredentialsError};
@@ -222,8 +222,34 @@ impl Authenticator {
         service: Service,
         now_s: u64,
     ) -> Result<Caller, Unsigned> {
+        let verified = self.verify(head, body, service, now_s, |claim| claim);
+        verified.map(|(caller, _)| caller)
+    }
+
+    /// Identifies the signer of an upgrade, and returns the path that was signed, which need not be the one that is
+    /// asked for: see [`codec::sigv4::Verified::path`].
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_upgrade<'a>(
+        &'a mut self,
+        head: &'a Head<'a>,
+        now_s: u64,
+    ) -> Result<(Caller, &'a str), Unsigned> {
+        let as_asked = SignatureClaim::of_upgrade;
+        self.verify(head, &[], Service::KinesisVideo, now_s, as_asked)
+    }
+
+    fn verify<'a>(
+        &'a mut self,
+        head: &'a Head<'a>,
+        body: &[u8],
+        service: Service,
+        now_s: u64,
+        as_asked: fn(SignatureClaim<'a>) -> SignatureClaim<'a>,
+    ) -> Result<(Caller, &'a str), Unsigned> {
         let rules = scope_rules(&self.rules, service, now_s);
-        let claim = self.verifier.read(head, &rules)?;
+        let claim = as_asked(self.verifier.read(head, &rules)?);
         check_region(&self.rules, service, claim.region())?;
         let (id, token) = (claim.access_key_id(), claim.session_token());
         let signer = find(&self.credentials, &self.session_keys, id, token);
@@ -231,20 +257,23 @@ impl Authenticator {
             .as_ref()
             .map(|signer| signer.key(token, self.rules.strict));
         let verified = claim.verify(key.as_ref().ok(), body, &mut self.keys);
-        verified.map_err(|refusal| refined(refusal, &signer))?;
+        let verified = verified.map_err(|refusal| refined(refusal, &signer))?;
         let region = self.rules.region.clone();
-        match signer {
-            Ok(Signer::Principal(principal)) => Ok(Caller::principal(principal, region)),
+        let caller = match signer {
+            Ok(Signer::Principal(principal)) => Caller::principal(principal, region),
             Ok(Signer::Federated(parent, opened)) => {
                 let session = federated(parent, opened, id);
-                Ok(Caller::session(session, region))
+                Caller::session(session, region)
             }
-            Ok(Signer::Session(holder)) => Ok(Caller::session(holder.session(id), region)),
-            Err(check) => Err(Unsigned {
-                refusal: Refusal::UnknownKey,
-                check,
-            }),
-        }
+            Ok(Signer::Session(holder)) => Caller::session(holder.session(id), region),
+            Err(check) => {
+                return Err(Unsigned {
+                    refusal: Refusal::UnknownKey,
+                    check,
+                });
+            }
+        };
+        Ok((caller, verified.path))
     }
 
     /// The number of bytes hashed to check signatures: see [`Verifier::hashed_bytes`].
@@ -263,6 +292,12 @@ impl Authenticator {
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// What was signed in place of what was sent, for operators: see [`Verifier::signed_as`].
+    #[must_use]
+    pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
+        self.verifier.signed_as(hosts)
     }
 
     /// The canonical request and the string to sign of the last request, as far as they were written: see

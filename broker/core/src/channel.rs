@@ -4,7 +4,7 @@
 //! session state and no other channel appears here.
 
 pub(crate) mod alexa_calls;
-pub(crate) mod master_requests;
+pub(crate) mod endpoint_requests;
 pub(crate) mod members;
 pub(crate) mod pending;
 mod rare;
@@ -15,7 +15,7 @@ use crate::id::{CallerId, SessionKey, TimerId};
 use crate::{record::Record, settings::Quotas, time::Now};
 use alexa_calls::Calls;
 use codec::signal::{Action, Role};
-use master_requests::MasterRequests;
+use endpoint_requests::EndpointRequests;
 use members::Members;
 use pending::Pending;
 pub use pending::Towards;
@@ -38,8 +38,8 @@ pub(crate) struct Channel {
     pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
     pub connections: u32,
-    /// Who asked for its master's endpoint.
-    pub master_requests: MasterRequests,
+    /// Who asked for its endpoints, if anybody did.
+    pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
     /// Its rates, while any of them is used up in part.
     rates: Option<Box<Rates>>,
@@ -101,7 +101,7 @@ impl Channel {
             tells_viewers: false,
             timer: TimerId::default(),
             connections: 0,
-            master_requests: MasterRequests::default(),
+            endpoint_requests: None,
             live: None,
             rates: None,
         }

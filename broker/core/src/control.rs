@@ -1,12 +1,12 @@
 //! Answers of API calls beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
 //! configuration, request and time.
 
-use crate::settings::value::{MASTER_PATH, VIEWER_PATH};
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
 use aws_lc_rs::hmac;
 use codec::control::{IceServer, Protocol};
 use codec::signal::Role;
+use codec::sigv4::MASTER_PATH;
 use std::net::Ipv4Addr;
 
 // GetSignalingChannelEndpoint: where a client connects. See codec/PROTOCOL.md, EP.
@@ -24,7 +24,7 @@ pub struct EndpointRequest<'a> {
     pub peer: Peer,
     /// Whether a proxy says that it was reached by the scheme of `peer`, as `host`.
     pub proxied: bool,
-    /// Whether a host that is the same for both roles is followed by a path that says the role (CON-2).
+    /// Whether a host that is the same for both roles is followed by a path where the role is the master's (CON-2).
     pub role_path: bool,
 }
 
@@ -96,10 +96,11 @@ fn url(
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
+    // A viewer's role shows in its client id, and some clients take all that follows `wss://` for a host.
+    let says_role = web_socket && asked.role_path && named.is_none();
     let path = match asked.role {
-        _ if !web_socket || !asked.role_path || named.is_some() => "",
-        Role::Master => MASTER_PATH,
-        Role::Viewer => VIEWER_PATH,
+        Role::Master if says_role => MASTER_PATH,
+        Role::Master | Role::Viewer => "",
     };
     if let Some(fixed) = fixed {
         return [fixed, path].concat();
@@ -305,20 +306,20 @@ mod endpoint_tests {
         let mut settings = Settings::new(Profile::Default, true);
         assert_eq!(
             urls(&settings, "localhost:8080", 0, Role::Viewer),
-            ["wss://localhost:8443/viewer", "https://localhost:8443"]
+            ["wss://localhost:8443", "https://localhost:8443"]
         );
         assert_eq!(
             urls(&settings, "[::1]:8080", 0, Role::Viewer)[0],
-            "wss://[::1]:8443/viewer"
+            "wss://[::1]:8443"
         );
         assert_eq!(
             urls(&settings, "cam.example", 1, Role::Viewer)[0],
-            "wss://cam.example:8443/viewer"
+            "wss://cam.example:8443"
         );
         settings.listen[1].addr.set_port(443);
         assert_eq!(
             urls(&settings, "127.0.0.1:8080", 0, Role::Viewer),
-            ["wss://127.0.0.1/viewer", "https://127.0.0.1"]
+            ["wss://127.0.0.1", "https://127.0.0.1"]
         );
         settings.listen.truncate(1);
         assert_eq!(
@@ -418,7 +419,11 @@ mod endpoint_tests {
         settings.advertise.wss = Some("wss://one.example".into());
         assert_eq!(
             urls(&settings, "localhost:8080", 0, Role::Viewer),
-            ["wss://one.example/viewer", "https://localhost:8443"]
+            ["wss://one.example", "https://localhost:8443"]
+        );
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Master)[0],
+            "wss://one.example/master"
         );
     }
 }

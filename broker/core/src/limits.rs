@@ -145,6 +145,20 @@ pub const HELD_READ_MS: u64 = 2_000;
 /// there is one more, the oldest is forgotten: its next request is noted again.
 pub const MASTER_REQUESTS_MAX: usize = 2;
 
+/// Upgrades of a shard under `--dev` in a second whose signature is looked at: each takes up to a tenth of a
+/// millisecond. Others are not.
+pub const DEV_SIGNATURES_PER_SECOND_MAX: u32 = 64;
+
+/// Signatures that are noted under `--dev` since they would be refused elsewhere: within an hour, and in all. Others
+/// are not.
+pub const DEV_SIGNATURES_PER_HOUR_MAX: u64 = 16;
+/// See [`DEV_SIGNATURES_PER_HOUR_MAX`].
+pub const DEV_SIGNATURES_NOTED_MAX: usize = 256;
+
+/// Callers of a channel of which it is known that their last request for its endpoint was one for a viewer's. When
+/// there is one more, the oldest is forgotten: a viewer connects soon after it asked. Two bytes each.
+pub const VIEWER_REQUESTS_MAX: usize = 4;
+
 /// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most
 /// 10,000 bytes.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;

@@ -56,7 +56,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let shards = Shards::new(shows.inspect, settings.shards);
     let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
     let inspector = Inspector::new(shards, shows.nodes, &settings);
-    let traces = Traces::new(inspector.clone());
+    let traces = Traces::new(inspector.clone(), shows.refusals.shared());
     let figures = (shows.look, shows.history, agreement.clone());
     let tail = Arc::clone(&shows.log);
     let sources = Sources {

@@ -12,13 +12,15 @@ mod timeline;
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
 use crate::side::admin::http::{Answer, Fault, SILENT, moment, parameter, rfc3339};
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
+use crate::side::recent_refusals::Recent;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
+use broker_core::journal::{Refused, Unaccepted};
 use broker_core::shard::{
     Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind, TraceStep,
 };
-use broker_core::{event::Outcome, id::Identity, journal::Unaccepted, time::Wall};
+use broker_core::{event::Outcome, id::Identity, time::Wall};
 use hints::{Hint, ended_after_go_away, hints};
 use master_conflicts::Takeovers;
 use serde_json::{Map, Value, json as value};
@@ -57,8 +59,29 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
         Err(Unread::Silent) => Err(SILENT),
         Err(Unread::Absent) => Err(NO_SUCH_CHANNEL),
         Ok(mut document) => {
+            let is_about = |it: &Refused| {
+                it.status < 400 && it.claims.channel.as_deref() == Some(identity.name())
+            };
+            for noticed in traces.recent.find(NOTICED_SHOWN_MAX, is_about).refusals {
+                add_noticed(&mut document, &noticed);
+            }
             name_node(&mut document, traces.inspector.node());
             Ok(document)
+        }
+    }
+}
+
+/// Adds a hint about the request of a connection that was served and noticed, as a signature under `--dev` that is
+/// refused elsewhere.
+fn add_noticed(document: &mut Value, noticed: &Refused) {
+    let why = noticed.policy.as_deref().unwrap_or(noticed.check.says());
+    for name in ["viewers", "master"] {
+        let connections = document[name].as_array_mut();
+        let mut connections = connections.into_iter().flatten();
+        let one = connections.find(|one| one["remote"] == noticed.remote.to_string());
+        let hints = one.and_then(|one| one["hints"].as_array_mut());
+        if let Some(hints) = hints {
+            hints.push(format!("its signature is {why}").into());
         }
     }
 }
@@ -145,6 +168,9 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery, ping_ms: u64) -> 
         "truncated": story.cut,
     })
 }
+
+/// Most noticed requests of a channel that its trace has hints about.
+const NOTICED_SHOWN_MAX: usize = 64;
 
 /// A number that no other connection of the shard has.
 fn number(one: &Connection) -> Option<u64> {
@@ -314,6 +340,8 @@ const BAD_SINCE: Fault = Fault::bad("since: must be a moment in UTC, such as 202
 #[derive(Clone)]
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
+    /// Requests that were refused or noticed.
+    recent: Arc<Recent>,
     /// One trace is read at a time: see [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
@@ -335,9 +363,10 @@ pub(crate) enum Unread {
 }
 
 impl Traces {
-    pub(crate) fn new(inspector: Inspector) -> Self {
+    pub(crate) fn new(inspector: Inspector, recent: Arc<Recent>) -> Self {
         Self {
             inspector,
+            recent,
             turn: Arc::default(),
         }
     }

@@ -6,6 +6,7 @@ use crate::sigv4::query::{Encoding, Query};
 use crate::sigv4::{escape::encode_path, keys::hex, refusal::Refusal};
 use crate::{http::Head, limits::HEADER_LINES, sigv4::ALGORITHM};
 use memchr::memchr2;
+use std::ops::Range;
 
 /// The parts of a canonical request besides the query's form.
 pub(crate) struct Source<'a> {
@@ -16,12 +17,18 @@ pub(crate) struct Source<'a> {
     pub(crate) payload_hash: &'a [u8],
     /// Whether the query carries the signature, which is then no part of it.
     pub(crate) signed_in_query: bool,
-    /// Whether `host` is written without its port, as some clients sign it.
-    pub(crate) without_port: bool,
+}
+
+/// The places of path, query and host in a canonical request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) path: Range<usize>,
+    pub(crate) query: Range<usize>,
+    pub(crate) host: Range<usize>,
 }
 
 impl Source<'_> {
-    /// Writes the canonical request.
+    /// Writes the canonical request, and returns the places of its parts.
     ///
     /// # Errors
     /// [`Refusal::Mismatch`] when `host` is not signed, or a signed header is absent or named twice.
@@ -30,35 +37,38 @@ impl Source<'_> {
         out: &mut Vec<u8>,
         query: &mut Query,
         encoding: Encoding,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Places, Refusal> {
         out.clear();
         out.extend_from_slice(self.head.method().as_bytes());
         out.push(b'\n');
+        let start = out.len();
         // Percent signs as well, which is the double encoding that every service but S3 has.
         encode_path(out, self.head.path().as_bytes());
+        let path = start..out.len();
         out.push(b'\n');
+        let start = out.len();
         query.write(
             out,
             self.head.query().unwrap_or_default(),
             encoding,
             self.signed_in_query,
         );
+        let end = out.len();
         out.push(b'\n');
-        self.headers(out)?;
+        let host = self.headers(out)?;
         out.push(b'\n');
         out.extend(self.signed_headers.iter().map(u8::to_ascii_lowercase));
         out.push(b'\n');
         out.extend_from_slice(self.payload_hash);
-        Ok(())
+        let query = start..end;
+        Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in the order of their names in the list.
-    fn headers(&self, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let mut host_is_signed = false;
+    /// Writes the signed headers in the order of their names in the list, and returns the place of the host.
+    fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
+        let mut host = None;
         let mut written = 0u64; // a bit per header line: none is written twice, which bounds the work
         for name in self.signed_headers.split(|&byte| byte == b';') {
-            let is_host = name.eq_ignore_ascii_case(b"host");
-            host_is_signed |= is_host;
             let mut found = false;
             for (line, (other, value)) in self.head.headers().enumerate() {
                 if !other.as_bytes().eq_ignore_ascii_case(name) {
@@ -75,19 +85,18 @@ impl Source<'_> {
                     out.push(b':');
                 }
                 found = true;
-                let is_bare = is_host && self.without_port;
-                let value = if is_bare { bare_host(value) } else { value };
+                let start = out.len();
                 folded(out, value.as_bytes());
+                if name.eq_ignore_ascii_case(b"host") {
+                    host = Some(start..out.len());
+                }
             }
             if !found {
                 return Err(Refusal::Mismatch);
             }
             out.push(b'\n');
         }
-        if !host_is_signed {
-            return Err(Refusal::Mismatch);
-        }
-        Ok(())
+        host.ok_or(Refusal::Mismatch)
     }
 }
 
@@ -150,7 +159,6 @@ mod tests {
             signed_headers: signed.as_bytes(),
             payload_hash: b"",
             signed_in_query: false,
-            without_port: false,
         };
         let mut out = Vec::new();
         source.headers(&mut out).ok()?;

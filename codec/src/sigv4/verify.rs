@@ -1,16 +1,18 @@
 //! The verification itself: a claim is read from a request, then checked against the key it names.
 
 use crate::http::Head;
-use crate::sigv4::canonical::{Source, bare_host, string_to_sign};
+use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
 use crate::sigv4::credential::{Credential, Service};
+use crate::sigv4::diagnosis::Refused;
+use crate::sigv4::endpoint::{OtherForm, OtherHost, WITHOUT_PORT, other_forms};
 use crate::sigv4::keys::{SigningKey, SigningKeys, hex, unhex};
 use crate::sigv4::query::{self, Encoding, Query};
 use crate::sigv4::refusal::{Malformed, Refusal, Window};
 use crate::sigv4::stamp::Stamp;
 use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, header};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
-use std::fmt;
+use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
+use std::{fmt, iter};
 
 /// The server's requirements on a request at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub struct Verifier {
     canonical_request: Vec<u8>,
     string_to_sign: Vec<u8>,
     hashed_bytes: u64,
+    /// The last request, if its signature was another than ours.
+    pub(crate) refused: Option<Refused>,
 }
 
 /// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives
@@ -69,11 +73,13 @@ pub struct Claim<'a> {
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
+    is_upgrade: bool,
     query: &'a mut Query,
     decoded: &'a [u8],
     canonical_request: &'a mut Vec<u8>,
     string_to_sign: &'a mut Vec<u8>,
     hashed_bytes: &'a mut u64,
+    refused: &'a mut Option<Refused>,
 }
 
 /// The place of a signature.
@@ -95,7 +101,7 @@ pub enum Form {
     Header,
     /// Presigned; the query encoded as AWS prescribes.
     Strict,
-    /// Presigned; the query as it arrived, or the host without its port.
+    /// Presigned; the query as it arrived, and perhaps another host or path.
     Raw,
 }
 
@@ -110,6 +116,8 @@ pub struct Verified<'a> {
     pub form: Form,
     /// When, by the client's clock.
     pub signed: Stamp,
+    /// The path that was signed; where the host was signed with one behind it, that.
+    pub path: &'a str,
 }
 
 impl Verifier {
@@ -135,7 +143,9 @@ impl Verifier {
             canonical_request,
             string_to_sign,
             hashed_bytes,
+            refused,
         } = self;
+        *refused = None;
         // A request that is refused early must not be shown with parts of another one.
         canonical_request.clear();
         string_to_sign.clear();
@@ -188,11 +198,13 @@ impl Verifier {
             moment: signed.basic(),
             token: token.filter(|token| !token.is_empty() || !rules.empty_token_is_none),
             carrier,
+            is_upgrade: false,
             query,
             decoded,
             canonical_request,
             string_to_sign,
             hashed_bytes,
+            refused,
         };
         claim
             .credential
@@ -241,9 +253,17 @@ impl<'a> Claim<'a> {
         self.token
     }
 
+    /// The same of an upgrade, whose path may have been signed otherwise, where it is one of endpoints.
+    #[must_use]
+    pub const fn of_upgrade(mut self) -> Self {
+        self.is_upgrade = true;
+        self
+    }
+
     /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.
     /// Takes the time of one SHA-256 of the canonical request and one of the body; when it is short, of one more of the
-    /// canonical request if it could be signed as it arrived, and of one more if its host has a port.
+    /// canonical request if it could be signed as it arrived, of one more if its host has a port, and of four more if
+    /// it is an upgrade at the path of an endpoint.
     ///
     /// # Errors
     /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
@@ -278,7 +298,7 @@ impl<'a> Claim<'a> {
         if key.is_none() {
             return Err(Refusal::UnknownKey);
         }
-        let form = form.ok_or(Refusal::Mismatch)?;
+        let (form, path) = form.ok_or(Refusal::Mismatch)?;
         check_token(known, self.token, self.now)?;
         let Credential {
             access_key_id,
@@ -290,64 +310,101 @@ impl<'a> Claim<'a> {
             region,
             form,
             signed: self.signed,
+            path,
         })
     }
 
-    /// The form of which the signature is the one under this key; `None` if it is that of none.
+    /// The form of which the signature is the one under this key, and the path that it has; `None` if it is that of
+    /// none. Leaves the canonical request as it was sent: operators compare that with the client's.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
         payload_hash: &[u8],
-    ) -> Result<Option<Form>, Refusal> {
+    ) -> Result<Option<(Form, &'a str)>, Refusal> {
         let source = Source {
             head: self.head,
             signed_headers: self.signed_headers,
             payload_hash,
             signed_in_query: self.carrier != Signed::Header,
-            without_port: false,
         };
+        let path = self.head.path();
         self.query.encode(self.decoded);
-        let is_sloppy = self.query.differs_raw();
-        // Whether the signature is that of this form, and how long the form is.
-        let mut attempt = |source: &Source<'_>, encoding| {
-            source.write(self.canonical_request, self.query, encoding)?;
-            let bytes = self.canonical_request.len();
-            *self.hashed_bytes += bytes as u64;
-            let request_hash = digest(&SHA256, self.canonical_request);
-            string_to_sign(
-                self.string_to_sign,
-                &self.moment,
-                self.credential.scope,
-                request_hash.as_ref(),
-            );
-            let signature = signing_key.sign(self.string_to_sign);
-            let is_right = verify_slices_are_equal(&signature, &self.signature).is_ok();
-            Ok((is_right, bytes))
+        let mut places = source.write(self.canonical_request, self.query, Encoding::Strict)?;
+        let (strict, raw) = match self.carrier {
+            Signed::Header => (Form::Header, Form::Header),
+            Signed::Query { .. } => (Form::Strict, Form::Raw),
         };
-        let (strict, bytes) = attempt(&source, Encoding::Strict)?;
-        let is_tried_again = !strict && bytes <= AGAIN_BYTES_MAX;
-        let raw = is_tried_again && is_sloppy && attempt(&source, Encoding::Raw)?.0;
-        let host = self.head.host().unwrap_or_default();
-        let mut bare = false;
-        if is_tried_again && !raw && bare_host(host) != host {
-            let portless = Source {
-                without_port: true,
-                ..source
-            };
-            bare = attempt(&portless, Encoding::Raw)?.0;
-            if !bare {
-                // What operators compare with the client's has the host as it was sent.
-                source.write(self.canonical_request, self.query, Encoding::Raw)?;
-            }
+        if self.is_of(signing_key, digest(&SHA256, self.canonical_request)) {
+            return Ok(Some((strict, path)));
         }
-        if !strict && !raw && !bare {
+        if self.canonical_request.len() > AGAIN_BYTES_MAX {
             return Ok(None);
         }
-        Ok(Some(match (self.carrier, strict) {
-            (Signed::Header, _) => Form::Header,
-            (Signed::Query { .. }, true) => Form::Strict,
-            (Signed::Query { .. }, false) => Form::Raw,
+        if self.query.differs_raw() {
+            places = source.write(self.canonical_request, self.query, Encoding::Raw)?;
+            if self.is_of(signing_key, digest(&SHA256, self.canonical_request)) {
+                return Ok(Some((raw, path)));
+            }
+        }
+        let is_long = self.canonical_request.len() > AGAIN_BYTES_MAX;
+        let other = if self.is_upgrade && !is_long {
+            other_forms(path)
+        } else {
+            &[]
+        };
+        let mut all = iter::once(&WITHOUT_PORT).chain(other);
+        let found = all.find(|form| {
+            let hash = self.hash_of(form, &places);
+            hash.is_some_and(|hash| self.is_of(signing_key, hash))
+        });
+        if found.is_none() && !is_long {
+            *self.refused = Some(Refused {
+                places,
+                signature: self.signature,
+                signing_key: signing_key.clone(),
+            });
+        }
+        Ok(found.map(|form| match form.host {
+            OtherHost::AsSent | OtherHost::WithoutPort => (raw, form.path.unwrap_or(path)),
+            OtherHost::WithPath(path) => (raw, path),
         }))
+    }
+
+    /// The hash of the canonical request with another path or host than were sent; `None` if the form has these.
+    fn hash_of(&self, form: &OtherForm, places: &Places) -> Option<Digest> {
+        let text = &self.canonical_request;
+        let sent = str::from_utf8(text.get(places.host.clone())?).ok()?;
+        let (host, behind) = match form.host {
+            OtherHost::AsSent => (sent, ""),
+            OtherHost::WithoutPort => (bare_host(sent), ""),
+            OtherHost::WithPath(path) => (sent, path),
+        };
+        if form.host == OtherHost::WithoutPort && host == sent {
+            return None;
+        }
+        let mut context = Context::new(&SHA256);
+        let path = text.get(places.path.clone())?;
+        context.update(text.get(..places.path.start)?);
+        context.update(form.path.map_or(path, str::as_bytes));
+        context.update(text.get(places.path.end..places.host.start)?);
+        context.update(host.as_bytes());
+        context.update(behind.as_bytes());
+        context.update(text.get(places.host.end..)?);
+        Some(context.finish())
+    }
+
+    /// Whether the signature is that of a canonical request with this hash.
+    fn is_of(&mut self, signing_key: &SigningKey, request_hash: Digest) -> bool {
+        *self.hashed_bytes += self.canonical_request.len() as u64;
+        let scope = self.credential.scope;
+        string_to_sign(
+            self.string_to_sign,
+            &self.moment,
+            scope,
+            request_hash.as_ref(),
+        );
+        let signature = signing_key.sign(self.string_to_sign);
+        verify_slices_are_equal(&signature, &self.signature).is_ok()
     }
 
     /// Whether the request was signed within the window. Refusals name the window `told`.

@@ -5,6 +5,7 @@ mod botocore;
 mod malformed;
 mod memory;
 mod oracle;
+mod paths;
 mod rules;
 mod signer;
 mod support;

@@ -151,13 +151,19 @@ impl Admission {
 }
 
 /// About a viewer whose client id is that of a master.
-const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL has not the path /master of its \
-                            endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
+const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL was not signed with the path /master of \
+                            its endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 impl Admission {
     /// Whether nothing names its role: no client id, at an endpoint for both.
     pub(crate) fn is_unnamed(&self) -> bool {
         self.client_id.is_none() && self.role_by == RoleBy::ClientId
+    }
+
+    /// Whether it may be a viewer's whose client id is missing, which its channel's home knows.
+    pub(crate) fn may_lack_client_id(&self) -> bool {
+        let is_web_socket = matches!(self.asks, Asks::WebSocket { .. });
+        is_web_socket && self.client_id.is_none() && self.role_by != RoleBy::Endpoint
     }
 }
 
@@ -166,10 +172,10 @@ impl Admission {
 pub enum RoleBy {
     /// Whether its URL names a client id.
     ClientId,
-    /// The host or the path of its endpoint.
+    /// The host or the path of its endpoint, as they were signed.
     Endpoint,
-    /// Its client id is `MASTER`: whether its caller asked for the master's endpoint last, which the channel's home
-    /// knows.
+    /// Which endpoint its caller asked for last, which the channel's home knows: its client id is `MASTER`, or it has
+    /// none and may not be the master.
     LastRequest,
 }
 

@@ -17,7 +17,7 @@ pub struct Client {
     pub message_bytes: Option<usize>,
     /// Whether it bears GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: bool,
-    /// Whether it connects to the path of its endpoint, as it signs it: the role may be said there (CON-2).
+    /// Whether a master connects to the path of its endpoint, as it signs it: the role may be said there (CON-2).
     pub role_path: bool,
 }
 
@@ -125,7 +125,8 @@ pub struct Reader {
 }
 
 impl Settings {
-    /// The program of this `User-Agent`: of the rows whose patterns cover it the one with the longest pattern.
+    /// The program of this `User-Agent`, if there is one: of the rows whose patterns cover it the one with the longest
+    /// pattern. A pattern of stars alone covers none as well.
     #[must_use]
     pub fn program(&self, user_agent: Option<&str>) -> Program {
         let agent = user_agent.unwrap_or_default().as_bytes();
@@ -133,15 +134,14 @@ impl Settings {
         let rows = self.clients.iter().enumerate();
         let named = rows.filter(|(_, row)| covers(row.user_agent.as_bytes(), agent));
         let place = named.max_by_key(|(_, row)| row.user_agent.len());
-        let row = place.filter(|_| !agent.is_empty());
-        Program(row.map_or(0, |(place, row)| {
+        Program(place.map_or(0, |(place, row)| {
             let is_small = row.frame_bytes.is_some() && !self.strict();
             let small = if is_small { Program::SMALL } else { 0 };
             u8::try_from(place + 1).map_or(0, |row| row | small)
         }))
     }
 
-    /// Whether endpoints for a program say their role in the path.
+    /// Whether the master's endpoint for a program says its role in the path.
     #[must_use]
     pub fn says_role(&self, program: Program) -> bool {
         self.client(program).is_none_or(|row| row.role_path)
@@ -214,6 +214,24 @@ mod tests {
         ] {
             assert_eq!(reader(&settings, agent, wss), expected, "{agent:?} {wss}");
         }
+    }
+
+    #[test]
+    fn a_row_for_all_is_that_of_requests_without_a_user_agent_too() {
+        let mut settings = Settings::new(Profile::Default, false);
+        assert!(settings.program(None).is_unknown());
+        settings.clients.push(Client {
+            frame_bytes: Some(1_024),
+            ..Client::new("all", "*")
+        });
+        for agent in [None, Some(""), Some("Mozilla/5.0")] {
+            assert_eq!(reader(&settings, agent, false), (1_024, ALL, true));
+        }
+        assert_eq!(reader(&settings, ESP32, false), (4_096, 20_000, false));
+        // A row of what the caller said before counts more.
+        let linux = settings.program(Some("AWS-SDK-KVS"));
+        let unnamed = Program::default().or(linux).or(settings.program(None));
+        assert_eq!(unnamed, linux);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
+use codec::sigv4::{MASTER_PATH, VIEWER_PATH};
 use ipnet::IpNet;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -210,12 +211,8 @@ fn normal(endpoint: String) -> String {
     usual.unwrap_or(&endpoint).to_owned()
 }
 
-/// The path of a WebSocket endpoint that says its role: that of masters.
-pub(crate) const MASTER_PATH: &str = "/master";
-/// That of viewers.
-pub(crate) const VIEWER_PATH: &str = "/viewer";
-
-/// The role that the path of an endpoint says. Clients may append a slash to it.
+/// The role that the path of an endpoint says. Clients may append a slash to it. No endpoint of viewers has one, but
+/// those who wrote it down still use it.
 #[must_use]
 pub fn role_of_path(path: &str) -> Option<Role> {
     match path.strip_suffix('/').unwrap_or(path) {

@@ -7,8 +7,9 @@
 pub(crate) mod connection_faults;
 pub(crate) mod faults;
 pub(crate) mod message_faults;
-mod observations;
+pub(crate) mod observations;
 mod pending_faults;
+pub(crate) mod signatures;
 pub(crate) mod state;
 
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -27,6 +28,7 @@ pub use faults::{
     MessageAct, RequestAct, SessionAct, SharedRule,
 };
 use observations::OfferCopy;
+use signatures::Signatures;
 pub use state::{AccountUse, Capture, Captured, Fate, Finding, StartDev};
 use state::{Copies, Dev, Parity};
 
@@ -42,7 +44,9 @@ pub(crate) fn begin(
         return;
     }
     let parity = |account_use| Box::new(Parity::new(&settings.region, hasher, account_use));
+    let signatures = Signatures::of(settings, start.account_use.as_ref());
     *sockets.dev_mut() = Dev {
+        signatures: signatures.map(Box::new),
         faults: Some(Box::default()),
         parity: (!settings.strict()).then(|| parity(start.account_use)),
         copies: start.copies.map(Copies::new).map(Box::new),

@@ -110,20 +110,19 @@ impl Gate {
         Ok(with_origin(caller, &head, peer, at))
     }
 
-    /// The caller of an upgrade. Nothing follows the head that could be signed.
-    pub(crate) fn authenticate_upgrade(
-        &mut self,
-        head: &Head<'_>,
+    /// The caller of an upgrade, and the path that is signed. Nothing follows the head that could be.
+    pub(crate) fn authenticate_upgrade<'a>(
+        &'a mut self,
+        head: &'a Head<'a>,
         peer: Peer,
         at: Moment,
-    ) -> Result<Caller, Unsigned> {
+    ) -> Result<(Caller, &'a str), Unsigned> {
         match &mut self.authenticator {
             Some(authenticator) => {
-                let now_s = at.wall.0 / 1000;
-                let caller = authenticator.check(head, &[], Service::KinesisVideo, now_s)?;
-                Ok(with_origin(caller, head, peer, at))
+                let (caller, path) = authenticator.check_upgrade(head, at.wall.0 / 1000)?;
+                Ok((with_origin(caller, head, peer, at), path))
             }
-            None => Ok(self.anyone.clone()),
+            None => Ok((self.anyone.clone(), head.path())),
         }
     }
 }
@@ -265,7 +264,7 @@ impl Gate {
         let signature = self.authenticator.as_ref().map(|authenticator| {
             let (canonical_request, string_to_sign) = authenticator.compared();
             SignatureEvidence {
-                credentials: authenticator.credentials(),
+                authenticator,
                 canonical_request,
                 string_to_sign,
             }

@@ -1,7 +1,7 @@
 //! Counters and notes: the ledger of messages, log lines, durations, and the random ids that log lines and answers
 //! share.
 
-use crate::auth::{Caller, Credentials, SignIn, certificate_id};
+use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
     Purpose, Requested, UpgradeOutcome, UpgradeRole,
@@ -13,6 +13,7 @@ use crate::journal::{
 use crate::refusal_id::{RefusalIds, printed};
 use crate::session::http::{Admission, PendingCall};
 use crate::session::outbox::{Launch, Load};
+use crate::settings::Settings;
 use crate::shard::flight_recorder::Recorder;
 use crate::time::{Moment, Now, Wall};
 use crate::work_units;
@@ -568,7 +569,7 @@ pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
 /// The texts that a signature was compared with, and the keys.
 #[derive(Clone, Copy)]
 pub(crate) struct SignatureEvidence<'a> {
-    pub(crate) credentials: &'a Credentials,
+    pub(crate) authenticator: &'a Authenticator,
     /// Empty when it did not come to that.
     pub(crate) canonical_request: &'a [u8],
     pub(crate) string_to_sign: &'a [u8],
@@ -637,7 +638,7 @@ impl<'a> Evidence<'a> {
     pub(crate) fn principal(&self, key_id: Option<&str>) -> Option<&'a str> {
         let known = self.caller.filter(|caller| caller.is_known());
         let named = || {
-            let credentials = self.signature?.credentials;
+            let credentials = self.signature?.authenticator.credentials();
             credentials.find(key_id?).map(|owner| owner.name.as_str())
         };
         known.map(Caller::name).or_else(named)
@@ -651,6 +652,19 @@ impl<'a> Evidence<'a> {
             ..shown.presented()
         };
         (presented != Presented::default()).then(|| Box::new(presented))
+    }
+
+    /// The part that was signed otherwise than it was sent, of a request whose signature was wrong. What is looked for
+    /// does not depend on whether its key is known.
+    pub(crate) fn signed_as(&self, settings: &Settings) -> Option<Box<str>> {
+        let authenticator = self.signature?.authenticator;
+        let forwarded = self.head.and_then(|head| head.header("x-forwarded-host"));
+        let advertise = &settings.advertise;
+        let own = [&advertise.wss, &advertise.https].into_iter().flatten();
+        let own = own.filter_map(|url| Some(url.split_once("://")?.1));
+        let hosts: Vec<&str> = forwarded.into_iter().chain(own).collect();
+        let signed = authenticator.signed_as(&hosts)?;
+        Some(limited(&signed.to_string()).into())
     }
 
     /// The texts that the signature was compared with, as the log has them.

@@ -338,8 +338,8 @@ impl fmt::Display for Hint {
                 write!(to, "the viewer left after {} and had sent no offer", Span(ms))
             }
             Self::NamedMaster => to.write_str(
-                "it is a viewer, though its client id is MASTER: its URL has not the path /master of its endpoint, and \
-                 its caller's last GetSignalingChannelEndpoint did not name Role MASTER",
+                "it is a viewer, though its client id is MASTER: its URL was not signed with the path /master of its \
+                 endpoint, and its caller's last GetSignalingChannelEndpoint did not name Role MASTER",
             ),
             Self::NeverConnected => to.write_str(
                 "no connection of this client id is known: the master sent to it before it came, or after it left",

@@ -81,8 +81,18 @@ fn requests_that_are_no_upgrade_are_refused(broker: &Broker) {
             400,
         ),
         (
-            "a short key",
-            good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="),
+            "a long key",
+            good.replace("dGhlIHNhbXBsZSBub25jZQ==", &"x".repeat(65)),
+            400,
+        ),
+        (
+            "a key with a blank",
+            good.replace("dGhlIHNhbXBsZSBub25jZQ==", "a b"),
+            400,
+        ),
+        (
+            "two keys",
+            good.replace("\r\nUpgrade", "\r\nSec-WebSocket-Key: dhjgkqpz\r\nUpgrade"),
             400,
         ),
         ("version 8", good.replace("Version: 13", "Version: 8"), 426),
@@ -97,6 +107,19 @@ fn requests_that_are_no_upgrade_are_refused(broker: &Broker) {
         }
         pair.relay();
     }
+    // A client for Flutter sends eight bytes, and gets the hash of what it sent.
+    let mut connection = crate::http::Connection::open(broker.plain);
+    connection.send(
+        good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dhjgkqpz")
+            .as_bytes(),
+    );
+    let answer = connection.answer().expect("an answer");
+    let accept = codec::ws::accept_key("dhjgkqpz");
+    let accept = std::str::from_utf8(&accept).expect("ASCII");
+    assert_eq!(
+        (answer.status, answer.header("sec-websocket-accept")),
+        (101, Some(accept))
+    );
     let odd = good
         .replace("Upgrade: websocket", "upgrade: WebSocket")
         .replace("Connection: Upgrade", "Connection: keep-alive, Upgrade");

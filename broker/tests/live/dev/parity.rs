@@ -1,8 +1,9 @@
 //! `/dev/parity`: what the cloud service would have refused.
 
-use crate::http::{admin, call, create, get};
+use crate::http::{Connection, admin, call, create, get};
 use crate::peer::{Peer, answer, candidate, offer, to_viewer};
 use crate::process::Broker;
+use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
 
 on_shards!(
@@ -95,6 +96,61 @@ fn a_viewer_without_a_client_id_that_takes_the_masters_place_is_found() {
     Peer::master(broker, &other).close();
     drop(Peer::master(broker, &other));
     assert_eq!(findings(broker, "?channel=camera"), Vec::<Value>::new());
+}
+
+/// Signatures are not checked, so a test passes where production refuses: log and trace say which.
+#[test]
+fn a_signature_that_is_refused_elsewhere_is_noticed_once() {
+    let broker = &Broker::dev(2);
+    let arn = create(broker.plain, "signed", 60);
+    let signer = |id: &str, secret: &str| Signer {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        ..Signer::new("test")
+    };
+    let open = |signer: &Signer, path: &str| {
+        let signed = signer.presign(Call::viewer(broker, &arn, &signer.id), 299);
+        let path = path.to_owned();
+        let mut connection = Connection::open(broker.plain);
+        connection.send(&Call { path, ..signed }.bytes());
+        let answer = connection.answer().expect("an answer");
+        assert_eq!(answer.status, 101, "{answer:?}");
+        connection
+    };
+    let test = signer("AKIDTEST", "test");
+    let told = [
+        "noticed",
+        "signature_mismatch",
+        "AKIDTEST",
+        "refused without --dev: the path / was signed",
+    ];
+    let first = open(&test, "/signal");
+    broker.logged(&told, 1);
+    let others = [
+        open(&test, "/signal"),
+        open(&test, "/viewer/"),
+        open(&signer("AKIDOTHER", "unknown"), "/signal"),
+    ];
+    let late = Call {
+        path: "/".to_owned(),
+        ..test
+            .ahead(-400)
+            .presign(Call::viewer(broker, &arn, "late"), 299)
+    };
+    let mut connection = Connection::open(broker.plain);
+    connection.send(&late.bytes());
+    assert_eq!(connection.answer().expect("an answer").status, 101);
+    broker.logged(&["noticed", "url_expired", "AKIDTEST"], 1);
+    broker.logged(&["noticed"], 2);
+    let trace = get(broker.admin, "/channels/signed/trace").json();
+    let viewers = trace["viewers"].as_array().expect("a list").iter();
+    let told = viewers.filter(|one| {
+        one["hints"]
+            .to_string()
+            .contains("its signature is refused without --dev")
+    });
+    assert_eq!(told.count(), 2, "{trace}");
+    drop((first, others, connection));
 }
 
 #[test]

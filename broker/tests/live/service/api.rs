@@ -124,25 +124,25 @@ fn endpoints_name_this_broker(broker: &Broker) {
         call(broker.plain, "/getSignalingChannelEndpoint", &body)
     };
     let port = broker.tls.port();
-    let wss = |role: &str| json!({"Protocol": "WSS", "ResourceEndpoint": format!("wss://127.0.0.1:{port}/{role}")});
+    let wss = |path: &str| json!({"Protocol": "WSS", "ResourceEndpoint": format!("wss://127.0.0.1:{port}{path}")});
     let https =
         json!({"Protocol": "HTTPS", "ResourceEndpoint": format!("https://127.0.0.1:{port}")});
-    for role in ["MASTER", "VIEWER"] {
+    for (role, path) in [("MASTER", "/master"), ("VIEWER", "")] {
         let both = ask(json!({"Protocols": ["HTTPS", "WSS"], "Role": role})).ok();
         assert_eq!(
             both,
-            json!({"ResourceEndpointList": [https, wss(&role.to_lowercase())]}),
+            json!({"ResourceEndpointList": [https, wss(path)]}),
             "in the order asked"
         );
     }
     assert_eq!(
         ask(Value::Null).ok(),
-        json!({"ResourceEndpointList": [wss("viewer")]}),
+        json!({"ResourceEndpointList": [wss("")]}),
         "the default is WSS"
     );
     assert_eq!(
         ask(json!({"Protocols": ["WSS", "WSS"]})).ok(),
-        json!({"ResourceEndpointList": [wss("viewer")]})
+        json!({"ResourceEndpointList": [wss("")]})
     );
     for bad in [
         json!({"Protocols": ["FTP"]}),

@@ -33,8 +33,9 @@ fn asks(service: &Service, signer: &Signer, arn: &str, role: &str) -> String {
         .call(signer, "/getSignalingChannelEndpoint", &body)
         .ok();
     let url = found["ResourceEndpointList"][0]["ResourceEndpoint"].as_str();
-    let (_, path) = url.expect("a URL").rsplit_once('/').expect("a path");
-    format!("/{path}")
+    let (_, rest) = url.expect("a URL").split_once("://").expect("a scheme");
+    let path = rest.find('/').map(|start| &rest[start..]);
+    path.unwrap_or("/").to_owned()
 }
 
 fn named_master(service: &Service, arn: &str, path: &str) -> Call {
@@ -58,14 +59,14 @@ fn at_the_endpoint_of_masters_a_client_id_is_ignored() {
     assert_eq!(path, "/master");
     let mut master = service.connect(&camera.presign(named_master(&service, &arn, &path), 299));
     let path = asks(&service, &page, &arn, "VIEWER");
-    assert_eq!(path, "/viewer");
+    assert_eq!(path, "/");
     let viewer = |id| Call {
         path: path.clone(),
         ..Call::viewer(&service.broker, &arn, id)
     };
     let mut viewer_one = service.connect(&page.presign(viewer("v1"), 299));
     relay(&mut master, &mut viewer_one);
-    // The name of a viewer is needed there, whoever asks; a slash behind the path changes nothing.
+    // The name of a viewer is needed at the endpoint that had a path, whoever asks; a slash behind it changes nothing.
     for path in ["/viewer", "/viewer/"] {
         let nobody = Call {
             path: path.to_owned(),
@@ -124,11 +125,51 @@ fn elsewhere_the_last_request_for_the_endpoint_decides_about_the_id_master() {
             hints(named.next().expect("the page")).contains("it is a viewer"),
             "{trace}"
         );
-        // The last request counts, and refuses no master: one without a client id is one as ever.
+        // The last request counts. It refuses no master for good: one without a client id is one once the other left.
         asks(&service, &camera, &arn, "VIEWER");
         opens(&camera).0.refused(403, "AccessDeniedException");
-        drop(service.connect(&camera.presign(Call::master(&service.broker, &arn), 299)));
-        drop((viewers, master, viewer_one));
+        let unnamed = camera.presign(Call::master(&service.broker, &arn), 299);
+        let told = service.send(&unnamed);
+        told.refused(400, "InvalidArgumentException");
+        drop(master);
+        until("the master is gone", || {
+            let (answer, connection) = service.open(&unnamed);
+            (answer.status == 101).then_some(connection)
+        });
+        drop((viewers, viewer_one));
+        service.end();
+    }
+}
+
+/// A viewer that lacks its client id does not take the camera's place, where its caller asked for a viewer's endpoint.
+#[test]
+fn a_viewer_without_its_client_id_displaces_no_camera() {
+    for shards in [1, 3] {
+        let service = service(shards);
+        let (admin, page) = (Signer::new("admin"), Signer::new("watcher"));
+        let arn = service.create(&admin, "cam");
+        let unnamed = |signer: &Signer| signer.presign(Call::master(&service.broker, &arn), 299);
+        let mut master = service.connect(&unnamed(&admin));
+        for signer in [&admin, &page] {
+            asks(&service, signer, &arn, "VIEWER");
+            let refused = service.send(&unnamed(signer));
+            let told = refused.refused(400, "InvalidArgumentException");
+            assert!(told.contains("X-Amz-ClientId is required"), "{told}");
+            let id = refused.header("x-amzn-requestid").expect("an id");
+            let shown = service.broker.page(&format!("/refusals/{id}")).json();
+            assert_eq!(shown["check"], "role_host_mismatch");
+        }
+        let mut viewer =
+            service.connect(&page.presign(Call::viewer(&service.broker, &arn, "v1"), 299));
+        relay(&mut master, &mut viewer);
+        // Who asks for the master's endpoint is one; a key that may not be, is not.
+        asks(&service, &page, &arn, "MASTER");
+        let refused = service.send(&unnamed(&page));
+        refused.refused(403, "AccessDeniedException");
+        asks(&service, &admin, &arn, "MASTER");
+        let mut newer = service.connect(&unnamed(&admin));
+        relay(&mut newer, &mut viewer);
+        drop((master, newer, viewer));
         service.end();
     }
 }

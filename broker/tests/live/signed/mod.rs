@@ -12,6 +12,7 @@ mod bounds;
 mod conditions;
 mod malformed;
 mod masters;
+mod paths;
 pub(crate) mod provider;
 pub(crate) mod quotas;
 mod recheck;

@@ -260,6 +260,8 @@ fn note_refusal(
     books.diary().refused(at.now, share, || {
         let text = |text: Option<&str>| text.map(named);
         let skew = |signed: i64| signed.saturating_sub_unsigned(at.wall.0 / 1000);
+        let signed_as = refusal.evidence.signed_as(sockets.settings());
+        let signed_as = signed_as.filter(|_| refusal.check == Check::SignatureMismatch);
         Refused {
             request_id: id.into(),
             at: at.wall,
@@ -282,7 +284,7 @@ fn note_refusal(
                 sign_in: refusal.evidence.presented(),
             },
             fault: refusal.evidence.fault,
-            policy: refusal.evidence.policy.map(Into::into),
+            policy: refusal.evidence.policy.map(Into::into).or(signed_as),
             explain: refusal.evidence.explain(),
         }
     });

@@ -14,7 +14,7 @@ use crate::shard::calls::responses::{
     self, NO_PLACE, RATE_EXCEEDED, Rejected, absent, nobody, too_busy,
 };
 use crate::shard::connect::upgrades::{
-    self, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
+    self, NO_CLIENT_ID, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
 };
 use crate::shard::directory::members::NoSlot;
 use crate::shard::directory::{ChangeStep, Directory};
@@ -77,9 +77,7 @@ pub(crate) fn admit(
         todo,
     } = parts;
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
-        let denied = denied(admission, rests_on);
-        refuse_upgrade(sockets, books, key, purpose, (&evidence, &denied), at);
+    if is_refused(sockets, directory, books, key, admission, at) {
         return false;
     }
     let role = admission
@@ -138,6 +136,31 @@ pub(crate) fn admit(
             true
         }
     }
+}
+
+/// Refuses an upgrade by what its channel's home alone knows, if that forbids it.
+fn is_refused(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    admission: &Admission,
+    at: Moment,
+) -> bool {
+    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
+    if directory.lacks_client_id(sockets, admission) {
+        let kind = ErrorKind::InvalidArgument;
+        let fault = Fault::new(Check::RoleHostMismatch, kind, NO_CLIENT_ID);
+        let rejected = Rejected::last(purpose, &evidence);
+        responses::respond_error(sockets, books, key, &fault, rejected, at);
+        return true;
+    }
+    if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
+        let denied = denied(admission, rests_on);
+        refuse_upgrade(sockets, books, key, purpose, (&evidence, &denied), at);
+        return true;
+    }
+    false
 }
 
 /// The refusal of an upgrade that the channel's tags forbid.

@@ -14,14 +14,14 @@ use crate::shard::{Fault, disconnect, onward};
 use crate::shard::{Gate, Sockets};
 use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
 use codec::control::{Call, ErrorKind, Operation};
-use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
+use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade_by};
 use codec::sigv4::{Parameter, Refusal};
 use codec::{proxy, sts};
 use std::sync::Arc;
 
 /// A whole request head.
 pub(crate) struct Request<'a> {
-    head: Head<'a>,
+    pub(crate) head: Head<'a>,
     text: &'a [u8],
     /// Its length.
     bytes: usize,
@@ -91,15 +91,16 @@ pub(crate) fn take_head<'a>(
         let rejected = Rejected::last(purpose, &evidence);
         return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
     }
-    match upgrade(&request.head) {
+    let takes_key = match sockets.settings().strict() {
+        true => codec::ws::valid_key,
+        false => codec::ws::usable_key,
+    };
+    match upgrade_by(&request.head, takes_key) {
         Ok(None) => {}
         Ok(asked) => return HeadStep::Upgrade(Request { asked, ..request }),
         Err(error) => {
-            let purpose = upgrade_of(&request.head);
-            let evidence = Evidence::of_head(&request.head);
-            let fault = error.into();
-            let rejected = Rejected::last(purpose, &evidence);
-            return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
+            let step = refuse_handshake(sockets, books, key, &request.head, error, at);
+            return HeadStep::Done(step);
         }
     }
     if is_wake(&request.head) && sockets.settings().presence.wake_poll {
@@ -119,6 +120,33 @@ pub(crate) fn take_head<'a>(
     }
     HeadStep::Done(answer_head(sockets, books, key, &request, at))
 }
+
+/// Refuses a request that means to become a WebSocket and cannot.
+fn refuse_handshake(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    head: &Head<'_>,
+    error: UpgradeError,
+    at: Moment,
+) -> Step {
+    let mut keys = head
+        .headers()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(KEY));
+    let length = keys.next().map_or(0, |(_, value)| value.len());
+    let ground = match keys.next() {
+        None => format!("{KEY} has {length} bytes"),
+        Some(_) => format!("{KEY} comes more than once"),
+    };
+    let evidence = Evidence {
+        policy: (error == UpgradeError::BadKey).then_some(&*ground),
+        ..Evidence::of_head(head)
+    };
+    let rejected = Rejected::last(upgrade_of(head), &evidence);
+    refuse_step(sockets, books, key, error.into(), rejected, at)
+}
+
+const KEY: &str = "Sec-WebSocket-Key";
 
 /// Answers a head that is neither an upgrade nor a call.
 fn answer_head(
@@ -398,7 +426,7 @@ fn is_wake(head: &Head<'_>) -> bool {
 }
 
 /// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
-fn upgrade_of(head: &Head<'_>) -> Purpose {
+pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
     Purpose::Upgrade(if upgrades::names(head, Parameter::ClientId) {
         UpgradeRole::Viewer
     } else {

@@ -45,11 +45,13 @@ pub(crate) fn admission(
     at: Moment,
 ) -> Result<Admission, UpgradeRefusal> {
     let found = single(head).map_err(|fault| UpgradeRefusal::Refused(Box::new(fault), None))?;
-    let caller = gate.authenticate_upgrade(head, peer, at);
-    let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
+    let signed = gate.authenticate_upgrade(head, peer, at);
+    let (caller, path) = signed.map_err(UpgradeRefusal::Unsigned)?;
     let value = |of: Parameter| found.get(of as usize).copied().flatten();
     let (arn, client_id) = (value(Parameter::ChannelArn), value(Parameter::ClientId));
-    let target = parameters(settings, head, arn, client_id);
+    let of_endpoint = role_of_host(settings, head.host().unwrap_or_default());
+    let of_endpoint = of_endpoint.or_else(|| role_of_path(path));
+    let target = parameters(settings, of_endpoint, arn, client_id);
     let target = target.and_then(|target| Ok((asks(settings, head, asked, &target)?, target)));
     let (asks, (arn, client_id, role_by)) = match target {
         Ok(asked) => asked,
@@ -66,6 +68,11 @@ pub(crate) fn admission(
         caller,
         asks,
     };
+    permitted(books, admission)
+}
+
+/// Refuses an upgrade by its caller's policies, as far as they can be asked here.
+fn permitted(books: &mut Books, mut admission: Admission) -> Result<Admission, UpgradeRefusal> {
     let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
     let mut may = |client_id: Option<&str>| {
         let question = PolicyQuestion {
@@ -78,16 +85,21 @@ pub(crate) fn admission(
         ruling
     };
     let ruling = may(client_id);
-    // Which of both it is its channel's home knows, and asks again.
-    if let Some(check) = ruling.denied
-        && !(role_by == RoleBy::LastRequest && may(None).denied.is_none())
-    {
-        let rests_on = Box::new((check, admission.ground_of(&ruling)));
-        let action = action_of(client_id);
-        let Admission { caller, arn, .. } = admission;
-        return Err(UpgradeRefusal::Denied(caller, action, arn, rests_on));
+    let sees = caller.sees(&admission.arn);
+    if let Some(check) = ruling.denied {
+        // Whether it is a master, and whether it is a viewer that lacks its client id, the channel's home knows. That
+        // asks again.
+        let may_be_master = admission.role_by == RoleBy::LastRequest && may(None).denied.is_none();
+        let may_be_viewer = admission.may_lack_client_id() && sees;
+        if !may_be_master && !may_be_viewer {
+            let rests_on = Box::new((check, admission.ground_of(&ruling)));
+            let action = action_of(client_id);
+            let Admission { caller, arn, .. } = admission;
+            return Err(UpgradeRefusal::Denied(caller, action, arn, rests_on));
+        }
+        admission.role_by = RoleBy::LastRequest;
     }
-    if !caller.sees(&admission.arn) {
+    if !sees {
         let fault = Box::new(absent(Check::AccountHidden));
         return Err(UpgradeRefusal::Refused(fault, Some(admission.caller)));
     }
@@ -128,8 +140,10 @@ fn asks(
     if let Some(asked) = asked {
         return Ok(Asks::WebSocket {
             accept: codec::ws::accept_key(asked.key),
-            program: settings
-                .program(head.header("user-agent"))
+            // The program of one that does not name it is known of its caller, or by a row for all.
+            program: (head.header("user-agent").filter(|agent| !agent.is_empty()))
+                .map(|agent| settings.program(Some(agent)))
+                .unwrap_or_default()
                 .offering_wss(asked.offers_wss),
             presence: client_id.is_some()
                 && settings.signaling.presence_messages
@@ -191,10 +205,10 @@ pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
 /// A channel, the client id of a viewer, and what says that it is one.
 type UpgradeTarget = (ChannelArn, Option<Box<str>>, RoleBy);
 
-/// The channel and client id that an upgrade names, or its fault.
+/// The channel and client id that an upgrade names, or its fault. `of_endpoint`: the role of the signed host and path.
 fn parameters(
     settings: &Settings,
-    head: &Head<'_>,
+    of_endpoint: Option<Role>,
     arn: Option<&str>,
     client_id: Option<&str>,
 ) -> Result<UpgradeTarget, (Check, &'static str)> {
@@ -207,8 +221,6 @@ fn parameters(
     }
     let arn =
         ChannelArn::parse(&arn, settings.strict()).map_err(|error| malformed(error.message()))?;
-    let of_host = role_of_host(settings, head.host().unwrap_or_default());
-    let of_endpoint = of_host.or_else(|| role_of_path(head.path()));
     let client_id = match of_endpoint {
         Some(Role::Master) => None,
         Some(Role::Viewer) => Some(client_id.ok_or((Check::RoleHostMismatch, NO_CLIENT_ID))?),
@@ -315,6 +327,6 @@ const ENCODED_TWICE: &str =
 const AS_VIEWER: &str = "X-Amz-ClientId is not allowed: the device itself asks.";
 const PRESIGNED: &str = "The signature must be in the header Authorization.";
 const WAIT: &str = "wait must be given once, as 30 to 600 seconds.";
-const NO_CLIENT_ID: &str =
+pub(crate) const NO_CLIENT_ID: &str =
     "X-Amz-ClientId is required at the endpoint of viewers: 1 to 256 characters of [a-zA-Z0-9_.-].";
 const CLIENT_ID: &str = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";

@@ -6,14 +6,19 @@ use crate::channel::{pending::Message, rates::Metered};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
 use crate::session::web_socket::{Role, WebSocket};
+use crate::shard::calls::responses;
+use crate::shard::connect::requests::upgrade_of;
+use crate::shard::dev::signatures::WouldRefuse;
 use crate::shard::dev::state::{AccountUse, Captured, Fate, rate_rule};
 use crate::shard::road::in_flight::Passing;
+use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Gone, Own, Todo, TodoList};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Query, QueryKind};
 use crate::time::{Moment, Now};
 use crate::{limits::PARITY_BUCKETS_MAX, session::Session};
 use codec::base64;
+use codec::http::Head;
 use codec::signal::{Action, Delivery, Request};
 use codec::{control::Operation, identifiers::ChannelArn};
 use std::sync::Arc;
@@ -67,6 +72,43 @@ pub(crate) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Oper
         )
     };
     parity.note("rate_account", "", at, says);
+}
+
+/// An upgrade. A signature that would be refused where signatures are checked is noted beside requests that are
+/// refused, once of each key and check.
+pub(crate) fn on_upgrade(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    head: &Head<'_>,
+    at: Moment,
+) {
+    let Some(signatures) = sockets.dev_mut().signatures.as_deref_mut() else {
+        return;
+    };
+    let Some(WouldRefuse { check, reason }) = signatures.look(head, at) else {
+        return;
+    };
+    let evidence = Evidence::of_head(head);
+    let claimed = evidence.claimed();
+    let key_id = claimed.key_id.as_deref().unwrap_or_default();
+    let noted = signatures.noted.as_deref();
+    if !noted.is_none_or(|noted| noted.is_first(key_id, check, at.now)) {
+        return;
+    }
+    let says = reason.map_or(check.says().to_owned(), |signed| signed.to_string());
+    let says = format!("refused without --dev: {says}");
+    let noticed = responses::Refusal {
+        error_type: "",
+        check,
+        evidence: &Evidence {
+            policy: Some(&says),
+            ..evidence
+        },
+    };
+    let purpose = upgrade_of(head);
+    let id = books.refusal_id(check, purpose, 200, at.wall);
+    responses::notice(sockets, books, key, &id, (purpose, noticed), at);
 }
 
 /// A channel is gone.

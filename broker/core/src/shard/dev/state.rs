@@ -2,12 +2,17 @@
 
 use crate::channel::rates::Rates;
 use crate::channel::{Channel, Route, Towards};
+use crate::check::Check;
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::limits::{CAPTURES_PER_SECOND_MAX, FINDINGS_MAX, PARITY_BUCKETS_MAX};
+use crate::limits::{
+    CAPTURES_PER_SECOND_MAX, DEV_SIGNATURES_NOTED_MAX, DEV_SIGNATURES_PER_HOUR_MAX, FINDINGS_MAX,
+    PARITY_BUCKETS_MAX,
+};
 use crate::quota::SharedBucket;
 use crate::session::web_socket::MessageRates;
 use crate::settings::{Profile, Quotas, Settings, channels_per_account_strict};
 use crate::shard::dev::faults::Faults;
+use crate::shard::dev::signatures::Signatures;
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::{control::Operation, signal::Action};
@@ -19,6 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 pub(crate) struct Dev {
     pub(crate) faults: Option<Box<Faults>>,
+    /// Not where signatures are checked.
+    pub(crate) signatures: Option<Box<Signatures>>,
     /// Not where the strict profile is enforced.
     pub(crate) parity: Option<Box<Parity>>,
     /// Not where no copies are wanted.
@@ -224,6 +231,9 @@ pub struct AccountUse {
     /// The use of its rates: a bucket for each operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
+    /// Signatures that were noted, as hashes of key and check, with the hour and their number in it.
+    signatures: [AtomicU64; DEV_SIGNATURES_NOTED_MAX],
+    signatures_of_hour: AtomicU64,
 }
 
 impl AccountUse {
@@ -234,6 +244,8 @@ impl AccountUse {
             tenant: Identity::new(region, account, "").tenant().into(),
             buckets: Default::default(),
             channels: AtomicU64::new(0),
+            signatures: [const { AtomicU64::new(0) }; DEV_SIGNATURES_NOTED_MAX],
+            signatures_of_hour: AtomicU64::new(0),
         }
     }
 
@@ -249,6 +261,33 @@ impl AccountUse {
             return true;
         };
         bucket.take(rate, now)
+    }
+
+    /// Whether a signature is to be noted: the first of its key and check, and not too many within the hour.
+    pub(crate) fn is_first(&self, key_id: &str, check: Check, now: Now) -> bool {
+        let bytes = key_id.bytes().chain([0, check as u8]);
+        let hash = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        });
+        let order = Ordering::Relaxed;
+        let hour = now.0 / HOUR_MS * (DEV_SIGNATURES_PER_HOUR_MAX + 1);
+        let one_more = |so_far: u64| {
+            let so_far = so_far.max(hour);
+            (so_far < hour + DEV_SIGNATURES_PER_HOUR_MAX).then_some(so_far + 1)
+        };
+        let mut places = self.signatures.iter();
+        let place = places.find(|place| {
+            let taken = place.load(order);
+            taken == hash || taken == 0
+        });
+        place.is_some_and(|place| {
+            place.load(order) == 0
+                && self
+                    .signatures_of_hour
+                    .fetch_update(order, order, one_more)
+                    .is_ok()
+                && place.swap(hash, order) == 0
+        })
     }
 
     /// A channel is there; how many there are with it.
@@ -374,6 +413,8 @@ impl Copies {
     }
 }
 
+const HOUR_MS: u64 = 3_600_000;
+
 #[cfg(test)]
 mod account_use_tests {
     use super::*;
@@ -397,6 +438,23 @@ mod account_use_tests {
         assert!(used.take(Operation::GetIceServerConfig, &quotas, Now(1_000)));
         let second = Now(1_000 + 1_000 / u64::from(rate.rate));
         assert!(used.take(Operation::ListSignalingChannels, &quotas, second));
+    }
+
+    #[test]
+    fn a_signature_is_noted_once_by_key_and_check_and_sixteen_times_an_hour() {
+        let used = AccountUse::new("us-west-2", "123456789012");
+        let mismatch = Check::SignatureMismatch;
+        let first = |key: &str, check, ms| used.is_first(key, check, Now(ms));
+        assert!(first("one", mismatch, 0) && !first("one", mismatch, 1));
+        assert!(first("one", Check::SignatureExpired, 1) && !first("one", mismatch, HOUR_MS));
+        let more = |ms| {
+            (0..40)
+                .filter(|n| first(&format!("{ms}-{n}"), mismatch, ms))
+                .count()
+        };
+        assert_eq!([more(2), more(3), more(HOUR_MS + 1)], [14, 0, 16]);
+        let all: usize = (2..40).map(|hour| more(hour * HOUR_MS)).sum();
+        assert_eq!(all, DEV_SIGNATURES_NOTED_MAX - 32);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Look-ups of channels, pages of their names, and their lives in the tables: a record comes in, is replaced, and goes.
 
+use crate::channel::endpoint_requests::EndpointRequests;
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
-use crate::settings::{Program, Settings};
+use crate::settings::Settings;
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Lists, PageOf, PageTurn};
 use crate::shard::{Books, Directory};
@@ -112,16 +113,10 @@ impl Directory {
         channel.is_some_and(|channel| channel.count(what, caller, &self.settings.quotas, now))
     }
 
-    /// A caller asked for an endpoint of a channel: for the master's by this program, or for a viewer's.
-    pub(crate) fn note_request(
-        &mut self,
-        key: ChannelKey,
-        caller: CallerId,
-        as_master: Option<Program>,
-    ) {
-        if let Some(channel) = self.channels.get_mut(key) {
-            channel.master_requests.note(caller, as_master);
-        }
+    /// What callers asked for of a channel's endpoints.
+    pub(crate) fn endpoint_requests(&mut self, key: ChannelKey) -> Option<&mut EndpointRequests> {
+        let channel = self.channels.get_mut(key);
+        channel.map(|channel| &mut **channel.endpoint_requests.get_or_insert_default())
     }
 
     /// A channel's entry in the wheel, and when the channel is due next.

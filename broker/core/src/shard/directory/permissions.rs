@@ -1,14 +1,15 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
 use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
+use crate::channel::endpoint_requests::RequestedEndpoint;
 use crate::id::{CallerId, Identity};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::Program;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
-use crate::shard::{Books, Directory};
-use crate::{channel::Life, check::Check};
+use crate::shard::{Books, Directory, Sockets};
+use crate::{channel::Channel, channel::Life, check::Check};
 use codec::control::{Call, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
 use codec::policy::{Action, KeyName};
@@ -139,8 +140,7 @@ impl Directory {
         Some((ruling.denied?, admission.ground_of(&ruling)))
     }
 
-    /// Notes that a caller asked for an endpoint of a channel, if that was found. One that may not connect as its
-    /// master is not noted.
+    /// Notes that a caller asked for an endpoint of a channel, if that was found.
     pub(crate) fn note_endpoint(
         &mut self,
         books: &mut Books,
@@ -154,20 +154,49 @@ impl Directory {
             return;
         };
         let arn = &record.arn;
-        let may = role == Role::Master
-            && !matches!(self.caller_role(books, caller, arn), CallerRole::Viewer(_));
+        let asked = match role {
+            Role::Viewer => RequestedEndpoint::Viewer,
+            Role::Master => match self.caller_role(books, caller, arn) {
+                CallerRole::Viewer(_) => RequestedEndpoint::MasterInVain,
+                CallerRole::Anyone | CallerRole::Master => RequestedEndpoint::Master(program),
+            },
+        };
         let id = self.caller_id(caller);
-        if let Some(key) = self.find(arn) {
-            self.note_request(key, id, may.then_some(program));
+        let Some(key) = self.find(arn) else {
+            return;
+        };
+        let has_master = (self.channel(key).and_then(Channel::live))
+            .is_some_and(|live| live.members.to_master().is_some());
+        if let Some(requests) = self.endpoint_requests(key) {
+            requests.note(id, asked);
+            if has_master && role == Role::Viewer {
+                requests.note_master(id); // it may be that one's, with an endpoint of before
+            }
         }
+    }
+
+    /// Whether an upgrade is refused as a viewer's whose client id is missing, by its caller's last request.
+    pub(crate) fn lacks_client_id(&mut self, sockets: &Sockets, admission: &Admission) -> bool {
+        if !admission.may_lack_client_id() {
+            return false;
+        }
+        let id = self.caller_id(&admission.caller);
+        let channel = (self.find(&admission.arn)).and_then(|key| self.channels.get_mut(key));
+        channel.is_some_and(|channel| {
+            let master = channel.live().and_then(|live| live.members.to_master());
+            let has_master = master.is_some_and(|master| !sockets.is_gone(master));
+            let requests = channel.endpoint_requests.as_deref_mut();
+            requests.is_some_and(|requests| requests.refuses(id, has_master))
+        })
     }
 
     /// Completes an upgrade by what its channel's home alone knows: its role, where its last request decides, and its
     /// program, where it does not name it.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
-        let id = self.caller_id(&admission.caller);
-        let as_master = channel.and_then(|channel| channel.master_requests.of(id));
+        let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());
+        let as_master =
+            requests.and_then(|requests| requests.as_master(self.caller_id(&admission.caller)));
         if admission.role_by == RoleBy::LastRequest && as_master.is_some() {
             admission.client_id = None;
         }
@@ -178,6 +207,9 @@ impl Directory {
         {
             *program = program.or(as_master.unwrap_or_default());
             *presence = false;
+        }
+        if let Asks::WebSocket { program, .. } = &mut admission.asks {
+            *program = program.or(self.settings.program(None));
         }
     }
 

@@ -129,6 +129,10 @@ impl Origins {
     }
 
     fn takes(&self, origin: &str) -> bool {
+        // Some clients name their WebSocket's URL there, which no page can have as its origin.
+        if let Some(origin) = of_web_socket(origin) {
+            return self.takes(&origin);
+        }
         if self
             .named
             .iter()
@@ -153,6 +157,17 @@ impl Origins {
         };
         self.hosts.contains(&host) || self.domain.as_deref().is_some_and(below)
     }
+}
+
+/// The origin of a page at the place of a WebSocket's URL, `wss://HOST` or `ws://HOST`, perhaps with a port.
+fn of_web_socket(origin: &str) -> Option<String> {
+    let ws = origin
+        .strip_prefix("ws://")
+        .map(|rest| ("http", rest, ":80"));
+    let wss = || (origin.strip_prefix("wss://")).map(|rest| ("https", rest, ":443"));
+    let (scheme, rest, usual) = ws.or_else(wss)?;
+    let rest = rest.strip_suffix(usual).unwrap_or(rest);
+    Some(format!("{scheme}://{rest}"))
 }
 
 /// The host of a page that was loaded from one.
@@ -229,11 +244,16 @@ mod origins_tests {
             "http://127.0.0.1:5173",
             "https://127.8.9.10",
             "http://[::1]:3000",
+            "wss://localhost:8443",
+            "ws://127.0.0.1",
         ] {
             assert_eq!(origin(ours), None, "{ours}");
         }
         for foreign in [
             "https://evil.example",
+            "wss://evil.example",
+            "ws://wss://localhost",
+            "wss://",
             "http://localhost.evil.example",
             "http://evillocalhost",
             "http://127.0.0.1.evil.example",
@@ -307,6 +327,7 @@ mod origins_tests {
         let check = |lines: &str| refused(&settings, lines);
         for lines in [
             "Host: localhost\r\nOrigin: https://app.example:3000",
+            "Host: localhost\r\nOrigin: wss://app.example:3000",
             "Host: localhost\r\nOrigin: null",
             "Host: app.example:8080",
             "Host: KVS.test:8443",

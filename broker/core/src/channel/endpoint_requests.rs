@@ -1,0 +1,197 @@
+//! The endpoints of a channel that callers asked for last: what tells a master that names a client id from a viewer,
+//! and a viewer that names none from a master (codec/PROTOCOL.md, CON-2).
+
+use crate::id::CallerId;
+use crate::limits::{MASTER_REQUESTS_MAX, VIEWER_REQUESTS_MAX};
+use crate::settings::Program;
+
+/// The last requests of callers for an endpoint of the channel, each list with the newest first. When there are more,
+/// the oldest goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EndpointRequests {
+    /// Callers that asked for the master's endpoint, or connected as the master.
+    masters: [Option<KnownMaster>; MASTER_REQUESTS_MAX],
+    /// Callers whose last request was for a viewer's.
+    viewers: [Option<CallerId>; VIEWER_REQUESTS_MAX],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KnownMaster {
+    caller: CallerId,
+    /// The program by which it asked.
+    program: Program,
+    /// Its last request was for the master's endpoint.
+    asked_last: bool,
+}
+
+/// The endpoint that a caller asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RequestedEndpoint {
+    /// The master's, by this program.
+    Master(Program),
+    /// The master's, by a caller that may not connect to it.
+    MasterInVain,
+    /// A viewer's.
+    Viewer,
+}
+
+impl EndpointRequests {
+    /// A caller asked for an endpoint.
+    pub(crate) fn note(&mut self, caller: CallerId, asked: RequestedEndpoint) {
+        let is_viewer = matches!(asked, RequestedEndpoint::Viewer);
+        let others = self.viewers.into_iter().flatten();
+        let others = others.filter(|other| *other != caller);
+        let mut viewers = is_viewer.then_some(caller).into_iter().chain(others);
+        self.viewers = std::array::from_fn(|_| viewers.next());
+        if let RequestedEndpoint::Viewer = asked {
+            let mut all = self.masters.iter_mut().flatten();
+            if let Some(known) = all.find(|known| known.caller == caller) {
+                known.asked_last = false;
+            }
+            return;
+        }
+        let known = match asked {
+            RequestedEndpoint::Master(program) => Some(KnownMaster {
+                caller,
+                program,
+                asked_last: true,
+            }),
+            RequestedEndpoint::MasterInVain | RequestedEndpoint::Viewer => None,
+        };
+        let others = self.masters.into_iter().flatten();
+        let others = others.filter(|other| other.caller != caller);
+        let mut masters = known.into_iter().chain(others);
+        self.masters = std::array::from_fn(|_| masters.next());
+    }
+
+    /// A caller may be the master's, though it is not known to have asked for that: noted where a place is free.
+    pub(crate) fn note_master(&mut self, caller: CallerId) {
+        if self.is_master(caller) {
+            return;
+        }
+        if let Some(free) = self.masters.iter_mut().find(|place| place.is_none()) {
+            *free = Some(KnownMaster {
+                caller,
+                program: Program::default(),
+                asked_last: false,
+            });
+        }
+    }
+
+    fn is_master(&self, caller: CallerId) -> bool {
+        let mut masters = self.masters.iter().flatten();
+        masters.any(|known| known.caller == caller)
+    }
+
+    /// The program by which a caller asked for the master's endpoint, if that was its last request.
+    pub(crate) fn as_master(&self, caller: CallerId) -> Option<Program> {
+        let mut all = self.masters.iter().flatten();
+        all.find(|known| known.caller == caller && known.asked_last)
+            .map(|known| known.program)
+    }
+
+    /// Whether a connection that names no client id is refused as a viewer's: its caller's last request was for a
+    /// viewer's endpoint.
+    ///
+    /// Cameras keep an endpoint for hours, and some share their keys with viewers. So a caller that may be the master's
+    /// is let in while no master is connected, and any other one when it tries again.
+    pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
+        let is_viewer = self.viewers.contains(&Some(caller));
+        if !is_viewer || has_master {
+            return is_viewer;
+        }
+        let is_master = self.is_master(caller);
+        if !is_master {
+            self.note_master(caller);
+            let place = self.viewers.iter_mut().find(|it| **it == Some(caller));
+            place.map(Option::take);
+        }
+        !is_master
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_request_of_a_caller_counts_and_the_oldest_goes() {
+        let [one, two, three] = [1, 2, 3].map(CallerId::of_hash);
+        let program = Program::default();
+        let wss = program.offering_wss(true);
+        let mut requests = EndpointRequests::default();
+        requests.note(one, RequestedEndpoint::Master(program));
+        requests.note(two, RequestedEndpoint::Master(program));
+        requests.note(one, RequestedEndpoint::Master(wss));
+        assert_eq!(
+            (requests.as_master(one), requests.as_master(two)),
+            (Some(wss), Some(program))
+        );
+        requests.note(three, RequestedEndpoint::Master(program));
+        assert_eq!(
+            (requests.as_master(one), requests.as_master(two)),
+            (Some(wss), None)
+        );
+        for asked in [RequestedEndpoint::Viewer, RequestedEndpoint::MasterInVain] {
+            requests.note(one, asked);
+            assert_eq!(
+                (requests.as_master(one), requests.as_master(three)),
+                (None, Some(program))
+            );
+        }
+    }
+
+    #[test]
+    fn who_asked_for_a_viewer_s_endpoint_does_not_take_the_master_s_place() {
+        let [one, two] = [1, 2].map(CallerId::of_hash);
+        let mut requests = EndpointRequests::default();
+        assert!(!requests.refuses(one, true));
+        requests.note(one, RequestedEndpoint::Viewer);
+        // As often as it tries while a master is connected; once while none is.
+        assert_eq!(
+            [true, true, false, false].map(|has_master| requests.refuses(one, has_master)),
+            [true, true, true, false]
+        );
+        assert!(!requests.refuses(two, true));
+        // One that was a master before, or may have been, comes back at once; asking for that ends it.
+        let asks: [fn(&mut EndpointRequests, CallerId); 2] = [
+            |requests, caller| requests.note(caller, RequestedEndpoint::Master(Program::default())),
+            EndpointRequests::note_master,
+        ];
+        for asks in asks {
+            let mut requests = EndpointRequests::default();
+            asks(&mut requests, one);
+            requests.note(one, RequestedEndpoint::Viewer);
+            assert_eq!(requests.as_master(one), None);
+            assert_eq!(
+                [true, false].map(|it| requests.refuses(one, it)),
+                [true, false]
+            );
+            requests.note(one, RequestedEndpoint::Master(Program::default()));
+            assert!(!requests.refuses(one, true));
+        }
+    }
+
+    #[test]
+    fn the_lists_of_callers_are_bounded() {
+        let mut requests = EndpointRequests::default();
+        let callers = [1, 2, 3, 4, 5].map(CallerId::of_hash);
+        assert_eq!(callers.len(), VIEWER_REQUESTS_MAX + 1);
+        for caller in callers {
+            requests.note(caller, RequestedEndpoint::Viewer);
+        }
+        let refused = callers.map(|caller| requests.refuses(caller, true));
+        assert_eq!(refused, [false, true, true, true, true]);
+        // One that may be the master's displaces none that asked.
+        let [one, two, three, ..] = callers;
+        for caller in [one, two] {
+            requests.note(caller, RequestedEndpoint::Master(Program::default()));
+        }
+        requests.note_master(three);
+        assert!(requests.as_master(one).is_some() && requests.as_master(two).is_some());
+        assert_eq!(
+            [false; 2].map(|it| requests.refuses(three, it)),
+            [true, false]
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! What a client signed in place of what it sent, where that is one of the mistakes that clients and proxies make. For
+//! operators: a request that is let in is in none of these forms.
+
+use crate::sigv4::canonical::{Places, bare_host};
+use crate::sigv4::endpoint::{MASTER_PATH, VIEWER_PATH};
+use crate::sigv4::keys::{SigningKey, hex};
+use crate::sigv4::verify::Verifier;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Context, SHA256};
+use std::fmt;
+
+/// The part that was signed otherwise than it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignedAs {
+    /// This path.
+    Path(String),
+    /// This host, with or without a port, or with a path behind it.
+    Host(String),
+    /// The query percent-encoded once; it was sent encoded twice.
+    EncodedOnce,
+    /// The query percent-encoded twice.
+    EncodedTwice,
+}
+
+impl fmt::Display for SignedAs {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(to, "the path {path} was signed, and another one sent"),
+            Self::Host(host) => write!(to, "the host {host} was signed, and another one sent"),
+            Self::EncodedOnce => {
+                to.write_str("the query was signed percent-encoded once, and sent encoded twice")
+            }
+            Self::EncodedTwice => {
+                to.write_str("the query was signed percent-encoded twice, and sent encoded once")
+            }
+        }
+    }
+}
+
+/// The signature of a request that was refused for it.
+pub(crate) struct Refused {
+    pub(crate) places: Places,
+    pub(crate) signature: [u8; 32],
+    pub(crate) signing_key: SigningKey,
+}
+
+impl Verifier {
+    /// What was signed in place of what was sent, of the last request if its signature was another than ours. `hosts`:
+    /// those by which its client may know the server. Takes some twenty SHA-256 of the canonical request, whether its
+    /// key is known or not.
+    #[must_use]
+    pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
+        let refused = self.refused.as_ref()?;
+        let text = str::from_utf8(self.canonical_request()).ok()?;
+        let Places { path, query, host } = &refused.places;
+        let (path, host) = (text.get(path.clone())?, text.get(host.clone())?);
+        let query = text.get(query.clone())?;
+        let is_of = |path: &str, query: &str, host: &str| {
+            let request = refused.places.replaced(text, [path, query, host]);
+            request.is_some_and(|request| self.is_signed(refused, request))
+        };
+        let twin = match path.strip_suffix('/') {
+            Some(bare) => bare.to_owned(),
+            None => format!("{path}/"),
+        };
+        let paths = ["/", VIEWER_PATH, "/viewer/", MASTER_PATH, "/master/", &twin];
+        if let Some(path) = paths.into_iter().find(|path| is_of(path, query, host)) {
+            return Some(SignedAs::Path(path.to_owned()));
+        }
+        let name = bare_host(host);
+        let mut of_sent = vec![name.to_owned(), name.to_ascii_lowercase()];
+        of_sent.extend([443, 80].map(|port| format!("{name}:{port}")));
+        of_sent.extend(name.strip_suffix('.').map(str::to_owned));
+        of_sent.extend([VIEWER_PATH, MASTER_PATH].map(|path| [host, path].concat()));
+        let mut others = of_sent.iter().map(String::as_str);
+        let mut all = others.by_ref().chain(hosts.iter().copied().take(HOSTS_MAX));
+        let signed = all.find(|other| {
+            is_of(path, query, other) || (other.ends_with(path) && is_of("/", query, other))
+        });
+        if let Some(host) = signed {
+            return Some(SignedAs::Host(host.to_owned()));
+        }
+        if is_of(path, &query.replace("%25", "%"), host) {
+            return Some(SignedAs::EncodedOnce);
+        }
+        let twice = query.replace('%', "%25");
+        is_of(path, &twice, host).then_some(SignedAs::EncodedTwice)
+    }
+
+    /// Whether the signature is that of a canonical request of these pieces.
+    fn is_signed(&self, refused: &Refused, request: [&str; 7]) -> bool {
+        let mut context = Context::new(&SHA256);
+        for piece in request {
+            context.update(piece.as_bytes());
+        }
+        let hash = hex(context.finish().as_ref());
+        let text = self.string_to_sign();
+        let before = text.get(..text.len().saturating_sub(hash.len()));
+        let text = [before.unwrap_or_default(), &hash].concat();
+        let signature = refused.signing_key.sign(&text);
+        verify_slices_are_equal(&signature, &refused.signature).is_ok()
+    }
+}
+
+impl Places {
+    /// The pieces of a canonical request with another path, query and host.
+    fn replaced<'a>(
+        &self,
+        text: &'a str,
+        [path, query, host]: [&'a str; 3],
+    ) -> Option<[&'a str; 7]> {
+        Some([
+            text.get(..self.path.start)?,
+            path,
+            text.get(self.path.end..self.query.start)?,
+            query,
+            text.get(self.query.end..self.host.start)?,
+            host,
+            text.get(self.host.end..)?,
+        ])
+    }
+}
+
+/// Hosts beside those that follow from the one that was sent.
+const HOSTS_MAX: usize = 4;
