@@ -26,6 +26,7 @@ mod origins;
 mod owners;
 mod pongs;
 mod registry;
+mod repeated_candidates;
 mod routing;
 mod script;
 mod slot_records;

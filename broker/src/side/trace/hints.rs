@@ -390,12 +390,7 @@ impl fmt::Display for Hint {
                 let says = reason.says(bytes, most);
                 write!(to, "the master's messages were not accepted: {says}")
             }
-            Self::EndedAfterGoAway(ms, how) => write!(
-                to,
-                "the client {how} within {} of GO_AWAY, which asks it to connect again: if it does not come back, set \
-                 [clients] go_away = false for it",
-                Span(ms)
-            ),
+            Self::EndedAfterGoAway(ms, how) => ended(to, ms, how),
             Self::Unconfirmed(ms, left) => unconfirmed(to, ms, left),
             Self::SignalingDone(ms, waited, by) => signaling_done(to, ms, waited, by),
         }
@@ -435,6 +430,16 @@ impl fmt::Display for Again {
             ),
         }
     }
+}
+
+/// See [`Hint::EndedAfterGoAway`].
+fn ended(to: &mut fmt::Formatter<'_>, ms: f64, how: &str) -> fmt::Result {
+    write!(
+        to,
+        "the client {how} within {} of GO_AWAY, which asks it to connect again: if it does not come back, set \
+         [clients] go_away = false for it",
+        Span(ms)
+    )
 }
 
 /// See [`Hint::HttpCall`].
