@@ -174,16 +174,14 @@ impl Verifier {
                     return Err(Refusal::Duplicate(parameter.name()));
                 }
                 let parts = query::read(&found, decoded).map_err(Refusal::Malformed)?;
-                let carrier = Signed::Query {
-                    expires_s: parts.expires,
-                };
+                let expires_s = parts.expires;
                 (
                     parts.credential,
                     parts.signed_headers,
                     parts.signature,
                     parts.signed,
                     parts.token,
-                    carrier,
+                    Signed::Query { expires_s },
                 )
             }
         };

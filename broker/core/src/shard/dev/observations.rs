@@ -96,7 +96,7 @@ pub(crate) fn on_upgrade(
     if !noted.is_none_or(|noted| noted.is_first(key_id, check, at.now)) {
         return;
     }
-    let says = reason.map_or(check.says().to_owned(), |signed| signed.to_string());
+    let says = reason.map_or_else(|| check.says().to_owned(), |signed| signed.to_string());
     let says = format!("refused without --dev: {says}");
     let noticed = responses::Refusal {
         error_type: "",
