@@ -73,7 +73,6 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     shards::choose_engine(&mut settings)?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
-    admin::make_token(&mut settings)?;
     let mut edge = edge_settings(&settings, connections);
     let threads = shards::prepare(&mut settings, &mut edge.ring, memlock)?;
     listeners::keep(&mut bound, settings.shards);
@@ -215,8 +214,8 @@ fn reloader(
     reloader
 }
 
-/// Opens the data directory; one that ends with the process may be elsewhere than the settings have it, and is written
-/// into them.
+/// Opens the data directory, and makes a token that is kept there; one that ends with the process may be elsewhere than
+/// the settings have it, and is written into them.
 fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -229,6 +228,7 @@ fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
         DataDir::open(&settings.data_dir, reach)?
     };
     settings.data_dir = data_dir.path().into();
+    admin::make_token(settings)?;
     Ok(data_dir)
 }
 
