@@ -38,8 +38,9 @@ pub(crate) struct Slot {
     pub(crate) readable: bool,
     /// A write may find room.
     pub(crate) writable: bool,
-    /// The peer has said its end, or the connection is broken: a read will say so, however often.
-    pub(crate) ended: bool,
+    /// A read that leaves room in its buffer may not be the last: the peer has said its end, or something urgent, or
+    /// the connection is broken.
+    pub(crate) goes_on: bool,
     /// In the list of those that can be served.
     pub(crate) listed: bool,
 }
@@ -149,7 +150,7 @@ fn blank(generation: u32) -> Slot {
         write: Writing::Nothing,
         readable: false,
         writable: false,
-        ended: false,
+        goes_on: false,
         listed: false,
     }
 }

@@ -11,7 +11,8 @@
 //! ```
 //! A listed slot gets one receive and one send in an enter, however much there is: so nobody waits behind a flood. What
 //! is listed is work, and an enter with work does not wait. A receive that left room in its buffer has read all there
-//! was, except the end, of which the kernel has spoken then; a send is done until it finds no room.
+//! was, except the end or what is behind urgent bytes, of which the kernel has spoken then; a send is done until it
+//! finds no room.
 //!
 //! Final completions of what was cancelled, or could not begin, are kept for the next enter, behind what was read.
 //!
@@ -253,6 +254,7 @@ impl Epoll {
         let everything = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::PRI
             | epoll::EventFlags::ET;
         if let Err(error) = epoll::add(&self.set, fd, data, everything) {
             self.descriptors.forget(number);
@@ -328,8 +330,8 @@ impl Epoll {
             };
             let has = |any| flags.intersects(any);
             let over = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-            slot.ended |= has(over | epoll::EventFlags::RDHUP);
-            slot.readable |= has(epoll::EventFlags::IN) || slot.ended;
+            slot.goes_on |= has(over | epoll::EventFlags::RDHUP | epoll::EventFlags::PRI);
+            slot.readable |= has(epoll::EventFlags::IN) || slot.goes_on;
             slot.writable |= has(epoll::EventFlags::OUT | over);
             self.list(place.slot);
         }
@@ -416,7 +418,7 @@ impl Epoll {
         });
         let (result, more) = match filled {
             Filled::Bytes(lent) => {
-                slot.readable = slot.ended || self.pool.buffers.fills(&lent);
+                slot.readable = slot.goes_on || self.pool.buffers.fills(&lent);
                 (Received::Bytes(lent), is_more)
             }
             Filled::End => (Received::End, false),

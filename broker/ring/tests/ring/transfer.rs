@@ -14,6 +14,7 @@ super::on_both! {
     an_empty_pool_ends_a_receive_and_a_new_one_goes_on
     a_pool_grows_when_it_is_empty_until_all_buffers_are_out
     a_cancelled_receive_loses_nothing
+    what_is_behind_urgent_bytes_is_read
     shutdown_ends_an_armed_receive_and_close_sends_fin_only_then
     a_send_waits_for_room_and_is_whole
     a_send_to_a_peer_that_stops_reading_and_closes_is_partial_or_an_error
@@ -166,6 +167,21 @@ fn a_cancelled_receive_loses_nothing(engine: Engine) {
         got.extend(bytes_of(next(&mut ring), &mut ring).0);
     }
     assert_eq!(got, b"beforeafter");
+}
+
+/// A receive ends at an urgent byte, and leaves room in its buffer; what is behind it has come all the same.
+fn what_is_behind_urgent_bytes_is_read(engine: Engine) {
+    let mut ring = small_ring(engine);
+    let (mut client, server) = tcp_pair();
+    client.write_all(b"one").unwrap();
+    SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    client.write_all(b"two").unwrap();
+    ring.receive_many(server.as_fd(), KEY);
+    let mut got = Vec::new();
+    while got.len() < 6 {
+        got.extend(bytes_of(next(&mut ring), &mut ring).0);
+    }
+    assert_eq!(got, b"onetwo");
 }
 
 fn shutdown_ends_an_armed_receive_and_close_sends_fin_only_then(engine: Engine) {
