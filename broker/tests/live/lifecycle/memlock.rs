@@ -137,8 +137,9 @@ fn where_not_all_shards_can_be_had_on_io_uring_all_are_on_epoll() {
         assert!(line.ends_with(" engine=epoll\n"), "{line}");
     };
     on_epoll(64 * KIB, 2, "is 64 KiB, allowed 512 KiB and more");
-    if let Some(fit) = user.fit(MIB) {
-        on_epoll(MIB, fit + 1, "the limit is 1 MiB: --shards ");
+    // The number that was refused: more than what is said to fit may, once the kernel has given memory back.
+    if user.fit(MIB).is_some() {
+        on_epoll(MIB, 64, "the limit is 1 MiB");
     }
 }
 
