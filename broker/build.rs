@@ -33,8 +33,8 @@ fn main() {
     }
 }
 
-/// Name of the profile's folder: `debug`, `release`, `dist`. Cargo's variable has only the first two, and names the profile that
-/// another one inherits from. The path ends with PROFILE/build/PACKAGE/out.
+/// Name of the profile's folder: `debug`, `release`, `dist`. Cargo's variable has only the first two, and names the
+/// profile that another one inherits from. The path ends with PROFILE/build/PACKAGE/out.
 fn profile(out_dir: &str) -> Option<String> {
     let folder = Path::new(out_dir).ancestors().nth(3)?;
     Some(folder.file_name()?.to_str()?.to_owned())

@@ -138,7 +138,8 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     Ok(log)
 }
 
-/// What is logged: by `RUST_LOG` where it can be read, such as `warn` or `info,broker::edge=debug`, else this level and above.
+/// What is logged: by `RUST_LOG` where it can be read, such as `warn` or `info,broker::edge=debug`, else this level and
+/// above.
 fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     let configured = || level.parse::<Targets>().map_err(io::Error::other);
     let filter = match variable.filter(|text| !text.is_empty()) {

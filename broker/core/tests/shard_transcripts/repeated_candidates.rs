@@ -8,7 +8,7 @@ use codec::signal::Action;
 /// Wherever they were meanwhile: with the former master, waiting for one, taken back from one that did not confirm
 /// them, sent by a newer connection of their sender. What came before the offer is not repeated.
 #[test]
-fn the_candidates_of_an_offer_that_is_given_again_follow_it_in_order_and_once() {
+fn the_candidates_of_an_offer_that_is_given_again_follow_it_once() {
     let mut script = Script::dev();
     script.play(
         "v1 connects                              | v1 < 101
