@@ -343,12 +343,12 @@ mod endpoint_tests {
             ("[::1]:443", "[::1]"),
             ("[::1]:9", "[::1]:9"),
         ] {
-            let wss = format!("wss://{is}/viewer");
+            let wss = format!("wss://{is}");
             expect(false, host, 1, [&wss, &format!("https://{is}")]);
         }
-        let other = ["wss://localhost:8443/viewer", "https://localhost:8443"];
+        let other = ["wss://localhost:8443", "https://localhost:8443"];
         expect(false, "localhost:9080", 0, other);
-        let same = ["ws://localhost:9080/viewer", "http://localhost:9080"];
+        let same = ["ws://localhost:9080", "http://localhost:9080"];
         expect(true, "localhost:9080", 0, same);
         let identity = Identity::new("us-west-2", "123456789012", "demo");
         let session = web_socket_url(&settings, Role::Viewer, "localhost", &identity);

@@ -135,7 +135,8 @@ fn a_container_serves_its_published_ports_and_its_pages_want_a_token() {
     };
     network.within(|broker| {
         let start = "try=http://localhost:8090/try#token=";
-        let (_, token) = broker.ready.split_once(start).expect("a URL with a token");
+        let (_, rest) = broker.ready.split_once(start).expect("a URL with a token");
+        let token = rest.split(' ').next().expect("a word");
         let admin = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8090);
         let bearer = format!("Authorization: Bearer {token}\r\n");
         assert_eq!(get(admin, "/config").status, 401);

@@ -250,12 +250,12 @@ fn discovery_has_the_scheme_and_host_of_the_proxy_that_says_so() {
         (
             PROXY,
             "https",
-            ["wss://localhost:444/viewer", "https://localhost:444"],
+            ["wss://localhost:444", "https://localhost:444"],
         ),
         (
             PROXY,
             "http",
-            ["ws://localhost:444/viewer", "http://localhost:444"],
+            ["ws://localhost:444", "http://localhost:444"],
         ),
     ] {
         let mut connection = Connection::open_from(from, broker.plain);

@@ -23,29 +23,35 @@ fn upgrade(signer: &Signer, call: Call, signed: &str, asked: &str) -> Call {
 
 /// The clients are those of `deploy/CLIENTS.md`.
 fn each_client_gets_in_as_it_signs(service: &Service) {
-    let admin = Signer::new("admin");
-    let arn = service.create(&admin, "paths");
-    let master = || Call::master(&service.broker, &arn);
-    let viewer = || Call::viewer(&service.broker, &arn, "v1");
-    for signer in [admin, temporary()] {
-        let mut camera = service.connect(&upgrade(&signer, master(), "/", "/"));
-        for (signed, asked) in [
-            ("/", "/"),
-            ("/viewer", "/viewer"),
-            ("/viewer", "/viewer/"),
-            ("/", "/viewer/"),
-            ("/viewer/", "/"),
+    for signer in [Signer::new("admin"), temporary()] {
+        // Channels of their own: connects are counted by channel.
+        let channel = |name: &str| service.create(&signer, &format!("{name}-{}", signer.id));
+        for (name, signed, asked) in [
+            ("sdk", "/", "/"),
+            ("viewer", "/viewer", "/viewer"),
+            ("swift", "/viewer", "/viewer/"),
+            ("home", "/", "/viewer/"),
+            ("dart", "/viewer/", "/"),
         ] {
-            let mut page = service.connect(&upgrade(&signer, viewer(), signed, asked));
+            let arn = channel(name);
+            let call = Call::master(&service.broker, &arn);
+            let mut camera = service.connect(&upgrade(&signer, call, "/", "/"));
+            let call = Call::viewer(&service.broker, &arn, "v1");
+            let mut page = service.connect(&upgrade(&signer, call, signed, asked));
             relay(&mut camera, &mut page);
         }
         // Cameras that sign a client id: their role is the path that they signed.
-        for (signed, asked) in [("/master", "/"), ("/master", "/master/"), ("/master/", "/")] {
+        for (name, signed, asked) in [
+            ("c", "/master", "/"),
+            ("slash", "/master", "/master/"),
+            ("slashed", "/master/", "/"),
+        ] {
+            let arn = channel(name);
+            let viewer = || Call::viewer(&service.broker, &arn, "v1");
             let mut other = service.connect(&upgrade(&signer, viewer(), signed, asked));
             let mut page = service.connect(&upgrade(&signer, viewer(), "/", "/"));
             relay(&mut other, &mut page);
         }
-        drop(camera);
     }
 }
 
