@@ -17,7 +17,7 @@
 #   image    heliograph-VERSION-image.tar.gz, which `docker load` and `podman load` read; for aarch64 …-image-arm64.tar.gz
 #   sums     SHA256SUMS, and the material lists (CycloneDX) of both programs
 #
-# Each of binary, deb, wheel, npm and image for x86_64, then for aarch64; ARCHITECTURES=x86_64 for one of them alone.
+# Each of binary, deb, wheel, npm and image for x86_64; ARCHITECTURES="x86_64 aarch64" makes them for both.
 #
 # Wants what `deploy/ci/check.sh` wants, with the registries of crates and PyPI; image and deb want what
 # deploy/packages/debian.sh installs, and image root. SOURCE_DATE_EPOCH is the time of the commit. Nothing is published.
@@ -26,7 +26,6 @@ cd "$(dirname "$0")/.."
 exec </dev/null
 
 readonly all="tools binary book deb wheel npm image sums" of_each="binary deb wheel npm image"
-readonly architectures="${ARCHITECTURES:-x86_64 aarch64}"
 export CARGO_TERM_COLOR=never LC_ALL=C.UTF-8 TZ=UTC
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
 ROOT="$PWD"

@@ -89,7 +89,6 @@ steps() {
   long 300 wake-protocol "exact broker/mailbox" model
   long 120 generated-code "broker/etcd/proto broker/etcd/src/rpc/generated.rs broker/etcd/generator" cargo test --locked -p etcd-generator
   long 1800 all-on-epoll "$service_files broker/tests/live broker/tests/edge_live" on_epoll
-  long 900 old-kernel "$service_files deploy/ci/old_kernel.sh" deploy/ci/old_kernel.sh
   long 900 all-shard-counts "$service_files broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
   long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
     ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
@@ -106,7 +105,6 @@ steps() {
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
   long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches
   long 3600 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
-  long 1800 all-arm64 "broker/ring deploy/ci/arm64.sh" deploy/ci/arm64.sh io_uring epoll
 }
 
 # Ignored tests of a program by parts of their names, so many at a time.

@@ -18,7 +18,8 @@ export npm_config_offline=true npm_config_audit=false npm_config_fund=false npm_
   npm_config_cache="$place/cache"
 
 programs="$dist/heliograph-broker-linux-x64-$version.tgz"
-for package in broker broker-linux-x64 broker-linux-arm64 testing; do
+[[ " $architectures " != *" aarch64 "* ]] || other=broker-linux-arm64
+for package in broker broker-linux-x64 ${other:-} testing; do
   [ -e "$dist/heliograph-$package-$version.tgz" ] || fail "no $dist/heliograph-$package-$version.tgz: deploy/release.sh makes it"
   tar --extract --gzip --to-stdout --file "$dist/heliograph-$package-$version.tgz" package/package.json >"$place/package.json"
   ! grep -q '"\(pre\|post\)\{0,1\}install"\|"prepare"' "$place/package.json" || fail "$package runs a script when it is installed"

@@ -52,7 +52,7 @@ for platform in macosx_11_0_arm64 win_amd64 manylinux_2_28_riscv64 manylinux_2_1
     --dest "$place/$platform" "heliograph==$version"
   [ -e "$place/$platform/heliograph-$version-py3-none-any.whl" ] || fail "$platform gets $(ls "$place/$platform")"
 done
-for arch in x86_64 aarch64; do
+for arch in $architectures; do
   quietly "$place/venv/bin/pip" download --find-links "$dist" --no-deps --only-binary :all: \
     --platform "manylinux_2_28_$arch" --dest "$place/linux-$arch" "heliograph==$version"
   [ -e "$place/linux-$arch/heliograph-$version-py3-none-manylinux_2_28_$arch.whl" ] ||
