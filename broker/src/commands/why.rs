@@ -179,10 +179,15 @@ pub(crate) fn refusal(row: &Value) -> String {
         );
     }
     if let Some(text) = row["explain"]["canonicalRequest"].as_str() {
-        out.push_str("  The canonical request that the signature was compared with:\n");
-        for line in text.split('\n') {
-            let _ = writeln!(out, "    {}", terminal::plain(line));
-        }
+        out.push_str(&canonical_request(text));
+    }
+    out
+}
+
+fn canonical_request(text: &str) -> String {
+    let mut out = "  The canonical request that the signature was compared with:\n".to_owned();
+    for line in text.split('\n') {
+        let _ = writeln!(out, "    {}", terminal::plain(line));
     }
     out
 }

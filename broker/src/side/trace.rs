@@ -74,7 +74,8 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
 /// Adds a hint about the request of a connection that was served and noticed, as a signature under `--dev` that is
 /// refused elsewhere.
 fn add_noticed(document: &mut Value, noticed: &Refused) {
-    let why = noticed.policy.as_deref().unwrap_or(noticed.check.says());
+    let why = noticed.policy.as_deref();
+    let why = why.unwrap_or_else(|| noticed.check.says());
     for name in ["viewers", "master"] {
         let connections = document[name].as_array_mut();
         let mut connections = connections.into_iter().flatten();

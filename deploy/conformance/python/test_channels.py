@@ -153,7 +153,7 @@ class Endpoints(unittest.TestCase):
         port = HTTPS.rsplit(":", 1)[1]
         for role in ("MASTER", "VIEWER"):
             got = self.endpoints(Protocols=["WSS", "HTTPS"], Role=role)
-            wss = f"wss://127.0.0.1:{port}/{role.lower()}"
+            wss = f"wss://127.0.0.1:{port}" + ("/master" if role == "MASTER" else "")
             self.assertEqual(got, {"WSS": wss, "HTTPS": f"https://127.0.0.1:{port}"})
             self.assertEqual(self.endpoints(Protocols=["HTTPS"], Role=role), {"HTTPS": f"https://127.0.0.1:{port}"})
         self.assertEqual(list(self.endpoints()), ["WSS"])

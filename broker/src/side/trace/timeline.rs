@@ -255,7 +255,7 @@ impl Connection {
             fits(age_ms) && *seconds == WHOLE_LIFE_S
                 || fits(quiet_ms) && (ping_ms == 0 || ping_ms >= ms)
         })?;
-        let says = reason.map_or("".into(), EndReason::says);
+        let says = reason.map_or_else(|| "".into(), EndReason::says);
         Some(format!(
             "{says}, {seconds} s after its last message, or its beginning: {proxies} do that to what they pass on; see \
              deploy/PROXY.md and `[timeouts] ping`"
