@@ -326,13 +326,19 @@ mod tests {
         assert!(!begins(b"GET / HTTP/1.1\r\n\r\n") && !begins(b"\x16\x03\x01"));
     }
 
-    #[test]
-    fn the_last_address_that_is_no_proxy_s_is_the_client_s() {
-        use crate::http::HeadLimits;
-        let limits = HeadLimits {
+    /// What a function reads in the head of a request with these lines.
+    fn of_head<T>(lines: &str, read: impl FnOnce(&Head<'_>) -> T) -> T {
+        let limits = crate::http::HeadLimits {
             head_bytes: 4096,
             header_lines: 64,
         };
+        let end = if lines.is_empty() { "" } else { "\r\n" };
+        let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}{end}\r\n");
+        read(&Head::parse(text.as_bytes(), &limits).unwrap())
+    }
+
+    #[test]
+    fn the_last_address_that_is_no_proxy_s_is_the_client_s() {
         for (lines, wanted) in [
             ("", "own"),
             ("X-Forwarded-For: 192.0.2.7", "192.0.2.7"),
@@ -382,16 +388,17 @@ mod tests {
                 "Both",
             ),
         ] {
-            let end = if lines.is_empty() { "" } else { "\r\n" };
-            let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}{end}\r\n");
-            let head = Head::parse(text.as_bytes(), &limits).unwrap();
             let is_proxy = |it: IpAddr| it.to_string().starts_with("10.");
-            let says = match forwarded_for(&head, is_proxy) {
+            let says = match of_head(lines, |head| forwarded_for(head, is_proxy)) {
                 Ok(client) => client.map_or_else(|| "own".into(), |it| it.to_string()),
                 Err(unclear) => format!("{unclear:?}"),
             };
             assert_eq!(says, wanted, "{lines}");
         }
+    }
+
+    #[test]
+    fn one_scheme_of_a_proxy_is_the_client_s() {
         for (lines, wanted) in [
             ("X-Forwarded-Proto: https", Some(true)),
             ("x-forwarded-proto: WSS", Some(true)),
@@ -400,9 +407,7 @@ mod tests {
             ("X-Forwarded-Proto: https\r\nX-Forwarded-Proto: https", None),
             ("A: b", None),
         ] {
-            let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n");
-            let head = Head::parse(text.as_bytes(), &limits).unwrap();
-            assert_eq!(forwarded_tls(&head), wanted, "{lines}");
+            assert_eq!(of_head(lines, forwarded_tls), wanted, "{lines}");
         }
     }
 }

@@ -146,7 +146,7 @@ impl Drop for Proxy {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if thread::panicking() {
-            println!(
+            eprintln!(
                 "{}",
                 fs::read_to_string(self.directory.join("log")).unwrap_or_default()
             );

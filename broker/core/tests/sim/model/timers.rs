@@ -18,6 +18,17 @@ pub(crate) const GRAIN_MS: u64 = 64;
 /// The most by which a deadline may be served late: its own slot, and one more for each thing that was due before it.
 pub(crate) const LATE_MS: u64 = 4 * GRAIN_MS;
 
+/// A ping at this moment, and its rule.
+fn pinged(ws: &mut Ws, now: u64) -> &'static str {
+    let silent = ws.heard < ws.went;
+    ws.went = now;
+    match ws.pinged.replace(ws.pinged.unwrap_or(now)) {
+        Some(_) => "pinged again, since nothing went",
+        None if silent => "silent connection pinged",
+        None => "pinged, since nothing went",
+    }
+}
+
 /// It was old, recalled or drained. Returns the rule that was met.
 fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
     let old = now >= ws.ends;
@@ -253,17 +264,9 @@ impl Model {
         let age = timeouts.connection_age_ms;
         let rule = match item {
             Item::Ping => {
-                assert!(
-                    now >= ws.ping_due(timeouts.ping_ms) && !ws.superseded,
-                    "a ping that is not due at {now}: {ws:?}"
-                );
-                let silent = ws.heard < ws.went;
-                ws.went = now;
-                match ws.pinged.replace(ws.pinged.unwrap_or(now)) {
-                    Some(_) => "pinged again, since nothing went",
-                    None if silent => "silent connection pinged",
-                    None => "pinged, since nothing went",
-                }
+                let is_due = now >= ws.ping_due(timeouts.ping_ms) && !ws.superseded;
+                assert!(is_due, "a ping that is not due at {now}: {ws:?}");
+                pinged(ws, now)
             }
             Item::GoAway => {
                 let old = age > 0 && now + timeouts.go_away_grace_ms >= ws.opened + age;
