@@ -53,7 +53,8 @@ readonly gate_hosts=(
   cluster_netns::silent::clients_of_a_node_that_hangs
   delivery_netns::cuts::a_camera_that_is_back_soon delivery_netns::roaming delivery_netns::radio
 )
-# Tests that the gate runs on epoll as well as on io_uring; the long check runs all that need nothing installed.
+# Tests that the gate runs on epoll as well as on io_uring. HELIOGRAPH_TEST_ENGINE=epoll cargo test runs all that need
+# nothing installed.
 readonly gate_epoll=(
   edge_live:: cli::doctor cli::signals lifecycle::drain lifecycle::idle cluster::meeting cluster::streams service::session
   service::takeover bad::slow_reader deploy::confined
@@ -88,7 +89,6 @@ steps() {
 
   long 300 wake-protocol "exact broker/mailbox" model
   long 120 generated-code "broker/etcd/proto broker/etcd/src/rpc/generated.rs broker/etcd/generator" cargo test --locked -p etcd-generator
-  long 1800 all-on-epoll "$service_files broker/tests/live broker/tests/edge_live" on_epoll
   long 900 all-shard-counts "$service_files broker/tests/live" ignored live 8 ::one_shard:: ::four_shards::
   long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
     ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
