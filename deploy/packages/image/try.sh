@@ -85,7 +85,7 @@ until grep -q '^ready ' "$place/ready"; do
 done
 (run "$place/filter" "${health[@]}") >"$place/output" 2>&1 || { cat "$place/output"; fail "the health check fails"; }
 asked() { curl --silent --output /dev/null --write-out '%{http_code}' "$@"; }
-token="$(sed -n 's/.* try=http:\/\/localhost:8090\/try#token=//p' "$place/ready")"
+token="$(sed -n 's/.* try=http:\/\/localhost:8090\/try#token=\([^ ]*\).*/\1/p' "$place/ready")"
 [ "$(asked http://localhost:8090/config) $(asked -H "Authorization: Bearer $token" http://localhost:8090/config)" = "401 200" ] ||
   { cat "$place/ready"; fail "the URL's token does not open the admin listener"; }
 [ "$(asked http://localhost:8080/ping) $(asked -H 'Host: evil.example' http://localhost:8080/ping)" = "200 403" ] || fail "a foreign Host is answered"
