@@ -294,7 +294,7 @@ impl Authenticator {
         &self.credentials
     }
 
-    /// What was signed in place of what was sent, for operators: see [`Verifier::signed_as`].
+    /// The signed form of a request that was sent in another, for operators: see [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)

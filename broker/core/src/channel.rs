@@ -38,7 +38,7 @@ pub(crate) struct Channel {
     pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
     pub connections: u32,
-    /// Who asked for its endpoints, if anybody did.
+    /// Callers that asked for the channel's endpoints; `None` while there are none.
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
     /// Its rates, while any of them is used up in part.

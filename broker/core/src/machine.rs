@@ -100,11 +100,11 @@ pub enum TurnedAway {
     BrokenTls,
     /// It left in the middle of the handshake, without an alert.
     LeftHandshake,
-    /// It sent a header of the PROXY protocol to a listener that awaits none.
+    /// A header of the PROXY protocol at a listener that expects none.
     ProxyUnexpected,
-    /// It is none of the proxies whose header a listener awaits; it is closed without an answer.
+    /// A peer outside of `[proxy] protocol_from`; closed without an answer.
     ProxyForeign,
-    /// It is one, and did not send such a header; the same.
+    /// A proxy that sent no valid header; closed without an answer.
     ProxyMalformed,
 }
 
@@ -251,7 +251,7 @@ pub trait Machine {
         None
     }
 
-    /// The same of a session on its way to another shard.
+    /// Address of the client of a session that is on its way to another shard.
     fn remote_of(parcel: &Self::Parcel) -> Option<SocketAddr> {
         let _ = parcel;
         None

@@ -65,7 +65,7 @@ enum Remote {
     Forwarded(Box<Forwarded>),
 }
 
-/// What a proxy says of the client of one request.
+/// Client of one request according to its forwarded headers.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     /// Where the proxy is.
@@ -128,7 +128,7 @@ pub(crate) struct Ending {
     pub refused_by: Option<Box<str>>,
     /// See [`Session::peer_is_done`].
     pub peer_is_done: bool,
-    /// Its program, if it was a WebSocket.
+    /// Program of the client, if the session was a WebSocket.
     pub program: Program,
 }
 
@@ -157,7 +157,7 @@ impl Session {
         }
     }
 
-    /// Its handshake comes first: that of TLS, or the header of a proxy, or both.
+    /// Makes the session await the handshake of TLS, the header of a proxy, or both.
     pub(crate) fn shakes_hands(&mut self) {
         if let Some(http) = self.http_mut() {
             http.stage = HttpStage::AwaitTls;
@@ -165,7 +165,7 @@ impl Session {
         }
     }
 
-    /// Its client is elsewhere: behind the proxy that connected.
+    /// Sets the address of the client behind the proxy that connected.
     pub(crate) fn comes_from(&mut self, client: SocketAddr) {
         self.remote = Remote::of(client);
     }

@@ -2,7 +2,7 @@
 //!
 //! A descriptor is registered once, when something is armed on it for the first time, and stays until it is released.
 //! Its slot has a generation, which the kernel's events carry: an event, or a note of one, from before the release
-//! finds nothing, whoever has the slot or the descriptor's number by then.
+//! finds nothing, even where the slot or the descriptor's number was reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;

@@ -20,7 +20,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Its name, as people are told.
+    /// Name of the engine, as the ready line and pages show it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ enum Driver {
     Epoll(Epoll),
 }
 
-/// Asks the engine that there is.
+/// Calls the engine of this ring.
 macro_rules! ask {
     ($ring:expr, $engine:ident => $call:expr) => {
         match &mut $ring.0 {

@@ -20,7 +20,7 @@ struct KnownMaster {
     caller: CallerId,
     /// The program by which it asked.
     program: Program,
-    /// Its last request was for the master's endpoint.
+    /// Whether the caller's last request was for the master's endpoint.
     asked_last: bool,
 }
 

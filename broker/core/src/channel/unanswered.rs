@@ -35,7 +35,7 @@ pub(crate) struct Offer {
 /// A candidate of an offer.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    /// Its place in the channel's order of acceptance.
+    /// Place of the candidate in the channel's order of acceptance.
     pub order: u64,
     /// The whole WebSocket frame.
     pub frame: Box<[u8]>,

@@ -497,7 +497,7 @@ pub(crate) const SHIFT: u32 = 48;
 /// The place of the number of candidates in the first word: a name has 9 bits before it.
 const LOOKED_SHIFT: u32 = SHIFT + 9;
 
-/// The most candidates that are told from more.
+/// Largest number of candidates that a note can hold; more count as this many.
 const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
 
 /// The lower bits of a word.

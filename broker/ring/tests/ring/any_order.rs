@@ -13,13 +13,13 @@ super::on_both! { any_order_of_operations_keeps_all_bytes_in_order }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The peer writes so many bytes.
+    /// The peer writes this many bytes.
     Write(usize),
     Once,
     Many,
     Cancel,
     Enter,
-    /// A send of so many bytes, of which some are skipped.
+    /// A send of this many bytes, the first of them skipped.
     Send(usize),
     /// The peer reads as many at most.
     Read(usize),

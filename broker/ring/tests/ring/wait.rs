@@ -203,7 +203,7 @@ fn a_ring_is_dropped_with_everything_armed(engine: Engine) {
     drop(ours);
 }
 
-/// What a ring keeps of a descriptor ends with its release, whoever gets the number: also when it was still to be read.
+/// A release drops all state of a descriptor, unread readiness too, so that its number can be reused.
 fn a_number_that_is_given_out_again_is_another_descriptor(engine: Engine) {
     let mut ring = small_ring(engine);
     let (mut ours, theirs) = UnixStream::pair().unwrap();

@@ -66,7 +66,7 @@ fn at_the_endpoint_of_masters_a_client_id_is_ignored() {
     };
     let mut viewer_one = service.connect(&page.presign(viewer("v1"), 299));
     relay(&mut master, &mut viewer_one);
-    // The name of a viewer is needed at the endpoint that had a path, whoever asks; a slash behind it changes nothing.
+    // At `/viewer` every caller must name a client id; a trailing slash changes nothing.
     for path in ["/viewer", "/viewer/"] {
         let nobody = Call {
             path: path.to_owned(),
