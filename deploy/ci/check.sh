@@ -104,7 +104,7 @@ steps() {
   long 900 long-fuzz "codec broker/etcd/src" fuzz 2000000
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
   long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches
-  long 3600 packages "deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
+  long 3600 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
 }
 
 # Ignored tests of a program by parts of their names, so many at a time.
