@@ -31,11 +31,10 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Whether bytes begin with a header, or with its signature behind the empty lines that HTTP skips.
+/// Whether bytes begin as a header does.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
-    let inner = V2.get(4..).unwrap_or(V2);
-    [V1, V2, inner].iter().any(|it| bytes.starts_with(it))
+    bytes.starts_with(V1) || bytes.starts_with(V2)
 }
 
 /// Reads the header that bytes begin with; `None` while more of it is awaited.

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Epoll {
     set: OwnedFd,
     descriptors: Descriptors,
-    pool: Stack,
+    pub(crate) pool: Stack,
     /// By the slot of their socket.
     sends: HashMap<u32, Sending>,
     /// Slots that can be served, in turn.
@@ -89,21 +89,6 @@ impl Epoll {
 
     pub(crate) fn has_completions(&self) -> bool {
         !self.completions.is_empty() || !self.ended.is_empty() || !self.listed.is_empty()
-    }
-
-    #[inline]
-    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.pool.buffers.bytes(lent)
-    }
-
-    #[inline]
-    pub(crate) fn fills(&self, lent: &Lent) -> bool {
-        self.pool.buffers.fills(lent)
-    }
-
-    #[inline]
-    pub(crate) fn give_back(&mut self, lent: Lent) {
-        self.pool.give_back(lent);
     }
 
     pub(crate) fn add_buffers(&mut self) -> bool {

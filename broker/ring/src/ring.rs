@@ -160,13 +160,13 @@ impl Ring {
     /// When the buffer came from another ring.
     #[inline]
     pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        ask!(self, engine => engine.bytes(lent))
+        ask!(self, engine => engine.pool.buffers.bytes(lent))
     }
 
     /// Whether a receive filled its buffer, so that the socket may hold more.
     #[inline]
     pub fn fills(&mut self, lent: &Lent) -> bool {
-        ask!(self, engine => engine.fills(lent))
+        ask!(self, engine => engine.pool.buffers.fills(lent))
     }
 
     /// Returns a received buffer to the pool. It can no longer be read.
@@ -175,7 +175,7 @@ impl Ring {
     /// When the buffer came from another ring.
     #[inline]
     pub fn give_back(&mut self, lent: Lent) {
-        ask!(self, engine => engine.give_back(lent));
+        ask!(self, engine => engine.pool.give_back(lent));
     }
 
     /// Adds as many buffers as there are, after a receive that found none. Returns whether there are more than at the

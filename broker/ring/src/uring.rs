@@ -85,21 +85,6 @@ impl Uring {
         !self.io.completion().is_empty()
     }
 
-    #[inline]
-    pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
-        self.pool.buffers.bytes(lent)
-    }
-
-    #[inline]
-    pub(crate) fn fills(&self, lent: &Lent) -> bool {
-        self.pool.buffers.fills(lent)
-    }
-
-    #[inline]
-    pub(crate) fn give_back(&mut self, lent: Lent) {
-        self.pool.give_back(lent);
-    }
-
     pub(crate) fn add_buffers(&mut self) -> bool {
         if !self.grown {
             let offered = self.pool.buffers.offered;

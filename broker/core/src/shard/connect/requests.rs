@@ -58,7 +58,7 @@ pub(crate) fn take_head<'a>(
     let head = match Head::parse(bytes, &sockets.rules().head) {
         Ok(head) => head,
         Err(error) => {
-            let fault = if proxy::begins(&[bytes, after].concat()) {
+            let fault = if proxy::begins(bytes) {
                 let message = "This listener awaits no header of the PROXY protocol.";
                 HeadFault::new(Check::ProxyUnexpected, 400, message)
             } else {
