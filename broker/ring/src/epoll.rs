@@ -21,7 +21,7 @@
 
 use crate::completion::{Completion, Key, Received};
 use crate::descriptors::{Descriptors, Place, Reading, Writing};
-use crate::pool::{Filled, Lent, Stack};
+use crate::pool::{Filled, Stack};
 use crate::ring::Settings;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};

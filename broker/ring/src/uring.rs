@@ -6,7 +6,7 @@
 
 use crate::completion::{Completion, Flight, Op, Received};
 use crate::patience::Patience;
-use crate::pool::{Lent, Pool};
+use crate::pool::Pool;
 use crate::ring::Settings;
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 use std::collections::VecDeque;
@@ -385,7 +385,7 @@ mod enter_tests {
             else {
                 panic!("{completion:?}")
             };
-            ring.give_back(lent);
+            ring.pool.give_back(lent);
             assert_eq!(key, Key::new(expected));
         }
         assert!(!ring.has_submissions());
@@ -413,7 +413,7 @@ mod enter_tests {
         else {
             panic!("deferred work was run although nothing was taken")
         };
-        ring.give_back(lent);
+        ring.pool.give_back(lent);
         others.write_all(b"two").unwrap();
         assert!(matches!(next(&mut ring), Completion::Received { .. }));
     }
