@@ -424,6 +424,12 @@ pub enum Check {
                    `proxy_protocol on` of nginx. Its health checks, too."
     )]
     ProxyMalformed = 89,
+    /// The request came through a proxy that ends TLS or has another port, and the answer names this listener.
+    #[strum(
+        message = "Set `[advertise]` wss and https to the proxy's address, or name its network in `[proxy] \
+                   forwarded_from` and let it send `X-Forwarded-Proto`."
+    )]
+    EndpointUnadvertised = 90,
 }
 
 /// The number of checks.

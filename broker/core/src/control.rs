@@ -166,7 +166,7 @@ pub(crate) fn host_name(host: &str) -> &str {
 }
 
 /// The port that a host names.
-fn port_of(host: &str) -> Option<u16> {
+pub(crate) fn port_of(host: &str) -> Option<u16> {
     let rest = host.strip_prefix(host_name(host))?;
     rest.strip_prefix(':')?.parse().ok()
 }

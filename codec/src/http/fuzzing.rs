@@ -43,6 +43,7 @@ pub fn fuzz(data: &[u8]) {
         Err(
             error @ (HeadError::TooLarge
             | HeadError::TooManyHeaders
+            | HeadError::Proxied
             | HeadError::UnsupportedVersion),
         ) => {
             panic!("{error:?} is no verdict on a body")

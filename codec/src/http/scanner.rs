@@ -1,6 +1,6 @@
 //! The end of a request head, found while its bytes arrive, in time linear in the bytes.
 
-use crate::limits;
+use crate::{limits, proxy};
 use memchr::memchr;
 
 /// Bounds of a request head.
@@ -31,6 +31,8 @@ pub enum HeadError {
     TooManyHeaders,
     /// Against RFC 9112, in the way that the text says: 400.
     Malformed(&'static str),
+    /// It begins with a header of the PROXY protocol, which nobody awaits here: 400.
+    Proxied,
     /// A version other than 1.0 and 1.1 (RFC 9110 section 15.6.6): 505.
     UnsupportedVersion,
     /// A body whose length is not given by `Content-Length` (RFC 9110 section 15.5.12): 411.
@@ -43,7 +45,7 @@ impl HeadError {
     pub const fn status(self) -> u16 {
         match self {
             Self::TooLarge | Self::TooManyHeaders => 431,
-            Self::Malformed(_) => 400,
+            Self::Malformed(_) | Self::Proxied => 400,
             Self::UnsupportedVersion => 505,
             Self::LengthRequired => 411,
         }
@@ -56,6 +58,7 @@ impl HeadError {
             Self::TooLarge => "The request head is too large.",
             Self::TooManyHeaders => "The request has too many header lines.",
             Self::Malformed(what) => what,
+            Self::Proxied => "This listener awaits no header of the PROXY protocol.",
             Self::UnsupportedVersion => "Only HTTP/1.1 and HTTP/1.0 are supported.",
             Self::LengthRequired => "The request body needs a Content-Length.",
         }
@@ -135,6 +138,9 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
     //# least one empty line (CRLF) received prior to the request-line.
+    if proxy::begins(bytes) {
+        return Err(HeadError::Proxied);
+    }
     let request_line = match bytes {
         [b'\r', b'\n', rest @ ..] => rest,
         [b'\r'] => return Ok(()),

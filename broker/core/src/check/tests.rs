@@ -46,6 +46,7 @@ fn ids_are_those_that_were_sent_before() {
         (86, "thing_clock"),
         (87, "proxy_unexpected"),
         (89, "proxy_malformed"),
+        (90, "endpoint_unadvertised"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

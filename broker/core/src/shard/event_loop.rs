@@ -17,7 +17,7 @@ use crate::shard::calls::{BegunCall, channel_pages, wake};
 use crate::shard::connect::requests::{self, HeadStep, SignedBody, SignedCall};
 use crate::shard::connect::{Part, Step, admission};
 use crate::shard::dev::faults::Later;
-use crate::shard::dev::observations;
+use crate::shard::dev::observations::{self, Signed};
 use crate::shard::directory::slots::Slots;
 use crate::shard::onward::{self, NamedCall};
 use crate::shard::road::in_flight::Parts;
@@ -230,7 +230,12 @@ impl Shard {
                         Step::Over
                     }
                     HeadStep::Upgrade(request) => {
-                        observations::on_upgrade(sockets, books, key, &request.head, at);
+                        let signed = Signed {
+                            head: &request.head,
+                            purpose: requests::upgrade_of(&request.head),
+                            body: None,
+                        };
+                        observations::on_signed(sockets, books, key, &signed, at);
                         let taken = requests::take_upgrade(sockets, books, gate, key, &request, at);
                         if let (Some(device), None) = (&taken, request.asked) {
                             wake::begin(self.road_parts(), key, device, at);

@@ -88,6 +88,8 @@ struct Requests {
     without_owner: BTreeSet<SessionKey>,
     /// Those for other nodes, wherever they are.
     onward: OnwardCount,
+    /// Whether the first request for an endpoint through a proxy that nobody named is still to be told of.
+    unadvertised: bool,
     /// The names and certificates that connections to the credentials provider began with, and when; nothing of others.
     shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
 }
@@ -154,7 +156,10 @@ impl Sockets {
             },
             backlog: Backlog::default(),
             unconfirmed: Unconfirmed::default(),
-            requests: Requests::default(),
+            requests: Requests {
+                unadvertised: settings.unadvertised().is_some(),
+                ..Requests::default()
+            },
             shards: Shards {
                 id,
                 asking: (0..placement.shards())

@@ -141,7 +141,13 @@ fn a_signature_that_is_refused_elsewhere_is_noticed_once() {
     connection.send(&late.bytes());
     assert_eq!(connection.answer().expect("an answer").status, 101);
     broker.logged(&["noticed", "url_expired", "AKIDTEST"], 1);
-    broker.logged(&["noticed"], 2);
+    let list = Call::api(broker, "/listSignalingChannels", &json!({}));
+    let list = signer("AKIDCALL", "unknown").ahead(-400).sign(list);
+    let mut connection = Connection::open(broker.plain);
+    connection.send(&list.bytes());
+    assert_eq!(connection.answer().expect("an answer").status, 200);
+    broker.logged(&["noticed", "signature_expired", "AKIDCALL"], 1);
+    broker.logged(&["noticed"], 3);
     let trace = get(broker.admin, "/channels/signed/trace").json();
     let viewers = trace["viewers"].as_array().expect("a list").iter();
     let told = viewers.filter(|one| {

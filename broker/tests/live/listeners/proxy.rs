@@ -5,7 +5,7 @@ use crate::peer::{client_config, master_query, tcp_from, upgrade_head};
 use crate::process::{Broker, arn};
 use broker_core::check::Check;
 use rustls::{ClientConnection, StreamOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use testkit::until;
@@ -154,12 +154,14 @@ fn whoever_is_no_proxy_or_sends_no_header_is_closed_and_counted() {
 #[test]
 fn a_header_that_nobody_awaits_is_named() {
     let broker = Broker::dev(2);
-    let mut connection = Connection::open_from(PROXY, broker.plain);
-    connection.send(&[LINE, REQUEST].concat());
-    let answer = connection.answer().expect("an answer");
-    answer.refused(400, "InvalidArgumentException");
-    let id = answer.header("x-amzn-requestid").expect("an id");
-    assert_eq!(refusal(&broker, id)["check"], "proxy_unexpected");
+    for header in [LINE, BINARY] {
+        let mut connection = Connection::open_from(PROXY, broker.plain);
+        connection.send(&[header, REQUEST].concat());
+        let answer = connection.answer().expect("an answer");
+        answer.refused(400, "InvalidArgumentException");
+        let id = answer.header("x-amzn-requestid").expect("an id");
+        assert_eq!(refusal(&broker, id)["check"], "proxy_unexpected");
+    }
     for (header, from) in [(LINE, [127, 0, 0, 11]), (BINARY, [127, 0, 0, 12])] {
         let mut connection = Connection::open_from(from.into(), broker.tls);
         connection.send(header);
@@ -277,4 +279,29 @@ fn discovery_has_the_scheme_and_host_of_the_proxy_that_says_so() {
             .collect();
         assert_eq!(urls, wanted);
     }
+}
+
+/// Where TLS ends at a proxy, clients would be sent to the plain listener behind it.
+#[test]
+fn a_proxy_that_nobody_named_is_told_of_at_the_first_request_for_an_endpoint() {
+    let broker = Broker::strict_channels(1);
+    broker.logged(&["no listener has TLS, so discovery returns ws://HOST:"], 1);
+    let body = json!({"ChannelARN": create(broker.plain, "camera", 60)}).to_string();
+    let direct = format!("localhost:{}", broker.plain.port());
+    for (host, header) in [
+        (&*direct, ""),
+        ("signal.example", ""),
+        (&*direct, "X-Forwarded-Proto: https\r\n"),
+    ] {
+        let mut connection = Connection::open(broker.plain);
+        let request = format!(
+            "POST /getSignalingChannelEndpoint HTTP/1.1\r\nHost: {host}\r\n{header}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.send(request.as_bytes());
+        assert_eq!(connection.answer().expect("an answer").status, 200);
+    }
+    broker.logged(&["endpoint_unadvertised", "127.0.0.1"], 1);
+    let told = "heliograph_refusals_total{check=\"endpoint_unadvertised\"}";
+    assert_eq!(broker.scrape().sum(told), 1.0);
 }

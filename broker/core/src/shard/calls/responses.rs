@@ -554,6 +554,7 @@ impl From<HeadError> for HeadFault {
         let check = match error {
             HeadError::TooLarge | HeadError::TooManyHeaders => Check::HeadTooLarge,
             HeadError::Malformed(_) => Check::HttpMalformed,
+            HeadError::Proxied => Check::ProxyUnexpected,
             HeadError::UnsupportedVersion => Check::HttpVersion,
             HeadError::LengthRequired => Check::BodyLengthMissing,
         };

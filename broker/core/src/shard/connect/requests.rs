@@ -9,6 +9,7 @@ use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
 use crate::shard::calls::role_alias;
 use crate::shard::connect::upgrades::{self, UpgradeRefusal};
 use crate::shard::connect::{Step, ends_with, public_pages};
+use crate::shard::dev::observations::{self, Signed};
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Fault, disconnect, onward};
 use crate::shard::{Gate, Sockets};
@@ -16,7 +17,7 @@ use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade_by};
 use codec::sigv4::{Parameter, Refusal};
-use codec::{proxy, sts};
+use codec::sts;
 use std::sync::Arc;
 
 /// A whole request head.
@@ -58,16 +59,11 @@ pub(crate) fn take_head<'a>(
     let head = match Head::parse(bytes, &sockets.rules().head) {
         Ok(head) => head,
         Err(error) => {
-            let fault = if proxy::begins(bytes) {
-                let message = "This listener awaits no header of the PROXY protocol.";
-                HeadFault::new(Check::ProxyUnexpected, 400, message)
-            } else {
-                error.into()
-            };
             let evidence = Evidence::default();
             let purpose = Purpose::Unknown;
             let rejected = Rejected::last(purpose, &evidence);
-            return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
+            let step = refuse_step(sockets, books, key, error.into(), rejected, at);
+            return HeadStep::Done(step);
         }
     };
     sockets.note_forwarded(key, &head);
@@ -365,6 +361,18 @@ pub(crate) fn begin_call(
         None => return unknown_operation(sockets, books, key, request, at),
     };
     let purpose = purpose_of(target);
+    if target == Target::Api(Operation::GetSignalingChannelEndpoint)
+        && sockets.shows_unknown_proxy(key, head)
+    {
+        let check = Check::EndpointUnadvertised;
+        let noticed = responses::Refusal {
+            error_type: "",
+            check,
+            evidence: &Evidence::of_head(head),
+        };
+        let id = books.refusal_id(check, purpose, 200, at.wall);
+        responses::notice(sockets, books, key, &id, (purpose, noticed), at);
+    }
     if disconnect::refuses_in_drain(sockets, books, key, purpose, &Evidence::of_head(head), at) {
         return Step::Over;
     }
@@ -396,8 +404,10 @@ pub(crate) fn begin_call(
         close: !head.keep_alive(),
         length,
         program: sockets.settings().program(head.header("user-agent")),
-        head: (gate.asks_for_signatures() || sockets.placement().cluster().is_some())
-            .then(|| request.text.into()),
+        head: (gate.asks_for_signatures()
+            || sockets.placement().cluster().is_some()
+            || sockets.dev().signatures.is_some())
+        .then(|| request.text.into()),
     };
     let deadline = at.now.after(sockets.settings().timeouts.body_ms);
     let Some(http) = sockets.http(key) else {
@@ -478,6 +488,17 @@ pub(crate) fn take_body(
         program,
         head,
     } = *awaited;
+    if let (Some(text), Target::Api(_)) = (head.as_deref(), target)
+        && sockets.dev().signatures.is_some()
+        && let Some(head) = gate.reread(text)
+    {
+        let signed = Signed {
+            head: &head,
+            purpose: purpose_of(target),
+            body: Some(body),
+        };
+        observations::on_signed(sockets, books, key, &signed, at);
+    }
     let from = (target, peer);
     let caller = match gate.authenticate(head.as_deref(), body, from, at) {
         Ok(caller) => caller,

@@ -7,11 +7,10 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::calls::responses;
-use crate::shard::connect::requests::upgrade_of;
 use crate::shard::dev::signatures::WouldRefuse;
 use crate::shard::dev::state::{AccountUse, Captured, Fate, rate_rule};
 use crate::shard::road::in_flight::Passing;
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::{Books, Evidence, Purpose};
 use crate::shard::todo::{Gone, Own, Todo, TodoList};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Query, QueryKind};
@@ -74,22 +73,30 @@ pub(crate) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Oper
     parity.note("rate_account", "", at, says);
 }
 
-/// An upgrade. A signature that would be refused where signatures are checked is noted beside requests that are
-/// refused, once of each key and check.
-pub(crate) fn on_upgrade(
+/// A request that may be signed.
+pub(crate) struct Signed<'a> {
+    pub(crate) head: &'a Head<'a>,
+    pub(crate) purpose: Purpose,
+    /// Of a call; `None` for an upgrade.
+    pub(crate) body: Option<&'a [u8]>,
+}
+
+/// A signature that would be refused where signatures are checked is noted beside requests that are refused, once of
+/// each key and check.
+pub(crate) fn on_signed(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    head: &Head<'_>,
+    signed: &Signed<'_>,
     at: Moment,
 ) {
     let Some(signatures) = sockets.dev_mut().signatures.as_deref_mut() else {
         return;
     };
-    let Some(WouldRefuse { check, reason }) = signatures.look(head, at) else {
+    let Some(WouldRefuse { check, reason }) = signatures.look(signed.head, signed.body, at) else {
         return;
     };
-    let evidence = Evidence::of_head(head);
+    let evidence = Evidence::of_head(signed.head);
     let claimed = evidence.claimed();
     let key_id = claimed.key_id.as_deref().unwrap_or_default();
     let noted = signatures.noted.as_deref();
@@ -106,9 +113,8 @@ pub(crate) fn on_upgrade(
             ..evidence
         },
     };
-    let purpose = upgrade_of(head);
-    let id = books.refusal_id(check, purpose, 200, at.wall);
-    responses::notice(sockets, books, key, &id, (purpose, noticed), at);
+    let id = books.refusal_id(check, signed.purpose, 200, at.wall);
+    responses::notice(sockets, books, key, &id, (signed.purpose, noticed), at);
 }
 
 /// A channel is gone.

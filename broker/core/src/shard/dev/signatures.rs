@@ -48,18 +48,24 @@ impl Signatures {
         })
     }
 
-    /// The refusal of an upgrade's signature, if there would be one and this second has room for a look.
-    pub(crate) fn look(&mut self, head: &Head<'_>, at: Moment) -> Option<WouldRefuse> {
+    /// The refusal of the signature of a call with this body, or of an upgrade, if there would be one and this second
+    /// has room for a look.
+    pub(crate) fn look(
+        &mut self,
+        head: &Head<'_>,
+        body: Option<&[u8]>,
+        at: Moment,
+    ) -> Option<WouldRefuse> {
         let second = at.now.0 / 1000;
         if self.looks.0 != second {
             self.looks = (second, 0);
         }
         self.looks.1 += 1;
         let is_looked_at = self.looks.1 <= DEV_SIGNATURES_PER_SECOND_MAX;
-        is_looked_at.then(|| self.refusal(head, at.wall.0 / 1000))?
+        is_looked_at.then(|| self.refusal(head, body, at.wall.0 / 1000))?
     }
 
-    fn refusal(&mut self, head: &Head<'_>, now_s: u64) -> Option<WouldRefuse> {
+    fn refusal(&mut self, head: &Head<'_>, body: Option<&[u8]>, now_s: u64) -> Option<WouldRefuse> {
         let rules = RequestRules {
             service: Service::KinesisVideo,
             region: Some(&self.region),
@@ -69,7 +75,8 @@ impl Signatures {
         };
         for own in [false, true] {
             let claim = match self.verifier.read(head, &rules) {
-                Ok(claim) => claim.of_upgrade(),
+                Ok(claim) if body.is_none() => claim.of_upgrade(),
+                Ok(claim) => claim,
                 // A client that does not sign at all knows that.
                 Err(Refusal::Missing) => return None,
                 Err(refusal) => {
@@ -91,7 +98,10 @@ impl Signatures {
                 expires_s: None,
                 clock_tolerance_s: None,
             };
-            if claim.verify(Some(&key), &[], &mut self.keys).is_ok() {
+            if claim
+                .verify(Some(&key), body.unwrap_or_default(), &mut self.keys)
+                .is_ok()
+            {
                 return None;
             }
             if let Some(signed) = self.verifier.signed_as(&[]) {
@@ -135,7 +145,7 @@ mod tests {
         let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
         let settings = Settings::new(Profile::Default, true);
         let mut signatures = Signatures::of(&settings, None).unwrap();
-        let refused = signatures.refusal(&head, upgrade.now_s + late_s)?;
+        let refused = signatures.refusal(&head, None, upgrade.now_s + late_s)?;
         let reason = refused.reason.map(|signed| signed.to_string());
         Some((refused.check, reason.unwrap_or_default()))
     }
@@ -168,7 +178,7 @@ mod tests {
         let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
         let mut settings = Settings::new(Profile::Default, true);
         let mut signatures = Signatures::of(&settings, None).unwrap();
-        assert!(signatures.refusal(&head, 0).is_none());
+        assert!(signatures.refusal(&head, None, 0).is_none());
         settings.auth = Auth::Sigv4;
         assert!(Signatures::of(&settings, None).is_none());
     }

@@ -1,9 +1,10 @@
 //! Requests on HTTP connections: whose turn it is, which wait for an owner of their channel, the bytes that all hold,
 //! and their questions to other shards.
 
+use crate::control::port_of;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::session::Forwarded;
 use crate::session::http::{Expected, HttpStage, OnwardCount};
+use crate::session::{Forwarded, Session};
 use crate::shard::{shares::Asking, sockets::Sockets};
 use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
 use codec::{http::Head, proxy};
@@ -131,6 +132,23 @@ impl Sockets {
             tls: proxy::forwarded_tls(head),
             unclear: client.err(),
         })));
+    }
+
+    /// Whether a request for an endpoint is the first that shows a proxy which ends TLS, or publishes another port,
+    /// where discovery names this listener.
+    pub(crate) fn shows_unknown_proxy(&mut self, key: SessionKey, head: &Head<'_>) -> bool {
+        if !self.requests.unadvertised {
+            return false;
+        }
+        let Some(peer) = self.session(key).map(Session::peer) else {
+            return false;
+        };
+        let own = self.settings.listen.get(usize::from(peer.listener));
+        let port = port_of(head.host().unwrap_or_default()).unwrap_or(80);
+        let shows = proxy::forwarded_tls(head) == Some(true)
+            || own.is_some_and(|own| own.addr.port() != port);
+        self.requests.unadvertised = peer.inner || !shows;
+        shows && !peer.inner
     }
 }
 
