@@ -93,6 +93,9 @@ steps() {
   long 900 all-clients "$service_files broker/tests/live/clients deploy/conformance deploy/testing" \
     ignored live 6 clients:: client_coturn:: "${gate_clients[@]/#/--skip=}" --skip clients::blocks
   long 600 all-proxies "$service_files broker/tests/live/proxies.rs deploy/proxy" ignored live 4 proxies::
+  long 1800 all-on-epoll "$service_files broker/tests/live" on_epoll
+  long 1800 old-kernel "broker/ring deploy/ci/old_kernel.sh" deploy/ci/old_kernel.sh
+  long 1800 arm64 "broker/ring deploy/ci/arm64.sh" deploy/ci/arm64.sh io_uring epoll
   long 900 all-pages "README.md deploy/*.md deploy/testing deploy/broker.toml broker/src/config broker/src/config.rs broker/tests/live/clients/blocks*" ignored live 2 clients::blocks --skip readme
   long 900 all-browsers "$service_files broker/console broker/tests/live/client_browser.rs deploy/conformance/browser" \
     ignored live 2 client_browser:: "${gate_browsers[@]/#/--skip=}"

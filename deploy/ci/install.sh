@@ -30,11 +30,10 @@ debian_packages() {
   [ -n "$(command -v gnutls-cli)" ] || missing+=(gnutls-bin)   # a device with a certificate
   [ -e /usr/include/mbedtls/ssl.h ] || missing+=(libmbedtls-dev)   # another one, which is compiled
   [ -n "$(command -v qemu-system-aarch64)" ] || missing+=(qemu-system-arm)   # an emulated machine of the other processor
-  [ -n "$(command -v cpio)" ] || missing+=(cpio)   # and its first file system
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
   [ -n "$(command -v qemu-system-x86_64)" ] || missing+=(qemu-system-x86)   # an old kernel in an emulated machine
   [ -n "$(command -v busybox)" ] || missing+=(busybox-static)   # its shell
-  [ -n "$(command -v cpio)" ] || missing+=(cpio)   # and its first file system
+  [ -n "$(command -v cpio)" ] || missing+=(cpio)   # and the first file systems of both
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tries the image of dist/ without a container runtime: unpacked, and run by bubblewrap as a runtime does, with a root that is
-# read-only, the user 65532 or another, no capabilities and deploy/seccomp.json, in a network of its own. A line for each thing that was
-# seen; the first that is not ends it with exit code 1. Wants root and deploy/packages/debian.sh.
+# read-only, the user 65532 or another, no capabilities, and Docker's default seccomp profile or deploy/seccomp.json, in a
+# network of its own. A line for each thing that was seen; the first that is not ends it with exit code 1. Wants root and deploy/packages/debian.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 exec </dev/null
@@ -63,6 +63,7 @@ run() {
     "$@" 8>"$place/info" 9<"$filter"
 }
 python3 deploy/packages/image/confine.py deploy/seccomp.json --bpf "$place/filter"
+python3 deploy/packages/image/confine.py broker/tests/data/default_profile.json --bpf "$place/default"
 
 (run "$place/filter" "${entrypoint[@]}" seccomp-profile) | cmp - deploy/seccomp.json || fail "the image prints another seccomp profile"
 [ "$(cd "$place/root" && ls)" = "$(printf '%s\n' dev etc lib lib64 proc run sys tmp usr var)" ] || fail "in the image: $(ls "$place/root")"
@@ -77,19 +78,20 @@ seen "without a configuration: exit code 2, and its name"
 read -ra arguments <<<"$(sed -n "s/^ *heliograph:$version //p" README.md)"
 [ "${#arguments[@]}" -gt 0 ] || fail "README.md runs no heliograph:$version"
 # Without a volume, and as a user whom the image does not know: the data directory is not writable. Runtimes go there as root.
-(user=12345 at=/ volume=(); run "$place/filter" "${entrypoint[@]}" "${arguments[@]}") >"$place/ready" 2>"$place/log" &
+(user=12345 at=/ volume=(); run "$place/default" "${entrypoint[@]}" "${arguments[@]}") >"$place/ready" 2>"$place/log" &
 broker=$!
 until grep -q '^ready ' "$place/ready"; do
   kill -0 "$broker" || { cat "$place/log"; fail "the broker ended before it was ready"; }
   sleep 0.1
 done
-(run "$place/filter" "${health[@]}") >"$place/output" 2>&1 || { cat "$place/output"; fail "the health check fails"; }
+(run "$place/default" "${health[@]}") >"$place/output" 2>&1 || { cat "$place/output"; fail "the health check fails"; }
+grep -q 'engine=epoll' "$place/ready" || { cat "$place/ready"; fail "Docker's default profile leaves another engine"; }
 asked() { curl --silent --output /dev/null --write-out '%{http_code}' "$@"; }
 token="$(sed -n 's/.* try=http:\/\/localhost:8090\/try#token=\([^ ]*\).*/\1/p' "$place/ready")"
 [ "$(asked http://localhost:8090/config) $(asked -H "Authorization: Bearer $token" http://localhost:8090/config)" = "401 200" ] ||
   { cat "$place/ready"; fail "the URL's token does not open the admin listener"; }
 [ "$(asked http://localhost:8080/ping) $(asked -H 'Host: evil.example' http://localhost:8080/ping)" = "200 403" ] || fail "a foreign Host is answered"
-seen "serves as another user without a volume, the health check passes, pages want the token of the URL, a foreign Host is refused"
+seen "serves with Docker's default profile, as another user without a volume, the health check passes, pages want the token of the URL, a foreign Host is refused"
 timeout 60 target/stage/heliograph-loadgen run --target http://127.0.0.1:8080 --rate 5 --duration 2 --json "$place/run.json" \
   >"$place/output" 2>&1 || { cat "$place/output"; fail "loadgen"; }
 grep -q '"ok": *true' "$place/run.json" || { cat "$place/run.json"; fail "messages went wrong"; }

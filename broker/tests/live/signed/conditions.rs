@@ -1,9 +1,11 @@
 //! Conditions and variables of policies: values of the request, of its caller, and of the channel's tags, which are
 //! known where the channel lives.
 
+use crate::process::fresh_directory;
 use crate::signed::service::{Service, credentials, principal};
 use crate::signed::signer::{Call, Signer};
 use serde_json::{Value, json};
+use std::fs;
 
 const POLICIES: &str = r#"
 [policy.household]
@@ -34,7 +36,7 @@ document = '''{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
     "Condition": {"NotIpAddress": {"aws:SourceIp": ["127.0.0.0/8", "::1"]}}}}'''
 "#;
 
-fn service(shards: u16) -> Service {
+fn service(arguments: &[&str], shards: u16) -> Service {
     let names = [
         ("17", "household"),
         ("camera17", "own"),
@@ -45,7 +47,7 @@ fn service(shards: u16) -> Service {
     let principals = names.map(|(name, policy)| principal(name, &format!("[\"{policy}\"]"), ""));
     Service::with(
         &(credentials() + POLICIES + &principals.concat()),
-        &[],
+        arguments,
         shards,
     )
 }
@@ -85,7 +87,7 @@ fn connect(service: &Service, signer: &Signer, arn: &str, client_id: Option<&str
 #[test]
 fn tags_open_channels_to_a_household() {
     for shards in [1, 3] {
-        let service = service(shards);
+        let service = service(&[], shards);
         let (admin, person) = (Signer::new("admin"), Signer::new("17"));
         let make = |name, tags: &[_]| create(&service, &admin, name, tags).expect("admins may");
         let own = make("own", &[("Household", "17"), ("barred", "v2")]);
@@ -141,7 +143,7 @@ fn tags_open_channels_to_a_household() {
 
 #[test]
 fn a_tag_in_two_spellings_opens_nothing_and_denies() {
-    let service = service(1);
+    let service = service(&[], 1);
     let [admin, person, guest] = ["admin", "17", "guest"].map(Signer::new);
     for (name, tags) in [
         ("one", [("household", "17"), ("Household", "18")]),
@@ -172,7 +174,7 @@ fn a_tag_in_two_spellings_opens_nothing_and_denies() {
 
 #[test]
 fn variables_and_conditions_have_the_values_of_the_request() {
-    let service = service(1);
+    let service = service(&[], 1);
     let (admin, camera) = (Signer::new("admin"), Signer::new("camera17"));
     let [own, other] = ["camera17", "camera18"].map(|name| service.create(&admin, name));
     assert_eq!(connect(&service, &camera, &own, None), 101);
@@ -186,4 +188,23 @@ fn variables_and_conditions_have_the_values_of_the_request() {
     assert_eq!(list("here", "other/1"), 401);
     assert_eq!(list("there", "app/1"), 401);
     service.end();
+}
+
+#[test]
+fn a_proxy_says_where_the_client_of_a_condition_is_and_whether_it_has_tls() {
+    let directory = fresh_directory();
+    let file = directory.join("broker.toml");
+    fs::write(&file, "[proxy]\nforwarded_from = [\"127.0.0.0/8\", \"::1\"]\n").expect("a file");
+    let service = service(&["--config", file.to_str().expect("a path in UTF-8")], 1);
+    let list = |name: &str, header: &str, value: &str| {
+        let call = Call::api(&service.broker, "/listSignalingChannels", &json!({}));
+        let call = Signer::new(name).sign(call).header("User-Agent", "app/1");
+        service.send(&call.header(header, value)).status
+    };
+    assert_eq!(list("here", "X-Forwarded-Proto", "http"), 200);
+    assert_eq!(list("here", "X-Forwarded-Proto", "https"), 401);
+    assert_eq!(list("there", "X-Forwarded-For", "127.0.0.1"), 401);
+    assert_eq!(list("there", "X-Forwarded-For", "192.0.2.7"), 200);
+    service.end();
+    let _ = fs::remove_dir_all(directory);
 }
