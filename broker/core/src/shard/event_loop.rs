@@ -265,6 +265,7 @@ impl Shard {
     /// Handles a whole body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8], at: Moment) {
         let (sockets, directory, books, gate, _) = self.parts();
+        observations::on_body(sockets, books, gate, key, body, at);
         match requests::take_body(sockets, books, gate, key, body, at) {
             Some(SignedBody::Call(call)) => self.begin_call(key, call, at),
             Some(SignedBody::Form(caller, close)) => {

@@ -194,7 +194,11 @@ fn variables_and_conditions_have_the_values_of_the_request() {
 fn a_proxy_says_where_the_client_of_a_condition_is_and_whether_it_has_tls() {
     let directory = fresh_directory();
     let file = directory.join("broker.toml");
-    fs::write(&file, "[proxy]\nforwarded_from = [\"127.0.0.0/8\", \"::1\"]\n").expect("a file");
+    fs::write(
+        &file,
+        "[proxy]\nforwarded_from = [\"127.0.0.0/8\", \"::1\"]\n",
+    )
+    .expect("a file");
     let service = service(&["--config", file.to_str().expect("a path in UTF-8")], 1);
     let list = |name: &str, header: &str, value: &str| {
         let call = Call::api(&service.broker, "/listSignalingChannels", &json!({}));

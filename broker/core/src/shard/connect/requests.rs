@@ -9,7 +9,6 @@ use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
 use crate::shard::calls::role_alias;
 use crate::shard::connect::upgrades::{self, UpgradeRefusal};
 use crate::shard::connect::{Step, ends_with, public_pages};
-use crate::shard::dev::observations::{self, Signed};
 use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::{Fault, disconnect, onward};
 use crate::shard::{Gate, Sockets};
@@ -361,17 +360,8 @@ pub(crate) fn begin_call(
         None => return unknown_operation(sockets, books, key, request, at),
     };
     let purpose = purpose_of(target);
-    if target == Target::Api(Operation::GetSignalingChannelEndpoint)
-        && sockets.shows_unknown_proxy(key, head)
-    {
-        let check = Check::EndpointUnadvertised;
-        let noticed = responses::Refusal {
-            error_type: "",
-            check,
-            evidence: &Evidence::of_head(head),
-        };
-        let id = books.refusal_id(check, purpose, 200, at.wall);
-        responses::notice(sockets, books, key, &id, (purpose, noticed), at);
+    if target == Target::Api(Operation::GetSignalingChannelEndpoint) {
+        notice_proxy(sockets, books, key, head, at);
     }
     if disconnect::refuses_in_drain(sockets, books, key, purpose, &Evidence::of_head(head), at) {
         return Step::Over;
@@ -416,6 +406,28 @@ pub(crate) fn begin_call(
     http.stage = HttpStage::AwaitBody(Box::new(awaited));
     http.deadline = deadline;
     Step::Used(request.bytes)
+}
+
+/// Says once that an endpoint is asked for through a proxy which nobody named.
+fn notice_proxy(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    head: &Head<'_>,
+    at: Moment,
+) {
+    if !sockets.shows_unknown_proxy(key, head) {
+        return;
+    }
+    let check = Check::EndpointUnadvertised;
+    let purpose = Purpose::Api(Operation::GetSignalingChannelEndpoint);
+    let noticed = responses::Refusal {
+        error_type: "",
+        check,
+        evidence: &Evidence::of_head(head),
+    };
+    let id = books.refusal_id(check, purpose, 200, at.wall);
+    responses::notice(sockets, books, key, &id, (purpose, noticed), at);
 }
 
 pub(crate) fn refuse_step(
@@ -488,17 +500,6 @@ pub(crate) fn take_body(
         program,
         head,
     } = *awaited;
-    if let (Some(text), Target::Api(_)) = (head.as_deref(), target)
-        && sockets.dev().signatures.is_some()
-        && let Some(head) = gate.reread(text)
-    {
-        let signed = Signed {
-            head: &head,
-            purpose: purpose_of(target),
-            body: Some(body),
-        };
-        observations::on_signed(sockets, books, key, &signed, at);
-    }
     let from = (target, peer);
     let caller = match gate.authenticate(head.as_deref(), body, from, at) {
         Ok(caller) => caller,

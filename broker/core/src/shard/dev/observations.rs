@@ -3,16 +3,18 @@
 
 use crate::channel::{Channel, Towards};
 use crate::channel::{pending::Message, rates::Metered};
+use crate::event::Purpose;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
+use crate::session::http::{HttpStage, Target};
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::calls::responses;
+use crate::shard::calls::responses::{self, purpose_of};
 use crate::shard::dev::signatures::WouldRefuse;
 use crate::shard::dev::state::{AccountUse, Captured, Fate, rate_rule};
 use crate::shard::road::in_flight::Passing;
-use crate::shard::telemetry::{Books, Evidence, Purpose};
+use crate::shard::telemetry::{Books, Evidence};
 use crate::shard::todo::{Gone, Own, Todo, TodoList};
-use crate::shard::{Directory, Sockets};
+use crate::shard::{Directory, Gate, Sockets};
 use crate::shard::{Query, QueryKind};
 use crate::time::{Moment, Now};
 use crate::{limits::PARITY_BUCKETS_MAX, session::Session};
@@ -115,6 +117,35 @@ pub(crate) fn on_signed(
     };
     let id = books.refusal_id(check, signed.purpose, 200, at.wall);
     responses::notice(sockets, books, key, &id, (signed.purpose, noticed), at);
+}
+
+/// The body of a request is whole.
+pub(crate) fn on_body(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &Gate,
+    key: SessionKey,
+    body: &[u8],
+    at: Moment,
+) {
+    if sockets.dev().signatures.is_none() {
+        return;
+    }
+    let Some(HttpStage::AwaitBody(awaited)) = sockets.http(key).map(|http| &http.stage) else {
+        return;
+    };
+    let (Target::Api(_), Some(text)) = (awaited.target, awaited.head.clone()) else {
+        return;
+    };
+    let purpose = purpose_of(awaited.target);
+    if let Some(head) = gate.reread(&text) {
+        let signed = Signed {
+            head: &head,
+            purpose,
+            body: Some(body),
+        };
+        on_signed(sockets, books, key, &signed, at);
+    }
 }
 
 /// A channel is gone.
