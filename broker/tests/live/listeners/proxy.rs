@@ -290,7 +290,7 @@ fn a_proxy_that_nobody_named_is_told_of_at_the_first_request_for_an_endpoint() {
     let direct = format!("localhost:{}", broker.plain.port());
     for (host, header) in [
         (&*direct, ""),
-        ("signal.example", ""),
+        ("localhost", ""),
         (&*direct, "X-Forwarded-Proto: https\r\n"),
     ] {
         let mut connection = Connection::open(broker.plain);

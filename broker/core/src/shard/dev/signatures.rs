@@ -33,6 +33,14 @@ pub(crate) struct WouldRefuse {
     pub(crate) reason: Option<SignedAs>,
 }
 
+impl From<Refusal> for WouldRefuse {
+    fn from(refusal: Refusal) -> Self {
+        let Unsigned { check, .. } = refusal.into();
+        let reason = None;
+        Self { check, reason }
+    }
+}
+
 impl Signatures {
     /// Of a server that checks none.
     pub(crate) fn of(settings: &Settings, noted: Option<&Arc<AccountUse>>) -> Option<Self> {
@@ -79,13 +87,7 @@ impl Signatures {
                 Ok(claim) => claim,
                 // A client that does not sign at all knows that.
                 Err(Refusal::Missing) => return None,
-                Err(refusal) => {
-                    let Unsigned { check, .. } = refusal.into();
-                    return Some(WouldRefuse {
-                        check,
-                        reason: None,
-                    });
-                }
+                Err(refusal) => return Some(refusal.into()),
             };
             let token = claim.session_token().and_then(|it| str::from_utf8(it).ok());
             let key = AccessKey {
@@ -98,11 +100,13 @@ impl Signatures {
                 expires_s: None,
                 clock_tolerance_s: None,
             };
-            if claim
-                .verify(Some(&key), body.unwrap_or_default(), &mut self.keys)
-                .is_ok()
-            {
-                return None;
+            match claim.verify(Some(&key), body.unwrap_or_default(), &mut self.keys) {
+                Ok(_) => return None,
+                // Its clock is wrong, whatever its secret is.
+                Err(refusal @ (Refusal::Expired { .. } | Refusal::Early { .. })) => {
+                    return Some(refusal.into());
+                }
+                Err(_) => {}
             }
             if let Some(signed) = self.verifier.signed_as(&[]) {
                 return Some(WouldRefuse {

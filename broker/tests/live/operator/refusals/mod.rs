@@ -34,8 +34,8 @@ const ELSEWHERE: [Check; 7] = [
     Check::InternalFailure,
 ];
 
-/// Refusals before there is a request: see `operator/turned_away.rs` and `listeners/proxy.rs`.
-const EARLY: [Check; 10] = [
+/// Before there is a request, or of a proxy: see `operator/turned_away.rs` and `listeners/proxy.rs`.
+const EARLY: [Check; 11] = [
     Check::ConnectionsFull,
     Check::HandshakesFull,
     Check::TlsExpected,
@@ -46,6 +46,7 @@ const EARLY: [Check; 10] = [
     Check::ProxyUnexpected,
     Check::ProxyForeign,
     Check::ProxyMalformed,
+    Check::EndpointUnadvertised,
 ];
 
 /// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` and `owners.rs` of the transcripts of shards.
