@@ -176,6 +176,10 @@ pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
 /// Requests to one hook at a time, half of them calls for a master. What is due beyond waits.
 pub(crate) const HOOK_FLIGHTS_MAX: usize = 16;
 
+/// Least time between two states of one channel that a hook is sent: of what changes meanwhile the newest follows then.
+/// A client that connects in a loop costs a receiver no more than one request a second.
+pub(crate) const HOOK_STATES_APART_MS: u64 = 1_000;
+
 /// Failures in a row after which a hook gets one request at a time, until it takes one.
 pub(crate) const HOOK_FAILURES_MAX: u32 = 20;
 

@@ -214,6 +214,7 @@ impl Courier {
                         number: 0,
                         what: what.clone(),
                         ready,
+                        came: false,
                         expires,
                     },
                 );
@@ -251,6 +252,7 @@ impl Courier {
             number: 0,
             what,
             ready: self.now(),
+            came: false,
             expires: None,
         };
         self.put_to(nth, job);

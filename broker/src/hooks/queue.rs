@@ -7,16 +7,19 @@
 //!            └──────────────────────────── waiting, unless a newer one waits
 //! ```
 //! Of one channel at most one request is in flight, and one waits: the newest state. So a receiver gets states in
-//! order, and what waits is bounded by channels. Calls for a master and states have a half of the places each. Within
-//! a half the accounts have shares. Of what is dropped for that, or after the last retry, the receiver learns by
-//! `node.resync` when it takes events again.
+//! order, and what waits is bounded by channels. States of one channel are [`HOOK_STATES_APART_MS`] apart. Calls for a
+//! master and states have a half of the places each. Within a half the accounts have shares of what waits, and take
+//! turns: a newer event of a channel has the turn of the one whose place it takes. Of what is dropped for want of room,
+//! or after the last retry, the receiver learns by `node.resync` when it takes events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{
-    HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX, HOOK_WAITING_MAX,
+    HOOK_BYTES_MAX, HOOK_FAILURES_MAX, HOOK_FLIGHTS_MAX, HOOK_RETRY_MS_MAX, HOOK_STATES_APART_MS,
+    HOOK_WAITING_MAX,
 };
-use broker_core::{id::Account, presence::Presence, shard::Shares};
-use std::collections::{BTreeMap, BTreeSet};
+use broker_core::presence::{Cause, Presence};
+use broker_core::{id::Account, shard::Shares};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// The events that wait for a receiver, and those on their way.
@@ -25,6 +28,10 @@ pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
+    /// Channels of which nothing waits and a state was sent lately: the next one is not sent before.
+    rests: BTreeMap<Key, u64>,
+    /// Those that are over are forgotten then.
+    rests_end: u64,
     /// Failures since the last success.
     failures: u32,
     /// The receiver has said that it is gone: nothing is sent until a reload.
@@ -45,18 +52,69 @@ struct Entry {
     tries: u32,
     /// Nothing is sent before.
     not_before: u64,
+    /// When the last request was made.
+    sent: u64,
 }
 
 /// The places of a half.
 #[derive(Debug, Default)]
 struct Places {
     /// Jobs that wait and are not in flight, by when they are due.
-    due: BTreeSet<(u64, Key)>,
+    due: BTreeMap<Turn, Account>,
+    /// Those that are due, and the accounts in the order of their turns. One without any leaves at its turn.
+    ready: BTreeMap<Account, BTreeSet<Turn>>,
+    turns: VecDeque<Account>,
     flights: usize,
     /// Bytes of what waits or is in flight.
     bytes: usize,
     /// Bytes of what waits.
     shares: Shares<Account, Key>,
+}
+
+/// When a job is due, and its key.
+type Turn = (u64, Key);
+
+impl Places {
+    /// Takes a job out of the order.
+    fn leave(&mut self, turn: &Turn, account: Account) {
+        if self.due.remove(turn).is_none()
+            && let Some(own) = self.ready.get_mut(&account)
+        {
+            own.remove(turn);
+        }
+    }
+
+    /// The next job that is due: the oldest one of the account whose turn it is.
+    fn take(&mut self, now: u64) -> Option<Key> {
+        while self.due.keys().next().is_some_and(|(due, _)| *due <= now) {
+            let (turn, account) = self.due.pop_first()?;
+            let own = self.ready.entry(account).or_insert_with(|| {
+                self.turns.push_back(account);
+                BTreeSet::new()
+            });
+            own.insert(turn);
+        }
+        while let Some(account) = self.turns.pop_front() {
+            let own = self.ready.get_mut(&account)?;
+            let first = own.pop_first();
+            if own.is_empty() {
+                self.ready.remove(&account);
+            } else {
+                self.turns.push_back(account);
+            }
+            if let Some((_, key)) = first {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// When the next job is due; in the past if one is.
+    fn next_due(&self) -> Option<u64> {
+        let ready = self.ready.values().filter_map(BTreeSet::first);
+        let due = self.due.keys().next();
+        ready.chain(due).map(|(due, _)| *due).min()
+    }
 }
 
 /// The answer to a request.
@@ -101,6 +159,8 @@ impl Queue {
             retry_ms,
             entries: BTreeMap::new(),
             halves: Default::default(),
+            rests: BTreeMap::new(),
+            rests_end: 0,
             failures: 0,
             off: false,
             lost: false,
@@ -108,8 +168,9 @@ impl Queue {
         }
     }
 
-    /// Takes a job in; it takes the place of one of its channel that waits. Returns what was dropped for want of room.
-    pub(crate) fn put(&mut self, job: Job, now: u64) -> usize {
+    /// Takes a job in; it takes the place and the turn of one of its channel that waits. Returns what was dropped for
+    /// want of room.
+    pub(crate) fn put(&mut self, mut job: Job, now: u64) -> usize {
         if self.off {
             return 0;
         }
@@ -122,19 +183,24 @@ impl Queue {
             }
         }
         let key = job.key.clone();
-        self.take_waiting(&key);
+        if let Some(older) = self.take_waiting(&key) {
+            job.follows(&older, now);
+        }
         let half = &mut self.halves[key.half as usize];
         half.bytes += job.bytes();
         half.shares.change(job.account, key.clone(), 0, job.bytes());
-        let entry = self.entries.entry(key.clone()).or_insert(Entry {
+        let rests = &mut self.rests;
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry {
             waiting: None,
             in_flight: None,
             since: now,
             tries: 0,
-            not_before: 0,
+            not_before: rests.remove(&key).unwrap_or(0),
+            sent: 0,
         });
         if entry.in_flight.is_none() {
-            half.due.insert((job.ready.max(entry.not_before), key));
+            let turn = (job.ready.max(entry.not_before), key);
+            half.due.insert(turn, job.account);
         }
         entry.waiting = Some(job);
         dropped
@@ -165,23 +231,23 @@ impl Queue {
         let half = &mut self.halves[key.half as usize];
         half.bytes -= job.bytes();
         half.shares.change(job.account, key.clone(), job.bytes(), 0);
-        half.due
-            .remove(&(job.ready.max(entry.not_before), key.clone()));
+        let turn = (job.ready.max(entry.not_before), key.clone());
+        half.leave(&turn, job.account);
         Some(job)
     }
 
     /// The next request to make; it is in flight until [`Self::done`]. Counts what has expired.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<Job> {
+        if self.rests_end <= now {
+            self.rests.retain(|_, until| *until > now);
+            self.rests_end = now + HOOK_STATES_APART_MS;
+        }
         for half in Half::ALL {
             while self.may_fly(half) {
                 let places = &mut self.halves[half as usize];
-                let Some((due, key)) = places.due.first().cloned() else {
+                let Some(key) = places.take(now) else {
                     break;
                 };
-                if due > now {
-                    break;
-                }
-                places.due.pop_first();
                 let entry = self.entries.get_mut(&key)?;
                 let job = entry.waiting.take()?;
                 places
@@ -196,6 +262,7 @@ impl Queue {
                 }
                 places.flights += 1;
                 entry.in_flight = Some(job.clone());
+                entry.sent = now;
                 return Some(job);
             }
         }
@@ -234,12 +301,18 @@ impl Queue {
         let half = &mut self.halves[key.half as usize];
         let newer = entry.waiting.as_ref().map(|newer| newer.ready);
         let Some(pause) = pause else {
+            let next = entry.sent + job.apart_ms();
             match newer {
                 Some(ready) => {
-                    (entry.since, entry.tries, entry.not_before) = (now, 0, 0);
-                    half.due.insert((ready, key.clone()));
+                    (entry.since, entry.tries, entry.not_before) = (now, 0, next);
+                    half.due.insert((ready.max(next), key.clone()), job.account);
                 }
-                None => drop(self.entries.remove(key)),
+                None => {
+                    self.entries.remove(key);
+                    if next > now {
+                        self.rests.insert(key.clone(), next);
+                    }
+                }
             }
             if answer == Answer::Taken {
                 return Outcome::Delivered;
@@ -251,7 +324,8 @@ impl Queue {
         entry.not_before = now + pause;
         if let Some(ready) = newer {
             entry.since = now;
-            half.due.insert((ready.max(entry.not_before), key.clone()));
+            let turn = (ready.max(entry.not_before), key.clone());
+            half.due.insert(turn, job.account);
             return Outcome::Superseded;
         }
         if job.expires.is_some_and(|expires| expires <= now + pause) {
@@ -265,8 +339,8 @@ impl Queue {
         }
         half.bytes += job.bytes();
         half.shares.change(job.account, key.clone(), 0, job.bytes());
-        half.due
-            .insert((job.ready.max(entry.not_before), key.clone()));
+        let turn = (job.ready.max(entry.not_before), key.clone());
+        half.due.insert(turn, job.account);
         entry.waiting = Some(job);
         Outcome::Retried
     }
@@ -279,8 +353,8 @@ impl Queue {
     /// When the next job is due, if one may be sent.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let flying = Half::ALL.into_iter().filter(|half| self.may_fly(*half));
-        let due = flying.filter_map(|half| self.halves[half as usize].due.first());
-        due.map(|(due, _)| *due).min()
+        let due = flying.filter_map(|half| self.halves[half as usize].next_due());
+        due.min()
     }
 
     /// Channels of which something waits or is in flight.
@@ -352,6 +426,7 @@ impl Queue {
 
     fn clear(&mut self) {
         self.entries.clear();
+        self.rests.clear();
         let flights = self.halves.each_ref().map(|half| half.flights);
         self.halves = Default::default();
         for (half, flights) in self.halves.iter_mut().zip(flights) {
@@ -395,6 +470,8 @@ pub(crate) struct Job {
     pub(crate) what: What,
     /// It is not sent before.
     pub(crate) ready: u64,
+    /// It took the place of a state by which a master came, so the receiver may not know that one.
+    pub(crate) came: bool,
     /// From then on nobody wants it.
     pub(crate) expires: Option<u64>,
 }
@@ -423,6 +500,42 @@ impl What {
 }
 
 impl Job {
+    /// Takes the place of an older one of its channel that was not sent: it has that one's turn, unless it is held back
+    /// itself, and the cause that says most. While the departure of a master is held back, nothing is sent that would
+    /// show it; one that comes meanwhile took the place of another.
+    fn follows(&mut self, older: &Self, now: u64) {
+        let is_held = older.ready > now;
+        if self.ready <= now {
+            self.ready = self.ready.min(older.ready);
+        }
+        let (What::Presence(state), What::Presence(before)) = (&mut self.what, &older.what) else {
+            return;
+        };
+        if state.cause.max(before.cause) >= Cause::Unwatched {
+            return;
+        }
+        self.came = older.came || before.cause == Cause::MasterJoined;
+        let (cause, reason) = match (before.cause, state.master) {
+            (Cause::MasterLeft, Some(_)) if is_held && !older.came => (Cause::MasterReplaced, None),
+            (Cause::MasterLeft, Some(_)) => return,
+            (cause, _) if cause > state.cause => (cause, before.reason),
+            _ => return,
+        };
+        if is_held && cause == Cause::MasterLeft {
+            self.ready = older.ready;
+        }
+        let state = Arc::make_mut(state);
+        (state.cause, state.reason) = (cause, reason);
+    }
+
+    /// The least time from this event to the next one of its channel.
+    fn apart_ms(&self) -> u64 {
+        match self.what {
+            What::Presence(_) => HOOK_STATES_APART_MS,
+            What::Wake(..) | What::Slots(_) | What::Node(_) => 0,
+        }
+    }
+
     /// Whether a receiver knows less without it.
     fn is_state(&self) -> bool {
         match self.what {

@@ -1,14 +1,14 @@
 //! Remarks on what a policy may say and its author may not expect.
 
-use crate::policy::Policy;
 use crate::policy::condition::{Key, KeyName};
 use crate::policy::operator::{Comparison, Quantifier};
-use crate::policy::{rules::Effect, statement::KeyUse};
+use crate::policy::statement::{KeyUse, Statement};
+use crate::policy::{Action, Policy, rules::Effect};
 use std::collections::BTreeSet;
 
 impl Policy {
-    /// Remarks for the operator, each once: keys that have no value here, keys whose value the client chooses, and
-    /// denials that do not apply where a key has no value.
+    /// Remarks for the operator, each once: keys that have no value here, keys whose value the client chooses, denials
+    /// that do not apply where a key has no value, and viewers with any client id.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = BTreeSet::new();
@@ -28,9 +28,31 @@ impl Policy {
                 }
             });
         }
+        if self.allows_any_viewer() {
+            remarks.insert(ANY_VIEWER.to_owned());
+        }
         remarks.into_iter().collect()
     }
+
+    /// Whether it allows to connect as a viewer with any client id, and not as the master: whoever may be that may have
+    /// all places anyway.
+    fn allows_any_viewer(&self) -> bool {
+        let is_open = |statement: &Statement<'_>| {
+            let mut others = statement.conditions().flatten();
+            statement.effect == Effect::Allow
+                && statement.actions.has(Action::ConnectAsViewer)
+                && statement.equals.is_empty()
+                && statement.like.is_empty()
+                && !others.any(|other| other.key.name == KeyName::ClientId)
+        };
+        let is_master = |action| action == Action::ConnectAsMaster;
+        self.statements().any(|statement| is_open(&statement))
+            && !self.allowed_somewhere().any(is_master)
+    }
 }
+
+const ANY_VIEWER: &str = "allows ConnectAsViewer without a condition on kinesisvideo:ClientId, so one caller may take \
+                          all viewers' places of a channel that others do not use";
 
 /// Whether a statement does not apply without a value of the key, which not all callers have.
 fn needs(name: KeyName, used: KeyUse) -> bool {
@@ -107,5 +129,29 @@ mod tests {
             "aws:UserAgent is what the client says",
         ];
         assert_eq!(policy.unwrap().remarks(), wanted);
+    }
+
+    #[test]
+    fn a_viewer_with_any_client_id_is_remarked_on() {
+        let remarks = |action: &str, condition: &str| {
+            let text = format!(
+                r#"{{"Statement": [{{"Effect": "Allow", "Action": {action}, "Resource": "*"{condition}}},
+                    {{"Effect": "Deny", "Action": "kinesisvideo:ConnectAsMaster", "Resource": "*"}}]}}"#
+            );
+            Policy::parse(&text).unwrap().remarks()
+        };
+        let (viewer, any) = (r#""kinesisvideo:ConnectAsViewer""#, "");
+        let on = |operator: &str| {
+            format!(r#", "Condition": {{"{operator}": {{"kinesisvideo:ClientId": "v"}}}}"#)
+        };
+        let elsewhere = r#", "Condition": {"StringEquals": {"aws:ResourceTag/a": "b"}}"#;
+        assert_eq!(remarks(viewer, any), [ANY_VIEWER]);
+        assert_eq!(remarks(viewer, elsewhere), [ANY_VIEWER]);
+        assert_eq!(remarks(viewer, &on("StringEquals")), [""; 0]);
+        assert_eq!(remarks(viewer, &on("StringLike")), [""; 0]);
+        let others = [r#""kinesisvideo:*""#, r#""*""#, r#""kinesisvideo:Get*""#];
+        for others in others {
+            assert_eq!(remarks(others, any), [""; 0], "{others}");
+        }
     }
 }

@@ -242,6 +242,15 @@ impl Members {
         all
     }
 
+    /// Whether a slot is one more than `viewers_max` allows.
+    #[must_use]
+    pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
+        let Slot::Viewer(id) = slot else {
+            return false;
+        };
+        self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
+    }
+
     /// A connection takes its slot; the one that had it is superseded. Replacing counts against no limit.
     ///
     /// # Errors
@@ -253,14 +262,12 @@ impl Members {
         (viewers_max, hasher): (usize, &RandomState),
         now: Now,
     ) -> Result<Joined, TableFull> {
+        if self.is_full_for(&slot, viewers_max) {
+            return Err(TableFull);
+        }
         let superseded = match &slot {
             Slot::Master => self.master.replace(session),
-            Slot::Viewer(id) => {
-                if self.viewers.len() >= viewers_max && self.viewers.get(id).is_none() {
-                    return Err(TableFull);
-                }
-                self.viewers.insert(id.clone(), session, hasher)
-            }
+            Slot::Viewer(id) => self.viewers.insert(id.clone(), session, hasher),
         };
         self.vacant.retain(|(other, _)| *other != slot);
         let holders = self.held.iter().filter(|held| held.slot == slot);

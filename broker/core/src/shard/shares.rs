@@ -8,6 +8,7 @@
 use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, CallRef, ChannelKey, Key, SessionKey};
 use crate::limits::{admitted_most, calls_per_pair, changes_per_pair, leaving_most};
+use crate::time::Now;
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -394,6 +395,30 @@ impl Admitted {
         let callers = self.shares.of(payer.account).take(2);
         let mut callers = callers.filter(|(count, _)| *count >= least);
         callers.find_map(|(_, caller)| self.first_of(caller))
+    }
+
+    /// The viewer of a full channel that makes room for one more of a holder: the newest one of the caller with most of
+    /// these viewers, if that has at least two more than the holder. So a caller with an equal part keeps it, and an
+    /// eviction never answers another one. Linear in the viewers, each with the moment of its admission.
+    pub(crate) fn viewer_that_pays(
+        &self,
+        holder: Holder,
+        viewers: impl Iterator<Item = (SessionKey, Now)>,
+    ) -> Option<SessionKey> {
+        let mut callers = BTreeMap::<u32, (usize, (Now, SessionKey))>::new();
+        for (session, admitted) in viewers {
+            let Some((caller, _)) = self.seats.of(session.into()) else {
+                continue;
+            };
+            let (count, newest) = callers.entry(caller).or_insert((0, (admitted, session)));
+            *count += 1;
+            *newest = (*newest).max((admitted, session));
+        }
+        let own = self.numbers.get(&holder);
+        let own = own.and_then(|number| callers.get(number));
+        let own = own.map_or(0, |(count, _)| *count);
+        let (count, (_, newest)) = callers.into_values().max()?;
+        (count >= own + 2).then_some(newest)
     }
 
     fn caller(&self, holder: Holder) -> Option<&Caller> {

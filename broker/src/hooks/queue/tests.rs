@@ -2,7 +2,7 @@
 
 use super::{What, *};
 use crate::limits::HOOK_WAITING_MAX;
-use broker_core::presence::{Cause, Presence, Waiter};
+use broker_core::presence::{Cause, Master, Presence, Waiter};
 use broker_core::time::Wall;
 use codec::signal::Action;
 use proptest::prelude::*;
@@ -38,8 +38,202 @@ fn job(channel: u64, sequence: u64) -> Job {
         number: sequence,
         what: What::Presence(Arc::new(presence)),
         ready: 0,
+        came: false,
         expires: None,
     }
+}
+
+/// A state of channel 1 by this cause, held back for the linger if the master leaves by it.
+fn state(cause: Cause, there: bool, now: u64) -> Job {
+    let mut job = job(1, now);
+    if let What::Presence(presence) = &mut job.what {
+        let presence = Arc::make_mut(presence);
+        presence.cause = cause;
+        presence.master = there.then_some(Master {
+            since: Wall(now),
+            remote: "127.0.0.1:1".parse().unwrap(),
+            doubtful_since: None,
+        });
+    }
+    let linger = if cause == Cause::MasterLeft {
+        LINGER
+    } else {
+        0
+    };
+    job.ready = now + linger;
+    job
+}
+
+const LINGER: u64 = 2_000;
+
+/// The states of channel 1 that are sent from the last moment until then, each taken at once: when, by what cause, and
+/// whether a master is there.
+fn sent(queue: &mut Queue, until: u64) -> Vec<(u64, Cause, bool)> {
+    let mut sent = Vec::new();
+    while let Some(due) = queue.next_due().filter(|due| *due <= until) {
+        let job = next(queue, due).unwrap();
+        queue.done(&job.key, Answer::Taken, due);
+        let state = job.what.state().unwrap();
+        sent.push((due, state.cause, state.master.is_some()));
+    }
+    sent
+}
+
+/// A camera that reconnects forty times, each time within the linger, came once.
+#[test]
+fn a_master_that_reconnects_within_the_linger_was_never_gone() {
+    let mut queue = Queue::new(60_000, 1);
+    let mut all = Vec::new();
+    queue.put(state(Cause::MasterJoined, true, 0), 0);
+    for nth in 1..=40 {
+        let now = nth * 700;
+        all.extend(sent(&mut queue, now));
+        queue.put(state(Cause::MasterLeft, false, now), now);
+        // What happens meanwhile is said when it shows no departure.
+        all.extend(sent(&mut queue, now + 100));
+        queue.put(state(Cause::ViewerLeft, false, now + 100), now + 100);
+        all.extend(sent(&mut queue, now + 300));
+        queue.put(state(Cause::MasterJoined, true, now + 300), now + 300);
+    }
+    all.extend(sent(&mut queue, 90_000));
+    assert_eq!(all.remove(0), (0, Cause::MasterJoined, true));
+    assert!(all.len() > 20, "{all:?}");
+    let replaced =
+        |(_, cause, there): &(u64, Cause, bool)| *there && *cause == Cause::MasterReplaced;
+    assert!(all.iter().all(replaced), "{all:?}");
+    // Then it stays away.
+    queue.put(state(Cause::MasterLeft, false, 90_000), 90_000);
+    queue.put(state(Cause::ViewerLeft, false, 90_500), 90_500);
+    assert_eq!(
+        sent(&mut queue, 200_000),
+        [(92_000, Cause::MasterLeft, false)]
+    );
+}
+
+/// Whatever comes within a second: the newest state follows at its end, with the cause that says most.
+#[test]
+fn states_of_a_channel_are_a_second_apart() {
+    let cases: [(&[(Cause, bool)], &[(u64, Cause, bool)]); 5] = [
+        (
+            &[(Cause::MasterJoined, true), (Cause::Served, true)],
+            &[(1_000, Cause::MasterJoined, true)],
+        ),
+        (
+            &[(Cause::MasterJoined, true), (Cause::MasterLeft, false)],
+            &[(2_200, Cause::MasterLeft, false)],
+        ),
+        // The receiver knows none: this one came.
+        (
+            &[
+                (Cause::MasterJoined, true),
+                (Cause::MasterLeft, false),
+                (Cause::MasterJoined, true),
+            ],
+            &[(1_000, Cause::MasterJoined, true)],
+        ),
+        (
+            &[(Cause::MasterLeft, false), (Cause::Deleted, false)],
+            &[(1_000, Cause::Deleted, false)],
+        ),
+        (
+            &[(Cause::Unwatched, false), (Cause::Watched, true)],
+            &[(1_000, Cause::Watched, true)],
+        ),
+    ];
+    for (changes, expected) in cases {
+        let mut queue = Queue::new(60_000, 1);
+        queue.put(state(Cause::Waiting, false, 0), 0);
+        assert_eq!(sent(&mut queue, 0), [(0, Cause::Waiting, false)]);
+        for (nth, (cause, there)) in (1..).zip(changes) {
+            let now = nth * 100;
+            queue.put(state(*cause, *there, now), now);
+        }
+        assert_eq!(sent(&mut queue, 60_000), expected, "{changes:?}");
+        assert!(queue.len() == 0 && queue.oldest().is_none());
+    }
+    // Those of other channels, calls and words of the process are not.
+    let mut queue = Queue::new(60_000, 1);
+    for now in [0, 10, 20] {
+        let mut call = job(1, 1);
+        call.key.half = Half::Wakes;
+        let call = Job {
+            what: What::Wake(Arc::clone(call.what.state().unwrap()), 1),
+            ..call
+        };
+        let word = Job {
+            what: What::Node("node.resync"),
+            ..job(2, 1)
+        };
+        for job in [call, word] {
+            queue.put(job, now);
+            let sent = next(&mut queue, now).unwrap();
+            queue.done(&sent.key, Answer::Taken, now);
+        }
+    }
+    assert!(queue.rests.is_empty());
+    for channel in 0..2_000 {
+        queue.put(job(channel, 1), 100);
+    }
+    while let Some(sent) = next(&mut queue, 100) {
+        queue.done(&sent.key, Answer::Taken, 100);
+    }
+    assert_eq!(queue.rests.len(), 2_000);
+    assert!(next(&mut queue, 1_100).is_none() && queue.rests.is_empty());
+}
+
+/// A receiver that takes 20 ms for a request, and 10,000 calls of one account: those of another one come next, and
+/// calls that are repeated while they wait keep their turns.
+#[test]
+fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
+    let call = |channel: u64, account, now| {
+        let mut call = job(channel, 1);
+        call.key.half = Half::Wakes;
+        Job {
+            account: Account(account),
+            what: What::Wake(Arc::clone(call.what.state().unwrap()), 1),
+            ready: now,
+            expires: Some(60_000),
+            ..call
+        }
+    };
+    let mut queue = Queue::new(60_000, 1);
+    let (greedy, other) = (1, 2);
+    for channel in 0..10_000 {
+        queue.put(call(channel, greedy, 0), 0);
+    }
+    let mut flights: Vec<Job> = Vec::new();
+    let mut launched = BTreeMap::new();
+    for now in (0..30_000).step_by(20) {
+        for job in flights.drain(..) {
+            queue.done(&job.key, Answer::Taken, now);
+        }
+        if now == 100 {
+            for channel in 20_000..20_010 {
+                queue.put(call(channel, other, now), now);
+            }
+        }
+        if now % 5_000 == 0 {
+            // Each that waits is repeated, those that came last first.
+            let waiting = |channel: &u64| now > 0 && !launched.contains_key(channel);
+            for channel in (0..10_000).rev().filter(waiting) {
+                queue.put(call(channel, greedy, now), now);
+            }
+        }
+        while let Some(job) = next(&mut queue, now) {
+            let channel: u64 = job.key.channel.parse().unwrap();
+            launched.insert(channel, now);
+            flights.push(job);
+        }
+    }
+    assert_eq!(launched.len(), 10_010);
+    for channel in 20_000..20_010 {
+        assert!(launched[&channel] <= 160, "{}", launched[&channel]);
+    }
+    // In the order of their keys, since all came at once.
+    let mut order: Vec<_> = (0..10_000_u64).collect();
+    order.sort_by_key(ToString::to_string);
+    let moments = order.iter().map(|channel| launched[channel]);
+    assert!(moments.is_sorted(), "a call lost its turn");
 }
 
 fn next(queue: &mut Queue, now: u64) -> Option<Job> {
@@ -58,8 +252,11 @@ fn one_is_in_flight_and_the_newest_waits() {
         "one of a channel is in flight"
     );
     assert_eq!(queue.done(&key(1), Answer::Taken, 1), Outcome::Delivered);
-    assert_eq!(next(&mut queue, 1).unwrap().number, 3);
-    assert_eq!(queue.done(&key(1), Answer::Taken, 1), Outcome::Delivered);
+    assert_eq!(next(&mut queue, 1_000).unwrap().number, 3);
+    assert_eq!(
+        queue.done(&key(1), Answer::Taken, 1_000),
+        Outcome::Delivered
+    );
     assert_eq!((queue.len(), queue.next_due()), (0, None));
 }
 
@@ -305,6 +502,7 @@ proptest! {
         prop_assert_eq!(queue.len(), 0);
         let places = &queue.halves[Half::States as usize];
         prop_assert!(places.bytes == 0 && places.flights == 0 && places.shares.bytes() == 0);
+        prop_assert!(places.due.is_empty() && places.ready.is_empty() && places.turns.is_empty());
         prop_assert!(lost || received == newest, "{received:?} {newest:?}");
     }
 }

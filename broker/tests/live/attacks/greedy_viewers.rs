@@ -18,6 +18,9 @@ const CONNECTS: usize = 40;
 const MASTERS: usize = 20;
 const OTHERS: usize = 5;
 
+/// Viewers of a channel, by default.
+const VIEWERS: usize = 10;
+
 /// Viewers of the attacker that leave a message for a master that is not there: as many as a channel keeps.
 const MESSAGES: usize = 64;
 
@@ -143,9 +146,46 @@ fn connects_of_a_viewer_leave_those_of_others() {
     }
 }
 
+/// A visitor that takes all viewers' places of a channel loses its newest to others, until they have as many as it;
+/// under the strict profile it keeps them, as in the cloud.
+#[test]
+fn places_of_a_viewers_many_ids_are_shared_with_another_viewers() {
+    for profile in ["default", "strict"] {
+        let service = unhurried(profile);
+        let arn = service.create(&Signer::new("admin"), "cam");
+        let request = |name: &str, id: &str| {
+            let call = Call::viewer(&service.broker, &arn, id);
+            Signer::new(name).presign(call, 60)
+        };
+        let refused = |name: &str| {
+            let answer = service.send(&request(name, "more"));
+            answer.refused(400, "ClientLimitExceededException");
+        };
+        let mut greedy: Vec<_> = (0..VIEWERS)
+            .map(|nth| service.connect(&request("mallory", &format!("m-{nth}"))))
+            .collect();
+        refused("mallory");
+        let mut others = Vec::new();
+        while profile == "default" && others.len() < VIEWERS / 2 {
+            let id = format!("a-{}", others.len());
+            others.push(service.connect(&request("alice", &id)));
+            let mut newest = greedy.pop().expect("half of them stay");
+            newest.expect_close(1001);
+        }
+        for name in ["mallory", "alice"] {
+            refused(name);
+        }
+        let made_room = r#"heliograph_connection_ends_total{reason="made_room"}"#;
+        let made_room = service.broker.scrape().sum(made_room);
+        assert!((made_room - others.len() as f64).abs() < 0.5, "{made_room}");
+        drop((greedy, others));
+        service.end();
+    }
+}
+
 #[test]
 fn messages_of_a_viewers_many_ids_leave_room_for_another_viewers() {
-    let service = unhurried();
+    let service = unhurried("default");
     let arn = service.create(&Signer::new("admin"), "cam");
     let leave = |name: &str, id: &str| {
         let call = Call::viewer(&service.broker, &arn, id);
@@ -177,7 +217,7 @@ fn messages_of_a_viewers_many_ids_leave_room_for_another_viewers() {
 
 #[test]
 fn large_messages_of_a_viewer_leave_room_for_another_viewers() {
-    let service = unhurried();
+    let service = unhurried("default");
     let arn = service.create(&Signer::new("admin"), "cam");
     let connect = |name: &str, id: &str| {
         let call = Call::viewer(&service.broker, &arn, id);
@@ -210,9 +250,9 @@ fn large_messages_of_a_viewer_leave_room_for_another_viewers() {
 }
 
 /// A service whose viewers may connect as often as they like.
-fn unhurried() -> Service {
+fn unhurried(profile: &str) -> Service {
     let directory = fresh_directory();
-    let quotas = "[quotas]\nconnect_viewer = { rate = 0 }\n";
+    let quotas = format!("profile = \"{profile}\"\n[quotas]\nconnect_viewer = {{ rate = 0 }}\n");
     fs::write(directory.join("broker.toml"), quotas).expect("a file under target/");
     Service::in_directory(&directory, &credentials(), 1)
 }

@@ -16,7 +16,7 @@ use crate::shard::calls::responses::{
 use crate::shard::connect::upgrades::{
     self, NO_CLIENT_ID, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
 };
-use crate::shard::directory::members::NoSlot;
+use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::road::in_flight::{Parts, slot_of};
 use crate::shard::shares::{Holder, Member, Standing};
@@ -93,7 +93,18 @@ pub(crate) fn admit(
                 role.caller()
             }
         };
-        let joined = directory.join(todo, channel, (&role, caller), key, at)?;
+        let slot = slot_of(&role);
+        let viewers = directory.viewers_if_full(channel, &slot);
+        let payer = viewers.and_then(|all| sockets.viewer_that_pays(holder, all));
+        let request = SlotRequest {
+            slot,
+            caller,
+            payer,
+        };
+        let joined = directory.join(todo, channel, request, key, at)?;
+        if let Some(payer) = payer {
+            sockets.close(books, todo, payer, EndReason::MadeRoom, at);
+        }
         if let Some(slots) = directory.slots_mut() {
             slots.admitted(&admission.arn);
         }
@@ -221,12 +232,12 @@ impl Directory {
         &mut self,
         todo: &mut TodoList,
         key: ChannelKey,
-        (role, caller): (&Role, Option<CallerId>),
+        request: SlotRequest,
         session: SessionKey,
         at: Moment,
     ) -> Result<Joined, Fault> {
         let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
-        let joined = self.take_slot(key, (slot_of(role), caller), session, at);
+        let joined = self.take_slot(key, request, session, at);
         let joined = joined.map_err(|refused| match refused {
             NoSlot::Gone => absent(Check::ChannelAbsent),
             NoSlot::Rate => limited(Check::RateConnect, RATE_EXCEEDED),

@@ -24,7 +24,25 @@ pub(crate) enum NoSlot {
     Full,
 }
 
+/// A connection's request for a slot.
+pub(crate) struct SlotRequest {
+    /// The slot.
+    pub slot: Slot,
+    /// The caller that has a part of the channel's rate.
+    pub caller: Option<CallerId>,
+    /// A viewer that ends for this one, so that the channel's limit of viewers is kept.
+    pub payer: Option<SessionKey>,
+}
+
 impl Directory {
+    /// The viewers of a channel that has no slot for one more, where one of them may make room.
+    pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Slot) -> Option<Vec<SessionKey>> {
+        let most = self.settings.limits.viewers_per_channel;
+        let members = &self.channel(key)?.live()?.members;
+        let may_pay = !self.settings.strict() && members.is_full_for(slot, most);
+        may_pay.then(|| members.viewers_now())
+    }
+
     /// Gives a connection a slot of its channel, if the channel's rate and the caller's part of it allow that. One that
     /// is refused costs nothing.
     ///
@@ -33,11 +51,16 @@ impl Directory {
     pub(crate) fn take_slot(
         &mut self,
         key: ChannelKey,
-        (slot, caller): (Slot, Option<CallerId>),
+        request: SlotRequest,
         session: SessionKey,
         at: Moment,
     ) -> Result<Joined, NoSlot> {
         let settings = &self.settings;
+        let SlotRequest {
+            slot,
+            caller,
+            payer,
+        } = request;
         let Some(channel) = self.channels.get_mut(key) else {
             return Err(NoSlot::Gone);
         };
@@ -49,7 +72,7 @@ impl Directory {
         if !channel.may(what, caller, &settings.quotas, at.now) {
             return Err(NoSlot::Rate);
         }
-        let viewers_max = settings.limits.viewers_per_channel;
+        let viewers_max = settings.limits.viewers_per_channel + usize::from(payer.is_some());
         let members = &mut channel.wake().members;
         let joined = members
             .join(slot, session, (viewers_max, &self.hasher), at.now)

@@ -6,6 +6,7 @@ use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Channel, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::journal::{ConnectionEnd, EndReason};
 use crate::session::NEVER;
 use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
@@ -16,7 +17,7 @@ use crate::shard::road::in_flight::{
 };
 use crate::shard::todo::{Gone, Left, Todo, TodoList};
 use crate::shard::{Books, Directory, Sockets};
-use crate::{journal::ConnectionEnd, limits::BRIEF_MS, presence::Cause, time::Moment};
+use crate::{limits::BRIEF_MS, presence::Cause, time::Moment};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -42,7 +43,10 @@ impl Directory {
             books.note().left(at, key, &leaver);
             let leaving = SlotLeaver {
                 session: left.session,
-                brief: !end.heard && at.now.since(end.opened) <= BRIEF_MS,
+                // The slot of one that made room is free: nobody has it again.
+                brief: !end.heard
+                    && at.now.since(end.opened) <= BRIEF_MS
+                    && end.reason != EndReason::MadeRoom,
                 spoke: end.spoke,
             };
             returning =

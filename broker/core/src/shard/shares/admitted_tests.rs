@@ -329,3 +329,65 @@ fn below_an_equal_part_there_is_always_a_place() {
         assert_eq!(admitted.shares.largest(), None);
     }
 }
+
+/// Callers come and go at a channel with few places. Only a caller that has two more than another one pays for it, with
+/// its newest viewer; and when each has asked often enough, nobody pays any more, whoever asks.
+#[test]
+fn viewers_of_equal_callers_never_evict_each_other() {
+    const PLACES: usize = 12;
+    let mut evictions = 0;
+    for seed in 0..200 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let callers = random.u64(2..6);
+        let mut admitted = among(10_000);
+        let mut viewers: Vec<(SessionKey, Now, u64)> = Vec::new();
+        let mut left = Vec::new();
+        let mut joins = |viewers: &mut Vec<_>, left: &mut Vec<_>, caller, slot: u32| {
+            left.drain(..)
+                .for_each(|gone: SessionKey| admitted.leave(gone));
+            let held = |of| held_of(viewers, of);
+            let all = viewers.iter().map(|(key, since, _)| (*key, *since));
+            let payer = admitted.viewer_that_pays(holder(1, caller), all);
+            let most = (0..callers).map(held).max().unwrap_or_default();
+            let may = most >= held(caller) + 2;
+            assert_eq!(payer.is_some(), may, "seed {seed}");
+            if viewers.len() == PLACES {
+                let Some(payer) = payer else { return false };
+                let place = viewers.iter().position(|(key, ..)| *key == payer);
+                let (_, _, former) = viewers.remove(place.unwrap());
+                let same = viewers.iter().rposition(|(.., it)| *it == former);
+                assert!(same.is_none_or(|same| same < place.unwrap()), "seed {seed}");
+                assert_eq!(held_of(viewers, former) + 1, most, "seed {seed}");
+                admitted.leave(payer);
+                evictions += 1;
+            }
+            admitted.enter(key(slot), holder(1, caller), Standing::Viewer);
+            viewers.push((key(slot), Now(slot.into()), caller));
+            true
+        };
+        for slot in 0..300 {
+            if random.u8(..4) == 0 && !viewers.is_empty() {
+                let (gone, ..) = viewers.remove(random.usize(..viewers.len()));
+                left.push(gone);
+            }
+            // The first one asks most.
+            let caller = random.u64(..callers) * random.u64(..2);
+            joins(&mut viewers, &mut left, caller, slot);
+        }
+        let asks = (0..callers).flat_map(|caller| (0..20).map(move |nth| (caller, nth)));
+        for (caller, nth) in asks.chain((0..callers).map(|caller| (caller, 20))) {
+            let slot = 1_000 + u32::try_from(caller).unwrap() * 100 + nth;
+            let may = joins(&mut viewers, &mut left, caller, slot);
+            assert!(!may || nth < 20, "seed {seed}");
+        }
+        // What equals is: a place more for some, where they do not divide.
+        let parts = (0..callers).map(|caller| held_of(&viewers, caller));
+        let (least, most) = (parts.clone().min(), parts.max());
+        assert!(most <= least.map(|least| least + 1), "seed {seed}");
+    }
+    assert!(evictions > 500, "{evictions}");
+}
+
+fn held_of(viewers: &[(SessionKey, Now, u64)], caller: u64) -> usize {
+    viewers.iter().filter(|(.., it)| *it == caller).count()
+}

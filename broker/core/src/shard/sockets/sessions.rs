@@ -334,6 +334,17 @@ impl Sockets {
         self.admitted.enter(member, holder, standing);
     }
 
+    /// The one of all viewers of a channel that makes room for one more of a holder.
+    pub(crate) fn viewer_that_pays(
+        &self,
+        holder: Holder,
+        viewers: Vec<SessionKey>,
+    ) -> Option<SessionKey> {
+        let admitted = |key: SessionKey| Some((key, self.session(key)?.open()?.opened()));
+        let viewers = viewers.into_iter().filter_map(admitted);
+        self.admitted.viewer_that_pays(holder, viewers)
+    }
+
     /// A connection is something else to its channel from here on.
     pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         self.admitted.becomes(session, standing);

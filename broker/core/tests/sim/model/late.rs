@@ -49,8 +49,11 @@ impl Model {
     /// Whether a connection that ends now gives its slot back.
     fn is_brief(&self, id: ConnId) -> bool {
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
-        use EndReason::{PeerClosed, ProtocolError, Unsupported};
-        let last = matches!(ws.reason, Some(PeerClosed | ProtocolError(_) | Unsupported));
+        use EndReason::{MadeRoom, PeerClosed, ProtocolError, Unsupported};
+        let last = matches!(
+            ws.reason,
+            Some(PeerClosed | ProtocolError(_) | Unsupported | MadeRoom)
+        );
         let silent = ws.messages_in == 0 && ws.idle.1 == 0 && !last;
         silent && self.now <= ws.opened + BRIEF_MS
     }
