@@ -25,8 +25,8 @@ pub(crate) const REFUSALS_KEPT_BYTES_MAX: usize = 8 << 20;
 pub(crate) const REFUSAL_GROUPS_KEPT_MAX: usize = 512;
 
 /// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]:
-/// 0.6 MiB, shared by account; one alone may have half. When an account has its share, its changes are refused with 503
-/// and counted (`heliograph_audit_refused_total`), so that none is made that nobody could read of.
+/// 0.6 MiB, shared by account; one alone may have half. When an account has its share, or stderr fails, changes are
+/// refused with 503 and counted (`heliograph_audit_refused_total`), so that none is made that nobody could read of.
 pub(crate) const LOG_AUDITS_WAITING_MAX: usize = 2048;
 
 /// Event streams of the admin listener at a time: some screens of a team. One more gets 503.

@@ -263,7 +263,9 @@ pub enum Check {
     )]
     StoreFailed = 56,
     /// The log has no room for the audit line of a change, so the change is not made.
-    #[strum(message = "Look at what reads the broker's stderr: it is stuck or slow.")]
+    #[strum(
+        message = "Look at what takes the broker's stderr: it is stuck or slow, or its disk is full."
+    )]
     AuditFull = 57,
     /// The call was not answered within 150 seconds; whether it changed anything is not known.
     #[strum(

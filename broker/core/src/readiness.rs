@@ -19,10 +19,10 @@ struct Flags {
 }
 
 impl Readiness {
-    /// Whether clients are welcome.
+    /// Whether clients are welcome: also while the registry takes no changes, since messages are relayed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.serves.load(Ordering::Relaxed) && !self.store_failed()
+        self.0.serves.load(Ordering::Relaxed)
     }
 
     /// Sets whether the process serves: neither starts nor ends.

@@ -56,6 +56,8 @@ pub struct EdgeCounts {
     pub clock_us: u64,
     /// Gauge: connections on this shard.
     pub connections: u64,
+    /// Gauge: client connections that the process takes, over all shards.
+    pub connections_max: u64,
     /// Gauge: connections whose TLS handshake is under way.
     pub handshaking: u64,
     /// Connections that were cut off to make room for others: see [`broker_core::address_shares`].

@@ -172,6 +172,7 @@ impl<M: Machine> Edge<M> {
             snapshot: self.sessions.machine().snapshot(),
             edge: EdgeCounts {
                 clock_us: self.io.turn.at().now.0.saturating_mul(1000),
+                connections_max: self.io.settings.connections as u64,
                 ..self.io.counts
             },
             links: self.sessions.streams().table(),

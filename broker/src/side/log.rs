@@ -5,9 +5,9 @@
 //!                               ├──► one bounded queue ──► the log thread (`writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted. Audit entries of
-//! changes have places of their own in it, kept before the change is made; without one it is not made. A place is taken
-//! until its line is written.
+//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted, as what stderr does
+//! not take is (a full disk). Audit entries of changes have places of their own in it, kept before the change is made;
+//! without one, and while stderr takes nothing, it is not made. A place is taken until its line is written.
 
 pub(crate) mod line;
 pub(crate) mod tail;
@@ -27,7 +27,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{panic, thread};
 use tail::LogTail;
@@ -60,6 +60,14 @@ pub(crate) struct Places {
     pub(crate) lines: LinePlaces,
     audits: AuditPlaces,
     dropped: AtomicU64,
+    /// The last write to stderr failed: no change begins.
+    failing: AtomicBool,
+}
+
+impl Places {
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
 }
 
 /// Places for what may be dropped: those taken, and how many there are.
@@ -201,6 +209,7 @@ impl Log {
             lines: LinePlaces::new(lines),
             audits: AuditPlaces::of(audits),
             dropped: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
         });
         let kept = LogMemory::default();
         (Self { to, places, kept }, from)
@@ -245,7 +254,7 @@ impl Log {
         Arc::clone(&self.kept.troubled)
     }
 
-    /// Lines and entries that found the queue full.
+    /// Lines and entries that found the queue full, or that stderr did not take.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
@@ -309,7 +318,7 @@ impl Journal for Log {
     }
 
     fn keep_place(&mut self, account: Account) -> bool {
-        self.places.audits.take(account)
+        !self.places.is_failing() && self.places.audits.take(account)
     }
 
     fn note_kept(&mut self, account: Account, entry: Entry) {

@@ -44,8 +44,10 @@ pub enum UpgradeOutcome {
     NotFound,
     /// A limit or rate is used up: 400.
     Limited,
-    /// The server has no room or is about to end: 503.
+    /// The server has no room: 503.
     Unavailable,
+    /// The server is about to end, and another one or its next process serves the client: 503.
+    Draining,
 }
 
 /// The number of outcomes.

@@ -328,7 +328,7 @@ fn cut(text: &str, chars: usize) -> &str {
 }
 
 /// The name that `RUST_LOG` filters these lines by.
-const TARGET: &str = "broker::journal";
+pub(crate) const TARGET: &str = "broker::journal";
 /// Characters of a client id, a name or a caller.
 const ID_CHARS: usize = 64;
 /// Characters of an ARN: whole, for every name of up to 190; and of a request's method and path.

@@ -5,15 +5,18 @@
 //! after a pause is written at once, and a busy shard pays neither a system call for each of its lines nor the wake-up
 //! of this thread. Lines are written in the order in which they were queued.
 
+use crate::side::log::line::TARGET;
 use crate::side::log::{Item, LogMemory, Places, line};
 use crate::terminal;
 use broker_core::{id::Account, journal::Entry};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+use tracing::error;
 
 /// Writes until no sender of lines is left.
 pub(crate) fn write_all(
@@ -22,61 +25,85 @@ pub(crate) fn write_all(
     kept: &LogMemory,
     sink: impl Write,
 ) {
-    let mut batch = Batch::new(places, sink);
-    while let Ok(first) = items.recv() {
-        let waiting = items.try_iter();
-        std::iter::once(first)
-            .chain(waiting)
-            .for_each(|item| batch.take(item, kept));
+    let mut batch = Batch::new(places, kept, sink);
+    loop {
+        let patience = if places.is_failing() {
+            RETRY
+        } else {
+            Duration::MAX
+        };
+        match items.recv_timeout(patience) {
+            Ok(first) => {
+                let waiting = std::iter::once(first).chain(items.try_iter());
+                waiting.for_each(|item| batch.take(item));
+            }
+            Err(RecvTimeoutError::Timeout) => (),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
         batch.write();
         thread::sleep(GATHER);
     }
 }
 
 /// Lines that are written together. Their places in the queue are taken until they are.
+///
+/// When the sink takes less than a batch (a full disk), lines of changes stay in it and are written again at the next
+/// try; all others are dropped and counted. No change begins until a try succeeds, which begins with a line that says
+/// how many were dropped.
 struct Batch<'p, W> {
     bytes: Vec<u8>,
+    /// The lines in `bytes`: where each ends, and whose change it is about.
+    ends: Vec<(usize, Option<Account>)>,
+    /// Bytes of lines that the last try has left.
+    held: usize,
+    /// Places of lines, to be given back.
     lines: usize,
-    audits: Vec<Account>,
     /// The line that is taken in.
     line: Vec<u8>,
+    /// The sink took a part of a line last.
+    torn: bool,
+    /// Lines dropped since the sink failed.
+    lost: u64,
     places: &'p Places,
+    kept: &'p LogMemory,
     sink: W,
 }
 
 impl<'p, W: Write> Batch<'p, W> {
-    fn new(places: &'p Places, sink: W) -> Self {
+    fn new(places: &'p Places, kept: &'p LogMemory, sink: W) -> Self {
         Self {
             bytes: Vec::with_capacity(BATCH_BYTES),
+            ends: Vec::new(),
+            held: 0,
             lines: 0,
-            audits: Vec::new(),
             line: Vec::new(),
+            torn: false,
+            lost: 0,
             places,
+            kept,
             sink,
         }
     }
 
-    fn take(&mut self, item: Item, kept: &LogMemory) {
+    fn take(&mut self, item: Item) {
         match item {
             Item::Entry(entry) => {
-                self.format(entry, kept);
-                self.add(kept);
+                self.format(entry);
+                self.add(None);
                 self.lines += 1;
             }
             Item::Change(entry, account) => {
-                self.format(entry, kept);
-                self.add(kept);
-                self.audits.push(account);
+                self.format(entry);
+                self.add(Some(account));
             }
             Item::Line(line) => {
                 self.line.clear();
                 self.line.extend_from_slice(&line);
-                self.add(kept);
+                self.add(None);
                 self.lines += 1;
             }
             Item::Flush(done) => {
                 self.write();
-                // A sink that is gone is reported nowhere: there is no other place for it.
                 let _ = self.sink.flush();
                 let _ = done.try_send(());
             }
@@ -87,34 +114,107 @@ impl<'p, W: Write> Batch<'p, W> {
         }
     }
 
-    fn format(&mut self, entry: Entry, kept: &LogMemory) {
-        format_into(&mut self.line, &entry);
-        kept.troubled.note(&entry);
-        kept.recent.note(entry);
+    fn format(&mut self, entry: Entry) {
+        format_into(&mut self.line, || line::write(&entry));
+        self.kept.troubled.note(&entry);
+        self.kept.recent.note(entry);
     }
 
     /// Adds the line to the batch, or begins the next one with it.
-    fn add(&mut self, kept: &LogMemory) {
+    fn add(&mut self, change: Option<Account>) {
         let other = std::str::from_utf8(&self.line).ok().and_then(one_entry);
         if let Some(other) = other {
             self.line = other.into_bytes();
         }
-        kept.tail.push(&self.line);
-        if self.bytes.len() + self.line.len() > BATCH_BYTES {
+        self.kept.tail.push(&self.line);
+        if self.bytes.len() + self.line.len() > self.held + BATCH_BYTES {
             self.write();
         }
         self.bytes.extend_from_slice(&self.line);
+        self.ends.push((self.bytes.len(), change));
     }
 
     fn write(&mut self) {
-        if !self.bytes.is_empty() {
-            // As above.
-            let _ = self.sink.write_all(&self.bytes);
-            self.bytes.clear();
-        }
+        let fits = !self.places.is_failing() || self.resumes();
+        let taken = if fits { self.put(None) } else { 0 };
+        self.settle(taken);
         self.places.lines.give_back(std::mem::take(&mut self.lines));
-        let audits = self.audits.drain(..);
-        audits.for_each(|account| self.places.audits.give_back(account));
+    }
+
+    /// Whether the sink takes lines again: tried with the line that says so.
+    fn resumes(&mut self) -> bool {
+        let lost = self.lost;
+        format_into(
+            &mut self.line,
+            || error!(target: TARGET, lost, "the log could not be written; it is again"),
+        );
+        if self.torn || self.line.is_empty() {
+            self.line.insert(0, b'\n'); // also where the filter leaves the line out: something must be tried
+        }
+        let notice = std::mem::take(&mut self.line);
+        if self.put(Some(&notice)) < notice.len() {
+            return false;
+        }
+        self.kept.tail.push(&notice);
+        self.lost = 0;
+        self.places.failing.store(false, Ordering::Relaxed);
+        true
+    }
+
+    /// Writes these bytes, or the batch; returns how many the sink took.
+    fn put(&mut self, notice: Option<&[u8]>) -> usize {
+        let bytes = notice.unwrap_or(&self.bytes);
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            match self.sink.write(rest) {
+                Ok(0) => return self.fails(taken, &io::ErrorKind::WriteZero.into()),
+                Ok(more) => {
+                    taken += more;
+                    self.torn = bytes.get(taken - 1) != Some(&b'\n');
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) => return self.fails(taken, &error),
+            }
+        }
+        taken
+    }
+
+    /// No change begins from here on. Only what is kept of the log in memory can say why.
+    fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
+        if !self.places.failing.swap(true, Ordering::Relaxed) {
+            format_into(
+                &mut self.line,
+                || error!(target: TARGET, %error, "the log cannot be written: changes are refused"),
+            );
+            self.kept.tail.push(&self.line);
+        }
+        taken
+    }
+
+    /// Ends the lines in the first `taken` bytes: they are written. Of the others, those of changes stay.
+    fn settle(&mut self, taken: usize) {
+        let (mut from, mut held) = (0, 0);
+        let bytes = &mut self.bytes;
+        self.ends.retain_mut(|(end, change)| {
+            let line = std::mem::replace(&mut from, *end)..*end;
+            match change {
+                Some(_) if *end > taken => {
+                    bytes.copy_within(line.clone(), held);
+                    held += line.len();
+                    *end = held;
+                    return true;
+                }
+                Some(account) => self.places.audits.give_back(*account),
+                None if *end > taken && !line.is_empty() => {
+                    self.lost += 1;
+                    self.places.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                None => (),
+            }
+            false
+        });
+        bytes.truncate(held);
+        self.held = held;
     }
 }
 
@@ -128,12 +228,12 @@ fn one_entry(line: &str) -> Option<String> {
     (!is_fit).then(|| inner.replace('\n', "\n    ") + end)
 }
 
-/// Writes the line of an entry in place of what is in `line`, by the formatter of all lines; nothing when the filter
-/// leaves it out.
-fn format_into(line: &mut Vec<u8>, entry: &Entry) {
+/// Puts what `write` logs in place of what is in `line`, by the formatter of all lines; nothing when the filter leaves
+/// it out.
+fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     line.clear();
     FORMATTED.set(Some(std::mem::take(line)));
-    line::write(entry);
+    write();
     *line = FORMATTED.take().unwrap_or_default();
 }
 
@@ -160,12 +260,16 @@ const BATCH_BYTES: usize = 4096;
 /// fills up at a million lines a second.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// From one try to the next while the sink fails and no line comes.
+const RETRY: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::side::Log;
+    use broker_core::journal::Journal;
     use crossbeam_channel::{Sender, bounded, unbounded};
-    use std::io;
+    use std::cell::RefCell;
     use tracing::subscriber::with_default;
 
     /// A sink that takes what it is given only when it is allowed to, a call each time.
@@ -275,8 +379,8 @@ mod tests {
         let mut sink = Vec::new();
         with_default(subscriber(), || {
             // The subscriber holds a way to the queue, so it does not end by itself.
-            let mut batch = Batch::new(&places, &mut sink);
-            items.try_iter().for_each(|item| batch.take(item, &kept));
+            let mut batch = Batch::new(&places, &kept, &mut sink);
+            items.try_iter().for_each(|item| batch.take(item));
             batch.write();
         });
         let text = String::from_utf8(sink).unwrap();
@@ -284,5 +388,97 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[0].contains("serving") && lines[2].contains("ended"));
         assert!(lines[1].contains("refusals=7"), "{text}");
+    }
+
+    /// A disk with this much room: what does not fit is an error.
+    struct Disk<'d> {
+        room: &'d Cell<usize>,
+        text: &'d RefCell<String>,
+    }
+
+    impl Write for Disk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room.get());
+            self.room.set(self.room.get() - taken);
+            let text = std::str::from_utf8(&bytes[..taken]).unwrap();
+            self.text.borrow_mut().push_str(text);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A line, a change and a line, for a disk with room for some of their bytes: what is in the file once it has more.
+    #[test]
+    fn a_full_disk_loses_no_change_and_counts_all_else() {
+        const CHANGE: &str = " WARN broker::journal: too many ends of connections to log ends=7\n";
+        let resumed = |lost| {
+            format!(
+                "ERROR broker::journal: the log could not be written; it is again lost={lost}\n"
+            )
+        };
+        for (room, before, lost, after) in [
+            (0, String::new(), 2, CHANGE),
+            (3, "fir\n".into(), 2, CHANGE),
+            (6, "first\n".into(), 1, CHANGE),
+            (10, "first\n WAR\n".into(), 1, CHANGE),
+            (6 + CHANGE.len(), format!("first\n{CHANGE}"), 1, ""),
+            (8 + CHANGE.len(), format!("first\n{CHANGE}la\n"), 1, ""),
+        ] {
+            let (mut log, items) = Log::new(16, 4);
+            let (places, kept) = (log.places(), log.memory());
+            let (room, text) = (Cell::new(room), RefCell::default());
+            let (space, out) = (&room, &text);
+            let mut batch = Batch::new(
+                &places,
+                &kept,
+                Disk {
+                    room: space,
+                    text: out,
+                },
+            );
+            let lines = tracing_subscriber::fmt()
+                .without_time()
+                .with_ansi(false)
+                .with_writer(log.clone());
+            log.offer(Item::Line(b"first\n".as_slice().into()));
+            assert!(log.keep_place(Account(1)));
+            log.note_kept(Account(1), Entry::EndsSuppressed { ends: 7 });
+            log.offer(Item::Line(b"last\n".as_slice().into()));
+            with_default(lines.finish(), || {
+                items.try_iter().for_each(|item| batch.take(item));
+                batch.write();
+                assert_eq!(log.dropped(), lost, "{before:?}");
+                assert!(!log.keep_place(Account(2)), "no change begins");
+                batch.write();
+                assert!(!log.keep_place(Account(2)), "it is still full");
+                room.set(usize::MAX);
+                batch.write();
+            });
+            assert!(log.keep_place(Account(2)), "changes go on");
+            assert_eq!(log.dropped(), lost);
+            assert_eq!(*text.borrow(), before + &resumed(lost) + after);
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_full_has_no_changes() {
+        let (mut log, items) = Log::new(4, 4);
+        let (places, kept) = (log.places(), log.memory());
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let full = full.unwrap();
+        let thread = thread::spawn(move || write_all(&items, &places, &kept, full));
+        assert!(log.keep_place(Account(1)));
+        log.offer(Item::Line(b"line\n".as_slice().into()));
+        log.flush(Duration::from_secs(30));
+        assert_eq!((log.dropped(), log.keep_place(Account(1))), (1, false));
+        log.give_back(Account(1));
+        drop(log);
+        thread.join().unwrap();
     }
 }

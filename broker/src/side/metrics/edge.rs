@@ -106,6 +106,11 @@ pub(crate) const METRICS: &[Row<View>] = &[
             it.sums(to, "reason", counts);
         },
     ),
+    gauge(
+        "heliograph_connections_max",
+        "Client connections that the process takes: limits.connections, or fewer where open files are limited to fewer",
+        |it, to| to.one(it.most(|edge| edge.connections_max)),
+    ),
     counter(
         "heliograph_accepted_total",
         "Connections accepted",

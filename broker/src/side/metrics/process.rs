@@ -165,7 +165,7 @@ pub(crate) const METRICS: &[Row<ProcessState>] = &[
     ),
     counter(
         "heliograph_log_dropped_total",
-        "Lines that were not logged because stderr was too slow",
+        "Lines that were not logged because stderr was too slow or did not take them",
         |it, to| to.one(it.log_dropped),
     ),
     gauge(

@@ -221,6 +221,7 @@ fn every_series_about_clients_exists_at_zero() {
             "not_found",
             "limited",
             "unavailable",
+            "draining",
         ] {
             let labels = format!("role=\"{role}\",outcome=\"{outcome}\"");
             has(&text, &format!("heliograph_upgrades_total{{{labels}}} 0"));

@@ -22,8 +22,12 @@ const OF_PROMETHEUS: [&str; 3] = ["up", "scrape_duration_seconds", "ALERTS"];
 /// Labels that Prometheus adds.
 const OF_TARGETS: [&str; 2] = ["job", "instance"];
 
+/// Metrics that no alert is about, each with the reason.
+const UNALERTED: &str = include_str!("../../data/unalerted.tsv");
+
+/// Every metric is in an alert, by itself or by a rule that an alert uses, or in the list of those that need none.
 #[test]
-fn every_metric_in_use_exists() {
+fn every_metric_in_use_exists_and_every_trouble_has_an_alert() {
     let broker = crate::hooks::unheard();
     let other = crate::signed::web_identity::silent_provider();
     let fleet = crate::things::fleet::Fleet::start(1);
@@ -44,7 +48,44 @@ fn every_metric_in_use_exists() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     let unused: Vec<_> = recorded.difference(&used).collect();
     assert!(unused.is_empty(), "rules that nothing uses: {unused:?}");
+    let mut unalerted = BTreeSet::new();
+    for line in UNALERTED.lines() {
+        let (name, why) = line.split_once('\t').expect("a name and a reason");
+        assert!(!why.trim().is_empty() && unalerted.insert(name), "{name}");
+    }
+    let alerted = alerted();
+    let watched = |name: &&String| alerted.contains(*name);
+    let unwatched = scrape.kinds.keys().filter(|name| !watched(name));
+    let unwatched: BTreeSet<_> = unwatched.map(String::as_str).collect();
+    assert_eq!(
+        unwatched, unalerted,
+        "metrics without an alert, and unalerted.tsv"
+    );
     fleet.end();
+}
+
+/// The metrics that alerts are about, also by recorded rules; those of histograms by their common name.
+fn alerted() -> BTreeSet<String> {
+    let exprs = |text, key| {
+        let rules = rules(text).into_iter();
+        rules.map(move |rule| [key, "expr"].map(|it| rule[it].as_str().expect(it).to_owned()))
+    };
+    let mut rest: Vec<String> = exprs(ALERTS, "alert").map(|[_, expr]| expr).collect();
+    let mut names = BTreeSet::new();
+    while let Some(expr) = rest.pop() {
+        for selector in selectors(&expr) {
+            let recorded = exprs(RECORDING, "record").filter(|[name, _]| *name == selector.name);
+            rest.extend(recorded.map(|[_, expr]| expr));
+            let name = selector.name.as_str();
+            let parts = ["_bucket", "_count"];
+            let name = parts
+                .iter()
+                .find_map(|part| name.strip_suffix(part))
+                .unwrap_or(name);
+            names.insert(name.to_owned());
+        }
+    }
+    names
 }
 
 #[test]

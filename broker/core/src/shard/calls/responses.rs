@@ -316,7 +316,7 @@ pub(crate) fn respond_error(
     let status = status_of(purpose, fault);
     let id = rejected.id(books, fault.check, status, at);
     if let Purpose::Upgrade(role) = purpose {
-        books.count_upgrade(role, outcome_of(fault.kind));
+        books.count_upgrade(role, outcome_of(fault));
     }
     if matches!(
         fault.kind,
@@ -448,8 +448,11 @@ impl Sockets {
 }
 
 /// The outcome that an upgrade which was refused with an error is counted as.
-fn outcome_of(kind: ErrorKind) -> UpgradeOutcome {
-    match kind {
+fn outcome_of(fault: &Fault) -> UpgradeOutcome {
+    if fault.check == Check::Draining {
+        return UpgradeOutcome::Draining;
+    }
+    match fault.kind {
         ErrorKind::ResourceNotFound => UpgradeOutcome::NotFound,
         ErrorKind::AccessDenied | ErrorKind::NotAuthorized => UpgradeOutcome::Forbidden,
         ErrorKind::ClientLimitExceeded

@@ -24,7 +24,7 @@ impl Model {
         let (status, error) = match outcome {
             UpgradeOutcome::NotFound => (404, "ResourceNotFoundException"),
             UpgradeOutcome::Limited => (400, "ClientLimitExceededException"),
-            UpgradeOutcome::Unavailable => (503, "ServiceUnavailable"),
+            UpgradeOutcome::Unavailable | UpgradeOutcome::Draining => (503, "ServiceUnavailable"),
             other => panic!("nobody is refused as {other:?}"),
         };
         self.upgraded(self.conns[id].shard, viewer.is_some(), outcome);
@@ -44,7 +44,7 @@ impl Model {
     pub(crate) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {
         let upgrade = (arn, viewer.as_deref());
         if self.drains(self.conns[id].shard) {
-            let outcome = UpgradeOutcome::Unavailable;
+            let outcome = UpgradeOutcome::Draining;
             return self.refuse_upgrade(id, upgrade, outcome, Check::Draining);
         }
         if self.place_for(self.conns[id].shard, arn).is_err() {

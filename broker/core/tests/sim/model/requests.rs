@@ -204,7 +204,7 @@ impl Model {
                 Piece::Upgrade { .. } if conn.ended => self.end_waiting_upgrade(id),
                 Piece::Upgrade { arn, viewer, .. } if self.drains(shard) => {
                     let upgrade = (&*arn, viewer.as_deref());
-                    self.refuse_upgrade(id, upgrade, UpgradeOutcome::Unavailable, Check::Draining);
+                    self.refuse_upgrade(id, upgrade, UpgradeOutcome::Draining, Check::Draining);
                 }
                 Piece::Upgrade { arn, viewer, wss } => {
                     if self.travels(id, arn, viewer, wss) {
