@@ -262,7 +262,7 @@ impl Epoll {
 // The turn.
 
 impl Epoll {
-    /// Sends, looks what can be done, does it, and waits. Whoever answers a send at once is heard in the same enter.
+    /// Looks what can be done, does it, and waits.
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.grown = false;
         self.completions.extend(self.ended.drain(..));
@@ -271,7 +271,6 @@ impl Epoll {
             (0, _) => None, // not looked at: there is no wait
             (_, limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
         };
-        self.send_listed();
         loop {
             let is_due = self.completions.len() >= want || !self.listed.is_empty();
             let wait = if is_due {
@@ -322,21 +321,6 @@ impl Epoll {
             self.list(place.slot);
         }
         Ok(Looked::Whole)
-    }
-
-    /// Does the sends of the listed, which stay in their turn for what they read.
-    fn send_listed(&mut self) {
-        for at in 0..self.listed.len() {
-            if self.completions.len() >= self.completions_max {
-                return;
-            }
-            let Some(slot) = self.descriptors.get(self.listed[at]) else {
-                continue; // released since
-            };
-            if slot.write == Writing::Send && slot.writable {
-                self.send_on(self.listed[at].slot);
-            }
-        }
     }
 
     /// Serves each of the listed once, while completions have room.
