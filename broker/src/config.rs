@@ -24,6 +24,8 @@ use crate::files;
 use broker_core::limits::SHARDS_MAX;
 use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
 pub(crate) use credentials::last_line;
+#[cfg(test)]
+pub(crate) use credentials::read_lines;
 pub use credentials::{Loaded, load_credentials};
 use document::Document;
 use draft::Findings;

@@ -15,6 +15,7 @@
 mod revocation;
 
 use crate::files::write_whole;
+use crate::terminal::plain;
 use broker_core::machine::{Certified, Shown, ShownCertificate};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -312,7 +313,7 @@ pub struct Authority {
     pub revoked: Option<usize>,
     /// Its first and its last second, since 1970 UTC.
     pub validity_s: (u64, u64),
-    /// Its subject, as the log names it.
+    /// Its subject, without line ends and whatever else a terminal would obey.
     pub subject: String,
     /// When the first of its revocation lists, or of those below it, is to be replaced, since 1970 UTC; `None` without
     /// one that says so.
@@ -393,7 +394,7 @@ impl Authority {
                 seconds(validity.not_before.timestamp()),
                 seconds(validity.not_after.timestamp()),
             ),
-            subject: subject.to_string(),
+            subject: plain(&subject.to_string()),
             list_ends_s: lists.end_s(subject.as_raw()),
             lists: Arc::clone(lists),
             grace_s,

@@ -38,6 +38,8 @@ pub mod edge;
 mod etcd_options;
 mod failure;
 mod files;
+#[cfg(test)]
+mod fuzz;
 pub mod hooks;
 mod limits;
 pub mod memory;

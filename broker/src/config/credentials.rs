@@ -18,6 +18,8 @@ use codec::policy::{Action, KeyName, Policy, PolicyError};
 use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use devices::WrittenThings;
 pub(crate) use devices::last_line;
+#[cfg(test)]
+pub(crate) use devices::read_lines;
 use files::{Files, SecretFile};
 use roles::{WrittenRole, policies_of, policy_names, user_name};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Readable summaries: of a configuration, of permissions, and of devices.
 
 use crate::config::credentials::Loaded;
-use crate::memory;
+use crate::{memory, terminal::plain};
 use broker_core::auth::provider::{KeySource, Provider};
 use broker_core::auth::{Credentials, Principal, Role, RoleAlias, ThingAuthority, Things};
 use broker_core::settings::Settings;
@@ -164,9 +164,9 @@ fn rights(policies: &[Arc<Policy>]) -> String {
     text
 }
 
-/// A line each, the values below each other.
+/// A line each, the values below each other; a line end in a value makes none.
 fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
-    let line = |(name, value)| format!("{name:<12}{value}\n");
+    let line = |(name, value): (_, String)| format!("{name:<12}{}\n", plain(&value));
     rows.into_iter().map(line).collect()
 }
 

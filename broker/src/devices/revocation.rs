@@ -1,6 +1,7 @@
 //! Revocation lists of authorities of devices, and the numbers by which certificates are revoked.
 
 use crate::devices::{fingerprint, seconds};
+use crate::terminal::plain;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
@@ -16,18 +17,28 @@ struct RevocationList {
     der: CertificateRevocationListDer<'static>,
     /// The name of its issuer, in DER.
     issuer: Box<[u8]>,
-    /// Its issuer is an authority of the table, not a certificate between one and the devices.
-    is_of_authority: bool,
+    signer: Signer,
     /// When it is to be replaced, since 1970 UTC.
     ends_s: Option<u64>,
     revoked: Vec<u64>,
+}
+
+/// The issuer of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signer {
+    /// An authority of the table.
+    Authority,
+    /// A certificate between one and the devices.
+    Between,
+    /// Neither: the list of an authority that was withdrawn was left. It revokes all the same.
+    Unknown,
 }
 
 impl RevocationLists {
     /// Lists, each of an authority or of one of the certificates between them and devices.
     ///
     /// # Errors
-    /// The list that cannot be read, or that is of neither.
+    /// The list that cannot be read.
     pub fn new(
         lists: Vec<CertificateRevocationListDer<'static>>,
         authorities: &[CertificateDer<'_>],
@@ -39,25 +50,31 @@ impl RevocationLists {
             let (_, read) =
                 parse_x509_crl(&der).map_err(|error| format!("a list cannot be read: {error}"))?;
             let issuer: Box<[u8]> = read.issuer().as_raw().into();
-            let is_of_authority = authorities.contains(&issuer);
-            if !is_of_authority && !intermediates.contains(&issuer) {
-                return Err(format!(
-                    "a list is of {}, which is neither in ca nor in intermediates: add the certificate that signs it",
-                    read.issuer()
-                ));
-            }
+            let signer = match &issuer {
+                own if authorities.contains(own) => Signer::Authority,
+                between if intermediates.contains(between) => Signer::Between,
+                _ => Signer::Unknown,
+            };
             let revoked = read.iter_revoked_certificates();
             let revoked = revoked.map(|it| number(&issuer, it.raw_serial())).collect();
             let ends_s = read.next_update().map(|next| seconds(next.timestamp()));
             all.push(RevocationList {
                 der,
                 issuer,
-                is_of_authority,
+                signer,
                 ends_s,
                 revoked,
             });
         }
         Ok(Self { all })
+    }
+
+    /// The names of issuers that are neither in `ca` nor in `intermediates`.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
+        let lists = self.all.iter();
+        let lists = lists.filter(|list| list.signer == Signer::Unknown);
+        let read = lists.filter_map(|list| parse_x509_crl(&list.der).ok());
+        read.map(|(_, read)| plain(&read.issuer().to_string()))
     }
 
     /// The numbers of all revoked certificates.
@@ -81,7 +98,11 @@ impl RevocationLists {
     /// When the first list is to be replaced of those that certificates below an authority hang on: its own, and those
     /// of certificates between.
     pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
-        let hangs_on = |list: &&RevocationList| !list.is_of_authority || *list.issuer == *authority;
+        let hangs_on = |list: &&RevocationList| match list.signer {
+            Signer::Authority => *list.issuer == *authority,
+            Signer::Between => true,
+            Signer::Unknown => false,
+        };
         let lists = self.all.iter().filter(hangs_on);
         lists.filter_map(|list| list.ends_s).min()
     }

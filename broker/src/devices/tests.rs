@@ -240,10 +240,15 @@ fn revoked_certificates_and_old_lists_are_refused() {
         refused,
         Err("a revocation list that it may be in is too old".into())
     );
-    let authority = [ca.der().clone()];
-    let foreign = RevocationLists::new(vec![list(&other, &[7], NOW)], &authority, &[]).unwrap_err();
-    let why = "a list is of CN=others, which is neither in ca nor in intermediates";
-    assert!(foreign.starts_with(why), "{foreign}");
+    // The list of an authority that was withdrawn keeps nobody in, and nobody out.
+    let foreign = [list(&other, &[7], NOW - 60)];
+    assert_eq!(told(&foreign, NOW), Ok("cam-1".into()));
+    let left = devices(&ca, &foreign, NameSource::CommonName);
+    assert_eq!(left.authorities[0].list_ends_s, None);
+    let strangers: Vec<_> = left.authorities[0].lists.strangers().collect();
+    assert_eq!(strangers, ["CN=others"]);
+    let withdrawn = [leaf(&other, &params("cam-1"))];
+    assert!(judged(&left, &withdrawn, NOW).is_err());
     assert_eq!(
         devices(&ca, &[], NameSource::CommonName).authorities[0].revoked,
         None

@@ -1,6 +1,6 @@
 //! Support of tests that start the binary `heliograph`: its command, its ready line and log, its metrics, its end;
-//! texts that users see, compared with files; and waiting with a bound. For `[dev-dependencies]` only. It needs nothing
-//! but the standard library, so it changes no features of what the workspace builds.
+//! texts that users see, compared with files; inputs for readers; and waiting with a bound. For `[dev-dependencies]`
+//! only. It needs nothing but the standard library, so it changes no features of what the workspace builds.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};
@@ -19,12 +19,14 @@
 //! Everything here panics where the system refuses something or a time is over, as a test does.
 
 mod golden;
+mod mutations;
 mod program;
 mod running;
 mod scrape;
 mod wait;
 
 pub use golden::{assert_golden, help};
+pub use mutations::mutations;
 pub use program::{Directory, Exit, Program, engine, install, run};
 pub use running::{Running, page};
 pub use scrape::Scrape;

@@ -206,7 +206,7 @@ fn words(key: &Key) -> Option<String> {
 fn written(key: &Key, text: &str) -> String {
     match &key.kind {
         Kind::Number(..) | Kind::Switch(_) => text.to_owned(),
-        Kind::Rate(_) => format!("{{ rate = {text} }}"),
+        Kind::Rate(_) => format!("{{ rate = {} }}", text.replace(':', ", burst = ")),
         Kind::List { .. } => format!("{:?}", text.split(' ').collect::<Vec<_>>()),
         Kind::Duration(..)
         | Kind::Text { .. }

@@ -184,8 +184,16 @@ impl Key {
                 (field.set)(settings, on);
             }
             Kind::Rate(field) => {
-                let rate = value::number(text, &(0..=RATE_MAX.into()))?;
-                (field.set)(settings, Rate::of(u32::try_from(rate).unwrap_or(RATE_MAX)));
+                let number = |text| -> Checked<u32> {
+                    let number = value::number(text, &(0..=RATE_MAX.into()))?;
+                    Ok(u32::try_from(number).unwrap_or(RATE_MAX))
+                };
+                let (rate, burst) = text.split_once(':').unzip();
+                let mut rate = Rate::of(number(rate.unwrap_or(text))?);
+                if let Some(burst) = burst {
+                    rate.burst = number(burst)?;
+                }
+                (field.set)(settings, rate);
             }
             Kind::Text { set, .. } => set(settings, text)?,
             Kind::List { set, .. } => set(settings, texts)?,

@@ -117,27 +117,31 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The rate of an operation per account; `None` where there is none.
-    pub(crate) fn account_rate(&self, operation: Operation) -> Option<Rate> {
-        let rate = match operation {
-            Operation::CreateSignalingChannel => self.account_create,
-            Operation::DescribeSignalingChannel => self.account_describe,
-            Operation::GetSignalingChannelEndpoint => self.account_endpoint,
-            Operation::ListSignalingChannels => self.account_list,
-            Operation::SendAlexaOfferToMaster => self.account_alexa,
-            Operation::UpdateMediaStorageConfiguration => self.account_media_storage,
+    /// The rate of an operation per account, with its key; `None` where there is none.
+    pub(crate) fn account_rate(&self, operation: Operation) -> Option<(&'static str, Rate)> {
+        let (key, rate) = match operation {
+            Operation::CreateSignalingChannel => ("account_create", self.account_create),
+            Operation::DescribeSignalingChannel => ("account_describe", self.account_describe),
+            Operation::GetSignalingChannelEndpoint => ("account_endpoint", self.account_endpoint),
+            Operation::ListSignalingChannels => ("account_list", self.account_list),
+            Operation::SendAlexaOfferToMaster => ("account_alexa", self.account_alexa),
+            Operation::UpdateMediaStorageConfiguration => {
+                ("account_media_storage", self.account_media_storage)
+            }
             Operation::UpdateSignalingChannel
             | Operation::DeleteSignalingChannel
             | Operation::TagResource
             | Operation::UntagResource
             | Operation::ListTagsForResource
-            | Operation::DescribeMediaStorageConfiguration => self.account_change,
+            | Operation::DescribeMediaStorageConfiguration => {
+                ("account_change", self.account_change)
+            }
             Operation::GetIceServerConfig
             | Operation::DescribeMappedResourceConfiguration
             | Operation::JoinStorageSession
             | Operation::JoinStorageSessionAsViewer => return None,
         };
-        (!self.off && rate.rate > 0).then_some(rate)
+        (!self.off && rate.rate > 0).then_some((key, rate))
     }
 }
 

@@ -244,7 +244,8 @@ pub const KEYS: &[Key] = &[
               and whose X-Forwarded-Proto its scheme: PROXY.md"),
 
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
-        .default("10").doc("the next one gets 400 ClientLimitExceededException"),
+        .default("10").doc("the next one gets 400 ClientLimitExceededException, or the place of the caller with most: \
+              POLICIES.md"),
     // A table of channels has 2²² slots a shard; more than all of 256 shards is no limit.
     Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
         .default("100000").strict("5000").dev("0")
@@ -360,15 +361,17 @@ pub const KEYS: &[Key] = &[
         .doc("a channel; as describe"),
     Key::new("quotas.change", Kind::Rate(field!(quotas.change))).default("5")
         .doc("a channel, as describe: update, delete, each call about tags and media storage"),
-    // One account is what most servers have: its limits are those of the channels (codec/PROTOCOL.md, RATE-3).
-    Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create))).default("0").strict("50")
+    // One account is what most servers have: its limits are those of the channels, but for what leaves lines in the log
+    // (codec/PROTOCOL.md, RATE-3).
+    Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create)))
+        .default("50:5000").strict("50")
         .doc("an account, like all below"),
     Key::new("quotas.account_describe", Kind::Rate(field!(quotas.account_describe))).default("0").strict("300"),
     Key::new("quotas.account_endpoint", Kind::Rate(field!(quotas.account_endpoint))).default("0").strict("300")
         .doc("GetSignalingChannelEndpoint"),
     Key::new("quotas.account_list", Kind::Rate(field!(quotas.account_list))).default("0").strict("50"),
-    Key::new("quotas.account_change", Kind::Rate(field!(quotas.account_change))).default("0").strict("50")
-        .doc("as change"),
+    Key::new("quotas.account_change", Kind::Rate(field!(quotas.account_change)))
+        .default("50:5000").strict("50").doc("as change, each operation"),
     Key::new("quotas.account_media_storage", Kind::Rate(field!(quotas.account_media_storage)))
         .default("0").strict("10").doc("UpdateMediaStorageConfiguration"),
     Key::new("quotas.account_alexa", Kind::Rate(field!(quotas.account_alexa))).default("0").strict("100"),

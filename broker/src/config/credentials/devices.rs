@@ -24,6 +24,8 @@ pub(crate) struct WrittenThings {
     pub(crate) devices: Devices,
     /// The policies that they name.
     pub(crate) policies: Vec<String>,
+    /// The issuers of revocation lists that are of no authority and no certificate below one.
+    pub(crate) strangers: Vec<String>,
 }
 
 /// The authorities of all tables, for the core and for the edge.
@@ -33,6 +35,7 @@ struct Authorities {
     edge: Vec<Authority>,
     revoked: Vec<u64>,
     policies: Vec<String>,
+    strangers: Vec<String>,
 }
 
 /// The table of devices. `None` when it does not load.
@@ -91,6 +94,7 @@ pub(crate) fn things(
             authorities: all.edge,
         },
         policies,
+        strangers: all.strangers,
     })
 }
 
@@ -168,6 +172,7 @@ fn authority(
     };
     let lists = Arc::new(lists.unwrap_or_default());
     all.revoked.extend(lists.revoked());
+    all.strangers.extend(lists.strangers());
     let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
     for certificate in &authorities {
         match Authority::new(certificate, &lists, name, grace_s) {
@@ -192,9 +197,18 @@ fn authority(
 /// Remarks on devices that are valid but look forgotten or careless.
 pub(crate) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
     let WrittenThings {
-        things, devices, ..
+        things,
+        devices,
+        policies: _,
+        strangers,
     } = written;
-    let mut remarks = Vec::new();
+    let left_over = strangers.iter().map(|issuer| {
+        format!(
+            "have a revocation list of {issuer}, which is neither in ca nor in intermediates: remove the list if that \
+             authority was withdrawn, else add the certificate that signs it"
+        )
+    });
+    let mut remarks: Vec<_> = left_over.collect();
     if things.registry.is_empty() && devices.authorities.is_empty() {
         remarks
             .push("have neither a registry nor an authority, so no device may sign in".to_owned());
@@ -327,13 +341,28 @@ pub(crate) fn read(
     let (file, at) = files.open(written).map_err(|rule| vec![rule])?;
     let path = at.display();
     let mut reader = BufReader::with_capacity(1 << 16, file);
+    let read = read_lines(&mut reader, &path.to_string(), known, max)?;
+    files.closed(&at, reader.into_inner());
+    Ok(read)
+}
+
+/// Reads the lines of a registry, which faults name as `path`.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn read_lines(
+    reader: &mut impl BufRead,
+    path: &str,
+    known: &KnownPolicies,
+    max: usize,
+) -> Result<(Registry, Vec<String>), Vec<String>> {
     let mut registry = RegistryBuilder::new(max);
     let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
     let (mut sum, mut is_counted) = (Sum::new(&SHA256), false);
     let mut used = BTreeSet::new();
     while faults.len() < FAULTS_MAX {
         line.clear();
-        match next_line(&mut reader, &mut line) {
+        match next_line(reader, &mut line) {
             Ok(true) => number += 1,
             Ok(false) => break,
             Err(error) => return Err(vec![format!("{path}: cannot be read: {error}")]),
@@ -365,7 +394,6 @@ pub(crate) fn read(
         }
     }
     if faults.is_empty() {
-        files.closed(&at, reader.into_inner());
         let registry = registry.finish();
         let registry = if is_counted {
             registry.counted()

@@ -169,6 +169,12 @@ fn is_address(host: &str) -> bool {
         return false; // a user's name has no place in Host (RFC 9110 section 7.2)
     }
     let name = authority.host();
+    // The parser takes anything behind the colon.
+    let port = host.get(name.len()..).unwrap_or_default();
+    let digits = port.strip_prefix(':').unwrap_or_default();
+    if !port.is_empty() && (digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit())) {
+        return false;
+    }
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
@@ -327,6 +333,11 @@ mod tests {
             "::1",
             "user@127.0.0.1",
             "evil.example@localhost",
+            "localhost:anything",
+            "localhost:80x",
+            "localhost:",
+            "127.0.0.1:8090.evil.example",
+            "[::1]:x",
         ] {
             assert_eq!(host(other), Some(Refusal::Host), "{other}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Both have the same samples. Headers of a counter differ: text 0.0.4 names it with `_total`, OpenMetrics without.
 
-use crate::edge::Scraped;
+use crate::{edge::Scraped, terminal::plain};
 use broker_core::{event::Histogram, shard::Snapshot};
 use std::fmt::Write;
 
@@ -199,6 +199,7 @@ impl Samples<'_> {
         let [(one, first), (two, second)] = &example.labels;
         let Example { seconds, at, .. } = example;
         self.text.truncate(self.text.trim_end().len());
+        let (first, second) = (escaped(first), escaped(second));
         let labels = format_args!("{one}=\"{first}\",{two}=\"{second}\"").to_string();
         put(
             self.text,
@@ -280,7 +281,11 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
+/// A value of a label. The formats have escapes for three characters; others that a terminal would obey are shown by
+/// their numbers.
 fn escaped(value: &str) -> String {
+    let lines = value.split('\n').map(plain);
+    let value = lines.collect::<Vec<_>>().join("\n");
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
     value.replace('\n', "\\n")
 }
@@ -334,7 +339,7 @@ mod tests {
 
     const ROWS: &[Row<u64>] = &[
         counter("things_total", "Things", |view, to| {
-            to.labelled([("a", "1"), ("b", "x\\\"\ny")], *view);
+            to.labelled([("a", "1\r\u{1b}[2J"), ("b", "x\\\"\ny")], *view);
         }),
         gauge("level", "The level", |_, to| to.one(0.25)),
         histogram("took_seconds", "How long", |view, to| {
@@ -362,7 +367,7 @@ mod tests {
         };
         assert_eq!(samples(&text), samples(&open));
         for line in [
-            "things_total{a=\"1\",b=\"x\\\\\\\"\\ny\"} 2",
+            "things_total{a=\"1\\\\r\\\\u{1b}[2J\",b=\"x\\\\\\\"\\ny\"} 2",
             "level 0.25",
             "took_seconds_bucket{le=\"0.000002\"} 0",
             "took_seconds_bucket{le=\"0.000004\"} 2",

@@ -319,6 +319,34 @@ fn accounts_are_limited_in_what_they_ask_for() {
     }
 }
 
+/// By default, each operation for itself; the refusal names the key.
+#[test]
+fn lines_of_an_account_in_the_log_are_limited() {
+    const BURST: usize = 20;
+    let directory = fresh_directory();
+    let quotas = ["account_create", "account_change"]
+        .map(|key| format!("{key} = {{ rate = 1, burst = {BURST} }}\n"));
+    let file = format!("[quotas]\nchange = {{ rate = 0 }}\n{}", quotas.concat());
+    fs::write(directory.join("broker.toml"), file).expect("a file under target/");
+    let service = Service::in_directory(&directory, &credentials(), 2);
+    let admin = Signer::new("admin");
+    let arn = service.create(&admin, "cam");
+    let refused = |path: &str, body: &dyn Fn(usize) -> Value, key: &str| {
+        let answers = (0..2 * BURST).map(|nth| service.call(&admin, path, &body(nth)));
+        let refused = answers.into_iter().find(|answer| answer.status != 200);
+        let text = refused
+            .expect("a refusal")
+            .refused(400, "ClientLimitExceededException");
+        assert!(text.contains(&format!("[quotas] {key}")), "{text}");
+    };
+    let create = |nth: usize| json!({"ChannelName": format!("c-{nth}")});
+    refused("/createSignalingChannel", &create, "account_create");
+    let tag =
+        |nth: usize| json!({"ResourceARN": arn, "Tags": [{"Key": "n", "Value": nth.to_string()}]});
+    refused("/TagResource", &tag, "account_change");
+    service.end();
+}
+
 #[test]
 fn strict_is_strict_about_tokens_and_clocks() {
     let service = strict("", 1);

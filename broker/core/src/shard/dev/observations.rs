@@ -65,7 +65,7 @@ pub(crate) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Oper
         .strict
         .quotas
         .account_rate(operation)
-        .map_or(0, |rate| rate.rate);
+        .map_or(0, |(_, rate)| rate.rate);
     let says = || {
         format!(
             "{} of the account faster than {rate} a second: the cloud service refuses it",

@@ -257,7 +257,7 @@ impl AccountUse {
     /// Takes a token for a call; false when there is none.
     pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
-        let (Some(rate), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
+        let (Some((_, rate)), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
             return true;
         };
         bucket.take(rate, now)

@@ -1,6 +1,6 @@
-//! Quotas of accounts. Rates are off but under the strict profile (codec/PROTOCOL.md, RATE-3): a bucket of an account
-//! lives on one shard and is asked by a letter before the call is made. Channels and the bytes of their records are
-//! counted on all shards, before a channel is made or tags are set, where the account may be near what it may have.
+//! Quotas of accounts: which rates are on is RATE-3 of codec/PROTOCOL.md. A bucket of an account lives on one shard and
+//! is asked by a letter before the call is made. Channels and the bytes of their records are counted on all shards,
+//! before a channel is made or tags are set, where the account may be near what it may have.
 //!
 //! That is judged by what it has on the shard that is asked to make the call. Placement is even and unknown to clients
 //! (`placement.rs`: a keyed hash), so this shard has some `1 / parts` of what the process has of the account, and the
@@ -23,6 +23,7 @@ use crate::shard::{Answer, Fault};
 use crate::{auth::Caller, check::Check, id::Identity, limits::RECORD_BYTES_MAX, record::Holding};
 use crate::{settings::Rate, time::Moment};
 use codec::control::{ErrorKind, Operation};
+use std::borrow::Cow;
 
 impl Directory {
     /// Whether a call needs its account's leave.
@@ -57,7 +58,7 @@ impl Directory {
         account: &Identity,
         at: Moment,
     ) -> Answer {
-        let Some(rate) = self.settings.quotas.account_rate(operation) else {
+        let Some((key, rate)) = self.settings.quotas.account_rate(operation) else {
             return Answer::Done;
         };
         let rate = self.part_of(rate);
@@ -66,11 +67,17 @@ impl Directory {
             .entry((account.clone(), operation))
             .or_default();
         if bucket.take(rate, at.now) {
-            Answer::Done
-        } else {
-            let kind = ErrorKind::ClientLimitExceeded;
-            Fault::new(Check::RateAccount, kind, RATE_EXCEEDED).into()
+            return Answer::Done;
         }
+        let message = if self.settings.strict() {
+            RATE_EXCEEDED.into()
+        } else {
+            let name = operation.name();
+            Cow::from(format!(
+                "{RATE_EXCEEDED} {name} of an account: [quotas] {key}."
+            ))
+        };
+        Fault::new(Check::RateAccount, ErrorKind::ClientLimitExceeded, message).into()
     }
 
     /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any

@@ -1,7 +1,10 @@
 use super::*;
 use crate::config::last_line;
 use broker_core::auth::ThingIdentity;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
 use std::io::Write;
 use std::time::Instant;
 
@@ -12,13 +15,15 @@ const IOT: &str = "[policy.iot]|document = '{\"Statement\": {\"Effect\": \"Allow
                    \"iot:AssumeRoleWithCertificate\", \"Resource\": \"*\"}}'|";
 
 fn authority(folder: &Folder) {
+    folder.write("ca.pem", &issuer("devices").pem());
+}
+
+fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "devices");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    folder.write("ca.pem", &params.self_signed(&key).unwrap().pem());
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// A certificate of the registry that signed in under this name.
@@ -219,4 +224,53 @@ fn a_million_things_are_loaded_in_two_seconds_and_a_hundred_megabytes() {
     assert_eq!(registry.len(), 1_000_000);
     assert!(registry.bytes() <= 100_000_000);
     assert!(took.as_secs_f64() <= 2.0, "{took:?}");
+}
+
+/// An operator withdraws an authority and leaves its list: the file loads, so the authority is out of force.
+#[test]
+fn the_list_of_a_withdrawn_authority_is_a_warning() {
+    let folder = Folder::new();
+    authority(&folder);
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2020, 1, 1),
+        next_update: date_time_ymd(2020, 2, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&issuer("withdrawn")).unwrap();
+    folder.write("crl.pem", &list.pem().unwrap());
+    let loaded = folder.load(&format!(
+        "{ONE}|{IOT}[things]|hosts = ['c.example']|policies = ['iot']|ca = 'ca.pem'|name = 'subject.CN'|\
+         crl = ['crl.pem']"
+    ));
+    let loaded = loaded.unwrap();
+    let remarks = |text: &&String| text.contains("revocation list");
+    let remarks: Vec<_> = loaded.warnings.iter().filter(remarks).collect();
+    let left =
+        "have a revocation list of CN=withdrawn, which is neither in ca nor in intermediates";
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert!(remarks[0].contains(left), "{remarks:?}");
+    assert!(remarks[1].contains("have no revocation list of the authority CN=devices"));
+}
+
+/// The name of an authority is what somebody wrote into a certificate.
+#[test]
+fn a_line_end_in_the_name_of_an_authority_makes_no_line() {
+    let folder = Folder::new();
+    let name = "a\nwarning     forged\r\u{1b}[2K";
+    folder.write("ca.pem", &issuer(name).pem());
+    let loaded = folder.load(&format!(
+        "{ONE}|{IOT}[things]|hosts = ['c.example']|policies = ['iot']|ca = 'ca.pem'|name = 'subject.CN'"
+    ));
+    let loaded = loaded.unwrap();
+    let summary = crate::config::credentials_summary(&loaded);
+    assert!(summary.contains("authority   CN=a\\nwarning"), "{summary}");
+    let forged =
+        |text: &str| text.contains("\nwarning     forged") || text.contains(['\r', '\u{1b}']);
+    assert!(
+        !forged(&summary) && !loaded.warnings.iter().any(|it| forged(it)),
+        "{summary}"
+    );
 }
