@@ -10,7 +10,7 @@
 //! and a thread of low priority the others, by [`RsaWork::make`].
 
 use crate::files::write_whole;
-use broker_core::settings::TlsFiles;
+use broker_core::settings::{Expired, TlsFiles};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
@@ -112,6 +112,7 @@ pub fn development(
             cert: certs,
             key: keys,
             client_ca: None,
+            expired: Expired::Refuse, // it is made again before it ends
         },
         made,
         lacks,

@@ -1,6 +1,8 @@
-//! The options of the connection to etcd, from the settings and the files that they name.
+//! The options of the connection to etcd, from the settings and the files that they name, which may change.
 
-use crate::files;
+use crate::files::{self, Stamp, stamp};
+use crate::side::Shared;
+use crate::tls_files::{Expiry, first_end_of};
 use broker_core::settings::Etcd;
 use broker_etcd::{Options, TlsError};
 use rustls::ClientConfig;
@@ -16,6 +18,97 @@ pub(crate) struct EtcdFault {
     pub(crate) path: PathBuf,
     /// The rule that the file breaks.
     pub(crate) rule: String,
+}
+
+/// How etcd is reached, by the files as they were last read well. A clone is another way to the same.
+#[derive(Clone)]
+pub(crate) struct EtcdFiles(Shared<InForce>);
+
+struct InForce {
+    settings: Etcd,
+    /// The files just before `options` were read from them.
+    read: Vec<Stamp>,
+    options: Options,
+}
+
+impl EtcdFiles {
+    /// Reads them for the first time.
+    ///
+    /// # Errors
+    /// Every file that cannot be used.
+    pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<EtcdFault>> {
+        Ok(Self(Shared::new(InForce {
+            settings: settings.clone(),
+            read: stamps(settings),
+            options: options(settings)?,
+        })))
+    }
+
+    /// The options of a connection that is made again and again: each time with the files as they are then, or as they
+    /// were last read well.
+    pub(crate) fn options(&self) -> Options {
+        let files = self.clone();
+        let renew = move || {
+            if files.stamps() != stamps(&files.settings()) {
+                let _ = files.read(); // a fault is logged by who watches them
+            }
+            files.0.lock().options.clone()
+        };
+        Options {
+            renew: Some(Arc::new(renew)),
+            ..self.0.lock().options.clone()
+        }
+    }
+
+    /// Reads them again, or changes nothing.
+    ///
+    /// # Errors
+    /// Every file that cannot be used.
+    pub(crate) fn read(&self) -> Result<(), Vec<EtcdFault>> {
+        let mut in_force = self.0.lock();
+        let read = stamps(&in_force.settings);
+        in_force.options = options(&in_force.settings)?;
+        in_force.read = read;
+        Ok(())
+    }
+
+    pub(crate) fn settings(&self) -> Etcd {
+        self.0.lock().settings.clone()
+    }
+
+    /// The files as they were when they were last read well.
+    pub(crate) fn stamps(&self) -> Vec<Stamp> {
+        self.0.lock().read.clone()
+    }
+}
+
+fn stamps(settings: &Etcd) -> Vec<Stamp> {
+    files_of(settings).iter().map(|file| stamp(file)).collect()
+}
+
+/// Every file that is read.
+pub(crate) fn files_of(settings: &Etcd) -> Vec<PathBuf> {
+    let pem = [&settings.ca, &settings.cert, &settings.key];
+    let files = pem.into_iter().chain([&settings.password_file]);
+    files.flatten().cloned().collect()
+}
+
+/// The first end of the certificates, with the key of its file; `None` without any.
+pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
+    let files = [
+        ("cluster.etcd_cert", &settings.cert),
+        ("cluster.etcd_ca", &settings.ca),
+    ];
+    let end = |(key, file): (_, &Option<PathBuf>)| Some((first_end_of(file.as_ref()?)?, key));
+    let (end, key) = files.into_iter().filter_map(end).min()?;
+    Some(Expiry::of_client(end, key))
+}
+
+/// A line for each fault.
+pub(crate) fn told(faults: &[EtcdFault]) -> String {
+    let told =
+        |EtcdFault { key, path, rule }: &EtcdFault| format!("{key} = {}: {rule}", path.display());
+    faults.iter().map(told).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads the certificates and the password.
@@ -46,6 +139,7 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
         endpoints: endpoints.collect(),
         tls: tls.map(Arc::new),
         user,
+        renew: None,
     })
 }
 
@@ -130,3 +224,39 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 
 /// Longest file of a password.
 const PASSWORD_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn each_connection_is_made_with_the_files_as_they_are_or_were_last_right() {
+        let name = format!("heliograph-etcd-files-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        fs::write(&file, "first\n").unwrap();
+        let settings = Etcd {
+            endpoints: vec!["http://127.0.0.1:1".into()],
+            user: Some("node".into()),
+            password_file: Some(file.clone()),
+            ..Etcd::default()
+        };
+        let files = EtcdFiles::open(&settings).unwrap();
+        let options = files.options();
+        let password = || {
+            let renewed = options.renew.as_ref().unwrap()();
+            renewed.user.unwrap().1.into_string()
+        };
+        assert_eq!(password(), "first");
+        fs::write(&file, "the second\n").unwrap();
+        assert_eq!(password(), "the second");
+        fs::write(&file, "two\nlines\n").unwrap();
+        assert_eq!(password(), "the second");
+        let faults = files.read().unwrap_err();
+        assert!(told(&faults).starts_with("cluster.etcd_password_file = "));
+        fs::remove_file(&file).unwrap();
+        assert_eq!(password(), "the second");
+        assert_eq!(expiry(&settings), None);
+        assert!(EtcdFiles::open(&settings).is_err(), "a start needs it");
+    }
+}

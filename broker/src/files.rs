@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process;
+use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -228,27 +229,44 @@ pub(crate) fn stamp(file: &Path) -> Stamp {
     ))
 }
 
-// The file of the admin listener's token: one line. Read by the server, and by subcommands that ask it.
+// The file of the admin listener's token: one line, or two. Read by the server, and by subcommands that ask it.
 
 /// The variable of the environment that names the file. It is none of those that a broker under test answers with,
 /// which any process may answer with that has the port: who takes this one over sends what is in the file.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
-/// The token of a file.
+/// One token.
+pub(crate) type Token = Arc<Zeroizing<String>>;
+
+/// The token of a file that a request is sent with: its first.
 ///
 /// # Errors
 /// The rule that the file breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
+    Ok(tokens(path)?.swap_remove(0).to_string())
+}
+
+/// The tokens of a file: one, or two while they are replaced.
+///
+/// # Errors
+/// The rule that the file breaks.
+pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
-    let token = read.content.trim();
-    if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let lines: Vec<_> = read.content.trim().lines().map(str::trim).collect();
+    let is_token =
+        |line: &&str| line.len() >= TOKEN_MIN && line.bytes().all(|byte| byte.is_ascii_graphic());
+    if !(1..=TOKENS_MAX).contains(&lines.len()) || !lines.iter().all(is_token) {
         return Err(format!(
-            "must have one line of at least {TOKEN_MIN} printable ASCII characters"
+            "must have one line of at least {TOKEN_MIN} printable ASCII characters, or two while it is replaced"
         ));
     }
-    Ok(token.to_owned())
+    let token = |line: &str| Arc::new(Zeroizing::new(line.to_owned()));
+    Ok(lines.into_iter().map(token).collect())
 }
+
+/// Most admin tokens in force: each request is compared with all.
+const TOKENS_MAX: usize = 2;
 
 /// Shortest admin token.
 const TOKEN_MIN: usize = 16;

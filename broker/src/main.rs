@@ -4,7 +4,9 @@ use broker::commands::{
     backup, cluster, devices, doctor, env, forget, hook_test, policy_test, seccomp, tail, top,
     trace, why,
 };
-use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
+use broker::config::{
+    self, Arguments, Command, ConfigError, Cpus, Draft, PresignFlags, ServeFlags,
+};
 use broker::server::{self, Checked};
 use broker::{Failure, Screen, channels, print, say, side, version};
 use broker_core::settings::value::{role_of_path, without_role};
@@ -64,7 +66,8 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let Checked {
         settings, notices, ..
-    } = checked(flags).map_err(|error| refusal(&error, flags.dev))?;
+    } = server::check_start(draft(flags), SystemTime::now())
+        .map_err(|error| refusal(&error, flags.dev))?;
     // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
     let is_quiet = settings.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = if is_quiet { "warn" } else { "info" };
@@ -107,7 +110,8 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         config: Some(file.into()),
         ..flags.clone()
     };
-    let checked = checked(&flags).map_err(|error| Failure::Configuration(told(&error)))?;
+    let checked = server::check(draft(&flags), SystemTime::now());
+    let checked = checked.map_err(|error| Failure::Configuration(told(&error)))?;
     let unadvertised = checked.settings.unadvertised();
     let warnings = checked.warnings.iter().chain(&checked.notices);
     for warning in warnings.chain(&unadvertised) {
@@ -122,9 +126,8 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
 }
 
 /// The configuration that `serve` runs with and `check-config` summarises.
-fn checked(flags: &ServeFlags) -> Result<Checked, ConfigError> {
-    let draft = config::draft(flags, &Cpus::of_this_process());
-    server::check(draft, SystemTime::now())
+fn draft(flags: &ServeFlags) -> Draft {
+    config::draft(flags, &Cpus::of_this_process())
 }
 
 fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {

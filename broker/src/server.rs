@@ -33,16 +33,15 @@ mod watch;
 
 use crate::data_dir::{self, DataDir, Reach};
 use crate::devices::{self, Authority, Devices, NameSource};
-use crate::server::cluster::node;
-use crate::server::reload::{accounts, hooks};
-use crate::side::{self, AdminPage, Command, Hangup, Log, Pairing, StatusBoard};
-use crate::tls_files::NotAfter;
-use crate::{edge::EdgeSettings, failure::Failure, hooks::Courier, providers::Fetcher};
+use crate::server::cluster::node::{self, Node};
+use crate::server::reload::{accounts, hooks, token};
+use crate::side::{self, AdminPage, Captures, Command, Hangup, Log, Pairing, StatusBoard};
+use crate::{edge::EdgeSettings, failure::Failure, hooks::Hooks, providers::Fetcher};
 use crate::{memory, session_key};
 use admin::{Secrets, open_lan};
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
-pub use check::{Checked, check};
+pub use check::{Checked, check, check_start};
 use cluster::Cluster;
 use crossbeam_channel::{Sender, unbounded};
 use listeners::Bound;
@@ -55,6 +54,7 @@ use reload::certificate::{Certificate, InitialCertificate};
 use reload::credentials::{CredentialsFile, InitialCredentials, fetcher};
 use shards::Shards;
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use supervisor::Supervisor;
@@ -79,16 +79,16 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
-    let (not_after, status) = (NotAfter::default(), StatusBoard::default());
+    let (status, mut reloader) = board();
     let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
-    let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after, tickets)?;
+    let tls = Certificate::find(&settings, &data_dir, &mailboxes, tickets)?;
     let who = CredentialsFile::find(&settings, &mailboxes)?;
     let session_keys = session_keys(&data_dir, cluster.as_ref())?;
     let placement = placement(settings.shards, cluster.as_ref())?;
     let around = (&data_dir, &mailboxes, &status);
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
-    let secrets = Secrets::new(admin::token(&settings)?, &session_keys, not_after);
+    let secrets = Secrets::new(token::find(&settings, &mut reloader)?, &session_keys);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
     let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
@@ -96,9 +96,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let accounts = accounts::prepare(&settings, &mut shows)?;
     let (history, (admin, pairing)) = (shows.history.clone(), open_lan(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
-    let captures = page.as_ref().and_then(|page| page.shows.captures());
-    let tasks = (hooks.courier.take(), fetcher);
-    start_side(page, tasks, (&settings, &status), commands)?;
+    let captures = start_side(page, (&mut hooks, fetcher), (&settings, &status), commands)?;
 
     let shards = Shards {
         settings: &settings,
@@ -122,16 +120,18 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     };
     let shards = shards.start(threads, bound)?;
     announce(&settings, who.as_ref(), connections, &data_dir);
-    let supervisor = tell_all(&settings, tls.as_ref(), pairing.as_ref())?;
+    let ca = tls.as_ref().and_then(|found| found.ca.clone());
+    let hooks = watch_files(&mut reloader, tls, who, hooks, accounts, registry.node());
+    let supervisor = tell_all(&settings, ca.as_deref(), pairing.as_ref())?;
     Watch {
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        follower: Follower::new(registry.node(), &status, who.as_ref()),
+        follower: Follower::new(registry.node(), &status),
         told,
         happened,
-        hooks: hooks.hooks.clone(),
-        reloader: reloader(&status, tls, who, hooks, accounts),
+        hooks,
+        reloader,
         status,
         supervisor,
         drain_ms: settings.timeouts.drain_ms,
@@ -141,16 +141,26 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts the side thread.
+/// The state of the process, and the files that are read again, whose reloads it shows.
+fn board() -> (StatusBoard, Reloader) {
+    let status = StatusBoard::default();
+    let reloader = Reloader::new(status.reloads().clone());
+    (status, reloader)
+}
+
+/// Starts the side thread. Returns the receiver of copies of messages, if these can be requested.
 fn start_side(
     page: Option<AdminPage>,
-    tasks: (Option<Courier>, Option<Fetcher>),
+    (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
     (settings, status): (&Settings, &StatusBoard),
     commands: Sender<Command>,
-) -> Result<(), Failure> {
+) -> Result<Option<Captures>, Failure> {
     let hangup = Hangup::of_process(settings.dev);
+    let captures = page.as_ref().and_then(|page| page.shows.captures());
+    let tasks = (hooks.courier.take(), fetcher);
     side::start(page, tasks, status.clone(), commands, hangup)
-        .map_err(|error| Failure::fatal("the side thread cannot be started", &error))
+        .map_err(|error| Failure::fatal("the side thread cannot be started", &error))?;
+    Ok(captures)
 }
 
 /// The devices of the credentials file; of a development server that asks for no signature, those of the authority in
@@ -183,10 +193,9 @@ fn devices(
 /// Says that the server runs: on stdout, to the service manager, and to a phone.
 fn tell_all(
     settings: &Settings,
-    tls: Option<&InitialCertificate>,
+    ca: Option<&Path>,
     pairing: Option<&Pairing>,
 ) -> Result<Supervisor, Failure> {
-    let ca = tls.and_then(|found| found.ca.as_deref());
     ready::tell(settings, ca)?;
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
@@ -194,24 +203,28 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// The reloader with the files that may change.
-fn reloader(
-    status: &StatusBoard,
+/// Has the files read again that may change, beside the token's. Returns the ways to the courier of hooks.
+fn watch_files(
+    reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
     who: Option<InitialCredentials>,
     hooks: hooks::Started,
     accounts: Option<AccountsFile>,
-) -> Reloader {
-    let mut reloader = Reloader::new(status.reloads().clone());
+    node: Option<&Node>,
+) -> Option<Hooks> {
+    if let (Some(node), Some(who)) = (node, &who) {
+        node.reports_on(who.file.in_force());
+    }
+    let to_courier = hooks.hooks.clone();
     tls.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
     who.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.file), found.read));
-    hooks.watch(&mut reloader);
-    accounts
-        .into_iter()
-        .for_each(|file| file.watch(&mut reloader));
-    reloader
+    hooks.watch(reloader);
+    accounts.into_iter().for_each(|file| file.watch(reloader));
+    node.into_iter()
+        .for_each(|node| node.files().watch(reloader));
+    to_courier
 }
 
 /// Opens the data directory, and makes a token that is kept there; one that ends with the process may be elsewhere than

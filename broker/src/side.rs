@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `shared_state` `process` `feed` | what all others use: the state of the process, signals, events |
+//! | `read_files` | every file that is read, and how reloads went |
 //! | `admin` | the table of all pages, who gets in with a token or an account, and how a connection is served |
 //! | `inspector` `survey` | questions to the shards and to other nodes |
 //! | `channels` | what and who is there, and what operators do to it |
@@ -31,6 +32,7 @@ mod lan;
 mod log;
 mod metrics;
 mod process;
+mod read_files;
 mod recent_refusals;
 mod refusals;
 mod shared_state;
@@ -43,6 +45,7 @@ use crate::hooks::{Courier, Hooks};
 use crate::providers::{Fetcher, Figures, Knowledge};
 pub use admin::accounts::{Admission, Console};
 pub use admin::connections::{Visits, admin_descriptors, visits};
+pub use admin::tokens::Tokens;
 pub use backup::Backup;
 use broker_core::settings::Settings;
 pub use channels::import::{Commit, Creation};
@@ -63,8 +66,9 @@ pub use process::{
     Hangup, avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back,
     monotonic, raise_descriptors, unblock_signals,
 };
+pub use read_files::{READ_FILES, ReadFiles, Reload, Reloads, reloaded};
 pub use refusals::Refusals;
-pub use shared_state::{RELOADED, Reload, Reloads, Shared, Status, StatusBoard};
+pub use shared_state::{Shared, Status, StatusBoard};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::{io, thread};
@@ -233,8 +237,8 @@ pub struct Shows {
     pub known: Option<Knowledge>,
     /// The accounts that may use the console, if any are configured.
     pub accounts: Option<Console>,
-    /// The bearer token that requests need, if one is configured.
-    pub token: Option<String>,
+    /// The bearer tokens of which requests need one, if a file of them is configured.
+    pub tokens: Option<Tokens>,
     /// The pages for devices of the local network, under `--lan`.
     pub lan: Option<Lan>,
     /// The tools of `/dev`, under `--dev`.

@@ -8,10 +8,11 @@ mod chain;
 mod expiry;
 mod tickets;
 
-use broker_core::settings::TlsFiles;
+use broker_core::settings::{Expired, TlsFiles};
 use chain::Chain;
 pub use chain::TlsFault;
-pub use expiry::{Expiry, NotAfter, Urgency};
+pub(crate) use chain::{first_end, first_end_of};
+pub use expiry::{Expiry, Urgency};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
@@ -33,6 +34,8 @@ pub struct Presented {
     pub config: Arc<ServerConfig>,
     /// Until when each holds: at least one.
     pub expiries: Vec<Expiry>,
+    /// The same for metrics, by what ends; with the authorities of clients.
+    pub ends: Vec<(&'static str, u64)>,
     /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -64,6 +67,8 @@ pub struct TlsLoader {
     shared: Option<Vec<Zeroizing<[u8; 32]>>>,
     /// The authorities of client certificates that `tickets` go with; empty for none.
     authorities: Vec<CertificateDer<'static>>,
+    /// The end of what was read last; 0 before.
+    not_after: u64,
 }
 
 impl TlsLoader {
@@ -88,6 +93,7 @@ impl TlsLoader {
             tickets: tickets(shared.as_deref(), &[])?,
             shared,
             authorities: Vec::new(),
+            not_after: 0,
         })
     }
 
@@ -104,13 +110,15 @@ impl TlsLoader {
             cert,
             key,
             client_ca,
+            expired: _,
         } = &self.files;
         cert.iter().chain(key).chain(client_ca).cloned().collect()
     }
 
     /// Reads the files into a server configuration: TLS 1.2 and 1.3, the cipher suite by our own preference,
     /// `http/1.1` only, one stateless ticket a connection and no session store, so that all shards can share it without
-    /// writing to it. With `client_ca`, clients must show a certificate of one of its authorities.
+    /// writing to it. With `client_ca`, clients must show a certificate of one of its authorities. A certificate that
+    /// has expired never replaces one that is valid.
     ///
     /// # Errors
     /// `key = FILE: must be …`: what is wrong with which file and what to do. Then nothing has changed.
@@ -119,7 +127,7 @@ impl TlsLoader {
         let Material {
             pairs,
             clients: (authorities, verifier),
-        } = Material::read(&self.files, &provider, now).map_err(|faults| {
+        } = Material::read(&self.files, &provider, now, self.expired(now)).map_err(|faults| {
             let lines: Vec<_> = faults.iter().map(TlsFault::to_string).collect();
             lines.join("; ")
         })?;
@@ -137,12 +145,14 @@ impl TlsLoader {
         }
         let chains = || pairs.iter().map(|(chain, _)| chain);
         let expiries: Vec<_> = chains().map(|chain| chain.expiry().clone()).collect();
+        let ends = ends(&pairs, &self.authorities);
+        self.not_after = expiries.iter().map(Expiry::not_after).min().unwrap_or(0);
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::new(EndingTickets {
             keys: Arc::clone(&self.tickets),
-            not_after: expiries.iter().map(Expiry::not_after).min().unwrap_or(0),
+            not_after: self.not_after,
             clock: Arc::clone(&config.time_provider),
         });
         config.send_tls13_tickets = 1; // each costs a write after the handshake; clients use the last
@@ -150,8 +160,34 @@ impl TlsLoader {
             config: Arc::new(config),
             warnings: chains().flat_map(Chain::warnings).cloned().collect(),
             expiries,
+            ends,
         })
     }
+
+    /// What becomes of files that have expired.
+    fn expired(&self, now: SystemTime) -> Expired {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        match now.is_ok_and(|since| since.as_secs() <= self.not_after) {
+            true => Expired::Refuse,
+            false => self.files.expired,
+        }
+    }
+}
+
+/// The ends for metrics: of the certificate, of the second one if its key is of RSA, and of authorities of clients.
+fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str, u64)> {
+    let of_pair = |(chain, key): &Pair| {
+        let is_second = pairs.len() > 1 && key.algorithm() == SignatureAlgorithm::RSA;
+        let of = if is_second {
+            "listener_rsa"
+        } else {
+            "listener"
+        };
+        (of, chain.expiry().not_after())
+    };
+    let of_authority = |der: &CertificateDer<'_>| Some(("authority", chain::not_after(der)?));
+    let authorities = authorities.iter().filter_map(of_authority);
+    pairs.iter().map(of_pair).chain(authorities).collect()
 }
 
 /// The certificates that may be presented, those first that take least: a signature with RSA takes ten times as long.
@@ -202,13 +238,18 @@ fn ordered() -> CryptoProvider {
     provider
 }
 
-/// Checks the files as [`TlsLoader::load`] does: what works, but probably not as meant, a sentence each.
+/// Checks the files as the first [`TlsLoader::load`] does, or more strictly: what works, but probably not as meant, a
+/// sentence each.
 ///
 /// # Errors
 /// The faults of all files.
-pub fn check(files: &TlsFiles, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
+pub fn check(
+    files: &TlsFiles,
+    now: SystemTime,
+    expired: Expired,
+) -> Result<Vec<String>, Vec<TlsFault>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let pairs = Material::read(files, &provider, now)?.pairs;
+    let pairs = Material::read(files, &provider, now, expired)?.pairs;
     let told = |(chain, _): &Pair| {
         let notice = chain.expiry().notice(now).map(|(_, text)| text);
         let warnings = chain.warnings().iter().cloned();
@@ -233,10 +274,11 @@ impl Material {
         files: &TlsFiles,
         provider: &Arc<CryptoProvider>,
         now: SystemTime,
+        expired: Expired,
     ) -> Result<Self, Vec<TlsFault>> {
         let (mut pairs, mut faults): (Vec<Pair>, _) = (Vec::new(), Vec::new());
         for (cert, key) in files.cert.iter().zip(&files.key) {
-            match pair(cert, key, provider, now) {
+            match pair(cert, key, provider, now, expired) {
                 Ok(pair) => {
                     let same = |(_, other): &Pair| other.algorithm() == pair.1.algorithm();
                     if pairs.iter().any(same) {
@@ -267,8 +309,9 @@ fn pair(
     key_path: &Path,
     provider: &CryptoProvider,
     now: SystemTime,
+    expired: Expired,
 ) -> Result<Pair, Vec<TlsFault>> {
-    let chain = Chain::read(cert, now);
+    let chain = Chain::read(cert, now, expired);
     let key = chain::private_key(key_path).and_then(|key| {
         let loaded = provider.key_provider.load_private_key(key);
         loaded.map_err(|error| chain::key_fault(key_path, &error))

@@ -327,6 +327,19 @@ pub struct TlsFiles {
     pub key: Vec<PathBuf>,
     /// PEM: authorities of client certificates.
     pub client_ca: Option<PathBuf>,
+    /// What becomes of a certificate that has expired.
+    pub expired: Expired,
+}
+
+/// The treatment of a certificate that has expired. Any other fault of the files is refused.
+#[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Expired {
+    /// It is presented, and an error is logged: clients that do not check it, and plain listeners, are served.
+    #[default]
+    Serve,
+    /// The files are refused.
+    Refuse,
 }
 
 /// The proxies in front whose word on their clients counts, by their networks.

@@ -97,6 +97,19 @@ pub struct Options {
     pub tls: Option<Arc<ClientConfig>>,
     /// User and password, where etcd wants them.
     pub user: Option<(Box<str>, Box<str>)>,
+    /// Where files say them that may change: asked before each connection for the options to use, and may block.
+    pub renew: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
+}
+
+impl Options {
+    /// The options for a connection that is made at this moment.
+    pub(crate) async fn in_force(&self) -> Self {
+        let Some(renew) = self.renew.clone() else {
+            return self.clone();
+        };
+        let renewed = tokio::task::spawn_blocking(move || renew()).await;
+        renewed.unwrap_or_else(|_| self.clone())
+    }
 }
 
 /// Shows no password.

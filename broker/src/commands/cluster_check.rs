@@ -3,9 +3,11 @@
 //! asked.
 
 use crate::commands::cluster_status::{Place, bytes};
+use crate::etcd_options;
 use crate::failure::Failure;
 use crate::server::cluster::secret as cluster_secret;
 use crate::terminal::{Finding, Level, count, error, ok, plain, warning, write};
+use crate::tls_files::Urgency;
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
 use broker_core::control::node_label;
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Looks at everything, and prints a line each.
 pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
@@ -35,6 +37,7 @@ pub(crate) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
 /// Everything that is looked at.
 pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     let mut findings = vec![secret(place)];
+    findings.extend(certificate(place));
     match survey(&place.etcd, &place.name, place.proofs().as_ref()) {
         Err(why) => findings.push(error(format!("etcd: {why}"))),
         Ok(survey) => {
@@ -45,6 +48,16 @@ pub(crate) fn findings(place: &Place) -> Vec<Finding> {
     }
     findings.extend(names(place));
     findings
+}
+
+/// The end of the certificates towards etcd, where there are some.
+fn certificate(place: &Place) -> Option<Finding> {
+    let expiry = etcd_options::expiry(&place.settings.cluster.etcd)?;
+    Some(match expiry.notice(SystemTime::now()) {
+        None => ok(format!("the certificate towards etcd: {}", expiry.text())),
+        Some((Urgency::Day, text)) => error(text),
+        Some((Urgency::Week | Urgency::Month, text)) => warning(text),
+    })
 }
 
 /// The lease that etcd grants counts, and it grants longer ones where its elections take long.

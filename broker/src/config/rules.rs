@@ -37,7 +37,7 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
         return;
     };
     let rule = match [files.cert.len(), files.key.len()] {
-        [0, 0] => "allowed client_ca together with cert and key",
+        [0, 0] => "allowed client_ca and expired together with cert and key",
         [0, _] | [_, 0] => "allowed cert and key together",
         [1, 1] | [2, 2] => return,
         [_, _] => {

@@ -9,9 +9,9 @@ use crate::server::{
 use crate::side::{
     BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, InForce, Inspect, Lan, Lender,
     Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper, ShardLook,
-    Shows, Survey, Tries, Whom, visits,
+    Shows, Survey, Tokens, Tries, Whom, visits,
 };
-use crate::{failure::Failure, qr::Qr, server::check, tls_files::NotAfter};
+use crate::{failure::Failure, qr::Qr};
 use crate::{files, session_key};
 use broker_core::auth::{Nonces, SessionKeys};
 use broker_core::registry::{Ticket, encode, key};
@@ -29,23 +29,16 @@ use tokio::sync::Mutex;
 
 /// The secrets of the process that the admin listener knows or tells something of.
 pub(crate) struct Secrets<'a> {
-    /// The token of its callers, if they need one.
-    token: Option<String>,
+    /// The tokens of its callers, if they need one.
+    tokens: Option<Tokens>,
     session_keys: &'a SessionKeys,
-    /// The end of the certificates.
-    not_after: NotAfter,
 }
 
 impl<'a> Secrets<'a> {
-    pub(crate) fn new(
-        token: Option<String>,
-        session_keys: &'a SessionKeys,
-        not_after: NotAfter,
-    ) -> Self {
+    pub(crate) fn new(tokens: Option<Tokens>, session_keys: &'a SessionKeys) -> Self {
         Self {
-            token,
+            tokens,
             session_keys,
-            not_after,
         }
     }
 }
@@ -60,9 +53,8 @@ pub(crate) fn shows(
     secrets: Secrets<'_>,
 ) -> Shows {
     let Secrets {
-        token,
+        tokens,
         session_keys,
-        not_after,
     } = secrets;
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
@@ -82,7 +74,6 @@ pub(crate) fn shows(
         }
         let process = ProcessState {
             log_dropped: log.dropped(),
-            tls_not_after: not_after.seconds(),
             profile,
             engine,
             started,
@@ -112,7 +103,7 @@ pub(crate) fn shows(
         troubled,
         backup: backup(settings, registry),
         settings: Arc::clone(settings),
-        token,
+        tokens,
         dev: settings.dev.then(|| DevTools {
             clocks: clocks(Arc::clone(mailboxes)),
             captures: settings.dev_capture.then(Captures::default),
@@ -235,18 +226,6 @@ pub(crate) fn make_token(settings: &mut Settings) -> Result<(), Failure> {
 
 /// The file of a token that was made.
 pub(crate) const MADE_TOKEN: &str = "admin.token";
-
-/// The token that admin requests need, if a file of one is configured and there is a listener.
-pub(crate) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
-    let Some(path) = check::used_token_file(settings) else {
-        return Ok(None);
-    };
-    let refused = |rule| {
-        let path = path.display();
-        Failure::Configuration(format!("admin.token_file = {path}: {rule}"))
-    };
-    files::token(path).map(Some).map_err(refused)
-}
 
 /// Time for which `/metrics` and the inspector wait for the shards, at most.
 const ANSWER_MAX: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use crate::server::cluster;
 use crate::side::admin::accounts::client_of;
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
-use broker_core::settings::{Ice, IceCredential, Settings, value};
+use broker_core::settings::{Expired, Ice, IceCredential, Settings, TlsFiles, value};
 use codec::sigv4::Stamp;
 use std::fs::{self, File};
 use std::io;
@@ -32,14 +32,30 @@ pub struct Checked {
     pub notices: Vec<String>,
 }
 
-/// Checks what was read of the configuration and all that it names.
+/// Checks what was read of the configuration and all that it names, for a start.
+///
+/// # Errors
+/// See [`check`], which refuses a certificate that has expired in any case.
+pub fn check_start(draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> {
+    checked(draft, now, |files| files.expired)
+}
+
+/// Checks what was read of the configuration and all that it names, for an operator.
 ///
 /// A file that is named must be right, also when nothing uses it; under `--dev` only what is used is looked at, since
 /// a developer may borrow the configuration of another machine.
 ///
 /// # Errors
 /// Every fault: those of the configuration first, then those of the credentials file.
-pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> {
+pub fn check(draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> {
+    checked(draft, now, |_| Expired::Refuse)
+}
+
+fn checked(
+    mut draft: Draft,
+    now: SystemTime,
+    expired: fn(&TlsFiles) -> Expired,
+) -> Result<Checked, ConfigError> {
     let (mut others, mut warnings, mut credentials) = (Vec::new(), Vec::new(), None);
     if let Some(settings) = draft.settings().cloned() {
         if let Some(path) = used_token_file(&settings)
@@ -61,7 +77,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
             draft.fault(&key, path.display(), rule);
         }
-        match tls(&settings, now) {
+        match tls(&settings, now, expired) {
             Ok(told) => warnings.extend(told),
             Err(faults) => {
                 for TlsFault { key, path, rule } in faults {
@@ -231,12 +247,16 @@ fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
 }
 
 /// Warnings, if a certificate is named.
-fn tls(settings: &Settings, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
+fn tls(
+    settings: &Settings,
+    now: SystemTime,
+    expired: fn(&TlsFiles) -> Expired,
+) -> Result<Vec<String>, Vec<TlsFault>> {
     let used = settings
         .port(broker_core::settings::Scheme::Https)
         .is_some();
     match &settings.tls {
-        Some(files) if used || !settings.dev => tls_files::check(files, now),
+        Some(files) if used || !settings.dev => tls_files::check(files, now, expired(files)),
         Some(_) | None => Ok(Vec::new()),
     }
 }

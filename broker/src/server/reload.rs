@@ -16,11 +16,13 @@
 pub(crate) mod accounts;
 pub(crate) mod certificate;
 pub(crate) mod credentials;
+mod etcd;
 pub(crate) mod hooks;
+pub(crate) mod token;
 
 use crate::edge::turn::calendar;
 use crate::files::{Stamp, stamp};
-use crate::side::{RELOADED, Reloads};
+use crate::side::{Reloads, reloaded};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,11 @@ pub(crate) trait Subject {
     /// # Errors
     /// The fault, its place, and what is allowed.
     fn reload(&mut self) -> Result<(), String>;
+
+    /// The ends of the certificates in force, by what each is for.
+    fn ends(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// Logs what will need the operator's care soon. Called once a day.
     fn remind(&self) {}
@@ -70,7 +77,7 @@ impl Reloader {
 
     /// Watches what was read when its files were as `read` says: take those [`stamps`] before reading.
     pub(crate) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
-        note(&self.reloads, subject.name(), Ok(()));
+        note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
             subject,
             read,
@@ -130,7 +137,8 @@ impl WatchedFiles {
         if let Err(error) = &read {
             tracing::error!("the {} stays as it was: {error}", self.subject.name());
         }
-        note(reloads, self.subject.name(), read.as_ref().copied());
+        let in_force = read.as_ref().map(|()| self.subject.ends());
+        note(reloads, self.subject.name(), in_force);
         self.refused = read.err().map(|error| (error, now));
     }
 
@@ -162,17 +170,19 @@ impl WatchedFiles {
     }
 }
 
-/// Notes how a reload went.
-fn note(reloads: &Reloads, name: &'static str, read: Result<(), &String>) {
+/// Notes how a reload went, and the ends of certificates that it put in force.
+fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u64)>, &String>) {
     debug_assert!(
-        cfg!(test) || RELOADED.contains(&name),
+        cfg!(test) || reloaded().any(|it| it == name),
         "{name} has a metric"
     );
     let now_ms = calendar().0;
     let mut reloads = reloads.lock();
     let reload = reloads.entry(name).or_default();
     match read {
-        Ok(()) => (reload.succeeded_ms, reload.failed) = (now_ms, None),
+        Ok(ends) => {
+            (reload.succeeded_ms, reload.failed, reload.ends) = (now_ms, None, ends);
+        }
         Err(error) => {
             let since_ms = reload
                 .failed

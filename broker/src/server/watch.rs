@@ -6,7 +6,6 @@ use crate::failure::Failure;
 use crate::hooks::{Hooks, Order};
 use crate::server::cluster::node::Node;
 use crate::server::cluster::slot_orders::{NodeNews, Tallies};
-use crate::server::reload::credentials::InitialCredentials;
 use crate::server::{mailboxes::post_to_all, reload::Reloader, supervisor::Supervisor};
 use crate::side::{Command, History, Shared, Status, StatusBoard, Survey, give_memory_back};
 use broker_core::cluster::limits::INNER_VERSION;
@@ -395,14 +394,7 @@ pub(crate) struct Follower<'n> {
 
 impl<'n> Follower<'n> {
     /// With a node clients are served as soon as it says so, without one from here on.
-    pub(crate) fn new(
-        node: Option<&'n Node>,
-        status: &StatusBoard,
-        who: Option<&InitialCredentials>,
-    ) -> Self {
-        if let (Some(node), Some(who)) = (node, who) {
-            node.reports_on(who.file.in_force());
-        }
+    pub(crate) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
         if node.is_none() {
             status.set(Status::Ok);
         }
@@ -506,7 +498,7 @@ mod tests {
             thread::sleep(Duration::from_secs(10));
             let _ = commands.send(Command::End);
         });
-        let mut follower = Follower::new(None, &status, None);
+        let mut follower = Follower::new(None, &status);
         follower.news = news;
         Watch {
             hooks: None,

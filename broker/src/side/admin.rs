@@ -1,8 +1,8 @@
 //! The admin listener: which pages there are, and what each of them needs.
 //!
-//! Who gets in is in `access`, and for people's accounts in `accounts`, `account_sessions` and `sign_in`; what holds
-//! for every page in `rules`; how a connection is served in `connections` and `connection_limits`; the forms of
-//! requests and answers in `http`.
+//! Who gets in is in `access` and `tokens`, and for people's accounts in `accounts`, `account_sessions` and `sign_in`;
+//! what holds for every page in `rules`; how a connection is served in `connections` and `connection_limits`; the forms
+//! of requests and answers in `http`.
 
 pub(crate) mod access;
 pub(crate) mod account_sessions;
@@ -12,6 +12,7 @@ pub(crate) mod connections;
 pub(crate) mod http;
 mod rules;
 mod sign_in;
+pub(crate) mod tokens;
 
 use crate::config;
 use crate::providers::Knowledge;
@@ -44,10 +45,12 @@ use tokio::net::TcpListener;
 
 /// Serves `listeners` forever, within the bounds of [`Door`].
 pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, shows: Shows) {
-    let access = Access::new(shows.token.clone(), &shows.settings.admin);
+    let access = Access::new(shows.tokens.clone(), &shows.settings.admin);
+    let tokens = shows.tokens.clone();
+    tokens.map(|tokens| tokio::spawn(tokens.watch()));
     let (visits, lan) = (shows.lan)
         .map(|lan| {
-            let access = LanAccess::new(lan.pairing, shows.token, &shows.settings);
+            let access = LanAccess::new(lan.pairing, shows.tokens, &shows.settings);
             (lan.visits, access)
         })
         .unzip();

@@ -86,7 +86,7 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
     let BackupPage { backups, access } = page;
     let turn = Arc::clone(&backups.turn).try_acquire_owned();
     let turn = turn.map_err(|_| UNDER_WAY)?;
-    let with_key = access.is_borne(&headers);
+    let with_key = access.borne(&headers).is_some();
     let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
     let begun = tokio::task::spawn_blocking(move || -> Result<_, String> {
         let last =
@@ -265,7 +265,7 @@ mod tests {
             log: Arc::default(),
             backup: what,
             settings: Arc::default(),
-            token: None,
+            tokens: None,
             cluster: None,
             nodes: None,
             dev: None,

@@ -12,7 +12,8 @@ pub(crate) mod topics;
 
 use crate::edge::turn::calendar;
 use crate::side::cluster::Agreement;
-use crate::side::shared_state::{Reloads, Shared, StatusBoard};
+use crate::side::read_files::Reloads;
+use crate::side::shared_state::{Shared, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
 use axum::extract::State;
 use axum::routing::get;

@@ -12,9 +12,10 @@
 //! is configured, are never applied to them.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
-use crate::side::admin::access::{Refusal, bears, is_of_another_site, is_page, the_host};
+use crate::side::admin::access::{Refusal, is_of_another_site, is_page, the_host};
 use crate::side::admin::connections::{Seat, Visits};
 use crate::side::admin::http::{Answer, Fault};
+use crate::side::admin::tokens::Tokens;
 use crate::side::shared_state::Shared;
 use crate::{edge::entropy, qr::Qr};
 use aws_lc_rs::digest;
@@ -42,17 +43,17 @@ pub struct Lan {
 #[derive(Clone)]
 pub(crate) struct LanAccess {
     pub(crate) pairing: Pairing,
-    token: Option<Arc<str>>,
+    tokens: Option<Tokens>,
     /// Hosts by which browsers reach the listener.
     hosts: Arc<[String]>,
 }
 
 impl LanAccess {
-    pub(crate) fn new(pairing: Pairing, token: Option<String>, settings: &Settings) -> Self {
+    pub(crate) fn new(pairing: Pairing, tokens: Option<Tokens>, settings: &Settings) -> Self {
         let hosts = settings.dev_hosts.iter().map(|host| host_text(host));
         Self {
             pairing,
-            token: token.map(Arc::from),
+            tokens,
             hosts: hosts.collect(),
         }
     }
@@ -78,8 +79,8 @@ impl LanAccess {
             return Err(Refusal::Origin);
         }
         let bears_token = || {
-            let token = self.token.as_ref();
-            token.is_some_and(|token| bears(headers, token))
+            let tokens = self.tokens.as_ref();
+            tokens.is_some_and(|tokens| tokens.borne(headers).is_some())
         };
         if (reads && is_public(path)) || bears_token() {
             return Ok(());
@@ -347,7 +348,11 @@ mod tests {
     fn access(token: Option<&str>) -> LanAccess {
         let mut settings = Settings::new(Profile::Default, true);
         settings.dev_hosts = vec!["192.168.77.2".into(), "bench.test".into()];
-        LanAccess::new(Pairing::default(), token.map(str::to_owned), &settings)
+        LanAccess::new(
+            Pairing::default(),
+            token.map(|token| Tokens::fixed(&[token])),
+            &settings,
+        )
     }
 
     fn check(access: &LanAccess, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {

@@ -1,8 +1,8 @@
 //! Values shared by threads that are no shards (the main thread, the log thread, the side thread), such as the state of
 //! the process.
 
+use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use strum::{FromRepr, IntoStaticStr, VariantArray};
@@ -70,26 +70,6 @@ struct Board {
     status: AtomicU8,
     readiness: Readiness,
     reloads: Reloads,
-}
-
-/// How reloads of files went, by the subject that they are about. Not part of the status: what is in force serves.
-pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
-
-/// Every subject of reloads: metrics have all of them, also where there is none of a kind.
-pub const RELOADED: [&str; 4] = [
-    "certificate",
-    "credentials file",
-    "files of hooks",
-    "table of accounts",
-];
-
-/// How the reloads of a subject went; moments are milliseconds since 1970 UTC.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reload {
-    /// When its files were last read and put in force.
-    pub succeeded_ms: u64,
-    /// Since when they could not be, and why.
-    pub failed: Option<(u64, Box<str>)>,
 }
 
 impl StatusBoard {

@@ -83,7 +83,7 @@ pub(crate) async fn session(
     let too_large = "the body is too large, or was cut off";
     let body = body.map_err(|rejection| Fault::new(rejection.status(), too_large))?;
     let query = query.unwrap_or_default();
-    let may = account.is_some() || it.access.is_borne(&headers);
+    let may = account.is_some() || it.access.borne(&headers).is_some();
     let answer = give(&it, (seat.remote(), may), &query, &headers, &body).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }

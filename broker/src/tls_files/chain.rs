@@ -2,6 +2,7 @@
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
+use broker_core::settings::Expired;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
@@ -27,8 +28,9 @@ impl Chain {
     /// Reads a file of `[tls] cert`.
     ///
     /// # Errors
-    /// The file is no PEM of certificates, their order is wrong, or one that clients need is not valid at `now`.
-    pub(crate) fn read(path: &Path, now: SystemTime) -> Result<Self, TlsFault> {
+    /// The file is no PEM of certificates, their order is wrong, or one that clients need is not valid at `now`: too
+    /// early, or too late where that is refused.
+    pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
         let parsed = certificates
@@ -44,7 +46,7 @@ impl Chain {
         let linked = linked(&parsed).map_err(refused)?;
         let needed = parsed.iter().enumerate().take(linked);
         let invalid: Vec<_> = needed
-            .filter_map(|(place, certificate)| valid(certificate, place, now).err())
+            .filter_map(|(place, certificate)| valid(certificate, place, now, expired).err())
             .collect();
         if !invalid.is_empty() {
             return Err(refused(invalid.join("; ")));
@@ -131,6 +133,18 @@ impl Chain {
     }
 }
 
+/// The earliest end of the certificates of a PEM text; `None` without one that can be read.
+pub(crate) fn first_end(pem: &[u8]) -> Option<u64> {
+    let certificates = CertificateDer::pem_slice_iter(pem).flatten();
+    certificates.filter_map(|der| not_after(&der)).min()
+}
+
+/// The earliest end of the certificates of a file.
+pub(crate) fn first_end_of(path: &Path) -> Option<u64> {
+    let read = files::read_regular(path, FILE_BYTES_MAX).ok()?;
+    first_end(&read.content)
+}
+
 /// The last second at which a certificate is valid; `None` if it cannot be read.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
@@ -185,8 +199,13 @@ fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) ->
 }
 
 /// # Errors
-/// It is not yet valid, or has expired.
-fn valid(certificate: &X509Certificate<'_>, place: usize, now: SystemTime) -> Result<(), String> {
+/// It is not yet valid, or has expired where that is refused.
+fn valid(
+    certificate: &X509Certificate<'_>,
+    place: usize,
+    now: SystemTime,
+    expired: Expired,
+) -> Result<(), String> {
     let validity = certificate.validity();
     let (from, to) = (
         seconds(validity.not_before.timestamp()),
@@ -203,7 +222,7 @@ fn valid(certificate: &X509Certificate<'_>, place: usize, now: SystemTime) -> Re
             moment(clock)
         ));
     }
-    if clock > to {
+    if clock > to && expired == Expired::Refuse {
         return Err(format!(
             "certificate {number} ({name}) has expired: it ended {}, and this machine's clock says {}: renew it",
             moment(to),

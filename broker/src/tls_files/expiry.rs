@@ -1,8 +1,6 @@
 //! The end of the certificates in use, and the urgency with which the log warns of it.
 
 use codec::calendar::civil;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// The end of the certificate that ends first among those presented.
@@ -10,6 +8,8 @@ use std::time::SystemTime;
 pub struct Expiry {
     not_after: u64,
     whose: String,
+    /// What its end means, in a log line.
+    effect: &'static str,
 }
 
 /// The urgency of an expiry, by the time left.
@@ -24,14 +24,36 @@ pub enum Urgency {
 }
 
 impl Expiry {
+    /// That of a certificate that clients are presented.
     pub(crate) fn new(not_after: u64, whose: String) -> Self {
-        Self { not_after, whose }
+        Self {
+            not_after,
+            whose,
+            effect: "clients refuse it",
+        }
+    }
+
+    /// That of a file by which this process connects to others.
+    pub(crate) fn of_client(not_after: u64, key: &str) -> Self {
+        Self {
+            effect: "connections with it fail",
+            ..Self::new(not_after, key.into())
+        }
     }
 
     /// The last second at which it is valid, in seconds since 1970.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after
+    }
+
+    /// Logs the warning at its level, if there is one.
+    pub(crate) fn log(&self) {
+        match self.notice(SystemTime::now()) {
+            Some((Urgency::Day, text)) => tracing::error!("{text}"),
+            Some((Urgency::Week | Urgency::Month, text)) => tracing::warn!("{text}"),
+            None => {}
+        }
     }
 
     /// Of whose certificate it is, and its moment.
@@ -54,7 +76,7 @@ impl Expiry {
         let Some(left) = self.not_after.checked_sub(now) else {
             return Some((
                 Urgency::Day,
-                format!("the certificate of {whose} expired {end}: clients refuse it"),
+                format!("the certificate of {whose} expired {end}: {}", self.effect),
             ));
         };
         let urgency = match left / DAY {
@@ -69,24 +91,6 @@ impl Expiry {
             left / DAY
         );
         Some((urgency, text))
-    }
-}
-
-/// The end of what is presented, shared between the main thread, which sets it, and the side thread, which shows it as
-/// `heliograph_tls_not_after_seconds`. One per process.
-#[derive(Clone, Debug, Default)]
-pub struct NotAfter(Arc<AtomicU64>);
-
-impl NotAfter {
-    /// Sets it, in seconds since 1970.
-    pub fn set(&self, seconds: u64) {
-        self.0.store(seconds, Ordering::Relaxed);
-    }
-
-    /// In seconds since 1970; 0 without a TLS listener.
-    #[must_use]
-    pub fn seconds(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -137,13 +141,10 @@ mod tests {
             at(-1).unwrap().1,
             "the certificate of signaling.example expired 2026-11-20 12:00:00 UTC: clients refuse it"
         );
-    }
-
-    #[test]
-    fn what_is_set_is_shown() {
-        let cell = NotAfter::default();
-        assert_eq!(cell.seconds(), 0);
-        cell.clone().set(5);
-        assert_eq!(cell.seconds(), 5);
+        let client = Expiry::of_client(0, "cluster.etcd_cert");
+        assert_eq!(
+            client.notice(SystemTime::now()).unwrap().1,
+            "the certificate of cluster.etcd_cert expired 1970-01-01 00:00:00 UTC: connections with it fail"
+        );
     }
 }

@@ -68,6 +68,7 @@ impl Case {
             cert: vec![self.0.join("cert.pem")],
             key: vec![self.0.join("key.pem")],
             client_ca,
+            expired: Expired::Refuse,
         }
     }
 
@@ -206,6 +207,38 @@ fn the_clock_decides_what_is_valid() {
 }
 
 #[test]
+fn an_expired_certificate_is_served_unless_a_valid_one_is_in_force() {
+    let case = Case::new();
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let (from, to) = (1_700_000_000, 1_700_086_400);
+    let own = make_valid("own", None, at(from), at(to));
+    let other = make_valid("other", None, at(from), at(to + 10));
+    let files = TlsFiles {
+        expired: Expired::Serve,
+        ..case.files(&own.cert, &own.key, Some(&other.cert))
+    };
+    let mut loader = TlsLoader::new(files.clone()).unwrap();
+    let presented = loader.load(at(to + 1)).unwrap();
+    let ends = [("listener", to), ("authority", to + 10)];
+    assert_eq!(presented.ends, ends);
+    let notice = presented.expiries[0].notice(at(to + 1)).unwrap();
+    assert_eq!(notice.0, Urgency::Day);
+    assert!(notice.1.contains("of own expired"), "{}", notice.1);
+    // Every other fault is one.
+    case.files(&own.cert, &other.key, None);
+    let mixed = loader.load(at(to + 1)).unwrap_err();
+    assert!(mixed.contains("it is the key of another one"), "{mixed}");
+    assert!(TlsLoader::new(files).unwrap().load(at(from - 1)).is_err());
+    // A valid one stays in force until its end.
+    case.files(&other.cert, &other.key, None);
+    loader.load(at(to + 1)).unwrap();
+    case.files(&own.cert, &own.key, None);
+    let late = loader.load(at(to + 10)).unwrap_err();
+    assert!(late.contains("has expired"), "{late}");
+    loader.load(at(to + 11)).unwrap();
+}
+
+#[test]
 fn what_is_no_pem_is_named_for_what_it_is() {
     let case = Case::new();
     let own = make("own", None);
@@ -329,7 +362,7 @@ fn two_certificates_are_of_different_kinds_of_keys() {
         };
         files.cert.push(place("cert2.pem", cert));
         files.key.push(place("key2.pem", key));
-        let told = check(&files, now);
+        let told = check(&files, now, Expired::Refuse);
         let loaded = TlsLoader::new(files).unwrap().load(now);
         let loaded = loaded.map_err(|text| text.replace(&format!("{}/", case.0.display()), ""));
         (loaded, told)

@@ -140,11 +140,14 @@ fn fixtures() -> Directory {
     for (name, text) in [
         ("empty", ""),
         ("file", "text\n"),
-        ("good.token", "token-with-enough-letters\n"),
+        (
+            "good.token",
+            "token-with-enough-letters\nand-another-line-too\n",
+        ),
         ("short.token", "short\n"),
         (
-            "two.token",
-            "token-with-enough-letters\nand-another-line-too\n",
+            "many.token",
+            "token-with-enough-letters\nand-another-line-too\nand-one-line-too-many\n",
         ),
         ("turn.secret", "secret\n"),
         ("good.secret", SECRET),

@@ -3,6 +3,7 @@
 mod cluster_files;
 mod faults;
 mod help;
+mod read_files;
 mod sample;
 
 use broker::config::{Arguments, Command, ConfigError, Cpus, ServeFlags, load_text, summary};

@@ -174,6 +174,12 @@ pub const KEYS: &[Key] = &[
             set: |s, path| s.tls.get_or_insert_default().client_ca = Some(path),
         })
         .doc("clients must then present a certificate of one of these authorities"),
+    Key::new("tls.expired", Kind::Text {
+            get: |s| Some(s.tls.as_ref()?.expired.to_string()),
+            set: |s, text| { s.tls.get_or_insert_default().expired = value::word(text)?; Ok(()) },
+        })
+        .doc("\"serve\" or \"refuse\"; default: \"serve\". A certificate that has expired is presented with an ERROR \
+              in the log, or refused. check-config and doctor fail either way"),
 
     Key::new("admin.listen", Kind::Text {
             get: |s| Some(s.admin.listen.map_or_else(|| "off".into(), |addr| addr.to_string())),
@@ -183,8 +189,8 @@ pub const KEYS: &[Key] = &[
         .doc("ADDR:PORT or \"off\": /live /ready /metrics /config /channels")
         .flag(flag("--admin", "ADDR:PORT", "Where operators connect: ADDR:PORT or off")),
     Key::new("admin.token_file", path!(admin.token_file))
-        .doc("one line; requests then need `Authorization: Bearer <token>`, except for /live, /ready and files of \
-              pages. Required off loopback and with origins"),
+        .doc("one line, or two while it is replaced; requests then need `Authorization: Bearer <token>`, except for \
+              /live, /ready and files of pages. Required off loopback and with origins"),
     Key::new("admin.metrics_open", Kind::Switch(field!(admin.metrics_open))).default("false")
         .doc("true serves /metrics without the token, to all who reach the listener"),
     Key::new("admin.origins", list!("origins", admin.origins, value::origin, may_be_empty: true)).default("")

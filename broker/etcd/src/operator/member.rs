@@ -137,7 +137,7 @@ async fn metrics(options: &Options, uri: &Uri) -> io::Result<String> {
     let stream = TcpStream::connect((bare.as_str(), uri.port_u16().unwrap_or(2379))).await?;
     // The answer of HTTP/1.0 ends with the connection.
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
-    match (uri.scheme_str(), &options.tls) {
+    match (uri.scheme_str(), &options.in_force().await.tls) {
         (Some("https"), Some(tls)) => {
             let mut config = (**tls).clone();
             config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -72,13 +72,17 @@ pub(crate) enum Failure {
 }
 
 /// The connector's error when the channel wants a second connection: the first has ended, and the call that wants
-/// another was not sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spent;
+/// another was not sent. With the reason for that end, where one is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Spent(pub(crate) Option<Box<str>>);
 
 impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection has ended")
+        f.write_str("the connection has ended")?;
+        match &self.0 {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -95,8 +99,8 @@ impl Failure {
     /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
     /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.
     pub(crate) fn of(status: &Status) -> Self {
-        if is_caused_by_spent(status) {
-            return Self::NotSent(Spent.to_string().into());
+        if let Some(spent) = spent(status) {
+            return Self::NotSent(spent.to_string().into());
         }
         let is_of_etcd = status.message().starts_with("etcdserver: ");
         let text = if is_of_etcd {
@@ -158,18 +162,20 @@ fn broken(status: &Status) -> Box<str> {
     }
 }
 
-fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {
+/// The end of the connection that caused an error, if one did.
+fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     let mut next = Some(error);
     while let Some(error) = next {
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
-        if error.is::<Spent>() || inner.is_some_and(|inner| inner.is::<Spent>()) {
-            return true;
+        let inner = inner.and_then(|inner| inner.downcast_ref());
+        if let Some(spent) = error.downcast_ref().or(inner) {
+            return Some(spent);
         }
         next = error.source();
     }
-    false
+    None
 }
 
 // The records of one slot, a page at a time, all of one revision.

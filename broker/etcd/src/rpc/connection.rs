@@ -21,12 +21,12 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -173,6 +173,7 @@ impl Link {
 
 /// Connects to one member.
 pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, Box<str>> {
+    let options = options.in_force().await;
     let endpoint = options
         .endpoints
         .get(member)
@@ -195,6 +196,7 @@ pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, B
         .connect_with_connector(Dial {
             tls,
             is_spent: Arc::default(),
+            fault: Arc::default(),
         })
         .await
         .map_err(|error| chain(&error))?;
@@ -213,15 +215,93 @@ pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, B
 struct Dial {
     tls: Option<TlsConnector>,
     is_spent: Arc<AtomicBool>,
+    fault: Fault,
 }
+
+/// Why a connection ended, once it did: such as the alert by which a member refuses the client's certificate, which
+/// comes after the handshake.
+type Fault = Arc<OnceLock<Box<str>>>;
 
 /// A connection that HTTP/2 runs on: TCP, or TLS over it.
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
+/// A connection that notes why it ended.
+struct Noted {
+    stream: Box<dyn ByteStream>,
+    fault: Fault,
+}
+
+impl Noted {
+    /// Writes. Where that fails, the other end may have said why before, so its last bytes are awaited first: a socket
+    /// that its peer has closed can be read, to its end at least.
+    fn write<T>(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut dyn ByteStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let written = write(Pin::new(&mut *self.stream), context);
+        if let Poll::Ready(Err(error)) = &written {
+            let mut last = [0; 64];
+            let mut last = ReadBuf::new(&mut last);
+            if self.as_mut().poll_read(context, &mut last).is_pending() {
+                return Poll::Pending;
+            }
+            self.fault.get_or_init(|| error.to_string().into());
+        }
+        written
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, to);
+        if let Poll::Ready(Err(error)) = &read {
+            self.fault.get_or_init(|| error.to_string().into());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.write(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.write(context, |to, context| {
+            to.poll_write_vectored(context, bytes)
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write(context, |stream, context| stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write(context, |stream, context| stream.poll_shutdown(context))
+    }
+}
+
 impl Service<Uri> for Dial {
-    type Response = TokioIo<Box<dyn ByteStream>>;
+    type Response = TokioIo<Noted>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -230,9 +310,10 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let tls = self.tls.clone();
+        let (tls, fault) = (self.tls.clone(), Arc::clone(&self.fault));
         if self.is_spent.swap(true, Ordering::Relaxed) {
-            return Box::pin(async { Err(io::Error::other(Spent)) });
+            let spent = Spent(fault.get().cloned());
+            return Box::pin(async { Err(io::Error::other(spent)) });
         }
         Box::pin(async move {
             let host = uri.host().unwrap_or_default();
@@ -259,7 +340,7 @@ impl Service<Uri> for Dial {
                     Box::new(tls.connect(name, stream).await?)
                 }
             };
-            Ok(TokioIo::new(stream))
+            Ok(TokioIo::new(Noted { stream, fault }))
         })
     }
 }

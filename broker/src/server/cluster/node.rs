@@ -10,7 +10,7 @@
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
-use crate::etcd_options::{self, EtcdFault};
+use crate::etcd_options::{self, EtcdFiles};
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
 use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards, Tallies};
 use crate::server::{cluster::EtcdPart, random::seeds};
@@ -24,8 +24,8 @@ use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
 use broker_core::{id::ShardId, placement::Placement, readiness::Readiness, registry::Store};
 use broker_etcd::{
-    Config, Driver, Handle, InnerAddress, Inspection, Name, NodeState, Options, PeerCounts,
-    PeerListener, TcpPeers,
+    Config, Driver, Handle, InnerAddress, Inspection, Name, NodeState, PeerCounts, PeerListener,
+    TcpPeers,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mailbox::Mailbox;
@@ -41,6 +41,7 @@ pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
 /// The running node. Dropped, it ends as if its process were killed.
 pub(crate) struct Node {
+    files: EtcdFiles,
     handle: Handle,
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
@@ -73,6 +74,9 @@ impl Node {
             .listen
             .ok_or_else(|| fatal(&"cluster.listen is not set"))?;
         let carrier = carrier(settings, part)?;
+        // They were right when they were checked.
+        let files = EtcdFiles::open(&settings.cluster.etcd)
+            .map_err(|faults| Failure::Configuration(etcd_options::told(&faults)))?;
         let config = Config {
             cluster: part.name.as_str().into(),
             node: part.node.as_str().into(),
@@ -83,7 +87,7 @@ impl Node {
             peers: settings.cluster.advertised(carrier.address()).into(),
             directory: data_dir.path().into(),
             proofs: part.secret.proof_keys(&part.name),
-            etcd: options(settings)?,
+            etcd: files.options(),
             etcd_quota_bytes: settings.cluster.etcd_quota_bytes as u64,
             lease_ms: settings.cluster.lease_ms,
             presence: epoch,
@@ -124,6 +128,7 @@ impl Node {
         let inquiries = Inquiries::new(&desk, shared, others, paths);
         inquire(inquiries, asked).map_err(|error| fatal(&error))?;
         Ok(Self {
+            files,
             handle,
             desk,
             map: Arc::clone(map),
@@ -134,6 +139,11 @@ impl Node {
             counts,
             pages: pages(&part.node, asking, asked_paths, Arc::clone(map)),
         })
+    }
+
+    /// The files by which etcd is reached.
+    pub(crate) fn files(&self) -> &EtcdFiles {
+        &self.files
     }
 
     /// The registry's end of one shard.
@@ -270,16 +280,6 @@ fn pages(
 fn first_number() -> Result<u64, Failure> {
     let [number, ..] = seeds()?;
     Ok(number)
-}
-
-/// The options of the connection to etcd, from files that were right when they were checked.
-fn options(settings: &Settings) -> Result<Options, Failure> {
-    etcd_options::options(&settings.cluster.etcd).map_err(|faults| {
-        let fault =
-            |fault: &EtcdFault| format!("{} = {}: {}", fault.key, fault.path.display(), fault.rule);
-        let faults: Vec<String> = faults.iter().map(fault).collect();
-        Failure::Configuration(faults.join("\n"))
-    })
 }
 
 /// Converts an inspection to the view that the admin listener shows.

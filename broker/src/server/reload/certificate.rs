@@ -7,7 +7,7 @@ use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::server::mailboxes::post_to_all;
 use crate::server::reload::{Subject, stamps};
 use crate::side::Shared;
-use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
+use crate::tls_files::{Expiry, Presented, TlsLoader};
 use crate::{data_dir::DataDir, edge::Post, failure::Failure, files::Stamp};
 use broker_core::settings::{Scheme, Settings, TlsFiles};
 use broker_core::shard::Shard;
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
-    not_after: NotAfter,
+    ends: Vec<(&'static str, u64)>,
     /// Of the shards, which get each new one.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
@@ -53,7 +53,6 @@ impl Certificate {
         settings: &Settings,
         data_dir: &DataDir,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-        not_after: &NotAfter,
         ticket_keys: Option<Vec<Zeroizing<[u8; 32]>>>,
     ) -> Result<Option<InitialCertificate>, Failure> {
         if settings.port(Scheme::Https).is_none() {
@@ -69,7 +68,7 @@ impl Certificate {
         let mut certificate = Self {
             loader: loader.clone(),
             expiries: Vec::new(),
-            not_after: not_after.clone(),
+            ends: Vec::new(),
             mailboxes: Arc::clone(mailboxes),
         };
         certificate.note(&presented);
@@ -89,7 +88,7 @@ impl Certificate {
         for warning in &presented.warnings {
             tracing::warn!("{warning}");
         }
-        self.not_after.set(presented.not_after());
+        self.ends.clone_from(&presented.ends);
         self.expiries.clone_from(&presented.expiries);
         self.remind();
     }
@@ -116,14 +115,12 @@ impl Subject for Certificate {
         Ok(())
     }
 
+    fn ends(&self) -> Vec<(&'static str, u64)> {
+        self.ends.clone()
+    }
+
     fn remind(&self) {
-        for expiry in &self.expiries {
-            match expiry.notice(SystemTime::now()) {
-                Some((Urgency::Day, text)) => tracing::error!("{text}"),
-                Some((Urgency::Week | Urgency::Month, text)) => tracing::warn!("{text}"),
-                None => {}
-            }
-        }
+        self.expiries.iter().for_each(Expiry::log);
     }
 }
 

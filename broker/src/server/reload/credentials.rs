@@ -5,8 +5,10 @@ use crate::config::{Loaded, load_credentials};
 use crate::providers::{self, Fetcher};
 use crate::server::{mailboxes::post_to_all, reload::Subject};
 use crate::side::{InForce, Shows};
+use crate::tls_files::first_end;
 use crate::{devices::Devices, edge::Post, failure::Failure, files::Stamp};
 use broker_core::auth::Credentials;
+use broker_core::auth::provider::{Discovery, KeySource, Provider};
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Letter, Shard};
 use mailbox::Mailbox;
@@ -123,6 +125,22 @@ impl Subject for CredentialsFile {
 
     fn files(&self) -> Vec<PathBuf> {
         self.files.clone()
+    }
+
+    fn ends(&self) -> Vec<(&'static str, u64)> {
+        let in_force = || self.in_force.last().into_iter();
+        let things = in_force().filter_map(|credentials| credentials.things());
+        let authorities = things.flat_map(|things| &things.authorities);
+        let providers = in_force().flat_map(|credentials| credentials.providers());
+        let of_provider = |provider: &Arc<Provider>| match &provider.keys {
+            KeySource::Discovery(Discovery { ca: Some(ca), .. }) => first_end(ca),
+            KeySource::Discovery(_) | KeySource::File(_) => None,
+        };
+        let providers = providers.filter_map(of_provider);
+        let authorities = authorities.map(|authority| ("authority", authority.ends_s));
+        authorities
+            .chain(providers.map(|end| ("oidc", end)))
+            .collect()
     }
 
     fn remind(&self) {

@@ -5,6 +5,7 @@ use crate::hooks::{self, Courier, Hooks, Order};
 use crate::server::random::seeds;
 use crate::server::reload::{Reloader, Subject, stamps};
 use crate::side::{Shows, Teller};
+use crate::tls_files::first_end_of;
 use crate::{failure::Failure, files::Stamp};
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::settings::Settings;
@@ -88,5 +89,12 @@ impl Subject for HookFiles {
     fn reload(&mut self) -> Result<(), String> {
         self.hooks.order(Order::Clients(clients(&self.settings)?));
         Ok(())
+    }
+
+    fn ends(&self) -> Vec<(&'static str, u64)> {
+        let hooks = self.settings.hooks.iter();
+        let files = hooks.flat_map(|hook| hook.client.iter().map(|(cert, _)| cert).chain(&hook.ca));
+        let ends = files.filter_map(|file| first_end_of(file));
+        ends.map(|end| ("hook", end)).collect()
     }
 }

@@ -8,8 +8,9 @@
 //! ```
 //! The address that a request came to says nothing: behind a proxy everybody comes from loopback.
 
+use crate::files::Token;
 use crate::side::admin::http::Fault;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
+use crate::side::admin::tokens::Tokens;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use broker_core::settings;
@@ -17,10 +18,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The rules of one listener.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// Wanted of every request for what is not public.
-    token: Option<Arc<str>>,
+    /// One is wanted of every request for what is not public.
+    tokens: Option<Tokens>,
     /// `/metrics` is public.
     metrics_open: bool,
     /// Origins of pages beside the listener's own: what browsers see of it behind a proxy.
@@ -69,10 +70,10 @@ impl Refusal {
 }
 
 impl Access {
-    /// The rules of a listener with this token, if any.
-    pub(crate) fn new(token: Option<String>, settings: &settings::Admin) -> Self {
+    /// The rules of a listener with these tokens, if any.
+    pub(crate) fn new(tokens: Option<Tokens>, settings: &settings::Admin) -> Self {
         Self {
-            token: token.map(Arc::from),
+            tokens,
             metrics_open: settings.metrics_open,
             origins: settings.origins.as_slice().into(),
             accounts: settings.oidc.is_some(),
@@ -81,13 +82,13 @@ impl Access {
 
     /// Whether requests need a token.
     pub(crate) fn wants_token(&self) -> bool {
-        self.token.is_some()
+        self.tokens.is_some()
     }
 
-    /// Whether there is a token and the request has it.
-    pub(crate) fn is_borne(&self, headers: &HeaderMap) -> bool {
-        let token = self.token.as_deref();
-        token.is_some_and(|token| bears(headers, token))
+    /// The tokens, and the one that the request has.
+    pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<(&Tokens, Token)> {
+        let tokens = self.tokens.as_ref()?;
+        Some((tokens, tokens.borne(headers)?))
     }
 
     /// Whether a request may be answered.
@@ -102,14 +103,14 @@ impl Access {
         if !self.is_of_our_origin(headers) || is_of_another_site(headers, visit) {
             return Err(Refusal::Origin);
         }
-        match &self.token {
+        match &self.tokens {
             None if !self.is_our_name(headers) => Err(Refusal::Host),
             None => Ok(()),
             Some(_) if reads && (is_public(path) || (self.metrics_open && path == METRICS)) => {
                 Ok(())
             }
             Some(_) if reads && self.accounts && is_of_accounts(path) => Ok(()),
-            Some(token) if bears(headers, token) => Ok(()),
+            Some(tokens) if tokens.borne(headers).is_some() => Ok(()),
             Some(_) => Err(Refusal::Token),
         }
     }
@@ -142,15 +143,6 @@ impl Access {
 pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
-}
-
-/// Whether `Authorization` has the token.
-pub(crate) fn bears(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .map_or(&b""[..], |value| value.as_bytes());
-    let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
-    verify_slices_are_equal(given, token.as_bytes()).is_ok()
 }
 
 /// Whether a browser says that a page of another site caused the request; a visit to one of our pages is not meant.
@@ -210,7 +202,7 @@ mod tests {
             origins: origins.collect(),
             ..settings::Admin::default()
         };
-        Access::new(token.map(str::to_owned), &settings)
+        Access::new(token.map(|token| Tokens::fixed(&[token])), &settings)
     }
 
     fn check(access: &Access, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {

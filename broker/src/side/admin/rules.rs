@@ -64,7 +64,12 @@ async fn authorise(
         Some(_) | None => rules.access.check(method, path, request.headers()),
     };
     let Err(mut refusal) = refusal else {
-        return next.run(request).await;
+        let borne = rules.access.borne(request.headers());
+        let response = next.run(request).await;
+        if let Some(((tokens, token), stream)) = borne.zip(seat.stream()) {
+            tokens.hold(token, stream);
+        }
+        return response;
     };
     if let Some(accounts) = rules.accounts.as_ref().filter(|_| !seat.is_of_lan())
         && refusal == Refusal::Token

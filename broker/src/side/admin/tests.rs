@@ -64,7 +64,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         tries: Tries::default(),
         in_force: None,
         imports: None,
-        token: token.map(str::to_owned),
+        tokens: token.map(|token| crate::side::Tokens::fixed(&[token])),
         lan: None,
         cluster: None,
         nodes: None,

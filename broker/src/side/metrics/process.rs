@@ -4,7 +4,8 @@ use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::metrics::exposition::{Row, Samples, counter, gauge, labelled};
 use crate::side::metrics::integrations::AuthoritiesReport;
 use crate::side::process::{cpu_time, open_files_max};
-use crate::side::shared_state::{RELOADED, Reload, Status};
+use crate::side::read_files::{Reload, reloaded};
+use crate::side::shared_state::Status;
 use crate::{hooks::HooksReport, providers::ProvidersReport, version::COMMIT_LABEL};
 use std::collections::BTreeMap;
 use strum::VariantArray;
@@ -12,8 +13,6 @@ use strum::VariantArray;
 /// The figures of the process as a whole, for a report.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessState {
-    /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
-    pub tls_not_after: u64,
     /// Lines and entries that found the log's queue full.
     pub log_dropped: u64,
     /// The name of the profile that limits come from.
@@ -139,10 +138,20 @@ pub(crate) const OF_CLUSTER: &[Row<ProcessState>] = &[
 impl ProcessState {
     fn of_reloads(&self, figure: impl Fn(&Reload) -> u64, to: &mut Samples<'_>) {
         let none = Reload::default();
-        for what in RELOADED {
+        for what in reloaded() {
             let reload = self.reloads.get(what).unwrap_or(&none);
             to.labelled([("what", what)], figure(reload));
         }
+    }
+
+    /// By what certificates are for, the first end.
+    fn certificate_ends(&self) -> BTreeMap<&'static str, u64> {
+        let mut ends = BTreeMap::new();
+        for (of, seconds) in self.reloads.values().flat_map(|reload| &reload.ends) {
+            let first = ends.entry(*of).or_insert(*seconds);
+            *first = (*first).min(*seconds);
+        }
+        ends
     }
 
     fn of_cluster(&self, figure: impl Fn(&ClusterView) -> u64) -> u64 {
@@ -161,7 +170,21 @@ pub(crate) const METRICS: &[Row<ProcessState>] = &[
     gauge(
         "heliograph_tls_not_after_seconds",
         "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
-        |it, to| to.one(it.tls_not_after),
+        |it, to| {
+            let ends = it.certificate_ends();
+            let presented = ["listener", "listener_rsa"].map(|of| ends.get(of).copied());
+            to.one(presented.into_iter().flatten().min().unwrap_or(0));
+        },
+    ),
+    gauge(
+        "heliograph_certificate_not_after_seconds",
+        "When the first certificate of a kind ends, in seconds since 1970: those of listeners, of the connections to \
+               etcd, OpenID providers and hooks, and of authorities of clients and devices",
+        |it, to| {
+            for (of, seconds) in it.certificate_ends() {
+                to.labelled([("of", of)], seconds);
+            }
+        },
     ),
     counter(
         "heliograph_log_dropped_total",

@@ -4,6 +4,7 @@ use super::*;
 use crate::edge::EdgeCounts;
 use crate::side::metrics::exposition::Kind;
 use crate::side::metrics::{edge, process, signaling};
+use crate::side::read_files::Reload;
 use crate::side::shared_state::Status;
 use broker_core::cluster::link::{Death, LinkFigures, LinkTable, PeerLinks};
 use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
@@ -17,11 +18,22 @@ fn report() -> Report {
         edge: EdgeCounts::default(),
         links: LinkTable::new(),
     };
+    let of = |ends: &[(&'static str, u64)]| Reload {
+        ends: ends.to_vec(),
+        ..Reload::default()
+    };
+    let listeners = of(&[
+        ("listener", 1_800_000_005),
+        ("listener_rsa", 1_800_000_000),
+        ("authority", 7),
+        ("authority", 6),
+    ]);
+    let etcd = of(&[("etcd", 9)]);
     Report {
         shards: vec![scraped(0), scraped(1)],
         busy_ratios: vec![0.25, 0.0],
         process: ProcessState {
-            tls_not_after: 1_800_000_000,
+            reloads: [("certificate", listeners), ("files of etcd", etcd)].into(),
             profile: "strict",
             engine: "epoll",
             started: 1_700_000_000,
@@ -83,6 +95,10 @@ fn every_series_exists_at_zero() {
         "heliograph_connections_cut_total{reason=\"evicted\"} 0",
         "heliograph_shard_busy_ratio{shard=\"0\"} 0.25",
         "heliograph_tls_not_after_seconds 1800000000",
+        "heliograph_certificate_not_after_seconds{of=\"listener\"} 1800000005",
+        "heliograph_certificate_not_after_seconds{of=\"listener_rsa\"} 1800000000",
+        "heliograph_certificate_not_after_seconds{of=\"authority\"} 6",
+        "heliograph_certificate_not_after_seconds{of=\"etcd\"} 9",
         "heliograph_status{status=\"draining\"} 1",
         "heliograph_status{status=\"starting\"} 0",
         "heliograph_status{status=\"ok\"} 0",

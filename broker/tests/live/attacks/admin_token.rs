@@ -1,11 +1,16 @@
 //! The token of the admin listener: asked for on every address, by whom it is brought, and what is shown without it.
 
+use crate::accounts::browser::read_to_end;
 use crate::http::{Answer, admin, exchange, get, get_with};
+use crate::peer::tcp;
 use crate::process::{Broker, command, fresh_directory};
 use std::fs;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
+use testkit::until;
 
 const TOKEN: &str = "a-token-of-32-characters-or-more";
 const BEARER: &str = "Authorization: Bearer a-token-of-32-characters-or-more\r\n";
@@ -120,6 +125,77 @@ fn a_configured_token_is_asked_for_on_loopback_too() {
     assert_eq!(get_with(to, "/config", BEARER).status, 200);
     // A stream is refused before it begins.
     assert_eq!(get(to, "/events?topics=log").status, 401);
+}
+
+/// Two lines are a rotation: both let in until one is taken out, and with it go the streams that it opened.
+#[test]
+fn a_token_is_replaced_while_the_broker_runs() {
+    const NEXT: &str = "the-next-token-of-32-characters-";
+    let guarded = Guarded::start("");
+    let to = guarded.broker.admin;
+    let lets_in = |token: &str| {
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        get_with(to, "/config", &bearer).status == 200
+    };
+    let stream = |token: &str| {
+        let mut stream = tcp(to);
+        let request = format!(
+            "GET /events?topics=overview HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).expect("a status line");
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        stream
+    };
+    let reload_ok = |token: &str| {
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        let text = get_with(to, "/metrics", &bearer).text();
+        text.contains("heliograph_reload_ok{what=\"admin token\"} 1\n")
+    };
+    assert!(lets_in(TOKEN) && !lets_in(NEXT) && reload_ok(TOKEN));
+    let former = stream(TOKEN);
+    fs::write(&guarded.token, format!("{NEXT}\n{TOKEN}\n")).expect("written");
+    until("both", || (lets_in(TOKEN) && lets_in(NEXT)).then_some(()));
+    let kept = stream(NEXT);
+    // A file that cannot be one changes nothing.
+    fs::write(&guarded.token, format!("{NEXT}\n\n{TOKEN}\n")).expect("written");
+    guarded.broker.logged(
+        &[
+            "the admin token stays as it was",
+            "or two while it is replaced",
+        ],
+        1,
+    );
+    assert!(lets_in(TOKEN) && lets_in(NEXT) && !reload_ok(NEXT));
+    let log = guarded.broker.log();
+    assert!(!log.contains(TOKEN) && !log.contains(NEXT), "{log}");
+    fs::write(&guarded.token, NEXT).expect("written");
+    guarded.broker.signal("HUP");
+    until("the next one alone", || (!lets_in(TOKEN)).then_some(()));
+    assert!(lets_in(NEXT) && reload_ok(NEXT));
+    read_to_end(former);
+    kept.set_read_timeout(Some(Duration::from_secs(3)))
+        .expect("a socket");
+    (&kept).read_exact(&mut [0; 64]).expect("it goes on");
+    // Commands bring the first line.
+    fs::write(&guarded.token, format!("{TOKEN}\n{NEXT}\n")).expect("written");
+    until("both again", || lets_in(TOKEN).then_some(()));
+    let token = guarded.token.to_str().expect("UTF-8");
+    let (code, text) = guarded.asked_by(
+        &[
+            "why",
+            "--admin",
+            &format!("http://{to}"),
+            "--token-file",
+            token,
+        ],
+        None,
+    );
+    assert!(
+        code == Some(1) && text.starts_with("no such refusal"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -12,10 +12,11 @@
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 //! * [`waits`]: requests whose owner is away for a moment, or for longer, and many of them.
 //! * [`parcels`]: more waiting messages in a slot than go to its next owner at once.
-//! * [`capacity`]: etcd that is nearly full.
+//! * [`capacity`]: etcd that is nearly full; [`certificates`]: client certificates that end.
 //! * [`quotas`]: what an account may have and ask for on all nodes; [`signed`]: nodes that check signatures.
 
 mod capacity;
+mod certificates;
 mod disconnect;
 mod forgets;
 mod front;

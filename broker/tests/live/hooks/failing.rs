@@ -164,3 +164,18 @@ fn a_receiver_that_is_gone_gets_nothing_until_a_reload() {
     let _viewer = Peer::viewer(&broker, &arn("cam-1"), "v1");
     receiver.next("channel.presence");
 }
+
+#[test]
+fn files_of_hooks_that_are_broken_leave_the_former_in_force() {
+    let receiver = Receiver::start(ok);
+    let broker = broker(&receiver, BOTH, 1);
+    receiver.next("node.started");
+    let config = get(broker.admin, "/config").json();
+    let secret = config["hook"][0]["secret_file"].as_str().expect("a path");
+    std::fs::write(secret, "no secret\n").expect("our file");
+    broker.logged(&["the files of hooks stays as it was"], 1);
+    let refused = "heliograph_reload_ok{what=\"files of hooks\"}";
+    assert_eq!(broker.scrape().sum(refused), 0.0);
+    let _master = Peer::master(&broker, &arn("cam-1"));
+    receiver.next("channel.presence");
+}

@@ -24,7 +24,7 @@ fn the_command_tells_what_the_receiver_did() {
     let plain = Receiver::start(ok);
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
-    // No broker starts with a certificate that has expired: this one does while it runs.
+    // This one ends while the broker runs.
     let end = now + Duration::from_secs(10);
     let old = Identity::valid("localhost", now - 9 * day, end);
     let expired = old.serve(1, "");

@@ -1,6 +1,6 @@
 //! TLS as clients see it: versions, resumption, client certificates, bounds; and certificates of the operator.
 
-use crate::http::Connection;
+use crate::http::{Connection, call};
 use crate::peer::tcp;
 use crate::process::{Broker, fresh_directory, run_to_end};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -10,12 +10,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{
     ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned, version,
 };
+use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use testkit::until;
 
 #[test]
 fn sessions_are_resumed_on_any_shard_under_both_versions() {
@@ -199,7 +201,6 @@ fn a_start_with_files_that_cannot_work_is_refused() {
     let (own, other) = (Identity::new("localhost"), Identity::new("localhost"));
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
-    let expired = Identity::valid("localhost", now - 2 * day, now - day);
     let early = Identity::valid("localhost", now + day, now + 2 * day);
     let start = |cert: &Path, key: &Path| {
         let arguments = [
@@ -219,7 +220,6 @@ fn a_start_with_files_that_cannot_work_is_refused() {
     for (text, said) in [
         (start(&own.cert, &other.key), "it is the key of another one"),
         (start(&own.key, &own.cert), "are cert and key swapped?"),
-        (start(&expired.cert, &expired.key), "has expired: it ended "),
         (
             start(&early.cert, &early.key),
             "is not yet valid: it begins ",
@@ -229,21 +229,79 @@ fn a_start_with_files_that_cannot_work_is_refused() {
     }
 }
 
+/// A crash on the day after the end is no outage of everything: it takes what it finds, and says so.
+#[test]
+fn an_expired_certificate_is_served_unless_that_is_refused() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    let (expired, next) = (
+        Identity::valid("localhost", now - 2 * day, now - day),
+        Identity::new("localhost"),
+    );
+    let files = format!(
+        "auth = 'none'\ndata_dir = ':memory:'\nlisten = ['https://127.0.0.1:0']\n[tls]\ncert = {:?}\nkey = {:?}\n",
+        expired.cert, expired.key
+    );
+    let config = expired.cert.with_file_name("b.toml");
+    let path = config.to_str().expect("UTF-8");
+    for (more, command) in [
+        ("expired = 'refuse'\n", &["serve", "--config", path][..]),
+        ("expired = 'refuse'\n", &["check-config", path]),
+        ("", &["check-config", path]),
+    ] {
+        fs::write(&config, format!("{files}{more}")).expect("written");
+        let (code, text) = run_to_end(command);
+        assert_eq!(code, Some(2), "{command:?} {more}: {text}");
+        assert!(
+            text.contains("has expired: it ended "),
+            "{command:?} {more}: {text}"
+        );
+    }
+
+    let broker = expired.serve(1, "");
+    broker.logged(&["ERROR", "expired", "clients refuse it"], 1);
+    let end = |broker: &Broker| {
+        broker
+            .scrape()
+            .sum("heliograph_certificate_not_after_seconds{of=\"listener\"}")
+    };
+    assert_eq!(end(&broker), seconds(now - day));
+    let refused = ask(&broker, &expired.client(BOTH, None)).expect_err("it checks");
+    assert!(
+        refused.contains("Expired") || refused.contains("expired"),
+        "{refused}"
+    );
+    assert!(call(broker.plain, "/listSignalingChannels", &json!({})).status == 200);
+    let former = [&expired.cert, &expired.key].map(|path| fs::read(path).expect("a file"));
+    expired.become_another(&next);
+    let client = next.client(BOTH, None);
+    until("the next certificate", || ask(&broker, &client).ok());
+    // Back to the expired one: a valid one is worth more.
+    fs::write(&expired.cert, &former[0]).expect("written");
+    fs::write(&expired.key, &former[1]).expect("written");
+    broker.logged(&["the certificate stays as it was", "has expired"], 1);
+    assert!(ask(&broker, &client).is_ok());
+    assert!(end(&broker) > seconds(now));
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970");
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+    let seconds = since.as_secs() as f64;
+    seconds
+}
+
 #[test]
 fn the_end_of_a_certificate_is_shown_and_logged_in_time() {
     let now = SystemTime::now();
     let end = now + Duration::from_secs(3 * 24 * 60 * 60 + 60);
     let identity = Identity::valid("localhost", now - Duration::from_secs(60), end);
     let broker = identity.serve(1, "");
-    let seconds = end
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs();
-    #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
-    let shown = seconds as f64;
     assert_eq!(
         broker.scrape().sum("heliograph_tls_not_after_seconds"),
-        shown
+        seconds(end)
     );
     assert!(
         broker.log().contains("3 days from now: renew it"),

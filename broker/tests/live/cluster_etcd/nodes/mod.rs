@@ -69,6 +69,15 @@ impl Nodes {
         Self::on_etcd(&etcd, (Link::Default, 1), &NONE, "")
     }
 
+    /// The first alone, on this etcd.
+    pub(crate) fn first_on(etcd: Etcd, config: &str) -> Self {
+        let mut nodes = Self::new(vec![etcd], Link::Default, None);
+        nodes.config = config.to_owned();
+        nodes.start_one(0, 1);
+        nodes.until_served();
+        nodes
+    }
+
     fn on_loopback(link: Link, shards: u16, arguments: &[&str], config: &str) -> Option<Self> {
         Self::on_etcd(&[], (link, shards), arguments, config)
     }

@@ -1,0 +1,45 @@
+//! The files by which etcd is reached: read at start, when they change, and before each connection.
+
+use crate::etcd_options::{self, EtcdFiles};
+use crate::server::reload::{Reloader, Subject};
+use crate::tls_files::Expiry;
+use std::path::PathBuf;
+
+impl EtcdFiles {
+    /// Has the files read again when they change, if there are any.
+    pub(crate) fn watch(&self, reloader: &mut Reloader) {
+        if !self.files().is_empty() {
+            self.remind();
+            reloader.watch(Box::new(self.clone()), self.stamps());
+        }
+    }
+}
+
+impl Subject for EtcdFiles {
+    fn name(&self) -> &'static str {
+        "files of etcd"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        etcd_options::files_of(&self.settings())
+    }
+
+    /// Connections from here on are made with the new files; those that are open stay.
+    fn reload(&mut self) -> Result<(), String> {
+        self.read().map_err(|faults| etcd_options::told(&faults))?;
+        self.remind();
+        Ok(())
+    }
+
+    fn ends(&self) -> Vec<(&'static str, u64)> {
+        let expiry = etcd_options::expiry(&self.settings());
+        let end = expiry.as_ref().map(Expiry::not_after);
+        end.map(|end| ("etcd", end)).into_iter().collect()
+    }
+
+    fn remind(&self) {
+        if let Some(expiry) = etcd_options::expiry(&self.settings()) {
+            expiry.log();
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The file of the admin listener's tokens: read at start, and again when it changes.
+
+use crate::failure::Failure;
+use crate::files::{self, Token};
+use crate::server::check::used_token_file;
+use crate::server::reload::{Reloader, Subject, stamps};
+use crate::side::Tokens;
+use broker_core::settings::Settings;
+use std::path::PathBuf;
+use tokio::sync::watch;
+
+/// The tokens in force. One per process with such a file, on the main thread.
+struct TokenFile {
+    path: PathBuf,
+    of_side: watch::Sender<Vec<Token>>,
+}
+
+/// The tokens of the settings' file, if one is used; it is watched from here on.
+///
+/// # Errors
+/// [`Failure::Configuration`]: it cannot be read.
+pub(crate) fn find(
+    settings: &Settings,
+    reloader: &mut Reloader,
+) -> Result<Option<Tokens>, Failure> {
+    let Some(path) = used_token_file(settings) else {
+        return Ok(None);
+    };
+    let (of_side, in_force) = watch::channel(Vec::new());
+    let mut file = TokenFile {
+        path: path.clone(),
+        of_side,
+    };
+    let read = stamps(&file.files());
+    file.reload().map_err(Failure::Configuration)?;
+    reloader.watch(Box::new(file), read);
+    Ok(Some(Tokens::new(in_force)))
+}
+
+impl Subject for TokenFile {
+    fn name(&self) -> &'static str {
+        "admin token"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.path.clone()]
+    }
+
+    /// Requests from here on need one of the file's tokens; event streams that were opened with another end.
+    fn reload(&mut self) -> Result<(), String> {
+        let refused = |rule| format!("admin.token_file = {}: {rule}", self.path.display());
+        let tokens = files::tokens(&self.path).map_err(refused)?;
+        self.of_side.send_replace(tokens);
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! The tokens of the admin listener: those of its file, one or two while they are replaced, and the event streams that
+//! were opened with each.
+
+use crate::files::Token;
+use crate::side::admin::connections::Line;
+use crate::side::shared_state::Shared;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::http::{HeaderMap, HeaderValue, header};
+use tokio::sync::watch;
+
+/// The tokens in force, of which callers need one. A clone is another way to the same.
+#[derive(Clone)]
+pub struct Tokens {
+    in_force: watch::Receiver<Vec<Token>>,
+    streams: Shared<Vec<(Token, Line)>>,
+}
+
+impl Tokens {
+    /// Those that the other end of the channel sets.
+    #[must_use]
+    pub fn new(in_force: watch::Receiver<Vec<Token>>) -> Self {
+        Self {
+            in_force,
+            streams: Shared::default(),
+        }
+    }
+
+    /// The token in `Authorization`, if it is in force. Each one in force is compared, whichever it is.
+    pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<Token> {
+        let given = headers.get(header::AUTHORIZATION);
+        let given = given.map_or(&b""[..], HeaderValue::as_bytes);
+        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        let in_force = self.in_force.borrow();
+        let compared = in_force.iter().map(|token| (equal(given, token), token));
+        let borne = compared.fold(None, |borne, (is_it, token)| {
+            is_it.then_some(token).or(borne)
+        });
+        borne.cloned()
+    }
+
+    /// Keeps an event stream, which ends when the token that opened it is removed.
+    pub(crate) fn hold(&self, token: Token, stream: Line) {
+        if !is_among(&self.in_force.borrow(), &token) {
+            return stream.end(); // it was removed meanwhile
+        }
+        let mut streams = self.streams.lock();
+        streams.retain(|(_, stream)| stream.is_open());
+        streams.push((token, stream));
+    }
+
+    /// Ends event streams of tokens that are removed. Returns when no further change can come.
+    pub(crate) async fn watch(mut self) {
+        while self.in_force.changed().await.is_ok() {
+            let in_force = self.in_force.borrow_and_update();
+            self.streams.lock().retain(|(token, stream)| {
+                let stays = is_among(&in_force, token);
+                if !stays {
+                    stream.end();
+                }
+                stays
+            });
+        }
+    }
+}
+
+fn is_among(in_force: &[Token], token: &Token) -> bool {
+    in_force.iter().any(|it| equal(token.as_bytes(), it))
+}
+
+fn equal(given: &[u8], token: &Token) -> bool {
+    verify_slices_are_equal(given, token.as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use zeroize::Zeroizing;
+
+    impl Tokens {
+        /// These, for good.
+        pub(crate) fn fixed(tokens: &[&str]) -> Self {
+            Self::new(watch::Sender::new(all(tokens)).subscribe())
+        }
+    }
+
+    fn all(tokens: &[&str]) -> Vec<Token> {
+        let tokens = tokens.iter().map(|&token| Zeroizing::new(token.to_owned()));
+        tokens.map(Arc::new).collect()
+    }
+
+    #[test]
+    fn each_token_in_force_lets_in_and_no_other() {
+        let sender = watch::Sender::new(all(&["former-token"]));
+        let tokens = Tokens::new(sender.subscribe());
+        let borne = |text: &str| {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_str(text).unwrap();
+            headers.insert(header::AUTHORIZATION, value);
+            tokens.borne(&headers).map(|token| token.to_string())
+        };
+        for (in_force, let_in) in [
+            (&["former-token"][..], &["former-token"][..]),
+            (
+                &["next-token", "former-token"],
+                &["next-token", "former-token"],
+            ),
+            (&["next-token"], &["next-token"]),
+            (&[], &[]),
+        ] {
+            sender.send_replace(all(in_force));
+            for token in ["former-token", "next-token"] {
+                let expected = let_in.contains(&token).then(|| token.to_owned());
+                assert_eq!(borne(&format!("Bearer {token}")), expected, "{in_force:?}");
+                for wrong in [
+                    token.to_owned(),
+                    format!("Bearer {token}x"),
+                    format!("bearer {token}"),
+                    format!("Bearer  {token}"),
+                    "Bearer ".to_owned(),
+                ] {
+                    assert_eq!(borne(&wrong), None, "{wrong}");
+                }
+            }
+        }
+        assert_eq!(tokens.borne(&HeaderMap::new()), None);
+    }
+}
