@@ -31,6 +31,7 @@ mod shards;
 mod supervisor;
 mod watch;
 
+use crate::config::ServeFlags;
 use crate::data_dir::{self, DataDir, Reach};
 use crate::devices::{self, Authority, Devices, NameSource};
 use crate::server::cluster::node;
@@ -52,6 +53,7 @@ use records::Records;
 use reload::Reloader;
 use reload::accounts::AccountsFile;
 use reload::certificate::{Certificate, InitialCertificate};
+use reload::configuration::ConfigurationFile;
 use reload::credentials::{CredentialsFile, InitialCredentials, fetcher};
 use shards::Shards;
 use std::net::TcpListener;
@@ -66,10 +68,9 @@ use watch::{Follower, Rounds, Watch};
 ///
 /// # Errors
 /// Why it did not start, or did not end well.
-pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
-    let connections = connections(&settings)?;
-    let cluster = Cluster::find(&settings)?;
-    let memlock = ring::raise_memlock();
+pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
+    let (mut settings, connections) = (checked.settings.clone(), connections(&checked.settings)?);
+    let (cluster, memlock) = (Cluster::find(&settings)?, ring::raise_memlock());
     shards::choose_engine(&mut settings)?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
@@ -79,7 +80,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
-    let (not_after, status) = (NotAfter::default(), StatusBoard::default());
+    let (not_after, status) = (NotAfter::default(), StatusBoard::of(&settings));
     let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
     let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after, tickets)?;
     let who = CredentialsFile::find(&settings, &mailboxes)?;
@@ -90,7 +91,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
     let secrets = Secrets::new(admin::token(&settings)?, &session_keys, not_after);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
-    let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
+    let (mut hooks, teller) = hooks::prepare(&status, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
     admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
     let accounts = accounts::prepare(&settings, &mut shows)?;
@@ -123,6 +124,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let shards = shards.start(threads, bound)?;
     announce(&settings, who.as_ref(), connections, &data_dir);
     let supervisor = tell_all(&settings, tls.as_ref(), pairing.as_ref())?;
+    let file = ConfigurationFile::find(flags, checked, &status, &hooks, &mailboxes);
     Watch {
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
@@ -131,7 +133,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         told,
         happened,
         hooks: hooks.hooks.clone(),
-        reloader: reloader(&status, tls, who, hooks, accounts),
+        reloader: reloader(&status, tls, who, hooks, accounts, file),
         status,
         supervisor,
         drain_ms: settings.timeouts.drain_ms,
@@ -201,8 +203,13 @@ fn reloader(
     who: Option<InitialCredentials>,
     hooks: hooks::Started,
     accounts: Option<AccountsFile>,
+    configuration: Option<ConfigurationFile>,
 ) -> Reloader {
     let mut reloader = Reloader::new(status.reloads().clone());
+    // Before what it names: a SIGHUP reads those files by the settings that it puts in force.
+    configuration
+        .into_iter()
+        .for_each(|file| file.watch(&mut reloader));
     tls.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
     who.into_iter()

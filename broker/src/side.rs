@@ -56,6 +56,7 @@ pub use inspector::{
     AskedPath, FindOwner, Inspect, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply, Whom,
 };
 pub use lan::{Lan, Pairing};
+pub(crate) use log::set_log_level;
 pub use log::tail::LogTail;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{BUDGETS, ProcessState, Report, Scrape, Scraper};
@@ -64,7 +65,9 @@ pub use process::{
     monotonic, raise_descriptors, unblock_signals,
 };
 pub use refusals::Refusals;
-pub use shared_state::{RELOADED, Reload, Reloads, Shared, Status, StatusBoard};
+pub use shared_state::{
+    FileReport, RELOADED, Reload, Reloads, Running, Shared, Status, StatusBoard,
+};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::{io, thread};
