@@ -54,7 +54,7 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
         return settle(None, "", flags, machine);
     };
     match files::read_text(path, FILE_BYTES_MAX) {
-        Ok(read) => settle(Some(path), &read.content, flags, machine).of_file(path),
+        Ok(read) => settle(Some(path), &read.content, flags, machine).of_file(path, &read.content),
         Err(error) => {
             let rule = format!("{}: cannot be read: {error}", path.display());
             let mut findings = Findings::default();
@@ -107,6 +107,18 @@ pub fn load_text(
     machine: &Cpus,
 ) -> Result<Settings, ConfigError> {
     settle(Some(path), text, flags, machine).finish(Vec::new())
+}
+
+/// Every rule across keys that the settings break, a line each: those of a file with what stays as it runs.
+///
+/// # Errors
+/// Those lines.
+pub(crate) fn hold_together(settings: &Settings, machine: &Cpus) -> Result<(), ConfigError> {
+    let mut findings = Findings::default();
+    rules::check(settings, machine, &mut findings);
+    Draft::new(None, Some(settings.clone()), findings)
+        .finish(Vec::new())
+        .map(drop)
 }
 
 fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -> Draft {

@@ -43,8 +43,8 @@ pub struct Hooks {
 
 /// A word to the courier.
 pub(crate) enum Order {
-    /// The files were read again.
-    Clients(Vec<Client>),
+    /// The files were read again, and perhaps the settings: hooks have their former places in them.
+    Clients(Arc<Settings>, Vec<Client>),
     /// The process is about to end.
     Draining,
     /// Send an event to the hook of this name; dropped if there is none. The answer is why it was not taken.
@@ -60,12 +60,8 @@ pub(crate) fn courier(
 ) -> (Courier, Hooks) {
     let (tell, told) = mpsc::channel(PRESENCES_WAITING_MAX);
     let (order, orders) = mpsc::channel(ORDERS_WAITING_MAX);
-    let of_hook = |hook: &broker_core::settings::Hook| HookReport {
-        name: hook.name.clone(),
-        ..HookReport::default()
-    };
     let (report, reports) = watch::channel(HooksReport {
-        hooks: settings.hooks.iter().map(of_hook).collect(),
+        hooks: settings.hooks.iter().map(HookReport::of).collect(),
         ..HooksReport::default()
     });
     let ends = Ends {

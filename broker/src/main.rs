@@ -9,6 +9,7 @@ use broker::config::{
 };
 use broker::server::{self, Checked};
 use broker::{Failure, Screen, channels, print, say, side, version};
+use broker_core::settings::LogLevel;
 use broker_core::settings::value::{role_of_path, without_role};
 use codec::signal::Role;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
@@ -64,19 +65,22 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
-    let Checked {
-        settings, notices, ..
-    } = server::check_start(draft(flags), SystemTime::now())
+    let checked = server::check_start(draft(flags), SystemTime::now())
         .map_err(|error| refusal(&error, flags.dev))?;
+    let settings = &checked.settings;
     // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
     let is_quiet = settings.dev && !flags.verbose && Screen::stderr().is_terminal();
-    let level = if is_quiet { "warn" } else { "info" };
-    let log = side::log_to_stderr(settings.log_format, level)
+    let level = if is_quiet && settings.log_level == LogLevel::Info {
+        LogLevel::Warn
+    } else {
+        settings.log_level
+    };
+    let log = side::log_to_stderr(settings.log_format, level.into())
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
-    for notice in notices {
+    for notice in &checked.notices {
         tracing::warn!("{notice}");
     }
-    let ended = server::run(settings, &log);
+    let ended = server::run(&checked, flags, &log);
     log.flush(FLUSH_MAX);
     ended
 }

@@ -25,7 +25,8 @@ use broker_core::limits::{
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::Shard;
 use broker_core::{auth::Credentials, journal::EXPLAINED_BYTES_MAX, registry::ENCODED_BYTES_MAX};
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
 /// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.
 pub const CONNECTION_BYTES: usize = 16 << 10;
@@ -375,6 +376,49 @@ fn letters(shards: usize) -> usize {
         + MAILBOX_CONTROL_PLACES;
     let about_calls = 2 * CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
     (others + about_calls) * shards
+}
+
+/// All bytes of the sum.
+#[must_use]
+pub fn bytes(settings: &Settings) -> usize {
+    let terms = budget(settings);
+    let bytes: usize = terms.iter().map(Term::total).sum();
+    bytes.saturating_add(records(settings).total())
+}
+
+/// The memory that the process may have: the least limit of its cgroup (version 2) and of those around it, or that of
+/// the machine. `None` where neither is known.
+#[must_use]
+pub fn limit() -> Option<usize> {
+    let text = |path: &Path| fs::read_to_string(path).ok();
+    let own = text(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let own = own.map(|path| Path::new("/sys/fs/cgroup").join(path));
+    let groups = own.iter().flat_map(|own| own.ancestors());
+    let groups = groups.filter_map(|group| text(&group.join("memory.max"))?.trim().parse().ok());
+    let machine = text(Path::new("/proc/meminfo")).unwrap_or_default();
+    let machine = machine
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = machine.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    groups.chain(kib.map(|kib| kib.saturating_mul(KIB))).min()
+}
+
+/// Whether settings may take the place of those of the start, whose sum this is: not when theirs is larger, and above
+/// the limit.
+///
+/// # Errors
+/// Both sums, and what to do.
+pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(), String> {
+    let (bytes, limit) = (bytes(settings), limit.unwrap_or(usize::MAX));
+    if bytes <= start.max(limit) {
+        return Ok(());
+    }
+    let [bytes, start, limit] = [bytes, start, limit].map(|bytes| bytes.div_ceil(MIB));
+    Err(format!(
+        "the process could then hold {bytes} MiB: allowed {limit} MiB, which is what its cgroup or the machine has, or \
+         the {start} MiB of its start: lower [limits], or give it more memory and restart it"
+    ))
 }
 
 /// One line for people.

@@ -31,6 +31,7 @@ mod shards;
 mod supervisor;
 mod watch;
 
+use crate::config::ServeFlags;
 use crate::data_dir::{self, DataDir, Reach};
 use crate::devices::{self, Authority, Devices, NameSource};
 use crate::server::cluster::node::{self, Node};
@@ -51,6 +52,7 @@ use records::Records;
 use reload::Reloader;
 use reload::accounts::AccountsFile;
 use reload::certificate::{Certificate, InitialCertificate};
+use reload::configuration::ConfigurationFile;
 use reload::credentials::{CredentialsFile, InitialCredentials, fetcher};
 use shards::Shards;
 use std::net::TcpListener;
@@ -66,10 +68,9 @@ use watch::{Follower, Rounds, Watch};
 ///
 /// # Errors
 /// Why it did not start, or did not end well.
-pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
-    let connections = connections(&settings)?;
-    let cluster = Cluster::find(&settings)?;
-    let memlock = ring::raise_memlock();
+pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
+    let (mut settings, connections) = (checked.settings.clone(), connections(&checked.settings)?);
+    let (cluster, memlock) = (Cluster::find(&settings)?, ring::raise_memlock());
     shards::choose_engine(&mut settings)?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
     let data_dir = data_dir(&mut settings)?;
@@ -79,7 +80,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
-    let (status, mut reloader) = board();
+    let (status, mut reloader) = board(&settings);
     let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
     let tls = Certificate::find(&settings, &data_dir, &mailboxes, tickets)?;
     let who = CredentialsFile::find(&settings, &mailboxes)?;
@@ -90,7 +91,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
     let secrets = Secrets::new(token::find(&settings, &mut reloader)?, &session_keys);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets);
-    let (mut hooks, teller) = hooks::prepare(&settings, (epoch, placement.map()), &mut shows)?;
+    let (mut hooks, teller) = hooks::prepare(&status, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
     admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
     let accounts = accounts::prepare(&settings, &mut shows)?;
@@ -121,6 +122,9 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let shards = shards.start(threads, bound)?;
     announce(&settings, who.as_ref(), connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.clone());
+    let file = ConfigurationFile::find(flags, checked, &status, &hooks, &mailboxes);
+    // Before what it names: a SIGHUP reads those files by the settings that it puts in force.
+    file.into_iter().for_each(|file| file.watch(&mut reloader));
     let hooks = watch_files(&mut reloader, tls, who, hooks, accounts, registry.node());
     let supervisor = tell_all(&settings, ca.as_deref(), pairing.as_ref())?;
     Watch {
@@ -142,8 +146,8 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 }
 
 /// The state of the process, and the files that are read again, whose reloads it shows.
-fn board() -> (StatusBoard, Reloader) {
-    let status = StatusBoard::default();
+fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
+    let status = StatusBoard::of(settings);
     let reloader = Reloader::new(status.reloads().clone());
     (status, reloader)
 }

@@ -59,6 +59,7 @@ pub use inspector::{
     AskedPath, FindOwner, Inspect, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply, Whom,
 };
 pub use lan::{Lan, Pairing};
+pub(crate) use log::set_log_level;
 pub use log::tail::LogTail;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{BUDGETS, ProcessState, Report, Scrape, Scraper};
@@ -68,7 +69,7 @@ pub use process::{
 };
 pub use read_files::{READ_FILES, ReadFiles, Reload, Reloads, reloaded};
 pub use refusals::Refusals;
-pub use shared_state::{Shared, Status, StatusBoard};
+pub use shared_state::{FileReport, Running, Shared, Status, StatusBoard};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::{io, thread};

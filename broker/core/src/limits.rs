@@ -50,6 +50,14 @@ pub const fn share(total: usize, shards: usize, least: usize, most: usize) -> us
     }
 }
 
+/// Bounds of messages that a process may have had in force since its start: connections keep theirs. A reload with one
+/// more is refused until a restart. An entry is some kilobytes, with the settings of its time.
+pub const MESSAGE_BOUNDS_MAX: usize = 64;
+
+/// Channels whose hooks a shard looks up again in one turn, after these have changed: up to 16 patterns each, a
+/// millisecond in all.
+pub const REWATCHED_PER_TURN: usize = 1_024;
+
 /// Letters of the side thread (scrape, inspect, drain, stop) under way to one shard at most.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
 

@@ -571,7 +571,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::web_socket::Terms;
+    use crate::session::web_socket::{BoundsPlace, Terms};
     use crate::settings::Program;
 
     #[test]
@@ -605,6 +605,7 @@ mod tests {
         let terms = Terms {
             notices: true,
             program: Program::default(),
+            bounds: BoundsPlace::default(),
             presence: false,
             ends: NEVER,
         };

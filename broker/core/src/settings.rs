@@ -4,6 +4,7 @@
 //! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
 //! defaults are the table [`KEYS`].
 
+mod changes;
 mod clients;
 mod cluster;
 mod hooks;
@@ -14,6 +15,7 @@ pub mod value;
 
 use crate::auth::SignatureRules;
 pub use crate::quota::Rate;
+pub use changes::{Applied, Changes};
 pub use clients::{CLIENTS_MAX, Client, Program, Reader};
 pub use cluster::{Cluster, Etcd};
 use codec::sigv4::CLOCK_TOLERANCE_S;
@@ -108,6 +110,8 @@ pub struct Settings {
     pub data_dir_ends: bool,
     /// The form of log lines on stderr.
     pub log_format: LogFormat,
+    /// The least level of log lines, unless the environment says otherwise.
+    pub log_level: LogLevel,
     /// The credentials file of `--auth sigv4`.
     pub credentials: Option<PathBuf>,
     /// The operator's certificate; `None` with a TLS listener means the development certificate (`--dev` only).
@@ -140,6 +144,8 @@ pub struct Settings {
     pub hooks: Vec<Hook>,
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
     pub ice: Vec<Ice>,
+    /// The files that their secrets were read from.
+    pub ice_files: Vec<PathBuf>,
 }
 }
 
@@ -316,6 +322,25 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The least level of log lines.
+#[derive(
+    Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs an operator.
+    Error,
+    /// And what may need one.
+    Warn,
+    /// And what a process does as a whole.
+    #[default]
+    Info,
+    /// And what it does in detail.
+    Debug,
+    /// And each message.
+    Trace,
 }
 
 /// The operator's certificates: one, or one for each kind of key.

@@ -192,6 +192,13 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
         );
         Line::error("reload", text)
     }));
+    for (needs, by) in [("a restart", "restart"), ("a SIGHUP", "sighup")] {
+        let keys: Vec<_> = keys_waiting(&metrics, by).collect();
+        if !keys.is_empty() {
+            let text = format!("the configuration file needs {needs}: {}", keys.join(", "));
+            lines.push(Line::warning("reload", text));
+        }
+    }
     for listen in &settings.listen {
         let addr = reached(listen.addr);
         let reaches = TcpStream::connect_timeout(&addr, CONNECT_MAX);
@@ -222,6 +229,14 @@ fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
     labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
+}
+
+/// The keys of its configuration file that are not in force before a restart, or a SIGHUP, by its metrics.
+fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
+    let lines = metrics.lines();
+    let labels = lines.filter_map(|line| line.strip_prefix("heliograph_config_waiting{key=\""));
+    let end = format!("\",needs=\"{needs}\"}} 1");
+    labels.filter_map(move |line| Some(plain(line.strip_suffix(&*end)?)))
 }
 
 /// A label of the first sample of a metric.

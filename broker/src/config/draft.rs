@@ -2,6 +2,7 @@
 //! an error.
 
 use crate::terminal::plain;
+use aws_lc_rs::digest::{SHA256, digest};
 use broker_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,6 +17,8 @@ pub struct Draft {
     /// defaults.
     settings: Option<Settings>,
     findings: Findings,
+    /// SHA-256 of the file, in hexadecimal digits; empty without one.
+    sha256: Box<str>,
 }
 
 impl Draft {
@@ -25,15 +28,24 @@ impl Draft {
             file,
             settings,
             findings,
+            sha256: Box::default(),
         }
     }
 
-    /// Notes the file in the settings, for those who read parts of it again.
-    pub(crate) fn of_file(mut self, file: &Path) -> Self {
+    /// Notes the file in the settings, for those who read it again.
+    pub(crate) fn of_file(mut self, file: &Path, content: &str) -> Self {
         if let Some(settings) = &mut self.settings {
             settings.config = Some(file.into());
         }
+        let digest = digest(&SHA256, content.as_bytes());
+        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        self.sha256 = digits.collect::<String>().into();
         self
+    }
+
+    /// SHA-256 of the file, in hexadecimal digits; empty without one.
+    pub(crate) fn sha256(&self) -> Box<str> {
+        self.sha256.clone()
     }
 
     /// The settings as far as they are known, for more checks. They may be wrong: only [`Draft::finish`] gives those

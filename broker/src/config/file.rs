@@ -25,7 +25,10 @@ pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
         }
     }
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
-    top.tables("ice", |_, section| settings.ice.extend(read_ice(section)));
+    top.tables("ice", |_, section| {
+        let Settings { ice, ice_files, .. } = &mut *settings;
+        ice.extend(read_ice(section, ice_files));
+    });
     top.named_tables("clients", |name, section| {
         read_client(name, section, &mut settings.clients)
     });
@@ -274,11 +277,14 @@ const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 
 // The entries of `[[ice]]`.
 
-/// Reads one entry.
-fn read_ice(section: &mut Section<'_, '_>) -> Option<Ice> {
+/// Reads one entry, and notes the file of its secrets.
+fn read_ice(section: &mut Section<'_, '_>, files: &mut Vec<PathBuf>) -> Option<Ice> {
     let urls = section.read("urls", urls).unwrap_or_default();
     let secrets = section.read("secret", secrets);
-    let from_file = section.text("secret_file", |path| secret_file(Path::new(path)));
+    let from_file = section.text("secret_file", |path| {
+        files.push(path.into());
+        secret_file(Path::new(path))
+    });
     let username = section.text("username", value::ice_word);
     let password = section.text("password", value::ice_word);
     let ttl_ms = section.text("ttl", |text| value::duration(text, ICE_TTL_MS_LEAST..=DAY));

@@ -25,6 +25,8 @@ pub struct Courier {
     orders: mpsc::Receiver<Order>,
     report: watch::Sender<HooksReport>,
     flights: JoinSet<Landed>,
+    /// Drawn from for the pauses of receivers.
+    seed: u64,
     began: Instant,
     /// Jobs so far.
     jobs: u64,
@@ -67,17 +69,13 @@ impl Courier {
         ends: Ends,
     ) -> Self {
         let receivers = clients.into_iter().zip(&settings.hooks).zip(0..);
-        let receiver = |((client, hook), nth): ((Client, &Hook), u64)| Receiver {
-            client,
-            queue: Queue::new(hook.retry_ms, seed ^ nth),
-            error: None,
-            said: false,
-            says_at: 0,
-        };
+        let receivers =
+            receivers.map(|((client, hook), nth)| Receiver::new(client, hook, seed ^ nth));
         Self {
             settings: Arc::clone(settings),
             terms,
-            receivers: receivers.map(receiver).collect(),
+            receivers: receivers.collect(),
+            seed,
             wakes: Wakes::default(),
             told: ends.told,
             orders: ends.orders,
@@ -106,6 +104,8 @@ impl Courier {
                 Duration::from_millis(due.saturating_sub(now)).min(LOOK_EVERY)
             });
             tokio::select! {
+                biased; // an order may be about the hooks of what shards tell next
+                Some(order) = self.orders.recv() => self.obey(order),
                 Some(landed) = self.flights.join_next(), if !self.flights.is_empty() => {
                     if let Ok(landed) = landed {
                         self.landed(landed);
@@ -118,7 +118,6 @@ impl Courier {
                         self.heard(told);
                     }
                 }
-                Some(order) = self.orders.recv() => self.obey(order),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -350,14 +349,28 @@ impl Courier {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Clients(clients) => {
-                for (receiver, client) in self.receivers.iter_mut().zip(clients) {
-                    receiver.client = client;
-                    receiver.queue.switch_on();
-                }
-            }
+            Order::Clients(settings, clients) => self.replace(settings, clients),
             Order::Draining => self.notify_all("node.draining"),
             Order::Test(name, done) => self.test(&name, done),
+        }
+    }
+
+    /// Receivers keep what waits for them; those that come behind them are added.
+    fn replace(&mut self, settings: Arc<Settings>, clients: Vec<Client>) {
+        self.settings = settings;
+        let settings = Arc::clone(&self.settings);
+        for (nth, (hook, client)) in settings.hooks.iter().zip(clients).enumerate() {
+            if let Some(receiver) = self.receivers.get_mut(nth) {
+                receiver.client = client;
+                receiver.queue.retry_for(hook.retry_ms);
+                receiver.queue.switch_on();
+                continue;
+            }
+            let receiver = Receiver::new(client, hook, self.seed ^ nth as u64);
+            self.receivers.push(receiver);
+            self.report
+                .send_modify(|report| report.hooks.push(HookReport::of(hook)));
+            self.notify(nth, "node.started", What::Node("node.started"));
         }
     }
 
@@ -427,6 +440,16 @@ impl Courier {
 }
 
 impl Receiver {
+    fn new(client: Client, hook: &Hook, seed: u64) -> Self {
+        Self {
+            client,
+            queue: Queue::new(hook.retry_ms, seed),
+            error: None,
+            said: false,
+            says_at: 0,
+        }
+    }
+
     /// Logs that it fails, or no longer does: not once for each event, of which a receiver may refuse any number.
     fn say(&mut self, name: &str, now: u64) {
         if self.error.is_some() == self.said || now < self.says_at {
@@ -486,6 +509,14 @@ pub struct HookReport {
 }
 
 impl HookReport {
+    /// The figures of a hook that has got nothing.
+    pub(crate) fn of(hook: &Hook) -> Self {
+        Self {
+            name: hook.name.clone(),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn count(&mut self, outcome: Outcome, times: usize) {
         if let Some(count) = self.outcomes.get_mut(outcome as usize) {
             *count += times as u64;

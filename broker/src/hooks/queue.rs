@@ -377,6 +377,11 @@ impl Queue {
         self.failures
     }
 
+    /// Failed deliveries are tried again for this long from here on.
+    pub(crate) fn retry_for(&mut self, retry_ms: u64) {
+        self.retry_ms = retry_ms;
+    }
+
     /// Sends again to a receiver that had said that it is gone.
     pub(crate) fn switch_on(&mut self) {
         self.lost |= self.off;

@@ -73,3 +73,26 @@ fn a_node_on_etcd_takes_704_mib_more() {
     let more = bytes(&terms) - bytes(&fixed);
     assert!(more <= 704 * MIB, "{}", more >> 20);
 }
+
+#[test]
+fn a_reload_may_have_what_the_start_had_or_the_machine_has() {
+    let mut settings = Settings {
+        shards: 64,
+        ..Settings::default()
+    };
+    let start = bytes(&settings);
+    settings.limits.payload_bytes = MIB;
+    let more = bytes(&settings);
+    assert!(start < more);
+    for (limit, fit) in [
+        (None, true),
+        (Some(more), true),
+        (Some(more - 1), false),
+        (Some(0), false),
+    ] {
+        let refused = fits(&settings, start, limit);
+        assert_eq!(refused.is_ok(), fit, "{limit:?}: {refused:?}");
+    }
+    assert_eq!(fits(&settings, more, Some(0)), Ok(()));
+    assert!(limit().is_some_and(|bytes| bytes > MIB));
+}

@@ -7,9 +7,9 @@ use crate::server::{
     disk_registry::Registry, random::random, ready::environment, records::Records,
 };
 use crate::side::{
-    BUDGETS, Backup, Captures, Commit, Creation, DevTools, History, InForce, Inspect, Lan, Lender,
-    Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper, ShardLook,
-    Shows, Survey, Tokens, Tries, Whom, visits,
+    Backup, Captures, Commit, Creation, DevTools, History, InForce, Inspect, Lan, Lender, Log,
+    Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper, ShardLook, Shows,
+    Survey, Tokens, Tries, Whom, visits,
 };
 use crate::{failure::Failure, qr::Qr};
 use crate::{files, session_key};
@@ -62,7 +62,6 @@ pub(crate) fn shows(
     // This is within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
-    let budgets = budgets(settings);
     let data_dir = settings.data_dir.clone();
     let cluster = registry.node().map(Node::page);
     let look_at_cluster = cluster.as_ref().map(|page| Arc::clone(&page.look));
@@ -77,7 +76,6 @@ pub(crate) fn shows(
             profile,
             engine,
             started,
-            budgets,
             data_dir_free: free_bytes(&data_dir),
             cluster: look_at_cluster.as_ref().and_then(|look| look()),
             ..ProcessState::default()
@@ -112,18 +110,6 @@ pub(crate) fn shows(
         cluster,
         nodes: registry.node().map(Node::pages),
     }
-}
-
-/// The budgets of all shards together, in the order of [`BUDGETS`](crate::side::BUDGETS).
-fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
-    let of_shard = [
-        settings.outbox_bytes_of_shard(),
-        settings.unconfirmed_bytes_of_shard(),
-        settings.pending_bytes_of_shard(),
-        settings.request_bytes_per_shard(),
-        settings.record_bytes_of_shard(),
-    ];
-    of_shard.map(|bytes| bytes as u64 * settings.shards as u64)
 }
 
 /// Bytes that the file system of a directory has left for processes without privileges.

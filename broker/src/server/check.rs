@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 pub struct Checked {
     /// The settings to run with.
     pub settings: Settings,
+    /// SHA-256 of their file, in hexadecimal digits; empty without one.
+    pub sha256: Box<str>,
     /// Of the credentials file, if one is named.
     pub credentials: Option<Loaded>,
     /// Warnings of what works, but probably not as meant: one sentence each.
@@ -96,8 +98,10 @@ fn checked(
             Some(Err(error)) => others.extend(of_credentials(&settings, error, &mut draft)),
         }
     }
+    let sha256 = draft.sha256();
     let settings = draft.finish(others)?;
     Ok(Checked {
+        sha256,
         notices: notices(&settings.ice),
         settings,
         credentials,

@@ -15,6 +15,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod certificate;
+pub(crate) mod configuration;
 pub(crate) mod credentials;
 mod etcd;
 pub(crate) mod hooks;
@@ -43,6 +44,12 @@ pub(crate) trait Subject {
     /// The ends of the certificates in force, by what each is for.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+
+    /// Looks what is wrong with files that have changed, where only the operator puts them in force; `None` where a
+    /// change does.
+    fn check(&mut self) -> Option<Result<(), String>> {
+        None
     }
 
     /// Logs what will need the operator's care soon. Called once a day.
@@ -97,7 +104,7 @@ impl Reloader {
             tracing::info!("nothing to reload");
         }
         for watched in &mut self.watched {
-            watched.reload(&self.reloads, Instant::now());
+            watched.reload(&self.reloads, true, Instant::now());
         }
     }
 
@@ -125,15 +132,16 @@ impl WatchedFiles {
         if stamps == self.read {
             self.changed = None;
         } else if self.changed.as_ref() == Some(&stamps) {
-            self.reload(reloads, now);
+            self.reload(reloads, false, now);
         } else {
             self.changed = Some(stamps);
         }
     }
 
-    fn reload(&mut self, reloads: &Reloads, now: Instant) {
+    /// Reads the files; `is_ordered`: because the operator says so.
+    fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) {
         self.changed = None;
-        let read = self.read_again();
+        let read = self.read_again(is_ordered);
         if let Err(error) = &read {
             tracing::error!("the {} stays as it was: {error}", self.subject.name());
         }
@@ -143,14 +151,20 @@ impl WatchedFiles {
     }
 
     /// Reads the files. If they name others than before, stamps those and reads once more.
-    fn read_again(&mut self) -> Result<(), String> {
+    fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         for _ in 0..2 {
             let files = self.subject.files();
             self.read = stamps(&files);
-            self.subject.reload()?;
+            let checked = if is_ordered {
+                None
+            } else {
+                self.subject.check()
+            };
+            let is_checked = checked.is_some();
+            checked.unwrap_or_else(|| self.subject.reload())?;
             if self.subject.files() == files {
-                tracing::info!("{name} reloaded");
+                tracing::info!("{name} {}", if is_checked { "checked" } else { "reloaded" });
                 return Ok(());
             }
         }

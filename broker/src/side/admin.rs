@@ -23,7 +23,7 @@ use crate::side::console::{Overview, assets, events};
 use crate::side::forget::{self, Memories};
 use crate::side::inspector::{Inspector, Shards};
 use crate::side::log::tail::LogTail;
-use crate::side::shared_state::{Status, StatusBoard};
+use crate::side::shared_state::{Running, Status, StatusBoard};
 use crate::side::trace::{Traces, failed_sessions};
 use crate::side::try_page::{self, TryPage};
 use crate::side::try_sessions::{InForce, Tries, TrySessions};
@@ -54,7 +54,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             (lan.visits, access)
         })
         .unzip();
-    let settings = shows.settings;
+    let (settings, running) = (shows.settings, status.running().clone());
     let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
     let shards = Shards::new(shows.inspect, settings.shards);
     let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
@@ -72,10 +72,10 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     };
     let memories = sources.memories(tail);
     let inspector = &sources.inspector;
-    let tries = of_tries(shows.tries, (&access, lan.is_some()), inspector, &settings);
+    let tries = of_tries(shows.tries, (&access, lan.is_some()), inspector, &running);
     let pairing = lan.as_ref().map(|lan| lan.pairing.clone());
     let routes = Router::new()
-        .merge(of_process(sources.status.clone(), Arc::clone(&settings)))
+        .merge(of_process(sources.status.clone()))
         .merge(of_console(&sources))
         .merge(crate::side::metrics::routes(Metrics::new(
             shows.scrape,
@@ -83,7 +83,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
             sources.status.clone(),
             (shows.hooks.clone(), shows.providers, agreement.clone()),
         )))
-        .merge(hooks::routes(shows.hooks, Arc::clone(&settings)))
+        .merge(hooks::routes(shows.hooks, running))
         .merge(channels::routes(sources.inspector.clone(), shows.imports))
         .merge(presence::routes(sources.inspector.clone()))
         .merge(crate::side::trace::routes(traces.clone()))
@@ -143,11 +143,11 @@ fn of_tries(
     tries: Tries,
     (access, has_phones): (&Access, bool),
     inspector: &Inspector,
-    settings: &Arc<Settings>,
+    running: &Running,
 ) -> Router {
     let tries = Arc::new(tries);
     let page = TryPage {
-        settings: Arc::clone(settings),
+        settings: running.settings(),
         wants_token: access.wants_token(),
         has_phones,
         channel: tries.channel.as_str().into(),
@@ -156,7 +156,7 @@ fn of_tries(
         tries,
         access: access.clone(),
         inspector: inspector.clone(),
-        settings: Arc::clone(settings),
+        running: running.clone(),
     };
     try_page::routes(page, sessions)
 }
@@ -191,15 +191,12 @@ fn of_console(sources: &Sources) -> Router {
 }
 
 /// The routes of the process's state and of the settings by which it runs.
-fn of_process(status: StatusBoard, settings: Arc<Settings>) -> Router {
-    let of_settings = Router::new()
-        .route("/config", get(config))
-        .with_state(settings);
+fn of_process(status: StatusBoard) -> Router {
     Router::new()
+        .route("/config", get(config))
         .route("/live", get(live))
         .route("/ready", get(ready))
         .with_state(status)
-        .merge(of_settings)
 }
 
 async fn live(State(board): State<StatusBoard>) -> Json<Value> {
@@ -217,8 +214,8 @@ async fn ready(State(board): State<StatusBoard>) -> (StatusCode, Json<Value>) {
     (code, told(status))
 }
 
-async fn config(State(settings): State<Arc<Settings>>) -> Json<Value> {
-    Json(config::json(&settings))
+async fn config(State(board): State<StatusBoard>) -> Json<Value> {
+    Json(config::json(&board.running().settings()))
 }
 
 /// `{"status":"…"}`.

@@ -13,7 +13,7 @@ pub(crate) mod topics;
 use crate::edge::turn::calendar;
 use crate::side::cluster::Agreement;
 use crate::side::read_files::Reloads;
-use crate::side::shared_state::{Shared, StatusBoard};
+use crate::side::shared_state::{FileReport, Shared, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
 use axum::extract::State;
 use axum::routing::get;
@@ -78,6 +78,7 @@ impl Overview {
         }
         let credentials = self.agreement.json();
         let refused = refused(self.status.reloads());
+        let configuration = of_file(&self.status.configuration().lock());
         let look = move || {
             let looks = (live.look)();
             let point = live.meter.point(Instant::now(), calendar().0, &looks);
@@ -86,6 +87,9 @@ impl Overview {
                 figures["credentials"] = credentials;
             }
             figures["reloads"] = refused;
+            if let Some(configuration) = configuration {
+                figures["configuration"] = configuration;
+            }
             live.latest = Some((Instant::now(), figures.clone()));
             figures
         };
@@ -127,6 +131,23 @@ fn refused(reloads: &Reloads) -> Value {
         Some(value!({ "what": what, "since": since, "error": error }))
     });
     refused.collect()
+}
+
+/// The configuration file beside what runs, if there is one.
+fn of_file(report: &FileReport) -> Option<Value> {
+    let FileReport {
+        running,
+        file,
+        waiting,
+    } = report;
+    (!running.is_empty()).then(|| {
+        value!({
+            "running": running,
+            "file": file,
+            "needsSighup": waiting.applied,
+            "needsRestart": waiting.restart,
+        })
+    })
 }
 
 /// The sources of the page.

@@ -3,13 +3,12 @@
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
 use crate::side::admin::http::{Answer, Fault};
+use crate::side::shared_state::Running;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use broker_core::settings::Settings;
 use serde_json::{Map, Value, json as value};
-use std::sync::Arc;
 use strum::VariantNames;
 use tokio::sync::oneshot;
 
@@ -17,19 +16,19 @@ use tokio::sync::oneshot;
 #[derive(Clone)]
 struct Source {
     hooks: Option<Hooks>,
-    settings: Arc<Settings>,
+    running: Running,
 }
 
-pub(crate) fn routes(hooks: Option<Hooks>, settings: Arc<Settings>) -> Router {
+pub(crate) fn routes(hooks: Option<Hooks>, running: Running) -> Router {
     Router::new()
         .route("/hooks", get(all))
         .route("/hooks/{name}/test", post(test))
-        .with_state(Source { hooks, settings })
+        .with_state(Source { hooks, running })
 }
 
 async fn all(State(source): State<Source>) -> Json<Value> {
     let report = source.hooks.map(|hooks| hooks.report()).unwrap_or_default();
-    let configured = config::json(&source.settings);
+    let configured = config::json(&source.running.settings());
     let configured = configured["hook"].as_array().cloned().unwrap_or_default();
     let hooks = report.hooks.iter().zip(configured);
     let hooks: Vec<_> = hooks
@@ -69,7 +68,8 @@ fn named(names: &[&str], counts: &[u64]) -> Value {
 /// `POST /hooks/NAME/test`: one event `hook.test`, outside the queue.
 async fn test(State(source): State<Source>, Path(name): Path<String>) -> Answer {
     let no_such = || {
-        let names = source.settings.hooks.iter().map(|hook| &*hook.name);
+        let settings = source.running.settings();
+        let names = settings.hooks.iter().map(|hook| &*hook.name);
         let names: Vec<_> = names.collect();
         let text = match &*names {
             [] => "no hook is configured".into(),

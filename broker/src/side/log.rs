@@ -20,22 +20,25 @@ use crate::limits::{
 use crate::side::recent_refusals::Recent;
 use crate::side::trace::failed_sessions::Troubled;
 use crate::terminal::{Colour, Screen};
+use broker_core::id::Account;
 use broker_core::journal::{Entry, Journal};
-use broker_core::{id::Account, settings::LogFormat};
+use broker_core::settings::{LogFormat, LogLevel};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{panic, thread};
 use tail::LogTail;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The way to the log; a clone is another way to the same.
@@ -128,14 +131,14 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
-    let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), level)?;
+    let filter = filter_of_environment(level)?;
     let lines = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_ansi(false)
         .with_writer(log.clone());
     match format {
-        LogFormat::Text => lines.finish().with(filter).init(),
-        LogFormat::Json => lines.json().finish().with(filter).init(),
+        LogFormat::Text => install(lines.finish(), filter),
+        LogFormat::Json => install(lines.json().finish(), filter),
     }
     thread::Builder::new().name(LOG_THREAD.into()).spawn({
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
@@ -144,6 +147,35 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     })?;
     flush_on_panic(log.clone());
     Ok(log)
+}
+
+/// Has the lines filtered, by a filter that [`set_log_level`] replaces.
+fn install<S>(lines: S, filter: Targets)
+where
+    S: Subscriber + Send + Sync + 'static,
+{
+    let (layer, handle) = reload::Layer::new(filter);
+    lines.with(layer).init();
+    let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    let _ = FILTER.set(Box::new(replace));
+}
+
+/// Logs this level and above from here on, unless `RUST_LOG` says otherwise.
+///
+/// # Errors
+/// The log has ended.
+pub(crate) fn set_log_level(level: LogLevel) -> Result<(), String> {
+    let filter = filter_of_environment(level.into()).map_err(|error| error.to_string())?;
+    FILTER.get().map_or(Ok(()), |replace| replace(filter))
+}
+
+/// Replaces the filter of the process's log, which is one like its subscriber.
+static FILTER: OnceLock<Box<ReplaceFilter>> = OnceLock::new();
+
+type ReplaceFilter = dyn Fn(Targets) -> Result<(), String> + Send + Sync;
+
+fn filter_of_environment(level: &str) -> io::Result<Targets> {
+    filter(std::env::var("RUST_LOG").ok().as_deref(), level)
 }
 
 /// What is logged: by `RUST_LOG` where it can be read, such as `warn` or `info,broker::edge=debug`, else this level and

@@ -12,6 +12,7 @@ mod signaling;
 use crate::edge::{Post, Scraped};
 use crate::side::admin::http::{Fault, SILENT};
 use crate::side::console::topics::Hub;
+use crate::side::metrics::process::budgets;
 use crate::side::{cluster::Agreement, shared_state::StatusBoard, survey::Survey};
 use crate::{hooks::Hooks, providers::Figures};
 use axum::Router;
@@ -135,6 +136,8 @@ async fn page(
     report.process.differing = metrics.agreement.seconds();
     report.process.status = metrics.status.status();
     report.process.reloads = metrics.status.reloads().lock().clone();
+    report.process.configuration = metrics.status.configuration().lock().clone();
+    report.process.budgets = budgets(&metrics.status.running().settings());
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Ok((kind, report.text(format)))
 }

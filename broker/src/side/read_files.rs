@@ -21,10 +21,10 @@ pub struct ReadFiles {
 /// table.
 pub const READ_FILES: &[ReadFiles] = &[
     ReadFiles {
-        files: "`broker.toml`",
-        reloaded: "",
-        exception: "",
-        test: "serve_and_check_config_refuse_the_same_with_the_same_words",
+        files: "`broker.toml`, `ice.secret_file`",
+        reloaded: "configuration",
+        exception: "; a change is checked, and a SIGHUP applies it",
+        test: "secrets_of_turn_servers_rotate_under_open_connections",
     },
     ReadFiles {
         files: "`[admin.oidc]` of `broker.toml`, `admin.oidc.client_secret_file`",
@@ -63,7 +63,7 @@ pub const READ_FILES: &[ReadFiles] = &[
         test: "a_client_certificate_that_has_ended_is_replaced_while_the_node_runs",
     },
     ReadFiles {
-        files: "`cluster.secret_file`, `cluster.map_file`, `ice.secret_file`",
+        files: "`cluster.secret_file`, `cluster.map_file`",
         reloaded: "",
         exception: "",
         test: "serve_and_check_config_refuse_the_same_with_the_same_words",

@@ -3,6 +3,8 @@
 
 use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
+use broker_core::settings::Changes;
+use broker_core::settings::Settings;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use strum::{FromRepr, IntoStaticStr, VariantArray};
@@ -70,9 +72,41 @@ struct Board {
     status: AtomicU8,
     readiness: Readiness,
     reloads: Reloads,
+    running: Running,
+    configuration: Shared<FileReport>,
+}
+
+/// The settings in force, which a reload replaces.
+pub type Running = Shared<Arc<Settings>>;
+
+impl Running {
+    /// Those of this moment.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock())
+    }
+}
+
+/// The configuration file beside what runs; empty without a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileReport {
+    /// SHA-256 of the file that is in force as a whole, in hexadecimal digits.
+    pub running: Box<str>,
+    /// SHA-256 of the file as it was read last.
+    pub file: Box<str>,
+    /// The keys in which it differs from what runs: those that a SIGHUP applies, and those that need a restart.
+    pub waiting: Changes,
 }
 
 impl StatusBoard {
+    /// One of a process that starts with these settings.
+    #[must_use]
+    pub fn of(settings: &Arc<Settings>) -> Self {
+        let board = Self::default();
+        *board.running().lock() = Arc::clone(settings);
+        board
+    }
+
     /// Sets the status.
     pub fn set(&self, status: Status) {
         self.0.status.store(status as u8, Ordering::Relaxed);
@@ -89,6 +123,18 @@ impl StatusBoard {
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
+    }
+
+    /// The settings in force: the main thread replaces them.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.0.running
+    }
+
+    /// The configuration file beside what runs: the main thread notes it.
+    #[must_use]
+    pub fn configuration(&self) -> &Shared<FileReport> {
+        &self.0.configuration
     }
 
     /// Whether it is [`Status::Ok`], for shards.

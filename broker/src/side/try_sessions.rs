@@ -9,7 +9,7 @@ use crate::limits::TRY_SESSIONS_PER_MINUTE;
 use crate::side::admin::access::Access;
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Fault, SILENT, host_name, is_json, rfc3339};
-use crate::side::{admin::account_sessions, inspector::Inspector};
+use crate::side::{admin::account_sessions, inspector::Inspector, shared_state::Running};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -68,7 +68,7 @@ pub(crate) struct TrySessions {
     pub(crate) tries: Arc<Tries>,
     pub(crate) access: Access,
     pub(crate) inspector: Inspector,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) running: Running,
 }
 
 /// Answers with credentials, a presigned URL and ICE servers.
@@ -121,7 +121,7 @@ async fn give(
     let mut lender = lender.lock().await;
     let session = lender.lend(&wanted, &arn, now.0 / 1000, Instant::now(), remote)?;
     Ok(answer(
-        &it.settings,
+        &it.running.settings(),
         &wanted,
         &arn,
         &session,

@@ -1,11 +1,13 @@
-//! `heliograph serve --help` against the code: every flag says its default.
+//! `heliograph serve --help` against the code: every flag says its default. And what `deploy/broker.toml` says of a
+//! reload.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
 use broker::config::{Arguments, json};
-use broker_core::settings::{Profile, Settings};
+use broker_core::settings::{Applied, KEYS, Profile, Settings};
 use clap::CommandFactory;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Defaults that no setting holds.
 const IN_WORDS: &[(&str, &str)] = &[
@@ -73,4 +75,24 @@ fn text(value: &Value) -> String {
         Some(list) => list.iter().map(text).collect::<Vec<_>>().join(" "),
         None => value.as_str().unwrap().to_owned(),
     }
+}
+
+/// The head names what SIGHUP applies.
+#[test]
+fn the_sample_says_what_a_reload_applies() {
+    let sample = include_str!("../../../deploy/broker.toml");
+    let head: String = sample
+        .lines()
+        .map_while(|line| line.strip_prefix('#'))
+        .collect();
+    let (_, list) = head.split_once("SIGHUP applies").unwrap();
+    let (list, _) = list.split_once("Everything else").unwrap();
+    let written: BTreeSet<_> = list.split('`').skip(1).step_by(2).collect();
+    let keys = KEYS.iter().filter(|key| key.applied() == Applied::OnSighup);
+    let names = keys.map(|key| match key.table() {
+        "quotas" => "quotas",
+        _ => key.path,
+    });
+    let applied: BTreeSet<_> = names.chain(["ice", "hook", "clients"]).collect();
+    assert_eq!(written, applied);
 }

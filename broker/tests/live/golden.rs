@@ -146,13 +146,14 @@ fn metrics(text: &str) -> BTreeSet<String> {
 }
 
 /// Labels whose values are no closed set: names that operators give, numbers of shards, the build.
-const OPEN_LABELS: [&str; 8] = [
+const OPEN_LABELS: [&str; 9] = [
     "authority",
     "commit",
     "engine",
     "hook",
     "key",
     "provider",
+    "sha256",
     "shard",
     "version",
 ];

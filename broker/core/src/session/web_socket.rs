@@ -1,7 +1,7 @@
 //! An open WebSocket: its frames, its role, its caller, its rates, and which of its deadlines is next.
 
 use crate::id::{CallerId, ChannelKey};
-use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
+use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_BOUNDS_MAX, MESSAGE_MS_MAX, STALL_MS};
 use crate::settings::{Program, Quotas, Timeouts};
 use crate::{auth::HeldCaller, journal::EndReason, quota::Bucket, session::NEVER, time::Now};
 use codec::signal::Action;
@@ -94,6 +94,14 @@ impl Tally {
     }
 }
 
+/// The place of the bounds of a connection's messages among those of its shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BoundsPlace(pub(crate) u8);
+
+/// The connection is notified of the master.
+const PRESENCE: u8 = 0x80;
+const _: () = assert!(MESSAGE_BOUNDS_MAX <= PRESENCE as usize);
+
 /// The terms that are settled when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
@@ -101,6 +109,8 @@ pub(crate) struct Terms {
     pub notices: bool,
     /// Its program, which may read frames and messages of a bounded length alone.
     pub program: Program,
+    /// The place of the bounds of its messages.
+    pub bounds: BoundsPlace,
     /// Whether it is notified of the master: a viewer that asked for that.
     pub presence: bool,
     /// When it is closed; never, if connections have no age limit.
@@ -134,8 +144,8 @@ pub(crate) struct WebSocket {
     notices: Notices,
     /// See [`Terms::program`].
     program: Program,
-    /// See [`Terms::presence`].
-    presence: bool,
+    /// See [`Terms::bounds`]; with [`PRESENCE`] if [`Terms::presence`], since a session has no byte to spare.
+    bounds: BoundsPlace,
     /// See [`Self::is_forbidden`].
     forbidden: bool,
     /// Frames without effect that came within `idle_second` of the shard's clock. Never 0 again after the first one.
@@ -257,7 +267,10 @@ impl WebSocket {
                 Notices::Never
             },
             program: terms.program,
-            presence: terms.presence,
+            bounds: match (terms.bounds, terms.presence) {
+                (BoundsPlace(place), true) => BoundsPlace(place | PRESENCE),
+                (place, false) => place,
+            },
             forbidden: false,
             idle_frames: 0,
             idle_second: 0,
@@ -299,10 +312,17 @@ impl WebSocket {
         self.program
     }
 
+    /// The place of the bounds of its messages.
+    #[inline]
+    #[must_use]
+    pub(crate) fn bounds(&self) -> BoundsPlace {
+        BoundsPlace(self.bounds.0 & !PRESENCE)
+    }
+
     /// Whether it is notified of the master: see [`Terms::presence`]. Not while a newer connection has its place.
     #[must_use]
     pub(crate) fn gets_presence(&self) -> bool {
-        self.presence && !self.superseded
+        self.bounds.0 & PRESENCE != 0 && !self.superseded
     }
 
     /// Whether its caller may not connect any more, when it was last asked.

@@ -207,6 +207,37 @@ impl Key {
         Ok(())
     }
 
+    /// Whether it has another value in the one settings than in the other.
+    #[must_use]
+    pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
+        match &self.kind {
+            Kind::Number(Field { get, .. }, _) => get(one) != get(other),
+            Kind::Duration(Field { get, .. }, _) => get(one) != get(other),
+            Kind::Switch(Field { get, .. }) => get(one) != get(other),
+            Kind::Rate(Field { get, .. }) => get(one) != get(other),
+            Kind::Text { get, .. } => get(one) != get(other),
+            Kind::List { get, .. } => get(one) != get(other),
+            Kind::Path { get, .. } => get(one) != get(other),
+            Kind::Paths { get, .. } => get(one) != get(other),
+            Kind::Cpus { get, .. } => get(one) != get(other),
+        }
+    }
+
+    /// Gives it the value that it has in `from`. Keys that may be unset, and paths, are never applied while running.
+    pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) -> Checked<()> {
+        match &self.kind {
+            Kind::Number(field, _) => (field.set)(to, (field.get)(from)),
+            Kind::Duration(field, _) => (field.set)(to, (field.get)(from)),
+            Kind::Switch(field) => (field.set)(to, (field.get)(from)),
+            Kind::Rate(field) => (field.set)(to, (field.get)(from)),
+            Kind::Text { get, set } => set(to, &get(from).unwrap_or_default())?,
+            Kind::List { .. } | Kind::Path { .. } | Kind::Paths { .. } | Kind::Cpus { .. } => {
+                return Err("allowed after a restart".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Whether `text` may be the value, or an entry of it.
     ///
     /// # Errors

@@ -127,8 +127,11 @@ pub const KEYS: &[Key] = &[
         .doc("created if absent; one process at a time. \":memory:\" is a new directory in memory, removed at the end")
         .flag(flag("--data-dir", "DIR", "Directory for the broker's files")),
     Key::new("log_format", text!(log_format, value::word)).default("text")
-        .doc("\"text\" or \"json\"; on stderr. RUST_LOG sets the level, such as RUST_LOG=debug")
+        .doc("\"text\" or \"json\"; on stderr")
         .flag(flag("--log-format", "FORM", "Log lines on stderr: text or json")),
+    Key::new("log_level", text!(log_level, value::word)).default("info")
+        .doc("\"error\", \"warn\", \"info\", \"debug\" or \"trace\"; RUST_LOG wins, such as RUST_LOG=debug, or \
+              RUST_LOG=info,broker::edge=debug for a part"),
     Key::new("credentials", path!(credentials))
         .doc("principals, their keys and policies. Reloaded on SIGHUP and when a file changes")
         .flag(flag("--credentials", "FILE", "Credentials file (TOML) of --auth sigv4")),

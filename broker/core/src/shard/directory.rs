@@ -69,6 +69,8 @@ pub(crate) struct Directory {
     viewer_news: ViewerNews,
     /// The hooks that wake masters, by their bits.
     waking: u16,
+    /// The place of the next channel whose hooks are looked up again, after they have changed.
+    rewatch: Option<usize>,
     /// The slots of this shard, where slots go from one node to another.
     slots: Option<Box<Slots>>,
 }
@@ -129,6 +131,7 @@ impl Directory {
             epoch,
             viewer_news: ViewerNews::new(settings.presence.linger_ms),
             waking: settings.waking_hooks(),
+            rewatch: None,
             slots,
             hasher,
             shard,
@@ -143,6 +146,17 @@ impl Directory {
         let put = |record| self.put_channel(record, Life::Active);
         // At once: a map that grows name by name is half empty where the names come in order.
         self.names = records.into_iter().filter_map(put).collect();
+    }
+
+    /// From here on these are the settings.
+    pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
+        self.kept.most = settings.pending_bytes_of_shard();
+        self.offers.most = self.kept.most / UNANSWERED_BYTES_PARTS;
+        self.waking = settings.waking_hooks();
+        if settings.hooks != self.settings.hooks {
+            self.rewatch = Some(0);
+        }
+        self.settings = settings;
     }
 
     /// Forgets the use of the rates of accounts: there may be others.

@@ -28,6 +28,7 @@ use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
 use crate::{session::SessionState, time::Moment};
 use codec::ws::Item;
+use std::sync::Arc;
 
 // Received bytes: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.
 
@@ -82,15 +83,16 @@ impl Shard {
         loop {
             let (sockets, directory, books, _, todo) = self.parts();
             // Bytes → frame.
-            let (used, frame) = match receiver.next(&sockets.rules().frames, rest) {
-                Ok((used, Some(frame))) => (used, frame),
-                Ok((_, None)) => break,
-                Err(error) => {
-                    let reason = EndReason::ProtocolError(error);
-                    sockets.close(books, todo, from, reason, at);
-                    break;
-                }
-            };
+            let (used, frame) =
+                match receiver.next(&sockets.message_bounds().at(reader.bounds).frames, rest) {
+                    Ok((used, Some(frame))) => (used, frame),
+                    Ok((_, None)) => break,
+                    Err(error) => {
+                        let reason = EndReason::ProtocolError(error);
+                        sockets.close(books, todo, from, reason, at);
+                        break;
+                    }
+                };
             books.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
             let parts = Parts {
@@ -362,6 +364,10 @@ impl Shard {
                 }
             }
             Letter::Keyring(keyring) => gate.replace_keyring(keyring),
+            Letter::Settings(settings) => {
+                sockets.adopt(Arc::clone(&settings));
+                directory.adopt(settings);
+            }
             Letter::Drain(within_ms) => {
                 disconnect::begin_drain(sockets, books, todo, within_ms, at)
             }
@@ -495,6 +501,7 @@ impl Shard {
         }
         let (sockets, directory, books, gate, _) = self.parts();
         recheck::step(sockets, directory, books, gate, at);
+        directory.rewatch_step();
         self.double_due(at);
         while self.directory.work_on_page(&mut self.todo, at) {
             self.settle(at);

@@ -27,7 +27,8 @@ pub(crate) mod repeats;
 pub(crate) mod service_messages;
 pub(crate) mod unsent;
 
-use crate::session::{http::Admission, web_socket::WebSocket};
+use crate::session::http::Admission;
+use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::shard::calls::{self, BegunCall};
 use crate::shard::sockets::outboxes::Lent;
 use crate::shard::todo::{Todo, TodoList};
@@ -53,7 +54,7 @@ pub(crate) fn pass<D: Double + Default>(
     let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
     // Frame → text → message.
     let text = self::text(parts.sockets, parts.books, parts.todo, frame, reader)?;
-    let rules = &parts.sockets.rules().messages;
+    let rules = &parts.sockets.message_bounds().at(reader.bounds).messages;
     let request = match reader.parser.parse(text, reader.role, rules) {
         Ok(request) => request,
         Err(fault) => return judge::<D>(parts, Judged::Faulty(from, &fault), at),
@@ -237,6 +238,8 @@ pub(crate) struct Reader {
     /// When they came.
     pub(crate) at: Moment,
     pub(crate) parser: Box<Parser>,
+    /// The place of the bounds of its messages.
+    pub(crate) bounds: BoundsPlace,
     /// Pings among them.
     pub(crate) pings: u32,
     /// Messages among them may have been held back on their way: see
@@ -256,6 +259,7 @@ pub(crate) fn lend(
         receiver,
         role,
         parser,
+        bounds,
         may_be_late,
     } = sockets.lend(from, at.now)?;
     let reader = Reader {
@@ -263,6 +267,7 @@ pub(crate) fn lend(
         role,
         at,
         parser,
+        bounds,
         pings: 0,
         may_be_late,
     };
@@ -400,7 +405,10 @@ pub(crate) fn receive_close_echo(
     bytes: &mut [u8],
     at: Moment,
 ) {
-    let rules = sockets.rules().frames;
+    let Some(bounds) = sockets.closing_web_socket(key).map(|it| it.bounds()) else {
+        return;
+    };
+    let rules = sockets.message_bounds().at(bounds).frames;
     let Some(web_socket) = sockets.closing_web_socket(key) else {
         return;
     };

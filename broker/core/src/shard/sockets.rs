@@ -33,7 +33,7 @@ use crate::{address_shares::Origin, event::CONNECTION_ROLES, journal::EndReason}
 use crate::{placement::Placement, readiness::Readiness, session::Session, settings::Settings};
 use crate::{shard::Letter, timer_wheel::Wheel};
 use ahash::RandomState;
-use bounds::Bounds;
+use bounds::{AllMessageBounds, Bounds};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
@@ -44,6 +44,7 @@ use unconfirmed::Unconfirmed;
 pub(crate) struct Sockets {
     settings: Arc<Settings>,
     rules: Bounds,
+    messages: AllMessageBounds,
     sessions: Table<SessionKey, Session>,
     /// The outputs for the edge, the newest last. Not a `VecDeque`: its push is not inlined, so that an output is read
     /// from memory, and a core waits until it has stored the message before it.
@@ -146,6 +147,7 @@ impl Sockets {
     ) -> Self {
         Self {
             rules: Bounds::of(&settings),
+            messages: AllMessageBounds::of(&settings),
             sessions: Table::new(settings.connections_per_shard()),
             outputs: Vec::new(),
             leaving: Vec::new(),
@@ -194,6 +196,19 @@ impl Sockets {
     #[inline]
     pub(crate) fn rules(&self) -> &Bounds {
         &self.rules
+    }
+
+    /// The bounds of messages.
+    #[inline]
+    pub(crate) fn message_bounds(&self) -> &AllMessageBounds {
+        &self.messages
+    }
+
+    /// From here on these are the settings. Connections keep the bounds of their messages.
+    pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
+        self.rules = Bounds::of(&settings);
+        self.messages.replace(&settings);
+        self.settings = settings;
     }
 
     /// The number of this shard.

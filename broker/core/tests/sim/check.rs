@@ -184,6 +184,7 @@ impl World {
             Letter::Slots => panic!("no slot moves"),
             Letter::Committed(..) => panic!("only a store tells of a change"),
             Letter::Credentials(_) => panic!("only the operator changes them"),
+            Letter::Settings(_) => panic!("only the operator changes them"),
             Letter::Keyring(_) => panic!("no provider is asked"),
         };
         if let Tag::Ask(caller, _) = tag

@@ -4,7 +4,7 @@ use crate::hooks::client::{self, Client, HookFault};
 use crate::hooks::{self, Courier, Hooks, Order};
 use crate::server::random::seeds;
 use crate::server::reload::{Reloader, Subject, stamps};
-use crate::side::{Shows, Teller};
+use crate::side::{Running, Shows, StatusBoard, Teller};
 use crate::tls_files::first_end_of;
 use crate::{failure::Failure, files::Stamp};
 use broker_core::cluster::slot_maps::SlotMap;
@@ -25,7 +25,7 @@ pub(crate) struct Started {
 
 /// The files of the hooks in force, on the main thread.
 struct HookFiles {
-    settings: Arc<Settings>,
+    running: Running,
     hooks: Hooks,
 }
 
@@ -34,11 +34,12 @@ struct HookFiles {
 /// # Errors
 /// [`Failure::Configuration`] with every fault of their files.
 pub(crate) fn prepare(
-    settings: &Arc<Settings>,
+    status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
     shows: &mut Shows,
 ) -> Result<(Started, Teller), Failure> {
-    let teller = shows.readers.teller();
+    let (teller, running) = (shows.readers.teller(), status.running());
+    let settings = &running.settings();
     if settings.hooks.is_empty() {
         return Ok((Started::default(), teller));
     }
@@ -47,7 +48,7 @@ pub(crate) fn prepare(
     let [seed, ..] = seeds()?;
     let (courier, hooks) = hooks::courier(settings, (epoch, slots), clients, seed);
     let files = HookFiles {
-        settings: Arc::clone(settings),
+        running: running.clone(),
         hooks: hooks.clone(),
     };
     shows.hooks = Some(hooks.clone());
@@ -68,7 +69,11 @@ impl Started {
     }
 }
 
-fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
+/// The clients of all hooks, with their files as they are.
+///
+/// # Errors
+/// Every fault of these files, a line each.
+pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
     let told = |HookFault { key, path, rule }| format!("{key} = {}: {rule}", path.display());
     client::clients(settings).map_err(|faults| {
         let faults: Vec<_> = faults.into_iter().map(told).collect();
@@ -82,17 +87,20 @@ impl Subject for HookFiles {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        client::files_of(&self.settings)
+        client::files_of(&self.running.settings())
     }
 
     /// The events that wait stay; a hook that was off is on again.
     fn reload(&mut self) -> Result<(), String> {
-        self.hooks.order(Order::Clients(clients(&self.settings)?));
+        let settings = self.running.settings();
+        let clients = clients(&settings)?;
+        self.hooks.order(Order::Clients(settings, clients));
         Ok(())
     }
 
     fn ends(&self) -> Vec<(&'static str, u64)> {
-        let hooks = self.settings.hooks.iter();
+        let settings = self.running.settings();
+        let hooks = settings.hooks.iter();
         let files = hooks.flat_map(|hook| hook.client.iter().map(|(cert, _)| cert).chain(&hook.ca));
         let ends = files.filter_map(|file| first_end_of(file));
         ends.map(|end| ("hook", end)).collect()

@@ -5,8 +5,9 @@ use crate::side::metrics::exposition::{Row, Samples, counter, gauge, labelled};
 use crate::side::metrics::integrations::AuthoritiesReport;
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::read_files::{Reload, reloaded};
-use crate::side::shared_state::Status;
+use crate::side::shared_state::{FileReport, Status};
 use crate::{hooks::HooksReport, providers::ProvidersReport, version::COMMIT_LABEL};
+use broker_core::settings::{Changes, Settings};
 use std::collections::BTreeMap;
 use strum::VariantArray;
 
@@ -42,10 +43,24 @@ pub struct ProcessState {
     pub differing: Vec<(String, u64)>,
     /// How reloads of files went.
     pub reloads: BTreeMap<&'static str, Reload>,
+    /// The configuration file beside what runs.
+    pub configuration: FileReport,
 }
 
 /// The labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
+
+/// The budgets of all shards together, in the order of [`BUDGETS`].
+pub(crate) fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
+    let of_shard = [
+        settings.outbox_bytes_of_shard(),
+        settings.unconfirmed_bytes_of_shard(),
+        settings.pending_bytes_of_shard(),
+        settings.request_bytes_per_shard(),
+        settings.record_bytes_of_shard(),
+    ];
+    of_shard.map(|bytes| bytes as u64 * settings.shards as u64)
+}
 
 /// The metrics of files that are read again.
 pub(crate) const OF_RELOADS: &[Row<ProcessState>] = &[
@@ -58,6 +73,30 @@ pub(crate) const OF_RELOADS: &[Row<ProcessState>] = &[
         "heliograph_reload_last_success_seconds",
         "When files were last read and put in force, in seconds since 1970 UTC; 0 where there are none",
         |it, to| it.of_reloads(|reload| reload.succeeded_ms / 1000, to),
+    ),
+    gauge(
+        "heliograph_config_info",
+        "Always 1: the SHA-256 of the configuration file that runs, and of the file as it was read last",
+        |it, to| {
+            let FileReport { running, file, .. } = &it.configuration;
+            for (of, sha256) in [("running", running), ("file", file)] {
+                if !sha256.is_empty() {
+                    to.labelled([("of", of), ("sha256", sha256)], 1);
+                }
+            }
+        },
+    ),
+    gauge(
+        "heliograph_config_waiting",
+        "1 for each key of the configuration file that is not in force: needs is sighup or restart",
+        |it, to| {
+            let Changes { applied, restart } = &it.configuration.waiting;
+            for (needs, keys) in [("sighup", applied), ("restart", restart)] {
+                for key in keys {
+                    to.labelled([("key", &**key), ("needs", needs)], 1);
+                }
+            }
+        },
     ),
 ];
 

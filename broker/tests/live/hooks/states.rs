@@ -1,7 +1,7 @@
 //! States of channels: newest last, whatever happens on the way.
 
 use super::receiver::{Receiver, ok};
-use super::{BOTH, broker, configuration};
+use super::{BOTH, broker, configuration, text_of};
 use crate::http::{create, get};
 use crate::peer::Peer;
 use crate::process::{Broker, DEV, arn, fresh_directory};
@@ -43,6 +43,40 @@ fn who_is_there_is_told_in_order() {
     let left = receiver.until("channel.presence", |data| data["master"].is_null());
     assert_eq!(left.data()["cause"], "master.left");
     assert!(left.data()["reason"].is_string(), "{left:?}");
+}
+
+/// A hook that is added gets what is there, one that watches others is told so, and queues stay.
+#[test]
+fn hooks_are_changed_and_added_by_a_reload() {
+    let (first, second) = (Receiver::start(ok), Receiver::start(ok));
+    let directory = fresh_directory();
+    let urls = [first.url("/hook/{channel}"), second.url("/hook/{channel}")];
+    let file = |of_first: &str, of_second: Option<&str>| {
+        let hooks = [Some(of_first), of_second].into_iter().flatten();
+        let hooks: Vec<_> = hooks
+            .zip(["one", "two"].iter().zip(&urls))
+            .map(|(lines, (name, url))| (*name, url.as_str(), lines))
+            .collect();
+        text_of(&directory, &hooks)
+    };
+    let broker = Broker::configured(&file(BOTH, None), 2);
+    let (cam, door) = (arn("cam-1"), arn("door-1"));
+    let _masters = [&cam, &door].map(|arn| Peer::master(&broker, arn));
+    let is_there = |name: &'static str| {
+        move |data: &Value| data["channel"]["name"] == name && data["master"].is_object()
+    };
+    first.until("channel.presence", is_there("cam-1"));
+    let doors = "events = [\"presence\"]\nchannels = \"door-*\"";
+    let all = "events = [\"presence\"]\nchannels = \"*\"";
+    broker.configure(&file(doors, Some(all)));
+    broker.logged(&["needs a SIGHUP: hook.one, hook.two"], 1);
+    broker.signal("HUP");
+    first.until("channel.presence", is_there("door-1"));
+    second.until("channel.presence", is_there("cam-1"));
+    let listed = get(broker.admin, "/hooks").json();
+    assert_eq!(listed["hooks"][1]["name"], "two", "{listed}");
+    broker.configure(&file(doors, None));
+    broker.logged(&["needs a restart: hook.two"], 1);
 }
 
 /// A master that comes again within the linger is no news of a departure.

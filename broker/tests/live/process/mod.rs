@@ -94,13 +94,21 @@ impl Broker {
 
     /// `heliograph serve` with these arguments and a configuration file of this text.
     pub(crate) fn configured_as(text: &str, arguments: &[&str], shards: u16) -> Self {
-        let directory = fresh_directory();
-        let file = directory.join("broker.toml");
+        let directory = run::directory();
+        let file = directory.as_ref().join("broker.toml");
         fs::write(&file, text).expect("a file under target/");
         let path = file.to_str().expect("a path in UTF-8");
-        let broker = Self::start(&[arguments, &["--config", path]].concat(), shards);
-        let _ = fs::remove_dir_all(&directory);
+        let arguments = [arguments, &["--config", path]].concat();
+        let mut broker = Self::launch_in(directory.as_ref(), command(), &arguments, shards);
+        broker._directory = Some(directory);
         broker
+    }
+
+    /// Writes another configuration file for a broker that was started with one, whole or not at all.
+    pub(crate) fn configure(&self, text: &str) {
+        let directory = self._directory.as_ref().expect("it has one").as_ref();
+        fs::write(directory.join("new"), text).expect("a file under target/");
+        fs::rename(directory.join("new"), directory.join("broker.toml")).expect("renamed");
     }
 
     /// `heliograph serve --dev` whose stderr is a pipe that nobody reads.

@@ -3,7 +3,8 @@
 //! * [`session`]: from offer to answer; [`takeover`]: the newest connection; [`pending`]: messages for the absent.
 //! * [`alexa`]: a call that waits for its answer; [`api`]: the HTTP operations; [`recorded`]: requests of real clients,
 //!   byte for byte.
-//! * [`configured`]: effects of a configuration file; [`deletion`]: channels that end.
+//! * [`configured`]: effects of a configuration file, and [`reconfigured`] of one that changes; [`deletion`]: channels
+//!   that end.
 //! * [`stopped`]: what a stopped process held.
 //! * [`cameras`]: clients that behave as the C SDK does come back; [`readers`]: clients with small buffers.
 
@@ -14,6 +15,7 @@ mod configured;
 mod deletion;
 mod pending;
 mod readers;
+mod reconfigured;
 mod recorded;
 mod session;
 mod stopped;

@@ -5,6 +5,7 @@ fn master() -> WebSocket {
     let terms = Terms {
         notices: true,
         program: Program::default(),
+        bounds: BoundsPlace::default(),
         presence: false,
         ends: Now(3_600_000),
     };

@@ -8,7 +8,7 @@ use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::record::{Holding, Listed, Record};
 use crate::session::Forwarded;
 use crate::session::http::{Admission, Onward};
-use crate::settings::Program;
+use crate::settings::{Program, Settings};
 use crate::wire::at_most;
 use crate::{check::Check, limits::LIST_PAGE_MAX, machine::Peer, registry::StoreError};
 use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
@@ -45,6 +45,8 @@ pub enum Letter {
     Credentials(Arc<Credentials>),
     /// From here on these are the keys of OpenID providers.
     Keyring(Arc<Keyring>),
+    /// From here on these are the settings: [`Settings::updated`].
+    Settings(Arc<Settings>),
     /// The process is to end within this many milliseconds.
     Drain(u64),
 }
@@ -57,7 +59,8 @@ impl Letter {
             Self::Query(..) => true,
             Self::Answer(..) | Self::CallTaken(..) | Self::CallAnswer(..) => false,
             Self::CallWithdrawn(_) | Self::CallOver(_) | Self::Committed(..) => false,
-            Self::Slots | Self::Credentials(_) | Self::Keyring(_) | Self::Drain(_) => false,
+            Self::Slots | Self::Credentials(_) | Self::Keyring(_) => false,
+            Self::Settings(_) | Self::Drain(_) => false,
         }
     }
 }

@@ -429,6 +429,7 @@ impl Sockets {
         Terms {
             notices,
             program,
+            bounds: self.message_bounds().in_force(),
             presence,
             ends: self.age_end(notices, now),
         }

@@ -4,6 +4,7 @@ use crate::channel::endpoint_requests::EndpointRequests;
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
+use crate::limits::REWATCHED_PER_TURN;
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
 use crate::settings::Settings;
@@ -182,10 +183,39 @@ impl Directory {
             return;
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
-        let hooks = self.settings.hooks_of(next.arn.name(), &next.tags);
+        channel.record = next;
+        self.watch_again(key);
+        self.recount(key, before.max(after), after);
+    }
+
+    /// When the hooks of the next channels are looked up again.
+    pub(crate) fn rewatch_due(&self) -> Option<Now> {
+        self.rewatch.map(|_| Now(0))
+    }
+
+    /// Looks up the hooks of the next channels, after they have changed.
+    pub(crate) fn rewatch_step(&mut self) {
+        let Some(from) = self.rewatch else { return };
+        let to = self.channels.slots().min(from + REWATCHED_PER_TURN);
+        for place in from..to {
+            if let Some(key) = self.channels.at(place) {
+                self.watch_again(key);
+            }
+        }
+        self.rewatch = (to < self.channels.slots()).then_some(to);
+    }
+
+    /// Looks up the hooks of a channel, whose record or hooks have changed. Those that watch it no longer get a last
+    /// state.
+    fn watch_again(&mut self, key: ChannelKey) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let record = &channel.record;
+        let hooks = self.settings.hooks_of(record.arn.name(), &record.tags);
         let (more, less) = (hooks & !channel.hooks, channel.hooks & !hooks);
         let is_told = channel.live().is_some() && (more | less) != 0;
-        (channel.record, channel.hooks) = (next, hooks);
+        channel.hooks = hooks;
         if is_told && less != 0 {
             let last = Presence::nobody(&channel.record, less, Cause::Unwatched);
             let arn = channel.record.arn.clone();
@@ -194,7 +224,6 @@ impl Directory {
         if is_told && self.news.is_watched(hooks) {
             self.news.changed(key, (Cause::Watched, None));
         }
-        self.recount(key, before.max(after), after);
     }
 
     /// The tags of a channel are others: its viewers are notified of the master from here on, or no longer. `is_gone`:

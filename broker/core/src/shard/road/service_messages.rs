@@ -3,7 +3,7 @@
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::presence::{MasterState, VIEWERS_TOLD_PER_TURN};
-use crate::session::web_socket::WebSocket;
+use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::away_from;
 use crate::shard::todo::{Declined, Todo, TodoList};
@@ -33,7 +33,10 @@ pub(crate) fn refuse_message(
         | FaultKind::NotJson => Kind::Unknown,
     };
     books.count_received(kind);
-    let rules = sockets.rules().messages;
+    let bounds = sockets
+        .web_socket(from)
+        .map_or_else(BoundsPlace::default, |it| it.bounds());
+    let rules = sockets.message_bounds().at(bounds).messages;
     let (reason, bytes) = Unaccepted::of(fault.kind);
     let too_long = reason == Unaccepted::TooLong;
     let Some(web_socket) = sockets.web_socket(from) else {

@@ -2,9 +2,13 @@
 //! without signatures.
 
 use crate::check::Check;
-use crate::settings::{Auth, Settings, host_text};
+use crate::limits::MESSAGE_BOUNDS_MAX;
+use crate::session::web_socket::BoundsPlace;
+use crate::settings::{Auth, Program, Reader, Settings, host_text};
 use codec::http::{Head, HeadLimits};
+use codec::{signal::MessageRules, ws::FrameRules};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The URL of the page that says why a request was refused, up to its id; `None` except in development.
 fn why_url(settings: &Settings) -> Option<Box<str>> {
@@ -16,8 +20,6 @@ fn why_url(settings: &Settings) -> Option<Box<str>> {
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
-    pub(crate) frames: codec::ws::FrameRules,
-    pub(crate) messages: codec::signal::MessageRules,
     pub(crate) calls: codec::control::BodyRules,
     /// This shard's part of `limits.request_bytes`.
     pub(crate) request_bytes: usize,
@@ -39,15 +41,6 @@ impl Bounds {
                 head_bytes: limits.head_bytes,
                 header_lines: limits.header_lines,
             },
-            frames: codec::ws::FrameRules {
-                message_bytes: limits.message_bytes,
-                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
-            },
-            messages: codec::signal::MessageRules {
-                payload_bytes: limits.payload_bytes,
-                url_safe: !strict,
-                master_offers: settings.options.master_offers,
-            },
             calls: codec::control::BodyRules { strict },
             request_bytes: settings.request_bytes_per_shard(),
             origins: Origins::of(settings),
@@ -55,6 +48,81 @@ impl Bounds {
             unconfirmed_bytes: settings.unconfirmed_bytes_of_shard(),
             why_url: why_url(settings),
         }
+    }
+}
+
+// The bounds of messages, which a reload may change: a connection keeps those with which it was admitted.
+
+/// The bounds of messages under the settings of one time.
+#[derive(Debug)]
+pub(crate) struct MessageBounds {
+    pub(crate) frames: FrameRules,
+    pub(crate) messages: MessageRules,
+    /// The programs of clients, and what they read.
+    settings: Arc<Settings>,
+}
+
+/// The bounds in force, and those that open connections may have. At most [`MESSAGE_BOUNDS_MAX`].
+#[derive(Debug)]
+pub(crate) struct AllMessageBounds {
+    all: Vec<MessageBounds>,
+    in_force: BoundsPlace,
+}
+
+impl MessageBounds {
+    fn of(settings: &Arc<Settings>) -> Self {
+        Self {
+            frames: FrameRules {
+                message_bytes: settings.limits.message_bytes,
+                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
+            },
+            messages: MessageRules {
+                payload_bytes: settings.limits.payload_bytes,
+                url_safe: !settings.strict(),
+                master_offers: settings.options.master_offers,
+            },
+            settings: Arc::clone(settings),
+        }
+    }
+
+    /// What a program reads.
+    #[inline]
+    pub(crate) fn reader(&self, program: Program) -> Reader {
+        self.settings.reader(program)
+    }
+}
+
+impl AllMessageBounds {
+    pub(crate) fn of(settings: &Arc<Settings>) -> Self {
+        Self {
+            all: vec![MessageBounds::of(settings)],
+            in_force: BoundsPlace(0),
+        }
+    }
+
+    /// Puts those of other settings in force. The process refuses more than there is room for.
+    pub(crate) fn replace(&mut self, settings: &Arc<Settings>) {
+        let known = self
+            .all
+            .iter()
+            .position(|of| of.settings.bounds_messages_as(settings));
+        let place = known.unwrap_or(self.all.len());
+        if place < MESSAGE_BOUNDS_MAX {
+            if known.is_none() {
+                self.all.push(MessageBounds::of(settings));
+            }
+            self.in_force = BoundsPlace(u8::try_from(place).unwrap_or_default());
+        }
+    }
+
+    /// The place of those of a connection that is admitted.
+    pub(crate) fn in_force(&self) -> BoundsPlace {
+        self.in_force
+    }
+
+    #[inline]
+    pub(crate) fn at(&self, BoundsPlace(place): BoundsPlace) -> &MessageBounds {
+        &self.all[usize::from(place)]
     }
 }
 

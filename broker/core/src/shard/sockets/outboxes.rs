@@ -3,9 +3,10 @@
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
 use crate::session::outbox::{Launch, Load, Unsent};
-use crate::session::web_socket::WebSocket;
+use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState};
-use crate::settings::{Proof, Reader, Settings};
+use crate::settings::{Proof, Reader};
+use crate::shard::sockets::bounds::AllMessageBounds;
 use crate::shard::{Books, Sockets};
 use crate::{machine::Output, shard::Letter, time::Now};
 use codec::signal::{Action, Parser, Role};
@@ -81,7 +82,7 @@ impl Sockets {
         let Some(web_socket) = session.open() else {
             return Err(NoRoom::Connection);
         };
-        let reader = reader_of(&self.settings, web_socket);
+        let reader = reader_of(&self.messages, web_socket);
         if bytes > longest_for(reader) {
             return Err(NoRoom::TooLong);
         }
@@ -116,7 +117,7 @@ impl Sockets {
     /// By how many bytes a frame of this length is longer than an open WebSocket can take.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
-        let reader = web_socket.and_then(|it| reader_of(&self.settings, it));
+        let reader = web_socket.and_then(|it| reader_of(&self.messages, it));
         bytes.saturating_sub(longest_for(reader))
     }
 
@@ -129,7 +130,7 @@ impl Sockets {
         frame: &[u8],
     ) -> Option<usize> {
         let session = self.sessions.get_mut(to)?;
-        let reader = session.open().and_then(|it| reader_of(&self.settings, it));
+        let reader = session.open().and_then(|it| reader_of(&self.messages, it));
         let write = in_frames(reader, |out| out.extend_from_slice(frame));
         let spares = &mut self.scratch.spares;
         let pushed = session.outbox.push_message(spares, launch, write);
@@ -297,6 +298,8 @@ pub(crate) struct Lent {
     pub(crate) receiver: Receiver,
     pub(crate) role: Role,
     pub(crate) parser: Box<Parser>,
+    /// The place of the bounds of its messages.
+    pub(crate) bounds: BoundsPlace,
     /// Messages among these bytes may have been held back on their way.
     pub(crate) may_be_late: bool,
 }
@@ -313,6 +316,7 @@ impl Sockets {
         Some(Lent {
             receiver,
             role: web_socket.role.on_wire(),
+            bounds: web_socket.bounds(),
             parser: self.scratch.parser.take().unwrap_or_default(),
             may_be_late,
         })
@@ -366,9 +370,9 @@ pub(crate) enum NoRoom {
 
 /// What the program of a connection reads; `None` where nothing is known of it.
 #[inline]
-fn reader_of(settings: &Settings, web_socket: &WebSocket) -> Option<Reader> {
+fn reader_of(messages: &AllMessageBounds, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
-    (!program.is_unknown()).then(|| settings.reader(program))
+    (!program.is_unknown()).then(|| messages.at(web_socket.bounds()).reader(program))
 }
 
 /// The length of the longest message for a reader, in one frame.
@@ -522,6 +526,7 @@ mod tests {
         let terms = Terms {
             notices: true,
             program: Program::default(),
+            bounds: BoundsPlace::default(),
             presence: false,
             ends: NEVER,
         };

@@ -758,7 +758,7 @@ mod invariants_tests {
     use crate::session::NEVER;
     use crate::session::http::{Onward, Ownerless};
     use crate::session::outbox::Launch;
-    use crate::session::web_socket::{Terms, WebSocket};
+    use crate::session::web_socket::{BoundsPlace, Terms, WebSocket};
     use crate::settings::Program;
     use crate::settings::Settings;
     use crate::time::{Moment, Now};
@@ -804,6 +804,7 @@ mod invariants_tests {
         let terms = Terms {
             notices: true,
             program: Program::default(),
+            bounds: BoundsPlace::default(),
             presence: false,
             ends: NEVER,
         };

@@ -1,0 +1,339 @@
+//! What a changed configuration file means to a process that runs: which changes it can put in force, and which wait
+//! for its restart.
+
+use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
+
+/// When a change of a key in the file of a running process is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// After a restart.
+    AtStart,
+    /// After a SIGHUP.
+    OnSighup,
+    /// As soon as the file has changed: its table is read again by itself.
+    WhenChanged,
+}
+
+/// The keys that differ, by their paths; an entry of `[[hook]]` or a row of `[clients]` by its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that a SIGHUP puts in force.
+    pub applied: Vec<String>,
+    /// Those that wait for a restart.
+    pub restart: Vec<String>,
+}
+
+impl Changes {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.applied.is_empty() && self.restart.is_empty()
+    }
+
+    fn note(&mut self, path: String, is_applied: bool) {
+        let list = if is_applied {
+            &mut self.applied
+        } else {
+            &mut self.restart
+        };
+        list.push(path);
+    }
+}
+
+impl Key {
+    /// When a change of this key is in force. A key that is not named here waits for a restart.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        match (self.table(), self.path) {
+            // Buckets are given their rates with each request.
+            ("quotas", _) => Applied::OnSighup,
+            ("admin.oidc", _) => Applied::WhenChanged,
+            (_, "log_level") => Applied::OnSighup,
+            // Connections keep the bounds of messages with which they were admitted.
+            (_, "limits.payload_bytes" | "limits.message_bytes" | "limits.wss_message_bytes") => {
+                Applied::OnSighup
+            }
+            (_, _) => Applied::AtStart,
+        }
+    }
+}
+
+impl Settings {
+    /// These settings with what can be put in force of `file`, and what differs. Everything else stays as it is.
+    ///
+    /// Under another profile nothing can be: it changes what the numbers mean.
+    #[must_use]
+    pub fn updated(&self, file: &Self) -> (Self, Changes) {
+        let (mut next, mut changes) = (self.clone(), Changes::default());
+        let can_apply = self.profile == file.profile;
+        for key in KEYS.iter().filter(|key| self.differs(key, file)) {
+            match key.applied() {
+                Applied::WhenChanged if self.admin.oidc.is_some() => {}
+                Applied::OnSighup if can_apply && key.copy(file, &mut next).is_ok() => {
+                    changes.note(key.path.into(), true);
+                }
+                Applied::AtStart | Applied::OnSighup | Applied::WhenChanged => {
+                    changes.note(key.path.into(), false);
+                }
+            }
+        }
+        if self.ice != file.ice {
+            changes.note("ice".into(), can_apply);
+            if can_apply {
+                next.ice.clone_from(&file.ice);
+            }
+        }
+        next.ice_files.clone_from(&file.ice_files);
+        let clients = Named {
+            table: "clients",
+            own: &mut next.clients,
+            file: &file.clients,
+            name: |row| &row.name,
+            most: CLIENTS_MAX,
+        };
+        clients.update(can_apply, &mut changes);
+        let hooks = Named {
+            table: "hook",
+            own: &mut next.hooks,
+            file: &file.hooks,
+            name: |hook| &hook.name,
+            most: HOOKS_MAX,
+        };
+        // The first hook needs what the start makes for hooks.
+        hooks.update(can_apply && !self.hooks.is_empty(), &mut changes);
+        (next, changes)
+    }
+
+    /// Whether messages have the same bounds under other settings: those of a shard, and those of programs of clients.
+    #[must_use]
+    pub fn bounds_messages_as(&self, other: &Self) -> bool {
+        let of = |settings: &Self| {
+            let limits = &settings.limits;
+            [
+                limits.payload_bytes,
+                limits.message_bytes,
+                limits.wss_message_bytes,
+            ]
+        };
+        of(self) == of(other) && self.clients == other.clients
+    }
+
+    /// A directory that ends with the process has another name each time.
+    fn differs(&self, key: &Key, file: &Self) -> bool {
+        let both_end = self.data_dir_ends && file.data_dir_ends;
+        key.differs(self, file) && !(key.path == "data_dir" && both_end)
+    }
+}
+
+/// A list of named entries, which keep their places: what runs knows them by these. An entry that is gone stays until a
+/// restart.
+struct Named<'l, T> {
+    table: &'static str,
+    own: &'l mut Vec<T>,
+    file: &'l [T],
+    name: fn(&T) -> &str,
+    most: usize,
+}
+
+impl<T: Clone + PartialEq> Named<'_, T> {
+    fn update(self, can_apply: bool, changes: &mut Changes) {
+        let path = |entry: &T| format!("{}.{}", self.table, (self.name)(entry));
+        let is_same = |one: &T, other: &T| (self.name)(one) == (self.name)(other);
+        let gone = self
+            .own
+            .iter()
+            .filter(|own| !self.file.iter().any(|other| is_same(own, other)));
+        let gone: Vec<_> = gone.map(path).collect();
+        for entry in self.file {
+            let places = self.own.len();
+            match self.own.iter_mut().find(|own| is_same(own, entry)) {
+                Some(own) if own == entry => {}
+                Some(own) if can_apply => {
+                    changes.note(path(entry), true);
+                    own.clone_from(entry);
+                }
+                None if can_apply && places < self.most => {
+                    changes.note(path(entry), true);
+                    self.own.push(entry.clone());
+                }
+                Some(_) | None => changes.note(path(entry), false),
+            }
+        }
+        for path in gone {
+            changes.note(path, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Client, Ice, IceCredential, Kind};
+
+    /// Settings in which this key alone has another value: a bound of its range, or a candidate among these. A key that
+    /// has none needs one here.
+    fn changed(key: &Key) -> Settings {
+        let texts = "1 7 false true none epoll strict json debug always pong eu-west-1 210987654321 127.0.0.9:9 \
+                     http://127.0.0.9:9 https://a.example wss://a.example a.example 10.0.0.0/8 n9 openid \
+                     https://10.0.0.9:2379";
+        let texts: Vec<String> = match &key.kind {
+            Kind::Number(_, range) => vec![range.start().to_string(), range.end().to_string()],
+            Kind::Duration(_, range) => {
+                let whole_seconds = range.end() / 1_000;
+                vec![
+                    format!("{}ms", range.start().max(&1)),
+                    format!("{whole_seconds}s"),
+                ]
+            }
+            Kind::Switch(_) | Kind::Rate(_) | Kind::Text { .. } | Kind::List { .. } => {
+                texts.split(' ').map(str::to_owned).collect()
+            }
+            Kind::Path { .. } | Kind::Paths { .. } | Kind::Cpus { .. } => vec!["7".into()],
+        };
+        let from = Settings::default();
+        let put = |text: &String| {
+            let mut settings = from.clone();
+            let is_put = key.put(&mut settings, &[text]).is_ok();
+            (is_put && key.differs(&from, &settings)).then_some(settings)
+        };
+        let found = texts.iter().find_map(put);
+        found.unwrap_or_else(|| panic!("{}: name another value for it here", key.path))
+    }
+
+    /// Each key is applied as it says, or named as what needs a restart: none is ignored.
+    #[test]
+    fn a_change_of_any_key_is_applied_or_needs_a_restart() {
+        let running = Settings::default();
+        for key in KEYS {
+            let file = changed(key);
+            let (next, changes) = running.updated(&file);
+            let named = vec![key.path.to_owned()];
+            let (applied, restart) = match key.applied() {
+                Applied::OnSighup => (named, vec![]),
+                // Without the table at the start nobody reads it again.
+                Applied::AtStart | Applied::WhenChanged => (vec![], named),
+            };
+            assert_eq!(changes, Changes { applied, restart }, "{}", key.path);
+            let is_applied = key.applied() == Applied::OnSighup;
+            assert_eq!(!key.differs(&file, &next), is_applied, "{}", key.path);
+            assert_eq!(key.differs(&running, &next), is_applied, "{}", key.path);
+            assert!(next.updated(&next).1.is_empty());
+            if key.applied() == Applied::WhenChanged {
+                let (_, changes) = file.updated(&with_other_claim(&file));
+                assert!(changes.is_empty(), "{}: {changes:?}", key.path);
+            }
+        }
+    }
+
+    fn with_other_claim(settings: &Settings) -> Settings {
+        let mut other = settings.clone();
+        if let Some(oidc) = &mut other.admin.oidc {
+            oidc.claim = "groups".into();
+        }
+        other
+    }
+
+    /// The keys that are applied: the head of `deploy/broker.toml` lists these.
+    #[test]
+    fn these_keys_are_applied_on_sighup() {
+        let applied = KEYS.iter().filter(|key| key.applied() == Applied::OnSighup);
+        let names = applied.map(|key| match key.table() {
+            "quotas" => "quotas",
+            _ => key.path,
+        });
+        let mut names: Vec<_> = names.collect();
+        names.dedup();
+        let expected = [
+            "log_level",
+            "limits.payload_bytes",
+            "limits.message_bytes",
+            "limits.wss_message_bytes",
+            "quotas",
+        ];
+        assert_eq!(names, expected);
+        let unset = |key: &&Key| matches!(&key.kind, Kind::Text { get, .. } if get(&Settings::default()).is_none());
+        let on_sighup = KEYS.iter().filter(|key| key.applied() == Applied::OnSighup);
+        assert_eq!(
+            on_sighup.filter(unset).count(),
+            0,
+            "what is unset cannot be copied"
+        );
+    }
+
+    fn hook(name: &str, url: &str) -> crate::settings::Hook {
+        crate::settings::Hook {
+            url: url.into(),
+            ..crate::settings::Hook::bare(name)
+        }
+    }
+
+    #[test]
+    fn lists_of_tables_keep_their_places_and_what_is_gone_waits() {
+        let running = Settings {
+            hooks: vec![hook("one", "a"), hook("two", "a")],
+            ..Settings::default()
+        };
+        let mut file = running.clone();
+        file.hooks = vec![hook("three", "a"), hook("two", "b")];
+        file.clients.insert(0, Client::new("mine", "Mine/*"));
+        file.clients.retain(|row| row.name != "android");
+        file.clients[1].go_away = true;
+        file.ice = vec![Ice {
+            urls: vec!["stun:stun.example".into()],
+            credential: IceCredential::None,
+            ttl_seconds: 300,
+        }];
+        let (next, changes) = running.updated(&file);
+        let names = |settings: &Settings| {
+            let hooks = settings
+                .hooks
+                .iter()
+                .map(|hook| format!("{}{}", hook.name, hook.url));
+            hooks
+                .chain(settings.clients.iter().map(|row| row.name.clone()))
+                .collect::<Vec<_>>()
+        };
+        let expected = [
+            "onea",
+            "twob",
+            "threea",
+            "c-sdk",
+            "linux-reference",
+            "esp32",
+            "android",
+            "mine",
+        ];
+        assert_eq!(names(&next), expected);
+        assert_eq!(
+            changes.applied,
+            [
+                "ice",
+                "clients.mine",
+                "clients.c-sdk",
+                "hook.three",
+                "hook.two"
+            ]
+        );
+        assert_eq!(changes.restart, ["clients.android", "hook.one"]);
+        assert_eq!(next.ice, file.ice);
+        // Again: what waits, waits.
+        let (same, changes) = next.updated(&file);
+        assert_eq!(same, next);
+        assert_eq!((changes.applied.len(), changes.restart.len()), (0, 2));
+        // The first hook needs a courier.
+        let (_, changes) = Settings::default().updated(&running);
+        assert_eq!(changes.restart, ["hook.one", "hook.two"]);
+    }
+
+    #[test]
+    fn under_another_profile_all_waits() {
+        let running = Settings::default();
+        let file = Settings::new(crate::settings::Profile::Strict, false);
+        let (next, changes) = running.updated(&file);
+        assert_eq!(next, running);
+        assert!(changes.applied.is_empty());
+        for path in ["profile", "limits.payload_bytes", "quotas.account_create"] {
+            assert!(changes.restart.iter().any(|named| named == path), "{path}");
+        }
+    }
+}

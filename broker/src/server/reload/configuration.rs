@@ -1,0 +1,221 @@
+//! The configuration file. A change is checked, and named in the log by its keys; a SIGHUP puts in force what can be,
+//! whole or not at all. The flags of the start still win.
+//!
+//! Shards get the settings as one value between two turns; the courier of hooks gets them first, since shards then tell
+//! of channels by them.
+
+use crate::config::{self, Cpus, ServeFlags};
+use crate::edge::Post;
+use crate::hooks::{Hooks, Order};
+use crate::memory;
+use crate::server::check::{Checked, check_start};
+use crate::server::mailboxes::post_to_all;
+use crate::server::reload::{Reloader, Subject, hooks, stamps};
+use crate::side::{FileReport, StatusBoard, set_log_level};
+use broker_core::limits::MESSAGE_BOUNDS_MAX;
+use broker_core::settings::{Changes, Settings};
+use broker_core::shard::{Letter, Shard};
+use mailbox::Mailbox;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The configuration file of a process. One per process that has one, on the main thread.
+pub(crate) struct ConfigurationFile {
+    flags: ServeFlags,
+    path: PathBuf,
+    /// The file, and those of secrets that it names.
+    files: Vec<PathBuf>,
+    /// The configuration in force as file and flags have it: ports as they are written, for example.
+    in_force: Settings,
+    /// Settings of different bounds of messages, which connections may have.
+    bounds: Vec<Arc<Settings>>,
+    /// Bytes of the memory sum of the start.
+    memory: usize,
+    status: StatusBoard,
+    hooks: Option<Hooks>,
+    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+}
+
+/// A file without faults, and what follows from it.
+struct Checkup {
+    sha256: Box<str>,
+    in_force: Settings,
+    /// The same with what the start found, such as ports.
+    running: Arc<Settings>,
+    changes: Changes,
+}
+
+impl ConfigurationFile {
+    /// The file that the process has started with; `None` without one, and for one that cannot be read again, as a
+    /// pipe.
+    pub(crate) fn find(
+        flags: &ServeFlags,
+        Checked {
+            settings, sha256, ..
+        }: &Checked,
+        status: &StatusBoard,
+        hooks: &hooks::Started,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    ) -> Option<Self> {
+        let path = settings.config.clone().filter(|path| path.is_file())?;
+        let running = status.running().settings();
+        *status.configuration().lock() = FileReport {
+            running: sha256.clone(),
+            file: sha256.clone(),
+            waiting: Changes::default(),
+        };
+        Some(Self {
+            flags: flags.clone(),
+            files: files_of(&path, settings),
+            path,
+            in_force: settings.clone(),
+            memory: memory::bytes(&running),
+            bounds: vec![running],
+            status: status.clone(),
+            hooks: hooks.hooks.clone(),
+            mailboxes: Arc::clone(mailboxes),
+        })
+    }
+
+    /// Has the file looked at when it changes, from how it was at the start.
+    pub(crate) fn watch(self, reloader: &mut Reloader) {
+        let mut read = stamps(&self.files);
+        let draft = config::draft(&self.flags, &Cpus::of_this_process());
+        if draft.sha256() != self.status.configuration().lock().file {
+            read.clear(); // it has changed meanwhile
+        }
+        reloader.watch(Box::new(self), read);
+    }
+
+    /// Reads the file, without putting anything in force.
+    fn look(&mut self) -> Result<Checkup, String> {
+        let path = self.path.display();
+        if !self.path.is_file() {
+            return Err(format!("{path}: it is no regular file, or cannot be read"));
+        }
+        let machine = Cpus::of_this_process();
+        let draft = config::draft(&self.flags, &machine);
+        let report = FileReport {
+            running: self.status.configuration().lock().running.clone(),
+            file: draft.sha256(),
+            waiting: Changes::default(),
+        };
+        *self.status.configuration().lock() = report;
+        if let Some(settings) = draft.settings() {
+            self.files = files_of(&self.path, settings);
+        }
+        let checked = check_start(draft, SystemTime::now()).map_err(|error| error.to_string())?;
+        let Checked {
+            settings, sha256, ..
+        } = checked;
+        let (in_force, changes) = self.in_force.updated(&settings);
+        let (running, _) = self.status.running().settings().updated(&settings);
+        config::hold_together(&in_force, &machine).map_err(|error| {
+            format!("{path}: not before a restart, with what needs one as it is: {error}")
+        })?;
+        memory::fits(&running, self.memory, memory::limit())
+            .map_err(|rule| format!("{path}: {rule}"))?;
+        let knows = |of: &Arc<Settings>| of.bounds_messages_as(&running);
+        if self.bounds.len() >= MESSAGE_BOUNDS_MAX && !self.bounds.iter().any(knows) {
+            return Err(format!(
+                "{path}: lengths of messages and [clients] have had {MESSAGE_BOUNDS_MAX} values since the start, and \
+                 connections keep theirs: restart the broker for another"
+            ));
+        }
+        Ok(Checkup {
+            sha256,
+            in_force,
+            running: Arc::new(running),
+            changes,
+        })
+    }
+
+    /// Puts in force what was read.
+    fn apply(&mut self, checkup: &Checkup) -> Result<(), String> {
+        let running = &checkup.running;
+        let former = self.status.running().settings();
+        let courier = self
+            .hooks
+            .as_ref()
+            .filter(|_| former.hooks != running.hooks);
+        let clients = courier.map(|_| hooks::clients(running)).transpose()?;
+        if former.log_level != running.log_level {
+            set_log_level(running.log_level)?;
+        }
+        if let Some((courier, clients)) = courier.zip(clients) {
+            courier.order(Order::Clients(Arc::clone(running), clients));
+        }
+        if !self.bounds.iter().any(|of| of.bounds_messages_as(running)) {
+            self.bounds.push(Arc::clone(running));
+        }
+        *self.status.running().lock() = Arc::clone(running);
+        post_to_all(&self.mailboxes, || {
+            Post::Letter(Letter::Settings(Arc::clone(running)))
+        });
+        self.in_force = checkup.in_force.clone();
+        Ok(())
+    }
+
+    /// Notes and logs what waits.
+    fn report(&self, checkup: Checkup) {
+        let Checkup {
+            sha256, changes, ..
+        } = checkup;
+        needs_restart(&changes);
+        let mut report = self.status.configuration().lock();
+        if changes.is_empty() {
+            report.running = sha256;
+        }
+        report.waiting = changes;
+    }
+}
+
+impl Subject for ConfigurationFile {
+    fn name(&self) -> &'static str {
+        "configuration"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    fn check(&mut self) -> Option<Result<(), String>> {
+        let looked = self.look();
+        Some(looked.map(|checkup| {
+            if !checkup.changes.applied.is_empty() {
+                let keys = checkup.changes.applied.join(", ");
+                tracing::warn!("the configuration file needs a SIGHUP: {keys}");
+            }
+            self.report(checkup);
+        }))
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        let mut checkup = self.look()?;
+        if !checkup.changes.applied.is_empty() {
+            self.apply(&checkup)?;
+            let keys = std::mem::take(&mut checkup.changes.applied).join(", ");
+            tracing::info!("configuration in force: {keys}");
+        }
+        self.report(checkup);
+        Ok(())
+    }
+
+    fn remind(&self) {
+        needs_restart(&self.status.configuration().lock().waiting);
+    }
+}
+
+fn needs_restart(changes: &Changes) {
+    if !changes.restart.is_empty() {
+        let keys = changes.restart.join(", ");
+        tracing::warn!("the configuration file needs a restart: {keys}");
+    }
+}
+
+/// The files that a configuration is read from: what else it names is read again by itself, or by a start.
+fn files_of(path: &Path, settings: &Settings) -> Vec<PathBuf> {
+    let secrets = settings.ice_files.iter().cloned();
+    std::iter::once(path.into()).chain(secrets).collect()
+}
