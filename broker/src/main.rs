@@ -7,7 +7,7 @@ use broker::commands::{
 use broker::config::{
     self, Arguments, Command, ConfigError, Cpus, Draft, PresignFlags, ServeFlags,
 };
-use broker::server::{self, Checked};
+use broker::server;
 use broker::{Failure, Screen, channels, print, say, side, version};
 use broker_core::settings::LogLevel;
 use broker_core::settings::value::{role_of_path, without_role};
