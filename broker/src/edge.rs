@@ -57,6 +57,7 @@ use crossbeam_channel::Sender;
 use io::Io;
 use letters::Mail;
 pub use letters::{Arrived, Handover, Post, Scraped, Travelling};
+pub(crate) use limits::REQUEST_SEND_BYTES;
 pub use links::{Links, OwnNode};
 use listeners::Listeners;
 use ring::Ring;

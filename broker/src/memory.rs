@@ -1,6 +1,6 @@
 //! The most memory that the process may hold at its limits: one term for everything that a peer can make grow.
 //!
-//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1 GiB on any number of
+//! A new queue, buffer or table adds its term here; the sum at default limits stays within 1.25 GiB on any number of
 //! shards. The records of channels are a sum of their own ([`records`]): they are what the service is there to keep,
 //! and an operator sets their bound by what is to be kept. Not in either: the buckets of rates of channels
 //! that were called within the last seconds (2 KiB each at most), what the allocator keeps aside, the binary and the
@@ -94,9 +94,12 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         // A buffer that doubled when it grew, and the copy that the kernel reads from.
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
         per_shard("messages not confirmed", unconfirmed, 2),
+        // The kernel's copies of them, with its overhead; those of all else are charged as answers.
+        per_shard("messages in the kernel", unconfirmed, 2),
         // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
         per_shard("kept messages", settings.pending_bytes_of_shard(), 3),
-        // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew.
+        // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew, and what the kernel
+        // holds for peers that is no message to be confirmed, with its overhead.
         per_shard(
             "requests and answers",
             settings.request_bytes_per_shard(),

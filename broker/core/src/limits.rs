@@ -365,6 +365,14 @@ pub const ASK_BYTES: usize = 1024;
 /// The same of a connection from which nothing comes.
 pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 
+/// Bytes that the kernel holds of a connection for its peer without being charged for them, beside as many that were
+/// written since it was asked: what any connection may cost. So many answers, control frames and, where a pong is the
+/// proof, messages are written from one question to the next.
+pub const UNREAD_BYTES_FREE: usize = 4 * 1024;
+
+/// These are counted in steps of so many bytes: the kernel's own overhead makes a short frame as long.
+pub const ASK_STEP_BYTES: usize = 256;
+
 /// The most offers of a channel that are kept to be given once more: one of each viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 

@@ -189,6 +189,8 @@ pub enum Output<Letter> {
     /// that. The other node gets nothing more, and closes a WebSocket behind all that it accepted. An upgrade that is
     /// not answered comes back ([`Machine::unanswered`]).
     Leave(u32),
+    /// The session is a WebSocket from here on: the send buffer of its connection is no longer that of requests.
+    Widen(SessionKey),
     /// The peer of this session says nothing for minutes: have the kernel look whether it is there, each minute.
     KeepAlive(SessionKey),
     /// Say what the peer of this session has acknowledged: [`Input::Unacknowledged`] is the next input, before anything

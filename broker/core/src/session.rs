@@ -6,7 +6,7 @@ pub(crate) mod outbox;
 pub(crate) mod web_socket;
 
 use crate::id::{ChannelKey, TimerId};
-use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
+use crate::limits::{ANSWER_BYTES_MAX, ASK_STEP_BYTES, REQUEST_BYTES_FREE, UNREAD_BYTES_FREE};
 use crate::settings::{Program, Timeouts};
 use crate::time::Now;
 use crate::{event::ConnectionRole, journal::EndReason, machine::Peer};
@@ -40,9 +40,46 @@ pub(crate) struct Session {
     pub cut: bool,
     /// Bytes that are counted in the shard's books of connections that are behind.
     pub weight: u32,
-    /// It is among those that are asked what their peers have.
-    pub listed: bool,
+    /// Whether it is among those that are asked what their peers have, and how much was written since.
+    pub asking: Asking,
 }
+
+/// Whether a connection is in the list of those that are asked what their peers have, and how many bytes of it the
+/// kernel took since the last question that no message is asked for: in one byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asking(u8);
+
+impl Asking {
+    const LISTED: u8 = 1 << 7;
+
+    /// Whether it is in the list.
+    pub(crate) fn is_listed(self) -> bool {
+        self.0 & Self::LISTED != 0
+    }
+
+    /// Puts it into the list, or takes it out; returns whether it was in it.
+    pub(crate) fn list(&mut self, listed: bool) -> bool {
+        let before = self.is_listed();
+        self.0 = self.0 & !Self::LISTED | if listed { Self::LISTED } else { 0 };
+        before
+    }
+
+    /// The kernel took so many bytes, counted in steps of [`ASK_STEP_BYTES`]. Whether the next question is due, once.
+    pub(crate) fn took(&mut self, bytes: usize) -> bool {
+        let steps = usize::from(self.0 & !Self::LISTED) + bytes.div_ceil(ASK_STEP_BYTES);
+        let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
+        let steps = if is_due { 0 } else { steps };
+        self.0 = self.0 & Self::LISTED | u8::try_from(steps).unwrap_or(0);
+        is_due
+    }
+
+    /// It was asked.
+    pub(crate) fn was_asked(&mut self) {
+        self.0 &= Self::LISTED;
+    }
+}
+
+const _: () = assert!(UNREAD_BYTES_FREE / ASK_STEP_BYTES < Asking::LISTED as usize);
 
 /// How a connection comes: by TLS, and by another node. One byte for two facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +190,7 @@ impl Session {
             behind: false,
             cut: false,
             weight: 0,
-            listed: false,
+            asking: Asking::default(),
         }
     }
 

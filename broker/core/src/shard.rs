@@ -362,7 +362,7 @@ impl Machine for Shard {
                 session,
                 bytes,
                 round_trip_ms,
-            } => sockets.unacknowledged(books, todo, session, (bytes, round_trip_ms)),
+            } => sockets.unacknowledged(books, todo, session, (bytes, round_trip_ms), at),
             Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
             Input::Gone {
                 session,
@@ -417,9 +417,10 @@ impl Machine for Shard {
         session.is_some_and(Session::peer_is_done)
     }
 
-    fn is_unconfirmed(&self, session: SessionKey) -> bool {
-        let session = self.sockets.session(session);
-        session.is_some_and(|session| !session.outbox.is_empty())
+    fn is_unconfirmed(&self, key: SessionKey) -> bool {
+        let session = self.sockets.session(key);
+        let is_unread = self.sockets.unread_of(key) > 0;
+        is_unread || session.is_some_and(|session| !session.outbox.is_empty())
     }
 
     fn intake(&self, session: SessionKey) -> Intake {

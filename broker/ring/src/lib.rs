@@ -50,7 +50,7 @@ pub use completion::{Completion, Key, Received};
 pub use memlock::{
     MEMLOCK_BYTES_MIN, lockable_bytes, memlock_remedy, raise_memlock, unregister_buffers,
 };
-pub use operations::{round_trip_us, unacknowledged};
+pub use operations::{adapts_buffers, round_trip_us, unacknowledged};
 pub use pool::Lent;
 pub use probe::{Unsupported, probe};
 pub use ring::{Engine, Ring, Settings};

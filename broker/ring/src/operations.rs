@@ -1,5 +1,5 @@
-//! The operations on io_uring, each an entry that the next enter submits; and what a peer's machine has of what was
-//! sent.
+//! The operations on io_uring, each an entry that the next enter submits; what a peer's machine has of what was sent;
+//! and who sizes its socket's buffers.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -162,4 +162,22 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     };
     // SAFETY: it was zeroed, and what the kernel wrote are integers.
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
+}
+
+/// Leaves the sizes of a socket's buffers to the kernel, which `SO_SNDBUF` had ended (`SO_BUF_LOCK`). False where it
+/// cannot be done: before Linux 5.14.
+#[must_use]
+pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: one int is read.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BUF_LOCK,
+            ptr::from_ref(&unlocked).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0),
+        )
+    };
+    result == 0
 }

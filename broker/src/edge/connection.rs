@@ -10,7 +10,7 @@
 //!    └── Abort, Stop, a broken socket, a peer that is done ──┘
 //! ```
 
-use crate::edge::limits::{CALM_RECEIVES, FILLED_IN_A_ROW};
+use crate::edge::limits::{CALM_RECEIVES, FILLED_IN_A_ROW, ORPHAN_BYTES, WEB_SOCKET_SEND_BYTES};
 use crate::edge::tls::Tls;
 use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
@@ -41,6 +41,24 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
     let events = asked | also;
     poll(&mut polled, Some(&now))
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
+}
+
+/// Has the kernel adapt the send buffer of a socket to its path: it carries messages from here on, of which what is not
+/// confirmed is bounded by bytes.
+pub(crate) fn widen(socket: &OwnedFd) {
+    if !ring::adapts_buffers(socket.as_fd()) {
+        let _ = SockRef::from(socket).set_send_buffer_size(WEB_SOCKET_SEND_BYTES);
+    }
+}
+
+/// Whether the kernel would keep much of what was sent on a socket that is closed like this.
+pub(crate) fn leaves_orphan(socket: &OwnedFd) -> bool {
+    ring::unacknowledged(socket.as_fd()).is_some_and(|bytes| bytes > ORPHAN_BYTES)
+}
+
+/// Has the close of a socket reset the connection, which frees what the kernel holds of it.
+pub(crate) fn reset_at_close(socket: &OwnedFd) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.

@@ -1,6 +1,6 @@
 //! Clients whose connections have left the table: on their way to a stream of a link, or to the side thread, and back.
 
-use crate::edge::connection::Connection;
+use crate::edge::connection::{Connection, leaves_orphan, reset_at_close};
 use crate::edge::io::{Io, remote, send_at_once};
 use crate::edge::tls::{Held, Read, Tls};
 use crate::edge::visiting::{Secured, TakeAdmin, Visiting};
@@ -238,6 +238,9 @@ impl Detached {
     /// Closes it; nothing of it is armed or in flight.
     pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(io);
+        if !io.stopping && leaves_orphan(&self.socket) {
+            reset_at_close(&self.socket);
+        }
         io.ring.release(self.socket.as_fd());
         drop(self);
         io.descriptors.closed();

@@ -18,7 +18,8 @@ mod proxies;
 mod served;
 
 use crate::devices::Devices;
-use crate::edge::connection::{Connection, Destination, Stage};
+use crate::edge::connection::{Connection, Destination, Stage, widen};
+use crate::edge::limits::ORPHAN_BYTES;
 use crate::edge::streams::Streams;
 use crate::edge::{connections::Connections, io::Io, letters::Mail};
 use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
@@ -171,7 +172,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Looks what the peer of a session has of what was sent, before anything else is done to its socket.
-    fn look(&mut self, session: SessionKey) {
+    fn look(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.connections.get(session) {
             let bytes = connection.unacknowledged();
             let round_trip_ms = match bytes {
@@ -179,6 +180,9 @@ impl<M: Machine> Sessions<M> {
                 1.. => connection.round_trip_ms(),
             };
             self.told.push_back((session, bytes, round_trip_ms));
+            if bytes <= ORPHAN_BYTES {
+                self.has_read(session, io);
+            }
         } else {
             self.look_at_stream(session);
         }
@@ -212,12 +216,17 @@ impl<M: Machine> Sessions<M> {
                     connection.reset();
                 }
             }
+            Output::Widen(session) => {
+                if let Some(connection) = self.connections.get(session) {
+                    widen(&connection.socket);
+                }
+            }
             Output::KeepAlive(session) => {
                 if let Some(connection) = self.connections.get(session) {
                     connection.keep_alive();
                 }
             }
-            Output::Ask(session) => self.look(session),
+            Output::Ask(session) => self.look(session, io),
             Output::Post(to, letter) => self.mail.post(to, *letter, &mut io.counts),
             Output::Drained => self.mail.report_drained(),
         }

@@ -4,9 +4,9 @@
 //! In this order: which sockets there are; the second loopback address of a development server; the options of a
 //! socket; who has a port that is in use.
 
-use crate::{failure::Failure, terminal::plain};
+use crate::{edge::REQUEST_SEND_BYTES, failure::Failure, terminal::plain};
 use broker_core::settings::{Cluster, Settings, overlap};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -32,6 +32,16 @@ pub(crate) struct Bound {
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
 pub(crate) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
+    let bound = bind_with_twin(settings, addr)?;
+    for socket in bound.sockets.iter().chain(&bound.twins) {
+        // What is accepted begins with it. The kernel doubles it, for its own overhead.
+        let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
+        set.map_err(|error| refusal("listen", addr, &error))?;
+    }
+    Ok(bound)
+}
+
+fn bind_with_twin(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
     let tcp_user_ms = settings.timeouts.tcp_user_ms;
     if !has_twin(settings, addr) {
         return bind_as("listen", addr, settings.shards, tcp_user_ms);
@@ -556,6 +566,7 @@ mod tests {
             accepted.tcp_user_timeout().unwrap(),
             Some(Duration::from_secs(12))
         );
+        assert_eq!(accepted.send_buffer_size().unwrap(), REQUEST_SEND_BYTES);
     }
 
     #[test]

@@ -193,11 +193,15 @@ impl Script {
 
     /// The sum of all shards' counters.
     pub(crate) fn counters(&self) -> broker_core::event::Counters {
+        self.snapshot().counters
+    }
+
+    pub(crate) fn snapshot(&self) -> broker_core::shard::Snapshot {
         let mut sum = broker_core::shard::Snapshot::default();
         for shard in &self.shards {
             sum.add(&shard.snapshot());
         }
-        sum.counters
+        sum
     }
 
     /// Time passes.

@@ -202,6 +202,7 @@ impl Node {
             Output::Displace(_)
             | Output::LoseOwner(_)
             | Output::Leave(_)
+            | Output::Widen(_)
             | Output::KeepAlive(_)
             | Output::Reset(_)
             | Output::Drained => {}

@@ -100,6 +100,7 @@ impl World {
         let items = self.take(conn, bytes);
         if launch {
             self.shards[shard].launched(session, bytes);
+            self.model.conns[conn].launched = bytes;
             self.model.falls_behind(conn);
             self.hit("send launched");
         } else {
@@ -148,6 +149,7 @@ impl World {
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);
         let from = socket.sent;
+        self.model.conns[conn].launched = 0;
         let (on_wire, carrier) = socket.takes(bytes);
         let to = socket.sent;
         let (mut whole, mut message_bytes) = (Vec::new(), 0);
@@ -195,6 +197,7 @@ impl World {
         let wire = self.sockets[conn].tcp.wire;
         self.model.shrink(conn, message_bytes);
         self.model.shrink_control(conn, bytes - message_bytes);
+        self.model.takes(conn, on_wire, whole.len());
         self.model.sent(conn, &whole, (to, wire));
         self.handle(
             shard,

@@ -2,12 +2,14 @@
 //!
 //! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited: bytes that came after
 //! close(2) would be answered by a reset, and that may take from the peer what it has not read. A peer that has said by
-//! the protocol that it sends nothing more is not waited for. close(2) comes last and only when the kernel has
+//! the protocol that it sends nothing more is not waited for, unless the kernel holds much for it, which would stay for
+//! as long as `TCP_USER_TIMEOUT` lasts; at its deadline it is reset. close(2) comes last and only when the kernel has
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
-use crate::edge::connection::{Connection, Stage};
+use crate::edge::connection::{Connection, Stage, leaves_orphan, reset_at_close};
 use crate::edge::io::Io;
 use crate::edge::letters::{Handover, Travelling};
+use crate::edge::limits::ORPHAN_BYTES;
 use crate::edge::sessions::flush::Flushed;
 use crate::edge::{connections::GivenUp, sessions::Sessions};
 use broker_core::id::{SessionKey, ShardId};
@@ -86,15 +88,16 @@ impl<M: Machine> Sessions<M> {
             Flushed::Waiting => return,
             Flushed::Broken => return self.connections.cut(session, &mut io.counts),
         }
+        let reads = !self.is_unread(session);
         let Some(connection) = self.connections.get_mut(session) else {
             return;
         };
-        if connection.ended || connection.stage != Stage::Closing {
+        if (connection.ended && reads) || connection.stage != Stage::Closing {
             return self.connections.cut(session, &mut io.counts);
         }
         // Over TLS the peer's alert is under way, whatever it said before.
         let done = connection.tls.is_none() && connection.at_rest();
-        if done && self.machine.peer_is_done(session) {
+        if done && reads && self.machine.peer_is_done(session) {
             connection.stage = Stage::Shut;
             return self.close_descriptor(session, io);
         }
@@ -122,10 +125,27 @@ impl<M: Machine> Sessions<M> {
             .give_up_handshake(session, GivenUp::Failed, &mut io.counts);
         match stage {
             Stage::Open => self.feed(Input::Ended { session }, io),
+            Stage::Lingering if self.is_unread(session) => {}
             Stage::Lingering => self.connections.cut(session, &mut io.counts),
             Stage::Leaving(_) | Stage::Closing | Stage::Shut => {}
         }
         self.connections.touch(session);
+    }
+
+    /// Whether a connection holds much that its peer has not acknowledged: its end waits for that, up to the deadline of
+    /// the session's.
+    fn is_unread(&self, session: SessionKey) -> bool {
+        let connection = self.connections.get(session);
+        self.machine.is_unconfirmed(session)
+            && connection.is_some_and(|it| !it.broken && leaves_orphan(&it.socket))
+    }
+
+    /// The peer of a connection has nearly all that was sent: one that waits for that alone is closed.
+    pub(crate) fn has_read(&mut self, session: SessionKey, io: &mut Io) {
+        let connection = self.connections.get(session);
+        if connection.is_some_and(|it| it.stage == Stage::Lingering && it.ended) {
+            self.connections.cut(session, &mut io.counts);
+        }
     }
 
     /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
@@ -135,10 +155,14 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         let asks = self.machine.is_unconfirmed(session);
+        let unacknowledged = if asks { connection.unacknowledged() } else { 0 };
         let gone = Input::Gone {
             session,
-            unacknowledged: if asks { connection.unacknowledged() } else { 0 },
+            unacknowledged,
         };
+        if unacknowledged > ORPHAN_BYTES && !io.stopping {
+            reset_at_close(&connection.socket);
+        }
         io.ring.release(connection.socket.as_fd());
         drop(self.connections.remove(session, &mut io.counts));
         io.descriptors.closed();

@@ -1,6 +1,6 @@
 //! Clients whose channels are on other nodes: into a stream of a link, and back or to their end.
 
-use crate::edge::connection::{NEVER, has_left};
+use crate::edge::connection::{NEVER, has_left, widen};
 use crate::edge::departed::{Answered, Departed, Returned};
 use crate::edge::limits::CLIENTS_WAITING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
@@ -104,6 +104,9 @@ impl<M: Machine> Sessions<M> {
         };
         if let Some((client, _)) = self.streams.client(place) {
             (client.on, client.since) = (On::Link(link, id), at.now);
+            if !client.is_call() {
+                widen(&client.half.socket);
+            }
         }
         if let Some(wire) = self.streams.wires.get_mut(link) {
             wire.locals.insert(id, Local::Client(place));

@@ -31,6 +31,27 @@ pub(crate) fn resident_bytes(broker: &Broker) -> u64 {
     resident.expect("resident memory, unless the broker has ended") << 10
 }
 
+/// Bytes that the kernel holds for each peer of a port that has not acknowledged them, those of closed sockets too.
+pub(crate) fn unread_bytes(port: u16) -> BTreeMap<String, usize> {
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("the kernel's table");
+    let of_port = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, _, queues, ..] = words.as_slice() else {
+            return None;
+        };
+        let local = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+        let bytes = usize::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
+        (local == port).then(|| ((*remote).to_owned(), bytes))
+    };
+    table.lines().filter_map(of_port).collect()
+}
+
+/// The most of those bytes that it holds for one peer.
+pub(crate) fn most_unread(broker: &Broker) -> usize {
+    let unread = unread_bytes(broker.plain.port());
+    unread.into_values().max().unwrap_or_default()
+}
+
 /// A broker process under observation.
 pub(crate) struct Watched<'b>(&'b Broker);
 

@@ -50,8 +50,8 @@ mod unfinished_messages;
 mod waiting_calls;
 
 use crate::process::Broker;
-pub(crate) use gauges::resident_bytes;
 use gauges::{Footprint, Watched};
+pub(crate) use gauges::{most_unread, resident_bytes};
 use healthy::Healthy;
 use latencies::{Latencies, Wait};
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,10 +1,12 @@
 //! Bytes that wait: for readers that never read, and for peers that never come. Both fill what a shard has of it;
 //! those who hold less than their share are served all the same.
 
-use super::{ATTACKER, Attack, Trial, broker};
+use super::{ATTACKER, Attack, Trial, broker, most_unread};
 use crate::peer::{Peer, candidate, candidate_to, master_query, viewer_query};
 use crate::process::{Broker, arn};
 use std::thread;
+use std::time::{Duration, Instant};
+use testkit::until_true;
 
 /// Budgets that an attack fills in a second.
 const SMALL: &str = "[limits]
@@ -22,12 +24,17 @@ const READERS: usize = 8;
 fn readers_that_never_read_are_closed_the_slowest_first() {
     let broker = broker(SMALL, 1);
     let outcome = Trial::new("slow readers", &broker)
-        .lasting(std::time::Duration::from_secs(4))
+        .lasting(Duration::from_secs(4))
         .run(|attack| {
             thread::scope(|scope| {
                 for number in 0..CHANNELS {
                     let broker = &broker;
                     scope.spawn(move || feed_the_deaf(broker, attack, number));
+                }
+                while !attack.over() {
+                    let unread = most_unread(&broker);
+                    assert!(unread <= 131_072 + 4096, "the kernel holds {unread} bytes");
+                    thread::sleep(Duration::from_millis(50));
                 }
             });
         });
@@ -37,6 +44,39 @@ fn readers_that_never_read_are_closed_the_slowest_first() {
         scrape.sum("heliograph_messages_total{action=\"SDP_OFFER\",outcome=\"overflow\"}");
     assert_eq!(refused, 0.0, "the healthy send offers, the attackers none");
     broker.assert_balanced();
+}
+
+/// A reader holds its outbox's bytes in the kernel at most, also where they count as delivered without a proof, and
+/// nothing soon after it was cut off, although it stays. What it did not acknowledge goes to its next connection.
+#[test]
+fn what_a_reader_does_not_read_is_bounded_and_freed() {
+    for limits in ["", "[limits]\nunconfirmed_bytes_total = 65536\n"] {
+        let broker = broker(&format!("{limits}[timeouts]\nclose = \"1s\""), 1);
+        let arn = arn("deaf");
+        let connect = |query: &str| Peer::plain_from(ATTACKER, &broker, query);
+        let reader = connect(&viewer_query(&arn, "v"));
+        let mut master = connect(&master_query(&arn));
+        let filler = "A".repeat(32_000);
+        let mut most = 0;
+        until_true("the end of the reader", || {
+            master.send(&candidate_to("v", &filler));
+            most = most.max(most_unread(&broker));
+            broker.log().contains("reason=slow_consumer")
+        });
+        let since = Instant::now();
+        until_true("the kernel's memory", || most_unread(&broker) == 0);
+        // Else the kernel keeps it for half a minute.
+        assert!(since.elapsed() < Duration::from_secs(8), "{limits}");
+        // The kernel adapted the buffer of requests, of 32 KiB, to a WebSocket.
+        assert!(
+            (256 << 10..=(1 << 20) + 4096).contains(&most),
+            "{limits}{most}"
+        );
+        let text = connect(&viewer_query(&arn, "v")).receive();
+        assert!(text.into_text().expect("a text").contains(&filler));
+        drop((reader, master));
+        broker.assert_balanced();
+    }
 }
 
 /// A master that sends to readers that do not read, and connects them again when they were closed.

@@ -10,6 +10,7 @@
 
 mod cameras;
 mod cuts;
+mod far;
 mod lossy;
 mod radio;
 mod restarts;

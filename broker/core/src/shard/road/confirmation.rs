@@ -20,6 +20,7 @@ use crate::id::{Account, ChannelKey, SessionKey};
 use crate::limits::{
     ACKNOWLEDGE_MS, ASK_AFTER_MS, ASKS_PER_TICK, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX,
 };
+use crate::machine::Output;
 use crate::presence::Cause;
 use crate::session::Session;
 use crate::session::outbox::Over;
@@ -95,6 +96,9 @@ impl Sockets {
         now: Now,
     ) {
         if !self.ask_kernel(key) {
+            if self.unread_of(key) > 0 {
+                self.output(Output::Ask(key));
+            }
             self.prove(books, key, now);
             todo.push(Todo::Told(key));
         }
@@ -144,14 +148,19 @@ impl Sockets {
         todo: &mut TodoList,
         key: SessionKey,
         (bytes, round_trip_ms): (u32, u32),
+        at: Moment,
     ) {
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
-        session.outbox.measured(round_trip_ms);
-        if self.confirm_by_tcp(books, todo, key, bytes) && !self.has_confirmed_all(key) {
-            todo.push(Todo::Told(key));
+        // Where a pong is the proof, it measures as well.
+        if self.confirm_by_tcp(books, todo, key, bytes) {
+            if let Some(session) = self.session_mut(key) {
+                session.outbox.measured(round_trip_ms);
+            }
+            if !self.has_confirmed_all(key) {
+                todo.push(Todo::Told(key));
+            }
         }
+        self.note_unread(key, bytes, at.now);
+        self.hold(books, todo, at);
     }
 
     /// Whether nothing is left to be done for a connection that was asked: it has its slot, owes no pong, and has

@@ -77,6 +77,7 @@ impl Sockets {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(usize, bool), NoRoom> {
         let shard_full = waiting + bytes as u64 > self.rules.outbox_bytes as u64;
+        let unread = self.unread_of(to);
         let session = self.sessions.get_mut(to).ok_or(NoRoom::Gone)?;
         let most = self.settings.limits.outbox_bytes;
         let Some(web_socket) = session.open() else {
@@ -86,7 +87,8 @@ impl Sockets {
         if bytes > longest_for(reader) {
             return Err(NoRoom::TooLong);
         }
-        if session.outbox.bytes_kept() + bytes > most {
+        let in_all = session.outbox.unsent().len() + unread;
+        if session.outbox.bytes_kept().max(in_all) + bytes > most {
             return Err(NoRoom::Connection);
         }
         if shard_full {
@@ -182,11 +184,14 @@ impl Sockets {
                 tally.messages_out = tally.messages_out.saturating_add(messages);
             }
             self.unconfirmed.bytes += frames;
-            if !std::mem::replace(&mut session.listed, true) {
+            if !session.asking.list(true) {
                 self.unconfirmed.fresh.push_back((now, key));
             }
             much = session.outbox.is_to_be_asked(ASK_BYTES_UNHEARD);
         }
+        // Messages are asked for where TCP proves them.
+        let by_pong = self.settings.signaling.proof == Proof::Pong || session.is_inner();
+        let unread = (messages == 0 || by_pong) && session.asking.took(on_wire);
         if session.outbox.unsent().is_empty() {
             session.was_taken();
         }
@@ -208,8 +213,8 @@ impl Sockets {
         if !is_open {
             self.answers_went(key, now);
         }
-        if much {
-            self.ask_kernel(key);
+        if !(much && self.ask_kernel(key)) && unread {
+            self.output(Output::Ask(key));
         }
         Some(HandedOver {
             freed,
@@ -289,7 +294,7 @@ impl Sockets {
         } else {
             CONTROL_BYTES_MAX
         };
-        waiting < most
+        waiting < most && waiting + self.unread_of(key) < self.settings.limits.outbox_bytes
     }
 }
 
@@ -501,13 +506,68 @@ mod tests {
     use super::*;
     use crate::id::{ChannelKey, ShardId};
     use crate::journal::EndReason;
-    use crate::machine::{Machine as _, Peer};
+    use crate::limits::UNREAD_BYTES_FREE;
+    use crate::machine::{Input, Machine as _, Peer};
     use crate::placement::Placement;
     use crate::session::web_socket::{self, Terms, WebSocket};
     use crate::settings::{Program, Settings};
     use crate::shard::{Shard, Start};
     use crate::time::Moment;
     use std::sync::Arc;
+
+    /// Answers that the peer does not read are charged to it once they are many, until it has them.
+    #[test]
+    fn answers_in_the_kernel_are_charged_until_they_are_acknowledged() {
+        let seeds = [1, 2, 3, 4];
+        let settings = Arc::new(Settings::default());
+        let placement = Placement::new(seeds, 1);
+        let mut shard = Shard::new(Start::bare(settings, ShardId(0), placement, seeds));
+        let peer = Peer {
+            remote: ([192, 0, 2, 1], 9).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let mut at = Moment::default();
+        let session = shard.open(peer, at).unwrap();
+        let asked = |shard: &mut Shard| {
+            let outputs = std::iter::from_fn(|| shard.poll_output());
+            outputs.filter(|it| matches!(it, Output::Ask(_))).count()
+        };
+        let told = |shard: &mut Shard, bytes, at| {
+            let told = Input::Unacknowledged {
+                session,
+                bytes,
+                round_trip_ms: 0,
+            };
+            shard.handle(told, at);
+            (shard.sockets.request_bytes(), shard.is_unconfirmed(session))
+        };
+        let (mut asks, answers) = (0, 3 * UNREAD_BYTES_FREE / 100);
+        for _ in 0..answers {
+            let (sockets, _, books, _, _) = shard.parts();
+            sockets.push_control(books, session, |out| out.extend_from_slice(&[b'a'; 100]));
+            let sent = Input::Sent {
+                session,
+                bytes: 100,
+                on_wire: 100,
+            };
+            shard.handle(sent, at);
+            asks += asked(&mut shard);
+        }
+        assert_eq!(asks, answers / 16, "once for so many steps of 256 bytes");
+        assert_eq!(told(&mut shard, 4_000, at), (0, false), "what any may cost");
+        assert_eq!(told(&mut shard, 12_000, at), (12_000, true));
+        for (bytes, then) in [(9_000, (9_000, true)), (100, (0, false))] {
+            at.now = at.now.after(2_000);
+            shard.handle(Input::Tick, at);
+            assert_eq!(asked(&mut shard), 1, "again, each second");
+            assert_eq!(told(&mut shard, bytes, at), then);
+        }
+        at.now = at.now.after(2_000);
+        shard.handle(Input::Tick, at);
+        assert_eq!(asked(&mut shard), 0);
+    }
 
     #[test]
     fn bytes_for_a_connection_that_was_cut_off_are_counted_with_those_before() {

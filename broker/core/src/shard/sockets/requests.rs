@@ -159,8 +159,8 @@ impl Sockets {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let (held, remote) = (session.held(), session.origin());
-        self.charge_with(key, Origin::of(remote.ip()), held);
+        let held = session.held() + self.unproved_of(key);
+        self.charge_with(key, Origin::of(session.origin().ip()), held);
     }
 
     /// Nothing is charged for a session any more: it leaves the table, or its memory is free soon.

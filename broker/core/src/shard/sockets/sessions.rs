@@ -208,6 +208,7 @@ impl Sockets {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = SessionState::Open(web_socket);
             self.census.web_sockets += 1;
+            self.output(Output::Widen(key));
         }
         self.charge(key);
     }
@@ -727,7 +728,8 @@ impl Sockets {
         sums.charged += usize::from(charge.is_some());
         if !matches!(session.state, SessionState::AwaitGone(_)) {
             let charge = charge.copied().unwrap_or(0);
-            assert_eq!(charge, session.held(), "the charge of {key:?}");
+            let held = session.held() + self.unproved_of(key);
+            assert_eq!(charge, held, "the charge of {key:?}");
         }
         if is_queued(session) {
             let waits = self.requests.turns.waiting.contains(&key);

@@ -6,7 +6,9 @@
 
 use crate::event::Outcome;
 use crate::id::{ChannelKey, SessionKey};
-use crate::limits::{ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS};
+use crate::limits::{
+    ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS, UNREAD_BYTES_FREE,
+};
 use crate::session::Session;
 use crate::session::outbox::{Launch, Outbox, Over, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket};
@@ -30,10 +32,20 @@ pub(crate) struct Unconfirmed {
     pub(crate) bytes: usize,
     /// How many of them are doubtful.
     pub(crate) doubtful: usize,
+    /// Connections of which the kernel holds more than any may cost, as it said last.
+    unread: BTreeMap<SessionKey, Unread>,
     /// Masters that were reported gone.
     gone: BTreeMap<SessionKey, Gone>,
     /// Offers that were confirmed, and their candidates; empty between two inputs.
     offers: Offers,
+}
+
+/// Bytes on the wire that the kernel holds of a connection, since its peer has not acknowledged them.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    bytes: usize,
+    /// Those of them that are kept here for no message: answers, control frames, messages that made room or went back.
+    unproved: usize,
 }
 
 /// Offers and candidates of viewers, each with its frame.
@@ -102,9 +114,10 @@ impl Sockets {
             });
             let (_, key) = due?;
             if let Some(session) = self.sessions.get_mut(key) {
-                session.listed = false;
-                let is_gone = self.unconfirmed.gone.contains_key(&key);
-                if is_gone || session.outbox.unconfirmed_since().is_some() {
+                session.asking.list(false);
+                let list = &self.unconfirmed;
+                let is_noted = list.gone.contains_key(&key) || list.unread.contains_key(&key);
+                if is_noted || session.outbox.unconfirmed_since().is_some() {
                     return Some(key);
                 }
             }
@@ -114,7 +127,7 @@ impl Sockets {
     /// A connection is asked once more at `due`, unless it is listed.
     pub(crate) fn ask_again(&mut self, key: SessionKey, due: Now) {
         if let Some(session) = self.sessions.get_mut(key)
-            && !std::mem::replace(&mut session.listed, true)
+            && !session.asking.list(true)
         {
             self.unconfirmed.again.insert((due, key));
         }
@@ -132,6 +145,41 @@ impl Sockets {
             self.output(Output::Ask(key));
         }
         asks
+    }
+
+    /// The kernel holds so many bytes of a connection: those that no message is kept for are charged to it, and it is
+    /// asked again while they are many.
+    pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.asking.was_asked();
+        let bytes = bytes as usize;
+        let unproved = bytes.saturating_sub(session.outbox.unconfirmed_bytes());
+        let unread = &mut self.unconfirmed.unread;
+        if bytes > UNREAD_BYTES_FREE {
+            unread.insert(key, Unread { bytes, unproved });
+            self.ask_again(key, now.after(ASK_AFTER_MS));
+        } else if unread.remove(&key).is_none() {
+            return; // the usual case
+        }
+        self.charge(key);
+    }
+
+    /// Bytes that the kernel holds of a connection, as it said last; 0 where they are few.
+    #[inline]
+    pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
+        let unread = &self.unconfirmed.unread;
+        if unread.is_empty() {
+            return 0; // the usual case
+        }
+        unread.get(&key).map_or(0, |unread| unread.bytes)
+    }
+
+    /// Those of them that no message is kept for.
+    pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
+        let unread = self.unconfirmed.unread.get(&key);
+        unread.map_or(0, |unread| unread.unproved)
     }
 
     /// Does something to the outbox of a connection, and follows what that changes: bytes not confirmed, and doubt.
@@ -189,6 +237,9 @@ impl Sockets {
             });
         });
         self.unconfirmed.offers.extend(offers.unwrap_or_default());
+        if proved {
+            self.note_unread(key, 0, now); // but what is behind its ping
+        }
         (proved, ends)
     }
 
@@ -369,5 +420,6 @@ impl Sockets {
         self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
         self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());
         self.unconfirmed.gone.remove(&key);
+        self.unconfirmed.unread.remove(&key);
     }
 }

@@ -257,6 +257,7 @@ impl World {
                 Output::Displace(_) => "Displace",
                 Output::LoseOwner(_) => "LoseOwner",
                 Output::Leave(_) => "Leave",
+                Output::Widen(_) => "Widen",
                 Output::KeepAlive(_) => "KeepAlive",
                 Output::Admin(_) => "Admin",
                 Output::Ask(_) => "Ask",

@@ -7,7 +7,9 @@ use super::timers::LATE_MS;
 use super::{Conn, ConnId, Held, Model, Queued, Stage};
 use broker_core::event::Outcome;
 use broker_core::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, ASK_BYTES_UNHEARD, ASK_STEP_MS};
-use broker_core::limits::{PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
+use broker_core::limits::{
+    ASK_STEP_BYTES, CONTROL_BYTES_MAX, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX, UNREAD_BYTES_FREE,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A message that the kernel has.
@@ -172,9 +174,27 @@ impl Model {
 
     /// The edge has said what a client's machine has.
     pub(crate) fn unacknowledged(&mut self, id: ConnId, bytes: usize, round_trip_ms: u32) {
-        self.conns[id].round_trip_ms = round_trip_ms;
-        self.confirm(id, bytes);
-        self.known(id);
+        let conn = &mut self.conns[id];
+        conn.unread = if bytes > UNREAD_BYTES_FREE { bytes } else { 0 };
+        conn.uncounted = 0;
+        if !self.by_pong() && self.conns[id].ws.is_some() {
+            self.conns[id].round_trip_ms = round_trip_ms;
+            self.confirm(id, bytes);
+            self.known(id);
+        }
+    }
+
+    /// The kernel took bytes of a connection: those that no message is asked for are counted.
+    pub(crate) fn takes(&mut self, id: ConnId, on_wire: usize, messages: usize) {
+        if messages == 0 || self.by_pong() {
+            self.conns[id].uncounted += on_wire.next_multiple_of(ASK_STEP_BYTES);
+        }
+    }
+
+    /// Whether a connection may be asked for what no message is asked for: at once, or by the clock.
+    pub(crate) fn is_asked_for_bytes(&self, id: ConnId, clock: bool) -> bool {
+        let conn = &self.conns[id];
+        conn.uncounted >= UNREAD_BYTES_FREE || clock && conn.unread > 0
     }
 
     /// It is known what a client's machine has.
@@ -291,12 +311,20 @@ impl Model {
     }
 
     /// Bytes that a connection keeps: those that wait, and what was written from the first message on that is not
-    /// confirmed.
+    /// confirmed, or what the kernel holds, if that is more.
     pub(crate) fn kept_bytes(&self, id: ConnId) -> usize {
         let conn = &self.conns[id];
         let first = conn.written.front().map(|one| one.begin);
         let first = first.or(conn.begins).unwrap_or(conn.sent);
-        conn.bytes + conn.sent.saturating_sub(first)
+        let kept = conn.bytes + conn.sent.saturating_sub(first);
+        kept.max(conn.bytes - conn.launched + conn.unread)
+    }
+
+    /// Whether an answer that is no message finds room.
+    pub(crate) fn has_control_room(&self, id: ConnId) -> bool {
+        let conn = &self.conns[id];
+        let all = conn.control + conn.unread;
+        conn.control < CONTROL_BYTES_MAX && all < self.settings.limits.outbox_bytes
     }
 
     /// More bytes are not confirmed than may be: an eighth of them makes room, of the account with most, the oldest

@@ -61,6 +61,12 @@ pub(crate) struct Conn {
     pub(crate) over: Option<usize>,
     /// What it has not confirmed when it is asked the next time makes room.
     pub(crate) makes_room: bool,
+    /// Bytes that the kernel held for it when it was asked last; 0 where they are few.
+    pub(crate) unread: usize,
+    /// Bytes that were written since, of those that no message is asked for.
+    pub(crate) uncounted: usize,
+    /// Bytes of the send that is not reported yet.
+    pub(crate) launched: usize,
     /// Number of these that the edge has begun to take.
     pub(crate) begun: usize,
     /// The machine's key of it: of two that wait for the same number of bytes the greater pays.

@@ -3,7 +3,7 @@
 use super::{ConnId, Expect, Model, Stage};
 use crate::sim::words::Piece;
 use broker_core::journal::EndReason;
-use broker_core::limits::{ASK_BYTES, CONTROL_BYTES_MAX};
+use broker_core::limits::ASK_BYTES;
 use codec::ws::{Excess, FrameError};
 
 /// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
@@ -23,7 +23,7 @@ impl Model {
                 Piece::Empty | Piece::Pong(_) => self.idle_frame(id),
                 Piece::Ping(payload) => {
                     pings += 1;
-                    if pings <= 16 && self.conns[id].control < CONTROL_BYTES_MAX {
+                    if pings <= 16 && self.has_control_room(id) {
                         let bytes = crate::sim::wire::frame_bytes(payload.len());
                         self.expect(id, Expect::Pong(payload), bytes);
                     } else {

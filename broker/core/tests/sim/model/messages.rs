@@ -6,7 +6,6 @@ use super::{ConnId, Expect, Message, Model, Queued, Stage};
 use crate::sim::words::{Shape, Text};
 use broker_core::event::{Kind, Outcome};
 use broker_core::journal::Unaccepted;
-use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::shard::Passage;
 use codec::signal::Action;
 
@@ -445,7 +444,7 @@ impl Model {
         if !matches!(self.conns[id].stage, Stage::Open) {
             return;
         }
-        if self.conns[id].control >= CONTROL_BYTES_MAX {
+        if !self.has_control_room(id) {
             return self.cut_slow(id);
         }
         let text = format!(

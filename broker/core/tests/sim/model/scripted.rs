@@ -9,7 +9,6 @@ use broker_core::check::Check;
 use broker_core::event::Purpose;
 use broker_core::event::UpgradeOutcome;
 use broker_core::journal::EndReason;
-use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::shard::{FaultAct, RequestAct, SessionAct, SharedRule};
 use codec::control::Operation;
 use codec::signal::Action;
@@ -295,10 +294,9 @@ impl Model {
 
     /// A current connection is to fetch ICE servers again; whether that was possible.
     pub(crate) fn reconnect(&mut self, id: ConnId) -> bool {
-        let conn = &self.conns[id];
-        if !conn.ws.as_ref().expect("open").notices {
+        if !self.conns[id].ws.as_ref().expect("open").notices {
             self.recall(id);
-        } else if conn.control < CONTROL_BYTES_MAX {
+        } else if self.has_control_room(id) {
             self.expect(id, Expect::ReconnectIce, 2 + 38);
         } else {
             return false;
