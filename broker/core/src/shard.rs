@@ -51,16 +51,17 @@ mod trace;
 mod transitions;
 
 pub use crate::channel::{AwaitedMaster, Towards};
+use crate::event::{Counters, UsageTable};
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{
     Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, StreamHome, TurnedAway,
 };
+use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
 use crate::session::{NEVER, Session};
 use crate::shard::{calls::wake, connect::admission};
 use crate::time::{Moment, Now};
-use crate::{event::Counters, refusal_id::RefusalIds};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
 pub use calls::letters::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
@@ -80,6 +81,7 @@ pub use operator::{
     ChannelLine, ChannelView, Connections, DisplacedLine, ImportPart, PeerView, PendingView,
     Question, Reply, SessionStep,
 };
+use operator_requests::usage_gauges;
 use road::{Double, Production};
 pub use shares::Shares;
 use sockets::Sockets;
@@ -462,6 +464,12 @@ impl Machine for Shard {
             requests_refused: self.sockets.payers(),
             recorded_since_us: trace::since(self.books.recorder()),
             slow_setups: self.books.slow_setups(),
+            accounts: self
+                .gate
+                .credentials()
+                .map_or_else(UsageTable::default, |credentials| {
+                    usage_gauges(&self.sockets, &self.directory, credentials.accounts())
+                }),
             counters: Counters {
                 hashed_bytes: self.gate.hashed_bytes(),
                 unconfirmed_bytes: self.sockets.unconfirmed_bytes() as u64,

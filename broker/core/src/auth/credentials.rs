@@ -5,6 +5,7 @@ use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
 use crate::auth::sign_in::{SignIn, ThingIdentity};
 use crate::auth::{grant_rates::GrantRates, provider::Provider, recheck::Recheck};
+use crate::id::Account;
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use codec::policy::{Decision, Policy, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,11 @@ impl Credentials {
             granted,
             ..Self::default()
         })
+    }
+
+    /// The accounts of principals and roles, in order.
+    pub fn accounts(&self) -> impl Iterator<Item = Account> {
+        self.granted.keys().map(|digits| Account::of_digits(digits))
     }
 
     /// The same with roles, of which the last of a name counts, and with the policies that sessions may name.
