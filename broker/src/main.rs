@@ -7,6 +7,7 @@ use broker::commands::{
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::server::{self, Checked};
 use broker::{Failure, Screen, channels, print, say, side, version};
+use broker_core::settings::LogFormat;
 use broker_core::settings::value::{role_of_path, without_role};
 use codec::signal::Role;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
@@ -23,7 +24,10 @@ fn main() -> ExitCode {
     side::avoid_huge_pages();
     let arguments = Arguments::of_process();
     let result = match &arguments.command {
-        Command::Serve(flags) => serve(flags),
+        Command::Serve(flags) => match serve(flags) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Doctor(flags) => doctor::run(flags, &mut stdout(), Screen::stdout()),
         Command::Presign(flags) => print_presigned(flags),
@@ -56,26 +60,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(flags: &ServeFlags) -> Result<(), Failure> {
+fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     side::end_on_panic();
     side::forbid_core_files();
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
-    let Checked {
-        settings, notices, ..
-    } = checked(flags).map_err(|error| refusal(&error, flags.dev))?;
+    let draft = config::draft(flags, &Cpus::of_this_process());
+    let format = config::log_format(flags, &draft);
+    let checked = server::check(draft, SystemTime::now());
     // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
-    let is_quiet = settings.dev && !flags.verbose && Screen::stderr().is_terminal();
+    let is_quiet = flags.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = if is_quiet { "warn" } else { "info" };
-    let log = side::log_to_stderr(settings.log_format, level)
+    let log = side::log_to_stderr(format, level)
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
-    for notice in notices {
-        tracing::warn!("{notice}");
-    }
-    let ended = server::run(settings, &log);
+    let checked = checked.map_err(|error| refusal(&error, flags.dev));
+    let ended = checked.and_then(|checked| {
+        version::log_start(flags.config.as_deref());
+        for notice in checked.notices {
+            tracing::warn!("{notice}");
+        }
+        server::run(checked.settings, &log)
+    });
+    let result = match ended {
+        // Who reads JSON reads no other line.
+        Err(failure) if format == LogFormat::Json => {
+            let code = failure.code();
+            tracing::error!(code, "{failure}");
+            Ok(ExitCode::from(code))
+        }
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    };
     log.flush(FLUSH_MAX);
-    ended
+    result
 }
 
 /// A start that is refused; who only lacks credentials may want none yet.

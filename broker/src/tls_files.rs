@@ -33,6 +33,8 @@ pub struct Presented {
     pub config: Arc<ServerConfig>,
     /// Until when each holds: at least one.
     pub expiries: Vec<Expiry>,
+    /// Name and serial number of each leaf, and the end of its chain.
+    pub leaves: Vec<[String; 3]>,
     /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -149,6 +151,7 @@ impl TlsLoader {
         Ok(Presented {
             config: Arc::new(config),
             warnings: chains().flat_map(Chain::warnings).cloned().collect(),
+            leaves: chains().map(Chain::leaf).collect(),
             expiries,
         })
     }

@@ -1,7 +1,11 @@
 //! `heliograph version`: which build this binary is.
 
 use crate::config::VersionFlags;
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use serde_json::json;
+use std::fs;
+use std::path::Path;
 
 /// One line for people, or an object: `version`, `commit`, `dirty` (whether the tree had other changes), `target`,
 /// `profile`, `rustc`. The commit is null where the build knew none, the tree also where `HELIOGRAPH_COMMIT` named it.
@@ -26,6 +30,20 @@ pub fn text(flags: &VersionFlags) -> String {
     let commit = COMMIT.map(|id| format!("commit {id}{changes}, "));
     let commit = commit.unwrap_or_default();
     format!("heliograph {VERSION} ({commit}{PROFILE} build for {TARGET}, {RUSTC})\n")
+}
+
+/// Logs which build starts, with which configuration file, by its path and its SHA-256.
+pub fn log_start(config: Option<&Path>) {
+    let text = config.and_then(|path| fs::read(path).ok());
+    let sha256 = text.map(|text| HEXLOWER.encode(digest(&SHA256, &text).as_ref()));
+    let config = config.map(|path| path.display().to_string());
+    tracing::info!(
+        version = VERSION,
+        commit = COMMIT_LABEL,
+        config,
+        sha256,
+        "starting"
+    );
 }
 
 /// The commit for a label of a metric and for `/overview`, which have a text where there is none.

@@ -38,6 +38,11 @@ pub(crate) trait Subject {
     /// The fault, its place, and what is allowed.
     fn reload(&mut self) -> Result<(), String>;
 
+    /// Whether a reload does something where no file has changed.
+    fn acts_unchanged(&self) -> bool {
+        false
+    }
+
     /// Logs what will need the operator's care soon. Called once a day.
     fn remind(&self) {}
 }
@@ -137,12 +142,17 @@ impl WatchedFiles {
     /// Reads the files. If they name others than before, stamps those and reads once more.
     fn read_again(&mut self) -> Result<(), String> {
         let name = self.subject.name();
+        let former = self.read.clone();
         for _ in 0..2 {
             let files = self.subject.files();
             self.read = stamps(&files);
             self.subject.reload()?;
             if self.subject.files() == files {
-                tracing::info!("{name} reloaded");
+                if self.read == former && !self.subject.acts_unchanged() {
+                    tracing::info!("nothing to reload: the {name} has not changed");
+                } else {
+                    tracing::info!("{name} reloaded");
+                }
                 return Ok(());
             }
         }

@@ -23,6 +23,8 @@ use zeroize::Zeroizing;
 pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
+    /// See [`Presented::leaves`].
+    leaves: Vec<[String; 3]>,
     not_after: NotAfter,
     /// Of the shards, which get each new one.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
@@ -69,6 +71,7 @@ impl Certificate {
         let mut certificate = Self {
             loader: loader.clone(),
             expiries: Vec::new(),
+            leaves: Vec::new(),
             not_after: not_after.clone(),
             mailboxes: Arc::clone(mailboxes),
         };
@@ -89,6 +92,13 @@ impl Certificate {
         for warning in &presented.warnings {
             tracing::warn!("{warning}");
         }
+        for leaf in &presented.leaves {
+            let [name, serial, until] = leaf;
+            if !self.leaves.contains(leaf) {
+                tracing::info!(name, serial, until, "certificate in force");
+            }
+        }
+        self.leaves.clone_from(&presented.leaves);
         self.not_after.set(presented.not_after());
         self.expiries.clone_from(&presented.expiries);
         self.remind();
