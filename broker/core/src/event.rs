@@ -3,7 +3,6 @@
 mod access;
 mod histogram;
 mod purpose;
-mod usage;
 
 use crate::check::ByCheck;
 use crate::journal::{ConnectionEnd, END_REASONS, EndReason, UNACCEPTED, Unaccepted};
@@ -16,7 +15,6 @@ use codec::signal::{Action, Role};
 pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
-pub use usage::{Usage, UsageTable};
 
 /// The kind that a received message is counted as: an action, or `unknown` when it could not be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,10 +49,11 @@ mod todo_dispatch;
 mod trace;
 #[cfg(test)]
 mod transitions;
+mod usage;
 
 pub use crate::channel::{AwaitedMaster, Towards};
-use crate::event::{Counters, UsageTable};
-use crate::id::{NodeId, SessionKey};
+use crate::event::Counters;
+use crate::id::{Account, NodeId, SessionKey};
 use crate::machine::{
     Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, StreamHome, TurnedAway,
 };
@@ -91,6 +92,7 @@ use telemetry::Books;
 pub use telemetry::Snapshot;
 use todo::TodoList;
 pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
+pub use usage::{Usage, UsageTable};
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only the methods of
 /// the shard have all of them.
@@ -468,7 +470,11 @@ impl Machine for Shard {
                 .gate
                 .credentials()
                 .map_or_else(UsageTable::default, |credentials| {
-                    usage_gauges(&self.sockets, &self.directory, credentials.accounts())
+                    usage_gauges(
+                        &self.sockets,
+                        &self.directory,
+                        credentials.accounts().map(Account::of_digits),
+                    )
                 }),
             counters: Counters {
                 hashed_bytes: self.gate.hashed_bytes(),

@@ -8,8 +8,8 @@ use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::{self, token};
 use crate::hooks::client::{self, HookFault};
 use crate::memory;
-use crate::server::{cluster, preflight};
-use crate::side::admin::accounts::client_of;
+use crate::server::cluster;
+use crate::side::{self, admin::accounts::client_of};
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
 use broker_core::settings::{Ice, IceCredential, Settings, value};
@@ -130,7 +130,8 @@ fn open_files(settings: &Settings) -> Vec<String> {
 
 /// The warning that the control group allows less memory than the process may take.
 fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
-    let connections = preflight::descriptors(settings).unwrap_or(settings.limits.connections);
+    let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
+    let connections = settings.limits.connections.min(open_files);
     let mut terms = memory::budget(settings);
     terms.extend(credentials.and_then(|loaded| memory::things(&loaded.credentials)));
     terms.push(memory::records(settings));

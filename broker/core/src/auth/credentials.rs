@@ -5,7 +5,6 @@ use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
 use crate::auth::sign_in::{SignIn, ThingIdentity};
 use crate::auth::{grant_rates::GrantRates, provider::Provider, recheck::Recheck};
-use crate::id::Account;
 use crate::limits::{PRINCIPALS_MAX, ROLES_MAX};
 use codec::policy::{Decision, Policy, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,8 +82,8 @@ impl Credentials {
     }
 
     /// The accounts of principals and roles, in order.
-    pub fn accounts(&self) -> impl Iterator<Item = Account> {
-        self.granted.keys().map(|digits| Account::of_digits(digits))
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.granted.keys().map(|digits| &**digits)
     }
 
     /// The same with roles, of which the last of a name counts, and with the policies that sessions may name.

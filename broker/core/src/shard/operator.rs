@@ -2,7 +2,6 @@
 //! that are imported.
 
 use crate::channel::{Channel, Life, Towards};
-use crate::event::UsageTable;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{
     DISPLACED_MS, DISPLACED_TOLD_MAX, IMPORTED_MAX, INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP,
@@ -13,6 +12,7 @@ use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::todo::{Each, TodoList};
 use crate::shard::trace::{self, Forget, TracePlace, TraceStep};
+use crate::shard::usage::UsageTable;
 use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Wall};
 use crate::{journal::EndReason, placement::Home, presence::Presence, registry::StoreError};

@@ -2,7 +2,6 @@
 //! input.
 
 use crate::channel::{Channel, Live};
-use crate::event::{Usage, UsageTable};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, USAGE_SERIES_MAX, WAITERS_TOLD_MAX};
 use crate::presence::{Cause, Master, Presence, Waiter};
@@ -15,6 +14,7 @@ use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
 use crate::shard::road::in_flight::viewer_of;
 use crate::shard::trace::{self, TraceQuestion};
+use crate::shard::usage::{Usage, UsageTable};
 use crate::shard::{Books, Directory, Sockets};
 use crate::shard::{PageQuestion, Shard};
 use crate::time::{Moment, Now, Wall};

@@ -4,7 +4,7 @@
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
-    Purpose, Requested, UpgradeOutcome, UpgradeRole, UsageTable,
+    Purpose, Requested, UpgradeOutcome, UpgradeRole,
 };
 use crate::id::{Account, SessionKey};
 use crate::journal::{
@@ -16,6 +16,7 @@ use crate::session::http::{Admission, PendingCall};
 use crate::session::outbox::{Launch, Load};
 use crate::settings::Settings;
 use crate::shard::flight_recorder::Recorder;
+use crate::shard::usage::UsageTable;
 use crate::time::{Moment, Now, Wall};
 use crate::work_units;
 use crate::{check::Check, record::Version};

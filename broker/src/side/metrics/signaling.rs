@@ -5,9 +5,10 @@ use crate::side::metrics::exposition::{
 };
 use broker_core::event::{
     AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, ROLES, Requested, STATUS,
-    SessionOutcome, UpgradeOutcome, UpgradeRole, Usage, sign_ins,
+    SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
 };
 use broker_core::journal::{EndReason, Unaccepted};
+use broker_core::shard::Usage;
 
 impl View {
     fn of_accounts(&self, figure: fn(&Usage) -> u64, to: &mut Samples<'_>) {

@@ -79,14 +79,18 @@ fn use_is_counted_by_account(service: &Service) {
     assert_eq!(usage(service, other), [0, 1, 0, 0, 0]);
     assert_eq!(usage(service, "")[3], 1);
     let scrape = service.broker.scrape();
-    let series = |name: &str, account: &str| {
-        scrape.sum(&format!(
-            "heliograph_account_{name}{{account=\"{account}\"}}"
-        ))
-    };
+    let series =
+        |name: &str, account: &str| scrape.sum(&format!("{name}{{account=\"{account}\"}}"));
     for (account, connections) in [(own, 1.0), (other, 0.0), ("others", 0.0)] {
-        assert_eq!(series("connections", account), connections, "{account}");
-        assert_eq!(series("queued_bytes", account) > 0.0, account == own);
+        assert_eq!(
+            series("heliograph_account_connections", account),
+            connections,
+            "{account}"
+        );
+        assert_eq!(
+            series("heliograph_account_queued_bytes", account) > 0.0,
+            account == own
+        );
     }
 }
 
