@@ -22,7 +22,9 @@ mod summary;
 
 use crate::files;
 use broker_core::limits::SHARDS_MAX;
-use broker_core::settings::{Oidc, Profile, Settings, channels_per_account_strict, value};
+use broker_core::settings::{
+    LogFormat, Oidc, Profile, Settings, channels_per_account_strict, value,
+};
 pub(crate) use credentials::last_line;
 #[cfg(test)]
 pub(crate) use credentials::read_lines;
@@ -62,6 +64,17 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
             Draft::new(Some(path), None, findings)
         }
     }
+}
+
+/// The form of log lines, also where the configuration has faults, as far as it can be read.
+#[must_use]
+pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
+    let flag = flags
+        .keys
+        .text("log_format")
+        .and_then(|text| text.parse().ok());
+    let settings = draft.settings().map(|settings| settings.log_format);
+    flag.or(settings).unwrap_or_default()
 }
 
 /// The accounts that a file lets use the console, as it is now; everything else of it is left alone. The admin listener

@@ -169,7 +169,7 @@ fn write_beside(
 impl<T: zeroize::Zeroize> Content<T> {
     /// Whether everybody may read or write the file.
     pub(crate) fn is_open_to_others(&self) -> bool {
-        self.mode & 0o006 != 0
+        self.mode & OTHERS != 0
     }
 }
 
@@ -267,6 +267,20 @@ pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
 
 /// Most admin tokens in force: each request is compared with all.
 const TOKENS_MAX: usize = 2;
+
+/// Whether everybody on this machine may read or write a file, if it is there.
+pub(crate) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| about.permissions().mode() & OTHERS != 0)
+}
+
+/// The warning of such a file.
+pub(crate) fn open_notice(path: &Path) -> String {
+    let path = path.display();
+    format!("{path}: everybody on this machine may read or change it: chmod 600")
+}
+
+/// The bits by which everybody may read and write.
+const OTHERS: u32 = 0o006;
 
 /// Shortest admin token.
 const TOKEN_MIN: usize = 16;

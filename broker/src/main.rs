@@ -9,8 +9,8 @@ use broker::config::{
 };
 use broker::server;
 use broker::{Failure, Screen, channels, print, say, side, version};
-use broker_core::settings::LogLevel;
 use broker_core::settings::value::{role_of_path, without_role};
+use broker_core::settings::{LogFormat, LogLevel};
 use codec::signal::Role;
 use codec::sigv4::signer::{Keys, Signer, Upgrade};
 use std::io::stdout;
@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     side::avoid_huge_pages();
     let arguments = Arguments::of_process();
     let result = match &arguments.command {
-        Command::Serve(flags) => serve(flags),
+        Command::Serve(flags) => match serve(flags) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Doctor(flags) => doctor::run(flags, &mut stdout(), Screen::stdout()),
         Command::Presign(flags) => print_presigned(flags),
@@ -59,30 +62,45 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(flags: &ServeFlags) -> Result<(), Failure> {
+fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     side::end_on_panic();
     side::forbid_core_files();
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
-    let checked = server::check_start(draft(flags), SystemTime::now())
-        .map_err(|error| refusal(&error, flags.dev))?;
-    let settings = &checked.settings;
+    let draft = draft(flags);
+    let format = config::log_format(flags, &draft);
+    let checked = server::check_start(draft, SystemTime::now());
     // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
-    let is_quiet = settings.dev && !flags.verbose && Screen::stderr().is_terminal();
-    let level = if is_quiet && settings.log_level == LogLevel::Info {
-        LogLevel::Warn
-    } else {
-        settings.log_level
+    let is_quiet = flags.dev && !flags.verbose && Screen::stderr().is_terminal();
+    let level = match &checked {
+        Ok(checked) if !is_quiet || checked.settings.log_level != LogLevel::Info => {
+            checked.settings.log_level
+        }
+        _ if is_quiet => LogLevel::Warn,
+        _ => LogLevel::Info,
     };
-    let log = side::log_to_stderr(settings.log_format, level.into())
+    let log = side::log_to_stderr(format, level.into())
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
-    for notice in &checked.notices {
-        tracing::warn!("{notice}");
-    }
-    let ended = server::run(&checked, flags, &log);
+    let checked = checked.map_err(|error| refusal(&error, flags.dev));
+    let ended = checked.and_then(|checked| {
+        version::log_start(flags.config.as_deref(), &checked.sha256);
+        for notice in &checked.notices {
+            tracing::warn!("{notice}");
+        }
+        server::run(&checked, flags, &log)
+    });
+    let result = match ended {
+        // Who reads JSON reads no other line.
+        Err(failure) if format == LogFormat::Json => {
+            let code = failure.code();
+            tracing::error!(code, "{failure}");
+            Ok(ExitCode::from(code))
+        }
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    };
     log.flush(FLUSH_MAX);
-    ended
+    result
 }
 
 /// A start that is refused; who only lacks credentials may want none yet.

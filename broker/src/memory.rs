@@ -436,6 +436,63 @@ pub fn sum(terms: &[Term], records: &Term) -> String {
     )
 }
 
+// The sum against what the control group of the process may use.
+
+/// The warning that the control group allows less than these terms and connections may take together; `None` where all
+/// fits, or nothing is limited.
+#[must_use]
+pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Option<String> {
+    let limit = limit?;
+    let held: usize = terms.iter().map(Term::total).sum();
+    let room = limit.saturating_sub(held) / CONNECTION_BYTES;
+    (room < connections).then(|| {
+        format!(
+            "the control group of the process allows {} MiB of memory: room for {room} connections beside {} MiB at \
+             these limits, and {connections} are allowed: lower limits.connections or other [limits], or raise the \
+             group's limit (MemoryMax= of the unit, --memory of the container), or the kernel may end the process",
+            limit / MIB,
+            held.div_ceil(MIB)
+        )
+    })
+}
+
+/// The bytes that the control group of this process may use; `None` where that is not limited.
+#[must_use]
+pub fn group_limit() -> Option<usize> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    limit_below(Path::new("/sys/fs/cgroup"), &groups)
+}
+
+/// The least limit of the groups in `/proc/PID/cgroup` and of those around them, of either version of control groups.
+fn limit_below(root: &Path, groups: &str) -> Option<usize> {
+    let groups = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (base, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            "memory" => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        Some((base.join(path.trim_start_matches('/')), base, file))
+    });
+    let limits = groups.flat_map(|(group, base, file)| {
+        let around = group
+            .ancestors()
+            .take_while(|place| place.starts_with(&base));
+        let read = |place: &Path| {
+            fs::read_to_string(place.join(file))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        };
+        around.filter_map(read).collect::<Vec<usize>>()
+    });
+    limits.min().filter(|limit| *limit < UNLIMITED)
+}
+
+/// Version 1 has a number near this in place of no limit.
+const UNLIMITED: usize = 1 << 60;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 

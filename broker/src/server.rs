@@ -269,7 +269,19 @@ fn announce(
     for term in terms.iter().chain([&records]) {
         tracing::debug!("memory: {term}");
     }
-    tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
+    let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
+    let limits = &settings.limits;
+    tracing::info!(
+        shards = settings.shards,
+        connections,
+        data_dir = %data_dir.path().display(),
+        listen = listen.join(" "),
+        admin = settings.admin.listen.map(|addr| addr.to_string()),
+        viewers_per_channel = limits.viewers_per_channel,
+        payload_bytes = limits.payload_bytes,
+        message_bytes = limits.message_bytes,
+        "serving"
+    );
     if let Some(warning) = settings.unadvertised() {
         tracing::warn!("{warning}");
     }

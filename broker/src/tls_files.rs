@@ -36,6 +36,8 @@ pub struct Presented {
     pub expiries: Vec<Expiry>,
     /// The same for metrics, by what ends; with the authorities of clients.
     pub ends: Vec<(&'static str, u64)>,
+    /// Name and serial number of each leaf, and the end of its chain.
+    pub leaves: Vec<[String; 3]>,
     /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -159,6 +161,7 @@ impl TlsLoader {
         Ok(Presented {
             config: Arc::new(config),
             warnings: chains().flat_map(Chain::warnings).cloned().collect(),
+            leaves: chains().map(Chain::leaf).collect(),
             expiries,
             ends,
         })

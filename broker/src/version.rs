@@ -2,6 +2,7 @@
 
 use crate::config::VersionFlags;
 use serde_json::json;
+use std::path::Path;
 
 /// One line for people, or an object: `version`, `commit`, `dirty` (whether the tree had other changes), `target`,
 /// `profile`, `rustc`. The commit is null where the build knew none, the tree also where `HELIOGRAPH_COMMIT` named it.
@@ -26,6 +27,19 @@ pub fn text(flags: &VersionFlags) -> String {
     let commit = COMMIT.map(|id| format!("commit {id}{changes}, "));
     let commit = commit.unwrap_or_default();
     format!("heliograph {VERSION} ({commit}{PROFILE} build for {TARGET}, {RUSTC})\n")
+}
+
+/// Logs which build starts, with which configuration file, by its path and its SHA-256.
+pub fn log_start(config: Option<&Path>, sha256: &str) {
+    let config = config.map(|path| path.display().to_string());
+    let sha256 = Some(sha256).filter(|it| !it.is_empty());
+    tracing::info!(
+        version = VERSION,
+        commit = COMMIT_LABEL,
+        config,
+        sha256,
+        "starting"
+    );
 }
 
 /// The commit for a label of a metric and for `/overview`, which have a text where there is none.

@@ -2,6 +2,7 @@
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// The slots a table may have: a key has 24 bits for the slot's number.
@@ -237,11 +238,17 @@ impl Account {
         Self::of_digits(arn.account())
     }
 
-    /// The account of these digits.
+    /// The account of these digits; [`Display`](fmt::Display) shows them, twelve at least.
     #[must_use]
     pub fn of_digits(digits: &str) -> Self {
         let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
         Self(digits.bytes().fold(0, digit))
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012}", self.0)
     }
 }
 

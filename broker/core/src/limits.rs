@@ -416,6 +416,13 @@ pub const DRAIN_STEP_MS: u64 = 50;
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
+/// Accounts whose calls, messages and refusals are counted apart, on a shard and in `GET /usage`: 56 bytes each. Those
+/// of one more count as others.
+pub const USAGE_ACCOUNTS_MAX: usize = 1024;
+
+/// Accounts of the credentials file that metrics have series of, the first by number. The rest are others.
+pub const USAGE_SERIES_MAX: usize = 20;
+
 /// A deadline that is served so late, in milliseconds, was due while the shard itself did not run (its process
 /// stopped, its machine suspended): what peers sent meanwhile is not read yet.
 pub const STALL_MS: u64 = 2_000;

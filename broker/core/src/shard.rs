@@ -49,18 +49,20 @@ mod todo_dispatch;
 mod trace;
 #[cfg(test)]
 mod transitions;
+mod usage;
 
 pub use crate::channel::{AwaitedMaster, Towards};
-use crate::id::{NodeId, SessionKey};
+use crate::event::Counters;
+use crate::id::{Account, NodeId, SessionKey};
 use crate::machine::{
     Input, Intake, Machine, Output, PassFailure, PassedOn, Peer, Shown, StreamHome, TurnedAway,
 };
+use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
 use crate::session::{NEVER, Session};
 use crate::shard::{calls::wake, connect::admission};
 use crate::time::{Moment, Now};
-use crate::{event::Counters, refusal_id::RefusalIds};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
 pub use calls::letters::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
@@ -80,6 +82,7 @@ pub use operator::{
     ChannelLine, ChannelView, Connections, DisplacedLine, ImportPart, PeerView, PendingView,
     Question, Reply, SessionStep,
 };
+use operator_requests::usage_gauges;
 use road::{Double, Production};
 pub use shares::Shares;
 use sockets::Sockets;
@@ -89,6 +92,7 @@ use telemetry::Books;
 pub use telemetry::Snapshot;
 use todo::TodoList;
 pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
+pub use usage::{Usage, UsageTable};
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only the methods of
 /// the shard have all of them.
@@ -464,6 +468,16 @@ impl Machine for Shard {
             requests_refused: self.sockets.payers(),
             recorded_since_us: trace::since(self.books.recorder()),
             slow_setups: self.books.slow_setups(),
+            accounts: self
+                .gate
+                .credentials()
+                .map_or_else(UsageTable::default, |credentials| {
+                    usage_gauges(
+                        &self.sockets,
+                        &self.directory,
+                        credentials.accounts().map(Account::of_digits),
+                    )
+                }),
             counters: Counters {
                 hashed_bytes: self.gate.hashed_bytes(),
                 unconfirmed_bytes: self.sockets.unconfirmed_bytes() as u64,

@@ -34,6 +34,8 @@ pub struct Config {
     pub presence: u64,
     /// The operator accepts etcd as it is, whatever the data directory remembers.
     pub accept_etcd: bool,
+    /// The commit of this program, and when its process started in seconds since 1970: for operators.
+    pub build: (Box<str>, u64),
 }
 
 /// The address to which connections of clients are passed on.

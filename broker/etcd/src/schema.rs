@@ -283,6 +283,12 @@ pub(crate) struct RegistrationValue {
     pub(crate) process: Process,
     /// The program's, for operators.
     pub(crate) version: Box<str>,
+    /// The commit that it was built from, for operators.
+    #[serde(default)]
+    pub(crate) commit: Box<str>,
+    /// When its process started, in seconds since 1970 by its clock; 0 for programs that do not write it.
+    #[serde(default)]
+    pub(crate) started: u64,
     /// Its [`INNER_VERSION`].
     #[serde(default = "first")]
     pub(crate) inner: u32,
@@ -298,13 +304,19 @@ fn first() -> u32 {
 
 impl RegistrationValue {
     /// Of this program, for a process with these keys.
-    pub(crate) fn new(registrant: &Registrant<'_>, keys: &ProofKeys) -> Self {
+    pub(crate) fn new(
+        registrant: &Registrant<'_>,
+        keys: &ProofKeys,
+        (commit, started): &(Box<str>, u64),
+    ) -> Self {
         let proofs = keys.prove(registrant).into_iter();
         let incarnation = registrant.incarnation;
         Self {
             format: FORMAT,
             process: incarnation.into(),
             version: env!("CARGO_PKG_VERSION").into(),
+            commit: commit.clone(),
+            started: *started,
             inner: INNER_VERSION,
             proof: proofs.map(|proof| HEXLOWER.encode(&proof).into()).collect(),
         }
@@ -711,8 +723,16 @@ mod values_tests {
             let secret = ClusterSecret::parse(&digits.repeat(32)).unwrap();
             secret.proof_keys("prod")
         };
-        let written = write(&RegistrationValue::new(&registrant, &keys("0f")));
+        let written = write(&RegistrationValue::new(
+            &registrant,
+            &keys("0f"),
+            &("0123abcd".into(), 7),
+        ));
         let registration: RegistrationValue = read(&written).unwrap();
+        assert_eq!(
+            (&*registration.commit, registration.started),
+            ("0123abcd", 7)
+        );
         assert_eq!(Incarnation::from(registration.process), INCARNATION);
         let found = ["0f", "0e"].map(|own| registration.kinship(&registrant, &keys(own)));
         assert_eq!(found, [Kinship::Peer, Kinship::Unproven]);

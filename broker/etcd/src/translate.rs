@@ -28,6 +28,8 @@ pub(crate) struct Translator {
     /// The key of the hash that finds a channel's slot, once the meta key was read.
     slot_key: [u8; 16],
     proofs: ProofKeys,
+    /// See [`Config::build`].
+    build: (Box<str>, u64),
     me: Name,
     inner: InnerAddress,
     peers: Box<str>,
@@ -95,6 +97,7 @@ impl Translator {
             cluster: None,
             slot_key: [0; 16],
             proofs: config.proofs.clone(),
+            build: config.build.clone(),
             me,
             inner: config.inner.clone(),
             peers: config.peers.clone(),
@@ -346,7 +349,7 @@ impl Translator {
                 incarnation, lease, ..
             } => {
                 let registrant = self.registrant(&self.me, incarnation);
-                let value = RegistrationValue::new(&registrant, &self.proofs);
+                let value = RegistrationValue::new(&registrant, &self.proofs, &self.build);
                 RequestOp::put_under(lease.0.cast_signed(), text, schema::write(&value))
             }
             Value::Roster(state, _) => {

@@ -11,6 +11,7 @@ use broker_core::settings::Settings;
 use broker_etcd::Options;
 use broker_etcd::operator::{EtcdMember, NodeStatus, Reports, Survey, reports, survey};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The output of the command. It asks the nodes which others answer them.
 pub(crate) fn text(place: &Place, survey: &Survey) -> String {
@@ -24,6 +25,7 @@ pub(crate) fn text(place: &Place, survey: &Survey) -> String {
         let reports = reports(&place.etcd, &place.name);
         text += "\n";
         text += &nodes(survey, reports.as_ref().unwrap_or(&Reports::new()));
+        text += &programs(survey, SystemTime::now());
         match reports {
             Ok(reports) => text += &links(&reports),
             Err(why) => text += &format!("the nodes cannot be asked: {}\n", plain(&why)),
@@ -148,6 +150,45 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
     let member = member.to_owned();
     [plain(name), address, member, registered, answers, slots]
 }
+
+/// The programs of nodes that write what they are into their registrations.
+fn programs(survey: &Survey, now: SystemTime) -> String {
+    let known = survey.nodes.iter().filter_map(|(name, node)| {
+        let found = node
+            .registration
+            .as_ref()
+            .filter(|found| found.started > 0)?;
+        let commit: String = found.commit.chars().take(COMMIT_CHARS).collect();
+        let inner = found.inner.to_string();
+        let up = uptime(found.started, now);
+        Some([
+            plain(name),
+            plain(&found.version),
+            plain(&commit),
+            inner,
+            up,
+        ])
+    });
+    let head = ["node", "version", "commit", "inner", "up"].map(str::to_owned);
+    let rows: Vec<_> = [head].into_iter().chain(known).collect();
+    if rows.len() == 1 {
+        return String::new();
+    }
+    format!("\nprograms:\n{}", table(&rows))
+}
+
+/// The time since a moment, in the largest unit of which there are two.
+fn uptime(started: u64, now: SystemTime) -> String {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH);
+    let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let unit = units.iter().find(|(seconds, _)| up >= 2 * seconds);
+    let (seconds, unit) = unit.unwrap_or(&(1, "s"));
+    format!("{}{unit}", up / seconds)
+}
+
+/// Digits of a commit that are shown.
+const COMMIT_CHARS: usize = 12;
 
 fn member(member: &EtcdMember) -> [String; 4] {
     let endpoint = member.endpoint.to_string();
@@ -278,9 +319,10 @@ pub(crate) fn bytes(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broker_etcd::operator::NodeReport;
+    use broker_etcd::operator::{NodeReport, Registration};
     use std::collections::BTreeMap;
     use std::sync::Arc;
+    use std::time::Duration;
 
     #[test]
     fn a_node_that_answers_nobody_is_seen() {
@@ -307,6 +349,27 @@ mod tests {
         }
         let alone = Reports::from([("n1".into(), hears(&[])), ("n2".into(), None)]);
         assert_eq!(answers("n1", &alone), "-");
+    }
+
+    #[test]
+    fn programs_are_shown_of_nodes_that_say_what_they_are() {
+        let mut survey = Survey::default();
+        assert_eq!(programs(&survey, SystemTime::UNIX_EPOCH), "");
+        for (name, started) in [("n1", 0), ("n2", 1_000), ("n3", 100_000)] {
+            let node: &mut NodeStatus = survey.nodes.entry(name.into()).or_default();
+            node.registration = Some(Registration {
+                version: "0.1.0".into(),
+                start: 1,
+                commit: "0123456789abcdef".into(),
+                inner: 7,
+                started,
+            });
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100_119);
+        let expected = "\nprograms:\nnode  version  commit        inner  up\n\
+                        n2    0.1.0    0123456789ab  7      27h\n\
+                        n3    0.1.0    0123456789ab  7      119s\n";
+        assert_eq!(programs(&survey, now), expected);
     }
 
     #[test]

@@ -96,3 +96,41 @@ fn a_reload_may_have_what_the_start_had_or_the_machine_has() {
     assert_eq!(fits(&settings, more, Some(0)), Ok(()));
     assert!(limit().is_some_and(|bytes| bytes > MIB));
 }
+
+#[test]
+fn the_least_limit_of_a_group_and_those_around_it_counts() {
+    let root = std::env::temp_dir().join(format!("heliograph-groups-{}", std::process::id()));
+    let write = |group: &str, text: &str| {
+        let file = root.join(group);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    write("system.slice/memory.max", "2000\n");
+    write("system.slice/broker/memory.max", "max\n");
+    write("small/memory.max", "100\n");
+    write("memory/pod/memory.limit_in_bytes", "3000\n");
+    write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+    for (groups, expected) in [
+        ("0::/system.slice/broker\n", Some(2000)),
+        ("0::/small\n", Some(100)),
+        ("0::/\n", None),
+        ("4:cpu:/small\n5:memory:/pod\n0::/\n", Some(3000)),
+        ("5:memory:/\n", None),
+        ("0::/gone/../small/deep\n", None),
+        ("rubbish", None),
+    ] {
+        assert_eq!(limit_below(&root, groups), expected, "{groups}");
+    }
+    std::fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
+fn a_group_without_room_is_warned_of_with_the_connections_that_fit() {
+    let terms = [Term::once("all", 1, 100 * MIB)];
+    let of = |mib: usize, connections| shortage(Some(mib * MIB), &terms, connections);
+    assert_eq!(of(116, 1024), None);
+    let text = of(116, 1025).unwrap();
+    assert!(text.contains("allows 116 MiB of memory: room for 1024 connections beside 100 MiB"));
+    assert!(of(50, 1).unwrap().contains("room for 0 connections"));
+    assert_eq!(shortage(None, &terms, usize::MAX), None);
+}

@@ -7,8 +7,9 @@
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::{self, token};
 use crate::hooks::client::{self, HookFault};
+use crate::memory;
 use crate::server::cluster;
-use crate::side::admin::accounts::client_of;
+use crate::side::{self, admin::accounts::client_of};
 use crate::tls_files::{self, TlsFault};
 use broker_core::auth::provider::KeySource;
 use broker_core::settings::{Expired, Ice, IceCredential, Settings, TlsFiles, value};
@@ -30,7 +31,8 @@ pub struct Checked {
     pub credentials: Option<Loaded>,
     /// Warnings of what works, but probably not as meant: one sentence each.
     pub warnings: Vec<String>,
-    /// Warnings of values that some client cannot read: one sentence each.
+    /// Warnings that a start logs as well: values that some client cannot read, keys that everybody can, too little
+    /// memory. One sentence each.
     pub notices: Vec<String>,
 }
 
@@ -100,9 +102,12 @@ fn checked(
     }
     let sha256 = draft.sha256();
     let settings = draft.finish(others)?;
+    let mut notices = notices(&settings.ice);
+    notices.extend(open_files(&settings));
+    notices.extend(shortage(&settings, credentials.as_ref()));
     Ok(Checked {
         sha256,
-        notices: notices(&settings.ice),
+        notices,
         settings,
         credentials,
         warnings,
@@ -134,6 +139,25 @@ fn notices(servers: &[Ice]) -> Vec<String> {
     notices
 }
 
+/// Keys and tokens that everybody on this machine may read or change. Other secrets are looked at where they are read.
+fn open_files(settings: &Settings) -> Vec<String> {
+    let keys = settings.tls.iter().flat_map(|files| &files.key);
+    let keys = keys.chain(&settings.cluster.etcd.key);
+    let paths = keys.chain(used_token_file(settings));
+    let open = paths.filter(|path| files::is_open_to_others(path));
+    open.map(|path| files::open_notice(path)).collect()
+}
+
+/// The warning that the control group allows less memory than the process may take.
+fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
+    let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
+    let connections = settings.limits.connections.min(open_files);
+    let mut terms = memory::budget(settings);
+    terms.extend(credentials.and_then(|loaded| memory::things(&loaded.credentials)));
+    terms.push(memory::records(settings));
+    memory::shortage(memory::group_limit(), &terms, connections).filter(|_| !settings.dev)
+}
+
 /// The token file that is to be right: under `--dev` one without a listener may be of another machine.
 pub(crate) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
@@ -145,10 +169,7 @@ fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> 
     let path = settings.admin.oidc.as_ref()?.client_secret_file.as_ref()?;
     match secret_of_client(path) {
         Ok((_, false)) => None,
-        Ok((_, true)) => Some(format!(
-            "{}: everybody on this machine may read or change it: chmod 600",
-            path.display()
-        )),
+        Ok((_, true)) => Some(files::open_notice(path)),
         Err(rule) => {
             draft.fault("admin.oidc.client_secret_file", path.display(), rule);
             None
@@ -332,4 +353,37 @@ fn of_credentials(
     };
     draft.fault("credentials", path, rule);
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::settings::TlsFiles;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_and_tokens_that_everybody_may_read_are_named() {
+        let folder = std::env::temp_dir().join(format!("heliograph-open-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = |name: &str, mode: u32| {
+            let path = folder.join(name);
+            fs::write(&path, "secret").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let mut settings = Settings::default();
+        settings.tls = Some(TlsFiles {
+            cert: vec![file("cert", 0o644), file("rsa.cert", 0o644)],
+            key: vec![file("open.key", 0o644), file("group.key", 0o640)],
+            client_ca: None,
+        });
+        settings.cluster.etcd.key = Some(file("written.key", 0o602));
+        settings.admin.token_file = Some(file("token", 0o604));
+        let open = open_files(&settings);
+        let names: Vec<_> = ["open.key", "written.key", "token"]
+            .map(|name| files::open_notice(&folder.join(name)))
+            .into();
+        assert_eq!(open, names);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -52,6 +52,11 @@ pub(crate) trait Subject {
         None
     }
 
+    /// Whether a reload does something where no file has changed.
+    fn acts_unchanged(&self) -> bool {
+        false
+    }
+
     /// Logs what will need the operator's care soon. Called once a day.
     fn remind(&self) {}
 }
@@ -153,6 +158,7 @@ impl WatchedFiles {
     /// Reads the files. If they name others than before, stamps those and reads once more.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
+        let former = self.read.clone();
         for _ in 0..2 {
             let files = self.subject.files();
             self.read = stamps(&files);
@@ -164,7 +170,11 @@ impl WatchedFiles {
             let is_checked = checked.is_some();
             checked.unwrap_or_else(|| self.subject.reload())?;
             if self.subject.files() == files {
-                tracing::info!("{name} {}", if is_checked { "checked" } else { "reloaded" });
+                if self.read == former && !self.subject.acts_unchanged() {
+                    tracing::info!("nothing to reload: the {name} has not changed");
+                } else {
+                    tracing::info!("{name} {}", if is_checked { "checked" } else { "reloaded" });
+                }
                 return Ok(());
             }
         }

@@ -227,7 +227,7 @@ const NO_SUCH_PAGE: Fault = Fault::new(
     StatusCode::NOT_FOUND,
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
      /channels/{name}/trace, /channels/{name}/disconnect, /presence, /refusals, /refusals/{id}, \
-     /forget, /sessions/{shard}/{connection}, /ice/reconnect, /import, /backup",
+     /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",
 );
 
 #[cfg(test)]

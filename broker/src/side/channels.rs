@@ -25,6 +25,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
     let shards = inspector.shards.clone();
     let of_shards = Router::new()
         .route("/sessions/{shard}/{connection}", get(connections::one))
+        .route("/usage", get(connections::usage))
         .with_state(shards);
     Router::new()
         .route("/channels", get(list::list))

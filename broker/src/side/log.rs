@@ -5,9 +5,9 @@
 //!                               ├──► one bounded queue ──► the log thread (`writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted, as what stderr does
-//! not take is (a full disk). Audit entries of changes have places of their own in it, kept before the change is made;
-//! without one, and while stderr takes nothing, it is not made. A place is taken until its line is written.
+//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted, as is what stderr
+//! does not take (a full disk). Audit entries of changes have places of their own in it, kept before the change is
+//! made; without one, and while stderr takes nothing, it is not made. A place is taken until its line is written.
 
 pub(crate) mod line;
 pub(crate) mod tail;

@@ -20,6 +20,8 @@ pub(crate) struct Chain {
     /// The public key of each, as the certificate has it (SubjectPublicKeyInfo in DER).
     public_keys: Vec<Vec<u8>>,
     names: Vec<String>,
+    /// The serial number of the leaf, as hexadecimal digits.
+    serial: String,
     expiry: Expiry,
     warnings: Vec<String>,
 }
@@ -74,6 +76,10 @@ impl Chain {
                 .map(|certificate| certificate.public_key().raw.to_vec())
                 .collect(),
             names: parsed.iter().map(name).collect(),
+            serial: parsed
+                .first()
+                .map(|leaf| leaf.raw_serial_as_string())
+                .unwrap_or_default(),
             certificates,
         })
     }
@@ -121,6 +127,12 @@ impl Chain {
 
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
+    }
+
+    /// Name and serial number of the leaf, and the earliest end of all that is presented.
+    pub(crate) fn leaf(&self) -> [String; 3] {
+        let name = self.names.first().cloned().unwrap_or_default();
+        [name, self.serial.clone(), moment(self.expiry.not_after())]
     }
 
     /// The earliest end of all that is presented.

@@ -49,6 +49,46 @@ fn the_admin_port_and_the_data_directory_are_checked() {
     );
 }
 
+/// Every line of a log in JSON is an object, also of a start that fails: by the configuration, or later. A log as text
+/// has the error alone.
+#[test]
+fn a_start_that_fails_says_so_in_the_form_of_its_log() {
+    let directory = directory();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let text = format!("log_format = 'json'\nlisten = ['http://{addr}']\nauth = 'none'\n");
+    let good = directory.file("good.toml", &text);
+    let bad = directory.file("bad.toml", "[limits]\nno_such_key = 1\n");
+    let start = |file: &std::path::Path, format: &[&str]| {
+        let mut command = broker(&[&["serve", "--admin", "off"][..], format].concat());
+        run(command.arg("--config").arg(file).current_dir(&directory))
+    };
+    for (file, format, part) in [
+        (&good, &[][..], "the port is in use"),
+        (&bad, &["--log-format", "json"], "no_such_key"),
+    ] {
+        let output = start(file, format);
+        assert_eq!(output.code, Some(2), "{}", output.stderr);
+        let lines = output.stderr.lines();
+        let lines = lines.map(|line| serde_json::from_str(line).expect(line));
+        let lines: Vec<serde_json::Value> = lines.collect();
+        let last = lines.last().expect("a line");
+        assert_eq!(
+            (&last["level"], &last["fields"]["code"]),
+            (&"ERROR".into(), &2.into())
+        );
+        let message = last["fields"]["message"].as_str().expect("a text");
+        assert!(message.contains(part), "{message}");
+        let first = &lines[0]["fields"];
+        let starts = file == &good;
+        assert_eq!(first["message"] == "starting", starts, "{first}");
+        assert_eq!(first["sha256"].as_str().map(str::len), starts.then_some(64));
+    }
+    let output = start(&bad, &[]);
+    let place = format!("{}:2:", bad.display());
+    assert!(output.stderr.starts_with(&place), "{}", output.stderr);
+}
+
 /// A newer version's store, as far as an older one can read it.
 #[test]
 fn a_data_directory_of_a_newer_version_is_refused_and_left_as_it_is() {

@@ -146,7 +146,8 @@ fn metrics(text: &str) -> BTreeSet<String> {
 }
 
 /// Labels whose values are no closed set: names that operators give, numbers of shards, the build.
-const OPEN_LABELS: [&str; 9] = [
+const OPEN_LABELS: [&str; 10] = [
+    "account",
     "authority",
     "commit",
     "engine",
@@ -370,7 +371,8 @@ const LONG: usize = 12_000;
 const PAGES: &str = "/ /assets/main.js /assets/none /channels /channels/absent /channels/alone /channels/{name} \
     /channels/alone/trace /channels/{name}/trace /cluster /config /dev /dev/clock /dev/connections /dev/environment \
     /dev/faults /dev/faults/allowed /dev/messages /dev/parity /events /hooks /live /none /overview /pair/{code} \
-    /presence /ready /refusals /refusals/groups /refusals/{id} /sessions/{shard}/{connection} /try /try/settings";
+    /presence /ready /refusals /refusals/groups /refusals/{id} /sessions/{shard}/{connection} /try /try/settings \
+    /usage";
 
 /// Topics of event streams, and the first event of each.
 const TOPICS: &[(&str, &str)] = &[

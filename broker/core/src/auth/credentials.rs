@@ -81,6 +81,11 @@ impl Credentials {
         })
     }
 
+    /// The accounts of principals and roles, in order.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.granted.keys().map(|digits| &**digits)
+    }
+
     /// The same with roles, of which the last of a name counts, and with the policies that sessions may name.
     ///
     /// # Errors

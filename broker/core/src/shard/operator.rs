@@ -12,6 +12,7 @@ use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::todo::{Each, TodoList};
 use crate::shard::trace::{self, Forget, TracePlace, TraceStep};
+use crate::shard::usage::UsageTable;
 use crate::shard::{Books, Directory, Sockets};
 use crate::time::{Moment, Wall};
 use crate::{journal::EndReason, placement::Home, presence::Presence, registry::StoreError};
@@ -79,6 +80,8 @@ pub enum Question {
     ImportWithdrawn(Arc<[Record]>),
     /// The connections that lost their slot to a newer one and stay.
     Displaced,
+    /// The use of each account; the first slot of this step, as the answer to the one before names it.
+    Usage(usize),
     /// A fault that a test makes, under `--dev`.
     AddFault(SharedRule),
     /// The end of what a test has made, under `--dev`; nothing elsewhere.
@@ -125,6 +128,8 @@ pub enum Reply {
     Import(Box<ImportPart>),
     /// Displaced connections, those of one channel beside each other; at most [`DISPLACED_TOLD_MAX`].
     Displaced(Vec<DisplacedLine>),
+    /// The part of the use of accounts that this step has found, and the beginning of the next step, if any.
+    Usage(Box<UsageTable>, Option<usize>),
     /// That it is done.
     Done,
     /// The result of a step of a reset.

@@ -2,8 +2,8 @@
 //! input.
 
 use crate::channel::{Channel, Live};
-use crate::id::{CallerId, ChannelKey, Identity, SessionKey};
-use crate::limits::{LIST_PAGE_MAX, WAITERS_TOLD_MAX};
+use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
+use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, USAGE_SERIES_MAX, WAITERS_TOLD_MAX};
 use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
@@ -14,7 +14,8 @@ use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
 use crate::shard::road::in_flight::viewer_of;
 use crate::shard::trace::{self, TraceQuestion};
-use crate::shard::{Directory, Sockets};
+use crate::shard::usage::{Usage, UsageTable};
+use crate::shard::{Books, Directory, Sockets};
 use crate::shard::{PageQuestion, Shard};
 use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
@@ -74,6 +75,7 @@ impl Shard {
                 }
                 None => sockets.reconnect_some(books, from, at),
             },
+            Question::Usage(from) => usage(sockets, directory, books, from),
             Question::Displaced => operator::displaced(sockets, directory, at),
             Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
                 self.ask_double(question, at)
@@ -89,6 +91,57 @@ impl Shard {
             }
         }
     }
+}
+
+// The use of accounts, for `GET /usage` and the metrics.
+
+/// One step of a question for the use of all accounts: the messages of connections from this place of the table on, in
+/// the first step with all else. What a connection sent that ends between two steps is missing until the next question.
+fn usage(sockets: &Sockets, directory: &Directory, books: &Books, from: usize) -> Reply {
+    let mut table = UsageTable::default();
+    if from == 0 {
+        table = books.usage().clone();
+        for (account, connections) in sockets.admitted().accounts() {
+            table.of(Some(account)).connections += connections as u64;
+        }
+        for (account, bytes) in directory.queued().accounts() {
+            table.of(Some(account)).queued_bytes += bytes as u64;
+        }
+    }
+    let slots = sockets.places();
+    let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
+    for session in (from..end).filter_map(|place| sockets.session_at(place)) {
+        let open = sockets.session(session).and_then(|it| it.open());
+        let Some(web_socket) = open else { continue };
+        let channel = directory.channel(web_socket.channel);
+        let account = channel.map(|channel| Account::of(&channel.record.arn));
+        table.of(account).messages += u64::from(web_socket.tally.messages_in);
+    }
+    Reply::Usage(Box::new(table), (end < slots).then_some(end))
+}
+
+/// The gauges of the first [`USAGE_SERIES_MAX`] of these accounts, and of all others together.
+pub(crate) fn usage_gauges(
+    sockets: &Sockets,
+    directory: &Directory,
+    accounts: impl Iterator<Item = Account>,
+) -> UsageTable {
+    let (admitted, queued) = (sockets.admitted(), directory.queued());
+    let mut table = UsageTable::default();
+    let mut others = Usage {
+        connections: admitted.bytes() as u64,
+        queued_bytes: queued.bytes() as u64,
+        ..Usage::default()
+    };
+    for account in accounts.take(USAGE_SERIES_MAX) {
+        let usage = table.of(Some(account));
+        usage.connections = admitted.held(account) as u64;
+        usage.queued_bytes = queued.held(account) as u64;
+        others.connections = others.connections.saturating_sub(usage.connections);
+        others.queued_bytes = others.queued_bytes.saturating_sub(usage.queued_bytes);
+    }
+    *table.of(None) = others;
+    table
 }
 
 // Questions of operators about the test double: faults, findings, and the end of a test's channels.

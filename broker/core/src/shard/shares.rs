@@ -94,6 +94,14 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         self.accounts.get(&account).map_or(0, |own| own.bytes)
     }
 
+    /// The accounts that hold something with what they hold, the largest first.
+    pub fn accounts(&self) -> impl Iterator<Item = (A, usize)> {
+        self.order
+            .iter()
+            .rev()
+            .map(|(bytes, account)| (*account, *bytes))
+    }
+
     /// The bytes of the channels of an account, the largest first.
     pub fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
@@ -324,6 +332,11 @@ impl Admitted {
             account: Account::of_digits(own.unwrap_or(account)),
             caller: self.hasher.hash_one(caller.identity()),
         }
+    }
+
+    /// The connections of each account, by caller.
+    pub(crate) fn by_account(&self) -> &Shares<Account, Holder> {
+        &self.shares
     }
 
     /// The standing of a connection, if it has a place.

@@ -6,6 +6,7 @@ use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
     Purpose, Requested, UpgradeOutcome, UpgradeRole,
 };
+use crate::id::{Account, SessionKey};
 use crate::journal::{
     AuditCaller, ConnectionEnd, Diary, EXPLAINED_BYTES_MAX, Explain, Journal, NAMED_CHARS_MAX,
     Presented, Unaccepted,
@@ -15,9 +16,10 @@ use crate::session::http::{Admission, PendingCall};
 use crate::session::outbox::{Launch, Load};
 use crate::settings::Settings;
 use crate::shard::flight_recorder::Recorder;
+use crate::shard::usage::UsageTable;
 use crate::time::{Moment, Now, Wall};
 use crate::work_units;
-use crate::{check::Check, id::SessionKey, record::Version};
+use crate::{check::Check, record::Version};
 use codec::http::{Head, decode, pairs};
 use codec::sigv4::{Parameter, Stamp};
 use codec::{identifiers::ChannelArn, signal::Role};
@@ -38,6 +40,8 @@ pub(crate) struct Books {
     delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
     frames: u64,
+    /// What is counted of accounts; no gauges.
+    usage: UsageTable,
     /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
     random: fastrand::Rng,
     refusal_ids: RefusalIds,
@@ -57,6 +61,7 @@ impl Books {
             slow_setups: Exemplars::default(),
             delivery_times: DeliveryTimes::default(),
             frames: 0,
+            usage: UsageTable::default(),
             random,
             refusal_ids,
         }
@@ -348,6 +353,21 @@ impl Books {
         self.counters.upgrade(role, outcome);
     }
 
+    /// A call of an account was answered.
+    pub(crate) fn count_call(&mut self, account: Account) {
+        self.usage.of(Some(account)).calls += 1;
+    }
+
+    /// A request was refused, of an account if its caller is known.
+    pub(crate) fn count_refused(&mut self, account: Option<Account>) {
+        self.usage.of(account).refusals += 1;
+    }
+
+    /// What was counted of accounts.
+    pub(crate) fn usage(&self) -> &UsageTable {
+        &self.usage
+    }
+
     /// A check refused a request or a connection.
     pub(crate) fn count_refusal(&mut self, check: Check) {
         self.counters.refusals.count(check);
@@ -363,8 +383,9 @@ impl Books {
         self.counters.policy_steps += steps;
     }
 
-    /// A WebSocket connection ended.
-    pub(crate) fn count_connection_end(&mut self, end: &ConnectionEnd) {
+    /// A WebSocket connection to a channel of an account ended.
+    pub(crate) fn count_connection_end(&mut self, account: Option<Account>, end: &ConnectionEnd) {
+        self.usage.of(account).messages += u64::from(end.messages_in);
         self.counters.connection_end(end.reason);
         self.counters.sessions.ended(end);
     }
@@ -456,6 +477,8 @@ pub struct Snapshot {
     pub recorded_since_us: Option<u64>,
     /// Session set-ups that took long; none in the sum of shards, since their numbers are the shard's.
     pub slow_setups: Exemplars,
+    /// Gauges of accounts of the credentials file, and of all others; none where no signature is asked for.
+    pub accounts: UsageTable,
     /// Everything counted.
     pub counters: Counters,
 }
@@ -477,6 +500,7 @@ impl Snapshot {
         self.parked += other.parked;
         self.request_bytes += other.request_bytes;
         self.requests_refused += other.requests_refused;
+        self.accounts.add(&other.accounts);
         self.counters.add(&other.counters);
     }
 }

@@ -74,6 +74,12 @@ pub struct Registration {
     pub version: Box<str>,
     /// Which start of its data directory it is.
     pub start: u64,
+    /// The commit of its program; empty where that does not write it, as are the others then.
+    pub commit: Box<str>,
+    /// The version of what its program exchanges with other nodes.
+    pub inner: u32,
+    /// When its process started, in seconds since 1970 by its clock, or 0.
+    pub started: u64,
 }
 
 /// Asks etcd for all of it. A member that does not answer is no error, as long as another does. Without `proofs` every
@@ -210,6 +216,9 @@ impl Survey {
         status.registration = Some(Registration {
             start: value.process.start,
             version: shown(&value.version).into(),
+            commit: shown(&value.commit).into(),
+            inner: value.inner,
+            started: value.started,
         });
         Ok(value.process)
     }

@@ -191,6 +191,7 @@ impl Node {
             lease_ms: 5_000,
             presence: 0,
             accept_etcd,
+            build: ("0123abcd".into(), 7),
         }
     }
 

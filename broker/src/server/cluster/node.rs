@@ -8,6 +8,7 @@
 //!                                    └── parcels ─────────────────────────┘
 //! ```
 
+use crate::edge::turn::calendar;
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
 use crate::etcd_options::{self, EtcdFiles};
@@ -15,6 +16,7 @@ use crate::server::cluster::inquiries::{self, Event, Inquiries};
 use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, Shards, Tallies};
 use crate::server::{cluster::EtcdPart, random::seeds};
 use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView, Shared};
+use crate::version::COMMIT_LABEL;
 use crate::{data_dir::DataDir, failure::Failure};
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::link::PeerLinks;
@@ -92,6 +94,7 @@ impl Node {
             lease_ms: settings.cluster.lease_ms,
             presence: epoch,
             accept_etcd: settings.accept_etcd,
+            build: (COMMIT_LABEL.into(), calendar().0 / 1000),
         };
         let (inquiries, asked) = bounded(inquiries::EVENTS_MAX);
         let asking = inquiries.clone();

@@ -24,6 +24,8 @@ pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
     ends: Vec<(&'static str, u64)>,
+    /// See [`Presented::leaves`].
+    leaves: Vec<[String; 3]>,
     /// Of the shards, which get each new one.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
@@ -69,6 +71,7 @@ impl Certificate {
             loader: loader.clone(),
             expiries: Vec::new(),
             ends: Vec::new(),
+            leaves: Vec::new(),
             mailboxes: Arc::clone(mailboxes),
         };
         certificate.note(&presented);
@@ -89,6 +92,13 @@ impl Certificate {
             tracing::warn!("{warning}");
         }
         self.ends.clone_from(&presented.ends);
+        for leaf in &presented.leaves {
+            let [name, serial, until] = leaf;
+            if !self.leaves.contains(leaf) {
+                tracing::info!(name, serial, until, "certificate in force");
+            }
+        }
+        self.leaves.clone_from(&presented.leaves);
         self.expiries.clone_from(&presented.expiries);
         self.remind();
     }

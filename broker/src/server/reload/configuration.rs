@@ -202,6 +202,10 @@ impl Subject for ConfigurationFile {
         Ok(())
     }
 
+    fn acts_unchanged(&self) -> bool {
+        true
+    }
+
     fn remind(&self) {
         needs_restart(&self.status.configuration().lock().waiting);
     }

@@ -86,6 +86,11 @@ impl Subject for HookFiles {
         "files of hooks"
     }
 
+    /// A receiver that was gone gets events again.
+    fn acts_unchanged(&self) -> bool {
+        true
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         client::files_of(&self.running.settings())
     }

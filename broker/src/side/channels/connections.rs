@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use broker_core::id::{Identity, SessionKey, ShardId};
-use broker_core::shard::{Connections, Question, Reply};
+use broker_core::shard::{Connections, Question, Reply, Usage, UsageTable};
 use codec::{http::encode, identifiers::ChannelArn};
 use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
@@ -173,6 +173,44 @@ pub(crate) async fn reconnect(
         }
     }
     Ok(Json(value!({ "connections": connections })))
+}
+
+// `GET /usage`: what each account uses of this node.
+
+/// The connections, calls, messages, refusals and queued bytes of each account, in order, and of all others together.
+pub(crate) async fn usage(State(shards): State<Shards>) -> Answer {
+    let (mut sum, mut from) = (UsageTable::default(), Some(0));
+    while let Some(first) = from.take() {
+        let answers = shards.ask_all(Question::Usage(first)).await;
+        for (_, reply) in answers.ok_or(SILENT)? {
+            if let Reply::Usage(table, next) = reply {
+                sum.add(&table);
+                from = from.max(next);
+            }
+        }
+    }
+    let (mut accounts, mut others) = (Vec::new(), usage_json(&Usage::default()));
+    for (account, usage) in sum.rows() {
+        let mut document = usage_json(&usage);
+        match account {
+            Some(account) => {
+                document["account"] = account.to_string().into();
+                accounts.push(document);
+            }
+            None => others = document,
+        }
+    }
+    Ok(Json(value!({ "accounts": accounts, "others": others })))
+}
+
+fn usage_json(usage: &Usage) -> Value {
+    value!({
+        "connections": usage.connections,
+        "calls": usage.calls,
+        "messages": usage.messages,
+        "refusals": usage.refusals,
+        "queuedBytes": usage.queued_bytes,
+    })
 }
 
 // `GET /sessions/{shard}/{connection}`: whose connection a number was, as exemplars of `/metrics` and traces name it.

@@ -1,15 +1,23 @@
 //! The metrics of the shards' machines: the sums of their snapshots.
 
 use crate::side::metrics::exposition::{
-    Example, Row, View, counter, crossed, gauge, histogram, labelled, seconds,
+    Example, Row, Samples, View, counter, crossed, gauge, histogram, labelled, seconds,
 };
 use broker_core::event::{
     AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, ROLES, Requested, STATUS,
     SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
 };
 use broker_core::journal::{EndReason, Unaccepted};
+use broker_core::shard::Usage;
 
 impl View {
+    fn of_accounts(&self, figure: fn(&Usage) -> u64, to: &mut Samples<'_>) {
+        for (account, usage) in self.sum.accounts.rows() {
+            let account = account.map_or_else(|| "others".into(), |account| account.to_string());
+            to.labelled([("account", &*account)], figure(&usage));
+        }
+    }
+
     /// The last session set-up of any shard in an octave above a second.
     fn slow_setup(&self, octave: usize) -> Option<Example> {
         let shards = self.shards.iter();
@@ -34,6 +42,16 @@ pub(crate) const METRICS: &[Row<View>] = &[
     gauge("heliograph_connections", "Connections by role", |it, to| {
         labelled(to, "role", ConnectionRole::LABELS, &it.sum.connections)
     }),
+    gauge(
+        "heliograph_account_connections",
+        "WebSocket connections by account of the credentials file, at most 20; those of others together",
+        |it, to| it.of_accounts(|usage| usage.connections, to),
+    ),
+    gauge(
+        "heliograph_account_queued_bytes",
+        "Bytes of messages kept by account of the credentials file, at most 20; those of others together",
+        |it, to| it.of_accounts(|usage| usage.queued_bytes, to),
+    ),
     gauge("heliograph_channels", "Channels by state", |it, to| {
         let active = it.sum.channels.saturating_sub(it.sum.deleting);
         labelled(

@@ -16,7 +16,7 @@ const TOKEN: &str = "a-token-of-32-characters-or-more";
 const BEARER: &str = "Authorization: Bearer a-token-of-32-characters-or-more\r\n";
 
 /// Pages that show something of the service, or do something.
-const GUARDED: [&str; 19] = [
+const GUARDED: [&str; 20] = [
     "GET /metrics",
     "GET /config",
     "GET /channels",
@@ -26,6 +26,7 @@ const GUARDED: [&str; 19] = [
     "GET /cluster",
     "GET /refusals",
     "GET /presence",
+    "GET /usage",
     "GET /hooks",
     "GET /try/settings",
     "GET /dev/environment",

@@ -131,6 +131,8 @@ fn the_process_is_described() {
         assert!((bytes / mib - most).abs() < 0.01, "{budget}: {bytes}");
     }
     assert!(now.sum("heliograph_data_dir_free_bytes") > mib);
+    let open = now.sum("process_max_fds");
+    assert!(now.sum("heliograph_connections_max") > open / 2.0 || open > 1e6);
     assert!(now.sum("process_max_fds") > now.sum("process_open_fds"));
 }
 

@@ -16,7 +16,83 @@ on_signed_shards!(
     messages_of_a_connection_are_limited,
     keys_of_an_account_are_limited,
     a_storm_of_masters_is_bounded,
+    use_is_counted_by_account,
 );
+
+/// The use of an account by `/usage`; of all others by `/usage` without one.
+fn usage(service: &Service, account: &str) -> [u64; 5] {
+    let document = service.broker.page("/usage").json();
+    let accounts = document["accounts"].as_array().expect("a list");
+    assert!(accounts.is_sorted_by_key(|one| one["account"].as_str().expect("digits")));
+    let found = accounts.iter().find(|one| one["account"] == account);
+    let found = found.unwrap_or(&document["others"]);
+    [
+        "connections",
+        "calls",
+        "messages",
+        "refusals",
+        "queuedBytes",
+    ]
+    .map(|figure| found[figure].as_u64().expect("a number"))
+}
+
+fn use_is_counted_by_account(service: &Service) {
+    let (own, other) = ("123456789012", "999999999999");
+    let [admin, nobody, neighbour] = ["admin", "nobody", "neighbour"].map(Signer::new);
+    let arn = service.create(&admin, "metered");
+    let of = |call| admin.presign(call, 60);
+    let mut master = service.connect(&of(Call::master(&service.broker, &arn)));
+    let mut viewer = service.connect(&of(Call::viewer(&service.broker, &arn, "v1")));
+    relay(&mut master, &mut viewer);
+    assert_eq!(usage(service, own), [2, 1, 2, 0, 0], "of open connections");
+    viewer.send(&candidate("Y2FuZA=="));
+    drop(viewer);
+    until("the end of a connection", || {
+        (usage(service, own)[0] == 1).then_some(())
+    });
+    assert_eq!(usage(service, own)[2], 3, "of those that ended as well");
+    drop(master);
+    let mut viewer = service.connect(&of(Call::viewer(&service.broker, &arn, "v1")));
+    until("the end of the master", || {
+        (usage(service, own)[0] == 1).then_some(())
+    });
+    viewer.send(&offer("b2ZmZXI="));
+    until("a message that waits", || {
+        (usage(service, own)[4] > 0).then_some(())
+    });
+    // Who is refused is known by the signature, and has an account; whose signature is wrong has none.
+    service
+        .call(&nobody, "/listSignalingChannels", &json!({}))
+        .refused(401, "AccessDeniedException");
+    service
+        .call(&neighbour, "/listSignalingChannels", &json!({}))
+        .ok();
+    let mut forger = Signer::new("admin");
+    forger.secret.push('x');
+    assert_ne!(
+        service
+            .call(&forger, "/listSignalingChannels", &json!({}))
+            .status,
+        200
+    );
+    assert_eq!((usage(service, own)[1], usage(service, own)[3]), (2, 1));
+    assert_eq!(usage(service, other), [0, 1, 0, 0, 0]);
+    assert_eq!(usage(service, "")[3], 1);
+    let scrape = service.broker.scrape();
+    let series =
+        |name: &str, account: &str| scrape.sum(&format!("{name}{{account=\"{account}\"}}"));
+    for (account, connections) in [(own, 1.0), (other, 0.0), ("others", 0.0)] {
+        assert_eq!(
+            series("heliograph_account_connections", account),
+            connections,
+            "{account}"
+        );
+        assert_eq!(
+            series("heliograph_account_queued_bytes", account) > 0.0,
+            account == own
+        );
+    }
+}
 
 /// Does it until it is refused; asserts that as often as a full bucket and the rate since allow, it was not.
 pub(crate) fn until_refused(rate: f64, burst: u32, mut accepts: impl FnMut() -> bool) {

@@ -114,6 +114,7 @@ impl<'a> Answered<'a> {
         answer: &Answer,
         at: Moment,
     ) -> Self {
+        books.count_call(asked.account());
         let id = match answer {
             Answer::Fault(fault) => {
                 let purpose = Purpose::Api(asked.operation);

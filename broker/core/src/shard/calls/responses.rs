@@ -1,12 +1,13 @@
 //! Responses: written, counted, and logged when they refuse something; and the refusals that several steps give.
 
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
+use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, Refused, Share, Subject};
 use crate::session::http::Target;
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Books, Evidence, named};
 use crate::time::Moment;
-use crate::{auth::Unsigned, check::Check, id::SessionKey, limits::ABSENCE_RETRY_S, shard::Fault};
+use crate::{auth::Unsigned, check::Check, limits::ABSENCE_RETRY_S, shard::Fault};
 use codec::control::{ErrorKind, error_body};
 use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
 use codec::{proxy::Unclear, sts};
@@ -209,6 +210,8 @@ pub(crate) fn respond_as(
     }
     if let Some(refusal) = refusal {
         books.count_refusal(refusal.check);
+        let (account, _) = refusal.evidence.signer();
+        books.count_refused(account.map(Account::of_digits));
         note_refusal(sockets, books, key, id, answer, at);
     }
     sockets.next_request(key, close, at);

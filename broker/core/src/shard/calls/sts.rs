@@ -111,6 +111,7 @@ pub(crate) fn answer_parsed(
         }
         Err(error) => Err(StsFault::new(check_of(error.kind), error.clone())),
     };
+    books.count_call(Account::of_digits(signed.caller.account()));
     let purpose = Purpose::Sts(granting.requested);
     match result {
         Ok(body) => {

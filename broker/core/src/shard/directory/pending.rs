@@ -11,12 +11,17 @@ use crate::id::{Account, CallRef, CallerId, ChannelKey, SessionKey};
 use crate::session::outbox::Unsent;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
 use crate::shard::flight_recorder::{Passage, Passed};
-use crate::shard::{Books, Directory};
+use crate::shard::{Books, Directory, Shares};
 use crate::{journal::Unaccepted, presence::Cause, time::Moment};
 use codec::signal::{Action, Delivery};
 use std::collections::{BTreeSet, VecDeque};
 
 impl Directory {
+    /// The bytes of kept messages of each account, by channel.
+    pub(crate) fn queued(&self) -> &Shares {
+        &self.kept.shares
+    }
+
     /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it
     /// evicted. The gauge of kept messages counts it already, or the caller does.
     ///

@@ -123,7 +123,7 @@ impl Directory {
             reason: gone.reason,
             refused_by: gone.refused_by.take(),
         };
-        books.count_connection_end(&end);
+        books.count_connection_end(account, &end);
         let account = account.unwrap_or(Account(0));
         books.diary().ended(at.now, account, end);
     }

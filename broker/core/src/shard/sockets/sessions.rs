@@ -3,13 +3,13 @@
 
 use crate::cluster::leads::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
-use crate::id::{ChannelKey, SessionKey, TimerId};
+use crate::id::{Account, ChannelKey, SessionKey, TimerId};
 use crate::limits::{LEADS_PER_TICK, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS};
 use crate::machine::{Output, Peer, Shown};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
-use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::shares::{Holder, Member, Shares, Standing};
 use crate::shard::sockets::{Drain, DrainStep, Owner, Sockets, Timer};
 use crate::time::{Moment, Now};
 use crate::{
@@ -305,6 +305,11 @@ impl Sockets {
 
 /// The places of WebSockets and clients on links: see [`Admitted`](crate::shard::shares::Admitted).
 impl Sockets {
+    /// The admitted connections of each account, by caller.
+    pub(crate) fn admitted(&self) -> &Shares<Account, Holder> {
+        self.admitted.by_account()
+    }
+
     /// The holder of the places of a caller's connections to channels of an account.
     pub(crate) fn holder_of(&self, caller: &Caller, account: &str) -> Holder {
         self.admitted.holder(caller, account)
