@@ -75,6 +75,11 @@ struct Places {
 type Turn = (u64, Key);
 
 impl Places {
+    /// Takes a job into the order.
+    fn enter(&mut self, due: u64, key: &Key, account: Account) {
+        self.due.insert((due, key.clone()), account);
+    }
+
     /// Takes a job out of the order.
     fn leave(&mut self, turn: &Turn, account: Account) {
         if self.due.remove(turn).is_none()
@@ -199,8 +204,7 @@ impl Queue {
             sent: 0,
         });
         if entry.in_flight.is_none() {
-            let turn = (job.ready.max(entry.not_before), key);
-            half.due.insert(turn, job.account);
+            half.enter(job.ready.max(entry.not_before), &key, job.account);
         }
         entry.waiting = Some(job);
         dropped
@@ -305,7 +309,7 @@ impl Queue {
             match newer {
                 Some(ready) => {
                     (entry.since, entry.tries, entry.not_before) = (now, 0, next);
-                    half.due.insert((ready.max(next), key.clone()), job.account);
+                    half.enter(ready.max(next), key, job.account);
                 }
                 None => {
                     self.entries.remove(key);
@@ -324,8 +328,7 @@ impl Queue {
         entry.not_before = now + pause;
         if let Some(ready) = newer {
             entry.since = now;
-            let turn = (ready.max(entry.not_before), key.clone());
-            half.due.insert(turn, job.account);
+            half.enter(ready.max(entry.not_before), key, job.account);
             return Outcome::Superseded;
         }
         if job.expires.is_some_and(|expires| expires <= now + pause) {
@@ -339,8 +342,7 @@ impl Queue {
         }
         half.bytes += job.bytes();
         half.shares.change(job.account, key.clone(), 0, job.bytes());
-        let turn = (job.ready.max(entry.not_before), key.clone());
-        half.due.insert(turn, job.account);
+        half.enter(job.ready.max(entry.not_before), key, job.account);
         entry.waiting = Some(job);
         Outcome::Retried
     }

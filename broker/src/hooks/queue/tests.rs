@@ -66,9 +66,15 @@ fn state(cause: Cause, there: bool, now: u64) -> Job {
 
 const LINGER: u64 = 2_000;
 
+/// When a state was sent, by what cause, and whether it has a master.
+type Sent = (u64, Cause, bool);
+
+/// Changes, and what is sent for them.
+type Case = (&'static [(Cause, bool)], &'static [Sent]);
+
 /// The states of channel 1 that are sent from the last moment until then, each taken at once: when, by what cause, and
 /// whether a master is there.
-fn sent(queue: &mut Queue, until: u64) -> Vec<(u64, Cause, bool)> {
+fn sent(queue: &mut Queue, until: u64) -> Vec<Sent> {
     let mut sent = Vec::new();
     while let Some(due) = queue.next_due().filter(|due| *due <= until) {
         let job = next(queue, due).unwrap();
@@ -98,8 +104,7 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
     all.extend(sent(&mut queue, 90_000));
     assert_eq!(all.remove(0), (0, Cause::MasterJoined, true));
     assert!(all.len() > 20, "{all:?}");
-    let replaced =
-        |(_, cause, there): &(u64, Cause, bool)| *there && *cause == Cause::MasterReplaced;
+    let replaced = |(_, cause, there): &Sent| *there && *cause == Cause::MasterReplaced;
     assert!(all.iter().all(replaced), "{all:?}");
     // Then it stays away.
     queue.put(state(Cause::MasterLeft, false, 90_000), 90_000);
@@ -113,7 +118,7 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
 /// Whatever comes within a second: the newest state follows at its end, with the cause that says most.
 #[test]
 fn states_of_a_channel_are_a_second_apart() {
-    let cases: [(&[(Cause, bool)], &[(u64, Cause, bool)]); 5] = [
+    let cases: [Case; 5] = [
         (
             &[(Cause::MasterJoined, true), (Cause::Served, true)],
             &[(1_000, Cause::MasterJoined, true)],

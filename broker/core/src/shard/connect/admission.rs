@@ -84,33 +84,13 @@ pub(crate) fn admit(
         .client_id
         .as_deref()
         .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
-    let channel = directory.channel_to_join(books, todo, &admission.arn, at);
-    let joined = channel.and_then(|channel| {
-        let caller = match role {
-            Role::Master => None,
-            Role::Viewer(_) => {
-                let role = directory.caller_role(books, &admission.caller, &admission.arn);
-                role.caller()
-            }
-        };
-        let slot = slot_of(&role);
-        let viewers = directory.viewers_if_full(channel, &slot);
-        let payer = viewers.and_then(|all| sockets.viewer_that_pays(holder, all));
-        let request = SlotRequest {
-            slot,
-            caller,
-            payer,
-        };
-        let joined = directory.join(todo, channel, request, key, at)?;
-        if let Some(payer) = payer {
-            sockets.close(books, todo, payer, EndReason::MadeRoom, at);
-        }
-        if let Some(slots) = directory.slots_mut() {
-            slots.admitted(&admission.arn);
-        }
-        Ok((channel, caller, joined))
-    });
-    match joined {
+    let parts = Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    };
+    match take_place(parts, key, (admission, holder), &role, at) {
         Err(fault) => {
             let rejected = Rejected::last(purpose, &evidence);
             responses::respond_error(sockets, books, key, &fault, rejected, at);
@@ -147,6 +127,46 @@ pub(crate) fn admit(
             true
         }
     }
+}
+
+/// Takes a place in the channel of an admission. In a full one a viewer may end for it.
+fn take_place(
+    parts: Parts<'_>,
+    key: SessionKey,
+    (admission, holder): (&Admission, Holder),
+    role: &Role,
+    at: Moment,
+) -> Result<(ChannelKey, Option<CallerId>, Joined), Fault> {
+    let Parts {
+        sockets,
+        directory,
+        books,
+        todo,
+    } = parts;
+    let channel = directory.channel_to_join(books, todo, &admission.arn, at)?;
+    let caller = match role {
+        Role::Master => None,
+        Role::Viewer(_) => {
+            let role = directory.caller_role(books, &admission.caller, &admission.arn);
+            role.caller()
+        }
+    };
+    let slot = slot_of(role);
+    let viewers = directory.viewers_if_full(channel, &slot);
+    let payer = viewers.and_then(|all| sockets.viewer_that_pays(holder, all));
+    let request = SlotRequest {
+        slot,
+        caller,
+        payer,
+    };
+    let joined = directory.join(todo, channel, request, key, at)?;
+    if let Some(payer) = payer {
+        sockets.close(books, todo, payer, EndReason::MadeRoom, at);
+    }
+    if let Some(slots) = directory.slots_mut() {
+        slots.admitted(&admission.arn);
+    }
+    Ok((channel, caller, joined))
 }
 
 /// Refuses an upgrade by what its channel's home alone knows, if that forbids it.
