@@ -104,7 +104,7 @@ steps() {
     ignored live 2 cluster_etcd:: cluster_commands:: "${gate_clusters[@]/#/--skip=}"
   long 1200 all-hosts "$cluster_files broker/tests/live/cluster_netns broker/tests/live/delivery_netns" \
     ignored live 3 cluster_netns:: delivery_netns:: "${gate_hosts[@]/#/--skip=}"
-  long 900 long-fuzz "codec broker/etcd/src" fuzz 2000000
+  long 900 long-fuzz "codec broker/etcd/src broker/src broker/core/src/registry.rs loadgen" fuzz 2000000
   long 900 long-simulation "codec/src broker/core" simulation 3000 10000
   long 1200 benches "$service_files benches" cargo test --locked -p benches --lib --benches
   long 3600 packages "exact deploy/packages deploy/release.sh Cargo.toml Cargo.lock broker/build.rs" packages
@@ -135,7 +135,7 @@ model() {
 
 # Steps beside them come first; at a nicer level than this, whatever else the machine does would leave it nothing.
 fuzz() {
-  FUZZ_RUNS="$1" nice -n 5 cargo test --locked "${tested[@]}" --test wire --test etcd fuzz::
+  FUZZ_RUNS="$1" nice -n 5 cargo test --locked "${tested[@]}" --lib --test wire --test etcd --test load fuzz::
 }
 
 simulation() {
