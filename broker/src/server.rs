@@ -122,9 +122,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     let shards = shards.start(threads, bound)?;
     announce(&settings, who.as_ref(), connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.clone());
-    let file = ConfigurationFile::find(flags, checked, &status, &hooks, &mailboxes);
-    // Before what it names: a SIGHUP reads those files by the settings that it puts in force.
-    file.into_iter().for_each(|file| file.watch(&mut reloader));
+    ConfigurationFile::start(flags, checked, &status, &hooks, &mailboxes, &mut reloader);
     let hooks = watch_files(&mut reloader, tls, who, hooks, accounts, registry.node());
     let supervisor = tell_all(&settings, ca.as_deref(), pairing.as_ref())?;
     Watch {

@@ -47,9 +47,24 @@ struct Checkup {
 }
 
 impl ConfigurationFile {
+    /// Has the file that the process has started with looked at when it changes, if there is one that can be read
+    /// again. Comes before what the file names: a SIGHUP reads those by the settings that it puts in force.
+    pub(crate) fn start(
+        flags: &ServeFlags,
+        checked: &Checked,
+        status: &StatusBoard,
+        hooks: &hooks::Started,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+        reloader: &mut Reloader,
+    ) {
+        if let Some(file) = Self::find(flags, checked, status, hooks, mailboxes) {
+            file.watch(reloader);
+        }
+    }
+
     /// The file that the process has started with; `None` without one, and for one that cannot be read again, as a
     /// pipe.
-    pub(crate) fn find(
+    fn find(
         flags: &ServeFlags,
         Checked {
             settings, sha256, ..
@@ -79,7 +94,7 @@ impl ConfigurationFile {
     }
 
     /// Has the file looked at when it changes, from how it was at the start.
-    pub(crate) fn watch(self, reloader: &mut Reloader) {
+    fn watch(self, reloader: &mut Reloader) {
         let mut read = stamps(&self.files);
         let draft = config::draft(&self.flags, &Cpus::of_this_process());
         if draft.sha256() != self.status.configuration().lock().file {
