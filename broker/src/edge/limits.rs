@@ -52,11 +52,12 @@ pub(crate) const ENCRYPT_BYTES: usize = 64 * 1024;
 pub(crate) const ENCRYPTS_PER_TURN: usize = 16;
 
 /// Send buffer of a connection until it is a WebSocket, as the kernel counts it. It takes whole segments, and fills one
-/// that has begun, so it holds up to 90 KiB more: at most 128 KiB. The answers that find no room wait in the outbox, and requests with them.
+/// that has begun, so it holds up to 90 KiB more: at most 128 KiB. Answers that find no room wait in the outbox, and
+/// requests with them.
 pub(crate) const REQUEST_SEND_BYTES: usize = 32 * 1024;
 
-/// Send buffer of a WebSocket where the kernel does not adapt it again (before Linux 5.14), as far as `wmem_max` allows:
-/// the usual size of a whole outbox.
+/// Send buffer of a WebSocket where the kernel does not adapt it again (before Linux 5.14), as far as `wmem_max` allows
+/// it: the usual size of a whole outbox.
 pub(crate) const WEB_SOCKET_SEND_BYTES: usize = 1024 * 1024;
 
 /// Bytes that a peer has not acknowledged when its descriptor is closed. With more the connection is reset, or stays

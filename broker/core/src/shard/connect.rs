@@ -191,8 +191,8 @@ impl Sockets {
         };
         let answers = session.outbox.in_flight();
         let Some(http) = self.http(key) else {
-            // Of a WebSocket that is what its peer does not read, or an unfinished message, which has no part of it that
-            // could be given back.
+            // Of a WebSocket that is what its peer does not read, or an unfinished message: no part of either could be
+            // given back.
             let reason = match self.unproved_of(key) {
                 0 => EndReason::SlowMessage,
                 _ => EndReason::SlowConsumer,

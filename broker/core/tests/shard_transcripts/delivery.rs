@@ -156,37 +156,6 @@ fn what_is_not_confirmed_has_a_bound() {
     assert_eq!(script.counters().pending_messages, 8 - unproved);
 }
 
-/// What made room is in the kernel all the same: a connection that acknowledges nothing is closed as soon as it would
-/// hold more than its outbox may. One that has acknowledged it after all gets more.
-#[test]
-fn what_made_room_counts_for_its_connection_until_it_is_acknowledged() {
-    let payload = "QUJD".repeat(7_500);
-    for is_mended in [false, true] {
-        let mut script = Script::with(1, true, |settings| {
-            settings.limits.unconfirmed_bytes_total = 1
-        });
-        let most = Settings::default().limits.outbox_bytes / payload.len();
-        script.play("m connects | m < 101\nv1 connects | v1 < 101\nm is cut");
-        for _ in 0..most - 4 {
-            script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
-        }
-        let charged = || usize::try_from(script.snapshot().request_bytes).unwrap();
-        let unproved = (most - 4) * payload.len() - 4 * 33_000..most * payload.len();
-        assert!(unproved.contains(&charged()), "{}", charged());
-        assert_eq!(script.counters().pending_messages, 0);
-        if is_mended {
-            script.play("m is mended\ntime 2s");
-            assert_eq!(script.snapshot().request_bytes, 0);
-            script.play("m is cut");
-        }
-        for _ in 0..8 {
-            script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
-        }
-        let kept = script.counters().pending_messages;
-        assert_eq!(kept > 0, !is_mended, "{kept} wait for its next connection");
-    }
-}
-
 /// What the last connection of a channel hands back precedes what comes then.
 #[test]
 fn what_comes_back_to_an_empty_channel_precedes_what_is_newer() {

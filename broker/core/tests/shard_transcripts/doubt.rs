@@ -2,7 +2,7 @@
 
 use crate::shard_transcripts::script::Script;
 use crate::shard_transcripts::words::{CHANNEL, arn};
-use broker_core::settings::Proof;
+use broker_core::settings::{Proof, Settings};
 
 /// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
 /// which one confirmed byte takes back.
@@ -99,6 +99,37 @@ fn a_master_that_is_gone_is_not_there_by_messages_that_make_room() {
     script.play("time 15s");
     let told = script.told();
     assert!(!told.iter().any(|one| one.contains("there")), "{told:?}");
+}
+
+/// What made room is in the kernel all the same: a connection that acknowledges nothing is closed as soon as it would
+/// hold more than its outbox may. One that has acknowledged it after all gets more.
+#[test]
+fn what_made_room_counts_for_its_connection_until_it_is_acknowledged() {
+    let payload = "QUJD".repeat(7_500);
+    for is_mended in [false, true] {
+        let mut script = Script::with(1, true, |settings| {
+            settings.limits.unconfirmed_bytes_total = 1
+        });
+        let most = Settings::default().limits.outbox_bytes / payload.len();
+        script.play("m connects | m < 101\nv1 connects | v1 < 101\nm is cut");
+        for _ in 0..most - 4 {
+            script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
+        }
+        let charged = || usize::try_from(script.snapshot().request_bytes).unwrap();
+        let unproved = (most - 4) * payload.len() - 4 * 33_000..most * payload.len();
+        assert!(unproved.contains(&charged()), "{}", charged());
+        assert_eq!(script.counters().pending_messages, 0);
+        if is_mended {
+            script.play("m is mended\ntime 2s");
+            assert_eq!(script.snapshot().request_bytes, 0);
+            script.play("m is cut");
+        }
+        for _ in 0..8 {
+            script.play(&format!("v1 > ICE_CANDIDATE {payload}"));
+        }
+        let kept = script.counters().pending_messages;
+        assert_eq!(kept > 0, !is_mended, "{kept} wait for its next connection");
+    }
 }
 
 /// One that does not answer a ping is reported gone as well, before it is closed.

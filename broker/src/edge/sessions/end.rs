@@ -132,8 +132,8 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Whether a connection holds much that its peer has not acknowledged: its end waits for that, up to the deadline of
-    /// the session's.
+    /// Whether a connection holds much that its peer has not acknowledged: its end waits for that, up to the session's
+    /// deadline.
     fn is_unread(&self, session: SessionKey) -> bool {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)
