@@ -84,7 +84,6 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
     let checked = checked.map_err(|error| refusal(&error, flags.dev));
     let ended = checked.and_then(|checked| {
-        version::log_start(flags.config.as_deref(), &checked.sha256);
         for notice in &checked.notices {
             tracing::warn!("{notice}");
         }

@@ -38,7 +38,7 @@ use crate::server::cluster::node::{self, Node};
 use crate::server::reload::{accounts, hooks, token};
 use crate::side::{self, AdminPage, Captures, Command, Hangup, Log, Pairing, StatusBoard};
 use crate::{edge::EdgeSettings, failure::Failure, hooks::Hooks, providers::Fetcher};
-use crate::{memory, session_key};
+use crate::{memory, session_key, version};
 use admin::{Secrets, open_lan};
 use broker_core::settings::{Listen, Scheme, Settings};
 use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
@@ -120,7 +120,13 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
         epoch,
     };
     let shards = shards.start(threads, bound)?;
-    announce(&settings, who.as_ref(), connections, &data_dir);
+    announce(
+        &settings,
+        &checked.sha256,
+        who.as_ref(),
+        connections,
+        &data_dir,
+    );
     let ca = tls.as_ref().and_then(|found| found.ca.clone());
     ConfigurationFile::start(flags, checked, &status, &hooks, &mailboxes, &mut reloader);
     let hooks = watch_files(&mut reloader, tls, who, hooks, accounts, registry.node());
@@ -256,6 +262,7 @@ fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
 /// Logs memory, shards, connections and exposure when everything runs.
 fn announce(
     settings: &Settings,
+    sha256: &str,
     who: Option<&InitialCredentials>,
     connections: usize,
     data_dir: &DataDir,
@@ -267,6 +274,7 @@ fn announce(
     for term in terms.iter().chain([&records]) {
         tracing::debug!("memory: {term}");
     }
+    version::log_build(settings.config.as_deref(), sha256);
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     let limits = &settings.limits;
     tracing::info!(

@@ -29,8 +29,8 @@ pub fn text(flags: &VersionFlags) -> String {
     format!("heliograph {VERSION} ({commit}{PROFILE} build for {TARGET}, {RUSTC})\n")
 }
 
-/// Logs which build starts, with which configuration file, by its path and its SHA-256.
-pub fn log_start(config: Option<&Path>, sha256: &str) {
+/// Logs which build runs, with which configuration file, by its path and its SHA-256.
+pub(crate) fn log_build(config: Option<&Path>, sha256: &str) {
     let config = config.map(|path| path.display().to_string());
     let sha256 = Some(sha256).filter(|it| !it.is_empty());
     tracing::info!(
@@ -38,7 +38,7 @@ pub fn log_start(config: Option<&Path>, sha256: &str) {
         commit = COMMIT_LABEL,
         config,
         sha256,
-        "starting"
+        "running"
     );
 }
 

@@ -723,16 +723,8 @@ mod values_tests {
             let secret = ClusterSecret::parse(&digits.repeat(32)).unwrap();
             secret.proof_keys("prod")
         };
-        let written = write(&RegistrationValue::new(
-            &registrant,
-            &keys("0f"),
-            &("0123abcd".into(), 7),
-        ));
+        let written = write(&RegistrationValue::new(&registrant, &keys("0f"), &build()));
         let registration: RegistrationValue = read(&written).unwrap();
-        assert_eq!(
-            (&*registration.commit, registration.started),
-            ("0123abcd", 7)
-        );
         assert_eq!(Incarnation::from(registration.process), INCARNATION);
         let found = ["0f", "0e"].map(|own| registration.kinship(&registrant, &keys(own)));
         assert_eq!(found, [Kinship::Peer, Kinship::Unproven]);
@@ -740,6 +732,27 @@ mod values_tests {
         let registration: RegistrationValue = read(without).unwrap();
         let found = registration.kinship(&registrant, &keys("0f"));
         assert_eq!(found, Kinship::Unproven);
+    }
+
+    fn build() -> (Box<str>, u64) {
+        ("0123abcd".into(), 7)
+    }
+
+    #[test]
+    fn a_registration_says_what_its_program_is() {
+        let registrant = Registrant {
+            cluster: "0101010101010101",
+            slot_key: b"0123456789abcdef",
+            node: "n1",
+            incarnation: INCARNATION,
+        };
+        let secret = ClusterSecret::parse(&"0f".repeat(32)).unwrap();
+        let value = RegistrationValue::new(&registrant, &secret.proof_keys("prod"), &build());
+        let again: RegistrationValue = read(&write(&value)).unwrap();
+        assert_eq!((again.commit, again.started), build());
+        let former = br#"{"format":1,"directory":7,"start":3,"version":"1"}"#;
+        let former: RegistrationValue = read(former).unwrap();
+        assert_eq!((&*former.commit, former.started), ("", 0));
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn a_signal_needs_no_change_and_no_wait() {
     let identity = Identity::new("localhost");
     let broker = identity.serve(1, "");
     broker.signal("HUP");
+    broker.logged(&["running", " version=", " commit="], 1);
     broker.logged(&["nothing to reload: the certificate has not changed"], 1);
     assert!(!broker.log().contains("certificate reloaded"));
     let plain = Broker::start(&["--dev", "--listen", "http://127.0.0.1:0"], 1);

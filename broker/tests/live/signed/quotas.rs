@@ -25,7 +25,7 @@ fn usage(service: &Service, account: &str) -> [u64; 5] {
     let accounts = document["accounts"].as_array().expect("a list");
     assert!(accounts.is_sorted_by_key(|one| one["account"].as_str().expect("digits")));
     let found = accounts.iter().find(|one| one["account"] == account);
-    let found = found.unwrap_or(&document["others"]);
+    let found = found.unwrap_or_else(|| &document["others"]);
     [
         "connections",
         "calls",
