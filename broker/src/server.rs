@@ -120,13 +120,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
         epoch,
     };
     let shards = shards.start(threads, bound)?;
-    announce(
-        &settings,
-        &checked.sha256,
-        who.as_ref(),
-        connections,
-        &data_dir,
-    );
+    announce(&settings, checked, who.as_ref(), connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.clone());
     ConfigurationFile::start(flags, checked, &status, &hooks, &mailboxes, &mut reloader);
     let hooks = watch_files(&mut reloader, tls, who, hooks, accounts, registry.node());
@@ -262,7 +256,7 @@ fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
 /// Logs memory, shards, connections and exposure when everything runs.
 fn announce(
     settings: &Settings,
-    sha256: &str,
+    checked: &Checked,
     who: Option<&InitialCredentials>,
     connections: usize,
     data_dir: &DataDir,
@@ -274,7 +268,7 @@ fn announce(
     for term in terms.iter().chain([&records]) {
         tracing::debug!("memory: {term}");
     }
-    version::log_build(settings.config.as_deref(), sha256);
+    version::log_build(settings.config.as_deref(), &checked.sha256);
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     let limits = &settings.limits;
     tracing::info!(

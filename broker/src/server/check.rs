@@ -376,6 +376,7 @@ mod tests {
             cert: vec![file("cert", 0o644), file("rsa.cert", 0o644)],
             key: vec![file("open.key", 0o644), file("group.key", 0o640)],
             client_ca: None,
+            expired: Expired::Serve,
         });
         settings.cluster.etcd.key = Some(file("written.key", 0o602));
         settings.admin.token_file = Some(file("token", 0o604));

@@ -85,10 +85,11 @@ impl Crowd {
     fn input(&mut self, input: Input<'_, Letter>) {
         self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
-            let session = match output {
-                Output::Send(session) => session,
-                Output::Widen(_) => continue,
-                other => panic!("nobody goes: {other:?}"),
+            if matches!(output, Output::Widen(_)) {
+                continue;
+            }
+            let Output::Send(session) = output else {
+                panic!("nobody goes: {output:?}");
             };
             let bytes = self.shard.unsent(session).to_vec();
             let sent = bytes.len();
