@@ -371,13 +371,15 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             path
         };
-        let mut settings = Settings::default();
-        settings.tls = Some(TlsFiles {
-            cert: vec![file("cert", 0o644), file("rsa.cert", 0o644)],
-            key: vec![file("open.key", 0o644), file("group.key", 0o640)],
-            client_ca: None,
-            expired: Expired::Serve,
-        });
+        let mut settings = Settings {
+            tls: Some(TlsFiles {
+                cert: vec![file("cert", 0o644), file("rsa.cert", 0o644)],
+                key: vec![file("open.key", 0o644), file("group.key", 0o640)],
+                client_ca: None,
+                expired: Expired::Serve,
+            }),
+            ..Settings::default()
+        };
         settings.cluster.etcd.key = Some(file("written.key", 0o602));
         settings.admin.token_file = Some(file("token", 0o604));
         let open = open_files(&settings);
