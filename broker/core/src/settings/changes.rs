@@ -175,7 +175,7 @@ mod tests {
     fn changed(key: &Key) -> Settings {
         let texts = "1 7 false true none epoll strict json debug always pong eu-west-1 210987654321 127.0.0.9:9 \
                      http://127.0.0.9:9 https://a.example wss://a.example a.example 10.0.0.0/8 n9 openid \
-                     https://10.0.0.9:2379";
+                     https://10.0.0.9:2379 refuse";
         let texts: Vec<String> = match &key.kind {
             Kind::Number(_, range) => vec![range.start().to_string(), range.end().to_string()],
             Kind::Duration(_, range) => {

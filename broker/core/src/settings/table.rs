@@ -178,7 +178,7 @@ pub const KEYS: &[Key] = &[
         })
         .doc("clients must then present a certificate of one of these authorities"),
     Key::new("tls.expired", Kind::Text {
-            get: |s| Some(s.tls.as_ref()?.expired.to_string()),
+            get: |s| Some(s.tls.as_ref().map(|it| it.expired).unwrap_or_default().to_string()),
             set: |s, text| { s.tls.get_or_insert_default().expired = value::word(text)?; Ok(()) },
         })
         .doc("\"serve\" or \"refuse\"; default: \"serve\". A certificate that has expired is presented with an ERROR \
