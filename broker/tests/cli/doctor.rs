@@ -255,6 +255,28 @@ fn a_certificate_is_named_with_its_end() {
 }
 
 #[test]
+fn each_of_two_certificates_is_named_with_its_end() {
+    let directory = directory();
+    let rsa = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+    let keys = [rcgen::KeyPair::generate().unwrap(), rsa.unwrap()];
+    for (key, (name, year)) in keys.iter().zip([("ec", 2100), ("rsa", 2099)]) {
+        let mut wanted = rcgen::CertificateParams::new([format!("{name}.example")]).unwrap();
+        wanted.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let cert = wanted.self_signed(key).unwrap();
+        directory.file(&format!("{name}.pem"), &cert.pem());
+        directory.file(&format!("{name}.key"), &key.serialize_pem());
+        let file = directory.path(&format!("{name}.key"));
+        fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    }
+    let lists = "[tls]\ncert = ['ec.pem', 'rsa.pem']\nkey = ['ec.key', 'rsa.key']\n";
+    let text = PORTS.replace("http://", "https://") + lists;
+    let stdout = doctor(&directory, &text).stdout;
+    for part in ["ec.example", "2100-01-01", "rsa.example", "2099-01-01"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+}
+
+#[test]
 fn the_limits_of_a_process_are_named_with_their_remedies() {
     let directory = directory();
     directory.file("broker.toml", PORTS);
