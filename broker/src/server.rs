@@ -124,18 +124,18 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     let ca = tls.as_ref().and_then(|found| found.ca.clone());
     ConfigurationFile::start(flags, checked, &status, &hooks, &mailboxes, &mut reloader);
     let hooks = watch_files(&mut reloader, tls, who, hooks, accounts, registry.node());
-    let supervisor = tell_all(&settings, ca.as_deref(), pairing.as_ref())?;
     Watch {
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
+        // Before the ready line: whoever reads that may ask at once.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,
         hooks,
         reloader,
         status,
-        supervisor,
+        supervisor: tell_all(&settings, ca.as_deref(), pairing.as_ref())?,
         drain_ms: settings.timeouts.drain_ms,
     }
     .until_the_end()?;
