@@ -125,7 +125,7 @@ pub fn load_text(
 /// Every rule across keys that the settings break, a line each: those of a file with what stays as it runs.
 ///
 /// # Errors
-/// Those lines.
+/// The broken rules.
 pub(crate) fn hold_together(settings: &Settings, machine: &Cpus) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, machine, &mut findings);

@@ -201,8 +201,7 @@ fn password(path: &Path) -> Result<Box<str>, String> {
     let read = files::read_text(path, PASSWORD_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
     if read.is_open_to_others() {
-        let path = path.display();
-        tracing::warn!("{path}: everybody on this machine may read or change it: chmod 600");
+        tracing::warn!("{}", files::open_notice(path));
     }
     let password = read.content.trim_end_matches(['\r', '\n']);
     if password.is_empty() || password.chars().any(char::is_control) {

@@ -389,22 +389,16 @@ pub fn bytes(settings: &Settings) -> usize {
     bytes.saturating_add(records(settings).total())
 }
 
-/// The memory that the process may have: the least limit of its cgroup (version 2) and of those around it, or that of
-/// the machine. `None` where neither is known.
+/// The memory that the process may have: the limit of its control group, or what the machine has if that is less.
+/// `None` where neither is known.
 #[must_use]
 pub fn limit() -> Option<usize> {
-    let text = |path: &Path| fs::read_to_string(path).ok();
-    let own = text(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-    let own = own.map(|path| Path::new("/sys/fs/cgroup").join(path));
-    let groups = own.iter().flat_map(|own| own.ancestors());
-    let groups = groups.filter_map(|group| text(&group.join("memory.max"))?.trim().parse().ok());
-    let machine = text(Path::new("/proc/meminfo")).unwrap_or_default();
-    let machine = machine
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = machine.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
-    groups.chain(kib.map(|kib| kib.saturating_mul(KIB))).min()
+    let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mut lines = machine.lines();
+    let total = lines.find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    let machine = kib.map(|kib| kib.saturating_mul(KIB));
+    group_limit().into_iter().chain(machine).min()
 }
 
 /// Whether settings may take the place of those of the start, whose sum this is: not when theirs is larger, and above

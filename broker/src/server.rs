@@ -128,7 +128,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        // Before the ready line: whoever reads that may ask at once.
+        // Ready before the ready line: a reader of the line may send a request at once.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,

@@ -31,10 +31,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     match files::read_text(&path, BYTES_MAX) {
         Ok(file) => {
             if file.is_open_to_others() {
-                let path = path.display();
-                tracing::warn!(
-                    "{path}: everybody on this machine may read or change it: chmod 600"
-                );
+                tracing::warn!("{}", files::open_notice(&path));
             }
             read(&file.content).ok_or_else(|| damaged(&path))
         }

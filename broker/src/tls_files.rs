@@ -167,7 +167,7 @@ impl TlsLoader {
         })
     }
 
-    /// What becomes of files that have expired.
+    /// The treatment of files that have expired.
     fn expired(&self, now: SystemTime) -> Expired {
         let now = now.duration_since(SystemTime::UNIX_EPOCH);
         match now.is_ok_and(|since| since.as_secs() <= self.not_after) {

@@ -370,7 +370,7 @@ pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 /// proof, messages are written from one question to the next.
 pub const UNREAD_BYTES_FREE: usize = 4 * 1024;
 
-/// These are counted in steps of so many bytes: the kernel's own overhead makes a short frame as long.
+/// The step in which those bytes are counted: a shorter frame costs the kernel as much, by its overhead.
 pub const ASK_STEP_BYTES: usize = 256;
 
 /// The most offers of a channel that are kept to be given once more: one of each viewer.

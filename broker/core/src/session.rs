@@ -64,7 +64,8 @@ impl Asking {
         before
     }
 
-    /// The kernel took so many bytes, counted in steps of [`ASK_STEP_BYTES`]. Whether the next question is due, once.
+    /// Adds bytes that the kernel took, in steps of [`ASK_STEP_BYTES`]. True when the next question is due; the count
+    /// begins anew then.
     pub(crate) fn took(&mut self, bytes: usize) -> bool {
         let steps = usize::from(self.0 & !Self::LISTED) + bytes.div_ceil(ASK_STEP_BYTES);
         let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
@@ -73,7 +74,7 @@ impl Asking {
         is_due
     }
 
-    /// It was asked.
+    /// Begins the count anew, since the kernel was asked.
     pub(crate) fn was_asked(&mut self) {
         self.0 &= Self::LISTED;
     }

@@ -330,9 +330,9 @@ pub enum LogFormat {
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum LogLevel {
-    /// What needs an operator.
+    /// Lines about what needs an operator.
     Error,
-    /// And what may need one.
+    /// Also lines about what may need one.
     Warn,
     /// And what a process does as a whole.
     #[default]
@@ -352,7 +352,7 @@ pub struct TlsFiles {
     pub key: Vec<PathBuf>,
     /// PEM: authorities of client certificates.
     pub client_ca: Option<PathBuf>,
-    /// What becomes of a certificate that has expired.
+    /// The treatment of a certificate that has expired.
     pub expired: Expired,
 }
 
@@ -360,10 +360,10 @@ pub struct TlsFiles {
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Expired {
-    /// It is presented, and an error is logged: clients that do not check it, and plain listeners, are served.
+    /// Present the certificate and log an error: clients that do not check it, and plain listeners, are served.
     #[default]
     Serve,
-    /// The files are refused.
+    /// Refuse the files.
     Refuse,
 }
 

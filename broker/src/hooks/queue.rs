@@ -30,7 +30,7 @@ pub(crate) struct Queue {
     halves: [Places; Half::ALL.len()],
     /// Channels of which nothing waits and a state was sent lately: the next one is not sent before.
     rests: BTreeMap<Key, u64>,
-    /// Those that are over are forgotten then.
+    /// When rests that are over are forgotten.
     rests_end: u64,
     /// Failures since the last success.
     failures: u32,
@@ -61,7 +61,7 @@ struct Entry {
 struct Places {
     /// Jobs that wait and are not in flight, by when they are due.
     due: BTreeMap<Turn, Account>,
-    /// Those that are due, and the accounts in the order of their turns. One without any leaves at its turn.
+    /// Due jobs by account. `turns` has the accounts in order; one without due jobs leaves at its turn.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
     turns: VecDeque<Account>,
     flights: usize,
@@ -477,7 +477,7 @@ pub(crate) struct Job {
     pub(crate) what: What,
     /// It is not sent before.
     pub(crate) ready: u64,
-    /// It took the place of a state by which a master came, so the receiver may not know that one.
+    /// Whether the event replaced one by which a master came, of which the receiver may not know.
     pub(crate) came: bool,
     /// From then on nobody wants it.
     pub(crate) expires: Option<u64>,

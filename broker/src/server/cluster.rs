@@ -110,8 +110,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
     if read.is_open_to_others() {
-        let path = path.display();
-        tracing::warn!("{path}: everybody on this machine may read or change it: chmod 600");
+        tracing::warn!("{}", files::open_notice(path));
     }
     let secret = ClusterSecret::parse(&read.content);
     secret.ok_or_else(|| {

@@ -80,7 +80,7 @@ struct Board {
 pub type Running = Shared<Arc<Settings>>;
 
 impl Running {
-    /// Those of this moment.
+    /// The settings of this moment.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.lock())

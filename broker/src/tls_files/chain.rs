@@ -211,7 +211,7 @@ fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) ->
 }
 
 /// # Errors
-/// It is not yet valid, or has expired where that is refused.
+/// The certificate is not yet valid, or has expired where that is refused.
 fn valid(
     certificate: &X509Certificate<'_>,
     place: usize,

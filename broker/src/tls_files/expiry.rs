@@ -8,7 +8,7 @@ use std::time::SystemTime;
 pub struct Expiry {
     not_after: u64,
     whose: String,
-    /// What its end means, in a log line.
+    /// The effect of the end, as a log line says it.
     effect: &'static str,
 }
 

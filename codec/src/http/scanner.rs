@@ -31,7 +31,7 @@ pub enum HeadError {
     TooManyHeaders,
     /// Against RFC 9112, in the way that the text says: 400.
     Malformed(&'static str),
-    /// It begins with a header of the PROXY protocol, which nobody awaits here: 400.
+    /// A header of the PROXY protocol at a listener that awaits none: 400.
     Proxied,
     /// A version other than 1.0 and 1.1 (RFC 9110 section 15.6.6): 505.
     UnsupportedVersion,

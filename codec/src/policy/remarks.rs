@@ -34,8 +34,8 @@ impl Policy {
         remarks.into_iter().collect()
     }
 
-    /// Whether it allows to connect as a viewer with any client id, and not as the master: whoever may be that may have
-    /// all places anyway.
+    /// Whether the policy allows ConnectAsViewer with any client id, and not ConnectAsMaster: a master may take all
+    /// places anyway.
     fn allows_any_viewer(&self) -> bool {
         let is_open = |statement: &Statement<'_>| {
             let mut others = statement.conditions().flatten();

@@ -1,5 +1,5 @@
-//! What a changed configuration file means to a process that runs: which changes it can put in force, and which wait
-//! for its restart.
+//! Changes of the configuration file of a running process: those that a SIGHUP puts in force, and those that wait for a
+//! restart.
 
 use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
 
@@ -17,9 +17,9 @@ pub enum Applied {
 /// The keys that differ, by their paths; an entry of `[[hook]]` or a row of `[clients]` by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Those that a SIGHUP puts in force.
+    /// Keys that a SIGHUP puts in force.
     pub applied: Vec<String>,
-    /// Those that wait for a restart.
+    /// Keys that wait for a restart.
     pub restart: Vec<String>,
 }
 

@@ -95,8 +95,9 @@ impl Shard {
 
 // The use of accounts, for `GET /usage` and the metrics.
 
-/// One step of a question for the use of all accounts: the messages of connections from this place of the table on, in
-/// the first step with all else. What a connection sent that ends between two steps is missing until the next question.
+/// Answers a step of a question for the use of all accounts: the messages of connections from this place of the table
+/// on; the first step has all other figures too. A connection that ends between two steps is missing until the next
+/// question.
 fn usage(sockets: &Sockets, directory: &Directory, books: &Books, from: usize) -> Reply {
     let mut table = UsageTable::default();
     if from == 0 {

@@ -40,7 +40,7 @@ pub(crate) struct Books {
     delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
     frames: u64,
-    /// What is counted of accounts; no gauges.
+    /// Counters by account; gauges are added up when asked.
     usage: UsageTable,
     /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
     random: fastrand::Rng,
@@ -363,7 +363,7 @@ impl Books {
         self.usage.of(account).refusals += 1;
     }
 
-    /// What was counted of accounts.
+    /// The counters by account.
     pub(crate) fn usage(&self) -> &UsageTable {
         &self.usage
     }

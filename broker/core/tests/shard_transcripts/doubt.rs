@@ -101,8 +101,8 @@ fn a_master_that_is_gone_is_not_there_by_messages_that_make_room() {
     assert!(!told.iter().any(|one| one.contains("there")), "{told:?}");
 }
 
-/// What made room is in the kernel all the same: a connection that acknowledges nothing is closed as soon as it would
-/// hold more than its outbox may. One that has acknowledged it after all gets more.
+/// Messages that made room are still in the kernel: a connection that acknowledges nothing is closed as soon as it
+/// would hold more than its outbox may. A connection that has acknowledged them gets more.
 #[test]
 fn what_made_room_counts_for_its_connection_until_it_is_acknowledged() {
     let payload = "QUJD".repeat(7_500);

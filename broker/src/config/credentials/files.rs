@@ -182,8 +182,7 @@ impl Files {
         let is_first = !self.known.contains_key(&path);
         let read = self.text(&path, bytes_max)?;
         if is_first && read.is_open_to_others() {
-            let warning = "everybody on this machine may read or change it: chmod 600";
-            self.warnings.push(format!("{}: {warning}", path.display()));
+            self.warnings.push(files::open_notice(&path));
         }
         Ok(read.content)
     }

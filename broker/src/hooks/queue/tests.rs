@@ -115,7 +115,7 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
     );
 }
 
-/// Whatever comes within a second: the newest state follows at its end, with the cause that says most.
+/// Of the states within a second the newest is sent at its end, with the cause that says most.
 #[test]
 fn states_of_a_channel_are_a_second_apart() {
     let cases: [Case; 5] = [

@@ -16,7 +16,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Those that the other end of the channel sets.
+    /// The tokens that the sender of the channel sets.
     #[must_use]
     pub fn new(in_force: watch::Receiver<Vec<Token>>) -> Self {
         Self {

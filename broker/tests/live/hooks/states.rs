@@ -45,7 +45,7 @@ fn who_is_there_is_told_in_order() {
     assert!(left.data()["reason"].is_string(), "{left:?}");
 }
 
-/// A hook that is added gets what is there, one that watches others is told so, and queues stay.
+/// An added hook gets the states of its channels, one with other channels gets theirs, and queues stay.
 #[test]
 fn hooks_are_changed_and_added_by_a_reload() {
     let (first, second) = (Receiver::start(ok), Receiver::start(ok));

@@ -330,8 +330,8 @@ fn below_an_equal_part_there_is_always_a_place() {
     }
 }
 
-/// Callers come and go at a channel with few places. Only a caller that has two more than another one pays for it, with
-/// its newest viewer; and when each has asked often enough, nobody pays any more, whoever asks.
+/// Callers come and go at a channel with few places. Only a caller with at least two viewers more than the newcomer's
+/// caller loses one, its newest. After enough requests of each, no request evicts anybody.
 #[test]
 fn viewers_of_equal_callers_never_evict_each_other() {
     const PLACES: usize = 12;

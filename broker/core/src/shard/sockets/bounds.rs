@@ -85,7 +85,7 @@ impl MessageBounds {
         }
     }
 
-    /// What a program reads.
+    /// The messages that a program can read.
     #[inline]
     pub(crate) fn reader(&self, program: Program) -> Reader {
         self.settings.reader(program)

@@ -515,9 +515,8 @@ mod tests {
     use crate::time::Moment;
     use std::sync::Arc;
 
-    /// Answers that the peer does not read are charged to it once they are many, until it has them.
-    #[test]
-    fn answers_in_the_kernel_are_charged_until_they_are_acknowledged() {
+    /// A shard, and its one connection from a client, at the first moment.
+    fn shard_with_a_connection() -> (Shard, SessionKey) {
         let seeds = [1, 2, 3, 4];
         let settings = Arc::new(Settings::default());
         let placement = Placement::new(seeds, 1);
@@ -528,8 +527,15 @@ mod tests {
             tls: false,
             inner: false,
         };
+        let session = shard.open(peer, Moment::default()).unwrap();
+        (shard, session)
+    }
+
+    /// Answers that the peer does not read are charged to it once they are many, until it has them.
+    #[test]
+    fn answers_in_the_kernel_are_charged_until_they_are_acknowledged() {
+        let (mut shard, session) = shard_with_a_connection();
         let mut at = Moment::default();
-        let session = shard.open(peer, at).unwrap();
         let asked = |shard: &mut Shard| {
             let outputs = std::iter::from_fn(|| shard.poll_output());
             outputs.filter(|it| matches!(it, Output::Ask(_))).count()
@@ -555,7 +561,11 @@ mod tests {
             shard.handle(sent, at);
             asks += asked(&mut shard);
         }
-        assert_eq!(asks, answers / 16, "once for so many steps of 256 bytes");
+        assert_eq!(
+            asks,
+            answers / 16,
+            "a question for each 16 steps of 256 bytes"
+        );
         assert_eq!(told(&mut shard, 4_000, at), (0, false), "what any may cost");
         assert_eq!(told(&mut shard, 12_000, at), (12_000, true));
         for (bytes, then) in [(9_000, (9_000, true)), (100, (0, false))] {
@@ -571,18 +581,8 @@ mod tests {
 
     #[test]
     fn bytes_for_a_connection_that_was_cut_off_are_counted_with_those_before() {
-        let seeds = [1, 2, 3, 4];
-        let settings = Arc::new(Settings::default());
-        let placement = Placement::new(seeds, 1);
-        let mut shard = Shard::new(Start::bare(settings, ShardId(0), placement, seeds));
-        let peer = Peer {
-            remote: ([192, 0, 2, 1], 9).into(),
-            listener: 0,
-            tls: false,
-            inner: false,
-        };
+        let (mut shard, key) = shard_with_a_connection();
         let at = Moment::default();
-        let key = shard.open(peer, at).unwrap();
         let terms = Terms {
             notices: true,
             program: Program::default(),

@@ -44,7 +44,8 @@ pub(crate) struct Unconfirmed {
 #[derive(Clone, Copy, Debug)]
 struct Unread {
     bytes: usize,
-    /// Those of them that are kept here for no message: answers, control frames, messages that made room or went back.
+    /// The part of `bytes` that no kept message accounts for: answers, control frames, messages that made room or went
+    /// back.
     unproved: usize,
 }
 
@@ -147,8 +148,8 @@ impl Sockets {
         asks
     }
 
-    /// The kernel holds so many bytes of a connection: those that no message is kept for are charged to it, and it is
-    /// asked again while they are many.
+    /// Notes the bytes that the kernel holds of a connection. The part that no kept message accounts for is charged to
+    /// the connection. While there are more than [`UNREAD_BYTES_FREE`], the kernel is asked again.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -176,7 +177,7 @@ impl Sockets {
         unread.get(&key).map_or(0, |unread| unread.bytes)
     }
 
-    /// Those of them that no message is kept for.
+    /// The part of these bytes that no kept message accounts for.
     pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
         let unread = self.unconfirmed.unread.get(&key);
         unread.map_or(0, |unread| unread.unproved)
