@@ -11,7 +11,7 @@ use crate::id::Account;
 use codec::signal::{Action, FaultKind, Role};
 use codec::ws::{FrameError, close};
 use end_reasons::too_long;
-pub use rate_limits::{Diary, Prefix};
+pub use rate_limits::{LimitedJournal, Prefix};
 pub use refusals::{
     Claims, EXPLAINED_BYTES_MAX, Explain, KEY_ID_BYTES_MAX, NAMED_CHARS_MAX, Presented,
     RefusalCount, Refused, Share, Subject,
@@ -48,11 +48,11 @@ pub trait Journal: Send {
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A WebSocket connection is over. Limited per shard: see [`Diary::ended`].
+    /// A WebSocket connection is over. Limited per shard: see [`LimitedJournal::ended`].
     ConnectionEnd(ConnectionEnd),
-    /// A request or upgrade was refused. Limited per shard: see [`Diary::refused`].
+    /// A request or upgrade was refused. Limited per shard: see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Some refusals were not noted, since there were too many within a window: see [`Diary::window_over`].
+    /// Some refusals were not noted, since there were too many within a window: see [`LimitedJournal::window_over`].
     Suppressed {
         /// Their number.
         refusals: u64,
@@ -64,9 +64,9 @@ pub enum Entry {
         /// Their number.
         ends: u64,
     },
-    /// A message was not accepted. Limited per shard: see [`Diary::unaccepted`].
+    /// A message was not accepted. Limited per shard: see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
-    /// A newer connection took the place of another. Limited per shard: see [`Diary::superseded`].
+    /// A newer connection took the place of another. Limited per shard: see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
     /// A call changed something or was not allowed to.
     Audit(Audit),
@@ -95,7 +95,7 @@ pub struct ConnectionEnd {
     pub role: Role,
     /// A viewer's client id.
     pub client_id: Option<Box<str>>,
-    /// The channel's name, also when the channel was deleted meanwhile; `None` would be a fault of the books.
+    /// The channel's name, also when the channel was deleted meanwhile; `None` would be a fault of the telemetry.
     pub channel: Option<Box<str>>,
     /// The peer's address.
     pub remote: SocketAddr,

@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub behind: bool,
     /// It was cut off since it does not read.
     pub cut: bool,
-    /// Bytes that are counted in the shard's books of connections that are behind.
+    /// Bytes that are counted in the shard's telemetry of connections that are behind.
     pub weight: u32,
     /// Whether it is among those that are asked what their peers have, and how much was written since.
     pub asking: Asking,

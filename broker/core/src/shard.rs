@@ -1,6 +1,6 @@
 //! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
 //!
-//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Books`] (the
+//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Telemetry`] (the
 //! counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
 //! WebSocket left its channel, a call has its answer, a deadline of a channel moved) it leaves in a list
 //! ([`Todo`](crate::shard::todo::Todo)), and the shard does it before the next step. This file hands each input to its
@@ -88,8 +88,8 @@ pub use shares::Shares;
 use sockets::Sockets;
 pub use start::{Start, StartKeys};
 use std::net::SocketAddr;
-use telemetry::Books;
 pub use telemetry::Snapshot;
+use telemetry::Telemetry;
 use todo::TodoList;
 pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use usage::{Usage, UsageTable};
@@ -103,16 +103,24 @@ pub struct Shard {
     frames: Frames,
     sockets: Sockets,
     directory: Directory,
-    books: Books,
+    cx: Context,
     gate: Gate,
-    /// The list of what steps left.
-    todo: TodoList,
     /// Inputs since the start, which debug builds count.
     inputs: usize,
 }
 
+/// The context of the input under way, which nearly every step takes.
+pub(crate) struct Context {
+    /// The moment of the input.
+    pub(crate) at: Moment,
+    /// Counters, log lines and notes.
+    pub(crate) telemetry: Telemetry,
+    /// What steps leave to the shard.
+    pub(crate) todo: TodoList,
+}
+
 /// A loop over the frames of one receive.
-type Frames = fn(&mut Shard, SessionKey, &mut [u8], Moment) -> bool;
+type Frames = fn(&mut Shard, SessionKey, &mut [u8]) -> bool;
 
 impl Shard {
     /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules
@@ -175,9 +183,12 @@ impl Shard {
             frames,
             sockets,
             directory,
-            books: Books::new(journal, recorder, random, refusal_ids),
+            cx: Context {
+                at: Moment::default(),
+                telemetry: Telemetry::new(journal, recorder, random, refusal_ids),
+                todo: TodoList::default(),
+            },
             gate,
-            todo: TodoList::default(),
             inputs: 0,
         };
         shard.directory.load(records);
@@ -223,10 +234,12 @@ impl Machine for Shard {
     type Reply = Reply;
 
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        self.cx.at = at;
         self.sockets.open_session(peer, false, at)
     }
 
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        self.cx.at = at;
         self.sockets.open_session(peer, true, at)
     }
 
@@ -243,28 +256,30 @@ impl Machine for Shard {
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
-        let parcel = admission::release_parcel(&mut self.sockets, &mut self.books, session);
+        let parcel = admission::release_parcel(&mut self.sockets, &mut self.cx, session);
         self.check();
         parcel
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
+        self.cx.at = at;
         let sockets = &mut self.sockets;
         let (key, admission, mut unread) = admission::adopt_parcel(sockets, *parcel, at);
         if let Asks::Wake { .. } = admission.asks {
-            wake::begin(self.road_parts(), key, &admission, at);
-            self.receive_requests(key, &mut unread, at);
-        } else if self.admit(key, admission, at) && !unread.is_empty() {
-            self.settle(at);
-            self.receive_frames(key, &mut unread, at);
+            wake::begin(self, key, &admission);
+            self.receive_requests(key, &mut unread);
+        } else if self.admit(key, admission) && !unread.is_empty() {
+            self.settle();
+            self.receive_frames(key, &mut unread);
         }
-        self.work_off(at);
+        self.work_off();
         self.check();
         key
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        let key = admission::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at);
+        self.cx.at = at;
+        let key = admission::bounce_parcel(&mut self.sockets, &mut self.cx, *parcel);
         self.check();
         key
     }
@@ -280,8 +295,9 @@ impl Machine for Shard {
         unsent: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
-        let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let key = onward::bounce(sockets, books, *parcel, failed, unsent, at);
+        self.cx.at = at;
+        let Self { sockets, cx, .. } = self;
+        let key = onward::bounce(sockets, cx, *parcel, failed, unsent);
         self.check();
         key
     }
@@ -293,8 +309,9 @@ impl Machine for Shard {
         rest: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
-        let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let key = onward::answered(sockets, books, *parcel, (answer, rest), at);
+        self.cx.at = at;
+        let Self { sockets, cx, .. } = self;
+        let key = onward::answered(sockets, cx, *parcel, (answer, rest));
         self.check();
         key
     }
@@ -312,9 +329,10 @@ impl Machine for Shard {
     }
 
     fn joins_link(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
-        let (sockets, _, books, _, todo) = self.parts();
-        let enters = onward::enters(sockets, books, todo, (parcel, to), at);
-        self.work_off(at);
+        self.cx.at = at;
+        let Self { sockets, cx, .. } = self;
+        let enters = onward::enters(sockets, cx, (parcel, to));
+        self.work_off();
         self.check();
         enters
     }
@@ -328,7 +346,8 @@ impl Machine for Shard {
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
-        connect::turned_away(&mut self.books, remote, why, None, at)
+        self.cx.at = at;
+        connect::turned_away(&mut self.cx, remote, why, None)
     }
 
     fn handshake_failed(
@@ -338,9 +357,10 @@ impl Machine for Shard {
         offer: Option<&str>,
         at: Moment,
     ) {
+        self.cx.at = at;
         if let Some(session) = self.sockets.session(session) {
             let remote = session.remote();
-            connect::turned_away(&mut self.books, remote, why, offer, at);
+            connect::turned_away(&mut self.cx, remote, why, offer);
         }
     }
 
@@ -353,31 +373,32 @@ impl Machine for Shard {
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
-        let (sockets, _, books, _, todo) = self.parts();
+        self.cx.at = at;
+        let Self { sockets, cx, .. } = self;
         match input {
             Input::Secured { session } => sockets.secured(session, at),
-            Input::Received { session, bytes } => self.received(session, bytes, at),
+            Input::Received { session, bytes } => self.received(session, bytes),
             Input::Sent {
                 session,
                 bytes,
                 on_wire,
-            } => sockets.sent(books, todo, session, (bytes, on_wire), at),
+            } => sockets.sent(cx, session, (bytes, on_wire)),
             Input::Unacknowledged {
                 session,
                 bytes,
                 round_trip_ms,
-            } => sockets.unacknowledged(books, todo, session, (bytes, round_trip_ms), at),
-            Input::Ended { session } => sockets.peer_ended(books, todo, session, at),
+            } => sockets.unacknowledged(cx, session, (bytes, round_trip_ms)),
+            Input::Ended { session } => sockets.peer_ended(cx, session),
             Input::Gone {
                 session,
                 unacknowledged,
-            } => sockets.gone(books, todo, (session, unacknowledged), at),
-            Input::Letter(letter) => self.take_in(letter, at),
-            Input::Refused(letter) => sockets.refused(todo, letter),
-            Input::Tick => self.tick(at),
+            } => sockets.gone(cx, (session, unacknowledged)),
+            Input::Letter(letter) => self.take_in(letter),
+            Input::Refused(letter) => sockets.refused(cx, letter),
+            Input::Tick => self.tick(),
         }
-        self.work_off(at);
-        self.look_at_drain(at);
+        self.work_off();
+        self.look_at_drain();
         self.check();
     }
 
@@ -404,7 +425,7 @@ impl Machine for Shard {
         also(slots);
         also(leads);
         also(self.sockets.next_ask());
-        also(self.books.next_due());
+        also(self.cx.telemetry.next_due());
         also(self.gate.next_walk());
         also(self.directory.rewatch_due());
         also(self.directory.news().next_due());
@@ -466,8 +487,8 @@ impl Machine for Shard {
             parked: self.sockets.without_owner() as u64,
             request_bytes: self.sockets.request_bytes() as u64,
             requests_refused: self.sockets.payers(),
-            recorded_since_us: trace::since(self.books.recorder()),
-            slow_setups: self.books.slow_setups(),
+            recorded_since_us: trace::since(self.cx.telemetry.recorder()),
+            slow_setups: self.cx.telemetry.slow_setups(),
             accounts: self
                 .gate
                 .credentials()
@@ -481,15 +502,16 @@ impl Machine for Shard {
             counters: Counters {
                 hashed_bytes: self.gate.hashed_bytes(),
                 unconfirmed_bytes: self.sockets.unconfirmed_bytes() as u64,
-                ..self.books.counters()
+                ..self.cx.telemetry.counters()
             },
         }
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        let reply = self.answer_operator(question, at);
+        self.cx.at = at;
+        let reply = self.answer_operator(question);
         // The end of a channel answers its waiting calls: what is behind them begins.
-        self.work_off(at);
+        self.work_off();
         self.check();
         reply
     }
@@ -499,6 +521,7 @@ impl Machine for Shard {
     }
 
     fn stood_still(&mut self, since: Now, at: Moment) {
+        self.cx.at = at;
         self.sockets.stood_still(since, at.now);
     }
 
@@ -514,32 +537,21 @@ impl Machine for Shard {
     }
 
     fn flushed(&mut self, at: Moment) {
-        self.books.flushed(at);
+        self.cx.at = at;
+        self.cx.telemetry.flushed(at);
     }
 }
 
 impl Shard {
-    #[inline]
-    fn parts(
-        &mut self,
-    ) -> (
-        &mut Sockets,
-        &mut Directory,
-        &mut Books,
-        &mut Gate,
-        &mut TodoList,
-    ) {
-        let Self {
-            sockets,
-            directory,
-            books,
-            gate,
-            todo,
-            inputs: _,
-            double: _,
-            frames: _,
-        } = self;
-        (sockets, directory, books, gate, todo)
+    /// The parts, each borrowed for itself.
+    #[inline(always)]
+    pub(crate) fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Context, &mut Gate) {
+        (
+            &mut self.sockets,
+            &mut self.directory,
+            &mut self.cx,
+            &mut self.gate,
+        )
     }
 }
 
@@ -564,7 +576,7 @@ impl Shard {
         if !cfg!(debug_assertions) {
             return;
         }
-        self.books.invariants();
+        self.cx.telemetry.invariants();
         self.directory.invariants();
         self.gate.invariants();
         self.directory.polls().invariants();

@@ -501,7 +501,7 @@ const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
 const ACCESS_TOKEN: &str = "at+jwt";
 
-/// Claim of tags of the session. Source: IAM User Guide, "Pass session tags in AWS STS", "Passing session tags using
+/// Claim of tags of the session. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session tags using
 /// AssumeRoleWithWebIdentity".
 const TAGS: &str = "https://aws.amazon.com/tags";
 

@@ -37,7 +37,7 @@ pub(crate) struct Message {
     pub order: u64,
     /// Length of the sender's id at the frame's end; 0 towards viewers.
     pub sender_bytes: u16,
-    /// See [`crate::session::outbox::Launch`].
+    /// See [`crate::session::outbox::DeliveryMark`].
     pub from: Option<SessionKey>,
     /// See `from`.
     pub first: bool,

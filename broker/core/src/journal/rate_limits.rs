@@ -14,7 +14,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// One shard's way to the journal: what peers can cause at will is limited here.
-pub struct Diary {
+pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
     /// By the network that they came from: one that floods hides no other.
@@ -116,8 +116,8 @@ impl Prefix {
     }
 }
 
-impl Diary {
-    /// A diary that nothing was written in.
+impl LimitedJournal {
+    /// A journal that nothing was written in.
     #[must_use]
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
@@ -142,7 +142,7 @@ impl Diary {
     }
 
     /// Keeps a place for the entry of an account's change; false, and counted, when there is none: then the change is
-    /// refused. A place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
+    /// refused. A place that was kept ends with [`LimitedJournal::changed`] or [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
         self.unauditable += u64::from(!kept);
@@ -245,7 +245,7 @@ impl Diary {
     }
 
     /// Notes a refusal, made only if it is noted: the first of each group within a window, and a few more. The others
-    /// are counted, and [`Diary::window_over`] notes their numbers.
+    /// are counted, and [`LimitedJournal::window_over`] notes their numbers.
     pub fn refused(&mut self, now: Now, share: Share<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -255,7 +255,7 @@ impl Diary {
         }
     }
 
-    /// When [`Diary::window_over`] has numbers to note.
+    /// When [`LimitedJournal::window_over`] has numbers to note.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
@@ -279,9 +279,9 @@ impl Diary {
     }
 }
 
-impl fmt::Debug for Diary {
+impl fmt::Debug for LimitedJournal {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("Diary")
+        to.debug_struct("LimitedJournal")
             .field("suppressed", &self.suppressed)
             .finish_non_exhaustive()
     }
@@ -322,30 +322,30 @@ mod tests {
         )
     }
 
-    fn note(diary: &mut Diary, now: u64, network: u8) {
+    fn note(journal: &mut LimitedJournal, now: u64, network: u8) {
         let remote = remote(network);
         let share = Share {
             remote: remote.ip(),
             check: Check::ChannelAbsent,
             subject: Subject::Channel("cam".into()),
         };
-        diary.refused(Now(now), share, || refused(remote));
+        journal.refused(Now(now), share, || refused(remote));
     }
 
     #[test]
     fn refusals_are_limited_by_the_window_and_what_was_left_out_is_counted() {
         let (to, kept) = unbounded();
-        let mut diary = Diary::new(Box::new(Kept(to)));
+        let mut journal = LimitedJournal::new(Box::new(Kept(to)));
         let most = u64::from(REFUSALS_REPEATED_PER_NETWORK) + 1;
         for _ in 0..most + 3 {
-            note(&mut diary, REFUSAL_WINDOW_MS - 1, 1);
+            note(&mut journal, REFUSAL_WINDOW_MS - 1, 1);
         }
-        assert_eq!((diary.suppressed(), kept.len() as u64), (3, most));
-        assert_eq!(diary.next_due(), Some(Now(REFUSAL_WINDOW_MS)));
-        note(&mut diary, REFUSAL_WINDOW_MS - 1, 2);
-        diary.window_over(Now(REFUSAL_WINDOW_MS - 1));
+        assert_eq!((journal.suppressed(), kept.len() as u64), (3, most));
+        assert_eq!(journal.next_due(), Some(Now(REFUSAL_WINDOW_MS)));
+        note(&mut journal, REFUSAL_WINDOW_MS - 1, 2);
+        journal.window_over(Now(REFUSAL_WINDOW_MS - 1));
         assert_eq!(kept.try_iter().count() as u64, most + 1);
-        note(&mut diary, REFUSAL_WINDOW_MS, 1);
+        note(&mut journal, REFUSAL_WINDOW_MS, 1);
         let entries: Vec<Entry> = kept.try_iter().collect();
         let counts = [RefusalCount {
             check: Some(Check::ChannelAbsent),
@@ -358,18 +358,18 @@ mod tests {
         };
         let next = Entry::Refused(Box::new(refused(remote(1))));
         assert_eq!(entries, [suppressed, next]);
-        diary.window_over(Now(9 * REFUSAL_WINDOW_MS));
-        assert!(kept.is_empty() && diary.next_due().is_none());
+        journal.window_over(Now(9 * REFUSAL_WINDOW_MS));
+        assert!(kept.is_empty() && journal.next_due().is_none());
     }
 
     #[test]
     fn one_network_hides_no_other() {
         let (to, kept) = unbounded();
-        let mut diary = Diary::new(Box::new(Kept(to)));
+        let mut journal = LimitedJournal::new(Box::new(Kept(to)));
         for _ in 0..1000 {
-            note(&mut diary, 1_000, 1);
+            note(&mut journal, 1_000, 1);
         }
-        note(&mut diary, 1_500, 2);
+        note(&mut journal, 1_500, 2);
         let from = |kept: &Receiver<Entry>, network| {
             let entries = kept.try_iter();
             let entry = Entry::Refused(Box::new(refused(remote(network))));
@@ -378,14 +378,14 @@ mod tests {
         let noted = REFUSALS_REPEATED_PER_NETWORK as usize + 2;
         assert_eq!(kept.len(), noted);
         assert_eq!(from(&kept, 2), 1);
-        note(&mut diary, 1_000 + REFUSAL_WINDOW_MS, 1);
+        note(&mut journal, 1_000 + REFUSAL_WINDOW_MS, 1);
         assert_eq!(from(&kept, 1), 1, "a new window");
     }
 
     #[test]
     fn ends_of_one_account_hide_no_others_and_are_counted() {
         let (to, kept) = unbounded();
-        let mut diary = Diary::new(Box::new(Kept(to)));
+        let mut journal = LimitedJournal::new(Box::new(Kept(to)));
         let end = ConnectionEnd {
             role: Role::Master,
             client_id: None,
@@ -400,12 +400,12 @@ mod tests {
             reason: EndReason::PeerGone,
             refused_by: None,
         };
-        let mut ended = |at, account| diary.ended(Now(at), Account(account), end.clone());
+        let mut ended = |at, account| journal.ended(Now(at), Account(account), end.clone());
         (0..1000).for_each(|_| ended(1_000, 1));
         ended(1_999, 2);
         ended(2_000, 1);
         assert_eq!(
-            diary.suppressed(),
+            journal.suppressed(),
             1000 - u64::from(ENDS_LOGGED_PER_ACCOUNT)
         );
         let ends = u64::from(ENDS_LOGGED_PER_ACCOUNT) + 2;
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(entries.len() as u64, ends + 1);
         let counted = |entry: &&Entry| matches!(entry, Entry::EndsSuppressed { ends: 950 });
         assert_eq!(entries.iter().filter(counted).count(), 1);
-        assert!(diary.ends.holders.len() == 1, "a second has begun");
+        assert!(journal.ends.holders.len() == 1, "a second has begun");
     }
 
     #[test]

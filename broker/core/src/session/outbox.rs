@@ -33,7 +33,7 @@ pub(crate) struct Mark {
     /// See `begin`.
     pub bytes: u32,
     /// The message.
-    pub launch: Launch,
+    pub launch: DeliveryMark,
     /// When its last byte was handed to the kernel, and how many bytes on the wire were by then.
     pub written: (Now, u64),
 }
@@ -55,7 +55,7 @@ impl Mark {
 
 /// The properties of a message under way to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Launch {
+pub(crate) struct DeliveryMark {
     /// Its action.
     pub action: Action,
     /// When it may be dropped if it comes back.
@@ -180,7 +180,7 @@ impl Default for Spares {
 #[derive(Debug)]
 pub(crate) struct Unsent {
     /// The message.
-    pub launch: Launch,
+    pub launch: DeliveryMark,
     /// Whether it was handed to the kernel whole, and not confirmed.
     pub written: bool,
     /// The frame, header included.
@@ -352,7 +352,7 @@ impl Outbox {
 
     /// The messages that are written and not confirmed, oldest first: each with its frame. An Alexa caller's offer
     /// waits with its call.
-    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&Launch, &[u8])> {
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
             let marks = buffer.marks.iter().take(buffer.written);
@@ -412,7 +412,7 @@ impl Outbox {
     pub(crate) fn push_message(
         &mut self,
         spares: &mut Spares,
-        launch: Launch,
+        launch: DeliveryMark,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
         let buffer = self.buffer(spares);

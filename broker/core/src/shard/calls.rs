@@ -14,23 +14,18 @@ use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CHANGE_REPLY_MS_MAX, LIST_PAGE_MAX, REPLY_MS_MAX};
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::directory::permissions::named_client_id;
-use crate::shard::road::in_flight::Parts;
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::Todo;
 use crate::shard::{Alteration, Answer, Letter, PageQuestion, Query, QueryKind};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::{Context, Shard};
+use crate::shard::{Directory, Sockets};
 use crate::{auth::Caller, event::Purpose, record::Holding, time::Moment};
 use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
-pub(crate) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+pub(crate) fn begin(shard: &mut Shard, begun: BegunCall) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let BegunCall {
         key,
         mut asked,
@@ -40,24 +35,24 @@ pub(crate) fn begin(parts: Parts<'_>, begun: BegunCall, at: Moment) {
     if asked.caller.reads(KeyName::ResourceTag) {
         asked.client_id = named_client_id(&call).map(Into::into);
     }
-    if let Some(refused) = directory.forbids(books, &asked.caller, &call) {
+    if let Some(refused) = directory.forbids(cx, &asked.caller, &call) {
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
-        return answers::refuse_audited(sockets, books, key, &asked, refused, at);
+        return answers::refuse_audited(sockets, cx, key, &asked, refused);
     }
     if asked.subject.is_some() {
-        asked.place_kept = books.diary().keep_place(asked.account());
+        asked.place_kept = cx.telemetry.journal().keep_place(asked.account());
         if !asked.place_kept {
             let refused = unauditable().into();
-            return answers::refuse_audited(sockets, books, key, &asked, refused, at);
+            return answers::refuse_audited(sockets, cx, key, &asked, refused);
         }
     }
     if directory.asks_for_permit(asked.operation, &asked.caller) {
         let begun = BegunCall { key, asked, call };
-        return ask_for_permit(sockets, directory, todo, begun, at);
+        return ask_for_permit(sockets, directory, cx, begun);
     }
     let course = directory.course(&asked.caller, call);
     let call = PermittedCall { key, asked, course };
-    sockets.permitted(books, todo, call, at);
+    sockets.permitted(cx, call);
 }
 
 /// A call that begins: its signature is good.
@@ -80,9 +75,8 @@ struct PermittedCall {
 fn ask_for_permit(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    todo: &mut TodoList,
+    cx: &mut Context,
     BegunCall { key, asked, call }: BegunCall,
-    at: Moment,
 ) {
     let operation = asked.operation;
     let account = directory.named(&asked.caller, "");
@@ -97,7 +91,7 @@ fn ask_for_permit(
         held: Holding::default(),
         call: Box::new(call),
     };
-    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
+    let Some(caller) = sockets.await_reply(key, asked, wanted, cx.at) else {
         return;
     };
     let counts = (0..shards).map(|shard| QueryKind::Count {
@@ -113,30 +107,24 @@ fn ask_for_permit(
             endpoint: None,
             kind,
         };
-        sockets.send_query(todo, caller, query);
+        sockets.send_query(cx, caller, query);
     }
     if asks_nodes {
         let slots = directory.slots_mut();
         if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
-            todo.answer(caller, too_busy());
+            cx.todo.answer(caller, too_busy());
         }
     }
 }
 
 impl Sockets {
     /// Goes on with a call that its account may make.
-    fn permitted(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        PermittedCall { key, asked, course }: PermittedCall,
-        at: Moment,
-    ) {
+    fn permitted(&mut self, cx: &mut Context, PermittedCall { key, asked, course }: PermittedCall) {
         // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
         let ended = self.http(key).is_some_and(|http| http.ended);
         let (wanted, kind) = match course {
             Course::QueryHome(_, QueryKind::Offer { .. }) if ended => {
-                return self.close_when_sent(key, at); // earlier answers go out
+                return self.close_when_sent(key, cx.at); // earlier answers go out
             }
             Course::QueryHome(wanted, kind) => (wanted, kind),
             Course::QueryAll(question, parts) => {
@@ -147,8 +135,8 @@ impl Sockets {
                     records: Vec::new(),
                     complete_to: None,
                 };
-                if let Some(caller) = self.await_reply(key, asked, wanted, at) {
-                    todo.push(Todo::List(caller, Box::new(question)));
+                if let Some(caller) = self.await_reply(key, asked, wanted, cx.at) {
+                    cx.todo.push(Todo::List(caller, Box::new(question)));
                 }
                 return;
             }
@@ -157,7 +145,7 @@ impl Sockets {
                 codec::control::describe_mapped_resource(&mut body);
                 let purpose = Purpose::Api(asked.operation);
                 let answer = Response::json(purpose, &body, asked.close);
-                return responses::respond(self, books, key, &answer, at);
+                return responses::respond(self, cx, key, &answer);
             }
         };
         let endpoint = if let Expected::Endpoints(_, role) = wanted {
@@ -174,25 +162,25 @@ impl Sockets {
             kind,
         };
         let change = query.kind.waits_for_the_store();
-        if let Some(caller) = self.await_reply(key, asked, wanted, at) {
+        if let Some(caller) = self.await_reply(key, asked, wanted, cx.at) {
             if change && self.owners_change() {
-                self.await_change(key, at);
+                self.await_change(key, cx.at);
             }
             let caller = CallRef { change, ..caller };
-            self.send_query(todo, caller, query);
+            self.send_query(cx, caller, query);
         }
     }
 
     /// Sends a question to the shard that it is for.
-    fn send_query(&mut self, todo: &mut TodoList, caller: CallRef, query: Query) {
+    fn send_query(&mut self, cx: &mut Context, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
         if home == self.shard() {
-            return todo.push(Todo::Query(caller, Box::new(query)));
+            return cx.todo.push(Todo::Query(caller, Box::new(query)));
         }
         if self.begin_question(home, caller) {
             self.post(home, Letter::Query(caller, Box::new(query)));
         } else {
-            todo.answer(caller, too_busy());
+            cx.todo.answer(caller, too_busy());
         }
     }
 }
@@ -251,13 +239,13 @@ impl Sockets {
 
 impl Sockets {
     /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
-    pub(crate) fn hang_up(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
+    pub(crate) fn hang_up(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let Some((caller, identity, taken)) = self.give_up_offer(key) else {
             return false;
         };
         let home = self.placement().shard(&identity);
         if home == caller.shard {
-            todo.push(Todo::HungUp(caller, Box::new(identity)));
+            cx.todo.push(Todo::HungUp(caller, Box::new(identity)));
         } else if taken {
             self.post(home, Letter::CallWithdrawn(caller));
         }
@@ -273,10 +261,10 @@ impl Sockets {
     }
 
     /// A query found no room in its mailbox: its caller gets that as the answer.
-    pub(crate) fn refused(&mut self, todo: &mut TodoList, letter: Letter) {
+    pub(crate) fn refused(&mut self, cx: &mut Context, letter: Letter) {
         if let Letter::Query(caller, query) = letter {
             self.heard_from(self.home_of(&query.kind), caller);
-            todo.answer(caller, too_busy());
+            cx.todo.answer(caller, too_busy());
         }
     }
 
@@ -284,14 +272,14 @@ impl Sockets {
     /// finds nobody.
     pub(crate) fn offer_answered(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         home: ShardId,
         caller: CallRef,
         answer: Box<Answer>,
     ) {
         self.post(home, Letter::CallOver(caller));
         if self.end_offer(caller) {
-            todo.push(Todo::Answer(caller, answer));
+            cx.todo.push(Todo::Answer(caller, answer));
         }
     }
 }

@@ -9,9 +9,10 @@ pub(crate) mod upgrades;
 use crate::journal::{EndReason, Refused, Share, Subject};
 use crate::session::http::HttpStage;
 use crate::session::{NEVER, Sending, Session};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, Rejected, purpose_of};
-use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::{sockets::Sockets, todo::TodoList};
+use crate::shard::sockets::Sockets;
+use crate::shard::telemetry::Evidence;
 use crate::{check::Check, event::Purpose, id::SessionKey, limits::PAYERS_PER_INPUT};
 use crate::{machine::TurnedAway, shard::Fault, time::Moment};
 use codec::control::ErrorKind;
@@ -149,13 +150,7 @@ impl Sockets {
 
 impl Sockets {
     /// Charges a session that has just received, and has somebody pay when that is too much.
-    pub(crate) fn charge_received(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
+    pub(crate) fn charge_received(&mut self, cx: &mut Context, key: SessionKey) {
         self.charge(key);
         for payers in 0.. {
             let Some(payer) = self.payer_for(key) else {
@@ -166,7 +161,7 @@ impl Sockets {
             } else {
                 key
             };
-            self.make_pay(books, todo, payer, at);
+            self.make_pay(cx, payer);
             if payer == key {
                 return;
             }
@@ -174,17 +169,17 @@ impl Sockets {
     }
 
     /// Has those with most pay, when answers that are not taken are too much.
-    pub(crate) fn hold(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
+    pub(crate) fn hold(&mut self, cx: &mut Context) {
         for _ in 0..PAYERS_PER_INPUT {
             let Some(payer) = self.largest_payer() else {
                 return;
             };
-            self.make_pay(books, todo, payer, at);
+            self.make_pay(cx, payer);
         }
     }
 
     /// Frees what a connection holds.
-    fn make_pay(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+    fn make_pay(&mut self, cx: &mut Context, key: SessionKey) {
         self.count_payer();
         let Some(session) = self.session(key) else {
             return;
@@ -198,7 +193,7 @@ impl Sockets {
                 _ => EndReason::SlowConsumer,
             };
             self.because(key, reason);
-            return self.abort_at_once(books, todo, key, at);
+            return self.abort_at_once(cx, key);
         };
         let purpose = match &mut http.stage {
             // Its answer goes out, and is the last: what waits behind it is asked again.
@@ -224,23 +219,17 @@ impl Sockets {
         };
         let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
         if answers || !asks {
-            return self.abort_at_once(books, todo, key, at);
+            return self.abort_at_once(cx, key);
         }
         let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
         let evidence = Evidence::default();
         let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_error(self, books, key, &fault, rejected, at);
+        responses::respond_error(self, cx, key, &fault, rejected);
         self.charge(key);
     }
 
-    fn abort_at_once(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
-        self.abort(books, todo, key, at);
+    fn abort_at_once(&mut self, cx: &mut Context, key: SessionKey) {
+        self.abort(cx, key);
         // Its memory is free with the end of its socket, in the next turn.
         self.discharge(key);
     }
@@ -253,11 +242,10 @@ const FULL: &str = "The server holds as many unfinished requests as it may. Try 
 /// Counts and notes it, with what it offered in a TLS handshake, if that is why: the request id of the answer, if there
 /// is one.
 pub(crate) fn turned_away(
-    books: &mut Books,
+    cx: &mut Context,
     remote: SocketAddr,
     why: TurnedAway,
     offer: Option<&str>,
-    at: Moment,
 ) -> String {
     let (check, kind) = match why {
         TurnedAway::NoRoom => (Check::ConnectionsFull, ErrorKind::ServiceUnavailable),
@@ -272,16 +260,20 @@ pub(crate) fn turned_away(
         TurnedAway::ProxyMalformed => (Check::ProxyMalformed, ErrorKind::InvalidArgument),
     };
     let status = Purpose::Unknown.status(kind);
-    let id = books.refusal_id(check, Purpose::Unknown, status, at.wall);
-    books.count_refusal(check);
+    let id = cx
+        .telemetry
+        .refusal_id(check, Purpose::Unknown, status, cx.at.wall);
+    cx.telemetry.count_refusal(check);
     let share = Share {
         remote: remote.ip(),
         check,
         subject: Subject::Other,
     };
-    books.diary().refused(at.now, share, || Refused {
-        policy: offer.map(Into::into),
-        ..Refused::unread(&id, at.wall, status, kind.error_type(), check, remote)
-    });
+    cx.telemetry
+        .journal()
+        .refused(cx.at.now, share, || Refused {
+            policy: offer.map(Into::into),
+            ..Refused::unread(&id, cx.at.wall, status, kind.error_type(), check, remote)
+        });
     id
 }

@@ -16,9 +16,9 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::session::http::Admission;
 pub use crate::settings::Glob;
 use crate::shard::calls::{self, BegunCall, home};
-use crate::shard::road::in_flight::Parts;
 use crate::shard::road::{Aside, Double, Judged, conclude};
-use crate::shard::todo::{Each, Own, Todo, TodoList};
+use crate::shard::todo::{Each, Own, Todo};
+use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{connect::admission, shares::Holder};
 use crate::{channel::Life, journal::EndReason, limits::RESET_CHANNELS_PER_STEP, time::Moment};
@@ -65,77 +65,89 @@ pub(crate) struct Scripted;
 impl Double for Scripted {
     fn admission(
         &self,
-        mut parts: Parts<'_>,
+        shard: &mut Shard,
         key: SessionKey,
         (admission, holder): (&Admission, Holder),
-        at: Moment,
     ) -> bool {
-        if connection_faults::on_connect(parts.sockets, parts.books, parts.todo, key, admission, at)
-        {
+        if connection_faults::on_connect(&mut shard.sockets, &mut shard.cx, key, admission) {
             return false;
         }
         let admitted = (admission, holder);
-        let is_admitted = admission::admit(parts.lend(), key, admitted, at);
+        let is_admitted = admission::admit(shard, key, admitted);
         if is_admitted {
-            parts.todo.push(Todo::Double(Box::new(Own::Joined(key))));
+            shard.cx.todo.push(Todo::Double(Box::new(Own::Joined(key))));
         }
         is_admitted
     }
 
-    fn call(&self, parts: Parts<'_>, begun: BegunCall, at: Moment) {
-        if connection_faults::on_call(parts.sockets, parts.books, parts.todo, &begun, at) {
+    fn call(&self, shard: &mut Shard, begun: BegunCall) {
+        if connection_faults::on_call(&mut shard.sockets, &mut shard.cx, &begun) {
             return;
         }
-        let account = parts.directory.named(&begun.asked.caller, "");
-        observations::on_call(parts.sockets, &account, begun.asked.operation, at);
-        calls::begin(parts, begun, at);
+        let account = shard.directory.named(&begun.asked.caller, "");
+        observations::on_call(
+            &mut shard.sockets,
+            &account,
+            begun.asked.operation,
+            shard.cx.at,
+        );
+        calls::begin(shard, begun);
     }
 
-    fn message(&self, mut parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
+    fn message(&self, shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
         match &judged {
             Judged::Faulty(from, _) => {
-                observations::copy_refused(parts.sockets, parts.todo, *from, None, at)
+                observations::copy_refused(&mut shard.sockets, &mut shard.cx, *from, None)
             }
             Judged::Throttled(sender, request) => {
                 observations::copy_refused(
-                    parts.sockets,
-                    parts.todo,
+                    &mut shard.sockets,
+                    &mut shard.cx,
                     sender.session,
                     Some(request),
-                    at,
                 );
             }
-            Judged::Routed(route, passing) => {
-                observations::on_message(parts.sockets, parts.directory, passing, at);
-                if message_faults::on_message(parts.lend(), passing, *route, at) {
+            Judged::Routed(route, transit) => {
+                observations::on_message(
+                    &mut shard.sockets,
+                    &mut shard.directory,
+                    transit,
+                    shard.cx.at,
+                );
+                if message_faults::on_message(shard, transit, *route) {
                     return Ok(());
                 }
             }
         }
-        conclude(parts, judged, at)
+        conclude(shard, judged)
     }
 
-    fn delivery(&self, mut parts: Parts<'_>, left: Todo, at: Moment) -> Option<Todo> {
+    fn delivery(&self, shard: &mut Shard, left: Todo) -> Option<Todo> {
         if let Todo::Double(own) = left {
-            do_own(parts, *own, at);
+            do_own(shard, *own);
             return None;
         }
         if let Todo::Deliver(channel, role) = left {
-            pending_faults::deliver_pending(parts, (channel, &role), at);
+            pending_faults::deliver_pending(shard, (channel, &role));
             return None;
         }
         if let Todo::Query(caller, query) = left {
-            if home::allows(parts.directory, parts.books, parts.todo, caller, &query, at) {
-                observations::on_query(parts.sockets, parts.directory, &query, at);
-                let offer = OfferCopy::of(parts.sockets, parts.directory, &query.kind);
-                home::answer_allowed(parts.lend(), caller, *query, at);
+            if home::allows(&mut shard.directory, &mut shard.cx, caller, &query) {
+                observations::on_query(
+                    &mut shard.sockets,
+                    &mut shard.directory,
+                    &query,
+                    shard.cx.at,
+                );
+                let offer = OfferCopy::of(&mut shard.sockets, &mut shard.directory, &query.kind);
+                home::answer_allowed(shard, caller, *query);
                 if let Some(offer) = offer {
-                    offer.take(parts.sockets, parts.directory, at);
+                    offer.take(&mut shard.sockets, &mut shard.directory, shard.cx.at);
                 }
             }
             return None;
         }
-        look_at(parts.sockets, parts.directory, &left, at);
+        look_at(&mut shard.sockets, &mut shard.directory, &left, shard.cx.at);
         Some(left)
     }
 }
@@ -153,39 +165,42 @@ fn look_at(sockets: &mut Sockets, directory: &Directory, left: &Todo, at: Moment
 }
 
 /// Does what an earlier step of the double has left.
-fn do_own(parts: Parts<'_>, own: Own, at: Moment) {
+fn do_own(shard: &mut Shard, own: Own) {
     match own {
-        Own::Joined(session) => joined(parts, session, at),
+        Own::Joined(session) => joined(shard, session),
         Own::SendAgain(message, to) => {
-            message_faults::send_again(parts.sockets, parts.books, to, &message.passing());
+            message_faults::send_again(&mut shard.sockets, &mut shard.cx, to, &message.transit());
         }
-        Own::Release(held) => message_faults::release(parts, held, at),
+        Own::Release(held) => message_faults::release(shard, held),
         Own::Act(session, act) => {
-            connection_faults::act_on_session(
-                parts.sockets,
-                parts.books,
-                parts.todo,
-                session,
-                &act,
-                at,
-            );
+            connection_faults::act_on_session(&mut shard.sockets, &mut shard.cx, session, &act);
         }
-        Own::Copy(channel, copy) => {
-            observations::copy_named(parts.sockets, parts.directory, channel, copy, at)
-        }
+        Own::Copy(channel, copy) => observations::copy_named(
+            &mut shard.sockets,
+            &mut shard.directory,
+            channel,
+            copy,
+            shard.cx.at,
+        ),
     }
 }
 
 /// A connection was admitted: noted, and disturbed by faults about sessions.
-fn joined(parts: Parts<'_>, key: SessionKey, at: Moment) {
-    let web_socket = parts.sockets.web_socket(key);
+fn joined(shard: &mut Shard, key: SessionKey) {
+    let web_socket = shard.sockets.web_socket(key);
     let Some((channel, role)) = web_socket.map(|it| (it.channel, it.role.clone())) else {
         return;
     };
-    observations::on_join(parts.sockets, parts.directory, channel, &role, at);
-    let channel = parts.directory.channel(channel);
+    observations::on_join(
+        &mut shard.sockets,
+        &mut shard.directory,
+        channel,
+        &role,
+        shard.cx.at,
+    );
+    let channel = shard.directory.channel(channel);
     let name = channel.map(|channel| channel.record.arn.name());
-    connection_faults::on_session(parts.sockets, parts.books, parts.todo, key, name, at);
+    connection_faults::on_session(&mut shard.sockets, &mut shard.cx, key, name);
 }
 
 // The end of channels that a test has used, under `--dev`: connections are closed, what was kept is withdrawn, names
@@ -224,9 +239,9 @@ impl Reset {
     }
 
     /// Its first step: what is not about single channels.
-    pub(crate) fn begin(&self, sockets: &mut Sockets, todo: &mut TodoList) {
+    pub(crate) fn begin(&self, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
-            end_mute_requests(sockets, todo);
+            end_mute_requests(sockets, cx);
         }
         if let Some(parity) = &mut sockets.dev_mut().parity {
             parity.forget(&self.prefix);
@@ -250,7 +265,7 @@ impl ResetStep {
         &mut self,
         sockets: &mut Sockets,
         directory: &mut Directory,
-        todo: &mut TodoList,
+        cx: &mut Context,
         identity: Identity,
     ) -> Option<ChannelKey> {
         if self.channels >= RESET_CHANNELS_PER_STEP {
@@ -264,8 +279,9 @@ impl ResetStep {
             sockets.forget_faults(*session); // else one that a fault keeps silent would not get its close frame
             sockets.touch(*session);
         }
-        todo.each(Each::close(members, EndReason::ChannelDeleted));
-        if directory.delete(todo, key) {
+        cx.todo
+            .each(Each::close(members, EndReason::ChannelDeleted));
+        if directory.delete(cx, key) {
             self.channels += 1;
         } else {
             self.left.push(identity);
@@ -275,7 +291,7 @@ impl ResetStep {
 }
 
 /// Ends requests that a fault leaves without an answer.
-fn end_mute_requests(sockets: &mut Sockets, todo: &mut TodoList) {
+fn end_mute_requests(sockets: &mut Sockets, cx: &mut Context) {
     let mut mute = Vec::new();
     for slot in 0..sockets.places() {
         let Some(key) = sockets.session_at(slot) else {
@@ -287,5 +303,5 @@ fn end_mute_requests(sockets: &mut Sockets, todo: &mut TodoList) {
             mute.push(key);
         }
     }
-    todo.each(Each::abort(mute, None));
+    cx.todo.each(Each::abort(mute, None));
 }

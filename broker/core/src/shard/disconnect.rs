@@ -6,9 +6,10 @@ use crate::machine::{Intake, Output};
 use crate::session::http::HttpStage;
 use crate::session::web_socket::{Due, Role, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState, Wait};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of, shutting_down};
-use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo, TodoList};
+use crate::shard::telemetry::Evidence;
+use crate::shard::todo::{Each, Gone, Left, MemberEnd, Returned, Todo};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Fault, onward};
 use crate::shard::{calls::wake, shares::Standing};
@@ -21,63 +22,43 @@ use codec::ws::{self, Opcode};
 
 impl Sockets {
     /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
-    pub(crate) fn close(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        reason: EndReason,
-        at: Moment,
-    ) {
+    pub(crate) fn close(&mut self, cx: &mut Context, key: SessionKey, reason: EndReason) {
         let (code, text) = reason.close();
-        self.close_with(books, todo, key, (reason, code, text), at);
+        self.close_with(cx, key, (reason, code, text));
     }
 
     /// The same with this code and text.
     pub(crate) fn close_with(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: SessionKey,
         (reason, code, text): (EndReason, u16, &str),
-        at: Moment,
     ) {
         if self.web_socket(key).is_none() {
             return;
         }
         self.because(key, reason);
-        self.leave(books, todo, key, at);
-        self.push_control(books, key, |out| codec::ws::close_frame(out, code, text));
+        self.leave(cx, key);
+        self.push_control(cx, key, |out| codec::ws::close_frame(out, code, text));
         let wait_ms = self.settings().timeouts.close_ms;
-        let deadline = self.waits_from(at).after(wait_ms);
+        let deadline = self.waits_from(cx.at).after(wait_ms);
         self.await_close_echo(key, deadline);
     }
 
     /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
-    pub(crate) fn cut_slow(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
+    pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
         if self.web_socket(key).is_some() {
-            self.close(books, todo, key, EndReason::SlowConsumer, at);
-            self.cut_off(books, todo, key, at);
+            self.close(cx, key, EndReason::SlowConsumer);
+            self.cut_off(cx, key);
         }
     }
 
     /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves
     /// here.
-    pub(crate) fn finish(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
-        self.depart(books, todo, key, at);
-        self.close_when_sent(key, at);
+    pub(crate) fn finish(&mut self, cx: &mut Context, key: SessionKey) {
+        self.depart(cx, key);
+        self.close_when_sent(key, cx.at);
     }
 
     /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
@@ -94,91 +75,66 @@ impl Sockets {
     }
 
     /// Ends the connection at once, once.
-    pub(crate) fn abort(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
+    pub(crate) fn abort(&mut self, cx: &mut Context, key: SessionKey) {
         let state = self.session(key).map(|session| &session.state);
         if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
             return;
         }
-        self.depart(books, todo, key, at);
+        self.depart(cx, key);
         self.await_gone(key, NEVER);
         self.output(Output::Abort(key));
     }
 
     /// The peer will send no more.
-    pub(crate) fn peer_ended(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        at: Moment,
-    ) {
-        self.peer_is_over(key, false, at.now);
+    pub(crate) fn peer_ended(&mut self, cx: &mut Context, key: SessionKey) {
+        self.peer_is_over(key, false, cx.at.now);
         let Some(session) = self.session(key) else {
             return;
         };
         let answers_wait = session.answers_wait();
         match &session.state {
-            SessionState::Http(_) => self.sends_no_more(books, todo, key, answers_wait, at),
+            SessionState::Http(_) => self.sends_no_more(cx, key, answers_wait),
             // The node that passed it on may end: its client gets all that was begun, and a close frame.
             SessionState::Open(_) if session.peer().inner => {
-                self.close(books, todo, key, EndReason::PeerGone, at);
-                self.finish(books, todo, key, at);
+                self.close(cx, key, EndReason::PeerGone);
+                self.finish(cx, key);
             }
             SessionState::Open(_) => {
                 self.because(key, EndReason::PeerGone);
-                self.abort(books, todo, key, at);
+                self.abort(cx, key);
             }
-            SessionState::AwaitCloseEcho(..) => self.finish(books, todo, key, at),
+            SessionState::AwaitCloseEcho(..) => self.finish(cx, key),
             SessionState::AwaitGone(_) => {}
         }
-        self.take_leave(todo, key);
+        self.take_leave(cx, key);
     }
 
     /// The peer of an HTTP connection will send no more: it ends with the last answer, or at once if it waits for that
     /// of an Alexa call, or as a device.
-    fn sends_no_more(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        answers_wait: bool,
-        at: Moment,
-    ) {
+    fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
         let Some(http) = self.http(key) else {
             return;
         };
         http.ended = true;
         if http.awaits_reply() {
-            if self.hang_up(todo, key) || self.leave_wait(todo, key) {
-                self.abort(books, todo, key, at);
+            if self.hang_up(cx, key) || self.leave_wait(cx, key) {
+                self.abort(cx, key);
             }
         } else if !http.has_more(answers_wait) {
-            self.close_when_sent(key, at);
+            self.close_when_sent(key, cx.at);
         }
     }
 
     /// The edge has closed the connection. `unacknowledged`: the bytes that its peer had not acknowledged by then.
-    pub(crate) fn gone(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        (key, unacknowledged): (SessionKey, u32),
-        at: Moment,
-    ) {
+    pub(crate) fn gone(&mut self, cx: &mut Context, (key, unacknowledged): (SessionKey, u32)) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
-            self.confirm_by_tcp(books, todo, key, unacknowledged);
+            self.confirm_by_tcp(cx, key, unacknowledged);
         }
-        self.depart(books, todo, key, at);
+        self.depart(cx, key);
         let Some(mut session) = self.remove_session(key) else {
             return;
         };
-        books.unload(session.outbox.load());
+        cx.telemetry.unload(session.outbox.load());
         let (peer, tally) = (session.peer(), session.tally().copied());
         let reason = session.reason().unwrap_or_else(|| self.cut_off_reason());
         let refused_by = session.take_refused();
@@ -189,7 +145,7 @@ impl Sockets {
         let (before, _) = session.outbox.returned();
         let unsent = session.outbox.drain();
         let now = unsent.iter().filter(|message| message.written).count();
-        todo.push(Todo::Gone(Box::new(Gone {
+        cx.todo.push(Todo::Gone(Box::new(Gone {
             session: key,
             channel,
             role,
@@ -204,13 +160,7 @@ impl Sockets {
     }
 
     /// The older connection of a slot falls silent; what it was not sent is for the newer one.
-    pub(crate) fn supersede(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        older: SessionKey,
-        at: Moment,
-    ) {
+    pub(crate) fn supersede(&mut self, cx: &mut Context, older: SessionKey) {
         self.place(older, ConnectionRole::Superseded);
         self.becomes(older, Standing::Superseded);
         let Some(web_socket) = self.web_socket(older) else {
@@ -218,16 +168,16 @@ impl Sockets {
         };
         web_socket.superseded = true;
         let (channel, role) = (web_socket.channel, web_socket.role.clone());
-        let returned = self.take_back(books, older, at);
-        todo.push(Todo::Left(Box::new(Left {
+        let returned = self.take_back(cx, older);
+        cx.todo.push(Todo::Left(Box::new(Left {
             session: older,
             channel,
             role,
             end: None,
-            from: self.waits_from(at),
+            from: self.waits_from(cx.at),
             returned: Some(returned),
         })));
-        self.ask(books, todo, older, at.now);
+        self.ask(cx, older, cx.at.now);
     }
 
     /// A connection has the slot again that it lost; false when it is closing itself.
@@ -250,15 +200,15 @@ impl Sockets {
     }
 
     /// Takes a connection out of its channel, and out of its calls, if it is in any.
-    fn depart(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
-        self.leave(books, todo, key, at);
-        self.hang_up(todo, key);
-        self.leave_wait(todo, key);
-        self.note_unanswered(books, key);
+    fn depart(&mut self, cx: &mut Context, key: SessionKey) {
+        self.leave(cx, key);
+        self.hang_up(cx, key);
+        self.leave_wait(cx, key);
+        self.note_unanswered(cx, key);
     }
 
     /// An open WebSocket leaves its channel: it is offline from here on.
-    fn leave(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+    fn leave(&mut self, cx: &mut Context, key: SessionKey) {
         self.stops_being_behind(key);
         let Some(session) = self.session(key) else {
             return;
@@ -277,25 +227,27 @@ impl Sockets {
             reason: session.reason().unwrap_or_else(|| self.cut_off_reason()),
         };
         self.becomes(key, Standing::Ending);
-        let returned = (!superseded).then(|| self.take_back(books, key, at));
-        todo.push(Todo::Left(Box::new(Left {
+        let returned = (!superseded).then(|| self.take_back(cx, key));
+        cx.todo.push(Todo::Left(Box::new(Left {
             session: key,
             channel,
             role,
             end: Some(end),
-            from: self.waits_from(at),
+            from: self.waits_from(cx.at),
             returned,
         })));
         self.forget_closing(is_viewer, key);
     }
 
     /// Takes back what no byte of has left a connection that is no longer its slot's.
-    fn take_back(&mut self, books: &mut Books, key: SessionKey, at: Moment) -> Returned {
-        let until = self.waits_from(at).after(self.settings().timeouts.close_ms);
+    fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
+        let until = self
+            .waits_from(cx.at)
+            .after(self.settings().timeouts.close_ms);
         let Some(taken) = self.take_unsent(key) else {
             return Returned::default();
         };
-        books.unload(taken.freed);
+        cx.telemetry.unload(taken.freed);
         Returned {
             unsent: taken.unsent,
             begun: taken.begun.then_some(until),
@@ -327,19 +279,19 @@ impl Sockets {
     }
 
     /// Connections that are behind hold too much: the slowest is closed. False when there is none, or when they do not.
-    pub(crate) fn shed(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) -> bool {
+    pub(crate) fn shed(&mut self, cx: &mut Context) -> bool {
         let slowest = self.slowest().filter(|_| self.too_far_behind());
         if let Some(slowest) = slowest {
-            self.cut_slow(books, todo, slowest, at);
+            self.cut_slow(cx, slowest);
         }
         slowest.is_some()
     }
 
     /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what
     /// its peer does not read. When that is much on all such connections together, they are not waited for.
-    fn cut_off(&mut self, books: &mut Books, todo: &mut TodoList, key: SessionKey, at: Moment) {
+    fn cut_off(&mut self, cx: &mut Context, key: SessionKey) {
         if self.note_cut(key) {
-            self.abort(books, todo, key, at);
+            self.abort(cx, key);
         }
     }
 }
@@ -349,82 +301,68 @@ impl Sockets {
 /// Milliseconds between two looks at a connection that stands still: nothing of it is due meanwhile.
 const STILL_LOOK_MS: u64 = 1000;
 
-pub(crate) fn session_due(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    at: Moment,
-) {
+pub(crate) fn session_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let Some(session) = sockets.session(key) else {
         return;
     };
     if session.stands_still() {
-        return sockets.arm(key, at.now.after(STILL_LOOK_MS));
+        return sockets.arm(key, cx.at.now.after(STILL_LOOK_MS));
     }
-    match session.waits(&sockets.settings().timeouts, at.now) {
-        Wait::Until(later) if later > at.now => return sockets.arm(key, later),
+    match session.waits(&sockets.settings().timeouts, cx.at.now) {
+        Wait::Until(later) if later > cx.at.now => return sockets.arm(key, later),
         Wait::Until(_) => {}
         Wait::OwnTurn | Wait::Aborted => return,
     }
     match &session.state {
-        SessionState::Http(_) => request_overdue(sockets, books, todo, key, at),
-        SessionState::Open(_) => open_due(sockets, books, todo, key, at),
-        SessionState::AwaitCloseEcho(..) | SessionState::AwaitGone(_) => {
-            sockets.abort(books, todo, key, at)
-        }
+        SessionState::Http(_) => request_overdue(sockets, cx, key),
+        SessionState::Open(_) => open_due(sockets, cx, key),
+        SessionState::AwaitCloseEcho(..) | SessionState::AwaitGone(_) => sockets.abort(cx, key),
     }
 }
 
 /// A head or body did not come in time: 408 if any of it came, else the connection just ends.
-fn request_overdue(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    at: Moment,
-) {
+fn request_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let Some(http) = sockets.http(key) else {
         return;
     };
-    if http.answer_due <= at.now && !http.awaits_reply() {
-        return sockets.abort(books, todo, key, at); // it does not take what it was answered
+    if http.answer_due <= cx.at.now && !http.awaits_reply() {
+        return sockets.abort(cx, key); // it does not take what it was answered
     }
     match &http.stage {
-        HttpStage::AwaitTls => sockets.abort(books, todo, key, at),
-        HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
+        HttpStage::AwaitTls => sockets.abort(cx, key),
+        HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, cx.at),
         HttpStage::AwaitHead => {
             let message = "The request head did not come in time.";
             let fault = HeadFault::new(Check::HeadTimeout, 408, message);
             let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
             let rejected = Rejected::last(purpose, &evidence);
-            responses::refuse_head(sockets, books, key, &fault, rejected, at)
+            responses::refuse_head(sockets, cx, key, &fault, rejected)
         }
         HttpStage::AwaitBody(awaited) => {
             let message = "The request body did not come in time.";
             let fault = HeadFault::new(Check::BodyTimeout, 408, message);
             let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
             let rejected = Rejected::last(purpose, &evidence);
-            responses::refuse_head(sockets, books, key, &fault, rejected, at)
+            responses::refuse_head(sockets, cx, key, &fault, rejected)
         }
-        HttpStage::AwaitReply(..) => reply_overdue(sockets, books, todo, key),
+        HttpStage::AwaitReply(..) => reply_overdue(sockets, cx, key),
         HttpStage::AwaitWake(awaited) => {
             let left_ms = awaited.left_ms;
-            wake::due(sockets, books, todo, (key, left_ms), at)
+            wake::due(sockets, cx, (key, left_ms))
         }
         HttpStage::AwaitHandover(..) | HttpStage::AwaitLink(_) | HttpStage::AwaitAdmin(_) => {
-            sockets.abort(books, todo, key, at)
+            sockets.abort(cx, key)
         }
-        HttpStage::AwaitOwner(_) => onward::look_again(sockets, books, key, at),
+        HttpStage::AwaitOwner(_) => onward::look_again(sockets, cx, key),
     }
 }
 
 /// A call was not answered in time: its caller gets 503, and a later answer is dropped.
-fn reply_overdue(sockets: &mut Sockets, books: &mut Books, todo: &mut TodoList, key: SessionKey) {
-    sockets.hang_up(todo, key);
-    sockets.note_unanswered(books, key);
+fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
+    sockets.hang_up(cx, key);
+    sockets.note_unanswered(cx, key);
     if let Some(caller) = sockets.awaiting(key) {
-        todo.push(Todo::Overdue(caller));
+        cx.todo.push(Todo::Overdue(caller));
     }
 }
 
@@ -434,22 +372,16 @@ pub(crate) fn overdue() -> Fault {
     Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message)
 }
 
-fn open_due(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    at: Moment,
-) {
+fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let paused = sockets.intake_of(key) == Intake::Paused && !sockets.is_half_open(key);
-    let from = sockets.waits_from(at);
+    let from = sockets.waits_from(cx.at);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(key) else {
         return;
     };
-    if from > at.now {
+    if from > cx.at.now {
         web_socket.outlive_silence(from);
     }
-    match web_socket.due(&settings.timeouts, at.now) {
+    match web_socket.due(&settings.timeouts, cx.at.now) {
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
             let again = web_socket.awaits_pong();
@@ -460,73 +392,69 @@ fn open_due(
                     sockets.await_pong_of_master(key, from);
                 }
             }
-            if sockets.has_control_room(books, key) {
-                sockets.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &[]));
+            if sockets.has_control_room(cx, key) {
+                sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
-        Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, at.now) => {
-            web_socket.pinged(at.now);
+        Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, cx.at.now) => {
+            web_socket.pinged(cx.at.now);
             if web_socket.role == Role::Master {
-                sockets.await_pong_of_master(key, at.now);
+                sockets.await_pong_of_master(key, cx.at.now);
             }
         }
-        Due::GoAway => sockets.go_away(books, key, at),
-        Due::Idle => sockets.close(books, todo, key, EndReason::Idle, at),
-        Due::Unanswered => sockets.close(books, todo, key, EndReason::Unanswered, at),
-        Due::Old if web_socket.is_asked() => todo.push(Todo::AskAgain(key)),
+        Due::GoAway => sockets.go_away(cx, key),
+        Due::Idle => sockets.close(cx, key, EndReason::Idle),
+        Due::Unanswered => sockets.close(cx, key, EndReason::Unanswered),
+        Due::Old if web_socket.is_asked() => cx.todo.push(Todo::AskAgain(key)),
         Due::Old => {
             let reason = web_socket.end();
-            sockets.close(books, todo, key, reason, at);
+            sockets.close(cx, key, reason);
         }
-        Due::SlowMessage => sockets.close(books, todo, key, EndReason::SlowMessage, at),
+        Due::SlowMessage => sockets.close(cx, key, EndReason::SlowMessage),
     }
-    sockets.arm_open(key, at.now);
+    sockets.arm_open(key, cx.at.now);
 }
 
 impl Directory {
     /// Ends what is due of a channel: kept messages and waiting calls that expire, and connections that end for it.
-    pub(crate) fn channel_due(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-        at: Moment,
-    ) {
+    pub(crate) fn channel_due(&mut self, cx: &mut Context, key: ChannelKey) {
         if self.channel(key).is_none() {
             return;
         }
-        self.expire_kept(books, key, at);
+        self.expire_kept(cx, key);
         self.offers_change(key, |offers| {
-            offers.expire(at.now); // what waited for them follows what is given once more
+            offers.expire(cx.at.now); // what waited for them follows what is given once more
         });
-        todo.push(Todo::RepeatOffers(key));
-        self.expire_calls(books, todo, key, at);
+        cx.todo.push(Todo::RepeatOffers(key));
+        self.expire_calls(cx, key);
         // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
-        while let Some(holder) = self.take_holder_to_ask(key, at.now) {
-            todo.push(Todo::Ask(holder));
+        while let Some(holder) = self.take_holder_to_ask(key, cx.at.now) {
+            cx.todo.push(Todo::Ask(holder));
         }
-        let stuck = Vec::from_iter(std::iter::from_fn(|| self.take_overdue(key, at.now)));
-        todo.each(Each::abort(stuck, Some(EndReason::SupersededStuck)));
-        while let Some(older) = self.take_for_vacancy(key, at.now) {
-            todo.push(Todo::Close(older, EndReason::SupersededVacant));
+        let stuck = Vec::from_iter(std::iter::from_fn(|| self.take_overdue(key, cx.at.now)));
+        cx.todo
+            .each(Each::abort(stuck, Some(EndReason::SupersededStuck)));
+        while let Some(older) = self.take_for_vacancy(key, cx.at.now) {
+            cx.todo
+                .push(Todo::Close(older, EndReason::SupersededVacant));
         }
         self.rest(key);
-        todo.push(Todo::Arm(key));
+        cx.todo.push(Todo::Arm(key));
     }
 }
 
 impl Sockets {
     /// Sends GO_AWAY to a client, once, if it may get it.
-    pub(crate) fn go_away(&mut self, books: &mut Books, key: SessionKey, at: Moment) {
+    pub(crate) fn go_away(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
         };
         if !web_socket.superseded && web_socket.tell_to_go() {
-            books.note().told_to_go(at, web_socket.channel, key);
-            self.push_control(books, key, |out| {
-                out.extend_from_slice(codec::signal::GO_AWAY)
-            });
+            cx.telemetry
+                .note()
+                .told_to_go(cx.at, web_socket.channel, key);
+            self.push_control(cx, key, |out| out.extend_from_slice(codec::signal::GO_AWAY));
         }
     }
 
@@ -574,54 +502,47 @@ impl Sockets {
 // the rest at once in the next turn. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
 /// No new connection or call is taken from here on.
-pub(crate) fn begin_drain(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    within_ms: u64,
-    at: Moment,
-) {
-    if sockets.begin_drain(within_ms, at.now) {
-        sockets.step_drain(books, todo, at);
+pub(crate) fn begin_drain(sockets: &mut Sockets, cx: &mut Context, within_ms: u64) {
+    if sockets.begin_drain(within_ms, cx.at.now) {
+        sockets.step_drain(cx);
     }
 }
 
 /// Refuses a request and ends its connection while the process is about to end; false when it is not.
 pub(crate) fn refuses_in_drain(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     purpose: Purpose,
     evidence: &Evidence<'_>,
-    at: Moment,
 ) -> bool {
     if sockets.drains() {
         let fault = shutting_down();
         let rejected = Rejected::last(purpose, evidence);
-        responses::respond_error(sockets, books, key, &fault, rejected, at);
+        responses::respond_error(sockets, cx, key, &fault, rejected);
     }
     sockets.drains()
 }
 
 impl Sockets {
     /// Goes on with a drain as far as the time that has passed.
-    pub(crate) fn step_drain(&mut self, books: &mut Books, todo: &mut TodoList, at: Moment) {
-        let Some(step) = self.drain_step(at.now) else {
+    pub(crate) fn step_drain(&mut self, cx: &mut Context) {
+        let Some(step) = self.drain_step(cx.at.now) else {
             return;
         };
         for place in step.told {
             if let Some(key) = self.session_at(place) {
-                self.go_away(books, key, at);
-                wake::over(self, books, todo, key, at);
+                self.go_away(cx, key);
+                wake::over(self, cx, key);
             }
         }
         for place in step.closed {
             if let Some(key) = self.session_at(place) {
-                self.close(books, todo, key, EndReason::Drain, at);
+                self.close(cx, key, EndReason::Drain);
             }
         }
         if step.ends_calls {
-            todo.push(Todo::FailCalls);
+            cx.todo.push(Todo::FailCalls);
         }
     }
 }

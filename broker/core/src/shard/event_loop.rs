@@ -8,6 +8,7 @@
 use crate::limits::{
     FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN, WAITING_REQUESTS_PER_TICK,
 };
+use crate::session::SessionState;
 use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
 use crate::shard::calls::responses::Rejected;
@@ -20,28 +21,26 @@ use crate::shard::dev::faults::Later;
 use crate::shard::dev::observations::{self, Signed};
 use crate::shard::directory::slots::Slots;
 use crate::shard::onward::{self, NamedCall};
-use crate::shard::road::in_flight::Parts;
 use crate::shard::road::{Aside, Double, pass};
 use crate::shard::{Shard, disconnect, recheck, road};
 use crate::shard::{dev::message_faults, sockets::Owner, telemetry::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
-use crate::{session::SessionState, time::Moment};
 use codec::ws::Item;
 use std::sync::Arc;
 
 // Received bytes: frames of a WebSocket, requests of an HTTP connection, and requests that waited for their turn.
 
 impl Shard {
-    pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        if self.receive_frames(key, bytes, at) {
+    pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8]) {
+        if self.receive_frames(key, bytes) {
             return;
         }
-        let (sockets, _, books, _, todo) = self.parts();
+        let Self { sockets, cx, .. } = self;
         match sockets.session(key).map(|session| &session.state) {
-            Some(SessionState::Http(_)) => self.receive_requests(key, bytes, at),
+            Some(SessionState::Http(_)) => self.receive_requests(key, bytes),
             Some(SessionState::AwaitCloseEcho(..)) => {
-                road::receive_close_echo(sockets, books, todo, key, bytes, at);
+                road::receive_close_echo(sockets, cx, key, bytes);
             }
             Some(SessionState::Open(_) | SessionState::AwaitGone(_)) | None => {}
         }
@@ -49,20 +48,15 @@ impl Shard {
 
     /// The work done since the start, in units.
     pub(crate) fn work_done(&self) -> u64 {
-        self.books.work()
+        self.cx.telemetry.work()
             + self.sockets.requests_taken() * work_units::REQUEST
             + self.gate.hashed_bytes() / work_units::HASHED_BYTES_PER_UNIT
             + self.directory.paged() * work_units::RECORD
     }
 
     /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double; false when it is none.
-    pub(crate) fn receive_frames(
-        &mut self,
-        from: SessionKey,
-        bytes: &mut [u8],
-        at: Moment,
-    ) -> bool {
-        (self.frames)(self, from, bytes, at)
+    pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
+        (self.frames)(self, from, bytes)
     }
 
     /// The same: every whole frame is passed on. All frames of one receive are handled at once.
@@ -73,15 +67,15 @@ impl Shard {
         &mut self,
         from: SessionKey,
         bytes: &mut [u8],
-        at: Moment,
     ) -> bool {
-        let Some((mut receiver, mut reader)) = road::lend(&mut self.sockets, from, at) else {
+        let Some((mut receiver, mut reader)) = road::lend(&mut self.sockets, from, self.cx.at)
+        else {
             return false;
         };
         let within = !receiver.is_idle();
         let mut rest = bytes;
         loop {
-            let (sockets, directory, books, _, todo) = self.parts();
+            let (sockets, _, cx, ..) = self.parts();
             // Bytes → frame.
             let (used, frame) =
                 match receiver.next(&sockets.message_bounds().at(reader.bounds).frames, rest) {
@@ -89,21 +83,15 @@ impl Shard {
                     Ok((_, None)) => break,
                     Err(error) => {
                         let reason = EndReason::ProtocolError(error);
-                        sockets.close(books, todo, from, reason, at);
+                        sockets.close(cx, from, reason);
                         break;
                     }
                 };
-            books.count_frame();
+            cx.telemetry.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
-            let parts = Parts {
-                sockets,
-                directory,
-                books,
-                todo,
-            };
-            let mut passed = pass::<D>(parts, frame, &mut reader);
-            if !self.todo.is_empty() {
-                self.settle(at);
+            let mut passed = pass::<D>(self, frame, &mut reader);
+            if !self.cx.todo.is_empty() {
+                self.settle();
                 if self.sockets.still_open(from).is_err() {
                     passed = Err(Aside::Ended);
                 }
@@ -123,112 +111,100 @@ impl Shard {
         }
         let begun = !receiver.is_idle();
         if road::give_back(&mut self.sockets, receiver, reader) && (within || begun) {
-            let (sockets, _, books, _, todo) = self.parts();
-            sockets.charge_received(books, todo, from, at);
+            let Self { sockets, cx, .. } = self;
+            sockets.charge_received(cx, from);
         }
         true
     }
 
     /// Handles bytes of an HTTP connection, or continues with those that wait there.
-    pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+    pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
-        let allowed = self.sockets.begin_visit(done, at);
-        let left = self.take_requests(key, bytes, allowed, at);
+        let allowed = self.sockets.begin_visit(done, self.cx.at);
+        let left = self.take_requests(key, bytes, allowed);
         self.sockets.end_visit(allowed - left);
     }
 
     /// The same of bytes that are used where they are; only what is incomplete, or must wait, is copied aside. Answers
     /// at most `visit` heads and bodies; returns how many are left of them.
-    fn take_requests(
-        &mut self,
-        key: SessionKey,
-        bytes: &mut [u8],
-        mut visit: u32,
-        at: Moment,
-    ) -> u32 {
+    fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.sockets.http(key) else {
             return visit;
         };
         if http.queued {
             http.buffer.extend_from_slice(bytes); // behind what waits already
         } else if http.buffer.is_empty() {
-            let used = self.requests(key, bytes, &mut visit, at);
+            let used = self.requests(key, bytes, &mut visit);
             let rest = bytes.get(used..).unwrap_or_default();
             self.sockets.keep_rest(key, rest);
-            self.sockets.await_rest(key, at);
+            self.sockets.await_rest(key, self.cx.at);
         } else {
             let mut buffer = std::mem::take(&mut http.buffer);
             buffer.extend_from_slice(bytes);
-            let used = self.requests(key, &mut buffer, &mut visit, at);
+            let used = self.requests(key, &mut buffer, &mut visit);
             buffer.drain(..used.min(buffer.len()));
             if let Some(http) = self.sockets.http(key)
                 && !buffer.is_empty()
             {
                 http.buffer = buffer;
             }
-            self.sockets.await_rest(key, at);
+            self.sockets.await_rest(key, self.cx.at);
         }
-        let (sockets, _, books, _, todo) = self.parts();
-        sockets.charge_received(books, todo, key, at);
+        let Self { sockets, cx, .. } = self;
+        sockets.charge_received(cx, key);
         visit
     }
 
     /// Goes through whole requests; returns how many bytes are done with. A request behind a call waits for its
     /// answer, which is taken at the end of the input.
-    fn requests(
-        &mut self,
-        key: SessionKey,
-        bytes: &mut [u8],
-        visit: &mut u32,
-        at: Moment,
-    ) -> usize {
+    fn requests(&mut self, key: SessionKey, bytes: &mut [u8], visit: &mut u32) -> usize {
         let mut used = 0;
         loop {
             let rest = bytes.get_mut(used..).unwrap_or_default();
-            match self.request(key, rest, visit, at) {
+            match self.request(key, rest, visit) {
                 Step::Wait => return used,
                 Step::Used(more) => used += more,
                 Step::Frames(head) => {
-                    self.settle(at);
+                    self.settle();
                     let frames = rest.get_mut(head..).unwrap_or_default();
                     if !frames.is_empty() {
-                        self.receive_frames(key, frames, at);
+                        self.receive_frames(key, frames);
                     }
                     return bytes.len();
                 }
                 Step::Over => return bytes.len(),
             }
-            self.settle(at);
+            self.settle();
         }
     }
 
     /// Handles the next head or body, if it is whole and its turn has come.
-    fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32, at: Moment) -> Step {
+    fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
         let waits = *visit == 0 || self.sockets.turn_is_over(self.work_done());
         let part = self.sockets.next_part(key, rest, waits);
         if let Part::Head(_) | Part::Body(_) = part {
             *visit -= 1;
             self.sockets.count_request();
         }
-        let (sockets, _, books, gate, todo) = self.parts();
+        let (sockets, _, cx, gate) = self.parts();
         match part {
             Part::None(step) => step,
             Part::Head(end) => {
                 let (head, after) = rest.split_at(end);
-                match requests::take_head(sockets, books, key, head, after, at) {
+                match requests::take_head(sockets, cx, key, head, after) {
                     HeadStep::Done(step) => step,
                     HeadStep::Call(request) => {
-                        requests::begin_call(sockets, books, gate, key, &request, at)
+                        requests::begin_call(sockets, cx, gate, key, &request)
                     }
                     HeadStep::Provider(request, shown) => {
-                        requests::answer_provider(sockets, books, gate, (key, &shown), &request, at)
+                        requests::answer_provider(sockets, cx, gate, (key, &shown), &request)
                     }
                     HeadStep::Stranger(request) => {
-                        requests::refuse_stranger(sockets, books, gate, key, &request, at)
+                        requests::refuse_stranger(sockets, cx, gate, key, &request)
                     }
                     HeadStep::Upgrade(_) if sockets.http(key).is_some_and(|http| http.ended) => {
                         // It waited for its turn, and its peer has gone meanwhile: it would wait in vain.
-                        sockets.finish(books, todo, key, at);
+                        sockets.finish(cx, key);
                         Step::Over
                     }
                     HeadStep::Upgrade(request) => {
@@ -237,12 +213,12 @@ impl Shard {
                             purpose: requests::upgrade_of(&request.head),
                             body: None,
                         };
-                        observations::on_signed(sockets, books, key, &signed, at);
-                        let taken = requests::take_upgrade(sockets, books, gate, key, &request, at);
+                        observations::on_signed(sockets, cx, key, &signed);
+                        let taken = requests::take_upgrade(sockets, cx, gate, key, &request);
                         if let (Some(device), None) = (&taken, request.asked) {
-                            wake::begin(self.road_parts(), key, device, at);
+                            wake::begin(self, key, device);
                             Step::Used(end)
-                        } else if taken.is_some_and(|client| self.admit(key, client, at)) {
+                        } else if taken.is_some_and(|client| self.admit(key, client)) {
                             Step::Frames(end)
                         } else {
                             Step::Over
@@ -254,22 +230,22 @@ impl Shard {
                 sockets.note_method(key, rest);
                 let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
                 let rejected = Rejected::last(purpose, &evidence);
-                requests::refuse_step(sockets, books, key, error.into(), rejected, at)
+                requests::refuse_step(sockets, cx, key, error.into(), rejected)
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
-                self.request_body(key, body, at);
+                self.request_body(key, body);
                 Step::Used(bytes)
             }
         }
     }
 
     /// Handles a whole body.
-    fn request_body(&mut self, key: SessionKey, body: &mut [u8], at: Moment) {
-        let (sockets, directory, books, gate, _) = self.parts();
-        observations::on_body(sockets, books, gate, key, body, at);
-        match requests::take_body(sockets, books, gate, key, body, at) {
-            Some(SignedBody::Call(call)) => self.begin_call(key, call, at),
+    fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
+        let (sockets, directory, cx, gate) = self.parts();
+        observations::on_body(sockets, cx, gate, key, body);
+        match requests::take_body(sockets, cx, gate, key, body) {
+            Some(SignedBody::Call(call)) => self.begin_call(key, call),
             Some(SignedBody::Form(caller, close)) => {
                 let signed = SignedForm {
                     key,
@@ -278,7 +254,7 @@ impl Shard {
                     close,
                     rate: directory.federation_rate(),
                 };
-                answer_sts(sockets, books, gate, &signed, at);
+                answer_sts(sockets, cx, gate, &signed);
             }
             Some(SignedBody::SignIn(close)) => {
                 let rate = directory.federation_rate();
@@ -288,7 +264,7 @@ impl Shard {
                     close,
                     rate,
                 };
-                answer_sign_in(sockets, books, gate, &form, at);
+                answer_sign_in(sockets, cx, gate, &form);
             }
             None => {}
         }
@@ -296,17 +272,17 @@ impl Shard {
 
     /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False
     /// when there is none.
-    pub(crate) fn receive_answered(&mut self, at: Moment) -> bool {
+    pub(crate) fn receive_answered(&mut self) -> bool {
         let Some(session) = self.sockets.next_going_on() else {
             return false;
         };
-        self.receive_requests(session, &mut [], at);
+        self.receive_requests(session, &mut []);
         true
     }
 
     /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at
     /// an unfinished one is work too.
-    fn answer_waiting(&mut self, at: Moment) {
+    fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
         self.sockets.begin_tick(done);
@@ -321,9 +297,9 @@ impl Shard {
                 continue; // gone meanwhile
             }
             let allowed = REQUESTS_PER_VISIT.min(left);
-            let rest = self.take_requests(key, &mut [], allowed, at);
+            let rest = self.take_requests(key, &mut [], allowed);
             left -= (allowed - rest).max(1);
-            self.settle(at);
+            self.settle();
             // Also without an answer: the edge asks whether to read on.
             self.sockets.output(Output::Send(key));
         }
@@ -333,24 +309,24 @@ impl Shard {
 // A letter of another shard, or of the side thread: what it changes, and what it leaves.
 
 impl Shard {
-    pub(crate) fn take_in(&mut self, letter: Letter, at: Moment) {
-        let (sockets, directory, books, gate, todo) = self.parts();
+    pub(crate) fn take_in(&mut self, letter: Letter) {
+        let (sockets, directory, cx, gate) = self.parts();
         match letter {
-            Letter::Query(caller, query) => todo.push(Todo::Query(caller, query)),
+            Letter::Query(caller, query) => cx.todo.push(Todo::Query(caller, query)),
             Letter::Answer(from, caller, answer) => {
                 sockets.heard_from(from, caller);
-                todo.push(Todo::Answer(caller, answer));
+                cx.todo.push(Todo::Answer(caller, answer));
             }
             Letter::CallTaken(from, caller) => {
                 sockets.heard_from(from, caller);
                 sockets.offer_taken(from, caller);
             }
             Letter::CallAnswer(from, caller, answer) => {
-                sockets.offer_answered(todo, from, caller, answer);
+                sockets.offer_answered(cx, from, caller, answer);
             }
-            Letter::CallWithdrawn(caller) => directory.withdraw_offer(books, todo, caller),
+            Letter::CallWithdrawn(caller) => directory.withdraw_offer(cx, caller),
             Letter::CallOver(caller) => directory.free_call_place(caller),
-            Letter::Committed(key, result) => directory.committed(books, todo, key, result, at),
+            Letter::Committed(key, result) => directory.committed(cx, key, result),
             Letter::Slots => {
                 if let Some(slots) = directory.slots_mut() {
                     slots.orders_came();
@@ -358,9 +334,9 @@ impl Shard {
             }
             Letter::Credentials(credentials) => {
                 let asks_again = sockets.settings().auth_recheck;
-                if gate.replace_credentials(credentials, asks_again, at.now) {
+                if gate.replace_credentials(credentials, asks_again, cx.at.now) {
                     directory.forget_account_rates();
-                    wake::rules_changed(sockets, directory.polls().sessions(), at);
+                    wake::rules_changed(sockets, directory.polls().sessions(), cx.at);
                 }
             }
             Letter::Keyring(keyring) => gate.replace_keyring(keyring),
@@ -368,9 +344,7 @@ impl Shard {
                 sockets.adopt(Arc::clone(&settings));
                 directory.adopt(settings);
             }
-            Letter::Drain(within_ms) => {
-                disconnect::begin_drain(sockets, books, todo, within_ms, at)
-            }
+            Letter::Drain(within_ms) => disconnect::begin_drain(sockets, cx, within_ms),
         }
     }
 }
@@ -380,33 +354,26 @@ impl Shard {
 
 impl Shard {
     /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
-    pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission, at: Moment) -> bool {
+    pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
         self.directory.complete(&mut admission);
-        let (sockets, books) = (&mut self.sockets, &mut self.books);
-        let Some(holder) = admission::holder_of(sockets, books, key, &admission, at) else {
+        let Self { sockets, cx, .. } = self;
+        let Some(holder) = admission::holder_of(sockets, cx, key, &admission) else {
             return false;
         };
         let admitted = (&admission, holder);
-        if !self.double.admission(self.road_parts(), key, admitted, at) {
+        if !self.double.admission(self, key, admitted) {
             return false;
         }
-        let (sockets, directory, books, gate, todo) = self.parts();
-        if recheck::hold(
-            sockets,
-            directory,
-            books,
-            gate,
-            (key, &admission.caller),
-            at,
-        ) {
-            todo.push(Todo::AskAgain(key));
+        let (sockets, directory, cx, gate) = self.parts();
+        if recheck::hold(sockets, directory, cx, gate, (key, &admission.caller)) {
+            cx.todo.push(Todo::AskAgain(key));
         }
         true
     }
 
     /// Begins a call whose signature was checked, unless another node has its channel.
-    pub(crate) fn begin_call(&mut self, key: SessionKey, signed: SignedCall, at: Moment) {
-        let (sockets, directory, books, ..) = self.parts();
+    pub(crate) fn begin_call(&mut self, key: SessionKey, signed: SignedCall) {
+        let (sockets, directory, cx, ..) = self.parts();
         let SignedCall {
             mut asked,
             call,
@@ -420,41 +387,30 @@ impl Shard {
                 identity,
                 whole,
             };
-            if !onward::call_is_here(sockets, books, key, named, at) {
+            if !onward::call_is_here(sockets, cx, key, named) {
                 return;
             }
         }
         asked.channel = call.channel_name().map(Into::into);
         let begun = BegunCall { key, asked, call };
-        self.double.call(self.road_parts(), begun, at);
+        self.double.call(self, begun);
     }
 
     /// Does what a step left, and what that leaves.
     #[inline]
-    pub(crate) fn settle(&mut self, at: Moment) {
-        if !self.todo.is_empty() {
-            self.settle_all(at);
+    pub(crate) fn settle(&mut self) {
+        if !self.cx.todo.is_empty() {
+            self.settle_all();
         }
     }
 
-    fn settle_all(&mut self, at: Moment) {
-        while let Some(left) = self.todo.pop() {
-            let others = self.todo.len();
-            if let Some(left) = self.double.delivery(self.road_parts(), left, at) {
-                self.act(left, at);
+    fn settle_all(&mut self) {
+        while let Some(left) = self.cx.todo.pop() {
+            let others = self.cx.todo.len();
+            if let Some(left) = self.double.delivery(self, left) {
+                self.act(left);
             }
-            self.todo.newest_first(others);
-        }
-    }
-
-    /// The parts for a step through the double.
-    pub(crate) fn road_parts(&mut self) -> Parts<'_> {
-        let (sockets, directory, books, _, todo) = self.parts();
-        Parts {
-            sockets,
-            directory,
-            books,
-            todo,
+            self.cx.todo.newest_first(others);
         }
     }
 }
@@ -467,59 +423,59 @@ const DUE_PER_TICK: usize = 512;
 
 impl Shard {
     #[inline]
-    pub(crate) fn look_at_drain(&mut self, at: Moment) {
+    pub(crate) fn look_at_drain(&mut self) {
         if !self.sockets.drains() {
             return;
         }
         let waits = self.directory.has_changes() || !self.directory.polls().is_empty();
-        let quiet = self.books.is_quiet() && !waits;
-        self.sockets.look_at_drain(quiet, at.now);
+        let quiet = self.cx.telemetry.is_quiet() && !waits;
+        self.sockets.look_at_drain(quiet, self.cx.at.now);
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self, at: Moment) {
+    pub(crate) fn tick(&mut self) {
         for _ in 0..DUE_PER_TICK {
-            let (sockets, directory, books, _, todo) = self.parts();
-            match sockets.next_due(at.now) {
-                Some(Owner::Session(key)) => disconnect::session_due(sockets, books, todo, key, at),
+            let (sockets, directory, cx, ..) = self.parts();
+            match sockets.next_due(cx.at.now) {
+                Some(Owner::Session(key)) => disconnect::session_due(sockets, cx, key),
                 Some(Owner::Channel(key)) => {
                     let caller_of = |session| sockets.session(session)?.open()?.caller;
-                    directory.drop_closed(books, key, caller_of, at);
-                    directory.channel_due(books, todo, key, at);
+                    directory.drop_closed(cx, key, caller_of);
+                    directory.channel_due(cx, key);
                 }
                 None => break,
             }
-            self.settle(at);
+            self.settle();
         }
-        self.ask_due(at);
-        self.close_on(at);
-        let (sockets, directory, books, ..) = self.parts();
-        for (state, viewers) in directory.states_for_viewers(at) {
+        self.ask_due();
+        self.close_on();
+        let (sockets, directory, cx, ..) = self.parts();
+        for (state, viewers) in directory.states_for_viewers(cx.at) {
             for viewer in viewers {
-                sockets.tell_viewer(books, viewer, state);
+                sockets.tell_viewer(cx, viewer, state);
             }
         }
-        let (sockets, directory, books, gate, _) = self.parts();
-        recheck::step(sockets, directory, books, gate, at);
+        let (sockets, directory, cx, gate) = self.parts();
+        recheck::step(sockets, directory, cx, gate);
         directory.rewatch_step();
-        self.double_due(at);
-        while self.directory.work_on_page(&mut self.todo, at) {
-            self.settle(at);
+        self.double_due();
+        while self.directory.work_on_page(&mut self.cx) {
+            self.settle();
         }
-        self.todo.push(Todo::BeginLists);
-        self.settle(at);
-        self.work_on_slots(at);
-        let (sockets, _, books, _, todo) = self.parts();
-        books.diary().window_over(at.now);
-        sockets.end_leads(at.now);
-        sockets.step_drain(books, todo, at);
-        self.settle(at);
-        self.answer_waiting(at);
+        self.cx.todo.push(Todo::BeginLists);
+        self.settle();
+        self.work_on_slots();
+        let Self { sockets, cx, .. } = self;
+        cx.telemetry.journal().window_over(cx.at.now);
+        sockets.end_leads(cx.at.now);
+        sockets.step_drain(cx);
+        self.settle();
+        self.answer_waiting();
     }
 
     /// Carries out what is due about slots: some orders and answers of all nodes, connections of a node that is alone,
     /// messages to be packed.
-    fn work_on_slots(&mut self, at: Moment) {
+    fn work_on_slots(&mut self) {
         if self.directory.slots().is_none() {
             return;
         }
@@ -530,48 +486,48 @@ impl Shard {
                 break;
             }
             if let Some((caller, answer)) = answer {
-                self.todo.answer(caller, *answer);
-                self.settle(at);
+                self.cx.todo.answer(caller, *answer);
+                self.settle();
             }
             if let Some(order) = order {
-                let (_, directory, books, _, todo) = self.parts();
-                directory.obey(books, todo, order, at);
-                self.settle(at);
+                let Self { directory, cx, .. } = self;
+                directory.obey(cx, order);
+                self.settle();
             }
         }
-        let (sockets, directory, books, _, todo) = self.parts();
+        let (sockets, directory, cx, ..) = self.parts();
         let all = sockets.places();
-        let places = |slots: &mut Slots| slots.places_to_close(all, at.now);
+        let places = |slots: &mut Slots| slots.places_to_close(all, cx.at.now);
         for number in directory.slots_mut().map(places).unwrap_or_default() {
             if let Some(key) = sockets.session_at(number) {
-                sockets.close(books, todo, key, EndReason::Drain, at);
+                sockets.close(cx, key, EndReason::Drain);
             }
         }
-        self.settle(at);
+        self.settle();
         let packing = self.directory.slots_mut().map(Slots::take_packing);
         for packing in packing.unwrap_or_default() {
-            self.directory.look_at_packing(&mut self.todo, packing, at);
-            self.settle(at);
+            self.directory.look_at_packing(&mut self.cx, packing);
+            self.settle();
         }
     }
 
     /// Goes on closing connections that were too many for the turn before.
-    fn close_on(&mut self, at: Moment) {
-        self.sockets.begin_closing(at);
-        while let Some((session, reason)) = self.sockets.next_to_close(at) {
-            let (sockets, _, books, _, todo) = self.parts();
-            sockets.close(books, todo, session, reason, at);
-            self.settle(at);
+    fn close_on(&mut self) {
+        self.sockets.begin_closing(self.cx.at);
+        while let Some((session, reason)) = self.sockets.next_to_close(self.cx.at) {
+            let Self { sockets, cx, .. } = self;
+            sockets.close(cx, session, reason);
+            self.settle();
         }
     }
 
     /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.
-    pub(crate) fn begin_list(&mut self, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
-        if directory.page_turn().has_room_for_more(at) {
-            sockets.hold(books, todo, at);
-            if channel_pages::begin_list(sockets, directory, todo, at) {
-                todo.push(Todo::BeginLists);
+    pub(crate) fn begin_list(&mut self) {
+        let (sockets, directory, cx, ..) = self.parts();
+        if directory.page_turn().has_room_for_more(cx.at) {
+            sockets.hold(cx);
+            if channel_pages::begin_list(sockets, directory, cx) {
+                cx.todo.push(Todo::BeginLists);
             }
         }
     }
@@ -581,18 +537,12 @@ impl Shard {
 
 impl Shard {
     /// Goes on with what faults held back until now, a bounded number.
-    fn double_due(&mut self, at: Moment) {
+    fn double_due(&mut self) {
         for _ in 0..FAULTS_DUE_PER_TICK {
-            let (sockets, directory, books, _, todo) = self.parts();
-            match sockets.take_held(at) {
+            let (sockets, _, cx, ..) = self.parts();
+            match sockets.take_held(cx.at) {
                 Some(Later::Message(message)) => {
-                    let parts = Parts {
-                        sockets,
-                        directory,
-                        books,
-                        todo,
-                    };
-                    message_faults::release(parts, message, at);
+                    message_faults::release(self, message);
                 }
                 Some(Later::Close {
                     session,
@@ -600,12 +550,12 @@ impl Shard {
                     reason,
                 }) => {
                     let ending = (EndReason::Operator, code, &*reason);
-                    sockets.close_with(books, todo, session, ending, at);
+                    sockets.close_with(cx, session, ending);
                 }
                 None => break,
             }
-            self.settle(at);
+            self.settle();
         }
-        self.sockets.unmute_due(at);
+        self.sockets.unmute_due(self.cx.at);
     }
 }

@@ -12,13 +12,14 @@ use crate::id::{Identity, NodeId, SessionKey};
 use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, OnwardCount, Ownerless};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, NO_PLACE, NO_ROOM, Rejected, nobody, shutting_down};
 use crate::shard::shares::{Holder, Member, Standing};
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::Evidence;
 use crate::shard::{Directory, Sockets};
 use crate::shard::{Fault, Parcel, ParcelLoad};
-use crate::shard::{calls::wake, connect::upgrades, todo::TodoList};
-use crate::time::{Moment, Now};
+use crate::shard::{calls::wake, connect::upgrades};
+use crate::time::Now;
 use crate::{auth::Caller, check::Check, placement::Home};
 use codec::control::{Call, ErrorKind, Operation};
 use codec::http::{HeadScanner, ends_connection};
@@ -58,10 +59,9 @@ pub(crate) struct NamedCall<'a> {
 /// Whether a call is answered by this node; if not, it is passed on or refused.
 pub(crate) fn call_is_here(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     named: NamedCall<'_>,
-    at: Moment,
 ) -> bool {
     let NamedCall {
         caller,
@@ -80,11 +80,11 @@ pub(crate) fn call_is_here(
             };
             let purpose = Purpose::Api(call.operation());
             let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(sockets, books, key, &fault, rejected, at);
+            responses::respond_error(sockets, cx, key, &fault, rejected);
         }
         return is_here;
     };
-    let home = sockets.placement().home(&identity, at.now);
+    let home = sockets.placement().home(&identity, cx.at.now);
     if matches!(home, Home::Here(_)) {
         return true;
     }
@@ -99,7 +99,7 @@ pub(crate) fn call_is_here(
         bytes: whole,
         counted: sockets.count_onward(),
     };
-    pass_on(sockets, books, key, home, onward, at);
+    pass_on(sockets, cx, key, home, onward);
     false
 }
 
@@ -107,23 +107,22 @@ pub(crate) fn call_is_here(
 /// so does one of another node that knows another owner: one of the two is behind. Else it is refused.
 pub(crate) fn pass_on(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     home: Home,
     onward: Onward,
-    at: Moment,
 ) {
     match home {
         Home::There(node) if !sockets.is_inner(key) => {
-            announce(sockets, books, key, node, onward, at);
+            announce(sockets, cx, key, node, onward);
         }
         Home::There(_) if is_of_next_owner(sockets, home, &onward) => {
-            sockets.close_when_sent(key, at);
+            sockets.close_when_sent(key, cx.at);
             sockets.charge(key);
         }
         Home::There(_) | Home::Nobody | Home::Here(_) => {
             let fault = without_owner(home);
-            wait_for_owner(sockets, books, key, (onward, None), &fault, at);
+            wait_for_owner(sockets, cx, key, (onward, None), &fault);
         }
     }
 }
@@ -155,22 +154,21 @@ fn without_owner(home: Home) -> Fault {
 /// when too many wait, it is refused: with `fault`. So is each while the process is about to end.
 fn wait_for_owner(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     (mut onward, failed): (Onward, Option<(NodeId, Now)>),
     fault: &Fault,
-    at: Moment,
 ) {
     if sockets.drains() {
-        return refuse(sockets, books, key, &onward, &shutting_down(), at);
+        return refuse(sockets, cx, key, &onward, &shutting_down());
     }
     let until = *onward
         .until
-        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
-    if !sockets.owners_change() || at.now >= until || !sockets.may_wait(key) {
-        return refuse(sockets, books, key, &onward, fault, at);
+        .get_or_insert_with(|| cx.at.now.after(OWNER_WAIT_MS));
+    if !sockets.owners_change() || cx.at.now >= until || !sockets.may_wait(key) {
+        return refuse(sockets, cx, key, &onward, fault);
     }
-    let next = at.now.after(OWNER_LOOK_MS);
+    let next = cx.at.now.after(OWNER_LOOK_MS);
     let Some(http) = sockets.http(key) else {
         return;
     };
@@ -181,7 +179,7 @@ fn wait_for_owner(
 }
 
 /// Looks for the owner that a request waits for.
-pub(crate) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
+pub(crate) fn look_again(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.ends_waiting(key);
     let is_inner = sockets.is_inner(key);
     let Some(http) = sockets.http(key) else {
@@ -193,22 +191,22 @@ pub(crate) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionK
     };
     let Ownerless { onward, failed } = *ownerless;
     let placement = sockets.placement();
-    let home = placement.home(&onward.identity, at.now);
+    let home = placement.home(&onward.identity, cx.at.now);
     let failed = failed.filter(|(node, _)| home == Home::There(*node));
     let fault = match home {
         Home::Here(_) => return ask_again(sockets, key, onward.bytes),
         Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
-        Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| at.now >= again) => {
-            return announce(sockets, books, key, node, onward, at);
+        Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| cx.at.now >= again) => {
+            return announce(sockets, cx, key, node, onward);
         }
         Home::There(_) if is_inner && is_of_next_owner(sockets, home, &onward) => {
-            sockets.close_when_sent(key, at);
+            sockets.close_when_sent(key, cx.at);
             return sockets.charge(key);
         }
         Home::There(_) if failed.is_some() => unreachable_owner(),
         Home::There(_) | Home::Nobody => without_owner(home),
     };
-    wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
+    wait_for_owner(sockets, cx, key, (onward, failed), &fault);
     sockets.charge(key);
 }
 
@@ -227,21 +225,20 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
 /// which nobody would make room is refused before that.
 fn announce(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     node: NodeId,
     mut onward: Onward,
-    at: Moment,
 ) {
     let holder = sockets.holder(&onward);
     if !sockets.may_enter(holder) {
         let fault = unavailable(Check::ConnectionsFull, NO_PLACE);
-        return refuse(sockets, books, key, &onward, &fault, at);
+        return refuse(sockets, cx, key, &onward, &fault);
     }
-    let deadline = at.now.after(sockets.settings().timeouts.head_ms);
+    let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
     onward
         .until
-        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
+        .get_or_insert_with(|| cx.at.now.after(OWNER_WAIT_MS));
     let Some(http) = sockets.http(key) else {
         return;
     };
@@ -291,10 +288,9 @@ pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHo
 /// is about to end.
 pub(crate) fn enters(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     (parcel, (place, node)): (&Parcel, (u32, NodeId)),
-    at: Moment,
 ) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {
         return true; // a page of the admin listener, which has places of its own
@@ -303,7 +299,7 @@ pub(crate) fn enters(
         return false;
     }
     let holder = sockets.holder(onward);
-    let enters = sockets.make_room(books, todo, holder, at);
+    let enters = sockets.make_room(cx, holder);
     if enters {
         let standing = match onward.purpose {
             Purpose::Upgrade(UpgradeRole::Master) => Standing::Master,
@@ -322,7 +318,7 @@ pub(crate) fn enters(
                 node,
                 is_master,
             };
-            sockets.leads_to(place, lead, at.now);
+            sockets.leads_to(place, lead, cx.at.now);
         }
     }
     enters
@@ -331,19 +327,18 @@ pub(crate) fn enters(
 /// The other node has answered a call: its client gets that, and what it sent behind the call has its turn.
 pub(crate) fn answered(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     parcel: Parcel,
     (answer, rest): (&[u8], Vec<u8>),
-    at: Moment,
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
     let close = ends_connection(answer) || sockets.drains();
-    sockets.push_control(books, key, |out| out.extend_from_slice(answer));
-    sockets.next_request(key, close, at);
+    sockets.push_control(cx, key, |out| out.extend_from_slice(answer));
+    sockets.next_request(key, close, cx.at);
     if !close && !rest.is_empty() {
         ask_again(sockets, key, rest);
     }
-    sockets.await_rest(key, at);
+    sockets.await_rest(key, cx.at);
     key
 }
 
@@ -351,28 +346,27 @@ pub(crate) fn answered(
 /// request, or nothing that may not be repeated, which is `unsent`; else it gets 503.
 pub(crate) fn bounce(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     parcel: Parcel,
     (node, why): (NodeId, PassFailure),
     unsent: Vec<u8>,
-    at: Moment,
 ) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
     let ParcelLoad::Onward(mut onward) = parcel.load else {
         unreachable!("only what was to be passed on comes back from there")
     };
     if sockets.drains() {
         if onward.purpose == Purpose::Wake {
-            wake::answer_nothing(sockets, books, key, true, at);
+            wake::answer_nothing(sockets, cx, key, true);
         } else {
-            refuse(sockets, books, key, &onward, &shutting_down(), at);
+            refuse(sockets, cx, key, &onward, &shutting_down());
         }
         return key;
     }
     match why {
         PassFailure::NoRoom => {
             let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
-            refuse(sockets, books, key, &onward, &fault, at);
+            refuse(sockets, cx, key, &onward, &fault);
         }
         PassFailure::Connect
         | PassFailure::Timeout
@@ -381,19 +375,21 @@ pub(crate) fn bounce(
         | PassFailure::Drain
         | PassFailure::Moved => {
             // One that lost the channel closed the connection so that the next owner is asked.
-            if sockets.placement().home(&onward.identity, at.now) == Home::There(node) {
+            if sockets.placement().home(&onward.identity, cx.at.now) == Home::There(node) {
                 let map = sockets.placement().cluster();
                 let name = map.map_or("", |map| map.name(node));
-                books.diary().node_trouble(at.now, name, why.into());
+                cx.telemetry
+                    .journal()
+                    .node_trouble(cx.at.now, name, why.into());
             }
             let fault = unreachable_owner();
             if unsent.is_empty() {
-                refuse(sockets, books, key, &onward, &fault, at);
+                refuse(sockets, cx, key, &onward, &fault);
                 return key;
             }
             onward.bytes = unsent;
-            let failed = Some((node, at.now.after(OWNER_RETRY_MS)));
-            wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
+            let failed = Some((node, cx.at.now.after(OWNER_RETRY_MS)));
+            wait_for_owner(sockets, cx, key, (onward, failed), &fault);
         }
     }
     key
@@ -405,11 +401,10 @@ fn unreachable_owner() -> Fault {
 
 fn refuse(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     onward: &Onward,
     fault: &Fault,
-    at: Moment,
 ) {
     let evidence = Evidence {
         channel: (!onward.channel.is_empty()).then_some(&onward.channel),
@@ -419,7 +414,7 @@ fn refuse(
     };
     let purpose = onward.purpose;
     let rejected = Rejected::last(purpose, &evidence);
-    responses::respond_error(sockets, books, key, fault, rejected, at);
+    responses::respond_error(sockets, cx, key, fault, rejected);
 }
 
 fn unavailable(check: Check, message: &'static str) -> Fault {

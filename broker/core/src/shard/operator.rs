@@ -7,13 +7,14 @@ use crate::limits::{
     DISPLACED_MS, DISPLACED_TOLD_MAX, IMPORTED_MAX, INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP,
 };
 use crate::record::{Holding, Record};
+use crate::shard::Context;
 use crate::shard::calls::channel_pages::{PagePart, PageQuestion};
 use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::flight_recorder::Recorder;
-use crate::shard::todo::{Each, TodoList};
+use crate::shard::todo::Each;
 use crate::shard::trace::{self, Forget, TracePlace, TraceStep};
 use crate::shard::usage::UsageTable;
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Wall};
 use crate::{journal::EndReason, placement::Home, presence::Presence, registry::StoreError};
 use crate::{session::Session, shard::operator_requests};
@@ -141,13 +142,8 @@ pub enum Reply {
 }
 
 /// Erases one step of the recorder's notes.
-pub(crate) fn forget(
-    books: &mut Books,
-    meant: &Forget,
-    before: Option<NonZeroU64>,
-    at: Moment,
-) -> Reply {
-    let (erased, next) = trace::forget(books.note(), meant, before, at);
+pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Reply {
+    let (erased, next) = trace::forget(cx.telemetry.note(), meant, before, cx.at);
     Reply::Forgotten(erased, next)
 }
 
@@ -159,23 +155,22 @@ impl Sockets {
     /// Notifies these connections; returns how many.
     pub(crate) fn reconnect_members(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         members: Vec<SessionKey>,
-        at: Moment,
     ) -> Reply {
         let notified = members.into_iter();
-        let notified = notified.filter(|key| self.reconnect(books, *key, at));
+        let notified = notified.filter(|key| self.reconnect(cx, *key));
         Reply::Reconnected(notified.count() as u64, None)
     }
 
     /// Notifies connections from this place of the table on, as many as a step may.
-    pub(crate) fn reconnect_some(&mut self, books: &mut Books, from: usize, at: Moment) -> Reply {
+    pub(crate) fn reconnect_some(&mut self, cx: &mut Context, from: usize) -> Reply {
         let slots = self.places();
         let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
         let (mut notified, mut next) = (0, from);
         while next < end && notified < RECONNECTS_PER_STEP {
             let session = self.session_at(next);
-            notified += usize::from(session.is_some_and(|key| self.reconnect(books, key, at)));
+            notified += usize::from(session.is_some_and(|key| self.reconnect(cx, key)));
             next += 1;
         }
         Reply::Reconnected(notified as u64, (next < slots).then_some(next))
@@ -185,24 +180,22 @@ impl Sockets {
     ///
     /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
     /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
-    pub(crate) fn reconnect(&mut self, books: &mut Books, key: SessionKey, at: Moment) -> bool {
-        let has_room = self.has_control_room(books, key);
+    pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
+        let has_room = self.has_control_room(cx, key);
         let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
             return false;
         };
         if web_socket.takes_notices() {
             if has_room {
-                self.push_control(books, key, |out| {
-                    out.extend_from_slice(RECONNECT_ICE_SERVER)
-                });
+                self.push_control(cx, key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
             }
             return has_room;
         }
-        let moment = self.next_recall(at.now);
+        let moment = self.next_recall(cx.at.now);
         if let Some(web_socket) = self.web_socket(key) {
             web_socket.recall(moment);
         }
-        self.arm_open(key, at.now);
+        self.arm_open(key, cx.at.now);
         true
     }
 }
@@ -218,7 +211,7 @@ impl Directory {
 pub(crate) fn disconnect(
     sockets: &Sockets,
     directory: &Directory,
-    todo: &mut TodoList,
+    cx: &mut Context,
     identity: &Identity,
     which: &Connections,
 ) -> Option<u64> {
@@ -236,7 +229,7 @@ pub(crate) fn disconnect(
         })
     });
     let closed = meant.len() as u64;
-    todo.each(Each::close(meant, EndReason::Operator));
+    cx.todo.each(Each::close(meant, EndReason::Operator));
     Some(closed)
 }
 
@@ -627,15 +620,14 @@ pub(crate) fn begin_import(
 /// Gives free the names that were kept.
 pub(crate) fn withdraw_import(
     directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     records: &Arc<[Record]>,
-    at: Moment,
 ) -> Reply {
     for record in records.iter().take(IMPORTED_MAX) {
         let key = directory.key_of(&Identity::of(&record.arn));
         if let Some(key) = key.filter(|key| directory.is_name_kept(*key)) {
-            directory.committed(books, todo, key, Err(StoreError::Busy), at);
+            directory.committed(cx, key, Err(StoreError::Busy));
         }
     }
     Reply::Done

@@ -8,6 +8,7 @@ use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Settings;
+use crate::shard::Context;
 use crate::shard::dev::state::Parity;
 use crate::shard::dev::{Reset, ResetStep, connection_faults};
 use crate::shard::directory::pending::wait_ms;
@@ -15,15 +16,15 @@ use crate::shard::operator::{self, Question, Reply, look_up_connection, read_pre
 use crate::shard::road::in_flight::viewer_of;
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::usage::{Usage, UsageTable};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::{Directory, Sockets};
 use crate::shard::{PageQuestion, Shard};
 use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
 impl Shard {
     /// Answers a question of an operator, or takes one step of what it asks for.
-    pub(crate) fn answer_operator(&mut self, question: Question, at: Moment) -> Reply {
-        let (sockets, directory, books, _, todo) = self.parts();
+    pub(crate) fn answer_operator(&mut self, question: Question) -> Reply {
+        let (sockets, directory, cx, ..) = self.parts();
         match question {
             Question::Page {
                 prefix,
@@ -36,19 +37,21 @@ impl Shard {
                 let after = after.as_ref();
                 let mut reply = directory.inspect_page(&prefix, after, limit, viewer.as_deref());
                 if let (true, Reply::Page(lines, _)) = (presence, &mut reply) {
-                    read_presence(sockets, directory, lines, at);
+                    read_presence(sockets, directory, lines, cx.at);
                 }
                 reply
             }
             Question::Part(question) => {
                 let limit = question.limit.min(LIST_PAGE_MAX);
                 let question = PageQuestion { limit, ..question };
-                Reply::Part(Box::new(directory.part(&question, at.now)))
+                Reply::Part(Box::new(directory.part(&question, cx.at.now)))
             }
             Question::Count(tenant) => Reply::Count(directory.held_by(&tenant)),
             Question::Channel(identity) => {
                 let key = directory.key_of(&identity);
-                Reply::Channel(key.and_then(|key| view(sockets, directory, key, at).map(Box::new)))
+                Reply::Channel(
+                    key.and_then(|key| view(sockets, directory, key, cx.at).map(Box::new)),
+                )
             }
             Question::Trace {
                 identity,
@@ -60,33 +63,35 @@ impl Shard {
                     from,
                     limit,
                 };
-                let step = trace::step(sockets, directory, books.recorder(), &wanted, at);
+                let step = trace::step(sockets, directory, cx.telemetry.recorder(), &wanted, cx.at);
                 Reply::Trace(step.map(Box::new))
             }
             Question::Session(session, before) => {
-                let recorder = books.recorder();
+                let recorder = cx.telemetry.recorder();
                 let step = look_up_connection(sockets, directory, recorder, session, before);
                 Reply::Session(Box::new(step))
             }
             Question::ReconnectIce { channel, from } => match channel {
                 Some(identity) => {
                     let members = directory.members_of(&identity).unwrap_or_default();
-                    sockets.reconnect_members(books, members, at)
+                    sockets.reconnect_members(cx, members)
                 }
-                None => sockets.reconnect_some(books, from, at),
+                None => sockets.reconnect_some(cx, from),
             },
-            Question::Usage(from) => usage(sockets, directory, books, from),
-            Question::Displaced => operator::displaced(sockets, directory, at),
+            Question::Usage(from) => usage(sockets, directory, cx, from),
+            Question::Displaced => operator::displaced(sockets, directory, cx.at),
             Question::Reset(_) | Question::Parity | Question::AddFault(_) => {
-                self.ask_double(question, at)
+                self.ask_double(question)
             }
-            Question::Forget(meant, before) => operator::forget(books, &meant, before, at),
-            Question::Import(records) => operator::begin_import(sockets, directory, &records, at),
+            Question::Forget(meant, before) => operator::forget(cx, &meant, before),
+            Question::Import(records) => {
+                operator::begin_import(sockets, directory, &records, cx.at)
+            }
             Question::ImportWithdrawn(records) => {
-                operator::withdraw_import(directory, books, todo, &records, at)
+                operator::withdraw_import(directory, cx, &records)
             }
             Question::Disconnect { channel, which } => {
-                let closed = operator::disconnect(sockets, directory, todo, &channel, &which);
+                let closed = operator::disconnect(sockets, directory, cx, &channel, &which);
                 Reply::Disconnected(closed)
             }
         }
@@ -98,10 +103,10 @@ impl Shard {
 /// Answers a step of a question for the use of all accounts: the messages of connections from this place of the table
 /// on; the first step has all other figures too. A connection that ends between two steps is missing until the next
 /// question.
-fn usage(sockets: &Sockets, directory: &Directory, books: &Books, from: usize) -> Reply {
+fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) -> Reply {
     let mut table = UsageTable::default();
     if from == 0 {
-        table = books.usage().clone();
+        table = cx.telemetry.usage().clone();
         for (account, connections) in sockets.admitted().accounts() {
             table.of(Some(account)).connections += connections as u64;
         }
@@ -149,17 +154,17 @@ pub(crate) fn usage_gauges(
 
 impl Shard {
     /// Answers a question about the double, or takes one step of what it asks for. Without `--dev` there is nothing.
-    fn ask_double(&mut self, question: Question, at: Moment) -> Reply {
+    fn ask_double(&mut self, question: Question) -> Reply {
         if let Question::Reset(reset) = question {
             return Reply::Reset(if self.sockets.settings().dev {
-                self.reset(reset, at)
+                self.reset(reset)
             } else {
                 ResetStep::default()
             });
         }
         if let Question::AddFault(rule) = question {
-            if self.sockets.add_fault(rule, at) {
-                self.disturb_sessions(at);
+            if self.sockets.add_fault(rule, self.cx.at) {
+                self.disturb_sessions();
             }
             return Reply::Done;
         }
@@ -168,34 +173,34 @@ impl Shard {
     }
 
     /// A fault about sessions acts on those that are open.
-    fn disturb_sessions(&mut self, at: Moment) {
+    fn disturb_sessions(&mut self) {
         for slot in 0..self.sockets.places() {
-            let (sockets, directory, books, _, todo) = self.parts();
+            let (sockets, directory, cx, ..) = self.parts();
             let Some(key) = sockets.session_at(slot) else {
                 continue;
             };
             let channel = sockets.web_socket(key).map(|it| it.channel);
             let channel = channel.and_then(|key| directory.channel(key));
             let name = channel.map(|channel| channel.record.arn.name());
-            connection_faults::on_session(sockets, books, todo, key, name, at);
-            self.settle(at);
+            connection_faults::on_session(sockets, cx, key, name);
+            self.settle();
         }
     }
 
     /// Ends channels that a test has used, a bounded number.
-    fn reset(&mut self, mut reset: Reset, at: Moment) -> ResetStep {
+    fn reset(&mut self, mut reset: Reset) -> ResetStep {
         let mut done = ResetStep::default();
-        let (sockets, directory, _, _, todo) = self.parts();
-        reset.begin(sockets, todo);
+        let (sockets, directory, cx, ..) = self.parts();
+        reset.begin(sockets, cx);
         let channels = reset.channels(directory);
-        self.settle(at);
+        self.settle();
         for identity in channels {
-            let (sockets, directory, _, _, todo) = self.parts();
-            let ended = done.end(sockets, directory, todo, identity);
-            self.settle(at);
-            let (sockets, _, books, ..) = self.parts();
+            let (sockets, directory, cx, ..) = self.parts();
+            let ended = done.end(sockets, directory, cx, identity);
+            self.settle();
+            let Self { sockets, cx, .. } = self;
             if let Some(key) = ended {
-                sockets.withdraw_held(books, key); // behind what its last connections gave back
+                sockets.withdraw_held(cx, key); // behind what its last connections gave back
             }
         }
         done.deleting = reset.deleting(&self.directory);
@@ -208,23 +213,23 @@ impl Shard {
 impl Shard {
     /// Tells those who watch what has changed.
     #[inline]
-    pub(crate) fn tell_presence(&mut self, at: Moment) {
-        if self.directory.news().is_due(at.now) {
-            self.tell_changed(at);
+    pub(crate) fn tell_presence(&mut self) {
+        if self.directory.news().is_due(self.cx.at.now) {
+            self.tell_changed();
         }
     }
 
     #[cold]
-    fn tell_changed(&mut self, at: Moment) {
+    fn tell_changed(&mut self) {
         let mut news = std::mem::take(self.directory.news_mut());
         let is_read = news.is_watched(0);
         let (sockets, directory) = (&self.sockets, &self.directory);
-        news.tell(at, |key, (cause, reason), sequence| {
+        news.tell(self.cx.at, |key, (cause, reason), sequence| {
             let channel = directory.channel(key)?;
             if channel.hooks == 0 && !is_read {
                 return None;
             }
-            let presence = presence(sockets, directory, channel, (cause, at))?;
+            let presence = presence(sockets, directory, channel, (cause, self.cx.at))?;
             Some(Box::new(Presence {
                 reason,
                 sequence,

@@ -4,9 +4,10 @@
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
 use crate::session::web_socket::{Held, Refused, WebSocket};
+use crate::shard::Context;
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::gate::{Gate, Stage};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
 use crate::work_units;
 use crate::{id::SessionKey, journal::Forbidden, machine::Peer, record::Record, session::Session};
@@ -17,17 +18,16 @@ use codec::policy::KeyName;
 pub(crate) fn hold(
     sockets: &mut Sockets,
     directory: &Directory,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     (key, caller): (SessionKey, &Caller),
-    at: Moment,
 ) -> bool {
     if !sockets.settings().auth_recheck {
         return false;
     }
-    let is_recent = gate.walk().is_some_and(|walk| walk.is_recent(at.now));
+    let is_recent = gate.walk().is_some_and(|walk| walk.is_recent(cx.at.now));
     let held = caller.held();
-    let (Some(held), Some(in_force)) = (held, gate.in_force(at)) else {
+    let (Some(held), Some(in_force)) = (held, gate.in_force(cx.at)) else {
         return false;
     };
     let held = if is_recent {
@@ -38,19 +38,18 @@ pub(crate) fn hold(
     if let Some(web_socket) = sockets.web_socket(key) {
         web_socket.held = Held::Caller(held);
     }
-    is_recent && refuses(sockets, directory, books, (gate, key), at)
+    is_recent && refuses(sockets, directory, cx, (gate, key))
 }
 
 /// Asks whether an open connection may still be open. If not, it keeps why, and is to be closed.
 pub(crate) fn refuses(
     sockets: &mut Sockets,
     directory: &Directory,
-    books: &mut Books,
+    cx: &mut Context,
     (gate, key): (&mut Gate, SessionKey),
-    at: Moment,
 ) -> bool {
     let session = sockets.session(key);
-    let answer = session.and_then(|session| ask(session, directory, books, gate, at));
+    let answer = session.and_then(|session| ask(session, directory, cx, gate));
     let Some(answer) = answer else {
         return false;
     };
@@ -70,7 +69,7 @@ pub(crate) fn refuses(
         if let Some(web_socket) = sockets.web_socket(key) {
             web_socket.may_stay(ends);
         }
-        sockets.arm_open(key, at.now);
+        sockets.arm_open(key, cx.at.now);
     }
     false
 }
@@ -80,9 +79,8 @@ pub(crate) fn refuses(
 fn ask(
     session: &Session,
     directory: &Directory,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
-    at: Moment,
 ) -> Option<Result<HeldCaller, Refused>> {
     let web_socket = session.open()?;
     let asked = Asked {
@@ -92,7 +90,7 @@ fn ask(
         peer: session.peer(),
     };
     let record = &directory.channel(web_socket.channel)?.record;
-    judge(&asked, record, books, gate, at)
+    judge(&asked, record, cx, gate)
 }
 
 /// The caller of a request that was allowed and is not over.
@@ -110,15 +108,14 @@ pub(crate) struct Asked<'a> {
 pub(crate) fn judge(
     asked: &Asked<'_>,
     record: &Record,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
-    at: Moment,
 ) -> Option<Result<HeldCaller, Refused>> {
-    let (peer, mut in_force) = (asked.peer, gate.in_force(at)?);
+    let (peer, mut in_force) = (asked.peer, gate.in_force(cx.at)?);
     let origin = Origin {
         address: peer.remote.ip().to_canonical(),
         tls: peer.tls,
-        asked_s: at.wall.0.saturating_sub(at.now.since(asked.since)) / 1000,
+        asked_s: cx.at.wall.0.saturating_sub(cx.at.now.since(asked.since)) / 1000,
         headers: None,
     };
     let caller = match asked.held.again(&mut in_force, origin) {
@@ -132,7 +129,7 @@ pub(crate) fn judge(
         ..PolicyQuestion::new(action_of(client_id), record.arn.as_str())
     };
     let ruling = caller.decide(&question);
-    books.count_policy_steps(ruling.steps);
+    cx.telemetry.count_policy_steps(ruling.steps);
     if ruling.denied.is_some() {
         return Some(Err(Refused(caller.ground_of(&ruling).unwrap_or_default())));
     }
@@ -158,18 +155,17 @@ pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: 
 pub(crate) fn step(
     sockets: &mut Sockets,
     directory: &Directory,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
-    at: Moment,
 ) {
-    let due = gate.next_walk().filter(|due| *due <= at.now);
+    let due = gate.next_walk().filter(|due| *due <= cx.at.now);
     let stage = gate.walk().filter(|_| due.is_some());
     match stage.map(|walk| walk.stage) {
         Some(Stage::Counting(from, sum)) => {
-            count(sockets, directory, books, (gate, from, sum), at);
+            count(sockets, directory, cx, (gate, from, sum));
         }
-        Some(Stage::Summing(_, is_known)) => add_up(sockets, gate, is_known, at),
-        Some(Stage::Marking(from, by)) => mark(sockets, gate, (from, by), at),
+        Some(Stage::Summing(_, is_known)) => add_up(sockets, gate, is_known, cx.at),
+        Some(Stage::Marking(from, by)) => mark(sockets, gate, (from, by), cx.at),
         Some(Stage::Over) | None => {}
     }
 }
@@ -179,15 +175,14 @@ pub(crate) fn step(
 fn count(
     sockets: &mut Sockets,
     directory: &Directory,
-    books: &mut Books,
+    cx: &mut Context,
     (gate, from, mut sum): (&mut Gate, usize, RecheckSum),
-    at: Moment,
 ) {
-    let (mut place, mut asked, before) = (from, 0, books.work());
+    let (mut place, mut asked, before) = (from, 0, cx.telemetry.work());
     let last = sockets.places();
     let to = last.min(from + INSPECTED_SLOTS_PER_STEP);
-    let is_long = |books: &Books| books.work() - before >= work_units::TICK;
-    while place < to && asked < RECHECKS_PER_TURN && !is_long(books) {
+    let is_long = |cx: &Context| cx.telemetry.work() - before >= work_units::TICK;
+    while place < to && asked < RECHECKS_PER_TURN && !is_long(cx) {
         let key = sockets.session_at(place);
         place += 1;
         let Some(session) = key.and_then(|key| sockets.session(key)) else {
@@ -197,7 +192,7 @@ fn count(
             continue;
         }
         sum.connections += 1;
-        let answer = ask(session, directory, books, gate, at);
+        let answer = ask(session, directory, cx, gate);
         asked += usize::from(answer.is_some());
         let web_socket = key.and_then(|key| sockets.web_socket(key));
         let (Some(web_socket), Some(answer)) = (web_socket, answer) else {
@@ -217,12 +212,12 @@ fn count(
         walk.stage = Stage::Counting(place, sum);
         return;
     }
-    walk.looks_again(at.now);
+    walk.looks_again(cx.at.now);
     let all = gate
         .credentials()
         .and_then(|all| all.recheck().counted(sum, shards));
     if let Some(all) = all.filter(|all| all.forbidden > 0) {
-        books.diary().forbidden(Forbidden {
+        cx.telemetry.journal().forbidden(Forbidden {
             connections: all.connections,
             forbidden: all.forbidden,
             waits: all.is_most(),

@@ -29,17 +29,18 @@ pub(crate) mod unsent;
 
 use crate::session::http::Admission;
 use crate::session::web_socket::{BoundsPlace, WebSocket};
+use crate::shard::Sockets;
 use crate::shard::calls::{self, BegunCall};
 use crate::shard::sockets::outboxes::Lent;
-use crate::shard::todo::{Todo, TodoList};
-use crate::shard::{Books, Sockets};
+use crate::shard::todo::Todo;
+use crate::shard::{Context, Shard};
 use crate::shard::{connect::admission, shares::Holder};
 use crate::time::Moment;
 use crate::{channel::Route, id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
 use codec::signal::{Fault, Parser, Request, Role};
 use codec::ws::{self, Item, Kind, Opcode, Receiver};
 use delivery::Unadmitted;
-use in_flight::{Parts, Passing, Sender};
+use in_flight::{InTransit, Sender};
 
 /// Passes one frame on. What it leaves to the shard is done before the next frame.
 ///
@@ -47,49 +48,45 @@ use in_flight::{Parts, Passing, Sender};
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
 pub(crate) fn pass<D: Double + Default>(
-    mut parts: Parts<'_>,
+    shard: &mut Shard,
     frame: Item<'_>,
     reader: &mut Reader,
 ) -> Result<(), Aside> {
     let (from, at, may_be_late) = (reader.from, reader.at, reader.may_be_late);
     // Frame → text → message.
-    let text = self::text(parts.sockets, parts.books, parts.todo, frame, reader)?;
-    let rules = &parts.sockets.message_bounds().at(reader.bounds).messages;
+    let text = self::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
+    let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;
     let request = match reader.parser.parse(text, reader.role, rules) {
         Ok(request) => request,
-        Err(fault) => return judge::<D>(parts, Judged::Faulty(from, &fault), at),
+        Err(fault) => return judge::<D>(shard, Judged::Faulty(from, &fault)),
     };
     // Message → route.
-    let sender = match delivery::admit(parts.sockets, parts.books, from, &request, at) {
+    let sender = match delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request) {
         Ok(sender) => sender,
         Err(Unadmitted::Ended) => return Err(Aside::Ended),
         Err(Unadmitted::TooFast(sender)) => {
-            return judge::<D>(parts, Judged::Throttled(&sender, &request), at);
+            return judge::<D>(shard, Judged::Throttled(&sender, &request));
         }
     };
     if may_be_late
-        && let Some(outcome) = delivery::late_outcome(parts.sockets, parts.directory, &sender, at)
+        && let Some(outcome) = delivery::late_outcome(&shard.sockets, &shard.directory, &sender, at)
     {
-        delivery::end_late(parts.books, &sender, &request, outcome, at);
+        delivery::end_late(&mut shard.cx, &sender, &request, outcome);
         return Err(Aside::Handled);
     }
-    let (directory, books) = (&mut *parts.directory, &mut *parts.books);
-    let (route, passing, waited) = delivery::route(directory, books, &sender, &request, at)?;
+    let (route, transit, waited) =
+        delivery::route(&mut shard.directory, &mut shard.cx, &sender, &request)?;
     // Route → outbox.
-    let passed = judge::<D>(parts.lend(), Judged::Routed(route, &passing), at);
-    delivery::follow(parts.todo, sender.channel, waited);
+    let passed = judge::<D>(shard, Judged::Routed(route, &transit));
+    delivery::follow(&mut shard.cx, sender.channel, waited);
     passed
 }
 
 /// The step that follows from the judgement of a message. Inlined three times, each with its judgement known.
 #[inline(always)]
-fn judge<D: Double + Default>(
-    parts: Parts<'_>,
-    judged: Judged<'_>,
-    at: Moment,
-) -> Result<(), Aside> {
+fn judge<D: Double + Default>(shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
     let double = D::default();
-    double.message(parts, judged, at)
+    double.message(shard, judged)
 }
 
 impl Sockets {
@@ -97,30 +94,29 @@ impl Sockets {
     /// among them are written.
     pub(crate) fn sent(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: SessionKey,
         (bytes, on_wire): (usize, usize),
-        at: Moment,
     ) {
         // Whole messages among the bytes are written.
-        let handed = self.handed_over(key, (bytes, on_wire), at.now, |launch, frame_bytes| {
+        let handed = self.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
             if launch.call {
-                todo.offer_delivered(key, launch.order);
+                cx.todo.offer_delivered(key, launch.order);
             }
-            books.count_written(launch, frame_bytes, at);
+            cx.telemetry.count_written(launch, frame_bytes, cx.at);
         });
         let Some(handed) = handed else { return };
         if let Some(ms) = handed.setup_ms {
-            books.count_setup(key, ms, at);
+            cx.telemetry.count_setup(key, ms, cx.at);
         }
         // The bytes wait no longer, and the work that waited for their end goes on.
-        books.unload(handed.freed);
+        cx.telemetry.unload(handed.freed);
         if handed.released {
-            todo.push(Todo::Released(key));
+            cx.todo.push(Todo::Released(key));
         }
         if self.too_much_unconfirmed() {
-            todo.push(Todo::MakeProofRoom);
+            cx.todo.push(Todo::MakeProofRoom);
         }
     }
 }
@@ -134,7 +130,7 @@ pub(crate) enum Judged<'a> {
     /// Its sender is too fast.
     Throttled(&'a Sender, &'a Request<'a>),
     /// It has its route.
-    Routed(Route, &'a Passing<'a>),
+    Routed(Route, &'a InTransit<'a>),
 }
 
 /// Passes a message on, or refuses it.
@@ -142,31 +138,21 @@ pub(crate) enum Judged<'a> {
 /// # Errors
 /// [`Aside`] for a message that was refused.
 #[inline(always)]
-pub(crate) fn conclude(parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
+pub(crate) fn conclude(shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
     match judged {
-        Judged::Routed(route, passing) => {
-            delivery::hand_on(parts, route, passing, at);
+        Judged::Routed(route, transit) => {
+            delivery::hand_on(shard, route, transit);
             Ok(())
         }
         Judged::Faulty(from, fault) => {
-            let Parts {
-                sockets,
-                books,
-                todo,
-                ..
-            } = parts;
-            service_messages::refuse_message(sockets, books, todo, from, fault, at);
-            Err(idle_frame(sockets, books, todo, from, at))
+            let Shard { sockets, cx, .. } = shard;
+            service_messages::refuse_message(sockets, cx, from, fault);
+            Err(idle_frame(sockets, cx, from))
         }
         Judged::Throttled(sender, request) => {
-            let Parts {
-                sockets,
-                books,
-                todo,
-                ..
-            } = parts;
-            delivery::throttle(sockets, books, todo, sender, request, at);
-            Err(idle_frame(sockets, books, todo, sender.session, at))
+            let Shard { sockets, cx, .. } = shard;
+            delivery::throttle(sockets, cx, sender, request);
+            Err(idle_frame(sockets, cx, sender.session))
         }
     }
 }
@@ -183,17 +169,16 @@ pub(crate) trait Double {
     /// Admits a connection to its channel; false when it was refused, or is not answered.
     fn admission(
         &self,
-        parts: Parts<'_>,
+        shard: &mut Shard,
         key: SessionKey,
         admitted: (&Admission, Holder),
-        at: Moment,
     ) -> bool {
-        admission::admit(parts, key, admitted, at)
+        admission::admit(shard, key, admitted)
     }
 
     /// Begins a call whose signature was checked.
-    fn call(&self, parts: Parts<'_>, begun: BegunCall, at: Moment) {
-        calls::begin(parts, begun, at);
+    fn call(&self, shard: &mut Shard, begun: BegunCall) {
+        calls::begin(shard, begun);
     }
 
     /// Passes a message on, or refuses it.
@@ -201,13 +186,13 @@ pub(crate) trait Double {
     /// # Errors
     /// [`Aside`] for a message that was refused.
     #[inline(always)]
-    fn message(&self, parts: Parts<'_>, judged: Judged<'_>, at: Moment) -> Result<(), Aside> {
-        conclude(parts, judged, at)
+    fn message(&self, shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
+        conclude(shard, judged)
     }
 
     /// Delivers what a step left: kept messages, a question, the end of a connection. Returns what the shard is to do.
-    fn delivery(&self, parts: Parts<'_>, left: Todo, at: Moment) -> Option<Todo> {
-        let _ = (parts, at);
+    fn delivery(&self, shard: &mut Shard, left: Todo) -> Option<Todo> {
+        let _ = shard;
         Some(left)
     }
 }
@@ -287,8 +272,8 @@ pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reade
 #[inline(always)]
 pub(crate) fn text<'a>(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     frame: Item<'a>,
     reader: &mut Reader,
 ) -> Result<&'a mut [u8], Aside> {
@@ -304,52 +289,50 @@ pub(crate) fn text<'a>(
             payload: _,
         } => {
             sockets.frame_ended(key);
-            Err(idle_frame(sockets, books, todo, key, at))
+            Err(idle_frame(sockets, cx, key))
         }
         Item::Message {
             kind: Kind::Binary,
             payload: _,
         } => {
-            sockets.close(books, todo, key, EndReason::Unsupported, at);
+            sockets.close(cx, key, EndReason::Unsupported);
             Err(Aside::Ended)
         }
         Item::Ping(payload) => {
             reader.pings += 1;
-            if reader.pings <= PONGS_PER_RECEIVE_MAX && sockets.has_control_room(books, key) {
-                sockets.push_control(books, key, |out| ws::frame(out, Opcode::Pong, payload));
+            if reader.pings <= PONGS_PER_RECEIVE_MAX && sockets.has_control_room(cx, key) {
+                sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Pong, payload));
             }
-            Err(idle_frame(sockets, books, todo, key, at))
+            Err(idle_frame(sockets, cx, key))
         }
         Item::Pong(payload) => {
-            let (proved, ends_doubt) = sockets.proved(books, key, payload, at.now);
+            let (proved, ends_doubt) = sockets.proved(cx, key, payload, at.now);
             if ends_doubt {
-                todo.push(Todo::Confirmed(key));
+                cx.todo.push(Todo::Confirmed(key));
             }
-            sockets.note_offers(todo, key);
+            sockets.note_offers(cx, key);
             if !proved {
-                return Err(idle_frame(sockets, books, todo, key, at));
+                return Err(idle_frame(sockets, cx, key));
             }
             // It answers any ping: its peer is judged by that before the rest is read.
             if sockets.web_socket(key).is_some_and(WebSocket::answers) {
                 sockets.arm_open(key, at.now);
             }
             // What followed the ping has none yet.
-            sockets.ask(books, todo, key, at.now);
+            sockets.ask(cx, key, at.now);
             Err(Aside::Handled)
         }
         Item::Close(frame) => {
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
             let code = frame.map(|frame| frame.code);
             match code {
-                Some(code) => {
-                    sockets.push_control(books, key, |out| ws::close_frame(out, code, ""))
-                }
-                None => sockets.push_control(books, key, |out| ws::frame(out, Opcode::Close, &[])),
+                Some(code) => sockets.push_control(cx, key, |out| ws::close_frame(out, code, "")),
+                None => sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Close, &[])),
             }
             sockets.because(key, EndReason::PeerClosed);
             sockets.peer_is_over(key, true, at.now);
-            sockets.finish(books, todo, key, at);
-            sockets.take_leave(todo, key);
+            sockets.finish(cx, key);
+            sockets.take_leave(cx, key);
             Err(Aside::Ended)
         }
     }
@@ -379,31 +362,24 @@ impl Sockets {
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
 #[cold]
-fn idle_frame(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    at: Moment,
-) -> Aside {
+fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
     let Some(web_socket) = sockets.web_socket(key) else {
         return Aside::Ended;
     };
-    if web_socket.count_idle_frame(at.now) {
+    if web_socket.count_idle_frame(cx.at.now) {
         return Aside::Handled;
     }
-    sockets.close(books, todo, key, EndReason::Flood, at);
+    sockets.close(cx, key, EndReason::Flood);
     Aside::Ended
 }
 
 /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
 pub(crate) fn receive_close_echo(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     key: SessionKey,
     bytes: &mut [u8],
-    at: Moment,
 ) {
     let Some(bounds) = sockets.closing_web_socket(key).map(|it| it.bounds()) else {
         return;
@@ -419,9 +395,9 @@ pub(crate) fn receive_close_echo(
             Ok((_, Some(Item::Close(_)))) => break Some(true),
             Err(_) => break Some(false),
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
-                books.count_frame();
+                cx.telemetry.count_frame();
                 // Some frames were under way when it was closed; a peer that goes on flooding is not waited for.
-                if !web_socket.count_idle_frame(at.now) {
+                if !web_socket.count_idle_frame(cx.at.now) {
                     break Some(false);
                 }
                 rest = rest.get_mut(used..).unwrap_or_default();
@@ -429,9 +405,9 @@ pub(crate) fn receive_close_echo(
         }
     };
     if let Some(closed) = over {
-        sockets.peer_is_over(key, closed, at.now);
-        sockets.finish(books, todo, key, at);
-        sockets.take_leave(todo, key);
+        sockets.peer_is_over(key, closed, cx.at.now);
+        sockets.finish(cx, key);
+        sockets.take_leave(cx, key);
     }
-    sockets.charge_received(books, todo, key, at);
+    sockets.charge_received(cx, key);
 }

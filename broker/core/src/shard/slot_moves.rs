@@ -22,11 +22,12 @@ use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::limits::{PARCEL_BYTES_MAX, SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::session::web_socket::Role;
+use crate::shard::Context;
 use crate::shard::calls::responses::nobody;
 use crate::shard::directory::slots::{Packing, ShardOrder, Stage};
 use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
-use crate::shard::telemetry::Books;
-use crate::shard::todo::{Each, Todo, TodoList};
+
+use crate::shard::todo::{Each, Todo};
 use crate::time::{Moment, Now};
 use crate::wire;
 use crate::{journal::EndReason, record::Record, shard::Fault};
@@ -40,13 +41,7 @@ use std::sync::Arc;
 
 impl Directory {
     /// Carries out an order about a slot.
-    pub(crate) fn obey(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        order: ShardOrder,
-        at: Moment,
-    ) {
+    pub(crate) fn obey(&mut self, cx: &mut Context, order: ShardOrder) {
         let ShardOrder {
             order,
             records,
@@ -55,48 +50,48 @@ impl Directory {
         match order {
             SlotOrder::Serve(held, _, presence) => {
                 // The remainder of an earlier time on this node goes first, if its release is not over.
-                if self.drop_slot(todo, held.slot) {
+                if self.drop_slot(cx, held.slot) {
                     let order = ShardOrder {
                         order,
                         records,
                         messages,
                     };
-                    return todo.push(Todo::Obey(Box::new(order)));
+                    return cx.todo.push(Todo::Obey(Box::new(order)));
                 }
                 if let Some(slots) = self.slots_mut() {
                     slots.come(held.slot, presence);
                 }
-                self.serve(books, held, records, at);
-                unpack(todo, held, messages);
+                self.serve(cx, held, records);
+                unpack(cx, held, messages);
             }
-            SlotOrder::Merge(held, _) => unpack(todo, held, messages),
+            SlotOrder::Merge(held, _) => unpack(cx, held, messages),
             SlotOrder::Pause(held, parcel) => {
                 self.enter(held.slot, Stage::Still);
-                self.pack_when_still(todo, (held, parcel), false, at);
+                self.pack_when_still(cx, (held, parcel), false);
             }
-            SlotOrder::Resume(held, packed) => self.resume(books, held, packed),
+            SlotOrder::Resume(held, packed) => self.resume(cx, held, packed),
             SlotOrder::Release(held, Cause::Superseded(Some(parcel))) => {
                 self.enter(held.slot, Stage::Still);
-                self.pack_when_still(todo, (held, parcel), true, at);
+                self.pack_when_still(cx, (held, parcel), true);
             }
             SlotOrder::Release(held, Cause::Transferred | Cause::Superseded(None))
             | SlotOrder::Release(held, Cause::NotLoaded | Cause::Ends) => {
-                self.drop_slot(todo, held.slot);
+                self.drop_slot(cx, held.slot);
             }
             SlotOrder::CloseAll => {
                 if let Some(slots) = self.slots_mut() {
-                    slots.close_all(at.now);
+                    slots.close_all(cx.at.now);
                 }
             }
         }
     }
 
-    fn serve(&mut self, books: &mut Books, held: Held, records: Vec<Record>, at: Moment) {
+    fn serve(&mut self, cx: &mut Context, held: Held, records: Vec<Record>) {
         let whole = records.len();
         let mut came = 0;
         for record in records {
             // A new channel is younger than all that were here before; a clock far ahead is not followed.
-            let created = record.created.min(at.wall);
+            let created = record.created.min(cx.at.wall);
             self.note_created(created);
             came += usize::from(self.insert_channel(record, Life::Active).is_some());
         }
@@ -104,28 +99,28 @@ impl Directory {
             let lost = whole - came;
             let text =
                 format!("{lost} channels of a slot have no room: this shard has as many as it may");
-            books.diary().trouble(at.now, text.into());
+            cx.telemetry.journal().trouble(cx.at.now, text.into());
         }
         if let Some((bytes, most)) = self.record_bytes_exceeded() {
             let text = format!(
                 "the channels of this shard's slots take {bytes} bytes of memory, and {most} are its part of \
                  record_bytes_total: they are served, but no more is taken until it is raised or some are deleted"
             );
-            books.diary().trouble(at.now, text.into());
+            cx.telemetry.journal().trouble(cx.at.now, text.into());
         }
         if let Some(slots) = self.slots_mut() {
             slots.begin(held);
         }
     }
 
-    fn resume(&mut self, books: &mut Books, held: Held, packed: Packed) {
+    fn resume(&mut self, cx: &mut Context, held: Held, packed: Packed) {
         let Some(slots) = self.slots_mut() else {
             return;
         };
         slots.stop_packing(held.slot);
         if packed == Packed::Withdrawn {
             for key in slots.channels(held.slot) {
-                self.withdraw(books, key);
+                self.withdraw(cx, key);
             }
         }
         if let Some(slots) = self.slots_mut() {
@@ -136,10 +131,9 @@ impl Directory {
     /// Closes a slot's connections; its messages are packed when none of them has begun one any more.
     fn pack_when_still(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         (held, parcel): (Held, ParcelId),
         releases: bool,
-        at: Moment,
     ) {
         let Some(slots) = self.slots_mut() else {
             return;
@@ -147,58 +141,50 @@ impl Directory {
         slots.pack(Packing {
             held,
             parcel,
-            look: at.now,
-            until: at.now.after(SLOT_STILL_MS),
+            look: cx.at.now,
+            until: cx.at.now.after(SLOT_STILL_MS),
             aborted: false,
             releases,
         });
-        todo.each(Each::Still(slots.channels(held.slot).into_iter()));
+        cx.todo
+            .each(Each::Still(slots.channels(held.slot).into_iter()));
     }
 
     /// The slot of a channel may go: its calls and connections end, the master's first, so that the viewers that come
     /// back find it.
-    pub(crate) fn still_channel(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-    ) {
-        self.fail_calls(books, todo, key, &nobody());
+    pub(crate) fn still_channel(&mut self, cx: &mut Context, key: ChannelKey) {
+        self.fail_calls(cx, key, &nobody());
         let live = self.channel(key).and_then(Channel::live);
         let Some(members) = live.map(|live| &live.members) else {
             return;
         };
         let all = members.master().into_iter().chain(members.all());
-        todo.each(Each::close(all.collect(), EndReason::Drain));
+        cx.todo.each(Each::close(all.collect(), EndReason::Drain));
     }
 
     /// Packs the messages of a slot whose connections have ended what they began.
-    pub(crate) fn look_at_packing(
-        &mut self,
-        todo: &mut TodoList,
-        mut packing: Packing,
-        at: Moment,
-    ) {
+    pub(crate) fn look_at_packing(&mut self, cx: &mut Context, mut packing: Packing) {
         let busy = self.busy(packing.held.slot);
-        let is_late = at.now >= packing.until;
+        let is_late = cx.at.now >= packing.until;
         if busy.is_empty() || (is_late && packing.aborted) {
-            let messages = pack(self, packing.held.slot, at);
+            let messages = pack(self, packing.held.slot, cx.at);
             if let Some(slots) = self.slots_mut() {
                 slots.packed(&packing, messages);
             }
             if packing.releases {
-                self.drop_slot(todo, packing.held.slot);
+                self.drop_slot(cx, packing.held.slot);
             }
             return;
         }
         if is_late {
             // What they have not confirmed comes back in the next turn.
             packing.aborted = true;
-            packing.until = at.now.after(SLOT_STILL_MS / 4);
-            todo.each(Each::abort(busy, None));
+            packing.until = cx.at.now.after(SLOT_STILL_MS / 4);
+            cx.todo.each(Each::abort(busy, None));
         }
-        todo.each(Each::Ask(self.holders(packing.held.slot).into_iter()));
-        packing.look = at.now.after(SLOT_LOOK_MS);
+        cx.todo
+            .each(Each::Ask(self.holders(packing.held.slot).into_iter()));
+        packing.look = cx.at.now.after(SLOT_LOOK_MS);
         if let Some(slots) = self.slots_mut() {
             slots.pack(packing);
         }
@@ -226,7 +212,7 @@ impl Directory {
 
     /// The channels of a slot go, and what is left of them: connections, calls, changes under way, kept messages. False
     /// when it has none.
-    fn drop_slot(&mut self, todo: &mut TodoList, slot: Slot) -> bool {
+    fn drop_slot(&mut self, cx: &mut Context, slot: Slot) -> bool {
         let Some(slots) = self.slots_mut() else {
             return false;
         };
@@ -234,21 +220,21 @@ impl Directory {
         slots.enter(slot, Stage::Absent);
         let channels = slots.channels(slot);
         let has_channels = !channels.is_empty();
-        todo.each(Each::Drop(channels.into_iter()));
+        cx.todo.each(Each::Drop(channels.into_iter()));
         has_channels
     }
 
     /// The slot of a channel goes, and with it the channel.
-    pub(crate) fn drop_channel(&mut self, books: &mut Books, todo: &mut TodoList, key: ChannelKey) {
+    pub(crate) fn drop_channel(&mut self, cx: &mut Context, key: ChannelKey) {
         if let Some(changing) = self.take_change(key) {
-            self.answer_change(todo, key, changing);
+            self.answer_change(cx, key, changing);
         }
         let end = (nobody(), EndReason::Drain);
-        self.end_channel(books, todo, key, &end);
+        self.end_channel(cx, key, &end);
     }
 
     /// Answers those who asked for a change whose outcome is not known here any more.
-    fn answer_change(&mut self, todo: &mut TodoList, key: ChannelKey, changing: ChangeUnderWay) {
+    fn answer_change(&mut self, cx: &mut Context, key: ChannelKey, changing: ChangeUnderWay) {
         let ChangeUnderWay {
             caller,
             step,
@@ -266,7 +252,7 @@ impl Directory {
             ..nobody()
         };
         for caller in caller.into_iter().chain(waiting) {
-            todo.answer(caller, fault.clone());
+            cx.todo.answer(caller, fault.clone());
         }
     }
 
@@ -278,9 +264,9 @@ impl Directory {
 }
 
 /// Leaves a parcel's messages to be put into their slot.
-fn unpack(todo: &mut TodoList, held: Held, messages: Option<Arc<[u8]>>) {
+fn unpack(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
     if let Some(messages) = messages {
-        todo.push(Todo::Unpack(held.slot, messages, 0));
+        cx.todo.push(Todo::Unpack(held.slot, messages, 0));
     }
 }
 
@@ -335,10 +321,9 @@ impl Directory {
     /// delivered if its recipient is here. The others follow when that is done.
     pub(crate) fn unpack(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         (slot, parcel, from): (Slot, Arc<[u8]>, usize),
-        at: Moment,
     ) {
         let bytes = parcel.get(from..).unwrap_or_default();
         if bytes.is_empty() {
@@ -346,36 +331,29 @@ impl Directory {
         }
         let Some((packed, rest)) = wire::first::<PackedMessage<'_>>(bytes) else {
             let text = "a parcel of kept messages ends in what is none: another version wrote it";
-            return books.diary().trouble(at.now, text.into());
+            return cx.telemetry.journal().trouble(cx.at.now, text.into());
         };
         let next = parcel.len() - rest.len();
         let identity = Identity::of(&packed.arn);
         if self.is_home(&identity, slot) {
-            self.keep_packed(books, todo, &identity, packed, at);
+            self.keep_packed(cx, &identity, packed);
         }
-        todo.push(Todo::Unpack(slot, parcel, next));
+        cx.todo.push(Todo::Unpack(slot, parcel, next));
     }
 
-    fn keep_packed(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        identity: &Identity,
-        packed: PackedMessage<'_>,
-        at: Moment,
-    ) {
+    fn keep_packed(&mut self, cx: &mut Context, identity: &Identity, packed: PackedMessage<'_>) {
         let kind = Kind::Known(packed.action);
-        books.count_received(kind);
+        cx.telemetry.count_received(kind);
         let key = self.key_of(identity);
         let found = key.and_then(|key| Some((key, self.channel(key)?)));
         let found = found.filter(|(_, channel)| channel.record.arn == *packed.arn);
-        let found = found.map(|(key, channel)| (key, channel.expiry(at.now)));
+        let found = found.map(|(key, channel)| (key, channel.expiry(cx.at.now)));
         let Some((key, expires)) = found else {
-            return books.count_ended(kind, Outcome::Withdrawn);
+            return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
         };
-        let expires = expires.min(at.now.after(packed.left_ms.into()));
+        let expires = expires.min(cx.at.now.after(packed.left_ms.into()));
         let Some(order) = self.next_order(key) else {
-            return books.count_ended(kind, Outcome::Withdrawn);
+            return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
         };
         let message = packed.message(order, expires);
         let viewer: Rc<str> = packed.viewer.into();
@@ -385,13 +363,13 @@ impl Directory {
             viewer: &viewer,
             caller: None, // the other node had another hash for it
         };
-        self.put_back(books, key, name, vec![message], at);
+        self.put_back(cx, key, name, vec![message]);
         let role = match towards {
             Towards::Master => Role::Master,
             Towards::Viewer => Role::Viewer(viewer),
         };
-        todo.push(Todo::Deliver(key, role));
-        todo.push(Todo::Arm(key));
+        cx.todo.push(Todo::Deliver(key, role));
+        cx.todo.push(Todo::Arm(key));
     }
 }
 

@@ -8,12 +8,12 @@ use crate::event::{
 };
 use crate::id::{Account, SessionKey};
 use crate::journal::{
-    AuditCaller, ConnectionEnd, Diary, EXPLAINED_BYTES_MAX, Explain, Journal, NAMED_CHARS_MAX,
-    Presented, Unaccepted,
+    AuditCaller, ConnectionEnd, EXPLAINED_BYTES_MAX, Explain, Journal, LimitedJournal,
+    NAMED_CHARS_MAX, Presented, Unaccepted,
 };
 use crate::refusal_id::{RefusalIds, printed};
 use crate::session::http::{Admission, PendingCall};
-use crate::session::outbox::{Launch, Load};
+use crate::session::outbox::{DeliveryMark, Load};
 use crate::settings::Settings;
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::usage::UsageTable;
@@ -25,14 +25,14 @@ use codec::sigv4::{Parameter, Stamp};
 use codec::{identifiers::ChannelArn, signal::Role};
 use std::borrow::Cow;
 
-/// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
+/// The telemetry of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
 /// audit lines.
 ///
 /// Invariant: no message is lost or counted twice, and no gauge counts messages without their bytes.
-pub(crate) struct Books {
+pub(crate) struct Telemetry {
     counters: Counters,
-    diary: Diary,
-    /// The events of channels, for operators. Here, since every step has the books to count what it notes.
+    journal: LimitedJournal,
+    /// The events of channels, for operators. Here, since every step has the telemetry to count what it notes.
     recorder: Recorder,
     /// Session set-ups that took long.
     slow_setups: Exemplars,
@@ -47,7 +47,7 @@ pub(crate) struct Books {
     refusal_ids: RefusalIds,
 }
 
-impl Books {
+impl Telemetry {
     pub(crate) fn new(
         journal: Box<dyn Journal>,
         recorder: Recorder,
@@ -56,7 +56,7 @@ impl Books {
     ) -> Self {
         Self {
             counters: Counters::default(),
-            diary: Diary::new(journal),
+            journal: LimitedJournal::new(journal),
             recorder,
             slow_setups: Exemplars::default(),
             delivery_times: DeliveryTimes::default(),
@@ -90,15 +90,15 @@ impl Books {
     }
 }
 
-impl Books {
+impl Telemetry {
     /// The log lines of this shard.
-    pub(crate) fn diary(&mut self) -> &mut Diary {
-        &mut self.diary
+    pub(crate) fn journal(&mut self) -> &mut LimitedJournal {
+        &mut self.journal
     }
 
-    /// When the diary has something to note by itself.
+    /// When the journal has something to note by itself.
     pub(crate) fn next_due(&self) -> Option<Now> {
-        self.diary.next_due()
+        self.journal.next_due()
     }
 
     /// The recorder, for a note.
@@ -113,7 +113,7 @@ impl Books {
     }
 }
 
-impl Books {
+impl Telemetry {
     /// All sends of a turn are over at `at`: the durations of its deliveries are counted.
     pub(crate) fn flushed(&mut self, at: Moment) {
         self.delivery_times
@@ -123,8 +123,8 @@ impl Books {
     /// Everything counted.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
-            log_suppressed: self.diary.suppressed(),
-            audit_refused: self.diary.unauditable(),
+            log_suppressed: self.journal.suppressed(),
+            audit_refused: self.journal.unauditable(),
             ..self.counters.clone()
         }
     }
@@ -172,10 +172,10 @@ impl Books {
 //                     ├── count_kept ───────────────┘
 //                     └── count_ended, count_unaccepted ────────────────────► ended
 // ```
-// When an input is over none is in hand: `Books::invariants`. Bytes are gauges beside it: of what is kept, and of what
+// When an input is over none is in hand: `Telemetry::invariants`. Bytes are gauges beside it: of what is kept, and of what
 // waits in outboxes, by messages and everything else.
 
-impl Books {
+impl Telemetry {
     /// A message was taken in.
     #[inline]
     pub(crate) fn count_received(&mut self, kind: Kind) {
@@ -221,15 +221,20 @@ impl Books {
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// A message was taken out of an outbox that had not sent it. Its bytes go with [`Books::unload`].
+    /// A message was taken out of an outbox that had not sent it. Its bytes go with [`Telemetry::unload`].
     pub(crate) fn count_taken_back(&mut self) {
         self.counters.outbox_messages -= 1;
     }
 
-    /// The last byte of a message, a frame of `frame_bytes`, was handed to the kernel. Bytes go with [`Books::unload`].
+    /// The last byte of a message, a frame of `frame_bytes`, was handed to the kernel. Bytes go with [`Telemetry::unload`].
     /// An Alexa caller's offer ends here: its call keeps it for the next master.
     #[inline]
-    pub(crate) fn count_written(&mut self, launch: &mut Launch, frame_bytes: usize, at: Moment) {
+    pub(crate) fn count_written(
+        &mut self,
+        launch: &mut DeliveryMark,
+        frame_bytes: usize,
+        at: Moment,
+    ) {
         if launch.counted {
             self.counters.outbox_messages -= 1;
             if launch.call {
@@ -249,13 +254,13 @@ impl Books {
 
     /// A message that was written is confirmed.
     #[inline]
-    pub(crate) fn count_confirmed(&mut self, launch: &Launch) {
+    pub(crate) fn count_confirmed(&mut self, launch: &DeliveryMark) {
         self.count_proved(launch, Outcome::Delivered);
     }
 
     /// The same, or it is given up unproved.
     #[inline]
-    pub(crate) fn count_proved(&mut self, launch: &Launch, outcome: Outcome) {
+    pub(crate) fn count_proved(&mut self, launch: &DeliveryMark, outcome: Outcome) {
         if launch.counted {
             self.counters.written_messages -= 1;
             self.counters.end(Kind::Known(launch.action), outcome);
@@ -294,7 +299,7 @@ impl Books {
     }
 }
 
-impl Books {
+impl Telemetry {
     /// A channel that kept `before` bytes keeps `after`.
     pub(crate) fn count_kept_bytes(&mut self, before: usize, after: usize) {
         let bytes = &mut self.counters.pending_bytes;
@@ -342,7 +347,7 @@ impl Books {
 // The counters of clients beside their messages: requests, upgrades, refusals, ends of connections, and the work
 // that they cause.
 
-impl Books {
+impl Telemetry {
     /// An HTTP request was answered with `status`.
     pub(crate) fn count_request(&mut self, requested: Requested, status: u16) {
         self.counters.request(requested, status);

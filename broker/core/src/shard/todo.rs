@@ -13,7 +13,7 @@ use crate::channel::{Channel, Route, Towards};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
-use crate::session::outbox::{Launch, Unsent};
+use crate::session::outbox::{DeliveryMark, Unsent};
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::channel_pages::PageQuestion;
 use crate::shard::calls::letters::{Answer, Query};
@@ -196,8 +196,8 @@ pub(crate) struct Deferred {
     pub(crate) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.
     pub(crate) sender: Option<Box<str>>,
-    /// See [`Launch`].
-    pub(crate) launch: Launch,
+    /// See [`DeliveryMark`].
+    pub(crate) launch: DeliveryMark,
     /// Its payload, base64.
     pub(crate) payload: Box<[u8]>,
     /// The viewer that it is for; empty for the master.

@@ -8,7 +8,7 @@ use crate::shard::directory::Waiting;
 use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
-use crate::{journal::EndReason, session::Session, time::Moment};
+use crate::{journal::EndReason, session::Session};
 
 impl Shard {
     /// Does what steps left, and what that leaves; then answers reach their callers, and the requests that waited for
@@ -16,40 +16,40 @@ impl Shard {
     ///
     /// A relayed message leaves nothing: then this is a few looks, inlined into its way.
     #[inline(always)]
-    pub(crate) fn work_off(&mut self, at: Moment) {
-        let nothing = self.todo.is_done()
+    pub(crate) fn work_off(&mut self) {
+        let nothing = self.cx.todo.is_done()
             && !self.directory.polls().has_changed()
             && !self.sockets.has_going_on()
-            && !self.directory.news().is_due(at.now);
+            && !self.directory.news().is_due(self.cx.at.now);
         if !nothing {
-            self.work_off_all(at);
+            self.work_off_all();
         }
     }
 
-    fn work_off_all(&mut self, at: Moment) {
+    fn work_off_all(&mut self) {
         loop {
-            self.settle(at);
-            if let Some((caller, answer)) = self.todo.pop_answer() {
-                answers::take_answer(self.road_parts(), caller, *answer, at);
+            self.settle();
+            if let Some((caller, answer)) = self.cx.todo.pop_answer() {
+                answers::take_answer(self, caller, *answer);
             } else if let Some(changed) = self.directory.polls_mut().next_changed() {
-                wake::look(self.road_parts(), changed, at);
-            } else if !self.receive_answered(at) {
-                self.tell_presence(at);
-                return self.todo.shrink();
+                wake::look(self, changed);
+            } else if !self.receive_answered() {
+                self.tell_presence();
+                return self.cx.todo.shrink();
             }
         }
     }
 
     /// Does one thing that a step left.
-    pub(crate) fn act(&mut self, what: Todo, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
+    pub(crate) fn act(&mut self, what: Todo) {
+        let (sockets, directory, cx, ..) = self.parts();
         match what {
-            Todo::Query(caller, query) => home::answer(self.road_parts(), caller, *query, at),
+            Todo::Query(caller, query) => home::answer(self, caller, *query),
             Todo::List(caller, question) => {
-                directory.ask_for_list(todo, caller, *question);
-                todo.push(Todo::BeginLists);
+                directory.ask_for_list(cx, caller, *question);
+                cx.todo.push(Todo::BeginLists);
             }
-            Todo::BeginLists => self.begin_list(at),
+            Todo::BeginLists => self.begin_list(),
             Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer),
             Todo::OfferAnswer(caller, answer) => self.answer(caller, answer, Letter::CallAnswer),
             Todo::PollOver(channel, session) => {
@@ -58,54 +58,51 @@ impl Shard {
             Todo::OfferTaken(caller) => self.offer_taken(caller),
             Todo::Overdue(caller) => {
                 let answer = disconnect::overdue().into();
-                answers::deliver(self.road_parts(), caller, answer, at);
+                answers::deliver(self, caller, answer);
             }
-            Todo::HungUp(caller, identity) => directory.withdraw_local(books, caller, &identity),
+            Todo::HungUp(caller, identity) => directory.withdraw_local(cx, caller, &identity),
             Todo::FailCalls => {
                 let channels = directory.channels_with_calls();
-                todo.each(Each::FailCalls(Vec::from_iter(channels).into_iter()));
+                cx.todo
+                    .each(Each::FailCalls(Vec::from_iter(channels).into_iter()));
             }
             Todo::OffersDelivered(master, orders) => self.offers_delivered(master, &orders),
             Todo::GiveOffers(channel) => {
-                home::give_offers(sockets, directory, books, channel, u64::MAX)
+                home::give_offers(sockets, directory, cx, channel, u64::MAX)
             }
             Todo::Unaccepted(declined) => {
                 let channel = directory.channel(declined.channel);
-                service_messages::log_declined(sockets, channel, books, &declined, at);
+                service_messages::log_declined(sockets, channel, cx, &declined);
             }
-            Todo::Close(session, reason) => sockets.close(books, todo, session, reason, at),
-            Todo::AskAgain(session) => self.ask_again(session, at),
-            Todo::TagsChanged(channel) => self.tags_changed(channel, at),
-            Todo::Each(each) => self.next_of(each, at),
-            Todo::Left(left) => self.left(*left, at),
-            Todo::Gone(gone) => self.gone(*gone, at),
-            Todo::Released(by) => self.released(by, at),
+            Todo::Close(session, reason) => sockets.close(cx, session, reason),
+            Todo::AskAgain(session) => self.ask_again(session),
+            Todo::TagsChanged(channel) => self.tags_changed(channel),
+            Todo::Each(each) => self.next_of(each),
+            Todo::Left(left) => self.left(*left),
+            Todo::Gone(gone) => self.gone(*gone),
+            Todo::Released(by) => self.released(by),
             Todo::MakeProofRoom => self.make_proof_room(),
-            Todo::Ask(session) => sockets.ask(books, todo, session, at.now),
+            Todo::Ask(session) => sockets.ask(cx, session, cx.at.now),
             Todo::OffersConfirmed(channel, master, offers) => {
-                repeats::remember(self.road_parts(), (channel, master), offers, at)
+                repeats::remember(self, (channel, master), offers)
             }
-            Todo::RepeatOffers(channel) => repeats::repeat(self.road_parts(), channel, at),
-            Todo::Confirmed(session) => confirmation::confirmed(self.road_parts(), session, at),
-            Todo::Told(session) => confirmation::told(self.road_parts(), session, at),
+            Todo::RepeatOffers(channel) => repeats::repeat(self, channel),
+            Todo::Confirmed(session) => confirmation::confirmed(self, session),
+            Todo::Told(session) => confirmation::told(self, session),
             Todo::HandOn(message, route) => {
-                let passing = &message.passing();
-                delivery::hand_on(self.road_parts(), route, passing, at);
+                let transit = &message.transit();
+                delivery::hand_on(self, route, transit);
             }
             Todo::Deliver(channel, role) => {
-                unsent::deliver_kept(sockets, directory, books, (channel, &role), at)
+                unsent::deliver_kept(sockets, directory, cx, (channel, &role))
             }
-            Todo::Arm(key) => self.arm(key, at),
+            Todo::Arm(key) => self.arm(key),
             Todo::ChannelCame(_) | Todo::Double(_) => {} // the test double's own
             Todo::ChannelWent(mut went) => sockets.channel_went(went.0, &mut went.1),
-            Todo::Committed(channel, result) => {
-                directory.committed(books, todo, channel, result, at)
-            }
-            Todo::ServeWaiting(channel, waiting) => self.serve_waiting(channel, waiting, at),
-            Todo::Obey(order) => directory.obey(books, todo, *order, at),
-            Todo::Unpack(slot, parcel, from) => {
-                directory.unpack(books, todo, (slot, parcel, from), at)
-            }
+            Todo::Committed(channel, result) => directory.committed(cx, channel, result),
+            Todo::ServeWaiting(channel, waiting) => self.serve_waiting(channel, waiting),
+            Todo::Obey(order) => directory.obey(cx, *order),
+            Todo::Unpack(slot, parcel, from) => directory.unpack(cx, (slot, parcel, from)),
         }
     }
 
@@ -117,9 +114,9 @@ impl Shard {
     }
 
     /// Sets the timer of a channel.
-    fn arm(&mut self, key: ChannelKey, at: Moment) {
-        let (sockets, directory, ..) = self.parts();
-        if let Some((timer, next)) = directory.timer_of(key, at.now) {
+    fn arm(&mut self, key: ChannelKey) {
+        let (sockets, directory, cx, _) = self.parts();
+        if let Some((timer, next)) = directory.timer_of(key, cx.at.now) {
             sockets.arm_channel(key, timer, next);
         }
     }
@@ -133,7 +130,7 @@ impl Shard {
     ) {
         let here = self.directory.shard();
         if caller.shard == here {
-            self.todo.take_later(caller, answer);
+            self.cx.todo.take_later(caller, answer);
         } else {
             let letter = letter(here, caller, answer);
             self.sockets.post(caller.shard, letter);
@@ -144,22 +141,21 @@ impl Shard {
     fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
         let session = self.sockets.session(master);
         if let Some(channel) = session.and_then(Session::channel) {
-            let todo = &mut self.todo;
             self.directory
-                .offers_delivered(todo, channel, master, orders);
+                .offers_delivered(&mut self.cx, channel, master, orders);
         }
     }
 
     /// Does to the next of many what is done to each; the others follow when that is done.
-    fn next_of(&mut self, mut each: Box<Each>, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
+    fn next_of(&mut self, mut each: Box<Each>) {
+        let (sockets, directory, cx, ..) = self.parts();
         match &mut *each {
             Each::Close(sessions, reason) => {
-                if !sockets.closes_more(at) {
+                if !sockets.closes_more(cx.at) {
                     return sockets.close_later(sessions, *reason);
                 }
                 if let Some(session) = sessions.next().filter(|it| sockets.closes(*it)) {
-                    sockets.close(books, todo, session, *reason, at);
+                    sockets.close(cx, session, *reason);
                 }
             }
             Each::Abort(sessions, reason) => {
@@ -167,107 +163,107 @@ impl Shard {
                     if let Some(reason) = reason {
                         sockets.because(session, *reason);
                     }
-                    sockets.abort(books, todo, session, at);
+                    sockets.abort(cx, session);
                 }
             }
             Each::Ask(sessions) => {
                 if let Some(session) = sessions.next() {
-                    sockets.ask(books, todo, session, at.now);
+                    sockets.ask(cx, session, cx.at.now);
                 }
             }
             Each::FailCalls(channels) => {
                 if let Some(channel) = channels.next() {
-                    directory.fail_calls(books, todo, channel, &shutting_down());
+                    directory.fail_calls(cx, channel, &shutting_down());
                 }
             }
             Each::Still(channels) => {
                 if let Some(channel) = channels.next() {
-                    directory.still_channel(books, todo, channel);
+                    directory.still_channel(cx, channel);
                 }
             }
             Each::Drop(channels) => {
                 if let Some(channel) = channels.next() {
-                    directory.drop_channel(books, todo, channel);
+                    directory.drop_channel(cx, channel);
                 }
             }
         }
         if !each.is_empty() {
-            todo.push(Todo::Each(each));
+            cx.todo.push(Todo::Each(each));
         }
     }
 
     /// The tags of a channel are others: who is notified of its master, and who may be there.
-    fn tags_changed(&mut self, channel: ChannelKey, at: Moment) {
-        let (sockets, directory, ..) = self.parts();
-        directory.look_at_viewers(channel, |master| sockets.is_gone(master), at.now);
-        recheck::tags_changed(sockets, directory.members(channel), at);
-        wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), at);
+    fn tags_changed(&mut self, channel: ChannelKey) {
+        let (sockets, directory, cx, _) = self.parts();
+        directory.look_at_viewers(channel, |master| sockets.is_gone(master), cx.at.now);
+        recheck::tags_changed(sockets, directory.members(channel), cx.at);
+        wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), cx.at);
     }
 
     /// An open WebSocket may not be open any more, or a device not wait, unless it may again.
-    fn ask_again(&mut self, session: SessionKey, at: Moment) {
-        let (sockets, directory, books, gate, todo) = self.parts();
-        if recheck::refuses(sockets, directory, books, (gate, session), at) {
-            sockets.close(books, todo, session, EndReason::Forbidden, at);
-        } else if wake::refuses(sockets, directory, books, (gate, session), at) {
-            wake::over(sockets, books, todo, session, at);
+    fn ask_again(&mut self, session: SessionKey) {
+        let (sockets, directory, cx, gate) = self.parts();
+        if recheck::refuses(sockets, directory, cx, (gate, session)) {
+            sockets.close(cx, session, EndReason::Forbidden);
+        } else if wake::refuses(sockets, directory, cx, (gate, session)) {
+            wake::over(sockets, cx, session);
         }
     }
 
     /// A WebSocket has left its channel, or lost its slot there. The one that it took the slot of may have that again.
-    fn left(&mut self, left: Left, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
-        if let Some(returning) = directory.left(books, todo, &left, at)
-            && sockets.takes_place_again(returning, at)
+    fn left(&mut self, left: Left) {
+        let (sockets, directory, cx, ..) = self.parts();
+        if let Some(returning) = directory.left(cx, &left)
+            && sockets.takes_place_again(returning, cx.at)
         {
-            sockets.ask_again(returning, at.now); // it was not judged while it had no slot
+            sockets.ask_again(returning, cx.at.now); // it was not judged while it had no slot
             if sockets.is_gone(returning) {
-                directory.master_left_viewers(left.channel, at.now);
+                directory.master_left_viewers(left.channel, cx.at.now);
             }
             let greeting =
-                service_messages::greeting(sockets, directory, (left.channel, returning), at);
+                service_messages::greeting(sockets, directory, (left.channel, returning), cx.at);
             if let Some(state) = greeting {
-                sockets.tell_viewer(books, returning, state);
+                sockets.tell_viewer(cx, returning, state);
             }
-            todo.push(Todo::Deliver(left.channel, left.role.clone()));
+            cx.todo.push(Todo::Deliver(left.channel, left.role.clone()));
         }
         if let Some(returned) = left.returned {
             let whose = (left.channel, &left.role);
             let (from, unsent) = (left.session, returned.unsent);
-            unsent::give_back(self.road_parts(), from, whose, unsent, at);
+            unsent::give_back(self, from, whose, unsent);
         }
         self.directory.rest(left.channel);
     }
 
     /// The connection of a WebSocket is gone.
-    fn gone(&mut self, mut gone: Gone, at: Moment) {
-        let (_, directory, books, _, todo) = self.parts();
-        directory.gone(books, todo, &mut gone, at);
+    fn gone(&mut self, mut gone: Gone) {
+        let Self { directory, cx, .. } = self;
+        directory.gone(cx, &mut gone);
         let (key, role) = (gone.channel, gone.role);
         let (from, unsent) = (gone.session, gone.unsent);
         let whose = (key, &role);
-        unsent::give_back(self.road_parts(), from, whose, unsent, at);
+        unsent::give_back(self, from, whose, unsent);
         self.directory.connection_went(key);
     }
 
     /// A connection that lost its slot has handed over what it had begun.
-    fn released(&mut self, by: SessionKey, at: Moment) {
-        let (sockets, directory, books, _, todo) = self.parts();
+    fn released(&mut self, by: SessionKey) {
+        let (sockets, directory, cx, ..) = self.parts();
         let Some(session) = sockets.session(by) else {
             return;
         };
         if session.outbox.unconfirmed_since().is_some() {
-            sockets.ask(books, todo, by, at.now);
+            sockets.ask(cx, by, cx.at.now);
         } else if let Some(was) = session.membership() {
-            directory.release_slot(todo, by, was);
+            directory.release_slot(cx, by, was);
         }
     }
 
     /// The next change that waited for the one before is made.
-    fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<Waiting>, at: Moment) {
+    fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<Waiting>) {
         if let Some((caller, query)) = self.directory.next_waiting(&mut waiting) {
-            home::serve(self.road_parts(), caller, *query, at);
-            self.directory.let_wait(&mut self.todo, channel, waiting);
+            home::serve(self, caller, *query);
+            self.directory.let_wait(&mut self.cx, channel, waiting);
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
-fn launch(order: u64) -> Launch {
-    Launch {
+fn launch(order: u64) -> DeliveryMark {
+    DeliveryMark {
         action: Action::IceCandidate,
         expires: Now(1),
         order,

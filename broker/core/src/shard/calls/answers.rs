@@ -6,35 +6,36 @@ use crate::record::{Holding, Listed};
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::calls::responses::{self, Rejected, Response, internal_failure};
 use crate::shard::calls::{PermittedCall, channel_pages};
-use crate::shard::road::in_flight::Parts;
 use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::{Books, Evidence, audit_caller};
+use crate::shard::telemetry::{Evidence, audit_caller};
 use crate::shard::{Answer, Fault};
+use crate::shard::{Context, Shard};
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 /// An answer arrived. That of an earlier call is dropped.
-pub(crate) fn take_answer(parts: Parts<'_>, caller: CallRef, mut answer: Answer, at: Moment) {
-    let is_awaited = parts.sockets.awaits(caller);
+pub(crate) fn take_answer(shard: &mut Shard, caller: CallRef, mut answer: Answer) {
+    let is_awaited = shard.sockets.awaits(caller);
     if is_awaited
-        && channel_pages::merges_later(parts.sockets, parts.directory, caller, &mut answer, at)
+        && channel_pages::merges_later(
+            &mut shard.sockets,
+            &mut shard.directory,
+            caller,
+            &mut answer,
+            shard.cx.at,
+        )
     {
         return;
     }
-    parts.directory.lists().part_came(caller);
+    shard.directory.lists().part_came(caller);
     if is_awaited {
-        deliver(parts, caller, answer, at);
+        deliver(shard, caller, answer);
     }
 }
 
 /// Answers a call that waits, or adds what came to what is missing still.
-pub(crate) fn deliver(parts: Parts<'_>, caller: CallRef, answer: Answer, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+pub(crate) fn deliver(shard: &mut Shard, caller: CallRef, answer: Answer) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let key = caller.session;
     let Some((mut asked, wanted, answer)) = sockets.answered(key, answer) else {
         return;
@@ -45,15 +46,15 @@ pub(crate) fn deliver(parts: Parts<'_>, caller: CallRef, answer: Answer, at: Mom
             None => {
                 let course = directory.course(&asked.caller, *call);
                 let call = PermittedCall { key, asked, course };
-                sockets.permitted(books, todo, call, at);
+                sockets.permitted(cx, call);
             }
-            Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
+            Some(refused) => refuse_audited(sockets, cx, key, &asked, refused),
         }
     } else {
         let answer = refused_where_it_is(&wanted, answer);
-        let answered = Answered::of(books, key, &asked, &answer, at);
-        audit(sockets, books, &answered, &answer, at);
-        respond_answer(sockets, books, &answered, wanted, answer, at);
+        let answered = Answered::of(cx, key, &asked, &answer);
+        audit(sockets, cx, &answered, &answer);
+        respond_answer(sockets, cx, &answered, wanted, answer);
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
@@ -86,15 +87,14 @@ impl Sockets {
 /// Refuses a call before it reaches a channel, with its audit line.
 pub(crate) fn refuse_audited(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     asked: &PendingCall,
     refused: Answer,
-    at: Moment,
 ) {
-    let answered = Answered::of(books, key, asked, &refused, at);
-    audit(sockets, books, &answered, &refused, at);
-    respond_answer(sockets, books, &answered, Expected::Nothing, refused, at);
+    let answered = Answered::of(cx, key, asked, &refused);
+    audit(sockets, cx, &answered, &refused);
+    respond_answer(sockets, cx, &answered, Expected::Nothing, refused);
 }
 
 /// A call that has its answer.
@@ -107,25 +107,20 @@ struct Answered<'a> {
 }
 
 impl<'a> Answered<'a> {
-    fn of(
-        books: &mut Books,
-        key: SessionKey,
-        asked: &'a PendingCall,
-        answer: &Answer,
-        at: Moment,
-    ) -> Self {
-        books.count_call(asked.account());
+    fn of(cx: &mut Context, key: SessionKey, asked: &'a PendingCall, answer: &Answer) -> Self {
+        cx.telemetry.count_call(asked.account());
         let id = match answer {
             Answer::Fault(fault) => {
                 let purpose = Purpose::Api(asked.operation);
                 let status = responses::status_of(purpose, fault);
-                books.refusal_id(fault.check, purpose, status, at.wall)
+                cx.telemetry
+                    .refusal_id(fault.check, purpose, status, cx.at.wall)
             }
             Answer::Record(..)
             | Answer::Page(..)
             | Answer::Done
             | Answer::Holding(_)
-            | Answer::Answer(_) => books.request_id(),
+            | Answer::Answer(_) => cx.telemetry.request_id(),
         };
         Self { key, asked, id }
     }
@@ -134,15 +129,14 @@ impl<'a> Answered<'a> {
 /// A line for each change, made or not, and for each call that a policy refuses.
 fn audit(
     sockets: &Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     Answered { key, asked, id }: &Answered<'_>,
     answer: &Answer,
-    at: Moment,
 ) {
     let (caller, operation) = (&asked.caller, asked.operation.name());
     let Some(mut audit) = sockets.audit_of(*key, id, caller, operation) else {
         if asked.place_kept {
-            books.diary().unchanged(asked.account());
+            cx.telemetry.journal().unchanged(asked.account());
         }
         return;
     };
@@ -154,10 +148,10 @@ fn audit(
         );
         audit.outcome = fault.kind.error_type();
         if asked.place_kept {
-            books.diary().unchanged(asked.account());
+            cx.telemetry.journal().unchanged(asked.account());
         }
         if denied || asked.subject.is_some() {
-            books.diary().denied(at.now, audit);
+            cx.telemetry.journal().denied(cx.at.now, audit);
         }
         return;
     }
@@ -165,13 +159,13 @@ fn audit(
         audit.channel_arn = Some(record.arn.as_str().into());
     }
     if asked.place_kept {
-        books.diary().changed(asked.account(), audit);
+        cx.telemetry.journal().changed(asked.account(), audit);
     }
 }
 
 impl Sockets {
     /// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
-    pub(crate) fn note_unanswered(&mut self, books: &mut Books, key: SessionKey) {
+    pub(crate) fn note_unanswered(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(http) = self.http(key) else {
             return;
         };
@@ -184,13 +178,13 @@ impl Sockets {
         let (caller, operation) = (asked.caller.clone(), asked.operation.name());
         let account = asked.account();
         let subject = asked.subject.take();
-        let id = books.request_id();
+        let id = cx.telemetry.request_id();
         match self.audit_of(key, &id, &caller, operation) {
             Some(mut audit) => {
                 (audit.channel_arn, audit.outcome) = (subject, "unanswered");
-                books.diary().changed(account, audit);
+                cx.telemetry.journal().changed(account, audit);
             }
-            None => books.diary().unchanged(account),
+            None => cx.telemetry.journal().unchanged(account),
         }
     }
 
@@ -219,11 +213,10 @@ impl Sockets {
 /// Answers a call with a reply.
 fn respond_answer(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     answered: &Answered<'_>,
     wanted: Expected,
     answer: Answer,
-    at: Moment,
 ) {
     let Answered { key, asked, id } = answered;
     let purpose = Purpose::Api(asked.operation);
@@ -237,7 +230,7 @@ fn respond_answer(
         | Answer::Holding(_)
         | Answer::Answer(_) => {
             body.reserve(ANSWER_BYTES);
-            let fits = sockets.write_answer(&mut body, answered, wanted, &answer, at);
+            let fits = sockets.write_answer(&mut body, answered, wanted, &answer, cx.at);
             debug_assert!(fits, "an answer that does not fit its question");
             (!fits).then_some(&internal)
         }
@@ -246,11 +239,11 @@ fn respond_answer(
         Some(fault) => {
             let evidence = Evidence::of_call(asked);
             let rejected = Rejected::new(purpose, &evidence, asked.close).audited(id);
-            responses::respond_error(sockets, books, *key, fault, rejected, at);
+            responses::respond_error(sockets, cx, *key, fault, rejected);
         }
         None => {
             let response = Response::json(purpose, &body, asked.close);
-            responses::respond_as(sockets, books, *key, id, &response, at);
+            responses::respond_as(sockets, cx, *key, id, &response);
         }
     }
 }

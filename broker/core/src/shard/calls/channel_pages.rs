@@ -6,10 +6,11 @@
 
 use crate::id::{CallRef, Identity, ShardId};
 use crate::session::http::{Expected, HttpStage};
+use crate::shard::Context;
 pub use crate::shard::calls::letters::{PagePart, PageQuestion};
 use crate::shard::calls::responses::too_busy;
 use crate::shard::directory::waiting_callers::{PageOf, PageWork};
-use crate::shard::todo::TodoList;
+
 use crate::shard::{Answer, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
@@ -55,8 +56,7 @@ pub(crate) fn merges_later(
 pub(crate) fn begin_list(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    todo: &mut TodoList,
-    at: Moment,
+    cx: &mut Context,
 ) -> bool {
     let parts = directory.parts();
     let Some((caller, question)) = directory.lists().next(parts) else {
@@ -66,18 +66,18 @@ pub(crate) fn begin_list(
         directory.lists().end(caller);
     } else if sockets.http(caller.session).is_some_and(|http| http.ended) {
         directory.lists().end(caller);
-        sockets.drop_call(caller.session, at);
+        sockets.drop_call(caller.session, cx.at);
     } else if directory.slots().is_some() {
-        directory.ask_nodes(todo, caller, question);
+        directory.ask_nodes(cx, caller, question);
     } else {
-        sockets.ask_shards(todo, caller, &question);
+        sockets.ask_shards(cx, caller, &question);
     }
     true
 }
 
 impl Sockets {
     /// Asks every shard for its part of a page.
-    fn ask_shards(&mut self, todo: &mut TodoList, caller: CallRef, question: &PageQuestion) {
+    fn ask_shards(&mut self, cx: &mut Context, caller: CallRef, question: &PageQuestion) {
         let shards = self.placement().shards();
         let share = question.limit.min(LIST_MERGED_MAX / usize::from(shards));
         for of in (0..shards).map(ShardId) {
@@ -95,56 +95,50 @@ impl Sockets {
                 endpoint: None,
                 kind,
             };
-            self.send_query(todo, caller, query);
+            self.send_query(cx, caller, query);
         }
     }
 }
 
 impl Directory {
     /// Sends a part of a page, in this turn or in a later one.
-    pub(crate) fn send_page(
-        &mut self,
-        todo: &mut TodoList,
-        caller: CallRef,
-        of: PageOf,
-        at: Moment,
-    ) {
-        if !self.page_turn().has_room_for_more(at) {
+    pub(crate) fn send_page(&mut self, cx: &mut Context, caller: CallRef, of: PageOf) {
+        if !self.page_turn().has_room_for_more(cx.at) {
             return self.page_turn().later(PageWork::Send(caller, of));
         }
         let (page, more) = self.page_in_turn(&of);
-        todo.answer(caller, Answer::Page(page, more));
+        cx.todo.answer(caller, Answer::Page(page, more));
     }
 
     /// Adds a list to those that wait, or refuses one.
     pub(crate) fn ask_for_list(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         caller: CallRef,
         question: PageQuestion,
     ) {
         if let Some(refused) = self.lists().ask(caller, question) {
-            todo.answer(refused, too_busy());
+            cx.todo.answer(refused, too_busy());
         }
     }
 
     /// Asks for the parts of all nodes that have channels.
-    fn ask_nodes(&mut self, todo: &mut TodoList, caller: CallRef, question: PageQuestion) {
+    fn ask_nodes(&mut self, cx: &mut Context, caller: CallRef, question: PageQuestion) {
         let slots = self.slots_mut();
         if !slots.is_some_and(|slots| slots.list(caller, question)) {
-            todo.answer(caller, too_busy());
+            cx.todo.answer(caller, too_busy());
         }
     }
 
     /// Goes on with the next page that waited, if the turn has room. False when there is none.
-    pub(crate) fn work_on_page(&mut self, todo: &mut TodoList, at: Moment) -> bool {
-        match self.page_turn().next(at) {
+    pub(crate) fn work_on_page(&mut self, cx: &mut Context) -> bool {
+        match self.page_turn().next(cx.at) {
             Some(PageWork::Send(caller, of)) => {
                 let (page, more) = self.page_in_turn(&of);
-                todo.answer(caller, Answer::Page(page, more));
+                cx.todo.answer(caller, Answer::Page(page, more));
             }
             Some(PageWork::Merge(caller)) => {
-                todo.answer(caller, Answer::Page(Vec::new(), false));
+                cx.todo.answer(caller, Answer::Page(Vec::new(), false));
             }
             None => return false,
         }

@@ -5,7 +5,9 @@ use crate::channel::rates::Metered;
 use crate::channel::{Channel, Life};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
-use crate::session::outbox::Launch;
+use crate::session::outbox::DeliveryMark;
+use crate::shard::Context;
+use crate::shard::Shard;
 use crate::shard::calls::responses::{
     RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down, too_busy,
 };
@@ -14,46 +16,44 @@ use crate::shard::directory::channels::status;
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
-use crate::shard::road::in_flight::Parts;
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::todo::Todo;
 use crate::shard::{Answer, Fault, Query, QueryKind};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::{Directory, Sockets};
 use crate::{check::Check, journal::Unaccepted, limits::WAITING_CALLS_PER_CHANNEL_MAX};
 use crate::{session::NEVER, time::Moment};
 use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, signal::Action};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
-pub(crate) fn answer(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
-    if allows(parts.directory, parts.books, parts.todo, caller, &query, at) {
-        answer_allowed(parts, caller, query, at);
+pub(crate) fn answer(shard: &mut Shard, caller: CallRef, query: Query) {
+    if allows(&mut shard.directory, &mut shard.cx, caller, &query) {
+        answer_allowed(shard, caller, query);
     }
 }
 
 /// Whether a channel of this shard is asked for, by a caller that may; if not, that is the answer.
 pub(crate) fn allows(
     directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     caller: CallRef,
     query: &Query,
-    at: Moment,
 ) -> bool {
     let (operation, kind) = (query.operation, &query.kind);
-    if !serves(directory, kind, at) {
-        todo.answer(caller, nobody());
+    if !serves(directory, kind, cx.at) {
+        cx.todo.answer(caller, nobody());
         return false;
     }
     let forbidden = match (&query.caller, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
-            directory.forbids_named(books, judged, operation, identity)
+            directory.forbids_named(cx, judged, operation, identity)
         }
-        (Some(judged), _) => directory.forbids_tagged(books, judged, query),
+        (Some(judged), _) => directory.forbids_tagged(cx, judged, query),
         (None, _) => None,
     };
     match forbidden {
         Some(answer) => {
-            todo.answer(caller, answer);
+            cx.todo.answer(caller, answer);
             false
         }
         None => true,
@@ -61,11 +61,10 @@ pub(crate) fn allows(
 }
 
 /// The same for a question that its caller may ask: counted, then answered.
-pub(crate) fn answer_allowed(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
-    let directory = &mut *parts.directory;
-    match directory.over_rate(parts.books, parts.todo, &query, at) {
-        Some(answer) => parts.todo.answer(caller, answer),
-        None => serve(parts, caller, query, at),
+pub(crate) fn answer_allowed(shard: &mut Shard, caller: CallRef, query: Query) {
+    match shard.directory.over_rate(&mut shard.cx, &query) {
+        Some(answer) => shard.cx.todo.answer(caller, answer),
+        None => serve(shard, caller, query),
     }
 }
 
@@ -83,18 +82,13 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 }
 
 /// Answers a question that is allowed and counted.
-pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+pub(crate) fn serve(shard: &mut Shard, caller: CallRef, query: Query) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let (operation, held) = (query.operation, query.held);
     let answer = match query.kind {
         QueryKind::Look(identity, arn) => {
             let answer = directory.look(operation, &identity, arn.as_ref());
-            directory.note_endpoint(books, query.caller.as_ref(), &answer, query.endpoint);
+            directory.note_endpoint(cx, query.caller.as_ref(), &answer, query.endpoint);
             answer
         }
         QueryKind::Create(..) if sockets.readiness().store_nearly_full() => Fault::new(
@@ -104,15 +98,15 @@ pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment)
         )
         .into(),
         QueryKind::Create(identity, create) => {
-            match directory.create(books, &identity, create, held, at) {
-                Ok(begun) => return submit(directory, todo, begun, caller),
+            match directory.create(cx, &identity, create, held) {
+                Ok(begun) => return submit(directory, cx, begun, caller),
                 Err(fault) => fault.into(),
             }
         }
         QueryKind::Change(arn, alteration) => {
             let asked = (operation, held);
-            match directory.alter(books, caller, arn, alteration, asked) {
-                Ok(Some(begun)) => return submit(directory, todo, begun, caller),
+            match directory.alter(cx, caller, arn, alteration, asked) {
+                Ok(Some(begun)) => return submit(directory, cx, begun, caller),
                 Ok(None) => return,
                 Err(fault) => fault.into(),
             }
@@ -128,9 +122,9 @@ pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment)
                 after,
                 limit,
             };
-            return directory.send_page(todo, caller, of, at);
+            return directory.send_page(cx, caller, of);
         }
-        QueryKind::Permit(account) => directory.permit(operation, &account, at),
+        QueryKind::Permit(account) => directory.permit(operation, &account, cx.at),
         QueryKind::Count { of: _, prefix } => Answer::Holding(directory.held_by(&prefix)),
         QueryKind::Offer {
             arn,
@@ -144,18 +138,18 @@ pub(crate) fn serve(parts: Parts<'_>, caller: CallRef, query: Query, at: Moment)
                     sender: &sender,
                     payload: &payload,
                 };
-                return directory.take_offer(books, todo, &offer, at);
+                return directory.take_offer(cx, &offer);
             }
             Some(_) => shutting_down().into(),
             None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),
         },
     };
-    todo.answer(caller, answer);
+    cx.todo.answer(caller, answer);
 }
 
 /// Hands a change to the store, whose answer is the caller's.
-fn submit(directory: &mut Directory, todo: &mut TodoList, begun: BegunChange, caller: CallRef) {
-    directory.submit(todo, begun, Some(caller));
+fn submit(directory: &mut Directory, cx: &mut Context, begun: BegunChange, caller: CallRef) {
+    directory.submit(cx, begun, Some(caller));
 }
 
 impl Directory {
@@ -178,13 +172,7 @@ impl Directory {
 
     /// Counts a call against its channel's rate and its caller's part; the refusal when it is over one of them. A
     /// channel that is not there has none.
-    fn over_rate(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        query: &Query,
-        at: Moment,
-    ) -> Option<Answer> {
+    fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Answer> {
         let what = Metered::Call(query.operation);
         what.rate(&self.settings().quotas)?;
         let key = self.channel_of(&query.kind)?;
@@ -193,14 +181,14 @@ impl Directory {
         let role = caller
             .filter(|_| !self.settings().strict())
             .map_or(CallerRole::Anyone, |caller| {
-                self.caller_role(books, caller, arn)
+                self.caller_role(cx, caller, arn)
             });
         let what = match role {
             CallerRole::Master => Metered::CallAsMaster(query.operation),
             CallerRole::Viewer(_) | CallerRole::Anyone => what,
         };
-        if self.count_call(key, (what, role.caller()), at.now) {
-            todo.push(Todo::Arm(key));
+        if self.count_call(key, (what, role.caller()), cx.at.now) {
+            cx.todo.push(Todo::Arm(key));
             return None;
         }
         let kind = ErrorKind::ClientLimitExceeded;
@@ -273,7 +261,7 @@ const STORE_FULL: &str =
 // Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md,
 // ALEXA.
 //
-// In the books a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
+// In the telemetry a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
 // outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
@@ -282,7 +270,7 @@ const OFFER: Kind = Kind::Known(Action::SdpOffer);
 pub(crate) fn give_offers(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
+    cx: &mut Context,
     key: ChannelKey,
     before: u64,
 ) {
@@ -293,7 +281,7 @@ pub(crate) fn give_offers(
         return;
     }
     for call in calls {
-        let launch = Launch {
+        let launch = DeliveryMark {
             action: Action::SdpOffer,
             expires: NEVER,
             order: call.order,
@@ -309,10 +297,10 @@ pub(crate) fn give_offers(
             return;
         };
         if call.delivered {
-            books.count_copy_queued(pushed);
+            cx.telemetry.count_copy_queued(pushed);
         } else {
-            books.count_unkept();
-            books.count_queued(pushed);
+            cx.telemetry.count_unkept();
+            cx.telemetry.count_queued(pushed);
         }
     }
     sockets.touch(master);
@@ -332,13 +320,7 @@ pub(crate) struct Offer<'a> {
 impl Directory {
     /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
     /// with nothing, or one of an account or channel with more than its share makes room.
-    fn take_offer(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        offer: &Offer<'_>,
-        at: Moment,
-    ) {
+    fn take_offer(&mut self, cx: &mut Context, offer: &Offer<'_>) {
         let &Offer {
             caller,
             channel: key,
@@ -346,21 +328,21 @@ impl Directory {
             payload,
         } = offer;
         match self.room_for_offer(caller, key, sender) {
-            Err(refused) => return todo.answer(caller, refused),
-            Ok(Some(other)) => self.end_for_another(books, todo, other),
-            Ok(None) => drop(self.end_call(books, todo, key, sender, None)),
+            Err(refused) => return cx.todo.answer(caller, refused),
+            Ok(Some(other)) => self.end_for_another(cx, other),
+            Ok(None) => drop(self.end_call(cx, key, sender, None)),
         }
-        if !self.add_call(caller, key, (sender, payload), at) {
+        if !self.add_call(caller, key, (sender, payload), cx.at) {
             return;
         }
-        books.count_received(OFFER);
-        books.count_call_waiting();
-        books.count_kept(1);
+        cx.telemetry.count_received(OFFER);
+        cx.telemetry.count_call_waiting();
+        cx.telemetry.count_kept(1);
         if caller.shard != self.shard() {
-            todo.push(Todo::OfferTaken(caller));
+            cx.todo.push(Todo::OfferTaken(caller));
         }
-        todo.push(Todo::GiveOffers(key));
-        todo.push(Todo::Arm(key));
+        cx.todo.push(Todo::GiveOffers(key));
+        cx.todo.push(Todo::Arm(key));
     }
 
     /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it
@@ -394,30 +376,30 @@ impl Directory {
     /// The last bytes of offers of this channel were handed over to `master`.
     pub(crate) fn offers_delivered(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         key: ChannelKey,
         master: SessionKey,
         orders: &[u64],
     ) {
         let sent = |order: &&u64| self.offer_was_sent(key, master, **order);
         if orders.iter().filter(sent).count() > 0 {
-            todo.push(Todo::GiveOffers(key));
+            cx.todo.push(Todo::GiveOffers(key));
         }
     }
 
     /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
     pub(crate) fn offer_came_back(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         master: SessionKey,
-        launch: &Launch,
+        launch: &DeliveryMark,
     ) {
         let waits = self.offer_returned(key, master, launch.order);
         if launch.counted && waits {
-            books.count_kept(1);
+            cx.telemetry.count_kept(1);
         } else if launch.counted {
-            books.count_ended(OFFER, Outcome::Withdrawn);
+            cx.telemetry.count_ended(OFFER, Outcome::Withdrawn);
         }
     }
 }
@@ -439,8 +421,8 @@ impl Directory {
     /// same sender takes its place. False when none waits.
     pub(crate) fn end_call(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: ChannelKey,
         sender: &str,
         answer: Option<&str>,
@@ -453,102 +435,86 @@ impl Directory {
         } else {
             Outcome::Overwritten
         };
-        close_call(books, &call, outcome);
-        answer_offer(todo, &call, Answer::Answer(answer.map(Into::into)));
+        close_call(cx, &call, outcome);
+        answer_offer(cx, &call, Answer::Answer(answer.map(Into::into)));
         true
     }
 
     /// Answers calls whose time is over with nothing.
-    pub(crate) fn expire_calls(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-        at: Moment,
-    ) {
-        while let Some(call) = self.take_call(key, |calls| calls.take_expired(at.now)) {
-            close_call(books, &call, Outcome::Expired);
-            answer_offer(todo, &call, Answer::Answer(None));
+    pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
+        while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
+            close_call(cx, &call, Outcome::Expired);
+            answer_offer(cx, &call, Answer::Answer(None));
         }
     }
 
     /// A caller on this shard hung up: its call is withdrawn.
     pub(crate) fn withdraw_local(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: CallRef,
         identity: &Identity,
     ) {
         if let Some(key) = self.key_of(identity) {
-            self.take_back_offer(books, caller, key);
+            self.take_back_offer(cx, caller, key);
         }
     }
 
     /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
-    pub(crate) fn withdraw_offer(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        caller: CallRef,
-    ) {
+    pub(crate) fn withdraw_offer(&mut self, cx: &mut Context, caller: CallRef) {
         let call = self.call_of(caller);
-        if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(books, caller, key)) {
-            answer_offer(todo, &call, Answer::Answer(None));
+        if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(cx, caller, key)) {
+            answer_offer(cx, &call, Answer::Answer(None));
         }
     }
 
     fn take_back_offer(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: CallRef,
         key: ChannelKey,
     ) -> Option<Waiting> {
         let call = self.take_call(key, |calls| calls.take_of_caller(caller));
         self.rest(key);
         let call = call?;
-        close_call(books, &call, Outcome::Withdrawn);
+        close_call(cx, &call, Outcome::Withdrawn);
         Some(call)
     }
 
     /// Ends every call of a channel with a fault: the channel is deleted, or the process ends.
-    pub(crate) fn fail_calls(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-        fault: &Fault,
-    ) {
+    pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, fault: &Fault) {
         while let Some(call) = self.take_call(key, Calls::take_any) {
-            close_call(books, &call, Outcome::Withdrawn);
-            answer_offer(todo, &call, Answer::Fault(fault.clone()));
+            close_call(cx, &call, Outcome::Withdrawn);
+            answer_offer(cx, &call, Answer::Fault(fault.clone()));
         }
     }
 
     /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
-    fn end_for_another(&mut self, books: &mut Books, todo: &mut TodoList, (key, order): Call) {
+    fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
         if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
-            books.count_call_over();
+            cx.telemetry.count_call_over();
             if call.never_left() {
-                books.count_unkept();
-                books.count_unaccepted(OFFER, Unaccepted::NoRoom);
+                cx.telemetry.count_unkept();
+                cx.telemetry.count_unaccepted(OFFER, Unaccepted::NoRoom);
             }
-            answer_offer(todo, &call, over_limit(MADE_ROOM));
+            answer_offer(cx, &call, over_limit(MADE_ROOM));
         }
         self.rest(key);
     }
 }
 
-/// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
-fn close_call(books: &mut Books, call: &Waiting, outcome: Outcome) {
-    books.count_call_over();
+/// Telemetry the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
+fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
+    cx.telemetry.count_call_over();
     if call.never_left() {
-        books.count_kept_ended(OFFER, outcome);
+        cx.telemetry.count_kept_ended(OFFER, outcome);
     }
 }
 
 /// Answers the caller of a call that waited.
-fn answer_offer(todo: &mut TodoList, call: &Waiting, answer: Answer) {
-    todo.push(Todo::OfferAnswer(call.caller, Box::new(answer)));
+fn answer_offer(cx: &mut Context, call: &Waiting, answer: Answer) {
+    cx.todo
+        .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
 }
 
 const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \

@@ -4,8 +4,9 @@ use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, Refused, Share, Subject};
 use crate::session::http::Target;
+use crate::shard::Context;
 use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::{Books, Evidence, named};
+use crate::shard::telemetry::{Evidence, named};
 use crate::time::Moment;
 use crate::{auth::Unsigned, check::Check, limits::ABSENCE_RETRY_S, shard::Fault};
 use codec::control::{ErrorKind, error_body};
@@ -106,11 +107,12 @@ impl<'a> Rejected<'a> {
     }
 
     /// The request id of the answer.
-    fn id(&self, books: &mut Books, check: Check, status: u16, at: Moment) -> Cow<'a, str> {
+    fn id(&self, cx: &mut Context, check: Check, status: u16) -> Cow<'a, str> {
         match self.id {
             Some(id) => id.into(),
-            None => books
-                .refusal_id(check, self.purpose, status, at.wall)
+            None => cx
+                .telemetry
+                .refusal_id(check, self.purpose, status, cx.at.wall)
                 .into(),
         }
     }
@@ -147,26 +149,27 @@ impl StsFault {
 /// Answers, and goes on to the next request or ends the connection.
 pub(crate) fn respond(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     answer: &Response<'_>,
-    at: Moment,
 ) {
     let id = match answer.refusal {
-        Some(refusal) => books.refusal_id(refusal.check, answer.purpose, answer.status, at.wall),
-        None => books.request_id(),
+        Some(refusal) => {
+            cx.telemetry
+                .refusal_id(refusal.check, answer.purpose, answer.status, cx.at.wall)
+        }
+        None => cx.telemetry.request_id(),
     };
-    respond_as(sockets, books, key, &id, answer, at);
+    respond_as(sockets, cx, key, &id, answer);
 }
 
 /// The same with a request id that is in the body, or in an audit line.
 pub(crate) fn respond_as(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     id: &str,
     answer: &Response<'_>,
-    at: Moment,
 ) {
     let Response {
         purpose,
@@ -180,7 +183,7 @@ pub(crate) fn respond_as(
     let ends = sockets.drains() || sockets.is_inner(key);
     let close = close || (ends && !sockets.brings_one_call(key));
     let meta = Meta {
-        wall_ms: at.wall.0,
+        wall_ms: cx.at.wall.0,
         request_id: id,
         close,
     };
@@ -194,44 +197,45 @@ pub(crate) fn respond_as(
         retry_after_s: retry_after_s(refusal.check),
     });
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
-    sockets.push_control(books, key, |out| {
+    sockets.push_control(cx, key, |out| {
         write_response(out, &meta, status, error, content_type, body);
         if bodiless {
             out.truncate(out.len() - body.len());
         }
     });
     match purpose {
-        Purpose::Api(operation) => books.count_request(Requested::Api(operation), status),
-        Purpose::Sts(requested) => books.count_request(requested, status),
-        Purpose::Wake => books.count_request(Requested::Wake, status),
-        Purpose::RoleAlias => books.count_request(Requested::RoleAlias, status),
-        Purpose::Unknown => books.count_request(Requested::Unknown, status),
+        Purpose::Api(operation) => cx
+            .telemetry
+            .count_request(Requested::Api(operation), status),
+        Purpose::Sts(requested) => cx.telemetry.count_request(requested, status),
+        Purpose::Wake => cx.telemetry.count_request(Requested::Wake, status),
+        Purpose::RoleAlias => cx.telemetry.count_request(Requested::RoleAlias, status),
+        Purpose::Unknown => cx.telemetry.count_request(Requested::Unknown, status),
         Purpose::Upgrade(_) => {} // counted by its outcome
     }
     if let Some(refusal) = refusal {
-        books.count_refusal(refusal.check);
+        cx.telemetry.count_refusal(refusal.check);
         let (account, _) = refusal.evidence.signer();
-        books.count_refused(account.map(Account::of_digits));
-        note_refusal(sockets, books, key, id, answer, at);
+        cx.telemetry.count_refused(account.map(Account::of_digits));
+        note_refusal(sockets, cx, key, id, answer);
     }
-    sockets.next_request(key, close, at);
+    sockets.next_request(key, close, cx.at);
 }
 
 /// Lists a request beside those that are refused, under the id of its answer, though it is served.
 pub(crate) fn notice(
     sockets: &Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     id: &str,
     (purpose, noticed): (Purpose, Refusal<'_>),
-    at: Moment,
 ) {
     let served = Response {
         refusal: Some(noticed),
         ..Response::json(purpose, b"", false)
     };
-    books.count_refusal(noticed.check);
-    note_refusal(sockets, books, key, id, &served, at);
+    cx.telemetry.count_refusal(noticed.check);
+    note_refusal(sockets, cx, key, id, &served);
 }
 
 /// Seconds until a request that was refused by this check should be tried again; `None`: the client decides.
@@ -241,11 +245,10 @@ fn retry_after_s(check: Check) -> Option<u32> {
 
 fn note_refusal(
     sockets: &Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     id: &str,
     answer: &Response<'_>,
-    at: Moment,
 ) {
     let (Some(refusal), Some(session)) = (answer.refusal, sockets.session(key)) else {
         return;
@@ -260,14 +263,14 @@ fn note_refusal(
         subject: Subject::of(channel, key_id),
     };
     let (account, source_identity) = refusal.evidence.signer();
-    books.diary().refused(at.now, share, || {
+    cx.telemetry.journal().refused(cx.at.now, share, || {
         let text = |text: Option<&str>| text.map(named);
-        let skew = |signed: i64| signed.saturating_sub_unsigned(at.wall.0 / 1000);
+        let skew = |signed: i64| signed.saturating_sub_unsigned(cx.at.wall.0 / 1000);
         let signed_as = refusal.evidence.signed_as(sockets.settings());
         let signed_as = signed_as.filter(|_| refusal.check == Check::SignatureMismatch);
         Refused {
             request_id: id.into(),
-            at: at.wall,
+            at: cx.at.wall,
             status: answer.status,
             error_type: refusal.error_type,
             check: refusal.check,
@@ -296,17 +299,16 @@ fn note_refusal(
 /// Answers with an error.
 pub(crate) fn respond_error(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     fault: &Fault,
     rejected: Rejected<'_>,
-    at: Moment,
 ) {
     let purpose = rejected.purpose;
     if let Purpose::Sts(_) = purpose {
         let kind = sts::ErrorKind::ServiceUnavailable;
         let fault = StsFault::new(fault.check, sts::Error::new(kind, fault.message.clone()));
-        return refuse_sts(sockets, books, key, &fault, rejected, at);
+        return refuse_sts(sockets, cx, key, &fault, rejected);
     }
     let evidence = Evidence {
         policy: fault.policy.as_deref(),
@@ -317,30 +319,29 @@ pub(crate) fn respond_error(
         ..rejected
     };
     let status = status_of(purpose, fault);
-    let id = rejected.id(books, fault.check, status, at);
+    let id = rejected.id(cx, fault.check, status);
     if let Purpose::Upgrade(role) = purpose {
-        books.count_upgrade(role, outcome_of(fault));
+        cx.telemetry.count_upgrade(role, outcome_of(fault));
     }
     if matches!(
         fault.kind,
         ErrorKind::AccessDenied | ErrorKind::NotAuthorized
     ) {
-        books.count_auth_failure(AuthFailure::Policy);
+        cx.telemetry.count_auth_failure(AuthFailure::Policy);
     }
     let mut body = Vec::new();
     error_body(&mut body, purpose.operation(), &fault.message);
     let answer = rejected.answer(status, (fault.kind.error_type(), fault.check), &body);
-    respond_as(sockets, books, key, &id, &answer, at);
+    respond_as(sockets, cx, key, &id, &answer);
 }
 
 /// Answers a call of STS with an error. Operators read its policy, or the text of the answer if that says it all.
 pub(crate) fn refuse_sts(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     fault: &StsFault,
     rejected: Rejected<'_>,
-    at: Moment,
 ) {
     let StsFault { check, error, .. } = fault;
     let evidence = Evidence {
@@ -356,14 +357,14 @@ pub(crate) fn refuse_sts(
         ..rejected
     };
     let status = error.kind.status();
-    let id = rejected.id(books, *check, status, at);
+    let id = rejected.id(cx, *check, status);
     let mut body = Vec::new();
     sts::error_body(&mut body, error.kind, &error.message, &id);
     let answer = Response {
         content_type: sts::CONTENT_TYPE,
         ..rejected.answer(status, (error.kind.code(), *check), &body)
     };
-    respond_as(sockets, books, key, &id, &answer, at);
+    respond_as(sockets, cx, key, &id, &answer);
 }
 
 /// The status of a fault. Of calls of STS nothing but a server without room refuses one before it is read.
@@ -381,46 +382,46 @@ pub(crate) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
 /// Answers a signature that is not right.
 pub(crate) fn respond_unsigned(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     unsigned: &Unsigned,
     rejected: Rejected<'_>,
-    at: Moment,
 ) {
     let Unsigned { refusal, check } = *unsigned;
     let purpose = rejected.purpose;
-    books.count_auth_failure(AuthFailure::Signature(refusal.reason()));
+    cx.telemetry
+        .count_auth_failure(AuthFailure::Signature(refusal.reason()));
     if let Purpose::Upgrade(role) = purpose {
-        books.count_upgrade(role, UpgradeOutcome::Unauthenticated);
+        cx.telemetry
+            .count_upgrade(role, UpgradeOutcome::Unauthenticated);
     }
     if let Purpose::Sts(_) = purpose {
         let error = refusal.into();
         let fault = StsFault::new(check, error);
-        return refuse_sts(sockets, books, key, &fault, rejected, at);
+        return refuse_sts(sockets, cx, key, &fault, rejected);
     }
     let mut body = Vec::new();
     error_body(&mut body, None, &refusal.to_string());
     let answer = rejected.answer(refusal.status(), (refusal.error_type(), check), &body);
-    respond(sockets, books, key, &answer, at);
+    respond(sockets, cx, key, &answer);
 }
 
 /// A request that cannot be understood: answered, then the connection ends, since what follows it is not known.
 pub(crate) fn refuse_head(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     fault: &HeadFault,
     rejected: Rejected<'_>,
-    at: Moment,
 ) {
     if let Purpose::Upgrade(role) = rejected.purpose {
-        books.count_upgrade(role, UpgradeOutcome::Invalid);
+        cx.telemetry.count_upgrade(role, UpgradeOutcome::Invalid);
     }
     let mut body = Vec::new();
     error_body(&mut body, None, fault.message);
     let error_type = ErrorKind::InvalidArgument.error_type();
     let answer = rejected.answer(fault.status, (error_type, fault.check), &body);
-    respond(sockets, books, key, &answer, at);
+    respond(sockets, cx, key, &answer);
 }
 
 /// The purpose that the answer of a call is counted for.

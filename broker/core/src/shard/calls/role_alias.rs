@@ -15,10 +15,11 @@ use crate::auth::{
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
 use crate::machine::{Shown, ShownCertificate};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, JSON, Refusal, Response, UNAUDITABLE};
-use crate::shard::telemetry::{self, Books, Evidence, named};
+use crate::shard::telemetry::{self, Evidence, named};
 use crate::shard::{Gate, Sockets};
-use crate::{check::Check, limits::SIGN_INS_PER_HOUR, time::Moment};
+use crate::{check::Check, limits::SIGN_INS_PER_HOUR};
 use codec::sts::{AssumeRole, RoleArn};
 use codec::{calendar::rfc3339, http::Head, policy::Decision};
 use std::fmt::Write;
@@ -49,11 +50,10 @@ struct Given {
 /// Answers a request on a connection to the credentials provider; `close`: it ends with the answer.
 pub(crate) fn answer(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     (key, shown): (SessionKey, &Shown),
     (head, close): (&Head<'_>, bool),
-    at: Moment,
 ) {
     let settings = sockets.settings();
     let (region, account) = (settings.region.clone(), settings.account_id.clone());
@@ -68,17 +68,17 @@ pub(crate) fn answer(
             origin: Origin {
                 address: peer.remote.ip().to_canonical(),
                 tls: peer.tls,
-                asked_s: at.wall.0 / 1000,
+                asked_s: cx.at.wall.0 / 1000,
                 headers: None,
             },
         };
-        give(books, gate, &asked, shown)
+        give(cx, gate, &asked, shown)
     });
     match given {
-        Ok(given) => grant(sockets, books, key, &given, close, at),
+        Ok(given) => grant(sockets, cx, key, &given, close),
         Err(mut refused) => {
             refused.role = role_of(gate, head);
-            refuse(sockets, books, (key, shown), (head, close), &refused, at);
+            refuse(sockets, cx, (key, shown), (head, close), &refused);
         }
     }
 }
@@ -110,10 +110,9 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
 /// for its alias.
 pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     (head, close): (&Head<'_>, bool),
-    at: Moment,
 ) {
     let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
                not asked for a certificate";
@@ -122,7 +121,7 @@ pub(crate) fn refuse_stranger(
         server_name: "".into(),
         certificate: None,
     };
-    refuse(sockets, books, (key, &shown), (head, close), &refused, at);
+    refuse(sockets, cx, (key, &shown), (head, close), &refused);
 }
 
 /// The role alias of a request for keys.
@@ -153,7 +152,7 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Box<Refused
 
 /// Makes keys for a device, or says why not.
 fn give(
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     asked: &Asked<'_>,
     shown: &Shown,
@@ -183,9 +182,9 @@ fn give(
         (asked.origin.address, asked.origin.asked_s),
         &mut steps,
     );
-    books.count_policy_steps(steps);
+    cx.telemetry.count_policy_steps(steps);
     if decision != Decision::Allow {
-        books.count_auth_failure(AuthFailure::Policy);
+        cx.telemetry.count_auth_failure(AuthFailure::Policy);
         let check = match decision {
             Decision::Deny => Check::PolicyExplicitDeny,
             Decision::Allow | Decision::Open | Decision::NoMatch => Check::PolicyNoAllow,
@@ -202,7 +201,7 @@ fn give(
     };
     let request = role_request(account, &alias.role, certificate, Some(alias.duration_s));
     let request = request.ok_or_else(|| foreign("the role has no ARN"))?;
-    let duration_s = allowed(books, credentials, &caller, &request)
+    let duration_s = allowed(cx, credentials, &caller, &request)
         .map_err(|refused| refused.of(caller.clone()))?;
     let (fingerprint, now_s) = (&certificate.fingerprint, asked.origin.asked_s);
     let exceeds = things.sign_ins.exceeds(fingerprint, asked.thing, now_s);
@@ -298,14 +297,14 @@ fn role_request(
 
 /// The life of the session, if the role's trust lets the device have it.
 fn allowed(
-    books: &mut Books,
+    cx: &mut Context,
     credentials: &Credentials,
     caller: &Caller,
     request: &AssumeRole,
 ) -> Result<u32, Box<Refused>> {
     let mut steps = 0;
     let assumption = assume(caller, credentials, request, &mut steps);
-    books.count_policy_steps(steps);
+    cx.telemetry.count_policy_steps(steps);
     let assumption = assumption.map_err(|fault| match fault {
         RoleFault::Denied(Denial { check, ground, .. }) => {
             Refused::new(ROLE, check, ground.unwrap_or_default())
@@ -368,57 +367,37 @@ fn seal(
 }
 
 /// Answers with keys, and not without a line in the log.
-fn grant(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    given: &Given,
-    close: bool,
-    at: Moment,
-) {
+fn grant(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, given: &Given, close: bool) {
     let account = Account::of_digits(given.caller.account());
-    if !books.diary().keep_place(account) {
+    if !cx.telemetry.journal().keep_place(account) {
         let refused = Refused::new(
             (503, "ServiceUnavailableException", UNAUDITABLE),
             Check::AuditFull,
             UNAUDITABLE,
         );
-        return respond_refused(
-            sockets,
-            books,
-            key,
-            (&refused, &Evidence::default()),
-            close,
-            at,
-        );
+        return respond_refused(sockets, cx, key, (&refused, &Evidence::default()), close);
     }
-    let id = books.request_id();
+    let id = cx.telemetry.request_id();
     let action = Purpose::RoleAlias.action().unwrap_or_default();
     match sockets.audit_of(key, &id, &given.caller, action) {
-        None => books.diary().unchanged(account),
+        None => cx.telemetry.journal().unchanged(account),
         Some(mut audit) => {
             audit.session = Some(given.session.clone());
             audit.new_key_id = Some(given.temporary.access_key_id.as_str().into());
-            books.diary().changed(account, audit);
+            cx.telemetry.journal().changed(account, audit);
         }
     }
     if given.exceeds {
-        notice_clock(sockets, books, key, (&id, given), at);
+        notice_clock(sockets, cx, key, (&id, given));
     }
     let body = body(given);
     let answer = Response::json(Purpose::RoleAlias, body.as_bytes(), close);
-    responses::respond_as(sockets, books, key, &id, &answer, at);
+    responses::respond_as(sockets, cx, key, &id, &answer);
 }
 
 /// Lists a device that asks again long before its keys end.
-fn notice_clock(
-    sockets: &Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    (id, given): (&str, &Given),
-    at: Moment,
-) {
-    let left_s = given.expires_s.saturating_sub(at.wall.0 / 1000);
+fn notice_clock(sockets: &Sockets, cx: &mut Context, key: SessionKey, (id, given): (&str, &Given)) {
+    let left_s = given.expires_s.saturating_sub(cx.at.wall.0 / 1000);
     let who = given.caller.sign_in().map(SignIn::label);
     let why = format!(
         "clock? {} has signed in {SIGN_INS_PER_HOUR} times within the hour and asks again, though keys last {left_s} s",
@@ -435,7 +414,7 @@ fn notice_clock(
         check: Check::ThingClock,
         evidence: &evidence,
     };
-    responses::notice(sockets, books, key, id, (Purpose::RoleAlias, noticed), at);
+    responses::notice(sockets, cx, key, id, (Purpose::RoleAlias, noticed));
 }
 
 /// The answer. Every text in it is of base64 or digits.
@@ -505,11 +484,10 @@ impl Refused {
 /// Refuses, and notes who it was, as far as that is known.
 pub(crate) fn refuse(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     (key, shown): (SessionKey, &Shown),
     (head, close): (&Head<'_>, bool),
     refused: &Refused,
-    at: Moment,
 ) {
     let certificate = shown.certificate.as_ref().map(|it| &it.fingerprint);
     let alias = head.path().strip_prefix("/role-aliases/");
@@ -535,16 +513,15 @@ pub(crate) fn refuse(
         policy: Some(&why),
         ..Evidence::default()
     };
-    respond_refused(sockets, books, key, (refused, &evidence), close, at);
+    respond_refused(sockets, cx, key, (refused, &evidence), close);
 }
 
 fn respond_refused(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     (refused, evidence): (&Refused, &Evidence<'_>),
     close: bool,
-    at: Moment,
 ) {
     let body = format!("{{\"message\":\"{}\"}}", refused.message);
     let answer = Response {
@@ -559,7 +536,7 @@ fn respond_refused(
         body: body.as_bytes(),
         close,
     };
-    responses::respond(sockets, books, key, &answer, at);
+    responses::respond(sockets, cx, key, &answer);
 }
 
 /// The certificate is not let in.

@@ -9,13 +9,14 @@ use crate::auth::{
 };
 use crate::event::{AuthFailure, Purpose, Requested};
 use crate::id::{Account, SessionKey};
+use crate::shard::Context;
 use crate::shard::calls::responses::{
     self, RATE_EXCEEDED, Rejected, Response, StsFault, UNAUDITABLE,
 };
 use crate::shard::calls::web_identity::{UnsignedForm, answer_sign_in};
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::{Evidence, Telemetry};
 use crate::shard::{Gate, Sockets};
-use crate::{check::Check, settings::Rate, time::Moment};
+use crate::{check::Check, settings::Rate};
 use codec::policy::{Action, Policy};
 use codec::sts::{
     self, AssumeRole, CallerIdentity, Error, ErrorKind, Granted, Keys, Request, assumed_role,
@@ -36,7 +37,7 @@ struct Granting<'a> {
 
 /// Everything that a call for temporary credentials takes.
 pub(crate) struct Grantor<'a> {
-    books: &'a mut Books,
+    telemetry: &'a mut Telemetry,
     gate: &'a mut Gate,
     pub(crate) caller: &'a Caller,
     /// The request id.
@@ -63,10 +64,9 @@ pub(crate) struct SignedForm<'a> {
 /// Answers a call of STS.
 pub(crate) fn answer_sts(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     signed: &SignedForm<'_>,
-    at: Moment,
 ) {
     let strict = sockets.settings().strict();
     let parsed = sts::parse(signed.body, &sts::FormRules { strict });
@@ -78,25 +78,24 @@ pub(crate) fn answer_sts(
             close: signed.close,
             rate: signed.rate,
         };
-        return answer_sign_in(sockets, books, gate, &form, at);
+        return answer_sign_in(sockets, cx, gate, &form);
     }
-    answer_parsed(sockets, books, gate, (signed, parsed), at);
+    answer_parsed(sockets, cx, gate, (signed, parsed));
 }
 
 /// Answers a call that was read.
 pub(crate) fn answer_parsed(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     (signed, parsed): (&SignedForm<'_>, Result<Request, Error>),
-    at: Moment,
 ) {
     let mut granting = Granting {
         signed,
         requested: Requested::Unknown,
         session: None,
         key_id: None,
-        id: books.request_id(),
+        id: cx.telemetry.request_id(),
         audited: false,
     };
     let result = match &parsed {
@@ -107,11 +106,12 @@ pub(crate) fn answer_parsed(
         Ok(request) => {
             granting.requested = requested(request);
             granting.session = session_of(request);
-            grant(sockets, books, gate, &mut granting, request, at)
+            grant(sockets, cx, gate, &mut granting, request)
         }
         Err(error) => Err(StsFault::new(check_of(error.kind), error.clone())),
     };
-    books.count_call(Account::of_digits(signed.caller.account()));
+    cx.telemetry
+        .count_call(Account::of_digits(signed.caller.account()));
     let purpose = Purpose::Sts(granting.requested);
     match result {
         Ok(body) => {
@@ -123,7 +123,7 @@ pub(crate) fn answer_parsed(
                 body: &body,
                 close: signed.close,
             };
-            responses::respond_as(sockets, books, signed.key, &granting.id, &answer, at);
+            responses::respond_as(sockets, cx, signed.key, &granting.id, &answer);
         }
         Err(fault) => {
             let evidence = Evidence {
@@ -136,7 +136,7 @@ pub(crate) fn answer_parsed(
             if granting.audited {
                 rejected = rejected.audited(&granting.id);
             }
-            responses::refuse_sts(sockets, books, signed.key, &fault, rejected, at);
+            responses::refuse_sts(sockets, cx, signed.key, &fault, rejected);
         }
     }
 }
@@ -144,14 +144,13 @@ pub(crate) fn answer_parsed(
 /// Refuses a sign-in of an address that has used up its rate.
 pub(crate) fn refuse_rate(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     rejected: Rejected<'_>,
-    at: Moment,
 ) {
     let error = Error::new(ErrorKind::Throttling, RATE_EXCEEDED);
     let fault = StsFault::new(Check::RateAddress, error);
-    responses::refuse_sts(sockets, books, key, &fault, rejected, at);
+    responses::refuse_sts(sockets, cx, key, &fault, rejected);
 }
 
 const fn requested(request: &Request) -> Requested {
@@ -183,35 +182,35 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
 /// The refusal; the call says whether it has a line.
 fn grant(
     sockets: &Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     granting: &mut Granting<'_>,
     request: &Request,
-    at: Moment,
 ) -> Result<Vec<u8>, StsFault> {
     let &SignedForm { caller, rate, .. } = granting.signed;
     let refused = |check, error| Err(StsFault::new(check, error));
     let hash = sockets.placement().caller(caller.identity());
-    if let Some(Err(why)) = rate.map(|rate| gate.may_grant(caller, hash, rate, at)) {
+    if let Some(Err(why)) = rate.map(|rate| gate.may_grant(caller, hash, rate, cx.at)) {
         return Err(StsFault {
             check: Check::RateAccount,
             error: Error::new(ErrorKind::Throttling, RATE_EXCEEDED),
             policy: (!why.is_empty()).then(|| why.into()),
         });
     }
-    if !books
-        .diary()
+    if !cx
+        .telemetry
+        .journal()
         .keep_place(Account::of_digits(caller.account()))
     {
         let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
         return refused(Check::AuditFull, error);
     }
     let mut grantor = Grantor {
-        books,
+        telemetry: &mut cx.telemetry,
         gate,
         caller,
         id: &granting.id,
-        now_s: at.wall.0 / 1000,
+        now_s: cx.at.wall.0 / 1000,
         key_id: None,
     };
     let granted = match request {
@@ -227,16 +226,18 @@ fn grant(
     };
     granting.key_id = grantor.key_id;
     match (rate, &granted) {
-        (Some(rate), Ok(_)) => gate.count_grant(caller, hash, rate, at),
-        (Some(_), Err(_)) => gate.count_refused_grant(hash, at),
+        (Some(rate), Ok(_)) => gate.count_grant(caller, hash, rate, cx.at),
+        (Some(_), Err(_)) => gate.count_refused_grant(hash, cx.at),
         (None, _) => {}
     }
     if let Err(StsFault { check, error, .. }) = &granted {
         let purpose = Purpose::Sts(granting.requested);
-        granting.id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
+        granting.id = cx
+            .telemetry
+            .refusal_id(*check, purpose, error.kind.status(), cx.at.wall);
     }
     let error = granted.as_ref().err().map(|fault| &fault.error);
-    audit_grant(sockets, books, granting, (request, error), at);
+    audit_grant(sockets, cx, granting, (request, error));
     granting.audited = true;
     granted
 }
@@ -244,10 +245,9 @@ fn grant(
 /// Notes a grant in the place that was kept for it, or its refusal like any other.
 fn audit_grant(
     sockets: &Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     granting: &Granting<'_>,
     (request, error): (&Request, Option<&Error>),
-    at: Moment,
 ) {
     let &SignedForm { key, caller, .. } = granting.signed;
     let mut audit = sockets.audit_of(key, &granting.id, caller, request.name());
@@ -257,13 +257,13 @@ fn audit_grant(
     }
     let account = Account::of_digits(caller.account());
     match (audit, error) {
-        (Some(audit), None) => books.diary().changed(account, audit),
+        (Some(audit), None) => cx.telemetry.journal().changed(account, audit),
         (Some(mut audit), Some(error)) => {
-            books.diary().unchanged(account);
+            cx.telemetry.journal().unchanged(account);
             audit.outcome = error.kind.code();
-            books.diary().denied(at.now, audit);
+            cx.telemetry.journal().denied(cx.at.now, audit);
         }
-        (None, _) => books.diary().unchanged(account),
+        (None, _) => cx.telemetry.journal().unchanged(account),
     }
 }
 
@@ -405,7 +405,7 @@ impl Grantor<'_> {
         };
         let mut steps = 0;
         let assumption = assume(self.caller, credentials, request, &mut steps);
-        self.books.count_policy_steps(steps);
+        self.telemetry.count_policy_steps(steps);
         assumption.map_err(|fault| match fault {
             RoleFault::Denied(denial) => self.denied(request, denial),
             RoleFault::Invalid(message) => StsFault::new(
@@ -423,7 +423,7 @@ impl Grantor<'_> {
 
     /// The refusal, which is the same whether there is such a role or not.
     fn denied(&mut self, request: &AssumeRole, denial: Denial) -> StsFault {
-        self.books.count_auth_failure(AuthFailure::Policy);
+        self.telemetry.count_auth_failure(AuthFailure::Policy);
         let message = self.caller.denial(denial.action, request.role.as_str());
         StsFault {
             check: denial.check,
@@ -484,9 +484,9 @@ impl Grantor<'_> {
         let caller = self.caller;
         let arn = federated_user_arn(caller.account(), name);
         let ruling = caller.decide(&PolicyQuestion::new(Action::GetFederationToken, &arn));
-        self.books.count_policy_steps(ruling.steps);
+        self.telemetry.count_policy_steps(ruling.steps);
         if let Some(check) = ruling.denied {
-            self.books.count_auth_failure(AuthFailure::Policy);
+            self.telemetry.count_auth_failure(AuthFailure::Policy);
             let message = caller.denial(Action::GetFederationToken, &arn);
             return Err(StsFault {
                 check,
@@ -543,7 +543,7 @@ impl<'a> Grantor<'a> {
     /// "GetSessionToken": *No permissions are required for users to perform this operation*.
     pub(crate) fn session(&mut self, duration_s: u32) -> Result<Vec<u8>, StsFault> {
         if !self.caller.is_long_term() {
-            self.books.count_auth_failure(AuthFailure::Policy);
+            self.telemetry.count_auth_failure(AuthFailure::Policy);
             let message = "Cannot call GetSessionToken with session credentials";
             return Err(StsFault {
                 check: Check::PolicyNoAllow,

@@ -10,9 +10,9 @@ use crate::shard::calls::responses::{self, Refusal, Rejected, Response, absent, 
 use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
 use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
 use crate::shard::recheck::{self, Asked};
-use crate::shard::road::in_flight::Parts;
-use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::telemetry::Evidence;
+use crate::shard::todo::Todo;
+use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Gate, Sockets};
 use crate::shard::{Fault, disconnect};
 use crate::time::{Moment, Now, Wall};
@@ -31,54 +31,42 @@ enum Found {
 }
 
 /// A device asks at its channel's home: it is answered, or waits.
-pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at: Moment) {
+pub(crate) fn begin(shard: &mut Shard, key: SessionKey, admission: &Admission) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
     };
-    let Parts {
-        sockets,
-        directory,
-        books,
-        ..
-    } = parts;
+    let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(admission);
-    if disconnect::refuses_in_drain(sockets, books, key, Purpose::Wake, &evidence, at) {
+    if disconnect::refuses_in_drain(sockets, cx, key, Purpose::Wake, &evidence) {
         return;
     }
-    if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
+    if let Some(rests_on) = directory.forbids_tagged_upgrade(cx, admission) {
         let (caller, arn) = (admission.caller.clone(), admission.arn.clone());
         let refusal = UpgradeRefusal::Denied(caller, action_of(None), arn, Box::new(rests_on));
-        return refuse_upgrade(
-            sockets,
-            books,
-            key,
-            Purpose::Wake,
-            (&evidence, &refusal),
-            at,
-        );
+        return refuse_upgrade(sockets, cx, key, Purpose::Wake, (&evidence, &refusal));
     }
     let rejected = Rejected::new(Purpose::Wake, &evidence, close);
-    let channel = match directory.channel_to_wake(&admission.arn, at) {
+    let channel = match directory.channel_to_wake(&admission.arn, cx.at) {
         Ok(channel) => channel,
-        Err(fault) => return responses::respond_error(sockets, books, key, &fault, rejected, at),
+        Err(fault) => return responses::respond_error(sockets, cx, key, &fault, rejected),
     };
     if let Some(older) = directory.end_wait(channel) {
-        end(sockets, books, &older, Ending::Replaced, at);
+        end(sockets, cx, &older, Ending::Replaced);
     }
-    let found = directory.found(sockets, channel, at.now);
+    let found = directory.found(sockets, channel, cx.at.now);
     if found != Found::Nothing {
-        return answer(sockets, books, key, (&admission.arn, found, close), at);
+        return answer(sockets, cx, key, (&admission.arn, found, close));
     }
     let account = Account::of(&admission.arn);
     let Some(payer) = directory.room_to_wait(account) else {
-        return responses::respond_error(sockets, books, key, &full(), rejected, at);
+        return responses::respond_error(sockets, cx, key, &full(), rejected);
     };
     if let Some(payer) = payer {
-        end(sockets, books, &payer, Ending::MadeRoom, at);
+        end(sockets, cx, &payer, Ending::MadeRoom);
     }
     let until = admission.caller.expires_s();
-    let key_ms = until.map_or(u64::MAX, |end| (end * 1000).saturating_sub(at.wall.0));
-    let deadline = at.now.after(wait_ms.min(key_ms));
+    let key_ms = until.map_or(u64::MAX, |end| (end * 1000).saturating_sub(cx.at.wall.0));
+    let deadline = cx.at.now.after(wait_ms.min(key_ms));
     let Some(http) = sockets.http(key) else {
         return;
     };
@@ -94,13 +82,8 @@ pub(crate) fn begin(parts: Parts<'_>, key: SessionKey, admission: &Admission, at
 }
 
 /// Looks at a channel of which something has changed: its device has its answer, or waits on.
-pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, PollChange), at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        ..
-    } = parts;
+pub(crate) fn look(shard: &mut Shard, (channel, change): (ChannelKey, PollChange)) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = directory.polls().of(channel) else {
         return;
     };
@@ -111,32 +94,26 @@ pub(crate) fn look(parts: Parts<'_>, (channel, change): (ChannelKey, PollChange)
             PollChange::State => Ending::Over, // another node has it
         };
         if let Some(waited) = directory.end_wait(channel) {
-            end(sockets, books, &waited, why, at);
+            end(sockets, cx, &waited, why);
         }
         return;
     };
-    let found = directory.found(sockets, channel, at.now);
+    let found = directory.found(sockets, channel, cx.at.now);
     if found == Found::Nothing {
         return;
     }
     directory.polls_mut().end(channel, session);
     if let Some(awaited) = sockets.take_awaited_wake(session) {
-        answer(sockets, books, session, (&arn, found, awaited.close), at);
+        answer(sockets, cx, session, (&arn, found, awaited.close));
         sockets.requests_go_on(session);
     }
 }
 
 /// The time of a device that waits is over, or the process is about to end: 204.
-pub(crate) fn over(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    key: SessionKey,
-    at: Moment,
-) {
+pub(crate) fn over(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     if let Some(awaited) = sockets.take_awaited_wake(key) {
-        todo.push(Todo::PollOver(awaited.channel, key));
-        answer_nothing(sockets, books, key, awaited.close, at);
+        cx.todo.push(Todo::PollOver(awaited.channel, key));
+        answer_nothing(sockets, cx, key, awaited.close);
         sockets.requests_go_on(key);
     }
 }
@@ -163,17 +140,11 @@ pub(crate) fn rules_changed(
 }
 
 /// The time of a device that waits is over, or it is to be asked again since it has some left.
-pub(crate) fn due(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    (key, left_ms): (SessionKey, u32),
-    at: Moment,
-) {
+pub(crate) fn due(sockets: &mut Sockets, cx: &mut Context, (key, left_ms): (SessionKey, u32)) {
     if left_ms > 0 {
-        todo.push(Todo::AskAgain(key));
+        cx.todo.push(Todo::AskAgain(key));
     } else {
-        over(sockets, books, todo, key, at);
+        over(sockets, cx, key);
     }
 }
 
@@ -182,9 +153,8 @@ pub(crate) fn due(
 pub(crate) fn refuses(
     sockets: &mut Sockets,
     directory: &Directory,
-    books: &mut Books,
+    cx: &mut Context,
     (gate, key): (&mut Gate, SessionKey),
-    at: Moment,
 ) -> bool {
     let peer = sockets.session(key).map(Session::peer);
     let http = sockets.http(key);
@@ -200,10 +170,10 @@ pub(crate) fn refuses(
         let asked = Asked {
             held,
             client_id: None,
-            since: at.now,
+            since: cx.at.now,
             peer,
         };
-        recheck::judge(&asked, &channel.record, books, gate, at)
+        recheck::judge(&asked, &channel.record, cx, gate)
     });
     match answer {
         Some(Err(_)) => return true,
@@ -238,7 +208,7 @@ struct Waited {
 }
 
 /// Ends the wait of a device.
-fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, at: Moment) {
+fn end(sockets: &mut Sockets, cx: &mut Context, waited: &Waited, why: Ending) {
     let session = waited.session;
     let Some(awaited) = sockets.take_awaited_wake(session) else {
         return debug_assert!(false, "a device that waits is connected");
@@ -249,13 +219,13 @@ fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, a
     };
     let rejected = Rejected::new(Purpose::Wake, &evidence, awaited.close);
     match why {
-        Ending::Over => answer_nothing(sockets, books, session, awaited.close, at),
+        Ending::Over => answer_nothing(sockets, cx, session, awaited.close),
         Ending::Deleted => {
             let fault = absent(Check::ChannelDeleting);
-            responses::respond_error(sockets, books, session, &fault, rejected, at);
+            responses::respond_error(sockets, cx, session, &fault, rejected);
         }
         Ending::MadeRoom => {
-            responses::respond_error(sockets, books, session, &full(), rejected, at);
+            responses::respond_error(sockets, cx, session, &full(), rejected);
         }
         Ending::Replaced => {
             let (error_type, check) = (
@@ -274,7 +244,7 @@ fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, a
                 refusal: Some(refusal),
                 ..Response::json(Purpose::Wake, &body, awaited.close)
             };
-            responses::respond(sockets, books, session, &answer, at);
+            responses::respond(sockets, cx, session, &answer);
         }
     }
     sockets.requests_go_on(session);
@@ -283,36 +253,34 @@ fn end(sockets: &mut Sockets, books: &mut Books, waited: &Waited, why: Ending, a
 /// Answers what a channel has for its device.
 fn answer(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     (arn, found, close): (&ChannelArn, Found, bool),
-    at: Moment,
 ) {
     let Found::Kept(until) = found else {
-        return answer_nothing(sockets, books, key, close, at);
+        return answer_nothing(sockets, cx, key, close);
     };
-    let until = Wall(at.wall.0 + until.since(at.now));
+    let until = Wall(cx.at.wall.0 + until.since(cx.at.now));
     // Neither has a character that JSON escapes.
     let (name, until) = (arn.name(), rfc3339(until.0));
     let body = format!(r#"{{"channel":"{name}","until":"{until}"}}"#);
     let answer = Response::json(Purpose::Wake, body.as_bytes(), close);
-    responses::respond(sockets, books, key, &answer, at);
+    responses::respond(sockets, cx, key, &answer);
 }
 
 /// Answers that there is nothing.
 pub(crate) fn answer_nothing(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     close: bool,
-    at: Moment,
 ) {
     let answer = Response {
         status: 204,
         content_type: "",
         ..Response::json(Purpose::Wake, b"", close)
     };
-    responses::respond(sockets, books, key, &answer, at);
+    responses::respond(sockets, cx, key, &answer);
 }
 
 /// The refusal where as many devices wait as may.
@@ -385,10 +353,10 @@ impl Sockets {
     }
 
     /// The device of a connection is gone, if it waited.
-    pub(crate) fn leave_wait(&mut self, todo: &mut TodoList, key: SessionKey) -> bool {
+    pub(crate) fn leave_wait(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let awaited = self.take_awaited_wake(key);
         if let Some(awaited) = &awaited {
-            todo.push(Todo::PollOver(awaited.channel, key));
+            cx.todo.push(Todo::PollOver(awaited.channel, key));
         }
         awaited.is_some()
     }

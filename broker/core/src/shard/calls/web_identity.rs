@@ -3,12 +3,13 @@
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, Rejected, StsFault};
 use crate::shard::calls::sts::{self, Grantor, SignedForm, answer_parsed};
 use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
-use crate::shard::telemetry::{Books, Evidence, Shown};
-use crate::{auth::SignIn, check::Check, id::SessionKey, settings::Rate, time::Moment};
+use crate::shard::telemetry::{Evidence, Shown};
+use crate::{auth::SignIn, check::Check, id::SessionKey, settings::Rate};
 use codec::sts::{AssumeRoleWithWebIdentity, Error, ErrorKind, Request, WebIdentity, web_identity};
 
 /// A form that signs in.
@@ -26,10 +27,9 @@ pub(crate) struct UnsignedForm<'a> {
 /// Answers a form that signs in: the token first, then the role.
 pub(crate) fn answer_sign_in(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     form: &UnsignedForm<'_>,
-    at: Moment,
 ) {
     let strict = sockets.settings().strict();
     let parsed = codec::sts::parse(form.body, &codec::sts::FormRules { strict });
@@ -40,7 +40,7 @@ pub(crate) fn answer_sign_in(
         Ok(Request::AssumeRoleWithWebIdentity(request)) => request.token.reveal(),
         Ok(_) | Err(_) => "",
     };
-    let (refused, claimed) = match (gate.identify(token, peer, at), &parsed) {
+    let (refused, claimed) = match (gate.identify(token, peer, cx.at), &parsed) {
         (_, Err(error)) => {
             let fault = StsFault::new(sts::check_of(error.kind), error.clone());
             (fault, None)
@@ -54,7 +54,7 @@ pub(crate) fn answer_sign_in(
                 close: form.close,
                 rate: form.rate,
             };
-            return answer_parsed(sockets, books, gate, (&signed, parsed), at);
+            return answer_parsed(sockets, cx, gate, (&signed, parsed));
         }
     };
     let session = parsed.as_ref().ok().and_then(sts::session_of);
@@ -70,7 +70,7 @@ pub(crate) fn answer_sign_in(
     };
     let purpose = Purpose::Sts(Requested::WebIdentity);
     let rejected = Rejected::new(purpose, &evidence, form.close);
-    responses::refuse_sts(sockets, books, form.key, &refused, rejected, at);
+    responses::refuse_sts(sockets, cx, form.key, &refused, rejected);
 }
 
 impl Grantor<'_> {

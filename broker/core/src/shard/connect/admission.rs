@@ -18,10 +18,11 @@ use crate::shard::connect::upgrades::{
 };
 use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
-use crate::shard::road::in_flight::{Parts, slot_of};
+use crate::shard::road::in_flight::slot_of;
 use crate::shard::shares::{Holder, Member, Standing};
-use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::todo::{Todo, TodoList};
+use crate::shard::telemetry::Evidence;
+use crate::shard::todo::Todo;
+use crate::shard::{Context, Shard};
 use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
 use crate::shard::{connect::public_pages, road::service_messages, sockets::Sockets};
 use crate::time::{Moment, Now, Wall};
@@ -40,13 +41,12 @@ use std::rc::Rc;
 /// process is about to end or has no place left.
 pub(crate) fn holder_of(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     admission: &Admission,
-    at: Moment,
 ) -> Option<Holder> {
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if disconnect::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
+    if disconnect::refuses_in_drain(sockets, cx, key, purpose, &evidence) {
         return None;
     }
     let holder = sockets.holder_of(&admission.caller, admission.arn.account());
@@ -57,7 +57,7 @@ pub(crate) fn holder_of(
             NO_PLACE,
         );
         let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_error(sockets, books, key, &fault, rejected, at);
+        responses::respond_error(sockets, cx, key, &fault, rejected);
         return None;
     }
     Some(holder)
@@ -65,89 +65,65 @@ pub(crate) fn holder_of(
 
 /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
 pub(crate) fn admit(
-    parts: Parts<'_>,
+    shard: &mut Shard,
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
-    at: Moment,
 ) -> bool {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
-    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
-    if is_refused(sockets, directory, books, key, admission, at) {
+    let (sockets, directory, cx, ..) = shard.parts();
+    if is_refused(sockets, directory, cx, key, admission) {
         return false;
     }
+    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     let role = admission
         .client_id
         .as_deref()
         .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
-    let parts = Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    };
-    match take_place(parts, key, (admission, holder), &role, at) {
+    let (channel, caller, joined) = match take_place(shard, key, (admission, holder), &role) {
+        Ok(place) => place,
         Err(fault) => {
             let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(sockets, books, key, &fault, rejected, at);
-            false
+            responses::respond_error(&mut shard.sockets, &mut shard.cx, key, &fault, rejected);
+            return false;
         }
-        Ok((channel, caller, joined)) => {
-            if let Purpose::Upgrade(role) = purpose {
-                books.count_upgrade(role, UpgradeOutcome::Accepted);
-            }
-            let newcomer = Newcomer {
-                key,
-                channel,
-                role,
-                caller,
-                holder,
-                admission,
-                joined,
-            };
-            directory.changed(channel, newcomer.cause(sockets), None);
-            if newcomer.role == Role::Master {
-                directory.master_came(channel, at);
-            }
-            let parts = Parts {
-                sockets,
-                directory,
-                books,
-                todo,
-            };
-            welcome(parts, newcomer, at);
-            let greeting = service_messages::greeting(sockets, directory, (channel, key), at);
-            if let Some(state) = greeting {
-                sockets.tell_viewer(books, key, state);
-            }
-            true
-        }
+    };
+    let (sockets, directory, cx, ..) = shard.parts();
+    if let Purpose::Upgrade(role) = purpose {
+        cx.telemetry.count_upgrade(role, UpgradeOutcome::Accepted);
     }
+    let newcomer = Newcomer {
+        key,
+        channel,
+        role,
+        caller,
+        holder,
+        admission,
+        joined,
+    };
+    directory.changed(channel, newcomer.cause(sockets), None);
+    if newcomer.role == Role::Master {
+        directory.master_came(channel, cx.at);
+    }
+    welcome(shard, newcomer);
+    let (sockets, directory, cx, ..) = shard.parts();
+    if let Some(state) = service_messages::greeting(sockets, directory, (channel, key), cx.at) {
+        sockets.tell_viewer(cx, key, state);
+    }
+    true
 }
 
 /// Takes a place in the channel of an admission. In a full one a viewer may end for it.
 fn take_place(
-    parts: Parts<'_>,
+    shard: &mut Shard,
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
     role: &Role,
-    at: Moment,
 ) -> Result<(ChannelKey, Option<CallerId>, Joined), Fault> {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
-    let channel = directory.channel_to_join(books, todo, &admission.arn, at)?;
+    let (sockets, directory, cx, ..) = shard.parts();
+    let channel = directory.channel_to_join(cx, &admission.arn)?;
     let caller = match role {
         Role::Master => None,
         Role::Viewer(_) => {
-            let role = directory.caller_role(books, &admission.caller, &admission.arn);
+            let role = directory.caller_role(cx, &admission.caller, &admission.arn);
             role.caller()
         }
     };
@@ -159,9 +135,9 @@ fn take_place(
         caller,
         payer,
     };
-    let joined = directory.join(todo, channel, request, key, at)?;
+    let joined = directory.join(cx, channel, request, key)?;
     if let Some(payer) = payer {
-        sockets.close(books, todo, payer, EndReason::MadeRoom, at);
+        sockets.close(cx, payer, EndReason::MadeRoom);
     }
     if let Some(slots) = directory.slots_mut() {
         slots.admitted(&admission.arn);
@@ -173,22 +149,21 @@ fn take_place(
 fn is_refused(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     admission: &Admission,
-    at: Moment,
 ) -> bool {
     let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
     if directory.lacks_client_id(sockets, admission) {
         let kind = ErrorKind::InvalidArgument;
         let fault = Fault::new(Check::RoleHostMismatch, kind, NO_CLIENT_ID);
         let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_error(sockets, books, key, &fault, rejected, at);
+        responses::respond_error(sockets, cx, key, &fault, rejected);
         return true;
     }
-    if let Some(rests_on) = directory.forbids_tagged_upgrade(books, admission) {
+    if let Some(rests_on) = directory.forbids_tagged_upgrade(cx, admission) {
         let denied = denied(admission, rests_on);
-        refuse_upgrade(sockets, books, key, purpose, (&evidence, &denied), at);
+        refuse_upgrade(sockets, cx, key, purpose, (&evidence, &denied));
         return true;
     }
     false
@@ -203,15 +178,9 @@ fn denied(admission: &Admission, rests_on: (Check, Option<Box<str>>)) -> Upgrade
 
 impl Directory {
     /// The channel of an ARN; in `--dev` it is created with the ARN as given.
-    fn channel_to_join(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        arn: &ChannelArn,
-        at: Moment,
-    ) -> Result<ChannelKey, Fault> {
+    fn channel_to_join(&mut self, cx: &mut Context, arn: &ChannelArn) -> Result<ChannelKey, Fault> {
         let identity = Identity::of(arn);
-        if !self.serves(&identity, at.now) {
+        if !self.serves(&identity, cx.at.now) {
             return Err(nobody());
         }
         if let Some(key) = self.key_of(&identity) {
@@ -230,34 +199,33 @@ impl Directory {
         let record = Record {
             arn: arn.clone(),
             ttl_seconds: TTL_SECONDS_DEFAULT,
-            created: arn.creation_time().parse().map_or(at.wall, Wall),
-            version: books.version(),
+            created: arn.creation_time().parse().map_or(cx.at.wall, Wall),
+            version: cx.telemetry.version(),
             tags: Vec::new().into(),
         };
         let kind = ErrorKind::ServiceUnavailable;
         self.has_bytes(identity.tenant(), 0, record.bytes(), kind)?;
-        self.note_created(record.created.min(at.wall));
+        self.note_created(record.created.min(cx.at.wall));
         // In use at once: it was not reported as durable.
         let key = self.insert_channel(record, Life::Active);
         let key = key.ok_or_else(|| {
             let message = "The server has as many channels as it may have.";
             Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
         })?;
-        self.submit(todo, (key, ChangeStep::Create), None);
+        self.submit(cx, (key, ChangeStep::Create), None);
         Ok(key)
     }
 
     /// Takes a place in the channel, if there is one and the channel's rate and the caller's part of it allow that.
     fn join(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         key: ChannelKey,
         request: SlotRequest,
         session: SessionKey,
-        at: Moment,
     ) -> Result<Joined, Fault> {
         let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
-        let joined = self.take_slot(key, request, session, at);
+        let joined = self.take_slot(key, request, session, cx.at);
         let joined = joined.map_err(|refused| match refused {
             NoSlot::Gone => absent(Check::ChannelAbsent),
             NoSlot::Rate => limited(Check::RateConnect, RATE_EXCEEDED),
@@ -266,7 +234,7 @@ impl Directory {
                 limited(Check::ViewersFull, message)
             }
         })?;
-        todo.push(Todo::Arm(key));
+        cx.todo.push(Todo::Arm(key));
         Ok(joined)
     }
 }
@@ -303,13 +271,8 @@ impl Newcomer<'_> {
 
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
 /// sent.
-fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+fn welcome(shard: &mut Shard, newcomer: Newcomer<'_>) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let Newcomer {
         key,
         channel,
@@ -327,17 +290,17 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
     else {
         return debug_assert!(false, "a device that asks joins nothing");
     };
-    let id = books.request_id();
+    let id = cx.telemetry.request_id();
     let meta = Meta {
-        wall_ms: at.wall.0,
+        wall_ms: cx.at.wall.0,
         request_id: &id,
         close: false,
     };
-    sockets.push_control(books, key, |out| {
+    sockets.push_control(cx, key, |out| {
         switching_protocols(out, &meta, accept, program.offers_wss())
     });
-    let terms = sockets.terms((program, presence), at.now);
-    let mut web_socket = WebSocket::new(channel, role.clone(), terms, at.now);
+    let terms = sockets.terms((program, presence), cx.at.now);
+    let mut web_socket = WebSocket::new(channel, role.clone(), terms, cx.at.now);
     web_socket.caller = caller;
     sockets.begin_web_socket(key, web_socket);
     let (place, standing) = match role {
@@ -345,80 +308,79 @@ fn welcome(parts: Parts<'_>, newcomer: Newcomer<'_>, at: Moment) {
         Role::Viewer(_) => (ConnectionRole::Viewer, Standing::Viewer),
     };
     sockets.place(key, place);
-    books
+    cx.telemetry
         .note()
-        .joined(at, channel, key, (&role, admission.role_by));
+        .joined(cx.at, channel, key, (&role, admission.role_by));
     if let Some(older) = joined.superseded {
-        let unnamed = log_superseded(sockets, books, (older, key), (admission, &role), at);
-        books.note().superseded(at, channel, (older, key), unnamed);
-        sockets.supersede(books, todo, older, at);
+        let unnamed = log_superseded(sockets, cx, (older, key), (admission, &role));
+        cx.telemetry
+            .note()
+            .superseded(cx.at, channel, (older, key), unnamed);
+        sockets.supersede(cx, older);
     }
     if let Some(evicted) = joined.evicted {
         let reason = EndReason::SupersededEvicted;
-        sockets.close(books, todo, evicted, reason, at);
+        sockets.close(cx, evicted, reason);
     }
     for former in joined.holders {
-        sockets.ask(books, todo, former, at.now);
+        sockets.ask(cx, former, cx.at.now);
     }
-    sockets.make_room(books, todo, holder, at);
+    sockets.make_room(cx, holder);
     sockets.enters(key, holder, standing);
-    sockets.arm_open(key, at.now);
+    sockets.arm_open(key, cx.at.now);
     if role == Role::Master {
-        let due = sockets.repeats_at(key, at.now);
+        let due = sockets.repeats_at(key, cx.at.now);
         directory.offers_change(channel, |offers| offers.give_to(key, due));
-        todo.push(Todo::Arm(channel));
+        cx.todo.push(Todo::Arm(channel));
     }
     if let Role::Viewer(client_id) = &role {
         directory.viewer_came(channel, client_id);
     }
-    todo.push(Todo::Deliver(channel, role));
+    cx.todo.push(Todo::Deliver(channel, role));
 }
 
 /// Counts a connection whose place a newer one takes, and notes its line in the log; and a finding of one that is the
 /// master only since nothing named its role: true.
 fn log_superseded(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     (older, newer): (SessionKey, SessionKey),
     (admission, role): (&Admission, &Role),
-    at: Moment,
 ) -> bool {
     let arn = &admission.arn;
     let unnamed = admission.is_unnamed() && sockets.settings().dev && !sockets.is_gone(older);
     if let Some(parity) = sockets.dev_mut().parity.as_deref_mut().filter(|_| unnamed) {
         let says =
             "connected as master: no X-Amz-ClientId; it took the place of a connected master";
-        parity.note("master_without_client_id", arn.name(), at, || says.into());
+        parity.note("master_without_client_id", arn.name(), cx.at, || {
+            says.into()
+        });
     }
-    books.count_superseded(role.on_wire());
+    cx.telemetry.count_superseded(role.on_wire());
     let (Some(older), Some(newer)) = (sockets.session(older), sockets.session(newer)) else {
         return unnamed;
     };
-    let opened = older.open().map_or(at.now, WebSocket::opened);
+    let opened = older.open().map_or(cx.at.now, WebSocket::opened);
     let line = |unlogged| Superseded {
         channel: arn.name().into(),
         role: role.on_wire(),
         client_id: role.client_id().map(Box::from),
         remote: older.remote(),
         by: newer.remote(),
-        after_ms: at.now.since(opened),
+        after_ms: cx.at.now.since(opened),
         unnamed,
         unlogged,
     };
-    books.diary().superseded(at.now, Account::of(arn), line);
+    cx.telemetry
+        .journal()
+        .superseded(cx.at.now, Account::of(arn), line);
     unnamed
 }
 
 impl Sockets {
     /// Has others end until a place is free: a WebSocket by a close frame, or at once if it is ending. Of
     /// those that were sent one a few are waited for. False when nobody makes room.
-    pub(crate) fn make_room(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        holder: Holder,
-        at: Moment,
-    ) -> bool {
+    pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
         while let Some(victim) = self.take_place(holder) {
             let victim = match victim {
                 Member::OnLink(place) => {
@@ -428,12 +390,12 @@ impl Sockets {
                 Member::Session(victim) => victim,
             };
             if self.web_socket(victim).is_none() {
-                self.abort(books, todo, victim, at);
+                self.abort(cx, victim);
                 continue;
             }
-            self.close(books, todo, victim, EndReason::MadeRoom, at);
+            self.close(cx, victim, EndReason::MadeRoom);
             if let Some(first) = self.awaits_end_of(victim) {
-                self.abort(books, todo, first, at);
+                self.abort(cx, first);
             }
         }
         self.has_place()
@@ -518,13 +480,13 @@ impl Sockets {
 
 pub(crate) fn release_parcel(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
 ) -> Box<Parcel> {
     let mut session = sockets
         .remove_session(key)
         .expect("the edge releases what was just announced");
-    books.unload(session.outbox.load());
+    cx.telemetry.unload(session.outbox.load());
     let forwarded = session.take_forwarded();
     let peer = session.own_peer();
     let SessionState::Http(http) = session.state else {
@@ -570,22 +532,17 @@ pub(crate) fn adopt_parcel(
     (key, admission, unread)
 }
 
-pub(crate) fn bounce_parcel(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    parcel: Parcel,
-    at: Moment,
-) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, parcel.forwarded, at);
+pub(crate) fn bounce_parcel(sockets: &mut Sockets, cx: &mut Context, parcel: Parcel) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, parcel.forwarded, cx.at);
     match parcel.load {
         ParcelLoad::Upgrade { admission, .. } => {
             let purpose = upgrades::purpose_of(&admission);
             let evidence = Evidence::of_admission(&admission);
             let fault = too_busy();
             let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(sockets, books, key, &fault, rejected, at);
+            responses::respond_error(sockets, cx, key, &fault, rejected);
         }
-        ParcelLoad::Admin(_) => public_pages::refuse_admin_page(sockets, books, key, at),
+        ParcelLoad::Admin(_) => public_pages::refuse_admin_page(sockets, cx, key),
         ParcelLoad::Onward(_) => unreachable!("what goes to another node passes no other shard"),
     }
     key

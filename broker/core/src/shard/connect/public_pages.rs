@@ -7,11 +7,12 @@
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, NO_ROOM, Rejected, Response};
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::Evidence;
 use crate::shard::{Fault, disconnect};
 use crate::shard::{connect::Step, sockets::Sockets};
-use crate::{check::Check, control::host_name, id::SessionKey, settings::Settings, time::Moment};
+use crate::{check::Check, control::host_name, id::SessionKey, settings::Settings};
 use codec::control::ErrorKind;
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
@@ -27,11 +28,10 @@ pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
 
 pub(crate) fn answer_visit(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     head: &Head<'_>,
     close: bool,
-    at: Moment,
 ) {
     let Some(peer) = sockets.session(key).map(|session| session.peer()) else {
         return;
@@ -45,7 +45,7 @@ pub(crate) fn answer_visit(
         body: page.as_bytes(),
         close,
     };
-    responses::respond(sockets, books, key, &answer, at);
+    responses::respond(sockets, cx, key, &answer);
 }
 
 /// The page. `host` is the request's: by what name the visitor reached us.
@@ -124,16 +124,15 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
 /// Announces that a connection goes to the side thread; its release follows, when the answers before it are sent.
 pub(crate) fn pass_on_admin_page(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     whole: Vec<u8>,
-    at: Moment,
 ) -> Step {
     let evidence = Evidence::default();
-    if disconnect::refuses_in_drain(sockets, books, key, Purpose::Unknown, &evidence, at) {
+    if disconnect::refuses_in_drain(sockets, cx, key, Purpose::Unknown, &evidence) {
         return Step::Over;
     }
-    let deadline = at.now.after(sockets.settings().timeouts.head_ms);
+    let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
     if let Some(http) = sockets.http(key) {
         http.stage = HttpStage::AwaitAdmin(whole);
         http.deadline = deadline;
@@ -145,12 +144,7 @@ pub(crate) fn pass_on_admin_page(
 }
 
 /// The side thread has no room for the connection, or closed it without an answer.
-pub(crate) fn refuse_admin_page(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
+pub(crate) fn refuse_admin_page(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     let fault = Fault::new(
         Check::ConnectionsFull,
         ErrorKind::ServiceUnavailable,
@@ -158,7 +152,7 @@ pub(crate) fn refuse_admin_page(
     );
     let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
     let rejected = Rejected::last(purpose, &evidence);
-    responses::respond_error(sockets, books, key, &fault, rejected, at);
+    responses::respond_error(sockets, cx, key, &fault, rejected);
 }
 
 /// Pages, and what they fetch. What an operator needs beside them (metrics, backups) is on the admin listener alone.
@@ -194,30 +188,24 @@ pub(crate) fn is_probe(head: &Head<'_>) -> bool {
 }
 
 /// 200 or 503, without a body.
-pub(crate) fn answer_probe(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    close: bool,
-    at: Moment,
-) {
+pub(crate) fn answer_probe(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, close: bool) {
     let status = if sockets.readiness().is_ready() {
         200
     } else {
         503
     };
     let close = close || sockets.drains();
-    let id = books.request_id();
+    let id = cx.telemetry.request_id();
     let meta = Meta {
-        wall_ms: at.wall.0,
+        wall_ms: cx.at.wall.0,
         request_id: &id,
         close,
     };
-    sockets.push_control(books, key, |out| {
+    sockets.push_control(cx, key, |out| {
         respond(out, &meta, status, None, "", b"");
     });
-    books.count_request(Requested::Ping, status);
-    sockets.next_request(key, close, at);
+    cx.telemetry.count_request(Requested::Ping, status);
+    sockets.next_request(key, close, cx.at);
 }
 
 #[cfg(test)]

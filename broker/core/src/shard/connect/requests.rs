@@ -5,11 +5,12 @@ use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, HeadFault, Rejected, purpose_of};
 use crate::shard::calls::role_alias;
 use crate::shard::connect::upgrades::{self, UpgradeRefusal};
 use crate::shard::connect::{Step, ends_with, public_pages};
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::Evidence;
 use crate::shard::{Fault, disconnect, onward};
 use crate::shard::{Gate, Sockets};
 use crate::{auth::Caller, check::Check, placement::Home, time::Moment};
@@ -48,11 +49,10 @@ pub(crate) enum HeadStep<'a> {
 /// Looks at a whole head; what needs no signature is answered.
 pub(crate) fn take_head<'a>(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     bytes: &'a [u8],
     after: &'a [u8],
-    at: Moment,
 ) -> HeadStep<'a> {
     sockets.note_method(key, bytes);
     let head = match Head::parse(bytes, &sockets.rules().head) {
@@ -61,7 +61,7 @@ pub(crate) fn take_head<'a>(
             let evidence = Evidence::default();
             let purpose = Purpose::Unknown;
             let rejected = Rejected::last(purpose, &evidence);
-            let step = refuse_step(sockets, books, key, error.into(), rejected, at);
+            let step = refuse_step(sockets, cx, key, error.into(), rejected);
             return HeadStep::Done(step);
         }
     };
@@ -84,7 +84,7 @@ pub(crate) fn take_head<'a>(
         };
         let evidence = Evidence::of_head(&request.head);
         let rejected = Rejected::last(purpose, &evidence);
-        return HeadStep::Done(refuse_step(sockets, books, key, fault, rejected, at));
+        return HeadStep::Done(refuse_step(sockets, cx, key, fault, rejected));
     }
     let takes_key = match sockets.settings().strict() {
         true => codec::ws::valid_key,
@@ -94,7 +94,7 @@ pub(crate) fn take_head<'a>(
         Ok(None) => {}
         Ok(asked) => return HeadStep::Upgrade(Request { asked, ..request }),
         Err(error) => {
-            let step = refuse_handshake(sockets, books, key, &request.head, error, at);
+            let step = refuse_handshake(sockets, cx, key, &request.head, error);
             return HeadStep::Done(step);
         }
     }
@@ -103,9 +103,7 @@ pub(crate) fn take_head<'a>(
     }
     if public_pages::is_admin_page(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
-        return HeadStep::Done(public_pages::pass_on_admin_page(
-            sockets, books, key, whole, at,
-        ));
+        return HeadStep::Done(public_pages::pass_on_admin_page(sockets, cx, key, whole));
     }
     if request.head.method() == "POST" {
         return HeadStep::Call(request);
@@ -113,17 +111,16 @@ pub(crate) fn take_head<'a>(
     if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(Session::has_tls) {
         return HeadStep::Stranger(request);
     }
-    HeadStep::Done(answer_head(sockets, books, key, &request, at))
+    HeadStep::Done(answer_head(sockets, cx, key, &request))
 }
 
 /// Refuses a request that means to become a WebSocket and cannot.
 fn refuse_handshake(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     head: &Head<'_>,
     error: UpgradeError,
-    at: Moment,
 ) -> Step {
     let mut keys = head
         .headers()
@@ -138,7 +135,7 @@ fn refuse_handshake(
         ..Evidence::of_head(head)
     };
     let rejected = Rejected::last(upgrade_of(head), &evidence);
-    refuse_step(sockets, books, key, error.into(), rejected, at)
+    refuse_step(sockets, cx, key, error.into(), rejected)
 }
 
 const KEY: &str = "Sec-WebSocket-Key";
@@ -146,35 +143,34 @@ const KEY: &str = "Sec-WebSocket-Key";
 /// Answers a head that is neither an upgrade nor a call.
 fn answer_head(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Step {
     match request.head.method() {
         "OPTIONS" if public_pages::is_preflight(&request.head) => {
-            answer_preflight(sockets, books, key, request, at)
+            answer_preflight(sockets, cx, key, request)
         }
         _ if public_pages::is_probe(&request.head) => {
             let close = ends_with(&request.head);
-            public_pages::answer_probe(sockets, books, key, close, at);
+            public_pages::answer_probe(sockets, cx, key, close);
             next(request, close)
         }
-        _ if is_wake(&request.head) => unknown_operation(sockets, books, key, request, at),
+        _ if is_wake(&request.head) => unknown_operation(sockets, cx, key, request),
         "GET" if upgrades::names(&request.head, Parameter::ChannelArn) => {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
             let fault = HeadFault::new(Check::NotWebsocket, 400, message);
             let purpose = upgrade_of(&request.head);
             let evidence = Evidence::of_head(&request.head);
             let rejected = Rejected::last(purpose, &evidence);
-            refuse_step(sockets, books, key, fault, rejected, at)
+            refuse_step(sockets, cx, key, fault, rejected)
         }
         "GET" | "HEAD" if public_pages::is_visit(sockets.settings(), &request.head) => {
             let close = ends_with(&request.head);
-            public_pages::answer_visit(sockets, books, key, &request.head, close, at);
+            public_pages::answer_visit(sockets, cx, key, &request.head, close);
             next(request, close)
         }
-        _ => unknown_operation(sockets, books, key, request, at),
+        _ => unknown_operation(sockets, cx, key, request),
     }
 }
 
@@ -182,52 +178,51 @@ fn answer_head(
 /// node that has its channel, or is refused.
 pub(crate) fn take_upgrade(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     key: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Option<Admission> {
     let asked = request.asked.as_ref();
     let purpose = || asked.map_or(Purpose::Wake, |_| upgrade_of(&request.head));
     // The node that passed it on asks the next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
-        sockets.close_when_sent(key, at);
+        sockets.close_when_sent(key, cx.at);
         return None;
     }
     let evidence = Evidence::of_head(&request.head);
     if sockets.drains() {
-        disconnect::refuses_in_drain(sockets, books, key, purpose(), &evidence, at);
+        disconnect::refuses_in_drain(sockets, cx, key, purpose(), &evidence);
         return None;
     }
     let from = (&request.head, sockets.session(key)?.peer());
-    match upgrades::admission(sockets.settings(), books, gate, from, asked, at) {
+    match upgrades::admission(sockets.settings(), cx, gate, from, asked) {
         Err(refusal) => {
             let evidence = match refusal {
                 UpgradeRefusal::Unsigned(_) => gate.evidence(Some(&request.head)),
                 UpgradeRefusal::Refused(..) | UpgradeRefusal::Denied(..) => evidence,
             };
             let refused = (&evidence, &refusal);
-            upgrades::refuse_upgrade(sockets, books, key, purpose(), refused, at);
+            upgrades::refuse_upgrade(sockets, cx, key, purpose(), refused);
         }
         // Its peer has left: it would wait in vain, and a WebSocket would take the place of one whose peer is there.
         Ok(_) if sockets.http(key).is_some_and(|http| http.ends_behind) => {
-            sockets.close_when_sent(key, at);
+            sockets.close_when_sent(key, cx.at);
         }
         Ok(admission) => {
             if asked.is_none() {
                 sockets.output(Output::KeepAlive(key));
             }
             let identity = Identity::of(&admission.arn);
-            let home = sockets.placement().home(&identity, at.now);
+            let home = sockets.placement().home(&identity, cx.at.now);
             match home {
                 Home::Here(shard) if shard == sockets.shard() => return Some(admission),
-                Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, at),
+                Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, cx.at),
                 Home::There(_) | Home::Nobody => {
                     let whole = [request.text, request.after].concat();
                     let counted = sockets.count_onward();
                     let onward = onward::of_upgrade(admission, whole, counted);
-                    onward::pass_on(sockets, books, key, home, onward, at);
+                    onward::pass_on(sockets, cx, key, home, onward);
                 }
             }
         }
@@ -237,33 +232,33 @@ pub(crate) fn take_upgrade(
 
 fn answer_preflight(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Step {
     let head = &request.head;
     let close = !head.keep_alive();
-    let id = books.request_id();
+    let id = cx.telemetry.request_id();
     let asked = head.header("access-control-request-headers");
-    sockets.push_control(books, key, |out| {
+    let wall_ms = cx.at.wall.0;
+    sockets.push_control(cx, key, |out| {
         preflight(
             out,
             &Meta {
-                wall_ms: at.wall.0,
+                wall_ms,
                 request_id: &id,
                 close,
             },
             asked,
         )
     });
-    books.count_request(Requested::Unknown, 200);
-    sockets.next_request(key, close, at);
+    cx.telemetry.count_request(Requested::Unknown, 200);
+    sockets.next_request(key, close, cx.at);
     // A preflight has no body; the end of one that announces a body cannot be found.
     match head.body() {
         Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
         Ok(Body::Length(_)) | Err(_) => {
-            sockets.close_when_sent(key, at);
+            sockets.close_when_sent(key, cx.at);
             Step::Over
         }
     }
@@ -271,10 +266,9 @@ fn answer_preflight(
 
 fn unknown_operation(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Step {
     let close = ends_with(&request.head);
     let message = "There is no such operation: see the path, and that the method is POST.";
@@ -282,22 +276,21 @@ fn unknown_operation(
     let fault = Fault::new(Check::OperationUnknown, kind, message);
     let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
     let rejected = Rejected::new(purpose, &evidence, close);
-    responses::respond_error(sockets, books, key, &fault, rejected, at);
+    responses::respond_error(sockets, cx, key, &fault, rejected);
     next(request, close)
 }
 
 /// Answers on a connection to the credentials provider.
 pub(crate) fn answer_provider(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     (key, shown): (SessionKey, &Shown),
     request: &Request<'_>,
-    at: Moment,
 ) -> Step {
-    let close = ends_with(&request.head) || sockets.shown_long_ago(key, at.now);
+    let close = ends_with(&request.head) || sockets.shown_long_ago(key, cx.at.now);
     let asked = (&request.head, close);
-    role_alias::answer(sockets, books, gate, (key, shown), asked, at);
+    role_alias::answer(sockets, cx, gate, (key, shown), asked);
     next(request, close)
 }
 
@@ -305,17 +298,16 @@ pub(crate) fn answer_provider(
 /// server name is missing, or not one of those.
 pub(crate) fn refuse_stranger(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &Gate,
     key: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Step {
     if !role_alias::is_open(sockets, gate) {
-        return answer_head(sockets, books, key, request, at);
+        return answer_head(sockets, cx, key, request);
     }
     let close = ends_with(&request.head);
-    role_alias::refuse_stranger(sockets, books, key, (&request.head, close), at);
+    role_alias::refuse_stranger(sockets, cx, key, (&request.head, close));
     next(request, close)
 }
 
@@ -330,11 +322,10 @@ fn next(request: &Request<'_>, close: bool) -> Step {
 /// A POST: its path names the operation, its body is awaited.
 pub(crate) fn begin_call(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     key: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Step {
     let head = &request.head;
     let length = match head.body() {
@@ -343,7 +334,7 @@ pub(crate) fn begin_call(
         Err(error) => {
             let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
             let rejected = Rejected::last(purpose, &evidence);
-            return refuse_step(sockets, books, key, error.into(), rejected, at);
+            return refuse_step(sockets, cx, key, error.into(), rejected);
         }
     };
     if length > sockets.settings().limits.body_bytes {
@@ -351,42 +342,42 @@ pub(crate) fn begin_call(
         let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
         let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
         let rejected = Rejected::last(purpose, &evidence);
-        return refuse_step(sockets, books, key, fault, rejected, at);
+        return refuse_step(sockets, cx, key, fault, rejected);
     }
     let is_form = || head.header("content-type").is_some_and(codec::sts::is_form);
     let target = match Operation::from_path(head.path()) {
         Some(operation) => Target::Api(operation),
         None if head.path() == "/" && is_form() => Target::Sts,
-        None => return unknown_operation(sockets, books, key, request, at),
+        None => return unknown_operation(sockets, cx, key, request),
     };
     let purpose = purpose_of(target);
     if target == Target::Api(Operation::GetSignalingChannelEndpoint) {
-        notice_proxy(sockets, books, key, head, at);
+        notice_proxy(sockets, cx, key, head);
     }
-    if disconnect::refuses_in_drain(sockets, books, key, purpose, &Evidence::of_head(head), at) {
+    if disconnect::refuses_in_drain(sockets, cx, key, purpose, &Evidence::of_head(head)) {
         return Step::Over;
     }
     let waits = request.after.len() < length;
-    if let Some(refused) = unsigned_form(sockets, gate, key, (head, target, length), at) {
+    if let Some(refused) = unsigned_form(sockets, gate, key, (head, target, length), cx.at) {
         match refused {
             UnsignedForm::Read => {}
             UnsignedForm::TooMany => {
                 let evidence = Evidence::of_head(head);
                 let rejected = Rejected::last(purpose, &evidence);
-                crate::shard::calls::sts::refuse_rate(sockets, books, key, rejected, at);
+                crate::shard::calls::sts::refuse_rate(sockets, cx, key, rejected);
                 return Step::Over;
             }
         }
-    } else if waits && let Err(unsigned) = gate.precheck(head, target, at) {
+    } else if waits && let Err(unsigned) = gate.precheck(head, target, cx.at) {
         // Its body is not waited for, so nobody knows where the next request begins.
         let evidence = gate.evidence(Some(head));
         let rejected = Rejected::last(purpose, &evidence);
-        responses::respond_unsigned(sockets, books, key, &unsigned, rejected, at);
+        responses::respond_unsigned(sockets, cx, key, &unsigned, rejected);
         return Step::Over;
     }
     // The node that passed it on has answered that.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
-        sockets.push_control(books, key, |out| out.extend_from_slice(CONTINUE));
+        sockets.push_control(cx, key, |out| out.extend_from_slice(CONTINUE));
     }
     let awaited = PendingBody {
         target,
@@ -399,7 +390,7 @@ pub(crate) fn begin_call(
             || sockets.dev().signatures.is_some())
         .then(|| request.text.into()),
     };
-    let deadline = at.now.after(sockets.settings().timeouts.body_ms);
+    let deadline = cx.at.now.after(sockets.settings().timeouts.body_ms);
     let Some(http) = sockets.http(key) else {
         return Step::Over;
     };
@@ -409,13 +400,7 @@ pub(crate) fn begin_call(
 }
 
 /// Says once that an endpoint is asked for through a proxy which nobody named.
-fn notice_proxy(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    head: &Head<'_>,
-    at: Moment,
-) {
+fn notice_proxy(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, head: &Head<'_>) {
     if !sockets.shows_unknown_proxy(key, head) {
         return;
     }
@@ -426,19 +411,18 @@ fn notice_proxy(
         check,
         evidence: &Evidence::of_head(head),
     };
-    let id = books.refusal_id(check, purpose, 200, at.wall);
-    responses::notice(sockets, books, key, &id, (purpose, noticed), at);
+    let id = cx.telemetry.refusal_id(check, purpose, 200, cx.at.wall);
+    responses::notice(sockets, cx, key, &id, (purpose, noticed));
 }
 
 pub(crate) fn refuse_step(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     fault: HeadFault,
     rejected: Rejected<'_>,
-    at: Moment,
 ) -> Step {
-    responses::refuse_head(sockets, books, key, &fault, rejected, at);
+    responses::refuse_head(sockets, cx, key, &fault, rejected);
     Step::Over
 }
 
@@ -480,11 +464,10 @@ pub(crate) struct SignedCall {
 /// Reads a whole body; what is no call, or none that is signed, is answered.
 pub(crate) fn take_body(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     key: SessionKey,
     body: &mut [u8],
-    at: Moment,
 ) -> Option<SignedBody> {
     let peer = sockets.session(key)?.peer();
     let http = sockets.http(key)?;
@@ -501,7 +484,7 @@ pub(crate) fn take_body(
         head,
     } = *awaited;
     let from = (target, peer);
-    let caller = match gate.authenticate(head.as_deref(), body, from, at) {
+    let caller = match gate.authenticate(head.as_deref(), body, from, cx.at) {
         Ok(caller) => caller,
         Err(unsigned)
             if target == Target::Sts
@@ -516,7 +499,7 @@ pub(crate) fn take_body(
             let head = head.and_then(|text| gate.reread(text));
             let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
             let rejected = Rejected::new(purpose, &evidence, close);
-            responses::respond_unsigned(sockets, books, key, &unsigned, rejected, at);
+            responses::respond_unsigned(sockets, cx, key, &unsigned, rejected);
             return None;
         }
     };
@@ -550,7 +533,7 @@ pub(crate) fn take_body(
             };
             let (purpose, fault) = (Purpose::Api(operation), error.into());
             let rejected = Rejected::new(purpose, &evidence, close);
-            responses::respond_error(sockets, books, key, &fault, rejected, at);
+            responses::respond_error(sockets, cx, key, &fault, rejected);
             None
         }
     }

@@ -9,11 +9,11 @@ use crate::event::{Purpose, UpgradeRole};
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::value::role_of_path;
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, Rejected, absent};
 use crate::shard::connect::ends_with;
-use crate::shard::telemetry::{Books, Evidence};
+use crate::shard::telemetry::Evidence;
 use crate::shard::{Gate, Sockets};
-use crate::time::Moment;
 use crate::{check::Check, id::SessionKey, machine::Peer, settings::Settings, shard::Fault};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
@@ -38,14 +38,13 @@ pub(crate) enum UpgradeRefusal {
 /// cannot exist for this caller.
 pub(crate) fn admission(
     settings: &Settings,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &mut Gate,
     (head, peer): (&Head<'_>, Peer),
     asked: Option<&Upgrade<'_>>,
-    at: Moment,
 ) -> Result<Admission, UpgradeRefusal> {
     let found = single(head).map_err(|fault| UpgradeRefusal::Refused(Box::new(fault), None))?;
-    let signed = gate.authenticate_upgrade(head, peer, at);
+    let signed = gate.authenticate_upgrade(head, peer, cx.at);
     let (caller, path) = signed.map_err(UpgradeRefusal::Unsigned)?;
     let value = |of: Parameter| found.get(of as usize).copied().flatten();
     let (arn, client_id) = (value(Parameter::ChannelArn), value(Parameter::ClientId));
@@ -68,11 +67,11 @@ pub(crate) fn admission(
         caller,
         asks,
     };
-    permitted(books, admission)
+    permitted(cx, admission)
 }
 
 /// Refuses an upgrade by its caller's policies, as far as they can be asked here.
-fn permitted(books: &mut Books, mut admission: Admission) -> Result<Admission, UpgradeRefusal> {
+fn permitted(cx: &mut Context, mut admission: Admission) -> Result<Admission, UpgradeRefusal> {
     let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
     let mut may = |client_id: Option<&str>| {
         let question = PolicyQuestion {
@@ -81,7 +80,7 @@ fn permitted(books: &mut Books, mut admission: Admission) -> Result<Admission, U
             ..PolicyQuestion::new(action_of(client_id), admission.arn.as_str())
         };
         let ruling = caller.decide(&question);
-        books.count_policy_steps(ruling.steps);
+        cx.telemetry.count_policy_steps(ruling.steps);
         ruling
     };
     let ruling = may(client_id);
@@ -263,11 +262,10 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
 /// compared with if that is why.
 pub(crate) fn refuse_upgrade(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     purpose: Purpose,
     (evidence, refusal): (&Evidence<'_>, &UpgradeRefusal),
-    at: Moment,
 ) {
     let of = |caller| Evidence {
         caller,
@@ -276,27 +274,29 @@ pub(crate) fn refuse_upgrade(
     match refusal {
         UpgradeRefusal::Unsigned(unsigned) => {
             let rejected = Rejected::last(purpose, evidence);
-            responses::respond_unsigned(sockets, books, key, unsigned, rejected, at);
+            responses::respond_unsigned(sockets, cx, key, unsigned, rejected);
         }
         UpgradeRefusal::Refused(fault, caller) => {
             let evidence = of(caller.as_ref());
             let rejected = Rejected::last(purpose, &evidence);
-            responses::respond_error(sockets, books, key, fault, rejected, at);
+            responses::respond_error(sockets, cx, key, fault, rejected);
         }
         UpgradeRefusal::Denied(caller, action, arn, rests_on) => {
             let (check, policy) = &**rests_on;
             let kind = ErrorKind::AccessDenied;
-            let id = books.refusal_id(*check, purpose, purpose.status(kind), at.wall);
+            let id = cx
+                .telemetry
+                .refusal_id(*check, purpose, purpose.status(kind), cx.at.wall);
             if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
                 audit.channel_arn = Some(arn.as_str().into());
                 audit.outcome = kind.error_type();
-                books.diary().denied(at.now, audit);
+                cx.telemetry.journal().denied(cx.at.now, audit);
             }
             let fault = Fault::new(*check, kind, caller.denial(*action, arn.as_str()));
             let fault = fault.by_policy(policy.clone());
             let evidence = of(Some(caller));
             let rejected = Rejected::last(purpose, &evidence).audited(&id);
-            responses::respond_error(sockets, books, key, &fault, rejected, at);
+            responses::respond_error(sockets, cx, key, &fault, rejected);
         }
     }
 }

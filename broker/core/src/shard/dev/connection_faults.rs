@@ -4,10 +4,11 @@ use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
 use crate::machine::Output;
 use crate::session::http::Admission;
 use crate::session::{NEVER, Session};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, JSON, Refusal, Response};
 use crate::shard::dev::faults::{FaultAct, Later, RequestAct, SessionAct, SharedRule, Subject};
-use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::{calls::BegunCall, sockets::Sockets, todo::TodoList};
+use crate::shard::telemetry::Evidence;
+use crate::shard::{calls::BegunCall, sockets::Sockets};
 use crate::time::{Moment, Now};
 use crate::{check::Check, id::SessionKey, journal::EndReason, limits::FAULTS_DUE_PER_TICK};
 use codec::control::{Call, Operation, Selector};
@@ -117,11 +118,10 @@ impl Sockets {
 /// Has a fault act on an open WebSocket of a channel of this name.
 pub(crate) fn on_session(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     key: SessionKey,
     name: Option<&str>,
-    at: Moment,
 ) {
     let session = sockets.session(key).and_then(Session::open);
     let Some(web_socket) = session.filter(|it| !it.superseded) else {
@@ -134,28 +134,28 @@ pub(crate) fn on_session(
         ..Subject::default()
     };
     let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
-    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
+    let rule =
+        (sockets.dev().faults.as_deref()).and_then(|it| it.pick(sessions, &subject, cx.at.now));
     if let Some(FaultAct::Session(on)) = rule.as_deref().map(|rule| &rule.act) {
-        act_on_session(sockets, books, todo, key, on, at);
+        act_on_session(sockets, cx, key, on);
     }
 }
 
 /// Acts on an open WebSocket that has its slot; on no other connection.
 pub(crate) fn act_on_session(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     key: SessionKey,
     act: &SessionAct,
-    at: Moment,
 ) {
     if sockets.web_socket(key).is_none_or(|it| it.superseded) {
         return;
     }
     match act {
         SessionAct::GoAway { grace_ms } => {
-            sockets.go_away(books, key, at);
-            let (end, text) = (at.now.after(*grace_ms), "Going away");
+            sockets.go_away(cx, key);
+            let (end, text) = (cx.at.now.after(*grace_ms), "Going away");
             close_later(sockets, end, key, close::GOING_AWAY, text);
         }
         SessionAct::Close {
@@ -164,31 +164,31 @@ pub(crate) fn act_on_session(
             after_ms: 0,
         } => {
             let ending = (EndReason::Operator, *code, &**reason);
-            sockets.close_with(books, todo, key, ending, at);
+            sockets.close_with(cx, key, ending);
         }
         SessionAct::Close {
             code,
             reason,
             after_ms,
-        } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
-        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
+        } => close_later(sockets, cx.at.now.after(*after_ms), key, *code, reason),
+        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| cx.at.now.after(ms))),
         SessionAct::HalfOpen(ms) => {
-            let until = ms.map_or(NEVER, |ms| at.now.after(ms));
+            let until = ms.map_or(NEVER, |ms| cx.at.now.after(ms));
             if let Some(faults) = &mut sockets.dev_mut().faults {
                 faults.held.half_open(key, until);
                 sockets.output(Output::Send(key)); // the edge asks whether to read on
             }
         }
         SessionAct::ReconnectIce => {
-            sockets.reconnect(books, key, at);
+            sockets.reconnect(cx, key);
         }
         SessionAct::SendEmpty => {
-            sockets.push_control(books, key, |out| ws::frame(out, Opcode::Text, b""));
+            sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Text, b""));
         }
         SessionAct::Reset => {
             sockets.because(key, EndReason::Operator);
             sockets.output(Output::Reset(key));
-            sockets.abort(books, todo, key, at);
+            sockets.abort(cx, key);
         }
     }
 }
@@ -204,11 +204,10 @@ fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, rea
 /// Has a fault act on a request for a WebSocket; true when the request is dealt with.
 pub(crate) fn on_connect(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     key: SessionKey,
     admission: &Admission,
-    at: Moment,
 ) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
@@ -219,7 +218,8 @@ pub(crate) fn on_connect(
         ..Subject::default()
     };
     let connects = |act: &FaultAct| matches!(act, FaultAct::Connect(_));
-    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
+    let rule =
+        (sockets.dev().faults.as_deref()).and_then(|it| it.pick(connects, &subject, cx.at.now));
     let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
@@ -237,17 +237,11 @@ pub(crate) fn on_connect(
         evidence: &evidence,
         close: true,
     };
-    disturb(sockets, books, todo, &request, act, at)
+    disturb(sockets, cx, &request, act)
 }
 
 /// Has a fault act on a call; true when the call is dealt with.
-pub(crate) fn on_call(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    begun: &BegunCall,
-    at: Moment,
-) -> bool {
+pub(crate) fn on_call(sockets: &mut Sockets, cx: &mut Context, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
     let subject = Subject {
         channel: channel_of(call),
@@ -255,7 +249,7 @@ pub(crate) fn on_call(
         ..Subject::default()
     };
     let calls = |act: &FaultAct| matches!(act, FaultAct::Api(_));
-    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
+    let rule = (sockets.dev().faults.as_deref()).and_then(|it| it.pick(calls, &subject, cx.at.now));
     let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
@@ -270,7 +264,7 @@ pub(crate) fn on_call(
         evidence: &evidence,
         close: asked.close,
     };
-    disturb(sockets, books, todo, &request, act, at)
+    disturb(sockets, cx, &request, act)
 }
 
 /// A request that a fault acts on.
@@ -314,11 +308,10 @@ fn selected(channel: &Selector) -> &str {
 /// Acts on a request; true when it is dealt with.
 fn disturb(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     request: &Disturbed<'_>,
     act: &RequestAct,
-    at: Moment,
 ) -> bool {
     let &Disturbed {
         key,
@@ -336,7 +329,8 @@ fn disturb(
             let operation: Option<Operation> = match purpose {
                 Purpose::Api(operation) => Some(operation),
                 Purpose::Upgrade(role) => {
-                    books.count_upgrade(role, outcome_of(status(None), error.name));
+                    cx.telemetry
+                        .count_upgrade(role, outcome_of(status(None), error.name));
                     None
                 }
                 Purpose::Sts(_) | Purpose::Wake | Purpose::RoleAlias | Purpose::Unknown => None,
@@ -354,11 +348,11 @@ fn disturb(
                 body: &body,
                 close,
             };
-            responses::respond(sockets, books, key, &answer, at);
+            responses::respond(sockets, cx, key, &answer);
             true
         }
         RequestAct::Delay(ms) => {
-            sockets.mute(key, at.now.after(*ms));
+            sockets.mute(key, cx.at.now.after(*ms));
             false
         }
         RequestAct::Hang => {
@@ -367,7 +361,7 @@ fn disturb(
         }
         RequestAct::Reset => {
             sockets.output(Output::Reset(key));
-            sockets.abort(books, todo, key, at);
+            sockets.abort(cx, key);
             true
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! They act at four places: where a connection or call is admitted (`on_connect`, `on_call`), where a message has its
 //! route (`on_message`) or was kept and is delivered (`on_kept`), and where a WebSocket opens or a fault is made
-//! (`on_session`). The first rule that matches and is not spent acts. The books hold: what a fault drops is
+//! (`on_session`). The first rule that matches and is not spent acts. The telemetry hold: what a fault drops is
 //! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
 //! This file has what a fault is, what requests are refused with, and what faults hold back. What they do is in
@@ -10,7 +10,7 @@
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
-use crate::session::outbox::Launch;
+use crate::session::outbox::DeliveryMark;
 use crate::{session::NEVER, shard::Glob, time::Now};
 use codec::control::{ErrorKind, Family, Operation, error_body};
 use codec::signal::{Action, Role};
@@ -70,7 +70,7 @@ pub(crate) struct HeldMessage {
     pub(crate) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.
     pub(crate) viewer: Option<Box<str>>,
-    pub(crate) launch: Launch,
+    pub(crate) launch: DeliveryMark,
     pub(crate) payload: Box<[u8]>,
     pub(crate) recipient: Box<str>,
     /// It is delivered after the next message for this connection, if that is earlier.
@@ -653,7 +653,7 @@ mod held_tests {
             from: None,
             channel: ChannelKey::new(0, 0),
             viewer: None,
-            launch: Launch {
+            launch: DeliveryMark {
                 action: Action::SdpOffer,
                 expires: NEVER,
                 order: 1,

@@ -2,47 +2,38 @@
 
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::session::outbox::Launch;
+use crate::session::outbox::DeliveryMark;
 use crate::shard::dev::faults::{
     Corruption, DeliveryAct, FaultAct, FaultCounts, Faults, HeldMessage, MessageAct, SharedRule,
     Subject,
 };
 use crate::shard::dev::state::Fate;
 use crate::shard::flight_recorder::{NOBODY, Passage};
-use crate::shard::road::in_flight::{Parts, Passing};
+use crate::shard::road::in_flight::InTransit;
 use crate::shard::road::{delivery, service_messages};
-use crate::shard::todo::{Own, Todo, TodoList};
-use crate::shard::{Books, Directory, Sockets};
-use crate::time::{Moment, Now};
+use crate::shard::todo::{Own, Todo};
+use crate::shard::{Context, Shard};
+use crate::shard::{Directory, Sockets};
+use crate::time::Now;
 use crate::{channel::Route, journal::Unaccepted, limits::FAULT_REORDER_MS};
 use codec::signal::{Delivery, Role};
 
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
-pub(crate) fn on_message(
-    mut parts: Parts<'_>,
-    passing: &Passing<'_>,
-    route: Route,
-    at: Moment,
-) -> bool {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts.lend();
+pub(crate) fn on_message(shard: &mut Shard, transit: &InTransit<'_>, route: Route) -> bool {
+    let (sockets, directory, cx, ..) = shard.parts();
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
     };
     if faults.is_idle() {
         if sockets.dev().copies.is_some() {
-            let name = name_of(directory, passing.channel);
-            passing.copy(sockets, name, Fate::of(route), at);
+            let name = name_of(directory, transit.channel);
+            transit.copy(sockets, name, Fate::of(route), cx.at);
         }
         return false;
     }
-    let name = name_of(directory, passing.channel);
-    if let Some(rule) = rule_of(faults, name, passing, false, at.now)
+    let name = name_of(directory, transit.channel);
+    if let Some(rule) = rule_of(faults, name, transit, false, cx.at.now)
         && let FaultAct::Message(act) = &rule.act
     {
         let fate = match act {
@@ -50,82 +41,79 @@ pub(crate) fn on_message(
             MessageAct::Expire => Fate::Expired,
             MessageAct::Status { .. } => Fate::Refused,
             MessageAct::Delay(_) => Fate::of(route),
-            MessageAct::Misdirect(viewer) => return misdirect(parts, passing, viewer, at),
+            MessageAct::Misdirect(viewer) => return misdirect(shard, transit, viewer),
             MessageAct::Session(act) => {
-                let act = Own::Act(passing.from, act.clone());
-                if !on_route(parts.lend(), passing, route, at) {
-                    delivery::hand_on(parts.lend(), route, passing, at);
+                let act = Own::Act(transit.from, act.clone());
+                if !on_route(shard, transit, route) {
+                    delivery::hand_on(shard, route, transit);
                 }
-                parts.todo.push(Todo::Double(Box::new(act)));
+                shard.cx.todo.push(Todo::Double(Box::new(act)));
                 return true;
             }
         };
-        passing.copy(sockets, name, fate, at);
-        let held_ms = on_arrival(sockets, books, todo, passing, act, at);
+        transit.copy(sockets, name, fate, cx.at);
+        let held_ms = on_arrival(sockets, cx, transit, act);
         let hold = |ms| {
             hold(
                 sockets,
-                books,
-                passing,
-                at.now.after(ms),
+                cx,
+                transit,
+                cx.at.now.after(ms),
                 None,
                 &rule.counts,
             )
         };
         return held_ms.is_none_or(hold);
     }
-    on_route(parts, passing, route, at)
+    on_route(shard, transit, route)
 }
 
 /// Passes a message on as one of another viewer; true when it is dealt with.
-fn misdirect(mut parts: Parts<'_>, passing: &Passing<'_>, viewer: &str, at: Moment) -> bool {
-    let (sender, recipient) = match passing.delivery.sender {
-        Some(_) => (Some(viewer), passing.recipient),
+fn misdirect(shard: &mut Shard, transit: &InTransit<'_>, viewer: &str) -> bool {
+    let (sender, recipient) = match transit.delivery.sender {
+        Some(_) => (Some(viewer), transit.recipient),
         None => (None, viewer),
     };
-    let (from, asked) = ((passing.from, sender), (passing.launch.action, recipient));
-    let accepted = parts.directory.accept(passing.channel, from, asked, at.now);
+    let (from, asked) = ((transit.from, sender), (transit.launch.action, recipient));
+    let accepted = shard
+        .directory
+        .accept(transit.channel, from, asked, shard.cx.at.now);
     let Some(accepted) = accepted else {
         return false;
     };
-    let passing = Passing {
-        launch: Launch {
+    let transit = InTransit {
+        launch: DeliveryMark {
             order: accepted.order,
             follows: accepted.follows,
             sender_bytes: u16::try_from(sender.map_or(0, str::len)).unwrap_or(u16::MAX),
-            ..passing.launch
+            ..transit.launch
         },
         delivery: Delivery {
             sender,
-            ..passing.delivery
+            ..transit.delivery
         },
         recipient,
-        ..*passing
+        ..*transit
     };
-    if !on_route(parts.lend(), &passing, accepted.route, at) {
-        delivery::hand_on(parts.lend(), accepted.route, &passing, at);
+    if !on_route(shard, &transit, accepted.route) {
+        delivery::hand_on(shard, accepted.route, &transit);
     }
-    delivery::follow(parts.todo, passing.channel, accepted.releases);
+    delivery::follow(&mut shard.cx, transit.channel, accepted.releases);
     true
 }
 
 /// Has faults act on the delivery of a message; true when it is dealt with.
-fn on_route(parts: Parts<'_>, passing: &Passing<'_>, route: Route, at: Moment) -> bool {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+fn on_route(shard: &mut Shard, transit: &InTransit<'_>, route: Route) -> bool {
+    let (sockets, directory, cx, ..) = shard.parts();
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
     };
-    let name = name_of(directory, passing.channel);
+    let name = name_of(directory, transit.channel);
     let Route::To(to) = route else {
-        passing.copy(sockets, name, Fate::of(route), at);
+        transit.copy(sockets, name, Fate::of(route), cx.at);
         return false;
     };
-    let rule = rule_of(faults, name, passing, true, at.now);
+    let rule = rule_of(faults, name, transit, true, cx.at.now);
     let act = rule.as_deref().and_then(|rule| match &rule.act {
         FaultAct::Delivery(act) => Some((act, &rule.counts)),
         FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
@@ -136,9 +124,9 @@ fn on_route(parts: Parts<'_>, passing: &Passing<'_>, route: Route, at: Moment) -
         Some((DeliveryAct::Drop, _)) => Fate::Dropped,
         Some(_) | None => Fate::Delivered,
     };
-    passing.copy(sockets, name, fate, at);
+    transit.copy(sockets, name, fate, cx.at);
     if let Some((act, counts)) = act
-        && on_delivery(sockets, books, todo, passing, (to, act, counts), at)
+        && on_delivery(sockets, cx, transit, (to, act, counts))
     {
         return true;
     }
@@ -151,9 +139,9 @@ fn on_route(parts: Parts<'_>, passing: &Passing<'_>, route: Route, at: Moment) -
     if behind.is_none() && acts.is_none() {
         return false;
     }
-    delivery::deliver(sockets, books, todo, to, passing, at);
+    delivery::deliver(sockets, cx, to, transit);
     for own in acts.into_iter().chain(behind) {
-        todo.push(Todo::Double(Box::new(own)));
+        cx.todo.push(Todo::Double(Box::new(own)));
     }
     true
 }
@@ -168,25 +156,25 @@ fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
 fn rule_of(
     faults: &Faults,
     name: &str,
-    passing: &Passing<'_>,
+    transit: &InTransit<'_>,
     delivery: bool,
     now: Now,
 ) -> Option<SharedRule> {
     if faults.rules.is_empty() {
         return None;
     }
-    let sender = passing.delivery.sender;
+    let sender = transit.delivery.sender;
     let (role, client_id) = match (delivery, sender) {
         (false, Some(id)) => (Role::Viewer, Some(id)),
         (false, None) | (true, Some(_)) => (Role::Master, None),
-        (true, None) => (Role::Viewer, Some(passing.recipient)),
+        (true, None) => (Role::Viewer, Some(transit.recipient)),
     };
     let subject = Subject {
         channel: Some(name),
         role: Some(role),
         client_id,
         operation: None,
-        action: Some(passing.launch.action),
+        action: Some(transit.launch.action),
     };
     let kind = |act: &FaultAct| match act {
         FaultAct::Message(_) => !delivery,
@@ -199,24 +187,24 @@ fn rule_of(
 /// Ends a message, or returns for how many milliseconds it is held back.
 fn on_arrival(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    passing: &Passing<'_>,
+    cx: &mut Context,
+
+    transit: &InTransit<'_>,
     act: &MessageAct,
-    at: Moment,
 ) -> Option<u64> {
     match act {
-        MessageAct::Drop => passing.end(books, Outcome::Withdrawn),
-        MessageAct::Expire => passing.end(books, Outcome::Expired),
+        MessageAct::Drop => transit.end(cx, Outcome::Withdrawn),
+        MessageAct::Expire => transit.end(cx, Outcome::Expired),
         MessageAct::Status {
             error_type,
             status_code,
             description,
         } => {
-            let kind = Kind::Known(passing.launch.action);
-            books.count_unaccepted(kind, Unaccepted::FaultInjected);
-            let of = passing.status_of();
-            service_messages::status_with(sockets, books, todo, of, at, |out, id| {
+            let kind = Kind::Known(transit.launch.action);
+            cx.telemetry
+                .count_unaccepted(kind, Unaccepted::FaultInjected);
+            let of = transit.status_of();
+            service_messages::status_with(sockets, cx, of, |out, id| {
                 codec::signal::status_response(out, id, error_type, *status_code, description);
             });
         }
@@ -228,30 +216,29 @@ fn on_arrival(
 
 fn on_delivery(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    passing: &Passing<'_>,
+    cx: &mut Context,
+
+    transit: &InTransit<'_>,
     (to, act, counts): (SessionKey, &DeliveryAct, &FaultCounts),
-    at: Moment,
 ) -> bool {
     match act {
         DeliveryAct::Drop => {
-            passing.end(books, Outcome::Withdrawn);
+            transit.end(cx, Outcome::Withdrawn);
             true
         }
-        DeliveryAct::Delay(ms) => hold(sockets, books, passing, at.now.after(*ms), None, counts),
+        DeliveryAct::Delay(ms) => hold(sockets, cx, transit, cx.at.now.after(*ms), None, counts),
         DeliveryAct::Reorder => {
-            let until = at.now.after(FAULT_REORDER_MS);
-            hold(sockets, books, passing, until, Some(to), counts)
+            let until = cx.at.now.after(FAULT_REORDER_MS);
+            hold(sockets, cx, transit, until, Some(to), counts)
         }
         DeliveryAct::Duplicate => {
-            delivery::deliver(sockets, books, todo, to, passing, at);
-            let again = Own::SendAgain(passing.deferred(), to);
-            todo.push(Todo::Double(Box::new(again)));
+            delivery::deliver(sockets, cx, to, transit);
+            let again = Own::SendAgain(transit.deferred(), to);
+            cx.todo.push(Todo::Double(Box::new(again)));
             true
         }
         DeliveryAct::Corrupt(part) => {
-            deliver_corrupted(sockets, books, todo, passing, (to, *part), at);
+            deliver_corrupted(sockets, cx, transit, (to, *part));
             true
         }
         DeliveryAct::Session(_) => false, // it is sent as usual before
@@ -261,8 +248,8 @@ fn on_delivery(
 /// Holds a message back, in the gauge of pending ones; false when there is no room: it goes on at once.
 fn hold(
     sockets: &mut Sockets,
-    books: &mut Books,
-    passing: &Passing<'_>,
+    cx: &mut Context,
+    transit: &InTransit<'_>,
     until: Now,
     behind: Option<SessionKey>,
     counts: &FaultCounts,
@@ -271,35 +258,37 @@ fn hold(
         return false;
     };
     let message = HeldMessage {
-        from: Some(passing.from),
-        channel: passing.channel,
-        viewer: passing.delivery.sender.map(Into::into),
-        launch: passing.launch,
-        payload: passing.delivery.payload.into(),
-        recipient: passing.recipient.into(),
+        from: Some(transit.from),
+        channel: transit.channel,
+        viewer: transit.delivery.sender.map(Into::into),
+        launch: transit.launch,
+        payload: transit.delivery.payload.into(),
+        recipient: transit.recipient.into(),
         behind,
     };
     let held = faults.held.hold(message, until, counts);
-    books.count_kept(usize::from(held));
+    cx.telemetry.count_kept(usize::from(held));
     held
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(crate) fn release(mut parts: Parts<'_>, message: HeldMessage, at: Moment) {
-    parts.books.count_unkept();
+pub(crate) fn release(shard: &mut Shard, message: HeldMessage) {
+    shard.cx.telemetry.count_unkept();
     let from = (message.from).unwrap_or_else(|| SessionKey::unpack(NOBODY));
     let by = message.launch.from.unwrap_or(from);
     let by = (by, message.viewer.as_deref());
     let asked = (message.launch.action, &*message.recipient);
-    let accepted = parts.directory.accept(message.channel, by, asked, at.now);
-    let launch = Launch {
+    let accepted = shard
+        .directory
+        .accept(message.channel, by, asked, shard.cx.at.now);
+    let launch = DeliveryMark {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
         order: accepted.map_or(message.launch.order, |accepted| accepted.order),
         follows: accepted.is_some_and(|accepted| accepted.follows),
         ..message.launch
     };
-    let passing = Passing {
+    let transit = InTransit {
         from,
         channel: message.channel,
         launch,
@@ -312,53 +301,53 @@ pub(crate) fn release(mut parts: Parts<'_>, message: HeldMessage, at: Moment) {
         correlation_id: None,
     };
     let Some(accepted) = accepted else {
-        return passing.end(parts.books, Outcome::Withdrawn);
+        return transit.end(&mut shard.cx, Outcome::Withdrawn);
     };
-    delivery::hand_on(parts.lend(), accepted.route, &passing, at);
-    delivery::follow(parts.todo, passing.channel, accepted.releases);
+    delivery::hand_on(shard, accepted.route, &transit);
+    delivery::follow(&mut shard.cx, transit.channel, accepted.releases);
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
 pub(crate) fn send_again(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     to: SessionKey,
-    passing: &Passing<'_>,
+    transit: &InTransit<'_>,
 ) {
-    let bytes = passing.delivery.frame_bytes();
-    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
-    sockets.push_copy(books, to, passing.launch, bytes, write);
+    let bytes = transit.delivery.frame_bytes();
+    let write = |out: &mut Vec<u8>| transit.delivery.write(out);
+    sockets.push_copy(cx, to, transit.launch, bytes, write);
 }
 
 impl Sockets {
     /// Messages of a channel that faults hold back are withdrawn.
-    pub(crate) fn withdraw_held(&mut self, books: &mut Books, channel: ChannelKey) {
+    pub(crate) fn withdraw_held(&mut self, cx: &mut Context, channel: ChannelKey) {
         let Some(faults) = self.dev_mut().faults.as_deref_mut() else {
             return;
         };
         while let Some(message) = faults.held.take_of(channel) {
             let kind = Kind::Known(message.launch.action);
-            books.count_kept_ended(kind, Outcome::Withdrawn);
+            cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
         }
     }
 
     /// Sends once more what `write` writes, where there is room.
     pub(crate) fn push_copy(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         to: SessionKey,
-        launch: Launch,
+        launch: DeliveryMark,
         bytes: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let launch = Launch {
+        let launch = DeliveryMark {
             counted: false,
             accepted_us: None,
             ..launch
         };
-        let room = (bytes, books.outbox_bytes());
+        let room = (bytes, cx.telemetry.outbox_bytes());
         if let Ok((queued, _)) = self.push_message(to, launch, room, write) {
-            books.count_copy_queued(queued);
+            cx.telemetry.count_copy_queued(queued);
         }
     }
 }
@@ -371,27 +360,26 @@ impl Sockets {
 /// Puts a spoiled message into its recipient's outbox. Where that has no room the message goes the usual way, as it is.
 fn deliver_corrupted(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    passing: &Passing<'_>,
+    cx: &mut Context,
+
+    transit: &InTransit<'_>,
     (to, part): (SessionKey, Corruption),
-    at: Moment,
 ) {
-    let bytes = passing.delivery.frame_bytes();
-    let room = (bytes, books.outbox_bytes());
+    let bytes = transit.delivery.frame_bytes();
+    let room = (bytes, cx.telemetry.outbox_bytes());
     let write = |out: &mut Vec<u8>| {
         let begin = out.len();
-        passing.delivery.write(out);
+        transit.delivery.write(out);
         spoil(out.get_mut(begin..).unwrap_or_default(), part);
     };
-    let Ok((queued, _)) = sockets.push_message(to, passing.launch, room, write) else {
-        return delivery::deliver(sockets, books, todo, to, passing, at);
+    let Ok((queued, _)) = sockets.push_message(to, transit.launch, room, write) else {
+        return delivery::deliver(sockets, cx, to, transit);
     };
-    let passed = passing.passed(Passage::Relayed, bytes);
-    books
+    let passed = transit.passed(Passage::Relayed, bytes);
+    cx.telemetry
         .note()
-        .relayed(at, passing.channel, passed, passing.from, to);
-    books.count_queued(queued);
+        .relayed(cx.at, transit.channel, passed, transit.from, to);
+    cx.telemetry.count_queued(queued);
 }
 
 /// Spoils a part of a frame that [`Delivery::write`] made.

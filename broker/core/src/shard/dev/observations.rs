@@ -8,12 +8,13 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
 use crate::session::http::{HttpStage, Target};
 use crate::session::web_socket::{Role, WebSocket};
+use crate::shard::Context;
 use crate::shard::calls::responses::{self, purpose_of};
 use crate::shard::dev::signatures::WouldRefuse;
 use crate::shard::dev::state::{AccountUse, Captured, Fate, rate_rule};
-use crate::shard::road::in_flight::Passing;
-use crate::shard::telemetry::{Books, Evidence};
-use crate::shard::todo::{Gone, Own, Todo, TodoList};
+use crate::shard::road::in_flight::InTransit;
+use crate::shard::telemetry::Evidence;
+use crate::shard::todo::{Gone, Own, Todo};
 use crate::shard::{Directory, Gate, Sockets};
 use crate::shard::{Query, QueryKind};
 use crate::time::{Moment, Now};
@@ -87,22 +88,22 @@ pub(crate) struct Signed<'a> {
 /// each key and check.
 pub(crate) fn on_signed(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     key: SessionKey,
     signed: &Signed<'_>,
-    at: Moment,
 ) {
     let Some(signatures) = sockets.dev_mut().signatures.as_deref_mut() else {
         return;
     };
-    let Some(WouldRefuse { check, reason }) = signatures.look(signed.head, signed.body, at) else {
+    let Some(WouldRefuse { check, reason }) = signatures.look(signed.head, signed.body, cx.at)
+    else {
         return;
     };
     let evidence = Evidence::of_head(signed.head);
     let claimed = evidence.claimed();
     let key_id = claimed.key_id.as_deref().unwrap_or_default();
     let noted = signatures.noted.as_deref();
-    if !noted.is_none_or(|noted| noted.is_first(key_id, check, at.now)) {
+    if !noted.is_none_or(|noted| noted.is_first(key_id, check, cx.at.now)) {
         return;
     }
     let says = reason.map_or_else(|| check.says().to_owned(), |signed| signed.to_string());
@@ -115,18 +116,19 @@ pub(crate) fn on_signed(
             ..evidence
         },
     };
-    let id = books.refusal_id(check, signed.purpose, 200, at.wall);
-    responses::notice(sockets, books, key, &id, (signed.purpose, noticed), at);
+    let id = cx
+        .telemetry
+        .refusal_id(check, signed.purpose, 200, cx.at.wall);
+    responses::notice(sockets, cx, key, &id, (signed.purpose, noticed));
 }
 
 /// The body of a request is whole.
 pub(crate) fn on_body(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     gate: &Gate,
     key: SessionKey,
     body: &[u8],
-    at: Moment,
 ) {
     if sockets.dev().signatures.is_none() {
         return;
@@ -144,7 +146,7 @@ pub(crate) fn on_body(
             purpose,
             body: Some(body),
         };
-        on_signed(sockets, books, key, &signed, at);
+        on_signed(sockets, cx, key, &signed);
     }
 }
 
@@ -217,23 +219,23 @@ fn on_silence(
 pub(crate) fn on_message(
     sockets: &mut Sockets,
     directory: &Directory,
-    passing: &Passing<'_>,
+    transit: &InTransit<'_>,
     at: Moment,
 ) {
-    let sender = sockets.session(passing.from).and_then(Session::open);
+    let sender = sockets.session(transit.from).and_then(Session::open);
     if let Some(last_frame) = sender.map(WebSocket::last_frame) {
-        on_silence(sockets, directory, passing.channel, last_frame, at);
+        on_silence(sockets, directory, transit.channel, last_frame, at);
     }
     let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
     // Looked up for a finding only.
     let name = || {
-        let channel = directory.channel(passing.channel);
+        let channel = directory.channel(transit.channel);
         channel.map_or("", |channel| channel.record.arn.name())
     };
-    let action = passing.launch.action;
-    let payload = passing.delivery.payload;
+    let action = transit.launch.action;
+    let payload = transit.delivery.payload;
     let most = parity.strict.limits.payload_bytes;
     if payload.len() > most {
         let says = || {
@@ -245,7 +247,7 @@ pub(crate) fn on_message(
         };
         parity.note("payload_over_10240", name(), at, says);
     }
-    if action == Action::SdpOffer && passing.delivery.sender.is_none() {
+    if action == Action::SdpOffer && transit.delivery.sender.is_none() {
         let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
         parity.note("master_offer", name(), at, || says.into());
     }
@@ -255,17 +257,17 @@ pub(crate) fn on_message(
     };
     // Without quotas the session's own buckets are free.
     let lends = sockets.settings().quotas.off;
-    let own = sockets.web_socket(passing.from).filter(|_| lends);
+    let own = sockets.web_socket(transit.from).filter(|_| lends);
     let mut own = own.map(|it| std::mem::take(&mut it.rates));
     let Some(parity) = sockets.dev_mut().parity.as_deref_mut() else {
         return;
     };
     let buckets = match &mut own {
         Some(own) => own,
-        None => parity.messages.entry(passing.from).or_default(),
+        None => parity.messages.entry(transit.from).or_default(),
     };
     let is_allowed = buckets.take(action, &parity.strict.quotas, at.now);
-    if !is_allowed && !parity.floods(passing.channel, action) {
+    if !is_allowed && !parity.floods(transit.channel, action) {
         let says = || {
             let (action, rate) = (action.as_str(), rate.rate);
             format!(
@@ -273,9 +275,9 @@ pub(crate) fn on_message(
             )
         };
         parity.note(rate_rule(action), name(), at, says);
-        parity.begin_flood(passing.channel, name(), action);
+        parity.begin_flood(transit.channel, name(), action);
     }
-    if let (Some(own), Some(web_socket)) = (own, sockets.web_socket(passing.from)) {
+    if let (Some(own), Some(web_socket)) = (own, sockets.web_socket(transit.from)) {
         web_socket.rates = own;
     }
 }
@@ -389,7 +391,7 @@ impl Sockets {
     }
 }
 
-impl Passing<'_> {
+impl InTransit<'_> {
     /// Hands a copy over, once it is known what becomes of the message. `channel`: its channel's name.
     pub(crate) fn copy(&self, sockets: &mut Sockets, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match self.delivery.sender {
@@ -428,10 +430,9 @@ pub(crate) fn copy_dropped(
 #[cold]
 pub(crate) fn copy_refused(
     sockets: &mut Sockets,
-    todo: &mut TodoList,
+    cx: &mut Context,
     from: SessionKey,
     request: Option<&Request<'_>>,
-    at: Moment,
 ) {
     if sockets.dev().copies.is_none() {
         return;
@@ -446,8 +447,8 @@ pub(crate) fn copy_refused(
         payload: request.map_or(&[], |request| request.payload),
         fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
     };
-    let copy = Own::Copy(web_socket.channel, source.of_channel("", at));
-    todo.push(Todo::Double(Box::new(copy)));
+    let copy = Own::Copy(web_socket.channel, source.of_channel("", cx.at));
+    cx.todo.push(Todo::Double(Box::new(copy)));
 }
 
 /// The offer of an Alexa call that asks to be taken in, and the older one of its sender.

@@ -4,17 +4,18 @@ use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
-use crate::session::{outbox::Launch, web_socket::Role};
+use crate::session::{outbox::DeliveryMark, web_socket::Role};
+use crate::shard::Sockets;
 use crate::shard::dev::faults::{
     DeliveryAct, FaultAct, FaultCounts, HeldMessage, SessionAct, SharedRule, Subject,
 };
 use crate::shard::dev::message_faults::spoil;
 use crate::shard::dev::observations;
-use crate::shard::road::in_flight::{Parts, kept_launch, towards, viewer_of};
+use crate::shard::road::in_flight::{mark_of_kept, towards, viewer_of};
 use crate::shard::road::unsent::{Recipient, end_kept, push_kept};
 use crate::shard::todo::{Own, Todo};
-use crate::shard::{Books, Sockets};
-use crate::time::{Moment, Now};
+use crate::shard::{Context, Shard};
+use crate::time::Now;
 use codec::signal::Delivery;
 use std::collections::VecDeque;
 
@@ -34,11 +35,10 @@ type FaultRecipient<'a> = (ChannelKey, SessionKey, &'a Role);
 #[cold]
 fn on_kept(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     name: &str,
     to: FaultRecipient<'_>,
     groups: Vec<(u64, VecDeque<Message>)>,
-    at: Moment,
 ) -> Deliveries {
     let mut deliveries = Deliveries {
         groups: Vec::with_capacity(groups.len()),
@@ -49,10 +49,10 @@ fn on_kept(
     for (rank, messages) in groups {
         let mut going = VecDeque::with_capacity(messages.len());
         for mut message in messages {
-            let act = act_on(sockets, name, to, &message, at.now);
+            let act = act_on(sockets, name, to, &message, cx.at.now);
             let message = match act {
                 Some((DeliveryAct::Drop, _)) => {
-                    drop_kept(sockets, books, name, to, &message, at);
+                    drop_kept(sockets, cx, name, to, &message);
                     continue;
                 }
                 Some((DeliveryAct::Duplicate, _)) => {
@@ -61,7 +61,14 @@ fn on_kept(
                     continue;
                 }
                 Some((DeliveryAct::Delay(ms), rule)) => {
-                    match hold(sockets, to, message, at.now.after(ms), None, &rule.counts) {
+                    match hold(
+                        sockets,
+                        to,
+                        message,
+                        cx.at.now.after(ms),
+                        None,
+                        &rule.counts,
+                    ) {
                         Some(message) => message,
                         None => continue,
                     }
@@ -86,7 +93,7 @@ fn on_kept(
         deliveries.groups.push((rank, going));
     }
     // A message that none followed waits for one that is yet to come.
-    let until = at.now.after(FAULT_REORDER_MS);
+    let until = cx.at.now.after(FAULT_REORDER_MS);
     for (message, rule) in behind {
         let left = hold(sockets, to, message, until, Some(to.1), &rule.counts);
         if let Some((_, last)) = deliveries.groups.last_mut() {
@@ -127,16 +134,16 @@ fn act_on(
 
 fn drop_kept(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     name: &str,
     (_, _, role): FaultRecipient<'_>,
     message: &Message,
-    at: Moment,
 ) {
-    books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
+    cx.telemetry
+        .count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);
     let whose = (name, towards(role), viewer);
-    observations::copy_dropped(sockets, whose, message, at);
+    observations::copy_dropped(sockets, whose, message, cx.at);
 }
 
 /// Holds a message back; it stays in the gauge of pending ones. Returns it when there is no room.
@@ -160,7 +167,7 @@ fn hold(
         from: None,
         channel,
         viewer,
-        launch: kept_launch(&message),
+        launch: mark_of_kept(&message),
         payload: Delivery::payload_of(&message.frame).into(),
         recipient,
         behind,
@@ -172,21 +179,16 @@ fn hold(
 // The delivery of kept messages, with the faults of deliveries.
 
 /// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
-pub(crate) fn deliver_pending(parts: Parts<'_>, whose: (ChannelKey, &Role), at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+pub(crate) fn deliver_pending(shard: &mut Shard, whose: (ChannelKey, &Role)) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let open = |session| sockets.web_socket(session).is_some();
-    let Some((to, groups)) = directory.take_for_current(books, whose, open, at) else {
+    let Some((to, groups)) = directory.take_for_current(cx, whose, open) else {
         return;
     };
     let (key, role) = whose;
     let channel = directory.channel(key);
     let name = channel.map_or("", |channel| channel.record.arn.name());
-    let deliveries = on_kept(sockets, books, name, (key, to, role), groups, at);
+    let deliveries = on_kept(sockets, cx, name, (key, to, role), groups);
     let Deliveries {
         groups,
         twice,
@@ -204,20 +206,20 @@ pub(crate) fn deliver_pending(parts: Parts<'_>, whose: (ChannelKey, &Role), at: 
             run.push_back(message);
             if let Some((launch, frame)) = copy {
                 let group = (rank, std::mem::take(&mut run));
-                push_kept(sockets, directory, books, &recipient, group, at);
+                push_kept(sockets, directory, cx, &recipient, group);
                 let write = |out: &mut Vec<u8>| out.extend_from_slice(&frame);
-                sockets.push_copy(books, to, launch, frame.len(), write);
+                sockets.push_copy(cx, to, launch, frame.len(), write);
             }
         }
-        push_kept(sockets, directory, books, &recipient, (rank, run), at);
+        push_kept(sockets, directory, cx, &recipient, (rank, run));
     }
-    end_kept(sockets, directory, books, &recipient, at);
+    end_kept(sockets, directory, cx, &recipient);
     for act in acts {
-        todo.push(Todo::Double(Box::new(Own::Act(to, act))));
+        cx.todo.push(Todo::Double(Box::new(Own::Act(to, act))));
     }
 }
 
 /// A message as it is sent once more.
-fn copy_of(message: &Message) -> (Launch, Box<[u8]>) {
-    (kept_launch(message), message.frame.clone())
+fn copy_of(message: &Message) -> (DeliveryMark, Box<[u8]>) {
+    (mark_of_kept(message), message.frame.clone())
 }

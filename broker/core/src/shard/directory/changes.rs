@@ -12,15 +12,16 @@ use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
 use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
+use crate::shard::Context;
 use crate::shard::calls::responses::{absent, internal_failure, too_busy};
 use crate::shard::directory::waiting_callers::PollChange;
 use crate::shard::directory::{
     BegunChange, ChangeStep, ChangeUnderWay, Directory, NoWait, Waiting,
 };
-use crate::shard::telemetry::Books;
-use crate::shard::todo::{Each, Todo, TodoList};
+
+use crate::shard::todo::{Each, Todo};
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
-use crate::time::{Moment, Wall};
+use crate::time::Wall;
 use crate::{channel::Life, check::Check, journal::EndReason};
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
 use codec::identifiers::{ChannelArn, ChannelName};
@@ -30,11 +31,10 @@ impl Directory {
     /// Enters a new channel into the tables, to be created; `held`: see [`Query::held`].
     pub(crate) fn create(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         identity: &Identity,
         create: CreateSignalingChannel,
         held: u64,
-        at: Moment,
     ) -> Result<BegunChange, Fault> {
         if self.key_of(identity).is_some() {
             let message = "A channel with this name exists already in this account and region.";
@@ -44,7 +44,7 @@ impl Directory {
                 message,
             ));
         }
-        let created = self.creation_time(at.wall);
+        let created = self.creation_time(cx.at.wall);
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
             ChannelArn::build(
                 PARTITION,
@@ -59,7 +59,7 @@ impl Directory {
             arn: arn.ok_or_else(internal_failure)?,
             ttl_seconds: create.ttl_seconds,
             created,
-            version: books.version(),
+            version: cx.telemetry.version(),
             tags: create.tags.into(),
         };
         let kind = ErrorKind::AccountChannelLimitExceeded;
@@ -78,7 +78,7 @@ impl Directory {
     /// from here on.
     pub(crate) fn alter(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: CallRef,
         arn: ChannelArn,
         alteration: Alteration,
@@ -109,7 +109,7 @@ impl Directory {
         let channel = self.channel(key);
         let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
         let before = channel.record.bytes();
-        let step = match altered(&channel.record, alteration, || books.version())? {
+        let step = match altered(&channel.record, alteration, || cx.telemetry.version())? {
             Some(record) => {
                 let after = record.bytes();
                 if after > before {
@@ -131,17 +131,17 @@ impl Directory {
     /// Changes of a channel wait: behind the one under way, or for the end of the step before.
     pub(crate) fn let_wait(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         key: ChannelKey,
         mut waiting: Box<Waiting>,
     ) {
         if !self.wait_on(key, &mut waiting) {
-            todo.push(Todo::ServeWaiting(key, waiting));
+            cx.todo.push(Todo::ServeWaiting(key, waiting));
         }
     }
 
     /// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
-    pub(crate) fn delete(&mut self, todo: &mut TodoList, key: ChannelKey) -> bool {
+    pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
         if self.is_changing(key) {
             return false;
         }
@@ -149,18 +149,18 @@ impl Directory {
             return true;
         }
         self.begin_deletion(key);
-        self.submit(todo, (key, ChangeStep::Delete), None)
+        self.submit(cx, (key, ChangeStep::Delete), None)
     }
 
     /// Hands a change to the store; `caller` gets its result. False when the store does not take it.
     pub(crate) fn submit(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         (key, step): BegunChange,
         caller: Option<CallRef>,
     ) -> bool {
         if let ChangeStep::Create = step {
-            todo.push(Todo::ChannelCame(key));
+            cx.todo.push(Todo::ChannelCame(key));
         }
         let result = match self.submit_change((key, step), caller) {
             None => return false,
@@ -169,7 +169,7 @@ impl Directory {
             Some(Err(error)) => Err(error),
         };
         let is_taken = result.is_ok();
-        todo.push(Todo::Committed(key, result));
+        cx.todo.push(Todo::Committed(key, result));
         is_taken
     }
 }
@@ -323,11 +323,10 @@ impl Directory {
     /// The store has reported a change.
     pub(crate) fn committed(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: ChannelKey,
         result: Result<(), StoreError>,
-        at: Moment,
     ) {
         let Some(changing) = self.take_change(key) else {
             return;
@@ -339,32 +338,26 @@ impl Directory {
             ..
         } = changing;
         let answer = match result {
-            Ok(()) => self.make(books, todo, key, step),
+            Ok(()) => self.make(cx, key, step),
             Err(error) => {
                 let fault = refusal(&error);
                 if let StoreError::Failed(text) = error {
-                    books.diary().trouble(at.now, text);
+                    cx.telemetry.journal().trouble(cx.at.now, text);
                 }
-                self.unmake(books, todo, key, &step);
+                self.unmake(cx, key, &step);
                 fault.into()
             }
         };
         if let Some(caller) = caller {
-            todo.answer(caller, answer);
+            cx.todo.answer(caller, answer);
         }
         if !waiting.is_empty() {
-            todo.push(Todo::ServeWaiting(key, Box::new(waiting)));
+            cx.todo.push(Todo::ServeWaiting(key, Box::new(waiting)));
         }
     }
 
     /// Makes a change that is durable.
-    fn make(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-        step: ChangeStep,
-    ) -> Answer {
+    fn make(&mut self, cx: &mut Context, key: ChannelKey, step: ChangeStep) -> Answer {
         let Some(channel) = self.channel(key) else {
             return absent(Check::ChannelAbsent).into();
         };
@@ -376,32 +369,26 @@ impl Directory {
             }
             ChangeStep::Replace(record) => {
                 if record.tags != channel.record.tags {
-                    todo.push(Todo::TagsChanged(key));
+                    cx.todo.push(Todo::TagsChanged(key));
                 }
                 self.replace_record(key, record);
                 Answer::Done
             }
             ChangeStep::Delete => {
                 let end = (absent(Check::ChannelDeleting), EndReason::ChannelDeleted);
-                self.end_channel(books, todo, key, &end);
+                self.end_channel(cx, key, &end);
                 Answer::Done
             }
         }
     }
 
     /// Takes back a change that is not durable.
-    fn unmake(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: ChannelKey,
-        step: &ChangeStep,
-    ) {
+    fn unmake(&mut self, cx: &mut Context, key: ChannelKey, step: &ChangeStep) {
         let state = self.channel(key).map(|channel| channel.state);
         match step {
             ChangeStep::Create if state == Some(Life::Creating) => {
-                if let Some(channel) = self.remove_channel(books, key) {
-                    todo.push(Todo::ChannelWent(Box::new((key, channel))));
+                if let Some(channel) = self.remove_channel(cx, key) {
+                    cx.todo.push(Todo::ChannelWent(Box::new((key, channel))));
                 }
             }
             ChangeStep::Create => {}
@@ -414,26 +401,26 @@ impl Directory {
     /// bounded number in a turn, what was kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
     pub(crate) fn end_channel(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: ChannelKey,
         (fault, reason): &(Fault, EndReason),
     ) {
-        self.fail_calls(books, todo, key, fault);
+        self.fail_calls(cx, key, fault);
         let change = if *reason == EndReason::ChannelDeleted {
             PollChange::Deleted
         } else {
             PollChange::State
         };
         self.polls_mut().note(key, change);
-        let Some(channel) = self.remove_channel(books, key) else {
+        let Some(channel) = self.remove_channel(cx, key) else {
             return;
         };
         let members = channel
             .live()
             .map_or_else(Vec::new, |live| live.members.all());
-        todo.push(Todo::ChannelWent(Box::new((key, channel))));
-        todo.each(Each::close(members, *reason));
+        cx.todo.push(Todo::ChannelWent(Box::new((key, channel))));
+        cx.todo.each(Each::close(members, *reason));
     }
 }
 

@@ -8,9 +8,10 @@ use crate::limits::REWATCHED_PER_TURN;
 use crate::presence::{Cause, Presence};
 use crate::record::{Holding, Listed, Record};
 use crate::settings::Settings;
+use crate::shard::Context;
+use crate::shard::Directory;
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Lists, PageOf, PageTurn};
-use crate::shard::{Books, Directory};
 use crate::time::Now;
 use codec::signal::{Action, Role};
 use codec::{control::ChannelStatus, identifiers::ChannelArn};
@@ -278,7 +279,7 @@ impl Directory {
 
     /// Takes a channel out of all tables: its name is free, and what it kept is withdrawn. Of its connections that are
     /// not gone its account and name stay known.
-    pub(crate) fn remove_channel(&mut self, books: &mut Books, key: ChannelKey) -> Option<Channel> {
+    pub(crate) fn remove_channel(&mut self, cx: &mut Context, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
         self.viewer_news.forget(key);
@@ -291,7 +292,7 @@ impl Directory {
             let former = (Account::of(arn), arn.name().into(), channel.connections);
             self.former.insert(key, former);
         }
-        self.kept_withdrawn(books, key, &channel);
+        self.kept_withdrawn(cx, key, &channel);
         if let Some(slots) = &mut self.slots {
             slots.channel_went(&identity, key);
         }
@@ -338,7 +339,7 @@ pub(crate) struct Accepted {
     pub(crate) route: Route,
     /// Whether messages waited for an offer that it answers or replaces.
     pub(crate) releases: bool,
-    /// See [`crate::session::outbox::Launch`].
+    /// See [`crate::session::outbox::DeliveryMark`].
     pub(crate) follows: bool,
 }
 

@@ -9,9 +9,10 @@ use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallRef, CallerId, ChannelKey, SessionKey};
 use crate::session::outbox::Unsent;
+use crate::shard::Context;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
 use crate::shard::flight_recorder::{Passage, Passed};
-use crate::shard::{Books, Directory, Shares};
+use crate::shard::{Directory, Shares, Telemetry};
 use crate::{journal::Unaccepted, presence::Cause, time::Moment};
 use codec::signal::{Action, Delivery};
 use std::collections::{BTreeSet, VecDeque};
@@ -29,11 +30,10 @@ impl Directory {
     /// [`Full`] when the channel has no room, or the shard none and the channel its share.
     pub(crate) fn store(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         name: KeyName<'_>,
         message: Message,
-        at: Moment,
     ) -> Result<(), Full> {
         let most = self.settings.limits.pending_bytes_per_channel;
         let Some(channel) = self.channels.get_mut(key) else {
@@ -46,7 +46,7 @@ impl Directory {
             .growth(name, &message, most, |viewer| {
                 members.viewer(viewer).is_none()
             })
-            .filter(|growth| self.make_room(books, key, *growth, at))
+            .filter(|growth| self.make_room(cx, key, *growth))
             .ok_or(Full)?;
         let Some(channel) = self.channels.get_mut(key) else {
             return Err(Full);
@@ -62,15 +62,15 @@ impl Directory {
         };
         let kept = pending.keep(name, message, room, gone, |old| {
             let whose = (key, name.towards, &**name.viewer);
-            books.drop_kept(whose, old, Lost::Overwritten, at);
+            cx.telemetry.drop_kept(whose, old, Lost::Overwritten, cx.at);
         });
         if let Ok(Some((towards, viewer, messages))) = &kept {
             for message in messages {
                 let whose = (key, *towards, &**viewer);
-                books.drop_kept(whose, message, Lost::Evicted, at);
+                cx.telemetry.drop_kept(whose, message, Lost::Evicted, cx.at);
             }
         }
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
         if kept.is_ok() && name.towards == Towards::Master {
             self.polls.note(key, PollChange::State);
         }
@@ -81,11 +81,10 @@ impl Directory {
     /// caller.
     pub(crate) fn put_back(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         name: KeyName<'_>,
         messages: Vec<Message>,
-        at: Moment,
     ) {
         let KeyName {
             towards, viewer, ..
@@ -93,18 +92,19 @@ impl Directory {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        books.count_kept(messages.len());
+        cx.telemetry.count_kept(messages.len());
         let pending = &mut channel.wake().pending;
         let before = pending.bytes();
         let (caller, closed) = pending.facts_of(name);
         let name = KeyName { caller, ..name };
         let all = pending.take_with(towards, viewer, messages);
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
         for message in all {
             let (action, bytes) = (message.action, message.frame.len());
-            if self.store(books, key, name, message, at).is_err() {
-                books.count_unkept();
-                books.count_unaccepted(Kind::Known(action), Unaccepted::NoRoom);
+            if self.store(cx, key, name, message).is_err() {
+                cx.telemetry.count_unkept();
+                cx.telemetry
+                    .count_unaccepted(Kind::Known(action), Unaccepted::NoRoom);
                 let passed = Passed {
                     action: Some(action),
                     towards,
@@ -112,7 +112,7 @@ impl Directory {
                     bytes,
                     candidates: None,
                 };
-                books.note().went(at, key, passed, viewer, None);
+                cx.telemetry.note().went(cx.at, key, passed, viewer, None);
             }
         }
         if let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
@@ -145,54 +145,53 @@ impl Directory {
     }
 
     /// Ends the kept messages of a channel whose time is over.
-    pub(crate) fn expire_kept(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
-        let is_over = |_: Towards, _: &str, message: &Message| message.expires <= at.now;
-        self.drop_over(books, key, is_over, Lost::Expired, at);
+    pub(crate) fn expire_kept(&mut self, cx: &mut Context, key: ChannelKey) {
+        let now = cx.at.now;
+        let is_over = |_: Towards, _: &str, message: &Message| message.expires <= now;
+        self.drop_over(cx, key, is_over, Lost::Expired);
     }
 
     /// A master has an offer of this place in the order, and with it all that its viewer sent before: what came back of
     /// that, since it was confirmed late, would come behind the offer if that is given once more.
     pub(crate) fn drop_older(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         viewer: &str,
         order: u64,
-        at: Moment,
     ) {
         let is_older = |towards: Towards, of: &str, message: &Message| {
             towards == Towards::Master && *of == *viewer && message.order < order
         };
-        self.drop_over(books, key, is_older, Lost::Overwritten, at);
+        self.drop_over(cx, key, is_older, Lost::Overwritten);
     }
 
     fn drop_over(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         is_over: impl Fn(Towards, &str, &Message) -> bool,
         why: Lost,
-        at: Moment,
     ) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
         };
         let before = live.pending.bytes();
         let dropped = |towards: Towards, viewer: &str, message: &Message| {
-            books.drop_kept((key, towards, viewer), message, why, at);
+            cx.telemetry
+                .drop_kept((key, towards, viewer), message, why, cx.at);
         };
         live.pending.drop_if(is_over, dropped);
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
     }
 
     /// Drops what viewers left that closed their connections, where another one of their caller has come instead: else
     /// a page that is reloaded ten times leaves the camera ten offers that nobody waits for.
     pub(crate) fn drop_closed(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         caller_of: impl Fn(SessionKey) -> Option<CallerId>,
-        at: Moment,
     ) {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
@@ -206,25 +205,25 @@ impl Directory {
             let mut viewers = members.viewers_now().into_iter();
             viewers.any(|viewer| caller_of(viewer) == caller)
         };
-        while let Some((viewer, messages)) = pending.take_closed(at.now, gone, others) {
+        while let Some((viewer, messages)) = pending.take_closed(cx.at.now, gone, others) {
             for message in messages {
                 let whose = (key, Towards::Master, &*viewer);
-                books.drop_kept(whose, &message, Lost::Withdrawn, at);
+                cx.telemetry
+                    .drop_kept(whose, &message, Lost::Withdrawn, cx.at);
             }
         }
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
     }
 
     /// Takes what is kept for a member of a channel, oldest first: for its master in groups, each with the rank that
     /// waiting calls are given before. What it does not get in time has expired.
     pub(crate) fn take_kept(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: ChannelKey,
         slot: &Slot,
-        at: Moment,
     ) -> Vec<(u64, VecDeque<Message>)> {
-        self.expire_kept(books, key, at);
+        self.expire_kept(cx, key);
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return Vec::new();
         };
@@ -242,12 +241,12 @@ impl Directory {
             ),
             Slot::Viewer(id) => vec![(0, pending.take(Towards::Viewer, id))],
         };
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
         groups
     }
 
-    /// A channel kept `before` bytes until now: the books of the shard follow.
-    fn kept_changed(&mut self, books: &mut Books, key: ChannelKey, before: usize) {
+    /// A channel kept `before` bytes until now: the telemetry of the shard follow.
+    fn kept_changed(&mut self, cx: &mut Context, key: ChannelKey, before: usize) {
         let Some(channel) = self.channels.get(key) else {
             return;
         };
@@ -260,20 +259,21 @@ impl Directory {
             self.news.changed(key, (Cause::Served, None));
         }
         self.kept.shares.change(account, key, before, after);
-        books.count_kept_bytes(before, after);
+        cx.telemetry.count_kept_bytes(before, after);
     }
 
     /// A channel that ends keeps nothing any more; it is out of the table already.
-    pub(crate) fn kept_withdrawn(&mut self, books: &mut Books, key: ChannelKey, channel: &Channel) {
+    pub(crate) fn kept_withdrawn(&mut self, cx: &mut Context, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
-            books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
+            cx.telemetry
+                .count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
         let bytes = live.pending.bytes();
         let account = Account::of(&channel.record.arn);
         self.kept.shares.change(account, key, bytes, 0);
         self.offers.change(account, key, live.unanswered.bytes(), 0);
-        books.count_kept_bytes(bytes, 0);
+        cx.telemetry.count_kept_bytes(bytes, 0);
     }
 
     /// Changes the offers of a channel that were not answered: their bytes have a bound, and when it is reached the
@@ -304,7 +304,7 @@ impl Directory {
     }
 
     /// Everything that a channel keeps is withdrawn.
-    pub(crate) fn withdraw(&mut self, books: &mut Books, key: ChannelKey) {
+    pub(crate) fn withdraw(&mut self, cx: &mut Context, key: ChannelKey) {
         self.change_offers(key, |offers| while offers.evict() {});
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -314,18 +314,19 @@ impl Directory {
         };
         let before = live.pending.bytes();
         for message in live.pending.take_all() {
-            books.count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
+            cx.telemetry
+                .count_kept_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
         channel.rest();
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
     }
 
     /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than
     /// this channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a
     /// largest one.
-    fn make_room(&mut self, books: &mut Books, key: ChannelKey, more: usize, at: Moment) -> bool {
+    fn make_room(&mut self, cx: &mut Context, key: ChannelKey, more: usize) -> bool {
         let most = self.kept.most as u64;
-        while books.pending_bytes() + more as u64 > most {
+        while cx.telemetry.pending_bytes() + more as u64 > most {
             let Some(channel) = self.channels.get(key) else {
                 return false;
             };
@@ -334,12 +335,12 @@ impl Directory {
             let Some(payer) = self.kept.shares.payer(account, own, more) else {
                 return false;
             };
-            self.evict(books, payer, at);
+            self.evict(cx, payer);
         }
         true
     }
 
-    fn evict(&mut self, books: &mut Books, key: ChannelKey, at: Moment) {
+    fn evict(&mut self, cx: &mut Context, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -349,10 +350,11 @@ impl Directory {
         let before = pending.bytes();
         let evicted = pending.evict(|viewer| members.viewer(viewer).is_none());
         debug_assert!(evicted.is_some(), "who pays holds something");
-        self.kept_changed(books, key, before);
+        self.kept_changed(cx, key, before);
         if let Some((towards, viewer, message)) = evicted {
             let whose = (key, towards, &*viewer);
-            books.drop_kept(whose, &message, Lost::Evicted, at);
+            cx.telemetry
+                .drop_kept(whose, &message, Lost::Evicted, cx.at);
         }
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
@@ -373,7 +375,7 @@ pub(crate) enum Lost {
     Withdrawn,
 }
 
-impl Books {
+impl Telemetry {
     /// Counts and notes a kept message that is dropped: of which channel, which way it went, and the viewer at its end.
     pub(crate) fn drop_kept(
         &mut self,

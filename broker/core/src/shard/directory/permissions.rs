@@ -5,10 +5,11 @@ use crate::channel::endpoint_requests::RequestedEndpoint;
 use crate::id::{CallerId, Identity};
 use crate::session::http::{Admission, Asks, RoleBy};
 use crate::settings::Program;
+use crate::shard::Context;
 use crate::shard::calls::responses::absent;
 use crate::shard::connect::upgrades::action_of;
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::{Directory, Sockets};
 use crate::{channel::Channel, channel::Life, check::Check};
 use codec::control::{Call, Operation, StreamSelector, Tag};
 use codec::identifiers::ChannelArn;
@@ -19,12 +20,7 @@ impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
     /// channel that is named is judged where it lives, by [`Directory::forbids_named`]; one of an ARN is there once
     /// more, by [`Directory::forbids_tagged`], where policies depend on its tags.
-    pub(crate) fn forbids(
-        &self,
-        books: &mut Books,
-        caller: &Caller,
-        call: &Call,
-    ) -> Option<Answer> {
+    pub(crate) fn forbids(&self, cx: &mut Context, caller: &Caller, call: &Call) -> Option<Answer> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
             let question = PolicyQuestion {
@@ -33,7 +29,7 @@ impl Directory {
                 resource_tags: ResourceTags::Elsewhere,
                 ..PolicyQuestion::new(operation.policy_action(), arn.as_str())
             };
-            let denied = denial(books, caller, operation, &question);
+            let denied = denial(cx, caller, operation, &question);
             let hidden = || absent(Check::AccountHidden).into();
             return denied.or_else(|| (!caller.sees(arn)).then(hidden));
         }
@@ -55,13 +51,13 @@ impl Directory {
             request_tags: tags_of_call(call),
             ..PolicyQuestion::new(operation.policy_action(), &resource)
         };
-        denial(books, caller, operation, &question)
+        denial(cx, caller, operation, &question)
     }
 
     /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
     pub(crate) fn forbids_named(
         &self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: &Caller,
         operation: Operation,
         identity: &Identity,
@@ -74,12 +70,12 @@ impl Directory {
                     resource_tags: ResourceTags::Known(&channel.record.tags),
                     ..PolicyQuestion::new(action, channel.record.arn.as_str())
                 };
-                denial(books, caller, operation, &question)
+                denial(cx, caller, operation, &question)
             }
             None => {
                 let resource = unborn(identity, "channel");
                 denial(
-                    books,
+                    cx,
                     caller,
                     operation,
                     &PolicyQuestion::new(action, &resource),
@@ -92,7 +88,7 @@ impl Directory {
     /// with those of this one. A channel that is not there has none.
     pub(crate) fn forbids_tagged(
         &self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: &Caller,
         query: &Query,
     ) -> Option<Answer> {
@@ -116,14 +112,14 @@ impl Directory {
             resource_tags: ResourceTags::Known(self.tags(arn)),
             ..PolicyQuestion::new(query.operation.policy_action(), arn.as_str())
         };
-        denial(books, caller, query.operation, &question)
+        denial(cx, caller, query.operation, &question)
     }
 
     /// The check that an upgrade does not pass here, if its caller's policies name tags of channels or its role was
     /// settled here, and the policy and statement that refuse it.
     pub(crate) fn forbids_tagged_upgrade(
         &self,
-        books: &mut Books,
+        cx: &mut Context,
         admission: &Admission,
     ) -> Option<(Check, Option<Box<str>>)> {
         let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
@@ -136,14 +132,14 @@ impl Directory {
             ..PolicyQuestion::new(action_of(client_id), admission.arn.as_str())
         };
         let ruling = caller.decide(&question);
-        books.count_policy_steps(ruling.steps);
+        cx.telemetry.count_policy_steps(ruling.steps);
         Some((ruling.denied?, admission.ground_of(&ruling)))
     }
 
     /// Notes that a caller asked for an endpoint of a channel, if that was found.
     pub(crate) fn note_endpoint(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: Option<&Caller>,
         found: &Answer,
         asked: Option<(Role, Program)>,
@@ -156,7 +152,7 @@ impl Directory {
         let arn = &record.arn;
         let asked = match role {
             Role::Viewer => RequestedEndpoint::Viewer,
-            Role::Master => match self.caller_role(books, caller, arn) {
+            Role::Master => match self.caller_role(cx, caller, arn) {
                 CallerRole::Viewer(_) => RequestedEndpoint::MasterInVain,
                 CallerRole::Anyone | CallerRole::Master => RequestedEndpoint::Master(program),
             },
@@ -256,7 +252,7 @@ impl Directory {
     /// masters of the C SDK send a ClientId as viewers do.
     pub(crate) fn caller_role(
         &self,
-        books: &mut Books,
+        cx: &mut Context,
         caller: &Caller,
         arn: &ChannelArn,
     ) -> CallerRole {
@@ -268,7 +264,7 @@ impl Directory {
             ..PolicyQuestion::new(Action::ConnectAsMaster, arn.as_str())
         };
         let ruling = caller.decide(&question);
-        books.count_policy_steps(ruling.steps);
+        cx.telemetry.count_policy_steps(ruling.steps);
         match ruling.denied {
             None => CallerRole::Master,
             Some(_) => CallerRole::Viewer(self.caller_id(caller)),
@@ -305,13 +301,13 @@ fn tags_of_alteration(alteration: &Alteration) -> RequestTags<'_> {
 }
 
 fn denial(
-    books: &mut Books,
+    cx: &mut Context,
     caller: &Caller,
     operation: Operation,
     question: &PolicyQuestion<'_>,
 ) -> Option<Answer> {
     let ruling = caller.decide(question);
-    books.count_policy_steps(ruling.steps);
+    cx.telemetry.count_policy_steps(ruling.steps);
     let message = || caller.denial(question.action, question.resource);
     let fault = |check| {
         let fault = Fault::new(check, operation.denied(), message());

@@ -26,24 +26,25 @@ use crate::session::Session;
 use crate::session::outbox::Over;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
-use crate::shard::road::in_flight::{Parts, slot_of};
+use crate::shard::Context;
+use crate::shard::road::in_flight::slot_of;
 use crate::shard::road::unsent;
-use crate::shard::todo::{Each, Todo, TodoList};
-use crate::shard::{Books, Directory, Shard, Sockets};
-use crate::time::{Moment, Now};
+use crate::shard::todo::{Each, Todo};
+use crate::shard::{Directory, Shard, Sockets};
+use crate::time::Now;
 use std::collections::BTreeMap;
 
 impl Shard {
     /// Asks the connections whose time has come.
-    pub(crate) fn ask_due(&mut self, at: Moment) {
+    pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
-            let (sockets, _, books, _, todo) = self.parts();
-            let due = sockets.next_to_ask(at.now);
-            let Some(key) = due.or_else(|| sockets.next_pinged(at.now)) else {
+            let Self { sockets, cx, .. } = self;
+            let due = sockets.next_to_ask(cx.at.now);
+            let Some(key) = due.or_else(|| sockets.next_pinged(cx.at.now)) else {
                 return;
             };
-            sockets.ask(books, todo, key, at.now);
-            self.settle(at);
+            sockets.ask(cx, key, cx.at.now);
+            self.settle();
         }
     }
 
@@ -51,7 +52,7 @@ impl Shard {
     /// asked once more, and what they have not confirmed is counted as delivered unproved. A part of all at once, since
     /// each time all connections are looked at.
     pub(crate) fn make_proof_room(&mut self) {
-        let (sockets, directory, _, _, todo) = self.parts();
+        let (sockets, directory, cx, ..) = self.parts();
         if !sockets.too_much_unconfirmed() {
             return;
         }
@@ -74,7 +75,7 @@ impl Shard {
         });
         let asked: Vec<_> = asked.map(|(_, key, _)| key).collect();
         asked.iter().for_each(|key| sockets.makes_room(*key));
-        todo.each(Each::Ask(asked.into_iter()));
+        cx.todo.each(Each::Ask(asked.into_iter()));
     }
 }
 
@@ -88,19 +89,13 @@ impl Sockets {
 
     /// Asks what the peer of a connection has of what was written to it: the kernel, or the last pong. [`told`]
     /// follows.
-    pub(crate) fn ask(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        key: SessionKey,
-        now: Now,
-    ) {
+    pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         if !self.ask_kernel(key) {
             if self.unread_of(key) > 0 {
                 self.output(Output::Ask(key));
             }
-            self.prove(books, key, now);
-            todo.push(Todo::Told(key));
+            self.prove(cx, key, now);
+            cx.todo.push(Todo::Told(key));
         }
     }
 
@@ -124,43 +119,42 @@ impl Sockets {
     }
 
     /// Where a pong is the proof, the last one says what it had.
-    pub(crate) fn take_leave(&self, todo: &mut TodoList, key: SessionKey) {
+    pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
         let session = self.session(key).filter(|it| it.outbox.over().is_some());
         if session.is_some_and(|session| self.proof_of(session) == Proof::Pong) {
-            todo.push(Todo::Told(key));
+            cx.todo.push(Todo::Told(key));
         }
     }
 
     /// Leaves to the shard what a master has confirmed of offers.
-    pub(crate) fn note_offers(&mut self, todo: &mut TodoList, key: SessionKey) {
+    pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
         let offers = self.take_offers();
         if let Some(channel) = self.session(key).and_then(Session::channel)
             && !offers.is_empty()
         {
-            todo.push(Todo::OffersConfirmed(channel, key, offers));
+            cx.todo.push(Todo::OffersConfirmed(channel, key, offers));
         }
     }
 
     /// The kernel has said how much the peer of a connection has not acknowledged.
     pub(crate) fn unacknowledged(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: SessionKey,
         (bytes, round_trip_ms): (u32, u32),
-        at: Moment,
     ) {
         // Where a pong is the proof, it measures as well.
-        if self.confirm_by_tcp(books, todo, key, bytes) {
+        if self.confirm_by_tcp(cx, key, bytes) {
             if let Some(session) = self.session_mut(key) {
                 session.outbox.measured(round_trip_ms);
             }
             if !self.has_confirmed_all(key) {
-                todo.push(Todo::Told(key));
+                cx.todo.push(Todo::Told(key));
             }
         }
-        self.note_unread(key, bytes, at.now);
-        self.hold(books, todo, at);
+        self.note_unread(key, bytes, cx.at.now);
+        self.hold(cx);
     }
 
     /// Whether nothing is left to be done for a connection that was asked: it has its slot, owes no pong, and has
@@ -177,31 +171,26 @@ impl Sockets {
     /// Where TCP is the proof: all is confirmed but the last `unacknowledged` bytes on the wire. False where it is not.
     pub(crate) fn confirm_by_tcp(
         &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
+        cx: &mut Context,
+
         key: SessionKey,
         unacknowledged: u32,
     ) -> bool {
         let by_tcp = self.session(key).map(|session| self.proof_of(session)) == Some(Proof::Tcp);
         if by_tcp && !self.is_half_open(key) {
-            if self.confirm(books, key, unacknowledged.into()) {
-                todo.push(Todo::Confirmed(key));
+            if self.confirm(cx, key, unacknowledged.into()) {
+                cx.todo.push(Todo::Confirmed(key));
             }
-            self.note_offers(todo, key);
+            self.note_offers(cx, key);
         }
         by_tcp
     }
 }
 
 /// It is known what the peer of a connection has. What is not confirmed goes back, or is asked for again.
-pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        ..
-    } = parts.lend();
-    let ends_doubt = sockets.take_room(books, key);
+pub(crate) fn told(shard: &mut Shard, key: SessionKey) {
+    let (sockets, directory, cx, ..) = shard.parts();
+    let ends_doubt = sockets.take_room(cx, key);
     let Some(session) = sockets.session(key) else {
         return;
     };
@@ -213,13 +202,13 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
         if ends_doubt && role == Role::Master {
             directory.changed(channel, Cause::Served, None); // nobody waits any more
         }
-        return judge(parts, key, (channel, &role), at);
+        return judge(shard, key, (channel, &role));
     }
     let missing_ms = missing_after_ms(session);
     let by = if session.outbox.over().is_some() || session.outbox.doubtful_since().is_some() {
-        Some(at.now)
+        Some(cx.at.now)
     } else if session.open().is_some() || directory.has_member(channel, &role) {
-        Some(Now(at.now.0.saturating_sub(missing_ms)))
+        Some(Now(cx.at.now.0.saturating_sub(missing_ms)))
     } else {
         None // it may still confirm them, and nobody waits for them
     };
@@ -228,32 +217,30 @@ pub(crate) fn told(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
     if !taken.is_empty() {
         directory.give_way_for_good(channel, key);
     }
-    unsent::give_back(parts.lend(), key, (channel, &role), taken, at);
-    release(parts, key, (channel, role), by.map(|_| missing_ms));
+    unsent::give_back(shard, key, (channel, &role), taken);
+    release(shard, key, (channel, role), by.map(|_| missing_ms));
 }
 
 /// What the peer of a slot's own connection has not confirmed for long makes it doubtful that it is there; for longer,
 /// it is reported gone, if it is a master.
-fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &Role), at: Moment) {
-    let Parts {
-        sockets, directory, ..
-    } = parts.lend();
+fn judge(shard: &mut Shard, key: SessionKey, (channel, role): (ChannelKey, &Role)) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = sockets.session(key) else {
         return;
     };
     let rules = sockets.settings().presence;
-    let is_silent = *role == Role::Master && sockets.is_silent(session, at.now);
+    let is_silent = *role == Role::Master && sockets.is_silent(session, cx.at.now);
     let Some(since) = session.outbox.unconfirmed_since() else {
         if is_silent {
-            if sockets.goes(key, at.now) {
-                directory.master_went(channel, at.now);
+            if sockets.goes(key, cx.at.now) {
+                directory.master_went(channel, cx.at.now);
             }
-            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+            sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else if sockets.has_shown_nothing(key) {
             // Its ping has its whole time again, or its messages made room: it stays gone.
-            sockets.ask_again(key, at.now.after(ASK_AFTER_MS));
+            sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else {
-            comes_back(parts, key, channel, at); // if it is gone, and was there for long enough
+            comes_back(shard, key, channel); // if it is gone, and was there for long enough
         }
         return;
     };
@@ -261,85 +248,82 @@ fn judge(mut parts: Parts<'_>, key: SessionKey, (channel, role): (ChannelKey, &R
     let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
     // What came while this process stood still is read first.
     let standstill = sockets.standstill();
-    let is_judged = standstill.read_by <= at.now || standstill.until < since;
+    let is_judged = standstill.read_by <= cx.at.now || standstill.until < since;
     let mut next = doubt;
-    if is_judged && doubt <= at.now {
-        let expires = directory.wake_expiry(channel, at.now);
-        if sockets.doubt(key, at.now, expires) && *role == Role::Master {
+    if is_judged && doubt <= cx.at.now {
+        let expires = directory.wake_expiry(channel, cx.at.now);
+        if sockets.doubt(key, cx.at.now, expires) && *role == Role::Master {
             directory.changed(channel, Cause::Waiting, None);
         }
         let doubtful = sockets.session(key);
         let doubtful = doubtful.and_then(|session| session.outbox.doubtful_since());
         let gone_ms = rules.gone_ms.max(8 * round_trip_ms);
-        next = doubtful.unwrap_or(at.now).after(gone_ms);
-        if *role == Role::Master && next <= at.now && sockets.goes(key, at.now) {
-            directory.master_went(channel, at.now);
+        next = doubtful.unwrap_or(cx.at.now).after(gone_ms);
+        if *role == Role::Master && next <= cx.at.now && sockets.goes(key, cx.at.now) {
+            directory.master_went(channel, cx.at.now);
         }
     }
-    let step = at.now.after(ASK_AFTER_MS);
-    let next = if next > at.now { step.min(next) } else { step };
+    let step = cx.at.now.after(ASK_AFTER_MS);
+    let next = if next > cx.at.now {
+        step.min(next)
+    } else {
+        step
+    };
     sockets.ask_again(key, next);
 }
 
 /// The peer of a connection is there after all: those who watch a master learn it, or that nobody waits for it.
-pub(crate) fn confirmed(mut parts: Parts<'_>, key: SessionKey, at: Moment) {
-    let Some(session) = parts.sockets.session(key) else {
+pub(crate) fn confirmed(shard: &mut Shard, key: SessionKey) {
+    let Some(session) = shard.sockets.session(key) else {
         return;
     };
     let has_slot = session.open().is_some_and(|it| !it.superseded);
     let Some((channel, Role::Master)) = session.membership().filter(|_| has_slot) else {
         return;
     };
-    let is_silent = parts.sockets.is_silent(session, at.now); // it stays gone: else it went again at once
-    if is_silent || !comes_back(parts.lend(), key, channel, at) {
-        parts.directory.changed(channel, Cause::Served, None);
+    let is_silent = shard.sockets.is_silent(session, shard.cx.at.now); // it stays gone: else it went again at once
+    if is_silent || !comes_back(shard, key, channel) {
+        shard.directory.changed(channel, Cause::Served, None);
     }
 }
 
 /// Whether a master that was reported gone is not any more.
-fn comes_back(parts: Parts<'_>, key: SessionKey, channel: ChannelKey, at: Moment) -> bool {
-    let Parts {
-        sockets, directory, ..
-    } = parts;
-    let Some(since) = sockets.comes_back(key, at.now) else {
+fn comes_back(shard: &mut Shard, key: SessionKey, channel: ChannelKey) -> bool {
+    let (sockets, directory, cx, ..) = shard.parts();
+    let Some(since) = sockets.comes_back(key, cx.at.now) else {
         return false;
     };
-    let lingered = at.now.since(since) >= sockets.settings().presence.linger_ms;
+    let lingered = cx.at.now.since(since) >= sockets.settings().presence.linger_ms;
     let cause = if lingered {
         Cause::MasterConfirmed
     } else {
         Cause::Served // its departure was not announced
     };
     directory.changed(channel, cause, None);
-    directory.master_came(channel, at);
+    directory.master_came(channel, cx.at);
     true
 }
 
 /// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing
 /// will be late, if anybody waits for it.
 fn release(
-    parts: Parts<'_>,
+    shard: &mut Shard,
     key: SessionKey,
     (channel, role): (ChannelKey, Role),
     missing_ms: Option<u64>,
 ) {
-    let Parts {
-        sockets,
-        directory,
-        todo,
-        ..
-    } = parts;
+    let (sockets, directory, cx, ..) = shard.parts();
     let outbox = sockets.session(key).map(|session| &session.outbox);
     let since = outbox.and_then(|outbox| outbox.unconfirmed_since());
     let ended = !outbox.is_some_and(|outbox| outbox.has_messages());
     match (since, missing_ms) {
         (Some(since), Some(missing_ms)) => {
             directory.ask_holder(channel, key, since.after(missing_ms), ended);
-            todo.push(Todo::Arm(channel));
+            cx.todo.push(Todo::Arm(channel));
         }
         (Some(_), None) => {}
         (None, _) if !ended => {}
-        (None, _) => directory.release_slot(todo, key, (channel, role)),
+        (None, _) => directory.release_slot(cx, key, (channel, role)),
     }
 }
 

@@ -6,15 +6,16 @@ use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::Session;
-use crate::session::outbox::Launch;
+use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::flight_recorder::{Passage, Passed, look_into};
 use crate::shard::road::Aside;
-use crate::shard::road::in_flight::{Parts, Passing, Sender, Undelivered, away_from};
+use crate::shard::road::in_flight::{InTransit, Sender, Undelivered, away_from};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
 use crate::shard::sockets::outboxes::NoRoom;
-use crate::shard::todo::{Declined, Todo, TodoList};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::todo::{Declined, Todo};
+use crate::shard::{Context, Shard};
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
 use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
 use codec::base64;
@@ -36,15 +37,14 @@ pub(crate) enum Unadmitted {
 #[inline(always)]
 pub(crate) fn admit(
     sockets: &mut Sockets,
-    books: &mut Books,
+    cx: &mut Context,
     from: SessionKey,
     request: &Request<'_>,
-    at: Moment,
 ) -> Result<Sender, Unadmitted> {
     let kind = Kind::Known(request.action);
-    books.count_received(kind);
+    cx.telemetry.count_received(kind);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(from) else {
-        books.count_ended(kind, Outcome::Withdrawn);
+        cx.telemetry.count_ended(kind, Outcome::Withdrawn);
         return Err(Unadmitted::Ended);
     };
     web_socket.message_came();
@@ -56,12 +56,12 @@ pub(crate) fn admit(
     };
     if web_socket
         .rates
-        .take(request.action, &settings.quotas, at.now)
+        .take(request.action, &settings.quotas, cx.at.now)
     {
         if let Role::Viewer(_) = sender.role
             && request.action == Action::SdpOffer
         {
-            sender.first = web_socket.tally.offered(at.now);
+            sender.first = web_socket.tally.offered(cx.at.now);
         }
         return Ok(sender);
     }
@@ -71,11 +71,10 @@ pub(crate) fn admit(
 /// A message whose sender is too fast: counted, and answered if it can be.
 pub(crate) fn throttle(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     sender: &Sender,
     request: &Request<'_>,
-    at: Moment,
 ) {
     let (bytes, viewer) = undelivered(sender, request);
     let declined = Declined {
@@ -87,12 +86,12 @@ pub(crate) fn throttle(
         bytes,
         most: 0,
     };
-    decline(books, todo, declined, viewer, at);
+    decline(cx, declined, viewer);
     let of = StatusOf {
         sender: sender.session,
         correlation_id: request.correlation_id,
     };
-    status(sockets, books, todo, of, StatusFault::RateExceeded, at);
+    status(sockets, cx, of, StatusFault::RateExceeded);
 }
 
 /// Of a message that ends before it has a route: the length of its frame, and the viewer that a master named.
@@ -115,11 +114,10 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
 #[inline(always)]
 pub(crate) fn route<'a>(
     directory: &mut Directory,
-    books: &mut Books,
+    cx: &mut Context,
     sender: &'a Sender,
     request: &Request<'a>,
-    at: Moment,
-) -> Result<(Route, Passing<'a>, bool), Aside> {
+) -> Result<(Route, InTransit<'a>, bool), Aside> {
     let viewer = match &sender.role {
         Role::Master => None,
         Role::Viewer(id) => Some(&**id),
@@ -127,12 +125,12 @@ pub(crate) fn route<'a>(
     let recipient = request.recipient.map_or("", |id| id.as_str());
     let from = (sender.session, viewer);
     let asked = (request.action, recipient);
-    let Some(accepted) = directory.accept(sender.channel, from, asked, at.now) else {
+    let Some(accepted) = directory.accept(sender.channel, from, asked, cx.at.now) else {
         let kind = Kind::Known(request.action);
-        books.count_ended(kind, Outcome::Withdrawn);
+        cx.telemetry.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
-    let launch = Launch {
+    let launch = DeliveryMark {
         action: request.action,
         expires: accepted.expires,
         order: accepted.order,
@@ -142,9 +140,9 @@ pub(crate) fn route<'a>(
         from: viewer.map(|_| sender.session),
         first: sender.first,
         follows: accepted.follows,
-        accepted_us: NonZeroU32::new(at.micros),
+        accepted_us: NonZeroU32::new(cx.at.micros),
     };
-    let passing = Passing {
+    let transit = InTransit {
         from: sender.session,
         channel: sender.channel,
         launch,
@@ -156,41 +154,36 @@ pub(crate) fn route<'a>(
         recipient,
         correlation_id: request.correlation_id,
     };
-    Ok((accepted.route, passing, accepted.releases))
+    Ok((accepted.route, transit, accepted.releases))
 }
 
 /// What waited for an offer, if anything did, follows the message that answers or replaces it.
 #[inline(always)]
-pub(crate) fn follow(todo: &mut TodoList, channel: ChannelKey, waited: bool) {
+pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     if waited {
-        todo.push(Todo::Deliver(channel, Role::Master));
+        cx.todo.push(Todo::Deliver(channel, Role::Master));
     }
 }
 
 /// Route → the recipient's outbox; or kept, or the answer of a call.
 #[inline(always)]
-pub(crate) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+pub(crate) fn hand_on(shard: &mut Shard, route: Route, transit: &InTransit<'_>) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let refused = match route {
-        Route::To(to) => return deliver(sockets, books, todo, to, passing, at),
+        Route::To(to) => return deliver(sockets, cx, to, transit),
         Route::Keep(_) => {
-            let undelivered = passing.undelivered(sockets);
-            let kept = directory.keep(books, todo, undelivered, at);
+            let undelivered = transit.undelivered(sockets);
+            let kept = directory.keep(cx, undelivered);
             kept.map_err(|Full| {
-                passing.decline(books, todo, Unaccepted::NoRoom, at);
+                transit.decline(cx, Unaccepted::NoRoom);
                 StatusFault::TooManyUndelivered
             })
         }
-        Route::AnswersCall => answer_call(directory, books, todo, passing, at),
-        Route::ForCall => return passing.drop(books, Passage::ForCall, at),
+        Route::AnswersCall => answer_call(directory, cx, transit),
+        Route::ForCall => return transit.drop(cx, Passage::ForCall),
     };
     if let Err(fault) = refused {
-        status(sockets, books, todo, passing.status_of(), fault, at);
+        status(sockets, cx, transit.status_of(), fault);
     }
 }
 
@@ -198,16 +191,15 @@ pub(crate) fn hand_on(parts: Parts<'_>, route: Route, passing: &Passing<'_>, at:
 #[inline]
 pub(crate) fn deliver(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     to: SessionKey,
-    passing: &Passing<'_>,
-    at: Moment,
+    transit: &InTransit<'_>,
 ) {
     if sockets.too_far_behind() {
-        return deliver_after_shedding(sockets, books, todo, to, passing, at);
+        return deliver_after_shedding(sockets, cx, to, transit);
     }
-    push(sockets, books, todo, to, passing, at);
+    push(sockets, cx, to, transit);
 }
 
 /// Connections that are behind hold too much: the slowest is closed, and the message goes on when that is done. It
@@ -215,63 +207,56 @@ pub(crate) fn deliver(
 #[cold]
 fn deliver_after_shedding(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     to: SessionKey,
-    passing: &Passing<'_>,
-    at: Moment,
+    transit: &InTransit<'_>,
 ) {
-    if sockets.shed(books, todo, at) {
-        todo.push(Todo::HandOn(Box::new(passing.deferred()), Route::To(to)));
+    if sockets.shed(cx) {
+        cx.todo
+            .push(Todo::HandOn(Box::new(transit.deferred()), Route::To(to)));
     } else {
-        push(sockets, books, todo, to, passing, at);
+        push(sockets, cx, to, transit);
     }
 }
 
 #[inline(always)]
-fn push(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    to: SessionKey,
-    passing: &Passing<'_>,
-    at: Moment,
-) {
-    let bytes = passing.delivery.frame_bytes();
-    let room = (bytes, books.outbox_bytes());
-    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
-    let queued = match sockets.push_message(to, passing.launch, room, write) {
+fn push(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTransit<'_>) {
+    let bytes = transit.delivery.frame_bytes();
+    let room = (bytes, cx.telemetry.outbox_bytes());
+    let write = |out: &mut Vec<u8>| transit.delivery.write(out);
+    let queued = match sockets.push_message(to, transit.launch, room, write) {
         Ok((queued, by_pong)) => {
             if by_pong {
-                sockets.prove(books, to, at.now);
+                sockets.prove(cx, to, cx.at.now);
             }
             queued
         }
-        Err(NoRoom::Gone) => return passing.end(books, Outcome::Withdrawn),
+        Err(NoRoom::Gone) => return transit.end(cx, Outcome::Withdrawn),
         Err(NoRoom::Connection) => {
-            return deliver_after_cutting(sockets, books, todo, to, passing, at);
+            return deliver_after_cutting(sockets, cx, to, transit);
         }
-        Err(NoRoom::Shard) => return overflow(sockets, books, todo, passing, at),
-        Err(NoRoom::TooLong) => return too_long(sockets, books, todo, to, passing, at),
+        Err(NoRoom::Shard) => return overflow(sockets, cx, transit),
+        Err(NoRoom::TooLong) => return too_long(sockets, cx, to, transit),
     };
-    let mut passed = passing.passed(Passage::Relayed, bytes);
-    if passing.launch.action != Action::IceCandidate {
-        passed.candidates = look_into_first(sockets, to, passing);
+    let mut passed = transit.passed(Passage::Relayed, bytes);
+    if transit.launch.action != Action::IceCandidate {
+        passed.candidates = look_into_first(sockets, to, transit);
     }
-    books
+    cx.telemetry
         .note()
-        .relayed(at, passing.channel, passed, passing.from, to);
-    books.count_queued(queued);
+        .relayed(cx.at, transit.channel, passed, transit.from, to);
+    cx.telemetry.count_queued(queued);
 }
 
 /// The candidates in the first offer of a viewer, and in the first answer for it: later ones are not looked into.
 #[cold]
-fn look_into_first(sockets: &Sockets, to: SessionKey, passing: &Passing<'_>) -> Option<usize> {
-    let launch = &passing.launch;
+fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -> Option<usize> {
+    let launch = &transit.launch;
     let recipient = sockets.session(to).and_then(Session::open);
     let is_answered = recipient.is_none_or(|it| it.tally.answered_ms().is_some());
     let is_first = launch.first || launch.action == Action::SdpAnswer && !is_answered;
-    is_first.then(|| look_into(launch.action, passing.delivery.payload))?
+    is_first.then(|| look_into(launch.action, transit.delivery.payload))?
 }
 
 /// The recipient's outbox is full: it is closed, and the message is kept behind those that it had not sent. Another
@@ -279,20 +264,20 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, passing: &Passing<'_>) -> 
 #[cold]
 fn deliver_after_cutting(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     to: SessionKey,
-    passing: &Passing<'_>,
-    at: Moment,
+    transit: &InTransit<'_>,
 ) {
-    sockets.cut_slow(books, todo, to, at);
-    let route = Route::Keep(passing.towards());
-    todo.push(Todo::HandOn(Box::new(passing.deferred()), route));
-    let role = match passing.towards() {
+    sockets.cut_slow(cx, to);
+    let route = Route::Keep(transit.towards());
+    cx.todo
+        .push(Todo::HandOn(Box::new(transit.deferred()), route));
+    let role = match transit.towards() {
         Towards::Master => Role::Master,
-        Towards::Viewer => Role::Viewer(passing.recipient.into()),
+        Towards::Viewer => Role::Viewer(transit.recipient.into()),
     };
-    todo.push(Todo::Deliver(passing.channel, role));
+    cx.todo.push(Todo::Deliver(transit.channel, role));
 }
 
 impl Directory {
@@ -300,13 +285,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Full`] when there is no room: the message is the caller's to end.
-    pub(crate) fn keep(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        undelivered: Undelivered,
-        at: Moment,
-    ) -> Result<(), Full> {
+    pub(crate) fn keep(&mut self, cx: &mut Context, undelivered: Undelivered) -> Result<(), Full> {
         let Undelivered {
             from,
             caller,
@@ -315,10 +294,10 @@ impl Directory {
             viewer,
             mut message,
         } = undelivered;
-        let waits = self.begins_to_wait(channel, (towards, &viewer), &mut message, at);
+        let waits = self.begins_to_wait(channel, (towards, &viewer), &mut message, cx.at);
         let kind = Kind::Known(message.action);
         if self.channel(channel).is_none() {
-            books.count_ended(kind, Outcome::Withdrawn);
+            cx.telemetry.count_ended(kind, Outcome::Withdrawn);
             return Ok(());
         }
         let kept = Passed::of(&message, towards, Passage::Kept);
@@ -328,47 +307,34 @@ impl Directory {
             caller,
         };
         let named = Some(&*viewer).filter(|_| towards == Towards::Viewer);
-        self.store(books, channel, name, message, at)?;
-        books.count_kept(1);
-        books.note().came(at, channel, kept, from, named);
+        self.store(cx, channel, name, message)?;
+        cx.telemetry.count_kept(1);
+        cx.telemetry.note().came(cx.at, channel, kept, from, named);
         if waits {
             self.changed(channel, Cause::Waiting, None);
         }
-        todo.push(Todo::Arm(channel));
+        cx.todo.push(Todo::Arm(channel));
         Ok(())
     }
 }
 
 /// There is no room for a message, neither on the way to its recipient nor among those that are kept.
 #[cold]
-fn overflow(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    passing: &Passing<'_>,
-    at: Moment,
-) {
-    passing.decline(books, todo, Unaccepted::NoRoom, at);
+fn overflow(sockets: &mut Sockets, cx: &mut Context, transit: &InTransit<'_>) {
+    transit.decline(cx, Unaccepted::NoRoom);
     let fault = StatusFault::TooManyUndelivered;
-    status(sockets, books, todo, passing.status_of(), fault, at);
+    status(sockets, cx, transit.status_of(), fault);
 }
 
 /// The recipient cannot take a message as long: it would lose its connection by it.
 #[cold]
-fn too_long(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
-    to: SessionKey,
-    passing: &Passing<'_>,
-    at: Moment,
-) {
-    let excess = sockets.excess_for(to, passing.delivery.frame_bytes());
-    passing.decline_too_long(books, todo, excess, at);
+fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &InTransit<'_>) {
+    let excess = sockets.excess_for(to, transit.delivery.frame_bytes());
+    transit.decline_too_long(cx, excess);
     let fault = StatusFault::Payload {
-        payload_bytes: passing.delivery.payload.len().saturating_sub(excess),
+        payload_bytes: transit.delivery.payload.len().saturating_sub(excess),
     };
-    status(sockets, books, todo, passing.status_of(), fault, at);
+    status(sockets, cx, transit.status_of(), fault);
 }
 
 /// Route → the caller of a waiting call.
@@ -377,29 +343,28 @@ fn too_long(
 /// The refusal of an answer that is too long.
 fn answer_call(
     directory: &mut Directory,
-    books: &mut Books,
-    todo: &mut TodoList,
-    passing: &Passing<'_>,
-    at: Moment,
+    cx: &mut Context,
+
+    transit: &InTransit<'_>,
 ) -> Result<(), StatusFault> {
-    let payload = passing.delivery.payload;
+    let payload = transit.delivery.payload;
     if directory.settings().strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
         let declined = Declined {
             bytes: payload.len(),
             most: ALEXA_ANSWER_BYTES_STRICT,
-            ..passing.declined(Unaccepted::TooLong)
+            ..transit.declined(Unaccepted::TooLong)
         };
-        decline(books, todo, declined, None, at);
+        decline(cx, declined, None);
         return Err(StatusFault::Payload {
             payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
         });
     }
-    let (channel, sender) = (passing.channel, passing.recipient);
-    if directory.end_call(books, todo, channel, sender, Some(base64::text(payload))) {
-        passing.end(books, Outcome::Delivered);
-        passing.note(books, Passage::AnsweredCall, at);
+    let (channel, sender) = (transit.channel, transit.recipient);
+    if directory.end_call(cx, channel, sender, Some(base64::text(payload))) {
+        transit.end(cx, Outcome::Delivered);
+        transit.note(cx, Passage::AnsweredCall);
     } else {
-        passing.drop(books, Passage::TooLateForCall, at);
+        transit.drop(cx, Passage::TooLateForCall);
     }
     Ok(())
 }
@@ -423,14 +388,9 @@ const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 
 /// Counts and notes a message that comes too late.
 #[cold]
-pub(crate) fn end_late(
-    books: &mut Books,
-    sender: &Sender,
-    request: &Request<'_>,
-    outcome: Outcome,
-    at: Moment,
-) {
-    books.count_ended(Kind::Known(request.action), outcome);
+pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>, outcome: Outcome) {
+    cx.telemetry
+        .count_ended(Kind::Known(request.action), outcome);
     let (bytes, viewer) = undelivered(sender, request);
     let passed = Passed {
         action: Some(request.action),
@@ -439,9 +399,9 @@ pub(crate) fn end_late(
         bytes,
         candidates: None,
     };
-    books
+    cx.telemetry
         .note()
-        .came(at, sender.channel, passed, sender.session, viewer);
+        .came(cx.at, sender.channel, passed, sender.session, viewer);
 }
 
 /// The end of what a connection sends now, if it is late.

@@ -3,12 +3,13 @@
 use crate::channel::{members::Slot, pending::Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallerId, ChannelKey, SessionKey};
-use crate::session::{outbox::Launch, web_socket::Role};
+use crate::session::{outbox::DeliveryMark, web_socket::Role};
+use crate::shard::Context;
+use crate::shard::Sockets;
 use crate::shard::flight_recorder::{Passage, Passed, look_into};
 use crate::shard::road::service_messages::{StatusOf, decline};
-use crate::shard::todo::{Declined, Deferred, TodoList};
-use crate::shard::{Books, Directory, Sockets};
-use crate::{channel::Towards, journal::Unaccepted, session::Session, time::Moment};
+use crate::shard::todo::{Declined, Deferred};
+use crate::{channel::Towards, journal::Unaccepted, session::Session};
 use codec::{
     identifiers::CorrelationId,
     signal::{Action, Delivery},
@@ -25,16 +26,16 @@ pub(crate) struct Sender {
 }
 
 /// A message on its way: what is known of it beside its bytes.
-pub(crate) struct Passing<'a> {
+pub(crate) struct InTransit<'a> {
     pub(crate) from: SessionKey,
     pub(crate) channel: ChannelKey,
-    pub(crate) launch: Launch,
+    pub(crate) launch: DeliveryMark,
     pub(crate) delivery: Delivery<'a>,
     pub(crate) recipient: &'a str,
     pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
-impl Passing<'_> {
+impl InTransit<'_> {
     /// It for a note.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> Passed {
@@ -64,12 +65,12 @@ impl Passing<'_> {
     }
 
     /// Notes what became of it, when that is not that it goes to another connection.
-    pub(crate) fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
+    pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
-        books
+        cx.telemetry
             .note()
-            .came(at, self.channel, passed, self.from, self.viewer());
+            .came(cx.at, self.channel, passed, self.from, self.viewer());
     }
 
     /// It as one that is not accepted.
@@ -86,28 +87,16 @@ impl Passing<'_> {
     }
 
     /// It is not accepted.
-    pub(crate) fn decline(
-        &self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        reason: Unaccepted,
-        at: Moment,
-    ) {
-        decline(books, todo, self.declined(reason), self.viewer(), at);
+    pub(crate) fn decline(&self, cx: &mut Context, reason: Unaccepted) {
+        decline(cx, self.declined(reason), self.viewer());
     }
 
     /// It is longer by this many bytes than its recipient can take.
-    pub(crate) fn decline_too_long(
-        &self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        excess: usize,
-        at: Moment,
-    ) {
+    pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
         let mut declined = self.declined(Unaccepted::TooLongForRecipient);
         declined.bytes = self.delivery.text_bytes();
         declined.most = declined.bytes.saturating_sub(excess);
-        decline(books, todo, declined, self.viewer(), at);
+        decline(cx, declined, self.viewer());
     }
 
     /// The viewer that it names, where a master sends it.
@@ -116,14 +105,15 @@ impl Passing<'_> {
     }
 
     /// Counts how it ended.
-    pub(crate) fn end(&self, books: &mut Books, outcome: Outcome) {
-        books.count_ended(Kind::Known(self.launch.action), outcome);
+    pub(crate) fn end(&self, cx: &mut Context, outcome: Outcome) {
+        cx.telemetry
+            .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
     /// It is for an Alexa call that does not take it.
-    pub(crate) fn drop(&self, books: &mut Books, passage: Passage, at: Moment) {
-        self.end(books, Outcome::Withdrawn);
-        self.note(books, passage, at);
+    pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
+        self.end(cx, Outcome::Withdrawn);
+        self.note(cx, passage);
     }
 
     /// It as it is kept for an absent recipient.
@@ -158,9 +148,9 @@ impl Passing<'_> {
 
 impl Deferred {
     /// It on its way.
-    pub(crate) fn passing(&self) -> Passing<'_> {
+    pub(crate) fn transit(&self) -> InTransit<'_> {
         let id = self.correlation_id.as_deref();
-        Passing {
+        InTransit {
             from: self.from,
             channel: self.channel,
             launch: self.launch,
@@ -228,8 +218,8 @@ pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) 
 }
 
 /// A message as it is kept until its recipient connects.
-pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
-    let Launch {
+pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
+    let DeliveryMark {
         action,
         expires,
         order,
@@ -253,8 +243,8 @@ pub(crate) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
 }
 
 /// A message that was kept, on its way to its recipient.
-pub(crate) fn kept_launch(message: &Message) -> Launch {
-    Launch {
+pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
+    DeliveryMark {
         action: message.action,
         expires: message.expires,
         order: message.order,
@@ -265,29 +255,5 @@ pub(crate) fn kept_launch(message: &Message) -> Launch {
         first: message.first,
         follows: message.action == Action::IceCandidate,
         accepted_us: None,
-    }
-}
-
-// The parts of a shard that a step takes together where it may do anything but check signatures.
-
-/// The parts of a shard without its gate, and the list of what steps leave. For the steps that pass a message or a call
-/// on, and for those through the shard's double; any other step takes the parts that it changes one by one.
-pub(crate) struct Parts<'a> {
-    pub(crate) sockets: &'a mut Sockets,
-    pub(crate) directory: &'a mut Directory,
-    pub(crate) books: &'a mut Books,
-    pub(crate) todo: &'a mut TodoList,
-}
-
-impl Parts<'_> {
-    /// The same for a step within this one.
-    #[inline(always)]
-    pub(crate) fn lend(&mut self) -> Parts<'_> {
-        Parts {
-            sockets: self.sockets,
-            directory: self.directory,
-            books: self.books,
-            todo: self.todo,
-        }
     }
 }

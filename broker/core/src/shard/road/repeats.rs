@@ -4,32 +4,27 @@ use crate::channel::unanswered::{Candidate, Offer};
 use crate::channel::{Channel, Towards};
 use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::Session;
-use crate::session::outbox::Launch;
+use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
+use crate::shard::Shard;
 use crate::shard::flight_recorder::{Passage, Passed};
-use crate::shard::road::in_flight::{Parts, viewer_of};
+use crate::shard::road::in_flight::viewer_of;
 use crate::shard::sockets::unconfirmed::Offers;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Sockets};
-use crate::time::{Moment, Now};
+use crate::time::Now;
 use codec::signal::Action;
 
 /// A master has confirmed these offers, and candidates that may be of one.
 pub(crate) fn remember(
-    parts: Parts<'_>,
+    shard: &mut Shard,
     (channel, master): (ChannelKey, SessionKey),
     offers: Offers,
-    at: Moment,
 ) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+    let (sockets, directory, cx, ..) = shard.parts();
     // One that lost its slot meanwhile may have gone without an answer.
     let now_master = directory.master_of(channel).filter(|now| *now != master);
-    let then = now_master.map(|by| (by, sockets.repeats_at(by, at.now)));
+    let then = now_master.map(|by| (by, sockets.repeats_at(by, cx.at.now)));
     for (launch, frame) in offers {
         let order = launch.order;
         if launch.action == Action::IceCandidate {
@@ -42,16 +37,16 @@ pub(crate) fn remember(
         }
         let mut of = None;
         directory.offers_change(channel, |offers| {
-            if offers.expire(at.now) {
-                todo.push(Todo::Deliver(channel, Role::Master));
+            if offers.expire(cx.at.now) {
+                cx.todo.push(Todo::Deliver(channel, Role::Master));
             }
             of = offers.confirmed(order, &frame, then, |from| sockets.caller_of(from));
         });
         if let Some(viewer) = of {
-            directory.drop_older(books, channel, &viewer, order, at);
+            directory.drop_older(cx, channel, &viewer, order);
         }
     }
-    todo.push(Todo::Arm(channel));
+    cx.todo.push(Todo::Arm(channel));
 }
 
 impl Sockets {
@@ -100,20 +95,15 @@ impl Directory {
 
 /// Gives the offers of a channel that are due to its master once more, each with its candidates; their viewers' other
 /// messages follow.
-pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+pub(crate) fn repeat(shard: &mut Shard, channel: ChannelKey) {
+    let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.channel(channel).and_then(Channel::live);
     let Some(master) = live.and_then(|live| live.members.to_master()) else {
         return; // while a former connection holds the slot, they stay due
     };
     let mut due = Vec::new();
     directory.offers_change(channel, |offers| {
-        while let Some(offer) = offers.take_due(at.now) {
+        while let Some(offer) = offers.take_due(cx.at.now) {
             due.push(offer);
         }
     });
@@ -129,7 +119,7 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
         let candidates = candidates.map(|one| (Action::IceCandidate, one.order, &*one.frame));
         let first = (Action::SdpOffer, offer.order, &*frame);
         for (action, order, frame) in std::iter::once(first).chain(candidates) {
-            let launch = Launch {
+            let launch = DeliveryMark {
                 action,
                 expires: offer.expires,
                 order,
@@ -142,7 +132,7 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
                 accepted_us: None,
             };
             let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
-            sockets.push_copy(books, master, launch, frame.len(), write);
+            sockets.push_copy(cx, master, launch, frame.len(), write);
             let passed = Passed {
                 action: Some(action),
                 towards: Towards::Master,
@@ -150,11 +140,11 @@ pub(crate) fn repeat(parts: Parts<'_>, channel: ChannelKey, at: Moment) {
                 bytes: frame.len(),
                 candidates: None,
             };
-            books
+            cx.telemetry
                 .note()
-                .went(at, channel, passed, &offer.viewer, Some(master));
+                .went(cx.at, channel, passed, &offer.viewer, Some(master));
         }
     }
-    todo.push(Todo::Deliver(channel, Role::Master));
-    todo.push(Todo::Arm(channel));
+    cx.todo.push(Todo::Deliver(channel, Role::Master));
+    cx.todo.push(Todo::Arm(channel));
 }

@@ -4,10 +4,11 @@ use crate::id::{Account, ChannelKey, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::presence::{MasterState, VIEWERS_TOLD_PER_TURN};
 use crate::session::web_socket::{BoundsPlace, WebSocket};
+use crate::shard::Context;
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::away_from;
-use crate::shard::todo::{Declined, Todo, TodoList};
-use crate::shard::{Books, Directory, Sockets};
+use crate::shard::todo::{Declined, Todo};
+use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Wall};
 use crate::{channel::Channel, event::Kind, session::Session};
 use codec::identifiers::CorrelationId;
@@ -16,11 +17,10 @@ use codec::signal::{Action, Fault, FaultKind, Presence, StatusFault};
 /// A message that breaks a rule: counted, and answered if it can be.
 pub(crate) fn refuse_message(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     from: SessionKey,
     fault: &Fault<'_>,
-    at: Moment,
 ) {
     let kind = match fault.kind {
         FaultKind::MasterOffer => Kind::Known(Action::SdpOffer),
@@ -32,7 +32,7 @@ pub(crate) fn refuse_message(
         | FaultKind::Recipient
         | FaultKind::NotJson => Kind::Unknown,
     };
-    books.count_received(kind);
+    cx.telemetry.count_received(kind);
     let bounds = sockets
         .web_socket(from)
         .map_or_else(BoundsPlace::default, |it| it.bounds());
@@ -40,7 +40,7 @@ pub(crate) fn refuse_message(
     let (reason, bytes) = Unaccepted::of(fault.kind);
     let too_long = reason == Unaccepted::TooLong;
     let Some(web_socket) = sockets.web_socket(from) else {
-        return books.count_unaccepted(kind, reason);
+        return cx.telemetry.count_unaccepted(kind, reason);
     };
     web_socket.message_came();
     let declined = Declined {
@@ -52,13 +52,13 @@ pub(crate) fn refuse_message(
         bytes,
         most: if too_long { rules.payload_bytes } else { 0 },
     };
-    decline(books, todo, declined, None, at);
+    decline(cx, declined, None);
     if let Some(answer) = fault.kind.status(&rules) {
         let of = StatusOf {
             sender: from,
             correlation_id: fault.correlation_id,
         };
-        status(sockets, books, todo, of, answer, at);
+        status(sockets, cx, of, answer);
     }
 }
 
@@ -74,23 +74,22 @@ pub(crate) struct StatusOf<'a> {
 /// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
 pub(crate) fn status(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     of: StatusOf<'_>,
     fault: StatusFault,
-    at: Moment,
 ) {
-    status_with(sockets, books, todo, of, at, |out, id| fault.write(out, id));
+    status_with(sockets, cx, of, |out, id| fault.write(out, id));
 }
 
 /// STATUS_RESPONSE as `write` writes it; nothing for a sender that was closed meanwhile, since no data frame follows a
 /// close frame (RFC 6455 section 5.5.1).
 pub(crate) fn status_with(
     sockets: &mut Sockets,
-    books: &mut Books,
-    todo: &mut TodoList,
+    cx: &mut Context,
+
     of: StatusOf<'_>,
-    at: Moment,
+
     write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
 ) {
     let to = of.sender;
@@ -100,10 +99,10 @@ pub(crate) fn status_with(
     else {
         return;
     };
-    if !sockets.has_control_room(books, to) {
-        return sockets.cut_slow(books, todo, to, at);
+    if !sockets.has_control_room(cx, to) {
+        return sockets.cut_slow(cx, to);
     }
-    sockets.push_control(books, to, |out| write(out, correlation_id));
+    sockets.push_control(cx, to, |out| write(out, correlation_id));
 }
 
 // A message that is not accepted: counted by its reason, noted for operators, and logged within the limit of its
@@ -112,14 +111,9 @@ pub(crate) fn status_with(
 /// Counts and notes a message that is not accepted; its line in the log is left to the shard. `viewer` is the one that
 /// a master named.
 #[cold]
-pub(crate) fn decline(
-    books: &mut Books,
-    todo: &mut TodoList,
-    declined: Declined,
-    viewer: Option<&str>,
-    at: Moment,
-) {
-    books.count_unaccepted(declined.kind, declined.reason);
+pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
+    cx.telemetry
+        .count_unaccepted(declined.kind, declined.reason);
     let passed = Passed {
         action: declined.kind.action(),
         towards: declined.towards,
@@ -128,18 +122,17 @@ pub(crate) fn decline(
         candidates: None,
     };
     let about = (viewer, declined.most);
-    let note = books.note();
-    note.came_against(at, declined.channel, passed, declined.from, about);
-    todo.push(Todo::Unaccepted(Box::new(declined)));
+    let note = cx.telemetry.note();
+    note.came_against(cx.at, declined.channel, passed, declined.from, about);
+    cx.todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 
 /// Notes the line of a message that was not accepted in the log, unless its sender or its channel is gone.
 pub(crate) fn log_declined(
     sockets: &Sockets,
     channel: Option<&Channel>,
-    books: &mut Books,
+    cx: &mut Context,
     declined: &Declined,
-    at: Moment,
 ) {
     let sender = sockets.session(declined.from);
     let role = sender.and_then(Session::membership);
@@ -158,7 +151,9 @@ pub(crate) fn log_declined(
         most: declined.most,
         unlogged,
     };
-    books.diary().unaccepted(at.now, Account::of(arn), line);
+    cx.telemetry
+        .journal()
+        .unaccepted(cx.at.now, Account::of(arn), line);
 }
 
 // PRESENCE: a channel's viewers that ask for it learn whether its master is there. See codec/PROTOCOL.md, PRES. Beside
@@ -215,12 +210,12 @@ fn message(state: MasterState, epoch: u64) -> Presence {
 
 impl Sockets {
     /// Tells a viewer, if it asks for it and takes what it is sent.
-    pub(crate) fn tell_viewer(&mut self, books: &mut Books, viewer: SessionKey, message: Presence) {
+    pub(crate) fn tell_viewer(&mut self, cx: &mut Context, viewer: SessionKey, message: Presence) {
         let takes = |session: &Session| {
             !session.behind && session.open().is_some_and(WebSocket::gets_presence)
         };
-        if self.session(viewer).is_some_and(takes) && self.has_control_room(books, viewer) {
-            self.push_control(books, viewer, |out| message.write(out));
+        if self.session(viewer).is_some_and(takes) && self.has_control_room(cx, viewer) {
+            self.push_control(cx, viewer, |out| message.write(out));
         }
     }
 }

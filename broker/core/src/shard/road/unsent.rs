@@ -12,24 +12,17 @@ use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::home;
 use crate::shard::flight_recorder::{Leaver, Passage, Passed};
-use crate::shard::road::in_flight::{
-    Parts, kept_launch, kept_message, slot_of, towards, viewer_of,
-};
-use crate::shard::todo::{Gone, Left, Todo, TodoList};
-use crate::shard::{Books, Directory, Sockets};
-use crate::{limits::BRIEF_MS, presence::Cause, time::Moment};
+use crate::shard::road::in_flight::{kept_message, mark_of_kept, slot_of, towards, viewer_of};
+use crate::shard::todo::{Gone, Left, Todo};
+use crate::shard::{Context, Shard};
+use crate::shard::{Directory, Sockets};
+use crate::{limits::BRIEF_MS, presence::Cause};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 impl Directory {
     /// A WebSocket has left its channel, or lost its slot there. Returns the one that has the slot again.
-    pub(crate) fn left(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        left: &Left,
-        at: Moment,
-    ) -> Option<SessionKey> {
+    pub(crate) fn left(&mut self, cx: &mut Context, left: &Left) -> Option<SessionKey> {
         let (key, role) = (left.channel, &left.role);
         let mut returning = None;
         if let Some(end) = &left.end {
@@ -40,12 +33,12 @@ impl Directory {
                 opened: end.opened,
                 reason: end.reason,
             };
-            books.note().left(at, key, &leaver);
+            cx.telemetry.note().left(cx.at, key, &leaver);
             let leaving = SlotLeaver {
                 session: left.session,
                 // The slot of one that made room is free: nobody has it again.
                 brief: !end.heard
-                    && at.now.since(end.opened) <= BRIEF_MS
+                    && cx.at.now.since(end.opened) <= BRIEF_MS
                     && end.reason != EndReason::MadeRoom,
                 spoke: end.spoke,
             };
@@ -55,7 +48,7 @@ impl Directory {
                 self.forget_master(key, left.session);
             }
         }
-        todo.push(Todo::Arm(key));
+        cx.todo.push(Todo::Arm(key));
         let Some(returned) = &left.returned else {
             return returning;
         };
@@ -73,34 +66,28 @@ impl Directory {
     /// current connection.
     pub(crate) fn release_slot(
         &mut self,
-        todo: &mut TodoList,
+        cx: &mut Context,
         by: SessionKey,
         (key, role): (ChannelKey, Role),
     ) {
         if self.free_slot(key, by) {
-            todo.push(Todo::Deliver(key, role));
-            todo.push(Todo::Arm(key));
+            cx.todo.push(Todo::Deliver(key, role));
+            cx.todo.push(Todo::Arm(key));
             self.rest(key);
         }
     }
 
     /// The connection of a WebSocket is gone: its end is counted and logged, and its slot is not held any more.
-    pub(crate) fn gone(
-        &mut self,
-        books: &mut Books,
-        todo: &mut TodoList,
-        gone: &mut Gone,
-        at: Moment,
-    ) {
+    pub(crate) fn gone(&mut self, cx: &mut Context, gone: &mut Gone) {
         if let Some(tally) = gone.tally {
-            self.note_end(books, gone, &tally, at);
+            self.note_end(cx, gone, &tally);
         }
         let was = (gone.channel, gone.role.clone());
-        self.release_slot(todo, gone.session, was);
+        self.release_slot(cx, gone.session, was);
     }
 
     /// Counts the end of a WebSocket connection, and notes its line in the log.
-    fn note_end(&mut self, books: &mut Books, gone: &mut Gone, tally: &Tally, at: Moment) {
+    fn note_end(&mut self, cx: &mut Context, gone: &mut Gone, tally: &Tally) {
         let known = match self.channel(gone.channel) {
             Some(channel) => {
                 let arn = &channel.record.arn;
@@ -114,7 +101,7 @@ impl Directory {
             client_id: gone.role.client_id().map(Box::from),
             channel: name,
             remote: gone.peer.remote,
-            duration_ms: at.now.since(tally.opened),
+            duration_ms: cx.at.now.since(tally.opened),
             messages_in: tally.messages_in,
             messages_out: tally.messages_out,
             returned: gone.returned,
@@ -123,27 +110,21 @@ impl Directory {
             reason: gone.reason,
             refused_by: gone.refused_by.take(),
         };
-        books.count_connection_end(account, &end);
+        cx.telemetry.count_connection_end(account, &end);
         let account = account.unwrap_or(Account(0));
-        books.diary().ended(at.now, account, end);
+        cx.telemetry.journal().ended(cx.at.now, account, end);
     }
 }
 
 /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
 /// there.
 pub(crate) fn give_back(
-    parts: Parts<'_>,
+    shard: &mut Shard,
     from: SessionKey,
     (key, role): (ChannelKey, &Role),
     unsent: Vec<Unsent>,
-    at: Moment,
 ) {
-    let Parts {
-        sockets,
-        directory,
-        books,
-        todo,
-    } = parts;
+    let (sockets, directory, cx, ..) = shard.parts();
     if unsent.is_empty() {
         return;
     }
@@ -155,15 +136,15 @@ pub(crate) fn give_back(
     } in unsent
     {
         match written {
-            true if launch.counted => books.count_returned(),
-            false if launch.counted => books.count_taken_back(),
+            true if launch.counted => cx.telemetry.count_returned(),
+            false if launch.counted => cx.telemetry.count_taken_back(),
             true | false => {}
         }
         if launch.call && written {
             continue; // its call gives it to the next master
         }
         if launch.call {
-            directory.offer_came_back(books, key, from, &launch);
+            directory.offer_came_back(cx, key, from, &launch);
             continue;
         }
         if !launch.counted {
@@ -179,13 +160,16 @@ pub(crate) fn give_back(
             false => Passage::Returned,
         };
         let passed = Passed::of(&message, towards(role), passage);
-        books.note().went(at, key, passed, &viewer, Some(from));
+        cx.telemetry
+            .note()
+            .went(cx.at, key, passed, &viewer, Some(from));
         messages.push((viewer, message));
     }
     let towards = towards(role);
     if directory.channel(key).is_none() {
         for (_, message) in &messages {
-            books.count_ended(Kind::Known(message.action), Outcome::Withdrawn);
+            cx.telemetry
+                .count_ended(Kind::Known(message.action), Outcome::Withdrawn);
         }
         return;
     }
@@ -201,13 +185,13 @@ pub(crate) fn give_back(
             caller: caller_of(sockets, directory, key, towards, &viewer),
         };
         let mine = mine.into_iter().map(|(_, message)| message).collect();
-        directory.put_back(books, key, name, mine, at);
+        directory.put_back(cx, key, name, mine);
     }
     if *role == Role::Master {
         directory.changed(key, Cause::Waiting, None);
     }
-    todo.push(Todo::Deliver(key, role.clone()));
-    todo.push(Todo::Arm(key));
+    cx.todo.push(Todo::Deliver(key, role.clone()));
+    cx.todo.push(Todo::Arm(key));
 }
 
 /// The caller of messages that come back, as long as their viewer is connected.
@@ -234,12 +218,11 @@ fn caller_of(
 pub(crate) fn deliver_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
+    cx: &mut Context,
     whose: (ChannelKey, &Role),
-    at: Moment,
 ) {
     let open = |session| sockets.web_socket(session).is_some();
-    if let Some((to, groups)) = directory.take_for_current(books, whose, open, at) {
+    if let Some((to, groups)) = directory.take_for_current(cx, whose, open) {
         let (channel, role) = whose;
         let recipient = Recipient {
             session: to,
@@ -247,9 +230,9 @@ pub(crate) fn deliver_kept(
             role,
         };
         for group in groups {
-            push_kept(sockets, directory, books, &recipient, group, at);
+            push_kept(sockets, directory, cx, &recipient, group);
         }
-        end_kept(sockets, directory, books, &recipient, at);
+        end_kept(sockets, directory, cx, &recipient);
     }
 }
 
@@ -258,12 +241,11 @@ pub(crate) fn deliver_kept(
 pub(crate) fn end_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
+    cx: &mut Context,
     recipient: &Recipient<'_>,
-    at: Moment,
 ) {
-    push_kept(sockets, directory, books, recipient, LAST_OFFERS, at);
-    sockets.prove(books, recipient.session, at.now);
+    push_kept(sockets, directory, cx, recipient, LAST_OFFERS);
+    sockets.prove(cx, recipient.session, cx.at.now);
     sockets.touch(recipient.session);
 }
 
@@ -284,10 +266,9 @@ impl Directory {
     /// Takes out what is kept for a role whose current connection is `open`, and returns that.
     pub(crate) fn take_for_current(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         (key, role): (ChannelKey, &Role),
         open: impl FnOnce(SessionKey) -> bool,
-        at: Moment,
     ) -> Option<(SessionKey, Vec<KeptGroup>)> {
         let live = self.channel(key).and_then(Channel::live)?;
         let to = match role {
@@ -295,7 +276,7 @@ impl Directory {
             Role::Viewer(id) => live.members.to_viewer(id),
         };
         let to = to.filter(|to| open(*to))?;
-        Some((to, self.take_kept(books, key, &slot_of(role), at)))
+        Some((to, self.take_kept(cx, key, &slot_of(role))))
     }
 }
 
@@ -303,10 +284,9 @@ impl Directory {
 pub(crate) fn push_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,
-    books: &mut Books,
+    cx: &mut Context,
     recipient: &Recipient<'_>,
     (rank, messages): KeptGroup,
-    at: Moment,
 ) {
     let &Recipient {
         session: to,
@@ -314,22 +294,27 @@ pub(crate) fn push_kept(
         role,
     } = recipient;
     if *role == Role::Master {
-        home::give_offers(sockets, directory, books, channel, rank);
+        home::give_offers(sockets, directory, cx, channel, rank);
     }
     for message in messages {
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         if sockets.excess_for(to, message.frame.len()) > 0 {
             let passed = Passed::of(&message, towards(role), Passage::Evicted);
-            books.note().went(at, channel, passed, viewer, None);
-            books.count_kept_ended(Kind::Known(message.action), Outcome::Evicted);
+            cx.telemetry
+                .note()
+                .went(cx.at, channel, passed, viewer, None);
+            cx.telemetry
+                .count_kept_ended(Kind::Known(message.action), Outcome::Evicted);
             continue;
         }
         let passed = Passed::of(&message, towards(role), Passage::Delivered);
-        books.note().went(at, channel, passed, viewer, Some(to));
-        let Some(pushed) = sockets.push_kept(to, kept_launch(&message), &message.frame) else {
+        cx.telemetry
+            .note()
+            .went(cx.at, channel, passed, viewer, Some(to));
+        let Some(pushed) = sockets.push_kept(to, mark_of_kept(&message), &message.frame) else {
             return;
         };
-        books.count_unkept();
-        books.count_queued(pushed);
+        cx.telemetry.count_unkept();
+        cx.telemetry.count_queued(pushed);
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
-use crate::session::outbox::{Launch, Load, Unsent};
+use crate::session::outbox::{DeliveryMark, Load, Unsent};
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState};
 use crate::settings::{Proof, Reader};
+use crate::shard::Context;
+use crate::shard::Sockets;
 use crate::shard::sockets::bounds::AllMessageBounds;
-use crate::shard::{Books, Sockets};
 use crate::{machine::Output, shard::Letter, time::Now};
 use codec::signal::{Action, Parser, Role};
 use codec::ws::{self, Receiver, Side};
@@ -46,7 +47,7 @@ impl Sockets {
     /// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
     pub(crate) fn push_control(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: SessionKey,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
@@ -57,7 +58,7 @@ impl Sockets {
         if session.cut {
             self.backlog.cut += pushed;
         }
-        books.count_control_queued(pushed);
+        cx.telemetry.count_control_queued(pushed);
         self.weigh(key);
         self.touch(key);
     }
@@ -72,7 +73,7 @@ impl Sockets {
     pub(crate) fn push_message(
         &mut self,
         to: SessionKey,
-        launch: Launch,
+        launch: DeliveryMark,
         (bytes, waiting): (usize, u64),
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(usize, bool), NoRoom> {
@@ -128,7 +129,7 @@ impl Sockets {
     pub(crate) fn push_kept(
         &mut self,
         to: SessionKey,
-        launch: Launch,
+        launch: DeliveryMark,
         frame: &[u8],
     ) -> Option<usize> {
         let session = self.sessions.get_mut(to)?;
@@ -165,7 +166,7 @@ impl Sockets {
         key: SessionKey,
         (bytes, on_wire): (usize, usize),
         now: Now,
-        mut written: impl FnMut(&mut Launch, usize),
+        mut written: impl FnMut(&mut DeliveryMark, usize),
     ) -> Option<HandedOver> {
         let session = self.sessions.get_mut(key)?;
         let had_messages = session.outbox.has_messages();
@@ -285,10 +286,10 @@ impl Sockets {
     }
 
     /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
-    pub(crate) fn has_control_room(&self, books: &Books, key: SessionKey) -> bool {
+    pub(crate) fn has_control_room(&self, cx: &Context, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
-        let all = usize::try_from(books.control_bytes()).unwrap_or(usize::MAX);
+        let all = usize::try_from(cx.telemetry.control_bytes()).unwrap_or(usize::MAX);
         let most = if all > self.rules.request_bytes {
             CONTROL_BYTES_WHEN_FULL
         } else {
@@ -551,8 +552,8 @@ mod tests {
         };
         let (mut asks, answers) = (0, 3 * UNREAD_BYTES_FREE / 100);
         for _ in 0..answers {
-            let (sockets, _, books, _, _) = shard.parts();
-            sockets.push_control(books, session, |out| out.extend_from_slice(&[b'a'; 100]));
+            let (sockets, _, cx, _) = shard.parts();
+            sockets.push_control(cx, session, |out| out.extend_from_slice(&[b'a'; 100]));
             let sent = Input::Sent {
                 session,
                 bytes: 100,
@@ -596,14 +597,14 @@ mod tests {
             terms,
             at.now,
         );
-        let (sockets, _, books, _, todo) = shard.parts();
+        let (sockets, _, cx, _) = shard.parts();
         sockets.begin_web_socket(key, web_socket);
-        sockets.close(books, todo, key, EndReason::SlowConsumer, at);
+        sockets.close(cx, key, EndReason::SlowConsumer);
         sockets.note_cut(key);
         let closed = sockets.backlog.cut;
         assert_ne!(closed, 0);
         // The status of a message that its sender sent before waits for others to be closed, and comes after.
-        sockets.push_control(books, key, |out| out.extend_from_slice(b"status"));
+        sockets.push_control(cx, key, |out| out.extend_from_slice(b"status"));
         assert_eq!(sockets.backlog.cut, closed + 6);
         sockets.invariants();
     }

@@ -764,7 +764,7 @@ mod invariants_tests {
     use crate::readiness::Readiness;
     use crate::session::NEVER;
     use crate::session::http::{Onward, Ownerless};
-    use crate::session::outbox::Launch;
+    use crate::session::outbox::DeliveryMark;
     use crate::session::web_socket::{BoundsPlace, Terms, WebSocket};
     use crate::settings::Program;
     use crate::settings::Settings;
@@ -820,7 +820,7 @@ mod invariants_tests {
         let holder = sockets.holder_of(&Caller::anyone(ACCOUNT), ACCOUNT);
         sockets.enters(master, holder, Standing::Master);
         sockets.place(master, ConnectionRole::Master);
-        let launch = Launch {
+        let launch = DeliveryMark {
             action: Action::SdpOffer,
             expires: NEVER,
             order: 0,

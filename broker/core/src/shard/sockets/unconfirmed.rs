@@ -10,10 +10,11 @@ use crate::limits::{
     ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS, UNREAD_BYTES_FREE,
 };
 use crate::session::Session;
-use crate::session::outbox::{Launch, Outbox, Over, Spares, Unsent};
+use crate::session::outbox::{DeliveryMark, Outbox, Over, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
-use crate::shard::{Books, Sockets};
+use crate::shard::Context;
+use crate::shard::Sockets;
 use crate::{machine::Output, time::Now};
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
@@ -50,10 +51,10 @@ struct Unread {
 }
 
 /// Offers and candidates of viewers, each with its frame.
-pub(crate) type Offers = Vec<(Launch, Box<[u8]>)>;
+pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 
 /// Notes an offer of a viewer that was confirmed, or a candidate of one without an answer, where that is asked for.
-fn note_offer(offers: &mut Option<Offers>, launch: &Launch, frame: &[u8]) {
+fn note_offer(offers: &mut Option<Offers>, launch: &DeliveryMark, frame: &[u8]) {
     let is_meant = launch.action == Action::SdpOffer || launch.follows;
     let is_viewers = is_meant && launch.from.is_some() && launch.counted;
     if let Some(offers) = offers.as_mut().filter(|_| is_viewers) {
@@ -203,7 +204,7 @@ impl Sockets {
     /// doubt.
     pub(crate) fn confirm(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: SessionKey,
         unacknowledged: u64,
     ) -> bool {
@@ -211,10 +212,11 @@ impl Sockets {
         let ends = self.follow(key, |outbox, spares| {
             let repeated = outbox.returned().1;
             outbox.confirm(spares, unacknowledged, |mark, frame| {
-                books.count_confirmed(&mark.launch);
+                cx.telemetry.count_confirmed(&mark.launch);
                 note_offer(&mut offers, &mark.launch, frame);
             });
-            books.count_repeated(outbox.returned().1.saturating_sub(repeated));
+            cx.telemetry
+                .count_repeated(outbox.returned().1.saturating_sub(repeated));
         });
         self.unconfirmed.offers.extend(offers.unwrap_or_default());
         ends
@@ -224,7 +226,7 @@ impl Sockets {
     /// that ends a doubt.
     pub(crate) fn proved(
         &mut self,
-        books: &mut Books,
+        cx: &mut Context,
         key: SessionKey,
         payload: &[u8],
         now: Now,
@@ -233,7 +235,7 @@ impl Sockets {
         let mut offers = self.offers_to_repeat(key);
         let ends = self.follow(key, |outbox, spares| {
             proved = outbox.proved(spares, payload, now, |mark, frame| {
-                books.count_confirmed(&mark.launch);
+                cx.telemetry.count_confirmed(&mark.launch);
                 note_offer(&mut offers, &mark.launch, frame);
             });
         });
@@ -257,7 +259,7 @@ impl Sockets {
     }
 
     /// Where a pong is the proof, a ping follows what was queued for an open connection, unless one is under way.
-    pub(crate) fn prove(&mut self, books: &mut Books, key: SessionKey, now: Now) {
+    pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -270,14 +272,15 @@ impl Sockets {
         else {
             return;
         };
-        self.push_control(books, key, |out| ws::frame(out, Opcode::Ping, &counter));
+        self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
     /// Has the messages of a connection that are not confirmed make room, if they are to. True when that ends a doubt.
-    pub(crate) fn take_room(&mut self, books: &mut Books, key: SessionKey) -> bool {
+    pub(crate) fn take_room(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
             outbox.take_room(spares, |mark| {
-                books.count_proved(&mark.launch, Outcome::DeliveredUnproved);
+                cx.telemetry
+                    .count_proved(&mark.launch, Outcome::DeliveredUnproved);
             });
         })
     }
