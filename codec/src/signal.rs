@@ -22,10 +22,7 @@ use crate::base64::{self, Alphabet};
 use crate::identifiers::{ClientId, CorrelationId};
 use crate::json::{self, Member, Members, Span, tape};
 use crate::limits;
-pub use event::{
-    Delivery, GO_AWAY, PRESENCE_PARAMETER, Presence, RECONNECT_ICE_SERVER, StatusFault,
-    status_response,
-};
+pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_response};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

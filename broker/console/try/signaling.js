@@ -2,8 +2,7 @@
 // checks no signatures it makes the calls that an SDK makes; else the broker gives it a presigned URL for one channel and role.
 // `note` gets every step, with its bytes; `on` gets what arrives.
 
-const ACTIONS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate', PRESENCE: 'presence' };
-const TOLD = { Key: 'heliograph:presence', Value: 'viewers' }; // the owner of the channel lets viewers know whether the camera is there
+const ACTIONS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
 
 export class Signaling {
     // `side` is { role: 'master' | 'viewer', clientId }, `settings` what /try/settings answered, `admin` fetches from there.
@@ -39,16 +38,12 @@ export class Signaling {
 
     // The channel's ARN, which is created if it is absent, and its ICE servers.
     async discover() {
-        const Tags = this.settings.presence ? [TOLD] : [];
-        const arn = (await this.find()) ?? (await this.call('CreateSignalingChannel', { ChannelName: this.channel, Tags })).ChannelARN;
+        const arn = (await this.find()) ?? (await this.call('CreateSignalingChannel', { ChannelName: this.channel })).ChannelARN;
         const ice = await this.call('GetIceServerConfig', { ChannelARN: arn, ClientId: this.side.clientId }, '/v1/get-ice-server-config');
         const iceServers = ice.IceServerList.map(({ Uris, Username, Password }) => ({ urls: Uris, username: Username, credential: Password }));
         const query = [`X-Amz-ChannelARN=${encodeURIComponent(arn)}`];
         if (this.side.clientId !== undefined) {
             query.push(`X-Amz-ClientId=${encodeURIComponent(this.side.clientId)}`);
-            if (this.settings.presence) {
-                query.push('heliograph-presence=1');
-            }
         }
         return { url: `${this.settings.ws}/?${query.join('&')}`, iceServers };
     }

@@ -16,18 +16,8 @@ export class Viewer {
         this.line = new Line({ role: 'viewer', clientId }, channel, context, show, {
             answer: (answer) => this.answer(answer),
             candidate: (candidate) => this.candidate(candidate),
-            presence: (state) => this.presence(state),
         });
         this.called = context.settings.called;
-    }
-
-    // Whether the camera is there, as the broker tells it: of several states the newest counts.
-    presence(state) {
-        const isOlder = this.camera && (state.epoch < this.camera.epoch || (state.epoch === this.camera.epoch && state.sequence < this.camera.sequence));
-        if (!isOlder) {
-            this.camera = state;
-            this.wait();
-        }
     }
 
     // Says what an offer without an answer waits for, with the seconds counted. That is no fault: a camera may come later.
@@ -36,9 +26,7 @@ export class Viewer {
         if (this.offered === undefined) {
             return;
         }
-        const words = this.camera === undefined ? 'Waiting for the answer of the camera'
-            : this.camera.master ? 'The camera is connected: waiting for its answer'
-                : this.called ? 'Waking the camera' : 'No camera yet: the offer waits for one';
+        const words = this.called ? 'Waking the camera' : 'No answer yet: the offer waits for the camera';
         const count = () => this.show({ waits: `${words} … ${Math.round((performance.now() - this.offered) / 1000)} s` });
         this.counted = setInterval(count, 1000);
         count();
@@ -91,10 +79,7 @@ export class Viewer {
         this.wait();
         clearTimeout(this.patience);
         this.patience = setTimeout(() => {
-            if (this.camera?.master) {
-                this.note('no answer', {}).warn('the camera is connected and has not answered the offer');
-                this.show({ problem: 'The camera is connected and has not answered the offer.' });
-            } else if (!this.called) {
+            if (!this.called) {
                 this.note('no answer yet', {}).done({ detail: 'the broker keeps the offer for the camera' });
             }
         }, ANSWER_WITHIN_MS);

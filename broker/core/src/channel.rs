@@ -32,8 +32,6 @@ pub(crate) struct Channel {
     pub state: Life,
     /// The hooks that watch it, by their bits: see [`crate::settings::Hook`].
     pub hooks: u16,
-    /// Its owner wants its viewers notified of the master.
-    pub tells_viewers: bool,
     /// Its place in the shard's timer wheel.
     pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
@@ -98,7 +96,6 @@ impl Channel {
             record,
             state,
             hooks: 0,
-            tells_viewers: false,
             timer: TimerId::default(),
             connections: 0,
             endpoint_requests: None,

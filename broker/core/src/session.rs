@@ -644,7 +644,6 @@ mod tests {
             notices: true,
             program: Program::default(),
             bounds: BoundsPlace::default(),
-            presence: false,
             ends: NEVER,
         };
         let done = |reason, pinged| {

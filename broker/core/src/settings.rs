@@ -19,7 +19,7 @@ pub use changes::{Applied, Changes};
 pub use clients::{CLIENTS_MAX, Client, Program, Reader};
 pub use cluster::{Cluster, Etcd};
 use codec::sigv4::CLOCK_TOLERANCE_S;
-pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, TELLS_VIEWERS, mask_of};
+pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, mask_of};
 use ipnet::IpNet;
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX};
 pub use limits::{Limits, Quotas, Timeouts, channels_per_account_strict};
@@ -394,8 +394,6 @@ pub struct Advertise {
 pub struct Signaling {
     /// The recipients of GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
-    /// Whether viewers that ask for it are notified when the master comes and goes, on channels with the tag for that.
-    pub presence_messages: bool,
     /// How it is known that a message has reached its recipient.
     pub proof: Proof,
     /// How long a master's connection has been open when it gets the offers that a former one did not answer; 0: never.

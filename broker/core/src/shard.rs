@@ -429,7 +429,6 @@ impl Machine for Shard {
         also(self.gate.next_walk());
         also(self.directory.rewatch_due());
         also(self.directory.news().next_due());
-        also(self.directory.viewer_news().next_due());
         Some(due).filter(|due| *due != NEVER)
     }
 

@@ -391,8 +391,6 @@ const RULES: &[Rule] = &[
         |s| s.recorder.notes > 0 && (s.recorder.notes < RECORDER_NOTES_LEAST || !s.recorder.notes.is_power_of_two()),
         "allowed 0 for off, or a power of two from 1024 to 4194304"),
 
-    rule("signaling.presence_messages", |s| s.signaling.presence_messages && s.strict(),
-        "allowed false under the strict profile, which sends what AWS sends"),
     rule("presence.wake_ttl", |s| s.presence.wake_ttl_ms > 0 && s.strict(),
         "allowed off under the strict profile, which keeps messages for the TTL of their channel"),
     rule("presence.wake_poll", |s| s.presence.wake_poll && s.strict(),

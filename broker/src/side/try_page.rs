@@ -136,7 +136,6 @@ pub(crate) async fn settings(
         "http": http,
         "ws": ws,
         "channel": &*it.channel,
-        "presence": settings.signaling.presence_messages,
         "sleeps": settings.dev,
         "called": settings.dev && settings.hooks.iter().any(|hook| hook.wakes && hook.url.contains("/try/wake/")),
         "warning": settings.exposure(),

@@ -181,7 +181,7 @@ test('an offer waits for its camera', { timeout }, async ({ signal }) => {
         const page = await visit(browser, `${admin}/try#channel=try-late`);
         await useTestCard(page);
         await page.click('[data-of=viewer] .run');
-        await page.waitForFunction(() => /No camera yet: the offer waits for one … 5 s/.test(document.querySelector('#viewer .empty').textContent));
+        await page.waitForFunction(() => /No answer yet: the offer waits for the camera … 5 s/.test(document.querySelector('#viewer .empty').textContent));
         // That is as it should be: nothing is red.
         assert.equal(await page.isVisible('#viewer .problem'), false);
         assert.deepEqual(await page.$$eval('#steps .warned, #steps .failed', (rows) => rows.map((row) => row.textContent)), []);

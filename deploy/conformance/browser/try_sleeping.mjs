@@ -101,7 +101,7 @@ test('without a hook the page says so, and somebody else can start the camera', 
             await useTestCard(page);
             await page.check('#sleeps input');
             await page.click('#both');
-            await says(page, 'viewer', 'No camera yet: the offer waits for one …');
+            await says(page, 'viewer', 'No answer yet: the offer waits for the camera …');
             await page.click('#sleeps summary');
             assert.match(await page.innerText('#sleeps pre'), /\[\[hook\]\][^]*\/try\/wake\/\{channel\}/);
             await picture(page, 'try-uncalled');

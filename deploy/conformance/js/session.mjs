@@ -73,26 +73,6 @@ test('status responses', { timeout }, async () => {
     await master.close();
 });
 
-test('a type of its own is ignored', { timeout }, async () => {
-    const { SigV4RequestSigner } = require('amazon-kinesis-video-streams-webrtc');
-    const arn = await newChannel();
-    await control().tagResource({ ResourceARN: arn, Tags: [{ Key: 'heliograph:presence', Value: 'viewers' }] });
-    const signer = new SigV4RequestSigner(region, tests);
-    const requestSigner = {
-        getSignedURL: (endpoint, query, date) => signer.getSignedURL(endpoint, { ...query, 'heliograph-presence': '1' }, date),
-    };
-    const { WSS } = await endpoints(arn, Role.VIEWER);
-    const viewer = new Peer({ channelARN: arn, role: Role.VIEWER, clientId: 'v1', channelEndpoint: WSS, requestSigner });
-    await viewer.open();
-    const types = [];
-    viewer.client.websocket.addEventListener('message', ({ data }) => data && types.push(JSON.parse(data).messageType));
-    const master = await Peer.connect(arn, Role.MASTER);
-    await viewer.nothing();
-    const { signaling } = await (await fetch(`${process.env.HELIOGRAPH_ADMIN}/config`)).json();
-    assert.equal(types.includes('PRESENCE'), signaling.presence_messages, `${types}`);
-    await Promise.all([master.close(), viewer.close()]);
-});
-
 test('takeover', { timeout }, async () => {
     const arn = await newChannel();
     const older = await Peer.connect(arn, Role.MASTER);

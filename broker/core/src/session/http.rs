@@ -203,8 +203,6 @@ pub enum Asks {
         accept: [u8; 28],
         /// Its program. The subprotocol `wss` is echoed if it was offered.
         program: Program,
-        /// The client is a viewer that asks to be notified of the master, where viewers may.
-        presence: bool,
     },
     /// An answer as soon as somebody waits for the channel's master.
     Wake {

@@ -1,7 +1,7 @@
 //! An open WebSocket: its frames, its role, its caller, its rates, and which of its deadlines is next.
 
 use crate::id::{CallerId, ChannelKey};
-use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_BOUNDS_MAX, MESSAGE_MS_MAX, STALL_MS};
+use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
 use crate::settings::{Program, Quotas, Timeouts};
 use crate::{auth::HeldCaller, journal::EndReason, quota::Bucket, session::NEVER, time::Now};
 use codec::signal::Action;
@@ -98,10 +98,6 @@ impl Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
-/// The connection is notified of the master.
-const PRESENCE: u8 = 0x80;
-const _: () = assert!(MESSAGE_BOUNDS_MAX <= PRESENCE as usize);
-
 /// The terms that are settled when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
@@ -111,8 +107,6 @@ pub(crate) struct Terms {
     pub program: Program,
     /// The place of the bounds of its messages.
     pub bounds: BoundsPlace,
-    /// Whether it is notified of the master: a viewer that asked for that.
-    pub presence: bool,
     /// When it is closed; never, if connections have no age limit.
     pub ends: Now,
 }
@@ -267,10 +261,7 @@ impl WebSocket {
                 Notices::Never
             },
             program: terms.program,
-            bounds: match (terms.bounds, terms.presence) {
-                (BoundsPlace(place), true) => BoundsPlace(place | PRESENCE),
-                (place, false) => place,
-            },
+            bounds: terms.bounds,
             forbidden: false,
             idle_frames: 0,
             idle_second: 0,
@@ -316,13 +307,7 @@ impl WebSocket {
     #[inline]
     #[must_use]
     pub(crate) fn bounds(&self) -> BoundsPlace {
-        BoundsPlace(self.bounds.0 & !PRESENCE)
-    }
-
-    /// Whether it is notified of the master: see [`Terms::presence`]. Not while a newer connection has its place.
-    #[must_use]
-    pub(crate) fn gets_presence(&self) -> bool {
-        self.bounds.0 & PRESENCE != 0 && !self.superseded
+        self.bounds
     }
 
     /// Whether its caller may not connect any more, when it was last asked.

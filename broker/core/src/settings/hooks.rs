@@ -59,17 +59,6 @@ impl Settings {
         watching.fold(0, |mask, (place, _)| mask | mask_of(place))
     }
 
-    /// Whether viewers of a channel with these tags may be notified of its master.
-    #[must_use]
-    pub fn tells_viewers(&self, tags: &Tags) -> bool {
-        let (key, value) = TELLS_VIEWERS;
-        let tells = |tags: &Tags| {
-            tags.iter()
-                .any(|tag| *tag.key == *key && *tag.value == *value)
-        };
-        self.signaling.presence_messages && tells(tags)
-    }
-
     /// The hooks that are sent `channel.wake`, in the same form.
     #[must_use]
     pub fn waking_hooks(&self) -> u16 {
@@ -99,9 +88,6 @@ pub struct PresenceRules {
 pub const fn mask_of(place: usize) -> u16 {
     if place < HOOKS_MAX { 1 << place } else { 0 }
 }
-
-/// The tag by which the owner of a channel has its viewers notified of the master.
-pub const TELLS_VIEWERS: (&str, &str) = ("heliograph:presence", "viewers");
 
 /// Entries of `[[hook]]` at most: a channel has one bit for each.
 pub const HOOKS_MAX: usize = 16;

@@ -391,11 +391,6 @@ pub const KEYS: &[Key] = &[
         .doc("which clients get GO_AWAY and RECONNECT_ICE_SERVER. The C SDK deadlocks on both: \"auto\" omits clients \
               that offer the subprotocol wss, as it does. They are closed with 1001 instead, within the last \
               go_away_grace of connection_age"),
-    Key::new("signaling.presence_messages", Kind::Switch(field!(signaling.presence_messages))).default("false")
-        .strict("false").dev("true")
-        .doc("true sends PRESENCE to viewers that sign heliograph-presence=1, when the master of a channel with the \
-              tag heliograph:presence=viewers connects or leaves; not under the strict profile"),
-
     Key::new("signaling.proof", text!(signaling.proof, value::word)).default("tcp")
         .doc("\"tcp\" or \"pong\": a message is confirmed when the machine at the connection's end has acknowledged \
               it, or, behind a proxy, when the client has answered a ping sent after it"),

@@ -16,7 +16,7 @@ pub(crate) mod waiting_callers;
 use crate::channel::{Channel, Life};
 use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX, UNANSWERED_BYTES_PARTS};
-use crate::presence::{Audience, News, ViewerNews};
+use crate::presence::{Audience, News};
 use crate::record::{Holding, Record, Records};
 use crate::shard::shares::{Places, Shares};
 use crate::shard::sockets::Table;
@@ -65,8 +65,6 @@ pub(crate) struct Directory {
     news: News,
     /// The epoch of presence of channels that have no slot.
     epoch: u64,
-    /// The news for viewers about their masters.
-    viewer_news: ViewerNews,
     /// The hooks that wake masters, by their bits.
     waking: u16,
     /// The place of the next channel whose hooks are looked up again, after they have changed.
@@ -129,7 +127,6 @@ impl Directory {
             displaced: BTreeSet::new(),
             news: News::new(audience),
             epoch,
-            viewer_news: ViewerNews::new(settings.presence.linger_ms),
             waking: settings.waking_hooks(),
             rewatch: None,
             slots,
@@ -369,7 +366,6 @@ impl Directory {
         let channels = self.channels.len();
         assert_eq!(self.names.len(), channels, "each channel has one name");
         self.check_changes();
-        self.viewer_news.invariants(|key| self.tells_viewers(key));
         if channels <= LOOKED_AT_MAX {
             self.check_channels();
         }

@@ -31,7 +31,6 @@ impl Sockets {
     pub(crate) fn close_with(
         &mut self,
         cx: &mut Context,
-
         key: SessionKey,
         (reason, code, text): (EndReason, u16, &str),
     ) {

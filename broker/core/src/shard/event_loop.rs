@@ -449,12 +449,6 @@ impl Shard {
         }
         self.ask_due();
         self.close_on();
-        let (sockets, directory, cx, ..) = self.parts();
-        for (state, viewers) in directory.states_for_viewers(cx.at) {
-            for viewer in viewers {
-                sockets.tell_viewer(cx, viewer, state);
-            }
-        }
         let (sockets, directory, cx, gate) = self.parts();
         recheck::step(sockets, directory, cx, gate);
         directory.rewatch_step();

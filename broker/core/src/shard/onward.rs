@@ -289,7 +289,6 @@ pub(crate) fn stream_home(sockets: &Sockets, parcel: &Parcel) -> Option<StreamHo
 pub(crate) fn enters(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     (parcel, (place, node)): (&Parcel, (u32, NodeId)),
 ) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {

@@ -621,7 +621,6 @@ pub(crate) fn begin_import(
 pub(crate) fn withdraw_import(
     directory: &mut Directory,
     cx: &mut Context,
-
     records: &Arc<[Record]>,
 ) -> Reply {
     for record in records.iter().take(IMPORTED_MAX) {

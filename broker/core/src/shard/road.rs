@@ -95,7 +95,6 @@ impl Sockets {
     pub(crate) fn sent(
         &mut self,
         cx: &mut Context,
-
         key: SessionKey,
         (bytes, on_wire): (usize, usize),
     ) {
@@ -273,7 +272,6 @@ pub(crate) fn give_back(sockets: &mut Sockets, receiver: Receiver, reader: Reade
 pub(crate) fn text<'a>(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     frame: Item<'a>,
     reader: &mut Reader,
 ) -> Result<&'a mut [u8], Aside> {
@@ -377,7 +375,6 @@ fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside
 pub(crate) fn receive_close_echo(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     key: SessionKey,
     bytes: &mut [u8],
 ) {

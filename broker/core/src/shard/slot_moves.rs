@@ -322,7 +322,6 @@ impl Directory {
     pub(crate) fn unpack(
         &mut self,
         cx: &mut Context,
-
         (slot, parcel, from): (Slot, Arc<[u8]>, usize),
     ) {
         let bytes = parcel.get(from..).unwrap_or_default();

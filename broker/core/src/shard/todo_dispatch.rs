@@ -192,10 +192,9 @@ impl Shard {
         }
     }
 
-    /// The tags of a channel are others: who is notified of its master, and who may be there.
+    /// The tags of a channel are others: who may be there.
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.parts();
-        directory.look_at_viewers(channel, |master| sockets.is_gone(master), cx.at.now);
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
         wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), cx.at);
     }
@@ -217,14 +216,6 @@ impl Shard {
             && sockets.takes_place_again(returning, cx.at)
         {
             sockets.ask_again(returning, cx.at.now); // it was not judged while it had no slot
-            if sockets.is_gone(returning) {
-                directory.master_left_viewers(left.channel, cx.at.now);
-            }
-            let greeting =
-                service_messages::greeting(sockets, directory, (left.channel, returning), cx.at);
-            if let Some(state) = greeting {
-                sockets.tell_viewer(cx, returning, state);
-            }
             cx.todo.push(Todo::Deliver(left.channel, left.role.clone()));
         }
         if let Some(returned) = left.returned {

@@ -1,7 +1,6 @@
-//! A master that shows nothing is doubtful, and then gone: codec/PROTOCOL.md, PRES-2.
+//! A master that shows nothing is doubtful, and then gone: codec/PROTOCOL.md, PRES-1.
 
 use crate::shard_transcripts::script::Script;
-use crate::shard_transcripts::words::{CHANNEL, arn};
 use broker_core::settings::{Proof, Settings};
 
 /// Two seconds without a confirmation are a doubt: the camera is called, and is no less connected. Ten more are an end,
@@ -179,57 +178,19 @@ fn a_master_that_answers_no_ping_is_not_there_by_what_it_confirms() {
     );
 }
 
-/// The owner wants viewers to be notified of the master.
-fn tag() -> String {
-    let text = r#"a > api /TagResource {"ResourceARN":"CAM","Tags":[{"Key":"heliograph:presence","Value":"viewers"}]}"#;
-    format!("{} | a < 200 {{}}", text.replace("CAM", &arn(CHANNEL)))
-}
-
-/// Viewers learn that a master is gone also where they are notified from then on, or come then.
-#[test]
-fn a_master_that_is_gone_is_not_there_for_who_is_notified_later() {
-    let gone = "m connects                            | m < 101
-         v1 connects                              | v1 < 101
-         m is cut                                 |
-         v1 > SDP_OFFER p1                        |
-         time 15s                                 |";
-    let mut script = Script::dev();
-    script.play(gone);
-    script.play("vp1 connects | vp1 < 101\na connects");
-    script.play(&tag());
-    script.play(
-        "time 100ms                               | vp1 < PRESENCE false
-         vp2 connects                             | vp2 < 101; vp2 < PRESENCE false
-         m is mended                              |
-         time 6s                                  | vp1 < PRESENCE true; vp2 < PRESENCE true",
-    );
-    let mut script = Script::dev();
-    script.play("m-a connects | m-a < 101\na connects");
-    script.play(&tag());
-    script.play(
-        &gone
-            .replace("m connects", "m-b connects")
-            .replace("m is", "m-b is")
-            .replace("m <", "m-b <"),
-    );
-    script.play("vp1 connects                         | vp1 < 101; vp1 < PRESENCE false");
-}
-
-/// A master that is gone, and gets its slot back, is gone until it shows something: its viewers learn both.
+/// A master that is gone, and gets its slot back, is gone until it shows something.
 #[test]
 fn a_master_that_is_gone_and_has_its_slot_again_is_looked_at() {
     let mut script = Script::dev();
     script.follow();
-    script.play("m connects | m < 101\nvp1 connects | vp1 < 101\na connects");
-    script.play(&tag());
     script.play(
-        "time 46s                                 | m < ping; vp1 < PRESENCE true; vp1 < ping
-         vp1 > pong                               |
-         time 16s                                 | vp1 < PRESENCE false
+        "m connects                               | m < 101
+         time 46s                                 | m < ping
+         time 16s                                 |
          m-b connects                             | m-b < 101
-         time 1s                                  | vp1 < PRESENCE true
+         time 1s                                  |
          m-b vanishes                             | m-b < end
-         time 6s                                  | vp1 < PRESENCE false",
+         time 6s                                  |",
     );
     script.told();
     script.tells("m > pong\ntime 1s", "master.confirmed: there, 0 wait");

@@ -40,7 +40,6 @@ pub(crate) fn words(item: &Item) -> String {
         ),
         Item::GoAway => "GO_AWAY".to_owned(),
         Item::ReconnectIce => "RECONNECT_ICE_SERVER".to_owned(),
-        Item::Presence(state) => format!("PRESENCE {}", state.master),
         Item::Ping => "ping".to_owned(),
         Item::ProofPing(number) => format!("ping {number}"),
         Item::Pong(payload) => format!("pong {}", String::from_utf8_lossy(payload))
@@ -137,15 +136,12 @@ fn message(out: &mut Vec<u8>, action: &str, payload: &str, rest: &[&str]) {
     outgoing.write(out, &mut Vec::new(), MASK);
 }
 
-/// A request for a WebSocket: a viewer's with this id, or a master's. Viewers `vp…` ask for PRESENCE.
+/// A request for a WebSocket: a viewer's with this id, or a master's.
 pub(crate) fn upgrade(arn: &str, client_id: Option<&str>) -> Vec<u8> {
     let encoded = arn.replace(':', "%3A").replace('/', "%2F");
     let mut target = format!("/?X-Amz-ChannelARN={encoded}");
     if let Some(id) = client_id {
         target.push_str(&format!("&X-Amz-ClientId={id}"));
-    }
-    if client_id.is_some_and(|id| id.starts_with("vp")) {
-        target.push_str("&heliograph-presence=1");
     }
     let mut head = Vec::new();
     ws::request(

@@ -17,9 +17,6 @@ impl World {
     /// Before an input: the model sees how full the outboxes are, and forgets what the last input led to.
     pub(crate) fn before(&mut self, shard: usize) {
         self.model.out = crate::sim::model::Predicted::default();
-        for channel in &mut self.model.channels {
-            channel.tags_before.clear();
-        }
         let mut all = 0;
         for &conn in self.keys[shard].values() {
             let (bytes, messages) = self.sockets[conn].waits;
@@ -116,7 +113,6 @@ impl World {
         self.recorded_as_predicted(shard, clock);
         self.stored_as_predicted(shard);
         self.told_as_predicted(shard);
-        self.viewers_know(shard);
         self.books(shard);
         // A machine looks whether its drain is over after each input; opening and adopting are none.
         let over = std::mem::take(&mut self.input) && self.model.drained(shard);
@@ -219,10 +215,6 @@ impl World {
         });
         for (item, before) in fresh.skip(self.sockets[conn].seen) {
             self.sockets[conn].seen += 1;
-            if let Item::Presence(state) = item {
-                self.viewer_told(conn, *state, clock);
-                continue;
-            }
             let expected = self.model.conns[conn].expects.front();
             if let Some(expected) = expected.filter(|expected| fits(expected, item)) {
                 self.id_is_right(conn, expected, item);

@@ -5,7 +5,6 @@ use crate::sim::model::ConnId;
 use crate::sim::socket::Role;
 use crate::sim::words::{Call, Offer, Piece, Shape, Text};
 use crate::sim::world::World;
-use broker_core::settings::TELLS_VIEWERS;
 use codec::signal;
 
 /// The creation time in the ARNs of channels that nobody created by a call.
@@ -321,17 +320,7 @@ impl World {
         let first = self.random.u32(0..60);
         let many = [1, 3, 40][self.random.usize(0..3)];
         let tag = |key| (format!("k{key}"), format!("v{}", self.random.u32(0..100)));
-        let mut tags: Vec<_> = (first..first + many).map(tag).collect();
-        if first.is_multiple_of(2) && self.model.settings.signaling.presence_messages {
-            let (key, value) = TELLS_VIEWERS;
-            let value = if first.is_multiple_of(8) {
-                "others"
-            } else {
-                value
-            };
-            tags[0] = (key.to_owned(), value.to_owned());
-        }
-        tags
+        (first..first + many).map(tag).collect()
     }
 
     /// More callers at once that change a channel than may wait for each other. Some of them in one moment.

@@ -295,7 +295,6 @@ impl Plan {
             settings.signaling.proof = Proof::Pong;
         }
         settings.hooks = vec![Hook::bare("all")];
-        settings.signaling.presence_messages = !self.strict && self.tells_viewers();
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
         settings
     }
@@ -305,11 +304,6 @@ impl Plan {
         let mut random = fastrand::Rng::with_seed(self.rate_seed.rotate_left(7));
         let bytes = random.usize(300..2_500);
         (random.bool() && !self.dev).then_some(bytes)
-    }
-
-    /// Whether viewers may be notified of their master.
-    fn tells_viewers(&self) -> bool {
-        fastrand::Rng::with_seed(self.rate_seed.rotate_left(19)).u8(0..4) > 0
     }
 
     /// Whether its clients come through a proxy, so that only a pong confirms.

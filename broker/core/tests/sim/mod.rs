@@ -33,7 +33,6 @@ mod socket;
 mod store;
 mod tcp;
 mod time;
-mod viewers;
 pub(crate) mod wire;
 mod words;
 mod workload;

@@ -18,8 +18,6 @@ pub(crate) enum Item {
     GoAway,
     /// RECONNECT_ICE_SERVER.
     ReconnectIce,
-    /// PRESENCE.
-    Presence(State),
     /// A ping of the server's.
     Ping,
     /// One whose pong proves, with its number.
@@ -28,15 +26,6 @@ pub(crate) enum Item {
     Pong(Vec<u8>),
     /// A close frame with its code (0 for none) and reason.
     Close(u16, String),
-}
-
-/// The state of a channel as a viewer gets it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct State {
-    /// Whether the master is there.
-    pub(crate) master: bool,
-    /// The place of the state among those of its channel.
-    pub(crate) sequence: u64,
 }
 
 /// A response, as much of it as matters here.
@@ -158,9 +147,6 @@ fn text(payload: &[u8]) -> Item {
     if text == r#"{"messageType":"RECONNECT_ICE_SERVER"}"# {
         return Item::ReconnectIce;
     }
-    if let Some(rest) = text.strip_prefix(r#"{"messageType":"PRESENCE","messagePayload":""#) {
-        return Item::Presence(state(rest.strip_suffix(r#""}"#).expect("its end")));
-    }
     if text.starts_with(r#"{"messageType":"STATUS_RESPONSE","#) {
         return Item::Status(text);
     }
@@ -170,44 +156,6 @@ fn text(payload: &[u8]) -> Item {
         .unwrap_or_else(|| panic!("not an event: {text}"))
         .to_owned();
     Item::Message { text, payload }
-}
-
-/// The state in the payload of PRESENCE.
-fn state(payload: &str) -> State {
-    let text = String::from_utf8(from_base64(payload)).expect("UTF-8");
-    let (master, rest) = match text.strip_prefix(r#"{"master":true,"since":"#) {
-        Some(rest) => (true, rest),
-        None => {
-            let rest = text.strip_prefix(r#"{"master":false,"since":"#);
-            (false, rest.expect("a state"))
-        }
-    };
-    let sequence = rest.rsplit_once(r#","sequence":"#).expect("its number").1;
-    let sequence = sequence.strip_suffix('}').expect("its end");
-    State {
-        master,
-        sequence: sequence.parse().expect("a number"),
-    }
-}
-
-fn from_base64(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for four in text.as_bytes().chunks(4) {
-        let bits = four.iter().fold(0u32, |bits, byte| {
-            let digit = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => 0,
-            };
-            bits << 6 | u32::from(digit)
-        });
-        let padding = four.iter().filter(|byte| **byte == b'=').count();
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
-    }
-    bytes
 }
 
 /// The length of a server's frame around a payload of this many bytes.

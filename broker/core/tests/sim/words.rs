@@ -1,7 +1,6 @@
 //! The words of clients: requests and frames, each with its meaning. The bytes are the codec's client side or made by
 //! hand.
 
-use crate::sim::viewers::asks;
 use codec::control::Operation;
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
@@ -165,9 +164,6 @@ fn upgrade(out: &mut Vec<u8>, arn: &str, viewer: Option<&str>, wss: bool) {
     let mut target = format!("/?X-Amz-ChannelARN={encoded}");
     if let Some(viewer) = viewer {
         target.push_str(&format!("&X-Amz-ClientId={viewer}"));
-        if asks(viewer) {
-            target.push_str("&heliograph-presence=1");
-        }
     }
     ws::request(out, "127.0.0.1:8080", &target, "dGhlIHNhbXBsZSBub25jZQ==");
     if wss {

@@ -14,7 +14,6 @@ use crate::sim::recorder::Traces;
 use crate::sim::scripts::Script;
 use crate::sim::socket::Socket;
 use crate::sim::store::{Given, SimStore};
-use crate::sim::viewers::Known;
 use broker_core::auth::SessionKeys;
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::journal::Entry;
@@ -40,8 +39,6 @@ pub(crate) struct World {
     pub(crate) reader: RefusalReader,
     /// Those who watch all channels.
     pub(crate) watchers: Vec<Watcher>,
-    /// Channels, by their numbers, and what their viewers know.
-    pub(crate) known: BTreeMap<usize, Known>,
     pub(crate) stores: Vec<Receiver<Given>>,
     /// Changes that each store has not reported, in order.
     pub(crate) changes: Vec<VecDeque<Change>>,
@@ -124,7 +121,6 @@ impl World {
             shards,
             journals,
             watchers,
-            known: BTreeMap::new(),
             reader: RefusalReader::new(&keys),
             stores,
             changes: vec![VecDeque::new(); usize::from(count)],

@@ -8,7 +8,6 @@ pub(crate) mod polls;
 pub(crate) mod receiver;
 mod states;
 mod tls;
-mod viewers;
 mod wakes;
 
 use crate::process::{Broker, DEV, fresh_directory, run_to_end};

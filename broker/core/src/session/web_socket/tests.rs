@@ -6,7 +6,6 @@ fn master() -> WebSocket {
         notices: true,
         program: Program::default(),
         bounds: BoundsPlace::default(),
-        presence: false,
         ends: Now(3_600_000),
     };
     WebSocket::new(ChannelKey::default(), Role::Master, terms, Now(0))

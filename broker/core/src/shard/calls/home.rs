@@ -35,7 +35,6 @@ pub(crate) fn answer(shard: &mut Shard, caller: CallRef, query: Query) {
 pub(crate) fn allows(
     directory: &mut Directory,
     cx: &mut Context,
-
     caller: CallRef,
     query: &Query,
 ) -> bool {
@@ -422,7 +421,6 @@ impl Directory {
     pub(crate) fn end_call(
         &mut self,
         cx: &mut Context,
-
         key: ChannelKey,
         sender: &str,
         answer: Option<&str>,

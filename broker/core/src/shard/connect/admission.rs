@@ -24,7 +24,7 @@ use crate::shard::telemetry::Evidence;
 use crate::shard::todo::Todo;
 use crate::shard::{Context, Shard};
 use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
-use crate::shard::{connect::public_pages, road::service_messages, sockets::Sockets};
+use crate::shard::{connect::public_pages, sockets::Sockets};
 use crate::time::{Moment, Now, Wall};
 use crate::{
     channel::Life,
@@ -100,14 +100,7 @@ pub(crate) fn admit(
         joined,
     };
     directory.changed(channel, newcomer.cause(sockets), None);
-    if newcomer.role == Role::Master {
-        directory.master_came(channel, cx.at);
-    }
     welcome(shard, newcomer);
-    let (sockets, directory, cx, ..) = shard.parts();
-    if let Some(state) = service_messages::greeting(sockets, directory, (channel, key), cx.at) {
-        sockets.tell_viewer(cx, key, state);
-    }
     true
 }
 
@@ -285,7 +278,6 @@ fn welcome(shard: &mut Shard, newcomer: Newcomer<'_>) {
     let Asks::WebSocket {
         ref accept,
         program,
-        presence,
     } = admission.asks
     else {
         return debug_assert!(false, "a device that asks joins nothing");
@@ -299,7 +291,7 @@ fn welcome(shard: &mut Shard, newcomer: Newcomer<'_>) {
     sockets.push_control(cx, key, |out| {
         switching_protocols(out, &meta, accept, program.offers_wss())
     });
-    let terms = sockets.terms((program, presence), cx.at.now);
+    let terms = sockets.terms(program, cx.at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, cx.at.now);
     web_socket.caller = caller;
     sockets.begin_web_socket(key, web_socket);
@@ -406,13 +398,12 @@ impl Sockets {
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
     /// their age.
-    fn terms(&mut self, (program, presence): (Program, bool), now: Now) -> Terms {
+    fn terms(&mut self, program: Program, now: Now) -> Terms {
         let notices = self.settings().reader(program).notices;
         Terms {
             notices,
             program,
             bounds: self.message_bounds().in_force(),
-            presence,
             ends: self.age_end(notices, now),
         }
     }

@@ -17,7 +17,7 @@ use crate::shard::{Gate, Sockets};
 use crate::{check::Check, id::SessionKey, machine::Peer, settings::Settings, shard::Fault};
 use codec::http::{Head, Upgrade, decode, pairs};
 use codec::identifiers::{ChannelArn, ClientId};
-use codec::signal::{PRESENCE_PARAMETER, Role};
+use codec::signal::Role;
 use codec::sigv4::Parameter;
 use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
@@ -144,9 +144,6 @@ fn asks(
                 .map(|agent| settings.program(Some(agent)))
                 .unwrap_or_default()
                 .offering_wss(asked.offers_wss),
-            presence: client_id.is_some()
-                && settings.signaling.presence_messages
-                && wants_presence(head),
         });
     }
     if client_id.is_some() {
@@ -165,13 +162,6 @@ fn asks(
     Ok(Asks::Wake {
         wait_ms: seconds * 1000,
         close: ends_with(head),
-    })
-}
-
-/// Whether a viewer asks to be notified of the master. The signature is one of the whole query.
-fn wants_presence(head: &Head<'_>) -> bool {
-    pairs(head.query().unwrap_or_default()).any(|(name, value)| {
-        value == "1" && decode(name).is_ok_and(|name| name == PRESENCE_PARAMETER)
     })
 }
 

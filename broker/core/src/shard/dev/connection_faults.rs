@@ -119,7 +119,6 @@ impl Sockets {
 pub(crate) fn on_session(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     key: SessionKey,
     name: Option<&str>,
 ) {
@@ -145,7 +144,6 @@ pub(crate) fn on_session(
 pub(crate) fn act_on_session(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     key: SessionKey,
     act: &SessionAct,
 ) {
@@ -205,7 +203,6 @@ fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, rea
 pub(crate) fn on_connect(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     key: SessionKey,
     admission: &Admission,
 ) -> bool {
@@ -309,7 +306,6 @@ fn selected(channel: &Selector) -> &str {
 fn disturb(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     request: &Disturbed<'_>,
     act: &RequestAct,
 ) -> bool {

@@ -188,7 +188,6 @@ fn rule_of(
 fn on_arrival(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     transit: &InTransit<'_>,
     act: &MessageAct,
 ) -> Option<u64> {
@@ -217,7 +216,6 @@ fn on_arrival(
 fn on_delivery(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     transit: &InTransit<'_>,
     (to, act, counts): (SessionKey, &DeliveryAct, &FaultCounts),
 ) -> bool {
@@ -361,7 +359,6 @@ impl Sockets {
 fn deliver_corrupted(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     transit: &InTransit<'_>,
     (to, part): (SessionKey, Corruption),
 ) {

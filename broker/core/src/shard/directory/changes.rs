@@ -324,7 +324,6 @@ impl Directory {
     pub(crate) fn committed(
         &mut self,
         cx: &mut Context,
-
         key: ChannelKey,
         result: Result<(), StoreError>,
     ) {
@@ -402,7 +401,6 @@ impl Directory {
     pub(crate) fn end_channel(
         &mut self,
         cx: &mut Context,
-
         key: ChannelKey,
         (fault, reason): &(Fault, EndReason),
     ) {

@@ -162,7 +162,6 @@ impl Directory {
         let mut channel = Channel::new(record, state);
         let record = &channel.record;
         channel.hooks = self.settings.hooks_of(record.arn.name(), &record.tags);
-        channel.tells_viewers = self.settings.tells_viewers(&record.tags);
         let key = self.channels.insert(channel).ok()?;
         if let Some(slots) = &mut self.slots {
             slots.channel_came(&identity, key);
@@ -227,31 +226,6 @@ impl Directory {
         }
     }
 
-    /// The tags of a channel are others: its viewers are notified of the master from here on, or no longer. `is_gone`:
-    /// whether a master that is connected is reported gone.
-    pub(crate) fn look_at_viewers(
-        &mut self,
-        key: ChannelKey,
-        is_gone: impl FnOnce(SessionKey) -> bool,
-        now: Now,
-    ) {
-        let Some(channel) = self.channels.get_mut(key) else {
-            return;
-        };
-        let tells = self.settings.tells_viewers(&channel.record.tags);
-        if std::mem::replace(&mut channel.tells_viewers, tells) == tells {
-            return;
-        }
-        let members = channel.live().map(|live| &live.members);
-        match members.filter(|members| tells && members.viewers() > 0) {
-            Some(members) => {
-                let there = members.master().is_some_and(|master| !is_gone(master));
-                self.viewer_news.begin(key, there, now);
-            }
-            None => self.viewer_news.forget(key),
-        }
-    }
-
     /// This record is to take the place of a channel's: the larger of the two counts.
     pub(crate) fn reserve_record(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
@@ -282,7 +256,6 @@ impl Directory {
     pub(crate) fn remove_channel(&mut self, cx: &mut Context, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
-        self.viewer_news.forget(key);
         let (arn, bytes) = (&channel.record.arn, channel.record.bytes());
         let identity = Identity::of(arn);
         if self.names.remove(&identity).is_some() {

@@ -3,11 +3,11 @@
 use crate::channel::members::{Joined, Leaver, Slot, TableFull};
 use crate::channel::rates::Metered;
 use crate::channel::{Channel, Towards};
-use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
-use crate::presence::{Cause, Change, MasterState, News, Round, ViewerNews};
+use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::presence::{Cause, Change, News};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::{PollChange, Polls};
-use crate::time::{Moment, Now, Wall};
+use crate::time::{Moment, Now};
 use crate::{
     journal::EndReason,
     limits::{CLOSED_VIEWER_MS, DISPLACED_CHANNELS_MAX},
@@ -95,7 +95,6 @@ impl Directory {
     ) -> Option<SessionKey> {
         let channel = self.channels.get_mut(key)?;
         let is_watched = self.news.is_watched(channel.hooks);
-        let tells_viewers = channel.tells_viewers;
         let live = channel.live_mut()?;
         let had = live.members.of(slot);
         let returning = live.members.leave(slot, leaver, from);
@@ -121,10 +120,6 @@ impl Directory {
                 (Slot::Viewer(_), Some(_)) => Cause::ViewerJoined,
             };
             self.news.changed(key, (cause, reason.map(Into::into)));
-        }
-        let is_gone = *slot == Slot::Master && had == Some(leaver.session) && returning.is_none();
-        if tells_viewers && is_gone {
-            self.viewer_news.master_left(key, from);
         }
         returning
     }
@@ -241,13 +236,6 @@ impl Directory {
         }
     }
 
-    /// The master of a channel is gone, as its viewers learn it.
-    pub(crate) fn master_left_viewers(&mut self, key: ChannelKey, now: Now) {
-        if self.tells_viewers(key) {
-            self.viewer_news.master_left(key, now);
-        }
-    }
-
     /// Until when messages are kept at least that wait for a master who is called from now on.
     pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
         let channel = self.channel(key);
@@ -283,59 +271,6 @@ impl Directory {
     pub(crate) fn rest(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
-            if channel.tells_viewers && channel.live().is_none() {
-                self.viewer_news.forget(key);
-            }
         }
-    }
-}
-
-/// News for viewers.
-impl Directory {
-    /// Whether the viewers of a channel may be notified of its master.
-    #[inline]
-    pub(crate) fn tells_viewers(&self, key: ChannelKey) -> bool {
-        self.channel(key)
-            .is_some_and(|channel| channel.tells_viewers)
-    }
-
-    /// A connection is the master of a channel from here on.
-    #[inline]
-    pub(crate) fn master_came(&mut self, key: ChannelKey, at: Moment) {
-        if self.tells_viewers(key) {
-            self.viewer_news.master_came(key, at);
-        }
-    }
-
-    /// The epoch of a channel's states; `None` when its slot is not here.
-    pub(crate) fn epoch_for_viewers(&self, key: ChannelKey) -> Option<u64> {
-        let channel = self.channel(key)?;
-        let epoch = self.presence_epoch(&Identity::of(&channel.record.arn));
-        epoch.map(|(_, epoch)| epoch)
-    }
-
-    /// The news for viewers.
-    pub(crate) fn viewer_news(&self) -> &ViewerNews {
-        &self.viewer_news
-    }
-
-    /// The state of a channel for a viewer of it that asks for it. `master`: since when one is connected.
-    pub(crate) fn state_for_viewer(
-        &mut self,
-        key: ChannelKey,
-        master: Option<Wall>,
-        at: Moment,
-    ) -> MasterState {
-        self.viewer_news.state(key, master, at)
-    }
-
-    /// The next viewers that are notified of their master, this many at most.
-    pub(crate) fn take_round(&mut self, at: Moment, most: usize) -> Option<Round> {
-        let channels = &self.channels;
-        let viewers = |key| {
-            let live = channels.get(key).and_then(Channel::live);
-            live.map_or_else(Vec::new, |live| live.members.viewers_now())
-        };
-        self.viewer_news.take(at, most, viewers)
     }
 }

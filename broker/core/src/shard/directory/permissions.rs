@@ -196,15 +196,10 @@ impl Directory {
         if admission.role_by == RoleBy::LastRequest && as_master.is_some() {
             admission.client_id = None;
         }
-        if let Asks::WebSocket {
-            program, presence, ..
-        } = &mut admission.asks
-            && admission.client_id.is_none()
-        {
-            *program = program.or(as_master.unwrap_or_default());
-            *presence = false;
-        }
         if let Asks::WebSocket { program, .. } = &mut admission.asks {
+            if admission.client_id.is_none() {
+                *program = program.or(as_master.unwrap_or_default());
+            }
             *program = program.or(self.settings.program(None));
         }
     }

@@ -140,7 +140,6 @@ impl Sockets {
     pub(crate) fn unacknowledged(
         &mut self,
         cx: &mut Context,
-
         key: SessionKey,
         (bytes, round_trip_ms): (u32, u32),
     ) {
@@ -172,7 +171,6 @@ impl Sockets {
     pub(crate) fn confirm_by_tcp(
         &mut self,
         cx: &mut Context,
-
         key: SessionKey,
         unacknowledged: u32,
     ) -> bool {
@@ -233,7 +231,7 @@ fn judge(shard: &mut Shard, key: SessionKey, (channel, role): (ChannelKey, &Role
     let Some(since) = session.outbox.unconfirmed_since() else {
         if is_silent {
             if sockets.goes(key, cx.at.now) {
-                directory.master_went(channel, cx.at.now);
+                directory.master_went(channel);
             }
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else if sockets.has_shown_nothing(key) {
@@ -260,7 +258,7 @@ fn judge(shard: &mut Shard, key: SessionKey, (channel, role): (ChannelKey, &Role
         let gone_ms = rules.gone_ms.max(8 * round_trip_ms);
         next = doubtful.unwrap_or(cx.at.now).after(gone_ms);
         if *role == Role::Master && next <= cx.at.now && sockets.goes(key, cx.at.now) {
-            directory.master_went(channel, cx.at.now);
+            directory.master_went(channel);
         }
     }
     let step = cx.at.now.after(ASK_AFTER_MS);
@@ -300,7 +298,6 @@ fn comes_back(shard: &mut Shard, key: SessionKey, channel: ChannelKey) -> bool {
         Cause::Served // its departure was not announced
     };
     directory.changed(channel, cause, None);
-    directory.master_came(channel, cx.at);
     true
 }
 
@@ -335,9 +332,8 @@ fn missing_after_ms(session: &Session) -> u64 {
 
 impl Directory {
     /// A master that is connected is reported gone.
-    fn master_went(&mut self, channel: ChannelKey, now: Now) {
+    fn master_went(&mut self, channel: ChannelKey) {
         self.changed_for(channel, (Cause::MasterLeft, Some("unconfirmed")));
-        self.master_left_viewers(channel, now);
     }
 
     /// Whether a role of a channel has a connection.

@@ -72,7 +72,6 @@ pub(crate) fn admit(
 pub(crate) fn throttle(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     sender: &Sender,
     request: &Request<'_>,
 ) {
@@ -192,7 +191,6 @@ pub(crate) fn hand_on(shard: &mut Shard, route: Route, transit: &InTransit<'_>) 
 pub(crate) fn deliver(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     to: SessionKey,
     transit: &InTransit<'_>,
 ) {
@@ -208,7 +206,6 @@ pub(crate) fn deliver(
 fn deliver_after_shedding(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     to: SessionKey,
     transit: &InTransit<'_>,
 ) {
@@ -265,7 +262,6 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -
 fn deliver_after_cutting(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     to: SessionKey,
     transit: &InTransit<'_>,
 ) {
@@ -344,7 +340,6 @@ fn too_long(sockets: &mut Sockets, cx: &mut Context, to: SessionKey, transit: &I
 fn answer_call(
     directory: &mut Directory,
     cx: &mut Context,
-
     transit: &InTransit<'_>,
 ) -> Result<(), StatusFault> {
     let payload = transit.delivery.payload;

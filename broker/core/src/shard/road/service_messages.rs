@@ -1,24 +1,21 @@
 //! Messages of the service itself: STATUS_RESPONSE to the senders of messages that are refused, and PRESENCE.
 
-use crate::id::{Account, ChannelKey, SessionKey};
+use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
-use crate::presence::{MasterState, VIEWERS_TOLD_PER_TURN};
-use crate::session::web_socket::{BoundsPlace, WebSocket};
+use crate::session::web_socket::BoundsPlace;
 use crate::shard::Context;
+use crate::shard::Sockets;
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::away_from;
 use crate::shard::todo::{Declined, Todo};
-use crate::shard::{Directory, Sockets};
-use crate::time::{Moment, Wall};
 use crate::{channel::Channel, event::Kind, session::Session};
 use codec::identifiers::CorrelationId;
-use codec::signal::{Action, Fault, FaultKind, Presence, StatusFault};
+use codec::signal::{Action, Fault, FaultKind, StatusFault};
 
 /// A message that breaks a rule: counted, and answered if it can be.
 pub(crate) fn refuse_message(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     from: SessionKey,
     fault: &Fault<'_>,
 ) {
@@ -75,7 +72,6 @@ pub(crate) struct StatusOf<'a> {
 pub(crate) fn status(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     of: StatusOf<'_>,
     fault: StatusFault,
 ) {
@@ -87,7 +83,6 @@ pub(crate) fn status(
 pub(crate) fn status_with(
     sockets: &mut Sockets,
     cx: &mut Context,
-
     of: StatusOf<'_>,
 
     write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
@@ -154,68 +149,4 @@ pub(crate) fn log_declined(
     cx.telemetry
         .journal()
         .unaccepted(cx.at.now, Account::of(arn), line);
-}
-
-// PRESENCE: a channel's viewers that ask for it learn whether its master is there. See codec/PROTOCOL.md, PRES. Beside
-// the road: no message waits for one, and one that finds no room is left out.
-
-/// The present state for a viewer that has its place, or has it again, if it asks for it.
-pub(crate) fn greeting(
-    sockets: &Sockets,
-    directory: &mut Directory,
-    (channel, viewer): (ChannelKey, SessionKey),
-    at: Moment,
-) -> Option<Presence> {
-    let asks = |session: &Session| session.open().is_some_and(WebSocket::gets_presence);
-    if !directory.tells_viewers(channel) || !sockets.session(viewer).is_some_and(asks) {
-        return None;
-    }
-    let master = directory.channel(channel).and_then(|it| it.live());
-    let master = master.and_then(|live| live.members.master());
-    let master = master.filter(|master| !sockets.is_gone(*master));
-    let master = master.map(|master| {
-        let opened = sockets.session(master).and_then(Session::open);
-        let for_ms = opened.map_or(0, |open| at.now.since(open.opened()));
-        Wall(at.wall.0.saturating_sub(for_ms))
-    });
-    let state = directory.state_for_viewer(channel, master, at);
-    let epoch = directory.epoch_for_viewers(channel)?;
-    Some(message(state, epoch))
-}
-
-impl Directory {
-    /// The states that viewers are to be sent now, with as many of them as a turn has room for.
-    pub(crate) fn states_for_viewers(&mut self, at: Moment) -> Vec<(Presence, Vec<SessionKey>)> {
-        let (mut states, mut room) = (Vec::new(), VIEWERS_TOLD_PER_TURN);
-        while room > 0
-            && let Some(round) = self.take_round(at, room)
-        {
-            room -= round.viewers.len().max(1);
-            if let Some(epoch) = self.epoch_for_viewers(round.channel) {
-                states.push((message(round.state, epoch), round.viewers));
-            }
-        }
-        states
-    }
-}
-
-fn message(state: MasterState, epoch: u64) -> Presence {
-    Presence {
-        master: state.there,
-        since_ms: state.since.map(|since| since.0),
-        epoch,
-        sequence: state.sequence,
-    }
-}
-
-impl Sockets {
-    /// Tells a viewer, if it asks for it and takes what it is sent.
-    pub(crate) fn tell_viewer(&mut self, cx: &mut Context, viewer: SessionKey, message: Presence) {
-        let takes = |session: &Session| {
-            !session.behind && session.open().is_some_and(WebSocket::gets_presence)
-        };
-        if self.session(viewer).is_some_and(takes) && self.has_control_room(cx, viewer) {
-            self.push_control(cx, viewer, |out| message.write(out));
-        }
-    }
 }

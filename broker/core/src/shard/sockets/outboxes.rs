@@ -588,7 +588,6 @@ mod tests {
             notices: true,
             program: Program::default(),
             bounds: BoundsPlace::default(),
-            presence: false,
             ends: NEVER,
         };
         let web_socket = WebSocket::new(

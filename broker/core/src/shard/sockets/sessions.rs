@@ -812,7 +812,6 @@ mod invariants_tests {
             notices: true,
             program: Program::default(),
             bounds: BoundsPlace::default(),
-            presence: false,
             ends: NEVER,
         };
         let web_socket = WebSocket::new(channel(), Role::Master, terms, Now(0));

@@ -136,7 +136,6 @@ impl Model {
             version: None,
             drawn_by: None,
             tags: Vec::new(),
-            tags_before: Vec::new(),
             changing: None,
         });
         self.channels.len() - 1

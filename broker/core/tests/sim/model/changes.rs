@@ -227,8 +227,7 @@ impl Model {
             }
             Step::Replace(ttl, tags, drawn) => {
                 this.ttl = ttl;
-                let before = std::mem::replace(&mut this.tags, tags);
-                this.tags_before.push(before);
+                this.tags = tags;
                 if drawn {
                     this.drawn_by = version.is_none().then_some(number);
                     this.version = version;

@@ -124,8 +124,6 @@ pub(crate) struct Channel {
     pub(crate) version: Option<String>,
     pub(crate) drawn_by: Option<u64>,
     pub(crate) tags: changes::Tags,
-    /// Those that it had earlier in this step.
-    pub(crate) tags_before: Vec<changes::Tags>,
     pub(crate) changing: Option<changes::Changing>,
 }
 
