@@ -1,7 +1,7 @@
 //! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
 //!
-//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Telemetry`] (the
-//! counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
+//! Four parts own the state: [`Sockets`] (the connections), [`Directory`] (the channels that live here), [`Telemetry`]
+//! (counters and notes) and [`Gate`] (signatures). A step takes the parts that it changes. What concerns the others (a
 //! WebSocket left its channel, a call has its answer, a deadline of a channel moved) it leaves in a list
 //! ([`Todo`](crate::shard::todo::Todo)), and the shard does it before the next step. This file hands each input to its
 //! first step; the shard's loops are in `event_loop`:
@@ -27,6 +27,7 @@
 
 mod calls;
 mod connect;
+mod context;
 mod dev;
 mod directory;
 mod disconnect;
@@ -43,6 +44,7 @@ mod sign_in_rates;
 mod slot_moves;
 mod sockets;
 mod start;
+mod state;
 mod telemetry;
 mod todo;
 mod todo_dispatch;
@@ -66,6 +68,7 @@ use crate::time::{Moment, Now};
 use ahash::RandomState;
 pub use calls::channel_pages::{PagePart, PageQuestion};
 pub use calls::letters::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
+use context::Context;
 use dev::Scripted;
 pub use dev::{
     AccountUse, Capture, Captured, Chance, Corruption, DeliveryAct, Fate, FaultAct, FaultCounts,
@@ -87,6 +90,7 @@ use road::{Double, Production};
 pub use shares::Shares;
 use sockets::Sockets;
 pub use start::{Start, StartKeys};
+use state::State;
 use std::net::SocketAddr;
 pub use telemetry::Snapshot;
 use telemetry::Telemetry;
@@ -94,29 +98,15 @@ use todo::TodoList;
 pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use usage::{Usage, UsageTable};
 
-/// One shard: four parts, each with its own promise. What a step may change is in its signature; only the methods of
-/// the shard have all of them.
+/// One shard: the state, and the machine that works on it, one input after the other.
 pub struct Shard {
     /// The steps that the test double may change, from the start on the same.
     double: &'static dyn Double,
     /// The loop over frames, compiled for this double.
     frames: Frames,
-    sockets: Sockets,
-    directory: Directory,
-    cx: Context,
-    gate: Gate,
+    state: State,
     /// Inputs since the start, which debug builds count.
     inputs: usize,
-}
-
-/// The context of the input under way, which nearly every step takes.
-pub(crate) struct Context {
-    /// The moment of the input.
-    pub(crate) at: Moment,
-    /// Counters, log lines and notes.
-    pub(crate) telemetry: Telemetry,
-    /// What steps leave to the shard.
-    pub(crate) todo: TodoList,
 }
 
 /// A loop over the frames of one receive.
@@ -181,18 +171,21 @@ impl Shard {
         let mut shard = Self {
             double,
             frames,
-            sockets,
-            directory,
-            cx: Context {
-                at: Moment::default(),
-                telemetry: Telemetry::new(journal, recorder, random, refusal_ids),
-                todo: TodoList::default(),
+            state: State {
+                sockets,
+                directory,
+                cx: Context {
+                    at: Moment::default(),
+                    telemetry: Telemetry::new(journal, recorder, random, refusal_ids),
+                    todo: TodoList::default(),
+                },
+                gate,
             },
-            gate,
             inputs: 0,
         };
-        shard.directory.load(records);
-        dev::begin(&mut shard.sockets, &shard.directory, dev, &hasher);
+        let state = &mut shard.state;
+        state.directory.load(records);
+        dev::begin(&mut state.sockets, &state.directory, dev, &hasher);
         shard
     }
 
@@ -205,7 +198,7 @@ impl Shard {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
-        let session = self.sockets.session(session);
+        let session = self.state.sockets.session(session);
         session.map_or(&[], |session| session.outbox.unsent())
     }
 
@@ -214,12 +207,12 @@ impl Shard {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
-        let sockets = &self.sockets;
+        let sockets = &self.state.sockets;
         let keys = (0..sockets.places()).filter_map(|place| sockets.session_at(place));
         let mut forgotten = keys
             .filter(|key| sockets.forgets_session(*key, now))
             .count();
-        self.directory.each_timer(now, |timer, next| {
+        self.state.directory.each_timer(now, |timer, next| {
             forgotten += usize::from(sockets.forgets_channel(timer, next));
         });
         forgotten
@@ -234,21 +227,21 @@ impl Machine for Shard {
     type Reply = Reply;
 
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
-        self.cx.at = at;
-        self.sockets.open_session(peer, false, at)
+        self.state.cx.at = at;
+        self.state.sockets.open_session(peer, false, at)
     }
 
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
-        self.cx.at = at;
-        self.sockets.open_session(peer, true, at)
+        self.state.cx.at = at;
+        self.state.sockets.open_session(peer, true, at)
     }
 
     fn comes_from(&mut self, session: SessionKey, client: SocketAddr) {
-        self.sockets.comes_from(session, client);
+        self.state.sockets.comes_from(session, client);
     }
 
     fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
-        self.sockets.session(session).map(Session::origin)
+        self.state.sockets.session(session).map(Session::origin)
     }
 
     fn remote_of(parcel: &Self::Parcel) -> Option<SocketAddr> {
@@ -256,17 +249,18 @@ impl Machine for Shard {
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
-        let parcel = admission::release_parcel(&mut self.sockets, &mut self.cx, session);
+        let parcel =
+            admission::release_parcel(&mut self.state.sockets, &mut self.state.cx, session);
         self.check();
         parcel
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        self.cx.at = at;
-        let sockets = &mut self.sockets;
+        self.state.cx.at = at;
+        let sockets = &mut self.state.sockets;
         let (key, admission, mut unread) = admission::adopt_parcel(sockets, *parcel, at);
         if let Asks::Wake { .. } = admission.asks {
-            wake::begin(self, key, &admission);
+            wake::begin(&mut self.state, key, &admission);
             self.receive_requests(key, &mut unread);
         } else if self.admit(key, admission) && !unread.is_empty() {
             self.settle();
@@ -278,8 +272,8 @@ impl Machine for Shard {
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        self.cx.at = at;
-        let key = admission::bounce_parcel(&mut self.sockets, &mut self.cx, *parcel);
+        self.state.cx.at = at;
+        let key = admission::bounce_parcel(&mut self.state.sockets, &mut self.state.cx, *parcel);
         self.check();
         key
     }
@@ -295,8 +289,8 @@ impl Machine for Shard {
         unsent: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
-        self.cx.at = at;
-        let Self { sockets, cx, .. } = self;
+        self.state.cx.at = at;
+        let State { sockets, cx, .. } = &mut self.state;
         let key = onward::bounce(sockets, cx, *parcel, failed, unsent);
         self.check();
         key
@@ -309,28 +303,28 @@ impl Machine for Shard {
         rest: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
-        self.cx.at = at;
-        let Self { sockets, cx, .. } = self;
+        self.state.cx.at = at;
+        let State { sockets, cx, .. } = &mut self.state;
         let key = onward::answered(sockets, cx, *parcel, (answer, rest));
         self.check();
         key
     }
 
     fn brings_one_call(&mut self, session: SessionKey) {
-        self.sockets.bring_one_call(session);
+        self.state.sockets.bring_one_call(session);
     }
 
     fn comes_by_link(&mut self, session: SessionKey) {
-        self.sockets.comes_by_link(session);
+        self.state.sockets.comes_by_link(session);
     }
 
     fn stream_home(&self, parcel: &Self::Parcel) -> Option<StreamHome> {
-        onward::stream_home(&self.sockets, parcel)
+        onward::stream_home(&self.state.sockets, parcel)
     }
 
     fn joins_link(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
-        self.cx.at = at;
-        let Self { sockets, cx, .. } = self;
+        self.state.cx.at = at;
+        let State { sockets, cx, .. } = &mut self.state;
         let enters = onward::enters(sockets, cx, (parcel, to));
         self.work_off();
         self.check();
@@ -338,16 +332,16 @@ impl Machine for Shard {
     }
 
     fn link_died(&mut self, places: &[u32], now: Now) {
-        self.sockets.link_died(places, now);
+        self.state.sockets.link_died(places, now);
     }
 
     fn left_link(&mut self, place: u32) {
-        self.sockets.left_link(place);
+        self.state.sockets.left_link(place);
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
-        self.cx.at = at;
-        connect::turned_away(&mut self.cx, remote, why, None)
+        self.state.cx.at = at;
+        connect::turned_away(&mut self.state.cx, remote, why, None)
     }
 
     fn handshake_failed(
@@ -357,24 +351,24 @@ impl Machine for Shard {
         offer: Option<&str>,
         at: Moment,
     ) {
-        self.cx.at = at;
-        if let Some(session) = self.sockets.session(session) {
+        self.state.cx.at = at;
+        if let Some(session) = self.state.sockets.session(session) {
             let remote = session.remote();
-            connect::turned_away(&mut self.cx, remote, why, offer);
+            connect::turned_away(&mut self.state.cx, remote, why, offer);
         }
     }
 
     fn showed(&mut self, session: SessionKey, shown: Shown, now: Now) {
-        self.sockets.showed(session, shown, now);
+        self.state.sockets.showed(session, shown, now);
     }
 
     fn has_room(&self) -> bool {
-        self.sockets.has_room()
+        self.state.sockets.has_room()
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
-        self.cx.at = at;
-        let Self { sockets, cx, .. } = self;
+        self.state.cx.at = at;
+        let State { sockets, cx, .. } = &mut self.state;
         match input {
             Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes),
@@ -403,69 +397,71 @@ impl Machine for Shard {
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
-        self.sockets.next_output()
+        self.state.sockets.next_output()
     }
 
     fn deadline(&self) -> Option<Now> {
-        let drain = self.sockets.next_drain_step();
-        let waiting = self.sockets.waiting_requests() > 0
-            || self.sockets.has_more_to_close()
-            || self.directory.has_pages_due();
+        let drain = self.state.sockets.next_drain_step();
+        let waiting = self.state.sockets.waiting_requests() > 0
+            || self.state.sockets.has_more_to_close()
+            || self.state.directory.has_pages_due();
         let waiting = waiting.then_some(Now(0));
-        let faults = self.sockets.next_fault();
-        let slots = self.directory.slots();
-        let slots = slots.and_then(|slots| slots.next_due(self.sockets.places()));
-        let leads = self.sockets.next_end_of_lead();
+        let faults = self.state.sockets.next_fault();
+        let slots = self.state.directory.slots();
+        let slots = slots.and_then(|slots| slots.next_due(self.state.sockets.places()));
+        let leads = self.state.sockets.next_end_of_lead();
         // Compared as moments, not as options: this is asked in every turn.
-        let mut due = self.sockets.next_deadline().unwrap_or(NEVER);
+        let mut due = self.state.sockets.next_deadline().unwrap_or(NEVER);
         let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
         also(drain);
         also(waiting);
         also(faults);
         also(slots);
         also(leads);
-        also(self.sockets.next_ask());
-        also(self.cx.telemetry.next_due());
-        also(self.gate.next_walk());
-        also(self.directory.rewatch_due());
-        also(self.directory.news().next_due());
+        also(self.state.sockets.next_ask());
+        also(self.state.cx.telemetry.next_due());
+        also(self.state.gate.next_walk());
+        also(self.state.directory.rewatch_due());
+        also(self.state.directory.news().next_due());
         Some(due).filter(|due| *due != NEVER)
     }
 
     fn leap(&mut self, until: Now) {
-        self.sockets.leap(until);
+        self.state.sockets.leap(until);
     }
 
     fn peer_is_done(&self, session: SessionKey) -> bool {
-        let session = self.sockets.session(session);
+        let session = self.state.sockets.session(session);
         session.is_some_and(Session::peer_is_done)
     }
 
     fn is_unconfirmed(&self, key: SessionKey) -> bool {
-        let session = self.sockets.session(key);
-        let is_unread = self.sockets.unread_of(key) > 0;
+        let session = self.state.sockets.session(key);
+        let is_unread = self.state.sockets.unread_of(key) > 0;
         is_unread || session.is_some_and(|session| !session.outbox.is_empty())
     }
 
     fn intake(&self, session: SessionKey) -> Intake {
-        self.sockets.intake_of(session)
+        self.state.sockets.intake_of(session)
     }
 
     #[inline]
     fn unsent(&self, session: SessionKey) -> &[u8] {
-        let session = self.sockets.session(session);
+        let session = self.state.sockets.session(session);
         session.map(Session::unsent).unwrap_or_default()
     }
 
     #[inline]
     fn unsent_record(&self, session: SessionKey) -> &[u8] {
-        let session = self.sockets.session(session);
+        let session = self.state.sockets.session(session);
         session.map(Session::unsent_record).unwrap_or_default()
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) {
-        self.sockets.launched(session, bytes);
-        self.sockets.falls_behind(&self.directory, session);
+        self.state.sockets.launched(session, bytes);
+        self.state
+            .sockets
+            .falls_behind(&self.state.directory, session);
     }
 
     fn refusable(letter: &Letter) -> bool {
@@ -474,40 +470,40 @@ impl Machine for Shard {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
-            connections: self.sockets.connections(),
-            channels: self.directory.len() as u64,
-            deleting: self.directory.deleting(),
-            record_bytes: self.directory.record_bytes(),
-            timers: self.sockets.timers() as u64,
-            records_read: self.directory.records_read(),
-            call_places: self.directory.call_places() as u64,
-            waiting_devices: self.directory.polls().len() as u64,
-            doubtful: self.sockets.doubtful() as u64,
-            parked: self.sockets.without_owner() as u64,
-            request_bytes: self.sockets.request_bytes() as u64,
-            requests_refused: self.sockets.payers(),
-            recorded_since_us: trace::since(self.cx.telemetry.recorder()),
-            slow_setups: self.cx.telemetry.slow_setups(),
-            accounts: self
-                .gate
-                .credentials()
-                .map_or_else(UsageTable::default, |credentials| {
+            connections: self.state.sockets.connections(),
+            channels: self.state.directory.len() as u64,
+            deleting: self.state.directory.deleting(),
+            record_bytes: self.state.directory.record_bytes(),
+            timers: self.state.sockets.timers() as u64,
+            records_read: self.state.directory.records_read(),
+            call_places: self.state.directory.call_places() as u64,
+            waiting_devices: self.state.directory.polls().len() as u64,
+            doubtful: self.state.sockets.doubtful() as u64,
+            parked: self.state.sockets.without_owner() as u64,
+            request_bytes: self.state.sockets.request_bytes() as u64,
+            requests_refused: self.state.sockets.payers(),
+            recorded_since_us: trace::since(self.state.cx.telemetry.recorder()),
+            slow_setups: self.state.cx.telemetry.slow_setups(),
+            accounts: self.state.gate.credentials().map_or_else(
+                UsageTable::default,
+                |credentials| {
                     usage_gauges(
-                        &self.sockets,
-                        &self.directory,
+                        &self.state.sockets,
+                        &self.state.directory,
                         credentials.accounts().map(Account::of_digits),
                     )
-                }),
+                },
+            ),
             counters: Counters {
-                hashed_bytes: self.gate.hashed_bytes(),
-                unconfirmed_bytes: self.sockets.unconfirmed_bytes() as u64,
-                ..self.cx.telemetry.counters()
+                hashed_bytes: self.state.gate.hashed_bytes(),
+                unconfirmed_bytes: self.state.sockets.unconfirmed_bytes() as u64,
+                ..self.state.cx.telemetry.counters()
             },
         }
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        self.cx.at = at;
+        self.state.cx.at = at;
         let reply = self.answer_operator(question);
         // The end of a channel answers its waiting calls: what is behind them begins.
         self.work_off();
@@ -520,8 +516,8 @@ impl Machine for Shard {
     }
 
     fn stood_still(&mut self, since: Now, at: Moment) {
-        self.cx.at = at;
-        self.sockets.stood_still(since, at.now);
+        self.state.cx.at = at;
+        self.state.sockets.stood_still(since, at.now);
     }
 
     #[inline]
@@ -530,34 +526,21 @@ impl Machine for Shard {
     }
 
     fn ends_behind(&mut self, session: SessionKey) {
-        if let Some(http) = self.sockets.http(session) {
+        if let Some(http) = self.state.sockets.http(session) {
             http.ends_behind = true;
         }
     }
 
     fn flushed(&mut self, at: Moment) {
-        self.cx.at = at;
-        self.cx.telemetry.flushed(at);
-    }
-}
-
-impl Shard {
-    /// The parts, each borrowed for itself.
-    #[inline(always)]
-    pub(crate) fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Context, &mut Gate) {
-        (
-            &mut self.sockets,
-            &mut self.directory,
-            &mut self.cx,
-            &mut self.gate,
-        )
+        self.state.cx.at = at;
+        self.state.cx.telemetry.flushed(at);
     }
 }
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shard")
-            .field("id", &self.sockets.shard())
+            .field("id", &self.state.sockets.shard())
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
     }
@@ -575,21 +558,21 @@ impl Shard {
         if !cfg!(debug_assertions) {
             return;
         }
-        self.cx.telemetry.invariants();
-        self.directory.invariants();
-        self.gate.invariants();
-        self.directory.polls().invariants();
-        let polls = self.directory.polls().sessions();
+        self.state.cx.telemetry.invariants();
+        self.state.directory.invariants();
+        self.state.gate.invariants();
+        self.state.directory.polls().invariants();
+        let polls = self.state.directory.polls().sessions();
         for session in polls.take(PLACES_CHECKED_PER_INPUT) {
-            let session = self.sockets.session(session);
+            let session = self.state.sockets.session(session);
             let waits = session.is_some_and(Session::awaits_wake);
             assert!(waits, "a device has an answer and waits");
         }
         self.inputs += 1;
-        let places = self.sockets.places();
+        let places = self.state.sockets.places();
         let between = places.div_ceil(PLACES_CHECKED_PER_INPUT).max(1);
         if self.inputs.is_multiple_of(between) {
-            self.sockets.invariants();
+            self.state.sockets.invariants();
         }
     }
 }

@@ -176,6 +176,9 @@ impl Default for Spares {
     }
 }
 
+/// Offers and candidates of viewers, each with its frame.
+pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
+
 /// A message taken back from an outbox: its mark and its whole frame.
 #[derive(Debug)]
 pub(crate) struct Unsent {

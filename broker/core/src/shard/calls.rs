@@ -13,10 +13,11 @@ pub(crate) mod web_identity;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CHANGE_REPLY_MS_MAX, LIST_PAGE_MAX, REPLY_MS_MAX};
 use crate::session::http::{Expected, HttpStage, PendingCall};
+use crate::shard::context::Context;
 use crate::shard::directory::permissions::named_client_id;
+use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Alteration, Answer, Letter, PageQuestion, Query, QueryKind};
-use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Sockets};
 use crate::{auth::Caller, event::Purpose, record::Holding, time::Moment};
 use codec::control::{Call, ListSignalingChannels, Selector};
@@ -24,7 +25,7 @@ use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, too_busy, unauditable};
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
-pub(crate) fn begin(shard: &mut Shard, begun: BegunCall) {
+pub(crate) fn begin(shard: &mut State, begun: BegunCall) {
     let (sockets, directory, cx, ..) = shard.parts();
     let BegunCall {
         key,

@@ -16,9 +16,10 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::session::http::Admission;
 pub use crate::settings::Glob;
 use crate::shard::calls::{self, BegunCall, home};
+use crate::shard::context::Context;
 use crate::shard::road::{Aside, Double, Judged, conclude};
+use crate::shard::state::State;
 use crate::shard::todo::{Each, Own, Todo};
-use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Sockets};
 use crate::shard::{connect::admission, shares::Holder};
 use crate::{channel::Life, journal::EndReason, limits::RESET_CHANNELS_PER_STEP, time::Moment};
@@ -65,7 +66,7 @@ pub(crate) struct Scripted;
 impl Double for Scripted {
     fn admission(
         &self,
-        shard: &mut Shard,
+        shard: &mut State,
         key: SessionKey,
         (admission, holder): (&Admission, Holder),
     ) -> bool {
@@ -80,7 +81,7 @@ impl Double for Scripted {
         is_admitted
     }
 
-    fn call(&self, shard: &mut Shard, begun: BegunCall) {
+    fn call(&self, shard: &mut State, begun: BegunCall) {
         if connection_faults::on_call(&mut shard.sockets, &mut shard.cx, &begun) {
             return;
         }
@@ -94,7 +95,7 @@ impl Double for Scripted {
         calls::begin(shard, begun);
     }
 
-    fn message(&self, shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
+    fn message(&self, shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
         match &judged {
             Judged::Faulty(from, _) => {
                 observations::copy_refused(&mut shard.sockets, &mut shard.cx, *from, None)
@@ -122,7 +123,7 @@ impl Double for Scripted {
         conclude(shard, judged)
     }
 
-    fn delivery(&self, shard: &mut Shard, left: Todo) -> Option<Todo> {
+    fn delivery(&self, shard: &mut State, left: Todo) -> Option<Todo> {
         if let Todo::Double(own) = left {
             do_own(shard, *own);
             return None;
@@ -165,7 +166,7 @@ fn look_at(sockets: &mut Sockets, directory: &Directory, left: &Todo, at: Moment
 }
 
 /// Does what an earlier step of the double has left.
-fn do_own(shard: &mut Shard, own: Own) {
+fn do_own(shard: &mut State, own: Own) {
     match own {
         Own::Joined(session) => joined(shard, session),
         Own::SendAgain(message, to) => {
@@ -186,7 +187,7 @@ fn do_own(shard: &mut Shard, own: Own) {
 }
 
 /// A connection was admitted: noted, and disturbed by faults about sessions.
-fn joined(shard: &mut Shard, key: SessionKey) {
+fn joined(shard: &mut State, key: SessionKey) {
     let web_socket = shard.sockets.web_socket(key);
     let Some((channel, role)) = web_socket.map(|it| (it.channel, it.role.clone())) else {
         return;

@@ -18,16 +18,15 @@ use crate::id::{Account, CallRef, ChannelKey, Identity, ShardId};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANNELS_PER_SHARD_MAX, UNANSWERED_BYTES_PARTS};
 use crate::presence::{Audience, News};
 use crate::record::{Holding, Record, Records};
+use crate::shard::calls::letters::WaitingQueries;
 use crate::shard::shares::{Places, Shares};
 use crate::shard::sockets::Table;
 use crate::time::Wall;
-use crate::{
-    placement::Placement, quota::Bucket, registry::Store, settings::Settings, shard::Query,
-};
+use crate::{placement::Placement, quota::Bucket, registry::Store, settings::Settings};
 use ahash::RandomState;
 use codec::control::Operation;
 use slots::Slots;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use waiting_callers::{Lists, PageTurn, Polls, Waits};
 
@@ -300,7 +299,7 @@ pub(crate) struct ChangeUnderWay {
     pub(crate) account: Option<Account>,
     pub(crate) step: ChangeStep,
     /// Later changes of the same channel. Each has a place of its own.
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: WaitingQueries,
 }
 
 /// The step that is made once a change is durable.
@@ -335,9 +334,6 @@ impl Changes {
         }
     }
 }
-
-/// Changes of one channel that wait for the one under way, in order.
-pub(crate) type Waiting = VecDeque<(CallRef, Box<Query>)>;
 
 /// A change that was begun and is to be submitted: of which channel, and what it is.
 pub(crate) type BegunChange = (ChannelKey, ChangeStep);

@@ -22,6 +22,7 @@ use crate::shard::dev::observations::{self, Signed};
 use crate::shard::directory::slots::Slots;
 use crate::shard::onward::{self, NamedCall};
 use crate::shard::road::{Aside, Double, pass};
+use crate::shard::state::State;
 use crate::shard::{Shard, disconnect, recheck, road};
 use crate::shard::{dev::message_faults, sockets::Owner, telemetry::Evidence, todo::Todo};
 use crate::work_units;
@@ -36,7 +37,7 @@ impl Shard {
         if self.receive_frames(key, bytes) {
             return;
         }
-        let Self { sockets, cx, .. } = self;
+        let State { sockets, cx, .. } = &mut self.state;
         match sockets.session(key).map(|session| &session.state) {
             Some(SessionState::Http(_)) => self.receive_requests(key, bytes),
             Some(SessionState::AwaitCloseEcho(..)) => {
@@ -48,10 +49,10 @@ impl Shard {
 
     /// The work done since the start, in units.
     pub(crate) fn work_done(&self) -> u64 {
-        self.cx.telemetry.work()
-            + self.sockets.requests_taken() * work_units::REQUEST
-            + self.gate.hashed_bytes() / work_units::HASHED_BYTES_PER_UNIT
-            + self.directory.paged() * work_units::RECORD
+        self.state.cx.telemetry.work()
+            + self.state.sockets.requests_taken() * work_units::REQUEST
+            + self.state.gate.hashed_bytes() / work_units::HASHED_BYTES_PER_UNIT
+            + self.state.directory.paged() * work_units::RECORD
     }
 
     /// Handles bytes of an open WebSocket, by the loop that is compiled for the shard's double; false when it is none.
@@ -68,14 +69,15 @@ impl Shard {
         from: SessionKey,
         bytes: &mut [u8],
     ) -> bool {
-        let Some((mut receiver, mut reader)) = road::lend(&mut self.sockets, from, self.cx.at)
+        let Some((mut receiver, mut reader)) =
+            road::lend(&mut self.state.sockets, from, self.state.cx.at)
         else {
             return false;
         };
         let within = !receiver.is_idle();
         let mut rest = bytes;
         loop {
-            let (sockets, _, cx, ..) = self.parts();
+            let (sockets, _, cx, ..) = self.state.parts();
             // Bytes → frame.
             let (used, frame) =
                 match receiver.next(&sockets.message_bounds().at(reader.bounds).frames, rest) {
@@ -89,17 +91,17 @@ impl Shard {
                 };
             cx.telemetry.count_frame();
             let control = matches!(frame, Item::Ping(_) | Item::Pong(_));
-            let mut passed = pass::<D>(self, frame, &mut reader);
-            if !self.cx.todo.is_empty() {
+            let mut passed = pass::<D>(&mut self.state, frame, &mut reader);
+            if !self.state.cx.todo.is_empty() {
                 self.settle();
-                if self.sockets.still_open(from).is_err() {
+                if self.state.sockets.still_open(from).is_err() {
                     passed = Err(Aside::Ended);
                 }
             }
             let ended = matches!(passed, Err(Aside::Ended));
-            debug_assert!(ended || self.sockets.still_open(from).is_ok());
+            debug_assert!(ended || self.state.sockets.still_open(from).is_ok());
             if control && !receiver.in_message() {
-                self.sockets.frame_ended(from);
+                self.state.sockets.frame_ended(from);
             }
             rest = rest.get_mut(used..).unwrap_or_default();
             match passed {
@@ -110,8 +112,8 @@ impl Shard {
             }
         }
         let begun = !receiver.is_idle();
-        if road::give_back(&mut self.sockets, receiver, reader) && (within || begun) {
-            let Self { sockets, cx, .. } = self;
+        if road::give_back(&mut self.state.sockets, receiver, reader) && (within || begun) {
+            let State { sockets, cx, .. } = &mut self.state;
             sockets.charge_received(cx, from);
         }
         true
@@ -120,15 +122,15 @@ impl Shard {
     /// Handles bytes of an HTTP connection, or continues with those that wait there.
     pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
-        let allowed = self.sockets.begin_visit(done, self.cx.at);
+        let allowed = self.state.sockets.begin_visit(done, self.state.cx.at);
         let left = self.take_requests(key, bytes, allowed);
-        self.sockets.end_visit(allowed - left);
+        self.state.sockets.end_visit(allowed - left);
     }
 
     /// The same of bytes that are used where they are; only what is incomplete, or must wait, is copied aside. Answers
     /// at most `visit` heads and bodies; returns how many are left of them.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
-        let Some(http) = self.sockets.http(key) else {
+        let Some(http) = self.state.sockets.http(key) else {
             return visit;
         };
         if http.queued {
@@ -136,21 +138,21 @@ impl Shard {
         } else if http.buffer.is_empty() {
             let used = self.requests(key, bytes, &mut visit);
             let rest = bytes.get(used..).unwrap_or_default();
-            self.sockets.keep_rest(key, rest);
-            self.sockets.await_rest(key, self.cx.at);
+            self.state.sockets.keep_rest(key, rest);
+            self.state.sockets.await_rest(key, self.state.cx.at);
         } else {
             let mut buffer = std::mem::take(&mut http.buffer);
             buffer.extend_from_slice(bytes);
             let used = self.requests(key, &mut buffer, &mut visit);
             buffer.drain(..used.min(buffer.len()));
-            if let Some(http) = self.sockets.http(key)
+            if let Some(http) = self.state.sockets.http(key)
                 && !buffer.is_empty()
             {
                 http.buffer = buffer;
             }
-            self.sockets.await_rest(key, self.cx.at);
+            self.state.sockets.await_rest(key, self.state.cx.at);
         }
-        let Self { sockets, cx, .. } = self;
+        let State { sockets, cx, .. } = &mut self.state;
         sockets.charge_received(cx, key);
         visit
     }
@@ -180,13 +182,13 @@ impl Shard {
 
     /// Handles the next head or body, if it is whole and its turn has come.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
-        let waits = *visit == 0 || self.sockets.turn_is_over(self.work_done());
-        let part = self.sockets.next_part(key, rest, waits);
+        let waits = *visit == 0 || self.state.sockets.turn_is_over(self.work_done());
+        let part = self.state.sockets.next_part(key, rest, waits);
         if let Part::Head(_) | Part::Body(_) = part {
             *visit -= 1;
-            self.sockets.count_request();
+            self.state.sockets.count_request();
         }
-        let (sockets, _, cx, gate) = self.parts();
+        let (sockets, _, cx, gate) = self.state.parts();
         match part {
             Part::None(step) => step,
             Part::Head(end) => {
@@ -216,7 +218,7 @@ impl Shard {
                         observations::on_signed(sockets, cx, key, &signed);
                         let taken = requests::take_upgrade(sockets, cx, gate, key, &request);
                         if let (Some(device), None) = (&taken, request.asked) {
-                            wake::begin(self, key, device);
+                            wake::begin(&mut self.state, key, device);
                             Step::Used(end)
                         } else if taken.is_some_and(|client| self.admit(key, client)) {
                             Step::Frames(end)
@@ -242,7 +244,7 @@ impl Shard {
 
     /// Handles a whole body.
     fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
-        let (sockets, directory, cx, gate) = self.parts();
+        let (sockets, directory, cx, gate) = self.state.parts();
         observations::on_body(sockets, cx, gate, key, body);
         match requests::take_body(sockets, cx, gate, key, body) {
             Some(SignedBody::Call(call)) => self.begin_call(key, call),
@@ -273,7 +275,7 @@ impl Shard {
     /// The next request that waited behind a call which was answered, or for its peer to take answers, begins. False
     /// when there is none.
     pub(crate) fn receive_answered(&mut self) -> bool {
-        let Some(session) = self.sockets.next_going_on() else {
+        let Some(session) = self.state.sockets.next_going_on() else {
             return false;
         };
         self.receive_requests(session, &mut []);
@@ -285,15 +287,15 @@ impl Shard {
     fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
-        self.sockets.begin_tick(done);
-        for _ in 0..self.sockets.waiting_requests() {
-            if left == 0 || self.sockets.turn_is_over(self.work_done()) {
+        self.state.sockets.begin_tick(done);
+        for _ in 0..self.state.sockets.waiting_requests() {
+            if left == 0 || self.state.sockets.turn_is_over(self.work_done()) {
                 return;
             }
-            let Some(key) = self.sockets.next_waiting() else {
+            let Some(key) = self.state.sockets.next_waiting() else {
                 return;
             };
-            if self.sockets.http(key).is_none() {
+            if self.state.sockets.http(key).is_none() {
                 continue; // gone meanwhile
             }
             let allowed = REQUESTS_PER_VISIT.min(left);
@@ -301,7 +303,7 @@ impl Shard {
             left -= (allowed - rest).max(1);
             self.settle();
             // Also without an answer: the edge asks whether to read on.
-            self.sockets.output(Output::Send(key));
+            self.state.sockets.output(Output::Send(key));
         }
     }
 }
@@ -310,7 +312,7 @@ impl Shard {
 
 impl Shard {
     pub(crate) fn take_in(&mut self, letter: Letter) {
-        let (sockets, directory, cx, gate) = self.parts();
+        let (sockets, directory, cx, gate) = self.state.parts();
         match letter {
             Letter::Query(caller, query) => cx.todo.push(Todo::Query(caller, query)),
             Letter::Answer(from, caller, answer) => {
@@ -355,16 +357,16 @@ impl Shard {
 impl Shard {
     /// Admits a connection to its channel, whose home this is; false when it was refused, or is not answered.
     pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
-        self.directory.complete(&mut admission);
-        let Self { sockets, cx, .. } = self;
+        self.state.directory.complete(&mut admission);
+        let State { sockets, cx, .. } = &mut self.state;
         let Some(holder) = admission::holder_of(sockets, cx, key, &admission) else {
             return false;
         };
         let admitted = (&admission, holder);
-        if !self.double.admission(self, key, admitted) {
+        if !self.double.admission(&mut self.state, key, admitted) {
             return false;
         }
-        let (sockets, directory, cx, gate) = self.parts();
+        let (sockets, directory, cx, gate) = self.state.parts();
         if recheck::hold(sockets, directory, cx, gate, (key, &admission.caller)) {
             cx.todo.push(Todo::AskAgain(key));
         }
@@ -373,7 +375,7 @@ impl Shard {
 
     /// Begins a call whose signature was checked, unless another node has its channel.
     pub(crate) fn begin_call(&mut self, key: SessionKey, signed: SignedCall) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         let SignedCall {
             mut asked,
             call,
@@ -393,24 +395,24 @@ impl Shard {
         }
         asked.channel = call.channel_name().map(Into::into);
         let begun = BegunCall { key, asked, call };
-        self.double.call(self, begun);
+        self.double.call(&mut self.state, begun);
     }
 
     /// Does what a step left, and what that leaves.
     #[inline]
     pub(crate) fn settle(&mut self) {
-        if !self.cx.todo.is_empty() {
+        if !self.state.cx.todo.is_empty() {
             self.settle_all();
         }
     }
 
     fn settle_all(&mut self) {
-        while let Some(left) = self.cx.todo.pop() {
-            let others = self.cx.todo.len();
-            if let Some(left) = self.double.delivery(self, left) {
+        while let Some(left) = self.state.cx.todo.pop() {
+            let others = self.state.cx.todo.len();
+            if let Some(left) = self.double.delivery(&mut self.state, left) {
                 self.act(left);
             }
-            self.cx.todo.newest_first(others);
+            self.state.cx.todo.newest_first(others);
         }
     }
 }
@@ -424,18 +426,20 @@ const DUE_PER_TICK: usize = 512;
 impl Shard {
     #[inline]
     pub(crate) fn look_at_drain(&mut self) {
-        if !self.sockets.drains() {
+        if !self.state.sockets.drains() {
             return;
         }
-        let waits = self.directory.has_changes() || !self.directory.polls().is_empty();
-        let quiet = self.cx.telemetry.is_quiet() && !waits;
-        self.sockets.look_at_drain(quiet, self.cx.at.now);
+        let waits = self.state.directory.has_changes() || !self.state.directory.polls().is_empty();
+        let quiet = self.state.cx.telemetry.is_quiet() && !waits;
+        self.state
+            .sockets
+            .look_at_drain(quiet, self.state.cx.at.now);
     }
 
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
         for _ in 0..DUE_PER_TICK {
-            let (sockets, directory, cx, ..) = self.parts();
+            let (sockets, directory, cx, ..) = self.state.parts();
             match sockets.next_due(cx.at.now) {
                 Some(Owner::Session(key)) => disconnect::session_due(sockets, cx, key),
                 Some(Owner::Channel(key)) => {
@@ -449,17 +453,17 @@ impl Shard {
         }
         self.ask_due();
         self.close_on();
-        let (sockets, directory, cx, gate) = self.parts();
+        let (sockets, directory, cx, gate) = self.state.parts();
         recheck::step(sockets, directory, cx, gate);
         directory.rewatch_step();
         self.double_due();
-        while self.directory.work_on_page(&mut self.cx) {
+        while self.state.directory.work_on_page(&mut self.state.cx) {
             self.settle();
         }
-        self.cx.todo.push(Todo::BeginLists);
+        self.state.cx.todo.push(Todo::BeginLists);
         self.settle();
         self.work_on_slots();
-        let Self { sockets, cx, .. } = self;
+        let State { sockets, cx, .. } = &mut self.state;
         cx.telemetry.journal().window_over(cx.at.now);
         sockets.end_leads(cx.at.now);
         sockets.step_drain(cx);
@@ -470,26 +474,26 @@ impl Shard {
     /// Carries out what is due about slots: some orders and answers of all nodes, connections of a node that is alone,
     /// messages to be packed.
     fn work_on_slots(&mut self) {
-        if self.directory.slots().is_none() {
+        if self.state.directory.slots().is_none() {
             return;
         }
         for _ in 0..SLOT_ORDERS_PER_TURN {
-            let next = self.directory.slots_mut().map(Slots::next_order);
+            let next = self.state.directory.slots_mut().map(Slots::next_order);
             let (order, answer) = next.unwrap_or_default();
             if order.is_none() && answer.is_none() {
                 break;
             }
             if let Some((caller, answer)) = answer {
-                self.cx.todo.answer(caller, *answer);
+                self.state.cx.todo.answer(caller, *answer);
                 self.settle();
             }
             if let Some(order) = order {
-                let Self { directory, cx, .. } = self;
+                let State { directory, cx, .. } = &mut self.state;
                 directory.obey(cx, order);
                 self.settle();
             }
         }
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         let all = sockets.places();
         let places = |slots: &mut Slots| slots.places_to_close(all, cx.at.now);
         for number in directory.slots_mut().map(places).unwrap_or_default() {
@@ -498,18 +502,20 @@ impl Shard {
             }
         }
         self.settle();
-        let packing = self.directory.slots_mut().map(Slots::take_packing);
+        let packing = self.state.directory.slots_mut().map(Slots::take_packing);
         for packing in packing.unwrap_or_default() {
-            self.directory.look_at_packing(&mut self.cx, packing);
+            self.state
+                .directory
+                .look_at_packing(&mut self.state.cx, packing);
             self.settle();
         }
     }
 
     /// Goes on closing connections that were too many for the turn before.
     fn close_on(&mut self) {
-        self.sockets.begin_closing(self.cx.at);
-        while let Some((session, reason)) = self.sockets.next_to_close(self.cx.at) {
-            let Self { sockets, cx, .. } = self;
+        self.state.sockets.begin_closing(self.state.cx.at);
+        while let Some((session, reason)) = self.state.sockets.next_to_close(self.state.cx.at) {
+            let State { sockets, cx, .. } = &mut self.state;
             sockets.close(cx, session, reason);
             self.settle();
         }
@@ -517,7 +523,7 @@ impl Shard {
 
     /// Begins the next list that waits, if the turn has room; what it leaves is done before the one after it.
     pub(crate) fn begin_list(&mut self) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         if directory.page_turn().has_room_for_more(cx.at) {
             sockets.hold(cx);
             if channel_pages::begin_list(sockets, directory, cx) {
@@ -533,10 +539,10 @@ impl Shard {
     /// Goes on with what faults held back until now, a bounded number.
     fn double_due(&mut self) {
         for _ in 0..FAULTS_DUE_PER_TICK {
-            let (sockets, _, cx, ..) = self.parts();
+            let (sockets, _, cx, ..) = self.state.parts();
             match sockets.take_held(cx.at) {
                 Some(Later::Message(message)) => {
-                    message_faults::release(self, message);
+                    message_faults::release(&mut self.state, message);
                 }
                 Some(Later::Close {
                     session,
@@ -550,6 +556,6 @@ impl Shard {
             }
             self.settle();
         }
-        self.sockets.unmute_due(self.cx.at);
+        self.state.sockets.unmute_due(self.state.cx.at);
     }
 }

@@ -7,8 +7,8 @@ use crate::limits::{
     DISPLACED_MS, DISPLACED_TOLD_MAX, IMPORTED_MAX, INSPECTED_SLOTS_PER_STEP, RECONNECTS_PER_STEP,
 };
 use crate::record::{Holding, Record};
-use crate::shard::Context;
 use crate::shard::calls::channel_pages::{PagePart, PageQuestion};
+use crate::shard::context::Context;
 use crate::shard::dev::{Finding, Reset, ResetStep, SharedRule};
 use crate::shard::flight_recorder::Recorder;
 use crate::shard::todo::Each;

@@ -8,12 +8,13 @@ use crate::presence::{Cause, Master, Presence, Waiter};
 use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Settings;
-use crate::shard::Context;
+use crate::shard::context::Context;
 use crate::shard::dev::state::Parity;
 use crate::shard::dev::{Reset, ResetStep, connection_faults};
 use crate::shard::directory::pending::wait_ms;
 use crate::shard::operator::{self, Question, Reply, look_up_connection, read_presence, view};
 use crate::shard::road::in_flight::viewer_of;
+use crate::shard::state::State;
 use crate::shard::trace::{self, TraceQuestion};
 use crate::shard::usage::{Usage, UsageTable};
 use crate::shard::{Directory, Sockets};
@@ -24,7 +25,7 @@ use codec::signal::Action;
 impl Shard {
     /// Answers a question of an operator, or takes one step of what it asks for.
     pub(crate) fn answer_operator(&mut self, question: Question) -> Reply {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         match question {
             Question::Page {
                 prefix,
@@ -156,26 +157,26 @@ impl Shard {
     /// Answers a question about the double, or takes one step of what it asks for. Without `--dev` there is nothing.
     fn ask_double(&mut self, question: Question) -> Reply {
         if let Question::Reset(reset) = question {
-            return Reply::Reset(if self.sockets.settings().dev {
+            return Reply::Reset(if self.state.sockets.settings().dev {
                 self.reset(reset)
             } else {
                 ResetStep::default()
             });
         }
         if let Question::AddFault(rule) = question {
-            if self.sockets.add_fault(rule, self.cx.at) {
+            if self.state.sockets.add_fault(rule, self.state.cx.at) {
                 self.disturb_sessions();
             }
             return Reply::Done;
         }
-        let parity = self.sockets.dev_mut().parity.as_deref_mut();
+        let parity = self.state.sockets.dev_mut().parity.as_deref_mut();
         Reply::Findings(parity.map(Parity::findings).unwrap_or_default())
     }
 
     /// A fault about sessions acts on those that are open.
     fn disturb_sessions(&mut self) {
-        for slot in 0..self.sockets.places() {
-            let (sockets, directory, cx, ..) = self.parts();
+        for slot in 0..self.state.sockets.places() {
+            let (sockets, directory, cx, ..) = self.state.parts();
             let Some(key) = sockets.session_at(slot) else {
                 continue;
             };
@@ -190,20 +191,20 @@ impl Shard {
     /// Ends channels that a test has used, a bounded number.
     fn reset(&mut self, mut reset: Reset) -> ResetStep {
         let mut done = ResetStep::default();
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         reset.begin(sockets, cx);
         let channels = reset.channels(directory);
         self.settle();
         for identity in channels {
-            let (sockets, directory, cx, ..) = self.parts();
+            let (sockets, directory, cx, ..) = self.state.parts();
             let ended = done.end(sockets, directory, cx, identity);
             self.settle();
-            let Self { sockets, cx, .. } = self;
+            let State { sockets, cx, .. } = &mut self.state;
             if let Some(key) = ended {
                 sockets.withdraw_held(cx, key); // behind what its last connections gave back
             }
         }
-        done.deleting = reset.deleting(&self.directory);
+        done.deleting = reset.deleting(&self.state.directory);
         done
     }
 }
@@ -214,29 +215,29 @@ impl Shard {
     /// Tells those who watch what has changed.
     #[inline]
     pub(crate) fn tell_presence(&mut self) {
-        if self.directory.news().is_due(self.cx.at.now) {
+        if self.state.directory.news().is_due(self.state.cx.at.now) {
             self.tell_changed();
         }
     }
 
     #[cold]
     fn tell_changed(&mut self) {
-        let mut news = std::mem::take(self.directory.news_mut());
+        let mut news = std::mem::take(self.state.directory.news_mut());
         let is_read = news.is_watched(0);
-        let (sockets, directory) = (&self.sockets, &self.directory);
-        news.tell(self.cx.at, |key, (cause, reason), sequence| {
+        let (sockets, directory) = (&self.state.sockets, &self.state.directory);
+        news.tell(self.state.cx.at, |key, (cause, reason), sequence| {
             let channel = directory.channel(key)?;
             if channel.hooks == 0 && !is_read {
                 return None;
             }
-            let presence = presence(sockets, directory, channel, (cause, self.cx.at))?;
+            let presence = presence(sockets, directory, channel, (cause, self.state.cx.at))?;
             Some(Box::new(Presence {
                 reason,
                 sequence,
                 ..presence
             }))
         });
-        *self.directory.news_mut() = news;
+        *self.state.directory.news_mut() = news;
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
 use crate::session::web_socket::{Held, Refused, WebSocket};
-use crate::shard::Context;
 use crate::shard::connect::upgrades::action_of;
+use crate::shard::context::Context;
 use crate::shard::gate::{Gate, Stage};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};

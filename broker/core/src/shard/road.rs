@@ -31,9 +31,10 @@ use crate::session::http::Admission;
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::shard::Sockets;
 use crate::shard::calls::{self, BegunCall};
+use crate::shard::context::Context;
 use crate::shard::sockets::outboxes::Lent;
+use crate::shard::state::State;
 use crate::shard::todo::Todo;
-use crate::shard::{Context, Shard};
 use crate::shard::{connect::admission, shares::Holder};
 use crate::time::Moment;
 use crate::{channel::Route, id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
@@ -48,7 +49,7 @@ use in_flight::{InTransit, Sender};
 /// [`Aside`]: the frame is no message to pass on, or its sender has no open WebSocket any more.
 #[inline(always)]
 pub(crate) fn pass<D: Double + Default>(
-    shard: &mut Shard,
+    shard: &mut State,
     frame: Item<'_>,
     reader: &mut Reader,
 ) -> Result<(), Aside> {
@@ -84,7 +85,7 @@ pub(crate) fn pass<D: Double + Default>(
 
 /// The step that follows from the judgement of a message. Inlined three times, each with its judgement known.
 #[inline(always)]
-fn judge<D: Double + Default>(shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
+fn judge<D: Double + Default>(shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
     let double = D::default();
     double.message(shard, judged)
 }
@@ -137,19 +138,19 @@ pub(crate) enum Judged<'a> {
 /// # Errors
 /// [`Aside`] for a message that was refused.
 #[inline(always)]
-pub(crate) fn conclude(shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
+pub(crate) fn conclude(shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
     match judged {
         Judged::Routed(route, transit) => {
             delivery::hand_on(shard, route, transit);
             Ok(())
         }
         Judged::Faulty(from, fault) => {
-            let Shard { sockets, cx, .. } = shard;
+            let State { sockets, cx, .. } = shard;
             service_messages::refuse_message(sockets, cx, from, fault);
             Err(idle_frame(sockets, cx, from))
         }
         Judged::Throttled(sender, request) => {
-            let Shard { sockets, cx, .. } = shard;
+            let State { sockets, cx, .. } = shard;
             delivery::throttle(sockets, cx, sender, request);
             Err(idle_frame(sockets, cx, sender.session))
         }
@@ -168,7 +169,7 @@ pub(crate) trait Double {
     /// Admits a connection to its channel; false when it was refused, or is not answered.
     fn admission(
         &self,
-        shard: &mut Shard,
+        shard: &mut State,
         key: SessionKey,
         admitted: (&Admission, Holder),
     ) -> bool {
@@ -176,7 +177,7 @@ pub(crate) trait Double {
     }
 
     /// Begins a call whose signature was checked.
-    fn call(&self, shard: &mut Shard, begun: BegunCall) {
+    fn call(&self, shard: &mut State, begun: BegunCall) {
         calls::begin(shard, begun);
     }
 
@@ -185,12 +186,12 @@ pub(crate) trait Double {
     /// # Errors
     /// [`Aside`] for a message that was refused.
     #[inline(always)]
-    fn message(&self, shard: &mut Shard, judged: Judged<'_>) -> Result<(), Aside> {
+    fn message(&self, shard: &mut State, judged: Judged<'_>) -> Result<(), Aside> {
         conclude(shard, judged)
     }
 
     /// Delivers what a step left: kept messages, a question, the end of a connection. Returns what the shard is to do.
-    fn delivery(&self, shard: &mut Shard, left: Todo) -> Option<Todo> {
+    fn delivery(&self, shard: &mut State, left: Todo) -> Option<Todo> {
         let _ = shard;
         Some(left)
     }

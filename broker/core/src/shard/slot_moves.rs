@@ -22,8 +22,8 @@ use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::limits::{PARCEL_BYTES_MAX, SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::session::web_socket::Role;
-use crate::shard::Context;
 use crate::shard::calls::responses::nobody;
+use crate::shard::context::Context;
 use crate::shard::directory::slots::{Packing, ShardOrder, Stage};
 use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
 

@@ -25,7 +25,7 @@ use codec::sigv4::{Parameter, Stamp};
 use codec::{identifiers::ChannelArn, signal::Role};
 use std::borrow::Cow;
 
-/// The telemetry of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
+/// The telemetry of a shard. Nothing that the shard does depends on it, but on gauges of bytes and on the places of
 /// audit lines.
 ///
 /// Invariant: no message is lost or counted twice, and no gauge counts messages without their bytes.
@@ -172,8 +172,8 @@ impl Telemetry {
 //                     ├── count_kept ───────────────┘
 //                     └── count_ended, count_unaccepted ────────────────────► ended
 // ```
-// When an input is over none is in hand: `Telemetry::invariants`. Bytes are gauges beside it: of what is kept, and of what
-// waits in outboxes, by messages and everything else.
+// When an input is over none is in hand: `Telemetry::invariants`. Bytes are gauges beside it: of what is kept, and of
+// what waits in outboxes, by messages and everything else.
 
 impl Telemetry {
     /// A message was taken in.
@@ -226,7 +226,8 @@ impl Telemetry {
         self.counters.outbox_messages -= 1;
     }
 
-    /// The last byte of a message, a frame of `frame_bytes`, was handed to the kernel. Bytes go with [`Telemetry::unload`].
+    /// The last byte of a message, a frame of `frame_bytes`, was handed to the kernel. Its bytes go with
+    /// [`Telemetry::unload`].
     /// An Alexa caller's offer ends here: its call keeps it for the next master.
     #[inline]
     pub(crate) fn count_written(

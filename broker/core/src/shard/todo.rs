@@ -13,15 +13,13 @@ use crate::channel::{Channel, Route, Towards};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
-use crate::session::outbox::{DeliveryMark, Unsent};
+use crate::session::outbox::{DeliveryMark, Offers, Unsent};
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::channel_pages::PageQuestion;
-use crate::shard::calls::letters::{Answer, Query};
+use crate::shard::calls::letters::{Answer, Query, WaitingQueries};
 use crate::shard::dev::faults::{HeldMessage, SessionAct};
 use crate::shard::dev::state::Captured;
-use crate::shard::directory::Waiting;
 use crate::shard::directory::slots::ShardOrder;
-use crate::shard::sockets::unconfirmed::Offers;
 use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -96,7 +94,7 @@ pub(crate) enum Todo {
     /// The store has reported a change at once.
     Committed(ChannelKey, Result<(), StoreError>),
     /// Changes of a channel that waited for the one before.
-    ServeWaiting(ChannelKey, Box<Waiting>),
+    ServeWaiting(ChannelKey, Box<WaitingQueries>),
     /// An order about a slot whose former channels are gone.
     Obey(Box<ShardOrder>),
     /// The messages of a parcel behind this byte go into a slot.

@@ -1,11 +1,11 @@
 //! The one `match` that does what steps left.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
-use crate::shard::calls::letters::{Answer, Letter};
+use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
 use crate::shard::calls::responses::shutting_down;
 use crate::shard::calls::{answers, home, wake};
-use crate::shard::directory::Waiting;
 use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
+use crate::shard::state::State;
 use crate::shard::todo::{Each, Gone, Left, Todo};
 use crate::shard::{Shard, disconnect, recheck};
 use crate::{journal::EndReason, session::Session};
@@ -17,10 +17,10 @@ impl Shard {
     /// A relayed message leaves nothing: then this is a few looks, inlined into its way.
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
-        let nothing = self.cx.todo.is_done()
-            && !self.directory.polls().has_changed()
-            && !self.sockets.has_going_on()
-            && !self.directory.news().is_due(self.cx.at.now);
+        let nothing = self.state.cx.todo.is_done()
+            && !self.state.directory.polls().has_changed()
+            && !self.state.sockets.has_going_on()
+            && !self.state.directory.news().is_due(self.state.cx.at.now);
         if !nothing {
             self.work_off_all();
         }
@@ -29,22 +29,22 @@ impl Shard {
     fn work_off_all(&mut self) {
         loop {
             self.settle();
-            if let Some((caller, answer)) = self.cx.todo.pop_answer() {
-                answers::take_answer(self, caller, *answer);
-            } else if let Some(changed) = self.directory.polls_mut().next_changed() {
-                wake::look(self, changed);
+            if let Some((caller, answer)) = self.state.cx.todo.pop_answer() {
+                answers::take_answer(&mut self.state, caller, *answer);
+            } else if let Some(changed) = self.state.directory.polls_mut().next_changed() {
+                wake::look(&mut self.state, changed);
             } else if !self.receive_answered() {
                 self.tell_presence();
-                return self.cx.todo.shrink();
+                return self.state.cx.todo.shrink();
             }
         }
     }
 
     /// Does one thing that a step left.
     pub(crate) fn act(&mut self, what: Todo) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         match what {
-            Todo::Query(caller, query) => home::answer(self, caller, *query),
+            Todo::Query(caller, query) => home::answer(&mut self.state, caller, *query),
             Todo::List(caller, question) => {
                 directory.ask_for_list(cx, caller, *question);
                 cx.todo.push(Todo::BeginLists);
@@ -58,7 +58,7 @@ impl Shard {
             Todo::OfferTaken(caller) => self.offer_taken(caller),
             Todo::Overdue(caller) => {
                 let answer = disconnect::overdue().into();
-                answers::deliver(self, caller, answer);
+                answers::deliver(&mut self.state, caller, answer);
             }
             Todo::HungUp(caller, identity) => directory.withdraw_local(cx, caller, &identity),
             Todo::FailCalls => {
@@ -84,14 +84,14 @@ impl Shard {
             Todo::MakeProofRoom => self.make_proof_room(),
             Todo::Ask(session) => sockets.ask(cx, session, cx.at.now),
             Todo::OffersConfirmed(channel, master, offers) => {
-                repeats::remember(self, (channel, master), offers)
+                repeats::remember(&mut self.state, (channel, master), offers)
             }
-            Todo::RepeatOffers(channel) => repeats::repeat(self, channel),
-            Todo::Confirmed(session) => confirmation::confirmed(self, session),
-            Todo::Told(session) => confirmation::told(self, session),
+            Todo::RepeatOffers(channel) => repeats::repeat(&mut self.state, channel),
+            Todo::Confirmed(session) => confirmation::confirmed(&mut self.state, session),
+            Todo::Told(session) => confirmation::told(&mut self.state, session),
             Todo::HandOn(message, route) => {
                 let transit = &message.transit();
-                delivery::hand_on(self, route, transit);
+                delivery::hand_on(&mut self.state, route, transit);
             }
             Todo::Deliver(channel, role) => {
                 unsent::deliver_kept(sockets, directory, cx, (channel, &role))
@@ -108,14 +108,14 @@ impl Shard {
 
     /// A call's offer is with a master: its caller's shard is told.
     fn offer_taken(&mut self, caller: CallRef) {
-        let (sockets, directory, ..) = self.parts();
+        let (sockets, directory, ..) = self.state.parts();
         let letter = Letter::CallTaken(directory.shard(), caller);
         sockets.post(caller.shard, letter);
     }
 
     /// Sets the timer of a channel.
     fn arm(&mut self, key: ChannelKey) {
-        let (sockets, directory, cx, _) = self.parts();
+        let (sockets, directory, cx, _) = self.state.parts();
         if let Some((timer, next)) = directory.timer_of(key, cx.at.now) {
             sockets.arm_channel(key, timer, next);
         }
@@ -128,27 +128,28 @@ impl Shard {
         answer: Box<Answer>,
         letter: fn(ShardId, CallRef, Box<Answer>) -> Letter,
     ) {
-        let here = self.directory.shard();
+        let here = self.state.directory.shard();
         if caller.shard == here {
-            self.cx.todo.take_later(caller, answer);
+            self.state.cx.todo.take_later(caller, answer);
         } else {
             let letter = letter(here, caller, answer);
-            self.sockets.post(caller.shard, letter);
+            self.state.sockets.post(caller.shard, letter);
         }
     }
 
     /// The last bytes of offers were handed over to a master.
     fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
-        let session = self.sockets.session(master);
+        let session = self.state.sockets.session(master);
         if let Some(channel) = session.and_then(Session::channel) {
-            self.directory
-                .offers_delivered(&mut self.cx, channel, master, orders);
+            self.state
+                .directory
+                .offers_delivered(&mut self.state.cx, channel, master, orders);
         }
     }
 
     /// Does to the next of many what is done to each; the others follow when that is done.
     fn next_of(&mut self, mut each: Box<Each>) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         match &mut *each {
             Each::Close(sessions, reason) => {
                 if !sockets.closes_more(cx.at) {
@@ -194,14 +195,14 @@ impl Shard {
 
     /// The tags of a channel are others: who may be there.
     fn tags_changed(&mut self, channel: ChannelKey) {
-        let (sockets, directory, cx, _) = self.parts();
+        let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
         wake::rules_changed(sockets, directory.polls().of(channel).into_iter(), cx.at);
     }
 
     /// An open WebSocket may not be open any more, or a device not wait, unless it may again.
     fn ask_again(&mut self, session: SessionKey) {
-        let (sockets, directory, cx, gate) = self.parts();
+        let (sockets, directory, cx, gate) = self.state.parts();
         if recheck::refuses(sockets, directory, cx, (gate, session)) {
             sockets.close(cx, session, EndReason::Forbidden);
         } else if wake::refuses(sockets, directory, cx, (gate, session)) {
@@ -211,7 +212,7 @@ impl Shard {
 
     /// A WebSocket has left its channel, or lost its slot there. The one that it took the slot of may have that again.
     fn left(&mut self, left: Left) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(returning) = directory.left(cx, &left)
             && sockets.takes_place_again(returning, cx.at)
         {
@@ -221,25 +222,25 @@ impl Shard {
         if let Some(returned) = left.returned {
             let whose = (left.channel, &left.role);
             let (from, unsent) = (left.session, returned.unsent);
-            unsent::give_back(self, from, whose, unsent);
+            unsent::give_back(&mut self.state, from, whose, unsent);
         }
-        self.directory.rest(left.channel);
+        self.state.directory.rest(left.channel);
     }
 
     /// The connection of a WebSocket is gone.
     fn gone(&mut self, mut gone: Gone) {
-        let Self { directory, cx, .. } = self;
+        let State { directory, cx, .. } = &mut self.state;
         directory.gone(cx, &mut gone);
         let (key, role) = (gone.channel, gone.role);
         let (from, unsent) = (gone.session, gone.unsent);
         let whose = (key, &role);
-        unsent::give_back(self, from, whose, unsent);
-        self.directory.connection_went(key);
+        unsent::give_back(&mut self.state, from, whose, unsent);
+        self.state.directory.connection_went(key);
     }
 
     /// A connection that lost its slot has handed over what it had begun.
     fn released(&mut self, by: SessionKey) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         let Some(session) = sockets.session(by) else {
             return;
         };
@@ -251,10 +252,12 @@ impl Shard {
     }
 
     /// The next change that waited for the one before is made.
-    fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<Waiting>) {
-        if let Some((caller, query)) = self.directory.next_waiting(&mut waiting) {
-            home::serve(self, caller, *query);
-            self.directory.let_wait(&mut self.cx, channel, waiting);
+    fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<WaitingQueries>) {
+        if let Some((caller, query)) = self.state.directory.next_waiting(&mut waiting) {
+            home::serve(&mut self.state, caller, *query);
+            self.state
+                .directory
+                .let_wait(&mut self.state.cx, channel, waiting);
         }
     }
 }

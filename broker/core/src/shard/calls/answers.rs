@@ -6,15 +6,16 @@ use crate::record::{Holding, Listed};
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::calls::responses::{self, Rejected, Response, internal_failure};
 use crate::shard::calls::{PermittedCall, channel_pages};
+use crate::shard::context::Context;
 use crate::shard::sockets::Sockets;
+use crate::shard::state::State;
 use crate::shard::telemetry::{Evidence, audit_caller};
 use crate::shard::{Answer, Fault};
-use crate::shard::{Context, Shard};
 use crate::{auth::Caller, check::Check, event::Purpose, journal::Audit, time::Moment};
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 /// An answer arrived. That of an earlier call is dropped.
-pub(crate) fn take_answer(shard: &mut Shard, caller: CallRef, mut answer: Answer) {
+pub(crate) fn take_answer(shard: &mut State, caller: CallRef, mut answer: Answer) {
     let is_awaited = shard.sockets.awaits(caller);
     if is_awaited
         && channel_pages::merges_later(
@@ -34,7 +35,7 @@ pub(crate) fn take_answer(shard: &mut Shard, caller: CallRef, mut answer: Answer
 }
 
 /// Answers a call that waits, or adds what came to what is missing still.
-pub(crate) fn deliver(shard: &mut Shard, caller: CallRef, answer: Answer) {
+pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     let (sockets, directory, cx, ..) = shard.parts();
     let key = caller.session;
     let Some((mut asked, wanted, answer)) = sockets.answered(key, answer) else {

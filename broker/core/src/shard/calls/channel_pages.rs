@@ -6,9 +6,9 @@
 
 use crate::id::{CallRef, Identity, ShardId};
 use crate::session::http::{Expected, HttpStage};
-use crate::shard::Context;
 pub use crate::shard::calls::letters::{PagePart, PageQuestion};
 use crate::shard::calls::responses::too_busy;
+use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::{PageOf, PageWork};
 
 use crate::shard::{Answer, Query, QueryKind};

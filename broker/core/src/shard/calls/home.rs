@@ -6,16 +6,16 @@ use crate::channel::{Channel, Life};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
 use crate::session::outbox::DeliveryMark;
-use crate::shard::Context;
-use crate::shard::Shard;
 use crate::shard::calls::responses::{
     RATE_EXCEEDED, absence_unknown, absent, nobody, shutting_down, too_busy,
 };
+use crate::shard::context::Context;
 use crate::shard::directory::BegunChange;
 use crate::shard::directory::channels::status;
 use crate::shard::directory::permissions::CallerRole;
 use crate::shard::directory::slots::Slots;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PageOf};
+use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Answer, Fault, Query, QueryKind};
 use crate::shard::{Directory, Sockets};
@@ -25,7 +25,7 @@ use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, signal::Action};
 
 /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
-pub(crate) fn answer(shard: &mut Shard, caller: CallRef, query: Query) {
+pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if allows(&mut shard.directory, &mut shard.cx, caller, &query) {
         answer_allowed(shard, caller, query);
     }
@@ -60,7 +60,7 @@ pub(crate) fn allows(
 }
 
 /// The same for a question that its caller may ask: counted, then answered.
-pub(crate) fn answer_allowed(shard: &mut Shard, caller: CallRef, query: Query) {
+pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     match shard.directory.over_rate(&mut shard.cx, &query) {
         Some(answer) => shard.cx.todo.answer(caller, answer),
         None => serve(shard, caller, query),
@@ -81,7 +81,7 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
 }
 
 /// Answers a question that is allowed and counted.
-pub(crate) fn serve(shard: &mut Shard, caller: CallRef, query: Query) {
+pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let (operation, held) = (query.operation, query.held);
     let answer = match query.kind {
@@ -260,7 +260,7 @@ const STORE_FULL: &str =
 // Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md,
 // ALEXA.
 //
-// In the telemetry a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
+// In the counters a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until a master's
 // outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);

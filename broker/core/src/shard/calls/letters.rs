@@ -16,6 +16,7 @@ use codec::{identifiers::ChannelArn, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A letter to a shard.
@@ -166,6 +167,9 @@ pub enum Answer {
     /// Refused.
     Fault(Fault),
 }
+
+/// Changes of one channel that wait for the one under way, in order.
+pub(crate) type WaitingQueries = VecDeque<(CallRef, Box<Query>)>;
 
 /// Why a call or an upgrade is refused: the error that its caller reads, and the check that says why to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::{Account, SessionKey};
 use crate::journal::{Claims, Refused, Share, Subject};
 use crate::session::http::Target;
-use crate::shard::Context;
+use crate::shard::context::Context;
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Evidence, named};
 use crate::time::Moment;

@@ -15,8 +15,8 @@ use crate::auth::{
 use crate::event::{AuthFailure, Purpose};
 use crate::id::{Account, SessionKey};
 use crate::machine::{Shown, ShownCertificate};
-use crate::shard::Context;
 use crate::shard::calls::responses::{self, JSON, Refusal, Response, UNAUDITABLE};
+use crate::shard::context::Context;
 use crate::shard::telemetry::{self, Evidence, named};
 use crate::shard::{Gate, Sockets};
 use crate::{check::Check, limits::SIGN_INS_PER_HOUR};

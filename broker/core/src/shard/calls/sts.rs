@@ -9,11 +9,11 @@ use crate::auth::{
 };
 use crate::event::{AuthFailure, Purpose, Requested};
 use crate::id::{Account, SessionKey};
-use crate::shard::Context;
 use crate::shard::calls::responses::{
     self, RATE_EXCEEDED, Rejected, Response, StsFault, UNAUDITABLE,
 };
 use crate::shard::calls::web_identity::{UnsignedForm, answer_sign_in};
+use crate::shard::context::Context;
 use crate::shard::telemetry::{Evidence, Telemetry};
 use crate::shard::{Gate, Sockets};
 use crate::{check::Check, settings::Rate};

@@ -8,11 +8,12 @@ use crate::session::Session;
 use crate::session::http::{Admission, Asks, AwaitedWake, HttpStage};
 use crate::shard::calls::responses::{self, Refusal, Rejected, Response, absent, nobody};
 use crate::shard::connect::upgrades::{UpgradeRefusal, action_of, refuse_upgrade};
+use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
 use crate::shard::recheck::{self, Asked};
+use crate::shard::state::State;
 use crate::shard::telemetry::Evidence;
 use crate::shard::todo::Todo;
-use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Gate, Sockets};
 use crate::shard::{Fault, disconnect};
 use crate::time::{Moment, Now, Wall};
@@ -31,7 +32,7 @@ enum Found {
 }
 
 /// A device asks at its channel's home: it is answered, or waits.
-pub(crate) fn begin(shard: &mut Shard, key: SessionKey, admission: &Admission) {
+pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
     };
@@ -82,7 +83,7 @@ pub(crate) fn begin(shard: &mut Shard, key: SessionKey, admission: &Admission) {
 }
 
 /// Looks at a channel of which something has changed: its device has its answer, or waits on.
-pub(crate) fn look(shard: &mut Shard, (channel, change): (ChannelKey, PollChange)) {
+pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = directory.polls().of(channel) else {
         return;

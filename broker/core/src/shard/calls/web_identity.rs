@@ -3,9 +3,9 @@
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
-use crate::shard::Context;
 use crate::shard::calls::responses::{self, Rejected, StsFault};
 use crate::shard::calls::sts::{self, Grantor, SignedForm, answer_parsed};
+use crate::shard::context::Context;
 use crate::shard::gate::{ClaimedToken, Gate, WebFault};
 use crate::shard::sockets::Sockets;
 use crate::shard::telemetry::{Evidence, Shown};

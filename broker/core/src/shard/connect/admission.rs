@@ -16,13 +16,14 @@ use crate::shard::calls::responses::{
 use crate::shard::connect::upgrades::{
     self, NO_CLIENT_ID, UpgradeRefusal, action_of, purpose_of, refuse_upgrade,
 };
+use crate::shard::context::Context;
 use crate::shard::directory::members::{NoSlot, SlotRequest};
 use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::road::in_flight::slot_of;
 use crate::shard::shares::{Holder, Member, Standing};
+use crate::shard::state::State;
 use crate::shard::telemetry::Evidence;
 use crate::shard::todo::Todo;
-use crate::shard::{Context, Shard};
 use crate::shard::{Fault, Parcel, ParcelLoad, disconnect};
 use crate::shard::{connect::public_pages, sockets::Sockets};
 use crate::time::{Moment, Now, Wall};
@@ -65,7 +66,7 @@ pub(crate) fn holder_of(
 
 /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
 pub(crate) fn admit(
-    shard: &mut Shard,
+    shard: &mut State,
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
 ) -> bool {
@@ -106,7 +107,7 @@ pub(crate) fn admit(
 
 /// Takes a place in the channel of an admission. In a full one a viewer may end for it.
 fn take_place(
-    shard: &mut Shard,
+    shard: &mut State,
     key: SessionKey,
     (admission, holder): (&Admission, Holder),
     role: &Role,
@@ -264,7 +265,7 @@ impl Newcomer<'_> {
 
 /// Sends 101, and has the connection take its place. What is kept for it follows, behind what its predecessor was not
 /// sent.
-fn welcome(shard: &mut Shard, newcomer: Newcomer<'_>) {
+fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Newcomer {
         key,

@@ -7,8 +7,8 @@
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
-use crate::shard::Context;
 use crate::shard::calls::responses::{self, NO_ROOM, Rejected, Response};
+use crate::shard::context::Context;
 use crate::shard::telemetry::Evidence;
 use crate::shard::{Fault, disconnect};
 use crate::shard::{connect::Step, sockets::Sockets};

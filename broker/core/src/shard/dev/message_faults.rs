@@ -3,6 +3,7 @@
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::outbox::DeliveryMark;
+use crate::shard::context::Context;
 use crate::shard::dev::faults::{
     Corruption, DeliveryAct, FaultAct, FaultCounts, Faults, HeldMessage, MessageAct, SharedRule,
     Subject,
@@ -11,8 +12,8 @@ use crate::shard::dev::state::Fate;
 use crate::shard::flight_recorder::{NOBODY, Passage};
 use crate::shard::road::in_flight::InTransit;
 use crate::shard::road::{delivery, service_messages};
+use crate::shard::state::State;
 use crate::shard::todo::{Own, Todo};
-use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Sockets};
 use crate::time::Now;
 use crate::{channel::Route, journal::Unaccepted, limits::FAULT_REORDER_MS};
@@ -20,7 +21,7 @@ use codec::signal::{Delivery, Role};
 
 /// Has faults act on a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
-pub(crate) fn on_message(shard: &mut Shard, transit: &InTransit<'_>, route: Route) -> bool {
+pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
@@ -69,7 +70,7 @@ pub(crate) fn on_message(shard: &mut Shard, transit: &InTransit<'_>, route: Rout
 }
 
 /// Passes a message on as one of another viewer; true when it is dealt with.
-fn misdirect(shard: &mut Shard, transit: &InTransit<'_>, viewer: &str) -> bool {
+fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     let (sender, recipient) = match transit.delivery.sender {
         Some(_) => (Some(viewer), transit.recipient),
         None => (None, viewer),
@@ -103,7 +104,7 @@ fn misdirect(shard: &mut Shard, transit: &InTransit<'_>, viewer: &str) -> bool {
 }
 
 /// Has faults act on the delivery of a message; true when it is dealt with.
-fn on_route(shard: &mut Shard, transit: &InTransit<'_>, route: Route) -> bool {
+fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(faults) = sockets.dev().faults.as_deref() else {
         return false;
@@ -270,7 +271,7 @@ fn hold(
 }
 
 /// A message that was held back goes on, wherever its recipient is by then.
-pub(crate) fn release(shard: &mut Shard, message: HeldMessage) {
+pub(crate) fn release(shard: &mut State, message: HeldMessage) {
     shard.cx.telemetry.count_unkept();
     let from = (message.from).unwrap_or_else(|| SessionKey::unpack(NOBODY));
     let by = message.launch.from.unwrap_or(from);

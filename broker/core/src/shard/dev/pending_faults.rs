@@ -6,6 +6,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
 use crate::session::{outbox::DeliveryMark, web_socket::Role};
 use crate::shard::Sockets;
+use crate::shard::context::Context;
 use crate::shard::dev::faults::{
     DeliveryAct, FaultAct, FaultCounts, HeldMessage, SessionAct, SharedRule, Subject,
 };
@@ -13,8 +14,8 @@ use crate::shard::dev::message_faults::spoil;
 use crate::shard::dev::observations;
 use crate::shard::road::in_flight::{mark_of_kept, towards, viewer_of};
 use crate::shard::road::unsent::{Recipient, end_kept, push_kept};
+use crate::shard::state::State;
 use crate::shard::todo::{Own, Todo};
-use crate::shard::{Context, Shard};
 use crate::time::Now;
 use codec::signal::Delivery;
 use std::collections::VecDeque;
@@ -179,7 +180,7 @@ fn hold(
 // The delivery of kept messages, with the faults of deliveries.
 
 /// Moves what is kept for a role into its current connection's outbox, except what faults drop or hold back.
-pub(crate) fn deliver_pending(shard: &mut Shard, whose: (ChannelKey, &Role)) {
+pub(crate) fn deliver_pending(shard: &mut State, whose: (ChannelKey, &Role)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let open = |session| sockets.web_socket(session).is_some();
     let Some((to, groups)) = directory.take_for_current(cx, whose, open) else {

@@ -12,12 +12,11 @@ use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
 use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
-use crate::shard::Context;
+use crate::shard::calls::letters::WaitingQueries;
 use crate::shard::calls::responses::{absent, internal_failure, too_busy};
+use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::PollChange;
-use crate::shard::directory::{
-    BegunChange, ChangeStep, ChangeUnderWay, Directory, NoWait, Waiting,
-};
+use crate::shard::directory::{BegunChange, ChangeStep, ChangeUnderWay, Directory, NoWait};
 
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Alteration, Answer, Fault, Query, QueryKind};
@@ -133,7 +132,7 @@ impl Directory {
         &mut self,
         cx: &mut Context,
         key: ChannelKey,
-        mut waiting: Box<Waiting>,
+        mut waiting: Box<WaitingQueries>,
     ) {
         if !self.wait_on(key, &mut waiting) {
             cx.todo.push(Todo::ServeWaiting(key, waiting));
@@ -229,7 +228,7 @@ impl Directory {
     }
 
     /// Changes of a channel wait behind the one under way; false when there is none.
-    fn wait_on(&mut self, key: ChannelKey, waiting: &mut Waiting) -> bool {
+    fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
         let Some(next) = self.changes.under_way.get_mut(&key) else {
             return false;
         };
@@ -238,7 +237,10 @@ impl Directory {
     }
 
     /// The next of the changes that waited: it waits no longer.
-    pub(crate) fn next_waiting(&mut self, waiting: &mut Waiting) -> Option<(CallRef, Box<Query>)> {
+    pub(crate) fn next_waiting(
+        &mut self,
+        waiting: &mut WaitingQueries,
+    ) -> Option<(CallRef, Box<Query>)> {
         let (caller, query) = waiting.pop_front()?;
         self.changes.places.give_back(caller.account);
         Some((caller, query))

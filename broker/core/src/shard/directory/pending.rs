@@ -9,7 +9,7 @@ use crate::channel::{Channel, Live, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{Account, CallRef, CallerId, ChannelKey, SessionKey};
 use crate::session::outbox::Unsent;
-use crate::shard::Context;
+use crate::shard::context::Context;
 use crate::shard::directory::waiting_callers::{Call, CallRoom, PollChange};
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::{Directory, Shares, Telemetry};

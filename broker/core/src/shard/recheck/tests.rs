@@ -131,7 +131,7 @@ impl World {
     }
 
     fn is_open(&self, session: SessionKey) -> bool {
-        let session = self.shard.sockets.session(session);
+        let session = self.shard.state.sockets.session(session);
         session.is_some_and(|it| matches!(it.state, SessionState::Open(_)))
     }
 
@@ -240,7 +240,7 @@ fn shards_add_up_what_they_found() {
 
 fn is_here(world: &World, number: usize) -> bool {
     let identity = crate::id::Identity::new("us-west-2", "123456789012", &format!("c{number}"));
-    world.shard.sockets.placement().shard(&identity) == ShardId(0)
+    world.shard.state.sockets.placement().shard(&identity) == ShardId(0)
 }
 
 #[test]
@@ -249,10 +249,11 @@ fn a_turn_asks_a_bounded_number() {
     let all = peers(&mut world, "staying", 0..2 * RECHECKS_PER_TURN + 1);
     world
         .shard
+        .state
         .gate
         .replace_credentials(credentials(&["staying"]), true, world.at.now);
     let mut turns = 0;
-    while let Some(Stage::Counting(place, sum)) = world.shard.gate.walk().map(|it| it.stage) {
+    while let Some(Stage::Counting(place, sum)) = world.shard.state.gate.walk().map(|it| it.stage) {
         assert!(
             usize::try_from(sum.connections).unwrap() <= turns * RECHECKS_PER_TURN,
             "{place}"

@@ -26,9 +26,10 @@ use crate::session::Session;
 use crate::session::outbox::Over;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
-use crate::shard::Context;
+use crate::shard::context::Context;
 use crate::shard::road::in_flight::slot_of;
 use crate::shard::road::unsent;
+use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
 use crate::shard::{Directory, Shard, Sockets};
 use crate::time::Now;
@@ -38,7 +39,7 @@ impl Shard {
     /// Asks the connections whose time has come.
     pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
-            let Self { sockets, cx, .. } = self;
+            let State { sockets, cx, .. } = &mut self.state;
             let due = sockets.next_to_ask(cx.at.now);
             let Some(key) = due.or_else(|| sockets.next_pinged(cx.at.now)) else {
                 return;
@@ -52,7 +53,7 @@ impl Shard {
     /// asked once more, and what they have not confirmed is counted as delivered unproved. A part of all at once, since
     /// each time all connections are looked at.
     pub(crate) fn make_proof_room(&mut self) {
-        let (sockets, directory, cx, ..) = self.parts();
+        let (sockets, directory, cx, ..) = self.state.parts();
         if !sockets.too_much_unconfirmed() {
             return;
         }
@@ -186,7 +187,7 @@ impl Sockets {
 }
 
 /// It is known what the peer of a connection has. What is not confirmed goes back, or is asked for again.
-pub(crate) fn told(shard: &mut Shard, key: SessionKey) {
+pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);
     let Some(session) = sockets.session(key) else {
@@ -221,7 +222,7 @@ pub(crate) fn told(shard: &mut Shard, key: SessionKey) {
 
 /// What the peer of a slot's own connection has not confirmed for long makes it doubtful that it is there; for longer,
 /// it is reported gone, if it is a master.
-fn judge(shard: &mut Shard, key: SessionKey, (channel, role): (ChannelKey, &Role)) {
+fn judge(shard: &mut State, key: SessionKey, (channel, role): (ChannelKey, &Role)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = sockets.session(key) else {
         return;
@@ -271,7 +272,7 @@ fn judge(shard: &mut Shard, key: SessionKey, (channel, role): (ChannelKey, &Role
 }
 
 /// The peer of a connection is there after all: those who watch a master learn it, or that nobody waits for it.
-pub(crate) fn confirmed(shard: &mut Shard, key: SessionKey) {
+pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some(session) = shard.sockets.session(key) else {
         return;
     };
@@ -286,7 +287,7 @@ pub(crate) fn confirmed(shard: &mut Shard, key: SessionKey) {
 }
 
 /// Whether a master that was reported gone is not any more.
-fn comes_back(shard: &mut Shard, key: SessionKey, channel: ChannelKey) -> bool {
+fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(since) = sockets.comes_back(key, cx.at.now) else {
         return false;
@@ -304,7 +305,7 @@ fn comes_back(shard: &mut Shard, key: SessionKey, channel: ChannelKey) -> bool {
 /// A slot is held no longer by a connection of which everything is known; else it is asked again when what is missing
 /// will be late, if anybody waits for it.
 fn release(
-    shard: &mut Shard,
+    shard: &mut State,
     key: SessionKey,
     (channel, role): (ChannelKey, Role),
     missing_ms: Option<u64>,

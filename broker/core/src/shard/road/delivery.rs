@@ -8,13 +8,14 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{Role, WebSocket};
+use crate::shard::context::Context;
 use crate::shard::flight_recorder::{Passage, Passed, look_into};
 use crate::shard::road::Aside;
 use crate::shard::road::in_flight::{InTransit, Sender, Undelivered, away_from};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
 use crate::shard::sockets::outboxes::NoRoom;
+use crate::shard::state::State;
 use crate::shard::todo::{Declined, Todo};
-use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Sockets};
 use crate::time::{Moment, Now};
 use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::Cause};
@@ -166,7 +167,7 @@ pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
 
 /// Route → the recipient's outbox; or kept, or the answer of a call.
 #[inline(always)]
-pub(crate) fn hand_on(shard: &mut Shard, route: Route, transit: &InTransit<'_>) {
+pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) {
     let (sockets, directory, cx, ..) = shard.parts();
     let refused = match route {
         Route::To(to) => return deliver(sockets, cx, to, transit),

@@ -5,11 +5,11 @@ use crate::channel::{Channel, Towards};
 use crate::id::{CallerId, ChannelKey, SessionKey};
 use crate::session::Session;
 use crate::session::outbox::DeliveryMark;
+use crate::session::outbox::Offers;
 use crate::session::web_socket::{Role, WebSocket};
-use crate::shard::Shard;
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::viewer_of;
-use crate::shard::sockets::unconfirmed::Offers;
+use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Sockets};
 use crate::time::Now;
@@ -17,7 +17,7 @@ use codec::signal::Action;
 
 /// A master has confirmed these offers, and candidates that may be of one.
 pub(crate) fn remember(
-    shard: &mut Shard,
+    shard: &mut State,
     (channel, master): (ChannelKey, SessionKey),
     offers: Offers,
 ) {
@@ -95,7 +95,7 @@ impl Directory {
 
 /// Gives the offers of a channel that are due to its master once more, each with its candidates; their viewers' other
 /// messages follow.
-pub(crate) fn repeat(shard: &mut Shard, channel: ChannelKey) {
+pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.channel(channel).and_then(Channel::live);
     let Some(master) = live.and_then(|live| live.members.to_master()) else {

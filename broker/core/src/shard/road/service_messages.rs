@@ -3,8 +3,8 @@
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::session::web_socket::BoundsPlace;
-use crate::shard::Context;
 use crate::shard::Sockets;
+use crate::shard::context::Context;
 use crate::shard::flight_recorder::{Passage, Passed};
 use crate::shard::road::in_flight::away_from;
 use crate::shard::todo::{Declined, Todo};

@@ -11,10 +11,11 @@ use crate::session::NEVER;
 use crate::session::outbox::Unsent;
 use crate::session::web_socket::{Role, Tally};
 use crate::shard::calls::home;
+use crate::shard::context::Context;
 use crate::shard::flight_recorder::{Leaver, Passage, Passed};
 use crate::shard::road::in_flight::{kept_message, mark_of_kept, slot_of, towards, viewer_of};
+use crate::shard::state::State;
 use crate::shard::todo::{Gone, Left, Todo};
-use crate::shard::{Context, Shard};
 use crate::shard::{Directory, Sockets};
 use crate::{limits::BRIEF_MS, presence::Cause};
 use std::collections::VecDeque;
@@ -119,7 +120,7 @@ impl Directory {
 /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
 /// there.
 pub(crate) fn give_back(
-    shard: &mut Shard,
+    shard: &mut State,
     from: SessionKey,
     (key, role): (ChannelKey, &Role),
     unsent: Vec<Unsent>,

@@ -6,8 +6,8 @@ use crate::session::outbox::{DeliveryMark, Load, Unsent};
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::session::{NEVER, Sending, Session, SessionState};
 use crate::settings::{Proof, Reader};
-use crate::shard::Context;
 use crate::shard::Sockets;
+use crate::shard::context::Context;
 use crate::shard::sockets::bounds::AllMessageBounds;
 use crate::{machine::Output, shard::Letter, time::Now};
 use codec::signal::{Action, Parser, Role};
@@ -548,11 +548,14 @@ mod tests {
                 round_trip_ms: 0,
             };
             shard.handle(told, at);
-            (shard.sockets.request_bytes(), shard.is_unconfirmed(session))
+            (
+                shard.state.sockets.request_bytes(),
+                shard.is_unconfirmed(session),
+            )
         };
         let (mut asks, answers) = (0, 3 * UNREAD_BYTES_FREE / 100);
         for _ in 0..answers {
-            let (sockets, _, cx, _) = shard.parts();
+            let (sockets, _, cx, _) = shard.state.parts();
             sockets.push_control(cx, session, |out| out.extend_from_slice(&[b'a'; 100]));
             let sent = Input::Sent {
                 session,
@@ -596,7 +599,7 @@ mod tests {
             terms,
             at.now,
         );
-        let (sockets, _, cx, _) = shard.parts();
+        let (sockets, _, cx, _) = shard.state.parts();
         sockets.begin_web_socket(key, web_socket);
         sockets.close(cx, key, EndReason::SlowConsumer);
         sockets.note_cut(key);

@@ -10,11 +10,12 @@ use crate::limits::{
     ASK_AFTER_MS, ASK_STEP_MS, GONE_STEADY_MS, GONE_TIMES_MAX, GONE_WINDOW_MS, UNREAD_BYTES_FREE,
 };
 use crate::session::Session;
+use crate::session::outbox::Offers;
 use crate::session::outbox::{DeliveryMark, Outbox, Over, Spares, Unsent};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::settings::Proof;
-use crate::shard::Context;
 use crate::shard::Sockets;
+use crate::shard::context::Context;
 use crate::{machine::Output, time::Now};
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
@@ -49,9 +50,6 @@ struct Unread {
     /// back.
     unproved: usize,
 }
-
-/// Offers and candidates of viewers, each with its frame.
-pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 
 /// Notes an offer of a viewer that was confirmed, or a candidate of one without an answer, where that is asked for.
 fn note_offer(offers: &mut Option<Offers>, launch: &DeliveryMark, frame: &[u8]) {

@@ -164,7 +164,7 @@ impl World {
 
     /// The channel's key, ARN and version.
     fn channel(&self) -> Option<(ChannelKey, String, String)> {
-        let directory = &self.shard.directory;
+        let directory = &self.shard.state.directory;
         let (_, key) = directory.names().next()?;
         let record = &directory.channel(key)?.record;
         Some((
@@ -178,7 +178,7 @@ impl World {
         let Some((key, ..)) = self.channel() else {
             return "none";
         };
-        let directory = &self.shard.directory;
+        let directory = &self.shard.state.directory;
         let changes = directory.is_changing(key);
         match directory.channel(key).map(|channel| channel.state) {
             None => "none",

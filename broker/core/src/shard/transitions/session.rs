@@ -137,7 +137,7 @@ impl World {
         let names = (0..).map(|number| format!("cam-{number}"));
         let mut fits = names.filter(|name| {
             let identity = Identity::of(&arn(name));
-            (self.shard.sockets.placement().shard(&identity) == ShardId(0)) == here
+            (self.shard.state.sockets.placement().shard(&identity) == ShardId(0)) == here
         });
         fits.next().unwrap()
     }
@@ -206,7 +206,7 @@ impl World {
     }
 
     fn state(&self) -> &'static str {
-        let Some(session) = self.shard.sockets.session(self.key) else {
+        let Some(session) = self.shard.state.sockets.session(self.key) else {
             return "none";
         };
         match &session.state {
@@ -228,7 +228,7 @@ impl World {
     }
 
     fn wait(&self) -> Wait {
-        let session = self.shard.sockets.session(self.key).unwrap();
+        let session = self.shard.state.sockets.session(self.key).unwrap();
         session.waits(&self.settings.timeouts, self.at.now)
     }
 

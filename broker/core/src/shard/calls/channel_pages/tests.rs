@@ -250,13 +250,24 @@ fn counting_the_channels_of_an_account_looks_at_none() {
     let mut shards = Shards::new(1, records.chain([other]));
     let shard = &mut shards.all[0];
     let tenant = Identity::new("us-west-2", OURS, "");
-    assert_eq!(shard.directory.held_by(tenant.as_str()).channels, 2000);
     assert_eq!(
-        shard.directory.held_by("us-west-2:000000000001:").channels,
+        shard.state.directory.held_by(tenant.as_str()).channels,
+        2000
+    );
+    assert_eq!(
+        shard
+            .state
+            .directory
+            .held_by("us-west-2:000000000001:")
+            .channels,
         1
     );
     assert_eq!(
-        shard.directory.held_by("us-west-2:000000000002:").channels,
+        shard
+            .state
+            .directory
+            .held_by("us-west-2:000000000002:")
+            .channels,
         0
     );
 }
