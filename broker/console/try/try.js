@@ -167,13 +167,15 @@ async function startAll() {
     if (!camera && !viewer) {
         clear();
     }
+    const before = viewer;
     if (own().camera) {
         const is = sleep.wanted ? await sleep.begin(get('channel').value) : await startCamera().then(() => camera);
         if (!is) {
             return;
         }
     }
-    if (own().viewer) {
+    // Whoever pressed the viewer's button while the camera started has decided.
+    if (own().viewer && viewer === before) {
         await startViewer();
     }
 }
