@@ -43,6 +43,7 @@ mod fuzz;
 pub mod hooks;
 mod limits;
 pub mod memory;
+mod outbound;
 mod presence_epoch;
 pub mod providers;
 mod qr;

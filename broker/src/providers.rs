@@ -17,10 +17,11 @@ pub(crate) mod exchange;
 
 use crate::edge::turn::calendar;
 use crate::files;
+use crate::outbound::Reach;
 use broker_core::auth::Credentials;
 use broker_core::auth::provider::{Discovery, KeySet, KeySource, Keyring, Provider, ProviderKeys};
 use broker_core::limits::{KEY_SET_BYTES_MAX, PROVIDERS_MAX};
-use client::{Fetched, Reach, fetch};
+use client::{Fetched, fetch};
 pub use discovery::Endpoints;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! `heliograph trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
 
+use crate::commands::why;
 use crate::terminal::{self, Colour, Screen, plain};
 use crate::{admin_client::AdminListener, config::TraceFlags, failure::Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -69,45 +69,35 @@ fn colour(line: &str) -> Option<Colour> {
 pub(crate) fn whole(trace: &Value, all: bool) -> String {
     let mut out = head(trace);
     for master in list(&trace["master"]) {
-        line(&mut out, &format!("master  {}", connection(master)));
-        for hint in list(&master["hints"]) {
-            line(&mut out, &format!("    * {}", plain(text(hint))));
-        }
+        out += &format!("master  {}\n", connection(master));
+        out.extend(hints(master).map(|hint| format!("    * {hint}\n")));
     }
     for viewer in list(&trace["viewers"]) {
-        line(&mut out, "");
-        line(
-            &mut out,
-            &format!("viewer {}  {}", name(viewer), connection(viewer)),
-        );
+        out += &format!("\nviewer {}  {}\n", name(viewer), connection(viewer));
         let alike = |one: &Value, other: &Value| !all && folds(one, other);
         for events in list(&viewer["events"]).chunk_by(alike) {
-            if let [first, .., last] = events {
-                let (from, count) = (moment(first), events.len());
+            let [first, rest @ ..] = events else { continue };
+            out += &format!("{}  {}", moment(first), what(first));
+            if let Some(last) = rest.last() {
                 let until = moment(last);
-                let what = what(first);
-                line(
-                    &mut out,
-                    &format!(
-                        "{from}  {what}; {count} of them, until {}",
-                        until.trim_start()
-                    ),
-                );
-            } else if let [event] = events {
-                line(&mut out, &format!("{}  {}", moment(event), what(event)));
+                out += &format!("; {} of them, until {}", events.len(), until.trim_start());
             }
+            out.push('\n');
         }
-        for hint in list(&viewer["hints"]) {
-            line(&mut out, &format!("    * {}", plain(text(hint))));
-        }
+        out.extend(hints(viewer).map(|hint| format!("    * {hint}\n")));
     }
     if list(&trace["viewers"]).is_empty() {
-        line(&mut out, "no viewer in this time");
+        out += "no viewer in this time\n";
     }
     if trace["truncated"] == true {
-        line(&mut out, "older events were left out");
+        out += "older events were left out\n";
     }
     out
+}
+
+/// The hints of a connection.
+fn hints(one: &Value) -> impl Iterator<Item = String> {
+    list(&one["hints"]).iter().map(|hint| plain(text(hint)))
 }
 
 /// Whether two events are candidates of which the same became.
@@ -131,51 +121,34 @@ struct Printer {
 impl Printer {
     /// Returns the lines of events and hints since the last call, below the head at the first one.
     pub(crate) fn news(&mut self, trace: &Value) -> String {
-        let mut out = if self.next.is_none() {
-            head(trace)
-        } else {
-            String::new()
-        };
-        let from = self.next.unwrap_or_default();
-        let mut events = Vec::new();
-        for viewer in list(&trace["viewers"]) {
-            for event in list(&viewer["events"]) {
-                let serial = event["serial"].as_u64().unwrap_or_default();
-                if serial >= from {
-                    events.push((serial, viewer, event));
+        let mut out = self.next.map_or_else(|| head(trace), |_| String::new());
+        let mut next = self.next.unwrap_or_default();
+        let viewers = list(&trace["viewers"]);
+        let events = viewers.iter().flat_map(|viewer| {
+            let events = list(&viewer["events"]).iter();
+            events.map(move |event| (event["serial"].as_u64().unwrap_or_default(), viewer, event))
+        });
+        let mut events: Vec<_> = events.filter(|(serial, ..)| *serial >= next).collect();
+        events.sort_by_key(|(serial, ..)| *serial);
+        for (serial, viewer, event) in events {
+            out += &format!("{}  {}  {}\n", name(viewer), moment(event), what(event));
+            next = serial + 1;
+        }
+        self.next = Some(next);
+        let known = std::mem::take(&mut self.hints);
+        for viewer in viewers {
+            let before = known.get(&key(viewer)).map_or(&[][..], Vec::as_slice);
+            let hints: Vec<String> = hints(viewer).collect();
+            // Those that only count on (a wait that goes on) are printed once.
+            let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+            for hint in &hints {
+                if !before.iter().any(|other| kind(other) == kind(hint)) {
+                    out += &format!("{}  * {hint}\n", name(viewer));
                 }
             }
+            self.hints.insert(key(viewer), hints);
         }
-        events.sort_by_key(|(serial, ..)| *serial);
-        let newest = events.last().map(|(serial, ..)| serial + 1);
-        self.next = Some(newest.unwrap_or(from).max(from));
-        for (_, viewer, event) in &events {
-            let (name, what) = (name(viewer), what(event));
-            line(&mut out, &format!("{name}  {}  {what}", moment(event)));
-        }
-        for viewer in list(&trace["viewers"]) {
-            self.hint(&mut out, viewer);
-        }
-        let known: Vec<String> = list(&trace["viewers"]).iter().map(key).collect();
-        self.hints
-            .retain(|connection, _| known.contains(connection));
         out
-    }
-
-    /// Hints that a viewer did not have the last time; those that only count on (a wait that goes on) once.
-    fn hint(&mut self, out: &mut String, viewer: &Value) {
-        let hints: Vec<String> = list(&viewer["hints"])
-            .iter()
-            .map(|hint| plain(text(hint)))
-            .collect();
-        let known = self.hints.entry(key(viewer)).or_default();
-        let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
-        for hint in &hints {
-            if !known.iter().any(|other| kind(other) == kind(hint)) {
-                line(out, &format!("{}  * {hint}", name(viewer)));
-            }
-        }
-        *known = hints;
     }
 }
 
@@ -184,14 +157,14 @@ fn key(viewer: &Value) -> String {
 }
 
 fn head(trace: &Value) -> String {
-    let mut out = String::new();
     let channel = plain(text(&trace["channel"]));
-    let since = match trace["reachesBackTo"].as_str() {
-        Some(since) => format!("what its shard knows since {}", plain(since)),
-        None => "nothing is recorded: [recorder] notes = 0".to_owned(),
-    };
-    line(&mut out, &format!("channel {channel}, {since}"));
-    out
+    match trace["reachesBackTo"].as_str() {
+        Some(since) => format!(
+            "channel {channel}, what its shard knows since {}\n",
+            plain(since)
+        ),
+        None => format!("channel {channel}, nothing is recorded: [recorder] notes = 0\n"),
+    }
 }
 
 fn connection(one: &Value) -> String {
@@ -221,47 +194,37 @@ fn moment(event: &Value) -> String {
 
 /// One event: what happened, which way it went, how long it is, and what became of it.
 fn what(event: &Value) -> String {
-    let action = plain(text(&event["action"]));
+    let part = |name: &str| why::plain(&event[name]);
+    let says = part("says").or_else(|| part("reason"));
+    let more: String = ["route", "after", "why", "by"]
+        .into_iter()
+        .filter_map(part)
+        .collect();
+    let end = match text(&event["kind"]) {
+        "message" => {
+            let end = if more == "to" { "relayed" } else { &more };
+            says.map_or_else(|| end.to_owned(), |says| format!("{end}: {says}"))
+        }
+        "delivered" if more == "restart" => "given again: no answer came".to_owned(),
+        "delivered" => "delivered, was kept".to_owned(),
+        "returned" => "came back unsent".to_owned(),
+        "dropped" => format!("dropped: {more}"),
+        "left" => return format!("left: {}", says.unwrap_or_default()),
+        "superseded" => return format!("superseded by connection {more} of the same client id"),
+        "go_away" => return "GO_AWAY".to_owned(),
+        other => return plain(other),
+    };
     let away = match event["from"].as_str() {
         Some("viewer") => "to the master",
         Some(_) => "to the viewer",
         None => "",
     };
-    let bytes = event["bytes"]
-        .as_u64()
-        .map_or_else(String::new, |bytes| format!("{bytes} B"));
-    let says = event["says"].as_str().or_else(|| event["reason"].as_str());
-    let says = says.map(plain);
-    let more = ["route", "after", "why", "by"].map(|member| match &event[member] {
-        Value::Null => String::new(),
-        Value::String(text) => plain(text),
-        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            other.to_string()
-        }
-    });
-    let more = more.concat();
-    match text(&event["kind"]) {
-        "message" => {
-            let end = match more.as_str() {
-                "to" => "relayed",
-                other => other,
-            };
-            let says = says.map_or_else(String::new, |says| format!(": {says}"));
-            format!("{action:<13} {away}  {bytes:>7}  {end}{says}")
-                .trim_end()
-                .to_owned()
-        }
-        "delivered" if more == "restart" => {
-            format!("{action:<13} {away}  {bytes:>7}  given again: no answer came")
-        }
-        "delivered" => format!("{action:<13} {away}  {bytes:>7}  delivered, was kept"),
-        "returned" => format!("{action:<13} {away}  {bytes:>7}  came back unsent"),
-        "dropped" => format!("{action:<13} {away}  {bytes:>7}  dropped: {more}"),
-        "left" => format!("left: {}", says.unwrap_or_default()),
-        "superseded" => format!("superseded by connection {more} of the same client id"),
-        "go_away" => "GO_AWAY".to_owned(),
-        other => plain(other),
-    }
+    let bytes = (event["bytes"].as_u64()).map_or_else(String::new, |bytes| format!("{bytes} B"));
+    let line = format!(
+        "{:<13} {away}  {bytes:>7}  {end}",
+        part("action").unwrap_or_default()
+    );
+    line.trim_end().to_owned()
 }
 
 fn text(value: &Value) -> &str {
@@ -270,11 +233,6 @@ fn text(value: &Value) -> &str {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn line(out: &mut String, text: &str) {
-    let written = writeln!(out, "{text}");
-    debug_assert!(written.is_ok(), "a String takes everything");
 }
 
 #[cfg(test)]

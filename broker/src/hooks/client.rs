@@ -1,41 +1,28 @@
-//! Requests to one receiver: no redirects, no proxy, and of the answer nothing but its status. The files that they
-//! need, and the secrets that sign them.
+//! Requests to one receiver: of the answer nothing but its status counts. The files that they need, and the secrets that
+//! sign them.
 
 use crate::files;
 use crate::hooks::queue::Answer;
-use crate::limits::{HOOK_ANSWER_BYTES_MAX, HOOK_FLIGHTS_MAX, HOOK_LOOKUPS_MAX};
+use crate::limits::{HOOK_ANSWER_BYTES_MAX, HOOK_FLIGHTS_MAX};
+use crate::outbound::{self, Bounds, Reach};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode, Uri, header};
 use base64_simd::STANDARD;
 use broker_core::settings::{Hook, Settings};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
-use std::error::Error;
-use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{io, vec};
-use tokio::sync::Semaphore;
-use tower_service::Service;
 use zeroize::Zeroizing;
 
-/// The connections to one receiver, and the secrets that its requests are signed with. A clone is another way to them.
+/// The way to one receiver, and the secrets that its requests are signed with. A clone is another way to the same.
 #[derive(Clone)]
 pub(crate) struct Client {
-    pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
+    outbound: outbound::Client,
     secrets: Arc<Secrets>,
-    timeout: Duration,
 }
 
 /// A request's head beside its address.
@@ -48,49 +35,15 @@ pub(crate) struct Letter {
 }
 
 impl Client {
-    pub(crate) fn new(tls: ClientConfig, secrets: Secrets, timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Lookups::default());
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(timeout));
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(HOOK_FLIGHTS_MAX)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
-        Self {
-            pool,
-            secrets: Arc::new(secrets),
-            timeout,
-        }
-    }
-
     /// Posts an event. With the answer comes why it was none that a receiver should give, in a word for operators.
     pub(crate) async fn post(&self, to: Uri, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = self.request(to, letter) else {
             return (Answer::Refused, Some("the address cannot be made".into()));
         };
-        match tokio::time::timeout(self.timeout, self.ask(request)).await {
-            Ok(Ok(response)) => judged(&response),
-            Ok(Err(error)) => (Answer::Later(None), Some(told(&error))),
-            Err(_) => (Answer::Later(None), Some("no answer in time".into())),
+        match self.outbound.send(request).await {
+            Ok(response) => judged(&response),
+            Err(why) => (Answer::Later(None), Some(why)),
         }
-    }
-
-    async fn ask(
-        &self,
-        request: Request<Body>,
-    ) -> Result<Response<()>, hyper_util::client::legacy::Error> {
-        let (head, body) = self.pool.request(request).await?.into_parts();
-        // A body that is short is read, so that the connection can be used again.
-        let _ = to_bytes(Body::new(body), HOOK_ANSWER_BYTES_MAX).await;
-        Ok(Response::from_parts(head, ()))
     }
 
     fn request(&self, to: Uri, letter: Letter) -> Option<Request<Body>> {
@@ -104,10 +57,6 @@ impl Client {
             .method(Method::POST)
             .uri(to)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(
-                header::USER_AGENT,
-                concat!("heliograph/", env!("CARGO_PKG_VERSION")),
-            )
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp_s)
             .header("webhook-signature", signature);
@@ -116,7 +65,7 @@ impl Client {
 }
 
 /// The meaning of a status.
-fn judged(response: &Response<()>) -> (Answer, Option<String>) {
+fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     let status = response.status();
     let answer = match status {
         status if status.is_success() => return (Answer::Taken, None),
@@ -131,68 +80,11 @@ fn judged(response: &Response<()>) -> (Answer, Option<String>) {
 }
 
 /// The seconds of `Retry-After`, in milliseconds; a date is not understood, and the usual pause holds.
-fn retry_after(response: &Response<()>) -> Option<u64> {
+fn retry_after<B>(response: &Response<B>) -> Option<u64> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
     Some(seconds.saturating_mul(1000))
 }
-
-/// The causes of an error, shortest first; no address is in them.
-pub(crate) fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = next.to_string();
-        cause = next.source();
-    }
-    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
-    text
-}
-
-/// Look-ups of a host, of which few are under way: the system's resolver takes a thread for each, for as long as it
-/// likes.
-#[derive(Clone, Debug)]
-pub(crate) struct Lookups(Arc<Semaphore>);
-
-impl Default for Lookups {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(HOOK_LOOKUPS_MAX)))
-    }
-}
-
-impl Service<Name> for Lookups {
-    type Response = vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let places = Arc::clone(&self.0);
-        Box::pin(async move {
-            let place = places.acquire_owned().await.map_err(io::Error::other)?;
-            let look_up = move || {
-                let found = (name.as_str(), 0).to_socket_addrs();
-                drop(place);
-                found
-            };
-            tokio::task::spawn_blocking(look_up)
-                .await
-                .map_err(io::Error::other)?
-        })
-    }
-}
-
-/// Time after which a connection that is not used is closed.
-const IDLE_MAX: Duration = Duration::from_secs(60);
-
-/// Longest head of an answer.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// Longest error that is shown.
-const ERROR_BYTES_MAX: usize = 160;
 
 // The files of a hook: its secrets, the certificate that its receiver is shown, the authorities of the receiver's own.
 
@@ -261,12 +153,7 @@ fn client(hook: &Hook) -> Result<Client, Broken> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())
-        .map_err(broken("secret_file", &hook.secret_file))?
-        .with_root_certificates(roots);
+    let tls = outbound::tls(roots).map_err(broken("secret_file", &hook.secret_file))?;
     let tls = match &hook.client {
         None => tls.with_no_client_auth(),
         Some((cert, key)) => {
@@ -277,11 +164,16 @@ fn client(hook: &Hook) -> Result<Client, Broken> {
             tls.map_err(rule).map_err(broken("client_cert", cert))?
         }
     };
-    Ok(Client::new(
-        tls,
-        secrets,
-        Duration::from_millis(hook.timeout_ms),
-    ))
+    let bounds = Bounds {
+        reach: Reach::AsWritten,
+        timeout: Duration::from_millis(hook.timeout_ms),
+        answer_bytes: HOOK_ANSWER_BYTES_MAX,
+        idle_connections: HOOK_FLIGHTS_MAX,
+    };
+    Ok(Client {
+        outbound: outbound::Client::new(tls, bounds),
+        secrets: Arc::new(secrets),
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

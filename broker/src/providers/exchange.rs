@@ -3,7 +3,8 @@
 //! Source: RFC 6749, section 4.1.3, "Access Token Request", and section 2.3.1; RFC 7636, section 4.5; OpenID Connect
 //! Core 1.0, section 3.1.3.
 
-use crate::providers::client::{Client, Reach};
+use crate::outbound::Reach;
+use crate::providers::client::Client;
 use crate::providers::discovery::Endpoints;
 use axum::http::HeaderValue;
 use broker_core::auth::provider::Discovery;

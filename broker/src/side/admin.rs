@@ -104,7 +104,7 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     let routes = rules.hold_for(routes);
     accounts.map(|accounts| tokio::spawn(accounts.watch()));
     let own = sources.inspector.node().map(Into::into);
-    let presence = Arc::clone(sources.hub.presence());
+    let presence = Arc::clone(&sources.hub.presence);
     tokio::spawn(shows.readers.feed(presence, own));
     tokio::spawn(memories.clone().age(settings.privacy.keep_ms));
     follow(sources, traces, agreement, memories);

@@ -1,18 +1,15 @@
-//! The metrics as tables, and `GET /metrics`, which scrapes them: of the shards' machines in `signaling`, of their
-//! edges in `edge`, of the process in `process`, of hooks, providers and devices in `integrations`.
+//! The metrics as tables, and `GET /metrics`, which scrapes them: those of the shards in `shards`, those of the process in
+//! `process`, as texts by `exposition`.
 //!
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 
-mod edge;
 pub(crate) mod exposition;
-mod integrations;
 mod process;
-mod signaling;
+mod shards;
 
 use crate::edge::{Post, Scraped};
 use crate::side::admin::http::{Fault, SILENT};
 use crate::side::console::topics::Hub;
-use crate::side::metrics::process::budgets;
 use crate::side::{cluster::Agreement, shared_state::StatusBoard, survey::Survey};
 use crate::{hooks::Hooks, providers::Figures};
 use axum::Router;
@@ -21,10 +18,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use broker_core::{id::ShardId, machine::Machine, shard::Snapshot};
-use exposition::{Exposition, Format, View};
-use integrations::AuthoritiesReport;
+use exposition::{Exposition, Format};
 use mailbox::Mailbox;
+use process::{AuthoritiesReport, budgets};
 pub use process::{BUDGETS, ProcessState};
+use shards::View;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -47,28 +45,14 @@ impl Report {
         for shard in &self.shards {
             sum.add(&shard.snapshot);
         }
-        let mut text = Exposition::new(format);
-        let Self {
-            shards,
-            busy_ratios,
-            process,
-        } = self;
         let view = View {
-            shards,
-            busy_ratios,
+            shards: self.shards,
+            busy_ratios: self.busy_ratios,
             sum,
         };
-        text.table(signaling::METRICS, &view);
-        text.table(edge::METRICS, &view);
-        text.table(process::OF_CLUSTER, &process);
-        text.table(process::OF_CREDENTIALS, &process);
-        text.table(process::OF_RELOADS, &process);
-        if let Some(report) = &process.hooks {
-            text.table(integrations::OF_HOOKS, report);
-        }
-        text.table(integrations::OF_PROVIDERS, &process.providers);
-        text.table(integrations::OF_AUTHORITIES, &process.authorities);
-        text.table(process::METRICS, &process);
+        let mut text = Exposition::new(format);
+        text.table(shards::METRICS, &view);
+        text.table(process::METRICS, &self.process);
         text.finish()
     }
 }

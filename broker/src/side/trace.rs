@@ -1,12 +1,12 @@
 //! Traces of channels: what happened, what that suggests, and the viewers whose session did not go well.
 //!
 //! Here is `GET /channels/{name}/trace`, and the reader of the notes that a shard has of a channel. `timeline` makes
-//! connections of them, `hints` says what they suggest, `master_conflicts` says who takes whose place, and
-//! `failed_sessions` keeps the sessions that went wrong. Every text of the wire is escaped by the JSON library.
+//! connections of them, each with its events and the facts that these show; `hints` has the tables of conditions on
+//! these facts with their sentences; `failed_sessions` keeps the sessions that went wrong. Every text of the wire is
+//! escaped by the JSON library.
 
 pub(crate) mod failed_sessions;
 mod hints;
-mod master_conflicts;
 mod timeline;
 
 use crate::limits::{SUGGESTING_EVENTS_MAX, TRACE_EVENTS_MAX};
@@ -16,13 +16,10 @@ use crate::side::recent_refusals::Recent;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use broker_core::journal::{Refused, Unaccepted};
-use broker_core::shard::{
-    Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind, TraceStep,
-};
+use broker_core::journal::Refused;
+use broker_core::shard::{Passage, Question, Reply, RoleBy, Towards, TraceEvent, TraceKind};
 use broker_core::{event::Outcome, id::Identity, time::Wall};
-use hints::{Hint, ended_after_go_away, hints};
-use master_conflicts::Takeovers;
+use hints::{Hint, Kind, of_master, of_viewer};
 use serde_json::{Map, Value, json as value};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,22 +50,18 @@ async fn trace(
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
     let wanted = TraceQuery::of(query)?;
-    let ping_ms = traces.inspector.ping_ms;
-    let shown = |reading| document(identity.name(), reading, &wanted, ping_ms);
-    match traces.read(&identity, shown).await {
-        Err(Unread::Silent) => Err(SILENT),
-        Err(Unread::Absent) => Err(NO_SUCH_CHANNEL),
-        Ok(mut document) => {
-            let is_about = |it: &Refused| {
-                it.status < 400 && it.claims.channel.as_deref() == Some(identity.name())
-            };
-            for noticed in traces.recent.find(NOTICED_SHOWN_MAX, is_about).refusals {
-                add_noticed(&mut document, &noticed);
-            }
-            name_node(&mut document, traces.inspector.node());
-            Ok(document)
-        }
+    let mut document = {
+        let _turn = traces.turn.lock().await;
+        let reading = traces.read(&identity, TRACE_EVENTS_MAX).await?;
+        document(identity.name(), reading, &wanted, traces.inspector.ping_ms)
+    };
+    let is_about =
+        |it: &Refused| it.status < 400 && it.claims.channel.as_deref() == Some(identity.name());
+    for noticed in traces.recent.find(NOTICED_SHOWN_MAX, is_about).refusals {
+        add_noticed(&mut document, &noticed);
     }
+    name_node(&mut document, traces.inspector.node());
+    Ok(document)
 }
 
 /// Adds a hint about the request of a connection that was served and noticed, as a signature under `--dev` that is
@@ -143,22 +136,11 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery, ping_ms: u64) -> 
         story.since(clocks.since(since));
     }
     story.newest(wanted.limit);
-    let with_proxy = |one: &Connection, mut document: Value| {
-        let hints = document["hints"].as_array_mut();
-        if let (Some(hints), Some(hint)) = (hints, one.ended_by_proxy(ping_ms)) {
-            hints.insert(0, hint.into());
-        }
-        document
-    };
-    let viewers = story.viewers.iter();
-    let viewers: Vec<Value> = viewers
-        .map(|one| with_proxy(one, viewer(one, clocks)))
+    let viewers: Vec<Value> = (story.viewers.iter())
+        .map(|one| viewer(one, clocks, ping_ms))
         .collect();
-    let takeovers = Takeovers::of(&story);
-    let masters: Vec<Value> = story
-        .masters
-        .iter()
-        .map(|one| with_proxy(one, master(one, &takeovers, clocks)))
+    let masters: Vec<Value> = (story.masters.iter())
+        .map(|one| master(one, clocks, ping_ms))
         .collect();
     value!({
         "channel": name,
@@ -173,84 +155,65 @@ fn document(name: &str, reading: Reading, wanted: &TraceQuery, ping_ms: u64) -> 
 /// Most noticed requests of a channel that its trace has hints about.
 const NOTICED_SHOWN_MAX: usize = 64;
 
-/// A number that no other connection of the shard has.
-fn number(one: &Connection) -> Option<u64> {
-    one.peer.as_ref().map(|peer| peer.session.pack())
-}
-
-fn viewer(one: &Connection, clocks: Clocks) -> Value {
+fn viewer(one: &Connection, clocks: Clocks, ping_ms: u64) -> Value {
     let facts = &one.facts;
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
-    let hints = hints(facts);
+    let hints = of_viewer(facts);
+    let mut viewer = connection(one, clocks, ping_ms, &hints);
     // The last hint of a session in which all went well is none: pages show it as a fact.
-    let is_done = matches!(hints.last(), Some(Hint::SignalingDone(..)));
-    let hints: Vec<String> = hints.iter().map(ToString::to_string).collect();
-    let mut viewer = connection(one, clocks);
-    viewer.insert("done".into(), is_done.into());
-    viewer.insert("clientId".into(), one.client_id.as_deref().into());
-    viewer.insert("events".into(), events.into());
-    viewer.insert(
-        "summary".into(),
-        value!({
-            "offerMs": facts.offer.map(rounded),
-            "answerMs": facts.answer.or(facts.early).map(rounded),
-            "firstCandidateMs": {
-                "viewer": facts.viewer_trickled.map(rounded),
-                "master": facts.master_trickled.map(rounded),
-            },
-            "candidates": { "viewer": facts.viewer_candidates, "master": facts.master_candidates },
-        }),
-    );
-    viewer.insert("hints".into(), hints.into());
-    viewer.into()
+    viewer["done"] = is_done(&hints).into();
+    viewer["clientId"] = one.client_id.as_deref().into();
+    viewer["events"] = events.into();
+    viewer["summary"] = value!({
+        "offerMs": facts.offer.map(rounded),
+        "answerMs": facts.answer.or(facts.early).map(rounded),
+        "firstCandidateMs": {
+            "viewer": facts.viewer_trickled.map(rounded),
+            "master": facts.master_trickled.map(rounded),
+        },
+        "candidates": { "viewer": facts.viewer_candidates, "master": facts.master_candidates },
+    });
+    viewer
 }
 
-fn master(one: &Connection, takeovers: &Takeovers, clocks: Clocks) -> Value {
-    let unaccepted = &one.facts.unaccepted;
-    let refused = |(reason, _): &(Unaccepted, usize)| Outcome::of(*reason) == Outcome::Refused;
-    let refused: usize = unaccepted
-        .counts()
-        .filter(refused)
-        .map(|(_, count)| count)
-        .sum();
-    let by_reason = unaccepted
-        .counts()
-        .map(|(reason, count)| (reason.label().to_owned(), count.into()));
-    let hints = unaccepted.hints().map(|hint| hint.to_string());
-    let repeated = takeovers.hint(one).into_iter().chain(takeovers.flaps(one));
-    let by_request = one.facts.role_by == Some(RoleBy::LastRequest);
-    let named = by_request.then(|| BY_LAST_REQUEST.to_owned());
-    let unnamed = takeovers.is_unnamed(one).then(|| UNNAMED.to_owned());
-    let named = named.into_iter().chain(unnamed);
-    let ended = ended_after_go_away(&one.facts).map(|hint| hint.to_string());
-    let hints = named.chain(repeated).chain(hints).chain(ended);
-    let hints: Vec<String> = hints.collect();
-    let mut master = connection(one, clocks);
-    master.insert("superseded".into(), takeovers.has_lost(one).into());
-    master.insert("refused".into(), refused.into());
-    master.insert("unaccepted".into(), Value::Object(by_reason.collect()));
-    master.insert("hints".into(), hints.into());
-    master.into()
+fn master(one: &Connection, clocks: Clocks, ping_ms: u64) -> Value {
+    let (mut refused, mut unaccepted) = (0, Map::new());
+    for (reason, (count, _)) in &one.facts.unaccepted {
+        refused += count * usize::from(Outcome::of(*reason) == Outcome::Refused);
+        unaccepted.insert(reason.label().to_owned(), (*count).into());
+    }
+    let mut master = connection(one, clocks, ping_ms, &of_master(&one.facts));
+    master["superseded"] = one.facts.taken_over.is_some().into();
+    master["refused"] = refused.into();
+    master["unaccepted"] = unaccepted.into();
+    master
 }
 
-const UNNAMED: &str = "connected as master: no X-Amz-ClientId";
+/// Whether the last hint is that signaling is done.
+fn is_done(hints: &[Hint]) -> bool {
+    (hints.last()).is_some_and(|hint| hint.kind == Kind::SignalingDone)
+}
 
-fn connection(one: &Connection, clocks: Clocks) -> Map<String, Value> {
-    let remote = one.peer.as_ref().map(|peer| peer.remote.to_string());
-    let joined = one.peer.as_ref().map(|_| clocks.date(one.joined_us));
+fn connection(one: &Connection, clocks: Clocks, ping_ms: u64, hints: &[Hint]) -> Value {
+    let peer = one.peer.as_ref();
     let (left, reason) = one.left.unzip();
     let reason = reason.flatten();
-    let fields = [
-        ("connection", number(one).into()),
-        ("remote", remote.into()),
-        ("joined", joined.into()),
-        ("roleBy", one.facts.role_by.map(RoleBy::label).into()),
-        ("left", left.map(|us| clocks.date(us)).into()),
-        ("reason", reason.map(|reason| reason.to_string()).into()),
-        ("says", reason.map(|reason| reason.says()).into()),
-    ];
-    let named = fields.map(|(name, value)| (name.to_owned(), value));
-    Map::from_iter(named)
+    let hints = hints.iter().map(|hint| hint.says.clone());
+    let hints: Vec<String> = one
+        .ended_by_proxy(ping_ms)
+        .into_iter()
+        .chain(hints)
+        .collect();
+    value!({
+        "connection": peer.map(|peer| peer.session.pack()),
+        "remote": peer.map(|peer| peer.remote.to_string()),
+        "joined": peer.map(|_| clocks.date(one.joined_us)),
+        "roleBy": one.facts.role_by.map(RoleBy::label),
+        "left": left.map(|us| clocks.date(us)),
+        "reason": reason.map(|reason| reason.to_string()),
+        "says": reason.map(|reason| reason.says()),
+        "hints": hints,
+    })
 }
 
 fn shown(event: &TraceEvent, of: &Connection) -> Value {
@@ -323,10 +286,6 @@ fn rounded(ms: f64) -> f64 {
     (ms * 10.0).round() / 10.0
 }
 
-/// About a master whose client id could be a viewer's.
-const BY_LAST_REQUEST: &str = "it is the master, though it names the client id MASTER: its caller's last \
-                               GetSignalingChannelEndpoint named Role MASTER";
-
 /// Events in an answer, unless the query says otherwise.
 const LIMIT_DEFAULT: usize = 500;
 
@@ -347,22 +306,6 @@ pub(crate) struct Traces {
     turn: Arc<Mutex<()>>,
 }
 
-/// The suggestion of one viewer's trace.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Suggestion {
-    pub(crate) hints: Vec<Hint>,
-    /// Its offer was kept, and went to no master.
-    pub(crate) kept: bool,
-}
-
-/// Why there is nothing to show.
-pub(crate) enum Unread {
-    /// The shard does not answer.
-    Silent,
-    /// There is no such channel.
-    Absent,
-}
-
 impl Traces {
     pub(crate) fn new(inspector: Inspector, recent: Arc<Recent>) -> Self {
         Self {
@@ -372,39 +315,26 @@ impl Traces {
         }
     }
 
-    /// Makes something of the notes of a channel of this node, before the next trace is read.
-    pub(crate) async fn read<T>(
-        &self,
-        identity: &Identity,
-        make: impl FnOnce(Reading) -> T,
-    ) -> Result<T, Unread> {
-        let _one = self.turn.lock().await;
-        self.newest(identity, TRACE_EVENTS_MAX).await.map(make)
-    }
-
-    /// The suggestion of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
-    async fn suggestion(
+    /// The hints of the trace of a viewer's connection that was at this address; `None` when its notes are gone.
+    async fn hints(
         &self,
         identity: &Identity,
         client_id: &str,
         remote: SocketAddr,
-    ) -> Option<Suggestion> {
-        let _one = self.turn.lock().await;
-        let reading = self.newest(identity, SUGGESTING_EVENTS_MAX).await;
+    ) -> Option<Vec<Hint>> {
+        let _turn = self.turn.lock().await;
+        let reading = self.read(identity, SUGGESTING_EVENTS_MAX).await;
         let story = Story::of(reading.ok()?);
         let mut newest = story.viewers.iter().rev();
         let one = newest.find(|one| {
             let from = one.peer.as_ref().map(|peer| peer.remote);
             from == Some(remote) && one.client_id.as_deref() == Some(client_id)
         });
-        one.map(|one| Suggestion {
-            hints: hints(&one.facts),
-            kept: one.facts.offer.is_some() && one.facts.arrived.is_none(),
-        })
+        one.map(|one| of_viewer(&one.facts))
     }
 
     /// Reads the notes of a channel, step by step, the newest first, up to this many events.
-    async fn newest(&self, identity: &Identity, most: usize) -> Result<Reading, Unread> {
+    async fn read(&self, identity: &Identity, most: usize) -> Result<Reading, Fault> {
         let mut reading = Reading::default();
         let mut from = None;
         loop {
@@ -413,33 +343,21 @@ impl Traces {
                 from,
                 limit: most - reading.events.len(),
             };
-            let step = match self
-                .inspector
-                .shards
-                .ask_home(identity.clone(), question)
-                .await
-            {
-                None => return Err(Unread::Silent),
+            let shards = &self.inspector.shards;
+            let step = match shards.ask_home(identity.clone(), question).await {
+                None => return Err(SILENT),
                 Some((_, Reply::Trace(Some(step)))) => *step,
-                Some(_) => return Err(Unread::Absent),
+                Some(_) => return Err(NO_SUCH_CHANNEL),
             };
-            let TraceStep {
-                read,
-                since_us,
-                repeats_after_ms,
-                connected,
-                events,
-                next,
-            } = step;
             if from.is_none() {
-                (reading.read, reading.connected) = (read, connected);
+                (reading.read, reading.connected) = (step.read, step.connected);
             }
-            reading.repeats_after_ms = repeats_after_ms;
-            reading.since_us = since_us;
-            reading.events.extend(events);
-            reading.cut = next.is_some();
-            from = next;
-            if next.is_none() || reading.events.len() >= most {
+            reading.repeats_after_ms = step.repeats_after_ms;
+            reading.since_us = step.since_us;
+            reading.events.extend(step.events);
+            reading.cut = step.next.is_some();
+            from = step.next;
+            if from.is_none() || reading.events.len() >= most {
                 return Ok(reading);
             }
         }

@@ -70,7 +70,8 @@ struct Filter {
 }
 
 /// A state of channels that operators look for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 enum ChannelState {
     /// No master is connected.
     NoMaster,
@@ -105,18 +106,8 @@ impl Filter {
 }
 
 fn page_of(query: &str) -> Result<PageQuery, Fault> {
-    let state = match parameter(query, "state")?.as_deref() {
-        None => None,
-        Some("no_master") => Some(ChannelState::NoMaster),
-        Some("waiting") => Some(ChannelState::Waiting),
-        Some("awaited") => Some(ChannelState::Awaited),
-        Some("doubtful") => Some(ChannelState::Doubtful),
-        Some(_) => {
-            return Err(Fault::bad(
-                "state: must be no_master, waiting, awaited or doubtful",
-            ));
-        }
-    };
+    let bad_state = |_| Fault::bad("state: must be no_master, waiting, awaited or doubtful");
+    let state = parameter(query, "state")?.map(|text| text.parse().map_err(bad_state));
     let presence = match parameter(query, "presence")?.as_deref() {
         None => false,
         Some("true") => true,
@@ -131,7 +122,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
         filter: Filter {
             contains: parameter(query, "contains")?.map(|part| part.to_ascii_lowercase()),
             client: parameter(query, "client")?,
-            state,
+            state: state.transpose()?,
         },
     })
 }
@@ -239,12 +230,13 @@ impl Listing {
         }
         let mut more = pages.iter().any(|page| page[self.next].is_string());
         let lines = pages.iter_mut().map(|page| page[self.entries].take());
-        let lines = lines.filter_map(|lines| {
-            if let Value::Array(lines) = lines {
-                Some(lines)
-            } else {
-                None
-            }
+        let lines = lines.filter_map(|lines| match lines {
+            Value::Array(lines) => Some(lines),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => None,
         });
         let mut lines: Vec<Value> = lines.flatten().collect();
         lines.sort_by_cached_key(|line| (self.text(line, "name"), self.text(line, "arn")));
@@ -315,10 +307,7 @@ pub(crate) async fn gather(
 }
 
 /// The first channels of pages of all shards by name, at most `limit`, and whether there are more.
-pub(crate) fn merged(
-    answers: Vec<(ShardId, Reply)>,
-    limit: usize,
-) -> (Vec<(ShardId, ChannelLine)>, bool) {
+fn merged(answers: Vec<(ShardId, Reply)>, limit: usize) -> (Vec<(ShardId, ChannelLine)>, bool) {
     let (mut lines, mut more) = (Vec::new(), false);
     for (shard, reply) in answers {
         if let Reply::Page(of_shard, shard_has_more) = reply {

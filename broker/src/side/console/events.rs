@@ -48,14 +48,16 @@ pub(crate) async fn feed(sources: Sources) {
         hub.tick(Instant::now());
         if sources.status.status() == Status::Draining && !drains {
             drains = true;
-            hub.send_draining();
+            hub.notices.send("draining", || value!({}));
         }
         let version = sources.troubled.version();
         if std::mem::replace(&mut troubled, version) != version {
-            hub.send_troubled(|| value!({ "sessions": sources.troubled.json() }));
+            let sessions = || value!({ "sessions": sources.troubled.json() });
+            hub.troubled.send("troubled", sessions);
         }
-        if hub.wants_overview() {
-            hub.send_overview(sources.overview.now().await);
+        if hub.overview.is_watched() {
+            let figures = sources.overview.now().await;
+            hub.overview.send("overview", || figures);
         }
         for channel in hub.watched() {
             let state = sources.channel_state(&channel).await;
@@ -82,7 +84,7 @@ async fn look_at_named(sources: &Sources) {
 pub(crate) async fn feed_refusals(hub: Arc<Hub>, refusals: Arc<Refusals>) {
     loop {
         refusals.noted().await;
-        refusals.publish(hub.refusals());
+        refusals.publish(&hub.refusals);
     }
 }
 

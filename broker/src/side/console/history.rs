@@ -198,31 +198,22 @@ impl ShardPoint {
 impl Point {
     /// As `/overview` shows it.
     pub(crate) fn json(&self, status: Status) -> Value {
-        let connections = ConnectionRole::LABELS.iter();
-        let connections = connections.zip(self.connections);
-        let connections: serde_json::Map<String, Value> = connections
-            .map(|(place, count)| ((*place).to_owned(), count.into()))
-            .collect();
+        let connections = ConnectionRole::LABELS.iter().copied();
         let refused = self.refused.iter();
-        let refused: serde_json::Map<String, Value> = refused
-            .map(|(reason, rate)| ((*reason).to_owned(), rounded(*rate).into()))
-            .collect();
-        let sign_ins = self.sign_ins.iter();
-        let sign_ins: serde_json::Map<String, Value> = sign_ins
-            .map(|(kind, [ok, refused])| {
-                ((*kind).to_owned(), value!({ "ok": ok, "refused": refused }))
-            })
-            .collect();
+        let sign_ins = self
+            .sign_ins
+            .iter()
+            .map(|(kind, [ok, refused])| (*kind, value!({ "ok": ok, "refused": refused })));
         value!({
             "t": self.at_ms,
-            "connections": connections,
+            "connections": connections.zip(self.connections).collect::<Value>(),
             "channels": self.channels,
             "pendingMessages": self.pending_messages,
             "messagesPerSecond": rounded(self.messages_per_second),
             "deliveryUs": self.delivery.json(1.0),
             "setupMs": self.setup.json(1e3),
-            "refusedPerSecond": refused,
-            "signIns": sign_ins,
+            "refusedPerSecond": refused.map(|(check, rate)| (*check, rounded(*rate))).collect::<Value>(),
+            "signIns": sign_ins.collect::<Value>(),
             "shards": self.shards.iter().map(ShardPoint::json).collect::<Vec<_>>(),
             "status": status.as_str(),
             "draining": status == Status::Draining,
@@ -339,16 +330,20 @@ impl History {
 
     /// A list for each column.
     pub(crate) fn json(&self) -> Value {
-        let mut columns = serde_json::Map::new();
-        let times: Vec<u64> = self.points.iter().map(|point| point.at_ms).collect();
-        columns.insert("t".into(), times.into());
-        for (place, (name, _)) in COLUMNS.iter().enumerate() {
-            let column = self.points.iter().map(|point| point.columns.get(place));
-            let column =
-                column.map(|number| number.copied().flatten().map(|it| rounded(it.into())));
-            columns.insert((*name).into(), column.collect::<Vec<_>>().into());
-        }
-        columns.into()
+        let times: Value = self.points.iter().map(|point| point.at_ms).collect();
+        let columns = COLUMNS.iter().enumerate().map(|(place, (name, _))| {
+            let column = self
+                .points
+                .iter()
+                .map(|point| point.columns.get(place).copied().flatten());
+            (
+                *name,
+                column
+                    .map(|number| number.map(|it| rounded(it.into())))
+                    .collect(),
+            )
+        });
+        [("t", times)].into_iter().chain(columns).collect()
     }
 }
 

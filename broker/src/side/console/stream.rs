@@ -54,7 +54,7 @@ impl Stream for Body {
 
 /// Writes events until the connection ends. A comment now and then shows that it has not, also to proxies.
 async fn run(sources: Sources, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
-    let mut bell = sources.hub.listen();
+    let mut bell = sources.hub.bell.listen();
     let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
     loop {
         bell.mark_unchanged();

@@ -14,20 +14,20 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The feeds of all streams.
 pub(crate) struct Hub {
     /// Rung by every feed.
-    bell: Bell,
-    overview: Arc<Feed>,
+    pub(crate) bell: Bell,
+    pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
-    refusals: Arc<Feed>,
-    troubled: Arc<Feed>,
+    pub(crate) refusals: Arc<Feed>,
+    pub(crate) troubled: Arc<Feed>,
     /// Of the process as a whole.
-    notices: Arc<Feed>,
+    pub(crate) notices: Arc<Feed>,
     /// The states of channels, as shards tell them.
-    presence: Arc<Feed>,
+    pub(crate) presence: Arc<Feed>,
     teller: Teller,
     /// The channels that are watched by name for who is on them, with the last that was found out by asking.
     named: Shared<Vec<(Weak<Identity>, Value)>>,
@@ -73,44 +73,9 @@ impl Hub {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Says that the process is about to end.
-    pub(crate) fn send_draining(&self) {
-        self.notices.send("draining", || value!({}));
-    }
-
-    /// Sends the sessions that did not go well.
-    pub(crate) fn send_troubled(&self, sessions: impl FnOnce() -> Value) {
-        self.troubled.send("troubled", sessions);
-    }
-
-    /// Whether a stream is about the figures.
-    pub(crate) fn wants_overview(&self) -> bool {
-        self.overview.is_watched()
-    }
-
-    /// Sends the figures.
-    pub(crate) fn send_overview(&self, figures: Value) {
-        self.overview.send("overview", || figures);
-    }
-
     /// The number of open streams.
     pub(crate) fn streams(&self) -> usize {
         STREAMS_MAX - self.places.available_permits()
-    }
-
-    /// A receiver for streams, which sees when any feed has news.
-    pub(crate) fn listen(&self) -> watch::Receiver<()> {
-        self.bell.listen()
-    }
-
-    /// The feed of refusals.
-    pub(crate) fn refusals(&self) -> &Feed {
-        &self.refusals
-    }
-
-    /// The lines that are kept, with a position behind them.
-    fn log_lines(&self, position: &mut Position) -> Vec<Value> {
-        self.log.kept(position)
     }
 
     /// A topic of a stream; `None` when it is a channel, and too many others are watched.
@@ -164,11 +129,6 @@ impl Hub {
         let position = self.presence.watch_only(only);
         self.teller.set_read(true);
         position
-    }
-
-    /// The feed of who is on channels.
-    pub(crate) fn presence(&self) -> &Arc<Feed> {
-        &self.presence
     }
 
     /// The channels that are watched by their names for who is on them.
@@ -298,12 +258,12 @@ impl Sources {
                 event("snapshot", &state)
             }
             Topic::Log => {
-                let lines = self.hub.log_lines(position);
+                let lines = self.hub.log.kept(position);
                 let state = value!({ "topic": "log", "lines": lines });
                 fitting("snapshot", state, "/lines", End::Last)
             }
             Topic::Refusals => {
-                let mut state = self.refusals.state(self.hub.refusals());
+                let mut state = self.refusals.state(&self.hub.refusals);
                 position.move_to_end();
                 state["topic"] = "refusals".into();
                 fitting("snapshot", state, "/refusals", End::First)

@@ -2,14 +2,14 @@
 //!
 //! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
 
-use crate::side::admin::http::{Answer, SILENT, rfc3339};
-use crate::side::channels::list::merged;
+use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
+use crate::side::channels::list::{Search, gather};
 use crate::side::dev::request::Parameters;
 use crate::side::{dev::fault_rule, inspector::Inspector};
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use broker_core::id::Identity;
 use broker_core::shard::{ChannelLine, ChannelView, Glob, PeerView, Question, Reply};
-use broker_core::{id::Identity, limits::LIST_PAGE_MAX};
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;
     loop {
-        let found = connections(&inspector, &wanted).await.ok_or(SILENT)?;
+        let found = connections(&inspector, &wanted).await?;
         if found.len() >= wanted.min || Instant::now() >= until {
             return Ok(Json(value!({ "connections": found })));
         }
@@ -40,13 +40,13 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
     }
 }
 
-/// The first connections that match; `None` when a shard does not answer.
-async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Option<Vec<Value>> {
+/// The first connections that match.
+async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Result<Vec<Value>, Fault> {
     let mut found = Vec::new();
     for identity in channels_in_use(inspector, wanted.channel.as_ref()).await? {
         let question = Question::Channel(identity.clone());
-        let (_, reply) = inspector.shards.ask_home(identity, question).await?;
-        if let Reply::Channel(Some(view)) = reply {
+        let answer = inspector.shards.ask_home(identity, question).await;
+        if let (_, Reply::Channel(Some(view))) = answer.ok_or(SILENT)? {
             let room = wanted.limit - found.len();
             found.extend(wanted.among(&view).take(room));
         }
@@ -54,41 +54,30 @@ async fn connections(inspector: &Inspector, wanted: &ConnectionQuery) -> Option<
             break;
         }
     }
-    Some(found)
+    Ok(found)
 }
 
 /// Channels to which somebody is connected, whose names the pattern covers.
-async fn channels_in_use(inspector: &Inspector, pattern: Option<&Glob>) -> Option<Vec<Identity>> {
+async fn channels_in_use(
+    inspector: &Inspector,
+    pattern: Option<&Glob>,
+) -> Result<Vec<Identity>, Fault> {
     if let Some(name) = pattern.and_then(Glob::literal) {
-        return Some(vec![inspector.own(name)]);
+        return Ok(vec![inspector.own(name)]);
     }
-    let in_use = |line: &ChannelLine| line.master_connected || line.viewers > 0;
-    let covered = |line: &ChannelLine| pattern.is_none_or(|it| it.covers(line.arn.name()));
-    let lines = all_channels(inspector).await?;
-    let lines = lines
-        .into_iter()
-        .filter(|line| in_use(line) && covered(line));
-    Some(lines.map(|line| line.identity).take(LIMIT_MAX).collect())
-}
-
-/// All channels by name; `None` when a shard does not answer.
-async fn all_channels(inspector: &Inspector) -> Option<Vec<ChannelLine>> {
-    let mut all: Vec<ChannelLine> = Vec::new();
-    loop {
-        let question = Question::Page {
-            prefix: "".into(),
-            after: all.last().map(|line| line.identity.clone()),
-            limit: LIST_PAGE_MAX,
-            viewer: None,
-            presence: false,
-        };
-        let answers = inspector.shards.ask_all(question).await?;
-        let (lines, more) = merged(answers, LIST_PAGE_MAX);
-        all.extend(lines.into_iter().map(|(_, line)| line));
-        if !more || all.len() >= CHANNELS_MAX {
-            return Some(all);
-        }
-    }
+    let fits: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| {
+        let in_use = line.master_connected || line.viewers > 0;
+        in_use && pattern.is_none_or(|it| it.covers(line.arn.name()))
+    };
+    let search = Search {
+        prefix: "",
+        after: None,
+        viewer: None,
+        presence: false,
+        limit: LIMIT_MAX,
+    };
+    let (lines, _) = gather(inspector, search, Some(fits)).await?;
+    Ok(lines.into_iter().map(|(_, line)| line.identity).collect())
 }
 
 impl ConnectionQuery {
@@ -151,9 +140,6 @@ const PARAMETERS: [&str; 6] = ["channel", "role", "clientId", "limit", "min", "w
 
 /// Connections in an answer.
 const LIMIT_MAX: usize = 1000;
-
-/// Channels that are looked at: as many lines as a test may make, a few MiB.
-const CHANNELS_MAX: usize = 20_000;
 
 /// The interval at which shards are asked while a request waits.
 const AGAIN: Duration = Duration::from_millis(20);

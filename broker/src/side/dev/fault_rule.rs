@@ -112,23 +112,11 @@ fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
         On::Session => session_act(&name, &mut how)?.map(FaultAct::Session),
     };
     let Some(act) = act else {
-        let nearest = nearest(&name, on.acts());
+        let nearest = nearest(&name, &on.acts());
         let text = format!("do.{name}: not with this \"on\"; allowed {acts}{nearest}");
         return Err(text);
     };
-    how.end(match name.as_str() {
-        "refuse" => "error, status, message",
-        "throttle" => "message",
-        "status" => "errorType, statusCode, description",
-        "delay" => "a duration in place of an object",
-        "corrupt" => "a part in place of an object",
-        "misdirect" => "a client id in place of an object",
-        "send" => "what is sent in place of an object",
-        "goAway" => "grace",
-        "close" => "code, reason, after",
-        "stall" | "halfOpen" => "for",
-        _ => "no keys",
-    })?;
+    how.end(entry(&name).map_or("no keys", |(_, keys, _)| keys))?;
     Ok(act)
 }
 
@@ -384,15 +372,70 @@ impl On {
         }
     }
 
-    /// The acts that `do` may name.
-    pub(crate) fn acts(self) -> &'static [&'static str] {
-        match self {
-            Self::Connect | Self::Api => &["refuse", "throttle", "delay", "hang", "reset"],
-            Self::Message => &MESSAGE,
-            Self::Delivery => &DELIVERY,
-            Self::Session => &SESSION,
-        }
+    /// The acts that `do` may name: on messages and deliveries also those of the sender's or the recipient's session.
+    pub(crate) fn acts(self) -> Vec<&'static str> {
+        let (own, session) = match self {
+            Self::Connect | Self::Api => (
+                &["refuse", "throttle", "delay", "hang", "reset"][..],
+                &[][..],
+            ),
+            Self::Message => (
+                &["drop", "delay", "status", "expire", "misdirect"][..],
+                SESSION,
+            ),
+            Self::Delivery => (
+                &["drop", "delay", "duplicate", "reorder", "corrupt"][..],
+                SESSION,
+            ),
+            Self::Session => (&[][..], SESSION),
+        };
+        [own, session].concat()
     }
+}
+
+const SESSION: &[&str] = &[
+    "goAway",
+    "close",
+    "reset",
+    "stall",
+    "halfOpen",
+    "reconnectIce",
+    "send",
+];
+
+/// The acts that take more than their name: the keys of each, or what replaces them, and an example as JSON.
+const ACTS: &[(&str, &str, &str)] = &[
+    (
+        "refuse",
+        "error, status, message",
+        r#"{ "error": "AccessDeniedException" }"#,
+    ),
+    ("throttle", "message", "{}"),
+    ("delay", "a duration in place of an object", r#""3s""#),
+    ("corrupt", "a part in place of an object", r#""payload""#),
+    (
+        "misdirect",
+        "a client id in place of an object",
+        r#""phone-2""#,
+    ),
+    ("send", "what is sent in place of an object", r#""empty""#),
+    (
+        "status",
+        "errorType, statusCode, description",
+        r#"{ "errorType": "InternalFailure", "statusCode": 500 }"#,
+    ),
+    ("goAway", "grace", r#"{ "grace": "5s" }"#),
+    (
+        "close",
+        "code, reason, after",
+        r#"{ "code": 1001, "after": "2s" }"#,
+    ),
+    ("stall", "for", r#"{ "for": "30s" }"#),
+    ("halfOpen", "for", r#"{ "for": "30s" }"#),
+];
+
+fn entry(act: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
+    ACTS.iter().find(|(name, ..)| *name == act)
 }
 
 /// The answer of `GET /dev/faults/allowed`. Each entry of a `do` is one that a fault may have as it is.
@@ -415,63 +458,9 @@ pub(crate) fn document() -> Value {
 
 /// An act with what it needs, and with what readers would look for.
 fn example(act: &str) -> Value {
-    let how = match act {
-        "refuse" => json!({ "error": "AccessDeniedException" }),
-        "throttle" => json!({}),
-        "delay" => json!("3s"),
-        "corrupt" => json!("payload"),
-        "misdirect" => json!("phone-2"),
-        "send" => json!("empty"),
-        "status" => json!({ "errorType": "InternalFailure", "statusCode": 500 }),
-        "goAway" => json!({ "grace": "5s" }),
-        "close" => json!({ "code": 1001, "after": "2s" }),
-        "stall" | "halfOpen" => json!({ "for": "30s" }),
-        _ => return act.into(),
-    };
-    json!({ act: how })
+    let how = entry(act).and_then(|(.., how)| serde_json::from_str(how).ok());
+    how.map_or_else(|| act.into(), |how: Value| json!({ act: how }))
 }
-
-const SESSION: [&str; 7] = [
-    "goAway",
-    "close",
-    "reset",
-    "stall",
-    "halfOpen",
-    "reconnectIce",
-    "send",
-];
-
-/// Those of messages, and those of the sender's session.
-const MESSAGE: [&str; 12] = [
-    "drop",
-    "delay",
-    "status",
-    "expire",
-    "misdirect",
-    "goAway",
-    "close",
-    "reset",
-    "stall",
-    "halfOpen",
-    "reconnectIce",
-    "send",
-];
-
-/// Those of deliveries, and those of the recipient's session.
-const DELIVERY: [&str; 12] = [
-    "drop",
-    "delay",
-    "duplicate",
-    "reorder",
-    "corrupt",
-    "goAway",
-    "close",
-    "reset",
-    "stall",
-    "halfOpen",
-    "reconnectIce",
-    "send",
-];
 
 /// `do.corrupt`.
 const CORRUPTIONS: [(&str, Corruption); 3] = [

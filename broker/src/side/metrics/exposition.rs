@@ -2,8 +2,8 @@
 //!
 //! Both have the same samples. Headers of a counter differ: text 0.0.4 names it with `_total`, OpenMetrics without.
 
-use crate::{edge::Scraped, terminal::plain};
-use broker_core::{event::Histogram, shard::Snapshot};
+use crate::terminal::plain;
+use broker_core::event::Histogram;
 use std::fmt::Write;
 
 /// A format of the metrics text.
@@ -61,49 +61,33 @@ pub(crate) struct Row<V> {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
     pub(crate) kind: Kind,
-    read: fn(&V, &mut Samples<'_>),
+    pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// A number that only grows; its name ends in `_total`.
-pub(crate) const fn counter<V>(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&V, &mut Samples<'_>),
-) -> Row<V> {
-    row(Kind::Counter, name, help, read)
+/// A table of metrics of a view, each written once: its kind, its name, its help text, and its samples, as a function of
+/// the view and of [`Samples`], or in short for what is read off the sum of all shards:
+/// `[counter x]`, `[gauge x]`, `[edge x]` (a number), `[most x]` (the largest of any shard) and `[edge x by label: a b]`.
+macro_rules! metrics {
+    ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
+        &[$(Row::<$view> {
+            name: stringify!($name),
+            help: $help,
+            kind: Kind::$kind,
+            samples: metrics!(@ $samples),
+        }),*]
+    };
+    (@ [counter $field:ident]) => { |it, to| to.one(it.sum.counters.$field) };
+    (@ [gauge $field:ident]) => { |it, to| to.one(it.sum.$field) };
+    (@ [edge $field:ident]) => { |it, to| to.one(it.edges(|edge| edge.$field)) };
+    (@ [most $field:ident]) => { |it, to| to.one(it.most(|edge| edge.$field)) };
+    (@ [edge $field:ident by $label:ident: $($part:ident)*]) => {
+        |it, to| {
+            $(to.labelled([(stringify!($label), stringify!($part))], it.edges(|edge| edge.$field.$part));)*
+        }
+    };
+    (@ ($samples:expr)) => { $samples };
 }
-
-/// A number that goes up and down.
-pub(crate) const fn gauge<V>(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&V, &mut Samples<'_>),
-) -> Row<V> {
-    row(Kind::Gauge, name, help, read)
-}
-
-/// Durations by bucket.
-pub(crate) const fn histogram<V>(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&V, &mut Samples<'_>),
-) -> Row<V> {
-    row(Kind::Histogram, name, help, read)
-}
-
-const fn row<V>(
-    kind: Kind,
-    name: &'static str,
-    help: &'static str,
-    read: fn(&V, &mut Samples<'_>),
-) -> Row<V> {
-    Row {
-        name,
-        help,
-        kind,
-        read,
-    }
-}
+pub(crate) use metrics;
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +150,26 @@ impl Samples<'_> {
         number: impl Into<Number>,
     ) {
         self.sample("", &labels, number.into());
+    }
+
+    /// A sample for each value of a label.
+    pub(crate) fn each(&mut self, label: &str, values: &[&str], counts: &[u64]) {
+        for (value, count) in values.iter().zip(counts) {
+            self.labelled([(label, value)], *count);
+        }
+    }
+
+    /// A sample for each pair of values of two labels.
+    pub(crate) fn crossed<const N: usize>(
+        &mut self,
+        [(row_label, row_values), (label, values)]: [(&str, &[&str]); 2],
+        counts: &[[u64; N]],
+    ) {
+        for (row_value, row) in row_values.iter().zip(counts) {
+            for (value, count) in values.iter().zip(row) {
+                self.labelled([(row_label, row_value), (label, value)], *count);
+            }
+        }
     }
 
     /// The buckets, the sum in seconds and the count of durations.
@@ -260,7 +264,7 @@ impl Exposition {
             let samples = text.len();
             let name = row.name;
             let format = self.format;
-            (row.read)(view, &mut Samples { text, name, format });
+            (row.samples)(view, &mut Samples { text, name, format });
             if text.len() == samples {
                 text.truncate(begin);
             }
@@ -302,52 +306,19 @@ pub(crate) fn seconds(microseconds: u64) -> f64 {
 /// Some more than a text has.
 const TEXT_BYTES: usize = 64 * 1024;
 
-// The figures that rows are read off, and samples with labels.
-
-/// The figures that rows are read off.
-pub(crate) struct View {
-    pub(crate) shards: Vec<Scraped<Snapshot>>,
-    /// The part of its time that each shard, in its order, did not wait.
-    pub(crate) busy_ratios: Vec<f64>,
-    /// Of all shards.
-    pub(crate) sum: Snapshot,
-}
-
-/// A sample for each label.
-pub(crate) fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
-    for (label, count) in labels.iter().zip(counts) {
-        to.labelled([(name, label)], *count);
-    }
-}
-
-/// A sample for each pair of labels.
-pub(crate) fn crossed<const N: usize>(
-    to: &mut Samples<'_>,
-    [(row_name, row_labels), (name, labels)]: [(&str, &[&str]); 2],
-    counts: &[[u64; N]],
-) {
-    for (row_label, row) in row_labels.iter().zip(counts) {
-        for (label, count) in labels.iter().zip(row) {
-            to.labelled([(row_name, row_label), (name, label)], *count);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ROWS: &[Row<u64>] = &[
-        counter("things_total", "Things", |view, to| {
-            to.labelled([("a", "1\r\u{1b}[2J"), ("b", "x\\\"\ny")], *view);
-        }),
-        gauge("level", "The level", |_, to| to.one(0.25)),
-        histogram("took_seconds", "How long", |view, to| {
+    const ROWS: &[Row<u64>] = metrics! { u64:
+        Counter things_total "Things" (|view, to| to.labelled([("a", "1\r\u{1b}[2J"), ("b", "x\\\"\ny")], *view))
+        Gauge level "The level" (|_, to| to.one(0.25))
+        Histogram took_seconds "How long" (|view, to| {
             let mut histogram = Histogram::default();
             histogram.observe(3, *view);
             to.histogram(&histogram);
-        }),
-    ];
+        })
+    };
 
     fn exposition(format: Format) -> String {
         let mut text = Exposition::new(format);
@@ -391,11 +362,13 @@ mod tests {
             seconds: 1.5,
             at: 1_700_000_000.25,
         };
-        let rows: &[Row<Example>] = &[histogram("took_seconds", "How long", |example, to| {
-            let mut histogram = Histogram::default();
-            histogram.observe(1_500_000, 1);
-            to.histogram_with(&histogram, |place| (place == 20).then(|| example.clone()));
-        })];
+        let rows: &[Row<Example>] = metrics! { Example:
+            Histogram took_seconds "How long" (|example, to| {
+                let mut histogram = Histogram::default();
+                histogram.observe(1_500_000, 1);
+                to.histogram_with(&histogram, |place| (place == 20).then(|| example.clone()));
+            })
+        };
         let text = |format| {
             let mut text = Exposition::new(format);
             text.table(rows, &example);

@@ -16,9 +16,13 @@ use crate::side::admin::http::rfc3339;
 use crate::side::console::Overview;
 use crate::side::inspector::Shards;
 use crate::side::shared_state::Shared;
-use crate::side::trace::hints::{Hint, Lengths, NO_MASTER_CANDIDATES, Span};
-use crate::side::trace::{Suggestion, Traces};
-use broker_core::journal::{ConnectionEnd, EndReason, Entry, Superseded, UnacceptedMessage};
+use crate::side::trace::hints::{
+    CANDIDATES_MS, Hint, Kind, NO_MASTER_CANDIDATES, SLOW_MS, Span, unaccepted,
+};
+use crate::side::trace::{Traces, is_done};
+use broker_core::journal::{
+    ConnectionEnd, EndReason, Entry, Superseded, Unaccepted, UnacceptedMessage,
+};
 use broker_core::shard::{DisplacedLine, Question, Reply};
 use broker_core::{event::SHORT_MS, time::Wall};
 use codec::signal::Role;
@@ -55,25 +59,22 @@ struct Row {
     number: u64,
     at: Wall,
     trouble: Trouble,
-    source: Source,
-    /// The suggestion of its trace; empty until that was read, and when its notes are gone.
-    traced: Suggestion,
+    channel: Option<Box<str>>,
+    /// A viewer's.
+    client_id: Option<Box<str>>,
+    remote: SocketAddr,
+    /// In one sentence, unless a hint of its trace fits better.
+    says: String,
+    /// The number of events that it stands for.
+    count: usize,
+    /// The end of its connection, or the last one of several.
+    end: Option<ConnectionEnd>,
+    /// Why its messages were not accepted.
+    reason: Option<Unaccepted>,
+    /// Those of its trace; none until that was read, and when its notes are gone.
+    hints: Vec<Hint>,
     /// The number of looks at its trace.
     looks: usize,
-}
-
-/// The source of a row.
-#[derive(Clone, Debug)]
-enum Source {
-    /// The end of a connection.
-    End(ConnectionEnd),
-    /// The last of the messages that were not accepted from one connection for one reason, and how many of them the log
-    /// has.
-    Unaccepted(Box<UnacceptedMessage>, usize),
-    /// The last of the takeovers of one place.
-    Twin(Box<Superseded>, Repeated),
-    /// The last end of a master's connections.
-    Flapping(ConnectionEnd, Repeated),
 }
 
 /// The kind of trouble.
@@ -97,7 +98,8 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn of(end: &ConnectionEnd) -> Option<Self> {
+    /// The trouble of a connection that ended, in one sentence.
+    fn of(end: &ConnectionEnd) -> Option<(Self, String)> {
         let cut_off = matches!(
             end.reason,
             EndReason::SlowConsumer
@@ -107,102 +109,78 @@ impl Trouble {
                 | EndReason::SlowMessage
                 | EndReason::Flood
         );
-        let took = end.answered_ms.unwrap_or_default();
-        let took = took.saturating_sub(end.offered_ms.unwrap_or(took));
-        let stayed = |answered: u32| end.duration_ms.saturating_sub(answered.into());
-        match (end.offered_ms, end.answered_ms) {
-            _ if cut_off => Some(Self::CutOff),
-            _ if end.role == Role::Master => None,
-            (Some(_), None) => Some(Self::Unanswered),
-            (Some(_), Some(_)) if took >= SLOW_MS => Some(Self::Slow),
-            // The offer and a candidate went out, the answer alone came back.
-            (Some(_), Some(answered))
-                if end.messages_in > 1
-                    && end.messages_out == 1
-                    && stayed(answered) >= CANDIDATES_MS =>
-            {
-                Some(Self::NoCandidates)
-            }
-            (_, _) => None,
+        if cut_off {
+            let says = format!("the broker closed it: {}", end.reason.says());
+            return Some((Self::CutOff, says));
+        }
+        let offered = end.offered_ms.filter(|_| end.role == Role::Viewer)?;
+        let left = end.duration_ms as f64;
+        let Some(answered) = end.answered_ms.map(f64::from) else {
+            let span = Span(left - f64::from(offered));
+            let says = format!("it left {span} after its offer, without an answer");
+            return Some((Self::Unanswered, says));
+        };
+        let took = answered - f64::from(offered);
+        // The offer and a candidate went out, the answer alone came back.
+        let has_none = end.messages_in > 1 && end.messages_out == 1;
+        if took >= SLOW_MS {
+            let says = format!("the answer came {} after the offer", Span(took));
+            Some((Self::Slow, says))
+        } else if has_none && left - answered >= CANDIDATES_MS {
+            Some((Self::NoCandidates, NO_MASTER_CANDIDATES.into()))
+        } else {
+            None
         }
     }
 }
 
 impl Row {
-    /// In one sentence.
-    fn says(&self) -> String {
-        match &self.source {
-            Source::End(end) => self.says_of(end),
-            Source::Unaccepted(message, count) => {
-                let UnacceptedMessage { bytes, most, .. } = **message;
-                let lengths = Lengths { bytes, most };
-                Hint::Unaccepted(*count, message.reason, lengths).to_string()
-            }
-            Source::Twin(superseded, repeated) => {
-                let (older, newer) = (superseded.remote.ip(), superseded.by.ip());
-                let from = if older == newer {
-                    format!("both from {newer}")
-                } else {
-                    format!("from {newer} and {older}")
-                };
-                format!(
-                    "connections {from} take each other's place, {repeated}: two devices or processes"
-                )
-            }
-            Source::Flapping(_, repeated) => {
-                format!("the master connects and leaves within 10 s, {repeated}")
-            }
+    fn new(
+        at: Wall,
+        trouble: Trouble,
+        channel: Option<&str>,
+        remote: SocketAddr,
+        says: String,
+    ) -> Self {
+        Self {
+            number: 0,
+            at,
+            trouble,
+            channel: channel.map(Box::from),
+            client_id: None,
+            remote,
+            says,
+            count: 1,
+            end: None,
+            reason: None,
+            hints: Vec::new(),
+            looks: 0,
         }
     }
 
-    fn says_of(&self, end: &ConnectionEnd) -> String {
-        let because = |hint: &&Hint| !matches!(hint, Hint::SignalingDone(..));
-        let hint = self.traced.hints.iter().find(because);
-        let ms = |ms: Option<u32>| f64::from(ms.unwrap_or_default());
-        let offered = ms(end.offered_ms);
-        match (self.trouble, hint) {
-            (Trouble::CutOff, _) => format!("the broker closed it: {}", end.reason.says()),
-            (Trouble::NoCandidates, _) => {
-                let known = self.traced.hints.iter().find(|hint| is_lacking(hint));
-                known.map_or_else(|| NO_MASTER_CANDIDATES.into(), Hint::to_string)
-            }
-            (_, Some(hint)) => hint.to_string(),
-            (
-                Trouble::Unanswered | Trouble::Unaccepted | Trouble::Twin | Trouble::Flapping,
-                None,
-            ) => {
-                let lasted = u32::try_from(end.duration_ms).unwrap_or(u32::MAX);
-                let span = Span(f64::from(lasted) - offered);
-                if self.traced.kept {
-                    format!("it left {span} after its offer, and no master had connected")
-                } else {
-                    format!("it left {span} after its offer, without an answer")
-                }
-            }
-            (Trouble::Slow, None) => {
-                let span = Span(ms(end.answered_ms) - offered);
-                format!("the answer came {span} after the offer")
-            }
-        }
+    /// In one sentence.
+    fn says(&self) -> &str {
+        let fits = |hint: &&Hint| match self.trouble {
+            Trouble::NoCandidates => hint.kind == Kind::NoCandidates,
+            Trouble::Unanswered | Trouble::Slow => hint.kind != Kind::SignalingDone,
+            Trouble::CutOff | Trouble::Unaccepted | Trouble::Twin | Trouble::Flapping => false,
+        };
+        (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
     fn json(&self) -> Value {
         let trouble: &str = self.trouble.into();
-        let hints: Vec<String> = self.traced.hints.iter().map(ToString::to_string).collect();
-        let (channel, client_id, remote) = self.source.peer();
-        let end = match &self.source {
-            Source::End(end) | Source::Flapping(end, _) => Some(end),
-            Source::Unaccepted(..) | Source::Twin(..) => None,
-        };
+        let hints: Vec<&str> = self.hints.iter().map(|hint| &*hint.says).collect();
+        let end = self.end.as_ref();
         value!({
             "at": rfc3339(self.at),
-            "channel": channel,
-            "clientId": client_id,
-            "remote": remote.to_string(),
+            "channel": self.channel,
+            "clientId": self.client_id,
+            "remote": self.remote.to_string(),
             "trouble": trouble,
             "says": self.says(),
             "hints": hints,
-            "count": self.source.count(),
+            "count": self.count,
             "reason": end.map(|end| end.reason.to_string()),
             "durationMs": end.map(|end| end.duration_ms),
             "offerMs": end.and_then(|end| end.offered_ms),
@@ -218,70 +196,11 @@ impl Row {
     }
 }
 
-impl Source {
-    /// Its channel, a viewer's client id, and its address.
-    fn peer(&self) -> (Option<&str>, Option<&str>, SocketAddr) {
-        match self {
-            Self::End(end) => (end.channel.as_deref(), end.client_id.as_deref(), end.remote),
-            Self::Unaccepted(message, _) => {
-                let channel = Some(&*message.channel);
-                (channel, message.client_id.as_deref(), message.remote)
-            }
-            Self::Twin(superseded, _) => {
-                let channel = Some(&*superseded.channel);
-                (channel, superseded.client_id.as_deref(), superseded.by)
-            }
-            Self::Flapping(end, _) => (end.channel.as_deref(), None, end.remote),
-        }
-    }
-
-    /// The number of events that it stands for.
-    fn count(&self) -> usize {
-        match self {
-            Self::End(_) => 1,
-            Self::Unaccepted(_, count) => *count,
-            Self::Twin(_, repeated) | Self::Flapping(_, repeated) => repeated.count(),
-        }
-    }
-
-    /// Whether it is of the same kind, and of the same channel and client id.
-    fn repeats(&self, other: &Self) -> bool {
-        let same_kind = matches!(
-            (self, other),
-            (Self::Twin(..), Self::Twin(..)) | (Self::Flapping(..), Self::Flapping(..))
-        );
-        let (own, others) = (self.peer(), other.peer());
-        same_kind && (own.0, own.1) == (others.0, others.1)
-    }
-
-    /// Counts a message with those of the same connection and reason; false when it is another's.
-    fn counts(&mut self, message: &UnacceptedMessage) -> bool {
-        let Self::Unaccepted(known, count) = self else {
-            return false;
-        };
-        let same = known.remote == message.remote
-            && known.channel == message.channel
-            && known.reason == message.reason;
-        if same {
-            **known = message.clone();
-            *count += 1;
-        }
-        same
-    }
-}
-
 impl Troubled {
     /// Reads an entry that the log writes.
     pub(crate) fn note(&self, entry: &Entry) {
         match entry {
-            Entry::ConnectionEnd(end) => {
-                if let Some(trouble) = Trouble::of(end) {
-                    let source = Source::End(end.clone());
-                    self.0.lock().push(calendar(), trouble, source);
-                } else if end.role == Role::Master && end.duration_ms <= SHORT_MS {
-                    self.0.lock().short_end(calendar(), end);
-                }
-            }
+            Entry::ConnectionEnd(end) => self.0.lock().ended(calendar(), end),
             Entry::Unaccepted(message) => self.0.lock().count(calendar(), message),
             Entry::Superseded(superseded) => self.0.lock().taken_over(calendar(), superseded),
             Entry::Refused(_)
@@ -306,14 +225,8 @@ impl Troubled {
             short_ends,
             ..
         } = &mut *ring;
-        for repeats in [takeovers, short_ends] {
-            let is_meant = |(place, repeated): &(Place, Repeated)| {
-                fits(
-                    repeated.last,
-                    place.client_id.as_deref().unwrap_or_default(),
-                )
-            };
-            repeats.places.retain(|it| !is_meant(it));
+        for Repeats(places) in [takeovers, short_ends] {
+            places.retain(|it| !fits(it.last, it.client_id.as_deref().unwrap_or_default()));
         }
         let gone = before - ring.rows.len();
         ring.version += u64::from(gone > 0);
@@ -335,66 +248,103 @@ impl Troubled {
 }
 
 impl Ring {
+    /// A connection ended: in trouble, or it was a master's and a short one, which is trouble when it is repeated. Of a
+    /// place that is taken over again and again that is no other trouble.
+    fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
+        let channel = end.channel.as_deref();
+        if let Some((trouble, says)) = Trouble::of(end) {
+            let mut row = Row::new(at, trouble, channel, end.remote, says);
+            (row.client_id, row.end) = (end.client_id.clone(), Some(end.clone()));
+            self.push(row);
+        } else if let Some(channel) = channel
+            && end.role == Role::Master
+            && end.duration_ms <= SHORT_MS
+            && !self.takeovers.knows(channel, None, at)
+            && let Some(repeated) = self.short_ends.count(channel, None, at)
+        {
+            let says = format!("the master connects and leaves within 10 s, {repeated}");
+            let mut row = Row::new(at, Trouble::Flapping, Some(channel), end.remote, says);
+            (row.count, row.end) = (repeated.count, Some(end.clone()));
+            self.renew(row);
+        }
+    }
+
     /// Adds a message that was not accepted to the row of its connection and reason, which becomes the newest.
     fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
-        let place = (self.rows.iter_mut()).rposition(|row| row.source.counts(message));
-        let Some(mut row) = place.and_then(|place| self.rows.remove(place)) else {
-            let source = Source::Unaccepted(Box::new(message.clone()), 1);
-            return self.push(at, Trouble::Unaccepted, source);
+        let UnacceptedMessage {
+            channel,
+            reason,
+            bytes,
+            most,
+            ..
+        } = message;
+        let known = self.take(|row| {
+            let same = row.remote == message.remote && row.channel.as_ref() == Some(channel);
+            same && row.reason == Some(*reason)
+        });
+        let says = |count| unaccepted(count, *reason, *bytes, *most);
+        let Some(mut row) = known else {
+            let mut row = Row::new(
+                at,
+                Trouble::Unaccepted,
+                Some(channel),
+                message.remote,
+                says(1),
+            );
+            (row.client_id, row.reason) = (message.client_id.clone(), Some(*reason));
+            return self.push(row);
         };
-        row.at = at;
+        row.count += 1;
+        (row.at, row.says) = (at, says(row.count));
         self.rows.push_back(row);
         self.version += 1;
     }
 
     /// A connection lost its place to another one.
     fn taken_over(&mut self, at: Wall, superseded: &Superseded) {
-        let place = Place::of(&superseded.channel, superseded.client_id.as_deref());
-        if let Some(repeated) = self.takeovers.count(place, at) {
-            let source = Source::Twin(Box::new(superseded.clone()), repeated);
-            self.renew(at, Trouble::Twin, source);
-        }
-    }
-
-    /// A master left soon after it had come. Of a place that is taken over again and again that is no other trouble.
-    fn short_end(&mut self, at: Wall, end: &ConnectionEnd) {
-        let Some(channel) = &end.channel else {
-            return;
+        let Superseded {
+            channel, client_id, ..
+        } = superseded;
+        let repeated = self.takeovers.count(channel, client_id.as_deref(), at);
+        let Some(repeated) = repeated else { return };
+        let (older, newer) = (superseded.remote.ip(), superseded.by.ip());
+        let from = if older == newer {
+            format!("both from {newer}")
+        } else {
+            format!("from {newer} and {older}")
         };
-        let place = Place::of(channel, None);
-        if self.takeovers.knows(&place, at) {
-            return;
-        }
-        if let Some(repeated) = self.short_ends.count(place, at) {
-            let source = Source::Flapping(end.clone(), repeated);
-            self.renew(at, Trouble::Flapping, source);
-        }
+        let says = format!(
+            "connections {from} take each other's place, {repeated}: two devices or processes"
+        );
+        let mut row = Row::new(at, Trouble::Twin, Some(channel), superseded.by, says);
+        (row.client_id, row.count) = (client_id.clone(), repeated.count);
+        self.renew(row);
     }
 
     /// Replaces the row that this one repeats, and becomes the newest.
-    fn renew(&mut self, at: Wall, trouble: Trouble, source: Source) {
-        let place = (self.rows.iter()).rposition(|row| row.source.repeats(&source));
-        place.and_then(|place| self.rows.remove(place));
-        self.push(at, trouble, source);
+    fn renew(&mut self, row: Row) {
+        let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
+        let own = key(&row);
+        self.take(|other| key(other) == own);
+        self.push(row);
     }
 
-    fn push(&mut self, at: Wall, trouble: Trouble, source: Source) {
-        let (channel, ..) = source.peer();
-        let same = |row: &&Row| row.source.peer().0 == channel;
+    /// Takes out the newest row that fits.
+    fn take(&mut self, fits: impl Fn(&Row) -> bool) -> Option<Row> {
+        let place = self.rows.iter().rposition(fits)?;
+        self.rows.remove(place)
+    }
+
+    fn push(&mut self, mut row: Row) {
+        let same = |other: &&Row| other.channel == row.channel;
         if self.rows.iter().filter(same).count() >= TROUBLED_PER_CHANNEL_MAX {
-            let oldest = self.rows.iter().position(|row| same(&row));
+            let oldest = self.rows.iter().position(|other| same(&other));
             oldest.and_then(|place| self.rows.remove(place));
         } else if self.rows.len() >= TROUBLED_KEPT_MAX {
             self.rows.pop_front();
         }
-        self.rows.push_back(Row {
-            number: self.next,
-            at,
-            trouble,
-            source,
-            traced: Suggestion::default(),
-            looks: 0,
-        });
+        row.number = self.next;
+        self.rows.push_back(row);
         self.next += 1;
         self.version += 1;
     }
@@ -425,26 +375,21 @@ impl Ring {
     }
 
     /// The trace of a row was looked at. One whose answer contains the candidates is no trouble.
-    fn explain(&mut self, number: u64, traced: Suggestion) {
+    fn explain(&mut self, number: u64, hints: Vec<Hint>) {
         let Some(place) = self.rows.iter().position(|row| row.number == number) else {
             return;
         };
-        let is_whole = matches!(traced.hints.last(), Some(Hint::SignalingDone(..)));
-        let has_any = is_whole && !traced.hints.iter().any(is_lacking);
-        let row = self.rows.get_mut(place).filter(|row| row.traced != traced);
+        let lacks = hints.iter().any(|hint| hint.kind == Kind::NoCandidates);
+        let has_any = is_done(&hints) && !lacks;
+        let row = self.rows.get_mut(place).filter(|row| row.hints != hints);
         let Some(row) = row else { return };
         self.version += 1;
         if row.trouble == Trouble::NoCandidates && has_any {
             self.rows.remove(place);
         } else {
-            row.traced = traced;
+            row.hints = hints;
         }
     }
-}
-
-/// Whether a hint is that candidates are missing.
-fn is_lacking(hint: &Hint) -> bool {
-    matches!(hint, Hint::NoCandidates(_))
 }
 
 /// A displaced connection, with the members of [`Row::json`].
@@ -508,13 +453,12 @@ pub(crate) async fn explain(troubled: Arc<Troubled>, overview: Arc<Overview>, tr
         }
         let due = troubled.0.lock().take_due(calendar());
         for row in due {
-            let (Some(name), Some(client_id), remote) = row.source.peer() else {
+            let (Some(name), Some(client_id)) = (&row.channel, &row.client_id) else {
                 continue;
             };
             let identity = traces.inspector.own(name);
-            let traced = traces.suggestion(&identity, client_id, remote).await;
-            if let Some(traced) = traced {
-                troubled.0.lock().explain(row.number, traced);
+            if let Some(hints) = traces.hints(&identity, client_id, row.remote).await {
+                troubled.0.lock().explain(row.number, hints);
             }
         }
     }
@@ -523,49 +467,31 @@ pub(crate) async fn explain(troubled: Arc<Troubled>, overview: Arc<Overview>, tr
 /// Seconds between two looks at displaced connections: one letter to each shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// An answer that comes later than this after its offer is slow.
-const SLOW_MS: u32 = 3_000;
-
-/// Within which the first candidate follows an answer.
-const CANDIDATES_MS: u64 = 2_000;
-
 /// Milliseconds from the end to each look at its trace: soon, while its notes are there; and again for an answer that
 /// came too late.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
 // Events that are no trouble by themselves, only when they are repeated.
 
-/// The channel and client id of an event; no client id is the master's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    channel: Box<str>,
-    client_id: Option<Box<str>>,
-}
-
-impl Place {
-    pub(crate) fn of(channel: &str, client_id: Option<&str>) -> Self {
-        Self {
-            channel: channel.into(),
-            client_id: client_id.map(Box::from),
-        }
-    }
-}
-
-/// The events of one place that followed each other within [`PAUSE_MS`].
+/// The events of one channel and client id (none is the master's) that followed each other within [`PAUSE_MS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Repeated {
+    channel: Box<str>,
+    client_id: Option<Box<str>>,
     count: usize,
     first: Wall,
     last: Wall,
 }
 
 impl Repeated {
-    pub(crate) fn count(&self) -> usize {
-        self.count
+    /// Whether these are the events of a place, and go on at this moment.
+    fn goes_on(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
+        let is_soon = at.0.saturating_sub(self.last.0) <= PAUSE_MS;
+        self.is_of(channel, client_id) && is_soon
     }
 
-    fn goes_on(&self, at: Wall) -> bool {
-        at.0.saturating_sub(self.last.0) <= PAUSE_MS
+    fn is_of(&self, channel: &str, client_id: Option<&str>) -> bool {
+        &*self.channel == channel && self.client_id.as_deref() == client_id
     }
 }
 
@@ -577,42 +503,37 @@ impl fmt::Display for Repeated {
     }
 }
 
-/// The places of the last events: at most [`REPEATS_WATCHED_MAX`], the one whose last event is the oldest makes room.
+/// The places of the last events, the one with the oldest event first: at most [`REPEATS_WATCHED_MAX`], the first makes
+/// room.
 #[derive(Debug, Default)]
-struct Repeats {
-    /// The one with the oldest event first.
-    places: VecDeque<(Place, Repeated)>,
-}
+struct Repeats(VecDeque<Repeated>);
 
 impl Repeats {
     /// Counts an event: those of its place so far, if they are as many as are trouble.
-    pub(crate) fn count(&mut self, place: Place, at: Wall) -> Option<Repeated> {
-        let known = self.places.iter().position(|(known, _)| *known == place);
-        let known = known.and_then(|known| self.places.remove(known));
-        let going_on = known.filter(|(_, repeated)| repeated.goes_on(at));
-        let mut repeated = going_on.map_or(
-            Repeated {
-                count: 0,
-                first: at,
-                last: at,
-            },
-            |(_, repeated)| repeated,
-        );
+    fn count(&mut self, channel: &str, client_id: Option<&str>, at: Wall) -> Option<Repeated> {
+        let known = self.0.iter().position(|it| it.is_of(channel, client_id));
+        let known = known.and_then(|known| self.0.remove(known));
+        let going_on = known.filter(|it| it.goes_on(channel, client_id, at));
+        let mut repeated = going_on.unwrap_or_else(|| Repeated {
+            channel: channel.into(),
+            client_id: client_id.map(Box::from),
+            count: 0,
+            first: at,
+            last: at,
+        });
         repeated.count += 1;
         repeated.last = at;
-        if self.places.len() >= REPEATS_WATCHED_MAX {
-            self.places.pop_front();
+        if self.0.len() >= REPEATS_WATCHED_MAX {
+            self.0.pop_front();
         }
-        self.places.push_back((place, repeated.clone()));
+        self.0.push_back(repeated.clone());
         (repeated.count >= TROUBLE).then_some(repeated)
     }
 
     /// Whether events of a place were trouble a moment ago.
-    pub(crate) fn knows(&self, place: &Place, at: Wall) -> bool {
-        let same = |(known, repeated): &(Place, Repeated)| {
-            known == place && repeated.count >= TROUBLE && repeated.goes_on(at)
-        };
-        self.places.iter().any(same)
+    fn knows(&self, channel: &str, client_id: Option<&str>, at: Wall) -> bool {
+        let is_known = |it: &Repeated| it.count >= TROUBLE && it.goes_on(channel, client_id, at);
+        self.0.iter().any(is_known)
     }
 }
 
@@ -629,16 +550,14 @@ mod repeats_tests {
     #[test]
     fn the_third_within_a_minute_each_is_trouble() {
         let mut repeats = Repeats::default();
-        let place = || Place::of("c", None);
         let mut count = |ms| {
-            repeats
-                .count(place(), Wall(ms))
-                .map(|repeated| repeated.to_string())
+            let repeated = repeats.count("c", None, Wall(ms));
+            repeated.map(|repeated| repeated.to_string())
         };
         assert_eq!((count(0), count(PAUSE_MS)), (None, None));
         assert_eq!(count(60_500).as_deref(), Some("3 times in 61 s"));
         assert_eq!(count(60_500 + PAUSE_MS + 1), None);
-        let other = repeats.count(Place::of("c", Some("v")), Wall(200_000));
+        let other = repeats.count("c", Some("v"), Wall(200_000));
         assert_eq!(other, None, "another place");
     }
 
@@ -647,9 +566,9 @@ mod repeats_tests {
         let mut repeats = Repeats::default();
         for number in 0..2 * REPEATS_WATCHED_MAX {
             let name = format!("c{number}");
-            let _ = repeats.count(Place::of(&name, None), Wall(0));
+            let _ = repeats.count(&name, None, Wall(0));
         }
-        assert_eq!(repeats.places.len(), REPEATS_WATCHED_MAX);
+        assert_eq!(repeats.0.len(), REPEATS_WATCHED_MAX);
     }
 }
 

@@ -1,185 +1,393 @@
-//! Hints that the trace of one viewer gives, in plain words: a pure function of a few figures.
+//! Hints about one connection: tables of conditions on the facts of its trace, each with its sentence for the reader.
 //!
-//! At most one sentence of each kind, of messages that were not accepted one of each reason, in the order of a
-//! session's life. They say what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling
-//! is done.
+//! At most one sentence of each row, of messages that were not accepted one of each reason, in the order of a session's
+//! life. They describe what the broker saw; what it cannot see (ICE, TURN, media) they only name where signaling is
+//! done.
 
+use crate::side::trace::timeline::Message;
+use crate::terminal::counted;
+use broker_core::event::SHORT_MS;
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::RoleBy;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The known facts of one connection of a viewer. Times are in milliseconds since it joined.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The facts of one connection, as its events and those of its channel's masters show them. Times are in milliseconds
+/// since it joined.
+#[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// When it was read.
+    /// The moment of reading.
     pub(crate) now: f64,
-    /// When the viewer left, if it did.
     pub(crate) left: Option<f64>,
-    /// Whether everything since it joined is known.
-    pub(crate) whole: bool,
-    /// What said that it is a viewer's, or a master's.
-    pub(crate) role_by: Option<RoleBy>,
-    /// No connection of its client id is known.
-    pub(crate) absent: bool,
-    /// Whether a master is connected.
-    pub(crate) master: bool,
-    /// Its first offer.
-    pub(crate) offer: Option<f64>,
-    /// It sent something that may have been an offer, and was not accepted.
-    pub(crate) declined: bool,
-    /// When an offer of it first went to a master.
-    pub(crate) arrived: Option<f64>,
-    /// When an offer of it was dropped, since no master came for it.
-    pub(crate) expired: Option<f64>,
-    /// When a master connected after that offer and before an answer, and what becomes of the offer there.
-    pub(crate) replaced: Option<(f64, Again)>,
-    /// When an offer of it went to a master for the second time, and how many candidates with it.
-    pub(crate) repeated: Option<(f64, usize)>,
-    /// An offer of it came back from a master that had not confirmed it.
-    pub(crate) returned: bool,
-    /// It sent a second offer.
-    pub(crate) newer_offer: bool,
-    /// The first answer that went to it, after its own offer if that is known.
-    pub(crate) answer: Option<f64>,
-    /// Its machine has not confirmed what was sent to it last, or an answer came back for that.
-    pub(crate) unconfirmed: bool,
-    /// The machine that confirms what is sent to it, where TCP is the proof: its own, or a proxy that ends connections.
-    pub(crate) confirmed_by: Option<IpAddr>,
-    /// The first answer that went to it before it had sent an offer.
-    pub(crate) early: Option<f64>,
-    /// The first answer that was for it and found it gone.
-    pub(crate) missed: Option<f64>,
-    /// An earlier connection of the same client id sent an offer, and was not answered.
-    pub(crate) older_offer: bool,
-    /// The first ICE candidate of the viewer, and of the master for it.
-    pub(crate) viewer_trickled: Option<f64>,
-    pub(crate) master_trickled: Option<f64>,
-    /// ICE candidates that the viewer sent.
-    pub(crate) viewer_candidates: usize,
-    /// ICE candidates that the master sent to it.
-    pub(crate) master_candidates: usize,
-    /// The candidates that its first offer and the first answer contain, where these were looked at.
-    pub(crate) in_offer: Option<usize>,
-    pub(crate) in_answer: Option<usize>,
-    /// A call of its client id over HTTP.
-    pub(crate) call: Option<HttpCall>,
-    /// When GO_AWAY was sent to it.
-    pub(crate) told_to_go: Option<f64>,
-    /// Why it ended.
     pub(crate) ended: Option<EndReason>,
+    /// Everything since it joined is known.
+    pub(crate) whole: bool,
+    /// No connection of the client id is known.
+    pub(crate) absent: bool,
+    pub(crate) role_by: Option<RoleBy>,
+    pub(crate) told_to_go: Option<f64>,
+    /// Messages from it, or for it, that were not accepted: the number by reason, with the last of each.
+    pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, Message)>,
     /// The longest message, either way, in bytes.
     pub(crate) longest: usize,
-    /// Messages of it, or for it, that were not accepted.
-    pub(crate) unaccepted: Unaccepteds,
-    /// The reasons for which messages of masters were not accepted that named no viewer, after its offer had gone to
-    /// the master and before an answer. With the lengths of one of each.
-    pub(crate) of_master: Vec<(Unaccepted, Lengths)>,
+
+    /// The first offer that came, and the first that went to a master.
+    pub(crate) offer: Option<f64>,
+    pub(crate) arrived: Option<f64>,
+    pub(crate) expired: Option<f64>,
+    /// A message that was or may have been an offer was not accepted.
+    pub(crate) declined: bool,
+    pub(crate) newer_offer: bool,
+    /// The offer came back from a master that had not confirmed it.
+    pub(crate) returned: bool,
+    /// When the offer last went to another master, and with how many candidates.
+    pub(crate) repeated: Option<(f64, usize)>,
+    /// The first answer that went to the viewer, after its own offer if that is known; one before that; and the first
+    /// one that found the viewer gone.
+    pub(crate) answer: Option<f64>,
+    pub(crate) early: Option<f64>,
+    pub(crate) missed: Option<f64>,
+    /// The viewer's machine has not confirmed what was sent last, or an answer came back for that.
+    pub(crate) unconfirmed: bool,
+    /// The machine that confirms what is sent, where TCP is the proof: the viewer's, or a proxy that ends connections.
+    pub(crate) confirmed_by: Option<IpAddr>,
+    pub(crate) viewer_trickled: Option<f64>,
+    pub(crate) master_trickled: Option<f64>,
+    pub(crate) viewer_candidates: usize,
+    pub(crate) master_candidates: usize,
+    /// The candidates in offers and answers, where these were looked into.
+    pub(crate) in_offer: Option<usize>,
+    pub(crate) in_answer: Option<usize>,
+    /// A call of SendAlexaOfferToMaster was answered, with as many candidates, where the answer was looked into; and
+    /// the candidates apart from it.
+    pub(crate) call_answered: Option<Option<usize>>,
+    pub(crate) call_candidates: usize,
+
+    /// A master is connected.
+    pub(crate) master: bool,
+    /// When a master connected after the offer had gone to a former one, and before an answer.
+    pub(crate) replaced: Option<f64>,
+    /// How long a master is open before it gets such an offer; `None` where none ever does.
+    pub(crate) repeats_ms: Option<f64>,
+    /// The offer waits for its repetition: at this moment, or for the next master.
+    pub(crate) awaited: Option<Option<f64>>,
+    /// An earlier connection of the client id sent an offer, and was not answered.
+    pub(crate) older_offer: bool,
+    /// Messages of masters that named no viewer and were not accepted, after the offer had arrived and before an answer:
+    /// the first of each reason.
+    pub(crate) of_master: Vec<(Unaccepted, Message)>,
+
+    /// Of a master: when another one took its place, and the address of that one.
+    pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
+    /// It took another one's place, and nothing named its role.
+    pub(crate) unnamed: bool,
+    pub(crate) remote: Option<IpAddr>,
+    pub(crate) rivals: Rivals,
 }
 
-/// A call of SendAlexaOfferToMaster, as far as the master's messages show it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct HttpCall {
-    /// It was answered; the candidates in the answer, where that was looked at.
-    pub(crate) answered: Option<Option<usize>>,
-    /// Candidates of the master that were dropped, since a call takes none.
-    pub(crate) dropped: usize,
+/// Connections of a channel's master that take each other's place, or end soon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rivals {
+    pub(crate) takeovers: usize,
+    /// From the first takeover to the last, in milliseconds.
+    pub(crate) within: f64,
+    /// Connections that ended soon, though no other one took their place.
+    pub(crate) short: usize,
 }
 
-/// What becomes of an offer whose master connected again: see KEEP-9 in `codec/PROTOCOL.md`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Again {
-    /// It was given again, after this time, with this many candidates.
-    Given(f64, usize),
-    /// It is given again in this time, when the new connection has been open for as long as the second.
-    Due(f64, f64),
-    /// The next connection gets it that stays open for as long.
-    Next(f64),
-    /// The former connection had not confirmed it.
-    Returned,
-    /// It is not given again, for this reason.
-    Not(&'static str),
+/// One hint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hint {
+    pub(crate) kind: Kind,
+    pub(crate) says: String,
 }
 
-/// The number of messages that were not accepted, by reason, with the lengths of the last one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Unaccepteds(BTreeMap<Unaccepted, (usize, Lengths)>);
-
-/// The length of a message that was not accepted, and the limit, if it was too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Lengths {
-    pub(crate) bytes: usize,
-    pub(crate) most: usize,
+/// The hints that readers other than people tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    NoCandidates,
+    /// Offer and answer were exchanged: no trouble.
+    SignalingDone,
+    Other,
 }
 
-impl Unaccepteds {
-    /// Adds one.
-    pub(crate) fn add(&mut self, reason: Unaccepted, lengths: Lengths) {
-        let (count, last) = self.0.entry(reason).or_default();
-        (*count, *last) = (*count + 1, lengths);
+/// A row of a table: the sentence, where its condition holds.
+type Row = (Kind, fn(&Facts) -> Option<String>);
+
+/// All hints of a viewer.
+pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
+    hints(
+        OF_VIEWER,
+        facts,
+        &[
+            (Kind::Other, unconfirmed),
+            (Kind::SignalingDone, signaling_done),
+        ],
+    )
+}
+
+/// All hints of a master.
+pub(crate) fn of_master(facts: &Facts) -> Vec<Hint> {
+    hints(OF_MASTER, facts, &[(Kind::Other, ended_after_go_away)])
+}
+
+/// Those of a table, those about messages that were not accepted, and those that come last.
+fn hints(table: &[Row], facts: &Facts, last: &[Row]) -> Vec<Hint> {
+    let hint = |(kind, says): &Row| {
+        Some(Hint {
+            kind: *kind,
+            says: says(facts)?,
+        })
+    };
+    let of_master = facts.of_master.iter().map(|(reason, message)| {
+        let says = reason.says(message.bytes, message.most);
+        format!("the master's messages were not accepted: {says}")
+    });
+    let own = facts.unaccepted.iter();
+    let own = own
+        .map(|(reason, (count, message))| unaccepted(*count, *reason, message.bytes, message.most));
+    let other = |says| Hint {
+        kind: Kind::Other,
+        says,
+    };
+    let mut hints: Vec<Hint> = table.iter().filter_map(hint).collect();
+    hints.extend(of_master.chain(own).map(other));
+    hints.extend(last.iter().filter_map(hint));
+    hints
+}
+
+/// The sentence about this many messages that were not accepted for one reason, with the lengths of one of them.
+pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: usize) -> String {
+    let were = if count == 1 { " was" } else { "s were" };
+    format!(
+        "{count} message{were} not accepted: {}",
+        reason.says(bytes, most)
+    )
+}
+
+const OF_VIEWER: &[Row] = &[
+    (Kind::Other, |it| {
+        let is_viewer = "it is a viewer, though its client id is MASTER: its URL was not signed with the path /master of \
+                         its endpoint, and its caller's last GetSignalingChannelEndpoint did not name Role MASTER";
+        (it.role_by == Some(RoleBy::LastRequest)).then(|| is_viewer.into())
+    }),
+    (Kind::Other, |it| {
+        let unknown = "no connection of this client id is known: the master sent to it before it came, or after it left";
+        (it.absent && (!it.is_called() || it.missed.is_some())).then(|| unknown.into())
+    }),
+    (Kind::Other, http_call),
+    (Kind::Other, |it| {
+        let is_silent = it.whole && !it.absent && !it.declined;
+        let is_silent = is_silent && [it.offer, it.answer, it.early] == [None; 3];
+        let span = Span(it.until());
+        match it.left {
+            _ if !is_silent => None,
+            Some(_) => Some(format!(
+                "the viewer left after {span} and had sent no offer"
+            )),
+            None if it.now < OFFER_MS => None,
+            None => Some(format!(
+                "the viewer has been connected for {span} and has sent no offer"
+            )),
+        }
+    }),
+    (Kind::Other, |it| {
+        let waited = Span(it.waited()?);
+        Some(format!(
+            "the offer waited {waited}: no master was connected"
+        ))
+    }),
+    (Kind::Other, |it| {
+        let offer = it.waits().filter(|_| it.expired.is_none())?;
+        let span = Span(it.until() - offer);
+        if it.left.is_some() {
+            Some(format!(
+                "the viewer left {span} after its offer, and no master had connected"
+            ))
+        } else {
+            let waits = format!("the offer has waited {span} so far: no master is connected");
+            (!it.master).then_some(waits)
+        }
+    }),
+    (Kind::Other, |it| {
+        let span = Span(it.expired? - it.waits()?);
+        Some(format!(
+            "the offer was dropped after {span}, the channel's MessageTtlSeconds: no master came for it"
+        ))
+    }),
+    (Kind::Other, master_replaced),
+    (Kind::Other, unanswered),
+    (Kind::Other, |it| {
+        let span = it.missed? - it.left?;
+        let is_late = span >= 0.0 && it.answer.is_none();
+        is_late.then(|| format!("the viewer left {} before the answer", Span(span)))
+    }),
+    (Kind::Other, |it| {
+        let of_another = "the answer is for an offer of an earlier connection of this client id; this one has sent none";
+        (it.older_offer && it.offer.is_none() && it.early.is_some()).then(|| of_another.into())
+    }),
+    (Kind::Other, |it| {
+        let took = it.took().filter(|took| *took >= SLOW_MS)?;
+        Some(format!("the answer came {} after the offer", Span(took)))
+    }),
+    (Kind::NoCandidates, no_candidates),
+    (Kind::Other, |it| {
+        let bytes = it.longest;
+        let says = format!(
+            "a message of {bytes} bytes: old builds of the C SDK take {LARGE_BYTES} at most"
+        );
+        (bytes > LARGE_BYTES).then_some(says)
+    }),
+    (Kind::Other, ended_after_go_away),
+];
+
+const OF_MASTER: &[Row] = &[
+    (Kind::Other, |it| {
+        let named = "it is the master, though it names the client id MASTER: its caller's last \
+                     GetSignalingChannelEndpoint named Role MASTER";
+        (it.role_by == Some(RoleBy::LastRequest)).then(|| named.into())
+    }),
+    (Kind::Other, |it| {
+        it.unnamed
+            .then(|| "connected as master: no X-Amz-ClientId".into())
+    }),
+    (Kind::Other, taken_over),
+    (Kind::Other, |it| {
+        let (left, short) = (Span(it.left?), it.rivals.short);
+        (it.is_short() && short >= TWINS).then(|| {
+            format!(
+                "it left {left} after it joined; {short} connections of this master ended within 10 s: its power, its \
+                 network or its software"
+            )
+        })
+    }),
+];
+
+impl Facts {
+    fn until(&self) -> f64 {
+        self.left.unwrap_or(self.now)
     }
 
-    /// Each reason with its number.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (Unaccepted, usize)> {
-        self.0.iter().map(|(reason, (count, _))| (*reason, *count))
+    /// When it offered, while no master has got the offer.
+    fn waits(&self) -> Option<f64> {
+        self.offer.filter(|_| self.arrived.is_none())
     }
 
-    /// A sentence for each reason.
-    pub(crate) fn hints(&self) -> impl Iterator<Item = Hint> {
-        let all = self.0.iter();
-        all.map(|(reason, (count, lengths))| Hint::Unaccepted(*count, *reason, *lengths))
+    /// How long the offer waited for a master.
+    fn waited(&self) -> Option<f64> {
+        let waited = self.arrived? - self.offer?;
+        Some(waited).filter(|waited| *waited >= WAIT_MS)
+    }
+
+    /// From the offer to the answer, or from its arrival where it waited.
+    fn took(&self) -> Option<f64> {
+        let (arrived, answer) = self.arrived.zip(self.answer)?;
+        let began = self.offer.filter(|_| self.waited().is_none());
+        Some(answer - began.unwrap_or(arrived))
+    }
+
+    fn is_called(&self) -> bool {
+        self.call_answered.is_some() || self.call_candidates > 0
+    }
+
+    /// Whether it ended soon after it began, and not for another one.
+    pub(crate) fn is_short(&self) -> bool {
+        let is_soon = self.left.is_some_and(|left| left <= SHORT_MS as f64);
+        is_soon && self.taken_over.is_none()
     }
 }
 
-/// One hint. Times are spans in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Hint {
-    /// It has sent no offer. Whether it has left.
-    NoOffer(f64, bool),
-    /// Its client id is that of a master.
-    NamedMaster,
-    /// There is no connection of its client id.
-    NeverConnected,
-    /// Its offer was kept until a master came.
-    WaitedForMaster(f64),
-    /// Its offer is kept, since no master is connected; or was, until the viewer left.
-    NoMaster(f64, bool),
-    /// Its offer was dropped before a master came.
-    Expired(f64),
-    /// The client id is that of a call over HTTP.
-    HttpCall(HttpCall),
-    /// The master connected again after it had got the offer.
-    MasterReplaced(f64, Again),
-    /// The master got the offer and did not answer. Whether the viewer has left.
-    Unanswered(f64, bool, Instead),
-    /// The answer came after the viewer had left.
-    ViewerGaveUp(f64),
-    /// The answer went to a connection that had made no offer.
-    AnswerToNewConnection,
-    /// The answer came late.
-    SlowAnswer(f64),
-    /// There is an answer, and no candidate from the master, or from both: the sentence.
-    NoCandidates(&'static str),
-    /// A message is longer than some clients can take.
-    LargeMessage(usize),
-    /// This many messages were not accepted, for this reason.
-    Unaccepted(usize, Unaccepted, Lengths),
-    /// The master sent messages that were not accepted, for this reason, in place of an answer.
-    MasterUnaccepted(Unaccepted, Lengths),
-    /// The client ended, or hung, within this time after GO_AWAY.
-    EndedAfterGoAway(f64, &'static str),
-    /// The answer was sent this long after the offer, and not confirmed. Whether the viewer has left.
-    Unconfirmed(f64, bool),
-    /// Offer and answer were exchanged. Whether the offer had waited for a master, and who confirmed the answer.
-    SignalingDone(f64, bool, Option<IpAddr>),
+fn http_call(it: &Facts) -> Option<String> {
+    let answered = match it.call_answered {
+        None => "has got no answer".into(),
+        Some(None) => "was answered".into(),
+        Some(Some(count)) => {
+            format!(
+                "was answered, with {} in the answer",
+                counted(count, "ICE candidate")
+            )
+        }
+    };
+    let dropped = match it.call_candidates {
+        0 => String::new(),
+        count => format!(
+            "; of its master {} apart from the answer came to nothing: a call takes none",
+            counted(count, "ICE candidate")
+        ),
+    };
+    let by = "a call of SendAlexaOfferToMaster by this client id";
+    it.is_called().then(|| format!("{by} {answered}{dropped}"))
 }
 
-/// The hint about missing candidates, where the master sent none and its answer contains none that is known of.
-fn no_candidates(facts: &Facts) -> Option<Hint> {
-    let of_viewer = facts.viewer_candidates + facts.in_offer.unwrap_or_default();
-    let of_master = facts.master_candidates + facts.in_answer.unwrap_or_default();
-    let is_known = facts.in_answer.is_some() && (of_viewer > 0 || facts.in_offer.is_some());
+/// With what becomes of the offer: see KEEP-9 in `codec/PROTOCOL.md`.
+fn master_replaced(it: &Facts) -> Option<String> {
+    let (arrived, replaced) = it.arrived.zip(it.replaced)?;
+    let spoke = it.master_trickled.is_some_and(|at| at >= arrived);
+    let reasons = [
+        (it.repeats_ms.is_none(), "[signaling] repeat_offers is off"),
+        (spoke, "the master has sent this viewer an ICE candidate"),
+        (it.answer.is_some(), "the master answered it before"),
+        (it.newer_offer, "the viewer has sent a newer one"),
+        (it.left.is_some(), "the viewer has left"),
+        (
+            it.awaited.is_none(),
+            "its time was over, or it made room for others",
+        ),
+    ];
+    let because = reasons.into_iter().find(|(holds, _)| *holds);
+    let open = Span(it.repeats_ms.unwrap_or_default());
+    let again = match (it.repeated, because, it.awaited.flatten()) {
+        (Some((at, candidates)), ..) if at >= replaced => format!(
+            "its new connection got that offer again {} later, with {}",
+            Span(at - replaced),
+            counted(candidates, "ICE candidate")
+        ),
+        _ if it.returned => "the former one had not confirmed it, so the new one got it".into(),
+        (_, Some((_, because)), _) => {
+            format!("its new connection does not get that offer again, since {because}")
+        }
+        (_, None, Some(due)) => format!(
+            "its new connection gets that offer again in {}, when it has been open for {open}",
+            Span(due - it.now)
+        ),
+        (_, None, None) => {
+            format!("the next connection that stays open for {open} gets that offer again")
+        }
+    };
+    let span = Span(replaced - arrived);
+    Some(format!(
+        "the master connected again {span} after the offer had gone to it: {again}"
+    ))
+}
+
+fn unanswered(it: &Facts) -> Option<String> {
+    let is_answered = it.answer.is_some() || it.missed.is_some();
+    let span = it.until() - it.arrived.filter(|_| !is_answered)?;
+    let (when, whom) = match it.left {
+        Some(_) => ("before this viewer left", "it"),
+        None if span < ANSWER_MS => return None,
+        None => ("ago", "this viewer"),
+    };
+    let instead = match it.master_candidates {
+        0 if it.of_master.is_empty() => format!("it has sent nothing to {whom}"),
+        0 => "nothing that it has sent since was accepted".into(),
+        some => format!(
+            "it has sent {whom} {} and no answer",
+            counted(some, "ICE candidate")
+        ),
+    };
+    Some(format!(
+        "the offer went to the master {} {when}, and {instead}",
+        Span(span)
+    ))
+}
+
+/// The master sent no candidates, and its answer contains none that is known of.
+fn no_candidates(it: &Facts) -> Option<String> {
+    let of_viewer = it.viewer_candidates + it.in_offer.unwrap_or_default();
+    let of_master = it.master_candidates + it.in_answer.unwrap_or_default();
+    let is_known = it.in_answer.is_some() && (of_viewer > 0 || it.in_offer.is_some());
     let sentence = match (of_viewer > 0, is_known) {
         (true, true) => {
             "the master has sent no ICE candidates, and its answer contains none: ICE has no address of it to try"
@@ -192,112 +400,92 @@ fn no_candidates(facts: &Facts) -> Option<Hint> {
             "neither side has sent ICE candidates: unless offer and answer contain them, ICE has no address to try"
         }
     };
-    (of_master == 0).then_some(Hint::NoCandidates(sentence))
+    let is_due = it.until() - it.answer? >= CANDIDATES_MS;
+    (is_due && of_master == 0).then(|| sentence.into())
 }
 
 /// The master sent no candidates; what its answer contains is not known.
 pub(crate) const NO_MASTER_CANDIDATES: &str = "the master has sent no ICE candidates: unless its answer contains \
                                                them, ICE has no address to try";
 
-/// The hint about a client that ended soon after GO_AWAY, or hung.
-pub(crate) fn ended_after_go_away(facts: &Facts) -> Option<Hint> {
-    let span = facts.left? - facts.told_to_go?;
-    let (within, how) = if facts.ended? == EndReason::Unanswered {
+/// The client ended soon after GO_AWAY, or hung.
+fn ended_after_go_away(it: &Facts) -> Option<String> {
+    let (span, ended) = (it.left? - it.told_to_go?, it.ended?);
+    let (within, how) = if ended == EndReason::Unanswered {
         (HUNG_MS, "answered no ping")
     } else {
         (GO_AWAY_MS, "ended")
     };
     let by_itself = matches!(
-        facts.ended?,
+        ended,
         EndReason::PeerClosed | EndReason::PeerGone | EndReason::Unanswered
     );
-    (by_itself && span <= within).then_some(Hint::EndedAfterGoAway(span, how))
+    (by_itself && span <= within).then(|| {
+        format!(
+            "the client {how} within {} of GO_AWAY, which asks it to connect again: if it does not come back, set \
+             [clients] go_away = false for it",
+            Span(span)
+        )
+    })
 }
 
-/// The messages of a master in place of an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Instead {
-    Nothing,
-    /// This many ICE candidates.
-    Candidates(usize),
-    /// Messages that were not accepted.
-    Unaccepted,
+fn unconfirmed(it: &Facts) -> Option<String> {
+    let took = Span(it.took().filter(|_| it.unconfirmed)?);
+    let then = match it.left {
+        Some(_) => "it is kept for the viewer's next connection",
+        None => "the viewer may be cut off, or have another network",
+    };
+    let sent = format!("the answer was sent {took} after the offer");
+    Some(format!(
+        "{sent}, and the viewer's machine has not confirmed it: {then}"
+    ))
 }
 
-impl Instead {
-    fn of(facts: &Facts) -> Self {
-        match facts.master_candidates {
-            0 if facts.of_master.is_empty() => Self::Nothing,
-            0 => Self::Unaccepted,
-            some => Self::Candidates(some),
-        }
-    }
-}
-
-/// All hints of one viewer, in the order of a session's life.
-pub(crate) fn hints(facts: &Facts) -> Vec<Hint> {
-    let until = facts.left.unwrap_or(facts.now);
-    let waited = facts
-        .offer
-        .zip(facts.arrived)
-        .map(|(offer, arrived)| arrived - offer)
-        .filter(|waited| *waited >= WAIT_MS);
-    let waits = facts.offer.filter(|_| facts.arrived.is_none());
-    let unanswered = facts
-        .arrived
-        .filter(|_| facts.answer.is_none() && facts.missed.is_none())
-        .map(|arrived| until - arrived)
-        .filter(|span| *span >= ANSWER_MS || facts.left.is_some());
-    let left = facts.left.is_some();
-    let silent = facts.whole && !facts.absent && facts.offer.is_none() && !facts.declined;
-    let silent = silent && facts.answer.is_none() && facts.early.is_none();
-    let done = facts.arrived.zip(facts.answer).map(|(arrived, answer)| {
-        let began = match (waited, facts.offer) {
-            (None, Some(offer)) => offer,
-            (Some(_), _) | (None, None) => arrived,
-        };
-        answer - began
+fn signaling_done(it: &Facts) -> Option<String> {
+    let took = Span(it.took().filter(|_| !it.unconfirmed)?);
+    let once = it
+        .waited()
+        .map_or("", |_| "once the master was connected, ");
+    let by = it.confirmed_by.map_or_else(String::new, |by| {
+        format!(", confirmed by {by}, which is the proxy where one ends TCP")
     });
-    let trickles = facts
-        .answer
-        .is_some_and(|answer| until - answer >= CANDIDATES_MS);
-    let of_master = facts.of_master.iter();
-    let of_master = of_master.map(|(reason, lengths)| Hint::MasterUnaccepted(*reason, *lengths));
-    let all = [
-        (facts.role_by == Some(RoleBy::LastRequest)).then_some(Hint::NamedMaster),
-        (facts.absent && (facts.call.is_none() || facts.missed.is_some()))
-            .then_some(Hint::NeverConnected),
-        facts.call.map(Hint::HttpCall),
-        (silent && (left || until >= OFFER_MS)).then_some(Hint::NoOffer(until, left)),
-        waited.map(Hint::WaitedForMaster),
-        (waits.filter(|_| facts.expired.is_none() && (left || !facts.master)))
-            .map(|offer| Hint::NoMaster(until - offer, left)),
-        (waits.zip(facts.expired)).map(|(offer, expired)| Hint::Expired(expired - offer)),
-        (facts.arrived.zip(facts.replaced))
-            .map(|(arrived, (replaced, again))| Hint::MasterReplaced(replaced - arrived, again)),
-        unanswered.map(|span| Hint::Unanswered(span, left, Instead::of(facts))),
-        (facts.left.zip(facts.missed))
-            .filter(|(left, missed)| missed >= left && facts.answer.is_none())
-            .map(|(left, missed)| Hint::ViewerGaveUp(missed - left)),
-        (facts.older_offer && facts.offer.is_none() && facts.early.is_some())
-            .then_some(Hint::AnswerToNewConnection),
-        (done.filter(|took| *took >= SLOW_MS)).map(Hint::SlowAnswer),
-        no_candidates(facts).filter(|_| trickles),
-        (facts.longest > LARGE_BYTES).then_some(Hint::LargeMessage(facts.longest)),
-        ended_after_go_away(facts),
-        done.map(|took| match facts.unconfirmed {
-            true => Hint::Unconfirmed(took, left),
-            false => Hint::SignalingDone(took, waited.is_some(), facts.confirmed_by),
-        }),
-    ];
-    let [before @ .., done] = all;
-    let before = before.into_iter().flatten();
-    before
-        .chain(of_master)
-        .chain(facts.unaccepted.hints())
-        .chain(done)
-        .collect()
+    Some(format!(
+        "{once}signaling took {took}{by}; what fails after it is ICE or TURN, not the broker"
+    ))
 }
+
+/// Another connection took the master's place, or it took others'.
+fn taken_over(it: &Facts) -> Option<String> {
+    let Rivals {
+        takeovers: many,
+        within,
+        ..
+    } = it.rivals;
+    let often = match many >= TWINS {
+        false => String::new(),
+        true => format!(
+            "; this happened {many} times within {}: two devices, or processes of one, are this channel's master",
+            Span(within)
+        ),
+    };
+    let Some((after, newer)) = it.taken_over else {
+        return (many >= TWINS)
+            .then(|| format!("it took the place of an earlier connection{often}"));
+    };
+    let from = match newer {
+        Some(newer) if Some(newer) == it.remote => ", from the same address".into(),
+        Some(newer) => format!(", from {newer}"),
+        None => String::new(),
+    };
+    let after = Span(after);
+    Some(format!(
+        "another connection took its place {after} after it joined{from}{often}"
+    ))
+}
+
+/// As many takeovers, or short connections, are no accident of a network: one that returns takes its own former place
+/// once.
+const TWINS: usize = 3;
 
 /// A shorter wait for a master is that of its connection coming in at the same time.
 const WAIT_MS: f64 = 100.0;
@@ -312,7 +500,7 @@ const ANSWER_MS: f64 = 2_000.0;
 const OFFER_MS: f64 = 5_000.0;
 
 /// Within which the first candidate follows an answer.
-const CANDIDATES_MS: f64 = 2_000.0;
+pub(crate) const CANDIDATES_MS: f64 = 2_000.0;
 
 /// Within which a client ends that cannot take GO_AWAY.
 const GO_AWAY_MS: f64 = 2_000.0;
@@ -324,206 +512,45 @@ const HUNG_MS: f64 = 120_000.0;
 /// counts longer frames.
 const LARGE_BYTES: usize = 10_240;
 
-// The sentences in which hints are shown.
+// Connections that a proxy ended.
 
-impl fmt::Display for Hint {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NoOffer(ms, false) => write!(
-                to,
-                "the viewer has been connected for {} and has sent no offer",
-                Span(ms)
-            ),
-            Self::NoOffer(ms, true) => {
-                write!(to, "the viewer left after {} and had sent no offer", Span(ms))
-            }
-            Self::NamedMaster => to.write_str(
-                "it is a viewer, though its client id is MASTER: its URL was not signed with the path /master of its \
-                 endpoint, and its caller's last GetSignalingChannelEndpoint did not name Role MASTER",
-            ),
-            Self::NeverConnected => to.write_str(
-                "no connection of this client id is known: the master sent to it before it came, or after it left",
-            ),
-            Self::WaitedForMaster(ms) => write!(
-                to,
-                "the offer waited {}: no master was connected",
-                Span(ms)
-            ),
-            Self::NoMaster(ms, false) => write!(
-                to,
-                "the offer has waited {} so far: no master is connected",
-                Span(ms)
-            ),
-            Self::NoMaster(ms, true) => write!(
-                to,
-                "the viewer left {} after its offer, and no master had connected",
-                Span(ms)
-            ),
-            Self::Expired(ms) => write!(
-                to,
-                "the offer was dropped after {}, the channel's MessageTtlSeconds: no master came for it",
-                Span(ms)
-            ),
-            Self::HttpCall(call) => http_call(to, call),
-            Self::MasterReplaced(ms, again) => write!(
-                to,
-                "the master connected again {} after the offer had gone to it: {again}",
-                Span(ms)
-            ),
-            Self::Unanswered(ms, left, instead) => unanswered(to, ms, left, instead),
-            Self::ViewerGaveUp(ms) => write!(to, "the viewer left {} before the answer", Span(ms)),
-            Self::AnswerToNewConnection => to.write_str(
-                "the answer is for an offer of an earlier connection of this client id; this one has sent none",
-            ),
-            Self::SlowAnswer(ms) => write!(to, "the answer came {} after the offer", Span(ms)),
-            Self::NoCandidates(sentence) => to.write_str(sentence),
-            Self::LargeMessage(bytes) => write!(
-                to,
-                "a message of {bytes} bytes: old builds of the C SDK take {LARGE_BYTES} at most"
-            ),
-            Self::Unaccepted(count, reason, Lengths { bytes, most }) => {
-                let were = if count == 1 { " was" } else { "s were" };
-                let says = reason.says(bytes, most);
-                write!(to, "{count} message{were} not accepted: {says}")
-            }
-            Self::MasterUnaccepted(reason, Lengths { bytes, most }) => {
-                let says = reason.says(bytes, most);
-                write!(to, "the master's messages were not accepted: {says}")
-            }
-            Self::EndedAfterGoAway(ms, how) => ended(to, ms, how),
-            Self::Unconfirmed(ms, left) => unconfirmed(to, ms, left),
-            Self::SignalingDone(ms, waited, by) => signaling_done(to, ms, waited, by),
-        }
-    }
-}
+/// Proxies by the seconds after which they end connections: without a byte, unless they end all of them then
+/// ([`WHOLE_LIFE_S`]). See deploy/PROXY.md.
+const PROXIES: [(u64, &str); 5] = [
+    (
+        WHOLE_LIFE_S,
+        "application load balancers of Google Cloud (timeoutSec)",
+    ),
+    (
+        50,
+        "HAProxy as Debian configures it (timeout client, timeout server)",
+    ),
+    (
+        60,
+        "nginx (proxy_read_timeout) and AWS' application load balancers (idle timeout)",
+    ),
+    (100, "Cloudflare"),
+    (350, "AWS' network load balancers"),
+];
+const WHOLE_LIFE_S: u64 = 30;
 
-impl fmt::Display for Again {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Given(ms, candidates) => {
-                let (ms, s) = (Span(ms), plural(candidates));
-                write!(
-                    to,
-                    "its new connection got that offer again {ms} later, with {candidates} ICE candidate{s}"
-                )
-            }
-            Self::Due(ms, open) => {
-                let (ms, open) = (Span(ms), Span(open));
-                write!(
-                    to,
-                    "its new connection gets that offer again in {ms}, when it has been open for {open}"
-                )
-            }
-            Self::Next(open) => {
-                let open = Span(open);
-                write!(
-                    to,
-                    "the next connection that stays open for {open} gets that offer again"
-                )
-            }
-            Self::Returned => {
-                to.write_str("the former one had not confirmed it, so the new one got it")
-            }
-            Self::Not(because) => write!(
-                to,
-                "its new connection does not get that offer again, since {because}"
-            ),
-        }
-    }
-}
+/// How late the end comes to be known.
+const PROXY_LATE_MS: u64 = 1_000;
 
-/// See [`Hint::EndedAfterGoAway`].
-fn ended(to: &mut fmt::Formatter<'_>, ms: f64, how: &str) -> fmt::Result {
-    write!(
-        to,
-        "the client {how} within {} of GO_AWAY, which asks it to connect again: if it does not come back, set \
-         [clients] go_away = false for it",
-        Span(ms)
-    )
-}
-
-/// See [`Hint::HttpCall`].
-fn http_call(to: &mut fmt::Formatter<'_>, call: HttpCall) -> fmt::Result {
-    to.write_str("a call of SendAlexaOfferToMaster by this client id ")?;
-    match call.answered {
-        None => to.write_str("has got no answer")?,
-        Some(None) => to.write_str("was answered")?,
-        Some(Some(count)) => {
-            let s = plural(count);
-            write!(
-                to,
-                "was answered, with {count} ICE candidate{s} in the answer"
-            )?;
-        }
-    }
-    match call.dropped {
-        0 => Ok(()),
-        count => write!(
-            to,
-            "; of its master {count} ICE candidate{} apart from the answer came to nothing: a call takes none",
-            plural(count)
-        ),
-    }
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-/// See [`Hint::Unconfirmed`].
-fn unconfirmed(to: &mut fmt::Formatter<'_>, ms: f64, left: bool) -> fmt::Result {
-    let then = if left {
-        "it is kept for the viewer's next connection"
-    } else {
-        "the viewer may be cut off, or have another network"
-    };
-    write!(
-        to,
-        "the answer was sent {} after the offer, and the viewer's machine has not confirmed it: {then}",
-        Span(ms)
-    )
-}
-
-/// See [`Hint::SignalingDone`].
-fn signaling_done(
-    to: &mut fmt::Formatter<'_>,
-    ms: f64,
-    waited: bool,
-    by: Option<IpAddr>,
-) -> fmt::Result {
-    let once = if waited {
-        "once the master was connected, "
-    } else {
-        ""
-    };
-    write!(to, "{once}signaling took {}", Span(ms))?;
-    if let Some(by) = by {
-        write!(
-            to,
-            ", confirmed by {by}, which is the proxy where one ends TCP"
-        )?;
-    }
-    write!(to, "; what fails after it is ICE or TURN, not the broker")
-}
-
-/// See [`Hint::Unanswered`].
-fn unanswered(to: &mut fmt::Formatter<'_>, ms: f64, left: bool, instead: Instead) -> fmt::Result {
-    let (when, whom) = if left {
-        ("before this viewer left", "it")
-    } else {
-        ("ago", "this viewer")
-    };
-    let span = Span(ms);
-    write!(to, "the offer went to the master {span} {when}, and ")?;
-    match instead {
-        Instead::Nothing => write!(to, "it has sent nothing to {whom}"),
-        Instead::Candidates(some) => write!(
-            to,
-            "it has sent {whom} {some} ICE candidate{} and no answer",
-            plural(some)
-        ),
-        Instead::Unaccepted => to.write_str("nothing that it has sent since was accepted"),
-    }
+/// The proxies that end connections at this age, or after this silence, of one whose peer left without a close.
+/// `ping_ms`: the silence after which the broker pings, or 0: a shorter silence than a proxy's is ended by that alone.
+pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option<String> {
+    let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
+        let ms = seconds * 1000;
+        let fits = |span: u64| (ms..ms + PROXY_LATE_MS).contains(&span);
+        fits(age_ms) && *seconds == WHOLE_LIFE_S
+            || fits(quiet_ms) && (ping_ms == 0 || ping_ms >= ms)
+    })?;
+    let says = EndReason::PeerGone.says();
+    Some(format!(
+        "{says}, {seconds} s after its last message, or its beginning: {proxies} do that to what they pass on; see \
+         deploy/PROXY.md and `[timeouts] ping`"
+    ))
 }
 
 /// A span as people read it: `62 ms`, `12.4 s`, `3 min 5 s`.
@@ -540,14 +567,30 @@ impl fmt::Display for Span {
             write!(to, "{:.1} s", ms / 1000.0)
         } else {
             let minutes = (ms / 60_000.0).floor();
-            write!(
-                to,
-                "{minutes:.0} min {:.0} s",
-                ((ms - minutes * 60_000.0) / 1000.0).floor()
-            )
+            let seconds = ((ms - minutes * 60_000.0) / 1000.0).floor();
+            write!(to, "{minutes:.0} min {seconds:.0} s")
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        let spans = [
+            (-1.0, "0.0 ms"),
+            (0.04, "0.0 ms"),
+            (9.94, "9.9 ms"),
+            (9.96, "10 ms"),
+            (999.4, "999 ms"),
+            (999.6, "1.0 s"),
+            (99_949.0, "99.9 s"),
+            (100_000.0, "1 min 40 s"),
+        ];
+        for (ms, text) in spans {
+            assert_eq!(Span(ms).to_string(), text);
+        }
+    }
+}

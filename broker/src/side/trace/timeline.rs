@@ -3,12 +3,13 @@
 //! An event names connections, or stands for a client id by a mark where none was there. Such an event belongs to the
 //! connection of that client id that came last before it; else to the next one; else to a client that never connected.
 
-use crate::side::trace::hints::{Again, Facts, Lengths};
+use crate::side::trace::hints::{Facts, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::shard::{AwaitedMaster, Passage, Towards, TraceEvent, TraceKind, TracePeer};
 use broker_core::{id::SessionKey, time::Wall};
 use codec::signal::{Action, Role};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Everything that was read of a channel.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) joined_us: u64,
     /// When it left, and why.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
+    /// The last event before it left, or its joining.
+    last_us: u64,
     /// Its events, oldest first: what it did and got.
     pub(crate) events: Vec<TraceEvent>,
     /// The facts that the hints follow from.
@@ -53,28 +56,24 @@ pub(crate) struct Story {
     pub(crate) cut: bool,
 }
 
-/// Proxies by the seconds after which they end what they pass on, as they come: without a byte, unless they end all of
-/// it then ([`WHOLE_LIFE_S`]). See deploy/PROXY.md.
-const PROXIES: [(u64, &str); 5] = [
-    (
-        WHOLE_LIFE_S,
-        "application load balancers of Google Cloud (timeoutSec)",
-    ),
-    (
-        50,
-        "HAProxy as Debian configures it (timeout client, timeout server)",
-    ),
-    (
-        60,
-        "nginx (proxy_read_timeout) and AWS' application load balancers (idle timeout)",
-    ),
-    (100, "Cloudflare"),
-    (350, "AWS' network load balancers"),
-];
-const WHOLE_LIFE_S: u64 = 30;
+/// One message of a connection's trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message {
+    serial: u64,
+    /// In milliseconds since the connection joined.
+    at: f64,
+    /// `None` when it could not be understood.
+    action: Option<Action>,
+    towards: Towards,
+    passage: Passage,
+    pub(crate) bytes: usize,
+    pub(crate) most: usize,
+    candidates: Option<usize>,
+}
 
-/// How late the end comes to be known.
-const PROXY_LATE_MS: u64 = 1_000;
+/// Passages of a message that came from its sender, and of one that went to its recipient for the first time.
+const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
+const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
 /// To whom an event belongs.
 #[derive(Clone, Copy)]
@@ -128,8 +127,18 @@ impl Story {
             one.events.push(event);
         }
         let is_master = |one: &Connection| one.client_id.is_none();
-        let (masters, mut viewers): (Vec<_>, Vec<_>) = connections.into_iter().partition(is_master);
+        let (mut masters, mut viewers): (Vec<_>, Vec<_>) =
+            connections.into_iter().partition(is_master);
         viewers.extend(absent.into_values());
+        for one in masters.iter_mut().chain(&mut viewers) {
+            let left = one.left.map_or(u64::MAX, |(left, _)| left);
+            let before = one
+                .events
+                .iter()
+                .map(|event| event.at_us)
+                .filter(|at| *at < left);
+            one.last_us = before.max().unwrap_or(one.joined_us);
+        }
         let mut story = Self {
             viewers,
             masters,
@@ -175,55 +184,89 @@ impl Story {
             .retain(|one| !one.events.is_empty() || (one.left.is_none() && one.peer.is_some()));
     }
 
-    /// The moments of masters' messages that were not accepted and named no viewer, in order, by reason.
-    fn unaccepted_of_masters(&self) -> BTreeMap<Unaccepted, Vec<(u64, Lengths)>> {
-        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for event in self.masters.iter().flat_map(|master| &master.events) {
-            if let Some((reason, lengths)) = unaccepted(event) {
-                all.entry(reason).or_default().push((event.at_us, lengths));
-            }
-        }
-        for of_reason in all.values_mut() {
-            of_reason.sort_by_key(|(at_us, _)| *at_us);
-        }
-        all
-    }
-
     /// Works out what hints follow from: from everything that is known, whatever is shown of it.
     fn find_facts(&mut self, now_us: u64, repeats_after_ms: Option<u64>) {
+        let of_masters = self.find_facts_of_masters(now_us);
         let joins: Vec<u64> = self.masters.iter().map(|one| one.joined_us).collect();
-        for one in &mut self.masters {
-            one.facts = one.facts(now_us);
-        }
         let master = self.masters.iter().any(|one| one.left.is_none());
-        let of_masters = self.unaccepted_of_masters();
         let mut offered = BTreeSet::new();
         for one in &mut self.viewers {
             let mut facts = one.facts(now_us);
-            facts.master = master;
-            let replaced = one.arrived_us().and_then(|arrived| {
-                let next = joins.partition_point(|joined| *joined <= arrived);
-                joins.get(next).map(|joined| one.ms(*joined))
-            });
             let until = facts.answer.or(facts.left).unwrap_or(facts.now);
-            let replaced = replaced.filter(|replaced| *replaced < until);
-            facts.replaced = replaced.map(|at| (at, one.again(&facts, at, repeats_after_ms)));
-            facts.older_offer = offered.contains(&one.client_id);
+            if let Some(arrived) = facts.arrived {
+                let next = joins.partition_point(|joined| one.ms(*joined) <= arrived);
+                let replaced = joins.get(next).map(|joined| one.ms(*joined));
+                facts.replaced = replaced.filter(|replaced| *replaced < until);
+            }
             if let Some(arrived) = facts.arrived.filter(|_| facts.answer.is_none()) {
-                let first = |all: &Vec<(u64, Lengths)>| {
+                for (reason, all) in &of_masters {
                     let next = all.partition_point(|(at_us, _)| one.ms(*at_us) < arrived);
                     let next = all.get(next).filter(|(at_us, _)| one.ms(*at_us) <= until);
-                    next.map(|(_, lengths)| *lengths)
-                };
-                let found = of_masters.iter();
-                let found = found.filter_map(|(reason, all)| Some((*reason, first(all)?)));
-                facts.of_master = found.collect();
+                    let next = next.map(|(_, message)| (*reason, *message));
+                    facts.of_master.extend(next);
+                }
             }
+            facts.master = master;
+            facts.repeats_ms = repeats_after_ms.map(|ms| one.ms(one.joined_us + ms * 1000));
+            facts.older_offer = offered.contains(&one.client_id);
             if facts.offer.is_some() && facts.answer.is_none() {
                 offered.insert(one.client_id.clone());
             }
             one.facts = facts;
         }
+    }
+
+    /// Those of masters; returns their messages that were not accepted and named no viewer, in order, by reason.
+    fn find_facts_of_masters(&mut self, now_us: u64) -> BTreeMap<Unaccepted, Vec<(u64, Message)>> {
+        let (mut unaccepted, mut taken) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        for one in &mut self.masters {
+            one.facts = one.facts(now_us);
+            for event in &one.events {
+                if let TraceKind::Superseded(older, newer, is_unnamed) = event.kind {
+                    taken.push((event.at_us, older, newer, is_unnamed));
+                }
+                if let Some(message) = one.message(event)
+                    && let Passage::Unaccepted(reason) = message.passage
+                {
+                    let of_reason = unaccepted.entry(reason).or_default();
+                    of_reason.push((event.at_us, message));
+                }
+            }
+        }
+        for of_reason in unaccepted.values_mut() {
+            of_reason.sort_by_key(|(at_us, _)| *at_us);
+        }
+        let peers = self.masters.iter().filter_map(|one| one.peer.as_ref());
+        let remotes: BTreeMap<u64, IpAddr> = peers
+            .map(|peer| (peer.session.pack(), peer.remote.ip()))
+            .collect();
+        let newer: BTreeMap<u64, bool> = (taken.iter())
+            .map(|(.., newer, is_unnamed)| (newer.pack(), *is_unnamed))
+            .collect();
+        let moments = taken.iter().map(|(at_us, ..)| *at_us);
+        let within = moments.clone().max().unwrap_or(0) - moments.min().unwrap_or(0);
+        let older: BTreeMap<u64, (u64, SessionKey)> = (taken.iter())
+            .map(|(at_us, older, newer, _)| (older.pack(), (*at_us, *newer)))
+            .collect();
+        for one in &mut self.masters {
+            let session = one.session().map_or(0, SessionKey::pack);
+            let taken = older.get(&session);
+            one.facts.taken_over =
+                taken.map(|(at_us, newer)| (one.ms(*at_us), remotes.get(&newer.pack()).copied()));
+            one.facts.unnamed = newer.get(&session).copied().unwrap_or_default();
+            one.facts.remote = remotes.get(&session).copied();
+        }
+        let rivals = Rivals {
+            takeovers: older.len(),
+            within: ms_of(within),
+            short: self
+                .masters
+                .iter()
+                .filter(|one| one.facts.is_short())
+                .count(),
+        };
+        (self.masters.iter_mut()).for_each(|one| one.facts.rivals = rivals);
+        unaccepted
     }
 }
 
@@ -238,28 +281,13 @@ impl Connection {
         }
     }
 
-    /// The proxies that end connections after as long a time as this one lasted, or was quiet before its end, if that
-    /// came without a close. `ping_ms`: the silence after which the broker pings, or 0: a connection of which a shorter
-    /// silence than a proxy's is ended by it alone.
+    /// The proxies that may have ended it: see [`ended_by_proxy`].
     pub(crate) fn ended_by_proxy(&self, ping_ms: u64) -> Option<String> {
-        let (left, reason) = self
-            .left
-            .filter(|(_, why)| *why == Some(EndReason::PeerGone))?;
-        let before = self.events.iter().map(|event| event.at_us);
-        let last = before.filter(|at_us| *at_us < left).max();
-        let quiet_ms = left.saturating_sub(last.unwrap_or(self.joined_us)) / 1000;
+        let left = (self.left).filter(|(_, why)| *why == Some(EndReason::PeerGone));
+        let (left, _) = left?;
+        let quiet_ms = left.saturating_sub(self.last_us) / 1000;
         let age_ms = left.saturating_sub(self.joined_us) / 1000;
-        let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
-            let ms = seconds * 1000;
-            let fits = |span: u64| (ms..ms + PROXY_LATE_MS).contains(&span);
-            fits(age_ms) && *seconds == WHOLE_LIFE_S
-                || fits(quiet_ms) && (ping_ms == 0 || ping_ms >= ms)
-        })?;
-        let says = reason.map_or_else(|| "".into(), EndReason::says);
-        Some(format!(
-            "{says}, {seconds} s after its last message, or its beginning: {proxies} do that to what they pass on; see \
-             deploy/PROXY.md and `[timeouts] ping`"
-        ))
+        ended_by_proxy(age_ms, quiet_ms, ping_ms)
     }
 
     fn session(&self) -> Option<SessionKey> {
@@ -282,195 +310,152 @@ impl Connection {
 
     /// Milliseconds from when it joined to a moment.
     pub(crate) fn ms(&self, at_us: u64) -> f64 {
-        let span = |later: u64, earlier: u64| {
-            let us = u32::try_from((later - earlier) % 1000).unwrap_or_default();
-            let ms = u32::try_from((later - earlier) / 1000).unwrap_or(u32::MAX);
-            f64::from(ms) + f64::from(us) / 1000.0
-        };
         if at_us >= self.joined_us {
-            span(at_us, self.joined_us)
+            ms_of(at_us - self.joined_us)
         } else {
-            -span(self.joined_us, at_us)
+            -ms_of(self.joined_us - at_us)
         }
     }
 
-    /// When an offer of it first went to a master.
-    fn arrived_us(&self) -> Option<u64> {
-        let went = |event: &&TraceEvent| match &event.kind {
-            TraceKind::Message {
-                action,
-                towards,
-                passage,
-                ..
-            } => {
-                let offer = *action == Some(Action::SdpOffer) && *towards == Towards::Master;
-                offer && matches!(passage, Passage::Relayed | Passage::Delivered)
-            }
-            TraceKind::Joined(..)
-            | TraceKind::Left(..)
-            | TraceKind::Superseded(..)
-            | TraceKind::ToldToGo(_) => false,
+    fn message(&self, event: &TraceEvent) -> Option<Message> {
+        let TraceKind::Message {
+            action,
+            towards,
+            passage,
+            bytes,
+            most,
+            candidates,
+            ..
+        } = event.kind
+        else {
+            return None;
         };
-        self.events.iter().find(went).map(|event| event.at_us)
-    }
-
-    /// What becomes of its offer that a master had when another one connected.
-    fn again(&self, facts: &Facts, replaced: f64, after_ms: Option<u64>) -> Again {
-        let repeated = facts.repeated.filter(|(at, _)| *at >= replaced);
-        let arrived = facts.arrived.unwrap_or_default();
-        let spoke = facts.master_trickled.is_some_and(|at| at >= arrived);
-        if let Some((at, candidates)) = repeated {
-            return Again::Given(at - replaced, candidates);
-        }
-        if facts.returned {
-            return Again::Returned;
-        }
-        let conditions = [
-            (after_ms.is_none(), "[signaling] repeat_offers is off"),
-            (spoke, "the master has sent this viewer an ICE candidate"),
-            (facts.answer.is_some(), "the master answered it before"),
-            (facts.newer_offer, "the viewer has sent a newer one"),
-            (facts.left.is_some(), "the viewer has left"),
-        ];
-        if let Some((_, because)) = conditions.into_iter().find(|(holds, _)| *holds) {
-            return Again::Not(because);
-        }
-        let after_ms = after_ms.unwrap_or_default();
-        let open_ms = self.ms(self.joined_us.saturating_add(after_ms.saturating_mul(1000)));
-        match self.peer.as_ref().and_then(|peer| peer.offer) {
-            Some(AwaitedMaster::Current(due)) => {
-                let due_ms = self.ms(due.0.saturating_mul(1000));
-                Again::Due((due_ms - facts.now).max(0.0), open_ms)
-            }
-            Some(AwaitedMaster::Next) => Again::Next(open_ms),
-            None => Again::Not("its time was over, or it made room for others"),
-        }
+        let (serial, at) = (event.serial, self.ms(event.at_us));
+        Some(Message {
+            serial,
+            at,
+            action,
+            towards,
+            passage,
+            bytes,
+            most,
+            candidates,
+        })
     }
 
     /// The facts that its own events show.
     fn facts(&self, now_us: u64) -> Facts {
-        let mut facts = Facts {
+        let messages: Vec<Message> = self
+            .events
+            .iter()
+            .filter_map(|event| self.message(event))
+            .collect();
+        let all = |action, towards, passages: &'static [Passage]| {
+            let fits = move |it: &&Message| {
+                it.action == Some(action) && it.towards == towards && passages.contains(&it.passage)
+            };
+            messages.iter().filter(fits)
+        };
+        let at = |message: Option<&Message>| message.map(|it| it.at);
+        let first = |action, towards, passages| at(all(action, towards, passages).next());
+        let inside = |action| {
+            let mut all = messages.iter().filter(|it| it.action == Some(action));
+            all.find_map(|it| it.candidates)
+        };
+        let passed = |passage| messages.iter().filter(move |it| it.passage == passage);
+        let (offer, answer, candidate) =
+            (Action::SdpOffer, Action::SdpAnswer, Action::IceCandidate);
+        let (up, down) = (Towards::Master, Towards::Viewer);
+
+        let peer = self.peer.as_ref();
+        let ended = self.left.and_then(|(_, reason)| reason);
+        let joined = self.events.iter().find_map(|event| match event.kind {
+            TraceKind::Joined(_, _, by) => Some(by),
+            TraceKind::Left(..)
+            | TraceKind::Superseded(..)
+            | TraceKind::ToldToGo(_)
+            | TraceKind::Message { .. } => None,
+        });
+        let told_to_go = self
+            .events
+            .iter()
+            .rfind(|event| matches!(event.kind, TraceKind::ToldToGo(_)));
+        let whole = joined.is_some() || peer.is_none();
+        let offers = all(offer, up, CAME);
+        let offered = offers.clone().next();
+        let is_early =
+            |it: &&Message| whole && offered.is_none_or(|offer| it.serial < offer.serial);
+        let answers = all(answer, down, WENT);
+        let repeated = all(offer, up, &[Passage::Repeated])
+            .next_back()
+            .map(|last| {
+                let with =
+                    all(candidate, up, &[Passage::Repeated]).filter(|it| it.serial > last.serial);
+                (last.at, with.count())
+            });
+        let may_be_offer =
+            |it: &Message| it.towards == up && matches!(it.action, None | Some(Action::SdpOffer));
+        let mut unaccepted = BTreeMap::new();
+        let (mut declined, mut longest) = (ended.is_some_and(cut_off), 0);
+        for message in &messages {
+            if let Passage::Unaccepted(reason) = message.passage {
+                declined |= may_be_offer(message);
+                let (count, last) = unaccepted.entry(reason).or_insert((0, *message));
+                (*count, *last) = (*count + 1, *message);
+            } else {
+                longest = longest.max(message.bytes);
+            }
+        }
+        Facts {
             now: self.ms(now_us),
             left: self.left.map(|(us, _)| self.ms(us)),
-            whole: self.peer.is_none(),
-            absent: self.peer.is_none(),
-            declined: self
-                .left
-                .and_then(|(_, reason)| reason)
-                .is_some_and(cut_off),
-            arrived: self.arrived_us().map(|us| self.ms(us)),
-            ended: self.left.and_then(|(_, reason)| reason),
-            unconfirmed: self.peer.as_ref().is_some_and(|peer| peer.unconfirmed),
-            confirmed_by: (self.peer.as_ref().filter(|peer| peer.by_tcp))
-                .map(|peer| peer.remote.ip()),
+            ended,
+            whole,
+            absent: peer.is_none(),
+            role_by: joined,
+            told_to_go: told_to_go.map(|event| self.ms(event.at_us)),
+            unaccepted,
+            longest,
+            offer: at(offered),
+            arrived: first(offer, up, WENT),
+            expired: first(offer, up, &[Passage::Expired]),
+            declined,
+            newer_offer: offers.clone().any(|it| Some(it.at) > at(offered)),
+            returned: all(offer, up, &[Passage::Returned, Passage::Unconfirmed])
+                .next()
+                .is_some(),
+            repeated,
+            answer: at(answers.clone().find(|it| !is_early(it))),
+            early: at(answers.clone().find(is_early)),
+            missed: first(answer, down, &[Passage::Kept]),
+            unconfirmed: peer.is_some_and(|peer| peer.unconfirmed)
+                || all(answer, down, &[Passage::Unconfirmed]).next().is_some(),
+            confirmed_by: peer.filter(|peer| peer.by_tcp).map(|peer| peer.remote.ip()),
+            viewer_trickled: first(candidate, up, CAME),
+            master_trickled: first(candidate, down, CAME),
+            viewer_candidates: all(candidate, up, CAME).count(),
+            master_candidates: all(candidate, down, CAME).count(),
+            in_offer: inside(offer),
+            in_answer: inside(answer),
+            call_answered: passed(Passage::AnsweredCall)
+                .next_back()
+                .map(|it| it.candidates),
+            call_candidates: passed(Passage::ForCall).count(),
+            awaited: peer
+                .and_then(|peer| peer.offer)
+                .map(|awaited| match awaited {
+                    AwaitedMaster::Current(due) => Some(self.ms(due.0.saturating_mul(1000))),
+                    AwaitedMaster::Next => None,
+                }),
             ..Facts::default()
-        };
-        for event in &self.events {
-            match event.kind {
-                TraceKind::Message {
-                    action,
-                    towards,
-                    passage,
-                    bytes,
-                    candidates,
-                    ..
-                } => {
-                    let at = self.ms(event.at_us);
-                    facts.message(at, action, towards, passage, bytes);
-                    facts.look_into(action, passage, candidates);
-                    if let Some((reason, lengths)) = unaccepted(event) {
-                        facts.unaccepted.add(reason, lengths);
-                    }
-                }
-                TraceKind::Joined(_, _, by) => (facts.whole, facts.role_by) = (true, Some(by)),
-                TraceKind::ToldToGo(_) => facts.told_to_go = Some(self.ms(event.at_us)),
-                TraceKind::Left(..) | TraceKind::Superseded(..) => {}
-            }
         }
-        facts
     }
 }
 
-impl Facts {
-    fn message(
-        &mut self,
-        at: f64,
-        action: Option<Action>,
-        towards: Towards,
-        passage: Passage,
-        bytes: usize,
-    ) {
-        let came = matches!(passage, Passage::Relayed | Passage::Kept);
-        let went = matches!(passage, Passage::Relayed | Passage::Delivered);
-        if !matches!(passage, Passage::Unaccepted(_)) {
-            self.longest = self.longest.max(bytes);
-        }
-        let first = |known: &mut Option<f64>, is: bool| {
-            if is {
-                known.get_or_insert(at);
-            }
-        };
-        match (action, towards) {
-            (Some(Action::SdpOffer), Towards::Master) => {
-                first(&mut self.offer, came);
-                first(&mut self.expired, passage == Passage::Expired);
-            }
-            (Some(Action::SdpAnswer), Towards::Viewer) => {
-                let early = self.whole && self.offer.is_none();
-                first(&mut self.early, went && early);
-                first(&mut self.answer, went && !early);
-                first(&mut self.missed, passage == Passage::Kept);
-                self.unconfirmed |= passage == Passage::Unconfirmed;
-            }
-            (Some(Action::IceCandidate), Towards::Master) => {
-                first(&mut self.viewer_trickled, came);
-                self.viewer_candidates += usize::from(came);
-            }
-            (Some(Action::IceCandidate), Towards::Viewer) => {
-                first(&mut self.master_trickled, came);
-                self.master_candidates += usize::from(came);
-            }
-            (Some(_) | None, Towards::Master | Towards::Viewer) => {}
-        }
-        self.again(at, action, towards, passage);
-        let may_be_offer = matches!(action, None | Some(Action::SdpOffer));
-        let declined = matches!(passage, Passage::Unaccepted(_)) && may_be_offer;
-        self.declined |= declined && towards == Towards::Master;
-    }
-}
-
-impl Facts {
-    /// An offer that comes again, or takes the place of an older one; a candidate that comes with it.
-    fn again(&mut self, at: f64, action: Option<Action>, towards: Towards, passage: Passage) {
-        let is_repeated = passage == Passage::Repeated && towards == Towards::Master;
-        if is_repeated && action == Some(Action::IceCandidate) {
-            self.repeated = self.repeated.map(|(at, count)| (at, count + 1));
-        }
-        if action != Some(Action::SdpOffer) || towards != Towards::Master {
-            return;
-        }
-        if is_repeated {
-            self.repeated = Some((at, 0));
-        }
-        self.returned |= matches!(passage, Passage::Returned | Passage::Unconfirmed);
-        let came = matches!(passage, Passage::Relayed | Passage::Kept);
-        self.newer_offer |= came && self.offer.is_some_and(|first| first < at);
-    }
-
-    /// What a message contains, and what a master sends for a call over HTTP.
-    fn look_into(&mut self, action: Option<Action>, passage: Passage, candidates: Option<usize>) {
-        let known = match action {
-            Some(Action::SdpOffer) => &mut self.in_offer,
-            Some(Action::SdpAnswer) => &mut self.in_answer,
-            Some(Action::IceCandidate) | None => &mut None,
-        };
-        *known = known.or(candidates);
-        if passage == Passage::AnsweredCall {
-            self.call.get_or_insert_default().answered = Some(candidates);
-        } else if passage == Passage::ForCall {
-            self.call.get_or_insert_default().dropped += 1;
-        }
-    }
+fn ms_of(us: u64) -> f64 {
+    let rest = u32::try_from(us % 1000).unwrap_or_default();
+    let ms = u32::try_from(us / 1000).unwrap_or(u32::MAX);
+    f64::from(ms) + f64::from(rest) / 1000.0
 }
 
 /// Whether the broker ended a connection for what it was sending.
@@ -479,23 +464,6 @@ fn cut_off(reason: EndReason) -> bool {
         reason,
         EndReason::ProtocolError(_) | EndReason::Unsupported | EndReason::SlowMessage
     )
-}
-
-/// Why a message was not accepted, if the event is that; with its length, and the limit.
-fn unaccepted(event: &TraceEvent) -> Option<(Unaccepted, Lengths)> {
-    match event.kind {
-        TraceKind::Message {
-            passage: Passage::Unaccepted(reason),
-            bytes,
-            most,
-            ..
-        } => Some((reason, Lengths { bytes, most })),
-        TraceKind::Message { .. }
-        | TraceKind::Joined(..)
-        | TraceKind::Left(..)
-        | TraceKind::Superseded(..)
-        | TraceKind::ToldToGo(_) => None,
-    }
 }
 
 /// To whom an event belongs: to the viewer, where a message has one.
