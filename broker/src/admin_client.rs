@@ -307,7 +307,7 @@ fn token_file(
 
 /// A configuration file and what it says of the admin listener.
 fn configured(file: &Path) -> Result<(PathBuf, Admin), Failure> {
-    let settings = config::draft_of(file, "admin").finish(Vec::new());
+    let settings = config::draft_of(file, "admin", config::KeyFlags::default()).finish(Vec::new());
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
     Ok((file.to_owned(), settings.admin))
 }

@@ -21,6 +21,7 @@ mod rules;
 mod summary;
 
 use crate::files;
+use aws_lc_rs::digest::{SHA256, digest};
 use broker_core::limits::SHARDS_MAX;
 use broker_core::settings::{
     LogFormat, Oidc, Profile, Settings, channels_per_account_strict, value,
@@ -29,6 +30,7 @@ pub(crate) use credentials::last_line;
 #[cfg(test)]
 pub(crate) use credentials::read_lines;
 pub use credentials::{Loaded, load_credentials};
+use data_encoding::HEXLOWER;
 use document::Document;
 use draft::Findings;
 pub use draft::{ConfigError, Draft, Fault, ValuePlace};
@@ -51,12 +53,17 @@ pub use summary::{credentials_summary, summary};
 /// The settings of `heliograph serve`: the file that the flags name, overridden by the flags. The files that it
 /// names in turn are not looked at.
 #[must_use]
-pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
+pub fn draft(flags: &ServeFlags) -> Draft {
+    let machine = &Cpus::of_this_process();
     let Some(path) = &flags.config else {
         return settle(None, "", flags, machine);
     };
     match files::read_text(path, FILE_BYTES_MAX) {
-        Ok(read) => settle(Some(path), &read.content, flags, machine).of_file(path, &read.content),
+        Ok(read) => {
+            let mut draft = settle(Some(path), &read.content, flags, machine);
+            draft.sha256 = hex_sha256(read.content.as_bytes());
+            draft
+        }
         Err(error) => {
             let rule = format!("{}: cannot be read: {error}", path.display());
             let mut findings = Findings::default();
@@ -64,6 +71,16 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
             Draft::new(Some(path), None, findings)
         }
     }
+}
+
+/// SHA-256 of a configuration file, in hexadecimal digits; `None` where it cannot be read.
+pub(crate) fn sha256_of(file: &Path) -> Option<Box<str>> {
+    let read = files::read_text(file, FILE_BYTES_MAX).ok()?;
+    Some(hex_sha256(read.content.as_bytes()))
+}
+
+fn hex_sha256(content: &[u8]) -> Box<str> {
+    HEXLOWER.encode(digest(&SHA256, content).as_ref()).into()
 }
 
 /// The form of log lines, also where the configuration has faults, as far as it can be read.
@@ -87,24 +104,19 @@ pub(crate) fn accounts_of(
     listen: Option<SocketAddr>,
 ) -> Result<Option<Oidc>, ConfigError> {
     let keys = listen.map(|at| KeyFlags::of("admin.listen", at.to_string()));
-    let flags = ServeFlags {
-        config: Some(file.into()),
-        keys: keys.unwrap_or_default(),
-        ..ServeFlags::default()
-    };
-    let mut draft = draft(&flags, &Cpus::of_this_process());
-    draft.only("admin.oidc");
+    let draft = draft_of(file, "admin.oidc", keys.unwrap_or_default());
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// One table of a file, for commands that run beside the server. Faults elsewhere are not looked at: flags of `serve`
-/// may set them right.
-pub(crate) fn draft_of(file: &Path, table: &str) -> Draft {
+/// One table of a file, overridden by the flags of keys. Faults elsewhere are left out: other flags of `serve` may
+/// correct them.
+pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),
+        keys,
         ..ServeFlags::default()
     };
-    let mut draft = draft(&flags, &Cpus::of_this_process());
+    let mut draft = draft(&flags);
     draft.only(table);
     draft
 }
@@ -126,12 +138,13 @@ pub fn load_text(
 ///
 /// # Errors
 /// The broken rules.
-pub(crate) fn hold_together(settings: &Settings, machine: &Cpus) -> Result<(), ConfigError> {
+pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
-    rules::check(settings, machine, &mut findings);
-    Draft::new(None, Some(settings.clone()), findings)
-        .finish(Vec::new())
-        .map(drop)
+    rules::check(settings, &Cpus::of_this_process(), &mut findings);
+    match findings.faults.is_empty() {
+        true => Ok(()),
+        false => Err(ConfigError::new(None, findings.faults)),
+    }
 }
 
 fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -> Draft {
@@ -147,6 +160,7 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
         Ok(findings) => findings,
         Err(findings) => return Draft::new(file, None, findings),
     };
+    settings.config = file.map(Path::to_path_buf);
     rules::certificate(&mut settings, &mut findings);
     flags.keys.apply(&mut settings, &mut findings);
     (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);

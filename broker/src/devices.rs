@@ -9,7 +9,7 @@
 //! Nothing is refused here but what the handshake itself refuses: so that a refusal has a body that says so. The core
 //! decides, by the registry first.
 //!
-//! In this order: [`Devices`]; [`Door`], the server configuration; [`Authority`]; the name of a thing; the authority of
+//! In this order: [`Devices`]; [`DeviceTls`], the server configuration; [`Authority`]; the name of a thing; the authority of
 //! test devices. Revocation lists are in `devices/revocation.rs`.
 
 mod revocation;
@@ -118,6 +118,30 @@ impl Devices {
         of_authorities.chain(of_lists).collect()
     }
 
+    /// The issuers of revocation lists that are of no authority and no certificate below one.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
+        self.lists()
+            .into_iter()
+            .flat_map(RevocationLists::strangers)
+    }
+
+    /// The numbers of the certificates that any list revokes, in order.
+    pub(crate) fn revoked(&self) -> Box<[u64]> {
+        let lists = self.lists().into_iter();
+        let mut numbers: Vec<u64> = lists.flat_map(RevocationLists::revoked).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into()
+    }
+
+    /// The lists of each table, whose authorities share them.
+    fn lists(&self) -> Vec<&RevocationLists> {
+        let mut lists: Vec<&RevocationLists> =
+            self.authorities.iter().map(|it| &*it.lists).collect();
+        lists.dedup_by(|one, other| std::ptr::eq(*one, *other));
+        lists
+    }
+
     fn vouched(
         &self,
         leaf: &CertificateDer<'_>,
@@ -165,12 +189,12 @@ const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
 /// The names, and what connections to them are served with. One of each shard, replaced whole.
 #[derive(Debug)]
-pub struct Door {
+pub struct DeviceTls {
     devices: Arc<Devices>,
     config: Arc<ServerConfig>,
 }
 
-impl Door {
+impl DeviceTls {
     /// Connections to these names, with the certificate that all others are presented.
     ///
     /// Nothing is kept of a session: each handshake shows the certificate, and a ticket of another name opens
@@ -216,12 +240,12 @@ impl Door {
 
 /// A connection's certificate as it was judged last: by these devices, until this second since 1970 UTC.
 #[derive(Debug)]
-pub struct Judgement {
+pub struct CertificateJudgement {
     devices: Arc<Devices>,
     until_s: u64,
 }
 
-impl Judgement {
+impl CertificateJudgement {
     /// Judges the beginning of a connection: its server name and its certificate.
     #[must_use]
     pub fn pass(
@@ -311,9 +335,9 @@ pub struct Authority {
     number: u64,
     /// How many certificates it has revoked; `None` if it has no revocation list.
     pub revoked: Option<usize>,
-    /// Its first and its last second, since 1970 UTC.
+    /// First and last second of validity, since 1970 UTC.
     pub validity_s: (u64, u64),
-    /// Its subject, without line ends and whatever else a terminal would obey.
+    /// Subject, without line ends and whatever else a terminal would obey.
     pub subject: String,
     /// When the first of its revocation lists, or of those below it, is to be replaced, since 1970 UTC; `None` without
     /// one that says so.
@@ -328,15 +352,15 @@ pub struct Authority {
 /// Why an authority does not vouch for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityFault {
-    /// It did not sign it.
+    /// The authority did not sign it.
     NotItsIssuer,
-    /// It did, and refuses it for this reason.
+    /// The authority signed it, and refuses it for this reason.
     Refused(String),
     /// A revocation list has the certificate, or one between it and the authority.
     Revoked,
     /// The certificate names no thing.
     Name(&'static str),
-    /// Its own certificate is not valid at this moment.
+    /// The authority's own certificate is not valid at this moment.
     NotValid,
     /// A revocation list that the certificate may be in is too old.
     Stale,
@@ -555,7 +579,7 @@ pub(crate) struct Issued {
 /// The authority of a data directory, made if there is none.
 ///
 /// # Errors
-/// It cannot be read or written.
+/// The authority cannot be read or written.
 pub(crate) fn development(
     directory: &Path,
     now: SystemTime,

@@ -4,9 +4,7 @@ use broker::commands::{
     backup, cluster, devices, doctor, env, forget, hook_test, policy_test, seccomp, tail, top,
     trace, why,
 };
-use broker::config::{
-    self, Arguments, Command, ConfigError, Cpus, Draft, PresignFlags, ServeFlags,
-};
+use broker::config::{self, Arguments, Command, ConfigError, PresignFlags, ServeFlags};
 use broker::server;
 use broker::{Failure, Screen, channels, print, say, side, version};
 use broker_core::settings::value::{role_of_path, without_role};
@@ -68,7 +66,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
-    let draft = draft(flags);
+    let draft = config::draft(flags);
     let format = config::log_format(flags, &draft);
     let checked = server::check_start(draft, SystemTime::now());
     // A terminal of a developer is for what needs a hand; `--verbose` has the rest.
@@ -131,7 +129,7 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         config: Some(file.into()),
         ..flags.clone()
     };
-    let checked = server::check(draft(&flags), SystemTime::now());
+    let checked = server::check(config::draft(&flags), SystemTime::now());
     let checked = checked.map_err(|error| Failure::Configuration(told(&error)))?;
     let unadvertised = checked.settings.unadvertised();
     let warnings = checked.warnings.iter().chain(&checked.notices);
@@ -144,11 +142,6 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
         summary.push_str(&config::credentials_summary(loaded));
     }
     print(&summary)
-}
-
-/// The configuration that `serve` runs with and `check-config` summarises.
-fn draft(flags: &ServeFlags) -> Draft {
-    config::draft(flags, &Cpus::of_this_process())
 }
 
 fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {

@@ -45,17 +45,7 @@ pub struct Term {
 }
 
 impl Term {
-    /// A term of the process, not of each shard.
-    fn once(name: &'static str, count: usize, bytes: usize) -> Self {
-        Self {
-            name,
-            count,
-            bytes,
-            times: 1,
-        }
-    }
-
-    /// All bytes of it.
+    /// All bytes of the term.
     #[must_use]
     pub fn total(&self) -> usize {
         self.count
@@ -77,297 +67,115 @@ impl fmt::Display for Term {
     }
 }
 
-/// Every term at these limits.
+/// Every term at these limits, but the records of channels.
 #[must_use]
 pub fn budget(settings: &Settings) -> Vec<Term> {
+    let each = of_each_shard(settings).map(|row| (row, settings.shards));
+    let rows = each.chain(of_the_process(settings).map(|row| (row, 1)));
+    let used = rows.filter(|((is_used, ..), _)| *is_used);
+    let term = |((_, name, count, bytes), times)| Term {
+        name,
+        count,
+        bytes,
+        times,
+    };
+    used.map(term).collect()
+}
+
+/// A row of the tables below: whether these settings use it, its name, the most items, and the bytes of each.
+type Row = (bool, &'static str, usize, usize);
+
+/// The terms of one shard.
+#[rustfmt::skip] // a table, a term per row
+fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     let shards = settings.shards;
     let edge = EdgeSettings::for_shards(shards);
-    let per_shard = |name, count, bytes| Term {
-        name,
-        count,
-        bytes,
-        times: shards,
-    };
-    let signing_keys = usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards);
     let unconfirmed = settings.unconfirmed_bytes_of_shard();
-    let mut terms = vec![
-        // A buffer that doubled when it grew, and the copy that the kernel reads from.
-        per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
-        per_shard("messages not confirmed", unconfirmed, 2),
-        // The kernel's copies of them, with its overhead; those of all else are charged as answers.
-        per_shard("messages in the kernel", unconfirmed, 2),
-        // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
-        per_shard("kept messages", settings.pending_bytes_of_shard(), 3),
-        // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew, and what the kernel
-        // holds for peers that is no message to be confirmed, with its overhead.
-        per_shard(
-            "requests and answers",
-            settings.request_bytes_per_shard(),
-            2,
-        ),
-        per_shard(
-            "spare outboxes",
-            spare_outboxes(shards),
-            SPARE_OUTBOX_BYTES_MAX,
-        ),
-        per_shard(
-            "receive buffers",
-            usize::from(edge.ring.buffers),
-            edge.ring.buffer_bytes as usize,
-        ),
-        per_shard(
-            "spare sends",
-            edge.spare_sends,
-            EdgeSettings::spare_send_bytes(),
-        ),
-        per_shard("TLS records of handshakes", edge.handshake_bytes, 1),
-        per_shard("TLS records", edge.partial_record_bytes, 1),
-        Term::once("letters under way", letters(shards), LETTER_BYTES),
-        per_shard(
-            "lists under way",
-            lists_under_way(shards),
-            LIST_MERGED_MAX * LISTED_BYTES,
-        ),
-        per_shard("lists that wait", lists_waiting(shards), LIST_BYTES),
-        per_shard(
-            "waiting Alexa calls",
-            waiting_calls_per_shard(shards),
-            WAITING_CALL_BYTES,
-        ),
-        per_shard(
-            "shares of refusals",
-            REFUSAL_GROUPS_MAX,
-            REFUSAL_GROUP_BYTES,
-        ),
-        per_shard(
-            "notes of the recorder",
-            settings.recorder_notes_of_shard(),
-            NOTE_BYTES,
-        ),
-        per_shard("signing keys", signing_keys, SIGNING_KEY_BYTES),
-    ];
-    terms.extend(of_the_store());
-    terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));
-    if settings.lan.is_some() {
-        terms.extend(of_the_local_network());
-    }
-    terms.extend(of_the_cluster(settings, &edge));
-    terms.extend(of_the_hooks(settings.hooks.len()));
-    terms.extend(of_devices_and_people(settings));
-    terms
-}
-
-/// The memory of the courier of hooks, and of each hook.
-fn of_the_hooks(hooks: usize) -> Vec<Term> {
-    if hooks == 0 {
-        return Vec::new();
-    }
-    vec![
-        Term::once("states for hooks", PRESENCES_WAITING_MAX, PRESENCE_BYTES),
-        Term::once("channels called for", WAKE_CHANNELS_MAX, WAKE_BYTES),
-        // In two halves.
-        Term::once("events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
-    ]
-}
-
-/// The memory of those who wait or sign in, where that is configured.
-fn of_devices_and_people(settings: &Settings) -> impl Iterator<Item = Term> {
-    let people = of_the_accounts(settings);
-    of_the_devices(settings).into_iter().chain(people)
-}
-
-/// The memory of people who sign in to the console, and of those who are signed in.
-fn of_the_accounts(settings: &Settings) -> Option<Term> {
-    let most = CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX;
-    let oidc = settings.admin.oidc.as_ref();
-    oidc.map(|_| Term::once("accounts of the console", most, ACCOUNT_BYTES))
-}
-
-/// An account with a long subject, or what a sign-in remembers.
-const ACCOUNT_BYTES: usize = 1024;
-
-/// The memory of devices that wait, beside their connections.
-fn of_the_devices(settings: &Settings) -> Option<Term> {
-    settings.presence.wake_poll.then(|| Term {
-        name: "waiting devices",
-        count: wake_polls_per_shard(settings.shards),
-        bytes: WAKE_POLL_BYTES,
-        times: settings.shards,
-    })
-}
-
-/// A state with names of usual length and a few who wait; the longest are ten times as long.
-const PRESENCE_BYTES: usize = 1024;
-/// A channel that is called for, with its state and some callers.
-const WAKE_BYTES: usize = 1024;
-
-/// The registry of things, where `[things]` has one: a reload holds two of them for a moment.
-#[must_use]
-pub fn things(credentials: &Credentials) -> Option<Term> {
-    let max = credentials.things()?.registry.max();
-    (max > 0).then(|| Term::once("things of two registries", 2 * max, THING_BYTES))
-}
-
-/// A certificate with a name of up to 50 letters.
-const THING_BYTES: usize = 100;
-
-/// The records of channels (some 480 bytes each with a name of usual length and without tags), where no more were
-/// stored already.
-#[must_use]
-pub fn records(settings: &Settings) -> Term {
-    Term {
-        name: "records of channels",
-        count: settings.record_bytes_of_shard(),
-        bytes: 1,
-        times: settings.shards,
-    }
-}
-
-/// The memory of the registry's store, once in the process.
-fn of_the_store() -> [Term; 3] {
-    let change = store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX;
-    [
-        Term::once(
-            "changes before the store",
-            store::limits::QUEUE_CHANGES_MAX,
-            change,
-        ),
-        Term::once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
-        Term::once("the store's cache", store::limits::CACHE_BYTES, 1),
-    ]
-}
-
-/// The memory of a node for the others: of each shard, and of the process where the nodes agree in etcd.
-fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
-    if !settings.cluster.is_on() {
-        return Vec::new();
-    }
     let (strangers, stranger_bytes) = EdgeSettings::strangers();
     let (links, link_bytes) = EdgeSettings::links();
-    let terms = [
-        ("strangers at the inner port", strangers, stranger_bytes),
-        ("links", links, link_bytes),
+    let signing_keys = usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards);
+    let (wake_poll, cluster) = (settings.presence.wake_poll, settings.cluster.is_on());
+    [
+        // A buffer that doubled when it grew, and the copy that the kernel reads from.
+        (true, "outboxes", settings.outbox_bytes_of_shard(), 3),
+        (true, "messages not confirmed", unconfirmed, 2),
+        // The kernel's copies of them, with its overhead; those of all else are charged as answers.
+        (true, "messages in the kernel", unconfirmed, 2),
+        // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
+        (true, "kept messages", settings.pending_bytes_of_shard(), 3),
+        // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew, and what the kernel
+        // holds for peers that is no message to be confirmed, with its overhead.
+        (true, "requests and answers", settings.request_bytes_per_shard(), 2),
+        (true, "spare outboxes", spare_outboxes(shards), SPARE_OUTBOX_BYTES_MAX),
+        (true, "receive buffers", usize::from(edge.ring.buffers), edge.ring.buffer_bytes as usize),
+        (true, "spare sends", edge.spare_sends, EdgeSettings::spare_send_bytes()),
+        (true, "TLS records of handshakes", edge.handshake_bytes, 1),
+        (true, "TLS records", edge.partial_record_bytes, 1),
+        (true, "lists under way", lists_under_way(shards), LIST_MERGED_MAX * LISTED_BYTES),
+        (true, "lists that wait", lists_waiting(shards), LIST_BYTES),
+        (true, "waiting Alexa calls", waiting_calls_per_shard(shards), WAITING_CALL_BYTES),
+        (true, "shares of refusals", REFUSAL_GROUPS_MAX, REFUSAL_GROUP_BYTES),
+        (true, "notes of the recorder", settings.recorder_notes_of_shard(), NOTE_BYTES),
+        (true, "signing keys", signing_keys, SIGNING_KEY_BYTES),
+        (wake_poll, "waiting devices", wake_polls_per_shard(shards), WAKE_POLL_BYTES),
+        (cluster, "strangers at the inner port", strangers, stranger_bytes),
+        (cluster, "links", links, link_bytes),
         // In buffers that doubled when they grew: those that wait, and those on links.
-        ("requests for other nodes", 2 * edge.link_request_bytes, 2),
-        ("bytes of links that wait", edge.link_waiting_bytes, 2),
-    ];
-    let term = |(name, count, bytes)| Term {
-        name,
-        count,
-        bytes,
-        times: settings.shards,
-    };
-    let mut terms: Vec<Term> = terms.map(term).into();
-    if settings.cluster.etcd.is_on() {
-        // Whole, in parts that come, and in parts that go.
-        let parcels = Term::once("kept messages that move", KEPT_PARCEL_BYTES_MAX, 3);
-        let records = LIST_MERGED_MAX * LISTED_BYTES;
-        let pages = Term::once("pages of all nodes", LISTS_OF_NODES_MAX, records);
-        terms.extend([parcels, pages]);
-        terms.extend(of_the_node());
-    }
-    terms
-}
-
-/// The memory of the thread that follows the cluster in etcd.
-fn of_the_node() -> [Term; 4] {
-    use broker_etcd::limits::{
-        CHANGES_MAX, INCOMING_BYTES_MAX, MAIL_BYTES_MAX, OUTGOING_BYTES_MAX, STRANGER_BYTES,
-        STRANGERS_MAX,
-    };
-    [
-        Term::once(
-            "messages of nodes, received",
-            MAIL_BYTES_MAX + INCOMING_BYTES_MAX,
-            1,
-        ),
-        Term::once("messages to nodes", OUTGOING_BYTES_MAX, 1),
-        Term::once(
-            "strangers at the port of messages",
-            2 * STRANGERS_MAX,
-            STRANGER_BYTES,
-        ),
-        // Those that wait, and those that are not taken from the shards.
-        Term::once("changes for etcd", 2 * CHANGES_MAX, ENCODED_BYTES_MAX),
+        (cluster, "requests for other nodes", 2 * edge.link_request_bytes, 2),
+        (cluster, "bytes of links that wait", edge.link_waiting_bytes, 2),
     ]
+    .into_iter()
 }
 
-/// The memory of the admin listener and its event streams, once in the process.
-fn of_the_admin_listener() -> [Term; 9] {
+/// The terms that the process has once: of the store, the log, the admin listener, and what is configured.
+#[rustfmt::skip] // a table, a term per row
+fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
+    use broker_etcd::limits as node;
+    let (lan, people) = (settings.lan.is_some(), settings.admin.oidc.is_some());
+    let hooks = settings.hooks.len();
+    let etcd = settings.cluster.is_on() && settings.cluster.etcd.is_on();
     [
-        Term::once(
-            "admin connections",
-            ADMIN_CONNECTIONS_MAX,
-            ADMIN_CONNECTION_BYTES,
-        ),
-        // A stream has its positions, and a piece of an event on its way.
-        Term::once(
-            "event streams",
-            STREAMS_MAX,
-            2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES,
-        ),
-        Term::once("answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
-        // The state of each channel, and three of the process.
-        Term::once(
-            "states for streams",
-            WATCHED_CHANNELS_MAX + 3,
-            EVENT_BYTES_MAX,
-        ),
-        Term::once(
-            "events for streams",
-            FEEDS_OF_EVENTS,
-            FEED_BYTES_WAITING_MAX,
-        ),
-        Term::once(
-            "presence for streams",
-            STATES_TOLD_WAITING_MAX,
-            PRESENCE_BYTES,
-        ),
-        Term::once("presence in streams", STATES_BYTES_WAITING_MAX, 1),
-        Term::once("a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
-        Term::once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
-    ]
-}
-
-/// The memory of connections for pages under `--lan`, once in the process.
-fn of_the_local_network() -> [Term; 2] {
-    [
-        Term::once(
-            "connections for pages",
-            LAN_CONNECTIONS_MAX,
-            ADMIN_CONNECTION_BYTES,
-        ),
-        Term::once("answers to them not read", ADMIN_UNREAD_BYTES_MAX, 1),
-    ]
-}
-
-/// The longest name of a channel, and its place.
-const REFUSAL_GROUP_BYTES: usize = 384;
-
-/// A head, a body, and as much as a head of what goes out.
-const ADMIN_CONNECTION_BYTES: usize =
-    2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
-
-/// The memory of the log and its thread, once in the process.
-fn of_the_log() -> [Term; 7] {
-    [
-        Term::once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
-        Term::once("audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
-        Term::once(
-            "explained refusals",
-            LOG_EXPLAINED_WAITING_MAX,
-            EXPLAINED_BYTES_MAX + KIB,
-        ),
-        Term::once(
-            "reports of refusals not noted",
-            LOG_COUNTS_WAITING_MAX * REFUSAL_GROUPS_MAX,
-            REFUSAL_GROUP_BYTES,
-        ),
-        Term::once("refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
-        Term::once("groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
+        (true, "letters under way", letters(settings.shards), LETTER_BYTES),
+        (true, "changes before the store", store::limits::QUEUE_CHANGES_MAX,
+            store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX),
+        (true, "changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
+        (true, "the store's cache", store::limits::CACHE_BYTES, 1),
+        (true, "log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
+        (true, "audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
+        (true, "explained refusals", LOG_EXPLAINED_WAITING_MAX, EXPLAINED_BYTES_MAX + KIB),
+        (true, "reports of refusals not noted", LOG_COUNTS_WAITING_MAX * REFUSAL_GROUPS_MAX, REFUSAL_GROUP_BYTES),
+        (true, "refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
+        (true, "groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
         // With what it takes to keep lines of usual length.
-        Term::once("log lines kept", LOG_BYTES_KEPT_MAX, 2),
+        (true, "log lines kept", LOG_BYTES_KEPT_MAX, 2),
+        (true, "admin connections", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
+        // A stream has its positions, and a piece of an event on its way.
+        (true, "event streams", STREAMS_MAX, 2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES),
+        (true, "answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
+        // The state of each channel, and three of the process.
+        (true, "states for streams", WATCHED_CHANNELS_MAX + 3, EVENT_BYTES_MAX),
+        (true, "events for streams", FEEDS_OF_EVENTS, FEED_BYTES_WAITING_MAX),
+        (true, "presence for streams", STATES_TOLD_WAITING_MAX, PRESENCE_BYTES),
+        (true, "presence in streams", STATES_BYTES_WAITING_MAX, 1),
+        (true, "a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
+        (true, "troubled sessions", TROUBLED_KEPT_MAX, KIB),
+        (lan, "connections for pages", LAN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
+        (lan, "answers to them not read", ADMIN_UNREAD_BYTES_MAX, 1),
+        (hooks > 0, "states for hooks", PRESENCES_WAITING_MAX, PRESENCE_BYTES),
+        (hooks > 0, "channels called for", WAKE_CHANNELS_MAX, WAKE_BYTES),
+        // In two halves.
+        (hooks > 0, "events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
+        (people, "accounts of the console", CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX, ACCOUNT_BYTES),
+        // Whole, in parts that come, and in parts that go.
+        (etcd, "kept messages that move", KEPT_PARCEL_BYTES_MAX, 3),
+        (etcd, "pages of all nodes", LISTS_OF_NODES_MAX, LIST_MERGED_MAX * LISTED_BYTES),
+        (etcd, "messages of nodes, received", node::MAIL_BYTES_MAX + node::INCOMING_BYTES_MAX, 1),
+        (etcd, "messages to nodes", node::OUTGOING_BYTES_MAX, 1),
+        (etcd, "strangers at the port of messages", 2 * node::STRANGERS_MAX, node::STRANGER_BYTES),
+        // Those that wait, and those that are not taken from the shards.
+        (etcd, "changes for etcd", 2 * node::CHANGES_MAX, ENCODED_BYTES_MAX),
     ]
+    .into_iter()
 }
 
 /// Letters in all mailboxes together: their memory is taken as they come. Those about Alexa calls are as many as such
@@ -381,12 +189,47 @@ fn letters(shards: usize) -> usize {
     (others + about_calls) * shards
 }
 
+/// The registry of things, where `[things]` has one: a reload holds two of them for a moment.
+#[must_use]
+pub fn things(credentials: &Credentials) -> Option<Term> {
+    let max = credentials.things()?.registry.max();
+    (max > 0).then_some(Term {
+        name: "things of two registries",
+        count: 2 * max,
+        bytes: THING_BYTES,
+        times: 1,
+    })
+}
+
+/// The records of channels (some 480 bytes each with a name of usual length and without tags), where no more were
+/// stored already.
+#[must_use]
+pub fn records(settings: &Settings) -> Term {
+    Term {
+        name: "records of channels",
+        count: settings.record_bytes_of_shard(),
+        bytes: 1,
+        times: settings.shards,
+    }
+}
+
+/// Every term at these limits with these credentials, the records of channels last.
+pub(crate) fn terms(settings: &Settings, credentials: Option<&Credentials>) -> Vec<Term> {
+    let further = credentials.and_then(things).into_iter();
+    let further = further.chain([records(settings)]);
+    budget(settings).into_iter().chain(further).collect()
+}
+
+/// The bytes of these terms.
+fn total<'t>(terms: impl IntoIterator<Item = &'t Term>) -> usize {
+    let bytes = terms.into_iter().map(Term::total);
+    bytes.fold(0, usize::saturating_add)
+}
+
 /// All bytes of the sum.
 #[must_use]
 pub fn bytes(settings: &Settings) -> usize {
-    let terms = budget(settings);
-    let bytes: usize = terms.iter().map(Term::total).sum();
-    bytes.saturating_add(records(settings).total())
+    total(&terms(settings, None))
 }
 
 /// The memory that the process may have: the limit of its control group, or what the machine has if that is less.
@@ -420,12 +263,12 @@ pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(
 
 /// One line for people.
 #[must_use]
-pub fn sum(terms: &[Term], records: &Term) -> String {
-    let bytes: usize = terms.iter().map(Term::total).sum();
+pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
+    let things = credentials.and_then(things);
     format!(
         "at most {} MiB at these limits, {} MiB for records of channels, and {} KiB a connection",
-        bytes.div_ceil(MIB),
-        records.total().div_ceil(MIB),
+        total(budget(settings).iter().chain(&things)).div_ceil(MIB),
+        records(settings).total().div_ceil(MIB),
         CONNECTION_BYTES / KIB
     )
 }
@@ -437,7 +280,7 @@ pub fn sum(terms: &[Term], records: &Term) -> String {
 #[must_use]
 pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Option<String> {
     let limit = limit?;
-    let held: usize = terms.iter().map(Term::total).sum();
+    let held = total(terms);
     let room = limit.saturating_sub(held) / CONNECTION_BYTES;
     (room < connections).then(|| {
         format!(
@@ -489,6 +332,25 @@ const UNLIMITED: usize = 1 << 60;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+
+/// The longest name of a channel, and its place.
+const REFUSAL_GROUP_BYTES: usize = 384;
+
+/// A head, a body, and as much as a head of what goes out.
+const ADMIN_CONNECTION_BYTES: usize =
+    2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
+
+/// An account with a long subject, or what a sign-in remembers.
+const ACCOUNT_BYTES: usize = 1024;
+
+/// A state with names of usual length and a few who wait; the longest are ten times as long.
+const PRESENCE_BYTES: usize = 1024;
+
+/// A channel that is called for, with its state and some callers.
+const WAKE_BYTES: usize = 1024;
+
+/// A certificate with a name of up to 50 letters.
+const THING_BYTES: usize = 100;
 
 /// A place in a mailbox: a letter and the queue's own mark.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;

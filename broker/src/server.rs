@@ -69,7 +69,10 @@ use watch::{Follower, Rounds, Watch};
 /// # Errors
 /// Why it did not start, or did not end well.
 pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failure> {
-    let (mut settings, connections) = (checked.settings.clone(), connections(&checked.settings)?);
+    let (mut settings, connections) = (
+        checked.settings.clone(),
+        connections(&checked.settings, side::raise_open_files())?,
+    );
     let (cluster, memlock) = (Cluster::find(&settings)?, ring::raise_memlock());
     shards::choose_engine(&mut settings)?;
     let (mut bound, admin_listeners) = bind(&mut settings)?;
@@ -261,11 +264,9 @@ fn announce(
     connections: usize,
     data_dir: &DataDir,
 ) {
-    let (mut terms, records) = (memory::budget(settings), memory::records(settings));
     let credentials = who.map(|found| &*found.credentials);
-    terms.extend(credentials.and_then(memory::things));
-    tracing::info!("memory: {}", memory::sum(&terms, &records));
-    for term in terms.iter().chain([&records]) {
+    tracing::info!("memory: {}", memory::sum(settings, credentials));
+    for term in memory::terms(settings, credentials) {
         tracing::debug!("memory: {term}");
     }
     version::log_build(settings.config.as_deref(), &checked.sha256);
@@ -331,9 +332,8 @@ fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Fail
     })
 }
 
-/// The number of client connections that the process takes: as configured, or as the descriptors allow.
-fn connections(settings: &Settings) -> Result<usize, Failure> {
-    let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
+/// The number of client connections that the process takes: as configured, or as the limit of open files allows.
+fn connections(settings: &Settings, open_files: usize) -> Result<usize, Failure> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
     let listeners = settings.listen.len() + twins + usize::from(settings.cluster.is_on());

@@ -65,8 +65,9 @@ pub use log::{Log, log_to_stderr};
 pub use metrics::{BUDGETS, ProcessState, Report, Scrape, Scraper};
 pub use process::{
     Hangup, avoid_huge_pages, block_signals, end_on_panic, forbid_core_files, give_memory_back,
-    monotonic, raise_descriptors, unblock_signals,
+    monotonic, unblock_signals,
 };
+pub(crate) use process::{open_files_hard, raise_open_files};
 pub use read_files::{READ_FILES, ReadFiles, Reload, Reloads, reloaded};
 pub use refusals::Refusals;
 pub use shared_state::{FileReport, Running, Shared, Status, StatusBoard};

@@ -44,8 +44,8 @@ use codec::sigv4::{
 pub use connection_caller::{Gone, HeldCaller, InForce, SharedSessions};
 pub use credentials::{Credentials, CredentialsError};
 pub use devices::{
-    Identified, Registry, RegistryBuilder, RegistryError, RoleAlias, SignIns, ThingAuthority,
-    ThingRefusal, Things, alias_arn, certificate_id,
+    DeviceRegistry, DeviceRegistryBuilder, DeviceRegistryError, Identified, RoleAlias, SignIns,
+    ThingAuthority, ThingRefusal, Things, alias_arn, certificate_id,
 };
 use grant::{OpenedRole, OpenedRoot};
 pub use policy_question::{

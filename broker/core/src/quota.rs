@@ -5,10 +5,11 @@
 //! is ours (codec/PROTOCOL.md, RATE-2).
 
 use crate::time::Now;
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A token bucket's numbers; a rate of 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
     /// Tokens per second.
     pub rate: u32,

@@ -21,7 +21,7 @@ pub use cluster::{Cluster, Etcd};
 use codec::sigv4::CLOCK_TOLERANCE_S;
 pub use hooks::{Glob, HOOKS_MAX, Hook, PresenceRules, mask_of};
 use ipnet::IpNet;
-pub use keys::{Field, Flag, Key, Kind, RATE_MAX};
+pub use keys::{Field, Flag, Key, Kind, RATE_MAX, Value};
 pub use limits::{Limits, Quotas, Timeouts, channels_per_account_strict};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -67,7 +67,7 @@ pub struct Settings {
     pub shards: usize,
     /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
     pub fewer_shards: bool,
-    /// What shards work with; from the start on the one of both that they do.
+    /// Interface of the kernel that shards use; after the start one of the two.
     pub engine: EngineChoice,
     /// The CPUs that shards are pinned to, in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
@@ -128,11 +128,11 @@ pub struct Settings {
     pub quotas: Quotas,
     /// The recipients of notices of the service.
     pub signaling: Signaling,
-    /// What the programs of clients can read, by `User-Agent`.
+    /// Bounds of the programs of clients, by `User-Agent`.
     pub clients: Vec<Client>,
     /// The flight recorder of the shards.
     pub recorder: Recorder,
-    /// What is remembered of people and devices.
+    /// Retention of what names people and devices.
     pub privacy: Privacy,
     /// Extensions that AWS does not have.
     pub options: Options,
@@ -260,7 +260,7 @@ pub enum Scheme {
 /// The admin listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// Its address, or `None` for `off`.
+    /// Address of the listener, or `None` for `off`.
     pub listen: Option<SocketAddr>,
     /// Origins, beside the listener's own, of the console behind a proxy that ends TLS.
     pub origins: Vec<String>,
@@ -370,11 +370,11 @@ pub enum Expired {
 /// The proxies in front whose word on their clients counts, by their networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxy {
-    /// Those that begin each connection with a header of the PROXY protocol.
+    /// Networks of proxies that begin each connection with a header of the PROXY protocol.
     pub protocol_from: Vec<IpNet>,
     /// The listeners that they connect to, of those for clients; all of them, if none is named.
     pub protocol_on: Vec<Listen>,
-    /// Those whose `Forwarded` or `X-Forwarded-For` counts.
+    /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` counts.
     pub forwarded_from: Vec<IpNet>,
 }
 
@@ -383,9 +383,9 @@ pub struct Proxy {
 pub struct Advertise {
     /// Hosts below this domain, a name of its own per channel and role.
     pub domain: Option<String>,
-    /// This WebSocket endpoint, such as `wss://signaling.example.com`; no slash at the end.
+    /// WebSocket endpoint, such as `wss://signaling.example.com`; no slash at the end.
     pub wss: Option<String>,
-    /// This HTTPS endpoint, such as `https://signaling.example.com`; no slash at the end.
+    /// HTTPS endpoint, such as `https://signaling.example.com`; no slash at the end.
     pub https: Option<String>,
 }
 
@@ -434,7 +434,7 @@ pub struct Recorder {
     pub notes: usize,
 }
 
-/// What is remembered of people and devices.
+/// Retention of what names people and devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
     /// The age at which refusals, troubled sessions, lines of the log and notes of the recorder are erased from memory,

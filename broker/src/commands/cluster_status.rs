@@ -236,7 +236,7 @@ pub(crate) struct Place {
 impl Place {
     /// Of the configuration file.
     pub(crate) fn of(config: &Path) -> Result<Self, Failure> {
-        let mut draft = config::draft_of(config, "cluster");
+        let mut draft = config::draft_of(config, "cluster", config::KeyFlags::default());
         let mut etcd = None;
         if let Some(cluster) = draft.settings().map(|settings| settings.cluster.clone()) {
             if cluster.etcd.is_on() {

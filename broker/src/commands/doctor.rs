@@ -58,7 +58,7 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
         ..ServeFlags::default()
     };
     let cpus = Cpus::of_this_process();
-    let draft = config::draft(&flags_of_serve, &cpus);
+    let draft = config::draft(&flags_of_serve);
     let engine = draft.settings().map(|settings| settings.engine);
     let mut lines = of_kernel(engine.unwrap_or_default());
     lines.push(clock());

@@ -10,18 +10,19 @@ use crate::config::document::{Document, Raw, Section, text};
 use crate::config::draft::{ConfigError, Findings, ValuePlace};
 use crate::{devices::Devices, files::Stamp};
 use broker_core::auth::provider::Provider;
-use broker_core::auth::{Credentials, Principal, RoleAlias, Secret};
-use broker_core::limits::{PRINCIPALS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
+use broker_core::auth::{
+    Credentials, CredentialsError, Principal, Role, RoleAlias, Secret, Things,
+};
+use broker_core::limits::{PRINCIPALS_MAX, PROVIDERS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
 use broker_core::settings::value::{self, Checked, letters};
 use codec::calendar;
 use codec::policy::{Action, KeyName, Policy, PolicyError};
 use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
-use devices::WrittenThings;
 pub(crate) use devices::last_line;
 #[cfg(test)]
 pub(crate) use devices::read_lines;
 use files::{Files, SecretFile};
-use roles::{WrittenRole, policies_of, policy_names, user_name};
+use roles::{KnownPolicies, policies, user_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Every file that was read, the credentials file first: when one of them changes, all are to be read again.
     pub files: Vec<PathBuf>,
-    /// The same as they were just before they were opened.
+    /// Stamps of these files, taken just before each was opened.
     pub(crate) stamps: Vec<Stamp>,
 }
 
@@ -63,61 +64,42 @@ pub fn load_credentials(
             book.policies.insert(name.to_owned(), policy);
         });
         top.named_tables("role", |name, section| {
-            if let Some(role) = roles::role(section, (name, account_id), &book.policies, &mut files)
-            {
-                book.roles.push(role);
-            }
+            let role = roles::role(section, name, account_id, &book.policies, &mut files);
+            book.roles.extend(role);
         });
         top.named_tables("oidc_provider", |issuer, section| {
-            let named = (issuer, account_id);
-            book.providers
-                .extend(providers::provider(section, named, &mut files));
+            let provider = providers::provider(section, issuer, account_id, &mut files);
+            book.providers.extend(provider);
         });
         top.named_tables("role_alias", |name, section| {
-            let alias = roles::alias(section, name, &book.roles);
-            book.aliases.extend(alias);
+            book.aliases
+                .extend(roles::alias(section, name, &book.roles));
         });
         top.section("things", |section| {
             book.things = devices::things(section, &book.policies, &mut files);
         });
         top.tables("principal", |nth, section| {
             let principal = principal(section, account_id, &book, &mut files);
-            book.principals
-                .extend(principal.map(|written| (nth, written)));
+            book.principals.extend(principal.map(|it| (nth, it)));
         });
     });
     let mut findings = read.map_err(|findings| refused(findings.faults))?;
     book.check(&mut findings);
     providers::check(&mut book, &mut findings);
-    let (paths, stamps) = files.stamped();
-    let sha256 = files.sha256();
-    let mut warnings = files.warnings;
-    warnings.extend(book.warnings(&findings, (path, console)));
     if !findings.faults.is_empty() {
         return Err(refused(findings.faults));
     }
-    let principals = book.principals.into_iter();
-    let principals = principals.map(|(_, written)| written.principal).collect();
-    let roles = book.roles.into_iter().map(|written| written.role);
-    let policies = book.policies.into_values().flatten();
-    let things = book.things.map(|it| (it.things, it.devices));
-    let (things, devices) = things.unzip();
-    let credentials = Credentials::new(principals);
-    let credentials = credentials.and_then(|some| some.with_roles(roles.collect(), policies));
-    let credentials = credentials.map(|some| some.with_providers(book.providers));
-    let credentials = credentials.map(|some| some.with_things(book.aliases, things));
-    let credentials = credentials.map(|some| match sha256 {
-        Some(sha256) => some.of_files(sha256),
-        None => some,
-    });
-    // An entry that is refused here was refused above, with its place.
-    let credentials = credentials.map_err(|error| {
+    let (paths, stamps) = files.stamped();
+    let sha256 = files.sha256();
+    let mut warnings = files.warnings;
+    warnings.extend(book.warnings(&findings, path, console));
+    let (credentials, devices) = book.into_credentials(sha256).map_err(|error| {
         findings.fault("principal", "…", error.to_string());
         refused(findings.faults)
     })?;
     Ok(Loaded {
         credentials: Arc::new(credentials),
-        devices: devices.map(Arc::new),
+        devices,
         warnings,
         files: paths,
         stamps,
@@ -127,20 +109,13 @@ pub fn load_credentials(
 /// The parts of a file that were read so far.
 #[derive(Default)]
 struct Book {
-    /// By name; `None` when it does not load, so that its absence is not reported as well.
-    policies: BTreeMap<String, Option<Arc<Policy>>>,
-    roles: Vec<WrittenRole>,
+    policies: KnownPolicies,
+    roles: Vec<Role>,
     providers: Vec<Provider>,
     aliases: Vec<RoleAlias>,
-    things: Option<WrittenThings>,
+    things: Option<(Things, Devices)>,
     /// With their places in the list.
-    principals: Vec<(usize, Written)>,
-}
-
-/// A principal with the names of its policies.
-struct Written {
-    principal: Principal,
-    policies: Vec<String>,
+    principals: Vec<(usize, Principal)>,
 }
 
 /// The policy of a file or a document; `None` when it does not load. There are `others` already.
@@ -150,22 +125,43 @@ fn policy(
     others: usize,
     files: &mut Files,
 ) -> Option<Policy> {
-    if let Err(rule) = user_name(name) {
-        section.fault(format!("the name: {rule}"));
-    }
-    let any_text = |value| text(value, Ok).map_err(|rule| vec![rule]);
-    let from_file = section.read_with_faults("file", |value| files.policy(any_text(value)?));
-    let written = section.read_with_faults("document", |value| {
-        let told = |error: &PolicyError| format!("the document is no policy: {error}");
-        let policy = Policy::parse_with_faults(any_text(value)?);
-        policy.map_err(|errors| errors.iter().map(told).collect())
-    });
-    if section.has("file") == section.has("document") {
-        section.fault("allowed with either file or document");
-    } else if others == POLICIES_MAX {
+    section.named(user_name(name));
+    let parse = Policy::parse_with_faults;
+    let policy = document(section, ["file", "document"], "policy", files, parse);
+    if others == POLICIES_MAX {
         section.fault(format!("allowed at most {POLICIES_MAX} policies"));
     }
-    from_file.or(written)
+    policy
+}
+
+/// A document under one of two keys: as a text, or in a file whose key ends so.
+fn document<T>(
+    section: &mut Section<'_, '_>,
+    keys: [&'static str; 2],
+    kind: &str,
+    files: &mut Files,
+    parse: fn(&str) -> Result<T, Vec<PolicyError>>,
+) -> Option<T> {
+    let told = |error: PolicyError| format!("the document is no {kind}: {error}");
+    let read = keys.map(|key| {
+        section.read_with_faults(key, |value| {
+            let written = text(value, Ok).map_err(|rule| vec![rule])?;
+            match key.ends_with("file") {
+                true => files.document(written, parse),
+                false => parse(written).map_err(|errors| errors.into_iter().map(told).collect()),
+            }
+        })
+    });
+    section.either(keys[0], keys[1]);
+    read.into_iter().flatten().next()
+}
+
+/// The tolerance of a principal's or a role's clock, in seconds.
+fn clock_tolerance_s(section: &mut Section<'_, '_>) -> Option<u64> {
+    let tolerance_ms = section.text("clock_tolerance", |text| {
+        value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
+    });
+    tolerance_ms.map(|ms| ms / 1000)
 }
 
 fn principal(
@@ -173,7 +169,7 @@ fn principal(
     account_id: &str,
     book: &Book,
     files: &mut Files,
-) -> Option<Written> {
+) -> Option<Principal> {
     let name = section.text("name", user_name);
     let account = section.text("account", value::account_id);
     let access_key_id = section.text("access_key_id", key_id);
@@ -184,59 +180,53 @@ fn principal(
     });
     let session_token = section.text("session_token", token);
     let expires_s = section.read("expires", moment);
-    let tolerance_ms = section.text("clock_tolerance", |text| {
-        value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
-    });
-    let names = section.read("policies", |value| policy_names(value, &book.policies));
-    let names = names.unwrap_or_default();
+    let clock_tolerance_s = clock_tolerance_s(section);
+    let policies = section.read("policies", |value| policies(value, &book.policies));
     let needed = ["name", "access_key_id"].into_iter();
     let missing: Vec<_> = needed.filter(|key| !section.has(key)).collect();
     if !missing.is_empty() {
         section.fault(format!("{} needed", missing.join(" and ")));
     }
-    if section.has("secret_access_key") == section.has("secret_access_key_file") {
-        section.fault("allowed with either secret_access_key or secret_access_key_file");
-    }
+    section.either("secret_access_key", "secret_access_key_file");
     if section.has_faults() {
         return None;
     }
-    let policies = policies_of(&names, &book.policies);
-    let principal = Principal {
+    Some(Principal {
         name: name?,
         account: account.unwrap_or_else(|| account_id.to_owned()),
         access_key_id: access_key_id?,
         secret: secret.or(from_file)?,
         session_token,
         expires_s,
-        clock_tolerance_s: tolerance_ms.map(|ms| ms / 1000),
-        policies,
-    };
-    Some(Written {
-        principal,
-        policies: names,
+        clock_tolerance_s,
+        policies: policies.unwrap_or_default(),
     })
 }
 
 impl Book {
     /// Notes what principals and roles break together.
     fn check(&self, findings: &mut Findings) {
-        let count = self.roles.len();
-        if count > ROLES_MAX {
-            let rule = format!("allowed at most {ROLES_MAX}");
-            findings.fault("role", format!("{count} roles"), rule);
-        }
-        let count = self.aliases.len();
-        if count > ROLE_ALIASES_MAX {
-            let rule = format!("allowed at most {ROLE_ALIASES_MAX}");
-            findings.fault("role_alias", format!("{count} role aliases"), rule);
-        }
-        let count = self.principals.len();
-        if count > PRINCIPALS_MAX {
-            let rule = format!("allowed at most {PRINCIPALS_MAX}");
-            findings.fault("principal", format!("{count} principals"), rule);
-        }
+        findings.at_most("role", self.roles.len(), ROLES_MAX, "roles");
+        findings.at_most(
+            "oidc_provider",
+            self.providers.len(),
+            PROVIDERS_MAX,
+            "providers",
+        );
+        findings.at_most(
+            "role_alias",
+            self.aliases.len(),
+            ROLE_ALIASES_MAX,
+            "role aliases",
+        );
+        findings.at_most(
+            "principal",
+            self.principals.len(),
+            PRINCIPALS_MAX,
+            "principals",
+        );
         let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
-        for (nth, Written { principal, .. }) in &self.principals {
+        for (nth, principal) in &self.principals {
             for (key, value, seen) in [
                 ("name", &principal.name, &mut names),
                 ("access_key_id", &principal.access_key_id, &mut ids),
@@ -252,71 +242,74 @@ impl Book {
     }
 
     /// Remarks on what is valid but looks forgotten.
-    fn warnings(&self, findings: &Findings, (path, console): (&Path, Option<&str>)) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let mut warn = |key: &str, text: String| {
-            let place = match findings.place_of(key) {
-                ValuePlace::File { line, column } => format!("{}:{line}:{column}", path.display()),
-                ValuePlace::Flag(_) | ValuePlace::Default => path.display().to_string(),
-            };
-            warnings.push(format!("{place}: {text}"));
-        };
+    fn warnings(&self, findings: &Findings, path: &Path, console: Option<&str>) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let mut remark = |key: String, text: String| remarks.push((key, text));
         if self.principals.is_empty() && self.providers.is_empty() && self.things.is_none() {
             let text = "no [[principal]], [oidc_provider] or [things], so nobody may do anything";
-            warn("principal", text.into());
+            remark("principal".into(), text.into());
         }
-        let mut used = BTreeSet::new();
-        for (nth, written) in &self.principals {
-            used.extend(&written.policies);
-            if written.policies.is_empty() {
-                let name = &written.principal.name;
+        for (nth, Principal { name, policies, .. }) in &self.principals {
+            if policies.is_empty() {
                 let text = format!("principal {name} has no policies, so it may do nothing");
-                warn(&format!("principal[{nth}]"), text);
+                remark(format!("principal[{nth}]"), text);
             }
         }
         let arns = self.arns_for_trusts();
-        for written in &self.roles {
-            used.extend(&written.policies);
-            let name = &written.role.name;
-            for remark in roles::remarks(written, &arns) {
-                warn(&format!("role.{name}"), format!("role {name} {remark}"));
+        for role in &self.roles {
+            for text in roles::remarks(role, &arns) {
+                remark(
+                    format!("role.{}", role.name),
+                    format!("role {} {text}", role.name),
+                );
             }
         }
         for alias in &self.aliases {
-            if let Some(remark) = roles::remark(alias, &self.roles) {
-                let name = &alias.name;
-                warn(
-                    &format!("role_alias.{name}"),
-                    format!("role alias {name} {remark}"),
-                );
+            if let Some(text) = roles::remark(alias, &self.roles) {
+                let text = format!("role alias {} {text}", alias.name);
+                remark(format!("role_alias.{}", alias.name), text);
             }
         }
-        if let Some(written) = &self.things {
-            used.extend(&written.policies);
-            for remark in devices::remarks(written, now_s()) {
-                warn("things", format!("things {remark}"));
+        if let Some((things, devices)) = &self.things {
+            for text in devices::remarks(things, devices, now_s()) {
+                remark("things".into(), format!("things {text}"));
             }
         }
-        for name in self.policies.keys().filter(|name| !used.contains(name)) {
+        let used: BTreeSet<_> = self.policies_in_use().map(|policy| policy.name()).collect();
+        for name in self.policies.keys().filter(|name| !used.contains(&***name)) {
             let text = format!("no principal, role or thing has the policy {name}");
-            warn(&format!("policy.{name}"), text);
+            remark(format!("policy.{name}"), text);
         }
-        for (key, text) in providers::remarks(self, console) {
-            warn(&key, text);
-        }
-        for (name, policy) in &self.policies {
-            let remarks = policy.iter().flat_map(|policy| policy.remarks());
-            let by_others = policy
-                .iter()
-                .filter_map(|policy| self.tagged_by_others(name, policy));
-            for remark in remarks.chain(by_others) {
-                warn(
-                    &format!("policy.{name}"),
-                    format!("policy {name}: {remark}"),
-                );
+        providers::remarks(self, console, &mut remark);
+        for policy in self.policies.values().flatten() {
+            let name = policy.name();
+            for text in policy
+                .remarks()
+                .into_iter()
+                .chain(self.tagged_by_others(policy))
+            {
+                remark(format!("policy.{name}"), format!("policy {name}: {text}"));
             }
         }
-        warnings
+        let placed = |(key, text): (String, String)| match findings.place_of(&key) {
+            ValuePlace::File { line, column } => {
+                format!("{}:{line}:{column}: {text}", path.display())
+            }
+            ValuePlace::Flag(_) | ValuePlace::Default => format!("{}: {text}", path.display()),
+        };
+        remarks.into_iter().map(placed).collect()
+    }
+
+    /// The policies that principals, roles and things have.
+    fn policies_in_use(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        let principals = self.principals.iter().flat_map(|(_, it)| &it.policies);
+        let roles = self.roles.iter().flat_map(|role| &role.policies);
+        let things = self.things.iter().flat_map(|(things, _)| {
+            let authorities = things.authorities.iter().flat_map(|it| &it.policies);
+            let own = things.policies.iter().chain(things.registry.policies());
+            own.chain(authorities)
+        });
+        principals.chain(roles).chain(things)
     }
 
     /// The ARNs of all principals and roles; none is made where there are no roles.
@@ -324,15 +317,13 @@ impl Book {
         if self.roles.is_empty() {
             return BTreeSet::new();
         }
-        let principals = self.principals.iter();
-        let principals = principals.map(|(_, written)| written.principal.arn());
-        let roles = self.roles.iter().map(|written| written.role.arn());
-        principals.chain(roles).collect()
+        let principals = self.principals.iter().map(|(_, it)| it.arn());
+        principals.chain(self.roles.iter().map(Role::arn)).collect()
     }
 
     /// A remark on a policy whose rights hang on tags of channels that others may set: principals or roles without it,
     /// of the account of one that has it.
-    fn tagged_by_others(&self, name: &str, policy: &Policy) -> Option<String> {
+    fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
             allowed.any(|action| matches!(action, Action::TagResource | Action::UntagResource))
@@ -340,29 +331,38 @@ impl Book {
         if !policy.reads(KeyName::ResourceTag) {
             return None;
         }
-        let principals = self.principals.iter().map(|(_, written)| {
-            let principal = &written.principal;
-            (
-                &principal.account,
-                &principal.name,
-                &written.policies,
-                &principal.policies,
-            )
-        });
-        let roles = self.roles.iter().map(|written| {
-            let role = &written.role;
-            (&role.account, &role.name, &written.policies, &role.policies)
-        });
+        let principals = self.principals.iter();
+        let principals = principals.map(|(_, it)| (&it.account, &it.name, &it.policies));
+        let roles = self.roles.iter();
+        let roles = roles.map(|role| (&role.account, &role.name, &role.policies));
         let (having, others): (Vec<_>, Vec<_>) = principals
             .chain(roles)
-            .partition(|(_, _, names, _)| names.iter().any(|own| own == name));
-        let (_, other, ..) = others.iter().find(|(account, _, _, policies)| {
+            .partition(|(_, _, policies)| policies.contains(policy));
+        let (_, other, _) = others.iter().find(|(account, _, policies)| {
             let shares_account = having.iter().any(|(own, ..)| own == account);
             shares_account && policies.iter().any(may_tag)
         })?;
         Some(format!(
             "its rights hang on tags of channels (aws:ResourceTag), which {other} may set"
         ))
+    }
+
+    /// The credentials, and the devices for listeners.
+    fn into_credentials(
+        self,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<(Credentials, Option<Arc<Devices>>), CredentialsError> {
+        let principals = self.principals.into_iter().map(|(_, it)| it).collect();
+        let policies = self.policies.into_values().flatten();
+        let (things, devices) = self.things.unzip();
+        let credentials = Credentials::new(principals)?.with_roles(self.roles, policies)?;
+        let credentials = credentials.with_providers(self.providers);
+        let credentials = credentials.with_things(self.aliases, things);
+        let credentials = match sha256 {
+            Some(sha256) => credentials.of_files(sha256),
+            None => credentials,
+        };
+        Ok((credentials, devices.map(Arc::new)))
     }
 }
 

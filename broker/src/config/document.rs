@@ -139,7 +139,7 @@ impl<'d> Section<'d, '_> {
         self.read_with_faults(key, |value| check(value).map_err(|rule| vec![rule]))
     }
 
-    /// The same with a `check` that finds several faults of one value.
+    /// As [`Self::read`], with a `check` that finds several faults of one value.
     pub(crate) fn read_with_faults<T>(
         &mut self,
         key: &'static str,
@@ -231,6 +231,20 @@ impl<'d> Section<'d, '_> {
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
+    }
+
+    /// Notes a name of this table that breaks a rule.
+    pub(crate) fn named<T>(&mut self, name: Checked<T>) {
+        if let Err(rule) = name {
+            self.fault(format!("the name: {rule}"));
+        }
+    }
+
+    /// Notes that not exactly one of two keys is there.
+    pub(crate) fn either(&mut self, one: &str, other: &str) {
+        if self.has(one) == self.has(other) {
+            self.fault(format!("allowed with either {one} or {other}"));
+        }
     }
 
     /// Notes a fault of this table as a whole.

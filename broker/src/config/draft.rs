@@ -2,7 +2,6 @@
 //! an error.
 
 use crate::terminal::plain;
-use aws_lc_rs::digest::{SHA256, digest};
 use broker_core::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +17,7 @@ pub struct Draft {
     settings: Option<Settings>,
     findings: Findings,
     /// SHA-256 of the file, in hexadecimal digits; empty without one.
-    sha256: Box<str>,
+    pub(crate) sha256: Box<str>,
 }
 
 impl Draft {
@@ -30,22 +29,6 @@ impl Draft {
             findings,
             sha256: Box::default(),
         }
-    }
-
-    /// Notes the file in the settings, for those who read it again.
-    pub(crate) fn of_file(mut self, file: &Path, content: &str) -> Self {
-        if let Some(settings) = &mut self.settings {
-            settings.config = Some(file.into());
-        }
-        let digest = digest(&SHA256, content.as_bytes());
-        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-        self.sha256 = digits.collect::<String>().into();
-        self
-    }
-
-    /// SHA-256 of the file, in hexadecimal digits; empty without one.
-    pub(crate) fn sha256(&self) -> Box<str> {
-        self.sha256.clone()
     }
 
     /// The settings as far as they are known, for more checks. They may be wrong: only [`Draft::finish`] gives those
@@ -111,6 +94,17 @@ impl Findings {
         }
     }
 
+    /// Notes a list of more entries than there may be.
+    pub(crate) fn at_most(&mut self, key: &str, count: usize, most: usize, entries: &str) {
+        if count > most {
+            self.fault(
+                key,
+                format!("{count} {entries}"),
+                format!("allowed at most {most}"),
+            );
+        }
+    }
+
     /// Notes that the value of `key` could not be read.
     pub(crate) fn unreadable(&mut self, key: &str) {
         self.wrong.insert(key.into());
@@ -162,7 +156,7 @@ pub enum ValuePlace {
 pub struct ConfigError {
     file: Option<PathBuf>,
     faults: Vec<Fault>,
-    /// Those of files that this one names.
+    /// Errors of files that this one names.
     others: Vec<Self>,
 }
 
@@ -219,7 +213,7 @@ impl ConfigError {
         }
     }
 
-    /// The same, with the faults of other files behind.
+    /// Appends the errors of other files.
     pub(crate) fn with(self, others: Vec<Self>) -> Self {
         Self { others, ..self }
     }

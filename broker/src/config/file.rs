@@ -4,7 +4,7 @@
 use crate::config::document::{Raw, Section, digits, list, text};
 use crate::files;
 use crate::hooks::address;
-use broker_core::settings::value::{self, Checked};
+use broker_core::settings::value::{self, Checked, letters};
 use broker_core::settings::{
     CLIENTS_MAX, Client, Field, HOOKS_MAX, Hook, Ice, IceCredential, KEYS, Key, Kind, RATE_MAX,
     Rate, Settings,
@@ -13,17 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Reads the whole file into `settings`, which hold the defaults.
 pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
-    for keys in KEYS.chunk_by(|one, next| one.table() == next.table()) {
-        match keys.first().map_or("", Key::table) {
-            "" => read_keys(top, keys, settings),
-            // Those of a table within another are read with it.
-            table if table.contains('.') => {}
-            table => top.section(table, |section| {
-                read_keys(section, keys, settings);
-                read_inner(section, table, settings);
-            }),
-        }
-    }
+    read_table(top, "", settings);
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
     top.tables("ice", |_, section| {
         let Settings { ice, ice_files, .. } = &mut *settings;
@@ -34,18 +24,19 @@ pub(crate) fn read(top: &mut Section<'_, '_>, settings: &mut Settings) {
     });
 }
 
-/// Reads the tables within a table.
-fn read_inner(section: &mut Section<'_, '_>, table: &str, settings: &mut Settings) {
-    for keys in KEYS.chunk_by(|one, next| one.table() == next.table()) {
-        let inner = keys.first().and_then(|key| key.table().split_once('.'));
-        if let Some((_, name)) = inner.filter(|(outer, _)| *outer == table) {
-            section.section(name, |section| read_keys(section, keys, settings));
+/// Reads the keys of a table, and the tables within it.
+fn read_table(section: &mut Section<'_, '_>, table: &'static str, settings: &mut Settings) {
+    let mut inner = None;
+    for key in KEYS {
+        let outer = key.table().rsplit_once('.').map_or("", |(outer, _)| outer);
+        if !key.table().is_empty() && outer == table && inner != Some(key.table()) {
+            inner = Some(key.table());
+            let name = key.table().rsplit('.').next().unwrap_or_default();
+            section.section(name, |section| read_table(section, key.table(), settings));
         }
-    }
-}
-
-fn read_keys(section: &mut Section<'_, '_>, keys: &'static [Key], settings: &mut Settings) {
-    for key in keys {
+        if key.table() != table {
+            continue;
+        }
         if let Kind::Rate(field) = &key.kind {
             section.section(key.name(), |section| rate(section, field, settings));
         } else {
@@ -162,15 +153,12 @@ fn read_hook(nth: usize, section: &mut Section<'_, '_>, settings: &mut Settings)
 
 fn name(text: &str, others: &[&str]) -> Checked<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(plain) {
-        return Err(format!(
-            "allowed 1 to {NAME_BYTES_MAX} of the characters a-z A-Z 0-9 _ . -"
-        ));
+    let rule = format!("allowed 1 to {NAME_BYTES_MAX} of the characters a-z A-Z 0-9 _ . -");
+    let name = letters(text, 1..=NAME_BYTES_MAX, plain, &rule)?;
+    match others.contains(&name) {
+        true => Err("allowed a name that no other hook has".into()),
+        false => Ok(name.into()),
     }
-    if others.contains(&text) {
-        return Err("allowed a name that no other hook has".into());
-    }
-    Ok(text.into())
 }
 
 fn events(value: &Raw<'_>) -> Checked<(bool, bool)> {
@@ -196,12 +184,10 @@ fn include<'d>(value: &'d Raw<'d>) -> Checked<Vec<&'static str>> {
 
 fn pattern(text: &str) -> Checked<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-*".contains(&byte);
-    if text.is_empty() || text.len() > PATTERN_BYTES_MAX || !text.bytes().all(plain) {
-        return Err(format!(
-            "allowed 1 to {PATTERN_BYTES_MAX} of the characters of a channel's name, and * for any text"
-        ));
-    }
-    Ok(text.into())
+    let rule = format!(
+        "allowed 1 to {PATTERN_BYTES_MAX} of the characters of a channel's name, and * for any text"
+    );
+    letters(text, 1..=PATTERN_BYTES_MAX, plain, &rule).map(str::to_owned)
 }
 
 fn tag(text: &str) -> Checked<(String, String)> {
@@ -219,7 +205,7 @@ fn switch(value: &Raw<'_>) -> Checked<bool> {
     value.as_bool().ok_or_else(|| "allowed true, false".into())
 }
 
-/// It is a label of metrics and a part of paths.
+/// Longest name of a hook, which is a label of metrics and a part of paths.
 const NAME_BYTES_MAX: usize = 32;
 /// Longest pattern: as long as the longest name of a channel.
 const PATTERN_BYTES_MAX: usize = 256;
@@ -259,12 +245,8 @@ fn read_client(name: &str, section: &mut Section<'_, '_>, clients: &mut Vec<Clie
 
 fn user_agent(text: &str) -> Checked<String> {
     let plain = |byte: u8| (b' '..=b'~').contains(&byte);
-    if text.is_empty() || text.len() > PATTERN_BYTES_MAX || !text.bytes().all(plain) {
-        return Err(format!(
-            "allowed 1 to {PATTERN_BYTES_MAX} characters of ASCII, and * for any text"
-        ));
-    }
-    Ok(text.into())
+    let rule = format!("allowed 1 to {PATTERN_BYTES_MAX} characters of ASCII, and * for any text");
+    letters(text, 1..=PATTERN_BYTES_MAX, plain, &rule).map(str::to_owned)
 }
 
 fn bytes(value: &Raw<'_>) -> Checked<usize> {

@@ -445,7 +445,7 @@ pub struct ServeFlags {
     /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Those that override keys of the file.
+    /// Flags that override keys of the file.
     #[command(flatten)]
     pub keys: KeyFlags,
 }

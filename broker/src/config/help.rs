@@ -98,7 +98,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// What stands below the flags of a command.
+/// Texts below the flags of a command.
 const BELOW: &[(&str, &str)] = &[
     (
         "serve",

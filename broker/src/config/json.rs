@@ -1,11 +1,9 @@
 //! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
 
-use crate::config::document::{A_TABLE, REDACTED};
+use crate::config::document::REDACTED;
 use crate::hooks::address;
 use broker_core::settings::value::Span;
-use broker_core::settings::{
-    Client, Field, Hook, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings,
-};
+use broker_core::settings::{Hook, Ice, IceCredential, KEYS, Settings};
 use serde_json::{Value, json};
 
 /// Every setting. Secrets are `<redacted>`; files that hold some are named, not read.
@@ -19,18 +17,12 @@ pub fn json(settings: &Settings) -> Value {
         "lan": settings.lan.map(|address| address.to_string()),
         "ice": ice,
         "hook": settings.hooks.iter().map(hook).collect::<Vec<_>>(),
-        "clients": settings.clients.iter().map(client).collect::<serde_json::Map<_, _>>(),
+        "clients": settings.clients.iter().map(|row| (row.name.clone(), json!(row))).collect::<serde_json::Map<_, _>>(),
     });
     for key in KEYS {
-        let place = match key.table() {
-            "" => &mut document[key.name()],
-            table => {
-                let tables = table.split('.');
-                let table = tables.fold(&mut document, |outer, name| &mut outer[name]);
-                &mut table[key.name()]
-            }
-        };
-        *place = value(key, settings);
+        let names = key.path.split('.');
+        let place = names.fold(&mut document, |outer, name| &mut outer[name]);
+        *place = json!(key.value(settings));
     }
     if settings.tls.is_none() {
         document["tls"] = Value::Null;
@@ -39,48 +31,6 @@ pub fn json(settings: &Settings) -> Value {
         document["admin"]["oidc"] = Value::Null;
     }
     document
-}
-
-/// The value of a key as a fault shows it; empty when it is unset. What is no key is a table.
-pub(crate) fn shown(path: &str, settings: &Settings) -> String {
-    let Some(key) = Key::of(path) else {
-        return A_TABLE.into();
-    };
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
-    let value = value(key, settings);
-    match value.as_array() {
-        Some(entries) => entries.iter().map(text).collect::<Vec<_>>().join(" "),
-        None if value.is_null() => String::new(),
-        None => text(&value),
-    }
-}
-
-fn value(key: &Key, settings: &Settings) -> Value {
-    match &key.kind {
-        Kind::Number(Field { get, .. }, _) => get(settings).into(),
-        Kind::Duration(Field { get, .. }, _) => Span(get(settings)).to_string().into(),
-        Kind::Switch(Field { get, .. }) => get(settings).into(),
-        Kind::Rate(Field { get, .. }) => {
-            let Rate { rate, burst } = get(settings);
-            json!({ "rate": rate, "burst": burst })
-        }
-        Kind::Text { get, .. } => get(settings).into(),
-        Kind::List { get, .. } => match get(settings) {
-            none if none.is_empty() && key.default.is_none() => Value::Null,
-            entries => entries.into(),
-        },
-        Kind::Path { get, .. } => get(settings).map(|path| path.display().to_string()).into(),
-        Kind::Paths { get, .. } => match get(settings) {
-            [] => Value::Null,
-            [path] => path.display().to_string().into(),
-            paths => json!(paths),
-        },
-        Kind::Cpus { get, .. } => get(settings).into(),
-    }
 }
 
 /// A hook; its secrets are in files. Of its URL what is behind the host may be one.
@@ -103,18 +53,6 @@ fn hook(hook: &Hook) -> Value {
         "include": {"remote": hook.include_remote, "client_id": hook.include_client_id},
         "allow_plain": hook.allow_plain,
     })
-}
-
-/// A row of the table of clients, by its name.
-fn client(row: &Client) -> (String, Value) {
-    let columns = json!({
-        "user_agent": row.user_agent,
-        "frame_bytes": row.frame_bytes,
-        "message_bytes": row.message_bytes,
-        "go_away": row.go_away,
-        "role_path": row.role_path,
-    });
-    (row.name.clone(), columns)
 }
 
 fn ice(server: &Ice) -> Value {

@@ -23,7 +23,7 @@ impl KeyFlags {
         self.0.get(path)?.last().map(OsString::as_os_str)
     }
 
-    /// The same as a text.
+    /// [`Self::given`] as a text.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.given(path)?.to_str()
     }

@@ -89,7 +89,7 @@ struct Local {
 }
 
 impl Networks {
-    /// Those of this process's network namespace.
+    /// Addresses of this process's network namespace.
     ///
     /// # Errors
     /// The kernel's tables cannot be read.

@@ -2,11 +2,11 @@
 //! not be below others. The rules with a fixed text are the table [`RULES`].
 
 use crate::config::Cpus;
+use crate::config::document::A_TABLE;
 use crate::config::draft::{Fault, Findings};
-use crate::config::json::shown;
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
 use broker_core::settings::value::Span;
-use broker_core::settings::{Auth, Cluster, Key, Kind, Listen, Oidc, Scheme, Settings, overlap};
+use broker_core::settings::{Auth, Cluster, Key, Listen, Oidc, Scheme, Settings, Value, overlap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Notes every rule that `settings` break. Faults of one place are listed in this order.
@@ -16,17 +16,41 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
         read: findings.faults.clone(),
         findings,
     };
-    let (origins, hosts) = (&settings.dev_origins, &settings.dev_hosts);
-    let console = &settings.admin.origins;
-    check.at_most("admin.origins", console, ORIGINS_MAX, "origins");
+    for (key, count, most, entries) in [
+        (
+            "admin.origins",
+            settings.admin.origins.len(),
+            ORIGINS_MAX,
+            "origins",
+        ),
+        (
+            "dev_origins",
+            settings.dev_origins.len(),
+            ORIGINS_MAX,
+            "origins",
+        ),
+        (
+            "dev_hosts",
+            settings.dev_hosts.len(),
+            DEV_HOSTS_MAX,
+            "names and addresses",
+        ),
+        ("listen", settings.listen.len(), LISTENERS_MAX, "listeners"),
+        (
+            "cluster.etcd",
+            settings.cluster.etcd.endpoints.len(),
+            MEMBERS_MAX,
+            "URLs",
+        ),
+        ("ice", settings.ice.len(), ICE_MAX, "entries"),
+    ] {
+        check.findings.at_most(key, count, most, entries);
+    }
     check.members();
     check_rules(&mut check);
-    check.at_most("dev_origins", origins, ORIGINS_MAX, "origins");
-    check.at_most("dev_hosts", hosts, DEV_HOSTS_MAX, "names and addresses");
     check.listeners();
     check.limits();
     check.timeouts();
-    check.ice();
     check.cpus(machine);
     check.inner_listeners();
 }
@@ -68,14 +92,6 @@ impl Check<'_> {
         self.read.iter().any(|fault| fault.is_of(key))
     }
 
-    /// Notes a list that is too long.
-    fn at_most(&mut self, key: &str, list: &[String], most: usize, entries: &str) {
-        if list.len() > most {
-            let rule = format!("allowed at most {most} {entries}");
-            self.findings.fault(key, list.len(), rule);
-        }
-    }
-
     fn listeners(&mut self) {
         let settings = self.settings;
         for (nth, listen) in settings.listen.iter().enumerate() {
@@ -100,11 +116,6 @@ impl Check<'_> {
                             file; --dev makes one of its own";
                 self.findings.fault("listen", listen, rule);
             }
-        }
-        if settings.listen.len() > LISTENERS_MAX {
-            let rule = format!("allowed 1 to {LISTENERS_MAX}");
-            let count = format!("{} listeners", settings.listen.len());
-            self.findings.fault("listen", count, rule);
         }
     }
 
@@ -135,11 +146,10 @@ impl Check<'_> {
 
     /// The value of a key of `[limits]`.
     fn limit(&self, name: &str) -> usize {
-        let key = Key::of(&format!("limits.{name}"));
-        let Some(Kind::Number(field, _)) = key.map(|key| &key.kind) else {
-            unreachable!("limits.{name} is a number")
-        };
-        (field.get)(self.settings)
+        match Key::of(&format!("limits.{name}")).map(|key| key.value(self.settings)) {
+            Some(Value::Number(number)) => number,
+            other => unreachable!("limits.{name} is a number: {other:?}"),
+        }
     }
 
     fn timeouts(&mut self) {
@@ -226,27 +236,14 @@ impl Check<'_> {
         }
     }
 
-    /// Notes too many members of etcd, and one that is named twice.
+    /// Notes a member of etcd that is named twice.
     fn members(&mut self) {
         let members = &self.settings.cluster.etcd.endpoints;
-        if members.len() > MEMBERS_MAX {
-            let rule = format!("allowed at most {MEMBERS_MAX} URLs");
-            let count = format!("{} URLs", members.len());
-            self.findings.fault("cluster.etcd", count, rule);
-        }
         let mut others = members.iter().enumerate();
         let again = others.find(|(nth, member)| members[..*nth].contains(member));
         if let Some((_, again)) = again {
-            let rule = "allowed each URL once";
-            self.findings.fault("cluster.etcd", again, rule);
-        }
-    }
-
-    fn ice(&mut self) {
-        let count = self.settings.ice.len();
-        if count > ICE_MAX {
-            let rule = format!("allowed at most {ICE_MAX} entries");
-            self.findings.fault("ice", format!("{count} entries"), rule);
+            self.findings
+                .fault("cluster.etcd", again, "allowed each URL once");
         }
     }
 
@@ -257,6 +254,11 @@ impl Check<'_> {
             self.findings.fault("cpus", format!("{cpus:?}"), rule);
         }
     }
+}
+
+/// The value of a key as a fault shows it; of a table a sign.
+fn shown(path: &str, settings: &Settings) -> String {
+    Key::of(path).map_or_else(|| A_TABLE.into(), |key| key.value(settings).to_string())
 }
 
 /// Whether a listener for clients or operators is in the way.

@@ -4,8 +4,8 @@ use crate::config::credentials::Loaded;
 use crate::{memory, terminal::plain};
 use broker_core::auth::provider::{KeySource, Provider};
 use broker_core::auth::{Credentials, Principal, Role, RoleAlias, ThingAuthority, Things};
-use broker_core::settings::Settings;
 use broker_core::settings::value::Span;
+use broker_core::settings::{KEYS, Settings};
 use codec::policy::{Action, Policy};
 use codec::sigv4::Stamp;
 use std::collections::BTreeSet;
@@ -15,45 +15,38 @@ use std::sync::Arc;
 /// A few lines on the settings, and on the memory that they and the principals may take; no secrets.
 #[must_use]
 pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
-    let Settings {
-        region,
-        account_id,
-        profile,
-        auth,
-        shards,
-        cpus,
-        log_format,
-        limits,
-        timeouts,
-        ..
-    } = settings;
-    let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
-    let admin = settings.admin.listen;
-    let admin = admin.map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
-    let (payload, message) = (limits.payload_bytes, limits.message_bytes);
-    let (viewers, connections) = (limits.viewers_per_channel, limits.connections);
-    let (idle, drain) = (Span(timeouts.idle_ms), Span(timeouts.drain_ms));
-    let mut terms = memory::budget(settings);
-    terms.extend(credentials.and_then(memory::things));
-    let memory = memory::sum(&terms, &memory::records(settings));
-    let directory = settings.data_dir.display();
-    let limits = format!(
-        "payload {payload} B, message {message} B, {viewers} viewers a channel, {connections} connections"
-    );
-    lines([
-        ("listen", listen.join(" ")),
-        ("admin", admin),
-        ("region", format!("{region}, account {account_id}")),
-        ("profile", profile.to_string()),
-        ("auth", auth.to_string()),
-        ("shards", format!("{shards} on CPUs {cpus:?}")),
-        ("data", format!("{directory}, log {log_format}")),
-        ("limits", limits),
-        ("timeouts", format!("idle {idle}, drain {drain}")),
+    let filled = |text: &str| {
+        KEYS.iter().fold(text.to_owned(), |text, key| {
+            let place = format!("{{{}}}", key.path);
+            match text.contains(&place) {
+                true => text.replace(&place, &key.value(settings).to_string()),
+                false => text,
+            }
+        })
+    };
+    let keys = SUMMARY.iter().map(|(name, text)| (*name, filled(text)));
+    lines(keys.chain([
         ("ice", format!("{} servers", settings.ice.len())),
-        ("memory", memory),
-    ])
+        ("memory", memory::sum(settings, credentials)),
+    ]))
 }
+
+/// The lines on keys.
+const SUMMARY: [(&str, &str); 9] = [
+    ("listen", "{listen}"),
+    ("admin", "{admin.listen}"),
+    ("region", "{region}, account {account_id}"),
+    ("profile", "{profile}"),
+    ("auth", "{auth}"),
+    ("shards", "{shards} on CPUs {cpus}"),
+    ("data", "{data_dir}, log {log_format}"),
+    (
+        "limits",
+        "payload {limits.payload_bytes} B, message {limits.message_bytes} B, {limits.viewers_per_channel} viewers a \
+         channel, {limits.connections} connections",
+    ),
+    ("timeouts", "idle {timeouts.idle}, drain {timeouts.drain}"),
+];
 
 /// A line for each principal, role, role alias and authority of devices (of very many only the first), then the
 /// warnings; no secrets.

@@ -348,7 +348,7 @@ fn a_judgement_holds_for_its_devices_until_something_ends() {
     let of = |lists| Arc::new(devices(&ca, lists, NameSource::CommonName));
     let (first, other) = (of(&listed[..]), of(&listed[..]));
     let chain = [leaf(&ca, &params("cam-1"))];
-    let pass = |devices, now_s| Judgement::pass(devices, "Devices", Some(&chain), now_s);
+    let pass = |devices, now_s| CertificateJudgement::pass(devices, "Devices", Some(&chain), now_s);
     let (judgement, shown) = pass(&first, NOW);
     assert_eq!(&*shown.server_name, "devices");
     assert!(shown.certificate.unwrap().vouched.is_ok());

@@ -1,6 +1,6 @@
 //! A shard's listeners: which of them accept, and when those that rest do so again.
 
-use crate::devices::{Devices, Door};
+use crate::devices::{DeviceTls, Devices};
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
 use crate::edge::{io::Io, start::Listener, tls::Tls};
 use broker_core::address_shares::Origin;
@@ -18,7 +18,7 @@ pub(crate) struct Listeners {
     /// Devices, where they may sign in.
     devices: Option<Arc<Devices>>,
     /// Their server names, with what they are presented.
-    door: Option<Arc<Door>>,
+    door: Option<Arc<DeviceTls>>,
 }
 
 /// One listener and how it is doing.
@@ -75,7 +75,7 @@ impl Listeners {
     fn hang_door(&mut self) {
         let devices = self.devices.clone().zip(self.tls.as_deref());
         // The versions of the protocol are those of the ordinary configuration, which was made.
-        let door = devices.and_then(|(devices, tls)| Door::new(devices, tls).ok());
+        let door = devices.and_then(|(devices, tls)| DeviceTls::new(devices, tls).ok());
         self.door = door.map(Arc::new);
     }
 

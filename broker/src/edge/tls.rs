@@ -16,7 +16,7 @@
 //!
 //! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `tls_engine.rs`.
 
-use crate::devices::{Devices, Door, Judgement};
+use crate::devices::{CertificateJudgement, DeviceTls, Devices};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use crate::edge::tls_engine::{Engine, Fault, Step};
 use crate::edge::tls_offer;
@@ -105,7 +105,7 @@ impl Tls {
 
     /// The same, unless it asks for a server name of this door: then it is asked for a certificate.
     pub(crate) fn behind(
-        door: &Arc<Door>,
+        door: &Arc<DeviceTls>,
         config: &Arc<ServerConfig>,
         origin: Origin,
     ) -> Result<Box<Self>, rustls::Error> {
@@ -129,7 +129,7 @@ impl Tls {
             return None;
         }
         let chain = self.engine.peer_certificates();
-        let (passed, shown) = Judgement::pass(devices, name, chain, now_s);
+        let (passed, shown) = CertificateJudgement::pass(devices, name, chain, now_s);
         *judgement = Some(passed);
         Some(shown)
     }
@@ -468,13 +468,13 @@ pub(crate) enum Asked {
     /// Its name is awaited.
     Hello(Box<Hello>),
     /// It asks for this name of these devices, and is asked for a certificate, which was judged.
-    Certificate(Arc<Devices>, Box<str>, Option<Judgement>),
+    Certificate(Arc<Devices>, Box<str>, Option<CertificateJudgement>),
 }
 
 /// A ClientHello that is not whole.
 pub(crate) struct Hello {
     acceptor: Acceptor,
-    door: Arc<Door>,
+    door: Arc<DeviceTls>,
     /// The bytes of it that were looked at.
     pub(crate) seen: usize,
 }
@@ -486,11 +486,11 @@ pub(crate) enum Choice {
     /// As any other.
     Ordinary,
     /// It is asked for a certificate, under this name.
-    Certificate(Arc<ServerConfig>, Arc<Door>, Box<str>),
+    Certificate(Arc<ServerConfig>, Arc<DeviceTls>, Box<str>),
 }
 
 impl Hello {
-    pub(crate) fn new(door: &Arc<Door>) -> Self {
+    pub(crate) fn new(door: &Arc<DeviceTls>) -> Self {
         Self {
             acceptor: Acceptor::default(),
             door: Arc::clone(door),

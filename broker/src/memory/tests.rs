@@ -126,7 +126,13 @@ fn the_least_limit_of_a_group_and_those_around_it_counts() {
 
 #[test]
 fn a_group_without_room_is_warned_of_with_the_connections_that_fit() {
-    let terms = [Term::once("all", 1, 100 * MIB)];
+    let all = Term {
+        name: "all",
+        count: 1,
+        bytes: 100 * MIB,
+        times: 1,
+    };
+    let terms = [all];
     let of = |mib: usize, connections| shortage(Some(mib * MIB), &terms, connections);
     assert_eq!(of(116, 1024), None);
     let text = of(116, 1025).unwrap();

@@ -100,7 +100,7 @@ fn checked(
             Some(Err(error)) => others.extend(of_credentials(&settings, error, &mut draft)),
         }
     }
-    let sha256 = draft.sha256();
+    let sha256 = draft.sha256.clone();
     let settings = draft.finish(others)?;
     let mut notices = notices(&settings.ice);
     notices.extend(open_files(&settings));
@@ -150,11 +150,8 @@ fn open_files(settings: &Settings) -> Vec<String> {
 
 /// The warning that the control group allows less memory than the process may take.
 fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
-    let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
-    let connections = settings.limits.connections.min(open_files);
-    let mut terms = memory::budget(settings);
-    terms.extend(credentials.and_then(|loaded| memory::things(&loaded.credentials)));
-    terms.push(memory::records(settings));
+    let connections = settings.limits.connections.min(side::open_files_hard());
+    let terms = memory::terms(settings, credentials.map(|loaded| &*loaded.credentials));
     memory::shortage(memory::group_limit(), &terms, connections).filter(|_| !settings.dev)
 }
 

@@ -2,7 +2,7 @@
 //! does, and leaves nothing behind.
 
 use crate::server::{connections, edge_settings, listeners, shards};
-use crate::{edge::ShardThread, failure::Failure};
+use crate::{edge::ShardThread, failure::Failure, side};
 use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
@@ -19,7 +19,7 @@ pub(crate) fn io_uring() -> Result<(), String> {
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when there is room for too few.
 pub(crate) fn descriptors(settings: &Settings) -> Result<usize, Failure> {
-    connections(settings)
+    connections(settings, side::open_files_hard())
 }
 
 /// The number of shards that locked memory, threads and memory have room for, and what they work with: each is made,
@@ -32,6 +32,7 @@ pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failu
     let connections = settings.limits.connections;
     let mut edge = edge_settings(&settings, connections);
     let limit = ring::raise_memlock();
+    side::raise_open_files(); // of this process, since the shards are made
     shards::choose_engine(&mut settings)?;
     let threads = shards::prepare(&mut settings, &mut edge.ring, limit)?;
     threads.into_iter().for_each(ShardThread::end);

@@ -137,8 +137,7 @@ unsafe extern "C" {
 }
 
 /// Raises the limit of open files to the hard one; returns what it is then. Not being allowed to raise it is no error.
-#[must_use]
-pub fn raise_descriptors() -> u64 {
+pub(crate) fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
@@ -148,7 +147,18 @@ pub fn raise_descriptors() -> u64 {
         Ok(()) => maximum,
         Err(_) => current,
     };
-    limit.unwrap_or(u64::MAX)
+    count(limit)
+}
+
+/// The hard limit of open files, to which a start raises its own.
+pub(crate) fn open_files_hard() -> usize {
+    count(getrlimit(Resource::Nofile).maximum)
+}
+
+fn count(limit: Option<u64>) -> usize {
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// The limit of open files.
@@ -194,7 +204,7 @@ mod tests {
     fn the_process_has_used_time_and_may_open_files() {
         assert!(cpu_time() > Duration::ZERO);
         assert!(monotonic() > Duration::ZERO);
-        assert!(raise_descriptors() > 0);
+        assert!(raise_open_files() > 0);
         block_signals().unwrap();
         unblock_signals().unwrap();
     }

@@ -20,6 +20,7 @@ fn an_empty_file_gives_the_defaults() {
             shards: 2,
             cpus: vec![0, 1],
             credentials: Some("keys.toml".into()),
+            config: Some("f.toml".into()),
             ..Settings::default()
         }
     );

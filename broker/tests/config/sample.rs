@@ -1,8 +1,8 @@
 //! `deploy/broker.toml` against the code: it has every key that the configuration knows and no other, each with its
 //! default, what it may be, and its default under `--profile strict` and `--dev`.
 //!
-//! The keys are not listed here: they are asked of the reader of documents, by what it answers to a key that it does
-//! not know. When a key is added or a default changes, these tests fail and say which line of the file to write.
+//! Keys are those of the table, and of entries those that the reader lists when it meets one that it does not know. When
+//! a key is added or a default changes, these tests fail and say which line of the file to write.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
@@ -16,18 +16,42 @@ use std::path::Path;
 
 const SAMPLE: &str = include_str!("../../../deploy/broker.toml");
 
+/// The keys of the table are compared with their lines below.
 #[test]
-fn the_sample_has_every_key_that_the_configuration_knows() {
-    let written: BTreeSet<_> = lines().iter().map(|line| line.path.clone()).collect();
-    for (path, Known { rule, .. }) in known() {
-        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        // `sdp = { rate = 5, burst = 25 }` has its keys on the line of their table.
-        assert!(
-            written.contains(&path) || written.contains(parent),
-            "deploy/broker.toml has no line for {path}: write `key = <default>  # <range>; strict: <X>; <what it is>` \
-             there, or \
-             `#key = <example>` if it has no default ({rule})"
-        );
+fn the_sample_has_every_key_of_an_entry_with_what_it_may_be() {
+    let entries = [
+        ("[[hook]]\n", "hook"),
+        ("[[ice]]\n", "ice"),
+        ("[clients.doorbell]\n", "clients.doorbell"),
+    ];
+    let is_of = |path: &str, name: &str| path.split('.').next() == Some(name);
+    for name in names("") {
+        let is_known = KEYS.iter().any(|key| is_of(key.path, &name))
+            || entries.iter().any(|(_, table)| is_of(table, &name));
+        assert!(is_known, "{name} is in no table of this test");
+    }
+    let lines = lines();
+    for (header, table) in entries {
+        for name in names(header) {
+            let path = format!("{table}.{name}");
+            let line = lines.iter().find(|line| line.path == path);
+            let line = line.unwrap_or_else(|| panic!("deploy/broker.toml has no line for {path}"));
+            for phrase in phrases(&rule_of(header, &name, "[[]]")) {
+                assert!(
+                    line.text.contains(&phrase),
+                    "deploy/broker.toml: the comment on {path} lacks `{phrase}`, which is what the code allows: {}",
+                    line.text
+                );
+            }
+        }
+    }
+    // Rates are explained at the head of their section.
+    let head = SAMPLE.lines().find(|line| line.starts_with("[quotas]"));
+    for name in names("[quotas.sdp]\n") {
+        for phrase in phrases(&rule_of("[quotas.sdp]\n", &name, "[[]]")) {
+            let phrase = format!("{name} {phrase}");
+            assert!(head.is_some_and(|head| head.contains(&phrase)), "{phrase}");
+        }
     }
 }
 
@@ -46,15 +70,18 @@ fn no_key_is_in_the_sample_twice() {
 
 #[test]
 fn the_unchanged_sample_gives_the_defaults() {
-    assert_gives("", SAMPLE, Profile::Default, false);
-}
-
-#[test]
-fn the_sample_says_what_the_strict_profile_and_dev_change() {
-    let strict = with_remarks("strict: ");
-    assert_gives("strict: ", &strict, Profile::Strict, false);
-    let dev = with_remarks("dev: ");
-    assert_gives("dev: ", &dev, Profile::Default, true);
+    let settings = load(SAMPLE, Profile::Default, false)
+        .unwrap_or_else(|error| panic!("deploy/broker.toml does not load: {error}"));
+    let expected = expected(Profile::Default, false);
+    let (found, wanted) = (json(&settings), json(&expected));
+    for path in paths(&wanted) {
+        assert_eq!(
+            at(&found, &path),
+            at(&wanted, &path),
+            "deploy/broker.toml: {path} is not the default of the code, which is on the right: set it right there"
+        );
+    }
+    assert_eq!(settings, expected);
 }
 
 /// A key that is written out has a default, and a key behind a hash has none.
@@ -106,38 +133,6 @@ fn what_is_behind_a_hash_is_an_example_that_loads() {
         without_effect.is_empty(),
         "examples of deploy/broker.toml that change nothing: {without_effect:?}"
     );
-}
-
-#[test]
-fn the_sample_says_what_each_key_may_be() {
-    let lines = lines();
-    let line_of = |path: &str| lines.iter().find(|line| line.path == path);
-    for (path, Known { rule, table }) in known() {
-        let (place, phrases) = match line_of(&path) {
-            Some(line) => (line.text, phrases(&rule)),
-            None => {
-                // Of an inline table: all of its kind are explained at the head of their section.
-                let (_, key) = path.rsplit_once('.').unwrap();
-                if line_of(&table).is_none() {
-                    continue; // another test tells that it is missing
-                }
-                let top = table.split('.').next().unwrap();
-                let header = SAMPLE
-                    .lines()
-                    .find(|line| line.starts_with(&format!("[{top}]")));
-                let phrases = phrases(&rule)
-                    .into_iter()
-                    .map(|phrase| format!("{key} {phrase}"));
-                (header.unwrap_or_default(), phrases.collect())
-            }
-        };
-        for phrase in phrases {
-            assert!(
-                place.contains(&phrase),
-                "deploy/broker.toml: the comment on {path} lacks `{phrase}`, which is what the code allows: {place}"
-            );
-        }
-    }
 }
 
 /// The whole comment of each key: range, defaults that differ, explanation.
@@ -241,8 +236,6 @@ struct Line {
     /// Not behind a hash.
     is_written: bool,
     text: &'static str,
-    /// The value's range in `text`.
-    value: std::ops::Range<usize>,
     comment: &'static str,
 }
 
@@ -269,7 +262,6 @@ fn lines() -> Vec<Line> {
                 path: format!("{table}{key}"),
                 is_written: bare.len() == text.len(),
                 text,
-                value: begin..end,
                 comment: text[end..].trim_start_matches([' ', '#']),
             });
         }
@@ -288,43 +280,11 @@ fn value_bytes(text: &str) -> usize {
     text[..end].trim_end().len()
 }
 
-/// A key as the configuration's reader knows it.
-struct Known {
-    /// The allowed values, as an error names them.
-    rule: String,
-    /// Its table, such as `limits`.
-    table: String,
-}
-
-/// Every key that the reader of documents knows, by its path.
-fn known() -> BTreeMap<String, Known> {
-    let mut known = BTreeMap::new();
-    explore("", "", &mut known);
-    known
-}
-
-/// Asks for the keys of one table and of those below it. The reader answers an unknown key with all that it knows, and
-/// a value of no key's type with what is allowed.
-fn explore(header: &str, table: &str, known: &mut BTreeMap<String, Known>) {
+/// The keys that the reader knows below a header: it answers an unknown key with all of them.
+fn names(header: &str) -> Vec<String> {
     let names = rule_of(header, "zzz", "1");
     let names = names.strip_prefix("unknown key, allowed ").unwrap();
-    for name in names.split(", ") {
-        let path = format!("{table}{name}");
-        let rule = rule_of(header, name, "[[]]");
-        if rule.starts_with("allowed a table: ") {
-            // Its rows have names of the writer's choice: that of the sample.
-            let path = match name {
-                "clients" => format!("{path}.doorbell"),
-                _ => path,
-            };
-            explore(&format!("[{path}]\n"), &format!("{path}."), known);
-        } else if rule.starts_with("allowed a list of tables: ") {
-            explore(&format!("[[{path}]]\n"), &format!("{path}."), known);
-        } else {
-            let table = table.trim_end_matches('.').to_owned();
-            known.insert(path, Known { rule, table });
-        }
-    }
+    names.split(", ").map(str::to_owned).collect()
 }
 
 fn rule_of(header: &str, key: &str, value: &str) -> String {
@@ -359,21 +319,6 @@ fn phrases(rule: &str) -> Vec<String> {
         Some((from, to)) if is_number(from) && is_number(to) => vec![rule.to_owned()],
         Some(_) | None => Vec::new(),
     }
-}
-
-/// The sample with each value that a remark begins with `mark` replaced by what it says.
-fn with_remarks(mark: &str) -> String {
-    let mut text: Vec<String> = SAMPLE.lines().map(str::to_owned).collect();
-    for line in lines() {
-        let remark = line
-            .comment
-            .split("; ")
-            .find_map(|part| part.strip_prefix(mark));
-        if let (Some(value), true) = (remark, line.is_written) {
-            text[line.number - 1].replace_range(line.value, value);
-        }
-    }
-    text.join("\n")
 }
 
 /// The sample without the hashes before its keys, except those that exclude each other: of these, the ones of this
@@ -429,22 +374,6 @@ fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
     (text.join("\n").replace("turn.secret", secret), active)
 }
 
-fn assert_gives(mark: &str, text: &str, profile: Profile, dev: bool) {
-    let settings = load(text, profile, dev)
-        .unwrap_or_else(|error| panic!("deploy/broker.toml does not load: {error}"));
-    let expected = expected(profile, dev);
-    let (found, wanted) = (json(&settings), json(&expected));
-    for path in paths(&wanted) {
-        assert_eq!(
-            at(&found, &path),
-            at(&wanted, &path),
-            "deploy/broker.toml: `{mark}` of {path} is not the default of the code, which is on the right: set it \
-             right there"
-        );
-    }
-    assert_eq!(settings, expected);
-}
-
 fn load(text: &str, profile: Profile, dev: bool) -> Result<Settings, ConfigError> {
     let profile = profile.to_string();
     let words = ["--profile", &profile, "--credentials", CREDENTIALS];
@@ -458,6 +387,7 @@ fn expected(profile: Profile, dev: bool) -> Settings {
         fewer_shards: dev,
         cpus: vec![0, 1],
         credentials: Some(CREDENTIALS.into()),
+        config: Some("deploy/broker.toml".into()),
         ..Settings::new(profile, dev)
     }
 }

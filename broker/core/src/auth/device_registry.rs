@@ -10,23 +10,23 @@ use std::sync::Arc;
 
 /// Certificates by fingerprint.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub struct DeviceRegistry {
     max: usize,
     /// In the order of the fingerprints; several in a row for one that has several things.
-    entries: Box<[Entry]>,
+    entries: Box<[RegistryEntry]>,
     names: Box<str>,
     types: Box<[Box<str>]>,
     /// Of certificates that have one of their own.
     policies: Box<[[Arc<Policy>; 1]]>,
     /// Things that are switched off as a whole.
     inactive: BTreeSet<Box<str>>,
-    /// Its last line says how many there are before it.
+    /// The file ended with a count of its lines, so that truncation is detected.
     is_counted: bool,
 }
 
 /// One certificate and one of its things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+struct RegistryEntry {
     fingerprint: [u8; 32],
     /// The place at which its name begins.
     name_at: u32,
@@ -38,31 +38,31 @@ struct Entry {
     is_inactive: bool,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 44);
+const _: () = assert!(size_of::<RegistryEntry>() <= 44);
 
 /// The result of a look-up.
 #[derive(Debug)]
-pub(crate) enum Lookup<'a> {
-    /// It is not there.
+pub(crate) enum RegistryLookup<'a> {
+    /// No line has the certificate.
     Unknown,
-    /// It is switched off.
+    /// A line of the certificate is inactive.
     Inactive,
-    /// It is there, and the thing that is asked for is not one of its own.
+    /// The certificate stands for other things than the one that was asked for.
     Other,
-    /// It is there.
-    Found(Found<'a>),
+    /// The certificate stands for this thing.
+    Registered(RegisteredThing<'a>),
 }
 
 /// A certificate of the registry.
 #[derive(Debug)]
-pub(crate) struct Found<'a> {
+pub(crate) struct RegisteredThing<'a> {
     /// The thing that was asked for; `None` if none was.
     pub(crate) name: Option<&'a str>,
     pub(crate) thing_type: Option<&'a str>,
     pub(crate) policies: Option<&'a [Arc<Policy>]>,
 }
 
-impl Registry {
+impl DeviceRegistry {
     /// The number of certificates and things that they stand for.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -87,19 +87,15 @@ impl Registry {
         self.inactive.len()
     }
 
-    /// Whether its last line says how many there are before it, so that one that was cut off is noticed.
+    /// Whether the file ended with a count of its lines, so that truncation is detected.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.is_counted
     }
 
-    /// The same with a last line that says that.
-    #[must_use]
-    pub fn counted(self) -> Self {
-        Self {
-            is_counted: true,
-            ..self
-        }
+    /// Policies that certificates have of their own.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter().flatten()
     }
 
     /// The bytes that it takes, without what is switched off by name.
@@ -129,42 +125,46 @@ impl Registry {
     }
 
     /// The certificate, where the request names `wanted` or no thing. A certificate with one inactive line is inactive.
-    pub(crate) fn lookup(&self, fingerprint: &[u8; 32], wanted: Option<&str>) -> Lookup<'_> {
+    pub(crate) fn lookup(
+        &self,
+        fingerprint: &[u8; 32],
+        wanted: Option<&str>,
+    ) -> RegistryLookup<'_> {
         let own = self.of(fingerprint);
         let Some(&first) = own.first() else {
-            return Lookup::Unknown;
+            return RegistryLookup::Unknown;
         };
         if own.iter().any(|entry| entry.is_inactive) {
-            return Lookup::Inactive;
+            return RegistryLookup::Inactive;
         }
         let entry = match wanted {
             None => first,
             Some(wanted) => match own.iter().find(|entry| self.name(**entry) == wanted) {
-                None => return Lookup::Other,
+                None => return RegistryLookup::Other,
                 Some(&entry) => entry,
             },
         };
         let place = |number: u16| usize::from(number).checked_sub(1);
         let thing_type = place(entry.thing_type).and_then(|place| self.types.get(place));
         let policies = place(entry.policy).and_then(|place| self.policies.get(place));
-        Lookup::Found(Found {
+        RegistryLookup::Registered(RegisteredThing {
             name: wanted.map(|_| self.name(entry)),
             thing_type: thing_type.filter(|_| wanted.is_some()).map(|text| &**text),
             policies: policies.map(|policies| &policies[..]),
         })
     }
 
-    fn of(&self, fingerprint: &[u8; 32]) -> &[Entry] {
+    fn of(&self, fingerprint: &[u8; 32]) -> &[RegistryEntry] {
         let begin = self
             .entries
             .partition_point(|entry| entry.fingerprint < *fingerprint);
         let rest = self.entries.get(begin..).unwrap_or_default();
-        let is_other = |entry: &Entry| entry.fingerprint != *fingerprint;
+        let is_other = |entry: &RegistryEntry| entry.fingerprint != *fingerprint;
         let end = rest.iter().position(is_other).unwrap_or(rest.len());
         rest.get(..end).unwrap_or_default()
     }
 
-    fn name(&self, entry: Entry) -> &str {
+    fn name(&self, entry: RegistryEntry) -> &str {
         let begin = entry.name_at as usize;
         let end = begin + usize::from(entry.name_bytes);
         self.names.get(begin..end).unwrap_or_default()
@@ -173,9 +173,9 @@ impl Registry {
 
 /// A registry that is being read.
 #[derive(Debug)]
-pub struct RegistryBuilder {
+pub struct DeviceRegistryBuilder {
     max: usize,
-    entries: Vec<Entry>,
+    entries: Vec<RegistryEntry>,
     names: String,
     types: BTreeMap<Box<str>, u16>,
     policies: Vec<[Arc<Policy>; 1]>,
@@ -184,7 +184,7 @@ pub struct RegistryBuilder {
 
 /// Why a line of a registry is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegistryError {
+pub enum DeviceRegistryError {
     /// There are more than this many.
     TooMany(usize),
     /// There are more types than fit.
@@ -195,7 +195,7 @@ pub enum RegistryError {
     TooLong,
 }
 
-impl RegistryBuilder {
+impl DeviceRegistryBuilder {
     /// One that takes `max` certificates, and as many names that are switched off.
     #[must_use]
     pub fn new(max: usize) -> Self {
@@ -219,12 +219,12 @@ impl RegistryBuilder {
         (name, thing_type): (&str, Option<&str>),
         is_inactive: bool,
         policy: Option<&Arc<Policy>>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<(), DeviceRegistryError> {
         self.room()?;
-        let name_at = u32::try_from(self.names.len()).map_err(|_| RegistryError::TooLong)?;
-        let name_bytes = u8::try_from(name.len()).map_err(|_| RegistryError::TooLong)?;
+        let name_at = u32::try_from(self.names.len()).map_err(|_| DeviceRegistryError::TooLong)?;
+        let name_bytes = u8::try_from(name.len()).map_err(|_| DeviceRegistryError::TooLong)?;
         self.names.push_str(name);
-        let entry = Entry {
+        let entry = RegistryEntry {
             fingerprint,
             name_at,
             thing_type: thing_type.map_or(Ok(0), |it| self.thing_type(it))?,
@@ -240,59 +240,59 @@ impl RegistryBuilder {
     ///
     /// # Errors
     /// There is no room.
-    pub fn switch_off(&mut self, name: &str) -> Result<(), RegistryError> {
+    pub fn switch_off(&mut self, name: &str) -> Result<(), DeviceRegistryError> {
         self.room()?;
         self.inactive.insert(name.into());
         Ok(())
     }
 
-    /// The registry.
+    /// The registry; `is_counted`: its file ended with a count of its lines.
     #[must_use]
-    pub fn finish(mut self) -> Registry {
+    pub fn finish(mut self, is_counted: bool) -> DeviceRegistry {
         // Names lie in the order of the file, so that the first line of a certificate stays the first.
         self.entries.sort_unstable();
         let mut types: Vec<_> = self.types.into_iter().collect();
         types.sort_unstable_by_key(|(_, number)| *number);
-        Registry {
+        DeviceRegistry {
             max: self.max,
             entries: self.entries.into(),
             names: self.names.into(),
             types: types.into_iter().map(|(text, _)| text).collect(),
             policies: self.policies.into(),
             inactive: self.inactive,
-            is_counted: false,
+            is_counted,
         }
     }
 
-    fn room(&self) -> Result<(), RegistryError> {
+    fn room(&self) -> Result<(), DeviceRegistryError> {
         let full = self.entries.len() + self.inactive.len() >= self.max;
         if full {
-            return Err(RegistryError::TooMany(self.max));
+            return Err(DeviceRegistryError::TooMany(self.max));
         }
         Ok(())
     }
 
-    fn thing_type(&mut self, text: &str) -> Result<u16, RegistryError> {
+    fn thing_type(&mut self, text: &str) -> Result<u16, DeviceRegistryError> {
         if let Some(&number) = self.types.get(text) {
             return Ok(number);
         }
         let number = u16::try_from(self.types.len() + 1);
-        let number = number.map_err(|_| RegistryError::TooManyTypes)?;
+        let number = number.map_err(|_| DeviceRegistryError::TooManyTypes)?;
         self.types.insert(text.into(), number);
         Ok(number)
     }
 
-    fn policy(&mut self, policy: &Arc<Policy>) -> Result<u16, RegistryError> {
+    fn policy(&mut self, policy: &Arc<Policy>) -> Result<u16, DeviceRegistryError> {
         let is_it = |[known]: &[Arc<Policy>; 1]| Arc::ptr_eq(known, policy);
         let place = self.policies.iter().position(is_it).unwrap_or_else(|| {
             self.policies.push([Arc::clone(policy)]);
             self.policies.len() - 1
         });
-        u16::try_from(place + 1).map_err(|_| RegistryError::TooManyPolicies)
+        u16::try_from(place + 1).map_err(|_| DeviceRegistryError::TooManyPolicies)
     }
 }
 
-impl fmt::Display for RegistryError {
+impl fmt::Display for DeviceRegistryError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooMany(max) => write!(
@@ -306,7 +306,7 @@ impl fmt::Display for RegistryError {
     }
 }
 
-impl std::error::Error for RegistryError {}
+impl std::error::Error for DeviceRegistryError {}
 
 #[cfg(test)]
 mod tests {
@@ -314,11 +314,11 @@ mod tests {
 
     #[test]
     fn a_registry_takes_44_bytes_a_certificate_and_those_of_its_name() {
-        let mut builder = RegistryBuilder::new(2);
+        let mut builder = DeviceRegistryBuilder::new(2);
         for (number, name) in [(1, "cam-1"), (2, "door")] {
             let added = builder.add([number; 32], (name, None), false, None);
             added.expect("there is room");
         }
-        assert_eq!(builder.finish().bytes(), 2 * 44 + "cam-1door".len());
+        assert_eq!(builder.finish(false).bytes(), 2 * 44 + "cam-1door".len());
     }
 }

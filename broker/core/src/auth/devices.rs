@@ -12,8 +12,10 @@
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
 
-use crate::auth::device_registry;
-pub use crate::auth::device_registry::{Registry, RegistryBuilder, RegistryError};
+pub use crate::auth::device_registry::{
+    DeviceRegistry, DeviceRegistryBuilder, DeviceRegistryError,
+};
+use crate::auth::device_registry::{RegisteredThing, RegistryLookup};
 use crate::auth::principal::decide_all;
 use crate::auth::sign_in::{ThingIdentity, Vouched};
 use crate::limits::{SIGN_INS_COUNTED_MAX, SIGN_INS_PER_HOUR};
@@ -59,7 +61,7 @@ pub struct Things {
     /// Policies of certificates that have none of their own.
     pub policies: Box<[Arc<Policy>]>,
     /// Certificates by fingerprint.
-    pub registry: Registry,
+    pub registry: DeviceRegistry,
     /// Authorities whose certificates name their thing.
     pub authorities: Box<[ThingAuthority]>,
     /// The numbers of certificates that the lists of any table revoke, in their order.
@@ -79,9 +81,9 @@ pub struct ThingAuthority {
     pub revoked: Option<usize>,
     /// Policies of its certificates.
     pub policies: Box<[Arc<Policy>]>,
-    /// Its subject, for operators.
+    /// Subject, for operators.
     pub subject: Box<str>,
-    /// Its last second, since 1970 UTC.
+    /// Last second, since 1970 UTC.
     pub ends_s: u64,
     /// When the first of its revocation lists is to be replaced, since 1970 UTC; `None` without one that says so.
     pub list_ends_s: Option<u64>,
@@ -104,21 +106,21 @@ pub struct Identified<'a> {
 /// Why a certificate is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
-    /// It is not valid before this second since 1970 UTC.
+    /// Not valid before this second since 1970 UTC.
     NotYet(u64),
-    /// It ended with this second since 1970 UTC.
+    /// Ended with this second since 1970 UTC.
     Ended(u64),
     /// The registry says so.
     Inactive,
     /// A revocation list names it, or a certificate that was shown with it.
     Revoked,
-    /// It is not in the registry, and no authority vouches for it, since …
+    /// Not in the registry, and no authority vouches for it, since …
     Unknown(&'a str),
-    /// Its authority may not give this name.
+    /// The authority may not give this name.
     ForeignName(&'a str),
     /// The thing is switched off as a whole.
     NameInactive,
-    /// It is not one of the certificate's things, of which this is one.
+    /// The thing is none of the certificate's, of which this is one.
     Name(Option<&'a str>),
 }
 
@@ -194,13 +196,13 @@ impl Things {
         }
         let certificate = &shown.fingerprint;
         let identified = match self.registry.lookup(certificate, wanted) {
-            device_registry::Lookup::Inactive => return Err(ThingRefusal::Inactive),
-            device_registry::Lookup::Other => {
+            RegistryLookup::Inactive => return Err(ThingRefusal::Inactive),
+            RegistryLookup::Other => {
                 let own = self.registry.things_of(certificate).next();
                 return Err(ThingRefusal::Name(own));
             }
-            device_registry::Lookup::Found(found) => self.listed(certificate, &found),
-            device_registry::Lookup::Unknown => self.vouched(shown, wanted)?,
+            RegistryLookup::Registered(found) => self.listed(certificate, &found),
+            RegistryLookup::Unknown => self.vouched(shown, wanted)?,
         };
         if identified.vouched.is_none() && self.is_switched_off(certificate, identified.name) {
             return Err(ThingRefusal::NameInactive);
@@ -212,7 +214,7 @@ impl Things {
     /// authority that may give the name, otherwise one without policies of its own. For questions that operators ask.
     ///
     /// # Errors
-    /// It is switched off as a whole, or all of its certificates are.
+    /// The thing is switched off as a whole, or all of its certificates are.
     pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
         if self.registry.is_inactive(name) {
             return Err(ThingRefusal::NameInactive);
@@ -220,10 +222,8 @@ impl Things {
         let mut listed = self.registry.certificates_of(name).peekable();
         if listed.peek().is_some() {
             let found = listed.filter_map(|it| match self.registry.lookup(it, Some(name)) {
-                device_registry::Lookup::Found(found) => Some(self.listed(it, &found)),
-                device_registry::Lookup::Unknown
-                | device_registry::Lookup::Inactive
-                | device_registry::Lookup::Other => None,
+                RegistryLookup::Registered(found) => Some(self.listed(it, &found)),
+                RegistryLookup::Unknown | RegistryLookup::Inactive | RegistryLookup::Other => None,
             });
             let found: Vec<_> = found.collect();
             return if found.is_empty() {
@@ -251,7 +251,7 @@ impl Things {
     fn listed<'a>(
         &'a self,
         certificate: &'a [u8; 32],
-        found: &device_registry::Found<'a>,
+        found: &RegisteredThing<'a>,
     ) -> Identified<'a> {
         Identified {
             certificate,
@@ -323,15 +323,15 @@ impl Things {
         let certificate = &identity.certificate;
         let name = identity.name.as_deref();
         match (self.registry.lookup(certificate, name), &identity.authority) {
-            (device_registry::Lookup::Found(_), _) => !self.is_switched_off(certificate, name),
-            (device_registry::Lookup::Unknown, Some(vouched)) => {
+            (RegistryLookup::Registered(_), _) => !self.is_switched_off(certificate, name),
+            (RegistryLookup::Unknown, Some(vouched)) => {
                 let name = name.or(vouched.unnamed.as_deref());
                 let is_off = name.is_some_and(|name| self.registry.is_inactive(name));
                 let mut authorities = self.authorities.iter();
                 !is_off && authorities.any(|it| it.vouches(vouched, name))
             }
-            (device_registry::Lookup::Unknown, None)
-            | (device_registry::Lookup::Inactive | device_registry::Lookup::Other, _) => false,
+            (RegistryLookup::Unknown, None)
+            | (RegistryLookup::Inactive | RegistryLookup::Other, _) => false,
         }
     }
 }

@@ -59,7 +59,7 @@ impl Key {
 }
 
 impl Settings {
-    /// These settings with what can be put in force of `file`, and what differs. Everything else stays as it is.
+    /// Settings with the keys of `file` that can be applied while running, and the keys that differ.
     ///
     /// Under another profile nothing can be: it changes what the numbers mean.
     #[must_use]

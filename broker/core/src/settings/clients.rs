@@ -3,11 +3,13 @@
 
 use crate::settings::hooks::covers;
 use crate::settings::{GoAway, Settings};
+use serde::Serialize;
 
 /// A row of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Client {
-    /// Its name, one among all.
+    /// Name of the row, one among all.
+    #[serde(skip)]
     pub name: String,
     /// The pattern of its `User-Agent`, in which `*` stands for any text.
     pub user_agent: String,
@@ -68,7 +70,7 @@ impl Client {
     }
 }
 
-/// What is known of a client's program when it connects, in a byte: its row, and whether it offered the subprotocol
+/// Program of a client, known when it connects, in a byte: its row, and whether it offered the subprotocol
 /// `wss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u8);
@@ -77,7 +79,7 @@ impl Program {
     const WSS: u8 = 0x80;
     const SMALL: u8 = 0x40;
 
-    /// The same program, of a connection that offered `wss`.
+    /// Notes that the connection offered `wss`.
     #[must_use]
     pub const fn offering_wss(self, offers: bool) -> Self {
         Self(if offers { self.0 | Self::WSS } else { self.0 })
@@ -96,7 +98,7 @@ impl Program {
         self.0 & Self::SMALL != 0
     }
 
-    /// The same connection; if no row is known of it, of the other one's.
+    /// Program of the connection; without a row that of the other one.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -113,7 +115,7 @@ impl Program {
     }
 }
 
-/// What a program reads.
+/// Bounds of the messages that a program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
     /// The longest frame, without its header.
@@ -147,7 +149,7 @@ impl Settings {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// What a program reads. Its row narrows what `[limits]` and `[signaling]` allow; the strict profile ignores it.
+    /// Bounds of a program: its row narrows `[limits]` and `[signaling]`; the strict profile ignores it.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
         let row = self.client(program).filter(|_| !self.strict());
@@ -180,7 +182,7 @@ impl Settings {
 pub const CLIENTS_MAX: usize = 32;
 const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
-/// What is looked at of a `User-Agent`, in bytes: a pattern of as many stars takes no longer than its square.
+/// Bytes of a `User-Agent` that are compared: a pattern of as many stars takes no longer than its square.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

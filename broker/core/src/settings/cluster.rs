@@ -96,7 +96,7 @@ impl Cluster {
         }
     }
 
-    /// This node's name, if discovery names it in the host.
+    /// Name of this node, if discovery names it in the host.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
         self.node.as_deref().filter(|_| self.direct)

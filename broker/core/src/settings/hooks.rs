@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// A receiver of events. What is secret stays in its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Its name, one among all.
+    /// Name of the hook, one among all.
     pub name: String,
     /// The address that events are posted to. `{channel}` in its path or query stands for the channel's name.
     pub url: String,
@@ -119,7 +119,7 @@ impl Glob {
     }
 }
 
-/// The same of a pattern that is a text of somebody else's.
+/// [`Glob::covers`] for a borrowed pattern.
 pub(crate) fn covers(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     // The place of the last star, and the text behind its part so far.

@@ -1,7 +1,9 @@
 //! One key of the configuration: what it may hold, the field of [`Settings`] that it sets, and its defaults.
 
-use crate::settings::value::{self, Checked};
+use crate::settings::value::{self, Checked, Span};
 use crate::settings::{KEYS, Profile, Rate, Settings};
+use serde::Serialize;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +20,7 @@ pub struct Key {
     pub strict: Option<&'static str>,
     /// The default under `--dev`, if it differs.
     pub dev: Option<&'static str>,
-    /// Its explanation in `deploy/broker.toml`, after range and differing defaults.
+    /// Explanation in `deploy/broker.toml`, after range and differing defaults.
     pub doc: &'static str,
     /// The flag that overrides it.
     pub flag: Option<Flag>,
@@ -91,6 +93,41 @@ pub enum Kind {
     },
 }
 
+/// The value of a key: as JSON what `/config` shows, as a text what a flag would be given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// No value, and no default.
+    Unset,
+    /// A count or a size.
+    Number(usize),
+    /// `true` or `false`.
+    Switch(bool),
+    /// A rate with its burst.
+    Rate(Rate),
+    /// A text, a path or a duration.
+    Text(String),
+    /// The entries of a list.
+    List(Vec<Self>),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset => Ok(()),
+            Self::Number(number) => number.fmt(to),
+            Self::Switch(on) => on.fmt(to),
+            Self::Rate(rate) if *rate == Rate::of(rate.rate) => rate.rate.fmt(to),
+            Self::Rate(Rate { rate, burst }) => write!(to, "{rate}:{burst}"),
+            Self::Text(text) => text.fmt(to),
+            Self::List(entries) => {
+                let texts: Vec<_> = entries.iter().map(ToString::to_string).collect();
+                to.write_str(&texts.join(" "))
+            }
+        }
+    }
+}
+
 /// The functions that read and write a field of [`Settings`].
 #[derive(Debug)]
 pub struct Field<T> {
@@ -144,13 +181,13 @@ impl Key {
         KEYS.iter().find(|key| key.path == path)
     }
 
-    /// Its table, such as `limits`; empty for keys of the top.
+    /// Table of the key, such as `limits`; empty for keys of the top.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(table, _)| table)
     }
 
-    /// Its name within the table.
+    /// Name within the table.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.path
@@ -207,35 +244,41 @@ impl Key {
         Ok(())
     }
 
-    /// Whether it has another value in the one settings than in the other.
+    /// The value in these settings.
     #[must_use]
-    pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
+    pub fn value(&self, settings: &Settings) -> Value {
+        let path = |path: &Path| Value::Text(path.display().to_string());
+        let list = |values: Vec<Value>| match values.is_empty() && self.default.is_none() {
+            true => Value::Unset,
+            false => Value::List(values),
+        };
         match &self.kind {
-            Kind::Number(Field { get, .. }, _) => get(one) != get(other),
-            Kind::Duration(Field { get, .. }, _) => get(one) != get(other),
-            Kind::Switch(Field { get, .. }) => get(one) != get(other),
-            Kind::Rate(Field { get, .. }) => get(one) != get(other),
-            Kind::Text { get, .. } => get(one) != get(other),
-            Kind::List { get, .. } => get(one) != get(other),
-            Kind::Path { get, .. } => get(one) != get(other),
-            Kind::Paths { get, .. } => get(one) != get(other),
-            Kind::Cpus { get, .. } => get(one) != get(other),
+            Kind::Number(field, _) => Value::Number((field.get)(settings)),
+            Kind::Duration(field, _) => Value::Text(Span((field.get)(settings)).to_string()),
+            Kind::Switch(field) => Value::Switch((field.get)(settings)),
+            Kind::Rate(field) => Value::Rate((field.get)(settings)),
+            Kind::Text { get, .. } => get(settings).map_or(Value::Unset, Value::Text),
+            Kind::List { get, .. } => list(get(settings).into_iter().map(Value::Text).collect()),
+            Kind::Path { get, .. } => get(settings).map_or(Value::Unset, path),
+            Kind::Paths { get, .. } => match get(settings) {
+                [one] => path(one),
+                paths => list(paths.iter().map(|one| path(one)).collect()),
+            },
+            Kind::Cpus { get, .. } => {
+                list(get(settings).iter().copied().map(Value::Number).collect())
+            }
         }
     }
 
-    /// Gives it the value that it has in `from`. Keys that may be unset, and paths, are never applied while running.
+    /// Whether the key has another value in the one settings than in the other.
+    #[must_use]
+    pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
+        self.value(one) != self.value(other)
+    }
+
+    /// Gives the key the value that it has in `from`. Lists and keys that may be unset are not applied while running.
     pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) -> Checked<()> {
-        match &self.kind {
-            Kind::Number(field, _) => (field.set)(to, (field.get)(from)),
-            Kind::Duration(field, _) => (field.set)(to, (field.get)(from)),
-            Kind::Switch(field) => (field.set)(to, (field.get)(from)),
-            Kind::Rate(field) => (field.set)(to, (field.get)(from)),
-            Kind::Text { get, set } => set(to, &get(from).unwrap_or_default())?,
-            Kind::List { .. } | Kind::Path { .. } | Kind::Paths { .. } | Kind::Cpus { .. } => {
-                return Err("allowed after a restart".into());
-            }
-        }
-        Ok(())
+        self.put(to, &[&self.value(from).to_string()])
     }
 
     /// Whether `text` may be the value, or an entry of it.

@@ -32,7 +32,7 @@ macro_rules! text {
     };
 }
 
-/// The same for a field that may be unset.
+/// A text that `$parse` turns into a field that may be unset.
 macro_rules! some_text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {

@@ -251,7 +251,7 @@ pub fn dev_origin(text: &str) -> Checked<String> {
         .map_err(|rule| format!("{rule}, SCHEME://HOST of an app or extension, file:// or null"))
 }
 
-/// The same, of a page that has one.
+/// The origin of a page on the web.
 pub fn origin(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"])
         .map(normal)
@@ -304,7 +304,7 @@ pub fn ice_url(text: &str) -> Checked<String> {
     Err(rule.into())
 }
 
-/// What clients make of a STUN or TURN URL that [`ice_url`] allows, where one of them cannot read it. The C SDK takes
+/// Notice on a STUN or TURN URL that [`ice_url`] allows and some client cannot read. The C SDK takes
 /// all that is before the first colon for the host, and port 3478 where there is no colon.
 #[must_use]
 pub fn ice_url_notice(text: &str) -> Option<&'static str> {

@@ -1,49 +1,32 @@
 //! Devices of a credentials file: who is asked for a certificate, authorities, and the registry.
 
 use crate::config::credentials::files::Files;
-use crate::config::credentials::roles::{policies_of, policy_names};
+use crate::config::credentials::roles::{KnownPolicies, policies};
 use crate::config::document::{Section, list, text};
 use crate::devices::{Authority, Devices, NameSource, RevocationLists, is_thing_name};
 use aws_lc_rs::digest::{Context as Sum, SHA256, digest};
-use broker_core::auth::{Registry, RegistryBuilder, SignIns, ThingAuthority, Things};
-use broker_core::settings::value::{self, Checked};
+use broker_core::auth::{DeviceRegistry, DeviceRegistryBuilder, SignIns, ThingAuthority, Things};
+use broker_core::settings::value::{self, Checked, letters};
 use codec::policy::{Action, Policy};
 use data_encoding::HEXLOWER;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
-
-/// Policies by name.
-type Known = BTreeMap<String, Option<Arc<Policy>>>;
-
-/// Devices that may sign in, as the file has them.
-pub(crate) struct WrittenThings {
-    pub(crate) things: Things,
-    pub(crate) devices: Devices,
-    /// The policies that they name.
-    pub(crate) policies: Vec<String>,
-    /// The issuers of revocation lists that are of no authority and no certificate below one.
-    pub(crate) strangers: Vec<String>,
-}
 
 /// The authorities of all tables, for the core and for the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<Authority>,
-    revoked: Vec<u64>,
-    policies: Vec<String>,
-    strangers: Vec<String>,
 }
 
-/// The table of devices. `None` when it does not load.
+/// The table of devices, for the core and for the edge. `None` when it does not load.
 pub(crate) fn things(
     section: &mut Section<'_, '_>,
-    known: &Known,
+    known: &KnownPolicies,
     files: &mut Files,
-) -> Option<WrittenThings> {
+) -> Option<(Things, Devices)> {
     let hosts = section.read("hosts", |value| {
         let hosts = list(value, 1, "server names", |value| text(value, host))?;
         match hosts.len() {
@@ -51,97 +34,70 @@ pub(crate) fn things(
             _ => Err(format!("allowed at most {HOSTS_MAX} server names")),
         }
     });
-    let names = section.read("policies", |value| policy_names(value, known));
+    let own = section.read("policies", |value| policies(value, known));
+    let own = own.unwrap_or_default();
     let max = section.read("max", |value| {
-        let rule = || format!("allowed a number from 1 to {REGISTRY_MAX}");
         let number = value.as_integer().and_then(|it| it.as_str().parse().ok());
         number
             .filter(|number| (1..=REGISTRY_MAX).contains(number))
-            .ok_or_else(rule)
+            .ok_or_else(|| format!("allowed a number from 1 to {REGISTRY_MAX}"))
     });
     let max = max.unwrap_or(REGISTRY_MAX_DEFAULT);
     let registry = section.read_with_faults("registry", |value| {
         let written = text(value, Ok).map_err(|rule| vec![rule])?;
-        read(written, (known, max), files)
+        read(written, known, max, files)
     });
-    let own = names.clone().unwrap_or_default();
-    let mut all = authorities(section, names.as_deref(), known, files);
-    all.revoked.sort_unstable();
-    all.revoked.dedup();
+    let mut all = Authorities::default();
+    authority(section, &own, files, &mut all);
+    for key in ["name", "names", "intermediates", "crl", "crl_grace"] {
+        if section.has(key) && !section.has("ca") {
+            section.fault(format!("allowed {key} together with ca"));
+        }
+    }
+    section.tables("authority", |_, section| {
+        let policies = section.read("policies", |value| policies(value, known));
+        let policies = policies.as_ref().unwrap_or(&own);
+        authority(section, policies, files, &mut all);
+        if !section.has("ca") {
+            section.fault("ca needed");
+        }
+    });
     if !section.has("hosts") {
         section.fault("hosts needed");
     }
     if section.has_faults() {
         return None;
     }
-    let mut policies = own.clone();
-    policies.extend(all.policies);
-    let registry: Option<(Registry, Vec<String>)> = registry;
-    let (registry, named) = registry.unwrap_or_default();
-    policies.extend(named);
     let hosts: Vec<Box<str>> = hosts?;
-    Some(WrittenThings {
-        things: Things {
-            hosts: hosts.clone().into(),
-            policies: policies_of(&own, known).into(),
-            registry,
-            authorities: all.core.into(),
-            revoked: all.revoked.into(),
-            sign_ins: SignIns::default(),
-        },
-        devices: Devices {
-            hosts,
-            authorities: all.edge,
-        },
-        policies,
-        strangers: all.strangers,
-    })
-}
-
-/// The authorities of the table of devices, and of those within it.
-fn authorities(
-    section: &mut Section<'_, '_>,
-    names: Option<&[String]>,
-    known: &Known,
-    files: &mut Files,
-) -> Authorities {
-    let own = names.unwrap_or_default();
-    let mut all = Authorities::default();
-    if section.has("ca") {
-        authority(section, own, known, files, &mut all);
-    } else {
-        for key in ["name", "names", "intermediates", "crl", "crl_grace"] {
-            if section.has(key) {
-                section.fault(format!("allowed {key} together with ca"));
-            }
-            // Read all the same, so that they are not unknown.
-            section.read(key, |_| Ok(()));
-        }
-        section.read("ca", |_| Ok(()));
-    }
-    section.tables("authority", |_, section| {
-        let names = section.read("policies", |value| policy_names(value, known));
-        let names = names.unwrap_or_else(|| own.to_owned());
-        if section.has("ca") {
-            authority(section, &names, known, files, &mut all);
-        } else {
-            section.fault("ca needed");
-            for key in ["ca", "name", "names", "intermediates", "crl", "crl_grace"] {
-                section.read(key, |_| Ok(()));
-            }
-        }
-    });
-    all
+    let devices = Devices {
+        hosts: hosts.clone(),
+        authorities: all.edge,
+    };
+    let things = Things {
+        hosts: hosts.into(),
+        policies: own.into(),
+        registry: registry.unwrap_or_default(),
+        authorities: all.core.into(),
+        revoked: devices.revoked(),
+        sign_ins: SignIns::default(),
+    };
+    Some((things, devices))
 }
 
 /// Adds the authorities of a table.
 fn authority(
     section: &mut Section<'_, '_>,
-    own: &[String],
-    known: &Known,
+    policies: &[Arc<Policy>],
     files: &mut Files,
     all: &mut Authorities,
 ) {
+    if !section.has("ca") {
+        // Known keys all the same.
+        for key in ["ca", "name", "names", "intermediates", "crl", "crl_grace"] {
+            section.read(key, |_| Ok(()));
+        }
+        return;
+    }
     let authorities = section.text("ca", |text| certificates(files, text));
     let name = section.text("name", |text| {
         let rule = || "allowed \"subject.CN\", \"san.dns\" or \"san.uri\"".to_owned();
@@ -151,11 +107,9 @@ fn authority(
     let intermediates = section.text("intermediates", |text| certificates(files, text));
     let between = intermediates.as_deref().unwrap_or_default();
     let lists = section.read("crl", |value| {
-        let written = list(value, 1, "files", |value| {
-            text(value, |text| Ok(text.to_owned()))
-        })?;
+        let written = list(value, 1, "files", |value| text(value, Ok))?;
         let mut lists = Vec::new();
-        for written in &written {
+        for written in written {
             lists.extend(revocation_lists(files, written)?);
         }
         match &authorities {
@@ -171,8 +125,6 @@ fn authority(
         return;
     };
     let lists = Arc::new(lists.unwrap_or_default());
-    all.revoked.extend(lists.revoked());
-    all.strangers.extend(lists.strangers());
     let grace_s = grace_ms.unwrap_or(GRACE_MS_DEFAULT) / 1000;
     for certificate in &authorities {
         match Authority::new(certificate, &lists, name, grace_s) {
@@ -182,7 +134,7 @@ fn authority(
                     key: authority.key,
                     names: names.clone(),
                     revoked: authority.revoked,
-                    policies: policies_of(own, known).into(),
+                    policies: policies.into(),
                     subject: authority.subject.as_str().into(),
                     ends_s: authority.validity_s.1,
                     list_ends_s: authority.list_ends_s,
@@ -191,18 +143,11 @@ fn authority(
             }
         }
     }
-    all.policies.extend_from_slice(own);
 }
 
 /// Remarks on devices that are valid but look forgotten or careless.
-pub(crate) fn remarks(written: &WrittenThings, now_s: u64) -> Vec<String> {
-    let WrittenThings {
-        things,
-        devices,
-        policies: _,
-        strangers,
-    } = written;
-    let left_over = strangers.iter().map(|issuer| {
+pub(crate) fn remarks(things: &Things, devices: &Devices, now_s: u64) -> Vec<String> {
+    let left_over = devices.strangers().map(|issuer| {
         format!(
             "have a revocation list of {issuer}, which is neither in ca nor in intermediates: remove the list if that \
              authority was withdrawn, else add the certificate that signs it"
@@ -289,10 +234,8 @@ fn host(text: &str) -> Checked<Box<str>> {
 /// A pattern of names of things.
 fn pattern(text: &str) -> Checked<Box<str>> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-*".contains(&byte);
-    if text.is_empty() || text.len() > 128 || !text.bytes().all(is_allowed) {
-        return Err("allowed a pattern of thing names with *, such as \"plant2-*\"".into());
-    }
-    Ok(text.into())
+    let rule = "allowed a pattern of thing names with *, such as \"plant2-*\"";
+    letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
 /// Most server names. Each connection's is compared with all.
@@ -326,18 +269,16 @@ const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 // Blank lines and those that begin with `#` mean nothing, except the last line `# lines=N`, or
 // `# lines=N sha256=DIGITS`: so many lines are before it, with this SHA-256.
 
-/// Policies by name.
-type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
-
-/// Reads a registry of at most `max` lines; returns the names of the policies in it as well.
+/// Reads a registry of at most `max` lines.
 ///
 /// # Errors
 /// All faults, [`FAULTS_MAX`] at most, each with its line.
 pub(crate) fn read(
     written: &str,
-    (known, max): (&KnownPolicies, usize),
+    known: &KnownPolicies,
+    max: usize,
     files: &mut Files,
-) -> Result<(Registry, Vec<String>), Vec<String>> {
+) -> Result<DeviceRegistry, Vec<String>> {
     let (file, at) = files.open(written).map_err(|rule| vec![rule])?;
     let path = at.display();
     let mut reader = BufReader::with_capacity(1 << 16, file);
@@ -355,11 +296,10 @@ pub(crate) fn read_lines(
     path: &str,
     known: &KnownPolicies,
     max: usize,
-) -> Result<(Registry, Vec<String>), Vec<String>> {
-    let mut registry = RegistryBuilder::new(max);
+) -> Result<DeviceRegistry, Vec<String>> {
+    let mut registry = DeviceRegistryBuilder::new(max);
     let (mut line, mut number, mut faults) = (Vec::new(), 0, Vec::new());
     let (mut sum, mut is_counted) = (Sum::new(&SHA256), false);
-    let mut used = BTreeSet::new();
     while faults.len() < FAULTS_MAX {
         line.clear();
         match next_line(reader, &mut line) {
@@ -381,26 +321,15 @@ pub(crate) fn read_lines(
             continue;
         }
         sum.update(&line);
-        match take(&line, known, &mut registry) {
-            Ok(None) => {}
-            Ok(Some(policy)) if used.contains(policy) => {}
-            Ok(Some(policy)) => drop(used.insert(policy.to_owned())),
-            Err(rule) => {
-                faults.push(format!("{path}:{number}: {rule}"));
-                if rule.contains(TOO_MANY) {
-                    break; // the others are too many as well
-                }
+        if let Err(rule) = take(&line, known, &mut registry) {
+            faults.push(format!("{path}:{number}: {rule}"));
+            if rule.contains(TOO_MANY) {
+                break; // the others are too many as well
             }
         }
     }
     if faults.is_empty() {
-        let registry = registry.finish();
-        let registry = if is_counted {
-            registry.counted()
-        } else {
-            registry
-        };
-        return Ok((registry, used.into_iter().collect()));
+        return Ok(registry.finish(is_counted));
     }
     Err(faults)
 }
@@ -446,17 +375,13 @@ fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<b
     Ok(true)
 }
 
-/// Adds a line to the registry. Returns the policy that it names.
-fn take<'l>(
-    line: &'l [u8],
-    known: &KnownPolicies,
-    registry: &mut RegistryBuilder,
-) -> Result<Option<&'l str>, String> {
+/// Adds a line to the registry.
+fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistryBuilder) -> Checked<()> {
     let line = std::str::from_utf8(line)
         .map_err(|_| FORM.to_owned())?
         .trim();
     if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
+        return Ok(());
     }
     let mut fields = line.split(',').map(str::trim);
     let (fingerprint, name) = (fields.next().unwrap_or_default(), fields.next());
@@ -476,14 +401,11 @@ fn take<'l>(
         if !is_inactive {
             return Err(FORM.to_owned());
         }
-        registry
-            .switch_off(name)
-            .map_err(|error| error.to_string())?;
-        return Ok(None);
+        let switched = registry.switch_off(name);
+        return switched.map_err(|error| error.to_string());
     }
     let fingerprint = digits(fingerprint).ok_or(FORM)?;
-    let policy = policy.filter(|text| !text.is_empty());
-    let own = match policy {
+    let own = match policy.filter(|text| !text.is_empty()) {
         None => None,
         Some(name) => match known.get(name) {
             None => return Err(format!("there is no [policy.{name}]")),
@@ -491,8 +413,7 @@ fn take<'l>(
         },
     };
     let added = registry.add(fingerprint, (name, thing_type), is_inactive, own);
-    added.map_err(|error| error.to_string())?;
-    Ok(policy)
+    added.map_err(|error| error.to_string())
 }
 
 /// 64 hexadecimal digits.

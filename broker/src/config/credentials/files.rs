@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{self, Context, Digest, SHA256};
 use broker_core::auth::provider::KeySet;
 use broker_core::limits::KEY_SET_BYTES_MAX;
 use broker_core::settings::value::{self, Checked};
-use codec::policy::{POLICY_BYTES_MAX, Policy, PolicyError, TRUST_BYTES_MAX, Trust};
+use codec::policy::{POLICY_BYTES_MAX, PolicyError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -91,30 +91,19 @@ impl Files {
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
-    /// A policy of a file that is relative to the credentials file.
+    /// A policy or a trust document of a file that is relative to the credentials file.
     ///
     /// # Errors
     /// All faults of the document, or why there is none.
-    pub(crate) fn policy(&mut self, written: &str) -> Result<Policy, Vec<String>> {
-        self.document(written, POLICY_BYTES_MAX, Policy::parse_with_faults)
-    }
-
-    /// A trust document of a file that is relative to the credentials file.
-    ///
-    /// # Errors
-    /// As [`Self::policy`].
-    pub(crate) fn trust(&mut self, written: &str) -> Result<Trust, Vec<String>> {
-        self.document(written, TRUST_BYTES_MAX, Trust::parse_with_faults)
-    }
-
-    fn document<T>(
+    pub(crate) fn document<T>(
         &mut self,
         written: &str,
-        bytes_max: usize,
         parse: impl FnOnce(&str) -> Result<T, Vec<PolicyError>>,
     ) -> Result<T, Vec<String>> {
         let path = self.beside(written).map_err(|rule| vec![rule])?;
-        let content = self.text(&path, bytes_max).map_err(|rule| vec![rule])?;
+        let content = self
+            .text(&path, POLICY_BYTES_MAX)
+            .map_err(|rule| vec![rule])?;
         let path = path.display();
         let told = |error: &PolicyError| match error.line() {
             0 => format!("{path}: {error}"),
@@ -173,7 +162,7 @@ impl Files {
         Ok((Hashed { file, sha256 }, path))
     }
 
-    /// It was read to its end.
+    /// Notes the digest of a file that was read to its end.
     pub(crate) fn closed(&mut self, path: &Path, file: Hashed) {
         self.hashed(path, file.sha256.finish());
     }

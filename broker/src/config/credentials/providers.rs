@@ -5,7 +5,7 @@ use crate::config::document::{Raw, Section, list, text};
 use crate::config::{credentials::Book, draft::Findings};
 use broker_core::auth::PROVIDER_BYTES_MAX;
 use broker_core::auth::provider::{Algorithms, Discovery, KeySource, Provider};
-use broker_core::limits::{CLAIM_NAMES_MAX, CLIENT_IDS_MAX, PROVIDERS_MAX};
+use broker_core::limits::{CLAIM_NAMES_MAX, CLIENT_IDS_MAX};
 use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +13,11 @@ use std::sync::Arc;
 /// A provider of this issuer; of the server's account, unless it names one. `None` when it does not load.
 pub(crate) fn provider(
     section: &mut Section<'_, '_>,
-    (issuer, account_id): (&str, &str),
+    issuer: &str,
+    account_id: &str,
     files: &mut Files,
 ) -> Option<Provider> {
-    if let Err(rule) = checked_issuer(issuer) {
-        section.fault(format!("the name: {rule}"));
-    }
+    section.named(checked_issuer(issuer));
     let account = section.text("account", value::account_id);
     let client_ids = section.read("client_ids", client_ids);
     let keys = section.text("jwks_file", |written| files.key_set(written));
@@ -64,11 +63,6 @@ pub(crate) fn provider(
 
 /// Notes what providers break together, and gives each the names of the claims that it is asked for.
 pub(crate) fn check(book: &mut Book, findings: &mut Findings) {
-    let count = book.providers.len();
-    if count > PROVIDERS_MAX {
-        let rule = format!("allowed at most {PROVIDERS_MAX}");
-        findings.fault("oidc_provider", format!("{count} providers"), rule);
-    }
     let claims = claims(book);
     let mut issuers = BTreeSet::new();
     for provider in &mut book.providers {
@@ -86,7 +80,7 @@ pub(crate) fn check(book: &mut Book, findings: &mut Findings) {
         }
     }
     for role in &book.roles {
-        for (arn, names_claim) in role.role.trust.federated() {
+        for (arn, names_claim) in role.trust.federated() {
             let provider = book.providers.iter().find(|it| arn_of(it) == arn);
             let is_wide = provider.is_some_and(|it| it.client_ids.len() > 1);
             if is_wide && !names_claim {
@@ -94,21 +88,19 @@ pub(crate) fn check(book: &mut Book, findings: &mut Findings) {
                     "a statement of its trust lets in all users of all clients of {arn}: allowed with a condition on \
                      its sub, its aud or another claim"
                 );
-                findings.fault(&format!("role.{}", role.role.name), "{ … }", rule);
+                findings.fault(&format!("role.{}", role.name), "{ … }", rule);
             }
         }
     }
 }
 
-/// Remarks on the roles and policies that name providers: the key of the file, and the text. People use the console
-/// with accounts of the provider `console`.
-pub(crate) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String)> {
-    let mut remarks = Vec::new();
+/// Remarks on the roles and policies that name providers, each with its key of the file. People use the console with
+/// accounts of the provider `console`.
+pub(crate) fn remarks(book: &Book, console: Option<&str>, remark: &mut impl FnMut(String, String)) {
     let mut trusted = BTreeSet::new();
     for role in &book.roles {
-        let name = &role.role.name;
-        let key = format!("role.{name}");
-        for (arn, names_claim) in role.role.trust.federated() {
+        let name = &role.name;
+        for (arn, names_claim) in role.trust.federated() {
             trusted.insert(arn);
             let text = match book.providers.iter().find(|it| arn_of(it) == arn) {
                 None => format!("role {name} trusts {arn}, which is not in this file"),
@@ -117,16 +109,14 @@ pub(crate) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String
                 ),
                 Some(_) => continue,
             };
-            remarks.push((key.clone(), text));
+            remark(format!("role.{name}"), text);
         }
     }
     for provider in &book.providers {
         let arn = arn_of(provider);
         if !trusted.contains(&*arn) && console != Some(&*provider.issuer) {
-            remarks.push((
-                format!("oidc_provider.{}", provider.issuer),
-                format!("no role trusts {arn}, so its tokens let nobody in"),
-            ));
+            let text = format!("no role trusts {arn}, so its tokens let nobody in");
+            remark(format!("oidc_provider.{}", provider.issuer), text);
         }
     }
     let known = |claim: &str| {
@@ -138,41 +128,27 @@ pub(crate) fn remarks(book: &Book, console: Option<&str>) -> Vec<(String, String
         let claims = policy.iter().flat_map(|policy| policy.claims());
         for claim in claims.filter(|claim| !known(claim)) {
             let text = format!("policy {name}: {claim} is a claim of no provider of this file");
-            remarks.push((format!("policy.{name}"), text));
+            remark(format!("policy.{name}"), text);
         }
     }
-    remarks.extend(unverified_addresses(book));
-    remarks
-}
-
-/// Trusts and policies that name the e-mail address of a token and not whether its provider has verified it.
-fn unverified_addresses(book: &Book) -> impl Iterator<Item = (String, String)> {
-    let trusts = book.roles.iter().map(|role| {
-        let name = &role.role.name;
-        (
-            format!("role.{name}"),
-            format!("role {name}"),
-            role.role.trust.claims(),
-        )
-    });
-    let policies = book.policies.iter().filter_map(|(name, policy)| {
-        let claims = policy.as_ref()?.claims();
-        Some((format!("policy.{name}"), format!("policy {name}"), claims))
-    });
-    let small = |claim: &str| claim.to_ascii_lowercase();
-    trusts.chain(policies).flat_map(move |(key, who, claims)| {
-        let verified: BTreeSet<_> = claims.iter().map(|claim| small(claim)).collect();
-        let is_bare = move |claim: &String| {
-            let claim = small(claim);
-            claim.ends_with(":email") && !verified.contains(&(claim + "_verified"))
-        };
-        claims.into_iter().filter(is_bare).map(move |claim| {
-            let text = format!(
-                "{who}: {claim} may be an address that nobody has verified: compare {claim}_verified with true as well"
-            );
-            (key.clone(), text)
-        })
-    })
+    // Trusts and policies that name the e-mail address of a token and not whether its provider has verified it.
+    let roles = book.roles.iter();
+    let trusts = roles.map(|role| ("role", role.name.as_str(), role.trust.claims()));
+    let policies = book.policies.values().flatten();
+    let policies = policies.map(|policy| ("policy", policy.name(), policy.claims()));
+    for (table, name, claims) in trusts.chain(policies) {
+        let small: BTreeSet<_> = claims.iter().map(|it| it.to_ascii_lowercase()).collect();
+        for claim in &claims {
+            let own = claim.to_ascii_lowercase();
+            if own.ends_with(":email") && !small.contains(&format!("{own}_verified")) {
+                let text = format!(
+                    "{table} {name}: {claim} may be an address that nobody has verified: compare {claim}_verified with \
+                     true as well"
+                );
+                remark(format!("{table}.{name}"), text);
+            }
+        }
+    }
 }
 
 /// The ARN by which trusts name a provider.
@@ -187,7 +163,7 @@ fn arn_of(provider: &Provider) -> String {
 fn claims(book: &Book) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
-    let trusts = book.roles.iter().flat_map(|role| role.role.trust.claims());
+    let trusts = book.roles.iter().flat_map(|role| role.trust.claims());
     let all = policies.chain(trusts);
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }

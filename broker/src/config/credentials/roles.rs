@@ -1,71 +1,54 @@
 //! Roles of a credentials file, their aliases, and the policies and users that are referred to by name.
 
-use crate::config::credentials::files::Files;
-use crate::config::document::{Raw, Section, text};
+use crate::config::credentials::{clock_tolerance_s, document, files::Files};
+use crate::config::document::{Raw, Section};
 use broker_core::auth::{Role, RoleAlias};
 use broker_core::settings::value::{self, Checked, letters};
-use codec::policy::{Action, KeyName, Policy, PolicyError, Trust};
-use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
+use codec::policy::{Action, KeyName, Policy, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// A role with the names of its policies.
-pub(crate) struct WrittenRole {
-    pub(crate) role: Role,
-    pub(crate) policies: Vec<String>,
-}
 
 /// A role of this name; of the server's account, unless it names one. `None` when it does not load.
 pub(crate) fn role(
     section: &mut Section<'_, '_>,
-    (name, account_id): (&str, &str),
-    known: &BTreeMap<String, Option<Arc<Policy>>>,
+    name: &str,
+    account_id: &str,
+    known: &KnownPolicies,
     files: &mut Files,
-) -> Option<WrittenRole> {
-    if let Err(rule) = user_name(name) {
-        section.fault(format!("the name: {rule}"));
-    }
+) -> Option<Role> {
+    section.named(user_name(name));
     let account = section.text("account", value::account_id);
-    let names = section.read("policies", |value| policy_names(value, known));
-    let any_text = |value| text(value, Ok).map_err(|rule| vec![rule]);
-    let written = section.read_with_faults("trust", |value| {
-        let told = |error: &PolicyError| format!("the document is no trust policy: {error}");
-        let trust = Trust::parse_with_faults(any_text(value)?);
-        trust.map_err(|errors| errors.iter().map(told).collect())
-    });
-    let from_file = section.read_with_faults("trust_file", |value| files.trust(any_text(value)?));
+    let policies = section.read("policies", |value| policies(value, known));
+    let parse = Trust::parse_with_faults;
+    let trust = document(
+        section,
+        ["trust", "trust_file"],
+        "trust policy",
+        files,
+        parse,
+    );
     let max_session_ms = section.text("max_session", |text| {
         value::duration(text, SESSION_MS_MIN..=SESSION_MS_MAX)
     });
-    let tolerance_ms = section.text("clock_tolerance", |text| {
-        value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
-    });
-    if section.has("trust") == section.has("trust_file") {
-        section.fault("allowed with either trust or trust_file");
-    }
+    let clock_tolerance_s = clock_tolerance_s(section);
     if section.has_faults() {
         return None;
     }
-    let names = names.unwrap_or_default();
     let session_s = max_session_ms.unwrap_or(SESSION_MS_DEFAULT) / 1000;
-    Some(WrittenRole {
-        role: Role {
-            name: name.to_owned(),
-            account: account.unwrap_or_else(|| account_id.to_owned()),
-            policies: policies_of(&names, known),
-            trust: written.or(from_file)?,
-            max_session_s: u32::try_from(session_s).ok()?,
-            clock_tolerance_s: tolerance_ms.map(|ms| ms / 1000),
-        },
-        policies: names,
+    Some(Role {
+        name: name.to_owned(),
+        account: account.unwrap_or_else(|| account_id.to_owned()),
+        policies: policies.unwrap_or_default(),
+        trust: trust?,
+        max_session_s: u32::try_from(session_s).ok()?,
+        clock_tolerance_s,
     })
 }
 
 /// Remarks on a role that is valid but looks forgotten or careless. `arns`: those of all principals and roles.
-pub(crate) fn remarks(written: &WrittenRole, arns: &BTreeSet<String>) -> Vec<String> {
-    let WrittenRole { role, policies } = written;
+pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
-    if policies.is_empty() {
+    if role.policies.is_empty() {
         remarks.push("has no policies, so its sessions may do nothing".to_owned());
     }
     let can = [Action::AssumeRole, Action::AssumeRoleWithWebIdentity];
@@ -115,14 +98,12 @@ const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 pub(crate) fn alias(
     section: &mut Section<'_, '_>,
     name: &str,
-    roles: &[WrittenRole],
+    roles: &[Role],
 ) -> Option<RoleAlias> {
-    if let Err(rule) = alias_name(name) {
-        section.fault(format!("the name: {rule}"));
-    }
+    section.named(alias_name(name));
     let role = section.text("role", |text| {
         let mut roles = roles.iter();
-        let role = roles.find(|written| written.role.name == text);
+        let role = roles.find(|role| role.name == text);
         role.ok_or_else(|| format!("there is no [role.{text}]"))
     });
     let duration_ms = section.text("duration", |text| {
@@ -134,7 +115,7 @@ pub(crate) fn alias(
     if section.has_faults() {
         return None;
     }
-    let role = &role?.role;
+    let role = role?;
     let duration_s = duration_ms.unwrap_or(DURATION_MS_DEFAULT) / 1000;
     Some(RoleAlias {
         name: name.into(),
@@ -145,10 +126,9 @@ pub(crate) fn alias(
 }
 
 /// Remarks on an alias that is valid but refuses everybody.
-pub(crate) fn remark(alias: &RoleAlias, roles: &[WrittenRole]) -> Option<String> {
-    let mut roles = roles.iter();
-    let role = roles.find(|written| *written.role.name == *alias.role)?;
-    (alias.duration_s > role.role.max_session_s).then(|| {
+pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
+    let role = roles.iter().find(|role| *role.name == *alias.role)?;
+    (alias.duration_s > role.max_session_s).then(|| {
         format!(
             "has a duration that is longer than max_session of role {}: every request is refused",
             alias.role
@@ -175,29 +155,20 @@ const DURATION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 // Names within a credentials file: of policies, users and roles.
 
-/// The policies of these names that loaded.
-pub(crate) fn policies_of(
-    names: &[String],
-    known: &BTreeMap<String, Option<Arc<Policy>>>,
-) -> Vec<Arc<Policy>> {
-    let policies = names.iter().filter_map(|name| known.get(name)?.clone());
-    policies.collect()
-}
+/// Policies by name; `None` for one that does not load, so that its absence is not reported as well.
+pub(crate) type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
 
-/// The names of a principal's policies, each of which there is; none is allowed.
-pub(crate) fn policy_names(
-    value: &Raw<'_>,
-    known: &BTreeMap<String, Option<Arc<Policy>>>,
-) -> Checked<Vec<String>> {
+/// The policies of a list of names; the list may be empty.
+pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Arc<Policy>>> {
     let rule = || format!("allowed a list of up to {POLICIES_PER_PRINCIPAL_MAX} policy names");
     let entries = value.as_array().ok_or_else(rule)?;
     if entries.len() > POLICIES_PER_PRINCIPAL_MAX {
         return Err(rule());
     }
-    let mut names = Vec::new();
+    let mut policies = Vec::new();
     for entry in entries {
-        let name = text(entry.get_ref(), |text| Ok(text.to_owned())).map_err(|_| rule())?;
-        if !known.contains_key(&name) {
+        let name = entry.get_ref().as_str().ok_or_else(rule)?;
+        let Some(policy) = known.get(name) else {
             let mut some: Vec<_> = known
                 .keys()
                 .take(NAMES_TOLD_MAX)
@@ -210,10 +181,10 @@ pub(crate) fn policy_names(
                 none if none.is_empty() => format!("there is no [policy.{name}], nor any other"),
                 some => format!("there is no [policy.{name}], allowed {some}"),
             });
-        }
-        names.push(name);
+        };
+        policies.extend(policy.clone());
     }
-    Ok(names)
+    Ok(policies)
 }
 
 /// A name of an IAM user. Source: IAM API Reference, `userNameType`.

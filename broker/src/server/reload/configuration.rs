@@ -4,7 +4,7 @@
 //! Shards get the settings as one value between two turns; the courier of hooks gets them first, since shards then tell
 //! of channels by them.
 
-use crate::config::{self, Cpus, ServeFlags};
+use crate::config::{self, ServeFlags};
 use crate::edge::Post;
 use crate::hooks::{Hooks, Order};
 use crate::memory;
@@ -41,7 +41,7 @@ pub(crate) struct ConfigurationFile {
 struct Checkup {
     sha256: Box<str>,
     in_force: Settings,
-    /// The same with what the start found, such as ports.
+    /// The settings in force with what the start found, such as ports.
     running: Arc<Settings>,
     changes: Changes,
 }
@@ -57,32 +57,27 @@ impl ConfigurationFile {
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
         reloader: &mut Reloader,
     ) {
-        if let Some(file) = Self::find(flags, checked, status, hooks, mailboxes) {
-            file.watch(reloader);
-        }
-    }
-
-    /// The file that the process has started with; `None` without one, and for one that cannot be read again, as a
-    /// pipe.
-    fn find(
-        flags: &ServeFlags,
-        Checked {
+        let Checked {
             settings, sha256, ..
-        }: &Checked,
-        status: &StatusBoard,
-        hooks: &hooks::Started,
-        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    ) -> Option<Self> {
-        let path = settings.config.clone().filter(|path| path.is_file())?;
+        } = checked;
+        // A pipe cannot be read again.
+        let Some(path) = settings.config.clone().filter(|path| path.is_file()) else {
+            return;
+        };
         let running = status.running().settings();
         *status.configuration().lock() = FileReport {
             running: sha256.clone(),
             file: sha256.clone(),
             waiting: Changes::default(),
         };
-        Some(Self {
+        let files = files_of(&path, settings);
+        let mut read = stamps(&files);
+        if config::sha256_of(&path).as_ref() != Some(sha256) {
+            read.clear(); // the file has changed since it was read
+        }
+        let file = Self {
             flags: flags.clone(),
-            files: files_of(&path, settings),
+            files,
             path,
             in_force: settings.clone(),
             memory: memory::bytes(&running),
@@ -90,17 +85,8 @@ impl ConfigurationFile {
             status: status.clone(),
             hooks: hooks.hooks.clone(),
             mailboxes: Arc::clone(mailboxes),
-        })
-    }
-
-    /// Has the file looked at when it changes, from how it was at the start.
-    fn watch(self, reloader: &mut Reloader) {
-        let mut read = stamps(&self.files);
-        let draft = config::draft(&self.flags, &Cpus::of_this_process());
-        if draft.sha256() != self.status.configuration().lock().file {
-            read.clear(); // it has changed meanwhile
-        }
-        reloader.watch(Box::new(self), read);
+        };
+        reloader.watch(Box::new(file), read);
     }
 
     /// Reads the file, without putting anything in force.
@@ -109,11 +95,10 @@ impl ConfigurationFile {
         if !self.path.is_file() {
             return Err(format!("{path}: it is no regular file, or cannot be read"));
         }
-        let machine = Cpus::of_this_process();
-        let draft = config::draft(&self.flags, &machine);
+        let draft = config::draft(&self.flags);
         let report = FileReport {
             running: self.status.configuration().lock().running.clone(),
-            file: draft.sha256(),
+            file: draft.sha256.clone(),
             waiting: Changes::default(),
         };
         *self.status.configuration().lock() = report;
@@ -126,7 +111,7 @@ impl ConfigurationFile {
         } = checked;
         let (in_force, changes) = self.in_force.updated(&settings);
         let (running, _) = self.status.running().settings().updated(&settings);
-        config::hold_together(&in_force, &machine).map_err(|error| {
+        config::hold_together(&in_force).map_err(|error| {
             format!("{path}: not before a restart, with what needs one as it is: {error}")
         })?;
         memory::fits(&running, self.memory, memory::limit())
@@ -147,8 +132,7 @@ impl ConfigurationFile {
     }
 
     /// Puts in force what was read.
-    fn apply(&mut self, checkup: &Checkup) -> Result<(), String> {
-        let running = &checkup.running;
+    fn apply(&mut self, running: &Arc<Settings>, in_force: Settings) -> Result<(), String> {
         let former = self.status.running().settings();
         let courier = self
             .hooks
@@ -168,15 +152,12 @@ impl ConfigurationFile {
         post_to_all(&self.mailboxes, || {
             Post::Letter(Letter::Settings(Arc::clone(running)))
         });
-        self.in_force = checkup.in_force.clone();
+        self.in_force = in_force;
         Ok(())
     }
 
-    /// Notes and logs what waits.
-    fn report(&self, checkup: Checkup) {
-        let Checkup {
-            sha256, changes, ..
-        } = checkup;
+    /// Notes and logs the changes that need a restart.
+    fn report(&self, sha256: Box<str>, changes: Changes) {
         needs_restart(&changes);
         let mut report = self.status.configuration().lock();
         if changes.is_empty() {
@@ -202,18 +183,23 @@ impl Subject for ConfigurationFile {
                 let keys = checkup.changes.applied.join(", ");
                 tracing::warn!("the configuration file needs a SIGHUP: {keys}");
             }
-            self.report(checkup);
+            self.report(checkup.sha256, checkup.changes);
         }))
     }
 
     fn reload(&mut self) -> Result<(), String> {
-        let mut checkup = self.look()?;
-        if !checkup.changes.applied.is_empty() {
-            self.apply(&checkup)?;
-            let keys = std::mem::take(&mut checkup.changes.applied).join(", ");
+        let Checkup {
+            sha256,
+            in_force,
+            running,
+            mut changes,
+        } = self.look()?;
+        if !changes.applied.is_empty() {
+            self.apply(&running, in_force)?;
+            let keys = std::mem::take(&mut changes.applied).join(", ");
             tracing::info!("configuration in force: {keys}");
         }
-        self.report(checkup);
+        self.report(sha256, changes);
         Ok(())
     }
 

@@ -31,7 +31,7 @@ fn policy(text: &str) -> Arc<Policy> {
 }
 
 fn things() -> Things {
-    let mut registry = RegistryBuilder::new(6);
+    let mut registry = DeviceRegistryBuilder::new(6);
     registry.add([3; 32], ("cam-3", None), false, None).unwrap();
     registry
         .add([1; 32], ("cam-1", Some("camera")), false, None)
@@ -43,7 +43,7 @@ fn things() -> Things {
     registry.switch_off("cam-3").unwrap();
     registry.switch_off("plant-9").unwrap();
     let full = registry.add([4; 32], ("cam-4", None), false, None);
-    assert_eq!(full, Err(RegistryError::TooMany(6)));
+    assert_eq!(full, Err(DeviceRegistryError::TooMany(6)));
     let authority = ThingAuthority {
         key: [7; 32],
         names: Some("plant-*".into()),
@@ -56,7 +56,7 @@ fn things() -> Things {
     Things {
         hosts: Box::default(),
         policies: Box::default(),
-        registry: registry.finish(),
+        registry: registry.finish(false),
         authorities: [authority].into(),
         revoked: [5].into(),
         sign_ins: SignIns::default(),

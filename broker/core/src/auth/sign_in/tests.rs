@@ -1,8 +1,8 @@
 use super::*;
 use crate::auth::{
-    Assumption, Caller, Credentials, Denial, PolicyQuestion, Principal, RegistryBuilder, Role,
-    RoleAlias, RoleFault, RoleGrant, RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX, Things,
-    assume,
+    Assumption, Caller, Credentials, Denial, DeviceRegistryBuilder, PolicyQuestion, Principal,
+    Role, RoleAlias, RoleFault, RoleGrant, RootGrant, SessionGrant, SessionKeys, TOKEN_BYTES_MAX,
+    Things, assume,
 };
 use crate::auth::{grant::OpenedRoot, session_keys::Opened};
 use crate::check::Check;
@@ -309,11 +309,11 @@ fn keys_of_a_device_end_where_their_alias_role_or_trust_is_another() {
         let credentials = credentials
             .with_roles(vec![role_of(trust), other], [])
             .unwrap();
-        let mut registry = RegistryBuilder::new(1);
+        let mut registry = DeviceRegistryBuilder::new(1);
         let named = ("front-door", Some("doorbell"));
         registry.add([0xab; 32], named, false, None).unwrap();
         let things = Things {
-            registry: registry.finish(),
+            registry: registry.finish(false),
             ..Things::default()
         };
         credentials.with_things(vec![alias], Some(things))
