@@ -4,7 +4,6 @@
 pub mod backup;
 pub mod cluster;
 mod cluster_check;
-mod cluster_dns;
 mod cluster_status;
 pub mod devices;
 pub mod doctor;

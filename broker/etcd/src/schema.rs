@@ -233,7 +233,7 @@ pub(crate) struct SlotValue {
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parcel: Option<ParcelValue>,
-    /// The epoch of its channels' presence; 0 of a version that has none.
+    /// The epoch of its channels' presence.
     #[serde(default)]
     pub(crate) presence: u64,
 }
@@ -286,20 +286,15 @@ pub(crate) struct RegistrationValue {
     /// The commit that it was built from, for operators.
     #[serde(default)]
     pub(crate) commit: Box<str>,
-    /// When its process started, in seconds since 1970 by its clock; 0 for programs that do not write it.
+    /// When its process started, in seconds since 1970 by its clock.
     #[serde(default)]
     pub(crate) started: u64,
     /// Its [`INNER_VERSION`].
-    #[serde(default = "first")]
+    #[serde(default)]
     pub(crate) inner: u32,
     /// The proofs that its process has the cluster's secret, as hexadecimal digits: one for each line of the secret.
     #[serde(default)]
     proof: Vec<Box<str>>,
-}
-
-/// The inner version of programs that do not write theirs.
-fn first() -> u32 {
-    1
 }
 
 impl RegistrationValue {
@@ -343,7 +338,7 @@ pub(crate) struct RosterValue {
     format: u32,
     /// The address to which other nodes pass connections of clients on.
     pub(crate) address: Box<str>,
-    /// All ports there, if there are several. Nodes of a version that does not know them use that of the address.
+    /// All ports there, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<u16>,
     /// The address to which other nodes send messages.
@@ -386,7 +381,7 @@ pub(crate) struct MetaValue {
     /// The key of the hash that finds a channel's slot: 16 bytes as hexadecimal digits.
     slot_key: Box<str>,
     /// The lowest inner version of its nodes: one with a lower [`INNER_VERSION`] does not start. Operators raise it.
-    #[serde(default = "first")]
+    #[serde(default)]
     pub(crate) lowest: u32,
     /// An epoch of presence that those of its slots must exceed: the last one of a broker whose channels it got.
     #[serde(default)]
@@ -750,9 +745,6 @@ mod values_tests {
         let value = RegistrationValue::new(&registrant, &secret.proof_keys("prod"), &build());
         let again: RegistrationValue = read(&write(&value)).unwrap();
         assert_eq!((again.commit, again.started), build());
-        let former = br#"{"format":1,"directory":7,"start":3,"version":"1"}"#;
-        let former: RegistrationValue = read(former).unwrap();
-        assert_eq!((&*former.commit, former.started), ("", 0));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! there. Each command asks etcd itself; what nodes are to do is asked through it.
 //!
 //! Here are the commands that change something: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. Those
-//! that show are in `cluster_status.rs` (with the cluster that a command is about, and columns of text),
-//! `cluster_check.rs` and `cluster_dns.rs`.
+//! that show are in `cluster_status.rs` (with the cluster that a command is about, and columns of text) and
+//! `cluster_check.rs`.
 
 use crate::commands::cluster_status::{self, Place, table};
-use crate::commands::{Folder, cluster_check, cluster_dns};
+use crate::commands::{Folder, cluster_check};
 use crate::config::{ClusterCommand, ClusterFlags};
 use crate::presence_epoch;
 use crate::terminal::{Finding, counted, plain, write};
@@ -42,10 +42,6 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
         ClusterCommand::Drain { node } => return drain(&place, node, out),
         ClusterCommand::Rebalance => return rebalance(&place, out),
         ClusterCommand::FinishUpgrade => finish_upgrade(&place)?,
-        ClusterCommand::Dns { haproxy: false } => cluster_dns::text(&place, &place.survey()?)?,
-        ClusterCommand::Dns { haproxy: true } => {
-            cluster_dns::haproxy_text(&place, &place.survey()?)?
-        }
     };
     write(out, &text)
 }

@@ -138,12 +138,6 @@ pub enum ClusterCommand {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// Print DNS records that lead to the registered nodes
-    Dns {
-        /// Print the configuration of an HAProxy that passes clients on by these names, instead
-        #[arg(long)]
-        haproxy: bool,
-    },
 }
 
 /// The flags of `heliograph channels`.

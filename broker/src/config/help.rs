@@ -159,10 +159,6 @@ const BELOW: &[(&str, &str)] = &[
         "cluster export",
         "All channels of one moment.\n\nExample:\n  heliograph cluster export exported --config broker.toml",
     ),
-    (
-        "cluster dns",
-        "The names are those of endpoints.\n\nExample:\n  heliograph cluster dns --haproxy --config broker.toml",
-    ),
     ("version", "Example:\n  heliograph version --json"),
     (
         "trace",

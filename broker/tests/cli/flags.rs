@@ -200,7 +200,7 @@ fn presign_prints_a_url_or_names_what_is_missing() {
 fn the_help_of_clusters_names_their_commands() {
     let help = run(&mut broker(&["cluster", "--help"]));
     assert_eq!(help.code, Some(0));
-    for command in ["status", "check", "remove", "import", "export", "dns"] {
+    for command in ["status", "check", "remove", "import", "export"] {
         assert!(
             help.stdout.contains(&format!("\n  {command} ")),
             "{command}"

@@ -4,8 +4,8 @@
 /// The version of all that nodes of one cluster exchange: keys in etcd, messages, links. Raised with each change that
 /// the version before would not understand; two neighbouring ones share a cluster.
 ///
-/// 7 has links in place of a connection for each client. No program has version 2, 4 or 6, so those of versions 1, 3
-/// and 5 are no neighbours: each refuses the other by its number.
+/// 7 has links in place of a connection for each client. No program has version 6, so those of 5 and older are no
+/// neighbours: each refuses the other by its number.
 pub const INNER_VERSION: u32 = 7;
 
 /// Slots of a cluster: the number of parts that channels are divided into. It never changes.

@@ -138,7 +138,7 @@ pub(crate) struct WebSocket {
     notices: Notices,
     /// See [`Terms::program`].
     program: Program,
-    /// See [`Terms::bounds`]; with [`PRESENCE`] if [`Terms::presence`], since a session has no byte to spare.
+    /// See [`Terms::bounds`].
     bounds: BoundsPlace,
     /// See [`Self::is_forbidden`].
     forbidden: bool,

@@ -3,6 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it is")]
 
 mod commands;
-mod dns;
 mod exchange;
 mod support;

@@ -1,12 +1,12 @@
-//! Endpoints that name the owner, through the balancer that `heliograph cluster dns --haproxy` describes: clients come
-//! to the owner at once, and to any other node while it is gone.
+//! Endpoints that name the owner, through the balancer that `deploy/CLUSTER.md` describes: clients come to the owner at
+//! once, and to any other node while it is gone.
 
-use super::network::is_allowed;
+use super::network::{Network, is_allowed};
 use crate::cluster_etcd::nodes::setup::{DOMAIN, Link, NONE, Setup};
 use crate::cluster_etcd::nodes::{Nodes, create, name_of};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::master_query;
-use crate::process::command;
+use broker_core::control::node_label;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::{Value, json};
@@ -75,26 +75,52 @@ fn clients_that_asked_for_an_endpoint_arrive_at_the_owner() {
 struct Balancer(Child);
 
 impl Balancer {
-    /// By the configuration that a node's has printed.
     fn before(nodes: &Nodes) -> Self {
-        let path = |name: &str| nodes.directory.join(name);
-        let node = fs::read_to_string(path("n1/broker.toml")).expect("it was written");
-        let listen = format!("listen = [\"https://0.0.0.0:{PORT}\"]\n{node}");
-        fs::write(path("listen.toml"), listen).expect("a file under target/");
-        let mut dns = command();
-        dns.args(["cluster", "dns", "--haproxy", "--config"]);
-        let printed = testkit::run(dns.arg(path("listen.toml")));
-        assert_eq!(printed.code, Some(0), "{printed:?}");
-        fs::write(path("haproxy.cfg"), printed.stdout).expect("a file under target/");
+        let file = nodes.directory.join("haproxy.cfg");
+        fs::write(&file, configuration()).expect("a file under target/");
         let haproxy = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "haproxy", "-db", "-f"])
-            .arg(path("haproxy.cfg"))
+            .arg(file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         Self(haproxy.expect("haproxy: deploy/ci/check.sh installs it"))
     }
+}
+
+/// `deploy/cluster/haproxy.cfg` with the frontend and the backends of the page.
+fn configuration() -> String {
+    let (general, rest) = CONFIG.split_once("frontend ").expect("as written");
+    let (_, nodes) = rest.split_once("\nbackend nodes\n").expect("as written");
+    let (_, block) = PAGE.split_once("```text\nfrontend ").expect("as written");
+    let (block, _) = block.split_once("```").expect("as written");
+    let (frontend, backend) = block.split_once("\n\n").expect("as written");
+    let each = |text: &str| {
+        let of_node = |number: usize| {
+            let name = format!("n{number}");
+            let text = text.replace(&node_label("n1"), &node_label(&name));
+            text.replace("n1", &name)
+                .replace("172.30.7.21", &format!("172.30.7.2{number}"))
+        };
+        [1, 2, 3].map(of_node).join("\n")
+    };
+    let own = frontend
+        .lines()
+        .find(|line| line.contains(" use_backend n1 "));
+    let own = own.expect("as written");
+    let frontend = frontend.replace(own, &each(own));
+    let text = format!(
+        "{general}frontend {frontend}\n\n{}\nbackend nodes\n{nodes}",
+        each(backend)
+    );
+    let at = |text: String, node: usize| {
+        text.replace(
+            &format!("172.30.7.2{}:", node + 1),
+            &format!("{}:", Network::ip(node)),
+        )
+    };
+    (0..3).fold(text, at)
 }
 
 impl Drop for Balancer {
@@ -168,7 +194,10 @@ fn on_links(nodes: &Nodes) -> f64 {
     nodes.all().map(|(_, node)| opened(node)).sum()
 }
 
-/// The port of the nodes.
+const PAGE: &str = include_str!("../../../../deploy/CLUSTER.md");
+const CONFIG: &str = include_str!("../../../../deploy/cluster/haproxy.cfg");
+
+/// The port of the nodes, as on the page.
 const PORT: u16 = 8443;
 
 /// The port of the balancer: names below a domain are without one.

@@ -1,4 +1,4 @@
-//! Messages of the service itself: STATUS_RESPONSE to the senders of messages that are refused, and PRESENCE.
+//! STATUS_RESPONSE to the senders of messages that are refused.
 
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
