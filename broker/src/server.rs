@@ -45,7 +45,7 @@ use broker_core::{auth::SessionKeys, placement::Placement, shard::AccountUse};
 pub use check::{Checked, check, check_start};
 use cluster::Cluster;
 use crossbeam_channel::{Sender, unbounded};
-use listeners::Bound;
+use listeners::{Bound, KeptSockets};
 use mailboxes::mailboxes;
 use random::seeds;
 use records::Records;
@@ -75,11 +75,11 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
     );
     let (cluster, memlock) = (Cluster::find(&settings)?, ring::raise_memlock());
     shards::choose_engine(&mut settings)?;
-    let (mut bound, admin_listeners) = bind(&mut settings)?;
+    let mut supervisor = Supervisor::of_environment();
+    let (bound, admin_listeners) = bind(&mut settings, &supervisor)?;
     let data_dir = data_dir(&mut settings)?;
     let mut edge = edge_settings(&settings, connections);
     let threads = shards::prepare(&mut settings, &mut edge.ring, memlock)?;
-    listeners::keep(&mut bound, settings.shards);
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
@@ -122,6 +122,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
         audience: (hooks.hooks.clone(), teller),
         epoch,
     };
+    listeners::store(&mut supervisor, &settings, &bound);
     let shards = shards.start(threads, bound)?;
     announce(&settings, checked, who.as_ref(), connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.clone());
@@ -138,7 +139,7 @@ pub fn run(checked: &Checked, flags: &ServeFlags, log: &Log) -> Result<(), Failu
         hooks,
         reloader,
         status,
-        supervisor: tell_all(&settings, ca.as_deref(), pairing.as_ref())?,
+        supervisor: tell_all(supervisor, &settings, ca.as_deref(), pairing.as_ref())?,
         drain_ms: settings.timeouts.drain_ms,
     }
     .until_the_end()?;
@@ -197,12 +198,12 @@ fn devices(
 
 /// Says that the server runs: on stdout, to the service manager, and to a phone.
 fn tell_all(
+    supervisor: Supervisor,
     settings: &Settings,
     ca: Option<&Path>,
     pairing: Option<&Pairing>,
 ) -> Result<Supervisor, Failure> {
     ready::tell(settings, ca)?;
-    let supervisor = Supervisor::of_environment();
     supervisor.ready();
     admin::invite_phone(settings, pairing);
     Ok(supervisor)
@@ -365,10 +366,14 @@ fn connections(settings: &Settings, open_files: usize) -> Result<usize, Failure>
 }
 
 /// Binds all listeners and writes their actual addresses into the settings.
-fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>), Failure> {
+fn bind(
+    settings: &mut Settings,
+    supervisor: &Supervisor,
+) -> Result<(Vec<Bound>, Option<Vec<TcpListener>>), Failure> {
+    let mut kept = KeptSockets::find(supervisor::passed(), supervisor, settings);
     let mut all = Vec::with_capacity(settings.listen.len() + 1);
     for place in 0..settings.listen.len() {
-        let bound = listeners::bind(settings, settings.listen[place].addr)?;
+        let bound = listeners::bind(settings, settings.listen[place].addr, &mut kept)?;
         let listen = &mut settings.listen[place];
         if let Some(on) = settings
             .proxy

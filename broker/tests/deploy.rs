@@ -3,6 +3,7 @@
 
 use broker::config::{Arguments, Command, Cpus, ServeFlags, load_text};
 use broker_core::check::Check;
+use broker_core::limits::SHARDS_MAX;
 use broker_core::settings::Settings;
 use clap::Parser;
 use serde_json::Value;
@@ -44,6 +45,9 @@ fn the_units_limits_go_together() {
         "a sign of life comes every second"
     );
     assert!(seconds("LimitNOFILE") >= 1 << 20);
+    let store = unit("FileDescriptorStoreMax");
+    assert_eq!(unit("Environment"), format!("FDSTORE={store}"));
+    assert!(store.parse::<usize>().expect("a number") >= 4 * SHARDS_MAX);
     assert_eq!(unit("Type"), "notify");
     assert_eq!(unit("ExecReload"), "/bin/sh -c 'kill -HUP $MAINPID'");
     assert_eq!(unit("RestartPreventExitStatus"), "2");

@@ -174,10 +174,7 @@ async function startAll() {
             return;
         }
     }
-    // Whoever pressed the viewer's button while the camera started has decided.
-    if (own().viewer && viewer === before) {
-        await startViewer();
-    }
+    await (own().viewer && viewer === before && startViewer()); // its button decides, if it was pressed meanwhile
 }
 
 function stopAll() {

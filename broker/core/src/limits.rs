@@ -479,7 +479,8 @@ pub const SLOT_STILL_MS: u64 = 1_000;
 /// From one look at those connections to the next, in milliseconds.
 pub const SLOT_LOOK_MS: u64 = 5;
 
-/// Over how long a node that is alone closes its connections, in milliseconds.
+/// Over how long a node without others, or cut off from them, closes its connections, in milliseconds: its clients have
+/// nowhere else to go.
 pub const ALONE_CLOSE_MS: u64 = 2_000;
 
 /// Bytes of a request that follow an unfinished call on the same connection before reading pauses.

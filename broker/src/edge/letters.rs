@@ -34,6 +34,8 @@ pub enum Post<M: Machine> {
     Tls(Arc<ServerConfig>),
     /// Connections accepted from here on are asked for a certificate at the names of these devices.
     Devices(Option<Arc<Devices>>),
+    /// End the listeners, and leave their sockets open: who connects from here on waits in the kernel's queue.
+    StopAccepting,
     /// End the listeners, cut off every connection, and end the shard when all descriptors are closed.
     Stop,
 }

@@ -19,6 +19,8 @@ pub(crate) struct Listeners {
     devices: Option<Arc<Devices>>,
     /// Their server names, with what they are presented.
     door: Option<Arc<DeviceTls>>,
+    /// None accepts again.
+    stopped: bool,
 }
 
 /// One listener and how it is doing.
@@ -55,6 +57,7 @@ impl Listeners {
             tls,
             devices,
             door: None,
+            stopped: false,
         };
         listeners.hang_door();
         listeners
@@ -132,7 +135,7 @@ impl Listeners {
             None => 0,
             Some(_) => ACCEPT_REST_MS,
         };
-        if io.stopping {
+        if self.stopped {
             self.all[place].state = State::Closed;
         } else if rest_ms == 0 {
             self.arm(place, &mut io.ring);
@@ -152,8 +155,9 @@ impl Listeners {
         }
     }
 
-    /// Ends every listener. What is accepted until their final completions is dropped.
+    /// Ends every listener. Connections may be accepted until their final completions.
     pub(crate) fn stop(&mut self, ring: &mut Ring) {
+        self.stopped = true;
         for (place, accepting) in self.all.iter_mut().enumerate() {
             match accepting.state {
                 State::Armed => {

@@ -135,6 +135,7 @@ impl<M: Machine> Edge<M> {
                     self.sessions.judge_by(devices.clone());
                     self.listeners.ask(devices);
                 }
+                Post::StopAccepting => self.listeners.stop(&mut self.io.ring),
                 Post::Stop => self.stop(),
             }
         }

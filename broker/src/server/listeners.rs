@@ -1,9 +1,10 @@
 //! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`. Those for other nodes have a port each
 //! where the nodes follow etcd.
 //!
-//! In this order: which sockets there are; the second loopback address of a development server; the options of a
-//! socket; who has a port that is in use.
+//! In this order: which sockets there are; those that the service manager keeps over a restart; the second loopback
+//! address of a development server; the options of a socket; who has a port that is in use.
 
+use crate::server::supervisor::Supervisor;
 use crate::{edge::REQUEST_SEND_BYTES, failure::Failure, terminal::plain};
 use broker_core::settings::{Cluster, Settings, overlap};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,12 +28,16 @@ pub(crate) struct Bound {
     pub(crate) twins: Vec<OwnedFd>,
 }
 
-/// Binds a client listener of these settings once a shard.
+/// Binds a client listener of these settings once a shard, with the sockets that were kept first.
 ///
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
-pub(crate) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
-    let bound = bind_with_twin(settings, addr)?;
+pub(crate) fn bind(
+    settings: &Settings,
+    addr: SocketAddr,
+    kept: &mut KeptSockets,
+) -> Result<Bound, Failure> {
+    let bound = bind_with_twin(settings, addr, kept)?;
     for socket in bound.sockets.iter().chain(&bound.twins) {
         // What is accepted begins with it. The kernel doubles it, for its own overhead.
         let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
@@ -41,16 +46,21 @@ pub(crate) fn bind(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failu
     Ok(bound)
 }
 
-fn bind_with_twin(settings: &Settings, addr: SocketAddr) -> Result<Bound, Failure> {
+fn bind_with_twin(
+    settings: &Settings,
+    addr: SocketAddr,
+    kept: &mut KeptSockets,
+) -> Result<Bound, Failure> {
     let tcp_user_ms = settings.timeouts.tcp_user_ms;
+    let bind = |addr, busy| {
+        let kept = kept.take(addr, settings.shards);
+        bind_all(addr, busy, kept, settings.shards, tcp_user_ms)
+    };
     if !has_twin(settings, addr) {
-        return bind_as("listen", addr, settings.shards, tcp_user_ms);
+        return bind_as("listen", addr, bind);
     }
-    let both = bind_both(addr, |addr, busy| {
-        bind_all(addr, busy, settings.shards, tcp_user_ms)
-    });
     let Both { addr, first, twin } =
-        both.map_err(|(addr, error)| refusal("listen", addr, &error))?;
+        bind_both(addr, bind).map_err(|(addr, error)| refusal("listen", addr, &error))?;
     Ok(Bound {
         addr,
         sockets: first,
@@ -75,7 +85,9 @@ pub(crate) fn bind_inner(
         cluster.ports = ports;
         bound
     } else {
-        bind_as("cluster.listen", listen, shards, tcp_user_ms)?
+        bind_as("cluster.listen", listen, |addr, busy| {
+            bind_all(addr, busy, Vec::new(), shards, tcp_user_ms)
+        })?
     };
     cluster.listen = Some(bound.addr);
     Ok(Some(bound))
@@ -113,9 +125,12 @@ fn bind_each(
     Ok((bound, ports))
 }
 
-fn bind_as(key: &str, addr: SocketAddr, shards: usize, tcp_user_ms: u64) -> Result<Bound, Failure> {
-    let (addr, sockets) = bind_all(addr, Busy::Wait, shards, tcp_user_ms)
-        .map_err(|error| refusal(key, addr, &error))?;
+fn bind_as(
+    key: &str,
+    addr: SocketAddr,
+    mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, Vec<OwnedFd>)>,
+) -> Result<Bound, Failure> {
+    let (addr, sockets) = bind(addr, Busy::Wait).map_err(|error| refusal(key, addr, &error))?;
     Ok(Bound {
         addr,
         sockets,
@@ -123,32 +138,28 @@ fn bind_as(key: &str, addr: SocketAddr, shards: usize, tcp_user_ms: u64) -> Resu
     })
 }
 
-/// A socket for each shard, and their actual address.
+/// A socket for each shard, those that were kept among them, and their actual address.
 fn bind_all(
     mut addr: SocketAddr,
     busy: Busy,
+    kept: Vec<Socket>,
     shards: usize,
     tcp_user_ms: u64,
 ) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
     // A port that is shared already would let us in as well, and then clients would reach either process by chance.
-    if addr.port() != 0 {
+    if addr.port() != 0 && kept.is_empty() {
         when_free(busy, || probe(addr))?;
     }
     let mut sockets = Vec::with_capacity(shards);
-    for _ in 0..shards {
+    for socket in kept {
+        sockets.push(OwnedFd::from(listen(socket, tcp_user_ms)?));
+    }
+    while sockets.len() < shards {
         let socket = shared(addr, tcp_user_ms)?;
         addr = local(&socket)?;
         sockets.push(OwnedFd::from(socket));
     }
     Ok((addr, sockets))
-}
-
-/// Closes what was bound for more than `shards`. The port was not announced yet.
-pub(crate) fn keep(bound: &mut [Bound], shards: usize) {
-    for bound in bound {
-        bound.sockets.truncate(shards);
-        bound.twins.truncate(shards);
-    }
 }
 
 /// Binds the admin listener, for the side thread's runtime, and its twin on ::1 under `--dev`. The first has the
@@ -215,6 +226,96 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
+// Sockets that outlive the process: the service manager keeps them while none runs, and clients wait in their queues.
+
+/// Listening sockets of a process before this one, at addresses that are configured.
+#[derive(Debug, Default)]
+pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
+
+impl KeptSockets {
+    /// Those among `passed` descriptors. All others are closed, also by the manager: nobody would accept what waits in
+    /// their queues, and their addresses may be in the way of others.
+    pub(crate) fn find(
+        passed: Vec<(String, OwnedFd)>,
+        supervisor: &Supervisor,
+        settings: &Settings,
+    ) -> Self {
+        let wanted: Vec<_> = client_addresses(settings).collect();
+        let mut kept = Vec::new();
+        for (name, socket) in passed {
+            let socket = Socket::from(socket);
+            match shared_listener(&socket) {
+                Some(addr) if name == store_name(addr) && wanted.contains(&addr) => {
+                    kept.push((addr, socket));
+                }
+                found => {
+                    let at = found.map_or_else(String::new, |addr| format!(" at {addr}"));
+                    tracing::warn!(
+                        "the service manager kept {name:?}, no listener of this configuration{at}: closed"
+                    );
+                    drop(socket);
+                    supervisor.discard(&name);
+                }
+            }
+        }
+        Self(kept)
+    }
+
+    /// Up to `shards` sockets at this address.
+    fn take(&mut self, addr: SocketAddr, shards: usize) -> Vec<Socket> {
+        let at = self.0.extract_if(.., |(at, _)| *at == addr);
+        at.map(|(_, socket)| socket).take(shards).collect()
+    }
+}
+
+/// Has the service manager keep exactly these client listeners from here on, where a restart is to leave them open: not
+/// in a cluster, whose other nodes serve clients meanwhile.
+pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
+    let clients = bound.iter().take(settings.listen.len());
+    let groups = clients.flat_map(|bound| {
+        let twin = twin_of(bound.addr);
+        [(bound.addr, &bound.sockets), (twin, &bound.twins)]
+    });
+    let groups: Vec<_> = groups.filter(|(_, sockets)| !sockets.is_empty()).collect();
+    let (needed, max) = (groups.len() * settings.shards, supervisor.store_max());
+    if max == 0 {
+        return;
+    }
+    if needed > max {
+        tracing::warn!(
+            "FileDescriptorStoreMax={max} must be at least {needed}: listeners are not kept over a restart"
+        );
+    }
+    let mut keeps = needed <= max && !settings.cluster.is_on();
+    for (addr, sockets) in groups {
+        let name = store_name(addr);
+        supervisor.discard(&name);
+        // There may be more, where locked memory has left room for fewer shards: those end when the shards start.
+        let sockets = sockets.iter().take(settings.shards).map(AsFd::as_fd);
+        keeps = keeps && supervisor.store(&name, &sockets.collect::<Vec<_>>());
+    }
+    supervisor.keeps_listeners = keeps;
+}
+
+/// The name under which the service manager has all sockets of an address: without `:`, as FDNAME= wants it.
+fn store_name(addr: SocketAddr) -> String {
+    format!("listen-{addr}").replace(':', "_")
+}
+
+/// The configured addresses of clients, and their twins.
+fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
+    settings.listen.iter().flat_map(|listen| {
+        let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
+        [listen.addr].into_iter().chain(twin)
+    })
+}
+
+/// The address of a TCP socket that listens and shares it.
+fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
+    let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
+    (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?
+}
+
 // The second loopback address of a development server: what listens on 127.0.0.1 listens on ::1 too, at the same port.
 //
 // The hosts file of many systems gives `localhost` both addresses, or `::1` first, and clients that try one address
@@ -249,7 +350,7 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
 /// The address that cannot be had, and why.
 fn bind_both<T>(
     addr: SocketAddr,
-    bind: impl Fn(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
+    mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
 ) -> Result<Both<T>, (SocketAddr, io::Error)> {
     let mut picks = 0;
     loop {
@@ -329,14 +430,17 @@ pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
 
 /// A socket that listens alone.
 pub(crate) fn alone(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
-    bind_and_listen(socket(addr)?, addr, tcp_user_ms)
+    let socket = socket(addr)?;
+    socket.bind(&addr.into())?;
+    listen(socket, tcp_user_ms)
 }
 
 /// One of several with the same address.
 pub(crate) fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
-    bind_and_listen(socket, addr, tcp_user_ms)
+    socket.bind(&addr.into())?;
+    listen(socket, tcp_user_ms)
 }
 
 /// The address of a socket, with the port that the system picked.
@@ -345,14 +449,11 @@ pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// The socket listens.
-fn bind_and_listen(socket: Socket, addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
-    // Both of these hold for what is accepted.
+/// The socket listens; one that was kept does already, perhaps with other options.
+fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
+    // Both of these hold for what is accepted. 0 is the kernel's own limit.
     socket.set_tcp_nodelay(true)?;
-    if tcp_user_ms != 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
-    }
-    socket.bind(&addr.into())?;
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }
@@ -488,7 +589,7 @@ mod tests {
 
     #[test]
     fn all_shards_share_the_port_that_was_picked() {
-        let bound = bind(&shards(3, 30_000), any()).unwrap();
+        let bound = bind(&shards(3, 30_000), any(), &mut KeptSockets::default()).unwrap();
         assert_ne!(bound.addr.port(), 0);
         let listeners: Vec<_> = bound.sockets.into_iter().map(TcpListener::from).collect();
         assert!(
@@ -557,7 +658,7 @@ mod tests {
 
     #[test]
     fn what_is_set_on_a_listener_holds_for_what_it_accepts() {
-        let bound = bind(&shards(1, 12_000), any()).unwrap();
+        let bound = bind(&shards(1, 12_000), any(), &mut KeptSockets::default()).unwrap();
         let listener = TcpListener::from(bound.sockets.into_iter().next().unwrap());
         let _client = TcpStream::connect(bound.addr).unwrap();
         let accepted = Socket::from(listener.accept().unwrap().0);
@@ -571,9 +672,11 @@ mod tests {
 
     #[test]
     fn a_port_that_another_process_shares_is_refused() {
-        let bound = bind(&shards(1, 0), any()).unwrap();
+        let bound = bind(&shards(1, 0), any(), &mut KeptSockets::default()).unwrap();
         let again = bound.addr;
-        let Err(Failure::Configuration(text)) = bind(&shards(1, 0), again) else {
+        let Err(Failure::Configuration(text)) =
+            bind(&shards(1, 0), again, &mut KeptSockets::default())
+        else {
             panic!("bound twice")
         };
         assert!(
@@ -588,20 +691,23 @@ mod tests {
 
     #[test]
     fn a_port_that_becomes_free_soon_is_waited_for() {
-        let bound = bind(&shards(1, 0), any()).unwrap();
+        let bound = bind(&shards(1, 0), any(), &mut KeptSockets::default()).unwrap();
         let again = bound.addr;
         let before = thread::spawn(move || {
             thread::sleep(10 * TRY_EVERY);
             drop(bound);
         });
-        bind(&shards(1, 0), again).unwrap();
+        bind(&shards(1, 0), again, &mut KeptSockets::default()).unwrap();
         before.join().unwrap();
     }
 
     #[test]
     fn an_address_of_another_machine_is_refused() {
-        let Err(Failure::Configuration(text)) = bind(&shards(1, 0), "192.0.2.1:0".parse().unwrap())
-        else {
+        let Err(Failure::Configuration(text)) = bind(
+            &shards(1, 0),
+            "192.0.2.1:0".parse().unwrap(),
+            &mut KeptSockets::default(),
+        ) else {
             panic!("bound an address for documentation")
         };
         assert!(
@@ -612,8 +718,10 @@ mod tests {
 
     #[test]
     fn the_refusal_of_a_port_in_use_ends_with_who_has_it() {
-        let bound = bind(&shards(1, 0), any()).unwrap();
-        let Err(Failure::Configuration(text)) = bind(&shards(1, 0), bound.addr) else {
+        let bound = bind(&shards(1, 0), any(), &mut KeptSockets::default()).unwrap();
+        let Err(Failure::Configuration(text)) =
+            bind(&shards(1, 0), bound.addr, &mut KeptSockets::default())
+        else {
             panic!("bound twice")
         };
         let end = format!(" (pid {}) has it", std::process::id());
@@ -627,7 +735,7 @@ mod tests {
         }
         let mut settings = shards(2, 0);
         settings.dev = true;
-        let bound = bind(&settings, any()).unwrap();
+        let bound = bind(&settings, any(), &mut KeptSockets::default()).unwrap();
         let (addr, admins) = bind_admin(&settings, any()).unwrap();
         let mut twin = bound.addr;
         twin.set_ip("::1".parse().unwrap());
@@ -641,6 +749,95 @@ mod tests {
         assert_eq!(admins[0], addr);
         assert_eq!(admins[1].to_string(), format!("[::1]:{}", addr.port()));
         assert_eq!(admins.len(), 2);
+    }
+}
+
+#[cfg(test)]
+mod kept_tests {
+    use super::*;
+    use broker_core::settings::{Listen, Profile, Scheme};
+    use std::net::UdpSocket;
+
+    fn settings(listen: &[SocketAddr], shards: usize) -> Settings {
+        let mut settings = Settings::new(Profile::Default, false);
+        let listen = listen.iter().map(|addr| Listen {
+            scheme: Scheme::Http,
+            addr: *addr,
+        });
+        settings.listen = listen.collect();
+        settings.shards = shards;
+        settings
+    }
+
+    fn kept(passed: Vec<(String, OwnedFd)>, settings: &Settings) -> KeptSockets {
+        KeptSockets::find(passed, &Supervisor::of_environment(), settings)
+    }
+
+    /// What a process with these settings had, as it is passed to the next one.
+    fn passed(settings: &Settings) -> (SocketAddr, Vec<(String, OwnedFd)>) {
+        let bound = bind(
+            settings,
+            settings.listen[0].addr,
+            &mut KeptSockets::default(),
+        )
+        .unwrap();
+        let named = |socket| (store_name(bound.addr), socket);
+        (bound.addr, bound.sockets.into_iter().map(named).collect())
+    }
+
+    #[test]
+    fn kept_sockets_are_bound_first_and_those_that_lack_join_them() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        for (before, after) in [(2, 2), (1, 3), (3, 1)] {
+            let (addr, passed) = passed(&settings(&[any], before));
+            let inode = |socket: &OwnedFd| rustix::fs::fstat(socket).unwrap().st_ino;
+            let inodes: Vec<_> = passed.iter().map(|(_, socket)| inode(socket)).collect();
+            let mut settings = settings(&[addr], after);
+            settings.timeouts.tcp_user_ms = 9000;
+            let mut kept = kept(passed, &settings);
+            let bound = bind(&settings, addr, &mut kept).unwrap();
+            assert_eq!((bound.addr, bound.sockets.len()), (addr, after));
+            let again = bound
+                .sockets
+                .iter()
+                .filter(|it| inodes.contains(&inode(it)));
+            assert_eq!(again.count(), before.min(after));
+            assert_eq!(kept.0.len(), before.saturating_sub(after), "left over");
+            for socket in &bound.sockets {
+                let patience = SockRef::from(socket).tcp_user_timeout().unwrap();
+                assert_eq!(patience, Some(Duration::from_secs(9)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_listener_at_a_configured_address_is_closed() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (addr, mut good) = passed(&settings(&[any], 1));
+        let (other, former) = passed(&settings(&[any], 1));
+        let name = store_name(addr);
+        let alone = alone(any, 0).unwrap();
+        let alone_at = local(&alone).unwrap();
+        let udp = UdpSocket::bind(addr).unwrap();
+        good.extend(former);
+        good.extend([
+            (name.clone(), OwnedFd::from(alone)),
+            (name.clone(), udp.into()),
+            (name.clone(), File::open("/dev/null").unwrap().into()),
+            ("unknown".into(), shared(addr, 0).unwrap().into()),
+        ]);
+        let kept = kept(good, &settings(&[addr, alone_at], 1));
+        assert_eq!(kept.0.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [addr]);
+        // Neither is in the way of others.
+        probe(other).unwrap();
+        probe(alone_at).unwrap();
+    }
+
+    #[test]
+    fn names_have_nothing_that_separates_names() {
+        let name = |addr: &str| store_name(addr.parse().unwrap());
+        assert_eq!(name("10.0.0.5:443"), "listen-10.0.0.5_443");
+        assert_eq!(name("[::1]:8080"), "listen-[__1]_8080");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The checks of a start that are a matter of the moment, one by one, for `heliograph doctor`: each does what the start
 //! does, and leaves nothing behind.
 
+use crate::server::listeners::KeptSockets;
 use crate::server::{connections, edge_settings, listeners, shards};
 use crate::{edge::ShardThread, failure::Failure, side};
 use broker_core::settings::{EngineChoice, Settings};
@@ -43,7 +44,7 @@ pub(crate) fn shards(settings: &Settings) -> Result<(usize, EngineChoice), Failu
 pub(crate) fn listeners(settings: &Settings) -> Vec<(SocketAddr, Result<(), Failure>)> {
     let mut all = Vec::new();
     for listen in &settings.listen {
-        let bound = listeners::bind(settings, listen.addr);
+        let bound = listeners::bind(settings, listen.addr, &mut KeptSockets::default());
         all.push((listen.addr, bound.map(|_| ())));
     }
     let mut cluster = settings.cluster.clone();

@@ -69,6 +69,10 @@ impl Shards<'_> {
             .into_iter()
             .map(|bound| [bound.sockets.into_iter(), bound.twins.into_iter()])
             .collect();
+        if self.registry.node().is_none() {
+            // Clients may have waited in the kernel's queue: the first that is accepted is served.
+            self.readiness.set_serves(true);
+        }
         let mut handles = Vec::with_capacity(self.settings.shards);
         for (id, thread) in (0..self.placement.shards()).map(ShardId).zip(threads) {
             let listeners = self.listeners(&mut sockets);

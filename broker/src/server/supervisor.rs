@@ -1,19 +1,36 @@
-//! Notifications to a service manager, as sd_notify(3) describes them: datagrams of `NAME=value` lines to the socket
-//! that `NOTIFY_SOCKET` names. Without it, nothing is sent.
+//! The service manager: notifications, as sd_notify(3) describes them, and its store of descriptors.
+//!
+//! A notification is a datagram of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names. Without it, nothing is
+//! sent. With `FDSTORE=1` the manager keeps the descriptors that travel along, also while no process of the service
+//! runs, and passes them to the next one (`FileDescriptorStoreMax=` in systemd.service(5), sd_listen_fds(3)).
+#![expect(
+    unsafe_code,
+    reason = "takes descriptors that the process was started with"
+)]
 
 use crate::side;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
+};
 use std::ffi::{OsStr, OsString};
-use std::os::linux::net::SocketAddrExt;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
-use std::{env, io};
+use std::{env, iter, process};
 
 /// The service manager, if there is one. One per process, on the main thread.
 pub(crate) struct Supervisor {
-    to: Option<(UnixDatagram, SocketAddr)>,
+    to: Option<(UnixDatagram, SocketAddrUnix)>,
     /// It ends a process that has not said for so long that it is well.
     watchdog: Option<Duration>,
+    /// Descriptors that it keeps for the service at most.
+    store_max: usize,
+    /// It has the listening sockets of this process, and keeps them over a restart.
+    pub(crate) keeps_listeners: bool,
 }
 
 impl Supervisor {
@@ -22,9 +39,13 @@ impl Supervisor {
         let watchdog = watchdog(
             env::var("WATCHDOG_USEC").ok().as_deref(),
             env::var("WATCHDOG_PID").ok().as_deref(),
-            std::process::id(),
+            process::id(),
         );
-        Self::new(env::var_os("NOTIFY_SOCKET"), watchdog)
+        let mut supervisor = Self::new(env::var_os("NOTIFY_SOCKET"), watchdog);
+        // Of systemd from 254 on, and of the unit's own Environment= under an older one.
+        let store_max = env::var("FDSTORE").ok().and_then(|max| max.parse().ok());
+        supervisor.store_max = store_max.filter(|_| supervisor.to.is_some()).unwrap_or(0);
+        supervisor
     }
 
     fn new(socket: Option<OsString>, watchdog: Option<Duration>) -> Self {
@@ -38,52 +59,118 @@ impl Supervisor {
         if watchdog.is_some_and(|limit| limit < WATCHDOG_MIN) {
             tracing::warn!("WatchdogSec below {WATCHDOG_MIN:?} ends a healthy broker");
         }
-        Self { to, watchdog }
+        Self {
+            to,
+            watchdog,
+            store_max: 0,
+            keeps_listeners: false,
+        }
     }
 
     /// Every listener accepts, or a reload is done.
     pub(crate) fn ready(&self) {
-        self.tell("READY=1");
+        self.tell("READY=1", &[]);
     }
 
     /// Files are being read again; [`Self::ready`] follows.
     pub(crate) fn reloading(&self) {
         let now = side::monotonic().as_micros();
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"), &[]);
     }
 
     /// The drain has begun.
     pub(crate) fn stopping(&self) {
-        self.tell("STOPPING=1");
+        self.tell("STOPPING=1", &[]);
     }
 
     /// All is well; to be said more often than the watchdog's time.
     pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
-            self.tell("WATCHDOG=1");
+            self.tell("WATCHDOG=1", &[]);
         }
     }
 
-    fn tell(&self, text: &str) {
+    /// Descriptors that the manager keeps at most; 0 without a store.
+    pub(crate) fn store_max(&self) -> usize {
+        self.store_max
+    }
+
+    /// Has the manager keep these descriptors, beside those that it has under this name. False when it cannot be told.
+    pub(crate) fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
+        let text = format!("FDSTORE=1\nFDNAME={name}");
+        let mut parts = descriptors.chunks(DESCRIPTORS_PER_DATAGRAM);
+        parts.all(|part| self.tell(&text, part))
+    }
+
+    /// Has the manager close all descriptors that it has under this name.
+    pub(crate) fn discard(&self, name: &str) {
+        self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
+    }
+
+    fn tell(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
         let Some((socket, addr)) = &self.to else {
-            return;
+            return false;
         };
-        // It does not wait: a manager that hangs must not make us hang.
-        if let Err(error) = socket.send_to_addr(text.as_bytes(), addr) {
+        let mut space = [MaybeUninit::uninit(); ANCILLARY_BYTES];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let text = [IoSlice::new(text.as_bytes())];
+        let sent = sendmsg_addr(socket, addr, &text, &mut ancillary, SendFlags::empty());
+        if let Err(error) = &sent {
             tracing::debug!(%error, "the service manager was not notified");
         }
+        sent.is_ok()
     }
 }
 
 /// A path, or after `@` a name that no file has.
-fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     let addr = match socket.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(socket)?,
+        [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+        _ => SocketAddrUnix::new(socket)?,
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?;
+    socket.set_write_timeout(Some(TELL_MAX))?;
     Ok((socket, addr))
+}
+
+/// The descriptors that the manager passed to this process, with their names. Each is taken once.
+pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
+    let [pid, count, names] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
+        .map(|name| env::var(name).unwrap_or_default());
+    if pid.parse() != Ok(process::id()) {
+        return Vec::new(); // none, or those of another process, whose environment this one has
+    }
+    let Ok(wanted) = count.parse() else {
+        tracing::warn!("LISTEN_FDS = {count:?}: must be the number of descriptors passed");
+        return Vec::new();
+    };
+    let names = names.split(':').chain(iter::repeat("unknown"));
+    let numbers = PASSED_FROM..PASSED_FROM + PASSED_MAX;
+    let taken = numbers.zip(names).take(wanted);
+    let taken = taken.filter_map(|(number, name)| Some((name.to_owned(), take(number)?)));
+    let taken: Vec<_> = taken.collect();
+    if taken.len() != wanted {
+        let found = taken.len();
+        tracing::warn!("LISTEN_FDS = {wanted}: {found} descriptors were passed");
+    }
+    taken
+}
+
+/// A descriptor that was open when the process began; `None` for any other number.
+fn take(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: asks about a number, open or not.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return None;
+    }
+    // SAFETY: it is open, and was before the process began: all that the process opens itself is closed on exec. Nobody
+    // else takes it, since it is closed on exec from here on.
+    let taken = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&taken, FdFlags::CLOEXEC).ok()?;
+    Some(taken)
 }
 
 /// The watchdog's time, if it is this process that is watched. Source: sd_watchdog_enabled(3).
@@ -97,10 +184,26 @@ fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Opti
 
 /// We say it once a second, and a busy machine may be late.
 const WATCHDOG_MIN: Duration = Duration::from_secs(3);
+/// Time for a notification while the manager's queue is full: one that hangs must not make us hang.
+const TELL_MAX: Duration = Duration::from_millis(100);
+/// Descriptors that the kernel takes with one datagram (`SCM_MAX_FD`).
+const DESCRIPTORS_PER_DATAGRAM: usize = 253;
+/// Space for them and the header of their message.
+const ANCILLARY_BYTES: usize = 2048;
+/// The first number of a passed descriptor (`SD_LISTEN_FDS_START`).
+const PASSED_FROM: RawFd = 3;
+/// Descriptors that are looked for, whatever `LISTEN_FDS` says: more than all listeners have on all shards.
+const PASSED_MAX: RawFd = 1 << 15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    use std::fs::File;
+    use std::io::{IoSliceMut, Read, Write, pipe};
+    use std::os::fd::{AsFd, IntoRawFd};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
 
     #[test]
     fn a_manager_by_path_or_by_name_is_notified() {
@@ -156,5 +259,70 @@ mod tests {
         for none in [None, Some("0"), Some(""), Some("-1"), Some("soon")] {
             assert_eq!(watchdog(none, None, 7), None, "{none:?}");
         }
+    }
+
+    /// What a manager receives: a text and descriptors.
+    fn received(manager: &UnixDatagram) -> (String, Vec<OwnedFd>) {
+        let (mut text, mut space) = ([0; 128], [MaybeUninit::uninit(); ANCILLARY_BYTES]);
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let message = recvmsg(
+            manager,
+            &mut [IoSliceMut::new(&mut text)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        let bytes = message.unwrap().bytes;
+        let mut descriptors = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(some) = message {
+                descriptors.extend(some);
+            }
+        }
+        (
+            String::from_utf8_lossy(&text[..bytes]).into_owned(),
+            descriptors,
+        )
+    }
+
+    #[test]
+    fn descriptors_travel_with_their_name_as_many_as_the_kernel_takes_at_a_time() {
+        let name = format!("heliograph-store-test-{}", process::id());
+        let addr = SocketAddr::from_abstract_name(&name).unwrap();
+        let manager = UnixDatagram::bind_addr(&addr).unwrap();
+        manager
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let supervisor = Supervisor::new(Some(format!("@{name}").into()), None);
+        let (reader, mut writer) = pipe().unwrap();
+        let many = [reader.as_fd(); DESCRIPTORS_PER_DATAGRAM + 1];
+        assert!(supervisor.store("listen-a", &many));
+        supervisor.discard("listen-a");
+        let (text, first) = received(&manager);
+        assert_eq!(text, "FDSTORE=1\nFDNAME=listen-a");
+        assert_eq!(first.len(), DESCRIPTORS_PER_DATAGRAM);
+        let (again, mut last) = received(&manager);
+        assert_eq!((again, last.len()), (text, 1));
+        let (text, none) = received(&manager);
+        assert_eq!(
+            (text.as_str(), none.len()),
+            ("FDSTOREREMOVE=1\nFDNAME=listen-a", 0)
+        );
+        writer.write_all(b"x").unwrap();
+        let mut byte = [0];
+        File::from(last.remove(0)).read_exact(&mut byte).unwrap();
+        assert!(!Supervisor::new(None, None).store("listen-a", &many));
+    }
+
+    #[test]
+    fn a_descriptor_is_taken_once_and_only_if_it_outlived_an_exec() {
+        let (reader, _writer) = pipe().unwrap();
+        let number = OwnedFd::from(reader).into_raw_fd();
+        assert!(take(number).is_none(), "closed on exec: our own");
+        // SAFETY: a number that this test owns.
+        assert_eq!(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }, 0);
+        let taken = take(number).unwrap();
+        assert!(take(number).is_none(), "twice");
+        drop(taken);
+        assert!(take(RawFd::MAX).is_none(), "not open");
     }
 }

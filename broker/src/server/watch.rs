@@ -68,8 +68,11 @@ impl Watch<'_> {
     /// Waits for a signal, then drains, stops and joins the shards.
     pub(crate) fn until_the_end(mut self) -> Result<(), Failure> {
         self.serve()?;
-        self.status.set(Status::Draining);
         self.supervisor.stopping();
+        if self.supervisor.keeps_listeners {
+            self.leave_newcomers()?;
+        }
+        self.status.set(Status::Draining);
         if let Some(hooks) = &self.hooks {
             hooks.order(Order::Draining);
         }
@@ -126,6 +129,15 @@ impl Watch<'_> {
                 News::NodeDied => return Err(died()),
             }
         }
+    }
+
+    /// Leaves clients that connect to the next process, in the queues of listening sockets that stay open. Everybody
+    /// else may reconnect at once, so the drain is short.
+    fn leave_newcomers(&mut self) -> Result<(), Failure> {
+        post_to_all(&self.mailboxes, || Post::StopAccepting);
+        self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
+        self.wait_for_all(KEPT_SETTLE, |_| false)?;
+        Ok(())
     }
 
     /// In a cluster whose owners change: gives the slots of this node to others. Clients of other nodes' channels are
@@ -289,6 +301,10 @@ impl Rounds {
 
 /// Shards end their drain by themselves; this is for one that hangs.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
+/// A drain whose clients need not wait for another process: time for their close frames.
+const KEPT_DRAIN_MS: u64 = 140;
+/// Time for what has just been accepted, before a drain would refuse it.
+const KEPT_SETTLE: Duration = Duration::from_millis(60);
 /// Stop cuts connections off, so it takes no time to speak of.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// The interval of the rounds: three calls of stat and a datagram cost nothing to speak of.

@@ -1,6 +1,6 @@
 //! Support of tests that start the binary `heliograph`: its command, its ready line and log, its metrics, its end;
 //! texts that users see, compared with files; inputs for readers; and waiting with a bound. For `[dev-dependencies]`
-//! only. It needs nothing but the standard library, so it changes no features of what the workspace builds.
+//! only. It changes no features of what the workspace builds.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};
@@ -23,6 +23,7 @@ mod mutations;
 mod program;
 mod running;
 mod scrape;
+mod store;
 mod wait;
 
 pub use golden::{assert_golden, help};
@@ -30,4 +31,5 @@ pub use mutations::mutations;
 pub use program::{Directory, Exit, Program, engine, install, run};
 pub use running::{Running, page};
 pub use scrape::Scrape;
+pub use store::DescriptorStore;
 pub use wait::{WITHIN, ended_within, slow, until, until_true, until_within};

@@ -652,6 +652,7 @@ fn all_of(channel: ChannelKey) -> RangeInclusive<Slow> {
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
+    /// Since when clients are sent away.
     began: Now,
     ends: Now,
     next: Now,

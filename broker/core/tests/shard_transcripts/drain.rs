@@ -9,10 +9,12 @@ fn all_get_go_away_then_close_and_messages_pass_meanwhile() {
         "v1-b connects                            | v1-b < 101
          drain 20s                                |
          v1-b > SDP_OFFER p1                      | m < SDP_OFFER p1 from v1
+         # no other node serves them: they stay until the last two seconds
+         time 18s                                 |
          # all but the superseded one
-         time 10s                                 | m < GO_AWAY; v1-b < GO_AWAY
+         time 1s                                  | m < GO_AWAY; v1-b < GO_AWAY
          m > SDP_ANSWER p2 to v1                  | v1-b < SDP_ANSWER p2
-         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v1-b < \
+         time 510ms                               | m < close 1001 Going away; v1 < close 1001 Going away; v1-b < \
          close 1001 Going away
          m > close 1001                           | m < end
          v1 > close 1001                          | v1 < end",
@@ -79,9 +81,9 @@ fn a_client_of_the_subprotocol_wss_gets_the_close_alone() {
          v1 connects wss                          | v1 < 101
          v2 connects                              | v2 < 101
          drain 20s                                |
-         time 10s                                 | v2 < GO_AWAY
+         time 19s                                 | v2 < GO_AWAY
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
-         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v2 < close \
+         time 510ms                               | m < close 1001 Going away; v1 < close 1001 Going away; v2 < close \
          1001 Going away",
     );
 }

@@ -210,7 +210,7 @@ fn a_drain_of_a_shard_that_did_not_run_closes_its_connections_in_several_turns()
     let viewers = 3 * CLOSES_PER_TURN;
     let mut crowd = Crowd::of(viewers);
     crowd.input(Input::Letter(Letter::Drain(8_000)));
-    crowd.at.now = crowd.at.now.after(7_000);
+    crowd.at.now = crowd.at.now.after(7_600);
     let turns = crowd.settle("Going away");
     assert_eq!(turns, 4);
     assert_eq!(crowd.closed("Going away").len(), viewers + 1);

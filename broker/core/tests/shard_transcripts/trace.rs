@@ -212,7 +212,7 @@ fn messages_that_come_back_and_connections_that_lose_their_slot_are_noted() {
          time 10ms                                |
          v1-b connects                            | v1-b < 101; v1-b < SDP_ANSWER p3
          drain 4s                                 |
-         time 2s                                  | m-b < GO_AWAY; v1-b < GO_AWAY",
+         time 3s                                  | m-b < GO_AWAY; v1-b < GO_AWAY",
     );
     let trace = trace(&mut script, "cam", 5000);
     let wanted = [
@@ -231,8 +231,8 @@ fn messages_that_come_back_and_connections_that_lose_their_slot_are_noted() {
         "1000 SDP_ANSWER 52 down Kept from m' for v1",
         "1010 v1' joined",
         "1010 SDP_ANSWER 52 down Delivered at v1' of v1",
-        "1110 v1' GO_AWAY",
-        "1110 m' GO_AWAY",
+        "3060 v1' GO_AWAY",
+        "3060 m' GO_AWAY",
     ];
     assert_eq!(trace.lines(), wanted);
 }

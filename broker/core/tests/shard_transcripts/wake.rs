@@ -134,7 +134,7 @@ fn a_drain_sends_devices_away() {
              a1 connects              |
              a1 > ASK                 |
              a2 connects              |
-             drain 20s                |",
+             drain 2s                 |",
         );
         assert!(!script.is_drained());
         play(

@@ -70,7 +70,7 @@ fn a_probe_of_a_client_listener_needs_no_signature_and_shows_only_a_status() {
 #[test]
 fn a_probe_is_refused_while_the_broker_drains() {
     // A peer keeps the drain from being over at once.
-    let broker = Broker::configured("[timeouts]\ndrain = \"20s\"\n", 2);
+    let broker = Broker::configured("[timeouts]\ndrain = \"12s\"\n", 2);
     let mut master = crate::peer::Peer::master(&broker, &crate::process::arn("demo"));
     let mut connection = Connection::open(broker.plain);
     connection.send(PING);

@@ -4,7 +4,9 @@
 use crate::cluster::leads::{Cause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{Account, ChannelKey, SessionKey, TimerId};
-use crate::limits::{LEADS_PER_TICK, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS};
+use crate::limits::{
+    ALONE_CLOSE_MS, LEADS_PER_TICK, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, RECALL_STEP_MS,
+};
 use crate::machine::{Output, Peer, Shown};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
@@ -487,11 +489,15 @@ impl Sockets {
 // that are too many for one turn.
 
 impl Sockets {
-    /// Begins a drain that takes this long. False when one is under way.
+    /// Begins a drain that takes this long; where no other node serves clients meanwhile, they stay until its last
+    /// [`ALONE_CLOSE_MS`]. False when one is under way.
     pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
         let begins = self.ends.drain.is_none();
         if begins {
-            self.ends.drain = Some(Drain::begin(now, now.after(within_ms)));
+            let is_alone = self.placement().cluster().is_none();
+            let stay_ms =
+                within_ms.saturating_sub(if is_alone { ALONE_CLOSE_MS } else { within_ms });
+            self.ends.drain = Some(Drain::begin(now.after(stay_ms), now.after(within_ms)));
             self.leads.leave_all(within_ms / 4, now);
         }
         begins

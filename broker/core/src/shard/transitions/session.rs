@@ -198,7 +198,7 @@ impl World {
             "drain begins" => self.input(Input::Letter(Letter::Drain(10_000))),
             "drain half over" => {
                 self.input(Input::Letter(Letter::Drain(10_000)));
-                self.at(7600);
+                self.at(9600);
                 self.input(Input::Tick);
             }
             _ => unreachable!("{event}"),

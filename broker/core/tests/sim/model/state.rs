@@ -85,6 +85,7 @@ impl ShardModel {
 /// A drain.
 #[derive(Clone, Copy)]
 pub(crate) struct DrainModel {
+    /// Since when clients are sent away: no world has other nodes.
     pub(crate) began: u64,
     pub(crate) ends: u64,
     pub(crate) calls_ended: bool,

@@ -11,6 +11,7 @@ use crate::sim::wire::{Item, Response};
 use broker_core::check::Check;
 use broker_core::event::Purpose;
 use broker_core::journal::EndReason;
+use broker_core::limits::ALONE_CLOSE_MS;
 
 /// The grain of the wheel and of the world's clock, in milliseconds.
 pub(crate) const GRAIN_MS: u64 = 64;
@@ -192,7 +193,7 @@ impl Model {
     /// The end of the process is announced to a shard.
     pub(crate) fn drain(&mut self, shard: usize, within: u64) {
         let drain = DrainModel {
-            began: self.now,
+            began: self.now + within.saturating_sub(ALONE_CLOSE_MS),
             ends: self.now + within,
             calls_ended: false,
             over: false,

@@ -1,0 +1,204 @@
+//! Listening sockets that a service manager keeps over a restart, with a double of its store. Wants python3.
+
+use crate::http::get;
+use crate::peer::Peer;
+use crate::process::{Broker, arn, binary, fresh_directory};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use testkit::{DescriptorStore, until_true};
+
+/// One process of a service after the other, each with the store that the one before has filled.
+struct Service {
+    store: DescriptorStore,
+    directory: PathBuf,
+}
+
+impl Service {
+    fn new() -> Self {
+        Self {
+            store: DescriptorStore::new(64),
+            directory: fresh_directory(),
+        }
+    }
+
+    /// A process that listens at these addresses, once the store has its sockets.
+    fn start(&self, listen: &[SocketAddr], shards: u16) -> Broker {
+        let broker = self.start_from(self.store.command(&binary()), listen, shards);
+        let listen = broker
+            .ready
+            .split(' ')
+            .filter_map(|word| word.strip_prefix("http://"));
+        let mut wanted: Vec<_> = listen
+            .flat_map(|at| {
+                let (ip, port) = at.split_once(':').expect("address and port");
+                vec![format!("listen-{ip}_{port}"); usize::from(shards)]
+            })
+            .collect();
+        wanted.sort();
+        until_true("every listener is kept", || {
+            let mut names = self.store.names();
+            names.retain(|name| !name.contains('['));
+            names == wanted
+        });
+        broker
+    }
+
+    fn start_from(&self, command: Command, listen: &[SocketAddr], shards: u16) -> Broker {
+        let config = self.directory.join("broker.toml");
+        fs::write(&config, "[timeouts]\ndrain = \"20s\"\n").expect("a file under target/");
+        let listen = listen
+            .iter()
+            .flat_map(|addr| ["--listen".into(), format!("http://{addr}")]);
+        let config = [
+            "--dev".into(),
+            "--config".into(),
+            config.display().to_string(),
+        ];
+        let arguments: Vec<String> = config.into_iter().chain(listen).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Broker::wrapped_again(&self.directory, command, &arguments, shards)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn any() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// A connection with a request, which waits in the kernel's queue while no process accepts.
+fn newcomer(addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).expect("a socket listens");
+    let patience = stream.set_read_timeout(Some(testkit::WITHIN));
+    patience.expect("a read timeout");
+    let request = format!("GET /ping HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the kernel takes it");
+    stream
+}
+
+fn is_served(mut stream: TcpStream) -> bool {
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    read.is_ok() && answer.starts_with("HTTP/1.1 200 ")
+}
+
+#[test]
+fn clients_that_connect_during_a_restart_are_served_by_the_next_process() {
+    for shards in [1, 2] {
+        let service = Service::new();
+        let mut broker = service.start(&[any()], shards);
+        let addr = broker.plain;
+        let mut newcomers = Vec::new();
+        for _ in 0..2 {
+            let mut master = Peer::master(&broker, &arn("demo"));
+            let mut viewer = Peer::viewer(&broker, &arn("demo"), "v1");
+            let began = Instant::now();
+            broker.signal("TERM");
+            master.expect_close(1001);
+            viewer.expect_close(1001);
+            if shards == 1 {
+                // The only shard has stopped to accept before it closes anybody.
+                newcomers.push(newcomer(addr));
+            }
+            drop((master, viewer));
+            assert_eq!(broker.ended_within(Duration::from_secs(10)).code(), Some(0));
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "not the drain of 20 s"
+            );
+            newcomers.extend((0..32).map(|_| newcomer(addr)));
+            broker = service.start(&[addr], shards);
+            assert!(newcomers.drain(..).all(is_served), "{}", broker.log());
+        }
+    }
+}
+
+#[test]
+fn a_process_that_was_killed_leaves_its_listeners_to_the_next_one() {
+    let service = Service::new();
+    let mut broker = service.start(&[any()], 2);
+    let addr = broker.plain;
+    broker.signal("KILL");
+    broker.ended_within(Duration::from_secs(10));
+    let mut newcomers: Vec<_> = (0..32).map(|_| newcomer(addr)).collect();
+    let _broker = service.start(&[addr], 2);
+    assert!(newcomers.drain(..).all(is_served));
+}
+
+#[test]
+fn other_addresses_and_numbers_of_shards_leave_no_socket_without_a_process() {
+    let service = Service::new();
+    let mut broker = service.start(&[any(), any()], 2);
+    let addr = broker.plain;
+    let mut words = broker
+        .ready
+        .split(' ')
+        .filter_map(|word| word.strip_prefix("http://"));
+    let gone = words.nth(1).and_then(|at| at.parse().ok());
+    let gone: SocketAddr = gone.expect("the second one");
+    for shards in [3, 1] {
+        end(&mut broker);
+        broker = service.start(&[addr], shards);
+        assert!((0..32).all(|_| get(addr, "/ping").status == 200));
+        let refused = TcpStream::connect(gone).expect_err("nobody listens");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+    end(&mut broker);
+    broker = service.start(&[gone], 2);
+    assert!((0..32).all(|_| get(gone, "/ping").status == 200));
+    TcpStream::connect(addr).expect_err("nobody listens");
+    end(&mut broker);
+    service.store.clear();
+    TcpStream::connect(gone).expect_err("a stop closes all");
+}
+
+fn end(broker: &mut Broker) {
+    broker.signal("TERM");
+    assert_eq!(broker.ended_within(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[test]
+fn foreign_descriptors_and_a_wrong_environment_stop_no_start() {
+    let service = Service::new();
+    let mut broker = service.start(&[any()], 2);
+    let addr = broker.plain;
+    end(&mut broker);
+    let own = service.store.names().remove(0);
+    let foreign: [(&str, OwnedFd); 4] = [
+        (&own, UdpSocket::bind(addr).expect("a socket").into()),
+        (&own, TcpListener::bind(any()).expect("a socket").into()),
+        ("stored", TcpListener::bind(any()).expect("a socket").into()),
+        ("", fs::File::open("/dev/null").expect("a file").into()),
+    ];
+    for (name, descriptor) in foreign {
+        service.store.keep(name, descriptor);
+    }
+    broker = service.start(&[addr], 2);
+    assert!((0..32).all(|_| get(addr, "/ping").status == 200));
+    broker.logged(&["the service manager kept"], 4);
+    end(&mut broker);
+    for (count, names) in [("-1", ""), ("x", "a:b"), ("99999", "::"), ("1", "a\nb")] {
+        let service = Service::new();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+            .arg(binary());
+        shell.env("LISTEN_FDS", count).env("LISTEN_FDNAMES", names);
+        let broker = service.start_from(shell, &[any()], 1);
+        assert_eq!(get(broker.plain, "/ping").status, 200, "{count} {names}");
+        if count != "1" {
+            broker.logged(&["LISTEN_FDS = "], 1); // the number of this one may be of another descriptor
+        }
+    }
+}
