@@ -56,7 +56,7 @@ pub use counters::{AcceptErrors, EdgeCounts, Handshakes, InnerRefusals, LinkDeat
 use crossbeam_channel::Sender;
 use io::Io;
 use letters::Mail;
-pub use letters::{Arrived, Handover, Post, Scraped, Travelling};
+pub use letters::{Handover, Post, Scraped, Travelling};
 pub(crate) use limits::REQUEST_SEND_BYTES;
 pub use links::{Links, OwnNode};
 use listeners::Listeners;

@@ -33,7 +33,7 @@ mod orders;
 mod records;
 
 use crate::directory::{Directory, Keeping, Kept};
-use crate::names::{self, shown};
+use crate::names::{self, Name, shown};
 use crate::peers::{Mail, Peers};
 use crate::schema::{self, OrderWord, ReportValue};
 use crate::service::{Service, Submission};
@@ -50,10 +50,10 @@ use control::Control;
 use core::Core;
 use event::{Event, Events, Which};
 use handle::Command;
-pub use handle::{Driver, Handle, InquirySender, Inspector, ParcelSender, StartError};
+pub use handle::{Commands, Driver, Handle, StartError};
 pub use inspection::{Inspection, NodeState};
 use log::Journal;
-use messages::{Delivery, Post};
+use messages::Post;
 use news::Known;
 use orders::Orders;
 use records::{BatchOf, LoadOf, Records};
@@ -207,21 +207,58 @@ impl<S: Service, P: Peers> Node<S, P> {
 
     /// Takes mail of another node.
     pub(crate) fn mail(&mut self, mail: Mail) {
-        match self.post.receive(mail, &mut self.translator) {
-            None => {}
-            Some(Delivery::Input(input)) => self.core.inputs().push(input),
-            Some(Delivery::Parcel(from, parcel, bytes)) => self.parcel(from, parcel, bytes),
-            Some(Delivery::Seek(from, asked, reply)) => {
-                let heard = self.core.cluster().heard(from, now());
-                let found = Message::Found(asked, heard);
-                reply.send(wire::encode(&found, &self.translator.names));
+        let (post, translator) = (&mut self.post, &mut self.translator);
+        match mail {
+            Mail::Message(name, bytes) => {
+                if let Some((from, message)) = post.read(&name, &bytes, translator) {
+                    self.message(from, name, message);
+                }
             }
-            Some(Delivery::Inquiry(from, number, bytes)) => {
-                self.service.inquired(from, number, bytes);
+            Mail::Asked(name, bytes, reply) => {
+                if let Some((from, Message::Seek(asked))) = post.read(&name, &bytes, translator) {
+                    let heard = self.core.cluster().heard(from, now());
+                    let found = Message::Found(asked, heard);
+                    // Nobody listens any more if it was late.
+                    let _ = reply.send(wire::encode(&found, &translator.names));
+                }
             }
-            Some(Delivery::Reply(from, number, bytes)) => {
-                self.service.replied(from, number, bytes);
+            Mail::Refused(name) => {
+                if let Some(node) = post.unreached(&name, translator) {
+                    self.core.inputs().push(Input::Refused(node));
+                }
             }
+            Mail::Unreached(name) => {
+                post.unreached(&name, translator);
+            }
+        }
+    }
+
+    fn message(&mut self, from: NodeId, name: Name, message: Message) {
+        let inputs = self.core.inputs();
+        match message {
+            Message::Question(question) => inputs.push(Input::Question(from, question)),
+            Message::Answer(answer) => inputs.push(Input::Answer(from, answer)),
+            Message::Goodbye(incarnation) => inputs.push(Input::Goodbye(from, incarnation)),
+            Message::Found(asked, heard) => inputs.push(Input::Found { from, asked, heard }),
+            Message::Receipt(id, taken) => {
+                self.post.forget_parcel(id);
+                inputs.push(Input::ParcelAnswer { from, id, taken });
+            }
+            Message::Parcel(parcel, bytes) => self.parcel(from, parcel, bytes),
+            Message::Part(part) => {
+                let parcel = part.parcel;
+                if let Some(bytes) = self.post.part(from, part, &self.translator) {
+                    self.parcel(from, parcel, bytes);
+                }
+            }
+            Message::PartTaken(id, number) => {
+                let translator = &self.translator;
+                self.post.part_taken((from, &name), id, number, translator);
+            }
+            // It comes over a connection of its own.
+            Message::Seek(_) => {}
+            Message::Inquiry(number, bytes) => self.service.inquired(name, number, bytes),
+            Message::Reply(number, bytes) => self.service.replied(name, number, bytes),
         }
     }
 
@@ -413,7 +450,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         let Some((revision, order)) = self.translator.take_order() else {
             return;
         };
-        let me = self.core.me().incarnation.into();
+        let me = self.core.me().incarnation;
         match self.orders.take(revision, &order, me) {
             None => return,
             Some(OrderWord::Drain) => self.service.drain(),

@@ -3,24 +3,24 @@
 //! Both read one moment of where they come from. An import is possible while no node is registered: each of its
 //! transactions compares that, so a node that starts meanwhile ends it.
 
-use crate::limits::{BATCH_BYTES_MAX, CALL, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
+use crate::config::Options;
+use crate::limits::{BATCH_BYTES_MAX, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
+use crate::operator::{CommandError, answer, connect, name};
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::rpc::{calls::Failure, connection::Lines};
 use crate::schema::{self, Keys, MetaValue, SlotValue, Watched};
-use crate::{config::Options, names::Name};
-use crate::{operator, translate};
+use crate::{rpc::connection::Lines, system::random, translate};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_maps::slot_of;
 use broker_core::cluster::types::Slot;
-use broker_core::registry::{RecordError, decode, encode, key};
+use broker_core::registry::{decode, encode, key};
 use broker_core::{id::Identity, record::Record};
+use std::fmt::Display;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::{fmt, io};
-use store::{OpenError, SnapshotError, Store};
+use store::Store;
+use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::timeout;
-use tonic::Status;
 
 /// The treatment of records that are in etcd already, by an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,77 +31,29 @@ pub enum Existing {
     Replace,
 }
 
-/// Why records could not be carried over.
-#[derive(Debug)]
-pub enum ExchangeError {
-    /// The cluster's name is none.
-    Name,
-    /// No member of etcd could be reached, or one failed. What was imported so far is there: import again, replacing.
-    Etcd(Box<str>),
-    /// A node is registered: it would not see what is imported. Stop all nodes first.
-    Nodes,
-    /// There are records in etcd already.
-    NotEmpty,
-    /// etcd has no cluster of this name.
-    NoCluster,
-    /// A record cannot be read: its key, and why.
-    Record(Box<str>, RecordError),
-    /// The store on the disk cannot be opened.
-    Open(OpenError),
-    /// The store on the disk cannot be read.
-    Read(SnapshotError),
-    /// The store on the disk cannot be written.
-    Disk(io::Error),
-}
-
-impl fmt::Display for ExchangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => f.write_str("the name of the cluster is none"),
-            Self::Etcd(why) => write!(f, "etcd: {why}"),
-            Self::Nodes => f.write_str("a node is registered: stop all nodes of the cluster first"),
-            Self::NotEmpty => f.write_str(
-                "the cluster has records in etcd already: replace them, or use another name",
-            ),
-            Self::NoCluster => f.write_str("etcd has no cluster of this name"),
-            Self::Record(key, why) => write!(f, "the record of {key:?} cannot be read: {why}"),
-            Self::Open(error) => error.fmt(f),
-            Self::Read(error) => error.fmt(f),
-            Self::Disk(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ExchangeError {}
-
-impl From<Status> for ExchangeError {
-    fn from(status: Status) -> Self {
-        Self::Etcd(Failure::of(&status).to_string().into())
-    }
-}
-
 /// Puts every record of the store in `directory` into etcd, and says how many there are. The store must not be in use.
 ///
 /// The first import into a cluster that has no nodes yet founds it. Its epochs of presence exceed `epoch` from then on.
 ///
 /// # Errors
-/// [`ExchangeError`].
+/// [`CommandError`].
 pub fn import(
     etcd: &Options,
     cluster: &str,
     (directory, epoch): (&Path, u64),
     existing: Existing,
-) -> Result<u64, ExchangeError> {
-    let store = Store::open(directory).map_err(ExchangeError::Open)?;
+) -> Result<u64, CommandError> {
+    let store = Store::open(directory).map_err(|error| of_disk(directory, &error))?;
     let mut unreadable = None;
     let check = |key: &str, bytes: &[u8]| {
         if let Err(why) = decode(key, bytes) {
-            unreadable.get_or_insert_with(|| (key.into(), why));
+            unreadable.get_or_insert_with(|| of_record(key, &why));
         }
     };
-    store.load(check).map_err(ExchangeError::Open)?;
-    if let Some((key, why)) = unreadable {
-        return Err(ExchangeError::Record(key, why));
+    let loaded = store.load(check);
+    loaded.map_err(|error| of_disk(directory, &error))?;
+    if let Some(error) = unreadable {
+        return Err(error);
     }
     let runtime = runtime()?;
     LocalSet::new().block_on(&runtime, async {
@@ -112,7 +64,8 @@ pub fn import(
             Existing::Replace => end.clear().await?,
         }
         end.raise_presence(epoch).await?;
-        let mut rows = store.snapshot().map_err(ExchangeError::Read)?;
+        let rows = store.snapshot();
+        let mut rows = rows.map_err(|error| of_disk(directory, &error))?;
         let mut count = 0;
         let batches = || {
             let mut batch = Batch::default();
@@ -123,7 +76,7 @@ pub fn import(
                 }
                 batch.has_room()
             });
-            let more = more.map_err(ExchangeError::Read)?;
+            let more = more.map_err(|error| of_disk(directory, &error))?;
             Ok((batch, more))
         };
         end.put_batches(batches, &mut count).await?;
@@ -135,46 +88,41 @@ pub fn import(
 /// greatest epoch of presence so far. Nodes may run meanwhile: what is exported is of one revision.
 ///
 /// # Errors
-/// [`ExchangeError`]; then there is no store.
-pub fn export(
-    etcd: &Options,
-    cluster: &str,
-    directory: &Path,
-) -> Result<(u64, u64), ExchangeError> {
+/// [`CommandError`]; then there is no store.
+pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<(u64, u64), CommandError> {
     let runtime = runtime()?;
     let end = runtime.block_on(End::connect(etcd, cluster))?;
     let (mut count, mut failed) = (0, None);
     let filled = store::create(directory, &mut |put| {
         let give = |identity: &str, value: &[u8]| {
-            if let Err(why) = decode(identity, value) {
-                return Err(ExchangeError::Record(identity.into(), why));
-            }
-            put(identity, value).map_err(ExchangeError::Disk)?;
+            decode(identity, value).map_err(|why| of_record(identity, &why))?;
+            put(identity, value).map_err(|error| of_disk(directory, &error))?;
             count += 1;
             Ok(())
         };
-        match runtime.block_on(end.each_row(give)) {
-            Ok(()) => Ok(()),
-            Err(ExchangeError::Disk(error)) => Err(error),
-            Err(error) => Err(stop(&mut failed, error)),
-        }
+        runtime.block_on(end.each_row(give)).map_err(|error| {
+            failed = Some(error);
+            io::ErrorKind::Other.into()
+        })
     });
     match (failed, filled) {
         (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(ExchangeError::Disk(error)),
+        (None, Err(error)) => Err(of_disk(directory, &error)),
         (None, Ok(())) => Ok((count, runtime.block_on(end.presence())?)),
     }
 }
 
-/// Ends the making of a store; what is reported is `error`.
-fn stop(failed: &mut Option<ExchangeError>, error: ExchangeError) -> io::Error {
-    *failed = Some(error);
-    io::ErrorKind::Other.into()
+fn of_disk(directory: &Path, error: &dyn Display) -> CommandError {
+    CommandError::failed(format_args!("{}: {error}", directory.display()))
 }
 
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ExchangeError> {
+fn of_record(key: &str, why: &dyn Display) -> CommandError {
+    CommandError::failed(format_args!("the record of {key:?} cannot be read: {why}"))
+}
+
+fn runtime() -> Result<Runtime, CommandError> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().map_err(ExchangeError::Disk)
+    builder.enable_all().build().map_err(CommandError::failed)
 }
 
 /// Records that one transaction puts.
@@ -205,20 +153,17 @@ struct End {
 
 impl End {
     /// Over the first member that can be reached.
-    pub(crate) async fn connect(options: &Options, cluster: &str) -> Result<Self, ExchangeError> {
-        let cluster = Name::new(cluster).ok_or(ExchangeError::Name)?;
-        let lines = operator::connect(options).await;
-        let lines = lines.map_err(ExchangeError::Etcd)?;
-        let keys = Keys::new(&cluster);
+    pub(crate) async fn connect(options: &Options, cluster: &str) -> Result<Self, CommandError> {
+        let keys = Keys::new(&name(cluster)?);
+        let lines = connect(options).await?;
         Ok(Self { lines, keys })
     }
 
     /// The cluster's slot key. A cluster that is not there is founded.
-    pub(crate) async fn found(&self) -> Result<[u8; 16], ExchangeError> {
-        let random = || ExchangeError::Disk(io::Error::other("the system gives no random bytes"));
-        let (mut id, mut slot_key) = ([0; 8], [0; 16]);
-        aws_lc_rs::rand::fill(&mut id).map_err(|_| random())?;
-        aws_lc_rs::rand::fill(&mut slot_key).map_err(|_| random())?;
+    pub(crate) async fn found(&self) -> Result<[u8; 16], CommandError> {
+        let drawn = random().zip(random());
+        let (id, slot_key) =
+            drawn.ok_or_else(|| CommandError::failed("the system gives no random bytes"))?;
         let proposal = MetaValue::new(id, SLOTS, slot_key);
         let key = self.keys.meta();
         let write = RequestOp::put(key.as_str(), schema::write(&proposal));
@@ -230,13 +175,13 @@ impl End {
         };
         let outcome = self.transact(founding).await?;
         let meta = translate::meta(&self.keys, outcome.reads().next().unwrap_or_default());
-        let meta = meta.map_err(|unreadable| ExchangeError::Etcd(unreadable.to_string().into()))?;
+        let meta = meta.map_err(|unreadable| Box::from(unreadable.to_string()))?;
         meta.filter(|meta| meta.slots == SLOTS)
             .and_then(|meta| meta.slot_key())
-            .ok_or(ExchangeError::NoCluster)
+            .ok_or_else(no_cluster)
     }
 
-    async fn must_be_empty(&self) -> Result<(), ExchangeError> {
+    async fn must_be_empty(&self) -> Result<(), CommandError> {
         let any = RangeRequest {
             limit: 1,
             keys_only: true,
@@ -246,12 +191,14 @@ impl End {
         if outcome.reads().all(<[_]>::is_empty) {
             Ok(())
         } else {
-            Err(ExchangeError::NotEmpty)
+            Err(CommandError::refused(
+                "the cluster has channels in etcd already: --replace removes them first, or use another name",
+            ))
         }
     }
 
     /// Removes all records, by slots, so that no transaction is large.
-    async fn clear(&self) -> Result<(), ExchangeError> {
+    async fn clear(&self) -> Result<(), CommandError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
             let ranges = some.iter().map(|slot| self.keys.records(Slot(*slot)));
@@ -265,9 +212,9 @@ impl End {
     /// the number of records that are in etcd for certain.
     async fn put_batches(
         self: &Rc<Self>,
-        mut next: impl FnMut() -> Result<(Batch, bool), ExchangeError>,
+        mut next: impl FnMut() -> Result<(Batch, bool), CommandError>,
         done: &mut u64,
-    ) -> Result<(), ExchangeError> {
+    ) -> Result<(), CommandError> {
         let mut under_way = JoinSet::new();
         let mut more = true;
         while more {
@@ -280,17 +227,14 @@ impl End {
             while under_way.len() > most
                 && let Some(ended) = under_way.join_next().await
             {
-                *done += ended.map_err(|gone| ExchangeError::Etcd(gone.to_string().into()))??;
+                *done += ended.map_err(CommandError::failed)??;
             }
         }
         Ok(())
     }
 
     /// Does this if no node is registered.
-    async fn without_nodes(
-        &self,
-        operations: Vec<RequestOp>,
-    ) -> Result<TxnResponse, ExchangeError> {
+    async fn without_nodes(&self, operations: Vec<RequestOp>) -> Result<TxnResponse, CommandError> {
         let (first, last) = self.keys.registrations();
         let outcome = self.transact(TxnRequest {
             compare: vec![Compare::absent(first).up_to(last)],
@@ -301,22 +245,19 @@ impl End {
         if outcome.succeeded {
             Ok(outcome)
         } else {
-            Err(ExchangeError::Nodes)
+            Err(CommandError::refused(NODES))
         }
     }
 
-    async fn transact(&self, transaction: TxnRequest) -> Result<TxnResponse, ExchangeError> {
-        match timeout(CALL, self.lines.txn(transaction)).await {
-            Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(ExchangeError::Etcd(Failure::late().to_string().into())),
-        }
+    async fn transact(&self, transaction: TxnRequest) -> Result<TxnResponse, CommandError> {
+        Ok(answer(self.lines.txn(transaction)).await?)
     }
 
     /// Gives the key and value of every record, of one moment.
     async fn each_row(
         &self,
-        mut give: impl FnMut(&str, &[u8]) -> Result<(), ExchangeError>,
-    ) -> Result<(), ExchangeError> {
+        mut give: impl FnMut(&str, &[u8]) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
         let mut revision = None;
         for number in 0..SLOTS {
             let (first, last) = self.keys.records(Slot(number));
@@ -342,16 +283,13 @@ impl End {
         next: Vec<u8>,
         last: &str,
         revision: &mut Option<i64>,
-    ) -> Result<(Vec<KeyValue>, bool), ExchangeError> {
+    ) -> Result<(Vec<KeyValue>, bool), CommandError> {
         let read = RangeRequest {
             limit: PAGE_ROWS,
             revision: revision.unwrap_or_default(),
             ..RangeRequest::range((next, last))
         };
-        let page = match timeout(CALL, self.lines.range(read)).await {
-            Ok(result) => result?,
-            Err(_) => return Err(ExchangeError::Etcd(Failure::late().to_string().into())),
-        };
+        let page = answer(self.lines.range(read)).await?;
         if revision.is_none() {
             *revision = page.header.map(|header| header.revision);
         }
@@ -364,17 +302,17 @@ impl End {
 /// Gives every record that the cluster has in etcd, of one moment; none where there is no such cluster.
 ///
 /// # Errors
-/// [`ExchangeError`]; what was given is then not all.
+/// [`CommandError`]; what was given is then not all.
 pub fn each_record(
     etcd: &Options,
     cluster: &str,
     mut give: impl FnMut(Record),
-) -> Result<(), ExchangeError> {
+) -> Result<(), CommandError> {
     runtime()?.block_on(async {
         let end = End::connect(etcd, cluster).await?;
         end.each_row(|identity, value| {
             let record = decode(identity, value);
-            give(record.map_err(|why| ExchangeError::Record(identity.into(), why))?);
+            give(record.map_err(|why| of_record(identity, &why))?);
             Ok(())
         })
         .await
@@ -384,8 +322,8 @@ pub fn each_record(
 /// Puts records into etcd that are not there, in batches. A cluster that is not there is founded.
 ///
 /// # Errors
-/// [`ExchangeError`], and how many of them are in etcd for certain: the others may be put again.
-pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64, ExchangeError)> {
+/// [`CommandError`], and how many of them are in etcd for certain: the others may be put again.
+pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64, CommandError)> {
     let runtime = runtime().map_err(|error| (0, error))?;
     let mut done = 0;
     let added = LocalSet::new().block_on(&runtime, async {
@@ -414,7 +352,7 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
 
 impl End {
     /// The greatest epoch of presence that the cluster has had.
-    pub(crate) async fn presence(&self) -> Result<u64, ExchangeError> {
+    pub(crate) async fn presence(&self) -> Result<u64, CommandError> {
         let outcome = self.transact(TxnRequest {
             success: vec![RequestOp::read(RangeRequest::range(self.keys.watched()))],
             ..TxnRequest::default()
@@ -433,7 +371,7 @@ impl End {
     }
 
     /// Epochs of presence exceed this one from now on. No node may run.
-    async fn raise_presence(&self, epoch: u64) -> Result<(), ExchangeError> {
+    async fn raise_presence(&self, epoch: u64) -> Result<(), CommandError> {
         let key = self.keys.meta();
         let read = self.transact(TxnRequest {
             success: vec![RequestOp::read(RangeRequest::key(key.as_str()))],
@@ -441,23 +379,29 @@ impl End {
         });
         let read = read.await?;
         let row = read.reads().flatten().next();
-        let row = row.ok_or(ExchangeError::NoCluster)?;
+        let row = row.ok_or_else(no_cluster)?;
         let meta: MetaValue = schema::read(&row.value)
-            .map_err(|error| ExchangeError::Etcd(format!("the key {key}: {error}").into()))?;
+            .map_err(|error| Box::from(format!("the key {key}: {error}")))?;
         if meta.presence >= epoch {
             return Ok(());
         }
         let raised = schema::with_number(&row.value, "presence", epoch);
         let raise = TxnRequest {
             compare: vec![Compare::unchanged(key.as_str(), row.mod_revision)],
-            success: vec![RequestOp::put(key, raised.ok_or(ExchangeError::NoCluster)?)],
+            success: vec![RequestOp::put(key, raised.ok_or_else(no_cluster)?)],
             failure: Vec::new(),
         };
         let outcome = self.transact(raise).await?;
         if outcome.succeeded {
             Ok(())
         } else {
-            Err(ExchangeError::Nodes)
+            Err(CommandError::refused(NODES))
         }
     }
 }
+
+fn no_cluster() -> CommandError {
+    CommandError::refused("etcd has no cluster of this name")
+}
+
+const NODES: &str = "a node is registered: stop all nodes of the cluster first";

@@ -34,7 +34,7 @@
 //! ```
 //! [`Service::order`] is given the [`SlotOrder`] that is in the rules' output, and the shards take the same, with the
 //! records and messages that the service keeps. From the shards back it is calls: what a shard serves or has packed
-//! ends at the service, which sends a parcel by [`ParcelSender`].
+//! ends at the service, which sends a parcel by [`Commands`].
 //!
 //! [`SlotOrder`]: broker_core::cluster::message::SlotOrder
 //!
@@ -65,10 +65,8 @@ mod writer;
 
 pub use config::{Config, InnerAddress, Options, TlsError, tls};
 pub use directory::DirectoryError;
-pub use driver::{
-    Driver, Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,
-};
-pub use import_export::{ExchangeError, Existing, add, each_record, export, import};
+pub use driver::{Commands, Driver, Handle, Inspection, NodeState, StartError};
+pub use import_export::{Existing, add, each_record, export, import};
 pub use names::Name;
 pub use peers::{Mail, Mailbox, Peers};
 pub use service::{EtcdStore, News, Service};

@@ -12,25 +12,26 @@ mod reports;
 mod survey;
 mod upgrade;
 
-use crate::limits::{CALL, CONNECT, PUTS_PER_BATCH};
+use crate::limits::PUTS_PER_BATCH;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest};
-use crate::rpc::{calls::Failure, connection::Lines};
+use crate::rpc::{calls, connection::Lines};
 use crate::schema::{
-    self, Keys, MetaValue, OrderValue, OrderWord, Process, RegistrationValue, ReportValue,
-    RosterValue, RosterWord, SlotValue, Watched,
+    self, Keys, MetaValue, OrderValue, OrderWord, RegistrationValue, ReportValue, RosterValue,
+    SlotValue, Watched,
 };
 use crate::{config::Options, names::Name};
-pub use drain::{DrainError, DrainProgress, drain};
+use broker_core::cluster::types::{Incarnation, RosterState};
+pub use drain::{DrainProgress, drain};
 pub use member::{EtcdMember, MemberStatus};
-pub use rebalance::{Parts, RebalanceError, rebalance};
-pub use remove::{RemoveError, Slots, remove};
+pub use rebalance::{Parts, rebalance};
+pub use remove::{Slots, remove};
 pub use reports::{NodeReport, Reports, reports};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
-use tokio::time::timeout;
 use tonic::Status;
-pub use upgrade::{Raised, UpgradeError, finish_upgrade};
+pub use upgrade::{Raised, finish_upgrade};
 
 /// Why etcd cannot be asked, in one line.
 pub(crate) type Why = Box<str>;
@@ -39,10 +40,9 @@ pub(crate) type Why = Box<str>;
 pub(crate) async fn connect(options: &Options) -> Result<Lines, Why> {
     let mut why: Why = "no member is configured".into();
     for (member, endpoint) in options.endpoints.iter().enumerate() {
-        match timeout(CONNECT, crate::rpc::connection::connect(options, member)).await {
-            Ok(Ok(lines)) => return Ok(lines),
-            Ok(Err(error)) => why = format!("{endpoint}: {error}").into(),
-            Err(_) => why = format!("{endpoint}: no connection in time").into(),
+        match crate::rpc::connection::connect(options, member).await {
+            Ok(lines) => return Ok(lines),
+            Err(error) => why = format!("{endpoint}: {error}").into(),
         }
     }
     Err(why)
@@ -90,13 +90,54 @@ fn is_full(why: &str) -> bool {
     why.contains("database space exceeded")
 }
 
-/// The answer of a call, which is awaited for [`CALL`].
-async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Why> {
-    match timeout(CALL, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(status)) => Err(Failure::of(&status).to_string().into()),
-        Err(_) => Err(Failure::late().to_string().into()),
+/// Why a command did not do its work, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandError {
+    /// The operator must correct something first: a name, a node that runs or does not, records that are there.
+    Refused(Box<str>),
+    /// etcd, a node or the disk failed. Whether anything was changed is unknown: look, or repeat the command.
+    Failed(Box<str>),
+}
+
+impl CommandError {
+    pub(crate) fn refused(why: impl Into<Box<str>>) -> Self {
+        Self::Refused(why.into())
     }
+
+    pub(crate) fn failed(why: impl fmt::Display) -> Self {
+        Self::Failed(why.to_string().into())
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(why) | Self::Failed(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+impl From<Why> for CommandError {
+    fn from(why: Why) -> Self {
+        if is_full(&why) {
+            Self::Failed(FULL.into())
+        } else {
+            Self::failed(format_args!("etcd: {why}"))
+        }
+    }
+}
+
+/// The name of a cluster or a node that an operator gave.
+pub(crate) fn name(text: &str) -> Result<Name, CommandError> {
+    let rule = || CommandError::refused("allowed 1 to 63 of the characters a-z 0-9 . -");
+    Name::new(text).ok_or_else(rule)
+}
+
+/// The answer of a call.
+pub(crate) async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Why> {
+    let answered = calls::answer(call).await;
+    answered.map_err(|failure| failure.to_string().into())
 }
 
 /// Runs a conversation on this thread.
@@ -107,6 +148,9 @@ fn block_on<T, E: From<Why>>(conversation: impl Future<Output = Result<T, E>>) -
     // Connections are of one thread.
     tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
+
+/// The error for an operator where no node is registered.
+const NOBODY: &str = "no node is registered: start them first";
 
 /// The error for an operator where [`is_full`].
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
@@ -132,13 +176,13 @@ pub(crate) struct Seen {
     pub(crate) order: Option<OrderWord>,
     pub(crate) report: Option<ReportValue>,
     /// The slots of each of its processes.
-    slots: Vec<(Process, usize)>,
+    slots: Vec<(Incarnation, usize)>,
 }
 
 /// A registration.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
-    pub(crate) process: Process,
+    pub(crate) process: Incarnation,
     pub(crate) inner: u32,
     /// The revision at which it was written.
     pub(crate) at: i64,
@@ -152,7 +196,7 @@ impl Seen {
     }
 
     /// The number of slots that a process of it owns.
-    fn slots_of(&self, process: Process) -> usize {
+    fn slots_of(&self, process: Incarnation) -> usize {
         let mut slots = self.slots.iter();
         let found = slots.find(|(owner, _)| *owner == process);
         found.map_or(0, |(_, count)| *count)
@@ -190,7 +234,7 @@ impl Picture {
             }
             Some(Watched::Roster(node)) => {
                 let value: RosterValue = schema::read(&row.value)?;
-                self.node(node).is_here = Some(value.state == RosterWord::Here);
+                self.node(node).is_here = Some(value.state == RosterState::Here);
             }
             Some(Watched::Registration(node)) => {
                 let value: RegistrationValue = schema::read(&row.value)?;
@@ -229,7 +273,7 @@ impl Picture {
 }
 
 impl Seen {
-    fn count(&mut self, process: Process) {
+    fn count(&mut self, process: Incarnation) {
         match self.slots.iter_mut().find(|(owner, _)| *owner == process) {
             Some((_, count)) => *count += 1,
             None => self.slots.push((process, 1)),

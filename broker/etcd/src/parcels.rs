@@ -11,10 +11,8 @@
 //! A parcel is whole or is none: nothing of it is used before its last part came. One whose parts stop coming is
 //! dropped on both sides; the core then offers another one.
 
-use crate::limits::{
-    PARCEL_MESSAGE_BYTES_MAX, PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX,
-};
-use crate::{names::Name, system::now, wire::Message};
+use crate::limits::{PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX};
+use crate::names::Name;
 use broker_core::cluster::message::Parcel;
 use broker_core::cluster::types::{NodeId, ParcelId};
 use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
@@ -38,7 +36,7 @@ pub(crate) struct Part {
 
 /// Parcels that are being sent: at most [`SENDING_MAX`], of [`KEPT_PARCEL_BYTES_MAX`] together.
 #[derive(Debug, Default)]
-struct Sending(BTreeMap<ParcelId, Sent>);
+pub(crate) struct Sending(BTreeMap<ParcelId, Sent>);
 
 #[derive(Debug)]
 struct Sent {
@@ -134,7 +132,7 @@ impl Sent {
 
 /// Parcels that are being received: their bytes are bounded as those of whole ones are.
 #[derive(Debug, Default)]
-struct Receiving(BTreeMap<(NodeId, ParcelId), Received>);
+pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), Received>);
 
 #[derive(Debug)]
 struct Received {
@@ -147,7 +145,7 @@ struct Received {
 
 /// The outcome of a part that came.
 #[derive(Debug, PartialEq, Eq)]
-enum Arrival {
+pub(crate) enum Arrival {
     /// One of several, or one that is there already: the giver learns that.
     Taken,
     /// The last: these are the messages of the parcel, and the giver learns that it came.
@@ -218,59 +216,6 @@ impl Receiving {
 }
 
 const _: () = assert!(PARTS_MAX * PART_BYTES >= PARCEL_BYTES_MAX);
-
-/// Parcels whose parts are under way, in both directions.
-#[derive(Debug, Default)]
-pub(crate) struct Parcels {
-    sending: Sending,
-    receiving: Receiving,
-}
-
-impl Parcels {
-    /// The message with which a parcel begins; nothing if too many are being sent.
-    pub(crate) fn begin(&mut self, to: &Name, parcel: Parcel, bytes: Vec<u8>) -> Option<Message> {
-        if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
-            return Some(Message::Parcel(parcel, bytes));
-        }
-        let first = self.sending.begin(to.clone(), parcel, bytes, now());
-        first.map(Message::Part)
-    }
-
-    /// A node has a part: the next one, if there is any.
-    pub(crate) fn taken(&mut self, from: &Name, id: ParcelId, number: u16) -> Option<Message> {
-        let next = self.sending.taken(from, id, number, now());
-        next.map(Message::Part)
-    }
-
-    /// A node has said what becomes of a parcel.
-    pub(crate) fn forget(&mut self, id: ParcelId) {
-        self.sending.forget(id);
-    }
-
-    /// The parts that were lost. Parcels that have not gone on for long are dropped, in both directions.
-    pub(crate) fn again(&mut self) -> Vec<(Name, Message)> {
-        let again = self.sending.again(now()).into_iter();
-        let again = again.map(|(to, part)| (to, Message::Part(part)));
-        self.receiving.expire(now());
-        again.collect()
-    }
-
-    /// A part of a parcel came. Returns the answer to it, if it gets one, and the parcel's bytes if that was the last.
-    pub(crate) fn arrived(
-        &mut self,
-        from: NodeId,
-        part: Part,
-    ) -> (Option<Message>, Option<Vec<u8>>) {
-        let (id, number) = (part.parcel.id, part.number);
-        let taken = Message::PartTaken(id, number);
-        match self.receiving.add(from, part, now()) {
-            Arrival::Taken => (Some(taken), None),
-            Arrival::Whole(bytes) => (Some(taken), Some(bytes)),
-            Arrival::Strange => (None, None),
-            Arrival::Refused => (Some(Message::Receipt(id, false)), None),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -29,28 +29,12 @@ pub trait Peers: 'static {
 pub enum Mail {
     /// A message. Who sent it is what the carrier has authenticated.
     Message(Name, Vec<u8>),
-    /// A message of a node that waits for a reply over the same connection, by [`Peers::ask`].
-    Asked(Name, Vec<u8>, Reply),
+    /// A message of a node that waits for a reply over the same connection, by [`Peers::ask`], and the way back.
+    Asked(Name, Vec<u8>, oneshot::Sender<Vec<u8>>),
     /// The host of a node refused the connection: no process listens there.
     Refused(Name),
     /// A connection to a node did not come about otherwise, or has another node at its end: it may be elsewhere.
     Unreached(Name),
-}
-
-/// The way back to a node that asked.
-#[derive(Debug)]
-pub struct Reply(oneshot::Sender<Vec<u8>>);
-
-impl Reply {
-    pub(crate) fn new() -> (Self, oneshot::Receiver<Vec<u8>>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
-    }
-
-    pub(crate) fn send(self, message: Vec<u8>) {
-        // Nobody listens any more if it was late.
-        let _ = self.0.send(message);
-    }
 }
 
 /// The carrier's end of the queue of mail. A clone for each connection.

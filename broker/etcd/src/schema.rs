@@ -8,7 +8,7 @@ use crate::{
 use broker_core::cluster::limits::{INNER_VERSION, SLOTS};
 use broker_core::cluster::link::{LinkFigures, LinkTable};
 use broker_core::cluster::secret::{ProofKeys, Registrant};
-use broker_core::cluster::types::{Incarnation, Kinship, ParcelId, Slot};
+use broker_core::cluster::types::{Incarnation, Kinship, ParcelId, RosterState, Slot};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -199,31 +199,6 @@ impl fmt::Display for ValueError {
     }
 }
 
-/// A process of a node, as in [`Incarnation`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Process {
-    directory: u32,
-    pub(crate) start: u64,
-}
-
-impl From<Incarnation> for Process {
-    fn from(incarnation: Incarnation) -> Self {
-        Self {
-            directory: incarnation.directory,
-            start: incarnation.start,
-        }
-    }
-}
-
-impl From<Process> for Incarnation {
-    fn from(process: Process) -> Self {
-        Self {
-            directory: process.directory,
-            start: process.start,
-        }
-    }
-}
-
 /// A slot's owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotValue {
@@ -243,20 +218,20 @@ pub(crate) struct SlotValue {
 pub(crate) struct OwnerValue {
     pub(crate) node: Box<str>,
     #[serde(flatten)]
-    pub(crate) process: Process,
+    pub(crate) process: Incarnation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ParcelValue {
     #[serde(flatten)]
-    giver: Process,
+    giver: Incarnation,
     number: u32,
 }
 
 impl SlotValue {
     pub(crate) fn new(owner: Option<OwnerValue>, parcel: Option<ParcelId>, presence: u64) -> Self {
         let parcel = parcel.map(|id| ParcelValue {
-            giver: id.giver.into(),
+            giver: id.giver,
             number: id.number,
         });
         Self {
@@ -269,7 +244,7 @@ impl SlotValue {
 
     pub(crate) fn parcel(&self) -> Option<ParcelId> {
         self.parcel.map(|parcel| ParcelId {
-            giver: parcel.giver.into(),
+            giver: parcel.giver,
             number: parcel.number,
         })
     }
@@ -280,7 +255,7 @@ impl SlotValue {
 pub(crate) struct RegistrationValue {
     format: u32,
     #[serde(flatten)]
-    pub(crate) process: Process,
+    pub(crate) process: Incarnation,
     /// The program's, for operators.
     pub(crate) version: Box<str>,
     /// The commit that it was built from, for operators.
@@ -308,7 +283,7 @@ impl RegistrationValue {
         let incarnation = registrant.incarnation;
         Self {
             format: FORMAT,
-            process: incarnation.into(),
+            process: incarnation,
             version: env!("CARGO_PKG_VERSION").into(),
             commit: commit.clone(),
             started: *started,
@@ -344,18 +319,11 @@ pub(crate) struct RosterValue {
     /// The address to which other nodes send messages.
     #[serde(default)]
     pub(crate) peers: Box<str>,
-    pub(crate) state: RosterWord,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RosterWord {
-    Here,
-    Away,
+    pub(crate) state: RosterState,
 }
 
 impl RosterValue {
-    pub(crate) fn new(inner: &InnerAddress, peers: &str, state: RosterWord) -> Self {
+    pub(crate) fn new(inner: &InnerAddress, peers: &str, state: RosterState) -> Self {
         Self {
             format: FORMAT,
             address: inner.address.clone(),
@@ -415,7 +383,7 @@ pub(crate) struct OrderValue {
     format: u32,
     /// The process that is meant: a later one of the node does not carry it out.
     #[serde(flatten)]
-    pub(crate) process: Process,
+    pub(crate) process: Incarnation,
     pub(crate) order: OrderWord,
 }
 
@@ -431,7 +399,7 @@ pub(crate) enum OrderWord {
 }
 
 impl OrderValue {
-    pub(crate) fn new(process: Process, order: OrderWord) -> Self {
+    pub(crate) fn new(process: Incarnation, order: OrderWord) -> Self {
         Self {
             format: FORMAT,
             process,
@@ -662,7 +630,7 @@ mod values_tests {
     fn values_are_these_texts() {
         let owner = OwnerValue {
             node: "n1".into(),
-            process: INCARNATION.into(),
+            process: INCARNATION,
         };
         let parcel = ParcelId {
             giver: INCARNATION,
@@ -683,20 +651,20 @@ mod values_tests {
         assert_eq!(none, br#"{"format":1,"presence":6}"#);
         let (address, peers) = ("10.0.0.1:7443", "10.0.0.1:7444");
         let inner = InnerAddress::new(address, &[7443]);
-        let roster = write(&RosterValue::new(&inner, peers, RosterWord::Away));
+        let roster = write(&RosterValue::new(&inner, peers, RosterState::Away));
         let expected =
             br#"{"format":1,"address":"10.0.0.1:7443","peers":"10.0.0.1:7444","state":"away"}"#;
         assert_eq!(roster, expected);
         let again: RosterValue = read(&roster).unwrap();
         assert_eq!(again.inner(), inner);
         let inner = InnerAddress::new(address, &[7443, 7445]);
-        let roster = write(&RosterValue::new(&inner, peers, RosterWord::Here));
+        let roster = write(&RosterValue::new(&inner, peers, RosterState::Here));
         let ports = br#"{"format":1,"address":"10.0.0.1:7443","ports":[7443,7445],"#;
         assert!(roster.starts_with(ports));
         let again: RosterValue = read(&roster).unwrap();
         assert_eq!(again.inner(), inner);
         let meta = MetaValue::new([1; 8], 4_096, *b"0123456789abcdef");
-        let order = write(&OrderValue::new(INCARNATION.into(), OrderWord::Drain));
+        let order = write(&OrderValue::new(INCARNATION, OrderWord::Drain));
         let expected = br#"{"format":1,"directory":7,"start":3,"order":"drain"}"#;
         assert_eq!(order, expected);
         let report = write(&ReportValue::new(9, 8, 7, vec!["n2".into()]));

@@ -30,7 +30,7 @@ pub trait Service: Send + 'static {
     /// Drop a parcel.
     fn discard(&mut self, parcel: ParcelId);
 
-    /// Hand the messages of a parcel to [`crate::ParcelSender::send`], for this node, when the shards have packed them.
+    /// Hand the messages of a parcel to [`crate::Commands::parcel`], for this node, when the shards have packed them.
     fn send(&mut self, to: Name, parcel: Parcel);
 
     /// The outcome of a change of a record: called once for each that was taken.
@@ -48,7 +48,7 @@ pub trait Service: Send + 'static {
     /// Takes a change in what the node knows. Comes after the orders that the same change causes.
     fn learn(&mut self, news: News);
 
-    /// The process of another node wants to know something: it is answered by [`crate::InquirySender::reply`] with the
+    /// The process of another node wants to know something: it is answered by [`crate::Commands::reply`] with the
     /// same number, or not at all.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
 

@@ -35,12 +35,12 @@ use socket2::{Domain, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::{fmt, io};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -91,15 +91,6 @@ impl PeerListener {
     }
 }
 
-impl fmt::Debug for PeerListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerListener")
-            .field("address", &self.address)
-            .field("node", &self.node)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A node's way to the others. One per process; ends with its owner.
 pub struct TcpPeers {
     shared: Rc<Shared>,
@@ -145,14 +136,6 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-impl fmt::Debug for TcpPeers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpPeers")
-            .field("node", &self.shared.node)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Peers for TcpPeers {

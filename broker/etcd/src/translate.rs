@@ -5,15 +5,14 @@ use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{self, Name, Names, TooManyNodes};
 use crate::rpc::generated::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
 use crate::schema::{
-    self, Keys, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord,
-    SlotValue, ValueError, Watched,
+    self, Keys, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, SlotValue,
+    ValueError, Watched,
 };
 use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::message::{Compare, Transaction};
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{
-    Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot,
-    Value,
+    Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, Snapshot, Value,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,9 +32,8 @@ pub(crate) struct Translator {
     me: Name,
     inner: InnerAddress,
     peers: Box<str>,
-    /// The address of each node for messages.
-    mail_to: BTreeMap<NodeId, Box<str>>,
-    addresses: BTreeMap<NodeId, InnerAddress>,
+    /// The addresses of each node, for connections of clients and for messages.
+    addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
     /// An address has changed since [`Self::take_moved`].
     moved: bool,
     /// The last order for this node, until [`Self::take_order`].
@@ -101,7 +99,6 @@ impl Translator {
             me,
             inner: config.inner.clone(),
             peers: config.peers.clone(),
-            mail_to: BTreeMap::new(),
             addresses: BTreeMap::new(),
             moved: false,
             order: None,
@@ -130,26 +127,24 @@ impl Translator {
 
     /// The address of a node for messages, as its roster entry says.
     pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
-        self.mail_to.get(&node).map(|address| &**address)
+        self.addresses.get(&node).map(|(_, peers)| &**peers)
     }
 
     /// The address of a node for connections of clients, as its roster entry says.
     pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
-        self.addresses.get(&node)
+        self.addresses.get(&node).map(|(inner, _)| inner)
     }
 
     /// The addresses of all nodes for connections of clients.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
-        self.addresses.iter().map(|(node, inner)| (*node, inner))
+        let all = self.addresses.iter();
+        all.map(|(node, (inner, _))| (*node, inner))
     }
 
     /// The addresses of all nodes but this one, of both kinds.
     pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
-        let inner = self.addresses.iter();
-        let inner = inner.map(|(node, inner)| (node, &*inner.address));
-        let peers = self.mail_to.iter();
-        let all = inner.chain(peers.map(|(node, address)| (node, &**address)));
-        all.filter_map(|(node, address)| (*node != OWN).then_some(address))
+        let others = self.addresses.iter().filter(|(node, _)| **node != OWN);
+        others.flat_map(|(_, (inner, peers))| [&*inner.address, &**peers])
     }
 
     /// Whether an address has changed since the last call.
@@ -241,7 +236,7 @@ impl Translator {
             Watched::Registration(name) => {
                 let value = value.map(schema::read::<RegistrationValue>).transpose()?;
                 let value = value.map(|value| {
-                    let incarnation = value.process.into();
+                    let incarnation = value.process;
                     let registrant = self.registrant(&name, incarnation);
                     Value::Registration {
                         incarnation,
@@ -258,19 +253,12 @@ impl Translator {
                     if value.address.len().max(value.peers.len()) > ADDRESS_BYTES_MAX {
                         return Err(Why::Address);
                     }
-                    let inner = value.inner();
-                    self.moved |= self.addresses.get(&node) != Some(&inner)
-                        || self.mail_to.get(&node) != Some(&value.peers);
-                    self.mail_to.insert(node, value.peers.clone());
-                    self.addresses.insert(node, inner);
+                    let both = (value.inner(), value.peers.clone());
+                    self.moved |= self.addresses.get(&node) != Some(&both);
+                    self.addresses.insert(node, both);
                 }
-                let value = value.map(|value| {
-                    let state = match value.state {
-                        RosterWord::Here => RosterState::Here,
-                        RosterWord::Away => RosterState::Away,
-                    };
-                    Value::Roster(state, names::address(&value.address))
-                });
+                let value =
+                    value.map(|value| Value::Roster(value.state, names::address(&value.address)));
                 (Key::Roster(node), value)
             }
         }))
@@ -285,7 +273,7 @@ impl Translator {
                 let name = Name::new(&node).ok_or(Why::Name)?;
                 Some(Owner {
                     node: self.names.number(&name)?,
-                    incarnation: process.into(),
+                    incarnation: process,
                 })
             }
         };
@@ -336,7 +324,7 @@ impl Translator {
                     None => None,
                     Some(owner) => Some(OwnerValue {
                         node: self.names.name(owner.node)?.as_str().into(),
-                        process: owner.incarnation.into(),
+                        process: owner.incarnation,
                     }),
                 };
                 let presence = presence.max(self.presence.saturating_add(1)).max(wall_ms);
@@ -353,11 +341,7 @@ impl Translator {
                 RequestOp::put_under(lease.0.cast_signed(), text, schema::write(&value))
             }
             Value::Roster(state, _) => {
-                let word = match state {
-                    RosterState::Here => RosterWord::Here,
-                    RosterState::Away => RosterWord::Away,
-                };
-                let value = RosterValue::new(&self.inner, &self.peers, word);
+                let value = RosterValue::new(&self.inner, &self.peers, state);
                 RequestOp::put(text, schema::write(&value))
             }
             Value::Record => return None,

@@ -11,10 +11,7 @@
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    AlwaysResolvesClientRawPublicKeys, ClientSessionStore, Resumption, Tls12ClientSessionValue,
-    Tls12Resumption, Tls13ClientSessionValue,
-};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption, Tls12Resumption};
 use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
 use rustls::crypto::{
@@ -28,11 +25,10 @@ use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NamedGroup,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
     PeerIncompatible, ServerConfig, SignatureScheme,
 };
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +98,8 @@ impl Keys {
             )));
         config.alpn_protocols = vec![purpose.protocol().to_vec()];
         config.enable_sni = false;
-        config.resumption = Resumption::store(Arc::new(Tickets::default()))
-            .tls12_resumption(Tls12Resumption::Disabled);
+        config.resumption =
+            Resumption::in_memory_sessions(TICKETS_MAX).tls12_resumption(Tls12Resumption::Disabled);
         Ok(config)
     }
 
@@ -280,55 +276,9 @@ impl ClientCertVerifier for Derived {
     }
 }
 
-// The tickets with which a node resumes sessions with the others.
-
-/// Tickets kept for one node. As many connections to it can begin at once without a full handshake.
-pub(crate) const TICKETS_PER_NODE_MAX: usize = 64;
-
-/// Tickets by node, of one thread.
-///
-/// A connection uses one up and is given one, so there are as many as connections to that node were ever begun at once.
-/// The library's own store keeps eight: of a burst of connections, most would make full handshakes.
-#[derive(Debug, Default)]
-pub(crate) struct Tickets(Mutex<HashMap<ServerName<'static>, Vec<Tls13ClientSessionValue>>>);
-
-impl Tickets {
-    fn by_node(
-        &self,
-    ) -> MutexGuard<'_, HashMap<ServerName<'static>, Vec<Tls13ClientSessionValue>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientSessionStore for Tickets {
-    fn insert_tls13_ticket(&self, node: ServerName<'static>, ticket: Tls13ClientSessionValue) {
-        let mut by_node = self.by_node();
-        let kept = by_node.entry(node).or_default();
-        if kept.len() < TICKETS_PER_NODE_MAX {
-            kept.push(ticket);
-        }
-    }
-
-    fn take_tls13_ticket(&self, node: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.by_node().get_mut(node)?.pop()
-    }
-
-    // There is one group of keys to choose from, and one version.
-
-    fn set_kx_hint(&self, _node: ServerName<'static>, _group: NamedGroup) {}
-
-    fn kx_hint(&self, _node: &ServerName<'_>) -> Option<NamedGroup> {
-        None
-    }
-
-    fn set_tls12_session(&self, _node: ServerName<'static>, _session: Tls12ClientSessionValue) {}
-
-    fn tls12_session(&self, _node: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        None
-    }
-
-    fn remove_tls12_session(&self, _node: &ServerName<'static>) {}
-}
+/// Tickets that are kept, eight for each node: of more links that are opened to a node at once, the others begin with
+/// full handshakes.
+const TICKETS_MAX: usize = 8 * 64;
 
 #[cfg(test)]
 mod tests;

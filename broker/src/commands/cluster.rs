@@ -11,11 +11,11 @@ use crate::config::{ClusterCommand, ClusterFlags};
 use crate::presence_epoch;
 use crate::terminal::{Finding, counted, plain, write};
 use crate::{channels::Plan, data_dir::DataDir, failure::Failure};
+use broker_etcd::Existing;
 use broker_etcd::operator::{
-    DrainError, DrainProgress, Parts, RebalanceError, RemoveError, Slots, UpgradeError,
-    drain as drained, finish_upgrade as upgraded, rebalance as rebalanced, remove,
+    CommandError, DrainProgress, Parts, Slots, drain as drained, finish_upgrade as upgraded,
+    rebalance as rebalanced, remove,
 };
-use broker_etcd::{ExchangeError, Existing};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -61,16 +61,7 @@ fn removed(place: &Place, node: &str, lost: bool) -> Result<String, Failure> {
         Ok(slots) => Ok(format!(
             "{node} is removed; the other nodes take its {slots} slots\n"
         )),
-        Err(error) => {
-            let text = format!("{}: {}", plain(node), plain(&error.to_string()));
-            Err(match error {
-                RemoveError::Etcd(_) | RemoveError::Changed => Failure::Fatal(text),
-                RemoveError::Name
-                | RemoveError::Owner(_)
-                | RemoveError::Registered
-                | RemoveError::Unknown => Failure::Configuration(text),
-            })
-        }
+        Err(error) => Err(failure(&format!("{node}: "), &error)),
     }
 }
 
@@ -105,17 +96,7 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
                 format!("{shown} has given all slots to other nodes in {seconds:.1} s, and ends\n");
             write(out, &text)
         }
-        Err(error) => {
-            let text = format!("{shown}: {}", plain(&error.to_string()));
-            Err(match error {
-                DrainError::Name | DrainError::Unknown | DrainError::Away => {
-                    Failure::Configuration(text)
-                }
-                DrainError::Absent | DrainError::Last => Failure::Configuration(text),
-                DrainError::Etcd(_) | DrainError::Full | DrainError::Silent => Failure::Fatal(text),
-                DrainError::Left(_) | DrainError::Late(_) => Failure::Fatal(text),
-            })
-        }
+        Err(error) => Err(failure(&format!("{node}: "), &error)),
     }
 }
 
@@ -134,20 +115,9 @@ pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failur
     let result = rebalanced(&place.etcd, &place.name, &mut say);
     broken.map_or(Ok(()), Err)?;
     let before = before.unwrap_or_default();
-    match result {
-        Ok(parts) => write(out, &comparison(&before, &parts)),
-        Err(error) => {
-            if let RebalanceError::Still(parts) | RebalanceError::Late(parts) = &error {
-                write(out, &comparison(&before, parts))?;
-            }
-            let text = plain(&error.to_string());
-            Err(match error {
-                RebalanceError::Name | RebalanceError::Nobody => Failure::Configuration(text),
-                RebalanceError::Etcd(_) | RebalanceError::Full => Failure::Fatal(text),
-                RebalanceError::Still(_) | RebalanceError::Late(_) => Failure::Fatal(text),
-            })
-        }
-    }
+    let (parts, unequal) = result.map_err(|error| failure("", &error))?;
+    write(out, &comparison(&before, &parts))?;
+    unequal.map_or(Ok(()), |why| Err(failure("", &why)))
 }
 
 fn line(parts: &Parts) -> String {
@@ -179,16 +149,7 @@ fn finish_upgrade(place: &Place) -> Result<String, Failure> {
             "the lowest inner version was {}, and is {}: older programs do not start any more\n",
             raised.from, raised.to
         )),
-        Err(error) => {
-            let text = plain(&error.to_string());
-            Err(match error {
-                UpgradeError::Etcd(_) | UpgradeError::Changed => Failure::Fatal(text),
-                UpgradeError::Name | UpgradeError::NoCluster | UpgradeError::Nobody => {
-                    Failure::Configuration(text)
-                }
-                UpgradeError::Absent(_) | UpgradeError::Older(..) => Failure::Configuration(text),
-            })
-        }
+        Err(error) => Err(failure("", &error)),
     }
 }
 
@@ -211,7 +172,7 @@ pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
         Existing::Refuse
     };
     let count = broker_etcd::import(&place.etcd, &place.name, (directory, epoch), existing);
-    let count = count.map_err(|error| failure(&error, directory))?;
+    let count = count.map_err(|error| failure("", &error))?;
     Ok(format!("{count} channels are in etcd\n"))
 }
 
@@ -222,20 +183,21 @@ fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<Strin
         return Err(Failure::Configuration(text.into()));
     }
     let mut plan = Plan::of_files(files)?;
-    let etcd = Path::new("etcd");
     broker_etcd::each_record(&place.etcd, &place.name, |record| plan.compare(&record))
-        .map_err(|error| failure(&error, etcd))?;
+        .map_err(|error| failure("", &error))?;
     let (make, there) = plan.finish()?;
     broker_etcd::add(&place.etcd, &place.name, &make).map_err(|(done, error)| {
         let all = make.len();
         let more =
             format!("{done} of {all} channels were made: the same command again makes the others");
-        match failure(&error, etcd) {
-            Failure::Configuration(said) => Failure::Configuration(format!("{said}: {more}")),
-            said @ (Failure::Fatal(_) | Failure::Warnings(_) | Failure::Impatience) => {
-                Failure::Fatal(format!("{said}: {more}"))
-            }
-        }
+        let said = format!("{error}: {more}");
+        failure(
+            "",
+            &match error {
+                CommandError::Refused(_) => CommandError::Refused(said.into()),
+                CommandError::Failed(_) => CommandError::Failed(said.into()),
+            },
+        )
     })?;
     let made = counted(make.len(), "channel");
     Ok(format!("etcd: {made} made, {there} there already\n"))
@@ -250,7 +212,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
         ))
     })?;
     let count = broker_etcd::export(&place.etcd, &place.name, folder.path());
-    let (count, epoch) = count.map_err(|error| failure(&error, directory))?;
+    let (count, epoch) = count.map_err(|error| failure("", &error))?;
     let kept = folder.write(presence_epoch::NAME, presence_epoch::text(epoch).as_bytes());
     kept.map_err(|error| Failure::Fatal(format!("{shown}: cannot be written: {error}")))?;
     let finished = folder.finish();
@@ -258,18 +220,11 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-fn failure(error: &ExchangeError, directory: &Path) -> Failure {
-    let said = plain(&error.to_string());
+/// A command's error, behind what it is about.
+fn failure(of: &str, error: &CommandError) -> Failure {
+    let text = plain(&format!("{of}{error}"));
     match error {
-        ExchangeError::NotEmpty => Failure::Configuration(
-            "the cluster has channels in etcd already: --replace removes them first, or use another name".into(),
-        ),
-        ExchangeError::Name | ExchangeError::Nodes | ExchangeError::NoCluster => {
-            Failure::Configuration(said)
-        }
-        ExchangeError::Etcd(_) | ExchangeError::Record(..) => Failure::Fatal(said),
-        ExchangeError::Open(_) | ExchangeError::Read(_) | ExchangeError::Disk(_) => {
-            Failure::Fatal(format!("{}: {said}", directory.display()))
-        }
+        CommandError::Refused(_) => Failure::Configuration(text),
+        CommandError::Failed(_) => Failure::Fatal(text),
     }
 }

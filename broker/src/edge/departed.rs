@@ -4,8 +4,8 @@ use crate::edge::connection::{Connection, leaves_orphan, reset_at_close};
 use crate::edge::io::{Io, remote, send_at_once};
 use crate::edge::tls::{Held, Read, Tls};
 use crate::edge::visiting::{Secured, TakeAdmin, Visiting};
-use broker_core::id::{NodeId, SessionKey};
-use broker_core::machine::{Machine, PassFailure, PassedOn};
+use broker_core::id::SessionKey;
+use broker_core::machine::{Machine, PassedOn};
 use ring::{Key, Lent};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,27 +29,6 @@ pub(crate) struct Departed<M: Machine> {
     pub(crate) parcel: M::Parcel,
     /// The client's address and request.
     pub(crate) sent: PassedOn,
-}
-
-/// A client that comes back, for the machine to answer it.
-pub(crate) struct Returned<M: Machine> {
-    pub(crate) client: Detached,
-    pub(crate) parcel: M::Parcel,
-    /// The owner and why it did not answer; `None` for the side thread.
-    pub(crate) failed: Option<(NodeId, PassFailure)>,
-    /// The request and what followed it, if it may be sent to another owner.
-    pub(crate) unsent: Vec<u8>,
-}
-
-/// A client whose call was answered, for the machine to go on with.
-pub(crate) struct Answered<M: Machine> {
-    pub(crate) client: Detached,
-    /// The client's address.
-    pub(crate) remote: SocketAddr,
-    pub(crate) parcel: M::Parcel,
-    pub(crate) answer: Vec<u8>,
-    /// The client's bytes behind the call.
-    pub(crate) rest: Vec<u8>,
 }
 
 impl<M: Machine> Departed<M> {
@@ -106,7 +85,7 @@ impl<M: Machine> Departed<M> {
         self,
         take: Option<&TakeAdmin>,
         io: &mut Io,
-    ) -> Result<(), Box<Returned<M>>> {
+    ) -> Result<(), (Detached, M::Parcel)> {
         let remote = self.remote();
         let Self {
             mut client,
@@ -129,22 +108,7 @@ impl<M: Machine> Departed<M> {
             }
             (_, tls) => Detached { tls, ..client },
         };
-        Err(Box::new(Returned {
-            client,
-            parcel,
-            failed: None,
-            unsent: Vec::new(),
-        }))
-    }
-
-    /// There is no way on: the client is for the machine to answer.
-    pub(crate) fn back(self, failed: Option<(NodeId, PassFailure)>) -> Returned<M> {
-        Returned {
-            client: self.client,
-            parcel: self.parcel,
-            failed,
-            unsent: self.sent.bytes,
-        }
+        Err((client, parcel))
     }
 }
 

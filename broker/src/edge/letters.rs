@@ -19,7 +19,7 @@ pub enum Post<M: Machine> {
     /// A connection that belongs to the reader's shard. Dropping the letter closes the connection.
     Handover(Box<Handover<M>>),
     /// A link of another node that is for the reader's shard. Dropping the letter closes the connection.
-    Link(Box<Arrived>),
+    Link(Box<Travelling>),
     /// A letter of the machine, from another shard's machine or from the side thread (drain, reload).
     Letter(M::Letter),
     /// Answer with the counters between two turns. A receiver that is gone does no harm.
@@ -53,16 +53,8 @@ pub struct Travelling {
     pub(crate) socket: OwnedFd,
     /// The TLS state, established, with the bytes of an incomplete record.
     pub(crate) tls: Option<Box<crate::edge::tls::Tls>>,
-    /// Received bytes that no machine has seen yet, as they came from the socket.
+    /// Received bytes that no machine has seen yet, as they came from the socket; of a link, behind its handshake.
     pub(crate) unread: Vec<u8>,
-}
-
-/// A connection of another node that will be a link, on its way to the shard that it is for.
-pub struct Arrived {
-    pub(crate) socket: OwnedFd,
-    pub(crate) tls: Box<crate::edge::tls::Tls>,
-    /// What has come behind the handshake.
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// A shard's answer to [`Post::Scrape`].
@@ -117,7 +109,7 @@ impl<M: Machine> Mail<M> {
     }
 
     /// Passes a link on to the shard that it is for. False when there is no room: it is closed.
-    pub(crate) fn pass_link(&self, to: ShardId, arrived: Arrived) -> bool {
+    pub(crate) fn pass_link(&self, to: ShardId, arrived: Travelling) -> bool {
         let letter = Post::Link(Box::new(arrived));
         self.mailboxes[to.index()].post(letter).is_ok()
     }

@@ -235,7 +235,10 @@ impl<M: Machine> Edge<M> {
         let io = &mut self.io;
         match departed.visit(self.admin.as_ref(), io) {
             Ok(()) => io.descriptors.closed(),
-            Err(returned) => self.sessions.return_client(*returned, io),
+            Err((client, parcel)) => {
+                self.sessions
+                    .return_client(client, parcel, None, Vec::new(), io);
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) mod wire;
 use crate::edge::connection::NEVER;
 use crate::edge::limits::{LINKS_PER_SHARD_MAX, STRANGER_PATIENCE_MS, STRANGERS_MAX};
 use crate::edge::links::{LinkEnd, Links, OwnNode, Places, Turns, link_key};
-use crate::edge::{io::Io, letters::Arrived, tls::Tls};
+use crate::edge::{io::Io, letters::Travelling, tls::Tls};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::link::{Link, LinkTable, Refused, check_hello};
 use broker_core::id::{NodeId, SessionKey, ShardId, Slot};
@@ -89,21 +89,6 @@ pub(crate) struct Served {
     pub(crate) is_ended: bool,
     /// The round trip to the client, as its front has said last.
     pub(crate) round_trip_ms: u32,
-}
-
-impl Served {
-    pub(crate) fn new(link: u32, id: u32, may_be_repeated: bool) -> Self {
-        Self {
-            link,
-            id,
-            is_touched: false,
-            is_closing: false,
-            is_paused: false,
-            may_be_repeated,
-            is_ended: false,
-            round_trip_ms: 0,
-        }
-    }
 }
 
 /// The link for a stream.
@@ -302,10 +287,10 @@ impl<M: Machine> Streams<M> {
             .as_ref()
             .map(|links| Tls::new(&links.server, origin));
         let tls = tls.and_then(Result::ok);
-        let arrived = tls.map(|tls| Arrived {
+        let arrived = tls.map(|tls| Travelling {
             socket,
-            tls,
-            bytes: Vec::new(),
+            tls: Some(tls),
+            unread: Vec::new(),
         });
         let Some(place) = arrived.and_then(|arrived| self.put(arrived, io)) else {
             io.counts.inner_refused.limit += 1;
@@ -317,7 +302,7 @@ impl<M: Machine> Streams<M> {
 
     /// Takes a connection in whose other side has shown to be a node. `None`, and it is closed, when there are too
     /// many.
-    pub(crate) fn enter(&mut self, arrived: Arrived, io: &mut Io) -> Option<u32> {
+    pub(crate) fn enter(&mut self, arrived: Travelling, io: &mut Io) -> Option<u32> {
         let has_room = self.has_room() && !io.stopping;
         let place = Some(arrived)
             .filter(|_| has_room)
@@ -330,11 +315,15 @@ impl<M: Machine> Streams<M> {
         place
     }
 
-    fn put(&mut self, arrived: Arrived, io: &Io) -> Option<u32> {
-        let Arrived { socket, tls, bytes } = arrived;
+    fn put(&mut self, arrived: Travelling, io: &Io) -> Option<u32> {
+        let Travelling {
+            socket,
+            tls,
+            unread,
+        } = arrived;
         let place = self.wires.claim()?;
         let _ = keep_alive(&SockRef::from(&socket)); // a front that is gone says nothing on an idle link
-        let wire = Wire::new(socket, Some(tls), Stage::Hello(bytes), io.turn.at().now);
+        let wire = Wire::new(socket, tls, Stage::Hello(unread), io.turn.at().now);
         self.wires.put_back(place, Box::new(wire));
         self.touch(place);
         Some(place)
@@ -371,7 +360,7 @@ impl<M: Machine> Streams<M> {
     }
 
     /// Takes a link out again that is for another shard, unless something is armed on it.
-    pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Arrived> {
+    pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Travelling> {
         let wire = self.wires.get(place)?;
         if wire.is_armed || wire.is_sending {
             return None;
@@ -380,11 +369,15 @@ impl<M: Machine> Streams<M> {
         io.ring.release(wire.socket.as_fd());
         self.due.remove(&(wire.due, place));
         self.release(place, io);
-        let Stage::Hello(bytes) = wire.stage else {
+        let Stage::Hello(unread) = wire.stage else {
             return None;
         };
-        let (socket, tls) = (wire.socket, wire.tls?);
-        Some(Arrived { socket, tls, bytes })
+        let (socket, tls) = (wire.socket, wire.tls);
+        Some(Travelling {
+            socket,
+            tls,
+            unread,
+        })
     }
 
     fn release(&mut self, place: u32, io: &mut Io) {

@@ -112,7 +112,8 @@ pub enum Kinship {
 }
 
 /// The state of a node in the roster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RosterState {
     /// It belongs to the cluster and is expected to run.
     Here,

@@ -8,6 +8,7 @@ use crate::driver::{connection::Connection, event::Event};
 use crate::operator::{MemberStatus, member};
 use crate::{limits::SIZE_EVERY_MS, service::News, system::now};
 use broker_core::time::Now;
+use std::sync::Arc;
 use tracing::{info, warn};
 
 /// The last report of it.
@@ -51,20 +52,16 @@ impl Capacity {
         self.is_asked = true;
         self.due = now().after(SIZE_EVERY_MS);
         let said = self.said.filter(|(of, _)| *of == generation);
-        let (options, member) = connection.member();
+        let (options, endpoint) = (Arc::clone(connection.options()), connection.endpoint());
         let lines = lines.clone();
         connection.events().spawn(async move {
             let mut told = member::told(&lines).await;
             if let Ok(status) = &mut told
                 && status.quota.is_none()
             {
-                let endpoint = options
-                    .endpoints
-                    .get(member)
-                    .map_or("", |endpoint| endpoint);
                 status.quota = match said {
                     Some((_, quota)) => quota,
-                    None => member::quota(&options, endpoint).await,
+                    None => member::quota(&options, &endpoint).await,
                 };
             }
             Event::Measured(generation, told)

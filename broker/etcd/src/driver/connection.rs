@@ -1,10 +1,12 @@
 //! One of the node's two connections to etcd: the attempts to get it, and its trouble. Also the trouble with messages
 //! of other nodes.
 
-use crate::driver::event::{Event, Events, Which};
-use crate::rpc::calls::Failure;
-use crate::rpc::connection::{Lines, Link};
-use crate::{config::Options, limits::NOTE_EVERY, names::Name, system::now, wire::Unreadable};
+use crate::driver::event::{Event, Events, Outcome, Which};
+use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
+use crate::rpc::calls::{self, Failure};
+use crate::rpc::connection::{Lines, connect};
+use crate::rpc::generated::TxnRequest;
+use crate::{config::Options, names::Name, system::now, wire::Unreadable};
 use broker_core::cluster::types::NodeId;
 use broker_core::time::Now;
 use std::collections::BTreeMap;
@@ -17,9 +19,23 @@ use tracing::{info, warn};
 #[derive(Debug)]
 pub(crate) struct Connection {
     which: Which,
-    link: Link,
+    options: Arc<Options>,
+    /// The member that is used, or tried next.
+    member: usize,
+    /// Counts connections: what belongs to an earlier one is not of this one.
+    generation: u32,
+    state: State,
+    /// Attempts in a row that came to nothing.
+    failures: u32,
     trouble: Trouble,
     events: Events,
+}
+
+#[derive(Debug)]
+enum State {
+    Down { retry_at: Instant },
+    Connecting,
+    Up(Lines),
 }
 
 impl Connection {
@@ -29,9 +45,14 @@ impl Connection {
             Which::Control => "etcd",
             Which::Records => "etcd, for records of channels",
         };
+        let retry_at = Instant::now();
         Self {
             which,
-            link: Link::new(options, first, Instant::now()),
+            member: first % options.endpoints.len().max(1),
+            options,
+            generation: 0,
+            state: State::Down { retry_at },
+            failures: 0,
             trouble: Trouble::new(trouble),
             events,
         }
@@ -39,12 +60,21 @@ impl Connection {
 
     /// The connection, if there is one, and its number.
     pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
-        self.link.up()
+        match &self.state {
+            State::Up(lines) => Some((self.generation, lines)),
+            State::Down { .. } | State::Connecting => None,
+        }
     }
 
-    /// The configured members, and the one that is used.
-    pub(crate) fn member(&self) -> (Arc<Options>, usize) {
-        self.link.member()
+    /// The configured members.
+    pub(crate) fn options(&self) -> &Arc<Options> {
+        &self.options
+    }
+
+    /// The member that is used or tried.
+    pub(crate) fn endpoint(&self) -> Box<str> {
+        let endpoint = self.options.endpoints.get(self.member);
+        endpoint.cloned().unwrap_or_default()
     }
 
     /// Runs tasks whose calls go over it.
@@ -52,45 +82,82 @@ impl Connection {
         &self.events
     }
 
+    /// Makes a transaction, and reports its outcome with the number of the connection. Nothing without a connection.
+    pub(crate) fn transact(
+        &self,
+        transaction: TxnRequest,
+        report: impl FnOnce(u32, Outcome) -> Event + 'static,
+    ) {
+        if let Some((generation, lines)) = self.up() {
+            let lines = lines.clone();
+            self.events.spawn(async move {
+                report(generation, calls::answer(lines.txn(transaction)).await)
+            });
+        }
+    }
+
     /// Connects if it is time.
     pub(crate) fn connect(&mut self) {
-        let Some((generation, attempt)) = self.link.attempt(Instant::now()) else {
-            return;
-        };
-        let which = self.which;
-        self.events
-            .spawn(async move { Event::Connected(which, generation, attempt.await) });
+        match self.state {
+            State::Down { retry_at } if Instant::now() >= retry_at => {}
+            State::Down { .. } | State::Connecting | State::Up(_) => return,
+        }
+        self.generation += 1;
+        self.state = State::Connecting;
+        let (which, generation) = (self.which, self.generation);
+        let (options, member) = (Arc::clone(&self.options), self.member);
+        self.events.spawn(async move {
+            Event::Connected(which, generation, connect(&options, member).await)
+        });
     }
 
     /// An attempt has ended. Returns whether there is a connection.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
-        let endpoint = self.link.endpoint().to_owned();
-        let failed = self.link.connected(generation, result, Instant::now());
-        if let Some(why) = failed {
-            self.trouble.begins(&format!("{endpoint}: {why}"));
-            return false;
+        if generation == self.generation {
+            match result {
+                Ok(lines) => self.state = State::Up(lines),
+                Err(why) => self.down(&why),
+            }
         }
-        self.link.up().is_some()
+        self.up().is_some()
     }
 
     /// A call over the connection was answered.
     pub(crate) fn works(&mut self, generation: u32) {
-        self.link.works(generation);
+        if self.is_current(generation) {
+            self.failures = 0;
+        }
     }
 
     /// A call failed. Returns true if the connection is given up for it: not where etcd refused the call, nor if
     /// the connection was given up already.
     pub(crate) fn failed(&mut self, generation: u32, failure: &Failure) -> bool {
-        let endpoint = self.link.endpoint().to_owned();
         if let Failure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
             return false;
         }
-        let is_given_up = self.link.failed(generation, Instant::now());
+        let is_given_up = self.is_current(generation);
         if is_given_up {
-            self.trouble.begins(&format!("{endpoint}: {failure}"));
+            self.down(&failure.to_string());
         }
         is_given_up
+    }
+
+    fn is_current(&self, generation: u32) -> bool {
+        self.up().is_some_and(|(current, _)| current == generation)
+    }
+
+    fn down(&mut self, why: &str) {
+        self.trouble.begins(&format!("{}: {why}", self.endpoint()));
+        self.member = (self.member + 1) % self.options.endpoints.len().max(1);
+        // The first attempt after a connection that worked is made at once.
+        let pause = match self.failures {
+            0 => Duration::ZERO,
+            count => RETRY.saturating_mul(1 << count.min(8)).min(RETRY_MAX),
+        };
+        self.failures += 1;
+        let retry_at = Instant::now() + pause;
+        self.state = State::Down { retry_at };
     }
 
     /// Something is wrong with etcd, not with the connection.

@@ -1,9 +1,9 @@
 //! The connection for the registration's lease, the watch, and slots; and what else is asked over it: the meta key, the
 //! fill of etcd, reports about orders of operators.
 
-use crate::driver::event::{CallResult, Event};
+use crate::driver::event::{Event, Outcome};
 use crate::driver::{connection::Connection, core::Inputs};
-use crate::rpc::calls::{self, Ask, Failure};
+use crate::rpc::calls::{self, Ask, Failure, Told};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{
     Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse, WatchResponse,
@@ -124,10 +124,7 @@ impl Control {
             }
             Call::Grant => Ask::Grant(self.lease_s),
             Call::Revoke(lease) => Ask::Revoke(lease),
-            Call::Read => {
-                let (first, end) = translator.keys.watched();
-                Ask::Read(first, end)
-            }
+            Call::Read => Ask::Read(translator.keys.watched()),
             Call::Transaction(transaction) => {
                 Ask::Transaction(translator.transaction(&transaction, unix_ms()))
             }
@@ -144,17 +141,11 @@ impl Control {
         if !self.meta.is_due() {
             return;
         }
-        let Some((generation, lines)) = self.connection.up() else {
-            return;
-        };
-        let Some(transaction) = self.meta.request(keys) else {
-            return;
-        };
-        let lines = lines.clone();
-        self.connection.events().spawn(async move {
-            let told = calls::ask(lines, Ask::Transaction(transaction)).await;
-            Event::Meta(generation, told)
-        });
+        if self.connection.up().is_some()
+            && let Some(transaction) = self.meta.request(keys)
+        {
+            self.connection.transact(transaction, Event::Meta);
+        }
     }
 
     /// The meta key was read or written.
@@ -164,14 +155,13 @@ impl Control {
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
-        told: CallResult,
+        told: Outcome,
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) -> Result<(), OtherCluster> {
         self.meta.answered();
         let outcome = match told {
-            Ok(calls::Told::Outcome(outcome)) => outcome,
-            Ok(_) => return Ok(()),
+            Ok(outcome) => outcome,
             Err(failure) => {
                 self.failed(generation, &failure, inputs);
                 return Ok(());
@@ -246,18 +236,18 @@ impl Control {
         &mut self,
         generation: u32,
         id: CallId,
-        told: CallResult,
+        told: Result<Told, Failure>,
         translator: &mut Translator,
         inputs: &mut Inputs,
     ) {
         self.under_way -= 1;
         let reply = match told {
-            Ok(calls::Told::Granted(lease, granted_s)) => Ok(self.granted(lease, granted_s)),
-            Ok(calls::Told::Revoked) => return self.works(generation),
-            Ok(calls::Told::Read(read)) => translator
+            Ok(Told::Granted(lease, granted_s)) => Ok(self.granted(lease, granted_s)),
+            Ok(Told::Revoked) => return self.works(generation),
+            Ok(Told::Read(read)) => translator
                 .snapshot(read.header.as_ref(), &read.kvs)
                 .map(Reply::Snapshot),
-            Ok(calls::Told::Outcome(outcome)) => reply_of(&outcome, translator),
+            Ok(Told::Outcome(outcome)) => reply_of(&outcome, translator),
             Err(failure @ Failure::Refused(_)) => {
                 self.connection.trouble_begins(&failure.to_string());
                 return inputs.delay(Input::Reply(id, Reply::Refused));

@@ -1,8 +1,9 @@
 //! Reports of the node's tasks to its thread. A task has no state of the node: it makes one call or reads one stream,
 //! and its report says over which connection.
 
-use crate::rpc::calls::{self, Failure, Part};
-use crate::rpc::{connection::Lines, generated::WatchResponse, streams::Renewal};
+use crate::rpc::calls::{Failure, Part, Told};
+use crate::rpc::generated::{TxnResponse, WatchResponse};
+use crate::rpc::{connection::Lines, streams::Renewal};
 use crate::{limits::EVENTS_MAX, operator::MemberStatus, writer::Request};
 use broker_core::cluster::message::{CallId, Held, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
@@ -16,7 +17,7 @@ pub(crate) enum Event {
     /// An attempt to connect has ended.
     Connected(Which, u32, Result<Lines, Box<str>>),
     /// A call about leases and slots was answered, or failed.
-    Called(u32, CallId, CallResult),
+    Called(u32, CallId, Result<Told, Failure>),
     /// A keepalive of a lease was answered, or its stream has ended.
     Renewal(u32, LeaseId, Renewal),
     /// The watch has an answer, or has ended.
@@ -24,9 +25,9 @@ pub(crate) enum Event {
     /// A page of a slot's records was read, or the load has ended.
     Loaded(u32, Held, Part),
     /// A batch of changes of records was answered, or failed.
-    Written(u32, usize, Box<Request>, CallResult),
+    Written(u32, usize, Box<Request>, Outcome),
     /// The meta key was read or written.
-    Meta(u32, CallResult),
+    Meta(u32, Outcome),
     /// The report about this order was written, or a report was not.
     Reported(Option<Revision>),
     /// The look-up of a host's name has ended.
@@ -44,8 +45,8 @@ pub(crate) enum Which {
     Records,
 }
 
-/// The result of a single call.
-pub(crate) type CallResult = Result<calls::Told, Failure>;
+/// The result of a transaction.
+pub(crate) type Outcome = Result<TxnResponse, Failure>;
 
 /// The addresses of a name, from the system's resolver.
 pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;

@@ -76,28 +76,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(
-        commands: mpsc::Sender<Command>,
-        changes: mpsc::Sender<Submission>,
-        thread: JoinHandle<()>,
-    ) -> Self {
-        Self {
-            commands: Some(commands),
-            changes,
-            thread: Some(thread),
-        }
-    }
-
-    /// Gives all slots to other nodes, then ends. [`crate::Service::exit`] is called last. False if it was not taken,
-    /// since too many commands wait, or the node has ended.
+    /// Gives all slots to other nodes, then ends. [`crate::Service::exit`] is called last. False as with [`Commands`].
     pub fn drain(&self) -> bool {
-        self.send(Command::Drain)
+        self.commands().send(Command::Drain)
     }
 
-    /// Whether a shard hangs: then the node neither renews its registration nor answers. False as with
-    /// [`Self::drain`].
+    /// Whether a shard hangs: then the node neither renews its registration nor answers. False as with [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
-        self.send(Command::Stuck(stuck))
+        self.commands().send(Command::Stuck(stuck))
     }
 
     /// The registry's end of one shard.
@@ -106,40 +92,23 @@ impl Handle {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// Takes the parcels that [`crate::Service::send`] asks for.
+    /// Commands for the node, from any thread.
     #[must_use]
-    pub fn parcels(&self) -> ParcelSender {
-        ParcelSender(self.commands.as_ref().map(mpsc::Sender::downgrade))
-    }
-
-    /// Sends inquiries to the processes of other nodes, and replies to theirs.
-    #[must_use]
-    pub fn inquiries(&self) -> InquirySender {
-        InquirySender(self.commands.as_ref().map(mpsc::Sender::downgrade))
-    }
-
-    /// Inspects the node from another thread.
-    #[must_use]
-    pub fn inspector(&self) -> Inspector {
-        Inspector(self.commands.as_ref().map(mpsc::Sender::downgrade))
-    }
-
-    fn send(&self, command: Command) -> bool {
-        let commands = self.commands.as_ref();
-        commands.is_some_and(|commands| commands.try_send(command).is_ok())
+    pub fn commands(&self) -> Commands {
+        Commands(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 }
 
-/// Asks how a node fares, and passes on what operators want of it. Keeps it from nothing, its end included.
+/// Gives the node commands, and keeps it from nothing, its end included. A method returns false if its command was not
+/// taken: too many wait, or the node has ended.
 #[derive(Clone, Debug)]
-pub struct Inspector(Option<mpsc::WeakSender<Command>>);
+pub struct Commands(Option<mpsc::WeakSender<Command>>);
 
-impl Inspector {
-    /// Gives what is above an equal part of the slots to other nodes. False as with [`Handle::drain`].
+impl Commands {
+    /// Gives what is above an equal part of the slots to other nodes.
     #[must_use]
     pub fn rebalance(&self) -> bool {
-        let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
-        commands.is_some_and(|commands| commands.try_send(Command::Rebalance).is_ok())
+        self.send(Command::Rebalance)
     }
 
     /// The state of the node; nothing when it has ended. Waits for the node's thread, at most [`INSPECT`]: not for a
@@ -147,39 +116,23 @@ impl Inspector {
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);
-        let commands = self.0.as_ref()?.upgrade()?;
-        commands.try_send(Command::Inspect(reply)).ok()?;
-        drop(commands);
-        answer.recv_timeout(INSPECT).ok()
+        let is_asked = self.send(Command::Inspect(reply));
+        is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
-}
 
-/// Takes the messages of parcels. A clone for each shard.
-#[derive(Clone, Debug)]
-pub struct ParcelSender(Option<mpsc::WeakSender<Command>>);
-
-impl ParcelSender {
-    /// The messages of a parcel for another node. False if they were not taken, as with [`Handle::drain`]: the core
+    /// Sends the messages of a parcel that [`crate::Service::send`] asked for. Where they are not taken, the core
     /// offers another parcel after a while.
-    pub fn send(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
-        let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
-        let command = Command::Parcel(to, parcel, bytes);
-        commands.is_some_and(|commands| commands.try_send(command).is_ok())
+    pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
+        self.send(Command::Parcel(to, parcel, bytes))
     }
-}
 
-/// Sends what the processes of nodes ask each other. Whatever cannot be delivered is lost.
-#[derive(Clone, Debug)]
-pub struct InquirySender(Option<mpsc::WeakSender<Command>>);
-
-impl InquirySender {
-    /// Asks a node: [`crate::Service::inquired`] there. False as with [`Handle::drain`].
+    /// Asks the process of a node: [`crate::Service::inquired`] there. Whatever cannot be delivered is lost.
     #[must_use]
     pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
         self.send(Command::Inquiry(of, number, inquiry))
     }
 
-    /// Replies to a node that asked: [`crate::Service::replied`] there. False as with [`Handle::drain`].
+    /// Replies to a node that asked: [`crate::Service::replied`] there.
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
         self.send(Command::Reply(to, number, reply))
     }
@@ -259,7 +212,11 @@ impl Driver {
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
         let thread = thread.map_err(StartError::System)?;
-        Ok(Handle::new(commands, changes, thread))
+        Ok(Handle {
+            commands: Some(commands),
+            changes,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -4,13 +4,14 @@ use crate::driver::connection::Strange;
 use crate::driver::event::{Event, Events, Resolved};
 use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
+    PARCEL_MESSAGE_BYTES_MAX,
 };
 use crate::names::{Name, shown};
-use crate::peers::{Mail, Peers, Reply};
+use crate::parcels::{Arrival, Part, Receiving, Sending};
 use crate::wire::{self, Message};
-use crate::{parcels::Parcels, system::now, translate::Translator};
-use broker_core::cluster::message::{Input, Parcel};
-use broker_core::cluster::types::NodeId;
+use crate::{peers::Peers, system::now, translate::Translator};
+use broker_core::cluster::message::Parcel;
+use broker_core::cluster::types::{NodeId, ParcelId};
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,24 +22,10 @@ use tracing::{info, warn};
 pub(crate) struct Post<P> {
     peers: P,
     hosts: Hosts,
-    parcels: Parcels,
+    sending: Sending,
+    receiving: Receiving,
     strange: Strange,
     events: Events,
-}
-
-/// The work that remains after a piece of mail came.
-#[derive(Debug)]
-pub(crate) enum Delivery {
-    /// An input of the rules.
-    Input(Input),
-    /// A parcel that a node offers, with its messages.
-    Parcel(NodeId, Parcel, Vec<u8>),
-    /// A node asks at this moment of its clock which process last answered under its name.
-    Seek(NodeId, Now, Reply),
-    /// The process of a node asks this one.
-    Inquiry(Name, u64, Vec<u8>),
-    /// The reply to an inquiry of this process.
-    Reply(Name, u64, Vec<u8>),
 }
 
 impl<P: Peers> Post<P> {
@@ -46,7 +33,8 @@ impl<P: Peers> Post<P> {
         Self {
             peers,
             hosts: Hosts::default(),
-            parcels: Parcels::default(),
+            sending: Sending::default(),
+            receiving: Receiving::default(),
             strange: Strange::default(),
             events,
         }
@@ -86,16 +74,60 @@ impl<P: Peers> Post<P> {
         bytes: Vec<u8>,
         translator: &mut Translator,
     ) {
-        if let Some(message) = self.parcels.begin(to, parcel, bytes) {
+        let message = if bytes.len() <= PARCEL_MESSAGE_BYTES_MAX {
+            Some(Message::Parcel(parcel, bytes))
+        } else {
+            let first = self.sending.begin(to.clone(), parcel, bytes, now());
+            first.map(Message::Part) // unless too many are being sent
+        };
+        if let Some(message) = message {
             self.send_to(to, &message, translator);
         }
     }
 
-    /// Sends parts of parcels again that were lost.
+    /// Sends parts of parcels again that were lost. Parcels that have not gone on for long are dropped, both ways.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
-        for (to, part) in self.parcels.again() {
-            self.send_to(&to, &part, translator);
+        for (to, part) in self.sending.again(now()) {
+            self.send_to(&to, &Message::Part(part), translator);
         }
+        self.receiving.expire(now());
+    }
+
+    /// A node has a part of a parcel: the next one is sent, if there is any.
+    pub(crate) fn part_taken(
+        &mut self,
+        (from, name): (NodeId, &Name),
+        id: ParcelId,
+        number: u16,
+        translator: &Translator,
+    ) {
+        if let Some(next) = self.sending.taken(name, id, number, now()) {
+            self.send(from, &Message::Part(next), translator);
+        }
+    }
+
+    /// A node has said what becomes of a parcel: nothing more is sent of it.
+    pub(crate) fn forget_parcel(&mut self, id: ParcelId) {
+        self.sending.forget(id);
+    }
+
+    /// A part of a parcel came. Returns the parcel's bytes if it was the last.
+    pub(crate) fn part(
+        &mut self,
+        from: NodeId,
+        part: Part,
+        translator: &Translator,
+    ) -> Option<Vec<u8>> {
+        let id = part.parcel.id;
+        let taken = Message::PartTaken(id, part.number);
+        let (answer, whole) = match self.receiving.add(from, part, now()) {
+            Arrival::Taken => (taken, None),
+            Arrival::Whole(bytes) => (taken, Some(bytes)),
+            Arrival::Strange => return None,
+            Arrival::Refused => (Message::Receipt(id, false), None),
+        };
+        self.send(from, &answer, translator);
+        whole
     }
 
     /// Sends nothing from now on; ends when what was sent has left, or is lost.
@@ -104,7 +136,7 @@ impl<P: Peers> Post<P> {
     }
 
     /// The message of a node, and its number. One that cannot be read is noted.
-    fn read(
+    pub(crate) fn read(
         &mut self,
         from: &Name,
         bytes: &[u8],
@@ -120,72 +152,15 @@ impl<P: Peers> Post<P> {
         }
     }
 
-    /// Takes mail. Nothing remains to be done about parts of parcels, nor about what cannot be read.
-    pub(crate) fn receive(&mut self, mail: Mail, translator: &mut Translator) -> Option<Delivery> {
-        match mail {
-            Mail::Message(from, bytes) => {
-                let (node, message) = self.read(&from, &bytes, translator)?;
-                self.message(node, &from, message, translator)
-            }
-            Mail::Asked(from, bytes, reply) => match self.read(&from, &bytes, translator)? {
-                (node, Message::Seek(asked)) => Some(Delivery::Seek(node, asked, reply)),
-                _ => None,
-            },
-            Mail::Refused(from) => {
-                let node = translator.names.number(&from).ok()?;
-                let address = translator.peers(node).unwrap_or_default();
-                let is_down = is_no_name(address);
-                self.doubt_host(node, translator);
-                is_down.then_some(Delivery::Input(Input::Refused(node)))
-            }
-            Mail::Unreached(from) => {
-                let node = translator.names.number(&from).ok()?;
-                self.doubt_host(node, translator);
-                None
-            }
+    /// A connection to a node did not come about: the names of its hosts are looked up again. Returns the node, unless
+    /// messages go to a name, which may lead to a host that the node has left.
+    pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
+        let node = translator.names.number(name).ok()?;
+        let inner = translator.inner(node).map(|inner| &*inner.address);
+        for address in inner.into_iter().chain(translator.peers(node)) {
+            self.hosts.doubt(address);
         }
-    }
-
-    fn message(
-        &mut self,
-        node: NodeId,
-        from: &Name,
-        message: Message,
-        translator: &Translator,
-    ) -> Option<Delivery> {
-        Some(match message {
-            Message::Question(question) => Delivery::Input(Input::Question(node, question)),
-            Message::Answer(answer) => Delivery::Input(Input::Answer(node, answer)),
-            Message::Goodbye(incarnation) => Delivery::Input(Input::Goodbye(node, incarnation)),
-            Message::Parcel(parcel, bytes) => Delivery::Parcel(node, parcel, bytes),
-            Message::Part(part) => {
-                let parcel = part.parcel;
-                let (answer, whole) = self.parcels.arrived(node, part);
-                if let Some(answer) = answer {
-                    self.send(node, &answer, translator);
-                }
-                Delivery::Parcel(node, parcel, whole?)
-            }
-            Message::PartTaken(id, number) => {
-                if let Some(next) = self.parcels.taken(from, id, number) {
-                    self.send(node, &next, translator);
-                }
-                return None;
-            }
-            Message::Receipt(id, taken) => {
-                self.parcels.forget(id);
-                let from = node;
-                Delivery::Input(Input::ParcelAnswer { from, id, taken })
-            }
-            Message::Found(asked, heard) => {
-                let from = node;
-                Delivery::Input(Input::Found { from, asked, heard })
-            }
-            // It comes over a connection of its own.
-            Message::Seek(_) => return None,
-            Message::Inquiry(number, inquiry) => Delivery::Inquiry(from.clone(), number, inquiry),
-            Message::Reply(number, reply) => Delivery::Reply(from.clone(), number, reply),
-        })
+        is_no_name(translator.peers(node)?).then_some(node)
     }
 
     /// The addresses of a host and port; none if its name was not found so far.
@@ -217,14 +192,6 @@ impl<P: Peers> Post<P> {
     /// A look-up has ended.
     pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
         self.hosts.answered(name, found, now());
-    }
-
-    /// A connection to a node did not come about.
-    fn doubt_host(&mut self, node: NodeId, translator: &Translator) {
-        let inner = translator.inner(node).map(|inner| &*inner.address);
-        for address in inner.into_iter().chain(translator.peers(node)) {
-            self.hosts.doubt(address);
-        }
     }
 }
 
@@ -373,7 +340,7 @@ impl Host {
     }
 }
 
-/// Whether a refusal there says that the node's process has ended. A name may lead to a host that the node has left.
+/// Whether it is an address, and no name.
 fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }

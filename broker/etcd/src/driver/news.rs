@@ -84,18 +84,15 @@ impl Known {
         }
         let registered = names.all().filter(|(node, _)| cluster.is_registered(*node));
         let registered = u16::try_from(registered.count()).unwrap_or(u16::MAX);
-        if self.registered != registered {
-            self.registered = registered;
+        if std::mem::replace(&mut self.registered, registered) != registered {
             service.learn(News::Registered(registered));
         }
         let knows_absence = cluster.knows_absence(now());
-        if self.knows_absence != knows_absence {
-            self.knows_absence = knows_absence;
+        if std::mem::replace(&mut self.knows_absence, knows_absence) != knows_absence {
             service.learn(News::KnowsAbsence(knows_absence));
         }
         let valid_until = cluster.valid_until();
-        if self.valid_until != valid_until {
-            self.valid_until = valid_until;
+        if std::mem::replace(&mut self.valid_until, valid_until) != valid_until {
             service.learn(News::ValidUntil(valid_until));
         }
     }

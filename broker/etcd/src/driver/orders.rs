@@ -4,11 +4,10 @@
 
 use crate::driver::{connection::Connection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
-use crate::rpc::calls::{self, Ask};
 use crate::rpc::generated::{RequestOp, TxnRequest};
-use crate::schema::{OrderValue, OrderWord, Process};
+use crate::schema::{OrderValue, OrderWord};
 use crate::system::now;
-use broker_core::cluster::types::{LeaseId, Revision};
+use broker_core::cluster::types::{Incarnation, LeaseId, Revision};
 use broker_core::time::Now;
 use tracing::info;
 
@@ -40,7 +39,7 @@ impl Orders {
         &mut self,
         revision: Revision,
         order: &OrderValue,
-        me: Process,
+        me: Incarnation,
     ) -> Option<OrderWord> {
         if order.process != me || revision <= self.last {
             return None;
@@ -87,19 +86,18 @@ impl Orders {
         key: String,
         value: Vec<u8>,
     ) {
-        let (Some((_, lines)), Some(report)) = (connection.up(), &mut self.report) else {
+        let (Some(_), Some(report)) = (connection.up(), &mut self.report) else {
             return;
         };
         report.next = now().after(REPORT_EVERY_MS);
         self.is_writing = true;
-        let (lines, order) = (lines.clone(), report.order);
+        let order = report.order;
         let put = RequestOp::put_under(lease.0.cast_signed(), key, value);
         let transaction = TxnRequest {
             success: vec![put],
             ..TxnRequest::default()
         };
-        connection.events().spawn(async move {
-            let told = calls::ask(lines, Ask::Transaction(transaction)).await;
+        connection.transact(transaction, move |_, told| {
             Event::Reported(told.is_ok().then_some(order))
         });
     }

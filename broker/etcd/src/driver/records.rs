@@ -3,10 +3,10 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
-use crate::driver::event::{CallResult, Event};
+use crate::driver::event::{Event, Outcome};
 use crate::driver::{connection::Connection, core::Inputs};
 use crate::names::{Name, shown};
-use crate::rpc::calls::{self, Ask, Failure, Part};
+use crate::rpc::calls::{self, Failure, Part};
 use crate::rpc::connection::Lines;
 use crate::rpc::generated::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
 use crate::service::{Service, Submission};
@@ -144,17 +144,16 @@ impl Records {
 
     /// Sends what waits, while there is a connection.
     pub(crate) fn send(&mut self, translator: &Translator) {
-        while let Some((generation, lines)) = self.connection.up() {
+        while self.connection.up().is_some() {
             let Some((lane, request)) = self.writer.next(now()) else {
                 return;
             };
-            let lines = lines.clone();
             let transaction = transaction(&translator.keys, translator.me(), lane, &request);
             let request = Box::new(request);
-            self.connection.events().spawn(async move {
-                let told = calls::ask(lines, Ask::Transaction(transaction)).await;
-                Event::Written(generation, lane, request, told)
-            });
+            self.connection
+                .transact(transaction, move |generation, told| {
+                    Event::Written(generation, lane, request, told)
+                });
         }
     }
 
@@ -205,7 +204,7 @@ impl Records {
         &mut self,
         batch: BatchOf,
         request: &Request,
-        told: CallResult,
+        told: Outcome,
         inputs: &mut Inputs,
         service: &mut impl Service,
     ) {
@@ -242,10 +241,10 @@ impl Records {
         generation: u32,
         lane: usize,
         request: &Request,
-        told: &CallResult,
+        told: &Outcome,
     ) -> (Vec<(Change<Ticket>, Settled)>, Option<EtcdId>) {
         match told {
-            Ok(calls::Told::Outcome(outcome)) => {
+            Ok(outcome) => {
                 self.connection.works(generation);
                 if request.lane.is_some() {
                     // Removals are made also where etcd's quota is used up.
@@ -257,7 +256,6 @@ impl Records {
                 let (_, etcd) = header_of(outcome.header.as_ref());
                 (settled, Some(etcd))
             }
-            Ok(_) => (Vec::new(), None),
             Err(Failure::Refused(_)) => (self.writer.refused(lane, true, now()), None),
             Err(Failure::NotSent(_)) => (self.writer.refused(lane, false, now()), None),
             Err(Failure::Unknown(_)) => {

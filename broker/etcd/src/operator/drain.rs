@@ -2,9 +2,8 @@
 //! machine that reaches etcd, and is allowed to all who may write there.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
-use crate::operator::{FULL, Picture, Registered, Seen, Session, Why, block_on, is_full, look};
+use crate::operator::{CommandError, Picture, Registered, Seen, Session, block_on, look, name};
 use crate::{config::Options, names::Name, schema::OrderWord};
-use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -19,90 +18,18 @@ pub struct DrainProgress {
     pub after: Duration,
 }
 
-/// Why a node was not drained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DrainError {
-    /// The name of the cluster or of the node is none.
-    Name,
-    /// etcd does not answer. If that began later than the drain, the node goes on as after SIGTERM.
-    Etcd(Box<str>),
-    /// The quota of etcd is used up: no slot can be given.
-    Full,
-    /// It is no member.
-    Unknown,
-    /// It was drained, and does not run.
-    Away,
-    /// It does not run.
-    Absent,
-    /// No other node runs.
-    Last,
-    /// It did not answer.
-    Silent,
-    /// It has ended with slots that no other node took.
-    Left(usize),
-    /// It still has slots after [`DRAIN_MAX`].
-    Late(usize),
-}
-
-impl fmt::Display for DrainError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => f.write_str("allowed 1 to 63 of the characters a-z 0-9 . -"),
-            Self::Etcd(why) => write!(f, "etcd: {why}"),
-            Self::Full => f.write_str(FULL),
-            Self::Unknown => f.write_str("it is no member of the cluster"),
-            Self::Away => f.write_str("it is away: it was drained already, and has nothing to give"),
-            Self::Absent => f.write_str(
-                "it is not registered: start it first. A node that does not run gives nothing; the others take its \
-                 slots",
-            ),
-            Self::Last => f.write_str(
-                "no other node runs that could take its slots: start one first, or end this one with SIGTERM, and its \
-                 channels are away",
-            ),
-            Self::Silent => f.write_str(
-                "it does not answer: it hangs, or is cut off from etcd. If it answers later, it drains then: look at \
-                 its log",
-            ),
-            Self::Left(slots) => write!(
-                f,
-                "it has ended with {slots} slots that no other node took: the others take them as those of a lost node"
-            ),
-            Self::Late(slots) => write!(
-                f,
-                "it still has {slots} slots after {} s, and goes on: look at its log",
-                DRAIN_MAX.as_secs()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for DrainError {}
-
-impl From<Why> for DrainError {
-    fn from(why: Why) -> Self {
-        if is_full(&why) {
-            Self::Full
-        } else {
-            Self::Etcd(why)
-        }
-    }
-}
-
 /// Has a node give all its slots to others and end, and waits for that. `progress` gets what changed, once a second at
 /// most. Returns how long it took.
 ///
 /// # Errors
-/// [`DrainError`].
+/// [`CommandError`]. Where etcd does not answer any more, the node goes on as after SIGTERM.
 pub fn drain(
     options: &Options,
     cluster: &str,
     node: &str,
     progress: &mut dyn FnMut(DrainProgress),
-) -> Result<Duration, DrainError> {
-    let (cluster, node) = Name::new(cluster)
-        .zip(Name::new(node))
-        .ok_or(DrainError::Name)?;
+) -> Result<Duration, CommandError> {
+    let (cluster, node) = (name(cluster)?, name(node)?);
     block_on(async {
         let mut session = Session::new(options, &cluster);
         let (registered, order) = ask(&mut session, &node).await?;
@@ -112,7 +39,7 @@ pub fn drain(
 }
 
 /// Gives the order, unless something is against it.
-async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), DrainError> {
+async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), CommandError> {
     // A node that registers again meanwhile is asked again.
     for _ in 0..ATTEMPTS {
         let (lines, keys) = session.lines().await?;
@@ -123,23 +50,26 @@ async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64)
             return Ok((registered, order));
         }
     }
-    Err(DrainError::Silent)
+    Err(CommandError::failed(SILENT))
 }
 
-fn candidate(picture: &Picture, node: &Name) -> Result<Registered, DrainError> {
+fn candidate(picture: &Picture, node: &Name) -> Result<Registered, CommandError> {
     let seen = picture.nodes.get(node);
     let Some((seen, is_here)) = seen.and_then(|seen| Some((seen, seen.is_here?))) else {
-        return Err(DrainError::Unknown);
+        return Err(CommandError::refused("it is no member of the cluster"));
     };
     let Some(registered) = &seen.registered else {
-        return Err(if is_here {
-            DrainError::Absent
+        return Err(CommandError::refused(if is_here {
+            "it is not registered: start it first. A node that does not run gives nothing; the others take its slots"
         } else {
-            DrainError::Away
-        });
+            "it is away: it was drained already, and has nothing to give"
+        }));
     };
     if picture.running().all(|(other, _)| other == node) {
-        return Err(DrainError::Last);
+        return Err(CommandError::refused(
+            "no other node runs that could take its slots: start one first, or end this one with SIGTERM, and its \
+             channels are away",
+        ));
     }
     Ok(registered.clone())
 }
@@ -151,7 +81,7 @@ async fn await_end(
     order: u64,
     asked: Instant,
     progress: &mut dyn FnMut(DrainProgress),
-) -> Result<Duration, DrainError> {
+) -> Result<Duration, CommandError> {
     let (mut said, mut obeys, mut slots) = (None, false, None);
     loop {
         match session.look().await {
@@ -163,7 +93,10 @@ async fn await_end(
                 if current != Some(registered.process) {
                     return match left {
                         0 => Ok(asked.elapsed()),
-                        left => Err(DrainError::Left(left)),
+                        left => Err(CommandError::failed(format_args!(
+                            "it has ended with {left} slots that no other node took: the others take them as those \
+                             of a lost node"
+                        ))),
                     };
                 }
                 if seen.order != Some(OrderWord::Drain) {
@@ -191,18 +124,25 @@ async fn await_end(
                     });
                 }
             }
-            Err(why) if asked.elapsed() >= DRAIN_MAX => return Err(DrainError::Etcd(why)),
+            Err(why) if asked.elapsed() >= DRAIN_MAX => return Err(why.into()),
             Err(_) => {}
         }
         if !obeys && slots.is_some() && asked.elapsed() >= OBEYS_MAX {
-            return Err(DrainError::Silent);
+            return Err(CommandError::failed(SILENT));
         }
         if asked.elapsed() >= DRAIN_MAX {
-            return Err(DrainError::Late(slots.unwrap_or_default()));
+            return Err(CommandError::failed(format_args!(
+                "it still has {} slots after {} s, and goes on: look at its log",
+                slots.unwrap_or_default(),
+                DRAIN_MAX.as_secs()
+            )));
         }
         sleep(LOOK_EVERY).await;
     }
 }
+
+const SILENT: &str = "it does not answer: it hangs, or is cut off from etcd. If it answers later, it drains then: look \
+                      at its log";
 
 /// Attempts to ask a node, which may register again at the same time.
 const ATTEMPTS: usize = 3;

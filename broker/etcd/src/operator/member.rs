@@ -3,7 +3,7 @@
 //! Before version 3.6 its quota is in its metrics alone, which it serves on the port of clients, over HTTP/1.
 
 use crate::config::Options;
-use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
+use crate::limits::{CALL, METRICS_BYTES_MAX};
 use crate::operator::{Why, answer};
 use crate::rpc::connection::Lines;
 use httpdate::parse_http_date;
@@ -59,8 +59,7 @@ pub(crate) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
 }
 
 async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
-    let connecting = timeout(CONNECT, crate::rpc::connection::connect(options, member)).await;
-    let lines = connecting.map_err(|_| "no connection in time")??;
+    let lines = crate::rpc::connection::connect(options, member).await?;
     let mut told = told(&lines).await?;
     let answer = answer_with_metrics(options, endpoint).await;
     let answer = answer.as_deref();

@@ -1,75 +1,26 @@
 //! Equal parts: every node that runs is asked to give the slots that it has above one, until nobody has more.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
-use crate::operator::{self, FULL, Picture, Registered, Session, Why, block_on, is_full};
+use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};
 use crate::{config::Options, names::Name, schema::OrderWord};
 use std::collections::BTreeMap;
-use std::fmt;
 use tokio::time::{Instant, sleep};
 
 /// The slots of each node that runs.
 pub type Parts = BTreeMap<Box<str>, usize>;
 
-/// Why parts are not equal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RebalanceError {
-    /// The name of the cluster is none.
-    Name,
-    /// etcd does not answer.
-    Etcd(Box<str>),
-    /// The quota of etcd is used up: no slot can be given.
-    Full,
-    /// No node runs.
-    Nobody,
-    /// Nothing moves any more.
-    Still(Parts),
-    /// It takes too long. The nodes go on.
-    Late(Parts),
-}
-
-impl fmt::Display for RebalanceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => f.write_str("the name of the cluster is none"),
-            Self::Etcd(why) => write!(f, "etcd: {why}"),
-            Self::Full => f.write_str(FULL),
-            Self::Nobody => f.write_str("no node is registered: start them first"),
-            Self::Still(_) => f.write_str(
-                "no slot moves any more, and the parts are not equal: see heliograph cluster check, and the logs \
-                 of the nodes",
-            ),
-            Self::Late(_) => write!(
-                f,
-                "not finished after {} s: the nodes go on",
-                REBALANCE_MAX.as_secs()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RebalanceError {}
-
-impl From<Why> for RebalanceError {
-    fn from(why: Why) -> Self {
-        if is_full(&why) {
-            Self::Full
-        } else {
-            Self::Etcd(why)
-        }
-    }
-}
-
 /// Has the nodes give each other slots until all that run have an equal part, give or take one. `progress` gets the
-/// parts, first those before, then those that changed, once a second at most. Returns the last.
+/// parts, first those before, then those that changed, once a second at most. Returns the last, and why they are not
+/// equal if they are not.
 ///
 /// # Errors
-/// [`RebalanceError`].
+/// [`CommandError`].
 pub fn rebalance(
     options: &Options,
     cluster: &str,
     progress: &mut dyn FnMut(&Parts),
-) -> Result<Parts, RebalanceError> {
-    let cluster = Name::new(cluster).ok_or(RebalanceError::Name)?;
+) -> Result<(Parts, Option<CommandError>), CommandError> {
+    let cluster = name(cluster)?;
     block_on(async {
         let mut session = Session::new(options, &cluster);
         until_equal(&mut session, progress).await
@@ -79,7 +30,7 @@ pub fn rebalance(
 async fn until_equal(
     session: &mut Session<'_>,
     progress: &mut dyn FnMut(&Parts),
-) -> Result<Parts, RebalanceError> {
+) -> Result<(Parts, Option<CommandError>), CommandError> {
     let began = Instant::now();
     let (mut parts, mut said) = (Parts::new(), None);
     // When a part changed last, and when the nodes were asked last.
@@ -88,7 +39,7 @@ async fn until_equal(
         let picture = session.look().await?;
         let found = parts_of(&picture);
         if found.is_empty() {
-            return Err(RebalanceError::Nobody);
+            return Err(CommandError::refused(operator::NOBODY));
         }
         if found != parts {
             (parts, moved) = (found, Instant::now());
@@ -98,15 +49,17 @@ async fn until_equal(
             progress(&parts);
         }
         if is_equal(&parts) {
-            return Ok(parts);
+            return Ok((parts, None));
         }
         if began.elapsed() >= REBALANCE_MAX {
-            return Err(RebalanceError::Late(parts));
+            let seconds = REBALANCE_MAX.as_secs();
+            let late = format!("not finished after {seconds} s: the nodes go on");
+            return Ok((parts, Some(CommandError::failed(late))));
         }
         // A slot that a node could not take in time stays with its owner until the owner is asked again.
         if asked.is_none_or(|at: Instant| moved.max(at).elapsed() >= STILL_MAX / 3) {
             if asked.is_some() && moved.elapsed() >= STILL_MAX {
-                return Err(RebalanceError::Still(parts));
+                return Ok((parts, Some(CommandError::failed(STILL))));
             }
             asked = Some(Instant::now());
             ask(session, &picture).await?;
@@ -115,7 +68,7 @@ async fn until_equal(
     }
 }
 
-async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), RebalanceError> {
+async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), CommandError> {
     let (lines, keys) = session.lines().await?;
     let nodes: Vec<(Name, Registered)> = picture
         .running()
@@ -125,6 +78,9 @@ async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), Rebalan
     operator::order(&lines, &keys, &nodes, OrderWord::Rebalance).await?;
     Ok(())
 }
+
+const STILL: &str = "no slot moves any more, and the parts are not equal: see heliograph cluster check, and the logs \
+                     of the nodes";
 
 fn parts_of(picture: &Picture) -> Parts {
     let parts = picture

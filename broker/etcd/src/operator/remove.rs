@@ -1,10 +1,9 @@
 //! The end of a node's membership: nobody asks for it, waits for it or counts it any more.
 
-use crate::operator::{Why, answer, block_on, connect};
+use crate::config::Options;
+use crate::operator::{CommandError, answer, block_on, connect, name};
 use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::{self, Keys, SlotValue, Watched};
-use crate::{config::Options, names::Name};
-use std::fmt;
 
 /// The fate of the slots of a node that is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,67 +14,20 @@ pub enum Slots {
     Lost,
 }
 
-/// Why a node was not removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RemoveError {
-    /// The name of the cluster or of the node is none.
-    Name,
-    /// etcd does not answer. Whether the node is removed is unknown: look, or remove it again.
-    Etcd(Box<str>),
-    /// It is no member.
-    Unknown,
-    /// It is registered: it runs, or ended less than the time of its lease ago.
-    Registered,
-    /// It owns slots.
-    Owner(usize),
-    /// Its membership changed meanwhile.
-    Changed,
-}
-
-impl fmt::Display for RemoveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => f.write_str("allowed 1 to 63 of the characters a-z 0-9 . -"),
-            Self::Etcd(why) => write!(f, "etcd: {why}"),
-            Self::Unknown => f.write_str("it is no member of the cluster"),
-            Self::Registered => f.write_str(
-                "it is registered: stop it first. A process that was killed stays registered until its lease ends",
-            ),
-            Self::Owner(slots) => write!(
-                f,
-                "it owns {slots} slots: if its host is lost forever, remove it with --lost; else start it and stop it \
-                 with SIGTERM, which gives them to others"
-            ),
-            Self::Changed => f.write_str("it changed meanwhile: look at the cluster, then try again"),
-        }
-    }
-}
-
-impl std::error::Error for RemoveError {}
-
-impl From<Why> for RemoveError {
-    fn from(why: Why) -> Self {
-        Self::Etcd(why)
-    }
-}
-
 /// Removes a node that does not run, and says how many slots it owned.
 ///
 /// The keys of its last batches of records stay: a copy of a batch that waits in a frozen member of etcd must not find
 /// them as it left them.
 ///
 /// # Errors
-/// [`RemoveError`].
+/// [`CommandError`].
 pub fn remove(
     options: &Options,
     cluster: &str,
     node: &str,
     slots: Slots,
-) -> Result<usize, RemoveError> {
-    let (cluster, node) = Name::new(cluster)
-        .zip(Name::new(node))
-        .ok_or(RemoveError::Name)?;
-    let keys = Keys::new(&cluster);
+) -> Result<usize, CommandError> {
+    let (keys, node) = (Keys::new(&name(cluster)?), name(node)?);
     block_on(async {
         let lines = connect(options).await?;
         let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
@@ -84,7 +36,10 @@ pub fn remove(
             match keys.parse(&row.key) {
                 Some(Watched::Roster(found)) if found == node => member = Some(row.mod_revision),
                 Some(Watched::Registration(found)) if found == node => {
-                    return Err(RemoveError::Registered);
+                    return Err(CommandError::refused(
+                        "it is registered: stop it first. A process that was killed stays registered until its lease \
+                         ends",
+                    ));
                 }
                 Some(Watched::Slot(_)) => {
                     let slot: Option<SlotValue> = schema::read(&row.value).ok();
@@ -95,9 +50,13 @@ pub fn remove(
                 Some(Watched::Order(_) | Watched::Report(_)) => {}
             }
         }
-        let member = member.ok_or(RemoveError::Unknown)?;
+        let unknown = || CommandError::refused("it is no member of the cluster");
+        let member = member.ok_or_else(unknown)?;
         if owned > 0 && slots == Slots::Given {
-            return Err(RemoveError::Owner(owned));
+            return Err(CommandError::refused(format!(
+                "it owns {owned} slots: if its host is lost forever, remove it with --lost; else start it and stop it \
+                 with SIGTERM, which gives them to others"
+            )));
         }
         let (roster, live) = (keys.roster(&node), keys.registration(&node));
         let unchanged = Compare::unchanged(roster.as_str(), member);
@@ -109,7 +68,9 @@ pub fn remove(
         let outcome = answer(lines.txn(removal)).await?;
         match outcome.succeeded {
             true => Ok(owned),
-            false => Err(RemoveError::Changed),
+            false => Err(CommandError::failed(
+                "it changed meanwhile: look at the cluster, then try again",
+            )),
         }
     })
 }

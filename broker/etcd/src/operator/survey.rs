@@ -13,7 +13,7 @@ use crate::schema::{
 use crate::{limits::FOREIGN_KEYS_MAX, translate::meta};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::secret::{ProofKeys, Registrant};
-use broker_core::cluster::types::Kinship;
+use broker_core::cluster::types::{Incarnation, Kinship, RosterState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::spawn_local;
@@ -187,7 +187,7 @@ impl Survey {
     fn member(&mut self, node: &Name, row: &KeyValue) -> Result<(), ValueError> {
         let value: RosterValue = schema::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
-        status.is_here = value.state == schema::RosterWord::Here;
+        status.is_here = value.state == RosterState::Here;
         status.inner = Some(value.inner());
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Survey {
         node: &Name,
         row: &KeyValue,
         founded: Option<&(MetaValue, &ProofKeys)>,
-    ) -> Result<schema::Process, ValueError> {
+    ) -> Result<Incarnation, ValueError> {
         let value: RegistrationValue = schema::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
         if let Some((meta, proofs)) = founded {
@@ -205,7 +205,7 @@ impl Survey {
                 cluster: &meta.id,
                 slot_key: &meta.slot_key().unwrap_or_default(),
                 node: node.as_str(),
-                incarnation: value.process.into(),
+                incarnation: value.process,
             };
             let kinship = value.kinship(&registrant, proofs);
             status.stranger = (kinship != Kinship::Peer).then_some(kinship);
@@ -223,7 +223,7 @@ impl Survey {
         Ok(value.process)
     }
 
-    fn owner(&mut self, owner: Option<OwnerValue>, processes: &BTreeMap<String, schema::Process>) {
+    fn owner(&mut self, owner: Option<OwnerValue>, processes: &BTreeMap<String, Incarnation>) {
         let Some(OwnerValue { node, process }) = owner else {
             self.vacant += 1;
             return;

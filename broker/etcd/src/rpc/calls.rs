@@ -19,7 +19,7 @@ pub(crate) enum Ask {
     /// The end of a lease.
     Revoke(LeaseId),
     /// A linearizable read of a range: first key, and the first beyond the last.
-    Read(String, String),
+    Read((String, String)),
     /// A transaction.
     Transaction(TxnRequest),
 }
@@ -34,27 +34,26 @@ pub(crate) enum Told {
     Outcome(TxnResponse),
 }
 
-/// Asks, and waits for the answer for [`CALL`].
+/// Makes a call.
 pub(crate) async fn ask(lines: Lines, ask: Ask) -> Result<Told, Failure> {
-    match timeout(CALL, answer(lines, ask)).await {
-        Ok(result) => result.map_err(|error| Failure::of(&error)),
-        Err(_) => Err(Failure::late()),
-    }
-}
-
-async fn answer(lines: Lines, ask: Ask) -> Result<Told, Status> {
     Ok(match ask {
         Ask::Grant(seconds) => {
-            let granted = lines.grant(seconds).await?;
+            let granted = answer(lines.grant(seconds)).await?;
             Told::Granted(LeaseId(granted.id.cast_unsigned()), granted.ttl)
         }
         Ask::Revoke(lease) => {
-            lines.revoke(lease.0.cast_signed()).await?;
+            answer(lines.revoke(lease.0.cast_signed())).await?;
             Told::Revoked
         }
-        Ask::Read(first, end) => Told::Read(lines.range(RangeRequest::range((first, end))).await?),
-        Ask::Transaction(transaction) => Told::Outcome(lines.txn(transaction).await?),
+        Ask::Read(range) => Told::Read(answer(lines.range(RangeRequest::range(range))).await?),
+        Ask::Transaction(transaction) => Told::Outcome(answer(lines.txn(transaction)).await?),
     })
+}
+
+/// The answer to a call, which is awaited for [`CALL`].
+pub(crate) async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
+    let answered = timeout(CALL, call).await.map_err(|_| Failure::late())?;
+    answered.map_err(|status| Failure::of(&status))
 }
 
 // The meaning of a failed call of etcd: nothing was changed, or nobody knows.
@@ -204,10 +203,9 @@ pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: i
             revision: revision.map_or(0, |Revision(number)| number.cast_signed()),
             ..RangeRequest::range((next, end.as_str()))
         };
-        let page = match timeout(CALL, lines.range(read)).await {
-            Ok(Ok(page)) => page,
-            Ok(Err(error)) => return report(Part::Failed(Failure::of(&error))).await,
-            Err(_) => return report(Part::Failed(Failure::late())).await,
+        let page = match answer(lines.range(read)).await {
+            Ok(page) => page,
+            Err(failure) => return report(Part::Failed(failure)).await,
         };
         let of = *revision.get_or_insert_with(|| header_of(page.header.as_ref()).0);
         let (more, rows) = (page.more, page.kvs);

@@ -1,23 +1,20 @@
-//! One connection to one member of etcd, and the calls over it. When it fails, the next member is tried.
+//! One connection to one member of etcd, and the calls over it.
 //!
 //! The driver chooses members: a connection that does not answer is given up, with everything under way on it.
 
 use crate::config::Options;
 use crate::limits::{
-    ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, PROBE, PROBE_AGAIN, PROBES, RETRY, RETRY_MAX,
+    ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, PROBE, PROBE_AGAIN, PROBES,
 };
 use crate::rpc::calls::{Failure, Spent, chain};
-use crate::rpc::generated::auth_client::AuthClient;
-use crate::rpc::generated::kv_client::KvClient;
-use crate::rpc::generated::lease_client::LeaseClient;
-use crate::rpc::generated::maintenance_client::MaintenanceClient;
-use crate::rpc::generated::watch_client::WatchClient;
 use crate::rpc::generated::{
-    AuthenticateRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
-    LeaseKeepAliveResponse, LeaseRevokeRequest, RangeRequest, RangeResponse, StatusRequest,
-    StatusResponse, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
+    AuthenticateRequest, AuthenticateResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+    RangeRequest, RangeResponse, StatusRequest, StatusResponse, TxnRequest, TxnResponse,
+    WatchRequest, WatchResponse,
 };
 use hyper_util::rt::TokioIo;
+use prost::Message;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
@@ -29,150 +26,26 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tonic::client::Grpc;
 use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::{InterceptedService, Service};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
+use tonic_prost::ProstCodec;
 
-/// A connection, or the attempts to get one. One per purpose.
-#[derive(Debug)]
-pub(crate) struct Link {
-    options: Arc<Options>,
-    /// The member that is used, or tried next.
-    member: usize,
-    /// Counts connections: what belongs to an earlier one is not of this one.
-    generation: u32,
-    state: State,
-    /// Attempts in a row that came to nothing.
-    failures: u32,
-}
-
-#[derive(Debug)]
-enum State {
-    Down { retry_at: Instant },
-    Connecting,
-    Up(Lines),
-}
-
-/// An attempt to connect: which one it is, and what it does.
-type Attempt = (u32, Pin<Box<dyn Future<Output = Result<Lines, Box<str>>>>>);
-
-impl Link {
-    /// No connection yet; the first member to try is `first`, of those there are.
-    pub(crate) fn new(options: Arc<Options>, first: usize, now: Instant) -> Self {
-        Self {
-            options,
-            member: first,
-            generation: 0,
-            state: State::Down { retry_at: now },
-            failures: 0,
-        }
-    }
-
-    /// The connection, if there is one, and its number.
-    pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
-        match &self.state {
-            State::Up(lines) => Some((self.generation, lines)),
-            State::Down { .. } | State::Connecting => None,
-        }
-    }
-
-    /// Whether `generation` is the connection that is used now.
-    pub(crate) fn is_current(&self, generation: u32) -> bool {
-        self.generation == generation && self.up().is_some()
-    }
-
-    /// The next attempt, if there is no connection and its time has come. Its outcome belongs to [`Self::connected`].
-    pub(crate) fn attempt(&mut self, now: Instant) -> Option<Attempt> {
-        match self.state {
-            State::Down { retry_at } if now >= retry_at => {}
-            State::Down { .. } | State::Connecting | State::Up(_) => return None,
-        }
-        self.generation += 1;
-        self.state = State::Connecting;
-        let options = Arc::clone(&self.options);
-        let member = self.member % options.endpoints.len().max(1);
-        let attempt = async move {
-            let connecting = timeout(CONNECT, connect(&options, member)).await;
-            connecting.unwrap_or_else(|_| Err("no connection in time".into()))
-        };
-        Some((self.generation, Box::pin(attempt)))
-    }
-
-    /// An attempt has ended. Returns why, if it failed.
-    pub(crate) fn connected(
-        &mut self,
-        generation: u32,
-        result: Result<Lines, Box<str>>,
-        now: Instant,
-    ) -> Option<Box<str>> {
-        if generation != self.generation {
-            return None;
-        }
-        match result {
-            Ok(lines) => {
-                self.state = State::Up(lines);
-                None
-            }
-            Err(why) => {
-                self.down(now);
-                Some(why)
-            }
-        }
-    }
-
-    /// A call over the connection was answered.
-    pub(crate) fn works(&mut self, generation: u32) {
-        if self.is_current(generation) {
-            self.failures = 0;
-        }
-    }
-
-    /// A connection failed. False if it is not the one that is used now.
-    pub(crate) fn failed(&mut self, generation: u32, now: Instant) -> bool {
-        let is_current = self.is_current(generation);
-        if is_current {
-            self.down(now);
-        }
-        is_current
-    }
-
-    /// The member that is used or tried, for the log.
-    pub(crate) fn endpoint(&self) -> &str {
-        let count = self.options.endpoints.len().max(1);
-        self.options
-            .endpoints
-            .get(self.member % count)
-            .map_or("", |endpoint| endpoint)
-    }
-
-    /// The same, for a connection of another kind.
-    pub(crate) fn member(&self) -> (Arc<Options>, usize) {
-        let count = self.options.endpoints.len().max(1);
-        (Arc::clone(&self.options), self.member % count)
-    }
-
-    fn down(&mut self, now: Instant) {
-        self.member = self.member.wrapping_add(1);
-        // The first attempt after a connection that worked is made at once.
-        let pause = match self.failures {
-            0 => std::time::Duration::ZERO,
-            count => RETRY.saturating_mul(1 << count.min(8)).min(RETRY_MAX),
-        };
-        self.failures += 1;
-        self.state = State::Down {
-            retry_at: now + pause,
-        };
-    }
-}
-
-/// Connects to one member.
+/// Connects to one member, within [`CONNECT`].
 pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, Box<str>> {
+    let connected = timeout(CONNECT, connect_to(options, member)).await;
+    connected.unwrap_or_else(|_| Err("no connection in time".into()))
+}
+
+async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>> {
     let options = options.in_force().await;
     let endpoint = options
         .endpoints
@@ -356,43 +229,45 @@ pub(crate) struct Lines {
 impl Lines {
     /// A connection over which calls are made; for a user (name, password) etcd is asked for a token first.
     pub(crate) async fn open(channel: Channel, user: Option<(&str, &str)>) -> Result<Self, Status> {
-        let mut headers = Headers { token: None };
-        if let Some((name, password)) = user {
-            let request = AuthenticateRequest {
-                name: name.into(),
-                password: password.into(),
-            };
-            let without = InterceptedService::new(channel.clone(), headers.clone());
-            let answer = AuthClient::new(without).authenticate(request).await?;
-            let token: Result<AsciiMetadataValue, _> = answer.into_inner().token.parse();
-            let mut token = token.map_err(|_| Status::internal("the token fits no header"))?;
-            token.set_sensitive(true);
-            headers.token = Some(token);
-        }
-        let channel = InterceptedService::new(channel, headers);
-        Ok(Self { channel })
+        let with = |token| Self {
+            channel: InterceptedService::new(channel.clone(), Headers { token }),
+        };
+        let Some((name, password)) = user else {
+            return Ok(with(None));
+        };
+        let request = AuthenticateRequest {
+            name: name.into(),
+            password: password.into(),
+        };
+        let lines = with(None);
+        let answer = lines.call("/etcdserverpb.Auth/Authenticate", request);
+        let answer: AuthenticateResponse = answer.await?;
+        let token: Result<AsciiMetadataValue, _> = answer.token.parse();
+        let mut token = token.map_err(|_| Status::internal("the token fits no header"))?;
+        token.set_sensitive(true);
+        Ok(with(Some(token)))
     }
 
     /// A read: linearizable, unless it names a revision.
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        Ok(self.kv().range(request).await?.into_inner())
+        self.call("/etcdserverpb.KV/Range", request).await
     }
 
     /// A transaction.
     pub(crate) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        Ok(self.kv().txn(request).await?.into_inner())
+        self.call("/etcdserverpb.KV/Txn", request).await
     }
 
     /// A lease of at least this many seconds.
     pub(crate) async fn grant(&self, ttl: i64) -> Result<LeaseGrantResponse, Status> {
-        let granted = self.lease().lease_grant(LeaseGrantRequest { ttl }).await?;
-        Ok(granted.into_inner())
+        let request = LeaseGrantRequest { ttl };
+        self.call("/etcdserverpb.Lease/LeaseGrant", request).await
     }
 
     /// The end of a lease.
-    pub(crate) async fn revoke(&self, id: i64) -> Result<(), Status> {
-        self.lease().lease_revoke(LeaseRevokeRequest { id }).await?;
-        Ok(())
+    pub(crate) async fn revoke(&self, id: i64) -> Result<LeaseRevokeResponse, Status> {
+        let request = LeaseRevokeRequest { id };
+        self.call("/etcdserverpb.Lease/LeaseRevoke", request).await
     }
 
     /// A stream of keepalives.
@@ -400,7 +275,8 @@ impl Lines {
         &self,
         questions: Questions<LeaseKeepAliveRequest>,
     ) -> Result<Streaming<LeaseKeepAliveResponse>, Status> {
-        Ok(self.lease().lease_keep_alive(questions).await?.into_inner())
+        self.stream("/etcdserverpb.Lease/LeaseKeepAlive", questions)
+            .await
     }
 
     /// A stream of what changes.
@@ -408,23 +284,47 @@ impl Lines {
         &self,
         questions: Questions<WatchRequest>,
     ) -> Result<Streaming<WatchResponse>, Status> {
-        let client = WatchClient::new(self.channel.clone());
-        let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
-        Ok(client.watch(questions).await?.into_inner())
+        self.stream("/etcdserverpb.Watch/Watch", questions).await
     }
 
     /// The status of the member, by its own account.
     pub(crate) async fn status(&self) -> Result<StatusResponse, Status> {
-        let mut client = MaintenanceClient::new(self.channel.clone());
-        Ok(client.status(StatusRequest {}).await?.into_inner())
+        self.call("/etcdserverpb.Maintenance/Status", StatusRequest {})
+            .await
     }
 
-    fn kv(&self) -> KvClient<InterceptedService<Channel, Headers>> {
-        KvClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    /// A call with one answer.
+    async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let (mut client, path) = (self.client().await?, PathAndQuery::from_static(path));
+        let answer = client.unary(Request::new(request), path, ProstCodec::default());
+        Ok(answer.await?.into_inner())
     }
 
-    fn lease(&self) -> LeaseClient<InterceptedService<Channel, Headers>> {
-        LeaseClient::new(self.channel.clone())
+    /// A call with a stream of requests, and one of answers.
+    async fn stream<Q, A>(
+        &self,
+        path: &'static str,
+        questions: Questions<Q>,
+    ) -> Result<Streaming<A>, Status>
+    where
+        Q: Message + Clone + Unpin + 'static,
+        A: Message + Default + 'static,
+    {
+        let (mut client, path) = (self.client().await?, PathAndQuery::from_static(path));
+        let answers = client.streaming(Request::new(questions), path, ProstCodec::default());
+        Ok(answers.await?.into_inner())
+    }
+
+    async fn client(&self) -> Result<Grpc<InterceptedService<Channel, Headers>>, Status> {
+        let client = Grpc::new(self.channel.clone());
+        let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
+        let ready = client.ready().await;
+        ready.map_err(|error| Status::unknown(format!("Service was not ready: {error}")))?;
+        Ok(client)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::limits::{
     QUEUE_BYTES_MAX, QUEUE_MAX,
 };
 use crate::names::Name;
-use crate::peers::{Mail, Reply};
+use crate::peers::Mail;
 use crate::tcp::frames::{self, Hello, garbage};
 use crate::tcp::shared::{self, Shared, within};
 use rustls::pki_types::ServerName;
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
@@ -331,7 +331,7 @@ pub(crate) async fn reply(
     from: &Name,
 ) -> io::Result<()> {
     let message = read(stream).await?;
-    let (reply, replied) = Reply::new();
+    let (reply, replied) = oneshot::channel();
     shared
         .mailbox
         .put(Mail::Asked(from.clone(), message, reply));

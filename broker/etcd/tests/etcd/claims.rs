@@ -185,7 +185,7 @@ fn a_node_that_joins_gets_nothing_until_the_slots_are_rebalanced() {
     // Longer than any rule waits before it takes something.
     never("it took slots", Duration::from_secs(15), || n2.serves() > 0);
     assert_eq!(n1.epochs(), before);
-    assert!(n1.handle().inspector().rebalance());
+    assert!(n1.handle().commands().rebalance());
     wait("half of the slots", Duration::from_secs(60), || {
         n2.serves() == ALL / 2
     });

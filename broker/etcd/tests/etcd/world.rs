@@ -226,7 +226,7 @@ impl Node {
             Driver::start(config, shards, move |mailbox| network.join(name, mailbox))
         };
         let handle = handle.unwrap();
-        parcels.set(handle.parcels()).unwrap();
+        parcels.set(handle.commands()).unwrap();
         self.handle = Some(handle);
     }
 
@@ -241,7 +241,7 @@ impl Node {
     }
 
     pub(crate) fn inspect(&self) -> Inspection {
-        self.handle().inspector().inspect().expect("it runs")
+        self.handle().commands().inspect().expect("it runs")
     }
 
     /// Whether its last process has ended by itself.
@@ -310,7 +310,7 @@ pub(crate) fn never(what: &str, within: Duration, is_so: impl FnMut() -> bool) {
 struct Shards {
     process: String,
     book: Arc<Mutex<Book>>,
-    parcels: Arc<OnceLock<broker_etcd::ParcelSender>>,
+    parcels: Arc<OnceLock<broker_etcd::Commands>>,
 }
 
 impl Shards {
@@ -398,7 +398,7 @@ impl Service for Shards {
         let book = self.book.lock().unwrap();
         let messages = book.packed.get(&parcel.id).cloned().unwrap_or_default();
         if let Some(parcels) = self.parcels.get() {
-            parcels.send(to, parcel, messages);
+            parcels.parcel(to, parcel, messages);
         }
     }
 

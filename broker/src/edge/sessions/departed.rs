@@ -1,11 +1,11 @@
 //! Sessions of which another node, or the side thread, is the owner: their connections leave the table, and come back.
 
-use crate::edge::departed::{Answered, Departed, Detached, Returned};
+use crate::edge::departed::{Departed, Detached};
 use crate::edge::sessions::flush::Flushed;
 use crate::edge::{io::Io, sessions::Sessions};
 use broker_core::address_shares::Origin;
-use broker_core::id::SessionKey;
-use broker_core::machine::{Input, Machine};
+use broker_core::id::{NodeId, SessionKey};
+use broker_core::machine::{Machine, PassFailure};
 use std::net::SocketAddr;
 
 impl<M: Machine> Sessions<M> {
@@ -41,14 +41,16 @@ impl<M: Machine> Sessions<M> {
         is_secured && is_free && self.machine.unsent(session).is_empty()
     }
 
-    /// A client comes back into the table, for the machine to answer it.
-    pub(crate) fn return_client(&mut self, returned: Returned<M>, io: &mut Io) {
-        let Returned {
-            client,
-            parcel,
-            failed,
-            unsent,
-        } = returned;
+    /// A client comes back into the table, for the machine to answer it, or to ask another owner with what is `unsent`.
+    /// `failed`: the owner and why it did not answer; `None` for the side thread.
+    pub(crate) fn return_client(
+        &mut self,
+        client: Detached,
+        parcel: M::Parcel,
+        failed: Option<(NodeId, PassFailure)>,
+        unsent: Vec<u8>,
+        io: &mut Io,
+    ) {
         let at = io.turn.at();
         let remote = M::remote_of(&parcel).or_else(|| client.remote());
         let session = match failed {
@@ -58,32 +60,15 @@ impl<M: Machine> Sessions<M> {
             }
             None => self.machine.bounce(parcel, at),
         };
-        self.take_back(session, (client, remote), io);
-    }
-
-    /// A client comes back into the table with the answer to its call.
-    pub(crate) fn return_answered(&mut self, answered: Answered<M>, io: &mut Io) {
-        let Answered {
-            client,
-            remote,
-            parcel,
-            answer,
-            rest,
-        } = answered;
-        let at = io.turn.at();
-        let session = self.machine.answered(parcel, &answer, rest, at);
-        let has_ended = client.ended;
-        self.take_back(session, (client, Some(remote)), io);
-        if has_ended {
-            self.feed(Input::Ended { session }, io);
-        }
+        self.take_back(session, client, remote, io);
     }
 
     /// The connection of a client is that of this session from here on.
-    fn take_back(
+    pub(crate) fn take_back(
         &mut self,
         session: SessionKey,
-        (client, remote): (Detached, Option<SocketAddr>),
+        client: Detached,
+        remote: Option<SocketAddr>,
         io: &mut Io,
     ) {
         let origin = remote.map(|remote| Origin::of(remote.ip()));

@@ -1,7 +1,7 @@
 //! Clients whose channels are on other nodes: into a stream of a link, and back or to their end.
 
 use crate::edge::connection::{NEVER, has_left, widen};
-use crate::edge::departed::{Answered, Departed, Returned};
+use crate::edge::departed::Departed;
 use crate::edge::limits::CLIENTS_WAITING_MAX;
 use crate::edge::links::{LinkEnd, link_key};
 use crate::edge::streams::clients::{Client, Finale, On};
@@ -10,7 +10,7 @@ use crate::edge::{io::Io, limits::OVERDUE_PER_TURN, sessions::Sessions, tls::Rea
 use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
 use broker_core::id::NodeId;
-use broker_core::machine::{Machine, PassFailure};
+use broker_core::machine::{Input, Machine, PassFailure};
 use codec::link::{Client as Described, How};
 use ring::Received;
 use rustix::net::connect_unspec;
@@ -33,7 +33,12 @@ impl<M: Machine> Sessions<M> {
         let place = place.and_then(|home| Some((home, streams.clients.claim()?)));
         let Some((home, place)) = place else {
             let failed = Some((node, PassFailure::NoRoom));
-            return self.return_client(departed.back(failed), io);
+            let Departed {
+                client,
+                parcel,
+                sent,
+            } = departed;
+            return self.return_client(client, parcel, failed, sent.bytes, io);
         };
         io.counts.link_clients_opened += 1;
         io.counts.link_clients = streams.clients.len() as u64;
@@ -370,23 +375,15 @@ impl<M: Machine> Sessions<M> {
         } = *client;
         match (parcel, finale) {
             (Some(parcel), Some(Finale::Back(why, unsent))) => {
-                let returned = Returned {
-                    client: half,
-                    parcel,
-                    failed: Some((node, why)),
-                    unsent,
-                };
-                self.return_client(returned, io);
+                self.return_client(half, parcel, Some((node, why)), unsent, io);
             }
             (Some(parcel), Some(Finale::Finish)) => {
-                let answered = Answered {
-                    client: half,
-                    remote: peer.remote,
-                    parcel,
-                    answer,
-                    rest,
-                };
-                self.return_answered(answered, io);
+                let session = self.machine.answered(parcel, &answer, rest, io.turn.at());
+                let has_ended = half.ended;
+                self.take_back(session, half, Some(peer.remote), io);
+                if has_ended {
+                    self.feed(Input::Ended { session }, io);
+                }
             }
             (_, _) => half.close(io),
         }

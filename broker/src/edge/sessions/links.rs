@@ -2,7 +2,7 @@
 
 use crate::edge::connections::keep;
 use crate::edge::io::{Io, Shaking};
-use crate::edge::letters::Arrived;
+use crate::edge::letters::Travelling;
 use crate::edge::limits::LINK_HELD_BYTES;
 use crate::edge::sessions::Sessions;
 use crate::edge::streams::wire::{Local, Stage};
@@ -174,7 +174,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Takes a link in that another shard has passed on.
-    pub(crate) fn adopt_link(&mut self, arrived: Arrived, io: &mut Io) {
+    pub(crate) fn adopt_link(&mut self, arrived: Travelling, io: &mut Io) {
         if let Some(place) = self.streams.enter(arrived, io) {
             self.greet_link(place, io);
         }

@@ -34,7 +34,16 @@ impl<M: Machine> Sessions<M> {
             return self.end_stream(link, id, How::NotBegun);
         };
         io.counts.inner_accepted += 1;
-        let served = Served::new(link, id, client.kind == Kind::Upgrade);
+        let served = Served {
+            link,
+            id,
+            is_touched: false,
+            is_closing: false,
+            is_paused: false,
+            may_be_repeated: client.kind == Kind::Upgrade,
+            is_ended: false,
+            round_trip_ms: 0,
+        };
         self.streams.sessions.insert(session, served);
         if let Some(wire) = self.streams.wires.get_mut(link) {
             wire.locals.insert(id, Local::Session(session));

@@ -20,7 +20,7 @@ use broker_core::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, LISTS_OF_NODES_MAX};
 use broker_core::shard::{Answer, Fault, PagePart, PageQuestion, Question, Reply, Shard};
 use broker_core::wire;
 use broker_core::{check::Check, record::Holding};
-use broker_etcd::{InquirySender, Name};
+use broker_etcd::{Commands, Name};
 use codec::control::ErrorKind;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub(crate) struct Inquiries {
     desk: Weak<Desk>,
     map: Arc<SlotMap>,
     shards: Survey<Shard, (ShardId, Reply)>,
-    others: InquirySender,
+    others: Commands,
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
@@ -108,7 +108,7 @@ impl Inquiries {
     pub(crate) fn new(
         desk: &Arc<Desk>,
         (map, mailboxes): (Arc<SlotMap>, Mailboxes),
-        (others, next): (InquirySender, u64),
+        (others, next): (Commands, u64),
         admin: mpsc::Sender<AskedPath>,
     ) -> Self {
         Self {
@@ -149,8 +149,13 @@ impl Inquiries {
         match event {
             Event::List(caller, question) => self.list(caller, question),
             Event::Count(caller, prefix) => self.count(caller, prefix),
-            Event::Get(path, to) => self.get(&Inquiry::Get(path), to),
-            Event::Post(name, path, posted, to) => self.post(name, path, posted, to),
+            Event::Get(path, to) => {
+                let nodes = self.nodes();
+                self.ask_admins(&Inquiry::Get(path), nodes, to);
+            }
+            Event::Post(name, path, posted, to) => {
+                self.ask_admins(&Inquiry::Post(path, posted), vec![name], to);
+            }
             Event::Inquired(from, number, inquiry) => self.inquired(from, number, &inquiry),
             Event::Replied(from, number, reply) => self.replied(&from, number, &reply),
         }
@@ -167,29 +172,28 @@ impl Inquiries {
             };
             if round.until <= now {
                 self.end(round);
-            } else if let (What::Page(_), true) = (&round.what, round.missing.is_empty()) {
-                self.begin_page_again(round);
-            } else {
-                round.again = now + AGAIN;
-                self.ask(number, round);
+                continue;
+            }
+            match round.what {
+                What::Page(page) if round.missing.is_empty() => self.begin_page(page),
+                What::Page(_) | What::Count(..) | What::Get(..) => {
+                    round.again = now + AGAIN;
+                    self.ask(number, round);
+                }
             }
         }
         self.look_at_waiting(now);
     }
 
-    /// Begins a round with all other nodes that have a slot.
-    fn begin(&mut self, what: What, inquiry: &Inquiry, missing: Vec<Name>, until: Instant) {
-        let again = Instant::now() + AGAIN;
-        self.begin_round(what, inquiry, missing, (until, again));
-    }
-
-    fn begin_round(
-        &mut self,
-        what: What,
-        inquiry: &Inquiry,
-        missing: Vec<Name>,
-        (until, again): (Instant, Instant),
-    ) {
+    /// Begins a round with these nodes. What changes something is asked once: without a reply nobody knows whether it
+    /// was carried out.
+    fn begin(&mut self, what: What, inquiry: &Inquiry, missing: Vec<Name>, most: Duration) {
+        let now = Instant::now();
+        let until = now + most;
+        let again = match inquiry {
+            Inquiry::Post(..) => until,
+            Inquiry::Page(_) | Inquiry::Count(_) | Inquiry::Get(_) => now + AGAIN,
+        };
         let number = self.next;
         self.next = number.wrapping_add(1);
         let round = Round {
@@ -228,41 +232,22 @@ impl Inquiries {
             return self.answer(caller, Answer::Holding(Holding::default()));
         }
         let (inquiry, nodes) = (Inquiry::Count(prefix), self.nodes());
-        let until = Instant::now() + COUNT_MAX;
-        self.begin(
-            What::Count(caller, Holding::default()),
-            &inquiry,
-            nodes,
-            until,
-        );
+        let what = What::Count(caller, Holding::default());
+        self.begin(what, &inquiry, nodes, COUNT_MAX);
     }
 
-    /// Without room `to` is dropped.
-    fn get(&mut self, inquiry: &Inquiry, to: oneshot::Sender<NodeReplies>) {
-        if self.has_room() {
-            let (nodes, until) = (self.nodes(), Instant::now() + GET_MAX);
-            self.begin(What::Get(to, Vec::new()), inquiry, nodes, until);
-        }
-    }
-
-    /// Without room `to` is dropped. It is sent once: without a reply nobody knows whether it was carried out.
-    fn post(&mut self, of: Name, path: String, posted: Posted, to: oneshot::Sender<NodeReplies>) {
-        if self.has_room() {
-            let inquiry = Inquiry::Post(path, posted);
-            let until = Instant::now() + GET_MAX;
-            self.begin_round(
-                What::Get(to, Vec::new()),
-                &inquiry,
-                vec![of],
-                (until, until),
-            );
-        }
-    }
-
-    fn has_room(&self) -> bool {
+    /// Asks the admin listeners of these nodes. Without room `to` is dropped.
+    fn ask_admins(
+        &mut self,
+        inquiry: &Inquiry,
+        nodes: Vec<Name>,
+        to: oneshot::Sender<NodeReplies>,
+    ) {
         let gets = self.rounds.values();
         let gets = gets.filter(|round| matches!(round.what, What::Get(..)));
-        gets.count() < GETS_MAX
+        if gets.count() < GETS_MAX {
+            self.begin(What::Get(to, Vec::new()), inquiry, nodes, GET_MAX);
+        }
     }
 
     fn replied(&mut self, from: &Name, number: u64, reply: &[u8]) {
@@ -345,11 +330,10 @@ impl Inquiries {
         let answers = self.ask_shards(&Question::Count(prefix.into()))?;
         let mut answers = answers.into_iter();
         answers.try_fold(Holding::default(), |sum, answer| {
-            if let Reply::Count(count) = answer {
-                Some(sum.and(count))
-            } else {
-                None
-            }
+            let Reply::Count(count) = answer else {
+                return None;
+            };
+            Some(sum.and(count))
         })
     }
 
@@ -464,14 +448,8 @@ impl Inquiries {
             ..page.question.clone()
         };
         page.parts.extend(self.own_part(&question));
-        let (inquiry, until) = (Inquiry::Page(question), page.until);
-        self.begin(What::Page(page), &inquiry, missing, until);
-    }
-
-    fn begin_page_again(&mut self, round: Round) {
-        if let What::Page(page) = round.what {
-            self.begin_page(page);
-        }
+        let left = page.until.saturating_duration_since(Instant::now());
+        self.begin(What::Page(page), &Inquiry::Page(question), missing, left);
     }
 
     /// The part of this node; `None` when a shard does not answer.

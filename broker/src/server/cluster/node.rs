@@ -101,17 +101,15 @@ impl Node {
         let shared = (Arc::clone(map), Arc::clone(mailboxes));
         let desk = Arc::new(Desk::new(
             shared.clone(),
-            inquiries.clone(),
+            inquiries,
             Journal::open(&part.node)?,
         ));
         let (report, news) = unbounded();
         let (tallies, in_force) = (Shared::<Tallies>::default(), Arc::default());
         let shards = Shards {
             desk: Arc::clone(&desk),
-            map: Arc::clone(map),
             links: Arc::clone(links),
             placement: placement.clone(),
-            mailboxes: Arc::clone(mailboxes),
             report,
             tallies: tallies.clone(),
             in_force: Arc::clone(&in_force),
@@ -119,15 +117,14 @@ impl Node {
             loading: HashMap::new(),
             kept: HashMap::new(),
             kept_bytes: 0,
-            inquiries,
         };
         let counts = carrier.counts();
         let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
         let handle = handle.map_err(|error| fatal(&error))?;
         // Set once, here.
-        let _ = desk.parcels.set(handle.parcels());
+        let _ = desk.parcels.set(handle.commands());
         let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
-        let others = (handle.inquiries(), first_number()?);
+        let others = (handle.commands(), first_number()?);
         let inquiries = Inquiries::new(&desk, shared, others, paths);
         inquire(inquiries, asked).map_err(|error| fatal(&error))?;
         Ok(Self {
@@ -193,7 +190,7 @@ impl Node {
 
     /// The requests that operators may make of the node.
     pub(crate) fn page(&self) -> ClusterPage {
-        let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
+        let (inspector, (cluster, node)) = (self.handle.commands(), self.names.clone());
         let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
         let tallies = self.tallies.clone();
         let look = move || {

@@ -16,7 +16,7 @@ use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, NodesAnswer, PageQuestion, Shard, ShardOrder, SlotOrders};
 use broker_core::{placement::Placement, readiness::Readiness, record::Record, time::Now};
-use broker_etcd::{Name, News, ParcelSender, Service};
+use broker_etcd::{Commands, Name, News, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use rustix::time::{ClockId, clock_gettime};
@@ -42,7 +42,7 @@ pub(crate) struct Desk {
     own: Mutex<Own>,
     pub(crate) journal: Journal,
     /// The sender of parcels; set once the node runs.
-    pub(crate) parcels: OnceLock<ParcelSender>,
+    pub(crate) parcels: OnceLock<Commands>,
     /// Questions to all nodes, for the thread that asks them.
     inquiries: Sender<Event>,
 }
@@ -225,7 +225,7 @@ impl Desk {
         if bytes.is_empty() && parcel.sent == ParcelSent::Late {
             return;
         }
-        if !parcels.send(to, parcel, bytes) {
+        if !parcels.parcel(to, parcel, bytes) {
             tracing::warn!(
                 slot = slot.0,
                 "kept messages of a slot could not be sent: too much waits for the node"
@@ -339,10 +339,8 @@ pub(crate) struct Tallies {
 /// The shards, as the node's thread sees them.
 pub(crate) struct Shards {
     pub(crate) desk: Arc<Desk>,
-    pub(crate) map: Arc<SlotMap>,
     pub(crate) links: Arc<Links>,
     pub(crate) placement: Placement,
-    pub(crate) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
     pub(crate) report: Sender<NodeNews>,
     /// What the shards have said last.
     pub(crate) tallies: Shared<Tallies>,
@@ -355,8 +353,6 @@ pub(crate) struct Shards {
     /// Messages of parcels that may be used.
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(crate) kept_bytes: usize,
-    /// Inquiries and replies of other nodes, for the thread that handles them.
-    pub(crate) inquiries: Sender<Event>,
 }
 
 impl Service for Shards {
@@ -424,7 +420,7 @@ impl Service for Shards {
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
         let Ticket { shard, channel } = ticket;
         let letter = Post::Letter(Letter::Committed(channel, result));
-        post(&self.mailboxes, shard.index(), letter);
+        post(&self.desk.mailboxes, shard.index(), letter);
     }
 
     fn waiting(&self) -> u64 {
@@ -441,14 +437,14 @@ impl Service for Shards {
 
     fn learn(&mut self, news: News) {
         match news {
-            News::SlotKey(key) => self.map.set_key(&key),
+            News::SlotKey(key) => self.desk.map.set_key(&key),
             News::Node {
                 node,
                 name,
                 hosts,
                 ports,
             } => {
-                self.map.name_node(node, name.as_str().into());
+                self.desk.map.name_node(node, name.as_str().into());
                 self.links.put(node, name.as_str(), &hosts, &ports);
             }
             News::Owner {
@@ -456,25 +452,25 @@ impl Service for Shards {
                 owner,
                 is_given,
             } => self.desk.owned_by(slot, owner, is_given),
-            News::Registered(nodes) => self.map.set_nodes(nodes),
-            News::KnowsAbsence(knows) => self.map.set_knows_absence(knows),
+            News::Registered(nodes) => self.desk.map.set_nodes(nodes),
+            News::KnowsAbsence(knows) => self.desk.map.set_knows_absence(knows),
             News::NearlyFull(full) => self.readiness.set_store_nearly_full(full),
             News::ValidUntil(until) => {
                 self.desk.journal.valid(until);
-                self.map.set_valid_until(as_shards_count(until));
+                self.desk.map.set_valid_until(as_shards_count(until));
             }
         }
     }
 
     // An item that finds no room is lost, and asked for again.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>) {
-        let _ = self
-            .inquiries
-            .try_send(Event::Inquired(from, number, inquiry));
+        let event = Event::Inquired(from, number, inquiry);
+        let _ = self.desk.inquiries.try_send(event);
     }
 
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>) {
-        let _ = self.inquiries.try_send(Event::Replied(from, number, reply));
+        let event = Event::Replied(from, number, reply);
+        let _ = self.desk.inquiries.try_send(event);
     }
 
     // Nobody takes the reports of a process that is past its end.
@@ -497,7 +493,7 @@ impl Shards {
                 "a slot without its records is not served"
             );
         };
-        self.map.set_presence(held.slot, presence);
+        self.desk.map.set_presence(held.slot, presence);
         self.desk.begins(held);
         for (shard, records) in shards.into_iter().enumerate() {
             let order = ShardOrder {
@@ -519,7 +515,7 @@ impl Shards {
                 self.desk.forgets_packing(held.slot);
             }
         }
-        self.map.set_presence(held.slot, 0);
+        self.desk.map.set_presence(held.slot, 0);
         self.desk.ends(held.slot);
         self.desk.order_all(SlotOrder::Release(held, cause), None);
     }

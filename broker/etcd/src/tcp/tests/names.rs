@@ -15,7 +15,7 @@ fn who_asks_over_a_connection_of_its_own_disturbs_nobody_of_its_name() {
                 panic!("{mail:?}");
             };
             assert_eq!((from, &message[..]), (name("n1"), &b"who?"[..]));
-            reply.send(b"it".to_vec());
+            reply.send(b"it".to_vec()).unwrap();
             let mail = other.inbox.recv().await.unwrap();
             assert!(is_message(&mail, of.as_str(), b"it"), "{mail:?}");
         }
